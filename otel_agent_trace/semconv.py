@@ -1,0 +1,97 @@
+"""Every name that the library writes into a span or knows from one, in one table.
+
+The ``gen_ai.*`` names are those of the OpenTelemetry GenAI conventions of late 2026 (development status, hence written
+out here: the published constants package ends at an older state); what they have no name for stands under
+``agent_trace.*``.
+"""
+
+from __future__ import annotations
+
+SCOPE_NAME = "otel_agent_trace"
+"""Instrumentation scope of the spans that our tracer emits."""
+
+# ── GenAI conventions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+OPERATION_NAME = "gen_ai.operation.name"
+PROVIDER_NAME = "gen_ai.provider.name"
+AGENT_NAME = "gen_ai.agent.name"
+CONVERSATION_ID = "gen_ai.conversation.id"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+"""Seconds, double."""
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+TOOL_NAME = "gen_ai.tool.name"
+TOOL_TYPE = "gen_ai.tool.type"
+TOOL_CALL_ID = "gen_ai.tool.call.id"
+TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
+TOOL_RESULT = "gen_ai.tool.call.result"
+RETRIEVAL_QUERY = "gen_ai.retrieval.query.text"
+RETRIEVAL_DOCUMENTS = "gen_ai.retrieval.documents"
+
+USAGE = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "cache_read_input_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write_input_tokens": "gen_ai.usage.cache_write.input_tokens",
+    "reasoning_output_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
+"""Field of `Usage` → attribute; tokens, int."""
+
+OPERATION_INVOKE_AGENT = "invoke_agent"
+OPERATION_EXECUTE_TOOL = "execute_tool"
+OPERATION_CHAT = "chat"
+OPERATION_RETRIEVAL = "retrieval"
+MODEL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion"})
+
+# ── general conventions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+ERROR_TYPE = "error.type"
+ERROR_TYPE_OTHER = "_OTHER"
+EXCEPTION_EVENT = "exception"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+USER_ID = "user.id"
+ENDUSER_ID = "enduser.id"
+ENDUSER_PSEUDO_ID = "enduser.pseudo.id"
+SERVICE_NAME = "service.name"
+PLAIN_USER_IDS = (USER_ID, ENDUSER_ID)
+"""Attributes of the conventions that hold a user id as it is."""
+
+# ── our own ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+RUN_ID = "agent_trace.run.id"
+RUN_PARENT_ID = "agent_trace.run.parent_id"
+RUN_STATUS = "agent_trace.run.status"
+"""Only where the span's own status does not say it: ``timeout``."""
+CONFIG = "agent_trace.config"
+METADATA = "agent_trace.metadata"
+REPLAY_OF = "agent_trace.replay_of"
+STEP_ID = "agent_trace.step.id"
+"""Only where it is not the index plus one."""
+STEP_INDEX = "agent_trace.step.index"
+STEP_NAME = "agent_trace.step.name"
+"""Only where no standard attribute holds the name."""
+STEP_KIND = "agent_trace.step.kind"
+"""Only for kind ``other``, which has no operation name."""
+INPUT = "agent_trace.input"
+OUTPUT = "agent_trace.output"
+ERROR_CATEGORY = "agent_trace.error.category"
+ERROR_MESSAGE = "agent_trace.error.message"
+"""Only where the status description is not the message: empty, or repaired."""
+USAGE_DETAILS = "agent_trace.usage.details"
+SIDE_EFFECTS = "agent_trace.tool.side_effects"
+ABANDONED = "agent_trace.abandoned"
+TYPES = "agent_trace.types"
+"""JSON object: attribute name → type tag (see `otel_agent_trace.values`)."""
+TRUNCATED = "agent_trace.truncated"
+"""JSON array of the paths of what limits cut."""
+
+# ── span kinds and status codes as OTLP numbers them ─────────────────────────────────────────────────────────────────
+
+KIND_INTERNAL, KIND_SERVER, KIND_CLIENT, KIND_PRODUCER, KIND_CONSUMER = 1, 2, 3, 4, 5
+STATUS_UNSET, STATUS_OK, STATUS_ERROR = 0, 1, 2

@@ -1,0 +1,92 @@
+"""`SpanRecord`, a span as plain data, and `SpanSource`, whatever spans can be read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened during a span; `time_ns` is Unix nanoseconds."""
+
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Any] = {}
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """A reference from one span to another; ids as in `SpanRecord`."""
+
+    trace_id: str
+    span_id: str
+    attributes: Mapping[str, Any] = {}
+    trace_state: str = ""
+
+
+class Scope(msgspec.Struct, frozen=True, gc=False):
+    """The instrumentation that emitted a span."""
+
+    name: str = ""
+    version: str = ""
+    attributes: Mapping[str, Any] = {}
+    schema_url: str = ""
+
+
+class Resource(msgspec.Struct, frozen=True, gc=False):
+    """The program that emitted a span."""
+
+    attributes: Mapping[str, Any] = {}
+    schema_url: str = ""
+
+
+class SpanRecord(msgspec.Struct, frozen=True, gc=False):
+    """One span as plain immutable data; it knows nothing of agents.
+
+    Ids are lower-case hex (32 digits for the trace, 16 for a span), times Unix nanoseconds, `end_ns` None while the
+    span is open. `kind` and `status_code` are numbered as in OTLP (kind: 1 internal, 2 server, 3 client, 4 producer,
+    5 consumer; status: 0 unset, 1 ok, 2 error). `flags` are the OTLP flags of the span.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    name: str
+    start_ns: int
+    end_ns: int | None
+    attributes: Mapping[str, Any] = {}
+    kind: int = 1
+    status_code: int = 0
+    status_message: str = ""
+    events: tuple[Event, ...] = ()
+    links: tuple[Link, ...] = ()
+    resource: Resource = Resource()
+    scope: Scope = Scope()
+    trace_state: str = ""
+    flags: int = 0
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One piece of a source that could not be read: where it stands (line 0: no line), and what is wrong."""
+
+    path: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}" if self.line else f"{self.path}: {self.reason}"
+
+
+class SpanSource(Protocol):
+    """Spans that can be read, from wherever they are kept.
+
+    `traces` yields the spans of one trace together, each trace once, in any order; the spans of a trace may come in any
+    order and more than once. It MUST report what it cannot read to `on_problem` and go on, and MUST raise `SourceError`
+    when the whole source is unreadable. It MAY be called again, and then reads again. What it yields belongs to the
+    caller.
+    """
+
+    def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """Yield the spans of each trace."""
+        ...
