@@ -1,0 +1,132 @@
+"""Trace AI agents with OpenTelemetry, and read the runs back: list, show, measure, replay.
+
+The names are resolved on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from otel_agent_trace.version import __version__
+
+if TYPE_CHECKING:
+    from otel_agent_trace.backends import Background, FileBackend, InMemoryBackend, TracerBackend
+    from otel_agent_trace.errors import (
+        AgentTraceError,
+        AmbiguousRunError,
+        BadRecordError,
+        ConfigurationError,
+        RunNotFoundError,
+        SourceError,
+        UnknownRunError,
+    )
+    from otel_agent_trace.metrics import compute_metrics
+    from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
+    from otel_agent_trace.processing.user_ids import pseudonym
+    from otel_agent_trace.reading import iter_runs, load_run, load_runs, runs_from_spans
+    from otel_agent_trace.runs import run_to_spans
+    from otel_agent_trace.sources import open_source
+    from otel_agent_trace.span import Problem, SpanRecord, SpanSource
+    from otel_agent_trace.tracing import (
+        ActiveModelCall,
+        ActiveRun,
+        ActiveStep,
+        AgentSpanProcessor,
+        AgentTracer,
+        configure,
+        current_run,
+        current_step,
+    )
+    from otel_agent_trace.values import Cut, Limits, Opaque, register_type
+
+_MODULES = {
+    "backends": ("Background", "FileBackend", "InMemoryBackend", "TracerBackend"),
+    "errors": (
+        "AgentTraceError",
+        "AmbiguousRunError",
+        "BadRecordError",
+        "ConfigurationError",
+        "RunNotFoundError",
+        "SourceError",
+        "UnknownRunError",
+    ),
+    "metrics": ("compute_metrics",),
+    "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
+    "processing.user_ids": ("pseudonym",),
+    "reading": ("iter_runs", "load_run", "load_runs", "runs_from_spans"),
+    "runs": ("run_to_spans",),
+    "sources": ("open_source",),
+    "span": ("Problem", "SpanRecord", "SpanSource"),
+    "tracing": (
+        "ActiveModelCall",
+        "ActiveRun",
+        "ActiveStep",
+        "AgentSpanProcessor",
+        "AgentTracer",
+        "configure",
+        "current_run",
+        "current_step",
+    ),
+    "values": ("Cut", "Limits", "Opaque", "register_type"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ActiveModelCall",
+    "ActiveRun",
+    "ActiveStep",
+    "AgentRun",
+    "AgentSpanProcessor",
+    "AgentStep",
+    "AgentTraceError",
+    "AgentTracer",
+    "AmbiguousRunError",
+    "Background",
+    "BadRecordError",
+    "ConfigurationError",
+    "Cut",
+    "FileBackend",
+    "InMemoryBackend",
+    "Limits",
+    "Message",
+    "Opaque",
+    "Problem",
+    "RunNotFoundError",
+    "RunStatus",
+    "SourceError",
+    "SpanRecord",
+    "SpanSource",
+    "StepError",
+    "StepKind",
+    "TracerBackend",
+    "UnknownRunError",
+    "Usage",
+    "__version__",
+    "compute_metrics",
+    "configure",
+    "current_run",
+    "current_step",
+    "iter_runs",
+    "load_run",
+    "load_runs",
+    "open_source",
+    "pseudonym",
+    "register_type",
+    "run_to_spans",
+    "runs_from_spans",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

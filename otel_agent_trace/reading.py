@@ -1,1 +1,188 @@
 """Runs from anywhere, as asked for."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from otel_agent_trace.errors import AmbiguousRunError, BadRecordError, ConfigurationError, RunNotFoundError
+from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.runs import assemble
+from otel_agent_trace.runs.assemble import by_trace
+from otel_agent_trace.selection import Selection
+from otel_agent_trace.sources import Progress, open_source
+from otel_agent_trace.span import Problem, SpanRecord
+
+_log = logging.getLogger("otel_agent_trace")
+_SHOWN_RUNS = 5
+
+
+def iter_runs(
+    source: Any,
+    *,
+    agent: str | None = None,
+    status: RunStatus | str | None = None,
+    tool: str | None = None,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    since: Any = None,
+    until: Any = None,
+    limit: int | None = None,
+    newest_first: bool = False,
+    strict: bool = False,
+    on_problem: Callable[[Problem], None] | None = None,
+    on_progress: Progress | None = None,
+) -> Iterator[AgentRun]:
+    """Yield the outermost runs of a source, each once and complete.
+
+    Args:
+        source: a path, a glob, a directory, a backend, or a list of them.
+        agent: the agent's name.
+        status: running, success, error or timeout.
+        tool: a tool that the run, or a sub-agent of it, called.
+        user_id: the user, as the program knows them or as the pseudonym that the traces carry.
+        session_id: the conversation.
+        since: began at that time or later: a datetime, a timedelta or "7d" (ago), or ISO 8601.
+        until: began before that time.
+        limit: how many runs at most.
+        newest_first: the newest first, which holds `limit` runs in memory (all of them without a limit); otherwise
+            runs come as they are completed while reading, in bounded memory.
+        strict: raise at the first thing that cannot be read, instead of reporting it.
+        on_problem: is told what cannot be read; without it a warning is logged.
+        on_progress: is told the bytes done and, where it is known, their total.
+
+    Raises:
+        SourceError: the source cannot be read at all.
+        BadRecordError: with `strict`, a record that cannot be read.
+        ConfigurationError: a filter that cannot be meant.
+    """
+    selection = Selection.of(
+        agent=agent, status=status, tool=tool, user_id=user_id, session_id=session_id, since=since, until=until
+    )
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        msg = f"limit must be a number of runs, 0 or more, not {limit!r}"
+        raise ConfigurationError(msg)
+    readable = open_source(source, on_progress=on_progress)
+    runs = _selected(readable.traces(_reporter(strict, on_problem)), selection)
+    if newest_first:
+        runs = iter(_newest(runs, limit))
+    return islice(runs, limit)
+
+
+def load_runs(source: Any, **filters: Any) -> list[AgentRun]:
+    """The runs of a source, oldest first; takes what `iter_runs` takes.
+
+    With `limit` and without `newest_first`, the oldest ones. Raises what `iter_runs` raises.
+    """
+    if filters.get("newest_first"):
+        return list(iter_runs(source, **filters))
+    limit = filters.pop("limit", None)
+    runs = sorted(iter_runs(source, **filters), key=_age)
+    return runs if limit is None else runs[:limit]
+
+
+def load_run(
+    source: Any,
+    run_id: str | None = None,
+    *,
+    strict: bool = False,
+    on_problem: Callable[[Problem], None] | None = None,
+    on_progress: Progress | None = None,
+) -> AgentRun:
+    """One run: by its id, its trace id, the beginning of either, or "last"; a sub-agent's run is found as well.
+
+    Without an id: the only run there is.
+
+    Raises:
+        RunNotFoundError: no run has that id, or there is none at all.
+        AmbiguousRunError: several runs fit.
+        SourceError: as `iter_runs`.
+    """
+    runs = iter_runs(source, strict=strict, on_problem=on_problem, on_progress=on_progress)
+    if run_id == "last":
+        newest = _newest(runs, 1)
+        if not newest:
+            raise RunNotFoundError(_nothing_in(source))
+        return newest[0]
+    found = list(_fitting(runs, run_id))
+    exact = [run for run, is_exact in found if is_exact]
+    candidates = exact or [run for run, _ in found]
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise RunNotFoundError(_nothing_in(source) if run_id is None else f"no run {run_id!r} in {_named(source)}")
+    raise AmbiguousRunError(_several(source, run_id, candidates))
+
+
+def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
+    """The outermost runs in spans that are at hand, oldest first: `SpanRecord`s or spans of the OpenTelemetry SDK."""
+    records = (span if isinstance(span, SpanRecord) else _record_of(span) for span in spans)
+    runs = [run for trace in by_trace(records).values() for run in assemble(trace)]
+    return sorted(runs, key=_age)
+
+
+def _record_of(span: Any) -> SpanRecord:
+    from otel_agent_trace.backends.convert import record_from_sdk  # noqa: PLC0415 - only who has SDK spans needs the SDK
+
+    return record_from_sdk(span)
+
+
+def _selected(traces: Iterator[list[SpanRecord]], selection: Selection) -> Iterator[AgentRun]:
+    for spans in traces:
+        for run in assemble(spans):
+            if selection.takes(run):
+                yield run
+
+
+def _age(run: AgentRun) -> tuple[int, str]:
+    return run.started_at_ns, run.run_id
+
+
+def _newest(runs: Iterable[AgentRun], limit: int | None) -> list[AgentRun]:
+    return sorted(runs, key=_age, reverse=True) if limit is None else heapq.nlargest(limit, runs, key=_age)
+
+
+def _fitting(runs: Iterable[AgentRun], run_id: str | None) -> Iterator[tuple[AgentRun, bool]]:
+    """The runs that an id may mean, each with whether it is exactly that."""
+    for outer in runs:
+        if run_id is None:
+            yield outer, False
+            continue
+        for run in outer.walk():
+            if run.run_id == run_id or (run is outer and run.trace_id == run_id):
+                yield run, True
+            elif run.run_id.startswith(run_id) or (run is outer and (run.trace_id or "").startswith(run_id)):
+                yield run, False
+
+
+def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:
+    if strict:
+        return _raise
+    return on_problem or _warn
+
+
+def _raise(problem: Problem) -> None:
+    raise BadRecordError(problem.path, problem.line, problem.reason)
+
+
+def _warn(problem: Problem) -> None:
+    _log.warning("%s (skipped)", problem)
+
+
+def _named(source: Any) -> str:
+    return str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else type(source).__name__
+
+
+def _nothing_in(source: Any) -> str:
+    return f"no runs in {_named(source)}"
+
+
+def _several(source: Any, run_id: str | None, runs: list[AgentRun]) -> str:
+    shown = ", ".join(run.run_id for run in runs[:_SHOWN_RUNS])
+    more = f" and {len(runs) - _SHOWN_RUNS} more" if len(runs) > _SHOWN_RUNS else ""
+    what = "is not enough" if run_id is None else f"fits {len(runs)} runs"
+    asked = "no run id" if run_id is None else repr(run_id)
+    return f"{asked} {what} in {_named(source)}: {shown}{more}"

@@ -606,7 +606,7 @@ def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
     try:
         text = describe(value)
         return text if type(text) is str else str.__str__(text)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the value's doing, not the program's
         return f"<{type(value).__name__} whose {describe.__name__} raised {type(error).__name__}>"

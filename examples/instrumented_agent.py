@@ -1,0 +1,69 @@
+"""An agent loop, and how tracing is put into it: the loop in `tracer.run`, the tools through `tracer.tool`.
+
+Run it:  python examples/instrumented_agent.py ["question"] [--file traces.jsonl] [--otlp http://localhost:4318]
+Look:    otel-agent-trace list traces.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from otel_agent_trace import AgentTracer, configure
+from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools
+from otel_agent_trace.demo.planner import Answer, Observation, ToolCall, decide
+
+
+def run_agent_with_tracing(question: str, tools: Mapping[str, Callable[..., Any]], tracer: AgentTracer) -> str:
+    """Answer a question with these tools; the run and each of its tool calls are traced.
+
+    Raises:
+        NoAnswerError: nothing that was tried worked; the run ends in this error.
+    """
+    traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
+    with tracer.run(user_input=question) as run:
+        seen: list[Observation] = []
+        while isinstance(decision := decide(question, seen, traced), ToolCall):
+            seen.append(call(traced[decision.tool], decision))
+        if not isinstance(decision, Answer):
+            raise NoAnswerError(decision.reason)
+        run.final_output = decision.text
+        return decision.text
+
+
+def call(tool: Callable[..., Any], decision: ToolCall) -> Observation:
+    """Call a tool and see what comes of it."""
+    try:
+        return Observation(decision, result=tool(**decision.arguments))
+    except Exception as error:  # noqa: BLE001 - the step has recorded the failure, and the agent goes on without
+        return Observation(decision, error=error)
+
+
+def main() -> None:
+    """Ask one question, or those of the demo."""
+    arguments = parse_arguments()
+    provider = configure(file=arguments.file, otlp=arguments.otlp)
+    tracer = AgentTracer(tracer_provider=provider, agent_name="librarian")
+    tools = make_tools()
+    for question in [arguments.question] if arguments.question else QUESTIONS:
+        print(f"? {question}")
+        try:
+            print(f"  {run_agent_with_tracing(question, tools, tracer)}")
+        except NoAnswerError as error:
+            print(f"  no answer: {error}")
+    provider.shutdown()  # sends what still waits to be sent
+    print(f"traces: {arguments.file}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The question, and where its trace goes."""
+    parser = argparse.ArgumentParser(description="An agent with tracing.")
+    parser.add_argument("question", nargs="?", help="by default the questions of the demo")
+    parser.add_argument("--file", default="traces.jsonl", help="where traces are kept (default: %(default)s)")
+    parser.add_argument("--otlp", metavar="ENDPOINT", help="where they are sent as well, such as http://localhost:4318")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

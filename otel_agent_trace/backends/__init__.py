@@ -1,0 +1,9 @@
+"""Span exporters that can be read back: memory, a file, your own."""
+
+from __future__ import annotations
+
+from otel_agent_trace.backends.contract import Background, SpanKeeper, TracerBackend
+from otel_agent_trace.backends.file import FileBackend
+from otel_agent_trace.backends.memory import InMemoryBackend
+
+__all__ = ["Background", "FileBackend", "InMemoryBackend", "SpanKeeper", "TracerBackend"]

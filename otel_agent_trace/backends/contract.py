@@ -1,0 +1,131 @@
+"""What backends are: `SpanKeeper`, a span exporter that can be read back, and `TracerBackend`, yours."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.model import AgentRun, AgentStep
+
+
+@runtime_checkable
+class SpanKeeper(Protocol):
+    """What `AgentSpanProcessor` feeds: spans as they start, and as they end, with the policies applied already.
+
+    Both are called in the host's time, from any thread, and may overlap.
+    """
+
+    def started(self, span: ReadableSpan) -> None:
+        """A span has started; it is still being written."""
+        ...
+
+    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+        """Spans have ended."""
+        ...
+
+
+@runtime_checkable
+class TracerBackend(Protocol):
+    """Your own backend: it is told of runs and steps instead of spans.
+
+    - Calls never overlap, but MAY come from any thread, and happen in the host's time: wrap a slow store in
+      `Background`. What a call raises is counted and logged once; the host does not notice.
+    - `start_run` comes when a run starts (status running). It MAY be missing: where the run's start was not seen.
+    - `log_step` comes when a step has ended, inner steps first. It is a preview: what stands in the run is what counts.
+    - `end_run` comes when the run has ended, with the whole run, and is authoritative. It MAY come again for the same
+      `run_id`, when a step ends after its run: so upsert by `run_id`.
+    - A sub-agent is a run of its own, with `parent_run_id`; it also stands in the run that called it.
+    - Runs and steps are immutable and belong to whoever is given them.
+    - `flush(timeout_s)` and `close()`, where a backend has them, are called when the tracer flushes or closes.
+
+    `otel_agent_trace.testing.check_backend` runs this contract against an implementation.
+    """
+
+    def start_run(self, run: AgentRun) -> None:
+        """A run has started."""
+        ...
+
+    def log_step(self, run_id: str, step: AgentStep) -> None:
+        """A step of a run has ended."""
+        ...
+
+    def end_run(self, run: AgentRun) -> None:
+        """A run has ended, or has more steps than it had."""
+        ...
+
+
+class Background:
+    """Calls a `TracerBackend` in a thread of its own, so that a slow store costs the host nothing but the queueing.
+
+    At most `max_pending` calls wait; further previews (`start_run`, `log_step`) are dropped and counted, an `end_run`
+    waits up to `patience_s` seconds for room before it is.
+    """
+
+    def __init__(self, backend: TracerBackend, *, max_pending: int = 10_000, patience_s: float = 0.1) -> None:
+        self._backend = backend
+        self._calls: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(max_pending)
+        self._patience_s = patience_s
+        self._ledger = Ledger()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def start_run(self, run: AgentRun) -> None:
+        """Queue the call."""
+        self._put(self._backend.start_run, (run,), 0)
+
+    def log_step(self, run_id: str, step: AgentStep) -> None:
+        """Queue the call."""
+        self._put(self._backend.log_step, (run_id, step), 0)
+
+    def end_run(self, run: AgentRun) -> None:
+        """Queue the call."""
+        self._put(self._backend.end_run, (run,), self._patience_s)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until what is queued now has been called; False if that took too long."""
+        done = threading.Event()
+        try:
+            self._calls.put((done.set, ()), timeout=timeout_s)
+        except queue.Full:
+            return False
+        self._run()
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let the thread end after what is queued."""
+        self.flush()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._calls.put(None)
+            thread.join(5)
+        close = getattr(self._backend, "close", None)
+        if close is not None:
+            close()
+
+    def stats(self) -> dict[str, int]:
+        """What was dropped or failed, by reason."""
+        return self._ledger.counts()
+
+    def _put(self, call: Callable[..., None], arguments: tuple[Any, ...], patience_s: float) -> None:
+        try:
+            self._calls.put((call, arguments), block=patience_s > 0, timeout=patience_s or None)
+        except queue.Full:
+            self._ledger.count(f"dropped: {call.__name__}")
+            self._ledger.say_once("full", "the queue before %s is full; calls are dropped", type(self._backend).__name__)
+        self._run()
+
+    def _run(self) -> None:
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="otel_agent_trace", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            call, arguments = item
+            guarded(self._ledger, call.__qualname__, call, *arguments)

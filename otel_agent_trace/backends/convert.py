@@ -1,0 +1,112 @@
+"""Spans of the OpenTelemetry SDK → `SpanRecord`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind
+
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+
+_KIND = {
+    SpanKind.INTERNAL: 1,
+    SpanKind.SERVER: 2,
+    SpanKind.CLIENT: 3,
+    SpanKind.PRODUCER: 4,
+    SpanKind.CONSUMER: 5,
+}
+T = TypeVar("T")
+_MAX_REMEMBERED = 256
+_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+
+
+class SdkReader:
+    """Turns spans into records; what all spans of a program share is turned once."""
+
+    def __init__(self) -> None:
+        self._resources: dict[int, tuple[object, Resource]] = {}
+        self._scopes: dict[int, tuple[object, Scope]] = {}
+
+    def record(self, span: ReadableSpan) -> SpanRecord:
+        """The span as plain data; one that has not ended has no end."""
+        context = span.get_span_context()  # type: ignore[no-untyped-call]
+        parent = span.parent
+        status = span.status
+        return SpanRecord(
+            format(context.trace_id, "032x"),
+            format(context.span_id, "016x"),
+            format(parent.span_id, "016x") if parent is not None else None,
+            span.name if type(span.name) is str else str(span.name),
+            int(span.start_time or 0),
+            None if span.end_time is None else int(span.end_time),
+            copied(span.attributes),
+            _KIND[span.kind],
+            status.status_code.value,
+            status.description or "",
+            tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in span.events]),
+            tuple([_link(link) for link in span.links]),
+            self.resource(span),
+            self.scope(span),
+            context.trace_state.to_header() if context.trace_state else "",
+            _flags(int(context.trace_flags), parent),
+        )
+
+    def resource(self, span: ReadableSpan) -> Resource:
+        """The span's resource, the same object for the same resource of the SDK."""
+        given = span.resource
+        known = self._resources.get(id(given))
+        if known is None or known[0] is not given:
+            known = (given, Resource(copied(given.attributes), given.schema_url or "") if given else Resource())
+            _remember(self._resources, id(given), known)
+        return known[1]
+
+    def scope(self, span: ReadableSpan) -> Scope:
+        """The span's scope, the same object for the same scope of the SDK."""
+        given = span.instrumentation_scope
+        known = self._scopes.get(id(given))
+        if known is None or known[0] is not given:
+            known = (given, _scope(given))
+            _remember(self._scopes, id(given), known)
+        return known[1]
+
+
+def _remember(cache: dict[int, T], key: int, item: T) -> None:
+    """Some programs make a tracer a request: then what was remembered is worth nothing."""
+    if len(cache) >= _MAX_REMEMBERED:
+        cache.clear()
+    cache[key] = item
+
+
+def record_from_sdk(span: ReadableSpan) -> SpanRecord:
+    """One span as plain data."""
+    return SdkReader().record(span)
+
+
+def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The attributes as a dictionary; arrays as lists, as every carrier gives them back."""
+    if not attributes:
+        return {}
+    copy = attributes.copy() if hasattr(attributes, "copy") else dict(attributes)
+    for key, value in copy.items():
+        if type(value) is tuple:
+            copy[key] = list(value)
+    return copy  # type: ignore[no-any-return]
+
+
+def _scope(given: Any) -> Scope:
+    if given is None:
+        return Scope()
+    return Scope(given.name or "", given.version or "", copied(given.attributes), given.schema_url or "")
+
+
+def _link(link: Any) -> Link:
+    context = link.context
+    state = context.trace_state.to_header() if context.trace_state else ""
+    return Link(format(context.trace_id, "032x"), format(context.span_id, "016x"), copied(link.attributes), state)
+
+
+def _flags(trace_flags: int, parent: Any) -> int:
+    remote = _IS_REMOTE if parent is not None and parent.is_remote else 0
+    return trace_flags & 0xFF | _HAS_IS_REMOTE | remote

@@ -1,0 +1,89 @@
+"""Runs in memory, also those that are still running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_agent_trace.backends.convert import SdkReader
+from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.guard import Ledger
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.reading import runs_from_spans
+from otel_agent_trace.runs.assemble import by_trace
+from otel_agent_trace.span import Problem, SpanRecord
+
+
+class InMemoryBackend(SpanExporter):
+    """Keeps spans in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
+
+    Args:
+        max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
+        user_ids: what happens to plain user ids that come through the SDK's own processors.
+    """
+
+    def __init__(self, *, max_runs: int | None = None, user_ids: UserIds = "pseudonym") -> None:
+        self._mode = check_mode(user_ids)
+        self._max_runs = max_runs
+        self._ended: dict[int, list[ReadableSpan]] = {}
+        self._open: dict[int, ReadableSpan] = {}
+        self._reader = SdkReader()
+        self._ledger = Ledger()
+
+    def started(self, span: ReadableSpan) -> None:
+        """Remember a span that is being written."""
+        self._open[span.context.span_id] = span  # type: ignore[union-attr]
+
+    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+        """Keep spans that have ended."""
+        for span in spans:
+            context = span.context
+            self._ended.setdefault(context.trace_id, []).append(span)  # type: ignore[union-attr]
+            self._open.pop(context.span_id, None)  # type: ignore[union-attr]
+        if self._max_runs is not None and len(self._ended) > self._max_runs:
+            self._drop_oldest()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Keep spans that come from the SDK's own processors, after the policies."""
+        self.keep([applied(span, self._mode) for span in spans])
+        return SpanExportResult.SUCCESS
+
+    def _drop_oldest(self) -> None:
+        for trace_id in list(self._ended)[: len(self._ended) - (self._max_runs or 0)]:
+            if self._ended.pop(trace_id, None) is not None:
+                self._ledger.count("dropped: max_runs")
+
+    def runs(self) -> list[AgentRun]:
+        """The outermost runs, oldest first; those in flight have status running."""
+        return runs_from_spans(self._records())
+
+    def spans(self) -> list[SpanRecord]:
+        """The spans that have ended, in the order of their ends."""
+        records = [self._reader.record(span) for spans in list(self._ended.values()) for span in list(spans)]
+        return sorted(records, key=lambda record: record.end_ns or 0)
+
+    def _records(self) -> list[SpanRecord]:
+        return [*map(self._reader.record, list(self._open.values())), *self.spans()]
+
+    def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """The spans of each trace, open ones included (see `SpanSource`)."""
+        yield from by_trace(self._records()).values()
+
+    def clear(self) -> None:
+        """Forget everything, also what is in flight."""
+        self._ended.clear()
+        self._open.clear()
+
+    def stats(self) -> dict[str, int]:
+        """What was dropped, by reason."""
+        return self._ledger.counts()
+
+    def shutdown(self) -> None:
+        """Nothing is pending; what is kept stays readable."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is pending."""
+        return True

@@ -1,0 +1,51 @@
+"""The policies, applied to spans of the SDK before they are kept or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_agent_trace.processing import user_ids
+from otel_agent_trace.processing.user_ids import UserIds
+
+
+def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
+    """The span as it may be kept: itself, or a copy without plain user ids."""
+    attributes = span.attributes
+    if mode == "plain" or not attributes or not user_ids.holds_plain_id(attributes):
+        return span
+    return ReadableSpan(
+        name=span.name,
+        context=span.get_span_context(),  # type: ignore[no-untyped-call]
+        parent=span.parent,
+        resource=span.resource,
+        attributes=user_ids.applied(attributes, mode),
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+class PolicyExporter(SpanExporter):
+    """Applies the policies before another exporter."""
+
+    def __init__(self, exporter: SpanExporter, mode: UserIds) -> None:
+        self._exporter, self._mode = exporter, mode
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export what may be sent."""
+        return self._exporter.export([applied(span, self._mode) for span in spans])
+
+    def shutdown(self) -> None:
+        """Shut the exporter down."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the exporter."""
+        return self._exporter.force_flush(timeout_millis)

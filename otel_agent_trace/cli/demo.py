@@ -1,0 +1,91 @@
+"""``otel-agent-trace demo``: trace an example agent, then look at its runs with the other commands' eyes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import click
+
+from otel_agent_trace import reading
+from otel_agent_trace.cli.escape import escaped_line
+from otel_agent_trace.cli.options import json_option
+from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.sources import DEFAULT_SOURCE
+from otel_agent_trace.cli.streams import output, write_json
+from otel_agent_trace.cli.summaries import summary_of
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.metrics import compute_metrics
+from otel_agent_trace.model import AgentRun
+
+_PROGRAM = "otel-agent-trace"
+
+
+@click.command("demo")
+@click.option("--file", default=DEFAULT_SOURCE, show_default=True, metavar="FILE", help="Where the traces are added.")
+@json_option
+def command(file: str, *, as_json: bool) -> None:
+    """Trace an example agent that answers questions over a few texts, then list, show and measure its runs.
+
+    It needs no service and no key; where OPENAI_API_KEY or OPENAI_BASE_URL is set, a model decides in place of rules.
+    """
+    began = datetime.now(timezone.utc)
+    _ask_all(file)
+    with reading_talk() as reading_so_far:
+        runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reading_so_far.on_problem)
+    if not runs:
+        raise SourceError(f"{file}: none of the runs can be read back; is it writable, and is there room on the disk?")
+    if as_json:
+        summaries = [summary_of(run).to_dict() for run in runs]
+        write_json({"file": file, "runs": summaries, "metrics": compute_metrics(runs).to_dict()})
+    else:
+        _look_at(runs, file)
+
+
+def _ask_all(file: str) -> None:
+    """Ask the agent every question; those that it cannot answer are part of what is to be seen."""
+    from otel_agent_trace.backends import FileBackend  # noqa: PLC0415 - OpenTelemetry is imported when it is used
+    from otel_agent_trace.demo import QUESTIONS, make_tools, run_agent  # noqa: PLC0415
+    from otel_agent_trace.tracing import AgentTracer  # noqa: PLC0415
+
+    tools = make_tools()
+    with AgentTracer(backend=FileBackend(file)) as tracer:
+        for question in QUESTIONS:
+            _say("Q:", question)
+            try:
+                _say("A:", run_agent(question, tools, tracer))
+            except Exception as error:  # noqa: BLE001 - an agent fails in its own ways, and its run tells how
+                _say("A:", f"{type(error).__name__}: {error}")
+
+
+def _look_at(runs: Sequence[AgentRun], file: str) -> None:
+    from otel_agent_trace.cli.report_tables import print_report  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli.run_table import print_runs  # noqa: PLC0415
+    from otel_agent_trace.cli.run_tree import print_run  # noqa: PLC0415
+
+    console = output()
+    console.print(f"\n$ {_command_text('list', file)}", style="bold")
+    print_runs([summary_of(run) for run in runs], console, datetime.now().astimezone())
+    shown = _most_telling(runs)
+    console.print(f"\n$ {_command_text('show', file, shown.run_id)}", style="bold")
+    print_run(shown, console, full=False)
+    console.print(f"\n$ {_command_text('metrics', file)}", style="bold")
+    print_report(compute_metrics(runs), console)
+    console.print("\nTry next:", style="bold")
+    for words in (("replay", file, "--step"), ("show", file, "--full"), ("list", file, "--status", "error")):
+        console.print(f"  {_command_text(*words)}")
+
+
+def _most_telling(runs: Sequence[AgentRun]) -> AgentRun:
+    """The run to show: where a step failed and the agent found a way, else the longest."""
+    return max(runs, key=lambda run: (run.error is None and any(step.error for step in run.steps), len(run.steps)))
+
+
+def _command_text(*words: str) -> str:
+    return escaped_line(shlex.join([_PROGRAM, *words]))
+
+
+def _say(mark: str, text: str) -> None:
+    print(mark, escaped_line(text), file=sys.stderr)  # noqa: T201

@@ -1,0 +1,43 @@
+"""Nothing that a trace says may steer a terminal: control characters are shown, never sent."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SUSPECT = re.compile(r"[^\t\n\x20-\x7e]")
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def escaped(text: str) -> str:
+    r"""The text with its controls (C0 but \n and \t, DEL, C1), format characters (among them those that turn the
+    direction of writing), line and paragraph separators and lone surrogates as visible escapes; the rest unchanged.
+    """
+    return _SUSPECT.sub(_python_escape, text)
+
+
+def escaped_line(text: str) -> str:
+    """The same on one line: whatever white space there is becomes one blank."""
+    return escaped(" ".join(text.split()))
+
+
+def escaped_json(text: str) -> str:
+    """A JSON text that says the same without such a character."""
+    return _SUSPECT.sub(_json_escape, text)
+
+
+def _is_unsafe(char: str) -> bool:
+    return unicodedata.category(char) in _UNSAFE_CATEGORIES
+
+
+def _python_escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return char.encode("unicode_escape").decode() if _is_unsafe(char) else char
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    char = match[0]
+    if not _is_unsafe(char):
+        return char
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))

@@ -1,0 +1,59 @@
+"""``otel-agent-trace list``: the runs of a source, newest first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from otel_agent_trace import reading
+from otel_agent_trace.cli.escape import escaped_line
+from otel_agent_trace.cli.options import filter_options, json_option, source_argument
+from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.sources import explained, source_of
+from otel_agent_trace.cli.streams import output, talk, write_json
+from otel_agent_trace.cli.summaries import RunSummary, summary_of
+
+_LIMIT = 20
+
+
+@click.command("list")
+@source_argument
+@filter_options
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=_LIMIT,
+    metavar="N",
+    help=f"At most so many, by default {_LIMIT}; 0: all.",
+)
+@json_option
+def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) -> None:
+    """The runs of SOURCE, newest first."""
+    summaries = _summaries(source_of(source), limit or None, filters)
+    if as_json:
+        write_json([summary.to_dict() for summary in summaries])
+        return
+    if not summaries:
+        asked = any(value is not None for value in filters.values())
+        talk().print(f"no runs in {escaped_line(source_of(source))}{' that fit' if asked else ''}")
+        return
+    from otel_agent_trace.cli.run_table import print_runs  # noqa: PLC0415 - --json does without rich
+
+    print_runs(summaries, output(), datetime.now().astimezone())
+    if len(summaries) == limit:
+        talk().print(f"(the newest {limit}; --limit 0 lists all)", style="dim")
+
+
+def _summaries(source: str, limit: int | None, filters: dict[str, Any]) -> list[RunSummary]:
+    with reading_talk() as reading_so_far, explained(source):
+        runs = reading.iter_runs(
+            source,
+            **filters,
+            limit=limit,
+            newest_first=True,
+            on_problem=reading_so_far.on_problem,
+            on_progress=reading_so_far.on_progress,
+        )
+        return [summary_of(run) for run in runs]

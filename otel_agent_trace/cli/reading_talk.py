@@ -1,0 +1,83 @@
+"""What a reading has to say while it goes on: how far it is, and what it could not read."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from otel_agent_trace.cli.escape import escaped_line
+from otel_agent_trace.span import Problem
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_SHOWN_PROBLEMS = 5
+_QUIET_S = 0.5
+_REFRESH_S = 0.1
+
+
+class ReadingTalk:
+    """Keeps the first distinct problems and counts the others; shows a bar once a reading takes long.
+
+    Args:
+        watched: whether anybody looks at standard error, and wants a bar.
+        clock: seconds, of any origin.
+    """
+
+    def __init__(self, *, watched: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._watched, self._clock = watched, clock
+        self._due = clock() + _QUIET_S
+        self._bar: tuple[Progress, TaskID] | None = None
+        self._problems: dict[str, None] = {}
+        self._more = 0
+
+    def on_problem(self, problem: Problem) -> None:
+        """Keep it, unless it is known or there are enough."""
+        text = str(problem)
+        if len(self._problems) < _SHOWN_PROBLEMS:
+            self._problems[text] = None
+        elif text not in self._problems:
+            self._more += 1
+
+    def on_progress(self, bytes_done: int, bytes_total: int | None) -> None:
+        """Move the bar."""
+        if not self._watched or self._clock() < self._due:
+            return
+        self._due = self._clock() + _REFRESH_S
+        bar, task = self._bar = self._bar or _started_bar()
+        bar.update(task, completed=bytes_done, total=bytes_total)
+        bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away and tell the problems."""
+        if self._bar is not None:
+            self._bar[0].stop()
+            self._bar = None
+        for text in self._problems:
+            print(f"warning: {escaped_line(text)}", file=sys.stderr)  # noqa: T201
+        if self._more:
+            print(f"... and {self._more} more", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def reading_talk() -> Iterator[ReadingTalk]:
+    """Talk on standard error while something is read, and close it before anything else is written."""
+    reading = ReadingTalk(watched=sys.stderr.isatty())
+    try:
+        yield reading
+    finally:
+        reading.close()
+
+
+def _started_bar() -> tuple[Progress, TaskID]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    from otel_agent_trace.cli.streams import talk  # noqa: PLC0415
+
+    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=talk(), transient=True, auto_refresh=False)
+    bar.start()
+    return bar, bar.add_task("reading", total=None)

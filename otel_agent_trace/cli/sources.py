@@ -1,0 +1,75 @@
+"""Which source and which run the words of a command line mean."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import NamedTuple
+
+from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
+
+SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
+DEFAULT_SOURCE = "traces.jsonl"
+LAST = "last"
+
+
+class Target(NamedTuple):
+    """One run of one source; `guess` is the single word that was taken for the run, or None."""
+
+    source: str
+    run: str
+    guess: str | None = None
+
+
+def source_of(word: str | None) -> str:
+    """The source that was named, or the one meant when none is."""
+    return word or os.environ.get(SOURCE_VARIABLE) or DEFAULT_SOURCE
+
+
+def target_of(first: str | None, second: str | None) -> Target:
+    """The run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing."""
+    if first is None or second is not None:
+        return Target(source_of(first), second or LAST)
+    if _is_source(first):
+        return Target(first, LAST)
+    source, sign, run = first.rpartition("#")
+    if sign:
+        return Target(source_of(source), run or LAST)
+    if _looks_like_run(first):
+        return Target(source_of(None), first, guess=None if first == LAST else first)
+    return Target(first, LAST)
+
+
+@contextmanager
+def explained(source: str, guess: str | None = None) -> Iterator[None]:
+    """Say of a failure what may have been meant instead: a file by the word taken for a run, another source."""
+    try:
+        yield
+    except (SourceError, RunNotFoundError) as error:
+        hints = list(_hints(source, guess))
+        if not hints:
+            raise
+        raise AgentTraceError(f"{error} ({'; '.join(hints)})") from error
+
+
+def _hints(source: str, guess: str | None) -> Iterator[str]:
+    if guess is not None:
+        yield f"{guess!r} is no file here, so it was taken for a run id"
+    if source == DEFAULT_SOURCE and not os.path.lexists(source):
+        yield f"name a source, or set {SOURCE_VARIABLE}, or begin with 'otel-agent-trace demo'"
+
+
+def _is_source(word: str) -> bool:
+    return "://" in word or os.path.lexists(word) or bool(_is_glob(word) and glob.glob(word, recursive=True))  # noqa: PTH207
+
+
+def _looks_like_run(word: str) -> bool:
+    has_path = "/" in word or os.sep in word or word in ("-", ".", "..")
+    return word == LAST or not (has_path or _is_glob(word) or PurePath(word).suffix)
+
+
+def _is_glob(word: str) -> bool:
+    return glob.has_magic(word)

@@ -1,0 +1,43 @@
+"""The two streams of the command: data on standard output, talk on standard error."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from otel_agent_trace.cli.escape import escaped_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def prepare_streams() -> None:
+    """Let a stream that is not UTF-8 escape what it cannot say, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def output() -> Console:
+    """Standard output for people: no text is ever taken for markup."""
+    return _console(stderr=False)
+
+
+def talk() -> Console:
+    """Standard error for people."""
+    return _console(stderr=True)
+
+
+def write_json(data: Any, indent: int | None = 2) -> None:
+    """One JSON text on standard output, in what its encoding can say and without any control character."""
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    text = json.dumps(data, ensure_ascii=not encoding.startswith("utf"), indent=indent)
+    sys.stdout.write(escaped_json(text) + "\n")
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console  # noqa: PLC0415 - --help and --json do without it
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)

@@ -1,0 +1,80 @@
+"""A run in one line: what a list of runs says of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace.cli.values_text import shortened
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+
+_QUESTION_CHARS = 200
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list says of a run; its steps, tools and errors count those of its sub-agents too."""
+
+    run: AgentRun
+    user_input: str
+    steps: int
+    errors: int
+    tools: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able data."""
+        run, usage = self.run, self.run.usage
+        return {
+            "run_id": run.run_id,
+            "agent_name": run.agent_name,
+            "status": run.status.value,
+            "interrupted": run.interrupted,
+            "started_at": run.started_at.isoformat(),
+            "duration_s": run.duration_s,
+            "steps": self.steps,
+            "errors": self.errors,
+            "tools": self.tools,
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "error": str(run.error) if run.error is not None else None,
+            "user_input": self.user_input,
+            "user_id": run.user_id,
+            "session_id": run.session_id,
+            "model": run.model,
+            "service_name": run.service_name,
+            "trace_id": run.trace_id,
+        }
+
+
+def summary_of(run: AgentRun) -> RunSummary:
+    """The summary of a run, without its steps, so that many can be kept."""
+    steps = _all_steps(run)
+    return RunSummary(
+        run=msgspec.structs.replace(
+            run, steps=(), user_input=None, final_output=None, config=None, metadata={}, attributes={}
+        ),
+        user_input=shortened(run.user_input, _QUESTION_CHARS),
+        steps=len(steps),
+        errors=sum(step.error is not None for step in steps),
+        tools=dict(Counter(step.name for step in steps if step.kind is StepKind.TOOL)),
+    )
+
+
+def _all_steps(run: AgentRun) -> list[AgentStep]:
+    return [step for one in run.walk() for step in one.steps]
+
+
+def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
+    """For each id its shortest beginning, of so many characters at least, that fits no other."""
+    ordered = sorted(set(ids))
+    short: dict[str, str] = {}
+    for before, run_id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        shared = max(_shared_length(before, run_id), _shared_length(run_id, after))
+        short[run_id] = run_id[: max(shortest, shared + 1)]
+    return short
+
+
+def _shared_length(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -1,0 +1,488 @@
+"""The GenAI conventions of OpenTelemetry, both ways: what our tracer writes, and what anybody's such span means.
+
+Every value stands in its standard attribute as standard JSON; what JSON cannot say is restored from the type tags in
+``agent_trace.types``, an object from attribute name to tag. A tag of ``gen_ai.input.messages`` or
+``gen_ai.output.messages`` on a run says that the one text part is a text with a tag (``text``) or JSON (``json``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.categories import category_of_type
+from otel_agent_trace.meaning import Meaning, What
+from otel_agent_trace.messages import first_text, messages_from
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.values import Cut, Limits, Opaque, decode_text, encode_string, encode_text, repaired, restore
+
+NAME = "genai"
+_INT64_MIN, _INT64_END = -(2**63), 2**63
+_to_json = msgspec.json.encode
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Content:
+    """The attributes of one span while they are written, with the type tags and the cuts that go beside them."""
+
+    __slots__ = ("attributes", "cuts", "limits", "types")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.attributes: dict[str, Any] = {}
+        self.types: dict[str, Any] = {}
+        self.cuts: list[str] = []
+
+    def json(self, key: str, field: str, value: Any) -> None:
+        """A value as JSON text; None is not written."""
+        if value is None:
+            return
+        encoded = encode_text(value, self.limits)
+        self.attributes[key] = encoded.text
+        self._beside(key, field, encoded.tag, encoded.cuts)
+
+    def text(self, key: str, field: str, value: object) -> None:
+        """A text as it is; None is not written."""
+        if value is None:
+            return
+        encoded = encode_string(value, self.limits)
+        self.attributes[key] = encoded.text
+        self._beside(key, field, encoded.tag, encoded.cuts)
+
+    def _beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
+        if tag is not None:
+            self.types[key] = tag
+        elif self.types:
+            self.types.pop(key, None)
+        self.cuts.extend(field + path for path in cuts)
+
+    def spoken(self, key: str, field: str, role: str, value: Any) -> None:
+        """What a run was asked or answered: one message with one text part."""
+        if value is None:
+            return
+        encoded = encode_string(value, self.limits) if type(value) is str else encode_text(value, self.limits)
+        message = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
+        self.attributes[key] = _to_json([message]).decode()
+        form = "text" if type(value) is str else "json"
+        plain = form == "text" and encoded.tag is None
+        self._beside(key, field, None if plain else {"t": form, "k": encoded.tag}, encoded.cuts)
+
+    def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
+        """What a model was sent, and what it answered: the last message where that is the assistant's."""
+        if not messages:
+            return
+        if kind is StepKind.AGENT:
+            self.json(semconv.MESSAGES, "messages", list(map(_message_data, messages)))
+            return
+        sent = messages[:-1] if messages[-1].role == "assistant" else messages
+        answered = messages[len(sent) :]
+        if sent:
+            self.json(semconv.INPUT_MESSAGES, "messages", list(map(_message_data, sent)))
+        if answered:
+            self.json(semconv.OUTPUT_MESSAGES, "messages", list(map(_message_data, answered)))
+
+    def usage(self, usage: Usage | None) -> None:
+        """Token counts under their standard names."""
+        if usage is None:
+            return
+        for field, key in semconv.USAGE.items():
+            count = getattr(usage, field)
+            if count is not None:
+                self.attributes[key] = count
+        self.json(semconv.USAGE_DETAILS, "usage.details", usage.details or None)
+
+    def extra(self, attributes: Mapping[Any, Any]) -> None:
+        """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
+        for given, value in attributes.items():
+            key = repaired(given if type(given) is str else str(given))
+            if key in semconv.AWKWARD_NAMES:
+                key = semconv.ATTRIBUTE_PREFIX + key
+            if _is_attribute(value):
+                self.attributes[key] = value
+            elif type(value) is str:
+                self.text(key, f"attributes.{key}", value)
+            else:
+                encoded = encode_text(value, self.limits)
+                self.attributes[key] = encoded.text
+                self._beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
+
+    def error(self, error: StepError) -> None:
+        """What went wrong, beside the status of the span."""
+        self.text(semconv.ERROR_TYPE, "error.type", error.type)
+        self.text(semconv.ERROR_CATEGORY, "error.category", error.category)
+        if not error.message.isascii() or len(error.message) > self.limits.error_bytes:
+            bounded = encode_string(error.message, Limits(value_bytes=self.limits.error_bytes))
+            if bounded.tag is not None:
+                self.attributes[semconv.ERROR_MESSAGE] = bounded.text
+                self._beside(semconv.ERROR_MESSAGE, "error.message", bounded.tag, bounded.cuts)
+
+    def taken(self) -> dict[str, Any]:
+        """The attributes so far, tags and cuts among them; what is written later comes with the next call."""
+        attributes = self.attributes
+        if self.types:
+            attributes[semconv.TYPES] = _to_json(self.types).decode()
+        if self.cuts:
+            attributes[semconv.TRUNCATED] = _to_json(self.cuts).decode()
+        self.attributes = {}
+        return attributes
+
+
+def status_message(error: StepError, limits: Limits) -> str:
+    """The description of an Error status: the message, as far as UTF-8 and the limits let it."""
+    return encode_string(error.message, Limits(value_bytes=limits.error_bytes)).text
+
+
+def input_key(kind: StepKind, value: Any) -> tuple[str, bool]:
+    """The attribute for a step's input, and whether it takes a bare text instead of JSON."""
+    if kind is StepKind.TOOL:
+        return semconv.TOOL_ARGUMENTS, False
+    if kind is StepKind.RETRIEVAL and type(value) is str:
+        return semconv.RETRIEVAL_QUERY, True
+    return semconv.INPUT, False
+
+
+def output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
+    """The attribute for a step's output; the standard ones are for results of what succeeded."""
+    if kind is StepKind.TOOL and not failed:
+        return semconv.TOOL_RESULT
+    if kind is StepKind.RETRIEVAL and type(value) is list:
+        return semconv.RETRIEVAL_DOCUMENTS
+    return semconv.OUTPUT
+
+
+def put_input(content: Content, kind: StepKind, value: Any) -> None:
+    """Write a step's arguments."""
+    if kind is StepKind.AGENT:
+        content.spoken(semconv.INPUT_MESSAGES, "input", "user", value)
+        return
+    key, bare = input_key(kind, value)
+    if bare:
+        content.text(key, "input", value)
+    else:
+        content.json(key, "input", value)
+
+
+def put_output(content: Content, kind: StepKind, value: Any, *, failed: bool) -> None:
+    """Write a step's return value."""
+    if kind is StepKind.AGENT:
+        content.spoken(semconv.OUTPUT_MESSAGES, "output", "assistant", value)
+    else:
+        content.json(output_key(kind, value, failed=failed), "output", value)
+
+
+_OPERATION = {
+    StepKind.TOOL: semconv.OPERATION_EXECUTE_TOOL,
+    StepKind.MODEL: semconv.OPERATION_CHAT,
+    StepKind.AGENT: semconv.OPERATION_INVOKE_AGENT,
+    StepKind.RETRIEVAL: semconv.OPERATION_RETRIEVAL,
+}
+
+
+def put_identity(content: Content, kind: StepKind, name: str, model: str | None) -> str:
+    """Write what a step is, and say how its span is called."""
+    attributes = content.attributes
+    operation = _OPERATION.get(kind)
+    if operation is None:
+        attributes[semconv.STEP_KIND] = kind.value
+        content.text(semconv.STEP_NAME, "name", name)
+        return repaired(name)
+    attributes[semconv.OPERATION_NAME] = operation
+    if model is not None:
+        content.text(semconv.REQUEST_MODEL, "model", model)
+    if kind is StepKind.TOOL:
+        content.text(semconv.TOOL_NAME, "name", name)
+        attributes[semconv.TOOL_TYPE] = "function"
+    elif kind is StepKind.AGENT:
+        content.text(semconv.AGENT_NAME, "name", name)
+    elif name != (model or operation):
+        content.text(semconv.STEP_NAME, "name", name)
+    called = model if kind is StepKind.MODEL else name
+    return repaired(f"{operation} {called}") if called else operation
+
+
+def _message_data(message: Message) -> dict[str, Any]:
+    data: dict[str, Any] = {"role": message.role, "parts": list(message.parts)}
+    if message.name is not None:
+        data["name"] = message.name
+    return {**message.extra, **data}
+
+
+def _is_attribute(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii()) and value[:1] not in ("[", "{")
+    if kind is int:
+        return bool(_INT64_MIN <= value < _INT64_END)
+    return kind is bool or (kind is float and value - value == 0.0 and value != 0.0)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_WHAT = {
+    semconv.OPERATION_EXECUTE_TOOL: What.TOOL,
+    semconv.OPERATION_INVOKE_AGENT: What.AGENT,
+    semconv.OPERATION_RETRIEVAL: What.RETRIEVAL,
+    **dict.fromkeys(semconv.MODEL_OPERATIONS, What.MODEL),
+}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    attributes = span.attributes
+    what = _WHAT.get(attributes.get(semconv.OPERATION_NAME))  # type: ignore[arg-type]
+    if what is None:
+        what = What.OTHER if semconv.STEP_KIND in attributes else None
+        if what is None:
+            return None
+    return _Reader(span, what).meaning()
+
+
+class _Reader:
+    """One reading of one span: takes the attributes it understands, leaves the rest."""
+
+    __slots__ = ("rest", "span", "types", "what")
+
+    def __init__(self, span: SpanRecord, what: What) -> None:
+        self.span, self.what = span, what
+        self.rest = dict(span.attributes)
+        self.rest.pop(semconv.OPERATION_NAME, None)
+        types = self.rest.pop(semconv.TYPES, None)
+        self.types: dict[str, Any] = {} if types is None else _object(types)
+
+    def meaning(self) -> Meaning:
+        take, what = self.rest.pop, self.what
+        meaning = Meaning(
+            what=what,
+            dialect=NAME,
+            run_id=self.text(semconv.RUN_ID),
+            index=_integer(take(semconv.STEP_INDEX, None)),
+            agent_name=self.text(semconv.AGENT_NAME),
+            session_id=self.text(semconv.CONVERSATION_ID),
+        )
+        self.common(meaning)
+        if what is What.TOOL:
+            self.tool(meaning)
+        elif what is What.AGENT:
+            self.agent(meaning)
+        else:
+            self.call(meaning)
+        if self.rest:
+            self.rare(meaning)
+            meaning.attributes = self.unread()
+        return meaning
+
+    def common(self, meaning: Meaning) -> None:
+        span = self.span
+        if span.status_code == semconv.STATUS_ERROR or semconv.ERROR_TYPE in self.rest:
+            meaning.error = self.error()
+        if semconv.METADATA in self.rest:
+            meaning.metadata = _mapping(self.json(semconv.METADATA))
+
+    def tool(self, meaning: Meaning) -> None:
+        meaning.name = self.text(semconv.TOOL_NAME)
+        meaning.input = self.json(semconv.TOOL_ARGUMENTS)
+        key = semconv.TOOL_RESULT if semconv.TOOL_RESULT in self.rest else semconv.OUTPUT
+        meaning.output = self.json(key)
+        if self.rest.get(semconv.TOOL_TYPE) == "function":
+            del self.rest[semconv.TOOL_TYPE]
+
+    def agent(self, meaning: Meaning) -> None:
+        meaning.name = meaning.agent_name
+        meaning.input = self.spoken(semconv.INPUT_MESSAGES, "user")
+        meaning.output = self.spoken(semconv.OUTPUT_MESSAGES, "assistant")
+        meaning.messages = self.messages(semconv.MESSAGES)
+        meaning.config = self.json(semconv.CONFIG)
+        meaning.user_id = self.text(semconv.ENDUSER_PSEUDO_ID) or self.text(semconv.USER_ID)
+        meaning.parent_run_id = self.text(semconv.RUN_PARENT_ID)
+        meaning.replay_of = self.text(semconv.REPLAY_OF)
+        meaning.status = self.status()
+        meaning.model = self.model()
+
+    def call(self, meaning: Meaning) -> None:
+        """A model call, a retrieval, or a step of another kind."""
+        take, what = self.rest.pop, self.what
+        meaning.input = self.json(semconv.INPUT)
+        meaning.output = self.json(semconv.OUTPUT)
+        if what is What.RETRIEVAL:
+            if meaning.input is None:
+                meaning.input = self.text(semconv.RETRIEVAL_QUERY)
+            if meaning.output is None:
+                meaning.output = self.json(semconv.RETRIEVAL_DOCUMENTS)
+        if what is What.OTHER:
+            take(semconv.STEP_KIND, None)
+        request = self.rest.get(semconv.REQUEST_MODEL)
+        meaning.model = self.model()
+        name = self.text(semconv.STEP_NAME)
+        meaning.name = name if name is not None else self.default_name(request)
+
+    def default_name(self, request_model: object) -> str:
+        if self.what is What.OTHER:
+            return self.span.name
+        operation = str(self.span.attributes.get(semconv.OPERATION_NAME))
+        return str(request_model) if request_model is not None else operation
+
+    def model(self) -> str | None:
+        """The model that answered, else the one that was asked for; where both are known, the latter stays unread."""
+        answered = self.text(semconv.RESPONSE_MODEL)
+        return answered if answered is not None else self.text(semconv.REQUEST_MODEL)
+
+    def rare(self, meaning: Meaning) -> None:
+        take, rest = self.rest.pop, self.rest
+        if semconv.INPUT_MESSAGES in rest or semconv.OUTPUT_MESSAGES in rest:
+            meaning.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
+        meaning.usage = self.usage()
+        meaning.step_id = _step_id(take(semconv.STEP_ID, None), self.types.get(semconv.STEP_ID))
+        meaning.abandoned = take(semconv.ABANDONED, None) in (True, "true")
+        meaning.first_chunk_at_ns = _integer(take(semconv.FIRST_CHUNK_AT_NS, None))
+        meaning.sampling_probability = _number(take(semconv.SAMPLING_PROBABILITY, None))
+        meaning.truncated = _texts(take(semconv.TRUNCATED, None))
+        if meaning.first_chunk_at_ns is None:
+            meaning.first_chunk_at_ns = self.first_chunk()
+        if meaning.model is None and self.what is What.TOOL:
+            meaning.model = self.text(semconv.REQUEST_MODEL)
+
+    def first_chunk(self) -> int | None:
+        seconds = _number(self.rest.get(semconv.TIME_TO_FIRST_CHUNK))
+        return None if seconds is None else self.span.start_ns + int(seconds * 1e9)
+
+    def unread(self) -> dict[str, Any]:
+        """What no field holds, with what JSON could not say brought back."""
+        attributes: dict[str, Any] = {}
+        for key, value in self.rest.items():
+            tag = self.types.get(key)
+            name = key.removeprefix(semconv.ATTRIBUTE_PREFIX)
+            if tag is not None:
+                attributes[name] = _tagged(value, tag)
+            elif key == semconv.FINISH_REASONS:
+                attributes[name] = decode_text(value)
+            else:
+                attributes[name] = value
+        return attributes
+
+    def text(self, key: str) -> str | None:
+        value = self.rest.pop(key, None)
+        if type(value) is str:
+            if self.types and key in self.types:
+                value = _kept(restore(value, self.types[key]))
+            return value if type(value) is str else str(value)
+        return None if value is None else str(value)
+
+    def json(self, key: str) -> Any:
+        value = self.rest.pop(key, None)
+        return None if value is None else decode_text(value, self.types.get(key))
+
+    def spoken(self, key: str, role: str) -> Any:
+        """What a run was asked or answered, out of a list of messages."""
+        value = self.rest.pop(key, None)
+        if value is None:
+            return None
+        messages = messages_from(_list(decode_text(value)))
+        said = first_text(messages, role)
+        tag = self.types.get(key)
+        return said if said is None or tag is None else _tagged(said, tag)
+
+    def messages(self, key: str) -> tuple[Message, ...]:
+        value = self.rest.pop(key, None)
+        if value is None:
+            return ()
+        return messages_from([_kept(item) for item in _list(_kept(decode_text(value, self.types.get(key))))])
+
+    def usage(self) -> Usage | None:
+        take = self.rest.pop
+        counts = {field: _integer(take(key, None)) for field, key in semconv.USAGE.items() if key in self.rest}
+        details = _mapping(self.json(semconv.USAGE_DETAILS))
+        return Usage(**counts, details=details) if counts or details else None
+
+    def status(self) -> RunStatus:
+        said = self.rest.pop(semconv.RUN_STATUS, None)
+        if self.span.end_ns is None:
+            return RunStatus.RUNNING
+        if said == RunStatus.TIMEOUT.value:
+            return RunStatus.TIMEOUT
+        return RunStatus.ERROR if self.span.status_code == semconv.STATUS_ERROR else RunStatus.SUCCESS
+
+    def error(self) -> StepError | None:
+        span = self.span
+        happened = next((e.attributes for e in reversed(span.events) if e.name == semconv.EXCEPTION_EVENT), {})
+        category = self.text(semconv.ERROR_CATEGORY)
+        error_type = self.text(semconv.ERROR_TYPE) or _optional_text(happened.get(semconv.EXCEPTION_TYPE))
+        message = self.text(semconv.ERROR_MESSAGE)
+        if message is None:
+            message = span.status_message or _optional_text(happened.get(semconv.EXCEPTION_MESSAGE)) or ""
+        if error_type in (None, semconv.ERROR_TYPE_OTHER) and not message and category is None:
+            return None
+        error_type = error_type or semconv.ERROR_TYPE_OTHER
+        return StepError(
+            type=error_type,
+            message=message,
+            category=category or category_of_type(error_type),
+            stacktrace=_optional_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
+        )
+
+
+def _tagged(value: Any, tag: Any) -> Any:
+    """A value whose tag says whether its text is JSON (see `Content.extra` and `Content.spoken`)."""
+    form = tag.get("t") if isinstance(tag, dict) else None
+    if form == "json":
+        return decode_text(value, tag.get("k"))
+    return restore(value, tag.get("k") if form == "text" else tag)
+
+
+def _kept(value: Any) -> Any:
+    """What a limit left of a list or a text that stands where the model wants exactly that."""
+    while isinstance(value, Cut | Opaque):
+        value = value.kept if isinstance(value, Cut) else value.data
+    return value
+
+
+def _object(value: Any) -> dict[str, Any]:
+    data = decode_text(value)
+    return data if isinstance(data, dict) else {}
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    kept = _kept(value)
+    return kept if isinstance(kept, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in _list(decode_text(value)))
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else value if type(value) is str else str(value)
+
+
+def _integer(value: Any) -> int | None:
+    if type(value) is int or value is None:
+        return value
+    try:
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (ValueError, TypeError):
+        return None
+
+
+def _step_id(value: Any, tag: Any) -> int | str | None:
+    if value is None or type(value) is int:
+        return value
+    restored = _kept(restore(value, tag))
+    return restored if isinstance(restored, int) and type(restored) is int else str(restored)
+
+

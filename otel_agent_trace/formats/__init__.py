@@ -1,0 +1,1 @@
+"""Carriers of spans: codecs between bytes and `SpanRecord`, without any I/O."""

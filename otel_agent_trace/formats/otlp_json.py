@@ -1,0 +1,370 @@
+"""OTLP/JSON, as the OpenTelemetry protocol's file format has it: one `TracesData` object a line.
+
+Reading accepts 64-bit integers as strings or numbers and ids in any case; unknown fields are ignored. Writing gives
+lower-case hex ids, 64-bit integers as strings, enums as integers, `bytes` as base64, and one line without a line feed.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+
+_INT64_MIN, _INT64_END = -(2**63), 2**63
+_MAX_VALUE_DEPTH = 64
+
+
+# ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Wire(msgspec.Struct, rename="camel", gc=False):
+    pass
+
+
+class _Value(_Wire):
+    string_value: str | None = None
+    int_value: int | None = None
+    bool_value: bool | None = None
+    double_value: float | None = None
+    array_value: _Array | None = None
+    kvlist_value: _Pairs | None = None
+    bytes_value: str | None = None
+
+
+class _Array(_Wire):
+    values: list[_Value] = []
+
+
+class _Pair(_Wire):
+    key: str = ""
+    value: _Value | None = None
+
+
+class _Pairs(_Wire):
+    values: list[_Pair] = []
+
+
+class _Event(_Wire):
+    time_unix_nano: int = 0
+    name: str = ""
+    attributes: list[_Pair] = []
+
+
+class _Link(_Wire):
+    trace_id: str = ""
+    span_id: str = ""
+    trace_state: str = ""
+    attributes: list[_Pair] = []
+
+
+class _Status(_Wire):
+    code: int = 0
+    message: str = ""
+
+
+class _Span(_Wire):
+    trace_id: str
+    span_id: str
+    parent_span_id: str = ""
+    name: str = ""
+    kind: int = 0
+    start_time_unix_nano: int = 0
+    end_time_unix_nano: int = 0
+    attributes: list[_Pair] = []
+    events: list[_Event] = []
+    links: list[_Link] = []
+    status: _Status | None = None
+    trace_state: str = ""
+    flags: int = 0
+
+
+class _Scope(_Wire):
+    name: str = ""
+    version: str = ""
+    attributes: list[_Pair] = []
+
+
+class _ScopeSpans(_Wire):
+    scope: _Scope | None = None
+    spans: list[_Span] = []
+    schema_url: str = ""
+
+
+class _Resource(_Wire):
+    attributes: list[_Pair] = []
+
+
+class _ResourceSpans(_Wire):
+    resource: _Resource | None = None
+    scope_spans: list[_ScopeSpans] = []
+    schema_url: str = ""
+
+
+class _TracesData(_Wire):
+    resource_spans: list[_ResourceSpans] | None = None
+    resource_logs: msgspec.Raw | None = None
+    resource_metrics: msgspec.Raw | None = None
+
+
+_decoder = msgspec.json.Decoder(_TracesData, strict=False)
+
+
+class NotOtlpError(ValueError):
+    """Bytes that are no OTLP/JSON object; the message says why."""
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decode(data: bytes) -> list[SpanRecord]:
+    """The spans of one OTLP/JSON object; an object without spans (another signal, an empty one) has none.
+
+    Raises:
+        NotOtlpError: no JSON, not UTF-8, or not of that shape.
+    """
+    try:
+        wire = _decoder.decode(data)
+        if wire.resource_spans is None:
+            return _without_spans(wire, data)
+        return [
+            _record(span, resource, scope)
+            for group in wire.resource_spans
+            for resource in (_resource(group),)
+            for part in group.scope_spans
+            for scope in (_scope(part),)
+            for span in part.spans
+        ]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise NotOtlpError(str(error)) from error
+
+
+def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
+    """Other signals and empty objects have no spans; whatever else it is, it is no OTLP."""
+    if wire.resource_logs is None and wire.resource_metrics is None and data.strip() != b"{}":
+        msg = "a JSON object without resourceSpans"
+        raise ValueError(msg)
+    return []
+
+
+def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
+    status = span.status
+    parent = span.parent_span_id
+    return SpanRecord(
+        _hex_id(span.trace_id, 32),
+        _hex_id(span.span_id, 16),
+        parent.lower() if parent and parent.strip("0") else None,
+        span.name,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano or None,
+        _attributes(span.attributes),
+        span.kind,
+        status.code if status else 0,
+        status.message if status else "",
+        tuple([_event(event) for event in span.events]) if span.events else (),
+        tuple([_link(link) for link in span.links]) if span.links else (),
+        resource,
+        scope,
+        span.trace_state,
+        span.flags,
+    )
+
+
+def _hex_id(text: str, size: int) -> str:
+    if len(text) != size:
+        msg = f"an id of {len(text)} characters where {size} hex digits belong: {text[:40]!r}"
+        raise ValueError(msg)
+    return text.lower()
+
+
+def _attributes(pairs: list[_Pair]) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
+    for pair in pairs:
+        value = pair.value
+        if value is None:
+            attributes[pair.key] = None
+        elif value.string_value is not None:
+            attributes[pair.key] = value.string_value
+        elif value.int_value is not None:
+            attributes[pair.key] = value.int_value
+        else:
+            attributes[pair.key] = _value(value, _MAX_VALUE_DEPTH)
+    return attributes
+
+
+def _value(value: _Value | None, depth: int) -> Any:
+    if value is None or depth == 0:
+        return None
+    if value.string_value is not None:
+        return value.string_value
+    if value.int_value is not None:
+        return value.int_value
+    if value.bool_value is not None:
+        return value.bool_value
+    if value.double_value is not None:
+        return value.double_value
+    if value.array_value is not None:
+        return [_value(item, depth - 1) for item in value.array_value.values]
+    if value.kvlist_value is not None:
+        return {pair.key: _value(pair.value, depth - 1) for pair in value.kvlist_value.values}
+    if value.bytes_value is not None:
+        return base64.b64decode(value.bytes_value)
+    return None
+
+
+def _event(event: _Event) -> Event:
+    return Event(event.name, event.time_unix_nano, _attributes(event.attributes))
+
+
+def _link(link: _Link) -> Link:
+    return Link(link.trace_id.lower(), link.span_id.lower(), _attributes(link.attributes), link.trace_state)
+
+
+def _resource(group: _ResourceSpans) -> Resource:
+    return Resource(_attributes(group.resource.attributes) if group.resource else {}, group.schema_url)
+
+
+def _scope(part: _ScopeSpans) -> Scope:
+    scope = part.scope or _Scope()
+    return Scope(scope.name, scope.version, _attributes(scope.attributes), part.schema_url)
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_encode_json = msgspec.json.encode
+
+
+def encode(spans: Sequence[SpanRecord]) -> bytes:
+    """One OTLP/JSON object with these spans, grouped by resource and scope, without a line feed.
+
+    What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
+    """
+    groups: dict[tuple[int, int], tuple[SpanRecord, list[bytes]]] = {}
+    for span in spans:
+        _, parts = groups.setdefault((id(span.resource), id(span.scope)), (span, []))
+        parts.append(encode_span(span))
+    blocks = (
+        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(parts), tail.removesuffix(_CLOSE))
+        for first, parts in groups.values()
+        for head, tail in (frame(first.resource, first.scope),)
+    )
+    return _OPEN + b",".join(blocks) + _CLOSE
+
+
+_OPEN, _CLOSE = b'{"resourceSpans":[', b"]}"
+
+
+def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
+    """What stands before and after the spans of one resource and scope in an OTLP/JSON object of their own."""
+    head = b'%b{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[' % (_OPEN, resource_json(resource), scope_json(scope))
+    tail = b"]%b}]%b}%b" % (_schema_url(scope.schema_url), _schema_url(resource.schema_url), _CLOSE)
+    return head, tail
+
+
+def resource_json(resource: Resource) -> bytes:
+    """The ``resource`` object."""
+    return b'{"attributes":[%b]}' % attributes_json(resource.attributes)
+
+
+def scope_json(scope: Scope) -> bytes:
+    """The ``scope`` object."""
+    attributes = b',"attributes":[%b]' % attributes_json(scope.attributes) if scope.attributes else b""
+    return b'{"name":%b,"version":%b%b}' % (_text(scope.name), _text(scope.version), attributes)
+
+
+def _schema_url(url: str) -> bytes:
+    return b',"schemaUrl":%b' % _text(url) if url else b""
+
+
+def encode_span(span: SpanRecord) -> bytes:
+    """The JSON object of one span."""
+    parts = [
+        b'{"traceId":"%b","spanId":"%b"' % (span.trace_id.encode(), span.span_id.encode()),
+        b',"parentSpanId":"%b"' % span.parent_span_id.encode() if span.parent_span_id else b"",
+        b',"name":%b,"kind":%d,"startTimeUnixNano":"%d"' % (_text(span.name), span.kind, span.start_ns),
+        b',"endTimeUnixNano":"%d"' % span.end_ns if span.end_ns is not None else b"",
+        b',"attributes":[%b]' % attributes_json(span.attributes),
+        _status_json(span),
+    ]
+    if span.events:
+        parts.append(b',"events":[%b]' % b",".join(map(_event_json, span.events)))
+    if span.links:
+        parts.append(b',"links":[%b]' % b",".join(map(_link_json, span.links)))
+    if span.trace_state:
+        parts.append(b',"traceState":%b' % _text(span.trace_state))
+    if span.flags:
+        parts.append(b',"flags":%d' % span.flags)
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _status_json(span: SpanRecord) -> bytes:
+    if not span.status_code and not span.status_message:
+        return b""
+    message = b'"message":%b,' % _text(span.status_message) if span.status_message else b""
+    return b',"status":{%b"code":%d}' % (message, span.status_code)
+
+
+def _event_json(event: Event) -> bytes:
+    return b'{"timeUnixNano":"%d","name":%b,"attributes":[%b]}' % (
+        event.time_ns,
+        _text(event.name),
+        attributes_json(event.attributes),
+    )
+
+
+def _link_json(link: Link) -> bytes:
+    state = b',"traceState":%b' % _text(link.trace_state) if link.trace_state else b""
+    ids = (link.trace_id.encode(), link.span_id.encode())
+    return b'{"traceId":"%b","spanId":"%b"%b,"attributes":[%b]}' % (*ids, state, attributes_json(link.attributes))
+
+
+def attributes_json(attributes: Mapping[str, Any]) -> bytes:
+    """The elements of an ``attributes`` list."""
+    return b",".join([b'{"key":%b,"value":%b}' % (_text(key), value_json(item)) for key, item in attributes.items()])
+
+
+def value_json(value: Any, depth: int = _MAX_VALUE_DEPTH) -> bytes:
+    """One ``AnyValue``."""
+    writer = _WRITERS.get(type(value))
+    if writer is not None:
+        return writer(value)
+    if value is None or depth == 0:
+        return b"{}"
+    if isinstance(value, Mapping):
+        pairs = (b'{"key":%b,"value":%b}' % (_text(str(key)), value_json(item, depth - 1)) for key, item in value.items())
+        return b'{"kvlistValue":{"values":[%b]}}' % b",".join(pairs)
+    if isinstance(value, Iterable):
+        return b'{"arrayValue":{"values":[%b]}}' % b",".join([value_json(item, depth - 1) for item in value])
+    return b'{"stringValue":%b}' % _text(str(value))
+
+
+def _text(text: str) -> bytes:
+    try:
+        return _encode_json(text)
+    except UnicodeEncodeError:
+        return _encode_json(text.encode("utf-8", "backslashreplace").decode())
+
+
+def _int_json(value: int) -> bytes:
+    if _INT64_MIN <= value < _INT64_END:
+        return b'{"intValue":"%d"}' % value
+    return b'{"stringValue":"%d"}' % value
+
+
+def _double_json(value: float) -> bytes:
+    if value - value == 0.0:
+        return b'{"doubleValue":%b}' % _encode_json(value)
+    return b'{"doubleValue":"%b"}' % (b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity")  # noqa: PLR0124
+
+
+_WRITERS: dict[type, Callable[[Any], bytes]] = {
+    str: lambda value: b'{"stringValue":%b}' % _text(value),
+    bool: lambda value: b'{"boolValue":true}' if value else b'{"boolValue":false}',
+    int: _int_json,
+    float: _double_json,
+    bytes: lambda value: b'{"bytesValue":"%b"}' % base64.b64encode(value),
+}

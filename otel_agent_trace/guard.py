@@ -1,0 +1,66 @@
+"""The one guard around calls that run in the host's time: what fails is counted and said once, never raised."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_log = logging.getLogger("otel_agent_trace")
+
+
+class Ledger:
+    """Counts by reason, and one log line for each cause.
+
+    Counting takes a lock of its own that is never held while anything else runs.
+    """
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+
+    def count(self, reason: str, number: int = 1) -> None:
+        """Count something that happened."""
+        with self._lock:
+            self._counts[reason] += number
+
+    def say_once(self, cause: str, message: str, *arguments: object) -> None:
+        """Log a warning, the first time that this cause occurs."""
+        with self._lock:
+            if cause in self._said:
+                return
+            self._said.add(cause)
+        _log.warning(message, *arguments)
+
+    def counts(self) -> dict[str, int]:
+        """What was counted so far."""
+        with self._lock:
+            return dict(self._counts)
+
+
+def guarded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
+    """Call, and give what it gives; when it fails, count it under `what`, say it once, and give None.
+
+    What a signal handler raises here by chance goes through.
+    """
+    try:
+        return call(*arguments)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the host must not notice
+        ledger.count(f"failed: {what}")
+        ledger.say_once(
+            f"{what}/{type(error).__name__}", "%s failed: %s: %s (said once)", what, type(error).__name__, _text(error)
+        )
+        return None
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:500]
+    except Exception:  # noqa: BLE001 - an error whose text fails as well
+        return "?"

@@ -1,0 +1,57 @@
+"""What one span means, as a dialect says it: the facts about a run or a step, and where none is known, nothing."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace.model import Message, RunStatus, StepError, Usage
+
+
+class What(enum.Enum):
+    """What a span stands for."""
+
+    AGENT = "agent"
+    MODEL = "model"
+    TOOL = "tool"
+    RETRIEVAL = "retrieval"
+    OTHER = "other"
+    WRAPPER = "wrapper"
+    """A frame around steps that is no step itself."""
+    NOTHING = "nothing"
+
+
+class Meaning(msgspec.Struct, kw_only=True, gc=False):
+    """The facts that one span holds; None, or empty, where it does not say.
+
+    For an agent `input` and `output` are what the run was asked and what it answered, and `name` is the agent's;
+    for a step they are arguments and return value. `agent_name` on a step is the agent that it belongs to.
+    """
+
+    what: What
+    dialect: str
+    name: str | None = None
+    input: Any = None
+    output: Any = None
+    error: StepError | None = None
+    status: RunStatus | None = None
+    messages: tuple[Message, ...] = ()
+    model: str | None = None
+    usage: Usage | None = None
+    agent_name: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    config: Any = None
+    metadata: dict[Any, Any] = {}
+    attributes: dict[str, Any] = {}
+    run_id: str | None = None
+    parent_run_id: str | None = None
+    replay_of: str | None = None
+    sampling_probability: float | None = None
+    step_id: int | str | None = None
+    index: int | None = None
+    abandoned: bool = False
+    first_chunk_at_ns: int | None = None
+    truncated: tuple[str, ...] = ()

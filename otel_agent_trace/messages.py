@@ -1,0 +1,176 @@
+"""Messages and token counts in the shapes that people hand around, brought into those of the model.
+
+Understood are the shape of the GenAI conventions (`role`, `parts`), OpenAI's (`role`, `content`, `tool_calls`,
+`tool_call_id`) and Anthropic's (content blocks), as mappings or as the objects of their clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
+from otel_agent_trace.values import decode_text
+
+_INT64_END = 2**63
+
+
+def messages_from(value: Any) -> tuple[Message, ...]:
+    """The messages that a value holds: one, or a list of them; none in None."""
+    if value is None:
+        return ()
+    if isinstance(value, str | Mapping | Message) or not isinstance(value, list | tuple):
+        return (message_from(value),)
+    return tuple(message_from(item) for item in value)
+
+
+def message_from(value: Any) -> Message:
+    """One message; a bare text is one from the user."""
+    if isinstance(value, Message):
+        return value
+    data = mapping_of(value)
+    if data is None:
+        return Message(role="user", parts=_content_parts(value))
+    rest = dict(data)
+    role = rest.pop("role", None)
+    name = rest.pop("name", None)
+    parts = _parts(str(role) if role is not None else "user", rest)
+    return Message(
+        role=str(role) if role is not None else "user",
+        parts=tuple(parts),
+        name=name if name is None else str(name),
+        extra={key: item for key, item in rest.items() if item is not None},
+    )
+
+
+def mapping_of(value: Any) -> Mapping[Any, Any] | None:
+    """A mapping as it is, a client's object as one; None for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    dump = getattr(value, "model_dump", None)
+    return dump(exclude_none=True) if callable(dump) else None
+
+
+def _parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
+    """Take the keys that make the parts out of `rest`."""
+    if "parts" in rest:
+        parts = rest.pop("parts")
+        return [_part(part) for part in parts] if isinstance(parts, list | tuple) else [_part(parts)]
+    content = rest.pop("content", None)
+    if role == "tool" and "tool_call_id" in rest:
+        return [{"type": "tool_call_response", "id": rest.pop("tool_call_id"), "response": content}]
+    calls = rest.pop("tool_calls", None)
+    return [*_content_parts(content), *map(_called, calls if isinstance(calls, list | tuple) else ())]
+
+
+def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
+    if content is None:
+        return ()
+    if isinstance(content, list | tuple):
+        return tuple(_part(part) for part in content)
+    return (_part(content),)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    data = mapping_of(part)
+    if data is None:
+        return {"type": "text", "content": part if isinstance(part, str) else str(part)}
+    writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
+    return writer(data) if writer else {str(key): item for key, item in data.items()}
+
+
+def _called(call: Any) -> dict[str, Any]:
+    """A tool call in OpenAI's shape; its arguments are JSON in a text."""
+    data = mapping_of(call) or {}
+    function = mapping_of(data.get("function")) or data
+    return {
+        "type": "tool_call",
+        "id": data.get("id"),
+        "name": function.get("name"),
+        "arguments": decode_text(function.get("arguments")),
+    }
+
+
+_BLOCKS: dict[Any, Any] = {
+    "text": lambda block: {"type": "text", "content": block["text"]} if "text" in block else dict(block),
+    "input_text": lambda block: {"type": "text", "content": block.get("text", "")},
+    "output_text": lambda block: {"type": "text", "content": block.get("text", "")},
+    "thinking": lambda block: {"type": "reasoning", "content": block.get("thinking", block.get("content", ""))},
+    "tool_use": lambda block: {
+        "type": "tool_call",
+        "id": block.get("id"),
+        "name": block.get("name"),
+        "arguments": block.get("input"),
+    },
+    "tool_result": lambda block: {
+        "type": "tool_call_response",
+        "id": block.get("tool_use_id"),
+        "response": block.get("content"),
+    },
+}
+
+
+# ── token counts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_SYNONYMS = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "cache_creation_input_tokens": "cache_write_input_tokens",
+    "cache_read_tokens": "cache_read_input_tokens",
+    "cache_write_tokens": "cache_write_input_tokens",
+    "reasoning_tokens": "reasoning_output_tokens",
+}
+_NESTED = {
+    ("prompt_tokens_details", "cached_tokens"): "cache_read_input_tokens",
+    ("input_tokens_details", "cached_tokens"): "cache_read_input_tokens",
+    ("completion_tokens_details", "reasoning_tokens"): "reasoning_output_tokens",
+    ("output_tokens_details", "reasoning_tokens"): "reasoning_output_tokens",
+}
+
+
+def usage_from(value: Any) -> Usage | None:
+    """Token counts under the names of the model, of OpenAI or of Anthropic; what is no count goes to `details`.
+
+    Anthropic counts cached tokens beside the input; here, as in the conventions, they are part of it.
+    """
+    if value is None or isinstance(value, Usage):
+        return value
+    data = mapping_of(value)
+    if data is None:
+        data = {name: item for name in (*TOKEN_FIELDS, *_SYNONYMS) if (item := getattr(value, name, None)) is not None}
+    counts: dict[str, int] = {}
+    details: dict[str, Any] = {}
+    for key, item in data.items():
+        name = _SYNONYMS.get(key, key) if isinstance(key, str) else key
+        if name in TOKEN_FIELDS and _is_count(item) and name not in counts:
+            counts[name] = item
+        elif key == "details" and isinstance(item, Mapping):
+            details.update(item)
+        elif item is not None:
+            details[key] = item
+    _take_nested(details, counts)
+    if "cache_creation_input_tokens" in data:
+        cached = counts.get("cache_read_input_tokens", 0) + counts.get("cache_write_input_tokens", 0)
+        counts["input_tokens"] = counts.get("input_tokens", 0) + cached
+    if details.get("total_tokens") == counts.get("input_tokens", 0) + counts.get("output_tokens", 0):
+        del details["total_tokens"]
+    usage = Usage(**counts, details=details)
+    return usage if usage else None
+
+
+def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:
+    for (outer, inner), name in _NESTED.items():
+        nested = mapping_of(details.get(outer))
+        count = nested.get(inner) if nested else None
+        if _is_count(count):
+            counts.setdefault(name, count)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and -_INT64_END <= value < _INT64_END
+
+
+def first_text(messages: Iterable[Message], role: str) -> str | None:
+    """The text of the last message of that role, where there is one."""
+    texts = [message.text for message in messages if message.role == role]
+    return texts[-1] if texts else None

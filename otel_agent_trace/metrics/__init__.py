@@ -1,0 +1,28 @@
+"""Figures over many runs: success rates, latencies, tokens and errors, in one pass and bounded memory, and mergeable."""
+
+from otel_agent_trace.metrics.parts import (
+    AgentMetrics,
+    Bucket,
+    ErrorMessage,
+    Latency,
+    ModelMetrics,
+    Outcomes,
+    Sizes,
+    Tokens,
+    ToolMetrics,
+)
+from otel_agent_trace.metrics.report import MetricsReport, compute_metrics
+
+__all__ = [
+    "AgentMetrics",
+    "Bucket",
+    "ErrorMessage",
+    "Latency",
+    "MetricsReport",
+    "ModelMetrics",
+    "Outcomes",
+    "Sizes",
+    "Tokens",
+    "ToolMetrics",
+    "compute_metrics",
+]

@@ -1,0 +1,209 @@
+"""The parts of a report: plain frozen figures. Counts are 0 and rates, means and quantiles None where nothing was seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace.metrics.rates import rate, wilson_interval
+from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
+from otel_agent_trace.metrics.tally import AgentTally, CallTally, OutcomeTally
+from otel_agent_trace.model import RunStatus, at_time
+
+_NS_PER_S = 1_000_000_000
+_PERCENTILES = (50, 90, 95, 99)
+_ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things took, in seconds. Quantiles are within 1 % of the true ones, everything else is exact."""
+
+    count: int = 0
+    total_s: float = 0.0
+    mean_s: float | None = None
+    min_s: float | None = None
+    max_s: float | None = None
+    p50_s: float | None = None
+    p90_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of something there were at a time. Quantiles are within 1 % of the true ones, exact below 50."""
+
+    count: int = 0
+    mean: float | None = None
+    min: int | None = None
+    max: int | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of model calls. Those of the caches are part of the input, those of reasoning part of the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+
+
+class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The calls of one tool, those of sub-agents included.
+
+    `abandoned` calls never reported their end: they are no errors and have no latency. `error_rate` is errors by calls.
+    """
+
+    calls: int = 0
+    errors: int = 0
+    abandoned: int = 0
+    error_rate: float | None = None
+    latency: Latency = Latency()
+
+
+class ModelMetrics(ToolMetrics, frozen=True, kw_only=True):
+    """The calls of one model, those of sub-agents included, and their tokens."""
+
+    tokens: Tokens = Tokens()
+
+
+class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """How outermost runs ended.
+
+    `success_rate` is of the `finished` runs (all but the running ones), `success_interval` its 95 % Wilson interval
+    (low, high); `latency` is of the finished ones that tell their end. `tokens` are of all runs, with those below them.
+    """
+
+    runs: int = 0
+    running: int = 0
+    success: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    finished: int = 0
+    success_rate: float | None = None
+    success_interval: tuple[float, float] | None = None
+    latency: Latency = Latency()
+    tokens: Tokens = Tokens()
+
+
+class AgentMetrics(Outcomes, frozen=True, kw_only=True):
+    """The runs of one agent; all figures but `nested_runs` leave out the runs that it made for another agent."""
+
+    nested_runs: int = 0
+
+
+class Bucket(Outcomes, frozen=True, kw_only=True):
+    """The runs that began from `start` (UTC) on, for one width of a bucket; None for all before the buckets kept."""
+
+    start: datetime | None = None
+
+
+class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs and steps failed with an error of that type and message; `count` is both together.
+
+    An error that fails a step and then its run counts once for each. In `message` ids and long numbers are ``#``; it
+    ends in an ellipsis where messages were cut to group them.
+    """
+
+    type: str
+    message: str
+    count: int = 0
+    runs: int = 0
+    steps: int = 0
+
+
+def latency(durations_ns: Distribution) -> Latency:
+    """The figures of durations in nanoseconds."""
+    return Latency(
+        count=durations_ns.count,
+        total_s=durations_ns.total / _NS_PER_S,
+        mean_s=rate(durations_ns.total, durations_ns.count * _NS_PER_S),
+        min_s=_seconds(durations_ns.minimum),
+        max_s=_seconds(durations_ns.maximum),
+        **{f"p{percent}_s": _seconds(durations_ns.percentile(percent)) for percent in _PERCENTILES},
+    )
+
+
+def sizes(counts: Distribution) -> Sizes:
+    """The figures of counts of something."""
+    return Sizes(
+        count=counts.count,
+        mean=rate(counts.total, counts.count),
+        min=counts.minimum,
+        max=counts.maximum,
+        **{f"p{percent}": _whole(counts.percentile(percent)) for percent in _PERCENTILES},
+    )
+
+
+def tokens(counts: Counter[str]) -> Tokens:
+    """The figures of tokens by kind."""
+    return Tokens(total_tokens=counts["input_tokens"] + counts["output_tokens"], **counts)
+
+
+def tool(tally: CallTally) -> ToolMetrics:
+    """The figures of a tool."""
+    return ToolMetrics(**_calls(tally))
+
+
+def model(tally: CallTally) -> ModelMetrics:
+    """The figures of a model."""
+    return ModelMetrics(**_calls(tally), tokens=tokens(tally.tokens))
+
+
+def outcomes(tally: OutcomeTally) -> Outcomes:
+    """The figures of runs."""
+    return Outcomes(**_outcomes(tally))
+
+
+def agent(tally: AgentTally) -> AgentMetrics:
+    """The figures of an agent."""
+    return AgentMetrics(**_outcomes(tally.outcomes), nested_runs=tally.nested_runs)
+
+
+def bucket(start_ns: int | None, tally: OutcomeTally) -> Bucket:
+    """The figures of a bucket."""
+    return Bucket(**_outcomes(tally), start=None if start_ns is None else at_time(start_ns))
+
+
+def _calls(tally: CallTally) -> dict[str, Any]:
+    return {
+        "calls": tally.calls,
+        "errors": tally.errors,
+        "abandoned": tally.abandoned,
+        "error_rate": rate(tally.errors, tally.calls),
+        "latency": latency(tally.latency_ns),
+    }
+
+
+def _outcomes(tally: OutcomeTally) -> dict[str, Any]:
+    runs, running = sum(tally.statuses.values()), tally.statuses[RunStatus.RUNNING.value]
+    success, finished = tally.statuses[RunStatus.SUCCESS.value], runs - running
+    return {
+        "runs": runs,
+        "running": running,
+        "success": success,
+        "errors": tally.statuses[RunStatus.ERROR.value],
+        "timeouts": tally.statuses[RunStatus.TIMEOUT.value],
+        "finished": finished,
+        "success_rate": rate(success, finished),
+        "success_interval": wilson_interval(success, finished),
+        "latency": latency(tally.latency_ns),
+        "tokens": tokens(tally.tokens),
+    }
+
+
+def _seconds(duration_ns: float | None) -> float | None:
+    return None if duration_ns is None else duration_ns / _NS_PER_S
+
+
+def _whole(estimate: float | None) -> float | None:
+    """The whole number that an estimate means, where only one is within the error."""
+    return float(round(estimate)) if estimate is not None and estimate < _ROUNDED_BELOW else estimate

@@ -1,0 +1,252 @@
+"""The report: what was counted, as readable figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.metrics import parts
+from otel_agent_trace.metrics.accumulate import count_run
+from otel_agent_trace.metrics.parts import (
+    AgentMetrics,
+    Bucket,
+    ErrorMessage,
+    Latency,
+    ModelMetrics,
+    Outcomes,
+    Sizes,
+    Tokens,
+    ToolMetrics,
+)
+from otel_agent_trace.metrics.series import bucket_width_ns
+from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY
+from otel_agent_trace.metrics.table import Table
+from otel_agent_trace.metrics.tally import RunTally
+from otel_agent_trace.model import AgentRun
+
+T = TypeVar("T")
+_NS_PER_S = 1_000_000_000
+_LISTED_MESSAGES = 20
+
+
+def compute_metrics(runs: Iterable[AgentRun], *, bucket: str | timedelta | None = None) -> MetricsReport:
+    """Count runs, one after the other: memory does not grow with their number.
+
+    Args:
+        runs: the outermost runs; their sub-agents' runs are found below their steps.
+        bucket: the width of the buckets of `MetricsReport.series`: ``"15m"``, ``"1h"``, ``"1d"`` (units s, m, h, d, w)
+            or a timedelta; without it there is no series.
+
+    Raises:
+        ConfigurationError: `bucket` cannot be understood.
+    """
+    tally = RunTally(bucket_ns=bucket_width_ns(bucket))
+    for run in runs:
+        count_run(tally, run)
+    return MetricsReport(tally)
+
+
+@dataclass(frozen=True, repr=False)
+class MetricsReport:
+    """Figures of any number of runs, as of `compute_metrics`; ``MetricsReport()`` is that of none.
+
+    Reports add up: ``a + b`` is the report of the runs of both, in whichever order and grouping. Runs, rates, latency
+    and tokens are of the outermost runs (each with the tokens of the runs below it); tools, models and step errors are
+    of the runs below them as well. No run is weighed by its sampling probability.
+
+    Tables by name hold up to 1000 names, those of error types up to 200, the series up to 10 000 buckets: what is
+    beyond counts under the name ``(other)`` and, of the series, in a first bucket without a start. Which names are kept
+    depends on the names alone. A tool, model or agent without a name is ``unknown``.
+    """
+
+    _tally: RunTally = field(default_factory=RunTally)
+
+    def __add__(self, other: MetricsReport) -> MetricsReport:
+        """The report of the runs of both.
+
+        Raises:
+            ConfigurationError: the buckets of their series differ in width.
+        """
+        if not isinstance(other, MetricsReport):
+            return NotImplemented
+        tally = RunTally(bucket_ns=_common_bucket_ns(self, other))
+        tally.absorb(self._tally)
+        tally.absorb(other._tally)
+        return MetricsReport(tally)
+
+    def __reduce__(self) -> tuple[type[MetricsReport], tuple[RunTally]]:
+        return type(self), (self._tally,)  # the figures are views, which cannot be pickled, and are soon built again
+
+    def __repr__(self) -> str:
+        return f"<MetricsReport of {self.runs} runs, success rate {self.success_rate}>"
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """All figures of the outermost runs together; the properties up to `tokens` are its own."""
+        return parts.outcomes(self._tally.outcomes)
+
+    @property
+    def runs(self) -> int:
+        """How many outermost runs there were."""
+        return self.outcomes.runs
+
+    @property
+    def running(self) -> int:
+        """How many of them have not ended."""
+        return self.outcomes.running
+
+    @property
+    def success(self) -> int:
+        """How many succeeded."""
+        return self.outcomes.success
+
+    @property
+    def errors(self) -> int:
+        """How many ended in an error."""
+        return self.outcomes.errors
+
+    @property
+    def timeouts(self) -> int:
+        """How many ran out of time."""
+        return self.outcomes.timeouts
+
+    @property
+    def finished(self) -> int:
+        """How many ended in any way."""
+        return self.outcomes.finished
+
+    @property
+    def success_rate(self) -> float | None:
+        """The share of the finished runs that succeeded, from 0 to 1."""
+        return self.outcomes.success_rate
+
+    @property
+    def success_interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval (low, high) of the success rate."""
+        return self.outcomes.success_interval
+
+    @property
+    def latency(self) -> Latency:
+        """How long the finished runs took."""
+        return self.outcomes.latency
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of all runs and the runs below them, none twice."""
+        return self.outcomes.tokens
+
+    @cached_property
+    def steps_per_run(self) -> Sizes:
+        """How many steps the finished runs had, without those of the runs below them."""
+        return parts.sizes(self._tally.steps)
+
+    @cached_property
+    def tools(self) -> Mapping[str, ToolMetrics]:
+        """The tools by name, the most called first."""
+        return _figures(self._tally.tools, parts.tool, lambda tool: tool.calls)
+
+    @cached_property
+    def models(self) -> Mapping[str, ModelMetrics]:
+        """The models by name, the most called first.
+
+        Their tokens are those of model calls: they miss what only a run tells as a whole.
+        """
+        return _figures(self._tally.models, parts.model, lambda model: model.calls)
+
+    @cached_property
+    def agents(self) -> Mapping[str, AgentMetrics]:
+        """The agents by name, the one with most runs first."""
+        return _figures(self._tally.agents, parts.agent, lambda agent: agent.runs)
+
+    @cached_property
+    def run_errors(self) -> Mapping[str, int]:
+        """How many outermost runs failed, by category of error, the most frequent first."""
+        return _positive(_figures(self._tally.categories, lambda seen: seen.runs, int))
+
+    @cached_property
+    def step_errors(self) -> Mapping[str, int]:
+        """How many steps of any kind failed, by category of error, the most frequent first.
+
+        The failure of a sub-agent is one of the step that stands for it.
+        """
+        return _positive(_figures(self._tally.categories, lambda seen: seen.steps, int))
+
+    @cached_property
+    def error_messages(self) -> tuple[ErrorMessage, ...]:
+        """The errors of runs and steps by type and message, the most frequent first."""
+        messages = (
+            ErrorMessage(
+                type=name, message=texts.shown(text), count=seen.runs + seen.steps, runs=seen.runs, steps=seen.steps
+            )
+            for name, texts in self._tally.error_types.items()
+            for text, seen in texts.by_text.items()
+        )
+        return tuple(sorted(messages, key=lambda error: (-error.count, error.type, error.message)))
+
+    @property
+    def bucket_s(self) -> float | None:
+        """The width of the series' buckets in seconds; None without a series."""
+        return None if self._tally.bucket_ns is None else self._tally.bucket_ns / _NS_PER_S
+
+    @cached_property
+    def series(self) -> tuple[Bucket, ...]:
+        """The buckets in which a run began, in order of time; buckets without a run are left out."""
+        entries = sorted(self._tally.series.items(), key=lambda item: (item[0] is not None, item[0] or 0))
+        return tuple(parts.bucket(start_ns, tally) for start_ns, tally in entries)
+
+    def to_dict(self, *, error_messages: int = _LISTED_MESSAGES) -> dict[str, Any]:
+        """JSON-able data: all properties by their names, the `error_messages` most frequent messages only.
+
+        `relative_accuracy` is how far a quantile may be from the true one; `error_messages_left_out` is how many
+        occurrences the messages have that are not listed.
+        """
+        listed, left_out = self.error_messages[:error_messages], self.error_messages[error_messages:]
+        data = {
+            "relative_accuracy": RELATIVE_ACCURACY,
+            **msgspec.structs.asdict(self.outcomes),
+            "steps_per_run": self.steps_per_run,
+            "tools": dict(self.tools),
+            "models": dict(self.models),
+            "agents": dict(self.agents),
+            "run_errors": dict(self.run_errors),
+            "step_errors": dict(self.step_errors),
+            "error_messages": listed,
+            "error_messages_left_out": sum(error.count for error in left_out),
+            "bucket_s": self.bucket_s,
+            "series": self.series,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(data), allow_nan=False))  # lists, no tuples
+        return plain
+
+
+def _common_bucket_ns(one: MetricsReport, other: MetricsReport) -> int | None:
+    """The width that both reports share; a report of no runs and no series goes with any."""
+    told = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
+    if len(told) > 1:
+        raise ConfigurationError(
+            f"reports with different buckets cannot be added: {_width(one)} and {_width(other)}; "
+            "compute both with the same bucket"
+        )
+    return next(iter(told), None)
+
+
+def _width(report: MetricsReport) -> str:
+    return "no buckets" if report.bucket_s is None else f"buckets of {report.bucket_s:g} s"
+
+
+def _figures(table: Table[str, Any], figures: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
+    """The figures by name, the largest first."""
+    by_name = {name: figures(tally) for name, tally in table.items()}
+    return MappingProxyType(dict(sorted(by_name.items(), key=lambda item: (-size(item[1]), item[0]))))
+
+
+def _positive(counts: Mapping[str, int]) -> Mapping[str, int]:
+    return MappingProxyType({name: count for name, count in counts.items() if count})

@@ -1,0 +1,75 @@
+"""Distributions of whole numbers in bounded memory, with quantiles that are off by 1 % at most.
+
+A DDSketch with dense stores that never collapse: merging adds the counts of equal bins, so any order and any grouping
+of merges gives the same sketch. Quantiles are by nearest rank, without interpolation: the p-th percentile is the least
+value that p % of the values do not exceed (of two values p50 is the lesser and p90 the greater one).
+"""
+
+from __future__ import annotations
+
+from ddsketch.ddsketch import BaseDDSketch
+from ddsketch.mapping import LogarithmicMapping
+from ddsketch.store import DenseStore
+
+RELATIVE_ACCURACY = 0.01
+"""How far a quantile may be from the true one, as a share of the true one."""
+
+_GREATEST = 2**63 - 1
+_MAPPING = LogarithmicMapping(RELATIVE_ACCURACY)
+
+
+class Distribution:
+    """Whole numbers from 0 to 2**63 - 1 (others become the nearest of these), each seen some number of times.
+
+    `count`, `total`, `minimum` and `maximum` are exact integers (the latter two None while there is no value); the unit
+    is the caller's. Memory: one counter for every 2 % between the least and the greatest value, so fewer than 2400.
+    """
+
+    __slots__ = ("_bins", "_sketch", "count", "maximum", "minimum", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.minimum: int | None = None
+        self.maximum: int | None = None
+        self._bins = DenseStore()
+        self._sketch = BaseDDSketch(_MAPPING, self._bins, DenseStore(), 0.0)
+
+    def add(self, value: int) -> None:
+        """Count one value in."""
+        value = min(max(value, 0), _GREATEST)
+        self._widen(value, value)
+        self.count += 1
+        self.total += value
+        self._sketch.add(value)
+
+    def absorb(self, other: Distribution) -> None:
+        """Count all values of another distribution in; the other stays as it is."""
+        if other.minimum is None or other.maximum is None:
+            return
+        self._widen(other.minimum, other.maximum)
+        self.count += other.count
+        self.total += other.total
+        self._sketch.merge(other._sketch)
+
+    def _widen(self, least: int, greatest: int) -> None:
+        self.minimum = least if self.minimum is None else min(self.minimum, least)
+        self.maximum = greatest if self.maximum is None else max(self.maximum, greatest)
+
+    def percentile(self, percent: int) -> float | None:
+        """The least value that so many per cent of the values do not exceed, within 1 %; None without a value."""
+        rank = max(-(-percent * self.count // 100) - 1, 0)
+        share = (rank + 0.5) / max(self.count - 1, 1)  # the sketch wants a share; amid two ranks it rounds down
+        estimate = self._sketch.get_quantile_value(min(share, 1.0))
+        if estimate is None or self.minimum is None or self.maximum is None:
+            return None
+        return min(max(float(estimate), float(self.minimum)), float(self.maximum))
+
+    def _state(self) -> tuple[object, ...]:
+        bins = {self._bins.offset + index: count for index, count in enumerate(self._bins.bins) if count}
+        return self.count, self.total, self.minimum, self.maximum, bins
+
+    def __eq__(self, other: object) -> bool:
+        return self._state() == other._state() if isinstance(other, Distribution) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it changes

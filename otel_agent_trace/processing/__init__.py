@@ -1,0 +1,1 @@
+"""Policies over what is recorded, pure: user ids."""

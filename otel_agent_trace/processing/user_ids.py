@@ -1,0 +1,173 @@
+"""User ids, pseudonymised: the same user stays one user, and nobody without the key can tell who.
+
+A pseudonym is ``hmac:{key id}:{hex}``: HMAC-SHA256 of the id under a key, and the first 8 hex digits of the key's own
+SHA-256 (so that one sees when two traces were written under different keys).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from otel_agent_trace import semconv
+from otel_agent_trace.errors import ConfigurationError
+
+UserIds = Literal["pseudonym", "plain", "none"]
+"""What happens to user ids: a pseudonym, as they are, or not recorded."""
+KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
+_PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
+_KEY_BYTES = 32
+_log = logging.getLogger("otel_agent_trace")
+
+
+def check_mode(mode: str) -> UserIds:
+    """The mode, if it is one.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if mode not in get_args(UserIds):
+        msg = f"user_ids={mode!r} is none of {', '.join(get_args(UserIds))}"
+        raise ConfigurationError(msg)
+    return mode  # type: ignore[return-value]
+
+
+def is_pseudonym(user_id: str) -> bool:
+    """Whether it is a pseudonym already, which is never hashed again."""
+    return _PSEUDONYM.fullmatch(user_id) is not None
+
+
+def pseudonym(user_id: str, *, key: str | bytes | None = None) -> str:
+    """The pseudonym of a user id, as the traces carry it; a pseudonym stays what it is.
+
+    Args:
+        user_id: the id as the program knows it.
+        key: the secret; by default ``OTEL_AGENT_TRACE_USER_KEY``, else the key file of this account, which is made once.
+    """
+    if is_pseudonym(user_id):
+        return user_id
+    secret = _to_bytes(key) if key is not None else default_key()
+    return _pseudonym(user_id, secret)
+
+
+def _pseudonym(user_id: str, secret: bytes) -> str:
+    digest = hmac.new(secret, user_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return f"hmac:{hashlib.sha256(secret).hexdigest()[:8]}:{digest}"
+
+
+def _to_bytes(key: str | bytes) -> bytes:
+    return key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+
+
+def recorded(user_id: object, mode: UserIds) -> str | None:
+    """What is recorded of a user id."""
+    if user_id is None or mode == "none":
+        return None
+    text = user_id if type(user_id) is str else str(user_id)
+    return text if mode == "plain" else pseudonym(text)
+
+
+def known_forms(user_id: str) -> frozenset[str]:
+    """How traces may carry a user id: as it is, or under the key at hand. Makes no key: reading changes nothing."""
+    secret = _known_key()
+    forms = {user_id}
+    if secret is not None and not is_pseudonym(user_id):
+        forms.add(_pseudonym(user_id, secret))
+    return frozenset(forms)
+
+
+def holds_plain_id(attributes: Mapping[str, Any]) -> bool:
+    """Whether the attributes name a user as they are."""
+    return any(key in attributes for key in semconv.PLAIN_USER_IDS)
+
+
+def applied(attributes: Mapping[str, Any], mode: UserIds) -> dict[str, Any]:
+    """The attributes under the policy; applying it twice changes nothing more."""
+    changed = dict(attributes)
+    if mode == "plain":
+        return changed
+    for key in semconv.PLAIN_USER_IDS:
+        value = changed.pop(key, None)
+        known = recorded(value, mode)
+        if known is not None:
+            changed.setdefault(semconv.ENDUSER_PSEUDO_ID, known)
+    return changed
+
+
+# ── the key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def key_file() -> Path:
+    """Where the key of this account lies."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "otel-agent-trace" / "user.key"
+
+
+def default_key() -> bytes:
+    """The key from the environment, else from the key file, which is made once, else one for this process."""
+    known = _known_key()
+    return known if known is not None else _made_key()
+
+
+def _known_key() -> bytes | None:
+    given = os.environ.get(KEY_VARIABLE)
+    if given:
+        return _to_bytes(given)
+    try:
+        return _read_key(key_file())
+    except (OSError, RuntimeError):
+        return _process_key() if _process_key.cache_info().currsize else None
+
+
+def _read_key(path: Path) -> bytes:
+    status = path.stat()
+    return _cached_key(str(path), status.st_mtime_ns, status.st_ino)
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_key(path: str, mtime_ns: int, inode: int) -> bytes:
+    key = Path(path).read_bytes().strip()
+    if not key:
+        msg = f"{path} is empty"
+        raise OSError(msg)
+    return key
+
+
+def _made_key() -> bytes:
+    try:
+        path = key_file()
+        _make_key_file(path)
+        return _read_key(path)
+    except (OSError, RuntimeError):
+        return _process_key()
+
+
+def _make_key_file(path: Path) -> None:
+    """Put a new key there, whole or not at all; whoever comes second finds the first one's."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _process_key() -> bytes:
+    _log.warning(
+        "no key for user ids could be kept: pseudonyms of this process will not match those of others; set %s", KEY_VARIABLE
+    )
+    return secrets.token_bytes(_KEY_BYTES)

@@ -1,0 +1,261 @@
+"""Put the runs of one trace together from what its spans mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from otel_agent_trace import dialects, semconv
+from otel_agent_trace.meaning import Meaning, What
+from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
+from otel_agent_trace.span import SpanRecord
+
+_KIND = {
+    What.TOOL: StepKind.TOOL,
+    What.MODEL: StepKind.MODEL,
+    What.AGENT: StepKind.AGENT,
+    What.RETRIEVAL: StepKind.RETRIEVAL,
+    What.OTHER: StepKind.OTHER,
+}
+
+
+class _Node:
+    """A span that means something, and what hangs below it."""
+
+    __slots__ = ("above", "below", "meaning", "span")
+
+    def __init__(self, span: SpanRecord, meaning: Meaning) -> None:
+        self.span, self.meaning = span, meaning
+        self.above: _Node | None = None
+        self.below: list[_Node] = []
+
+
+def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
+    """The outermost runs in the spans of one trace, oldest first.
+
+    Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
+    make a run that is still running; a tool or model span outside any run reads as a run of that one step.
+    """
+    records = _unique(spans)
+    nodes = {span_id: _Node(span, meaning) for span_id, span in records.items() if (meaning := _read(span))}
+    agents: list[_Node] = []
+    strays: list[_Node] = []
+    for node in nodes.values():
+        node.above = _nearest(node.span, records, nodes)
+    _cut_rings(nodes)
+    for node in nodes.values():
+        if node.above is not None:
+            node.above.below.append(node)
+        elif node.meaning.what is What.AGENT:
+            agents.append(node)
+        else:
+            strays.append(node)
+    runs = [_run(node) for node in agents]
+    runs.extend(_headless(group) for group in _by_run(strays))
+    return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
+
+
+def _read(span: SpanRecord) -> Meaning | None:
+    meaning = dialects.read(span)
+    return meaning if meaning is not None and meaning.what in _KIND else None
+
+
+def _unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
+    """One record a span: where there are several, the one that tells most."""
+    records: dict[str, SpanRecord] = {}
+    for span in spans:
+        known = records.setdefault(span.span_id, span)
+        if known is not span and _told(span) > _told(known):
+            records[span.span_id] = span
+    return records
+
+
+def _told(span: SpanRecord) -> tuple[bool, int, int]:
+    return span.end_ns is not None, len(span.attributes), span.end_ns or 0
+
+
+def _nearest(span: SpanRecord, records: dict[str, SpanRecord], nodes: dict[str, _Node]) -> _Node | None:
+    """The closest span above that means something."""
+    parent_id = span.parent_span_id
+    for _ in range(len(records)):
+        if parent_id is None:
+            return None
+        node = nodes.get(parent_id)
+        if node is not None:
+            return node
+        record = records.get(parent_id)
+        parent_id = record.parent_span_id if record is not None else None
+    return None
+
+
+def _cut_rings(nodes: dict[str, _Node]) -> None:
+    """Let chains of parents that bite their own tail (a damaged trace) begin somewhere."""
+    safe: set[int] = set()
+    for node in nodes.values():
+        current: _Node | None = node
+        path: list[_Node] = []
+        while current is not None and id(current) not in safe:
+            safe.add(id(current))
+            path.append(current)
+            current = current.above
+        if current is not None and any(current is passed for passed in path):
+            current.above = None
+
+
+def _by_run(strays: list[_Node]) -> list[list[_Node]]:
+    """Steps without a run above them, together by the run id that they carry."""
+    groups: dict[str, list[_Node]] = {}
+    for node in strays:
+        groups.setdefault(node.meaning.run_id or f"\0{node.span.span_id}", []).append(node)
+    return list(groups.values())
+
+
+def _run(node: _Node) -> AgentRun:
+    span, meaning = node.span, node.meaning
+    steps = _steps(node.below)
+    return AgentRun(
+        run_id=_run_id(span, meaning),
+        agent_name=meaning.name,
+        user_input=meaning.input,
+        user_id=meaning.user_id,
+        session_id=meaning.session_id,
+        model=meaning.model,
+        config=meaning.config,
+        metadata=meaning.metadata,
+        attributes=meaning.attributes,
+        status=meaning.status or (RunStatus.RUNNING if span.end_ns is None else RunStatus.SUCCESS),
+        started_at_ns=span.start_ns,
+        ended_at_ns=span.end_ns,
+        final_output=meaning.output,
+        error=meaning.error,
+        usage=meaning.usage or leaf_usage(steps),
+        steps=steps,
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_run_id=meaning.parent_run_id,
+        service_name=_service(span),
+        truncated=meaning.truncated,
+        sampling_probability=meaning.sampling_probability,
+        replay_of=meaning.replay_of,
+        dialect=meaning.dialect,
+    )
+
+
+def _run_id(span: SpanRecord, meaning: Meaning) -> str:
+    if meaning.run_id is not None:
+        return meaning.run_id
+    return span.trace_id if span.parent_span_id is None else f"{span.trace_id}-{span.span_id}"
+
+
+def _headless(group: list[_Node]) -> AgentRun:
+    """The run of steps whose own span is missing: still running, as far as anybody can tell.
+
+    A single model or tool span that never had a run is one that is over.
+    """
+    first = group[0]
+    span, meaning = first.span, first.meaning
+    steps = _steps(group)
+    lone = meaning.run_id is None
+    return AgentRun(
+        run_id=meaning.run_id or _run_id(span, meaning),
+        agent_name=next((node.meaning.agent_name for node in group if node.meaning.agent_name), None),
+        session_id=next((node.meaning.session_id for node in group if node.meaning.session_id), None),
+        status=_lone_status(first) if lone else RunStatus.RUNNING,
+        error=meaning.error if lone else None,
+        started_at_ns=min(node.span.start_ns for node in group),
+        ended_at_ns=span.end_ns if lone else None,
+        usage=leaf_usage(steps),
+        steps=steps,
+        trace_id=span.trace_id,
+        service_name=_service(span),
+        dialect=meaning.dialect,
+    )
+
+
+def _lone_status(node: _Node) -> RunStatus:
+    if node.span.end_ns is None:
+        return RunStatus.RUNNING
+    return RunStatus.ERROR if node.meaning.error is not None else RunStatus.SUCCESS
+
+
+def _service(span: SpanRecord) -> str | None:
+    name = span.resource.attributes.get(semconv.SERVICE_NAME)
+    return None if name is None else str(name)
+
+
+def _steps(nodes: list[_Node]) -> tuple[AgentStep, ...]:
+    """The steps of one run, flat and in order: by start, then by ordinal."""
+    flat = _flat(nodes)
+    if not flat:
+        return ()
+    flat.sort(key=lambda entry: _order(entry[0]))
+    ids: dict[str, int | str] = {}
+    for position, (node, _) in enumerate(flat):
+        index = position if node.meaning.index is None else node.meaning.index
+        ids[node.span.span_id] = index + 1 if node.meaning.step_id is None else node.meaning.step_id
+    return tuple(
+        [
+            _step(node, position, ids[node.span.span_id], ids[parent.span.span_id] if parent else None)
+            for position, (node, parent) in enumerate(flat)
+        ]
+    )
+
+
+def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
+    """Every step with the step above it in the same run; what is below a sub-agent stands in the sub-agent's run."""
+    flat: list[tuple[_Node, _Node | None]] = [(node, None) for node in nodes]
+    for node, _ in flat:
+        if node.below and node.meaning.what is not What.AGENT:
+            flat.extend((child, node) for child in node.below)
+    return flat
+
+
+def _order(node: _Node) -> tuple[int, int, str]:
+    index = node.meaning.index
+    return node.span.start_ns, -1 if index is None else index, node.span.span_id
+
+
+def _step(node: _Node, position: int, step_id: int | str, parent_step_id: int | str | None) -> AgentStep:
+    span, meaning = node.span, node.meaning
+    run = _run(node) if meaning.what is What.AGENT else None
+    name = meaning.name if meaning.name is not None else span.name
+    return AgentStep(
+        step_id=step_id,
+        index=position if meaning.index is None else meaning.index,
+        kind=_KIND[meaning.what],
+        name=name,
+        input=meaning.input,
+        output=meaning.output,
+        error=meaning.error,
+        messages=meaning.messages,
+        model=meaning.model,
+        usage=meaning.usage if run is None else run.usage,
+        metadata=meaning.metadata,
+        attributes=meaning.attributes,
+        started_at_ns=span.start_ns,
+        ended_at_ns=span.end_ns,
+        span_id=span.span_id,
+        parent_step_id=parent_step_id,
+        abandoned=meaning.abandoned,
+        first_chunk_at_ns=meaning.first_chunk_at_ns,
+        truncated=meaning.truncated,
+        run=run,
+    )
+
+
+def leaf_usage(steps: tuple[AgentStep, ...]) -> Usage | None:
+    """The sum over the model calls below, sub-agents' included, each counted once."""
+    total: Usage | None = None
+    for step in steps:
+        if step.usage is not None and step.kind in (StepKind.MODEL, StepKind.AGENT):
+            total = step.usage if total is None else total + step.usage
+    if total is not None and total.details:
+        total = total + Usage()
+    return total
+
+
+def by_trace(spans: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
+    """The spans of each trace, in the order in which the traces were first seen."""
+    traces: dict[str, list[SpanRecord]] = {}
+    for span in spans:
+        traces.setdefault(span.trace_id, []).append(span)
+    return traces

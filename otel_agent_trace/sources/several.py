@@ -1,0 +1,31 @@
+"""Many sources read as one: a trace that lies in several of them is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from otel_agent_trace.span import Problem, SpanRecord, SpanSource
+
+
+class SeveralSources:
+    """A `SpanSource` over others.
+
+    The first is streamed; the spans of the others are held in memory meanwhile (they are backends and the like, which
+    hold theirs in memory as well; all files together are one source).
+    """
+
+    def __init__(self, sources: Sequence[SpanSource]) -> None:
+        self._sources = tuple(sources)
+
+    def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """Yield the spans of each trace, once."""
+        if not self._sources:
+            return
+        first, *others = self._sources
+        held: dict[str, list[SpanRecord]] = {}
+        for source in others:
+            for spans in source.traces(on_problem):
+                held.setdefault(spans[0].trace_id, []).extend(spans)
+        for spans in first.traces(on_problem):
+            yield spans + held.pop(spans[0].trace_id, [])
+        yield from held.values()

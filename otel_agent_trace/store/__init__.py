@@ -1,0 +1,1 @@
+"""How a local store lies on disk."""

@@ -1,0 +1,94 @@
+"""Lines appended to one private file, each call one `write`, safe beside other writers of the same file.
+
+There is no lock: with ``O_APPEND`` the kernel keeps one write together (local file systems of Linux and macOS), which
+holds among threads, processes, and across a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from otel_agent_trace.errors import ConfigurationError
+
+_FLAGS = (
+    os.O_RDWR
+    | os.O_APPEND
+    | os.O_CREAT
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+class LineFile:
+    """A file of lines, opened when the first is appended; made with mode 0600, its folders with 0700."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._torn = False
+
+    def check(self) -> None:
+        """Refuse what can never be such a file.
+
+        Raises:
+            ConfigurationError: a directory, a device, a pipe, or something below a file.
+        """
+        try:
+            mode = os.stat(self.path).st_mode
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            msg = f"{self.path}: {getattr(error, 'strerror', None) or error}"
+            raise ConfigurationError(msg) from error
+        if not stat.S_ISREG(mode):
+            msg = f"{self.path}: not a regular file, so no traces can be kept there"
+            raise ConfigurationError(msg)
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines, each with its line feed, in one write.
+
+        Raises:
+            OSError: they could not be written whole; what was written of them is a torn line that readers skip.
+        """
+        descriptor = self._descriptor if self._descriptor is not None else self._open()
+        data = b"\n" + lines if self._torn else lines
+        written = os.write(descriptor, data)
+        if written != len(data):
+            self._torn = True
+            self._write_again(descriptor, lines)
+        self._torn = False
+
+    def _write_again(self, descriptor: int, lines: bytes) -> None:
+        """After a short write: once more from the beginning, on a line of its own."""
+        data = b"\n" + lines
+        if os.write(descriptor, data) != len(data):
+            msg = f"{self.path}: the disk took only a part of {len(lines)} bytes"
+            raise OSError(msg)
+
+    def _open(self) -> int:
+        os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
+        descriptor = os.open(self.path, _FLAGS, 0o600)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            msg = f"{self.path}: not a regular file"
+            raise OSError(msg)
+        self._torn = _ends_inside_a_line(descriptor, status.st_size)
+        self._descriptor = descriptor
+        return descriptor
+
+    def close(self) -> None:
+        """Close the file; the next append opens it again."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _ends_inside_a_line(descriptor: int, size: int) -> bool:
+    if size == 0:
+        return False
+    os.lseek(descriptor, -1, os.SEEK_END)
+    return os.read(descriptor, 1) != b"\n"

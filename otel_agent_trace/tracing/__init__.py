@@ -1,0 +1,19 @@
+"""Emit runs and steps as OpenTelemetry spans."""
+
+from __future__ import annotations
+
+from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, current_run, current_step
+from otel_agent_trace.tracing.processor import AgentSpanProcessor
+from otel_agent_trace.tracing.providers import configure
+from otel_agent_trace.tracing.tracer import AgentTracer
+
+__all__ = [
+    "ActiveModelCall",
+    "ActiveRun",
+    "ActiveStep",
+    "AgentSpanProcessor",
+    "AgentTracer",
+    "configure",
+    "current_run",
+    "current_step",
+]

@@ -1,0 +1,47 @@
+"""`tracer.bind()`: fields for every run that starts inside a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from otel_agent_trace.tracing.handles import detach
+
+_KEY = otel_context.create_key("otel_agent_trace.bound")
+
+
+class Bound:
+    """Fields for the runs of a block, a context manager, sync and async; inner ones go over outer ones."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = dict(fields)
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        merged = {**bound_fields(), **self._fields}
+        self._token = otel_context.attach(otel_context.set_value(_KEY, merged))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+def bound_fields() -> Mapping[str, Any]:
+    """The fields that the blocks around this code give."""
+    fields = otel_context.get_current().get(_KEY)
+    return fields if isinstance(fields, dict) else {}

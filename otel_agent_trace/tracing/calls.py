@@ -1,0 +1,255 @@
+"""One traced call of a decorated function: an agent's, a tool's, a model's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.guard import guarded
+from otel_agent_trace.messages import usage_from
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.tracing.arguments import Arguments
+from otel_agent_trace.tracing.bound import bound_fields
+from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, surrounding_run
+from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.values import is_iterator
+
+if TYPE_CHECKING:
+    from otel_agent_trace.tracing.tracer import AgentTracer
+
+_MAX_CHUNKS = 10_000
+_RUN_FIELDS = frozenset(
+    {"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"}
+)
+_TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """What `AgentTracer.tool` was told."""
+
+    name: str
+    arguments: Arguments
+    capture: bool
+    side_effects: bool
+
+
+class ModelSpec(msgspec.Struct, frozen=True):
+    """What `AgentTracer.model` was told."""
+
+    name: str
+    arguments: Arguments
+    model: str | None
+    provider: str | None
+    usage: Callable[[Any], Any] | None
+
+
+def plain(function: Any) -> Any:
+    """The function behind a static or class method."""
+    return function.__func__ if isinstance(function, staticmethod | classmethod) else function
+
+
+def name_of(function: Any) -> str:
+    """What a callable is called."""
+    function = plain(function)
+    return str(getattr(function, "__name__", None) or type(function).__name__)
+
+
+def run_fields(given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None) -> dict[str, Any]:
+    """The fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
+    merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
+    fields = {key: merged[key] for key in _RUN_FIELDS if merged.get(key) is not None}
+    unknown = {key: value for key, value in merged.items() if key not in _RUN_FIELDS}
+    metadata = {**_mapping(bound.get("metadata")), **_mapping(given.get("metadata")), **unknown}
+    if metadata:
+        fields["metadata"] = metadata
+    for name in _TEXT_FIELDS:
+        if name in fields and type(fields[name]) is not str:
+            fields[name] = str(fields[name])
+    fields.setdefault("agent_name", agent_name)
+    return fields
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {} if value is None else {"metadata": value}
+
+
+class _StepCall:
+    """What tool and model calls share: a step that is current while the function runs."""
+
+    __slots__ = ("_chunks", "_step")
+
+    _step: ActiveStep
+
+    def __init__(self) -> None:
+        self._chunks: list[Any] | None = None
+
+    def enter(self) -> None:
+        """Start the step, and make it current."""
+        self._step.__enter__()
+
+    def leave(self) -> None:
+        """Make current what was before."""
+        self._step.leave()
+
+    def returned(self, result: Any) -> None:
+        """Note what the function gave."""
+        self._step.output = result
+
+    def raised(self, error: BaseException) -> None:
+        """Note what the function raised."""
+        self._step.fail(error)
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of a stream; so many are kept, the others only counted."""
+        self._step.mark_first_chunk()
+        if self._chunks is None:
+            self._chunks = []
+        if len(self._chunks) < _MAX_CHUNKS:
+            self._chunks.append(item)
+
+    def exhausted(self, result: Any) -> None:
+        """Note the whole of the stream: its pieces, or the value that the generator returned."""
+        self.returned(self._chunks or [] if result is None else result)
+
+    def abandoned(self) -> None:
+        """Note that the consumer closed the stream, and what it had got until then."""
+        self._step.abandon()
+        self.returned(self._chunks or [])
+
+    def end(self) -> None:
+        """End the step."""
+        self._step.end()
+
+
+class ToolCall(_StepCall):
+    """A call of a tool."""
+
+    __slots__ = ("_spec",)
+
+    def __init__(self, recorder: Recorder, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self._spec = spec
+        run, recorder = surroundings(recorder)
+        given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
+        self._step = ActiveStep(run, StepKind.TOOL, spec.name, given, recorder=recorder)
+        if spec.side_effects:
+            self._step.set_attribute(semconv.SIDE_EFFECTS, value=True)
+
+    def returned(self, result: Any) -> None:
+        """Note what the tool gave, if that is wanted."""
+        if self._spec.capture:
+            self._step.output = result
+
+
+class ModelCall(_StepCall):
+    """A call of a model."""
+
+    __slots__ = ("_spec",)
+
+    def __init__(self, recorder: Recorder, spec: ModelSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self._spec = spec
+        run, recorder = surroundings(recorder)
+        given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
+        model = spec.model if spec.model is not None else given.get("model")
+        self._step = ActiveModelCall(
+            run,
+            model if isinstance(model, str) else None,
+            given.get("messages"),
+            provider=spec.provider,
+            name=spec.name,
+            input=given,
+            recorder=recorder,
+        )
+
+    def returned(self, result: Any) -> None:
+        """Note the answer, and its tokens."""
+        super().returned(result)
+        if self._spec.usage is not None and not is_iterator(result):
+            usage = guarded(self._step.ledger, "usage", self._spec.usage, result)
+            self._step.usage = guarded(self._step.ledger, "usage", usage_from, usage)
+
+
+class AgentCall:
+    """A call of an agent: a run, made current while the function runs."""
+
+    __slots__ = ("_chunks", "_run")
+
+    def __init__(
+        self,
+        tracer: AgentTracer,
+        arguments: Arguments,
+        user_input: str | None,
+        given_name: str | None,
+        called: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._chunks: list[Any] | None = None
+        recorder = tracer._recorder  # noqa: SLF001 - a tracer and its calls are one
+        above, recorder = surroundings(recorder)
+        named = guarded(recorder.ledger, "arguments", arguments.named, args, kwargs) or {}
+        name = given_name or (called if above.run_id else tracer.agent_name or called)
+        fields = {"user_input": _asked(named, user_input), "agent_name": name}
+        self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None))
+
+    def enter(self) -> None:
+        """Start the run, and make it current."""
+        self._run.__enter__()
+
+    def leave(self) -> None:
+        """Make current what was before."""
+        self._run.leave()
+
+    def returned(self, result: Any) -> None:
+        """Note the answer, unless the code inside has said another."""
+        if self._run.final_output is None:
+            self._run.final_output = result
+
+    def raised(self, error: BaseException) -> None:
+        """Note what the function raised."""
+        self._run.fail(error)
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of the answer."""
+        if self._chunks is None:
+            self._chunks = []
+        if len(self._chunks) < _MAX_CHUNKS:
+            self._chunks.append(item)
+
+    def exhausted(self, result: Any) -> None:
+        """Note the whole answer: its pieces (texts joined), or the value that the generator returned."""
+        self.returned(_joined(self._chunks or []) if result is None else result)
+
+    def abandoned(self) -> None:
+        """Note what the consumer had got when it closed the stream."""
+        self._run.set_attribute(semconv.ABANDONED, value=True)
+        self.returned(_joined(self._chunks or []))
+
+    def end(self) -> None:
+        """End the run."""
+        self._run.end()
+
+
+def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:
+    """The run around this code, or one that was never started; and who records.
+
+    A tracer without a provider of its own records where the run around it does.
+    """
+    run = surrounding_run()
+    if run is None:
+        return ActiveRun(recorder, {}), recorder
+    return run, recorder if recorder.provider is not None else run.recorder
+
+
+def _asked(named: dict[str, Any], user_input: str | None) -> Any:
+    if user_input is not None:
+        return named.get(user_input)
+    return next(iter(named.values())) if len(named) == 1 else named or None
+
+
+def _joined(chunks: list[Any]) -> Any:
+    return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks

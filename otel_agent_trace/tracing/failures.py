@@ -1,0 +1,92 @@
+"""Exceptions and texts → `StepError`: type, message, category, and a stack trace that costs little."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+from otel_agent_trace import semconv
+from otel_agent_trace.categories import category_of_names, category_of_status_code
+from otel_agent_trace.model import StepError
+from otel_agent_trace.values import Limits
+
+ErrorRule = Callable[["BaseException | str"], "str | None"]
+"""Gives the category of an exception or a text, or None where it has nothing to say."""
+
+_FRAMES_OUTER, _FRAMES_INNER = 4, 24
+
+
+def step_error(error: object, rules: Iterable[ErrorRule], limits: Limits) -> StepError:
+    """What is recorded of an error that was raised, or said."""
+    if isinstance(error, StepError):
+        return error
+    if isinstance(error, BaseException):
+        return StepError(
+            type=error_type(error),
+            message=_message(error),
+            category=_by_rule(error, rules) or _category(error),
+            stacktrace=stack_text(error, limits.error_bytes),
+        )
+    text = error if isinstance(error, str) else str(error)
+    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or "unknown")
+
+
+def error_type(error: BaseException) -> str:
+    """The ``error.type`` of the conventions: a provider's code, else the class, with its module unless it is built in."""
+    code, status = getattr(error, "code", None), getattr(error, "status_code", None)
+    if type(code) is str and code and type(status) is int:
+        return code
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _category(error: BaseException) -> str:
+    status = getattr(error, "status_code", None)
+    if type(status) is int:
+        category = category_of_status_code(status)
+        if category != "unknown":
+            return category
+    return category_of_names(cls.__name__ for cls in type(error).__mro__)
+
+
+def _by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:
+    return next((str(category) for rule in rules if (category := rule(error)) is not None), None)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+        return text if type(text) is str else str.__str__(text)
+    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything
+        return f"<{type(error).__name__} whose str raised {type(failure).__name__}>"
+
+
+def stack_text(error: BaseException, limit_bytes: int) -> str | None:
+    """The stack of an exception as Python prints it, from the call that we traced inwards.
+
+    The middle of a deep stack, and what exceeds the limit, is left out and said so. Written by hand since
+    `traceback` costs a hundred microseconds; lines come from `linecache`, unchecked.
+    """
+    stack = list(_stack(error.__traceback__))
+    left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
+    frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
+    if left_out:
+        frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
+    message = _message(error)
+    last = f"{error_type(error)}: {message}" if message else error_type(error)
+    text = f"Traceback (most recent call last):\n{''.join(frames)}{last[: limit_bytes // 4]}\n"
+    return text if len(text) <= limit_bytes else f"{text[: limit_bytes // 2]}\n...\n{text[-limit_bytes // 2 :]}"
+
+
+def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _frame_text(traceback: TracebackType) -> str:
+    code = traceback.tb_frame.f_code
+    line = linecache.getline(code.co_filename, traceback.tb_lineno, traceback.tb_frame.f_globals).strip()
+    where = f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+    return f"{where}    {line}\n" if line else where

@@ -1,0 +1,141 @@
+"""Steps and ends that are told after the fact, one call each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.model import RunStatus, StepKind
+from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
+from otel_agent_trace.tracing.recorder import Recorder
+
+_NS_PER_S = 1_000_000_000
+_LAST_NS = 2**63 - 1
+_STEP_FIELDS = (
+    "step_id",
+    "kind",
+    "name",
+    "tool_name",
+    "input",
+    "tool_input",
+    "output",
+    "tool_output",
+    "error",
+    "messages",
+    "model",
+    "usage",
+    "metadata",
+    "parent_step_id",
+    "started_at",
+    "ended_at",
+    "duration_s",
+)
+
+
+def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any]) -> int | str:
+    """Emit a step that is over; of a run that has ended it is counted, and dropped."""
+    kind = step_kind(fields.get("kind") or StepKind.TOOL)
+    started_ns, ended_ns = _times(fields, run.last_event_ns if run is not None else 0)
+    if run is None:
+        recorder.ledger.count("dropped: step after the end of its run")
+        recorder.ledger.say_once("late step", "a step was logged after the end of its run; such steps are dropped")
+        return fields.get("step_id") or 0
+    metadata = {**(fields.get("metadata") or {}), **{key: fields[key] for key in fields if key not in _STEP_FIELDS}}
+    step = ActiveStep(
+        run,
+        kind,
+        _either(fields, "name", "tool_name") or kind.value,
+        _either(fields, "input", "tool_input"),
+        step_id=fields.get("step_id"),
+        metadata=metadata,
+    )
+    step.model = fields.get("model")
+    step.start(_parent(run, fields.get("parent_step_id")), started_ns)
+    step.output = _either(fields, "output", "tool_output")
+    step.messages = fields.get("messages")
+    step.usage = fields.get("usage")
+    step.error = fields.get("error")
+    step.end(ended_ns)
+    return step.step_id
+
+
+def end_run(
+    recorder: Recorder,
+    run: ActiveRun | None,
+    *,
+    final_output: Any = None,
+    error: object = None,
+    status: RunStatus | str | None = None,
+    usage: Any = None,
+) -> None:
+    """End a run; one that has ended already is counted, and left alone."""
+    meant = None if status is None else end_status(status)
+    if run is None:
+        recorder.ledger.count("ended again")
+        return
+    if meant is not None:
+        run.status = meant
+    if error is not None:
+        run.error = error
+    if final_output is not None:
+        run.final_output = final_output
+    if usage is not None:
+        run.usage = usage
+    run.end()
+
+
+def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:
+    value = fields.get(name)
+    return fields.get(tool_name) if value is None else value
+
+
+def _parent(run: ActiveRun, parent_step_id: Any) -> Context:
+    """The step above, where one is named and known, else the run."""
+    known = run.span_contexts.get(parent_step_id) if parent_step_id is not None else None
+    span = trace.NonRecordingSpan(known) if known is not None else run.span
+    return trace.set_span_in_context(span, Context())
+
+
+def _times(fields: Mapping[str, Any], previous_ns: int) -> tuple[int, int]:
+    """Start and end in Unix nanoseconds, from whatever of them is said."""
+    started, ended = _unix_ns(fields, "started_at"), _unix_ns(fields, "ended_at")
+    duration = fields.get("duration_s")
+    if duration is not None:
+        duration = _seconds("duration_s", duration)
+    if started is not None and ended is None and duration is not None:
+        ended = started + duration
+    ended_ns = ended if ended is not None else time.time_ns()
+    if started is None:
+        started = ended_ns - duration if duration is not None else min(previous_ns, ended_ns)
+    return _bounded(started), _bounded(max(started, ended_ns))
+
+
+def _bounded(unix_ns: int) -> int:
+    return min(max(unix_ns, 1), _LAST_NS)
+
+
+def _unix_ns(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        whole = int(value.replace(microsecond=0).timestamp())
+        return whole * _NS_PER_S + value.microsecond * 1000
+    return _seconds(name, value)
+
+
+def _seconds(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{name} is {value!r}; give a datetime or seconds" if name != "duration_s" else f"duration_s is {value!r}; give seconds"
+        raise ConfigurationError(msg)
+    try:
+        return int(value * _NS_PER_S)
+    except (ValueError, OverflowError):
+        msg = f"{name} is {value!r}, which is no time"
+        raise ConfigurationError(msg) from None

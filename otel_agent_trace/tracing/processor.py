@@ -1,0 +1,121 @@
+"""`AgentSpanProcessor`: tells backends what starts and what has ended, at once, and applies the policies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
+from otel_agent_trace.backends.feed import Feed
+from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.processing.user_ids import UserIds, check_mode
+
+
+class _Exporting:
+    """Any other span exporter as a `SpanKeeper`: one export call a span."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self.exporter = exporter
+
+    def started(self, span: ReadableSpan) -> None:
+        """Exporters see only what has ended."""
+
+    def keep(self, spans: list[ReadableSpan]) -> None:
+        """Export the spans; a refusal is an error that is counted."""
+        if self.exporter.export(spans) is not SpanExportResult.SUCCESS:
+            msg = f"{type(self.exporter).__name__} refused a span"
+            raise OSError(msg)
+
+
+class AgentSpanProcessor(SpanProcessor):
+    """Feeds backends with spans as they start and end, in the thread in which that happens.
+
+    Each backend is an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` of your own, or any `SpanExporter`. One that
+    fails is counted, logged once, and keeps neither the others nor the program from going on.
+
+    Args:
+        backends: where spans are kept.
+        user_ids: what happens to plain user ids in spans, whoever emitted them: "pseudonym", "plain" or "none".
+    """
+
+    def __init__(self, *backends: Any, user_ids: UserIds = "pseudonym") -> None:
+        self.user_ids = check_mode(user_ids)
+        self._ledger = Ledger()
+        self._backends = backends
+        self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Tell the backends what starts."""
+        for name, keeper in self._keepers:
+            try:
+                keeper.started(span)
+            except Exception as error:  # noqa: BLE001 - guarded() written out: this runs once a span
+                self._failed(name, error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Tell the backends what has ended."""
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        if self.user_ids != "plain":
+            span = applied(span, self.user_ids)
+        for name, keeper in self._keepers:
+            try:
+                keeper.keep((span,))
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._failed(name, error)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        def again() -> None:
+            raise error
+
+        guarded(self._ledger, name, again)
+
+    def stats(self) -> dict[str, int]:
+        """What was kept, dropped and lost, by backend and reason."""
+        counts = self._ledger.counts()
+        for backend in self._backends:
+            of_backend = getattr(backend, "stats", None)
+            for reason, number in (of_backend() if of_backend else {}).items():
+                counts[f"{type(backend).__name__}: {reason}"] = number
+        for name, keeper in self._keepers:
+            if isinstance(keeper, Feed):
+                counts.update({f"{name}: {reason}": number for reason, number in keeper.ledger.counts().items()})
+        return counts
+
+    def shutdown(self) -> None:
+        """Close the backends."""
+        for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
+            close: Callable[[], Any] | None = keeper.close if isinstance(keeper, Feed) else getattr(backend, "shutdown", None)
+            if close is not None:
+                guarded(self._ledger, f"{name}.shutdown", close)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the backends, all of them within that time; whether all could."""
+        deadline = time.monotonic() + timeout_millis / 1000
+        results = [self._flush(backend, keeper, deadline) for backend, (_, keeper) in zip(self._backends, self._keepers, strict=True)]
+        return all(results)
+
+    def _flush(self, backend: Any, keeper: SpanKeeper, deadline: float) -> bool:
+        left_s = max(0.0, deadline - time.monotonic())
+        if isinstance(keeper, Feed):
+            return keeper.flush(left_s)
+        flush = getattr(backend, "force_flush", None)
+        return flush is None or bool(guarded(self._ledger, "force_flush", flush, int(left_s * 1000)))
+
+
+def _keeper(backend: Any) -> SpanKeeper:
+    if isinstance(backend, SpanKeeper):
+        return backend
+    if isinstance(backend, TracerBackend):
+        return Feed(backend)
+    if hasattr(backend, "export"):
+        return _Exporting(backend)  # type: ignore[return-value]
+    msg = f"{type(backend).__name__} is no backend: it has neither export() nor start_run(), log_step() and end_run()"
+    raise TypeError(msg)

@@ -1,0 +1,105 @@
+"""What the handles of one tracer share: where spans go, limits, rules, counts, and the runs by their ids."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from opentelemetry import trace
+
+from otel_agent_trace import semconv
+from otel_agent_trace.errors import UnknownRunError
+from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.processing import user_ids
+from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.providers import mode_of
+from otel_agent_trace.values import Limits
+from otel_agent_trace.version import __version__
+
+_REMEMBERED_ENDS = 65_536
+"""Runs that ended are remembered by id, the last so many, to tell a second end from an unknown id."""
+
+
+class Recorder:
+    """The shared part of one tracer.
+
+    Without a provider it is OpenTelemetry's global one, looked up whenever a run starts.
+    """
+
+    def __init__(
+        self,
+        provider: trace.TracerProvider | None,
+        *,
+        user_ids: UserIds | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        error_rules: Iterable[ErrorRule] = (),
+    ) -> None:
+        self.provider = provider
+        self.limits = limits
+        self.ledger = Ledger()
+        self.error_rules = tuple(functools.partial(_guarded_rule, self.ledger, rule) for rule in error_rules)
+        self._user_ids = user_ids
+        self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
+        self._open: dict[str, Any] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def current_provider(self) -> trace.TracerProvider:
+        """The provider that is used now."""
+        return self.provider if self.provider is not None else trace.get_tracer_provider()
+
+    def otel(self) -> trace.Tracer:
+        """OpenTelemetry's tracer."""
+        provider = self.current_provider()
+        known = self._otel
+        if known is None or known[0] is not provider:
+            if isinstance(provider, trace.ProxyTracerProvider):
+                self.ledger.say_once(
+                    "no provider", "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)"
+                )
+            known = (provider, provider.get_tracer(semconv.SCOPE_NAME, __version__))
+            self._otel = known
+        return known[1]
+
+    def recorded_user(self, user_id: object) -> str | None:
+        """A user id in the form that is recorded."""
+        if user_id is None:
+            return None
+        mode = self._user_ids or mode_of(self.current_provider())
+        return guarded(self.ledger, "user id", user_ids.recorded, user_id, mode)
+
+    # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def remember(self, run: Any) -> None:
+        """A run is open from now on."""
+        with self._lock:
+            self._open[run.run_id] = run
+            self._ended.pop(run.run_id, None)
+
+    def forget(self, run: Any) -> None:
+        """A run has ended."""
+        with self._lock:
+            if self._open.get(run.run_id) is run:
+                del self._open[run.run_id]
+                self._ended[run.run_id] = None
+                if len(self._ended) > _REMEMBERED_ENDS:
+                    self._ended.popitem(last=False)
+
+    def find(self, run_id: str) -> Any:
+        """The open run of that id; None for one that has ended.
+
+        Raises:
+            UnknownRunError: the id was never handed out.
+        """
+        run = self._open.get(run_id)
+        if run is None and run_id not in self._ended:
+            raise UnknownRunError(run_id, list(self._open))
+        return run
+
+
+def _guarded_rule(ledger: Ledger, rule: ErrorRule, error: BaseException | str) -> str | None:
+    return guarded(ledger, "error rule", rule, error)

@@ -1,0 +1,275 @@
+"""`AgentTracer`: what a program uses to say what its agent does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_agent_trace.model import RunStatus
+from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.tracing import calls, logged
+from otel_agent_trace.tracing.arguments import Arguments
+from otel_agent_trace.tracing.bound import Bound, bound_fields
+from otel_agent_trace.tracing.decorators import Traced, wrap
+from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.handles import ActiveRun
+from otel_agent_trace.tracing.providers import private_provider
+from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.values import Limits
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AgentTracer:
+    """Emits each run of an agent as one trace: the run a span, each step a span below it.
+
+    Args:
+        backend: where spans are kept: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` of your own, any
+            `SpanExporter`, or a list of them. The tracer then has a provider of its own.
+        tracer_provider: emits to this provider instead, and does nothing else to it; see `configure`. With neither, it
+            is OpenTelemetry's global provider, looked up for each run.
+        agent_name: the name of outermost runs that are not given another.
+        user_ids: what happens to user ids: "pseudonym" (the default), "plain" or "none"; with a provider that
+            `configure` made, what was said there.
+        limits: what of one value is kept at most.
+        error_rules: functions from an exception or a text to a category of error, or None; the first that knows decides.
+
+    What fails while recording is counted (`stats`) and logged once; it is never raised into the program.
+
+    Raises:
+        TypeError: both a backend and a provider.
+    """
+
+    def __init__(
+        self,
+        backend: Any = None,
+        *,
+        tracer_provider: trace.TracerProvider | None = None,
+        agent_name: str | None = None,
+        user_ids: UserIds | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        error_rules: Iterable[ErrorRule] = (),
+    ) -> None:
+        if backend is not None and tracer_provider is not None:
+            msg = "AgentTracer takes a backend or a tracer_provider; for both: configure(provider=p, backends=[...])"
+            raise TypeError(msg)
+        mode = None if user_ids is None else check_mode(user_ids)
+        self._own: TracerProvider | None = None
+        if backend is not None:
+            backends = backend if isinstance(backend, list | tuple) else [backend]
+            self._own = private_provider(backends, mode or "pseudonym")
+        self._recorder = Recorder(
+            self._own if self._own is not None else tracer_provider, user_ids=mode, limits=limits, error_rules=error_rules
+        )
+        self.agent_name = agent_name
+
+    # ── imperative ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start_run(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> str:
+        """Start a run, and get its id.
+
+        Takes, as a mapping or as keywords: user_input, model, agent_name, user_id, session_id, config, metadata,
+        run_id; unknown keys go to the metadata. Its parent is the current span, if there is one.
+        """
+        run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
+        run.start()
+        self._recorder.remember(run)
+        return run.run_id
+
+    def log_step(self, run_id: str, fields: Mapping[str, Any] | None = None, /, **more: Any) -> int | str:
+        """Log a step of an open run that is over, and get its step id.
+
+        Takes, as a mapping or as keywords: step_id (default: the next number), kind (default: tool), name or tool_name,
+        input or tool_input, output or tool_output, error (an exception or a text), messages, model, usage, metadata,
+        parent_step_id, started_at, ended_at (datetimes, or Unix seconds), duration_s; unknown keys go to the metadata.
+        Without times the step lasts from the run's previous event to now.
+
+        Raises:
+            UnknownRunError: the id was never handed out.
+            ConfigurationError: a kind that does not exist, or a time that is none.
+        """
+        run = self._recorder.find(run_id)
+        return logged.log_step(self._recorder, run, {**(fields or {}), **more})
+
+    def log_error(self, run_id: str, error: object, *, status: RunStatus | str | None = None) -> None:
+        """Record an error, an exception or a text, and end the run with status error (timeout for a timeout).
+
+        Raises:
+            UnknownRunError: the id was never handed out.
+            ConfigurationError: a status that does not exist.
+        """
+        logged.end_run(self._recorder, self._recorder.find(run_id), error=error, status=status)
+
+    def end_run(
+        self, run_id: str, final_output: Any = None, *, status: RunStatus | str | None = None, usage: Any = None
+    ) -> None:
+        """End a run; ending it again does nothing, and is counted.
+
+        Raises:
+            UnknownRunError: the id was never handed out.
+            ConfigurationError: a status that does not exist.
+        """
+        run = self._recorder.find(run_id)
+        logged.end_run(self._recorder, run, final_output=final_output, status=status, usage=usage)
+
+    # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> ActiveRun:
+        """A run, for a ``with`` block, sync or async; takes what `start_run` takes."""
+        return ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
+
+    def bind(self, **fields: Any) -> Bound:
+        """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
+        return Bound(fields)
+
+    # ── decorators ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    def agent(self, function: F, /) -> F: ...
+    @overload
+    def agent(self, name: str | None = None, /, *, user_input: str | None = None) -> Callable[[F], F]: ...
+    def agent(self, name: Any = None, /, *, user_input: str | None = None) -> Any:
+        """Make each call of a function a run; inside another run, a step of kind agent with a run of its own.
+
+        Args:
+            name: the agent's name; by default the tracer's `agent_name` for outermost runs, else the function's.
+            user_input: the parameter that is what was asked; by default the only argument, else all by name.
+        """
+
+        def decorate(function: F, given: str | None) -> F:
+            arguments = Arguments(calls.plain(function))
+            called = given or calls.name_of(function)
+
+            def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+                return calls.AgentCall(self, arguments, user_input, given, called, args, kwargs)
+
+            return wrap(function, start, arguments.belong_to)
+
+        return _bare_or_with_options(decorate, name)
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+    @overload
+    def tool(
+        self, name: str | None = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+    ) -> Callable[[F], F]: ...
+    def tool(
+        self, name: Any = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+    ) -> Any:
+        """Make each call of a function a tool step of the run around it.
+
+        Args:
+            name: the tool's name; by default the function's.
+            side_effects: it changes something outside of the program; said on the span.
+            capture: whether arguments and result are recorded.
+            exclude: parameters that are not recorded.
+        """
+
+        def decorate(function: F, given: str | None) -> F:
+            arguments = Arguments(calls.plain(function), exclude)
+            spec = calls.ToolSpec(given or calls.name_of(function), arguments, capture, side_effects)
+            recorder = self._recorder
+
+            def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+                return calls.ToolCall(recorder, spec, args, kwargs)
+
+            return wrap(function, start, arguments.belong_to)
+
+        return _bare_or_with_options(decorate, name)
+
+    @overload
+    def model(self, function: F, /) -> F: ...
+    @overload
+    def model(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        usage: Callable[[Any], Any] | None = None,
+    ) -> Callable[[F], F]: ...
+    def model(
+        self,
+        name: Any = None,
+        /,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        usage: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """Make each call of a function a model step of the run around it.
+
+        What a parameter ``messages`` is given is recorded as the messages, ``model`` as the model. Answer, tokens and
+        model are taken from results of OpenAI's and Anthropic's clients, and from mappings of the same shape.
+
+        Args:
+            name: the step's name; by default the function's.
+            model: the model that is asked.
+            provider: ``gen_ai.provider.name``.
+            usage: gives the tokens of a result (a mapping, or an object with such fields).
+        """
+
+        def decorate(function: F, given: str | None) -> F:
+            arguments = Arguments(calls.plain(function))
+            spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage)
+            recorder = self._recorder
+
+            def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+                return calls.ModelCall(recorder, spec, args, kwargs)
+
+            return wrap(function, start, arguments.belong_to)
+
+        return _bare_or_with_options(decorate, name)
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stats(self) -> dict[str, int]:
+        """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason."""
+        counts = self._recorder.ledger.counts()
+        if self._own is not None:
+            for processor in self._own._active_span_processor._span_processors:  # noqa: SLF001 - ours, and the only one
+                counts.update(getattr(processor, "stats", dict)())
+        return counts
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Have sent what is waiting to be sent, within that time; whether all was."""
+        provider = self._recorder.current_provider()
+        flush = getattr(provider, "force_flush", None)
+        if flush is None:
+            return True
+        done: list[bool] = []
+        worker = threading.Thread(target=lambda: done.append(bool(flush(int(timeout_s * 1000)))), daemon=True)
+        worker.start()
+        worker.join(timeout_s)
+        return bool(done and done[0])
+
+    def close(self) -> None:
+        """Flush, and shut the tracer's own provider down; one that it was given stays open."""
+        if self._own is not None:
+            self._own.shutdown()
+        else:
+            self.flush()
+
+    def __enter__(self) -> AgentTracer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run_fields(self, given: dict[str, Any]) -> dict[str, Any]:
+        return calls.run_fields(given, bound_fields(), self.agent_name)
+
+
+def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:
+    """A decorator that was used bare got the function itself; with options it got a name, or nothing."""
+    if name is None or isinstance(name, str):
+        return lambda function: decorate(function, name)
+    return decorate(name, None)

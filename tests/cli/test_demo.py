@@ -1,0 +1,33 @@
+import json
+
+from otel_agent_trace.demo import QUESTIONS
+from otel_agent_trace.reading import load_runs
+
+
+def test_demo_traces_lists_shows_and_measures(run_command, tmp_path):
+    """One command leaves a trace file, and shows it in every way there is."""
+    result = run_command("demo")
+    assert result.code == 0
+    assert len(load_runs(tmp_path / "traces.jsonl")) == len(QUESTIONS)
+    for text in ("$ otel-agent-trace list", "$ otel-agent-trace show", "$ otel-agent-trace metrics", "Try next:"):
+        assert text in result.out
+    assert all(question in result.err for question in QUESTIONS)
+
+
+def test_demo_json(run_command, tmp_path):
+    """`--json` gives the file, its runs and their figures; only this demo's runs, wherever they are added."""
+    run_command("demo", "--file", "runs.jsonl")
+    told = json.loads(run_command("demo", "--file", "runs.jsonl", "--json").out)
+    assert told["file"] == "runs.jsonl"
+    assert len(told["runs"]) == told["metrics"]["runs"] == len(QUESTIONS)
+    assert len(load_runs(tmp_path / "runs.jsonl")) == 2 * len(QUESTIONS)
+
+
+def test_what_to_try_next_works(run_command):
+    """Each command that the demo names can be typed."""
+    shown = run_command("demo").out
+    commands = [line.split()[1:] for line in shown.partition("Try next:")[2].splitlines() if line.strip()]
+    assert len(commands) == 3
+    for words in commands:
+        if "--step" not in words:
+            assert run_command(*words).code == 0

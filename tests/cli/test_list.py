@@ -1,0 +1,122 @@
+import json
+import re
+
+import pytest
+
+from otel_agent_trace.cli.summaries import short_ids
+from otel_agent_trace.model import RunStatus, StepError, StepKind, Usage
+
+
+@pytest.fixture
+def three_runs(write_runs, make_run, make_step):
+    failed = make_step(0, StepKind.TOOL, "search", 60_000, 60_500, error=StepError(type="ValueError", message="no"))
+    return write_runs(
+        [
+            make_run("aaaaaaaa11", 0, user_input="first question", user_id="u1", session_id="s1"),
+            make_run(
+                "bbbbbbbb22",
+                60,
+                agent_name="travel",
+                user_input={"question": "second question"},
+                status=RunStatus.ERROR,
+                error=StepError(type="ValueError", message="no"),
+                usage=Usage(input_tokens=12_000, output_tokens=345),
+                steps=(failed,),
+            ),
+            make_run("cccccccc33", 120, user_input="third question"),
+        ]
+    )
+
+
+def test_lists_newest_first(run_command, three_runs):
+    """The newest run stands first, with its short id, agent, status and question."""
+    result = run_command("list", three_runs)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["run", "when", "agent", "status", "took", "steps", "errors", "tokens", "question"]
+    assert [line.split()[0] for line in lines[1:]] == ["cccccccc", "bbbbbbbb", "aaaaaaaa"]
+    assert re.search(r"travel +error +1\.00s +1 +1 +12\.3k +second question$", lines[2])
+
+
+def test_source_comes_from_the_environment(run_command, three_runs, monkeypatch):
+    """Without SOURCE the variable names the file."""
+    monkeypatch.setenv("OTEL_AGENT_TRACE_FILE", str(three_runs))
+    monkeypatch.chdir("/")
+    assert len(json.loads(run_command("list", "--json").out)) == 3
+
+
+def test_json_is_an_array_of_summaries(run_command, three_runs):
+    """`--json` says of each run what the table says, and more."""
+    runs = json.loads(run_command("list", "--json").out)
+    assert [run["run_id"] for run in runs] == ["cccccccc33", "bbbbbbbb22", "aaaaaaaa11"]
+    failed = runs[1]
+    assert (failed["status"], failed["steps"], failed["errors"], failed["tools"]) == ("error", 1, 1, {"search": 1})
+    assert (failed["input_tokens"], failed["error"], failed["user_input"]) == (
+        12_000,
+        "ValueError: no",
+        "second question",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--status", "error"], ["b"]),
+        (["--agent", "weather"], ["c", "a"]),
+        (["--tool", "search"], ["b"]),
+        (["--user", "u1"], ["a"]),
+        (["--session", "s1"], ["a"]),
+        (["--since", "2026-11-23T23:04:20Z"], ["c", "b"]),
+        (["--until", "2026-11-23T23:04:20Z"], ["a"]),
+        (["--limit", "1"], ["c"]),
+        (["--limit", "0"], ["c", "b", "a"]),
+        (["--agent", "nobody"], []),
+    ],
+)
+def test_filters(run_command, three_runs, options, found):
+    """Each filter keeps the runs that fit."""
+    runs = json.loads(run_command("list", three_runs, "--json", *options).out)
+    assert [run["run_id"][0] for run in runs] == found
+
+
+def test_says_when_there_may_be_more(run_command, three_runs):
+    """A list that the limit cut says so on standard error."""
+    result = run_command("list", "--limit", "2")
+    assert len(result.out.splitlines()) == 3
+    assert "--limit 0" in result.err
+
+
+def test_nothing_that_fits(run_command, three_runs):
+    """No run is no failure: nothing on standard output, a word on standard error."""
+    assert run_command("list", "--agent", "nobody") == (0, "", "no runs in traces.jsonl that fit\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_fits_every_width(run_command, three_runs, monkeypatch, width):
+    """No line is longer than the terminal is wide, and each run keeps its one line."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run_command("list", three_runs).out.splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= width
+    assert "cccccccc" in lines[1]
+
+
+def test_question_is_shortened(run_command, write_runs, make_run):
+    """A question of many lines becomes the beginning of one."""
+    write_runs([make_run("abc", user_input="one\ntwo\n" + "x" * 10_000)])
+    assert "one two xxx" in run_command("list").out
+    assert len(json.loads(run_command("list", "--json").out)[0]["user_input"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("ids", "short"),
+    [
+        (["0123456789", "abcdefghij"], ["01234567", "abcdefgh"]),
+        (["run-2026-0001", "run-2026-0002"], ["run-2026-0001", "run-2026-0002"]),
+        (["abcdefgh", "abcdefgh-1"], ["abcdefgh", "abcdefgh-"]),
+        (["x"], ["x"]),
+    ],
+)
+def test_short_ids_are_unique(ids, short):
+    """A short id has at least eight characters and fits one run only."""
+    assert list(short_ids(ids).values()) == short

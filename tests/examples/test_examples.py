@@ -1,0 +1,165 @@
+"""Every example runs as its docstring says, and says what it promises."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import otel_agent_trace
+from otel_agent_trace import AgentRun, RunStatus, load_runs
+from otel_agent_trace.demo import QUESTIONS
+
+EXAMPLES = sorted((Path(otel_agent_trace.__file__).parents[1] / "examples").glob("*.py"))
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def output_of(done: subprocess.CompletedProcess[str]) -> str:
+    """What a successful example printed; it must not complain."""
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.fixture
+def traces(run_example: Run, tmp_path: Path) -> Path:
+    """The traces of the demo's questions."""
+    output_of(run_example("instrumented_agent.py"))
+    return tmp_path / "traces.jsonl"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_is_short_and_says_how_to_run_it(example: Path) -> None:
+    """An example has 80 lines at most, and a docstring that names its command."""
+    text = example.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    assert f"python examples/{example.name}" in text.split('"""')[1]
+
+
+def test_instrumented_agent_writes_traces(traces: Path) -> None:
+    """Each question becomes a run with its tool calls, failures included."""
+    runs = load_runs(traces)
+    assert [run.user_input for run in runs] == list(QUESTIONS)
+    assert {run.agent_name for run in runs} == {"librarian"}
+    assert [run.status for run in runs] == [RunStatus.SUCCESS] * 5 + [RunStatus.ERROR]
+    tide = runs[3]
+    assert [step.name for step in tide.tool_steps] == ["read", "search", "read"]
+    assert tide.steps[0].error is not None
+    assert tide.steps[0].error.type == "FileNotFoundError"
+    assert "40 minutes" in tide.final_output
+
+
+def test_instrumented_agent_takes_a_question(run_example: Run, tmp_path: Path) -> None:
+    """A question of one's own is answered, and traced where one says."""
+    printed = output_of(run_example("instrumented_agent.py", "What is 6 * 7?", "--file", "mine.jsonl"))
+    assert "6 * 7 = 42" in printed
+    (run,) = load_runs(tmp_path / "mine.jsonl")
+    assert run.final_output == "6 * 7 = 42"
+    assert [(step.tool_name, step.tool_input, step.tool_output) for step in run.steps] == [
+        ("calculator", {"expression": "6 * 7"}, 42)
+    ]
+
+
+def test_replay_walks_last_run(run_example: Run, traces: Path) -> None:
+    """Without an id, the last run is walked through, with what went in and came out."""
+    printed = output_of(run_example("replay.py", str(traces)))
+    assert repr(QUESTIONS[-1]) in printed
+    assert "0. tool 'calculator'" in printed
+    assert "in:  {'expression': '84 / (7 - 7)'}" in printed
+    assert "ZeroDivisionError: division by zero" in printed
+
+
+def test_replay_takes_beginning_of_id(run_example: Run, traces: Path) -> None:
+    """The beginning of an id is enough; dry, only the steps are named."""
+    run = load_runs(traces)[0]
+    printed = output_of(run_example("replay.py", str(traces), run.run_id[:12], "--dry-run"))
+    assert printed.startswith(run.run_id)
+    assert "0. tool 'search'" in printed
+    assert "in:" not in printed
+
+
+def test_replay_lists_runs(run_example: Run, traces: Path) -> None:
+    """The list has a line for each run, the newest first."""
+    lines = output_of(run_example("replay.py", str(traces), "--list")).splitlines()
+    assert [line.split()[0] for line in lines] == [run.run_id for run in reversed(load_runs(traces))]
+    assert lines[0].split()[1] == "error"
+
+
+@pytest.mark.parametrize("command", [["replay.py"], ["replay.py", "--list"], ["metrics.py"]], ids=" ".join)
+@pytest.mark.parametrize("content", [None, b"", b"not a trace\n", b"\x00\xff\x1b[31m\n"])
+def test_bad_file_is_one_message(run_example: Run, tmp_path: Path, command: list[str], content: bytes | None) -> None:
+    """A file that is missing, empty or no trace is one line on stderr, and exit status 2."""
+    file = tmp_path / "bad.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    done = run_example(*command, str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "bad.jsonl" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_replay_of_unknown_run(run_example: Run, traces: Path) -> None:
+    """An id that no run has is said to be none."""
+    done = run_example("replay.py", str(traces), "nonesuch")
+    assert done.returncode == 2
+    assert "nonesuch" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_metrics_are_those_of_the_runs(run_example: Run, traces: Path) -> None:
+    """The figures are those of the demo's six questions."""
+    printed = output_of(run_example("metrics.py", str(traces)))
+    assert "runs: 6 (5 succeeded, 1 failed)" in printed
+    assert "success rate: 83.3%" in printed
+    assert "'calculator'" in printed
+    assert "FileNotFoundError" in printed
+
+
+def test_metrics_by_the_hour(run_example: Run, traces: Path) -> None:
+    """With --time-series the hours follow."""
+    plain = output_of(run_example("metrics.py", str(traces)))
+    printed = output_of(run_example("metrics.py", str(traces), "--time-series"))
+    assert len(printed.splitlines()) > len(plain.splitlines())
+
+
+def test_error_handling_reads_back(run_example: Run) -> None:
+    """A failing tool is no failing run; a timeout and a bug are, each of its category."""
+    printed = output_of(run_example("error_handling.py"))
+    assert "goes_on: success, no error" in printed
+    assert "tool flaky_search: [network] ConnectionError: the index did not answer to 'How many moons?'" in printed
+    assert "runs_out_of_time: timeout, [timeout] TimeoutError: no answer to 'How many moons?' within 10 ms" in printed
+    assert "has_a_bug: error, " in printed
+    assert "the caller of has_a_bug sees KeyError('anwser')" in printed
+    assert "logs_its_error: error, [network] ConnectionError" in printed
+    assert "tool ask_index: [network] ConnectionError" in printed
+
+
+def test_custom_backend_keeps_runs(run_example: Run, tmp_path: Path) -> None:
+    """Runs stand in the database, once each, and come back as they were."""
+    printed = output_of(run_example("custom_backend.py", "own.db"))
+    assert "{'error': 1, 'success': 5}" in printed
+    with closing(sqlite3.connect(tmp_path / "own.db")) as database:
+        rows = database.execute("SELECT data FROM runs ORDER BY started_at_ns").fetchall()
+    runs = [AgentRun.from_dict(json.loads(data)) for (data,) in rows]
+    assert [run.user_input for run in runs] == list(QUESTIONS)
+    assert [len(run.steps) for run in runs] == [2, 3, 1, 3, 2, 1]
+
+
+def test_async_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
+    """Tools at the same time, a streaming tool and a sub-agent stand in one run."""
+    printed = output_of(run_example("async_agent.py"))
+    (run,) = load_runs(tmp_path / "traces.jsonl")
+    assert run.agent_name == "night-assistant"
+    assert [str(step.kind) for step in run.steps] == ["tool", "tool", "tool", "agent"]
+    inner = run.steps[-1].run
+    assert inner is not None
+    assert [step.name for step in inner.steps] == ["read_lines"] * 3
+    assert isinstance(inner.steps[0].output, list)
+    assert run.final_output == inner.final_output
+    assert "    tool read_lines" in printed
