@@ -360,35 +360,38 @@ def is_iterator(value: object) -> bool:
 def _plain_cost(value: Any, depth: int, left: int) -> int:
     """What is left of the budget when the value is plain JSON within it; negative otherwise."""
     kind = type(value)
-    if kind is str:
-        return left - (len(value) if value.isascii() else 3 * len(value))
-    if kind is int:
-        return left - _SCALAR_COST_BYTES if _INT64_MIN <= value < _INT64_END else -1
-    if value is None or kind is bool:
-        return left - _SCALAR_COST_BYTES
-    if kind is float:
-        return left - _SCALAR_COST_BYTES if value - value == 0.0 and (value or math.copysign(1, value) > 0) else -1
+    if kind is dict:
+        if not _STRING_ONLY.issuperset(map(type, value)):
+            return -1
+        left -= sum(map(len, value))
+        items: Iterable[Any] = value.values()
+    elif kind is list:
+        items = value
+    else:
+        items, depth = (value,), depth + 1
     if depth == 0 or left < 0:
         return -1
-    left -= _SCALAR_COST_BYTES
     try:
-        if kind is dict:
-            for key, item in value.items():
-                if type(key) is not str:
-                    return -1
-                left = _plain_cost(item, depth - 1, left - len(key))
-                if left < 0:
-                    return -1
-            return left
-        if kind is list:
-            for item in value:
-                left = _plain_cost(item, depth - 1, left)
-                if left < 0:
-                    return -1
-            return left
+        for item in items:
+            kind = type(item)
+            if kind is str:
+                left -= len(item) if item.isascii() else 3 * len(item)
+            elif item is None or kind is bool or (kind is int and _INT64_MIN <= item < _INT64_END):
+                left -= _SCALAR_COST_BYTES
+            elif kind is float and item - item == 0.0 and (item or math.copysign(1, item) > 0):
+                left -= _SCALAR_COST_BYTES
+            elif kind is dict or kind is list:
+                left = _plain_cost(item, depth - 1, left - _SCALAR_COST_BYTES)
+            else:
+                return -1
+            if left < 0:
+                return -1
     except RuntimeError:  # changed by another thread while we look: the careful walk takes a copy
         return -1
-    return -1
+    return left
+
+
+_STRING_ONLY = frozenset({str})
 
 
 class _Walk:

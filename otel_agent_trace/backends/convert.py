@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
@@ -31,26 +31,29 @@ class SdkReader:
 
     def record(self, span: ReadableSpan) -> SpanRecord:
         """The span as plain data; one that has not ended has no end."""
-        context = span.get_span_context()  # type: ignore[no-untyped-call]
-        parent = span.parent
-        status = span.status
+        context = span.context
+        parent, status, name, events, links = span.parent, span.status, span.name, span.events, span.links
+        kind, code = span.kind, status.status_code
+        end_ns = span.end_time
         return SpanRecord(
-            format(context.trace_id, "032x"),
-            format(context.span_id, "016x"),
-            format(parent.span_id, "016x") if parent is not None else None,
-            span.name if type(span.name) is str else str(span.name),
+            f"{context.trace_id:032x}",
+            f"{context.span_id:016x}",
+            f"{parent.span_id:016x}" if parent is not None else None,
+            name if type(name) is str else str(name),
             int(span.start_time or 0),
-            None if span.end_time is None else int(span.end_time),
+            None if end_ns is None else int(end_ns),
             copied(span.attributes),
-            _KIND[span.kind],
-            status.status_code.value,
+            1 if kind is SpanKind.INTERNAL else _KIND[kind],
+            0 if code is StatusCode.UNSET else code.value,
             status.description or "",
-            tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in span.events]),
-            tuple([_link(link) for link in span.links]),
+            tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in events])
+            if events
+            else (),
+            tuple([_link(link) for link in links]) if links else (),
             self.resource(span),
             self.scope(span),
             context.trace_state.to_header() if context.trace_state else "",
-            _flags(int(context.trace_flags), parent),
+            _flags(context.trace_flags, parent),
         )
 
     def resource(self, span: ReadableSpan) -> Resource:

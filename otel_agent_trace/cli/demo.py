@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +17,13 @@ from otel_agent_trace.cli.options import json_option
 from otel_agent_trace.cli.reading_talk import reading_talk
 from otel_agent_trace.cli.sources import DEFAULT_SOURCE
 from otel_agent_trace.cli.streams import output, write_json
-from otel_agent_trace.cli.summaries import summary_of
+from otel_agent_trace.cli.summaries import short_ids, summary_of
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.metrics import compute_metrics
 from otel_agent_trace.model import AgentRun
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PROGRAM = "otel-agent-trace"
 
@@ -31,17 +36,15 @@ def command(file: str, *, as_json: bool) -> None:
 
     It needs no service and no key; where OPENAI_API_KEY or OPENAI_BASE_URL is set, a model decides in place of rules.
     """
-    began = datetime.now(timezone.utc)
+    began = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    is_new = not os.path.lexists(file)
     _ask_all(file)
-    with reading_talk() as reading_so_far:
-        runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reading_so_far.on_problem)
-    if not runs:
-        raise SourceError(f"{file}: none of the runs can be read back; is it writable, and is there room on the disk?")
+    runs = _runs_since(began, file)
     if as_json:
         summaries = [summary_of(run).to_dict() for run in runs]
         write_json({"file": file, "runs": summaries, "metrics": compute_metrics(runs).to_dict()})
     else:
-        _look_at(runs, file)
+        _look_at(runs, file, [] if is_new else ["--since", began])
 
 
 def _ask_all(file: str) -> None:
@@ -60,22 +63,36 @@ def _ask_all(file: str) -> None:
                 _say("A:", f"{type(error).__name__}: {error}")
 
 
-def _look_at(runs: Sequence[AgentRun], file: str) -> None:
+def _runs_since(began: str, file: str) -> list[AgentRun]:
+    with reading_talk() as reading_so_far:
+        runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reading_so_far.on_problem)
+    if not runs:
+        raise SourceError(f"{file}: none of the runs can be read back; is it writable, and is there room on the disk?")
+    return runs
+
+
+def _look_at(runs: Sequence[AgentRun], file: str, since: Sequence[str]) -> None:
+    """What the other commands show of these runs, each below the words that show it again."""
     from otel_agent_trace.cli.report_tables import print_report  # noqa: PLC0415 - --json does without rich
     from otel_agent_trace.cli.run_table import print_runs  # noqa: PLC0415
     from otel_agent_trace.cli.run_tree import print_run  # noqa: PLC0415
 
     console = output()
-    console.print(f"\n$ {_command_text('list', file)}", style="bold")
-    print_runs([summary_of(run) for run in runs], console, datetime.now().astimezone())
     shown = _most_telling(runs)
-    console.print(f"\n$ {_command_text('show', file, shown.run_id)}", style="bold")
+    short_id = short_ids([run.run_id for run in runs])[shown.run_id]
+    _print_command(console, "list", file, *since)
+    print_runs([summary_of(run) for run in runs], console, datetime.now().astimezone())
+    _print_command(console, "show", file, short_id)
     print_run(shown, console, full=False)
-    console.print(f"\n$ {_command_text('metrics', file)}", style="bold")
+    _print_command(console, "metrics", file, *since)
     print_report(compute_metrics(runs), console)
     console.print("\nTry next:", style="bold")
-    for words in (("replay", file, "--step"), ("show", file, "--full"), ("list", file, "--status", "error")):
-        console.print(f"  {_command_text(*words)}")
+    for words in (("replay", file, short_id, "--step"), ("show", file, "--full"), ("list", file, "--status", "error")):
+        console.print(f"  {_command_text(*words)}", soft_wrap=True)
+
+
+def _print_command(console: Console, *words: str) -> None:
+    console.print(f"\n$ {_command_text(*words)}", style="bold", soft_wrap=True)
 
 
 def _most_telling(runs: Sequence[AgentRun]) -> AgentRun:

@@ -47,7 +47,7 @@ class ReadingTalk:
         if not self._watched or self._clock() < self._due:
             return
         self._due = self._clock() + _REFRESH_S
-        bar, task = self._bar = self._bar or _started_bar()
+        bar, task = self._bar = self._bar or _started_bar(bytes_total)
         bar.update(task, completed=bytes_done, total=bytes_total)
         bar.refresh()
 
@@ -72,12 +72,13 @@ def reading_talk() -> Iterator[ReadingTalk]:
         reading.close()
 
 
-def _started_bar() -> tuple[Progress, TaskID]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+def _started_bar(bytes_total: int | None) -> tuple[Progress, TaskID]:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     from otel_agent_trace.cli.streams import talk  # noqa: PLC0415
 
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=talk(), transient=True, auto_refresh=False)
+    task = bar.add_task("reading", total=bytes_total)
     bar.start()
-    return bar, bar.add_task("reading", total=None)
+    return bar, task

@@ -68,7 +68,8 @@ def _summary_rows(report: MetricsReport) -> Iterable[Row]:
     steps = report.steps_per_run
     if steps.mean is not None:
         yield Row("steps", f"mean {steps.mean:.1f}, p50 {steps.p50:g}, p95 {steps.p95:g}, max {steps.max:,} per run")
-    yield Row("tokens", _tokens_text(report.tokens))
+    if report.tokens.total_tokens:
+        yield Row("tokens", _tokens_text(report.tokens))
     if report.run_errors:
         yield Row("run errors", _counts_text(report.run_errors))
     if report.step_errors:
@@ -193,10 +194,15 @@ def _print_errors(messages: Sequence[ErrorMessage], console: Console) -> None:
     shown = messages[:_SHOWN_MESSAGES]
     columns = [
         Column("times", [Text(count_text(error.count)) for error in shown]),
-        Column("error", [Text(escaped_line(error.type), styles.FAILED) for error in shown], right=False),
+        Column("error", [Text(_class_name(error.type), styles.FAILED) for error in shown], right=False),
         Column("message", [Text(escaped_line(error.message)) for error in shown], right=False),
     ]
     console.print()
     print_columns(columns, console, indent=_INDENT, room=_MESSAGE_WIDTH)
     if len(messages) > len(shown):
         console.print(Text(f"{' ' * _INDENT}… {len(messages) - len(shown):,} more (--json lists them)", styles.FAINT))
+
+
+def _class_name(error_type: str) -> str:
+    """The type of an error without its module."""
+    return escaped_line(error_type).rpartition(".")[2] or escaped_line(error_type)

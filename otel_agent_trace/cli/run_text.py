@@ -15,6 +15,8 @@ from otel_agent_trace.cli.step_text import cut_text, error_rows
 from otel_agent_trace.cli.values_text import SHORT, WHOLE, value_text
 from otel_agent_trace.model import AgentRun
 
+_NO_SERVICE = "unknown_service"  # what OpenTelemetry says where nobody named the service
+
 
 def run_title(run: AgentRun) -> Text:
     """Agent, status and duration."""
@@ -63,7 +65,7 @@ def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "started", time_text(run.started_at_ns) if run.started_at_ns else None
     yield "user", run.user_id
     yield "session", run.session_id
-    yield "service", run.service_name
+    yield "service", None if (run.service_name or "").startswith(_NO_SERVICE) else run.service_name
     yield "model", run.model
     yield "tokens", usage_text(run.usage).removesuffix(" tokens")
     yield "steps", _steps_text(run)

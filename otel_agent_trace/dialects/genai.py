@@ -51,6 +51,11 @@ class Content:
         """A text as it is; None is not written."""
         if value is None:
             return
+        if type(value) is str and value.isascii() and len(value) <= self.limits.value_bytes:
+            self.attributes[key] = value
+            if self.types:
+                self.types.pop(key, None)
+            return
         encoded = encode_string(value, self.limits)
         self.attributes[key] = encoded.text
         self._beside(key, field, encoded.tag, encoded.cuts)

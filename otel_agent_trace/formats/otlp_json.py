@@ -281,29 +281,29 @@ def _schema_url(url: str) -> bytes:
 
 def encode_span(span: SpanRecord) -> bytes:
     """The JSON object of one span."""
+    parent = f'","parentSpanId":"{span.parent_span_id}' if span.parent_span_id else ""
+    end = f'"endTimeUnixNano":"{span.end_ns}",' if span.end_ns is not None else ""
     parts = [
-        b'{"traceId":"%b","spanId":"%b"' % (span.trace_id.encode(), span.span_id.encode()),
-        b',"parentSpanId":"%b"' % span.parent_span_id.encode() if span.parent_span_id else b"",
-        b',"name":%b,"kind":%d,"startTimeUnixNano":"%d"' % (_text(span.name), span.kind, span.start_ns),
-        b',"endTimeUnixNano":"%d"' % span.end_ns if span.end_ns is not None else b"",
-        b',"attributes":[%b]' % attributes_json(span.attributes),
-        _status_json(span),
+        f'{{"traceId":"{span.trace_id}","spanId":"{span.span_id}{parent}","kind":{span.kind},'
+        f'"startTimeUnixNano":"{span.start_ns}",{end}"name":'.encode(),
+        _text(span.name),
+        b',"attributes":[',
     ]
+    _put_attributes(parts, span.attributes)
+    parts.append(b"]")
+    if span.status_code or span.status_message:
+        parts.append(_status_json(span))
     if span.events:
         parts.append(b',"events":[%b]' % b",".join(map(_event_json, span.events)))
     if span.links:
         parts.append(b',"links":[%b]' % b",".join(map(_link_json, span.links)))
     if span.trace_state:
         parts.append(b',"traceState":%b' % _text(span.trace_state))
-    if span.flags:
-        parts.append(b',"flags":%d' % span.flags)
-    parts.append(b"}")
+    parts.append(b',"flags":%d}' % span.flags if span.flags else b"}")
     return b"".join(parts)
 
 
 def _status_json(span: SpanRecord) -> bytes:
-    if not span.status_code and not span.status_message:
-        return b""
     message = b'"message":%b,' % _text(span.status_message) if span.status_message else b""
     return b',"status":{%b"code":%d}' % (message, span.status_code)
 
@@ -324,7 +324,33 @@ def _link_json(link: Link) -> bytes:
 
 def attributes_json(attributes: Mapping[str, Any]) -> bytes:
     """The elements of an ``attributes`` list."""
-    return b",".join([b'{"key":%b,"value":%b}' % (_text(key), value_json(item)) for key, item in attributes.items()])
+    parts: list[bytes] = []
+    _put_attributes(parts, attributes)
+    return b"".join(parts)
+
+
+def _put_attributes(parts: list[bytes], attributes: Mapping[str, Any]) -> None:
+    """Append the elements of an ``attributes`` list; the beginnings of often seen keys are remembered."""
+    first = len(parts)
+    for key, value in attributes.items():
+        if type(value) is str:
+            head = _STRING_HEADS.get(key)
+            parts += (_string_head(key) if head is None else head, _text(value), b"}}")
+        else:
+            parts.append(b',{"key":%b,"value":%b}' % (_text(key), value_json(value)))
+    if len(parts) > first:
+        parts[first] = parts[first][1:]  # no comma before the first
+
+
+_STRING_HEADS: dict[str, bytes] = {}
+_MAX_HEADS = 4096
+
+
+def _string_head(key: str) -> bytes:
+    if len(_STRING_HEADS) >= _MAX_HEADS:
+        _STRING_HEADS.clear()
+    head = _STRING_HEADS[key] = b',{"key":%b,"value":{"stringValue":' % _text(key)
+    return head
 
 
 def value_json(value: Any, depth: int = _MAX_VALUE_DEPTH) -> bytes:

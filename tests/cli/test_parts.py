@@ -3,7 +3,7 @@
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace.cli.figures import count_text, duration_text, share_text, time_text, when_text
@@ -127,6 +127,7 @@ def test_values_are_bounded():
     assert value_text("x" * 1000, SHORT).endswith("x… (200 more characters)")
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.floats() | st.text() | st.binary(),
