@@ -7,12 +7,14 @@ Look:    otel-agent-trace list traces.jsonl
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from otel_agent_trace import AgentTracer, configure
 from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools
 from otel_agent_trace.demo.planner import Answer, Observation, ToolCall, decide
+from otel_agent_trace.errors import ConfigurationError
 
 
 def run_agent_with_tracing(question: str, tools: Mapping[str, Callable[..., Any]], tracer: AgentTracer) -> str:
@@ -46,7 +48,7 @@ def main() -> None:
     provider = configure(file=arguments.file, otlp=arguments.otlp)
     tracer = AgentTracer(tracer_provider=provider, agent_name="librarian")
     tools = make_tools()
-    for question in [arguments.question] if arguments.question else QUESTIONS:
+    for question in [arguments.question] if arguments.question is not None else QUESTIONS:
         print(f"? {question}")
         try:
             print(f"  {run_agent_with_tracing(question, tools, tracer)}")
@@ -66,4 +68,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -11,28 +11,34 @@ import sys
 
 from otel_agent_trace import compute_metrics, iter_runs
 from otel_agent_trace.errors import AgentTraceError
-from otel_agent_trace.metrics import MetricsReport
+from otel_agent_trace.metrics import Latency, MetricsReport
 
 
 def print_report(report: MetricsReport) -> None:
-    figures = report.to_dict()
-    print(f"runs: {figures['runs']} ({figures['success']} succeeded, {figures['errors']} failed)")
+    print(f"runs: {report.runs} ({report.success} succeeded, {report.errors} failed, {report.timeouts} timed out)")
     print(f"success rate: {percent(report.success_rate)}")
-    print(f"latency: {figures['latency']}")
-    print(f"tokens: {figures['tokens']}")
+    print(f"latency: {milliseconds(report.latency)}")
+    print(f"tokens: {report.tokens.input_tokens} in, {report.tokens.output_tokens} out")
     for name, tool in report.tools.items():
-        print(f"tool {name!r}: {tool}")
-    for error in figures["error_messages"]:
+        print(f"tool {name!r}: {tool.calls} calls, {tool.errors} failed, {milliseconds(tool.latency)}")
+    for error in report.to_dict(error_messages=10)["error_messages"]:  # the same figures as JSON-able data
         print(f"error {error['type']!r}, {error['count']} times: {error['message']!r}")
 
 
 def print_series(report: MetricsReport) -> None:
     for bucket in report.series:
-        print(bucket)
+        hour = "earlier" if bucket.start is None else f"{bucket.start:%Y-%m-%d %H:%M}"
+        print(f"{hour}  {bucket.runs} runs, {percent(bucket.success_rate)} succeeded, {milliseconds(bucket.latency)}")
+
+
+def milliseconds(latency: Latency) -> str:
+    if latency.p50_s is None or latency.p95_s is None:
+        return "nothing finished"
+    return f"median {latency.p50_s * 1000:.2f} ms, p95 {latency.p95_s * 1000:.2f} ms"
 
 
 def percent(share: float | None) -> str:
-    return "no finished run" if share is None else f"{share:.1%}"
+    return "none of 0" if share is None else f"{share:.1%}"
 
 
 def main() -> int:

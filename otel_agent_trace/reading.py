@@ -151,11 +151,17 @@ def _fitting(runs: Iterable[AgentRun], run_id: str | None) -> Iterator[tuple[Age
         if run_id is None:
             yield outer, False
             continue
+        begun = False
         for run in outer.walk():
             if run.run_id == run_id or (run is outer and run.trace_id == run_id):
                 yield run, True
-            elif run.run_id.startswith(run_id) or (run is outer and (run.trace_id or "").startswith(run_id)):
+            elif not begun and _begins(run, outer, run_id):  # ids below often begin like the outer one's
+                begun = run is outer
                 yield run, False
+
+
+def _begins(run: AgentRun, outer: AgentRun, run_id: str) -> bool:
+    return run.run_id.startswith(run_id) or (run is outer and (run.trace_id or "").startswith(run_id))
 
 
 def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:

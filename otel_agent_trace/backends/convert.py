@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
 
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
@@ -18,6 +18,7 @@ _KIND = {
     SpanKind.CONSUMER: 5,
 }
 T = TypeVar("T")
+_EMPTY_STATE = INVALID_SPAN_CONTEXT.trace_state
 _MAX_REMEMBERED = 256
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 
@@ -52,7 +53,7 @@ class SdkReader:
             tuple([_link(link) for link in links]) if links else (),
             self.resource(span),
             self.scope(span),
-            context.trace_state.to_header() if context.trace_state else "",
+            "" if context.trace_state is _EMPTY_STATE else context.trace_state.to_header(),
             _flags(context.trace_flags, parent),
         )
 

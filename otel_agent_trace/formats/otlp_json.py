@@ -332,10 +332,14 @@ def attributes_json(attributes: Mapping[str, Any]) -> bytes:
 def _put_attributes(parts: list[bytes], attributes: Mapping[str, Any]) -> None:
     """Append the elements of an ``attributes`` list; the beginnings of often seen keys are remembered."""
     first = len(parts)
+    encode_json, heads = _encode_json, _STRING_HEADS
     for key, value in attributes.items():
         if type(value) is str:
-            head = _STRING_HEADS.get(key)
-            parts += (_string_head(key) if head is None else head, _text(value), b"}}")
+            try:
+                text = encode_json(value)
+            except UnicodeEncodeError:
+                text = _text(value)
+            parts += (heads.get(key) or _string_head(key), text, b"}}")
         else:
             parts.append(b',{"key":%b,"value":%b}' % (_text(key), value_json(value)))
     if len(parts) > first:

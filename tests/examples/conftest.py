@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import otel_agent_trace
 
 ROOT = Path(otel_agent_trace.__file__).parents[1]
 FOREIGN = ("OPENAI_", "OTEL_")
+Reply = tuple[int, dict[str, str], bytes]
 
 
 class ScriptedModel:
@@ -25,7 +28,7 @@ class ScriptedModel:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
-        self._replies: list[tuple[int, dict[str, str], bytes]] = []
+        self._replies: list[Reply] = []
         self._calls = 0
 
     def will_call(self, tool: str, arguments: dict[str, Any] | str) -> None:
@@ -43,9 +46,9 @@ class ScriptedModel:
         """Send just this next."""
         self._replies.append((status, {"content_type": "application/json", **headers}, body))
 
-    def reply_to(self, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, body: bytes) -> Reply:
         """What was told first and is not said yet; the last is said again and again."""
-        self.requests.append(request)
+        self.requests.append(json.loads(body))
         return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
 
     def _will_complete(self, message: dict[str, Any], reason: str) -> None:
@@ -60,11 +63,37 @@ class ScriptedModel:
         self.will_send(json.dumps(completion).encode())
 
 
-def _handler_for(model: ScriptedModel) -> type[http.server.BaseHTTPRequestHandler]:
+class Collector:
+    """Takes what is sent in OTLP over HTTP."""
+
+    def __init__(self) -> None:
+        self.endpoint = ""
+        self.requests: list[bytes] = []
+
+    def answer(self, body: bytes) -> Reply:
+        """Keep a request; an empty answer means that all is well."""
+        self.requests.append(gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body)
+        return 200, {"content_type": "application/x-protobuf"}, b""
+
+
+@contextmanager
+def served(answer: Callable[[bytes], Reply]) -> Iterator[str]:
+    """The address of a server that answers POST requests so."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(answer))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _handler_for(answer: Callable[[bytes], Reply]) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, body = model.reply_to(request)
+            status, headers, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
@@ -84,22 +113,25 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_AGENT_TRACE_USER_KEY", "test")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Iterator[ScriptedModel]:
     """A model that the environment names, on a port of its own."""
     scripted = ScriptedModel()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(scripted))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
-    monkeypatch.setenv("OPENAI_MODEL", "scripted-1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield scripted
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(scripted.answer) as endpoint:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{endpoint}/v1")
+        monkeypatch.setenv("OPENAI_MODEL", "scripted-1")
+        yield scripted
+
+
+@pytest.fixture
+def collector(clean_environment: None) -> Iterator[Collector]:
+    """A collector on a port of its own."""
+    keeping = Collector()
+    with served(keeping.answer) as keeping.endpoint:
+        yield keeping
 
 
 @pytest.fixture

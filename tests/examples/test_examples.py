@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, RunStatus, load_runs
@@ -23,6 +25,12 @@ def output_of(done: subprocess.CompletedProcess[str]) -> str:
     """What a successful example printed; it must not complain."""
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def spans_of(request: bytes) -> list[Any]:
+    """The spans of an OTLP request."""
+    message = ExportTraceServiceRequest.FromString(request)
+    return [span for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans]
 
 
 @pytest.fixture
@@ -62,6 +70,22 @@ def test_instrumented_agent_takes_a_question(run_example: Run, tmp_path: Path) -
     assert [(step.tool_name, step.tool_input, step.tool_output) for step in run.steps] == [
         ("calculator", {"expression": "6 * 7"}, 42)
     ]
+
+
+def test_instrumented_agent_sends_traces(run_example: Run, tmp_path: Path, collector: Any) -> None:
+    """With an endpoint, the same spans go there in OTLP, before the example ends."""
+    output_of(run_example("instrumented_agent.py", "What is 6 * 7?", "--otlp", collector.endpoint))
+    names = [span.name for request in collector.requests for span in spans_of(request)]
+    assert sorted(names) == ["execute_tool calculator", "invoke_agent librarian"]
+    assert len(load_runs(tmp_path / "traces.jsonl")) == 1
+
+
+def test_instrumented_agent_refuses_bad_endpoint(run_example: Run) -> None:
+    """An endpoint that is none is one message, and exit status 2."""
+    done = run_example("instrumented_agent.py", "--otlp", "somewhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "somewhere" in done.stderr
 
 
 def test_replay_walks_last_run(run_example: Run, traces: Path) -> None:
@@ -115,17 +139,18 @@ def test_replay_of_unknown_run(run_example: Run, traces: Path) -> None:
 def test_metrics_are_those_of_the_runs(run_example: Run, traces: Path) -> None:
     """The figures are those of the demo's six questions."""
     printed = output_of(run_example("metrics.py", str(traces)))
-    assert "runs: 6 (5 succeeded, 1 failed)" in printed
+    assert "runs: 6 (5 succeeded, 1 failed, 0 timed out)" in printed
     assert "success rate: 83.3%" in printed
-    assert "'calculator'" in printed
-    assert "FileNotFoundError" in printed
+    assert "tool 'calculator': 3 calls, 1 failed, median " in printed
+    assert "error 'FileNotFoundError', 1 times: " in printed
 
 
 def test_metrics_by_the_hour(run_example: Run, traces: Path) -> None:
     """With --time-series the hours follow."""
     plain = output_of(run_example("metrics.py", str(traces)))
     printed = output_of(run_example("metrics.py", str(traces), "--time-series"))
-    assert len(printed.splitlines()) > len(plain.splitlines())
+    hours = printed.splitlines()[len(plain.splitlines()) :]
+    assert sum(int(line.split()[2]) for line in hours) == 6  # the hour may have struck while the questions were asked
 
 
 def test_error_handling_reads_back(run_example: Run) -> None:

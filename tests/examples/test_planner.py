@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools
-from otel_agent_trace.demo.agent import Tools, follow_rules, observe
+from otel_agent_trace.demo.agent import follow_rules, observe
+from otel_agent_trace.demo.chat import Tools
 from otel_agent_trace.demo.planner import Answer, GiveUp, Observation, ToolCall, decide
 
 
