@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any
 
 import msgspec
 
-from otel_agent_trace.model import Message, RunStatus, StepError, Usage
-
-
-class What(enum.Enum):
-    """What a span stands for."""
-
-    AGENT = "agent"
-    MODEL = "model"
-    TOOL = "tool"
-    RETRIEVAL = "retrieval"
-    OTHER = "other"
-    WRAPPER = "wrapper"
-    """A frame around steps that is no step itself."""
-    NOTHING = "nothing"
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 
 
 class Meaning(msgspec.Struct, kw_only=True, gc=False):
     """The facts that one span holds; None, or empty, where it does not say.
 
+    `kind` is None for a span that is no step: a frame around steps, or nothing of interest.
     For an agent `input` and `output` are what the run was asked and what it answered, and `name` is the agent's;
     for a step they are arguments and return value. `agent_name` on a step is the agent that it belongs to.
     """
 
-    what: What
+    kind: StepKind | None
     dialect: str
     name: str | None = None
     input: Any = None

@@ -190,7 +190,7 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     tool_output: Any = None
 
     def __post_init__(self) -> None:
-        if self.kind is not StepKind.TOOL:
+        if self.kind is not StepKind.TOOL or (self.name and self.tool_name is self.name):
             return
         for tool_field, field in (("tool_name", "name"), ("tool_input", "input"), ("tool_output", "output")):
             value = getattr(self, field)

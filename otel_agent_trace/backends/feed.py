@@ -12,8 +12,7 @@ from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.backends.convert import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
-from otel_agent_trace.meaning import What
-from otel_agent_trace.model import AgentRun
+from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.span import SpanRecord
 
@@ -65,7 +64,7 @@ class Feed:
         trace[record.span_id] = record
         self._traces.move_to_end(record.trace_id)
         meaning = dialects.read(record)
-        if meaning is not None and meaning.what is What.AGENT:
+        if meaning is not None and meaning.kind is StepKind.AGENT:
             self._open_runs.get(record.trace_id, set()).discard(record.span_id)
             self._end_run(record)
         elif meaning is not None:

@@ -14,7 +14,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
-from otel_agent_trace.meaning import Meaning, What
+from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.messages import first_text, messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
@@ -229,71 +229,65 @@ def _is_attribute(value: Any) -> bool:
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_WHAT = {
-    semconv.OPERATION_EXECUTE_TOOL: What.TOOL,
-    semconv.OPERATION_INVOKE_AGENT: What.AGENT,
-    semconv.OPERATION_RETRIEVAL: What.RETRIEVAL,
-    **dict.fromkeys(semconv.MODEL_OPERATIONS, What.MODEL),
+_KIND_OF = {
+    semconv.OPERATION_EXECUTE_TOOL: StepKind.TOOL,
+    semconv.OPERATION_INVOKE_AGENT: StepKind.AGENT,
+    semconv.OPERATION_RETRIEVAL: StepKind.RETRIEVAL,
+    **dict.fromkeys(semconv.MODEL_OPERATIONS, StepKind.MODEL),
 }
 
 
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
     attributes = span.attributes
-    what = _WHAT.get(attributes.get(semconv.OPERATION_NAME))  # type: ignore[arg-type]
-    if what is None:
-        what = What.OTHER if semconv.STEP_KIND in attributes else None
-        if what is None:
+    kind = _KIND_OF.get(attributes.get(semconv.OPERATION_NAME))  # type: ignore[arg-type]
+    if kind is None:
+        if semconv.STEP_KIND not in attributes:
             return None
-    return _Reader(span, what).meaning()
+        kind = StepKind.OTHER
+    return _Reader(span, kind).meaning()
 
 
 class _Reader:
     """One reading of one span: takes the attributes it understands, leaves the rest."""
 
-    __slots__ = ("rest", "span", "types", "what")
+    __slots__ = ("kind", "rest", "span", "types")
 
-    def __init__(self, span: SpanRecord, what: What) -> None:
-        self.span, self.what = span, what
-        self.rest = dict(span.attributes)
-        self.rest.pop(semconv.OPERATION_NAME, None)
-        types = self.rest.pop(semconv.TYPES, None)
+    def __init__(self, span: SpanRecord, kind: StepKind) -> None:
+        self.span, self.kind = span, kind
+        self.rest = rest = dict(span.attributes)
+        rest.pop(semconv.OPERATION_NAME, None)
+        types = rest.pop(semconv.TYPES, None)
         self.types: dict[str, Any] = {} if types is None else _object(types)
 
     def meaning(self) -> Meaning:
-        take, what = self.rest.pop, self.what
+        kind, rest, text = self.kind, self.rest, self.text
+        index = rest.pop(semconv.STEP_INDEX, None)
         meaning = Meaning(
-            what=what,
+            kind=kind,
             dialect=NAME,
-            run_id=self.text(semconv.RUN_ID),
-            index=_integer(take(semconv.STEP_INDEX, None)),
-            agent_name=self.text(semconv.AGENT_NAME),
-            session_id=self.text(semconv.CONVERSATION_ID),
+            run_id=text(semconv.RUN_ID),
+            index=index if type(index) is int else _integer(index),
+            agent_name=text(semconv.AGENT_NAME),
+            session_id=text(semconv.CONVERSATION_ID),
         )
-        self.common(meaning)
-        if what is What.TOOL:
+        if self.span.status_code == semconv.STATUS_ERROR or semconv.ERROR_TYPE in rest:
+            meaning.error = self.error()
+        if kind is StepKind.TOOL:
             self.tool(meaning)
-        elif what is What.AGENT:
+        elif kind is StepKind.AGENT:
             self.agent(meaning)
         else:
             self.call(meaning)
-        if self.rest:
+        if rest:
             self.rare(meaning)
-            meaning.attributes = self.unread()
+            meaning.attributes = self.unread() if rest else {}
         return meaning
-
-    def common(self, meaning: Meaning) -> None:
-        span = self.span
-        if span.status_code == semconv.STATUS_ERROR or semconv.ERROR_TYPE in self.rest:
-            meaning.error = self.error()
-        if semconv.METADATA in self.rest:
-            meaning.metadata = _mapping(self.json(semconv.METADATA))
 
     def tool(self, meaning: Meaning) -> None:
         meaning.name = self.text(semconv.TOOL_NAME)
         meaning.input = self.json(semconv.TOOL_ARGUMENTS)
-        key = semconv.TOOL_RESULT if semconv.TOOL_RESULT in self.rest else semconv.OUTPUT
-        meaning.output = self.json(key)
+        meaning.output = self.json(semconv.TOOL_RESULT)
         if self.rest.get(semconv.TOOL_TYPE) == "function":
             del self.rest[semconv.TOOL_TYPE]
 
@@ -311,23 +305,21 @@ class _Reader:
 
     def call(self, meaning: Meaning) -> None:
         """A model call, a retrieval, or a step of another kind."""
-        take, what = self.rest.pop, self.what
         meaning.input = self.json(semconv.INPUT)
         meaning.output = self.json(semconv.OUTPUT)
-        if what is What.RETRIEVAL:
+        if self.kind is StepKind.RETRIEVAL:
             if meaning.input is None:
                 meaning.input = self.text(semconv.RETRIEVAL_QUERY)
             if meaning.output is None:
                 meaning.output = self.json(semconv.RETRIEVAL_DOCUMENTS)
-        if what is What.OTHER:
-            take(semconv.STEP_KIND, None)
+        self.rest.pop(semconv.STEP_KIND, None)
         request = self.rest.get(semconv.REQUEST_MODEL)
         meaning.model = self.model()
         name = self.text(semconv.STEP_NAME)
         meaning.name = name if name is not None else self.default_name(request)
 
     def default_name(self, request_model: object) -> str:
-        if self.what is What.OTHER:
+        if self.kind is StepKind.OTHER:
             return self.span.name
         operation = str(self.span.attributes.get(semconv.OPERATION_NAME))
         return str(request_model) if request_model is not None else operation
@@ -339,6 +331,8 @@ class _Reader:
 
     def rare(self, meaning: Meaning) -> None:
         take, rest = self.rest.pop, self.rest
+        if semconv.METADATA in rest:
+            meaning.metadata = _mapping(self.json(semconv.METADATA))
         if semconv.INPUT_MESSAGES in rest or semconv.OUTPUT_MESSAGES in rest:
             meaning.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
         meaning.usage = self.usage()
@@ -349,8 +343,10 @@ class _Reader:
         meaning.truncated = _texts(take(semconv.TRUNCATED, None))
         if meaning.first_chunk_at_ns is None:
             meaning.first_chunk_at_ns = self.first_chunk()
-        if meaning.model is None and self.what is What.TOOL:
+        if meaning.model is None and self.kind is StepKind.TOOL:
             meaning.model = self.text(semconv.REQUEST_MODEL)
+        if meaning.output is None:
+            meaning.output = self.json(semconv.OUTPUT)  # of a tool that failed
 
     def first_chunk(self) -> int | None:
         seconds = _number(self.rest.get(semconv.TIME_TO_FIRST_CHUNK))
@@ -372,15 +368,17 @@ class _Reader:
 
     def text(self, key: str) -> str | None:
         value = self.rest.pop(key, None)
-        if type(value) is str:
-            if self.types and key in self.types:
-                value = _kept(restore(value, self.types[key]))
-            return value if type(value) is str else str(value)
-        return None if value is None else str(value)
+        if value is None:
+            return None
+        if self.types and key in self.types:
+            value = _kept(restore(value, self.types[key]))
+        return value if type(value) is str else str(value)
 
     def json(self, key: str) -> Any:
         value = self.rest.pop(key, None)
-        return None if value is None else decode_text(value, self.types.get(key))
+        if value is None:
+            return None
+        return decode_text(value, self.types.get(key) if self.types else None)
 
     def spoken(self, key: str, role: str) -> Any:
         """What a run was asked or answered, out of a list of messages."""

@@ -7,6 +7,7 @@ lower-case hex ids, 64-bit integers as strings, enums as integers, `bytes` as ba
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ class _Scope(_Wire):
 
 
 class _ScopeSpans(_Wire):
-    scope: _Scope | None = None
+    scope: msgspec.Raw = msgspec.Raw(b"{}")
     spans: list[_Span] = []
     schema_url: str = ""
 
@@ -99,7 +100,7 @@ class _Resource(_Wire):
 
 
 class _ResourceSpans(_Wire):
-    resource: _Resource | None = None
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
     scope_spans: list[_ScopeSpans] = []
     schema_url: str = ""
 
@@ -111,6 +112,8 @@ class _TracesData(_Wire):
 
 
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
+_resource_decoder = msgspec.json.Decoder(_Resource | None, strict=False)
+_scope_decoder = msgspec.json.Decoder(_Scope | None, strict=False)
 
 
 class NotOtlpError(ValueError):
@@ -133,9 +136,9 @@ def decode(data: bytes) -> list[SpanRecord]:
         return [
             _record(span, resource, scope)
             for group in wire.resource_spans
-            for resource in (_resource(group),)
+            for resource in (_resource(bytes(group.resource), group.schema_url),)
             for part in group.scope_spans
-            for scope in (_scope(part),)
+            for scope in (_scope(bytes(part.scope), part.schema_url),)
             for span in part.spans
         ]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -223,13 +226,17 @@ def _link(link: _Link) -> Link:
     return Link(link.trace_id.lower(), link.span_id.lower(), _attributes(link.attributes), link.trace_state)
 
 
-def _resource(group: _ResourceSpans) -> Resource:
-    return Resource(_attributes(group.resource.attributes) if group.resource else {}, group.schema_url)
+@functools.lru_cache(maxsize=256)
+def _resource(data: bytes, schema_url: str) -> Resource:
+    """Lines of one program repeat their resource: it is decoded once."""
+    resource = _resource_decoder.decode(data)
+    return Resource(_attributes(resource.attributes) if resource else {}, schema_url)
 
 
-def _scope(part: _ScopeSpans) -> Scope:
-    scope = part.scope or _Scope()
-    return Scope(scope.name, scope.version, _attributes(scope.attributes), part.schema_url)
+@functools.lru_cache(maxsize=256)
+def _scope(data: bytes, schema_url: str) -> Scope:
+    scope = _scope_decoder.decode(data) or _Scope()
+    return Scope(scope.name, scope.version, _attributes(scope.attributes), schema_url)
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────

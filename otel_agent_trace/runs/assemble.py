@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.meaning import Meaning, What
+from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
-
-_KIND = {
-    What.TOOL: StepKind.TOOL,
-    What.MODEL: StepKind.MODEL,
-    What.AGENT: StepKind.AGENT,
-    What.RETRIEVAL: StepKind.RETRIEVAL,
-    What.OTHER: StepKind.OTHER,
-}
-
 
 class _Node:
     """A span that means something, and what hangs below it."""
@@ -36,16 +27,18 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
     records = _unique(spans)
-    nodes = {span_id: _Node(span, meaning) for span_id, span in records.items() if (meaning := _read(span))}
+    nodes: dict[str, _Node] = {}
+    for span_id, span in records.items():
+        meaning = dialects.read(span)
+        if meaning is not None and meaning.kind is not None:
+            nodes[span_id] = _Node(span, meaning)
+    _link(nodes, records)
     agents: list[_Node] = []
     strays: list[_Node] = []
     for node in nodes.values():
-        node.above = _nearest(node.span, records, nodes)
-    _cut_rings(nodes)
-    for node in nodes.values():
         if node.above is not None:
             node.above.below.append(node)
-        elif node.meaning.what is What.AGENT:
+        elif node.meaning.kind is StepKind.AGENT:
             agents.append(node)
         else:
             strays.append(node)
@@ -54,9 +47,18 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
 
 
-def _read(span: SpanRecord) -> Meaning | None:
-    meaning = dialects.read(span)
-    return meaning if meaning is not None and meaning.what in _KIND else None
+def _link(nodes: dict[str, _Node], records: dict[str, SpanRecord]) -> None:
+    """Find for each node the closest one above it."""
+    suspicious = False
+    for node in nodes.values():
+        span = node.span
+        if span.parent_span_id is not None:
+            above = nodes.get(span.parent_span_id)
+            node.above = above = above if above is not None else _nearest(span, records, nodes)
+            if above is not None and above.span.start_ns >= span.start_ns:
+                suspicious = True
+    if suspicious:  # a ring of parents has to go up in time somewhere
+        _cut_rings(nodes)
 
 
 def _unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
@@ -185,43 +187,41 @@ def _service(span: SpanRecord) -> str | None:
 def _steps(nodes: list[_Node]) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
-    if not flat:
-        return ()
-    flat.sort(key=lambda entry: _order(entry[0]))
-    ids: dict[str, int | str] = {}
-    for position, (node, _) in enumerate(flat):
+    flat.sort(key=_order)
+    steps: list[AgentStep] = []
+    ids: dict[int, int | str] = {}
+    for position, (node, above) in enumerate(flat):
         index = position if node.meaning.index is None else node.meaning.index
-        ids[node.span.span_id] = index + 1 if node.meaning.step_id is None else node.meaning.step_id
-    return tuple(
-        [
-            _step(node, position, ids[node.span.span_id], ids[parent.span.span_id] if parent else None)
-            for position, (node, parent) in enumerate(flat)
-        ]
-    )
+        step_id = index + 1 if node.meaning.step_id is None else node.meaning.step_id
+        ids[id(node)] = step_id
+        steps.append(_step(node, index, step_id, None if above is None else ids.get(id(above))))
+    return tuple(steps)
 
 
 def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
     """Every step with the step above it in the same run; what is below a sub-agent stands in the sub-agent's run."""
     flat: list[tuple[_Node, _Node | None]] = [(node, None) for node in nodes]
     for node, _ in flat:
-        if node.below and node.meaning.what is not What.AGENT:
+        if node.below and node.meaning.kind is not StepKind.AGENT:
             flat.extend((child, node) for child in node.below)
     return flat
 
 
-def _order(node: _Node) -> tuple[int, int, str]:
+def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
+    node = entry[0]
     index = node.meaning.index
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
-def _step(node: _Node, position: int, step_id: int | str, parent_step_id: int | str | None) -> AgentStep:
-    span, meaning = node.span, node.meaning
-    run = _run(node) if meaning.what is What.AGENT else None
+def _step(node: _Node, index: int, step_id: int | str, parent_step_id: int | str | None) -> AgentStep:
+    span, meaning, kind = node.span, node.meaning, node.meaning.kind
+    run = _run(node) if kind is StepKind.AGENT else None
+    is_tool = kind is StepKind.TOOL
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(
         step_id=step_id,
-        index=position if meaning.index is None else meaning.index,
-        kind=_KIND[meaning.what],
+        index=index,
+        kind=kind,  # type: ignore[arg-type] - nodes have one
         name=name,
         input=meaning.input,
         output=meaning.output,
@@ -239,6 +239,9 @@ def _step(node: _Node, position: int, step_id: int | str, parent_step_id: int | 
         first_chunk_at_ns=meaning.first_chunk_at_ns,
         truncated=meaning.truncated,
         run=run,
+        tool_name=name if is_tool else None,
+        tool_input=meaning.input if is_tool else None,
+        tool_output=meaning.output if is_tool else None,
     )
 
 

@@ -30,6 +30,7 @@ SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst
 """What is read of a directory."""
 
 _TRACE_ID = re.compile(rb'"trace_?[iI]d" *: *"([0-9a-fA-F]{32})"')
+_ID_KEY, _COMPACT_ID = b"traceId", b'"traceId":"'
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
 
@@ -85,8 +86,8 @@ class FilesSource:
         """
         ends: dict[int, int] = {}
         for number, (_, _, block) in enumerate(self._blocks(files, _ignore, progress_from=0)):
-            for trace_id in set(_TRACE_ID.findall(block)):
-                ends[_key(trace_id.decode())] = number
+            for trace_id in _trace_ids(block):
+                ends[_key(trace_id.decode("ascii", "replace"))] = number
         return ends
 
     def _blocks(
@@ -104,6 +105,14 @@ class FilesSource:
                     if self._on_progress is not None:
                         self._on_progress(done + raw.tell(), 2 * total)
                 done += os.path.getsize(file)
+
+
+def _trace_ids(block: bytes) -> set[bytes]:
+    """The trace ids in a block, and maybe some more; the compact form of most writers is found much faster."""
+    parts = block.split(_COMPACT_ID)
+    if block.count(_ID_KEY) == len(parts) - 1:
+        return {part[:32] for part in parts[1:]}
+    return set(_TRACE_ID.findall(block))
 
 
 def _take(
