@@ -229,6 +229,10 @@ def _is_attribute(value: Any) -> bool:
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+_RUN_ID, _STEP_INDEX, _AGENT_NAME = semconv.RUN_ID, semconv.STEP_INDEX, semconv.AGENT_NAME
+_CONVERSATION_ID, _TOOL_NAME, _TOOL_TYPE = semconv.CONVERSATION_ID, semconv.TOOL_NAME, semconv.TOOL_TYPE
+_TOOL_ARGUMENTS, _TOOL_RESULT = semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT
+_TEXTS = frozenset({str, type(None)})
 _KIND_OF = {
     semconv.OPERATION_EXECUTE_TOOL: StepKind.TOOL,
     semconv.OPERATION_INVOKE_AGENT: StepKind.AGENT,
@@ -261,15 +265,20 @@ class _Reader:
         self.types: dict[str, Any] = {} if types is None else _object(types)
 
     def meaning(self) -> Meaning:
-        kind, rest, text = self.kind, self.rest, self.text
-        index = rest.pop(semconv.STEP_INDEX, None)
+        kind, rest = self.kind, self.rest
+        pop = rest.pop
+        index, run_id = pop(_STEP_INDEX, None), pop(_RUN_ID, None)
+        agent_name, session_id = pop(_AGENT_NAME, None), pop(_CONVERSATION_ID, None)
+        if self.types or not _TEXTS.issuperset((type(run_id), type(agent_name), type(session_id))):
+            run_id, agent_name = self.as_text(_RUN_ID, run_id), self.as_text(_AGENT_NAME, agent_name)
+            session_id = self.as_text(_CONVERSATION_ID, session_id)
         meaning = Meaning(
             kind=kind,
             dialect=NAME,
-            run_id=text(semconv.RUN_ID),
+            run_id=run_id,
             index=index if type(index) is int else _integer(index),
-            agent_name=text(semconv.AGENT_NAME),
-            session_id=text(semconv.CONVERSATION_ID),
+            agent_name=agent_name,
+            session_id=session_id,
         )
         if self.span.status_code == semconv.STATUS_ERROR or semconv.ERROR_TYPE in rest:
             meaning.error = self.error()
@@ -285,11 +294,15 @@ class _Reader:
         return meaning
 
     def tool(self, meaning: Meaning) -> None:
-        meaning.name = self.text(semconv.TOOL_NAME)
-        meaning.input = self.json(semconv.TOOL_ARGUMENTS)
-        meaning.output = self.json(semconv.TOOL_RESULT)
-        if self.rest.get(semconv.TOOL_TYPE) == "function":
-            del self.rest[semconv.TOOL_TYPE]
+        pop, types = self.rest.pop, self.types
+        meaning.name = self.as_text(_TOOL_NAME, pop(_TOOL_NAME, None))
+        given, result = pop(_TOOL_ARGUMENTS, None), pop(_TOOL_RESULT, None)
+        if given is not None:
+            meaning.input = decode_text(given, types.get(_TOOL_ARGUMENTS))
+        if result is not None:
+            meaning.output = decode_text(result, types.get(_TOOL_RESULT))
+        if self.rest.get(_TOOL_TYPE) == "function":
+            del self.rest[_TOOL_TYPE]
 
     def agent(self, meaning: Meaning) -> None:
         meaning.name = meaning.agent_name
@@ -367,7 +380,9 @@ class _Reader:
         return attributes
 
     def text(self, key: str) -> str | None:
-        value = self.rest.pop(key, None)
+        return self.as_text(key, self.rest.pop(key, None))
+
+    def as_text(self, key: str, value: Any) -> str | None:
         if value is None:
             return None
         if self.types and key in self.types:
@@ -385,8 +400,10 @@ class _Reader:
         value = self.rest.pop(key, None)
         if value is None:
             return None
-        messages = messages_from(_list(decode_text(value)))
-        said = first_text(messages, role)
+        data = decode_text(value)
+        said = _only_text(data, role)
+        if said is None:
+            said = first_text(messages_from(_list(data)), role)
         tag = self.types.get(key)
         return said if said is None or tag is None else _tagged(said, tag)
 
@@ -427,6 +444,14 @@ class _Reader:
             category=category or category_of_type(error_type),
             stacktrace=_optional_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
+
+
+def _only_text(data: Any, role: str) -> str | None:
+    """The text of the one message that our tracer writes there; None where it is anything else."""
+    match data:
+        case [{"role": said_by, "parts": [{"type": "text", "content": str(text)}]}] if said_by == role:
+            return text
+    return None
 
 
 def _tagged(value: Any, tag: Any) -> Any:

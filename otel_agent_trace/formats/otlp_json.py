@@ -17,6 +17,7 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
+_TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 
 
 # ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -68,17 +69,18 @@ class _Status(_Wire):
 
 
 class _Span(_Wire):
+    # in the order in which we write them: keys that come as expected are found at once
     trace_id: str
     span_id: str
     parent_span_id: str = ""
-    name: str = ""
     kind: int = 0
     start_time_unix_nano: int = 0
     end_time_unix_nano: int = 0
+    name: str = ""
     attributes: list[_Pair] = []
+    status: _Status | None = None
     events: list[_Event] = []
     links: list[_Link] = []
-    status: _Status | None = None
     trace_state: str = ""
     flags: int = 0
 
@@ -154,11 +156,13 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
 
 
 def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
-    status = span.status
-    parent = span.parent_span_id
+    status, parent, trace_id, span_id = span.status, span.parent_span_id, span.trace_id, span.span_id
+    if len(trace_id) != _TRACE_ID_DIGITS or len(span_id) != _SPAN_ID_DIGITS:
+        msg = f"ids of {len(trace_id)} and {len(span_id)} characters where 32 and 16 hex digits belong"
+        raise ValueError(msg)
     return SpanRecord(
-        _hex_id(span.trace_id, 32),
-        _hex_id(span.span_id, 16),
+        trace_id.lower(),
+        span_id.lower(),
         parent.lower() if parent and parent.strip("0") else None,
         span.name,
         span.start_time_unix_nano,
@@ -174,13 +178,6 @@ def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
         span.trace_state,
         span.flags,
     )
-
-
-def _hex_id(text: str, size: int) -> str:
-    if len(text) != size:
-        msg = f"an id of {len(text)} characters where {size} hex digits belong: {text[:40]!r}"
-        raise ValueError(msg)
-    return text.lower()
 
 
 def _attributes(pairs: list[_Pair]) -> dict[str, Any]:

@@ -36,8 +36,9 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     agents: list[_Node] = []
     strays: list[_Node] = []
     for node in nodes.values():
-        if node.above is not None:
-            node.above.below.append(node)
+        above, node.above = node.above, None  # a cycle would live until the garbage collector comes
+        if above is not None:
+            above.below.append(node)
         elif node.meaning.kind is StepKind.AGENT:
             agents.append(node)
         else:

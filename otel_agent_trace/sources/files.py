@@ -1,7 +1,7 @@
 """Spans out of local files of OTLP JSON Lines, plain or compressed, in bounded memory.
 
-Two passes: the first notes in which block of lines each trace is seen last, the second decodes and yields a trace as
-soon as that block is behind it. In memory are the traces that are open at one moment, one block of lines (1 MiB, or
+Two passes: the first notes in which block of bytes each trace is seen last, the second decodes and yields a trace as
+soon as that block is behind it. In memory are the traces that are open at one moment, one block of lines (128 KiB, or
 one line if that is longer), and less than 100 bytes for each trace of the files.
 """
 
@@ -23,14 +23,17 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.span import Problem, SpanRecord
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
 """A longer line is reported and skipped."""
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 """What is read of a directory."""
 
-_TRACE_ID = re.compile(rb'"trace_?[iI]d" *: *"([0-9a-fA-F]{32})"')
-_ID_KEY, _COMPACT_ID = b"traceId", b'"traceId":"'
+_ID_KEY = b'traceId"'
+_ID = re.compile(rb'traceId"\s*:\s*"([0-9a-fA-F]{32})"')
+_ID_BYTES = 64
+"""More than an id with its key, so that one on the edge of two blocks is seen whole."""
+_DAMAGES = (EOFError, OSError, zlib.error, RuntimeError, ValueError)
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
 
@@ -54,15 +57,25 @@ class FilesSource:
             SourceError: a path that does not exist, or a named file that holds something else.
         """
         files = self._files(on_problem)
-        ends = self._last_blocks(files)
+        total = sum(os.path.getsize(file) for file in files)
+        ends = _Ends()
+        for file in files:
+            ends.note(file, self._counter(0, total))
         open_traces: dict[str, list[SpanRecord]] = {}
-        for number, (file, first_line, block) in enumerate(self._blocks(files, on_problem)):
-            for offset, line in enumerate(block.split(b"\n")):
-                if line:
+        for file in files:
+            for lines, first_line, block in _read_lines(file, ends, on_problem, self._counter(total, total)):
+                for offset, line in enumerate(lines):
                     _take(line, open_traces, file, first_line + offset, on_problem)
-            for trace_id in [known for known in open_traces if ends.get(_key(known), -1) == number]:
-                yield open_traces.pop(trace_id)
+                for trace_id in [known for known in open_traces if ends.last_block(known) < block]:
+                    yield open_traces.pop(trace_id)
         yield from open_traces.values()
+
+    def _counter(self, done: int, total: int) -> Callable[[int], None]:
+        """Reports progress within one pass; each pass reads everything once."""
+        on_progress = self._on_progress
+        if on_progress is None:
+            return _ignore
+        return lambda read: on_progress(min(done + read, 2 * total), 2 * total)
 
     def _files(self, on_problem: Callable[[Problem], None]) -> list[str]:
         """The files that are to be read: named ones must be readable, others are reported when they are not."""
@@ -79,40 +92,110 @@ class FilesSource:
                     files.append(file)
         return list(dict.fromkeys(files))
 
-    def _last_blocks(self, files: list[str]) -> dict[int, int]:
-        """The number of the last block in which each trace id stands.
 
-        A hash stands for the id: should two ids share one, their traces are only kept open longer.
-        """
-        ends: dict[int, int] = {}
-        for number, (_, _, block) in enumerate(self._blocks(files, _ignore, progress_from=0)):
-            for trace_id in _trace_ids(block):
-                ends[_key(trace_id.decode("ascii", "replace"))] = number
-        return ends
+class _Ends:
+    """Where each trace is seen last: the number of the block, counted through all files.
 
-    def _blocks(
-        self, files: list[str], on_problem: Callable[[Problem], None], *, progress_from: int = 1
-    ) -> Iterator[tuple[str, int, bytes]]:
-        """Whole lines of each file, about `BLOCK_BYTES` at a time, with the number of the first line."""
-        total = sum(os.path.getsize(file) for file in files)
-        done = progress_from * total
-        for file in files:
-            with _open(file) as (raw, stream):
-                line_number = 1
-                for block in _whole_lines(stream, file, on_problem):
-                    yield file, line_number, block
-                    line_number += block.count(b"\n")
-                    if self._on_progress is not None:
-                        self._on_progress(done + raw.tell(), 2 * total)
-                done += os.path.getsize(file)
+    A hash stands for the id: should two ids share one, their traces are only kept open longer.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
+        self._first_block: dict[str, int] = {}
+        self._next_block = 0
+        self._with_long_lines: set[str] = set()
+
+    def note(self, file: str, count: Callable[[int], None]) -> None:
+        """Look through a file."""
+        number = self._first_block[file] = self._next_block
+        last, left_over, since_line_feed = self._last, b"", 0
+        with _open(file) as (raw, stream):
+            for block in _blocks(stream):
+                for trace_id in _trace_ids(block) | _trace_ids(left_over + block[:_ID_BYTES]):
+                    last[hash(trace_id)] = number
+                left_over = block[-_ID_BYTES:]
+                line_feed = block.rfind(b"\n")
+                since_line_feed = since_line_feed + len(block) if line_feed < 0 else len(block) - line_feed
+                if since_line_feed > MAX_LINE_BYTES:
+                    self._with_long_lines.add(file)
+                number += 1
+                count(raw.tell())
+        self._next_block = number + 1
+
+    def last_block(self, trace_id: str) -> int:
+        """The last block of a trace; one that grew into the file meanwhile has none that is known."""
+        return self._last.get(hash(trace_id.encode()), self._next_block)
+
+    def block_at(self, file: str, position: int) -> int:
+        """The number of the block that byte is in."""
+        return self._first_block[file] + position // BLOCK_BYTES
+
+    def has_long_lines(self, file: str) -> bool:
+        """Whether there is a line that must not be held."""
+        return file in self._with_long_lines
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """All bytes, each block of the full size but the last; of a damaged file what comes before the damage."""
+    while True:
+        try:
+            block = stream.read(BLOCK_BYTES)
+        except _DAMAGES:
+            return
+        if not block:
+            return
+        yield block
 
 
 def _trace_ids(block: bytes) -> set[bytes]:
-    """The trace ids in a block, and maybe some more; the compact form of most writers is found much faster."""
-    parts = block.split(_COMPACT_ID)
-    if block.count(_ID_KEY) == len(parts) - 1:
-        return {part[:32] for part in parts[1:]}
-    return set(_TRACE_ID.findall(block))
+    """The trace ids in a block, and maybe some more: links name traces as well."""
+    ids = set()
+    at = block.find(_ID_KEY)
+    while at >= 0:
+        found = _ID.match(block, at)
+        if found is not None:
+            ids.add(found[1].lower())
+        at = block.find(_ID_KEY, at + 8)
+    return ids
+
+
+def _read_lines(
+    file: str, ends: _Ends, on_problem: Callable[[Problem], None], count: Callable[[int], None]
+) -> Iterator[tuple[list[bytes], int, int]]:
+    """Some lines at a time, with the number of the first, and the block up to which all has been read then."""
+    number, position = 1, 0
+    with _open(file) as (raw, stream):
+        batches = _bounded_lines(stream, file, on_problem) if ends.has_long_lines(file) else _lines(stream)
+        while True:
+            try:
+                lines = next(batches, None)
+            except _DAMAGES as error:
+                on_problem(Problem(file, number, _damage(error)))
+                return
+            if lines is None:
+                return
+            position += sum(map(len, lines))
+            yield lines, number, ends.block_at(file, position)
+            number += len(lines)
+            count(raw.tell())
+
+
+def _lines(stream: IO[bytes]) -> Iterator[list[bytes]]:
+    while lines := stream.readlines(BLOCK_BYTES):
+        yield lines
+
+
+def _bounded_lines(stream: IO[bytes], file: str, on_problem: Callable[[Problem], None]) -> Iterator[list[bytes]]:
+    """One line at a time; what is longer than can be held is left out and reported."""
+    number = 1
+    while line := stream.readline(MAX_LINE_BYTES):
+        if not line.endswith(b"\n") and len(line) == MAX_LINE_BYTES:
+            on_problem(Problem(file, number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
+            while not line.endswith(b"\n") and (line := stream.readline(BLOCK_BYTES)):
+                pass
+            line = b"\n"
+        yield [line]
+        number += 1
 
 
 def _take(
@@ -136,12 +219,8 @@ def _take(
             known.append(record)
 
 
-def _key(trace_id: str) -> int:
-    return hash(trace_id.lower())
-
-
-def _ignore(problem: Problem) -> None:
-    """The second pass says it."""
+def _ignore(read: int) -> None:
+    """Nobody asked how far it is."""
 
 
 def _expand(path: str) -> list[str]:
@@ -215,37 +294,6 @@ def _zstd_file(raw: IO[bytes]) -> Any:
     return zstd.ZstdFile(raw, options={zstd.DecompressionParameter.window_log_max: 27})
 
 
-def _whole_lines(stream: IO[bytes], file: str, on_problem: Callable[[Problem], None]) -> Iterator[bytes]:
-    """Blocks that end where a line ends; a damaged end of a compressed file costs what lies behind it."""
-    line_number = 1
-    while True:
-        try:
-            block = stream.read(BLOCK_BYTES)
-            if block and not block.endswith(b"\n"):
-                block += stream.readline(MAX_LINE_BYTES)
-        except (EOFError, OSError, zlib.error, RuntimeError, ValueError) as error:
-            on_problem(Problem(file, line_number, _damage(error)))
-            return
-        if not block:
-            return
-        if not block.endswith(b"\n") and len(block) > MAX_LINE_BYTES:
-            block = _without_long_line(block, stream, file, line_number, on_problem)
-        yield block
-        line_number += block.count(b"\n")
-
-
-def _without_long_line(
-    block: bytes, stream: IO[bytes], file: str, line_number: int, on_problem: Callable[[Problem], None]
-) -> bytes:
-    """Leave out a last line that is too long to be held, and skip to where it ends."""
-    whole, _, _ = block.rpartition(b"\n")
-    on_problem(Problem(file, line_number + block.count(b"\n"), f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
-    while rest := stream.readline(BLOCK_BYTES):
-        if rest.endswith(b"\n"):
-            break
-    return whole + b"\n\n" if whole else b"\n"
-
-
 def _damage(error: Exception) -> str:
     if isinstance(error, EOFError):
         return "a compressed file that ends early; what came before was read"
@@ -263,7 +311,7 @@ def _check(path: str) -> None:
             block += b"" if block.endswith(b"\n") else stream.readline(MAX_LINE_BYTES)
         except EOFError:
             return  # reported when it is read
-        except (OSError, zlib.error, RuntimeError, ValueError) as error:
+        except _DAMAGES as error:
             msg = f"{path}: {_damage(error)}"
             raise SourceError(msg) from error
     lines = [line for line in block.split(b"\n") if line.strip()]
