@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from otel_agent_trace.errors import AmbiguousRunError, BadRecordError, ConfigurationError, RunNotFoundError
+from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.assemble import by_trace
@@ -119,15 +120,10 @@ def load_run(
 
 def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
     """The outermost runs in spans that are at hand, oldest first: `SpanRecord`s or spans of the OpenTelemetry SDK."""
-    records = (span if isinstance(span, SpanRecord) else _record_of(span) for span in spans)
+    reader = SdkReader()
+    records = (span if isinstance(span, SpanRecord) else reader.record(span) for span in spans)
     runs = [run for trace in by_trace(records).values() for run in assemble(trace)]
     return sorted(runs, key=_age)
-
-
-def _record_of(span: Any) -> SpanRecord:
-    from otel_agent_trace.backends.convert import record_from_sdk  # noqa: PLC0415 - only who has SDK spans needs the SDK
-
-    return record_from_sdk(span)
 
 
 def _selected(traces: Iterator[list[SpanRecord]], selection: Selection) -> Iterator[AgentRun]:

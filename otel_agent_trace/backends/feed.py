@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
-from otel_agent_trace.backends.convert import SdkReader
+from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.runs import assemble

@@ -9,7 +9,7 @@ from os import PathLike
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.backends.convert import SdkReader
+from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.guard import Ledger, guarded

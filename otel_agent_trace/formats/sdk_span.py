@@ -1,24 +1,13 @@
-"""Spans of the OpenTelemetry SDK → `SpanRecord`."""
+"""Finished or running spans of the OpenTelemetry SDK → `SpanRecord`, by their public properties alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
-
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
-_KIND = {
-    SpanKind.INTERNAL: 1,
-    SpanKind.SERVER: 2,
-    SpanKind.CLIENT: 3,
-    SpanKind.PRODUCER: 4,
-    SpanKind.CONSUMER: 5,
-}
 T = TypeVar("T")
-_EMPTY_STATE = INVALID_SPAN_CONTEXT.trace_state
 _MAX_REMEMBERED = 256
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 
@@ -29,12 +18,12 @@ class SdkReader:
     def __init__(self) -> None:
         self._resources: dict[int, tuple[object, Resource]] = {}
         self._scopes: dict[int, tuple[object, Scope]] = {}
+        self._empty_state: object = None
 
-    def record(self, span: ReadableSpan) -> SpanRecord:
+    def record(self, span: Any) -> SpanRecord:
         """The span as plain data; one that has not ended has no end."""
         context = span.context
         parent, status, name, events, links = span.parent, span.status, span.name, span.events, span.links
-        kind, code = span.kind, status.status_code
         end_ns = span.end_time
         return SpanRecord(
             f"{context.trace_id:032x}",
@@ -44,8 +33,8 @@ class SdkReader:
             int(span.start_time or 0),
             None if end_ns is None else int(end_ns),
             copied(span.attributes),
-            1 if kind is SpanKind.INTERNAL else _KIND[kind],
-            0 if code is StatusCode.UNSET else code.value,
+            span.kind.value + 1,
+            status.status_code.value,
             status.description or "",
             tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in events])
             if events
@@ -53,11 +42,17 @@ class SdkReader:
             tuple([_link(link) for link in links]) if links else (),
             self.resource(span),
             self.scope(span),
-            "" if context.trace_state is _EMPTY_STATE else context.trace_state.to_header(),
+            "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
             _flags(context.trace_flags, parent),
         )
 
-    def resource(self, span: ReadableSpan) -> Resource:
+    def _state_header(self, state: Any) -> str:
+        header = str(state.to_header()) if state is not None else ""
+        if not header:
+            self._empty_state = state
+        return header
+
+    def resource(self, span: Any) -> Resource:
         """The span's resource, the same object for the same resource of the SDK."""
         given = span.resource
         known = self._resources.get(id(given))
@@ -66,7 +61,7 @@ class SdkReader:
             _remember(self._resources, id(given), known)
         return known[1]
 
-    def scope(self, span: ReadableSpan) -> Scope:
+    def scope(self, span: Any) -> Scope:
         """The span's scope, the same object for the same scope of the SDK."""
         given = span.instrumentation_scope
         known = self._scopes.get(id(given))
@@ -83,7 +78,7 @@ def _remember(cache: dict[int, T], key: int, item: T) -> None:
     cache[key] = item
 
 
-def record_from_sdk(span: ReadableSpan) -> SpanRecord:
+def record_from_sdk(span: Any) -> SpanRecord:
     """One span as plain data."""
     return SdkReader().record(span)
 

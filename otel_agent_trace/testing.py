@@ -1,0 +1,1 @@
+"""Kits for those who test agents, or write backends, sources and dialects of their own."""
