@@ -24,11 +24,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, current_run
+from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend
 
 QUESTION = "What is the weather like in the cities that I am going to visit in the next week, and what to pack? " * 1
 ANSWER = "It will be mild and mostly dry. " * 10
-ROWS = [{"title": f"Result {i}", "url": f"https://example.org/{i}", "score": i / 7, "snippet": "lorem ipsum " * 12} for i in range(5)]
+ROWS = [
+    {"title": f"Result {i}", "url": f"https://example.org/{i}", "score": i / 7, "snippet": "lorem ipsum " * 12}
+    for i in range(5)
+]
 BLOCK = 40
 
 
@@ -70,7 +73,9 @@ def bare(exporter: SpanExporter) -> Callable[[], object]:
             try:
                 result = work(index)
             except ValueError as error:
-                span.set_attributes({"error.type": type(error).__qualname__, "agent_trace.error.category": "validation"})
+                span.set_attributes(
+                    {"error.type": type(error).__qualname__, "agent_trace.error.category": "validation"}
+                )
                 raise
             span.set_attribute("gen_ai.tool.call.result", json.dumps(result))
             return result
@@ -122,7 +127,9 @@ def traced(backend: object) -> Callable[[], object]:
     return run
 
 
-def measure(kinds: dict[str, Callable[[], object]], resets: list[Callable[[], object]], seconds: float) -> dict[str, float]:
+def measure(
+    kinds: dict[str, Callable[[], object]], resets: list[Callable[[], object]], seconds: float
+) -> dict[str, float]:
     """The best block of each kind, in CPU microseconds a run."""
     best = dict.fromkeys(kinds, float("inf"))
     names = list(kinds)

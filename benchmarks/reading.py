@@ -22,7 +22,10 @@ import msgspec
 
 from otel_agent_trace import AgentTracer, FileBackend, iter_runs
 
-ROWS = [{"title": f"Result {i}", "url": f"https://example.org/{i}", "score": i / 7, "snippet": "lorem ipsum " * 12} for i in range(5)]
+ROWS = [
+    {"title": f"Result {i}", "url": f"https://example.org/{i}", "score": i / 7, "snippet": "lorem ipsum " * 12}
+    for i in range(5)
+]
 
 
 def write(path: str, megabytes: float) -> None:

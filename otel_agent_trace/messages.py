@@ -155,15 +155,14 @@ def usage_from(value: Any) -> Usage | None:
     if details.get("total_tokens") == counts.get("input_tokens", 0) + counts.get("output_tokens", 0):
         del details["total_tokens"]
     usage = Usage(**counts, details=details)
-    return usage if usage else None
+    return usage or None
 
 
 def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:
     for (outer, inner), name in _NESTED.items():
         nested = mapping_of(details.get(outer))
-        count = nested.get(inner) if nested else None
-        if _is_count(count):
-            counts.setdefault(name, count)
+        if nested and _is_count(nested.get(inner)):
+            counts.setdefault(name, nested[inner])
 
 
 def _is_count(value: Any) -> bool:

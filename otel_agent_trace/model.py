@@ -53,7 +53,9 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
         if type(other) is not type(self):
             return NotImplemented
         return all(
-            same(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__ if name not in _PROVENANCE
+            same(getattr(self, name), getattr(other, name))
+            for name in self.__struct_fields__
+            if name not in _PROVENANCE
         )
 
     def __hash__(self) -> int:
@@ -103,7 +105,8 @@ class Usage(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
 
     def __add__(self, other: Usage) -> Usage:
         """The sum of the counts; details of several calls have no sum and are left out."""
-        return Usage(**{name: _sum(getattr(self, name), getattr(other, name)) for name in TOKEN_FIELDS})
+        sums: dict[str, Any] = {name: _sum(getattr(self, name), getattr(other, name)) for name in TOKEN_FIELDS}
+        return Usage(**sums)
 
 
 TOKEN_FIELDS = tuple(name for name in Usage.__struct_fields__ if name != "details")

@@ -26,12 +26,12 @@ import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar, Union, overload
+from typing import Any, TypeVar, overload
 
 import msgspec
 
 T = TypeVar("T")
-Tag = Union[str, dict[str, Any]]
+Tag = str | dict[str, Any]
 """How to get the value back from its JSON; absent where the JSON is the value."""
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
@@ -221,7 +221,9 @@ def _build_dataclass(cls: type, data: dict[str, Any]) -> Any:
 
 
 def _build_attrs(cls: Any, data: dict[str, Any]) -> Any:
-    return cls(**{field.alias or field.name.lstrip("_"): data[field.name] for field in cls.__attrs_attrs__ if field.init})
+    return cls(
+        **{field.alias or field.name.lstrip("_"): data[field.name] for field in cls.__attrs_attrs__ if field.init}
+    )
 
 
 # ── built-in types that JSON has no word for: one row each ───────────────────────────────────────────────────────────
@@ -283,7 +285,10 @@ _TEXT_CODECS: dict[type, _TextCodec] = {
         lambda value: [repr(value.real), repr(value.imag)],
     ),
     range: _TextCodec(
-        "range", str, lambda _, extra: range(*map(int, extra)), lambda value: [str(value.start), str(value.stop), str(value.step)]
+        "range",
+        str,
+        lambda _, extra: range(*map(int, extra)),
+        lambda value: [str(value.start), str(value.stop), str(value.step)],
     ),
     pathlib.PurePosixPath: _TextCodec("pureposixpath", str, lambda text, _: pathlib.PurePosixPath(text)),
     pathlib.PureWindowsPath: _TextCodec("purewindowspath", str, lambda text, _: pathlib.PureWindowsPath(text)),
@@ -352,9 +357,9 @@ def repaired(text: str) -> str:
 
 def is_iterator(value: object) -> bool:
     """Whether taking an item would change it: such values are never looked into."""
-    return isinstance(value, Iterator | types.GeneratorType | types.AsyncGeneratorType | types.CoroutineType) or hasattr(
-        type(value), "__anext__"
-    )
+    return isinstance(
+        value, Iterator | types.GeneratorType | types.AsyncGeneratorType | types.CoroutineType
+    ) or hasattr(type(value), "__anext__")
 
 
 def _plain_cost(value: Any, depth: int, left: int) -> int:
@@ -376,9 +381,12 @@ def _plain_cost(value: Any, depth: int, left: int) -> int:
             kind = type(item)
             if kind is str:
                 left -= len(item) if item.isascii() else 3 * len(item)
-            elif item is None or kind is bool or (kind is int and _INT64_MIN <= item < _INT64_END):
-                left -= _SCALAR_COST_BYTES
-            elif kind is float and item - item == 0.0 and (item or math.copysign(1, item) > 0):
+            elif (
+                item is None
+                or kind is bool
+                or (kind is int and _INT64_MIN <= item < _INT64_END)
+                or (kind is float and item - item == 0.0 and (item or math.copysign(1, item) > 0))
+            ):
                 left -= _SCALAR_COST_BYTES
             elif kind is dict or kind is list:
                 left = _plain_cost(item, depth - 1, left - _SCALAR_COST_BYTES)
@@ -579,9 +587,7 @@ class _Walk:
         return kept, marked
 
 
-def _container_tag(
-    name: str | None, children: dict[str, Tag], extra: dict[str, list[Any]] | None = None
-) -> Tag | None:
+def _container_tag(name: str | None, children: dict[str, Tag], extra: dict[str, list[Any]] | None = None) -> Tag | None:
     if not children and not extra:
         return name
     tag: dict[str, Any] = {"t": name} if name else {}
@@ -722,7 +728,7 @@ def same(one: Any, other: Any) -> bool:
     if kind is not type(other):
         return False
     if kind is float:
-        return one == other and math.copysign(1, one) == math.copysign(1, other) or (one != one and other != other)  # noqa: PLR0124
+        return (one == other and math.copysign(1, one) == math.copysign(1, other)) or (one != one and other != other)  # noqa: PLR0124
     if kind is complex:
         return same(one.real, other.real) and same(one.imag, other.imag)
     if kind is list or kind is tuple or kind is collections.deque:
@@ -757,5 +763,3 @@ def _same_members(one: list[Any], other: list[Any]) -> bool:
             return False
         del rest[index]
     return True
-
-

@@ -116,7 +116,9 @@ class Background:
             self._calls.put((call, arguments), block=patience_s > 0, timeout=patience_s or None)
         except queue.Full:
             self._ledger.count(f"dropped: {call.__name__}")
-            self._ledger.say_once("full", "the queue before %s is full; calls are dropped", type(self._backend).__name__)
+            self._ledger.say_once(
+                "full", "the queue before %s is full; calls are dropped", type(self._backend).__name__
+            )
         self._run()
 
     def _run(self) -> None:

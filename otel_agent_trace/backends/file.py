@@ -9,9 +9,9 @@ from os import PathLike
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
@@ -103,7 +103,9 @@ class FileBackend(SpanExporter):
             record = self._reader.record(span)
             frames.setdefault(self._frame(record), []).append(otlp_json.encode_span(record))
         return b"".join(
-            b"%b%b%b" % (head, b",".join(part), tail) for (head, tail), encoded in frames.items() for part in _parts(encoded)
+            b"%b%b%b" % (head, b",".join(part), tail)
+            for (head, tail), encoded in frames.items()
+            for part in _parts(encoded)
         )
 
     def runs(self) -> list[AgentRun]:

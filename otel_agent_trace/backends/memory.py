@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
@@ -35,14 +35,14 @@ class InMemoryBackend(SpanExporter):
 
     def started(self, span: ReadableSpan) -> None:
         """Remember a span that is being written."""
-        self._open[span.context.span_id] = span  # type: ignore[union-attr]
+        self._open[span.context.span_id] = span
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:
         """Keep spans that have ended."""
         for span in spans:
             context = span.context
-            self._ended.setdefault(context.trace_id, []).append(span)  # type: ignore[union-attr]
-            self._open.pop(context.span_id, None)  # type: ignore[union-attr]
+            self._ended.setdefault(context.trace_id, []).append(span)
+            self._open.pop(context.span_id, None)
         if self._max_runs is not None and len(self._ended) > self._max_runs:
             self._drop_oldest()
 

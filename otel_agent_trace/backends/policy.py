@@ -18,7 +18,7 @@ def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
         return span
     return ReadableSpan(
         name=span.name,
-        context=span.get_span_context(),  # type: ignore[no-untyped-call]
+        context=span.get_span_context(),
         parent=span.parent,
         resource=span.resource,
         attributes=user_ids.applied(attributes, mode),

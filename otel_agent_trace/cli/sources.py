@@ -63,7 +63,7 @@ def _hints(source: str, guess: str | None) -> Iterator[str]:
 
 
 def _is_source(word: str) -> bool:
-    return "://" in word or os.path.lexists(word) or bool(_is_glob(word) and glob.glob(word, recursive=True))  # noqa: PTH207
+    return "://" in word or os.path.lexists(word) or bool(_is_glob(word) and glob.glob(word, recursive=True))
 
 
 def _looks_like_run(word: str) -> bool:

@@ -22,7 +22,7 @@ _NS_PER_S = 1_000_000_000
 def step_title(step: AgentStep, began_ns: int) -> Text:
     """Kind, name, duration, time since the run began, tokens; red when it failed."""
     title = Text()
-    title.append(f"{step.index} ", styles.FAINT)
+    title.append(f"{escaped(str(step.step_id))} ", styles.FAINT)
     title.append(f"{step.kind.value} ", styles.KIND[step.kind])
     title.append(_name(step), styles.STRONG)
     for text, style in _title_facts(step, began_ns):

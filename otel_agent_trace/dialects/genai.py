@@ -512,5 +512,3 @@ def _step_id(value: Any, tag: Any) -> int | str | None:
         return value
     restored = _kept(restore(value, tag))
     return restored if isinstance(restored, int) and type(restored) is int else str(restored)
-
-

@@ -369,7 +369,9 @@ def value_json(value: Any, depth: int = _MAX_VALUE_DEPTH) -> bytes:
     if value is None or depth == 0:
         return b"{}"
     if isinstance(value, Mapping):
-        pairs = (b'{"key":%b,"value":%b}' % (_text(str(key)), value_json(item, depth - 1)) for key, item in value.items())
+        pairs = (
+            b'{"key":%b,"value":%b}' % (_text(str(key)), value_json(item, depth - 1)) for key, item in value.items()
+        )
         return b'{"kvlistValue":{"values":[%b]}}' % b",".join(pairs)
     if isinstance(value, Iterable):
         return b'{"arrayValue":{"values":[%b]}}' % b",".join([value_json(item, depth - 1) for item in value])

@@ -91,7 +91,7 @@ def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, value in copy.items():
         if type(value) is tuple:
             copy[key] = list(value)
-    return copy  # type: ignore[no-any-return]
+    return copy
 
 
 def _scope(given: Any) -> Scope:

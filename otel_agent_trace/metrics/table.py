@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Tally(Protocol):
     """What counts and can take in the counts of another of its kind, leaving the other as it is."""
 
-    def absorb(self: T, other: T) -> None:  # noqa: PYI019 - Python 3.10 has no Self
+    def absorb(self: T, other: T) -> None:
         """Add all that the other counted."""
 
 

@@ -168,6 +168,7 @@ def _make_key_file(path: Path) -> None:
 @functools.lru_cache(maxsize=1)
 def _process_key() -> bytes:
     _log.warning(
-        "no key for user ids could be kept: pseudonyms of this process will not match those of others; set %s", KEY_VARIABLE
+        "no key for user ids could be kept: pseudonyms of this process will not match those of others; set %s",
+        KEY_VARIABLE,
     )
     return secrets.token_bytes(_KEY_BYTES)

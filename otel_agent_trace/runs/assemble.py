@@ -9,13 +9,14 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 
+
 class _Node:
     """A span that means something, and what hangs below it."""
 
-    __slots__ = ("above", "below", "meaning", "span")
+    __slots__ = ("above", "below", "kind", "meaning", "span")
 
-    def __init__(self, span: SpanRecord, meaning: Meaning) -> None:
-        self.span, self.meaning = span, meaning
+    def __init__(self, span: SpanRecord, meaning: Meaning, kind: StepKind) -> None:
+        self.span, self.meaning, self.kind = span, meaning, kind
         self.above: _Node | None = None
         self.below: list[_Node] = []
 
@@ -31,7 +32,7 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     for span_id, span in records.items():
         meaning = dialects.read(span)
         if meaning is not None and meaning.kind is not None:
-            nodes[span_id] = _Node(span, meaning)
+            nodes[span_id] = _Node(span, meaning, meaning.kind)
     _link(nodes, records)
     agents: list[_Node] = []
     strays: list[_Node] = []
@@ -39,7 +40,7 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
         above, node.above = node.above, None  # a cycle would live until the garbage collector comes
         if above is not None:
             above.below.append(node)
-        elif node.meaning.kind is StepKind.AGENT:
+        elif node.kind is StepKind.AGENT:
             agents.append(node)
         else:
             strays.append(node)
@@ -203,7 +204,7 @@ def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
     """Every step with the step above it in the same run; what is below a sub-agent stands in the sub-agent's run."""
     flat: list[tuple[_Node, _Node | None]] = [(node, None) for node in nodes]
     for node, _ in flat:
-        if node.below and node.meaning.kind is not StepKind.AGENT:
+        if node.below and node.kind is not StepKind.AGENT:
             flat.extend((child, node) for child in node.below)
     return flat
 
@@ -215,14 +216,14 @@ def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
 
 
 def _step(node: _Node, index: int, step_id: int | str, parent_step_id: int | str | None) -> AgentStep:
-    span, meaning, kind = node.span, node.meaning, node.meaning.kind
+    span, meaning, kind = node.span, node.meaning, node.kind
     run = _run(node) if kind is StepKind.AGENT else None
     is_tool = kind is StepKind.TOOL
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(
         step_id=step_id,
         index=index,
-        kind=kind,  # type: ignore[arg-type] - nodes have one
+        kind=kind,
         name=name,
         input=meaning.input,
         output=meaning.output,

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, status_message
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind
+from otel_agent_trace.processing.user_ids import is_pseudonym
 from otel_agent_trace.runs.assemble import leaf_usage
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
 from otel_agent_trace.values import NO_LIMITS
 
 _SCOPE = Scope(semconv.SCOPE_NAME)
+_REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 
 
 def run_to_spans(run: AgentRun) -> list[SpanRecord]:
@@ -21,47 +23,109 @@ def run_to_spans(run: AgentRun) -> list[SpanRecord]:
     Reading them back gives an equal run. Ids that the run does not know are derived from its own, so the same run
     gives the same spans each time.
     """
-    trace_id = run.trace_id or _derived(run.run_id, 32)
-    resource = Resource({semconv.SERVICE_NAME: run.service_name} if run.service_name is not None else {})
-    return list(_run_spans(run, None, None, trace_id, resource))
+    return list(_Writer(run).run_spans(run, None, None))
 
 
 def _derived(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:digits]
 
 
-def _run_spans(
-    run: AgentRun, step: AgentStep | None, parent_id: str | None, trace_id: str, resource: Resource
-) -> Iterator[SpanRecord]:
-    if step is None and run.span_id is None and run.trace_id is not None and run.status is RunStatus.RUNNING:
-        span_id = None  # the run's own span was never seen, and none is made up
-    else:
-        span_id = run.span_id or (step.span_id if step else None) or _derived(f"{run.run_id}/", 16)
-        yield _run_span(run, step, span_id, parent_id, trace_id, resource)
-    ids = {item.step_id: item.span_id or _derived(f"{run.run_id}/{item.step_id}", 16) for item in run.steps}
-    for item in run.steps:
-        above = ids.get(item.parent_step_id, span_id) if item.parent_step_id is not None else span_id
-        if item.run is not None:
-            yield from _run_spans(item.run, item, above, trace_id, resource)
-        else:
-            yield _step_span(run, item, ids[item.step_id], above, trace_id, resource)
+class _Writer:
+    """Writes the spans of one trace."""
+
+    def __init__(self, run: AgentRun) -> None:
+        self.trace_id = run.trace_id or _derived(run.run_id, 32)
+        self.resource = Resource({semconv.SERVICE_NAME: run.service_name} if run.service_name is not None else {})
+
+    def run_spans(self, run: AgentRun, step: AgentStep | None, parent_id: str | None) -> Iterator[SpanRecord]:
+        """The span of a run, unless it was never seen and none is to be made up, and those of its steps."""
+        headless = step is None and run.span_id is None and run.trace_id is not None
+        span_id = (
+            None if headless else run.span_id or (step.span_id if step else None) or _derived(f"{run.run_id}/", 16)
+        )
+        if span_id is not None:
+            yield self.run_span(run, step, span_id, parent_id)
+        ids = {item.step_id: item.span_id or _derived(f"{run.run_id}/{item.step_id}", 16) for item in run.steps}
+        for item in run.steps:
+            above = ids.get(item.parent_step_id, span_id) if item.parent_step_id is not None else span_id
+            if item.run is not None:
+                yield from self.run_spans(item.run, item, above)
+            else:
+                yield self.step_span(run, item, ids[item.step_id], above)
+
+    def run_span(self, run: AgentRun, step: AgentStep | None, span_id: str, parent_id: str | None) -> SpanRecord:
+        """The span of a run; where it is a sub-agent's, with its place as a step."""
+        content = Content(NO_LIMITS)
+        content.extra(run.attributes)
+        name = _put_identity(content, StepKind.AGENT, run.agent_name or "", run)
+        if run.agent_name is None:
+            del content.attributes[semconv.AGENT_NAME]
+        _put_run(content, run)
+        if step is not None:
+            _put_place(content, step)
+            content.messages(step.messages, StepKind.AGENT)
+        content.cuts = list(run.truncated)
+        failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
+        return self.span(content, name, run, (span_id, parent_id), failed=failed)
+
+    def step_span(self, run: AgentRun, step: AgentStep, span_id: str, parent_id: str | None) -> SpanRecord:
+        """The span of a step that is no run of its own."""
+        content = Content(NO_LIMITS)
+        content.extra(step.attributes)
+        name = _put_identity(content, step.kind, step.name, step)
+        if parent_id is not None or run.status is RunStatus.RUNNING:  # else a step that never had a run
+            content.text(semconv.RUN_ID, "run_id", run.run_id)
+        if step.kind is not StepKind.AGENT:
+            content.text(semconv.AGENT_NAME, "agent_name", run.agent_name)
+        content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
+        _put_place(content, step)
+        _put_step(content, step)
+        content.cuts = list(step.truncated)
+        kind = semconv.KIND_CLIENT if step.kind in _REMOTE_KINDS else semconv.KIND_INTERNAL
+        return self.span(content, name, step, (span_id, parent_id), failed=step.error is not None, kind=kind)
+
+    def span(
+        self,
+        content: Content,
+        name: str,
+        item: AgentRun | AgentStep,
+        ids: tuple[str, str | None],
+        *,
+        failed: bool,
+        kind: int = semconv.KIND_INTERNAL,
+    ) -> SpanRecord:
+        """The span of a run or a step, whose content has been put together."""
+        error = item.error
+        if error is not None:
+            content.error(error)
+            if not failed:
+                content.text(semconv.ERROR_MESSAGE, "error.message", error.message)
+        elif failed:
+            content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
+        return SpanRecord(
+            self.trace_id,
+            *ids,
+            name,
+            item.started_at_ns,
+            item.ended_at_ns,
+            content.taken(),
+            kind=kind,
+            status_code=semconv.STATUS_ERROR if failed else semconv.STATUS_UNSET,
+            status_message=status_message(error, NO_LIMITS) if error is not None and failed else "",
+            events=_events(error, item.ended_at_ns or item.started_at_ns),
+            resource=self.resource,
+            scope=_SCOPE,
+        )
 
 
-def _run_span(
-    run: AgentRun, step: AgentStep | None, span_id: str, parent_id: str | None, trace_id: str, resource: Resource
-) -> SpanRecord:
-    content = Content(NO_LIMITS)
-    content.extra(run.attributes)
-    name = _put_identity(content, StepKind.AGENT, run.agent_name or "", run)
-    if run.agent_name is None:
-        del content.attributes[semconv.AGENT_NAME]
+def _put_run(content: Content, run: AgentRun) -> None:
     content.text(semconv.RUN_ID, "run_id", run.run_id)
     content.text(semconv.RUN_PARENT_ID, "parent_run_id", run.parent_run_id)
     content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
     content.text(semconv.REPLAY_OF, "replay_of", run.replay_of)
     if run.user_id is not None:
-        pseudonymous = run.user_id.startswith("hmac:")
-        content.text(semconv.ENDUSER_PSEUDO_ID if pseudonymous else semconv.USER_ID, "user_id", run.user_id)
+        key = semconv.ENDUSER_PSEUDO_ID if is_pseudonym(run.user_id) else semconv.USER_ID
+        content.text(key, "user_id", run.user_id)
     put_input(content, StepKind.AGENT, run.user_input)
     put_output(content, StepKind.AGENT, run.final_output, failed=False)
     content.json(semconv.CONFIG, "config", run.config)
@@ -72,14 +136,18 @@ def _run_span(
         content.attributes[semconv.SAMPLING_PROBABILITY] = run.sampling_probability
     if run.usage != leaf_usage(run.steps):  # reading sums the calls up anyway
         content.usage(run.usage)
-    if step is not None:
-        _put_place(content, step)
-        content.messages(step.messages, StepKind.AGENT)
-    content.cuts = list(run.truncated)
-    failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
-    return _span(
-        content, name, run.error, run.started_at_ns, run.ended_at_ns, span_id, parent_id, trace_id, resource, failed=failed
-    )
+
+
+def _put_step(content: Content, step: AgentStep) -> None:
+    put_input(content, step.kind, step.input)
+    put_output(content, step.kind, step.output, failed=step.error is not None)
+    content.messages(step.messages, step.kind)
+    content.usage(step.usage)
+    content.json(semconv.METADATA, "metadata", step.metadata or None)
+    if step.abandoned:
+        content.attributes[semconv.ABANDONED] = True
+    if step.first_chunk_at_ns is not None:
+        content.attributes[semconv.FIRST_CHUNK_AT_NS] = step.first_chunk_at_ns
 
 
 def _put_identity(content: Content, kind: StepKind, name: str, item: AgentRun | AgentStep) -> str:
@@ -98,77 +166,6 @@ def _put_place(content: Content, step: AgentStep) -> None:
             content.attributes[semconv.STEP_ID] = step.step_id
         else:
             content.text(semconv.STEP_ID, "step_id", step.step_id)
-
-
-def _step_span(
-    run: AgentRun, step: AgentStep, span_id: str, parent_id: str | None, trace_id: str, resource: Resource
-) -> SpanRecord:
-    content = Content(NO_LIMITS)
-    content.extra(step.attributes)
-    name = _put_identity(content, step.kind, step.name, step)
-    content.text(semconv.RUN_ID, "run_id", run.run_id)
-    if step.kind is not StepKind.AGENT:
-        content.text(semconv.AGENT_NAME, "agent_name", run.agent_name)
-    content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
-    _put_place(content, step)
-    put_input(content, step.kind, step.input)
-    put_output(content, step.kind, step.output, failed=step.error is not None)
-    content.messages(step.messages, step.kind)
-    content.usage(step.usage)
-    content.json(semconv.METADATA, "metadata", step.metadata or None)
-    if step.abandoned:
-        content.attributes[semconv.ABANDONED] = True
-    if step.first_chunk_at_ns is not None:
-        content.attributes[semconv.FIRST_CHUNK_AT_NS] = step.first_chunk_at_ns
-    content.cuts = list(step.truncated)
-    return _span(
-        content,
-        name,
-        step.error,
-        step.started_at_ns,
-        step.ended_at_ns,
-        span_id,
-        parent_id,
-        trace_id,
-        resource,
-        failed=step.error is not None,
-        kind=semconv.KIND_CLIENT if step.kind in (StepKind.MODEL, StepKind.RETRIEVAL) else semconv.KIND_INTERNAL,
-    )
-
-
-def _span(
-    content: Content,
-    name: str,
-    error: StepError | None,
-    start_ns: int,
-    end_ns: int | None,
-    span_id: str,
-    parent_id: str | None,
-    trace_id: str,
-    resource: Resource,
-    *,
-    failed: bool,
-    kind: int = semconv.KIND_INTERNAL,
-) -> SpanRecord:
-    if error is not None:
-        content.error(error)
-    elif failed:
-        content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
-    return SpanRecord(
-        trace_id,
-        span_id,
-        parent_id,
-        name,
-        start_ns,
-        end_ns,
-        content.taken(),
-        kind=kind,
-        status_code=semconv.STATUS_ERROR if failed else semconv.STATUS_UNSET,
-        status_message=status_message(error, NO_LIMITS) if error is not None else "",
-        events=_events(error, end_ns or start_ns),
-        resource=resource,
-        scope=_SCOPE,
-    )
 
 
 def _events(error: StepError | None, time_ns: int) -> tuple[Event, ...]:

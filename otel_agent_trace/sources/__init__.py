@@ -28,7 +28,9 @@ def open_source(source: Any, *, on_progress: Progress | None = None) -> SpanSour
         return readable
     if isinstance(source, Iterable):
         return _open_several(list(source), on_progress)
-    msg = f"cannot read runs from {type(source).__name__}; give a path, a glob, a directory, a backend, or a list of them"
+    msg = (
+        f"cannot read runs from {type(source).__name__}; give a path, a glob, a directory, a backend, or a list of them"
+    )
     raise SourceError(msg)
 
 

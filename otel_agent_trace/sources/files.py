@@ -31,6 +31,7 @@ SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst
 
 _ID_KEY = b'traceId"'
 _ID = re.compile(rb'traceId"\s*:\s*"([0-9a-fA-F]{32})"')
+_KEY_BITS = 2**60 - 1
 _ID_BYTES = 64
 """More than an id with its key, so that one on the edge of two blocks is seen whole."""
 _DAMAGES = (EOFError, OSError, zlib.error, RuntimeError, ValueError)
@@ -112,7 +113,7 @@ class _Ends:
         with _open(file) as (raw, stream):
             for block in _blocks(stream):
                 for trace_id in _trace_ids(block) | _trace_ids(left_over + block[:_ID_BYTES]):
-                    last[hash(trace_id)] = number
+                    last[_key(trace_id)] = number
                 left_over = block[-_ID_BYTES:]
                 line_feed = block.rfind(b"\n")
                 since_line_feed = since_line_feed + len(block) if line_feed < 0 else len(block) - line_feed
@@ -124,7 +125,7 @@ class _Ends:
 
     def last_block(self, trace_id: str) -> int:
         """The last block of a trace; one that grew into the file meanwhile has none that is known."""
-        return self._last.get(hash(trace_id.encode()), self._next_block)
+        return self._last.get(_key(trace_id.encode()), self._next_block)
 
     def block_at(self, file: str, position: int) -> int:
         """The number of the block that byte is in."""
@@ -133,6 +134,11 @@ class _Ends:
     def has_long_lines(self, file: str) -> bool:
         """Whether there is a line that must not be held."""
         return file in self._with_long_lines
+
+
+def _key(trace_id: bytes) -> int:
+    """60 bits of a hash: an `int` of 32 bytes, where one more bit would take 48."""
+    return hash(trace_id) & _KEY_BITS
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
@@ -275,7 +281,7 @@ def open_regular(path: str) -> io.BufferedReader:
         os.close(descriptor)
         msg = f"{path}: not a regular file"
         raise SourceError(msg)
-    return open(descriptor, "rb", buffering=BLOCK_BYTES)
+    return io.BufferedReader(io.FileIO(descriptor), BLOCK_BYTES)
 
 
 def _unpacked(raw: io.BufferedReader, head: bytes) -> IO[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -17,13 +17,8 @@ from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveS
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.values import is_iterator
 
-if TYPE_CHECKING:
-    from otel_agent_trace.tracing.tracer import AgentTracer
-
 _MAX_CHUNKS = 10_000
-_RUN_FIELDS = frozenset(
-    {"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"}
-)
+_RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
 
 
@@ -44,6 +39,16 @@ class ModelSpec(msgspec.Struct, frozen=True):
     model: str | None
     provider: str | None
     usage: Callable[[Any], Any] | None
+
+
+class AgentSpec(msgspec.Struct, frozen=True):
+    """What `AgentTracer.agent` was told: a name, or else the function's and the tracer's own."""
+
+    arguments: Arguments
+    user_input: str | None
+    given_name: str | None
+    function_name: str
+    tracer_name: str | None
 
 
 def plain(function: Any) -> Any:
@@ -178,22 +183,12 @@ class AgentCall:
 
     __slots__ = ("_chunks", "_run")
 
-    def __init__(
-        self,
-        tracer: AgentTracer,
-        arguments: Arguments,
-        user_input: str | None,
-        given_name: str | None,
-        called: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
+    def __init__(self, recorder: Recorder, spec: AgentSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._chunks: list[Any] | None = None
-        recorder = tracer._recorder  # noqa: SLF001 - a tracer and its calls are one
         above, recorder = surroundings(recorder)
-        named = guarded(recorder.ledger, "arguments", arguments.named, args, kwargs) or {}
-        name = given_name or (called if above.run_id else tracer.agent_name or called)
-        fields = {"user_input": _asked(named, user_input), "agent_name": name}
+        named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
+        name = spec.given_name or (None if above.run_id else spec.tracer_name) or spec.function_name
+        fields = {"user_input": _asked(named, spec.user_input), "agent_name": name}
         self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None))
 
     def enter(self) -> None:

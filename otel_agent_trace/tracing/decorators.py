@@ -57,7 +57,7 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
     """The function, traced; `told` is given the wrapper, which stands in classes in its place."""
     if isinstance(function, _SHARED):
         kind = type(function)
-        return cast("F", kind(wrap(function.__func__, start, told)))  # type: ignore[type-var]
+        return cast("F", kind(wrap(function.__func__, start, told)))
     if isinstance(function, type) or not callable(function):
         msg = f"only functions can be traced, not {function!r}"
         raise TypeError(msg)

@@ -40,7 +40,18 @@ _SPAN_KINDS = {StepKind.MODEL: SpanKind.CLIENT, StepKind.RETRIEVAL: SpanKind.CLI
 class _Handle:
     """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
 
-    __slots__ = ("_attributes", "_content", "_error", "_kind", "_metadata", "_recorder", "_span", "_token", "_usage", "ended")
+    __slots__ = (
+        "_attributes",
+        "_content",
+        "_error",
+        "_kind",
+        "_metadata",
+        "_recorder",
+        "_span",
+        "_token",
+        "_usage",
+        "ended",
+    )
 
     def __init__(self, recorder: Recorder, kind: StepKind) -> None:
         self._recorder = recorder

@@ -13,7 +13,7 @@ class PrivateIdGenerator(IdGenerator):
     """Ids from a generator of its own, seeded by the system, anew in a forked child."""
 
     def __init__(self) -> None:
-        self._random = random.Random(os.urandom(32))
+        self._random = random.Random(os.urandom(32))  # noqa: S311 - ids are no secrets
         if hasattr(os, "register_at_fork"):
             reference = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _reseed(reference()))

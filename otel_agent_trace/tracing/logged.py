@@ -132,7 +132,11 @@ def _unix_ns(fields: Mapping[str, Any], name: str) -> int | None:
 
 def _seconds(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"{name} is {value!r}; give a datetime or seconds" if name != "duration_s" else f"duration_s is {value!r}; give seconds"
+        msg = (
+            f"{name} is {value!r}; give a datetime or seconds"
+            if name != "duration_s"
+            else f"duration_s is {value!r}; give seconds"
+        )
         raise ConfigurationError(msg)
     try:
         return int(value * _NS_PER_S)

@@ -92,14 +92,19 @@ class AgentSpanProcessor(SpanProcessor):
     def shutdown(self) -> None:
         """Close the backends."""
         for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
-            close: Callable[[], Any] | None = keeper.close if isinstance(keeper, Feed) else getattr(backend, "shutdown", None)
+            close: Callable[[], Any] | None = (
+                keeper.close if isinstance(keeper, Feed) else getattr(backend, "shutdown", None)
+            )
             if close is not None:
                 guarded(self._ledger, f"{name}.shutdown", close)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the backends, all of them within that time; whether all could."""
         deadline = time.monotonic() + timeout_millis / 1000
-        results = [self._flush(backend, keeper, deadline) for backend, (_, keeper) in zip(self._backends, self._keepers, strict=True)]
+        results = [
+            self._flush(backend, keeper, deadline)
+            for backend, (_, keeper) in zip(self._backends, self._keepers, strict=True)
+        ]
         return all(results)
 
     def _flush(self, backend: Any, keeper: SpanKeeper, deadline: float) -> bool:

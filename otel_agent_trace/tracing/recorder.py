@@ -59,7 +59,8 @@ class Recorder:
         if known is None or known[0] is not provider:
             if isinstance(provider, trace.ProxyTracerProvider):
                 self.ledger.say_once(
-                    "no provider", "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)"
+                    "no provider",
+                    "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
                 )
             known = (provider, provider.get_tracer(semconv.SCOPE_NAME, __version__))
             self._otel = known
@@ -83,7 +84,7 @@ class Recorder:
     def forget(self, run: Any) -> None:
         """A run has ended."""
         with self._lock:
-            if self._open.get(run.run_id) is run:
+            if self._open.get(run.run_id, self) is run:
                 del self._open[run.run_id]
                 self._ended[run.run_id] = None
                 if len(self._ended) > _REMEMBERED_ENDS:

@@ -64,7 +64,10 @@ class AgentTracer:
             backends = backend if isinstance(backend, list | tuple) else [backend]
             self._own = private_provider(backends, mode or "pseudonym")
         self._recorder = Recorder(
-            self._own if self._own is not None else tracer_provider, user_ids=mode, limits=limits, error_rules=error_rules
+            self._own if self._own is not None else tracer_provider,
+            user_ids=mode,
+            limits=limits,
+            error_rules=error_rules,
         )
         self.agent_name = agent_name
 
@@ -143,10 +146,11 @@ class AgentTracer:
 
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
-            called = given or calls.name_of(function)
+            spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name)
+            recorder = self._recorder
 
             def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.AgentCall(self, arguments, user_input, given, called, args, kwargs)
+                return calls.AgentCall(recorder, spec, args, kwargs)
 
             return wrap(function, start, arguments.belong_to)
 
@@ -156,7 +160,13 @@ class AgentTracer:
     def tool(self, function: F, /) -> F: ...
     @overload
     def tool(
-        self, name: str | None = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+        self,
+        name: str | None = None,
+        /,
+        *,
+        side_effects: bool = False,
+        capture: bool = True,
+        exclude: Collection[str] = (),
     ) -> Callable[[F], F]: ...
     def tool(
         self, name: Any = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
