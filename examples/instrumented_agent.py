@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from otel_agent_trace import AgentTracer, configure
-from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools
+from otel_agent_trace.demo import QUESTIONS, NoAnswerError, chat, make_tools
 from otel_agent_trace.demo.planner import Answer, Observation, ToolCall, decide
 from otel_agent_trace.errors import ConfigurationError
 
@@ -20,18 +20,25 @@ from otel_agent_trace.errors import ConfigurationError
 def run_agent_with_tracing(question: str, tools: Mapping[str, Callable[..., Any]], tracer: AgentTracer) -> str:
     """Answer a question with these tools; the run and each of its tool calls are traced.
 
+    A model decides where OPENAI_API_KEY or OPENAI_BASE_URL is set, and its calls are traced too; else a few rules do.
+
     Raises:
         NoAnswerError: nothing that was tried worked; the run ends in this error.
     """
     traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
     with tracer.run(user_input=question) as run:
-        seen: list[Observation] = []
-        while isinstance(decision := decide(question, seen, traced), ToolCall):
-            seen.append(call(traced[decision.tool], decision))
-        if not isinstance(decision, Answer):
-            raise NoAnswerError(decision.reason)
-        run.final_output = decision.text
-        return decision.text
+        run.final_output = answer = chat.ask(question, traced, tracer) if chat.is_configured() else loop(question, traced)
+        return answer
+
+
+def loop(question: str, tools: Mapping[str, Callable[..., Any]]) -> str:
+    """Let the rules decide what to call next, until they have an answer or give up."""
+    seen: list[Observation] = []
+    while isinstance(decision := decide(question, seen, tools), ToolCall):
+        seen.append(call(tools[decision.tool], decision))
+    if not isinstance(decision, Answer):
+        raise NoAnswerError(decision.reason)
+    return decision.text
 
 
 def call(tool: Callable[..., Any], decision: ToolCall) -> Observation:
@@ -43,12 +50,11 @@ def call(tool: Callable[..., Any], decision: ToolCall) -> Observation:
 
 
 def main() -> None:
-    """Ask one question, or those of the demo."""
     arguments = parse_arguments()
     provider = configure(file=arguments.file, otlp=arguments.otlp)
     tracer = AgentTracer(tracer_provider=provider, agent_name="librarian")
     tools = make_tools()
-    for question in [arguments.question] if arguments.question is not None else QUESTIONS:
+    for question in QUESTIONS if arguments.question is None else [arguments.question]:
         print(f"? {question}")
         try:
             print(f"  {run_agent_with_tracing(question, tools, tracer)}")
@@ -59,7 +65,6 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The question, and where its trace goes."""
     parser = argparse.ArgumentParser(description="An agent with tracing.")
     parser.add_argument("question", nargs="?", help="by default the questions of the demo")
     parser.add_argument("--file", default="traces.jsonl", help="where traces are kept (default: %(default)s)")

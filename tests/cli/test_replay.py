@@ -44,7 +44,7 @@ def test_dry_run_names_the_steps_only(run_command, write_runs, weather_run):
     """`--dry-run` has a line for each step and none for what went in or out."""
     write_runs([weather_run])
     shown = run_command("replay", "--dry-run").out
-    assert "    0 retrieval climate-index" in shown
+    assert "    1 retrieval climate-index" in shown
     assert "Bonjour" not in shown
     assert "Stay in Lyon (21" not in shown
 
