@@ -75,7 +75,7 @@ def test_children_of_elided_steps_stay(run_command, write_runs, make_run, make_s
     steps = tuple(make_step(i, StepKind.TOOL, f"t{i}_", i, i + 1) for i in range(210))
     child = make_step(210, StepKind.TOOL, "child", 210, 211, parent_step_id=106)
     write_runs([make_run("many", steps=(*steps, child))])
-    assert "└── 210 tool child" in run_command("show").out
+    assert "└── 211 tool child" in run_command("show").out
 
 
 def test_deep_sub_agents_keep_room(run_command, write_runs, make_run, make_step):
