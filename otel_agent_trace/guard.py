@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from otel_agent_trace.forks import ForkSafeLock
 
 T = TypeVar("T")
 _log = logging.getLogger("otel_agent_trace")
@@ -21,7 +22,7 @@ class Ledger:
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
         self._said: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def count(self, reason: str, number: int = 1) -> None:
         """Count something that happened."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.formats.sdk_span import SdkReader
+from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.runs import assemble
@@ -29,7 +29,7 @@ class Feed:
         self._reader = SdkReader()
         self._traces: OrderedDict[str, dict[str, SpanRecord]] = OrderedDict()
         self._open_runs: dict[str, set[str]] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def started(self, span: ReadableSpan) -> None:
         """Tell the backend of a run that starts."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +11,7 @@ from opentelemetry import trace
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
+from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
@@ -46,7 +46,7 @@ class Recorder:
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def current_provider(self) -> trace.TracerProvider:
         """The provider that is used now."""
@@ -70,8 +70,10 @@ class Recorder:
         """A user id in the form that is recorded."""
         if user_id is None:
             return None
-        mode = self._user_ids or mode_of(self.current_provider())
-        return guarded(self.ledger, "user id", user_ids.recorded, user_id, mode)
+        return guarded(self.ledger, "user id", self._recorded_user, user_id)
+
+    def _recorded_user(self, user_id: object) -> str | None:
+        return user_ids.recorded(user_id, self._user_ids or mode_of(self.current_provider()))
 
     # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
 
