@@ -63,9 +63,7 @@ def iter_runs(
     selection = Selection.of(
         agent=agent, status=status, tool=tool, user_id=user_id, session_id=session_id, since=since, until=until
     )
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        msg = f"limit must be a number of runs, 0 or more, not {limit!r}"
-        raise ConfigurationError(msg)
+    _check_limit(limit)
     readable = open_source(source, on_progress=on_progress)
     runs = _selected(readable.traces(_reporter(strict, on_problem)), selection)
     if newest_first:
@@ -81,6 +79,7 @@ def load_runs(source: Any, **filters: Any) -> list[AgentRun]:
     if filters.get("newest_first"):
         return list(iter_runs(source, **filters))
     limit = filters.pop("limit", None)
+    _check_limit(limit)
     runs = sorted(iter_runs(source, **filters), key=_age)
     return runs if limit is None else runs[:limit]
 
@@ -124,6 +123,12 @@ def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
     records = (span if isinstance(span, SpanRecord) else reader.record(span) for span in spans)
     runs = [run for trace in by_trace(records).values() for run in assemble(trace)]
     return sorted(runs, key=_age)
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        msg = f"limit must be a number of runs, 0 or more, not {limit!r}"
+        raise ConfigurationError(msg)
 
 
 def _selected(traces: Iterator[list[SpanRecord]], selection: Selection) -> Iterator[AgentRun]:

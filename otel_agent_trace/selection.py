@@ -16,6 +16,7 @@ from otel_agent_trace.processing.user_ids import known_forms
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _NS_PER_S = 1_000_000_000
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,26 +84,31 @@ def _status(status: RunStatus | str) -> RunStatus:
 
 
 def moment_ns(when: Any) -> int:
-    """Unix nanoseconds for a datetime, a date, a timedelta or a text ("7d" ago, or ISO 8601).
+    """Unix nanoseconds for a datetime, a date, a timedelta (ago), Unix seconds or a text ("7d" ago, or ISO 8601).
 
     A time without an offset is local time.
 
     Raises:
         ConfigurationError: it cannot be read as a time.
     """
-    if isinstance(when, timedelta):
-        return time.time_ns() - int(when.total_seconds() * _NS_PER_S)
-    if isinstance(when, datetime):
-        return int(when.timestamp() * 1_000_000) * 1000
-    if isinstance(when, date):
-        return moment_ns(datetime(when.year, when.month, when.day))  # noqa: DTZ001 - a day is a local day
-    if isinstance(when, int | float) and not isinstance(when, bool):
-        return int(when * _NS_PER_S)
-    ago = _AGO.fullmatch(str(when).strip())
-    if ago is not None:
-        return time.time_ns() - int(float(ago[1]) * _UNITS_S[ago[2]] * _NS_PER_S)
     try:
-        return moment_ns(datetime.fromisoformat(str(when).strip().replace("Z", "+00:00")))
+        return _unix_ns(when)
     except (ValueError, OverflowError):
         msg = f'time {when!r} is neither like "30m", "12h", "7d" (ago) nor ISO 8601 like "2026-11-22T18:00:00+01:00"'
         raise ConfigurationError(msg) from None
+
+
+def _unix_ns(when: Any) -> int:
+    if isinstance(when, timedelta):
+        return time.time_ns() - when // _MICROSECOND * 1000
+    if isinstance(when, datetime):
+        return int(when.replace(microsecond=0).timestamp()) * _NS_PER_S + when.microsecond * 1000
+    if isinstance(when, date):
+        return _unix_ns(datetime(when.year, when.month, when.day))  # noqa: DTZ001 - a day is a local day
+    if isinstance(when, int | float) and not isinstance(when, bool):
+        return int(when * _NS_PER_S)
+    text = str(when).strip()
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return time.time_ns() - int(float(ago[1]) * _UNITS_S[ago[2]] * _NS_PER_S)
+    return _unix_ns(datetime.fromisoformat(text.replace("Z", "+00:00")))

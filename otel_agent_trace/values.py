@@ -36,8 +36,8 @@ Tag = str | dict[str, Any]
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
-_DECIMAL_DIGITS = 4000  # CPython refuses to print longer integers in decimal
-_SPECIAL_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-0.0": -0.0}
+_DECIMAL_BITS = 2000  # CPython may be told to refuse integers of more than 640 decimal digits
+_NAME_CHARACTERS = 256
 _SPECIAL_FLOAT_JSON: dict[str, str | float] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "-0.0": -0.0}
 _NUMBER = msgspec.json.Encoder()
 
@@ -45,7 +45,8 @@ _NUMBER = msgspec.json.Encoder()
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What of one recorded value is kept at most.
 
-    `value_bytes` counts the UTF-8 bytes of its texts and 8 for every other scalar and container; `depth` its nesting;
+    `value_bytes` counts the UTF-8 bytes of its texts (at least 1) and 8 for every other scalar and container, and the
+    paths of what was cut; `depth` its nesting;
     `error_bytes` bounds an error's message and its stack trace, each. What exceeds them is a `Cut`.
     """
 
@@ -177,14 +178,15 @@ def register_type(
 
 
 def type_name(cls: type) -> str:
-    """Module and qualified name; for ``__main__`` the name under which others import that module."""
+    """Module and qualified name, bounded; for ``__main__`` the name under which others import that module."""
     module = cls.__module__
     if module == "__main__":
         main = sys.modules["__main__"]
         spec = getattr(main, "__spec__", None)
         file = getattr(main, "__file__", None)
         module = spec.name if spec else pathlib.PurePath(file).stem if file else module
-    return f"{module}.{cls.__qualname__}" if module != "builtins" else cls.__qualname__
+    name = f"{module}.{cls.__qualname__}" if module != "builtins" else cls.__qualname__
+    return repaired(name[:_NAME_CHARACTERS])
 
 
 def _functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
@@ -215,8 +217,8 @@ def _taking(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
 def _build_dataclass(cls: type, data: dict[str, Any]) -> Any:
     given = {field.name for field in dataclasses.fields(cls) if field.init}
     value = cls(**{name: item for name, item in data.items() if name in given})
-    for name in data.keys() - given:
-        object.__setattr__(value, name, data[name])
+    for name, item in data.items():  # all of them: the class may change what it is given
+        object.__setattr__(value, name, item)
     return value
 
 
@@ -254,6 +256,34 @@ def _at_zone(value: Any, extra: Any) -> Any:
     return value.replace(tzinfo=tzinfo, fold=fold)
 
 
+def _integer_text(value: int) -> str:
+    return str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)
+
+
+def _fraction_ends(value: fractions.Fraction) -> list[str] | None:
+    """Numerator and denominator, where one is too long for the text to be read again."""
+    ends = value.numerator, value.denominator
+    return None if max(map(int.bit_length, ends)) < _DECIMAL_BITS else list(map(_integer_text, ends))
+
+
+def _fraction_text(value: fractions.Fraction) -> str:
+    ends = _fraction_ends(value)
+    return str(value) if ends is None else "/".join(ends)
+
+
+def _integers(texts: Iterable[str]) -> list[int]:
+    return [int(text, 0) for text in texts]
+
+
+def _range_ends(value: range) -> list[str]:
+    return list(map(_integer_text, (value.start, value.stop, value.step)))
+
+
+def _range_text(value: range) -> str:
+    ends = _range_ends(value)
+    return f"range({', '.join(ends if value.step != 1 else ends[:2])})"
+
+
 def _bytes_text(value: bytes | bytearray) -> str:
     return base64.b64encode(value).decode("ascii")
 
@@ -276,7 +306,12 @@ _TEXT_CODECS: dict[type, _TextCodec] = {
         lambda value: [value.days, value.seconds, value.microseconds],
     ),
     decimal.Decimal: _TextCodec("decimal", str, lambda text, _: decimal.Decimal(text)),
-    fractions.Fraction: _TextCodec("fraction", str, lambda text, _: fractions.Fraction(text)),
+    fractions.Fraction: _TextCodec(
+        "fraction",
+        _fraction_text,
+        lambda text, extra: fractions.Fraction(*_integers(extra)) if extra else fractions.Fraction(text),
+        _fraction_ends,
+    ),
     uuid.UUID: _TextCodec("uuid", str, lambda text, _: uuid.UUID(text)),
     complex: _TextCodec(
         "complex",
@@ -286,9 +321,9 @@ _TEXT_CODECS: dict[type, _TextCodec] = {
     ),
     range: _TextCodec(
         "range",
-        str,
-        lambda _, extra: range(*map(int, extra)),
-        lambda value: [str(value.start), str(value.stop), str(value.step)],
+        _range_text,
+        lambda _, extra: range(*_integers(extra)),
+        _range_ends,
     ),
     pathlib.PurePosixPath: _TextCodec("pureposixpath", str, lambda text, _: pathlib.PurePosixPath(text)),
     pathlib.PureWindowsPath: _TextCodec("purewindowspath", str, lambda text, _: pathlib.PureWindowsPath(text)),
@@ -368,7 +403,8 @@ def _plain_cost(value: Any, depth: int, left: int) -> int:
     if kind is dict:
         if not _STRING_ONLY.issuperset(map(type, value)):
             return -1
-        left -= sum(map(len, value))
+        keys = "".join(value)
+        left -= len(keys) if keys.isascii() else 4 * len(keys)
         items: Iterable[Any] = value.values()
     elif kind is list:
         items = value
@@ -380,7 +416,7 @@ def _plain_cost(value: Any, depth: int, left: int) -> int:
         for item in items:
             kind = type(item)
             if kind is str:
-                left -= len(item) if item.isascii() else 3 * len(item)
+                left -= (len(item) or 1) if item.isascii() else 4 * len(item)
             elif (
                 item is None
                 or kind is bool
@@ -455,7 +491,7 @@ class _Walk:
         except UnicodeEncodeError:
             return self.broken_text(value, path)
         if size <= self.left:
-            self.left -= size
+            self.left -= size or 1
             return value, None
         kept = _prefix(value, self.left)
         self.left = 0
@@ -463,7 +499,7 @@ class _Walk:
 
     def broken_text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         """A text with lone surrogates: repaired where everybody reads, whole in the tag."""
-        kept = value if len(value) <= self.left else value[: self.left]
+        kept = value if len(value) <= self.left else value[: max(0, self.left)]
         self.left = max(0, self.left - 2 * len(kept))
         tag: Tag = {"t": "str", "x": kept.encode("unicode_escape").decode("ascii")}
         shown = repaired(kept)
@@ -477,7 +513,7 @@ class _Walk:
         if digits > self.left:
             return self.cut(None, None, digits, "bytes", path)
         self.left -= digits
-        return str(value) if digits < _DECIMAL_DIGITS else hex(value), "int"
+        return _integer_text(value), "int"
 
     def number(self, value: float) -> tuple[Any, Tag | None]:
         self.left -= _SCALAR_COST_BYTES
@@ -510,7 +546,7 @@ class _Walk:
     ) -> tuple[list[Any], Tag | None]:
         data: list[Any] = []
         tags: dict[str, Tag] = {}
-        items = list(islice(iter(value), self.left // _SCALAR_COST_BYTES + 1))
+        items = list(islice(iter(value), max(0, self.left) + 1))
         for index, item in enumerate(items):
             if self.left <= 0:
                 break
@@ -522,7 +558,7 @@ class _Walk:
         return (data, tag) if len(data) == len(value) else self.cut(data, tag, len(value), "bytes", path)
 
     def mapping(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        items = list(islice(value.items(), self.left // _SCALAR_COST_BYTES + 1))
+        items = list(islice(value.items(), max(0, self.left) + 1))
         data: dict[str, Any] = {}
         tags: dict[str, Tag] = {}
         keys: dict[str, list[Any]] = {}
@@ -546,7 +582,7 @@ class _Walk:
 
     def key(self, key: Any, depth: int, path: tuple[object, ...]) -> tuple[str, Any, Tag | None]:
         """The key as JSON spells it, its own data, its tag."""
-        data, tag = self.node(key, depth, (*path, "(key)")) if depth > 0 else (None, "cut")
+        data, tag = self.node(key, depth, (*path, "(key)"))
         if type(data) is str:
             return data, data, tag
         return _NUMBER.encode(data).decode(), data, tag
@@ -554,10 +590,11 @@ class _Walk:
     def marked(self, value: Opaque | Cut, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         """An `Opaque` or a `Cut` that was read somewhere, and is written again."""
         if isinstance(value, Opaque):
-            data, tag = self.node(value.data, depth, path)
-            return data, _class_tag(value.type_name, tag)
-        data, tag = self.node(value.kept, depth, path)
-        return self.cut(data, tag, value.size, value.reason, path)
+            data, tag = self.node(value.data, _below(value.data, depth), path)
+            return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag)
+        data, tag = self.node(value.kept, _below(value.kept, depth), path)
+        size = value.size if type(value.size) is int and abs(value.size) < _INT64_END else None
+        return self.cut(data, tag, size, repaired(_guarded_text(str, value.reason)), path)
 
     def foreign(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         """A value of some class: what is known of the class decides."""
@@ -570,8 +607,8 @@ class _Walk:
             parts = writer(value)
         except Exception:  # noqa: BLE001 - the caller's class may do anything when it is looked at
             return self.described(value, path)
-        data, tag = self.node(parts, depth, path)
-        return data, _class_tag(codec.name if codec else type_name(cls), tag)
+        data, tag = self.node(parts, _below(parts, depth), path)
+        return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
 
     def described(self, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         data, tag = self.text(_guarded_text(repr, value), path)
@@ -580,7 +617,9 @@ class _Walk:
     def cut(
         self, kept: Any, tag: Tag | None, size: int | None, reason: str, path: tuple[object, ...]
     ) -> tuple[Any, Tag]:
-        self.cuts.append(_path_text(path))
+        where = _path_text(path)
+        self.left -= len(where)
+        self.cuts.append(where)
         marked: dict[str, Any] = {"t": "cut", "x": [size, reason]}
         if tag is not None:
             marked["k"] = tag
@@ -596,6 +635,11 @@ def _container_tag(name: str | None, children: dict[str, Tag], extra: dict[str, 
     if extra:
         tag["x"] = extra
     return tag
+
+
+def _below(parts: Any, depth: int) -> int:
+    """The levels left for what a value of a class is made of: a container of it makes none of its own."""
+    return depth if type(parts) is dict or type(parts) in _SEQUENCES else depth - 1
 
 
 def _class_tag(name: str, inner: Tag | None) -> Tag:
@@ -698,7 +742,7 @@ def _restore_sequence(build: Callable[[Any], Any]) -> Callable[[Any, dict[str, A
 
 
 def _restore_special_float(name: str) -> Callable[[Any, dict[str, Any]], float]:
-    return lambda _data, _tag: _SPECIAL_FLOATS[name]
+    return lambda _data, _tag: float(name)  # each NaN one of its own, as members of sets are
 
 
 _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
@@ -711,7 +755,7 @@ _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
     "int": lambda data, _: int(data, 0),
     "bytes": lambda data, _: base64.b64decode(data, validate=True),
     "bytearray": lambda data, _: bytearray(base64.b64decode(data, validate=True)),
-    **{name: _restore_special_float(name) for name in _SPECIAL_FLOATS},
+    **{name: _restore_special_float(name) for name in _SPECIAL_FLOAT_JSON},
     **{name: _restore_sequence(build) for name, build in _SEQUENCE_BY_NAME.items()},
     **{name: _restore_text_codec(codec) for name, codec in _TEXT_CODEC_BY_NAME.items()},
 }
@@ -729,19 +773,37 @@ def same(one: Any, other: Any) -> bool:
         return False
     if kind is float:
         return (one == other and math.copysign(1, one) == math.copysign(1, other)) or (one != one and other != other)  # noqa: PLR0124
-    if kind is complex:
-        return same(one.real, other.real) and same(one.imag, other.imag)
     if kind is list or kind is tuple or kind is collections.deque:
         return len(one) == len(other) and all(map(same, one, other))
     if kind is dict:
         return _same_mappings(one, other)
     if kind is set or kind is frozenset:
         return _same_members(list(one), list(other))
-    if kind is decimal.Decimal:
-        return str(one) == str(other)
-    if dataclasses.is_dataclass(kind):
-        return all(same(getattr(one, f.name, None), getattr(other, f.name, None)) for f in dataclasses.fields(kind))
-    return bool(one == other)
+    if kind in _PLAIN:
+        return bool(one == other)
+    codec = _TEXT_CODECS.get(kind)
+    if codec is not None:
+        extra = codec.extra or _no_extra
+        return codec.to_text(one) == codec.to_text(other) and bool(extra(one) == extra(other))
+    parts = _parts_of(kind)
+    return bool(one == other) if parts is None else same(parts(one), parts(other))
+
+
+_PLAIN = frozenset({str, int, bool, bytes, bytearray, type(None)})
+
+
+def _no_extra(_: Any) -> None:
+    """What a text codec without an extra has to say beside the text."""
+
+
+def _parts_of(kind: type) -> Callable[[Any], Any] | None:
+    """What makes values of a class equal, where their own equality is that of Python, or is none."""
+    if issubclass(kind, msgspec.Struct) and not kind.__struct_config__.eq:
+        return None
+    known = _functions_for(kind)[0]
+    if known is None and kind in _BY_CLASS and kind.__eq__ is object.__eq__:
+        return _BY_CLASS[kind].to_data
+    return known
 
 
 def _same_mappings(one: dict[Any, Any], other: dict[Any, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_agent_trace.backends.quiet import quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
 
@@ -130,4 +131,4 @@ class Background:
     def _work(self) -> None:
         while (item := self._calls.get()) is not None:
             call, arguments = item
-            guarded(self._ledger, call.__qualname__, call, *arguments)
+            guarded(self._ledger, call.__qualname__, quietly, call, *arguments)

@@ -9,8 +9,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
-from otel_agent_trace.formats.sdk_span import SdkReader
+from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.runs import assemble
@@ -34,7 +35,7 @@ class Feed:
     def started(self, span: ReadableSpan) -> None:
         """Tell the backend of a run that starts."""
         attributes = span.attributes or {}
-        if attributes.get(semconv.OPERATION_NAME) != semconv.OPERATION_INVOKE_AGENT:
+        if is_feeding() or attributes.get(semconv.OPERATION_NAME) != semconv.OPERATION_INVOKE_AGENT:
             return
         record = self._reader.record(span)
         with self._lock:
@@ -43,7 +44,9 @@ class Feed:
                 self._call("start_run", run)
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:
-        """Tell the backend of steps and runs that ended."""
+        """Tell the backend of steps and runs that ended, but for its own."""
+        if is_feeding():
+            return
         with self._lock:
             for span in spans:
                 self._ended(self._reader.record(span))
@@ -111,4 +114,4 @@ class Feed:
 
     def _call(self, name: str, *arguments: object) -> None:
         call = getattr(self.backend, name)
-        guarded(self.ledger, f"{type(self.backend).__name__}.{name}", call, *arguments)
+        guarded(self.ledger, f"{type(self.backend).__name__}.{name}", quietly, call, *arguments)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import gzip
 import io
+import itertools
 import os
 import re
 import stat
@@ -17,7 +18,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.formats import otlp_json
@@ -34,9 +35,9 @@ _ID = re.compile(rb'traceId"\s*:\s*"([0-9a-fA-F]{32})"')
 _KEY_BITS = 2**60 - 1
 _ID_BYTES = 64
 """More than an id with its key, so that one on the edge of two blocks is seen whole."""
-_DAMAGES = (EOFError, OSError, zlib.error, RuntimeError, ValueError)
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
+_BEGINNING = b'{"resourceSpans"'
 
 
 class FilesSource:
@@ -58,25 +59,32 @@ class FilesSource:
             SourceError: a path that does not exist, or a named file that holds something else.
         """
         files = self._files(on_problem)
-        total = sum(os.path.getsize(file) for file in files)
+        counters = self._counters(files)
         ends = _Ends()
         for file in files:
-            ends.note(file, self._counter(0, total))
+            ends.note(file, next(counters))
         open_traces: dict[str, list[SpanRecord]] = {}
+        read_up_to = 0
         for file in files:
-            for lines, first_line, block in _read_lines(file, ends, on_problem, self._counter(total, total)):
+            for lines, first_line, block in _read_lines(file, ends, on_problem, next(counters)):
                 for offset, line in enumerate(lines):
                     _take(line, open_traces, file, first_line + offset, on_problem)
-                for trace_id in [known for known in open_traces if ends.last_block(known) < block]:
-                    yield open_traces.pop(trace_id)
+                if block > read_up_to:
+                    read_up_to = block
+                    for trace_id in [known for known in open_traces if ends.last_block(known) < block]:
+                        yield open_traces.pop(trace_id)
         yield from open_traces.values()
 
-    def _counter(self, done: int, total: int) -> Callable[[int], None]:
-        """Reports progress within one pass; each pass reads everything once."""
+    def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
+        """One for each reading of a file, of which there are two; each is told the bytes read of its file."""
+        sizes = [_size(file) for file in files] * 2
+        return (self._counter(begun, sum(sizes)) for begun in itertools.accumulate(sizes, initial=0))
+
+    def _counter(self, begun: int, total: int) -> Callable[[int], None]:
         on_progress = self._on_progress
         if on_progress is None:
             return _ignore
-        return lambda read: on_progress(min(done + read, 2 * total), 2 * total)
+        return lambda read: on_progress(min(begun + read, total), total)
 
     def _files(self, on_problem: Callable[[Problem], None]) -> list[str]:
         """The files that are to be read: named ones must be readable, others are reported when they are not."""
@@ -103,54 +111,40 @@ class _Ends:
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
         self._first_block: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._next_block = 0
-        self._with_long_lines: set[str] = set()
 
     def note(self, file: str, count: Callable[[int], None]) -> None:
         """Look through a file."""
-        number = self._first_block[file] = self._next_block
-        last, left_over, since_line_feed = self._last, b"", 0
-        with _open(file) as (raw, stream):
-            for block in _blocks(stream):
+        first = self._first_block[file] = self._next_block
+        last, left_over, size = self._last, b"", 0
+        with _open(file) as (raw, blocks):
+            for block in _undamaged(blocks):
+                size += len(block)
+                number = first + (size - 1) // BLOCK_BYTES
                 for trace_id in _trace_ids(block) | _trace_ids(left_over + block[:_ID_BYTES]):
                     last[_key(trace_id)] = number
-                left_over = block[-_ID_BYTES:]
-                line_feed = block.rfind(b"\n")
-                since_line_feed = since_line_feed + len(block) if line_feed < 0 else len(block) - line_feed
-                if since_line_feed > MAX_LINE_BYTES:
-                    self._with_long_lines.add(file)
-                number += 1
+                left_over = (left_over + block[-_ID_BYTES:])[-_ID_BYTES:]
                 count(raw.tell())
-        self._next_block = number + 1
+        self._sizes[file] = size
+        self._next_block = self.block_at(file, size) + 1
 
     def last_block(self, trace_id: str) -> int:
-        """The last block of a trace; one that grew into the file meanwhile has none that is known."""
+        """The last block of a trace, which may be later than it is, but never earlier."""
         return self._last.get(_key(trace_id.encode()), self._next_block)
 
     def block_at(self, file: str, position: int) -> int:
         """The number of the block that byte is in."""
         return self._first_block[file] + position // BLOCK_BYTES
 
-    def has_long_lines(self, file: str) -> bool:
-        """Whether there is a line that must not be held."""
-        return file in self._with_long_lines
+    def size(self, file: str) -> int:
+        """How many bytes there were, unpacked; what a file grew by since then is left for the next reading."""
+        return self._sizes[file]
 
 
 def _key(trace_id: bytes) -> int:
     """60 bits of a hash: an `int` of 32 bytes, where one more bit would take 48."""
     return hash(trace_id) & _KEY_BITS
-
-
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    """All bytes, each block of the full size but the last; of a damaged file what comes before the damage."""
-    while True:
-        try:
-            block = stream.read(BLOCK_BYTES)
-        except _DAMAGES:
-            return
-        if not block:
-            return
-        yield block
 
 
 def _trace_ids(block: bytes) -> set[bytes]:
@@ -167,50 +161,60 @@ def _trace_ids(block: bytes) -> set[bytes]:
 
 def _read_lines(
     file: str, ends: _Ends, on_problem: Callable[[Problem], None], count: Callable[[int], None]
-) -> Iterator[tuple[list[bytes], int, int]]:
-    """Some lines at a time, with the number of the first, and the block up to which all has been read then."""
-    number, position = 1, 0
-    with _open(file) as (raw, stream):
-        batches = _bounded_lines(stream, file, on_problem) if ends.has_long_lines(file) else _lines(stream)
-        while True:
-            try:
-                lines = next(batches, None)
-            except _DAMAGES as error:
-                on_problem(Problem(file, number, _damage(error)))
-                return
-            if lines is None:
-                return
-            position += sum(map(len, lines))
-            yield lines, number, ends.block_at(file, position)
-            number += len(lines)
-            count(raw.tell())
-
-
-def _lines(stream: IO[bytes]) -> Iterator[list[bytes]]:
-    while lines := stream.readlines(BLOCK_BYTES):
-        yield lines
-
-
-def _bounded_lines(stream: IO[bytes], file: str, on_problem: Callable[[Problem], None]) -> Iterator[list[bytes]]:
-    """One line at a time; what is longer than can be held is left out and reported."""
+) -> Iterator[tuple[list[bytes | None], int, int]]:
+    """Some lines at a time, with the number of the first, and the block before which all has been read then."""
     number = 1
-    while line := stream.readline(MAX_LINE_BYTES):
-        if not line.endswith(b"\n") and len(line) == MAX_LINE_BYTES:
-            on_problem(Problem(file, number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
-            while not line.endswith(b"\n") and (line := stream.readline(BLOCK_BYTES)):
-                pass
-            line = b"\n"
-        yield [line]
-        number += 1
+    with _open(file) as (raw, blocks):
+        try:
+            for lines, position in _lines(blocks, ends.size(file)):
+                yield lines, number, ends.block_at(file, position)
+                number += len(lines)
+                count(raw.tell())
+        except _DamagedError as error:
+            on_problem(Problem(file, number, f"{error}; what came before was read"))
+
+
+def _lines(blocks: Iterator[bytes], size: int) -> Iterator[tuple[list[bytes | None], int]]:
+    """The lines of the first so many bytes, some at a time, each list with the position after it.
+
+    A line that is too long is None. Where the file goes on after those bytes, a line that does so too is not theirs.
+    """
+    begun: list[bytes] = []
+    begun_bytes = position = 0
+    grown = False
+    for block in blocks:
+        grown = len(block) > size - position
+        part = block[: size - position] if grown else block
+        position += len(part)
+        *whole, rest = part.split(b"\n")
+        if whole:
+            lines: list[bytes | None] = [*whole]
+            lines[0] = _joined([*begun, whole[0]], begun_bytes + len(whole[0]))
+            begun, begun_bytes = [], 0
+            yield lines, position - len(rest)
+        if begun_bytes <= MAX_LINE_BYTES:
+            begun.append(rest)
+        begun_bytes += len(rest)
+        if grown:
+            return
+    if begun_bytes:
+        yield [_joined(begun, begun_bytes)], position
+
+
+def _joined(parts: list[bytes], size: int) -> bytes | None:
+    return b"".join(parts) if size <= MAX_LINE_BYTES else None
 
 
 def _take(
-    line: bytes,
+    line: bytes | None,
     open_traces: dict[str, list[SpanRecord]],
     file: str,
     line_number: int,
     on_problem: Callable[[Problem], None],
 ) -> None:
+    if line is None:
+        on_problem(Problem(file, line_number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
+        return
     try:
         records = otlp_json.decode(line)
     except otlp_json.NotOtlpError as error:
@@ -227,6 +231,13 @@ def _take(
 
 def _ignore(read: int) -> None:
     """Nobody asked how far it is."""
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0  # opening it will say why
 
 
 def _expand(path: str) -> list[str]:
@@ -246,23 +257,16 @@ def _expand(path: str) -> list[str]:
 
 
 class _open:  # noqa: N801 - reads as the function it stands in for
-    """A regular file, opened for reading bytes, unpacked as its first bytes say."""
+    """A regular file, opened for reading, and its bytes, unpacked as the first of them say, piece by piece."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def __enter__(self) -> tuple[IO[bytes], IO[bytes]]:
+    def __enter__(self) -> tuple[IO[bytes], Iterator[bytes]]:
         self._raw = open_regular(self._path)
-        try:
-            head = self._raw.peek(4)[:4]
-            self._stream = _unpacked(self._raw, head)
-        except BaseException:
-            self._raw.close()
-            raise
-        return self._raw, self._stream
+        return self._raw, _blocks(self._raw)
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
         self._raw.close()
 
 
@@ -284,26 +288,61 @@ def open_regular(path: str) -> io.BufferedReader:
     return io.BufferedReader(io.FileIO(descriptor), BLOCK_BYTES)
 
 
-def _unpacked(raw: io.BufferedReader, head: bytes) -> IO[bytes]:
+class _DamagedError(Exception):
+    """What comes next in a file cannot be read; `early_end` where nothing comes, although something should."""
+
+    def __init__(self, error: Exception) -> None:
+        self.early_end = isinstance(error, EOFError)
+        super().__init__("a compressed file that ends early" if self.early_end else f"damaged data ({error})")
+
+
+def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
+    """All that comes before a damage, if there is one; each block is small, and none is empty."""
+    try:
+        stream = _unpacked(raw)
+        while block := stream.read1(BLOCK_BYTES):
+            yield block
+    except (EOFError, OSError, zlib.error) as error:
+        raise _DamagedError(error) from error
+
+
+def _undamaged(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """What comes before the damage, which is reported when the lines are read."""
+    try:
+        yield from blocks
+    except _DamagedError:
+        return
+
+
+def _unpacked(raw: io.BufferedReader) -> _Unpacked:
+    head = raw.peek(4)[:4]
     if head.startswith(_GZIP):
-        return cast("IO[bytes]", io.BufferedReader(gzip.GzipFile(fileobj=raw), BLOCK_BYTES))
-    if head.startswith(_ZSTD):
-        return io.BufferedReader(_zstd_file(raw), BLOCK_BYTES)
-    return raw
+        return gzip.GzipFile(fileobj=raw)
+    return _ZstdFile(raw) if head.startswith(_ZSTD) else raw
 
 
-def _zstd_file(raw: IO[bytes]) -> Any:
-    if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415 - only where such a file is read
-    else:
-        from backports import zstd  # noqa: PLC0415
-    return zstd.ZstdFile(raw, options={zstd.DecompressionParameter.window_log_max: 27})
+class _Unpacked(Protocol):
+    """Gives what it has, instead of waiting for all that was asked for."""
+
+    def read1(self, size: int, /) -> bytes: ...
 
 
-def _damage(error: Exception) -> str:
-    if isinstance(error, EOFError):
-        return "a compressed file that ends early; what came before was read"
-    return f"damaged data ({error}); what came before was read"
+class _ZstdFile:
+    """A file in Zstandard, whose windows are bounded (128 MiB), and whose damages are an `OSError`."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        if sys.version_info >= (3, 14):
+            from compression import zstd  # noqa: PLC0415 - only where such a file is read
+        else:
+            from backports import zstd  # noqa: PLC0415
+        self._error = zstd.ZstdError
+        self._file = zstd.ZstdFile(raw, options={zstd.DecompressionParameter.window_log_max: 27})
+
+    def read1(self, size: int, /) -> bytes:
+        try:
+            return self._file.read1(size)
+        except self._error as error:
+            raise OSError(str(error)) from error
 
 
 # ── what else it may be ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -311,26 +350,37 @@ def _damage(error: Exception) -> str:
 
 def _check(path: str) -> None:
     """Refuse a file of which not even one of the first lines is OTLP/JSON, and say what it looks like."""
-    with _open(path) as (_, stream):
-        try:
-            block = stream.read(BLOCK_BYTES)
-            block += b"" if block.endswith(b"\n") else stream.readline(MAX_LINE_BYTES)
-        except EOFError:
-            return  # reported when it is read
-        except _DAMAGES as error:
-            msg = f"{path}: {_damage(error)}"
-            raise SourceError(msg) from error
-    lines = [line for line in block.split(b"\n") if line.strip()]
+    with _open(path) as (_, blocks):
+        head = _head(path, blocks)
+    lines = [line for line in head.split(b"\n") if line.strip()]
     if lines and not any(map(_is_otlp, lines)):
-        msg = f"{path}: no OTLP JSON Lines; it looks like {_looks_like(block)}"
+        msg = f"{path}: no OTLP JSON Lines; it looks like {_looks_like(head)}"
         raise SourceError(msg)
 
 
+def _head(path: str, blocks: Iterator[bytes]) -> bytes:
+    """The beginning: a block at least, and at least one line, unless that is too long."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for block in blocks:
+            parts.append(block)
+            size += len(block)
+            if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and b"\n" in block):
+                break
+    except _DamagedError as error:
+        if not parts and not error.early_end:  # else it is reported when it is read
+            msg = f"{path}: {error}"
+            raise SourceError(msg) from error
+    return b"".join(parts)
+
+
 def _is_otlp(line: bytes) -> bool:
+    """Whether it is such a line, or what a crash left of one."""
     try:
         otlp_json.decode(line)
     except otlp_json.NotOtlpError:
-        return b'"resourceSpans"' in line  # a torn or damaged line of such a file
+        return _BEGINNING in line or _BEGINNING.startswith(line)
     return True
 
 
@@ -344,7 +394,7 @@ def _looks_like(block: bytes) -> str:
 
 _LOOKS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
     ("Jaeger UI JSON", lambda head: head.startswith(b"{") and b'"traceID"' in head),
-    ("a JSON document over several lines", lambda head: re.match(rb"[\[{]\s*\n", head)),
+    ("a JSON document over several lines (jq -c . makes it one)", lambda head: re.match(rb"[\[{]\s*\n", head)),
     ("a Zipkin JSON array", lambda head: head.startswith(b"[") and b'"traceId"' in head),
     ("a JSON array", lambda head: head.startswith(b"[")),
     ("JSON Lines of something else", lambda head: head.startswith(b"{")),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import FunctionType
+from typing import Any, cast
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _MAX_KNOWN_TYPES = 1024
+_MAX_WRAPPERS = 32
 
 
 class Arguments:
@@ -18,7 +21,7 @@ class Arguments:
     """
 
     def __init__(self, function: Callable[..., Any], exclude: Collection[str] = ()) -> None:
-        self._exclude = frozenset(exclude)
+        self._exclude = frozenset((exclude,) if isinstance(exclude, str) else exclude)
         self._wrapper: object = None
         self._receiver_types: dict[type, bool] = {}
         try:
@@ -55,29 +58,50 @@ class Arguments:
             given.update(kwargs)
         else:
             given.update({name: value for name, value in kwargs.items() if name in self._known})
-            given[self._keywords] = {name: value for name, value in kwargs.items() if name not in self._known}
+            given[self._keywords] = {
+                name: value for name, value in kwargs.items() if name not in self._known and name not in self._exclude
+            }
         if self._exclude:
             return {name: value for name, value in given.items() if name not in self._exclude}
         return given
 
     def _is_receiver(self, value: object) -> bool:
         """Whether the function was called as a method of that object, or of that class."""
-        owner = value if isinstance(value, type) else type(value)
+        as_class = issubclass(type(value), type)
+        owner = cast("type", value) if as_class else type(value)
         known = self._receiver_types.get(owner)
         if known is None:
             if len(self._receiver_types) >= _MAX_KNOWN_TYPES:
                 self._receiver_types.clear()
-            known = self._receiver_types[owner] = self._stands_in(owner, as_class=isinstance(value, type))
+            known = self._receiver_types[owner] = self._stands_in(owner, as_class=as_class)
         return known
 
     def _stands_in(self, owner: type, *, as_class: bool) -> bool:
         for cls in owner.__mro__:
             for member in vars(cls).values():
-                if member is self._wrapper and not as_class:
-                    return True
-                if isinstance(member, classmethod) and member.__func__ is self._wrapper:
+                if isinstance(member, classmethod):
+                    functions = _functions_of(member.__func__)
+                elif as_class or isinstance(member, staticmethod):
+                    continue
+                else:
+                    functions = _functions_of(member)
+                if any(function is self._wrapper for function in functions):
                     return True
         return False
+
+
+def _functions_of(member: Any) -> Iterator[object]:
+    """The functions behind a member of a class: its own, those of a property, those that other decorators wrapped."""
+    if isinstance(member, property):
+        yield from (member.fget, member.fset, member.fdel)
+    elif isinstance(member, functools.cached_property | functools.partialmethod):
+        yield member.func
+    else:
+        for _ in range(_MAX_WRAPPERS):
+            yield member
+            if not isinstance(member, FunctionType):
+                return
+            member = vars(member).get("__wrapped__")
 
 
 def _name_of(parameters: Collection[inspect.Parameter], kind: Any) -> str | None:

@@ -16,21 +16,26 @@ _KEY = otel_context.create_key("otel_agent_trace.bound")
 
 
 class Bound:
-    """Fields for the runs of a block, a context manager, sync and async; inner ones go over outer ones."""
+    """Fields for the runs of a block, a context manager, sync and async; inner ones go over outer ones.
+
+    Metadata adds up.
+    """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = dict(fields)
-        self._token: Token[Context] | None = None
+        self._tokens: list[Token[Context]] = []
 
     def __enter__(self) -> None:
-        merged = {**bound_fields(), **self._fields}
-        self._token = otel_context.attach(otel_context.set_value(_KEY, merged))
+        outer = bound_fields()
+        merged = {**outer, **self._fields}
+        if isinstance(outer.get("metadata"), Mapping) and isinstance(merged["metadata"], Mapping):
+            merged["metadata"] = {**outer["metadata"], **merged["metadata"]}
+        self._tokens.append(otel_context.attach(otel_context.set_value(_KEY, merged)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            detach(self._token)
+        detach(self._tokens.pop())
 
     async def __aenter__(self) -> None:
         self.__enter__()

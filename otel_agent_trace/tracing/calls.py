@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.guard import guarded
+from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import usage_from
-from otel_agent_trace.model import StepKind
+from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
+from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, surrounding_run
 from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import is_iterator
 
 _MAX_CHUNKS = 10_000
@@ -59,26 +62,26 @@ def plain(function: Any) -> Any:
 def name_of(function: Any) -> str:
     """What a callable is called."""
     function = plain(function)
+    while isinstance(function, functools.partial):
+        function = function.func
     return str(getattr(function, "__name__", None) or type(function).__name__)
 
 
-def run_fields(given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None) -> dict[str, Any]:
+def run_fields(
+    given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None, ledger: Ledger
+) -> dict[str, Any]:
     """The fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
     merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
     fields = {key: merged[key] for key in _RUN_FIELDS if merged.get(key) is not None}
     unknown = {key: value for key, value in merged.items() if key not in _RUN_FIELDS}
-    metadata = {**_mapping(bound.get("metadata")), **_mapping(given.get("metadata")), **unknown}
+    metadata = {**metadata_of(ledger, bound.get("metadata")), **metadata_of(ledger, given.get("metadata")), **unknown}
     if metadata:
         fields["metadata"] = metadata
     for name in _TEXT_FIELDS:
-        if name in fields and type(fields[name]) is not str:
-            fields[name] = str(fields[name])
+        if name in fields:
+            fields[name] = text_of(fields[name])
     fields.setdefault("agent_name", agent_name)
     return fields
-
-
-def _mapping(value: Any) -> Mapping[Any, Any]:
-    return value if isinstance(value, Mapping) else {} if value is None else {"metadata": value}
 
 
 class _StepCall:
@@ -173,9 +176,28 @@ class ModelCall(_StepCall):
     def returned(self, result: Any) -> None:
         """Note the answer, and its tokens."""
         super().returned(result)
-        if self._spec.usage is not None and not is_iterator(result):
-            usage = guarded(self._step.ledger, "usage", self._spec.usage, result)
-            self._step.usage = guarded(self._step.ledger, "usage", usage_from, usage)
+        if self._spec.usage is not None:
+            self._step.usage = guarded(self._step.ledger, "usage", self._tokens, self._spec.usage, result)
+
+    def exhausted(self, result: Any) -> None:
+        """Note the whole of the stream; pieces of text are the answer."""
+        super().exhausted(result)
+        if result is None:
+            self._answered()
+
+    def abandoned(self) -> None:
+        """Note what the consumer had got of the stream."""
+        super().abandoned()
+        self._answered()
+
+    def _answered(self) -> None:
+        text, messages = _joined(self._chunks or []), self._step.messages
+        if type(text) is str and not (messages and messages[-1].role == "assistant"):
+            self._step.messages = (*messages, answer(text))
+
+    @staticmethod
+    def _tokens(usage: Callable[[Any], Any], result: Any) -> Usage | None:
+        return None if is_iterator(result) else usage_from(usage(result))
 
 
 class AgentCall:
@@ -189,7 +211,7 @@ class AgentCall:
         named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
         name = spec.given_name or (None if above.run_id else spec.tracer_name) or spec.function_name
         fields = {"user_input": _asked(named, spec.user_input), "agent_name": name}
-        self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None))
+        self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None, recorder.ledger))
 
     def enter(self) -> None:
         """Start the run, and make it current."""

@@ -65,12 +65,17 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         wrapper: Any = _async_generator(function, start)
     elif inspect.isgeneratorfunction(function):
         wrapper = _generator(function, start)
-    elif inspect.iscoroutinefunction(function):
+    elif inspect.iscoroutinefunction(function) or _is_called_async(function):
         wrapper = _coroutine(function, start)
     else:
         wrapper = _plain(function, start)
     told(wrapper)
     return cast("F", wrapper)
+
+
+def _is_called_async(function: Callable[..., Any]) -> bool:
+    """Whether it is an object whose class makes it callable by a coroutine function."""
+    return inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
@@ -136,10 +141,10 @@ def _generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]
     def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         call = start(args, kwargs)
         inside = _Stepping(call)
-        stream = function(*args, **kwargs)
-        step: Callable[..., Any] = stream.send
-        given: Any = None
         try:
+            stream = function(*args, **kwargs)
+            step: Callable[..., Any] = stream.send
+            given: Any = None
             while True:
                 try:
                     with inside:
@@ -153,8 +158,10 @@ def _generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]
                     step = stream.send
                 except GeneratorExit:
                     with inside:
-                        stream.close()
+                        last = stream.close()  # a value from Python 3.13 on
                     call.abandoned()
+                    if last is not None:
+                        return last
                     raise
                 except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
                     given, step = error, stream.throw
@@ -174,10 +181,10 @@ def _async_generator(function: Callable[..., Any], start: Start) -> Callable[...
     async def traced(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call = start(args, kwargs)
         inside = _Stepping(call)
-        stream = function(*args, **kwargs)
-        step: Callable[..., Any] = stream.asend
-        given: Any = None
         try:
+            stream = function(*args, **kwargs)
+            step: Callable[..., Any] = stream.asend
+            given: Any = None
             while True:
                 try:
                     with inside:

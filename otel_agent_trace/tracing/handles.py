@@ -28,8 +28,10 @@ from otel_agent_trace.messages import messages_from, usage_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.tracing.failures import step_error
+from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import ModelResult, model_result
+from otel_agent_trace.values import encode
 
 _RUN_KEY = otel_context.create_key("otel_agent_trace.run")
 _STEP_KEY = otel_context.create_key("otel_agent_trace.step")
@@ -47,6 +49,7 @@ class _Handle:
         "_kind",
         "_metadata",
         "_recorder",
+        "_said",
         "_span",
         "_token",
         "_usage",
@@ -58,6 +61,7 @@ class _Handle:
         self._kind = kind
         self._content = Content(recorder.limits)
         self._span: Span = trace.INVALID_SPAN
+        self._said: dict[str, Any] = {}
         self._token: Token[Context] | None = None
         self._metadata: dict[Any, Any] | None = None
         self._attributes: dict[str, Any] | None = None
@@ -91,8 +95,8 @@ class _Handle:
         return self._metadata
 
     @metadata.setter
-    def metadata(self, value: Mapping[Any, Any]) -> None:
-        self._metadata = dict(value)
+    def metadata(self, value: Mapping[Any, Any] | None) -> None:
+        self._metadata = metadata_of(self._recorder.ledger, value)
 
     @property
     def usage(self) -> Usage | None:
@@ -191,14 +195,27 @@ class _Handle:
         if self._content.cuts:
             self._recorder.ledger.count("cut", len(self._content.cuts))
         self._span.set_attributes(self._content.taken())
+        self._say_again()
+
+    def _say_again(self) -> None:
+        """What was said at the start, where a full span or a sampler has dropped it."""
+        kept: Any = getattr(self._span, "attributes", None)
+        if kept is not None and next(iter(self._said)) not in kept:
+            self._span.set_attributes({key: kept.get(key, value) for key, value in self._said.items()})
 
     # ── being current ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _context(self, base: Context) -> Context:
+    def put_into(self, base: Context) -> Context:
+        """The context with this as the current one."""
         raise NotImplementedError
 
+    def _base(self) -> Context:
+        """The context in which it starts, unless it is given another."""
+        return otel_context.get_current()
+
     def _attach(self) -> None:
-        self._token = otel_context.attach(self._context(otel_context.get_current()))
+        if self._token is None:
+            self._token = otel_context.attach(self.put_into(self._base()))
 
     def leave(self) -> None:
         """Make current what was before."""
@@ -248,7 +265,7 @@ class ActiveRun(_Handle):
         self._final_output: Any = None
         self._status: RunStatus | None = None
         self._step_numbers = itertools.count()
-        self._metadata = dict(fields["metadata"]) if fields.get("metadata") else None
+        self._metadata = fields.get("metadata")
         self.run_id: str = fields.get("run_id") or ""
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
@@ -288,7 +305,7 @@ class ActiveRun(_Handle):
 
     @session_id.setter
     def session_id(self, value: object) -> None:
-        self._session_id = None if value is None else str(value)
+        self._session_id = None if value is None else text_of(value)
         self._content.text(semconv.CONVERSATION_ID, "session_id", value)
 
     @property
@@ -298,7 +315,7 @@ class ActiveRun(_Handle):
 
     @model.setter
     def model(self, value: object) -> None:
-        self._model = None if value is None else str(value)
+        self._model = None if value is None else text_of(value)
         self._content.text(semconv.REQUEST_MODEL, "model", value)
 
     @property
@@ -362,6 +379,11 @@ class ActiveRun(_Handle):
             self, model, messages, provider=provider, name=name, input=input, step_id=step_id, metadata=metadata
         )
 
+    @property
+    def started(self) -> bool:
+        """Whether it has started; outside of any run, there is one that never does."""
+        return self.last_event_ns > 0
+
     def next_index(self) -> int:
         """The ordinal of the next step."""
         return next(self._step_numbers)
@@ -370,7 +392,10 @@ class ActiveRun(_Handle):
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
         """Start the span; the parent is the current one unless a context is given."""
-        base = otel_context.get_current() if parent is None else parent
+        if self.started:
+            self._recorder.ledger.count("started again")
+            return self
+        base = self._base() if parent is None else parent
         self.last_event_ns = start_ns or time.time_ns()
         above = base.get(_RUN_KEY)
         recorder = self._recorder
@@ -397,12 +422,12 @@ class ActiveRun(_Handle):
         content.json(semconv.CONFIG, "config", self._config)
         if self._metadata:
             content.json(semconv.METADATA, "metadata", self._metadata)
-        attributes = content.taken()
+        self._said = content.taken()
         self._span = self._recorder.otel().start_span(
             name,
             context=base,
             kind=SpanKind.INTERNAL,
-            attributes=attributes,
+            attributes=self._said,
             start_time=self.last_event_ns,
             record_exception=False,
             set_status_on_exception=False,
@@ -440,7 +465,8 @@ class ActiveRun(_Handle):
         self._finish(end_ns or time.time_ns())
         self._recorder.forget(self)
 
-    def _context(self, base: Context) -> Context:
+    def put_into(self, base: Context) -> Context:
+        """The context with this as the current one."""
         context = trace.set_span_in_context(self._span, base)
         return otel_context.set_value(_STEP_KEY, None, otel_context.set_value(_RUN_KEY, self, context))
 
@@ -498,7 +524,7 @@ class ActiveStep(_Handle):
     ) -> None:
         super().__init__(recorder or run.recorder, kind)
         self.run = run
-        self.name = name if type(name) is str else str(name)
+        self.name = text_of(name)
         self.index = -1
         self._step_id = step_id
         self._input = input
@@ -509,8 +535,8 @@ class ActiveStep(_Handle):
         self._abandoned = False
         self._first_chunk_at_ns: int | None = None
         self._start_ns = 0
-        if metadata:
-            self._metadata = dict(metadata)
+        if metadata is not None:
+            self._metadata = metadata_of(self._recorder.ledger, metadata)
 
     @property
     def kind(self) -> StepKind:
@@ -556,7 +582,7 @@ class ActiveStep(_Handle):
 
     @model.setter
     def model(self, value: object) -> None:
-        self._model = None if value is None else str(value)
+        self._model = None if value is None else text_of(value)
 
     def mark_first_chunk(self) -> None:
         """Note that the first piece of a streamed result is here; later calls change nothing."""
@@ -569,13 +595,21 @@ class ActiveStep(_Handle):
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveStep:
         """Start the span; the parent is the current one unless a context is given."""
+        if self._start_ns:
+            self._recorder.ledger.count("started again")
+            return self
         self._start_ns = start_ns or time.time_ns()
         self.index = self.run.next_index()
-        self._guarded("starting a step", self._open, parent)
+        self._guarded("starting a step", self._open, self._base() if parent is None else parent)
         self._recorder.ledger.count("steps")
         return self
 
-    def _open(self, parent: Context | None) -> None:
+    def _base(self) -> Context:
+        """The current context; where its run is another, as in a new thread, with the step's own run in it."""
+        run, base = self.run, otel_context.get_current()
+        return run.put_into(base) if run.started and base.get(_RUN_KEY) is not run else base
+
+    def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
         name = put_identity(content, kind, self.name, self._model)
         attributes = content.attributes
@@ -591,11 +625,12 @@ class ActiveStep(_Handle):
         if self._input is not None:
             put_input(content, kind, self._input)
             self._input_written = True
+        self._said = content.taken()
         self._span = self._recorder.otel().start_span(
             name,
             context=parent,
             kind=_SPAN_KINDS.get(kind, SpanKind.INTERNAL),
-            attributes=content.taken(),
+            attributes=self._said,
             start_time=self._start_ns,
             record_exception=False,
             set_status_on_exception=False,
@@ -606,7 +641,8 @@ class ActiveStep(_Handle):
         if type(step_id) is int and -(2**63) <= step_id < 2**63:
             self._content.attributes[semconv.STEP_ID] = step_id
         elif type(step_id) is int:
-            self._content.json(semconv.STEP_ID, "step_id", step_id)
+            encoded = encode(step_id)
+            self._content.attributes[semconv.STEP_ID], self._content.types[semconv.STEP_ID] = encoded.data, encoded.tag
         else:
             self._content.text(semconv.STEP_ID, "step_id", step_id)
 
@@ -631,7 +667,8 @@ class ActiveStep(_Handle):
         self._finish(end_ns)
         self.run.last_event_ns = end_ns
 
-    def _context(self, base: Context) -> Context:
+    def put_into(self, base: Context) -> Context:
+        """The context with this as the current one."""
         context = trace.set_span_in_context(self._span, base)
         return otel_context.set_value(_STEP_KEY, self, context)
 
@@ -684,12 +721,12 @@ class ActiveModelCall(ActiveStep):
     ) -> None:
         called = name or model or semconv.OPERATION_CHAT
         super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
-        self._model = self._asked_model = None if model is None else str(model)
+        self._model = self._asked_model = None if model is None else text_of(model)
         self._provider = provider
         if messages is not None:
             self.messages = messages
 
-    def _open(self, parent: Context | None) -> None:
+    def _open(self, parent: Context) -> None:
         if self._provider is not None:
             self._content.text(semconv.PROVIDER_NAME, "provider", self._provider)
         if self._messages:

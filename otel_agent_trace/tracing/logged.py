@@ -11,7 +11,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
+from otel_agent_trace.tracing.given import metadata_of
 from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
 from otel_agent_trace.tracing.recorder import Recorder
 
@@ -46,7 +48,8 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
         recorder.ledger.count("dropped: step after the end of its run")
         recorder.ledger.say_once("late step", "a step was logged after the end of its run; such steps are dropped")
         return fields.get("step_id") or 0
-    metadata = {**(fields.get("metadata") or {}), **{key: fields[key] for key in fields if key not in _STEP_FIELDS}}
+    unknown = {key: fields[key] for key in fields if key not in _STEP_FIELDS}
+    metadata = {**metadata_of(recorder.ledger, fields.get("metadata")), **unknown}
     step = ActiveStep(
         run,
         kind,
@@ -56,7 +59,7 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
         metadata=metadata,
     )
     step.model = fields.get("model")
-    step.start(_parent(run, fields.get("parent_step_id")), started_ns)
+    step.start(_parent(recorder, run, fields.get("parent_step_id")), started_ns)
     step.output = _either(fields, "output", "tool_output")
     step.messages = fields.get("messages")
     step.usage = fields.get("usage")
@@ -95,9 +98,11 @@ def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:
     return fields.get(tool_name) if value is None else value
 
 
-def _parent(run: ActiveRun, parent_step_id: Any) -> Context:
+def _parent(recorder: Recorder, run: ActiveRun, parent_step_id: Any) -> Context:
     """The step above, where one is named and known, else the run."""
-    known = run.span_contexts.get(parent_step_id) if parent_step_id is not None else None
+    known = None
+    if parent_step_id is not None:
+        known = guarded(recorder.ledger, "parent_step_id", run.span_contexts.get, parent_step_id)
     span = trace.NonRecordingSpan(known) if known is not None else run.span
     return trace.set_span_in_context(span, Context())
 
@@ -124,10 +129,16 @@ def _unix_ns(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, datetime):
+    return _moment(name, value) if isinstance(value, datetime) else _seconds(name, value)
+
+
+def _moment(name: str, value: datetime) -> int:
+    try:
         whole = int(value.replace(microsecond=0).timestamp())
-        return whole * _NS_PER_S + value.microsecond * 1000
-    return _seconds(name, value)
+    except (ValueError, OverflowError, OSError):  # local time beyond the calendar's ends
+        msg = f"{name} is {value!r}, which is no time"
+        raise ConfigurationError(msg) from None
+    return whole * _NS_PER_S + value.microsecond * 1000
 
 
 def _seconds(name: str, value: Any) -> int:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
 from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 
@@ -27,8 +28,8 @@ class _Exporting:
         """Exporters see only what has ended."""
 
     def keep(self, spans: list[ReadableSpan]) -> None:
-        """Export the spans; a refusal is an error that is counted."""
-        if self.exporter.export(spans) is not SpanExportResult.SUCCESS:
+        """Export the spans, but for the exporter's own; a refusal is an error that is counted."""
+        if not is_feeding() and quietly(self.exporter.export, spans) is not SpanExportResult.SUCCESS:
             msg = f"{type(self.exporter).__name__} refused a span"
             raise OSError(msg)
 
@@ -51,11 +52,13 @@ class AgentSpanProcessor(SpanProcessor):
         self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell the backends what starts."""
+        """Tell the backends what starts, unless its end would not be told."""
+        if not span.get_span_context().trace_flags.sampled:
+            return
         for name, keeper in self._keepers:
             try:
                 keeper.started(span)
-            except Exception as error:  # noqa: BLE001 - guarded() written out: this runs once a span
+            except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
                 self._failed(name, error)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -68,10 +71,10 @@ class AgentSpanProcessor(SpanProcessor):
         for name, keeper in self._keepers:
             try:
                 keeper.keep((span,))
-            except Exception as error:  # noqa: BLE001 - likewise
+            except BaseException as error:  # noqa: BLE001 - likewise
                 self._failed(name, error)
 
-    def _failed(self, name: str, error: Exception) -> None:
+    def _failed(self, name: str, error: BaseException) -> None:
         def again() -> None:
             raise error
 
@@ -116,6 +119,9 @@ class AgentSpanProcessor(SpanProcessor):
 
 
 def _keeper(backend: Any) -> SpanKeeper:
+    if isinstance(backend, type):
+        msg = f"{backend.__name__} is a class; give an instance of it"
+        raise TypeError(msg)
     if isinstance(backend, SpanKeeper):
         return backend
     if isinstance(backend, TracerBackend):

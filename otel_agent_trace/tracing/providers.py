@@ -23,7 +23,8 @@ from otel_agent_trace.tracing.ids import PrivateIdGenerator
 from otel_agent_trace.tracing.processor import AgentSpanProcessor
 
 Protocol = Literal["http/protobuf", "grpc"]
-_MODES: weakref.WeakKeyDictionary[trace.TracerProvider, UserIds] = weakref.WeakKeyDictionary()
+_MODES: dict[int, tuple[weakref.ref[trace.TracerProvider], UserIds]] = {}
+"""By identity: a provider of another maker need not be hashable."""
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
@@ -72,7 +73,7 @@ def configure(
         provider.add_span_processor(AgentSpanProcessor(*keepers, user_ids=mode))
     if exporter is not None:
         provider.add_span_processor(BatchSpanProcessor(PolicyExporter(exporter, mode)))
-    _MODES[provider] = mode
+    _note_mode(provider, mode)
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
@@ -103,29 +104,41 @@ def private_provider(backends: Sequence[Any], user_ids: UserIds) -> TracerProvid
     """The provider of a tracer with backends of its own."""
     provider = make_provider()
     provider.add_span_processor(AgentSpanProcessor(*backends, user_ids=user_ids))
-    _MODES[provider] = user_ids
+    _note_mode(provider, user_ids)
     return provider
+
+
+def _note_mode(provider: trace.TracerProvider, mode: UserIds) -> None:
+    key = id(provider)
+    _MODES[key] = weakref.ref(provider, lambda _: _MODES.pop(key, None)), mode
 
 
 def mode_of(provider: trace.TracerProvider) -> UserIds:
     """What the provider's configuration says of user ids; a pseudonym where nobody configured it here."""
-    return _MODES.get(provider, "pseudonym")
+    known = _MODES.get(id(provider))
+    return known[1] if known is not None and known[0]() is provider else "pseudonym"
 
 
 # ── OTLP ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _otlp_exporter(otlp: str | bool | None, protocol: str | None) -> SpanExporter | None:
-    wanted = protocol or _from_environment(_PROTOCOL_VARIABLES) or "http/protobuf"
-    if wanted not in get_args(Protocol):
-        msg = f"protocol {wanted!r} is none of {', '.join(get_args(Protocol))}"
-        raise ConfigurationError(msg)
+    if protocol is not None:
+        _check_protocol(protocol)
     if otlp is None:
         otlp = _from_environment(_ENDPOINT_VARIABLES) is not None
     if otlp is False:
         return None
+    wanted = protocol or _from_environment(_PROTOCOL_VARIABLES) or "http/protobuf"
+    _check_protocol(wanted)
     endpoint = None if otlp is True else _checked(otlp)
     return _grpc_exporter(endpoint) if wanted == "grpc" else _http_exporter(endpoint)
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in get_args(Protocol):
+        msg = f"protocol {protocol!r} is none of {', '.join(get_args(Protocol))}"
+        raise ConfigurationError(msg)
 
 
 def _from_environment(names: Sequence[str]) -> str | None:
@@ -133,18 +146,33 @@ def _from_environment(names: Sequence[str]) -> str | None:
 
 
 def _checked(endpoint: str) -> str:
-    if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).netloc:
+    if not _is_endpoint(endpoint):
         msg = f"otlp={endpoint!r} is no endpoint like http://localhost:4318"
         raise ConfigurationError(msg)
-    return endpoint
+    return endpoint.strip()
+
+
+def _is_endpoint(endpoint: object) -> bool:
+    if not isinstance(endpoint, str):
+        return False
+    try:
+        parts = urlsplit(endpoint.strip())
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        return False
 
 
 def _http_exporter(endpoint: str | None) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - slow to import
 
-    if endpoint is not None and not urlsplit(endpoint).path.endswith(_HTTP_PATH):
-        endpoint = endpoint.rstrip("/") + _HTTP_PATH
-    return OTLPSpanExporter(endpoint=endpoint)
+    return OTLPSpanExporter(endpoint=None if endpoint is None else _with_path(endpoint))
+
+
+def _with_path(endpoint: str) -> str:
+    """The address for traces of a base address; one that is so already stays."""
+    parts = urlsplit(endpoint)
+    path = parts.path.rstrip("/")
+    return parts._replace(path=path if path.endswith(_HTTP_PATH) else path + _HTTP_PATH).geturl()
 
 
 def _grpc_exporter(endpoint: str | None) -> SpanExporter:

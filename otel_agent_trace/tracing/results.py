@@ -28,7 +28,7 @@ class ModelResult(msgspec.Struct, frozen=True):
 def model_result(result: Any) -> ModelResult:
     """What a result tells; a text is the answer itself."""
     if isinstance(result, str):
-        return ModelResult(message=_answer(result))
+        return ModelResult(message=answer(result))
     if result is None or is_iterator(result) or not _has_facts(result):
         return ModelResult()
     choice = _first(_get(result, "choices"))
@@ -58,7 +58,8 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _answer(text: str) -> Message:
+def answer(text: str) -> Message:
+    """What a model answered, where that is a text."""
     return Message(role="assistant", parts=({"type": "text", "content": text},))
 
 
@@ -66,12 +67,12 @@ def _message(result: Any, choice: Any) -> Message | None:
     if choice is not None:
         message = _get(choice, "message")
         text = _text(_get(choice, "text"))
-        return message_from(message) if message is not None else _answer(text) if text is not None else None
+        return message_from(message) if message is not None else answer(text) if text is not None else None
     content = _get(result, "content")
     if content is not None:
         return message_from({"role": _text(_get(result, "role")) or "assistant", "content": content})
     text = _text(_get(result, "output_text")) or _text(_get(result, "output"))
-    return _answer(text) if text is not None else None
+    return answer(text) if text is not None else None
 
 
 def _finish_reasons(result: Any, choice: Any) -> tuple[str, ...]:

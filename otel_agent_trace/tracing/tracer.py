@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, overload
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.tracing import calls, logged
@@ -106,7 +108,8 @@ class AgentTracer:
             UnknownRunError: the id was never handed out.
             ConfigurationError: a status that does not exist.
         """
-        logged.end_run(self._recorder, self._recorder.find(run_id), error=error, status=status)
+        run = self._recorder.find(run_id)
+        logged.end_run(self._recorder, run, error="" if error is None else error, status=status)
 
     def end_run(
         self, run_id: str, final_output: Any = None, *, status: RunStatus | str | None = None, usage: Any = None
@@ -254,7 +257,8 @@ class AgentTracer:
         if flush is None:
             return True
         done: list[bool] = []
-        worker = threading.Thread(target=lambda: done.append(bool(flush(int(timeout_s * 1000)))), daemon=True)
+        call = functools.partial(guarded, self._recorder.ledger, "flush", flush, int(timeout_s * 1000))
+        worker = threading.Thread(target=lambda: done.append(bool(call())), daemon=True)
         worker.start()
         worker.join(timeout_s)
         return bool(done and done[0])
@@ -275,7 +279,7 @@ class AgentTracer:
         self.close()
 
     def _run_fields(self, given: dict[str, Any]) -> dict[str, Any]:
-        return calls.run_fields(given, bound_fields(), self.agent_name)
+        return calls.run_fields(given, bound_fields(), self.agent_name, self._recorder.ledger)
 
 
 def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:

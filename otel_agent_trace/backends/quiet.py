@@ -1,0 +1,26 @@
+"""What a backend does while it is fed is not traced by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY  # what the SDK's own processors set
+
+_KEY = otel_context.create_key("otel_agent_trace.feeding")
+
+
+def is_feeding() -> bool:
+    """Whether this code runs on behalf of a backend: feeding it what it does itself would never end."""
+    return _KEY in otel_context.get_current()
+
+
+def quietly(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call, with instrumentations told to keep still."""
+    context = otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True)
+    token = otel_context.attach(otel_context.set_value(_KEY, True, context))
+    try:
+        return call(*arguments)
+    finally:
+        otel_context.detach(token)

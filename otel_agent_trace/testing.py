@@ -1,1 +1,0 @@
-"""Kits for those who test agents, or write backends, sources and dialects of their own."""

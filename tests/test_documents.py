@@ -1,0 +1,301 @@
+"""What the documents say is so: their code runs, what they show is what comes out, and nothing public is left out."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import otel_agent_trace
+from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialects, semconv
+from otel_agent_trace.cli import COMMANDS, entry
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "otel_agent_trace"
+README, CONTRIBUTING, REFERENCE = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/reference.md")
+)
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reference.md")
+SEPARATOR = "\x1e"
+
+
+# ── what stands in a document ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def blocks(document: str) -> list[tuple[str, str]]:
+    """The fenced blocks with their languages, in order."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+
+
+def python_blocks(document: str) -> list[str]:
+    return [text for language, text in blocks(document) if language == "python"]
+
+
+def shown_outputs(document: str) -> dict[int, str]:
+    """What a document shows as the output of its Python blocks, by their number."""
+    shown: dict[int, str] = {}
+    number = -1
+    for before, text in zip(["", *[language for language, _ in blocks(document)]], blocks(document), strict=False):
+        language, content = text
+        number += language == "python"
+        if language == "text" and before == "python":
+            shown[number] = content
+    return shown
+
+
+def console_sessions(document: str) -> list[tuple[str, list[str]]]:
+    """The commands of console blocks, each with the lines shown below it."""
+    sessions: list[tuple[str, list[str]]] = []
+    for language, content in blocks(document):
+        for line in content.splitlines() if language == "console" else ():
+            if line.startswith("$ "):
+                sessions.append((line[2:], []))
+            else:
+                sessions[-1][1].append(line)
+    return sessions
+
+
+def without_chance(text: str) -> str:
+    """The text without what differs from run to run: ids, dates, times, durations."""
+    for pattern in (
+        r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b",
+        r"\b\d{4}-\d\d-\d\d\b",
+        r"\b\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00)?",
+        r"\b\d+(\.\d+)?m?s\b",
+    ):
+        text = re.sub(pattern, "#", text)
+    return text
+
+
+def words_of(line: str) -> str:
+    """What a line of a table says, as far as it is not cut off: columns are as wide as what stands in them."""
+    return " ".join(without_chance(line).partition("…")[0].split())
+
+
+def mentions(document: str, name: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", document) is not None
+
+
+# ── README ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def surroundings() -> dict[str, str]:
+    """The environment of a person at a terminal of 90 columns."""
+    foreign = ("OTEL_", "OPENAI_", "PYTHON", "FORCE_COLOR", "TTY_", "XDG_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {
+        **kept,
+        "COLUMNS": "90",
+        "NO_COLOR": "1",
+        "OTEL_AGENT_TRACE_USER_KEY": "readme",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUTF8": "1",
+        "TZ": "UTC",
+    }
+
+
+@pytest.fixture(scope="module")
+def printed(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What each Python block of the README prints, all of them run in order as one program."""
+    folder = tmp_path_factory.mktemp("readme")
+    program = folder / "readme.py"
+    program.write_text(f"\nprint({SEPARATOR!r})\n".join(python_blocks(README)), encoding="utf-8")
+    command = [sys.executable, "-W", "error", program.name]
+    done = subprocess.run(
+        command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.split(f"{SEPARATOR}\n")
+
+
+def test_every_python_block_of_the_readme_runs(printed: list[str]) -> None:
+    assert len(printed) == len(python_blocks(README))
+
+
+@pytest.mark.parametrize("number", range(len(python_blocks(README))))
+def test_the_readme_shows_what_its_code_prints(printed: list[str], number: int) -> None:
+    assert without_chance(printed[number]) == without_chance(shown_outputs(README).get(number, ""))
+
+
+def test_the_quick_start_is_short_and_goes_from_import_to_reading_back() -> None:
+    lines = [line for line in python_blocks(README)[0].splitlines() if line.strip()]
+    assert len(lines) <= 14
+    assert lines[0].startswith("from otel_agent_trace import")
+    assert "load_runs" in lines[-4]
+
+
+@pytest.fixture(scope="module")
+def demo_folder(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo has run."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = run_command("otel-agent-trace demo", folder, surroundings)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def run_command(line: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    program, *arguments = shlex.split(line)
+    assert program == "otel-agent-trace"
+    command = [sys.executable, "-m", "otel_agent_trace.cli", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("line", "shown"), console_sessions(README), ids=lambda value: str(value)[:40])
+def test_the_readme_shows_what_its_commands_print(
+    demo_folder: Path, surroundings: dict[str, str], line: str, shown: list[str]
+) -> None:
+    done = run_command(line, demo_folder, surroundings)
+    assert done.returncode == 0, done.stderr
+    written = iter([words_of(line) for line in done.stdout.splitlines()])
+    for expected in filter(None, map(words_of, shown)):
+        assert any(is_same(expected, line) for line in written), f"{expected!r} is not in {done.stdout}"
+
+
+def is_same(expected: str, written: str) -> bool:
+    """Whether two lines say the same, as far as both go when one was cut off."""
+    return bool(written) and (expected == written or (len(expected) > 20 and is_begun(expected, written)))
+
+
+def is_begun(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def test_the_readme_is_no_book() -> None:
+    assert len(README.splitlines()) <= 220
+
+
+# ── the reference ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", otel_agent_trace.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    assert mentions(README + REFERENCE, name)
+
+
+@pytest.mark.parametrize("owner", [AgentRun, AgentStep], ids=lambda owner: owner.__name__)
+def test_every_field_is_documented(owner: type) -> None:
+    public = [name for name in dir(owner) if not name.startswith("_")]
+    assert [name for name in public if not mentions(REFERENCE, name)] == []
+
+
+METHODS = [member for name, member in inspect.getmembers(AgentTracer, inspect.isfunction) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("function", [*METHODS, AgentTracer, configure], ids=lambda function: function.__name__)
+def test_every_parameter_is_documented(function: object) -> None:
+    names = [name for name in inspect.signature(function).parameters if name != "self"]  # type: ignore[arg-type]
+    assert [name for name in [function.__name__, *names] if not mentions(REFERENCE, name)] == []  # type: ignore[attr-defined]
+
+
+def command_options() -> list[tuple[str, str]]:
+    """Each option of each command, and of the command itself, as it is written."""
+    commands = {name: importlib.import_module(module).command for name, (module, _) in COMMANDS.items()}
+    return [
+        (name, option)
+        for name, command in {"": entry._command, **commands}.items()
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        for option in parameter.opts
+    ] + [("", option) for option in ("-h", "--help")]
+
+
+@pytest.mark.parametrize(("command", "option"), command_options())
+def test_every_option_is_documented(command: str, option: str) -> None:
+    rows = [line for line in section("Command line").splitlines() if mentions(line, option)]
+    assert any(mentions(row, command or "COMMAND") or "| all |" in row for row in rows)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command: str) -> None:
+    assert re.search(rf"^\| `{command}[ `]", section("Command line"), re.MULTILINE)
+
+
+def section(title: str) -> str:
+    return REFERENCE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def attribute_names() -> list[str]:
+    constants = [value for name, value in vars(semconv).items() if name.isupper() and name != "SCOPE_NAME"]
+    names = [value for value in constants if isinstance(value, str)]
+    return sorted({name.removesuffix(".") for name in [*names, *semconv.USAGE.values()] if "." in name})
+
+
+@pytest.mark.parametrize("name", attribute_names())
+def test_every_attribute_is_in_the_span_mapping(name: str) -> None:
+    assert f"`{name}" in section("Span mapping")
+
+
+def literals(pattern: str) -> list[str]:
+    """What a pattern finds in the source of the package."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
+    return sorted({found for text in texts for found in re.findall(pattern, text)})
+
+
+@pytest.mark.parametrize("name", literals(r'"((?:OTEL|OPENAI|XDG)_[A-Z_]+)"'))
+def test_every_variable_is_documented(name: str) -> None:
+    assert mentions(section("Environment"), name)
+
+
+@pytest.mark.parametrize("reason", literals(r'ledger\.count\("([^"]+)"'))
+def test_every_count_is_documented(reason: str) -> None:
+    assert mentions(section("Stats"), reason)
+
+
+# ── CONTRIBUTING ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.findall(r'"([^"]+)"', re.search(r"^layers = \[(.*?)^\]", settings, re.MULTILINE | re.DOTALL)[1])  # type: ignore[index]
+    assert [text for language, text in blocks(CONTRIBUTING) if language == "text"] == ["\n".join(layers) + "\n"]
+
+
+def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    module_text, row_text, test_text, _ = python_blocks(CONTRIBUTING)
+    dialect = types.ModuleType("otel_agent_trace.dialects.acme")
+    exec(module_text, dialect.__dict__)
+    monkeypatch.setattr(dialects, "acme", dialect, raising=False)
+    table = {"genai": dialects.genai, "acme": dialect}
+    exec(row_text, table)
+    monkeypatch.setattr(dialects, "DIALECTS", table["DIALECTS"])
+    shown: dict[str, object] = {}
+    exec(test_text, shown)
+    (test,) = [value for name, value in shown.items() if name.startswith("test_")]
+    test()  # type: ignore[operator]
+
+
+def test_the_backend_that_is_shown_keeps_the_contract() -> None:
+    exec(python_blocks(CONTRIBUTING)[-1], {})
+
+
+# ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    files = [target.partition("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
+    assert [target for target in files if not (ROOT / name).parent.joinpath(target).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_within_leads_to_a_heading(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)\s]+)\)", text)) <= headings
