@@ -18,6 +18,7 @@ from otel_agent_trace.values import Encoded, encode, restore, same
 T = TypeVar("T", bound="_Compared")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NS_PER_S = 1_000_000_000
+_INT64_BITS = 63
 _set = msgspec.structs.force_setattr
 
 
@@ -93,7 +94,7 @@ class Usage(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
     reasoning_output_tokens: int | None = None
-    details: dict[str, Any] = {}
+    details: dict[Any, Any] = {}
 
     @property
     def total_tokens(self) -> int:
@@ -193,14 +194,20 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     tool_output: Any = None
 
     def __post_init__(self) -> None:
-        if self.kind is not StepKind.TOOL or (self.name and self.tool_name is self.name):
+        if self.kind is not StepKind.TOOL or (self.name and self._is_aligned()):
             return
         for tool_field, field in (("tool_name", "name"), ("tool_input", "input"), ("tool_output", "output")):
             value = getattr(self, field)
-            if value is None or value == "":
+            if value is None or (field == "name" and not value):
                 value = getattr(self, tool_field)
-                _set(self, field, "" if value is None and field == "name" else value)
+                value = "" if value is None and field == "name" else value
+                _set(self, field, value)
             _set(self, tool_field, value)
+
+    def _is_aligned(self) -> bool:
+        return (
+            self.tool_name is self.name and self.tool_input is self.input and self.tool_output is self.output
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able data; `from_dict` gives an equal step back."""
@@ -302,7 +309,7 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
     tags: dict[str, Any] = {}
     for name in item.__struct_fields__:
         value = getattr(item, name)
-        if name in _VALUE_FIELDS:
+        if name in _VALUE_FIELDS or _needs_a_tag(value):
             encoded = _encode_parts(value) if name == "parts" else encode(value)
             data[name] = encoded.data
             if encoded.tag is not None:
@@ -316,6 +323,11 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
     if tags:
         data[_TYPES_KEY] = tags
     return data
+
+
+def _needs_a_tag(value: Any) -> bool:
+    """Whether it is a text or a number that some readers of JSON would change or refuse."""
+    return (type(value) is str and not value.isascii()) or (type(value) is int and value.bit_length() > _INT64_BITS)
 
 
 def _encode_parts(parts: tuple[dict[str, Any], ...]) -> Encoded:

@@ -22,6 +22,7 @@ from otel_agent_trace.values import Cut, Limits, Opaque, decode_text, encode_str
 
 NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
+_NAME_CHARACTERS = 1024
 _to_json = msgspec.json.encode
 
 
@@ -29,19 +30,33 @@ _to_json = msgspec.json.encode
 
 
 class Content:
-    """The attributes of one span while they are written, with the type tags and the cuts that go beside them."""
+    """The attributes of one span while they are written, with the type tags and the cuts that go beside them.
 
-    __slots__ = ("attributes", "cuts", "limits", "types")
+    What is written under a key again replaces what stood there, also when that has gone to the span already.
+    """
+
+    __slots__ = ("_cuts", "_written", "attributes", "limits", "types")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.attributes: dict[str, Any] = {}
         self.types: dict[str, Any] = {}
-        self.cuts: list[str] = []
+        self._cuts: dict[str, list[str]] = {}
+        self._written: set[str] = set()
+
+    @property
+    def cuts(self) -> list[str]:
+        """The paths of what was cut."""
+        return list(dict.fromkeys(path for paths in self._cuts.values() for path in paths))
+
+    def list_cuts(self, paths: Iterable[str]) -> None:
+        """Say what was cut when this was first recorded, instead of what is cut now."""
+        self._cuts = {"": list(paths)}
 
     def json(self, key: str, field: str, value: Any) -> None:
-        """A value as JSON text; None is not written."""
+        """A value as JSON text; None is not written, unless it replaces something."""
         if value is None:
+            self.clear(key)
             return
         encoded = encode_text(value, self.limits)
         self.attributes[key] = encoded.text
@@ -53,23 +68,32 @@ class Content:
             return
         if type(value) is str and value.isascii() and len(value) <= self.limits.value_bytes:
             self.attributes[key] = value
-            if self.types:
-                self.types.pop(key, None)
+            self._beside(key, field, None, ())
             return
         encoded = encode_string(value, self.limits)
         self.attributes[key] = encoded.text
         self._beside(key, field, encoded.tag, encoded.cuts)
+
+    def clear(self, key: str) -> None:
+        """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
+        if key in self.attributes or key in self._written:
+            self.attributes[key] = "null"
+            self._beside(key, "", None, ())
 
     def _beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
         if tag is not None:
             self.types[key] = tag
         elif self.types:
             self.types.pop(key, None)
-        self.cuts.extend(field + path for path in cuts)
+        if cuts:
+            self._cuts[key] = [field + path for path in cuts]
+        elif self._cuts:
+            self._cuts.pop(key, None)
 
     def spoken(self, key: str, field: str, role: str, value: Any) -> None:
         """What a run was asked or answered: one message with one text part."""
         if value is None:
+            self.clear(key)
             return
         encoded = encode_string(value, self.limits) if type(value) is str else encode_text(value, self.limits)
         message = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
@@ -106,7 +130,7 @@ class Content:
         """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
         for given, value in attributes.items():
             key = repaired(given if type(given) is str else str(given))
-            if key in semconv.AWKWARD_NAMES:
+            if key in semconv.AWKWARD_NAMES or key.startswith(semconv.ATTRIBUTE_PREFIX):
                 key = semconv.ATTRIBUTE_PREFIX + key
             if _is_attribute(value):
                 self.attributes[key] = value
@@ -128,28 +152,19 @@ class Content:
                 self._beside(semconv.ERROR_MESSAGE, "error.message", bounded.tag, bounded.cuts)
 
     def taken(self) -> dict[str, Any]:
-        """The attributes so far, tags and cuts among them; what is written later comes with the next call."""
-        attributes = self.attributes
-        if self.types:
+        """The attributes since the last time, with all tags and cuts."""
+        attributes, self.attributes = self.attributes, {}
+        if self.types or semconv.TYPES in self._written:
             attributes[semconv.TYPES] = _to_json(self.types).decode()
-        if self.cuts:
+        if self._cuts or semconv.TRUNCATED in self._written:
             attributes[semconv.TRUNCATED] = _to_json(self.cuts).decode()
-        self.attributes = {}
+        self._written.update(attributes)
         return attributes
 
 
 def status_message(error: StepError, limits: Limits) -> str:
     """The description of an Error status: the message, as far as UTF-8 and the limits let it."""
     return encode_string(error.message, Limits(value_bytes=limits.error_bytes)).text
-
-
-def input_key(kind: StepKind, value: Any) -> tuple[str, bool]:
-    """The attribute for a step's input, and whether it takes a bare text instead of JSON."""
-    if kind is StepKind.TOOL:
-        return semconv.TOOL_ARGUMENTS, False
-    if kind is StepKind.RETRIEVAL and type(value) is str:
-        return semconv.RETRIEVAL_QUERY, True
-    return semconv.INPUT, False
 
 
 def output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
@@ -166,11 +181,11 @@ def put_input(content: Content, kind: StepKind, value: Any) -> None:
     if kind is StepKind.AGENT:
         content.spoken(semconv.INPUT_MESSAGES, "input", "user", value)
         return
-    key, bare = input_key(kind, value)
-    if bare:
-        content.text(key, "input", value)
+    if kind is StepKind.RETRIEVAL and type(value) is str:
+        content.clear(semconv.INPUT)
+        content.text(semconv.RETRIEVAL_QUERY, "input", value)
     else:
-        content.json(key, "input", value)
+        content.json(semconv.TOOL_ARGUMENTS if kind is StepKind.TOOL else semconv.INPUT, "input", value)
 
 
 def put_output(content: Content, kind: StepKind, value: Any, *, failed: bool) -> None:
@@ -193,13 +208,13 @@ def put_identity(content: Content, kind: StepKind, name: str, model: str | None)
     """Write what a step is, and say how its span is called."""
     attributes = content.attributes
     operation = _OPERATION.get(kind)
+    if model is not None:
+        content.text(semconv.REQUEST_MODEL, "model", model)
     if operation is None:
         attributes[semconv.STEP_KIND] = kind.value
         content.text(semconv.STEP_NAME, "name", name)
-        return repaired(name)
+        return _span_name(name)
     attributes[semconv.OPERATION_NAME] = operation
-    if model is not None:
-        content.text(semconv.REQUEST_MODEL, "model", model)
     if kind is StepKind.TOOL:
         content.text(semconv.TOOL_NAME, "name", name)
         attributes[semconv.TOOL_TYPE] = "function"
@@ -208,7 +223,22 @@ def put_identity(content: Content, kind: StepKind, name: str, model: str | None)
     elif name != (model or operation):
         content.text(semconv.STEP_NAME, "name", name)
     called = model if kind is StepKind.MODEL else name
-    return repaired(f"{operation} {called}") if called else operation
+    return _span_name(f"{operation} {called}") if called else operation
+
+
+def _span_name(text: str) -> str:
+    """A name of bearable length; the whole stands in an attribute."""
+    return repaired(text[:_NAME_CHARACTERS])
+
+
+def put_step_id(content: Content, step_id: int | str) -> None:
+    """Write the id that the caller gave a step: as a number, as far as attributes can hold it, or as a text."""
+    if type(step_id) is int and _INT64_MIN <= step_id < _INT64_END:
+        content.attributes[semconv.STEP_ID] = step_id
+    elif type(step_id) is int:
+        content.json(semconv.STEP_ID, "step_id", step_id)
+    else:
+        content.text(semconv.STEP_ID, "step_id", step_id)
 
 
 def _message_data(message: Message) -> dict[str, Any]:
@@ -220,8 +250,6 @@ def _message_data(message: Message) -> dict[str, Any]:
 
 def _is_attribute(value: Any) -> bool:
     kind = type(value)
-    if kind is str:
-        return bool(value.isascii()) and value[:1] not in ("[", "{")
     if kind is int:
         return bool(_INT64_MIN <= value < _INT64_END)
     return kind is bool or (kind is float and value - value == 0.0 and value != 0.0)
@@ -244,7 +272,8 @@ _KIND_OF = {
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
     attributes = span.attributes
-    kind = _KIND_OF.get(attributes.get(semconv.OPERATION_NAME))  # type: ignore[arg-type]
+    operation = attributes.get(semconv.OPERATION_NAME)
+    kind = _KIND_OF.get(operation) if type(operation) is str else None
     if kind is None:
         if semconv.STEP_KIND not in attributes:
             return None
@@ -321,10 +350,9 @@ class _Reader:
         meaning.input = self.json(semconv.INPUT)
         meaning.output = self.json(semconv.OUTPUT)
         if self.kind is StepKind.RETRIEVAL:
-            if meaning.input is None:
-                meaning.input = self.text(semconv.RETRIEVAL_QUERY)
-            if meaning.output is None:
-                meaning.output = self.json(semconv.RETRIEVAL_DOCUMENTS)
+            query, documents = self.text(semconv.RETRIEVAL_QUERY), self.json(semconv.RETRIEVAL_DOCUMENTS)
+            meaning.input = query if meaning.input is None else meaning.input
+            meaning.output = documents if meaning.output is None else meaning.output
         self.rest.pop(semconv.STEP_KIND, None)
         request = self.rest.get(semconv.REQUEST_MODEL)
         meaning.model = self.model()
@@ -335,7 +363,7 @@ class _Reader:
         if self.kind is StepKind.OTHER:
             return self.span.name
         operation = str(self.span.attributes.get(semconv.OPERATION_NAME))
-        return str(request_model) if request_model is not None else operation
+        return str(request_model) if request_model else operation
 
     def model(self) -> str | None:
         """The model that answered, else the one that was asked for; where both are known, the latter stays unread."""

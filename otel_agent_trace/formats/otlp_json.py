@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,9 +18,16 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
+_PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
+_TIME_BITS = 64
+_MAX_REMEMBERED_BYTES = 16 << 10
 
 
 # ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+_Int64 = Annotated[int, msgspec.Meta(ge=_INT64_MIN, le=_INT64_END - 1)]
+_Time = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Wire(msgspec.Struct, rename="camel", gc=False):
@@ -29,7 +36,7 @@ class _Wire(msgspec.Struct, rename="camel", gc=False):
 
 class _Value(_Wire):
     string_value: str | None = None
-    int_value: int | None = None
+    int_value: _Int64 | None = None
     bool_value: bool | None = None
     double_value: float | None = None
     array_value: _Array | None = None
@@ -74,8 +81,8 @@ class _Span(_Wire):
     span_id: str
     parent_span_id: str = ""
     kind: int = 0
-    start_time_unix_nano: int = 0
-    end_time_unix_nano: int = 0
+    start_time_unix_nano: _Time = 0
+    end_time_unix_nano: _Time = 0
     name: str = ""
     attributes: list[_Pair] = []
     status: _Status | None = None
@@ -157,16 +164,27 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
 
 def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
     status, parent, trace_id, span_id = span.status, span.parent_span_id, span.trace_id, span.span_id
-    if len(trace_id) != _TRACE_ID_DIGITS or len(span_id) != _SPAN_ID_DIGITS:
-        msg = f"ids of {len(trace_id)} and {len(span_id)} characters where 32 and 16 hex digits belong"
+    if (
+        len(trace_id) != _TRACE_ID_DIGITS
+        or len(span_id) != _SPAN_ID_DIGITS
+        or len(parent) not in _PARENT_ID_DIGITS
+        or not _is_hex(trace_id + span_id + parent)
+    ):
+        msg = (
+            f"ids of {len(trace_id)}, {len(span_id)} and {len(parent)} characters where 32, 16 and 16 hex digits belong"
+        )
+        raise ValueError(msg)
+    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+    if (start_ns | end_ns) >> _TIME_BITS:
+        msg = "a time of more than 64 bits"
         raise ValueError(msg)
     return SpanRecord(
         trace_id.lower(),
         span_id.lower(),
         parent.lower() if parent and parent.strip("0") else None,
         span.name,
-        span.start_time_unix_nano,
-        span.end_time_unix_nano or None,
+        start_ns,
+        end_ns or None,
         _attributes(span.attributes),
         span.kind,
         status.code if status else 0,
@@ -178,6 +196,13 @@ def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
         span.trace_state,
         span.flags,
     )
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        return 2 * len(bytes.fromhex(text)) == len(text)  # it skips blanks
+    except ValueError:
+        return False
 
 
 def _attributes(pairs: list[_Pair]) -> dict[str, Any]:
@@ -223,17 +248,29 @@ def _link(link: _Link) -> Link:
     return Link(link.trace_id.lower(), link.span_id.lower(), _attributes(link.attributes), link.trace_state)
 
 
-@functools.lru_cache(maxsize=256)
 def _resource(data: bytes, schema_url: str) -> Resource:
     """Lines of one program repeat their resource: it is decoded once."""
+    read = _remembered_resource if len(data) <= _MAX_REMEMBERED_BYTES else _read_resource
+    return read(data, schema_url)
+
+
+def _scope(data: bytes, schema_url: str) -> Scope:
+    read = _remembered_scope if len(data) <= _MAX_REMEMBERED_BYTES else _read_scope
+    return read(data, schema_url)
+
+
+def _read_resource(data: bytes, schema_url: str) -> Resource:
     resource = _resource_decoder.decode(data)
     return Resource(_attributes(resource.attributes) if resource else {}, schema_url)
 
 
-@functools.lru_cache(maxsize=256)
-def _scope(data: bytes, schema_url: str) -> Scope:
+def _read_scope(data: bytes, schema_url: str) -> Scope:
     scope = _scope_decoder.decode(data) or _Scope()
     return Scope(scope.name, scope.version, _attributes(scope.attributes), schema_url)
+
+
+_remembered_resource = functools.lru_cache(maxsize=256)(_read_resource)
+_remembered_scope = functools.lru_cache(maxsize=256)(_read_scope)
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,8 +359,8 @@ def _event_json(event: Event) -> bytes:
 
 def _link_json(link: Link) -> bytes:
     state = b',"traceState":%b' % _text(link.trace_state) if link.trace_state else b""
-    ids = (link.trace_id.encode(), link.span_id.encode())
-    return b'{"traceId":"%b","spanId":"%b"%b,"attributes":[%b]}' % (*ids, state, attributes_json(link.attributes))
+    ids = (_text(link.trace_id), _text(link.span_id))
+    return b'{"traceId":%b,"spanId":%b%b,"attributes":[%b]}' % (*ids, state, attributes_json(link.attributes))
 
 
 def attributes_json(attributes: Mapping[str, Any]) -> bytes:

@@ -13,10 +13,12 @@ from otel_agent_trace.span import SpanRecord
 class _Node:
     """A span that means something, and what hangs below it."""
 
-    __slots__ = ("above", "below", "kind", "meaning", "span")
+    __slots__ = ("above", "below", "is_run", "kind", "meaning", "span")
 
     def __init__(self, span: SpanRecord, meaning: Meaning, kind: StepKind) -> None:
         self.span, self.meaning, self.kind = span, meaning, kind
+        # A step that was only said to be an agent's has a place in its run, but no run of its own.
+        self.is_run = kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
         self.above: _Node | None = None
         self.below: list[_Node] = []
 
@@ -40,7 +42,7 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
         above, node.above = node.above, None  # a cycle would live until the garbage collector comes
         if above is not None:
             above.below.append(node)
-        elif node.kind is StepKind.AGENT:
+        elif node.is_run:
             agents.append(node)
         else:
             strays.append(node)
@@ -190,21 +192,20 @@ def _steps(nodes: list[_Node]) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
     flat.sort(key=_order)
-    steps: list[AgentStep] = []
-    ids: dict[int, int | str] = {}
-    for position, (node, above) in enumerate(flat):
+    places: dict[int, tuple[int, int | str]] = {}  # of all, before the first: a step may start before the one above
+    for position, (node, _) in enumerate(flat):
         index = position if node.meaning.index is None else node.meaning.index
-        step_id = index + 1 if node.meaning.step_id is None else node.meaning.step_id
-        ids[id(node)] = step_id
-        steps.append(_step(node, index, step_id, None if above is None else ids.get(id(above))))
-    return tuple(steps)
+        places[id(node)] = index, index + 1 if node.meaning.step_id is None else node.meaning.step_id
+    return tuple(
+        [_step(node, *places[id(node)], None if above is None else places[id(above)][1]) for node, above in flat]
+    )
 
 
 def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
     """Every step with the step above it in the same run; what is below a sub-agent stands in the sub-agent's run."""
     flat: list[tuple[_Node, _Node | None]] = [(node, None) for node in nodes]
     for node, _ in flat:
-        if node.below and node.kind is not StepKind.AGENT:
+        if node.below and not node.is_run:
             flat.extend((child, node) for child in node.below)
     return flat
 
@@ -217,7 +218,7 @@ def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
 
 def _step(node: _Node, index: int, step_id: int | str, parent_step_id: int | str | None) -> AgentStep:
     span, meaning, kind = node.span, node.meaning, node.kind
-    run = _run(node) if kind is StepKind.AGENT else None
+    run = _run(node) if node.is_run else None
     is_tool = kind is StepKind.TOOL
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(

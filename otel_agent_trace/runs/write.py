@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+import msgspec
+
 from otel_agent_trace import semconv
-from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, status_message
+from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, put_step_id, status_message
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind
 from otel_agent_trace.processing.user_ids import is_pseudonym
 from otel_agent_trace.runs.assemble import leaf_usage
@@ -45,13 +47,19 @@ class _Writer:
         )
         if span_id is not None:
             yield self.run_span(run, step, span_id, parent_id)
-        ids = {item.step_id: item.span_id or _derived(f"{run.run_id}/{item.step_id}", 16) for item in run.steps}
-        for item in run.steps:
-            above = ids.get(item.parent_step_id, span_id) if item.parent_step_id is not None else span_id
+        ids = [item.span_id or _derived(f"{run.run_id}/{place}", 16) for place, item in enumerate(run.steps)]
+        known: dict[int | str | None, str | None] = dict(zip((item.step_id for item in run.steps), ids, strict=True))
+        known[None] = span_id
+        before: dict[int | str | None, str | None] = {}
+        for item, step_span_id in zip(run.steps, ids, strict=True):
+            # where several steps share an id, the one before is meant
+            above = before.get(item.parent_step_id) or known.get(item.parent_step_id, span_id)
+            before[item.step_id] = step_span_id
             if item.run is not None:
-                yield from self.run_spans(item.run, item, above)
+                below = item.run if item.run.parent_run_id else msgspec.structs.replace(item.run, parent_run_id=run.run_id)
+                yield from self.run_spans(below, item, above)
             else:
-                yield self.step_span(run, item, ids[item.step_id], above)
+                yield self.step_span(run, item, step_span_id, above)
 
     def run_span(self, run: AgentRun, step: AgentStep | None, span_id: str, parent_id: str | None) -> SpanRecord:
         """The span of a run; where it is a sub-agent's, with its place as a step."""
@@ -64,7 +72,7 @@ class _Writer:
         if step is not None:
             _put_place(content, step)
             content.messages(step.messages, StepKind.AGENT)
-        content.cuts = list(run.truncated)
+        content.list_cuts(run.truncated)
         failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
         return self.span(content, name, run, (span_id, parent_id), failed=failed)
 
@@ -80,7 +88,7 @@ class _Writer:
         content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
         _put_place(content, step)
         _put_step(content, step)
-        content.cuts = list(step.truncated)
+        content.list_cuts(step.truncated)
         kind = semconv.KIND_CLIENT if step.kind in _REMOTE_KINDS else semconv.KIND_INTERNAL
         return self.span(content, name, step, (span_id, parent_id), failed=step.error is not None, kind=kind)
 
@@ -162,10 +170,7 @@ def _put_identity(content: Content, kind: StepKind, name: str, item: AgentRun | 
 def _put_place(content: Content, step: AgentStep) -> None:
     content.attributes[semconv.STEP_INDEX] = step.index
     if step.step_id != step.index + 1 or type(step.step_id) is not int:
-        if type(step.step_id) is int:
-            content.attributes[semconv.STEP_ID] = step.step_id
-        else:
-            content.text(semconv.STEP_ID, "step_id", step.step_id)
+        put_step_id(content, step.step_id)
 
 
 def _events(error: StepError | None, time_ns: int) -> tuple[Event, ...]:

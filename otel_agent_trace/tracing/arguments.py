@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
-from types import FunctionType
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any, cast
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -23,7 +22,7 @@ class Arguments:
     def __init__(self, function: Callable[..., Any], exclude: Collection[str] = ()) -> None:
         self._exclude = frozenset((exclude,) if isinstance(exclude, str) else exclude)
         self._wrapper: object = None
-        self._receiver_types: dict[type, bool] = {}
+        self._receiver_types: dict[Hashable, bool] = {}
         try:
             parameters = inspect.signature(function).parameters.values()
         except (ValueError, TypeError):  # a function in C that does not say
@@ -67,41 +66,45 @@ class Arguments:
 
     def _is_receiver(self, value: object) -> bool:
         """Whether the function was called as a method of that object, or of that class."""
-        as_class = issubclass(type(value), type)
-        owner = cast("type", value) if as_class else type(value)
-        known = self._receiver_types.get(owner)
+        is_class = issubclass(type(value), type)
+        key: Hashable = value if is_class else (type(value),)
+        known = self._receiver_types.get(key)
         if known is None:
             if len(self._receiver_types) >= _MAX_KNOWN_TYPES:
                 self._receiver_types.clear()
-            known = self._receiver_types[owner] = self._stands_in(owner, as_class=as_class)
+            known = self._stands_in(type(value), with_plain=True)
+            if is_class and not known:
+                known = self._stands_in(cast("type", value), with_plain=False)
+            self._receiver_types[key] = known
         return known
 
-    def _stands_in(self, owner: type, *, as_class: bool) -> bool:
-        for cls in owner.__mro__:
-            for member in vars(cls).values():
-                if isinstance(member, classmethod):
-                    functions = _functions_of(member.__func__)
-                elif as_class or isinstance(member, staticmethod):
-                    continue
-                else:
-                    functions = _functions_of(member)
-                if any(function is self._wrapper for function in functions):
-                    return True
+    def _stands_in(self, cls: type, *, with_plain: bool) -> bool:
+        """Whether the function is a member of the class: a class method, or one that is bound to its objects."""
+        for owner in cls.__mro__:
+            for member in tuple(vars(owner).values()):
+                is_shared = isinstance(member, classmethod)
+                if is_shared or (with_plain and not isinstance(member, staticmethod)):
+                    functions = _functions_of(member.__func__ if is_shared else member)
+                    if any(function is self._wrapper for function in functions):
+                        return True
         return False
 
 
 def _functions_of(member: Any) -> Iterator[object]:
     """The functions behind a member of a class: its own, those of a property, those that other decorators wrapped."""
+    first: tuple[object, ...]
     if isinstance(member, property):
-        yield from (member.fget, member.fset, member.fdel)
+        first = (member.fget, member.fset, member.fdel)
     elif isinstance(member, functools.cached_property | functools.partialmethod):
-        yield member.func
+        first = (member.func,)
     else:
+        first = (member,)
+    for function in first:
         for _ in range(_MAX_WRAPPERS):
-            yield member
-            if not isinstance(member, FunctionType):
-                return
-            member = vars(member).get("__wrapped__")
+            yield function
+            function = getattr(function, "__dict__", {}).get("__wrapped__")  # noqa: PLW2901 - one further inside
+            if function is None:
+                break
 
 
 def _name_of(parameters: Collection[inspect.Parameter], kind: Any) -> str | None:

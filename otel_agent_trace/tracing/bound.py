@@ -23,19 +23,20 @@ class Bound:
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = dict(fields)
-        self._tokens: list[Token[Context]] = []
+        self._attached: list[tuple[Token[Context], Context]] = []
 
     def __enter__(self) -> None:
         outer = bound_fields()
         merged = {**outer, **self._fields}
         if isinstance(outer.get("metadata"), Mapping) and isinstance(merged["metadata"], Mapping):
             merged["metadata"] = {**outer["metadata"], **merged["metadata"]}
-        self._tokens.append(otel_context.attach(otel_context.set_value(_KEY, merged)))
+        context = otel_context.set_value(_KEY, merged)
+        self._attached.append((otel_context.attach(context), context))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        detach(self._tokens.pop())
+        detach(*self._attached.pop())
 
     async def __aenter__(self) -> None:
         self.__enter__()

@@ -21,7 +21,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
 
 from otel_agent_trace import semconv
-from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, status_message
+from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, put_step_id, status_message
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import messages_from, usage_from
@@ -43,6 +43,7 @@ class _Handle:
     """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
 
     __slots__ = (
+        "_attached",
         "_attributes",
         "_content",
         "_error",
@@ -63,6 +64,7 @@ class _Handle:
         self._span: Span = trace.INVALID_SPAN
         self._said: dict[str, Any] = {}
         self._token: Token[Context] | None = None
+        self._attached: Context | None = None
         self._metadata: dict[Any, Any] | None = None
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
@@ -155,8 +157,8 @@ class _Handle:
         content = self._content
         if self._attributes:
             content.extra(self._attributes)
-        if self._metadata:
-            content.json(semconv.METADATA, "metadata", self._metadata)
+        if self._metadata is not None:
+            content.json(semconv.METADATA, "metadata", self._metadata or None)
         if self._usage is not None:
             content.usage(self._usage)
 
@@ -215,21 +217,29 @@ class _Handle:
 
     def _attach(self) -> None:
         if self._token is None:
-            self._token = otel_context.attach(self.put_into(self._base()))
+            self._attached = self.put_into(self._base())
+            self._token = otel_context.attach(self._attached)
 
     def leave(self) -> None:
         """Make current what was before."""
         token, self._token = self._token, None
         if token is not None:
-            detach(token)
+            detach(token, self._attached)
+            self._attached = None
 
 
-def detach(token: Token[Context]) -> None:
-    """Restore the context from before; in another context than that of the attachment there is nothing to restore."""
+def detach(token: Token[Context], attached: Context | None = None) -> None:
+    """Restore the context from before.
+
+    In another execution context than that of the attachment there is something to restore only where what was attached
+    has come along: in an async generator whose pieces are taken by different tasks.
+    """
     try:
         token.var.reset(token)
     except ValueError:
-        return
+        if attached is not None and otel_context.get_current() is attached:
+            before = token.old_value
+            otel_context.attach(Context() if before is Token.MISSING else before)
 
 
 class ActiveRun(_Handle):
@@ -306,7 +316,7 @@ class ActiveRun(_Handle):
     @session_id.setter
     def session_id(self, value: object) -> None:
         self._session_id = None if value is None else text_of(value)
-        self._content.text(semconv.CONVERSATION_ID, "session_id", value)
+        self._content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
 
     @property
     def model(self) -> str | None:
@@ -316,7 +326,7 @@ class ActiveRun(_Handle):
     @model.setter
     def model(self, value: object) -> None:
         self._model = None if value is None else text_of(value)
-        self._content.text(semconv.REQUEST_MODEL, "model", value)
+        self._content.text(semconv.REQUEST_MODEL, "model", self._model)
 
     @property
     def config(self) -> Any:
@@ -383,6 +393,11 @@ class ActiveRun(_Handle):
     def started(self) -> bool:
         """Whether it has started; outside of any run, there is one that never does."""
         return self.last_event_ns > 0
+
+    def note_event(self, unix_ns: int) -> None:
+        """A step has started or ended: the next one that is logged without times lasts from then."""
+        if self.started:
+            self.last_event_ns = unix_ns
 
     def next_index(self) -> int:
         """The ordinal of the next step."""
@@ -602,6 +617,7 @@ class ActiveStep(_Handle):
         self.index = self.run.next_index()
         self._guarded("starting a step", self._open, self._base() if parent is None else parent)
         self._recorder.ledger.count("steps")
+        self.run.note_event(self._start_ns)
         return self
 
     def _base(self) -> Context:
@@ -621,7 +637,7 @@ class ActiveStep(_Handle):
         if run.session_id is not None:
             content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
         if self._step_id is not None and (type(self._step_id) is not int or self._step_id != self.index + 1):
-            self._put_step_id(self._step_id)
+            put_step_id(content, self._step_id)
         if self._input is not None:
             put_input(content, kind, self._input)
             self._input_written = True
@@ -636,15 +652,6 @@ class ActiveStep(_Handle):
             set_status_on_exception=False,
         )
         run.span_contexts[self.step_id] = self._span.get_span_context()
-
-    def _put_step_id(self, step_id: int | str) -> None:
-        if type(step_id) is int and -(2**63) <= step_id < 2**63:
-            self._content.attributes[semconv.STEP_ID] = step_id
-        elif type(step_id) is int:
-            encoded = encode(step_id)
-            self._content.attributes[semconv.STEP_ID], self._content.types[semconv.STEP_ID] = encoded.data, encoded.tag
-        else:
-            self._content.text(semconv.STEP_ID, "step_id", step_id)
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -665,7 +672,7 @@ class ActiveStep(_Handle):
         """End it; the second time does nothing, and is counted."""
         end_ns = end_ns or time.time_ns()
         self._finish(end_ns)
-        self.run.last_event_ns = end_ns
+        self.run.note_event(end_ns)
 
     def put_into(self, base: Context) -> Context:
         """The context with this as the current one."""

@@ -229,8 +229,6 @@ class Stage:
         except BaseException as error:
             if script.error is None or error is not script.error.given:
                 raise
-        if script.kind is StepKind.AGENT:
-            told.run = agent_run(told)
         places.fill(position, told)
 
     def step_handle(self, script: Step, run: ActiveRun, fields: dict[str, Any]) -> ActiveStep:
@@ -293,8 +291,6 @@ class Stage:
             fields.update(time_fields(start, end, script.time_form))
         assert self.tracer.log_step(run_id, fields) == told.fields["step_id"]
         places.started(told.fields["step_id"])
-        if script.kind is StepKind.AGENT:
-            told.run = agent_run(told)
         places.fill(position, told)
 
     def logged_fields(self, script: Step) -> dict[str, Any]:
@@ -330,18 +326,6 @@ class Places:
 
     def started(self, step_id: int | str) -> None:
         self.ids.append(step_id)
-
-
-def agent_run(told: Known) -> Known:
-    """The run that a step of kind agent reads as."""
-    fields = {
-        "user_input": told.fields["input"],
-        "final_output": told.fields["output"],
-        "agent_name": told.fields["name"],
-        "metadata": told.fields["metadata"],
-        "usage": told.fields["usage"],
-    }
-    return Known(fields, error=told.error)
 
 
 def end_status(said: str | None, error: ToldError | None) -> RunStatus:
@@ -607,7 +591,7 @@ def test_every_field_is_bounded(value: Any) -> None:
                 step.error = str(value)
                 step.messages = [{"role": "user", "content": value}]
                 step.set_attribute("mine", value)
-        assert path.stat().st_size < 20_000
+        assert path.stat().st_size < 40_000
         (kept,) = memory.runs()
         for name in ("user_input", "config", "metadata", "model", "session_id", "attributes.mine", "final_output", "usage"):
             assert any(path.startswith(name) for path in kept.truncated), (name, kept.truncated)

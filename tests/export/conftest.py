@@ -1,0 +1,110 @@
+"""Fixtures over what `otlp_receivers` has: receivers on ports of their own, ended when the test is over."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from otlp_receivers import (  # noqa: E402 - it lies beside this file
+    PATIENCE_S,
+    Relay,
+    Sink,
+    cannot_run,
+    free_ports,
+    listens,
+    rotel_program,
+    start_rotel,
+    wait_until,
+)
+
+
+@pytest.fixture
+def http_sink() -> Iterator[Sink]:
+    """A sink for OTLP over HTTP on a port of its own."""
+    sink = Sink()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sink.take(self.path, self.headers.items(), self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing on stderr."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
+    thread.start()
+    sink.endpoint = f"http://127.0.0.1:{server.server_port}"
+    yield sink
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def grpc_sink() -> Iterator[Sink]:
+    """A sink for OTLP over gRPC on a port of its own."""
+    sink = Sink()
+
+    class Service(TraceServiceServicer):
+        def Export(self, request: ExportTraceServiceRequest, context: grpc.ServicerContext) -> Any:
+            headers = [(name, str(value)) for name, value in context.invocation_metadata()]
+            sink.take("Export", headers, request.SerializeToString())
+            return ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(Service(), server)
+    sink.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield sink
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def rotel(http_sink: Sink, tmp_path: Path) -> Iterator[Relay]:
+    """The collector Rotel, which relays everything to a sink of ours."""
+    program = rotel_program()
+    for _ in range(3):  # a port that was free may be taken by another the moment after
+        ports = free_ports(2)
+        process = start_rotel(program, ports, http_sink.endpoint, tmp_path)
+        try:
+            if wait_until(lambda: process.poll() is not None or all(map(listens, ports)), "Rotel") and (  # noqa: B023
+                process.poll() is None
+            ):
+                grpc_port, http_port = ports
+                endpoints = {
+                    "grpc": f"http://127.0.0.1:{grpc_port}",
+                    "http/protobuf": f"http://127.0.0.1:{http_port}",
+                }
+                yield Relay(endpoints, http_sink)
+                return
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    cannot_run(f"Rotel does not run here: {(tmp_path / 'rotel.log').read_text()[-500:]}")

@@ -1,0 +1,162 @@
+"""What is sent by OTLP arrives as it was kept, whoever receives it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import msgspec
+import pytest
+from otlp_receivers import PATIENCE_S, Relay, Sink, cannot_run, free_ports, record_of
+
+from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_spans
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.values import same
+
+PROTOCOLS = ("http/protobuf", "grpc")
+SPANS = 9
+VALUES = {
+    "texts": ["", "\0", "Gr\u00fc\u00dfe \U0001f600", "\ud800", "x" * 10_000],
+    "numbers": (2**63 - 1, -(2**63), 2**80, 0.1, -0.0, float("nan"), float("inf")),
+    1: {"bytes": b"\x00\xff", "set": {1, 2}, "nothing": None},
+}
+
+
+def trace_everything(tracer: AgentTracer) -> None:
+    """A run with steps of all kinds, a failure, a sub-agent, and a span of somebody else; and a run that fails."""
+    facts = {"user_id": "u1", "session_id": "s1", "model": "m-1", "config": VALUES, "metadata": {"release": 7}}
+    with tracer.run(user_input=VALUES, **facts) as run:
+        with run.model_call("m-1", [{"role": "user", "content": "question"}], provider="openai") as call:
+            call.output = {"role": "assistant", "content": "answer"}
+            call.usage = {"input_tokens": 100, "output_tokens": 20}
+            call.mark_first_chunk()
+        with run.step("search", VALUES, step_id="named") as step:
+            step.output = VALUES
+            step.set_attribute("own", [1, 2])
+            with run.step("inner", {}, kind=StepKind.OTHER):
+                pass
+        with run.step("documents", "query", kind=StepKind.RETRIEVAL) as retrieval:
+            retrieval.output = [{"id": "d1", "score": 0.5}]
+        with contextlib.suppress(LookupError), run.step("fails", {"query": ""}):
+            raise LookupError("no such \ud800 thing\n")
+        with tracer.run(agent_name="helper", user_input="help") as helper:
+            with helper.step("help") as step:
+                step.output = "helped"
+            helper.final_output = 1
+        run.final_output = ["done", ("really",)]
+    with contextlib.suppress(TimeoutError), tracer.run(user_input="is too slow"):
+        raise TimeoutError("after 5 s")
+
+
+def assert_arrived(received: list[SpanRecord], kept: list[SpanRecord]) -> None:
+    """Each span came once and in every field as it was kept."""
+    assert len(kept) == SPANS
+    assert sorted(span.span_id for span in received) == sorted(span.span_id for span in kept)
+    by_id = {span.span_id: span for span in kept}
+    for span in received:
+        for name in SpanRecord.__struct_fields__:
+            if name != "flags":  # the SDK's exporters leave the bits of W3C out
+                assert _same(getattr(span, name), getattr(by_id[span.span_id], name)), (span.name, name)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal by type and value, inside of structures as well."""
+    if isinstance(one, msgspec.Struct):
+        return type(one) is type(other) and all(
+            _same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__
+        )
+    if isinstance(one, tuple) and one and isinstance(one[0], msgspec.Struct):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return same(one, other)
+
+
+def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
+    """Trace everything, sending it to that endpoint, and get what was kept meanwhile."""
+    memory = InMemoryBackend()
+    provider = configure(
+        backends=[memory], otlp=endpoint, protocol=protocol, resource={"service.name": "sender", "n": [1, 2]}
+    )
+    tracer = AgentTracer(tracer_provider=provider, agent_name="a")
+    trace_everything(tracer)
+    assert tracer.flush(PATIENCE_S)
+    provider.shutdown()
+    return memory
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_spans_arrive_at_rotel(rotel: Relay, protocol: str, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of every span passes through a collector in another process, and the runs are the same again."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
+    memory = traced_to(rotel.endpoints[protocol], protocol)
+    received = rotel.sink.wait_for(SPANS)
+    assert_arrived(received, memory.spans())
+    assert runs_from_spans(received) == memory.runs()
+
+
+def test_spans_arrive_at_oteltap() -> None:
+    """Another receiver, which keeps spans alone, has the same spans and the same runs."""
+    try:
+        import oteltap
+    except (ImportError, OSError) as error:
+        cannot_run(f"oteltap cannot be used: {error}")
+    memory, spans = asyncio.run(_through_oteltap(oteltap))
+    kept = memory.spans()
+    resource, scope = kept[0].resource, kept[0].scope
+    received = [record_of(span, resource, scope) for span in spans]
+    assert_arrived(received, kept)
+    assert runs_from_spans(received) == memory.runs()
+
+
+async def _through_oteltap(oteltap: Any) -> tuple[InMemoryBackend, list[Any]]:
+    [port] = free_ports(1)
+    settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
+    async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
+        spans = receiver.stream_traces()
+        first = asyncio.ensure_future(anext(spans))
+        memory = await asyncio.to_thread(traced_to, f"http://127.0.0.1:{port}", "http/protobuf")
+        received = [await asyncio.wait_for(first, PATIENCE_S)]
+        while len(received) < SPANS:
+            received.append(await asyncio.wait_for(anext(spans), PATIENCE_S))
+        await spans.aclose()
+        return memory, received
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: str) -> None:
+    """Also in spans of other instrumentations, what leaves the program carries a pseudonym."""
+    sink = grpc_sink if protocol == "grpc" else http_sink
+    provider = configure(otlp=sink.endpoint, protocol=protocol)
+    attributes = {"user.id": "alice@example.org", "enduser.id": "alice@example.org"}
+    provider.get_tracer("somebody else").start_span("GET /", attributes=attributes).end()
+    provider.shutdown()
+    [span] = sink.records()
+    assert span.name == "GET /"
+    assert list(span.attributes) == ["enduser.pseudo.id"]
+    assert b"alice" not in sink.received[0].request.SerializeToString()
+
+
+def test_large_values_arrive_over_grpc(rotel: Relay) -> None:
+    """A batch of more than the 4 MiB that receivers take at once arrives nevertheless."""
+    provider = configure(otlp=rotel.endpoints["grpc"], protocol="grpc")
+    tracer = AgentTracer(tracer_provider=provider)
+    with tracer.run() as run:
+        for _ in range(6):
+            with run.step("read", {}) as step:
+                step.output = "x" * 1_000_000
+    tracer.flush(PATIENCE_S)
+    provider.shutdown()
+    assert len(rotel.sink.wait_for(7)) == 7
+
+
+def test_absent_collector_costs_the_program_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """With nobody listening the run goes on at once, is kept elsewhere, and closing does not wait for long."""
+    [port] = free_ports(1)
+    memory = InMemoryBackend()
+    provider = configure(backends=[memory], otlp=f"http://127.0.0.1:{port}")
+    with AgentTracer(tracer_provider=provider) as tracer:
+        trace_everything(tracer)
+        assert not tracer.flush(0.2)
+    assert len(memory.spans()) == SPANS

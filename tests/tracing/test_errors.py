@@ -1,0 +1,262 @@
+"""What is recorded of an error: its type, message, category and stack."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import socket
+import ssl
+import subprocess
+import urllib.error
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, Limits, StepError
+
+TheRun = Callable[[], AgentRun]
+
+
+class OwnError(Exception):
+    pass
+
+
+class RateLimitError(Exception):
+    pass
+
+
+class ToolNotFoundError(KeyError):
+    pass
+
+
+class HttpError(Exception):
+    def __init__(self, status_code: object, code: object = None) -> None:
+        super().__init__(f"HTTP {status_code}")
+        self.status_code = status_code
+        self.code = code
+
+
+def recorded(error: object, **options: Any) -> StepError:
+    """What a tracer makes of an error."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory, **options)
+    tracer.log_error(tracer.start_run(), error)
+    (run,) = memory.runs()
+    assert run.error is not None
+    return run.error
+
+
+MODULE = OwnError.__module__
+
+
+@pytest.mark.parametrize(
+    ("error", "error_type", "category"),
+    [
+        (ValueError("x"), "ValueError", "validation"),
+        (KeyError("x"), "KeyError", "internal"),
+        (OwnError("x"), f"{MODULE}.OwnError", "internal"),
+        (TimeoutError("x"), "TimeoutError", "timeout"),
+        (subprocess.TimeoutExpired("x", 1), "subprocess.TimeoutExpired", "timeout"),
+        (concurrent.futures.TimeoutError(), None, "timeout"),
+        (RateLimitError("x"), f"{MODULE}.RateLimitError", "rate_limit"),
+        (HttpError(429), f"{MODULE}.HttpError", "rate_limit"),
+        (HttpError(401), f"{MODULE}.HttpError", "auth"),
+        (HttpError(403), f"{MODULE}.HttpError", "auth"),
+        (HttpError(400), f"{MODULE}.HttpError", "validation"),
+        (HttpError(504), f"{MODULE}.HttpError", "timeout"),
+        (HttpError(503), f"{MODULE}.HttpError", "internal"),
+        (HttpError(200), f"{MODULE}.HttpError", "internal"),
+        (HttpError("429"), f"{MODULE}.HttpError", "internal"),
+        (HttpError(429, "rate_limit_exceeded"), "rate_limit_exceeded", "rate_limit"),
+        (PermissionError("x"), "PermissionError", "auth"),
+        (ConnectionResetError("x"), "ConnectionResetError", "network"),
+        (BrokenPipeError("x"), "BrokenPipeError", "network"),
+        (socket.gaierror("x"), "socket.gaierror", "network"),
+        (ssl.SSLError("x"), "ssl.SSLError", "network"),
+        (urllib.error.URLError("x"), "urllib.error.URLError", "network"),
+        (json.JSONDecodeError("x", "", 0), "json.decoder.JSONDecodeError", "validation"),
+        (TypeError("x"), "TypeError", "validation"),
+        (ToolNotFoundError("x"), f"{MODULE}.ToolNotFoundError", "tool_not_found"),
+        (asyncio.CancelledError(), "asyncio.exceptions.CancelledError", "cancelled"),
+        (KeyboardInterrupt(), "KeyboardInterrupt", "cancelled"),
+        (SystemExit(1), "SystemExit", "cancelled"),
+        (RecursionError("x"), "RecursionError", "internal"),
+        (BaseException("x"), "BaseException", "unknown"),
+        ("a text", "_OTHER", "unknown"),
+        (42, "_OTHER", "unknown"),
+    ],
+    ids=repr,
+)
+def test_type_and_category(error: object, error_type: str | None, category: str) -> None:
+    """Built-in exceptions stand bare, others with their module, a provider's code as it is; each has a category."""
+    failure = recorded(error)
+    assert failure.category == category
+    if error_type is not None:
+        assert failure.type == error_type
+
+
+def test_openai_errors() -> None:
+    """Errors of OpenAI's client are put into categories by class and status."""
+    import httpx
+    import openai
+
+    request = httpx.Request("POST", "http://x")
+
+    def answer(code: int) -> httpx.Response:
+        return httpx.Response(code, request=request)
+
+    categories = [
+        recorded(error).category
+        for error in (
+            openai.RateLimitError("x", response=answer(429), body=None),
+            openai.AuthenticationError("x", response=answer(401), body=None),
+            openai.BadRequestError("x", response=answer(400), body=None),
+            openai.APITimeoutError(request),
+            openai.APIConnectionError(request=request),
+            openai.InternalServerError("x", response=answer(500), body=None),
+        )
+    ]
+    assert categories == ["rate_limit", "auth", "validation", "timeout", "network", "internal"]
+
+
+def test_rules_of_the_user() -> None:
+    """The first rule that knows decides; one that raises, or knows nothing, is passed over; texts are asked as well."""
+    asked: list[object] = []
+
+    def raising(error: object) -> str | None:
+        raise ZeroDivisionError
+
+    def quota(error: object) -> str | None:
+        asked.append(error)
+        return "quota" if "quota" in str(error) else None
+
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory, error_rules=[raising, quota, lambda error: "never" if error == 0 else None])
+    errors: list[object] = [ValueError("out of quota"), "quota is gone", ValueError("other")]
+    for error in errors:
+        tracer.log_error(tracer.start_run(), error)
+    assert [run.error.category for run in memory.runs()] == ["quota", "quota", "validation"]
+    assert asked == errors
+    assert tracer.stats()["failed: error rule"] == 3
+
+
+def test_a_category_that_is_no_text() -> None:
+    """A rule that gives something else than a text costs at most the category."""
+    assert recorded(ValueError("x"), error_rules=[lambda error: 5]).category == "5"
+
+    class Bad:
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    failure = recorded(ValueError("x"), error_rules=[lambda error: Bad()])
+    assert failure.type == "ValueError"
+
+
+def test_the_stack(tracer: AgentTracer, the_run: TheRun, memory: InMemoryBackend) -> None:
+    """The stack is that of the exception as Python prints it, from the traced call inwards."""
+
+    def inner() -> None:
+        raise OwnError("boom")
+
+    @tracer.tool
+    def outer() -> None:
+        inner()
+
+    with pytest.raises(OwnError), tracer.run():
+        outer()
+    stack = the_run().steps[0].error.stacktrace
+    assert stack.startswith("Traceback (most recent call last):\n")
+    assert stack.endswith(f"{MODULE}.OwnError: boom\n")
+    assert 'in inner\n    raise OwnError("boom")\n' in stack
+    assert "in test_the_stack" not in stack
+    (event,) = memory.spans()[0].events
+    assert (event.name, event.attributes["exception.stacktrace"]) == ("exception", stack)
+
+
+def test_a_deep_stack_is_bounded() -> None:
+    """Of a deep stack both ends are kept, and its text has a bounded length."""
+
+    def deep(level: int) -> None:
+        if level == 0:
+            raise ValueError("x" * 100_000)
+        deep(level - 1)
+
+    try:
+        deep(500)
+    except ValueError as caught:
+        failure = recorded(caught, limits=Limits(error_bytes=2_000))
+    assert "frames left out" in failure.stacktrace
+    assert len(failure.stacktrace) <= 2_100
+
+
+def test_odd_messages() -> None:
+    """Messages with lone surrogates, NULs, other alphabets or of great length come back, the latter cut."""
+    for text in ("\udcff", "a\0b", "日本語", "", "\n\n"):
+        assert recorded(ValueError(text)).message == text
+    assert len(recorded(ValueError("x" * 1_000_000)).message) <= 16_384
+    assert recorded("x" * 1_000_000).message.startswith("xxx")
+
+
+class BadStr(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    __repr__ = __str__
+
+
+class BadCode(Exception):
+    @property
+    def code(self) -> str:
+        raise ZeroDivisionError
+
+    status_code = code
+
+
+class BadGetattr(Exception):
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError
+
+
+class BadText(str):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "make", [BadStr, lambda: BadCode("m"), lambda: BadGetattr("m"), lambda: ValueError(BadText("m"))]
+)
+def test_hostile_exceptions(tracer: AgentTracer, the_run: TheRun, make: Callable[[], Exception]) -> None:
+    """An exception that raises when it is looked at is the one that leaves the block, and its class is recorded."""
+    error = make()
+    with pytest.raises(type(error)) as caught, tracer.run() as run, run.step("s"):
+        raise error
+    assert caught.value is error
+    for failure in (the_run().error, the_run().steps[0].error):
+        assert failure.type.endswith(type(error).__name__)
+
+
+def test_a_failed_tool_keeps_its_output(tracer: AgentTracer, the_run: TheRun) -> None:
+    """What a step had as output before it failed is kept beside the error."""
+    with pytest.raises(ValueError), tracer.run() as run, run.step("s") as step:
+        step.output = {"half": 1}
+        raise ValueError("x")
+    (read,) = the_run().steps
+    assert (read.output, read.error.message) == ({"half": 1}, "x")
+
+
+def test_a_success_in_spite_of_an_error(tracer: AgentTracer, the_run: TheRun) -> None:
+    """A run that the caller calls a success is one, and the error is still told."""
+    with tracer.run() as run:
+        run.error, run.status = ValueError("x"), "success"
+    assert (the_run().status.value, the_run().error.message) == ("success", "x")
+
+
+@pytest.mark.parametrize("error", [ValueError("\udcff"), StepError(type="t", message="m", category="c")])
+def test_errors_that_are_set(tracer: AgentTracer, the_run: TheRun, error: Any) -> None:
+    """An error that is set, an exception or a StepError, comes back on the step."""
+    with tracer.run() as run, run.step("s") as step:
+        step.error = error
+    read = the_run().steps[0].error
+    assert (read.type, read.message, read.category) == (step.error.type, step.error.message, step.error.category)
