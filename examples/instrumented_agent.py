@@ -27,7 +27,9 @@ def run_agent_with_tracing(question: str, tools: Mapping[str, Callable[..., Any]
     """
     traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
     with tracer.run(user_input=question) as run:
-        run.final_output = answer = chat.ask(question, traced, tracer) if chat.is_configured() else loop(question, traced)
+        run.final_output = answer = (
+            chat.ask(question, traced, tracer) if chat.is_configured() else loop(question, traced)
+        )
         return answer
 
 

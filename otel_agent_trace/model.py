@@ -128,7 +128,7 @@ class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
     role: str
     parts: tuple[dict[str, Any], ...] = ()
     name: str | None = None
-    extra: dict[str, Any] = {}
+    extra: dict[Any, Any] = {}
 
     @property
     def text(self) -> str:
@@ -205,9 +205,7 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
             _set(self, tool_field, value)
 
     def _is_aligned(self) -> bool:
-        return (
-            self.tool_name is self.name and self.tool_input is self.input and self.tool_output is self.output
-        )
+        return self.tool_name is self.name and self.tool_input is self.input and self.tool_output is self.output
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able data; `from_dict` gives an equal step back."""

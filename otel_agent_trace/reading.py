@@ -168,7 +168,7 @@ def _begins(run: AgentRun, outer: AgentRun, run_id: str) -> bool:
 def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:
     if strict:
         return _raise
-    return on_problem or _warn
+    return _warn if on_problem is None else on_problem
 
 
 def _raise(problem: Problem) -> None:

@@ -26,7 +26,7 @@ import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import msgspec
 
@@ -801,7 +801,7 @@ def _parts_of(kind: type) -> Callable[[Any], Any] | None:
     if issubclass(kind, msgspec.Struct) and not kind.__struct_config__.eq:
         return None
     known = _functions_for(kind)[0]
-    if known is None and kind in _BY_CLASS and kind.__eq__ is object.__eq__:
+    if known is None and kind in _BY_CLASS and cast("Any", kind).__eq__ is object.__eq__:
         return _BY_CLASS[kind].to_data
     return known
 

@@ -9,11 +9,14 @@ from hypothesis import HealthCheck, settings
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 settings.register_profile(
-    "fast", max_examples=60, deadline=None, derandomize=False, suppress_health_check=_SLOW_IS_FINE
+    "fast", max_examples=20, deadline=None, derandomize=False, suppress_health_check=_SLOW_IS_FINE
+)
+settings.register_profile(
+    "quick", max_examples=15, deadline=None, derandomize=False, suppress_health_check=_SLOW_IS_FINE
 )
 settings.register_profile(
     "ci",
-    max_examples=2_000,
+    max_examples=210,  # of each test: more than 2,000 runs of agents in all
     deadline=None,
     derandomize=False,
     database=None,

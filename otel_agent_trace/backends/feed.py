@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -40,8 +40,9 @@ class Feed:
         record = self._reader.record(span)
         with self._lock:
             self._open_runs.setdefault(record.trace_id, set()).add(record.span_id)
-            for run in assemble([record]):
-                self._call("start_run", run)
+            for run in self._runs_in([record]):
+                if run.span_id == record.span_id:
+                    self._call("start_run", run)
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:
         """Tell the backend of steps and runs that ended, but for its own."""
@@ -104,7 +105,11 @@ class Feed:
         return [run for run in self._trace_runs(record) if run.span_id in above and run.ended_at_ns is not None]
 
     def _trace_runs(self, record: SpanRecord) -> Iterator[AgentRun]:
-        for outer in assemble(self._traces[record.trace_id].values()):
+        return self._runs_in(self._traces[record.trace_id].values())
+
+    @staticmethod
+    def _runs_in(records: Iterable[SpanRecord]) -> Iterator[AgentRun]:
+        for outer in assemble(records):
             yield from outer.walk()
 
     def _forget(self) -> None:

@@ -18,7 +18,17 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.messages import first_text, messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.values import Cut, Limits, Opaque, decode_text, encode_string, encode_text, repaired, restore
+from otel_agent_trace.values import (
+    Cut,
+    Limits,
+    Opaque,
+    decode_text,
+    encode,
+    encode_string,
+    encode_text,
+    repaired,
+    restore,
+)
 
 NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
@@ -236,7 +246,8 @@ def put_step_id(content: Content, step_id: int | str) -> None:
     if type(step_id) is int and _INT64_MIN <= step_id < _INT64_END:
         content.attributes[semconv.STEP_ID] = step_id
     elif type(step_id) is int:
-        content.json(semconv.STEP_ID, "step_id", step_id)
+        encoded = encode(step_id)
+        content.attributes[semconv.STEP_ID], content.types[semconv.STEP_ID] = encoded.data, encoded.tag
     else:
         content.text(semconv.STEP_ID, "step_id", step_id)
 

@@ -13,12 +13,13 @@ from otel_agent_trace.span import SpanRecord
 class _Node:
     """A span that means something, and what hangs below it."""
 
-    __slots__ = ("above", "below", "is_run", "kind", "meaning", "span")
+    __slots__ = ("above", "below", "is_run", "kind", "meaning", "said_run_id", "span")
 
     def __init__(self, span: SpanRecord, meaning: Meaning, kind: StepKind) -> None:
         self.span, self.meaning, self.kind = span, meaning, kind
         # A step that was only said to be an agent's has a place in its run, but no run of its own.
         self.is_run = kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
+        self.said_run_id = meaning.parent_run_id if self.is_run else meaning.run_id
         self.above: _Node | None = None
         self.below: list[_Node] = []
 
@@ -38,17 +39,27 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     _link(nodes, records)
     agents: list[_Node] = []
     strays: list[_Node] = []
+    by_run_id = {_run_id(node.span, node.meaning): node for node in nodes.values() if node.is_run}
     for node in nodes.values():
         above, node.above = node.above, None  # a cycle would live until the garbage collector comes
+        if above is None:
+            above = _said_above(node, by_run_id)
         if above is not None:
             above.below.append(node)
-        elif node.is_run:
+        elif node.is_run and node.meaning.parent_run_id is None:
             agents.append(node)
         else:
             strays.append(node)
     runs = [_run(node) for node in agents]
-    runs.extend(_headless(group) for group in _by_run(strays))
+    runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
+
+
+def _said_above(node: _Node, by_run_id: dict[str, _Node]) -> _Node | None:
+    """The run that a span says it belongs to, where the span above it was lost."""
+    said = node.said_run_id
+    run = by_run_id.get(said) if said is not None else None
+    return run if run is not node else None
 
 
 def _link(nodes: dict[str, _Node], records: dict[str, SpanRecord]) -> None:
@@ -107,12 +118,12 @@ def _cut_rings(nodes: dict[str, _Node]) -> None:
             current.above = None
 
 
-def _by_run(strays: list[_Node]) -> list[list[_Node]]:
-    """Steps without a run above them, together by the run id that they carry."""
+def _by_run(strays: list[_Node]) -> list[tuple[str | None, list[_Node]]]:
+    """Steps without a run above them, together by the id of the run that they say they belong to."""
     groups: dict[str, list[_Node]] = {}
     for node in strays:
-        groups.setdefault(node.meaning.run_id or f"\0{node.span.span_id}", []).append(node)
-    return list(groups.values())
+        groups.setdefault(node.said_run_id or f"\0{node.span.span_id}", []).append(node)
+    return [(group[0].said_run_id, group) for group in groups.values()]
 
 
 def _run(node: _Node) -> AgentRun:
@@ -152,7 +163,7 @@ def _run_id(span: SpanRecord, meaning: Meaning) -> str:
     return span.trace_id if span.parent_span_id is None else f"{span.trace_id}-{span.span_id}"
 
 
-def _headless(group: list[_Node]) -> AgentRun:
+def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
     """The run of steps whose own span is missing: still running, as far as anybody can tell.
 
     A single model or tool span that never had a run is one that is over.
@@ -160,11 +171,12 @@ def _headless(group: list[_Node]) -> AgentRun:
     first = group[0]
     span, meaning = first.span, first.meaning
     steps = _steps(group)
-    lone = meaning.run_id is None
+    lone = run_id is None
+    own = [node.meaning for node in group if not node.is_run]
     return AgentRun(
-        run_id=meaning.run_id or _run_id(span, meaning),
-        agent_name=next((node.meaning.agent_name for node in group if node.meaning.agent_name), None),
-        session_id=next((node.meaning.session_id for node in group if node.meaning.session_id), None),
+        run_id=_run_id(span, meaning) if run_id is None else run_id,
+        agent_name=next((said.agent_name for said in own if said.agent_name), None),
+        session_id=next((said.session_id for said in own if said.session_id), None),
         status=_lone_status(first) if lone else RunStatus.RUNNING,
         error=meaning.error if lone else None,
         started_at_ns=min(node.span.start_ns for node in group),

@@ -353,7 +353,7 @@ def _check(path: str) -> None:
     with _open(path) as (_, blocks):
         head = _head(path, blocks)
     lines = [line for line in head.split(b"\n") if line.strip()]
-    if lines and not any(map(_is_otlp, lines)):
+    if lines and not any(map(_is_otlp, lines)) and not _is_torn_early(head):
         msg = f"{path}: no OTLP JSON Lines; it looks like {_looks_like(head)}"
         raise SourceError(msg)
 
@@ -380,8 +380,14 @@ def _is_otlp(line: bytes) -> bool:
     try:
         otlp_json.decode(line)
     except otlp_json.NotOtlpError:
-        return _BEGINNING in line or _BEGINNING.startswith(line)
+        return _BEGINNING in line
     return True
+
+
+def _is_torn_early(head: bytes) -> bool:
+    """Whether it ends within the first few characters of such a line."""
+    torn = head.rpartition(b"\n")[2]
+    return bool(torn) and _BEGINNING.startswith(torn)
 
 
 def _looks_like(block: bytes) -> str:

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from otlp_receivers import (  # noqa: E402 - it lies beside this file
+from otlp_receivers import (
     PATIENCE_S,
     Relay,
     Sink,
@@ -90,21 +90,25 @@ def rotel(http_sink: Sink, tmp_path: Path) -> Iterator[Relay]:
         ports = free_ports(2)
         process = start_rotel(program, ports, http_sink.endpoint, tmp_path)
         try:
-            if wait_until(lambda: process.poll() is not None or all(map(listens, ports)), "Rotel") and (  # noqa: B023
-                process.poll() is None
-            ):
+            if _runs(process, ports):
                 grpc_port, http_port = ports
-                endpoints = {
-                    "grpc": f"http://127.0.0.1:{grpc_port}",
-                    "http/protobuf": f"http://127.0.0.1:{http_port}",
-                }
-                yield Relay(endpoints, http_sink)
+                by_protocol = {"grpc": grpc_port, "http/protobuf": http_port}
+                yield Relay({name: f"http://127.0.0.1:{port}" for name, port in by_protocol.items()}, http_sink)
                 return
         finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
     cannot_run(f"Rotel does not run here: {(tmp_path / 'rotel.log').read_text()[-500:]}")
+
+
+def _runs(process: subprocess.Popen[bytes], ports: list[int]) -> bool:
+    wait_until(lambda: process.poll() is not None or all(map(listens, ports)), "Rotel")
+    return process.poll() is None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -214,7 +214,9 @@ def times(draw: st.DrawFn) -> datetime.time:
 
 
 def _paths() -> st.SearchStrategy[pathlib.PurePath]:
-    names = st.one_of(st.sampled_from(("", ".", "/", "a/b", "/tmp/x y", "C:\\x", "\udcff\udc80", "a/\udcfe.txt")), texts())
+    names = st.one_of(
+        st.sampled_from(("", ".", "/", "a/b", "/tmp/x y", "C:\\x", "\udcff\udc80", "a/\udcfe.txt")), texts()
+    )
     return st.builds(
         lambda kind, name: kind(name),
         st.sampled_from((pathlib.Path, pathlib.PurePosixPath, pathlib.PureWindowsPath)),
@@ -262,7 +264,10 @@ def atoms() -> st.SearchStrategy[Any]:
         st.builds(fractions.Fraction, integers(), st.integers(1, 10**30)),
         st.builds(Doubled, st.integers(-100, 100)),
         st.builds(
-            City, name=st.text(max_size=5), inhabitants=st.none() | st.integers(-(2**80), 2**80), founded=st.none() | st.dates()
+            City,
+            name=st.text(max_size=5),
+            inhabitants=st.none() | st.integers(-(2**80), 2**80),
+            founded=st.none() | st.dates(),
         ),
         st.builds(Tag, texts(), st.floats()),
     )
@@ -514,9 +519,7 @@ _ODD_KEYS = (
 
 def attributes() -> st.SearchStrategy[dict[str, Any]]:
     """Span attributes of the user's own."""
-    keys = st.one_of(
-        st.sampled_from(_ODD_KEYS), st.text(max_size=8).filter(lambda key: not key.startswith(_MEANING))
-    )
+    keys = st.one_of(st.sampled_from(_ODD_KEYS), st.text(max_size=8).filter(lambda key: not key.startswith(_MEANING)))
     return st.dictionaries(keys, values(4), max_size=3)
 
 

@@ -18,7 +18,7 @@ import pytest
 from exact import assert_alike, difference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Run, Step, Told, ToldError, runs, values
+from strategies import Run, Step, ToldError, runs, values
 
 from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend, load_runs, pseudonym, runs_from_spans
 from otel_agent_trace.model import TOKEN_FIELDS, AgentStep, Message, RunStatus, StepError, StepKind, Usage
@@ -188,7 +188,9 @@ class Stage:
             handle.status = script.status
         told.fields["status"] = end_status(script.status, script.error)
 
-    def set_attributes(self, handle: ActiveRun | ActiveStep, attributes: dict[str, Any], fields: dict[str, Any]) -> None:
+    def set_attributes(
+        self, handle: ActiveRun | ActiveStep, attributes: dict[str, Any], fields: dict[str, Any]
+    ) -> None:
         for key, value in attributes.items():
             handle.set_attribute(key, value)
         fields["attributes"] = {**fields.get("attributes", {}), **attributes}
@@ -471,7 +473,13 @@ def write_zstd(path: Path, lines: list[bytes]) -> Path:
 WRITERS: list[Callable[[Path, list[bytes]], Path]] = [write_plain, write_gzip, write_zstd]
 
 
-@given(scripts, st.randoms(use_true_random=False), st.integers(1, 3), st.integers(1, 2), st.sampled_from((128 << 10, 96, 500)))
+@given(
+    scripts,
+    st.randoms(use_true_random=False),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.sampled_from((128 << 10, 96, 500)),
+)
 def test_lines_in_any_order_in_any_files(
     plan: list[Run], chance: random.Random, pieces: int, copies: int, block: int
 ) -> None:
@@ -537,7 +545,9 @@ def test_a_run_in_flight_is_readable(script: Run) -> None:
 # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(scripts, st.builds(Limits, value_bytes=st.integers(0, 60), depth=st.integers(1, 5), error_bytes=st.integers(0, 40)))
+@given(
+    scripts, st.builds(Limits, value_bytes=st.integers(0, 60), depth=st.integers(1, 5), error_bytes=st.integers(0, 40))
+)
 def test_small_limits_cut_and_say_so(plan: list[Run], limits: Limits) -> None:
     """With small limits nothing fails, and a run or step without a cut is whole."""
     with stage(limits) as (stage_, memory, path):
@@ -553,7 +563,17 @@ def test_small_limits_cut_and_say_so(plan: list[Run], limits: Limits) -> None:
                 assert_cuts_listed(below)
 
 
-VALUE_FIELDS = ("user_input", "final_output", "input", "output", "config", "metadata", "attributes", "messages", "usage")
+VALUE_FIELDS = (
+    "user_input",
+    "final_output",
+    "input",
+    "output",
+    "config",
+    "metadata",
+    "attributes",
+    "messages",
+    "usage",
+)
 
 
 def assert_cuts_listed(item: AgentRun | AgentStep) -> None:
@@ -577,7 +597,9 @@ def has_cut(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset) and any(map(has_cut, value))
 
 
-@pytest.mark.parametrize("value", ["x" * 5000, "é" * 5000, "\udc80" * 5000, [1] * 5000, {"k": ("x" * 5000,)}, b"x" * 5000])
+@pytest.mark.parametrize(
+    "value", ["x" * 5000, "é" * 5000, "\udc80" * 5000, [1] * 5000, {"k": ("x" * 5000,)}, b"x" * 5000]
+)
 def test_every_field_is_bounded(value: Any) -> None:
     """Whatever field a large value is told to, the spans stay small and the field is listed."""
     with stage(Limits(value_bytes=100, error_bytes=100)) as (stage_, memory, path):
@@ -593,7 +615,16 @@ def test_every_field_is_bounded(value: Any) -> None:
                 step.set_attribute("mine", value)
         assert path.stat().st_size < 40_000
         (kept,) = memory.runs()
-        for name in ("user_input", "config", "metadata", "model", "session_id", "attributes.mine", "final_output", "usage"):
+        for name in (
+            "user_input",
+            "config",
+            "metadata",
+            "model",
+            "session_id",
+            "attributes.mine",
+            "final_output",
+            "usage",
+        ):
             assert any(path.startswith(name) for path in kept.truncated), (name, kept.truncated)
         for name in ("name", "input", "step_id", "output", "error.message", "messages", "attributes.mine"):
             assert any(path.startswith(name) for path in kept.steps[0].truncated), (name, kept.steps[0].truncated)
@@ -604,7 +635,9 @@ def test_every_field_is_bounded(value: Any) -> None:
 
 
 @pytest.mark.parametrize("field", ["user_input", "config"])
-@pytest.mark.parametrize(("first", "second"), [((1, 2), "[1, 2]"), ((1,), [1]), ("\ud800", "x"), ([1], None), ("x", None)])
+@pytest.mark.parametrize(
+    ("first", "second"), [((1, 2), "[1, 2]"), ((1,), [1]), ("\ud800", "x"), ([1], None), ("x", None)]
+)
 def test_what_is_told_last_counts(field: str, first: Any, second: Any) -> None:
     """A field that is told again holds the second value, and no trace of the first one's type."""
     with stage() as (stage_, memory, _):

@@ -33,7 +33,6 @@ from otel_agent_trace.values import (
     same,
 )
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 
@@ -265,7 +264,9 @@ def test_cuts_survive_being_written_again(value: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("around", [lambda v: v, lambda v: [v], lambda v: {"k": v}, lambda v: Point(v, v), lambda v: (v, [v])])
+@pytest.mark.parametrize(
+    "around", [lambda v: v, lambda v: [v], lambda v: {"k": v}, lambda v: Point(v, v), lambda v: (v, [v])]
+)
 def test_hostile_values_never_raise(name: str, around: Any) -> None:
     """Whatever a value does when it is looked at, something is recorded, bounded and readable."""
     value = HOSTILE[name]()
@@ -277,7 +278,9 @@ def test_hostile_values_never_raise(name: str, around: Any) -> None:
             "".join(encoded.cuts).encode()
 
 
-@pytest.mark.parametrize("nest", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, lambda v: Opaque("c", v), lambda v: Point(v)])
+@pytest.mark.parametrize(
+    "nest", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, lambda v: Opaque("c", v), lambda v: Point(v)]
+)
 def test_deep_values_never_raise(nest: Any) -> None:
     """Nesting beyond all bounds is cut."""
     value: Any = 1
@@ -339,7 +342,10 @@ _BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
         (Pair(1), Pair(True)),
         (Pair(0.0), Pair(-0.0)),
         (Tag("a", 0.0), Tag("a", -0.0)),
-        (datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc), datetime.datetime(2026, 1, 1, 13, tzinfo=_BERLIN)),
+        (
+            datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc),
+            datetime.datetime(2026, 1, 1, 13, tzinfo=_BERLIN),
+        ),
         (datetime.datetime(2026, 1, 1, fold=0), datetime.datetime(2026, 1, 1, fold=1)),
         (datetime.time(1, fold=0), datetime.time(1, fold=1)),
         (range(0), range(1, 1)),

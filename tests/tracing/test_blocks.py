@@ -173,9 +173,7 @@ def test_exceptions_go_through_unchanged(tracer: AgentTracer, the_run: TheRun, e
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_exceptions_go_through_async_blocks(
-    tracer: AgentTracer, the_run: TheRun, error: type[BaseException]
-) -> None:
+def test_exceptions_go_through_async_blocks(tracer: AgentTracer, the_run: TheRun, error: type[BaseException]) -> None:
     """Async blocks let the same exceptions through, and end as errors."""
 
     async def main() -> str:
@@ -349,7 +347,9 @@ def test_log_step_into_a_block(tracer: AgentTracer, the_run: TheRun) -> None:
         with run.step("a", step_id="A"):
             tracer.log_step(run.run_id, tool_name="b", parent_step_id="A")
         tracer.log_step(run.run_id, tool_name="c")
-    assert [(step.name, step.step_id, step.parent_step_id) for step in sorted(the_run().steps, key=lambda s: s.index)] == [
+    assert [
+        (step.name, step.step_id, step.parent_step_id) for step in sorted(the_run().steps, key=lambda s: s.index)
+    ] == [
         ("a", "A", None),
         ("b", 2, "A"),
         ("c", 3, None),

@@ -98,7 +98,9 @@ def test_defaults_of_a_step(tracer: AgentTracer, the_run: TheRun) -> None:
         (3, 2, StepKind.TOOL),
     ]
     step = the_run().steps[0]
-    assert (step.tool_name, step.tool_input, step.tool_output) == ("search", 1, 2) == (step.name, step.input, step.output)
+    assert (
+        (step.tool_name, step.tool_input, step.tool_output) == ("search", 1, 2) == (step.name, step.input, step.output)
+    )
 
 
 def test_all_fields_of_a_step(tracer: AgentTracer, the_run: TheRun) -> None:

@@ -134,9 +134,7 @@ def test_anthropic(tracer: AgentTracer, the_run: TheRun, make: Callable[[], Any]
     assert (step.model, step.attributes["gen_ai.provider.name"]) == ("claude-x", "anthropic")
     assert step.messages[-1].text == "hello"
     assert [part["type"] for part in step.messages[-1].parts] == ["reasoning", "text", "tool_call"]
-    assert step.usage == Usage(
-        input_tokens=15, output_tokens=5, cache_read_input_tokens=4, cache_write_input_tokens=1
-    )
+    assert step.usage == Usage(input_tokens=15, output_tokens=5, cache_read_input_tokens=4, cache_write_input_tokens=1)
 
 
 def test_plain_text(tracer: AgentTracer, the_run: TheRun) -> None:

@@ -75,7 +75,9 @@ def test_a_pseudonym_everywhere(tmp_path: Path) -> None:
     assert all("user.id" not in span.attributes for span in memory.spans())
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("plain", "u1"), ("none", None), ("pseudonym", PRIVATE), (None, PRIVATE)])
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("plain", "u1"), ("none", None), ("pseudonym", PRIVATE), (None, PRIVATE)]
+)
 def test_modes_of_a_tracer(mode: Any, expected: str | None) -> None:
     """A tracer records ids as it is told: plain, not at all, or as a pseudonym."""
     memory = InMemoryBackend()

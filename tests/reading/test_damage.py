@@ -1,0 +1,349 @@
+"""What cannot be read costs its line, is reported with file and number, and hurts nobody."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backports import zstd
+from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
+
+from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans
+from otel_agent_trace.errors import BadRecordError, SourceError
+from otel_agent_trace.sources import files as files_module
+
+Write = Callable[..., Path]
+
+
+def value_line(value: Any) -> bytes:
+    """A line of one span with that attribute value."""
+    return raw_line(attributes=[{"key": "k", "value": value}])
+
+
+def nested(depth: int) -> bytes:
+    """A line with a value as deep as that."""
+    return value_line("@").replace(b'"@"', b'{"arrayValue":{"values":[' * depth + b'{"intValue":"1"}' + b"]}}" * depth)
+
+
+BAD_LINES = {
+    "torn": raw_line()[:-20] + b"\n",
+    "torn and glued to the next": raw_line()[:60] + raw_line(),
+    "two objects": raw_line().strip() + raw_line(),
+    "not JSON": b"Traceback (most recent call last):\n",
+    "other JSON": b'{"level":"info"}\n',
+    "JSON array": b"[1]\n",
+    "JSON number": b"7\n",
+    "NULs": b"\0" * 100 + b"\n",
+    "invalid UTF-8": raw_line().replace(b"execute_tool t", b"\xff\xfe"),
+    "lone surrogate": raw_line().replace(b"execute_tool t", b"\\ud800"),
+    "byte order mark": b"\xef\xbb\xbf" + raw_line(),
+    "spans of a wrong type": b'{"resourceSpans":{"scopeSpans":[]}}\n',
+    "span of a wrong type": b'{"resourceSpans":[{"scopeSpans":[{"spans":["x"]}]}]}\n',
+    "attributes of a wrong type": raw_line(attributes={"a": 1}),
+    "name of a wrong type": raw_line(name=["a"]),
+    "resource of a wrong type": raw_line().replace(b'{"scopeSpans"', b'{"resource":[1],"scopeSpans"'),
+    "no trace id": raw_line(traceId=""),
+    "short trace id": raw_line(traceId="0af7651916cd43dd"),
+    "trace id in base64": raw_line(traceId="Cvdlm/bNQ92ESOshHIAxnA=="),
+    "trace id of other characters": raw_line(traceId="z" * 32),
+    "trace id of blanks": raw_line(traceId=" " * 32),
+    "long span id": raw_line(spanId="b7ad6b7169203331" * 2),
+    "span id of other characters": raw_line(spanId='"b7ad6b71692033'),
+    "parent of a wrong length": raw_line(parentSpanId='q","x":"'),
+    "missing span id": raw_line().replace(b'"spanId"', b'"spanIdentity"'),
+    "time of a wrong type": raw_line(startTimeUnixNano="soon"),
+    "negative time": raw_line(startTimeUnixNano=-1),
+    "time of 65 bits": raw_line(endTimeUnixNano=str(2**64)),
+    "time of 400 digits": raw_line(startTimeUnixNano="9" * 400),
+    "integer of 64 bits and one": value_line({"intValue": str(2**63)}),
+    "integer of 100,000 digits": value_line({"intValue": "9" * 100_000}),
+    "integer beyond doubles": value_line({"doubleValue": "1e999x"}),
+    "bytes that are no base64": value_line({"bytesValue": "a"}),
+    "value of a wrong type": value_line({"boolValue": "perhaps"}),
+    "100,000 deep": nested(100_000),
+    "100,000 brackets": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("what", BAD_LINES)
+def test_bad_line(write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems, what: str) -> None:
+    """A bad line is reported once, with its file and number; all others are read."""
+    path = write("runs.jsonl", [*lines[:7], BAD_LINES[what], *lines[7:]])
+    assert load_runs(path, on_problem=problems) == runs
+    assert problems.places == [("runs.jsonl", 8)]
+    assert problems[0].path == str(path)
+    assert len(problems[0].reason) < 300
+
+
+@pytest.mark.parametrize("what", BAD_LINES)
+def test_bad_line_when_strict(write: Write, lines: list[bytes], what: str) -> None:
+    """Read strictly, a bad line ends the reading, and the error knows the place."""
+    path = write("runs.jsonl.gz", gzip.compress(b"".join([*lines[:7], BAD_LINES[what], *lines[7:]])))
+    with pytest.raises(BadRecordError) as raised:
+        load_runs(path, strict=True)
+    error = raised.value
+    assert (error.path, error.line) == (str(path), 8)
+    assert str(error) == f"{path}:8: {error.reason}"
+
+
+@pytest.mark.parametrize("depth", [1, 63, 64, 65, 300])
+def test_deep_values(write: Write, problems: Problems, depth: int) -> None:
+    """Values nested more deeply than anybody means are read as far as that, or not at all, and their line is no harm."""
+    [run] = load_runs(write("runs.jsonl", [raw_line(), nested(depth)]), on_problem=problems)
+    assert [step.name for step in run.steps] == ["t"]
+    assert problems == []
+
+
+def test_line_numbers_over_many_blocks(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are counted rightly also where they lie over the edges of blocks, blank ones among them."""
+    monkeypatch.setattr(files_module, "BLOCK_BYTES", 100)
+    bad = {3, 40, 41, 99}
+    content = [b"bad\n" if n in bad else b"\n" if n % 7 == 0 else raw_line(spanId=f"{n:016x}") for n in range(1, 100)]
+    load_runs(write("runs.jsonl", content), on_problem=problems)
+    assert [line for _, line in problems.places] == sorted(bad)
+
+
+def test_problems_of_several_files(write: Write, lines: list[bytes], problems: Problems) -> None:
+    """Each problem names its own file."""
+    paths = [write("a.jsonl", [b"x\n", *lines[:3]]), write("b.jsonl", [lines[3], b"y\n", lines[4], b"z"])]
+    load_runs(paths, on_problem=problems)
+    assert problems.places == [("a.jsonl", 1), ("b.jsonl", 2), ("b.jsonl", 4)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"startTimeUnixNano": str(2**64 - 1), "endTimeUnixNano": "1"},
+        {"startTimeUnixNano": "0", "endTimeUnixNano": str(2**64 - 1)},
+        {"kind": 10**30, "status": {"code": 10**30}, "flags": 10**30},
+        {"name": "\0" * 1000, "traceState": "\n"},
+        {"parentSpanId": "b7ad6b7169203331"},
+        {"attributes": [{"key": "gen_ai.operation.name", "value": {"arrayValue": {}}}]},
+        {"attributes": [{"key": "gen_ai.operation.name", "value": {"kvlistValue": {}}}]},
+        {"attributes": [{}, {"key": ""}, {"value": {}}] * 10},
+        {"events": [{"timeUnixNano": str(2**64), "name": "exception"}] * 3, "status": {"code": 2}},
+    ],
+)
+def test_spans_that_nobody_means(write: Write, changes: dict[str, Any]) -> None:
+    """What is formally right but absurd is read, shown as data, and counted, without harm."""
+    attributes = json.loads(raw_line())["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]
+    both = [*changes.get("attributes", ()), *attributes]
+    for line in (raw_line(**changes), raw_line(**{**changes, "attributes": both})):
+        runs = load_runs(write("runs.jsonl", line), strict=True)
+        assert [AgentRun.from_dict(run.to_dict()) for run in runs] == runs
+        assert [(run.started_at, run.duration_s) for run in runs] != None
+        compute_metrics(runs).to_dict()
+
+
+def test_strange_trees(write: Write, problems: Problems) -> None:
+    """Rings of parents, and runs that claim one another, end."""
+
+    def agent(number: int, parent: int | None, run_id: str, parent_run: str) -> bytes:
+        told = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
+        attributes = {**told, "agent_trace.run.parent_id": parent_run}
+        return raw_line(
+            spanId=f"{number:016x}",
+            parentSpanId="" if parent is None else f"{parent:016x}",
+            startTimeUnixNano=str(BEGAN_NS - number),
+            attributes=[{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
+        )
+
+    for ring in (
+        [agent(1, 2, "a", "b"), agent(2, 1, "b", "a")],
+        [agent(1, None, "a", "b"), agent(2, None, "b", "a")],
+        [agent(1, 9, "a", "b"), agent(2, 9, "b", "c"), agent(3, 9, "c", "a")],
+        [agent(1, 1, "a", "a")],
+    ):
+        runs = load_runs(write("runs.jsonl", ring), on_problem=problems)
+        assert sorted({part.run_id for run in runs for part in run.walk()}) == ["a", "b", "c"][: len(ring)]
+    assert problems == []
+
+
+# ── torn files ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def whole_lines(content: bytes) -> int:
+    """How many lines of a cut file are whole."""
+    return content.count(b"\n")
+
+
+def test_cut_at_every_byte(write: Write) -> None:
+    """Wherever a file was cut off, its whole lines are read, and nothing is raised."""
+    small = [raw_line(traceId=f"{number:032x}") for number in range(1, 4)]
+    content = b"".join(small)
+    for size in range(len(content) + 1):
+        problems = Problems()
+        read = load_runs(write("runs.jsonl", content[:size]), on_problem=problems)
+        torn = content[:size].rpartition(b"\n")[2]
+        complete = torn + b"\n" in small
+        assert len(read) == whole_lines(content[:size]) + complete, size
+        assert len(problems) == (bool(torn) and not complete), size
+
+
+@pytest.mark.parametrize(("pack", "shortest"), [(gzip.compress, 2), (zstd.compress, 4)])
+def test_packed_cut_at_every_byte(write: Write, pack: Callable[[bytes], bytes], shortest: int) -> None:
+    """Wherever a packed file was cut off, it is said to end early, and what came before was read."""
+    members = [pack(raw_line(traceId=f"{number:032x}")) for number in range(1, 4)]
+    content = b"".join(members)
+    ends = [sum(map(len, members[:number])) for number in range(4)]
+    for size in range(shortest, len(content) + 1):
+        problems = Problems()
+        read = load_runs(write("runs", content[:size]), on_problem=problems)
+        whole = sum(size >= end for end in ends[1:])
+        assert len(read) in (whole, whole + 1), size  # a line may be out of its packing before the checksum
+        assert [str(problem).endswith("ends early; what came before was read") for problem in problems] == (
+            [True] if size not in ends else []
+        ), size
+
+
+def random_lines(number: int) -> list[bytes]:
+    """Lines that packing makes little smaller, so that they lie in many blocks."""
+    return [raw_line(traceId=f"{n + 1:032x}", name=os.urandom(500).hex()) for n in range(number)]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
+def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], problems: Problems) -> None:
+    """Of a long packed file that ends early nearly all that is there is read, and the place is said."""
+    content = random_lines(1000)
+    packed = pack(b"".join(content))
+    path = write("runs.jsonl.gz", packed[: len(packed) // 2])
+    read = load_runs(path, on_problem=problems)
+    assert 250 < len(read) < 500
+    assert problems.places == [("runs.jsonl.gz", len(read) + 1)]
+    assert problems[0].reason == "a compressed file that ends early; what came before was read"
+    with pytest.raises(BadRecordError, match="ends early"):
+        load_runs(path, strict=True)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
+def test_damaged_packed_file(write: Write, pack: Callable[[bytes], bytes], problems: Problems) -> None:
+    """Of a packed file with a hole in it what comes before is read, and the rest is reported."""
+    packed = bytearray(pack(b"".join(random_lines(1000))))
+    packed[len(packed) // 2 : len(packed) // 2 + 1000] = bytes(1000)
+    read = load_runs(write("runs.jsonl", bytes(packed)), on_problem=problems)
+    assert len(read) > 250
+    assert problems[-1].reason.endswith("; what came before was read")
+    assert problems[-1].reason.startswith("damaged data (")
+
+
+def test_damaged_file_among_others(write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems) -> None:
+    """One torn file keeps nobody from the others, also where a trace goes on there."""
+    packed = gzip.compress(b"".join(lines[:20]))
+    paths = [write("a.jsonl.gz", packed[:-4]), write("b.jsonl", lines[20:])]
+    assert load_runs(paths, on_problem=problems) == runs
+    assert problems.places == [("a.jsonl.gz", 21)]
+
+
+def test_trace_that_goes_on_after_the_damage(write: Write, problems: Problems) -> None:
+    """A trace comes once, although its last spans before a hole were seen in one pass only."""
+    spans = run_to_spans(make_run(1))
+    filler = random_lines(600)
+    packed = gzip.compress(b"".join([*lines_of(spans[:1]), *filler, *lines_of(spans[1:])]))
+    source = open_source(write("runs.jsonl.gz", packed[:-6]))
+    ids = [trace[0].trace_id for trace in source.traces(problems)]
+    assert len(ids) == len(set(ids)) == 601
+
+
+def test_bytes_changed_at_random(write: Write, lines: list[bytes], runs: list[AgentRun]) -> None:
+    """Whatever byte of a file is changed, reading ends well, and the runs of other lines are there."""
+    content = b"".join(lines)
+    known = {run.run_id for run in runs}
+    for at in range(0, len(content), 97):
+        changed = content[:at] + bytes([content[at] ^ 0x15]) + content[at + 1 :]
+        read = load_runs(write("runs.jsonl", changed), on_problem=Problems())
+        assert len(known & {run.run_id for run in read}) >= len(known) - 2, at
+
+
+# ── bombs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of more than a mebibyte are too long, for the tests' sake."""
+    monkeypatch.setattr(files_module, "MAX_LINE_BYTES", 1 << 20)
+
+
+@pytest.mark.usefixtures("short_lines")
+@pytest.mark.parametrize("filler", [b"x", b"{", b" "])
+def test_line_without_end(write: Write, lines: list[bytes], runs: list[AgentRun], filler: bytes) -> None:
+    """A line of 100 MB between others costs itself, little memory, and is reported as too long."""
+    path = write("runs.jsonl", lines[:9])
+    with open(path, "ab") as file:
+        file.writelines(filler * 1_000_000 for _ in range(100))
+        file.write(b"\n" + b"".join(lines[9:]))
+    problems = Problems()
+    with limited_memory(16 << 20):
+        assert load_runs(path, on_problem=problems) == runs
+    assert problems.places == [("runs.jsonl", 10)]
+    assert problems[0].reason == "a line of more than 1 MiB"
+
+
+@pytest.mark.usefixtures("short_lines")
+@pytest.mark.parametrize("packed", [False, True])
+def test_nothing_but_one_endless_line(tmp_path: Path, packed: bool) -> None:
+    """A file that is one endless line is refused soon, however large it is."""
+    path = tmp_path / "sparse.jsonl"
+    if packed:
+        path.write_bytes(gzip.compress(bytes(200_000_000), 1))
+    else:
+        with open(path, "wb") as file:
+            file.truncate(50 << 30)
+    with limited_memory(16 << 20), pytest.raises(SourceError, match="looks like binary data"):
+        load_runs(path)
+
+
+@pytest.mark.usefixtures("short_lines")
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str, problems: Problems) -> None:
+    """What unpacks to a hundred times its size is streamed: bounded memory, one problem, all runs."""
+    bomb = b"".join(lines[:5]) + b"y" * 200_000_000 + b"\n" + b"".join(lines[5:])
+    path = write(f"bomb.jsonl.{kind}", gzip.compress(bomb, 1) if kind == "gz" else zstd.compress(bomb))
+    del bomb
+    assert path.stat().st_size < 2_000_000
+    with limited_memory(24 << 20):
+        assert load_runs(path, on_problem=problems) == runs
+    assert problems.places == [(path.name, 6)]
+
+
+def test_zstd_with_a_huge_window(write: Write) -> None:
+    """A file that asks for gigabytes to be unpacked is refused."""
+    options = {zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    out = io.BytesIO()
+    with zstd.ZstdFile(out, "w", options=options) as file:
+        file.write(raw_line())
+        file.flush()
+        file.write(raw_line())
+    with pytest.raises(SourceError, match="damaged data"):
+        load_runs(write("runs.jsonl.zst", out.getvalue()))
+
+
+def limited_memory(size: int) -> Any:
+    """Fails when Python holds more than that at one moment of the block."""
+    import tracemalloc
+    from contextlib import contextmanager
+
+    @contextmanager
+    def limited() -> Any:
+        tracemalloc.start()
+        try:
+            yield
+            assert tracemalloc.get_traced_memory()[1] < size
+        finally:
+            tracemalloc.stop()
+
+    return limited()
+
+
+def test_reading_broken_off(write: Write, lines: list[bytes]) -> None:
+    """Whoever stops in the middle leaves no file open."""
+    runs = iter_runs(write("runs.jsonl", lines))
+    next(runs)
+    open_files = len(os.listdir("/proc/self/fd"))
+    del runs
+    assert len(os.listdir("/proc/self/fd")) <= open_files

@@ -1,0 +1,167 @@
+"""What holds no runs is refused in one sentence that says which file, and what it looks like."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from told import Problems, make_run
+
+from otel_agent_trace import AgentRun, InMemoryBackend, load_runs, open_source, run_to_spans
+from otel_agent_trace.errors import BadRecordError, SourceError
+from otel_agent_trace.formats import otlp_json
+
+Write = Callable[..., Path]
+JAEGER = {"data": [{"traceID": "0af7651916cd43dd8448eb211c80319c", "spans": [], "processes": {}}]}
+ZIPKIN = [{"traceId": "0af7651916cd43dd8448eb211c80319c", "id": "b7ad6b7169203331", "name": "get"}]
+
+
+def pretty_otlp() -> bytes:
+    """A whole OTLP document over many lines."""
+    return json.dumps(json.loads(otlp_json.encode(run_to_spans(make_run(1)))), indent=2).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "looks_like"),
+    [
+        ("jaeger.json", json.dumps(JAEGER).encode(), "Jaeger UI JSON"),
+        ("jaeger-pretty.json", json.dumps(JAEGER, indent=4).encode(), "Jaeger UI JSON"),
+        ("zipkin.json", json.dumps(ZIPKIN).encode(), "a Zipkin JSON array"),
+        ("page.jsonl", b"\n <!DOCTYPE html>\n<html><body>404</body></html>", "a web page"),
+        ("page.jsonl", b"<HTML><body>404</body></HTML>", "a web page"),
+        ("feed.jsonl", b"<?xml version='1.0'?><traces/>", "XML"),
+        ("runs.csv", b"run_id,status\n1,success\n2,error\n", "text"),
+        ("pretty.json", json.dumps({"runs": [1, 2]}, indent=2).encode(), "a JSON document over several lines"),
+        ("pretty-otlp.json", pretty_otlp(), "a JSON document over several lines"),
+        ("pretty-array.json", json.dumps([{"a": 1}], indent=2).encode(), "a JSON document over several lines"),
+        ("array.json", b"[1, 2, 3]", "a JSON array"),
+        (
+            "log.jsonl",
+            b'{"level":"info","msg":"started"}\n{"level":"info","msg":"ended"}\n',
+            "JSON Lines of something else",
+        ),
+        ("otel-without-spans.json", b'{"traces":[]}', "JSON Lines of something else"),
+        ("bom.jsonl", b"\xef\xbb\xbf{}x", "JSON Lines of something else"),
+        ("image.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary data"),
+        ("utf16.jsonl", '{"resourceSpans":[]}'.encode("utf-16"), "binary data"),
+        ("sparse.jsonl", b"\0" * 300_000, "binary data"),
+        ("number.json", b"42", "text"),
+        ("packed.jsonl.gz", gzip.compress(b"hello\n"), "text"),
+    ],
+)
+def test_other_files(write: Write, name: str, content: bytes, looks_like: str) -> None:
+    """A file of something else is named, with what it looks like."""
+    path = write(name, content)
+    with pytest.raises(SourceError) as refused:
+        load_runs(path)
+    said = str(refused.value)
+    assert said.startswith(f"{path}: no OTLP JSON Lines; it looks like {looks_like}")
+    assert "\n" not in said
+    assert not isinstance(refused.value, BadRecordError)
+
+
+def _fifo(folder: Path) -> Any:
+    os.mkfifo(folder / "pipe.jsonl")
+    return folder / "pipe.jsonl", "not a regular file"
+
+
+def _denied(folder: Path) -> Any:
+    (folder / "loop.jsonl").symlink_to("loop.jsonl")
+    return folder / "loop.jsonl", "symbolic links"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: (folder / "missing.jsonl", "No such file or directory"),
+        lambda folder: (folder / "missing" / "runs.jsonl", "No such file or directory"),
+        lambda folder: (f"{folder}/*.nothing", "no file fits this pattern"),
+        lambda folder: (folder, "a directory without trace files (*.jsonl, *.json, "),
+        lambda folder: (f"{folder}/nul\0.jsonl", "null"),
+        lambda folder: ("/dev/zero", "not a regular file"),
+        lambda folder: ("/proc/self/mem", "damaged data"),
+        _fifo,
+        _denied,
+    ],
+    ids=["missing", "missing folder", "glob", "empty folder", "NUL", "device", "unreadable", "FIFO", "loop"],
+)
+def test_no_file(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    """What is no file, or none that ends, is refused at once, by name."""
+    (tmp_path / "empty").mkdir()
+    path, said = make(tmp_path / "empty")
+    for source in (path, [path]):
+        with pytest.raises(SourceError) as refused:
+            load_runs(source)
+        assert str(refused.value).startswith(f"{path}: ")
+        assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("source", [None, 5, object(), [None], [[5]], b"traces.jsonl"], ids=repr)
+def test_no_source(source: Any) -> None:
+    """What nothing can be read from is refused, with what there could be."""
+    with pytest.raises(SourceError, match=r"cannot read runs from (NoneType|int|object); give a path, a glob"):
+        open_source(source)
+
+
+def test_first_bad_one_of_many_is_named(write: Write, lines: list[bytes]) -> None:
+    """Among files that were named, each must be readable."""
+    good, bad = write("good.jsonl", lines), write("bad.jsonl", b"hello")
+    with pytest.raises(SourceError, match=r"bad\.jsonl: no OTLP"):
+        load_runs([good, bad])
+
+
+def test_found_files_are_reported_instead(
+    write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems, tmp_path: Path
+) -> None:
+    """Among files that were found, those that hold something else are reported, and the others read."""
+    write("logs/b.jsonl", lines)
+    for name, content in (("a.jsonl", b"hello"), ("c.json", json.dumps(JAEGER).encode())):
+        write(f"logs/{name}", content)
+    os.mkfifo(tmp_path / "logs" / "d.jsonl")
+    (tmp_path / "logs" / "e.jsonl").mkdir()
+    for source in (tmp_path / "logs", f"{tmp_path}/logs/*"):
+        problems.clear()
+        assert load_runs(source, on_problem=problems) == runs
+        assert [Path(problem.path).name for problem in problems] == ["a.jsonl", "c.json", "d.jsonl", "e.jsonl"]
+        assert {problem.line for problem in problems} == {0}
+        assert problems[0].reason == "no OTLP JSON Lines; it looks like text"
+        assert str(problems[0]) == f"{tmp_path}/logs/a.jsonl: no OTLP JSON Lines; it looks like text"
+
+
+def test_pipe_does_not_hang(tmp_path: Path) -> None:
+    """Nobody waits for a writer that never comes."""
+    os.mkfifo(tmp_path / "pipe")
+    outcome: list[str] = []
+
+    def read() -> None:
+        try:
+            load_runs(tmp_path / "pipe")
+        except SourceError as error:
+            outcome.append(str(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(5)
+    assert outcome == [f"{tmp_path / 'pipe'}: not a regular file"]
+
+
+def test_without_on_problem_a_warning_is_logged(write: Write, lines: list[bytes], caplog: Any) -> None:
+    """Whoever does not ask for problems finds them in the log."""
+    with caplog.at_level(logging.WARNING, "otel_agent_trace"):
+        load_runs(write("runs.jsonl", [lines[0], b"torn\n", lines[1]]))
+    [record] = caplog.records
+    assert "runs.jsonl:2: " in record.getMessage()
+    assert record.getMessage().endswith("(skipped)")
+
+
+def test_memory_is_no_file() -> None:
+    """A backend is a source although it has no path, and an empty one has no runs."""
+    assert load_runs(InMemoryBackend()) == []
+    assert load_runs([]) == []
