@@ -172,7 +172,7 @@ def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
     span, meaning = first.span, first.meaning
     steps = _steps(group)
     lone = run_id is None
-    own = [node.meaning for node in group if not node.is_run]
+    own = [node.meaning for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
         run_id=_run_id(span, meaning) if run_id is None else run_id,
         agent_name=next((said.agent_name for said in own if said.agent_name), None),

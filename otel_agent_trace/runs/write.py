@@ -56,9 +56,9 @@ class _Writer:
             above = before.get(item.parent_step_id) or known.get(item.parent_step_id, span_id)
             before[item.step_id] = step_span_id
             if item.run is not None:
-                below = (
-                    item.run if item.run.parent_run_id else msgspec.structs.replace(item.run, parent_run_id=run.run_id)
-                )
+                below = item.run
+                if below.parent_run_id is None:
+                    below = msgspec.structs.replace(below, parent_run_id=run.run_id)
                 yield from self.run_spans(below, item, above)
             else:
                 yield self.step_span(run, item, step_span_id, above)

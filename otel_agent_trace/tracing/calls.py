@@ -165,7 +165,7 @@ class ModelCall(_StepCall):
         model = spec.model if spec.model is not None else given.get("model")
         self._step = ActiveModelCall(
             run,
-            model if isinstance(model, str) else None,
+            model if issubclass(type(model), str) else None,
             given.get("messages"),
             provider=spec.provider,
             name=spec.name,

@@ -295,7 +295,7 @@ class ActiveRun(_Handle):
     @user_input.setter
     def user_input(self, value: Any) -> None:
         self._user_input = value
-        self._content.spoken(semconv.INPUT_MESSAGES, "user_input", "user", value)
+        self._guarded("user_input", self._content.spoken, semconv.INPUT_MESSAGES, "user_input", "user", value)
 
     @property
     def user_id(self) -> str | None:
@@ -725,9 +725,10 @@ class ActiveModelCall(ActiveStep):
         metadata: Mapping[Any, Any] | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        called = name or model or semconv.OPERATION_CHAT
+        asked = None if model is None else text_of(model)
+        called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
         super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
-        self._model = self._asked_model = None if model is None else text_of(model)
+        self._model = self._asked_model = asked
         self._provider = provider
         if messages is not None:
             self.messages = messages

@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
-from otel_agent_trace.tracing.given import metadata_of
+from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
 from otel_agent_trace.tracing.recorder import Recorder
 
@@ -53,7 +53,7 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
     step = ActiveStep(
         run,
         kind,
-        _either(fields, "name", "tool_name") or kind.value,
+        _name(fields) or kind.value,
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
         metadata=metadata,
@@ -91,6 +91,11 @@ def end_run(
     if usage is not None:
         run.usage = usage
     run.end()
+
+
+def _name(fields: Mapping[str, Any]) -> str:
+    name = _either(fields, "name", "tool_name")
+    return "" if name is None else text_of(name)
 
 
 def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:

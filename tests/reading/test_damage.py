@@ -137,31 +137,40 @@ def test_spans_that_nobody_means(write: Write, changes: dict[str, Any]) -> None:
     for line in (raw_line(**changes), raw_line(**{**changes, "attributes": both})):
         runs = load_runs(write("runs.jsonl", line), strict=True)
         assert [AgentRun.from_dict(run.to_dict()) for run in runs] == runs
-        assert [(run.started_at, run.duration_s) for run in runs] != None
+        for run in runs:
+            assert run.started_at.tzinfo is not None
+            assert run.duration_s is None or run.duration_s < 1e11
         compute_metrics(runs).to_dict()
 
 
-def test_strange_trees(write: Write, problems: Problems) -> None:
-    """Rings of parents, and runs that claim one another, end."""
+def agent_line(number: int, parent: int | None, run_id: str, parent_run_id: str) -> bytes:
+    """A line of one run that names its parent, the span and the run."""
+    told = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
+    told["agent_trace.run.parent_id"] = parent_run_id
+    return raw_line(
+        spanId=f"{number:016x}",
+        parentSpanId="" if parent is None else f"{parent:016x}",
+        startTimeUnixNano=str(BEGAN_NS - number),
+        attributes=[{"key": key, "value": {"stringValue": value}} for key, value in told.items()],
+    )
 
-    def agent(number: int, parent: int | None, run_id: str, parent_run: str) -> bytes:
-        told = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
-        attributes = {**told, "agent_trace.run.parent_id": parent_run}
-        return raw_line(
-            spanId=f"{number:016x}",
-            parentSpanId="" if parent is None else f"{parent:016x}",
-            startTimeUnixNano=str(BEGAN_NS - number),
-            attributes=[{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
-        )
 
-    for ring in (
-        [agent(1, 2, "a", "b"), agent(2, 1, "b", "a")],
-        [agent(1, None, "a", "b"), agent(2, None, "b", "a")],
-        [agent(1, 9, "a", "b"), agent(2, 9, "b", "c"), agent(3, 9, "c", "a")],
-        [agent(1, 1, "a", "a")],
-    ):
-        runs = load_runs(write("runs.jsonl", ring), on_problem=problems)
-        assert sorted({part.run_id for run in runs for part in run.walk()}) == ["a", "b", "c"][: len(ring)]
+RINGS = {
+    "itself": [agent_line(1, 1, "a", "a")],
+    "spans of two": [agent_line(1, 2, "a", "b"), agent_line(2, 1, "b", "a")],
+    "runs of one": [agent_line(1, None, "a", "a")],
+    "runs of two": [agent_line(1, None, "a", "b"), agent_line(2, None, "b", "a")],
+    "runs of three": [agent_line(1, 9, "a", "b"), agent_line(2, 9, "b", "c"), agent_line(3, 9, "c", "a")],
+    "a span and a run": [agent_line(1, 2, "a", "b"), agent_line(2, None, "b", "a")],
+}
+
+
+@pytest.mark.parametrize("what", RINGS)
+def test_rings(write: Write, problems: Problems, what: str) -> None:
+    """Runs that claim one another as parents, by their spans or by their ids, are read nevertheless, each once."""
+    ring = RINGS[what]
+    runs = load_runs(write("runs.jsonl", ring), on_problem=problems)
+    assert sorted(part.run_id for run in runs for part in run.walk()) == ["a", "b", "c"][: len(ring)]
     assert problems == []
 
 
@@ -188,7 +197,7 @@ def test_cut_at_every_byte(write: Write) -> None:
 
 @pytest.mark.parametrize(("pack", "shortest"), [(gzip.compress, 2), (zstd.compress, 4)])
 def test_packed_cut_at_every_byte(write: Write, pack: Callable[[bytes], bytes], shortest: int) -> None:
-    """Wherever a packed file was cut off, it is said to end early, and what came before was read."""
+    """Wherever a packed file was cut off, that is said once, and what came before was read."""
     members = [pack(raw_line(traceId=f"{number:032x}")) for number in range(1, 4)]
     content = b"".join(members)
     ends = [sum(map(len, members[:number])) for number in range(4)]
@@ -197,9 +206,8 @@ def test_packed_cut_at_every_byte(write: Write, pack: Callable[[bytes], bytes], 
         read = load_runs(write("runs", content[:size]), on_problem=problems)
         whole = sum(size >= end for end in ends[1:])
         assert len(read) in (whole, whole + 1), size  # a line may be out of its packing before the checksum
-        assert [str(problem).endswith("ends early; what came before was read") for problem in problems] == (
-            [True] if size not in ends else []
-        ), size
+        assert len(problems) == (size not in ends), size
+        assert all(problem.reason.endswith("; what came before was read") for problem in problems), size
 
 
 def random_lines(number: int) -> list[bytes]:
@@ -242,7 +250,7 @@ def test_damaged_file_among_others(write: Write, lines: list[bytes], runs: list[
 
 def test_trace_that_goes_on_after_the_damage(write: Write, problems: Problems) -> None:
     """A trace comes once, although its last spans before a hole were seen in one pass only."""
-    spans = run_to_spans(make_run(1))
+    spans = run_to_spans(make_run(5000))
     filler = random_lines(600)
     packed = gzip.compress(b"".join([*lines_of(spans[:1]), *filler, *lines_of(spans[1:])]))
     source = open_source(write("runs.jsonl.gz", packed[:-6]))
@@ -290,7 +298,7 @@ def test_nothing_but_one_endless_line(tmp_path: Path, packed: bool) -> None:
     """A file that is one endless line is refused soon, however large it is."""
     path = tmp_path / "sparse.jsonl"
     if packed:
-        path.write_bytes(gzip.compress(bytes(200_000_000), 1))
+        path.write_bytes(gzip.compress(bytes(100_000_000), 1))
     else:
         with open(path, "wb") as file:
             file.truncate(50 << 30)
@@ -302,10 +310,10 @@ def test_nothing_but_one_endless_line(tmp_path: Path, packed: bool) -> None:
 @pytest.mark.parametrize("kind", ["gz", "zst"])
 def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str, problems: Problems) -> None:
     """What unpacks to a hundred times its size is streamed: bounded memory, one problem, all runs."""
-    bomb = b"".join(lines[:5]) + b"y" * 200_000_000 + b"\n" + b"".join(lines[5:])
+    bomb = b"".join(lines[:5]) + b"y" * 100_000_000 + b"\n" + b"".join(lines[5:])
     path = write(f"bomb.jsonl.{kind}", gzip.compress(bomb, 1) if kind == "gz" else zstd.compress(bomb))
     del bomb
-    assert path.stat().st_size < 2_000_000
+    assert path.stat().st_size < 1_000_000
     with limited_memory(24 << 20):
         assert load_runs(path, on_problem=problems) == runs
     assert problems.places == [(path.name, 6)]

@@ -97,7 +97,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "len and bool": lambda: biting("__len__", "__bool__"),
     "iter and getitem": lambda: biting("__iter__", "__getitem__", "__contains__"),
     "getattr": lambda: biting("__getattr__"),
-    "getattribute": lambda: biting("__getattribute__", error=Boom),
+    "getattribute": lambda: biting("__getattribute__"),
     "gets everything": GetsAll,
     "class": LiesAboutItsClass,
     "endless iteration": EndlessIter,
@@ -116,10 +116,10 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "lock": threading.Lock,
     "module": lambda: sys,
     "class object": lambda: int,
-    "50 MB of text": lambda: "x" * 50_000_000,
-    "50 MB of other text": lambda: "ü" * 25_000_000,
-    "50 MB of bytes": lambda: b"x" * 50_000_000,
-    "a million numbers": lambda: list(range(1_000_000)),
+    "5 MB of text": lambda: "x" * 5_000_000,
+    "5 MB of other text": lambda: "ü" * 2_500_000,
+    "5 MB of bytes": lambda: b"x" * 5_000_000,
+    "many numbers": lambda: list(range(30_000)),
 }
 
 
@@ -254,13 +254,24 @@ def test_exceptions_of_hostile_functions(tracer: AgentTracer, kind: str) -> None
         if kind == "plain":
             tracer.tool(plain)(biting("__repr__"))
         elif kind == "async":
-            asyncio.run(tracer.tool(later)(biting("__repr__")))
+            driven(tracer.tool(later)(biting("__repr__")))
         else:
             list(tracer.tool(generator)(biting("__repr__")))
 
     with pytest.raises(Hostile) as caught:
         use()
     assert caught.value is error
+
+
+def test_what_raises_no_exception_when_it_is_looked_at(tracer: AgentTracer) -> None:
+    """A value that raises something else than an Exception at every look does not disturb the host."""
+    value = biting("__getattribute__", error=Boom)
+    assert tracer.tool(lambda q: q)(value) is value
+    assert tracer.model(lambda messages: messages)(value) is value
+    assert tracer.agent(lambda q: q)(value) is value
+    with tracer.run(user_input=value, metadata=value) as run, run.step("s", value) as step:
+        run.user_input = run.config = run.final_output = run.usage = run.error = run.metadata = value
+        step.output = step.messages = step.error = value
 
 
 class Chaos:
