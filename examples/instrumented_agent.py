@@ -27,10 +27,8 @@ def run_agent_with_tracing(question: str, tools: Mapping[str, Callable[..., Any]
     """
     traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
     with tracer.run(user_input=question) as run:
-        run.final_output = answer = (
-            chat.ask(question, traced, tracer) if chat.is_configured() else loop(question, traced)
-        )
-        return answer
+        run.final_output = chat.ask(question, traced, tracer) if chat.is_configured() else loop(question, traced)
+        return str(run.final_output)
 
 
 def loop(question: str, tools: Mapping[str, Callable[..., Any]]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
-from otel_agent_trace.values import decode_text
+from otel_agent_trace.values import Cut, decode_text
 
 _INT64_END = 2**63
 
@@ -71,12 +71,12 @@ def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
     return (_part(content),)
 
 
-def _part(part: Any) -> dict[str, Any]:
+def _part(part: Any) -> dict[Any, Any]:
     data = mapping_of(part)
     if data is None:
         return {"type": "text", "content": part if isinstance(part, str) else str(part)}
     writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
-    return writer(data) if writer else {str(key): item for key, item in data.items()}
+    return writer(data) if writer else {key if isinstance(key, Cut) else str(key): item for key, item in data.items()}
 
 
 def _called(call: Any) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
     """
 
     role: str
-    parts: tuple[dict[str, Any], ...] = ()
+    parts: tuple[dict[Any, Any], ...] = ()
     name: str | None = None
     extra: dict[Any, Any] = {}
 

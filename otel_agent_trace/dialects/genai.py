@@ -450,7 +450,8 @@ class _Reader:
         value = self.rest.pop(key, None)
         if value is None:
             return ()
-        return messages_from([_kept(item) for item in _list(_kept(decode_text(value, self.types.get(key))))])
+        said = _list(_kept(decode_text(value, self.types.get(key))))
+        return messages_from([_kept_message(item) if self.types else item for item in said])
 
     def usage(self) -> Usage | None:
         take = self.rest.pop
@@ -506,6 +507,20 @@ def _kept(value: Any) -> Any:
     while isinstance(value, Cut | Opaque):
         value = value.kept if isinstance(value, Cut) else value.data
     return value
+
+
+def _kept_message(value: Any) -> Any:
+    """A message with what limits left of it, where the model wants a text or a list."""
+    message = _kept(value)
+    if not isinstance(message, dict):
+        return message
+    kept = {key: _kept(item) if key in _KEPT_OF_MESSAGES else item for key, item in message.items()}
+    if isinstance(kept.get("parts"), list):
+        kept["parts"] = [_kept(part) for part in kept["parts"]]
+    return kept
+
+
+_KEPT_OF_MESSAGES = ("role", "name", "parts")
 
 
 def _object(value: Any) -> dict[str, Any]:

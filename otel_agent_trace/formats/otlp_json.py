@@ -116,8 +116,8 @@ class _ResourceSpans(_Wire):
 
 class _TracesData(_Wire):
     resource_spans: list[_ResourceSpans] | None = None
-    resource_logs: msgspec.Raw | None = None
-    resource_metrics: msgspec.Raw | None = None
+    resource_logs: msgspec.Raw = msgspec.Raw()
+    resource_metrics: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
@@ -156,7 +156,7 @@ def decode(data: bytes) -> list[SpanRecord]:
 
 def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
     """Other signals and empty objects have no spans; whatever else it is, it is no OTLP."""
-    if wire.resource_logs is None and wire.resource_metrics is None and data.strip() != b"{}":
+    if not bytes(wire.resource_logs) and not bytes(wire.resource_metrics) and data.strip() != b"{}":
         msg = "a JSON object without resourceSpans"
         raise ValueError(msg)
     return []

@@ -39,14 +39,11 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     _link(nodes, records)
     agents: list[_Node] = []
     strays: list[_Node] = []
-    by_run_id = {_run_id(node.span, node.meaning): node for node in nodes.values() if node.is_run}
     for node in nodes.values():
         above, node.above = node.above, None  # a cycle would live until the garbage collector comes
-        if above is None:
-            above = _said_above(node, by_run_id)
         if above is not None:
             above.below.append(node)
-        elif node.is_run and node.meaning.parent_run_id is None:
+        elif node.is_run and (node.said_run_id is None or node.span.parent_span_id is None):
             agents.append(node)
         else:
             strays.append(node)
@@ -55,16 +52,10 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
 
 
-def _said_above(node: _Node, by_run_id: dict[str, _Node]) -> _Node | None:
-    """The run that a span says it belongs to, where the span above it was lost."""
-    said = node.said_run_id
-    run = by_run_id.get(said) if said is not None else None
-    return run if run is not node else None
-
-
 def _link(nodes: dict[str, _Node], records: dict[str, SpanRecord]) -> None:
     """Find for each node the closest one above it."""
     suspicious = False
+    lost: list[_Node] = []
     for node in nodes.values():
         span = node.span
         if span.parent_span_id is not None:
@@ -72,8 +63,20 @@ def _link(nodes: dict[str, _Node], records: dict[str, SpanRecord]) -> None:
             node.above = above = above if above is not None else _nearest(span, records, nodes)
             if above is not None and above.span.start_ns >= span.start_ns:
                 suspicious = True
-    if suspicious:  # a ring of parents has to go up in time somewhere
+        if node.above is None and node.said_run_id is not None:
+            lost.append(node)
+    if lost:
+        _link_lost(lost, nodes)
+    if suspicious or lost:  # a ring of parents has to go up in time somewhere
         _cut_rings(nodes)
+
+
+def _link_lost(lost: list[_Node], nodes: dict[str, _Node]) -> None:
+    """Put spans whose parents were lost below the run that they say they belong to, if that is here."""
+    by_run_id = {_run_id(node.span, node.meaning): node for node in nodes.values() if node.is_run}
+    for node in lost:
+        run = by_run_id.get(node.said_run_id or "")
+        node.above = run if run is not node else None
 
 
 def _unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:

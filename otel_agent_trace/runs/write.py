@@ -47,6 +47,8 @@ class _Writer:
         )
         if span_id is not None:
             yield self.run_span(run, step, span_id, parent_id)
+        elif run.status is RunStatus.RUNNING:
+            span_id = _derived(f"{run.run_id}/", 16)  # which was lost, as the spans below it show
         ids = [item.span_id or _derived(f"{run.run_id}/{place}", 16) for place, item in enumerate(run.steps)]
         known: dict[int | str | None, str | None] = dict(zip((item.step_id for item in run.steps), ids, strict=True))
         known[None] = span_id
@@ -83,7 +85,7 @@ class _Writer:
         content = Content(NO_LIMITS)
         content.extra(step.attributes)
         name = _put_identity(content, step.kind, step.name, step)
-        if parent_id is not None or run.status is RunStatus.RUNNING:  # else a step that never had a run
+        if parent_id is not None:  # else a step that never had a run
             content.text(semconv.RUN_ID, "run_id", run.run_id)
         if step.kind is not StepKind.AGENT:
             content.text(semconv.AGENT_NAME, "agent_name", run.agent_name)

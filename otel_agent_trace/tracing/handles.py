@@ -420,13 +420,13 @@ class ActiveRun(_Handle):
         return self
 
     def _open(self, base: Context, above: ActiveRun | None) -> None:
-        content = self._content
+        content, recorder = self._content, self._recorder
         name = put_identity(content, StepKind.AGENT, self._agent_name or "", self._model)
         if self._agent_name is None:
             del content.attributes[semconv.AGENT_NAME]
         if self.run_id:
             content.text(semconv.RUN_ID, "run_id", self.run_id)
-        if above is not None and above.recording:
+        if above is not None and above.recording and above.recorder.current_provider() is recorder.current_provider():
             self.parent_run_id = above.run_id
             content.text(semconv.RUN_PARENT_ID, "parent_run_id", above.run_id)
             content.attributes[semconv.STEP_INDEX] = above.next_index()

@@ -427,6 +427,8 @@ def test_spans_of_runs_give_back_the_runs(plan: list[Run]) -> None:
         spans = [span for run in kept for span in run_to_spans(run)]
         again = runs_from_spans(spans)
         assert_same_runs(again, kept)
+        for below in (below for run in kept for below in run.walk()):
+            assert_same_runs(runs_from_spans(run_to_spans(below)), [below])
         third = [span for run in again for span in run_to_spans(run)]
         assert_same_runs(runs_from_spans(third), kept)
         assert {span.span_id for span in third} == {span.span_id for span in spans}
@@ -546,7 +548,7 @@ def test_a_run_in_flight_is_readable(script: Run) -> None:
 
 
 @given(
-    scripts, st.builds(Limits, value_bytes=st.integers(0, 60), depth=st.integers(1, 5), error_bytes=st.integers(0, 40))
+    scripts, st.builds(Limits, value_bytes=st.integers(64, 200), depth=st.integers(1, 5), error_bytes=st.integers(0, 40))
 )
 def test_small_limits_cut_and_say_so(plan: list[Run], limits: Limits) -> None:
     """With small limits nothing fails, and a run or step without a cut is whole."""
@@ -561,6 +563,7 @@ def test_small_limits_cut_and_say_so(plan: list[Run], limits: Limits) -> None:
         for run in kept:
             for below in run.walk():
                 assert_cuts_listed(below)
+                assert "Cut(" not in repr([message.role for step in below.steps for message in step.messages])
 
 
 VALUE_FIELDS = (

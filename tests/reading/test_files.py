@@ -92,9 +92,6 @@ def test_other_writers(write: Write, problems: Problems) -> None:
     assert problems == []
 
 
-@pytest.mark.xfail(
-    reason="msgspec has no `Raw | None`: lines of other signals count as bad ones (formats/otlp_json.py)"
-)
 def test_other_signals(write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems) -> None:
     """Logs and metrics among the traces are no problem, and no runs."""
     others = b'{"resourceLogs":[{"scopeLogs":[]}]}\n{"resourceMetrics":[]}\n'

@@ -103,7 +103,9 @@ def test_no_file(tmp_path: Path, make: Callable[[Path], Any]) -> None:
         assert said in str(refused.value)
 
 
-@pytest.mark.parametrize("source", [None, 5, object(), [None], [[5]], b"traces.jsonl"], ids=repr)
+@pytest.mark.parametrize(
+    "source", [None, 5, object(), [None], [[5]], b"traces.jsonl"], ids=lambda source: type(source).__name__
+)
 def test_no_source(source: Any) -> None:
     """What nothing can be read from is refused, with what there could be."""
     with pytest.raises(SourceError, match=r"cannot read runs from (NoneType|int|object); give a path, a glob"):

@@ -24,7 +24,7 @@ def make_run(number: int, **fields: Any) -> AgentRun:
         run_id=f"{trace_id}-{number:08x}00000003",
         agent_name="helper",
         session_id=f"session-{number}",
-        parent_run_id=trace_id,
+        parent_run_id=fields.get("run_id", trace_id),
         status=RunStatus.SUCCESS,
         started_at_ns=began + 30,
         ended_at_ns=began + 40,
@@ -38,6 +38,9 @@ def make_run(number: int, **fields: Any) -> AgentRun:
         _step(number, 3, 2, began + 30, kind=StepKind.AGENT, name="helper", run=inner, ended_at_ns=began + 40),
     )
     known: dict[str, Any] = {
+        "run_id": trace_id,
+        "started_at_ns": began,
+        "ended_at_ns": began + _SECOND_NS // 2,
         "agent_name": "weather",
         "user_input": f"question {number}",
         "final_output": f"answer {number}",
@@ -46,13 +49,7 @@ def make_run(number: int, **fields: Any) -> AgentRun:
         "status": RunStatus.SUCCESS,
         "usage": Usage(input_tokens=number),
     }
-    return AgentRun(
-        run_id=trace_id,
-        trace_id=trace_id,
-        span_id=f"{number:08x}00000000",
-        started_at_ns=began,
-        **{**known, "ended_at_ns": began + _SECOND_NS // 2, "steps": steps, **fields},
-    )
+    return AgentRun(trace_id=trace_id, span_id=f"{number:08x}00000000", **{**known, "steps": steps, **fields})
 
 
 def _step(number: int, span: int, index: int, began: int, **fields: Any) -> AgentStep:

@@ -250,7 +250,7 @@ def test_usage_of_a_stream(tracer: AgentTracer, the_run: TheRun) -> None:
         b"bytes",
         object(),
     ],
-    ids=repr,
+    ids=lambda result: type(result).__name__,
 )
 def test_odd_results_are_handed_on(tracer: AgentTracer, the_run: TheRun, result: Any) -> None:
     """Whatever a model function returns is returned as it is, and makes one ended step without an error."""

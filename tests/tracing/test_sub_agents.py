@@ -165,7 +165,7 @@ def test_ids_below_a_span_of_the_host() -> None:
 
 
 def test_agents_of_two_tracers(memory: InMemoryBackend) -> None:
-    """An agent of one tracer that calls one of another with its own backend is recorded by each where it belongs."""
+    """An agent that calls one of another tracer with a backend of its own: each backend has its own run, a whole one."""
     other_memory = InMemoryBackend()
     one, two = AgentTracer(backend=memory), AgentTracer(backend=other_memory)
 
@@ -181,7 +181,8 @@ def test_agents_of_two_tracers(memory: InMemoryBackend) -> None:
     (run,) = memory.runs()
     (other,) = other_memory.runs()
     assert (run.agent_name, run.steps) == ("main", ())
-    assert (other.agent_name, other.parent_run_id) == ("sub", run.run_id)
+    assert (other.agent_name, other.parent_run_id, other.status) == ("sub", None, RunStatus.SUCCESS)
+    assert other.trace_id == run.trace_id
 
 
 def test_nested_runs_are_found_by_their_ids(tmp_path: Path) -> None:
