@@ -548,7 +548,8 @@ def test_a_run_in_flight_is_readable(script: Run) -> None:
 
 
 @given(
-    scripts, st.builds(Limits, value_bytes=st.integers(64, 200), depth=st.integers(1, 5), error_bytes=st.integers(0, 40))
+    scripts,
+    st.builds(Limits, value_bytes=st.integers(64, 200), depth=st.integers(1, 5), error_bytes=st.integers(0, 40)),
 )
 def test_small_limits_cut_and_say_so(plan: list[Run], limits: Limits) -> None:
     """With small limits nothing fails, and a run or step without a cut is whole."""

@@ -90,7 +90,7 @@ NOON = datetime.datetime(2026, 11, 23, 23, 3, 25, tzinfo=UTC)  # when the run nu
         NOON.timestamp(),
         int(NOON.timestamp()),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_since_and_until(path: Path, moment: Any) -> None:
     """Since is from that moment on, until is before it, in every way to say it."""
@@ -139,7 +139,7 @@ def test_days_and_naive_times_are_local(zone: str, monkeypatch: pytest.MonkeyPat
         (datetime.timedelta(days=7), 7 * DAY_S),
         (datetime.timedelta(microseconds=-1), -1e-6),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_ago(ago: Any, seconds: float) -> None:
     """A length of time is counted back from now."""
@@ -228,7 +228,7 @@ def test_streaming_stops_at_the_limit(write: Write, lines: list[bytes]) -> None:
             )
         ),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("read", [load_runs, iter_runs])
 def test_bad_filters(read: Callable[..., Any], path: Path, filters: dict[str, Any], said: str) -> None:

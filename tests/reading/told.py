@@ -49,7 +49,7 @@ def make_run(number: int, **fields: Any) -> AgentRun:
         "status": RunStatus.SUCCESS,
         "usage": Usage(input_tokens=number),
     }
-    return AgentRun(trace_id=trace_id, span_id=f"{number:08x}00000000", **{**known, "steps": steps, **fields})
+    return AgentRun(trace_id=trace_id, span_id=f"{number:08x}000000ff", **{**known, "steps": steps, **fields})
 
 
 def _step(number: int, span: int, index: int, began: int, **fields: Any) -> AgentStep:

@@ -87,7 +87,7 @@ MODULE = OwnError.__module__
         ("a text", "_OTHER", "unknown"),
         (42, "_OTHER", "unknown"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_type_and_category(error: object, error_type: str | None, category: str) -> None:
     """Built-in exceptions stand bare, others with their module, a provider's code as it is; each has a category."""
