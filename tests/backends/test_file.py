@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
-
 from opentelemetry.trace import StatusCode
 
 from otel_agent_trace import (

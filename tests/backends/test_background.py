@@ -1,0 +1,122 @@
+"""`Background`: a slow `TracerBackend` in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from otel_agent_trace import AgentTracer, Background
+
+Recording = Any
+
+
+def test_the_same_calls_in_another_thread(recording: type[Recording]) -> None:
+    """A backend behind Background is told the same, in order, in one other thread; close() waits for it."""
+
+    class Threads(recording):  # type: ignore[misc, valid-type]
+        seen: set[int] = set()
+
+        def _note(self, name: str, what: Any) -> None:
+            self.seen.add(threading.get_ident())
+            super()._note(name, what)
+
+    plain, behind = recording(), Threads()
+    tracer = AgentTracer(backend=[plain, Background(behind)])
+    for number in range(20):
+        with tracer.run(run_id=str(number)) as run, run.step("s"):
+            pass
+    tracer.close()
+    assert behind.calls == plain.calls
+    assert len(behind.seen) == 1
+    assert threading.get_ident() not in behind.seen
+    assert (behind.closed, plain.closed) == (1, 1)
+
+
+class Gate:
+    """A backend that waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.ended: list[str] = []
+
+    def start_run(self, run: Any) -> None:
+        self.entered.set()
+        self.open.wait(20)
+
+    def log_step(self, run_id: str, step: Any) -> None:
+        pass
+
+    def end_run(self, run: Any) -> None:
+        self.ended.append(run.run_id)
+
+
+def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """A store that hangs costs the host next to nothing; what does not fit is dropped, counted, and said once."""
+    gate = Gate()
+    background = Background(gate, max_pending=5, patience_s=0.01)
+    tracer = AgentTracer(backend=background)
+    began = time.monotonic()
+    for number in range(30):
+        with tracer.run(run_id=str(number)) as run, run.step("s"):
+            pass
+    assert time.monotonic() - began < 3
+    dropped = background.stats()
+    assert dropped["dropped: start_run"] >= 20
+    assert dropped["dropped: end_run"] >= 20
+    assert len(caplog.records) == 1
+    assert tracer.flush(0.05) is False
+    gate.open.set()
+    assert tracer.flush(5) is True
+    assert gate.ended
+    assert gate.ended == sorted(gate.ended, key=int)
+    tracer.close()
+
+
+def test_a_store_that_fails(recording: type[Recording], caplog: pytest.LogCaptureFixture) -> None:
+    """What the store raises is counted, said once a kind of call, and does not end the thread."""
+    failing = recording(ValueError("x"))
+    background = Background(failing)
+    tracer = AgentTracer(backend=background)
+    for _ in range(3):
+        with tracer.run():
+            pass
+    assert tracer.flush()
+    assert len(failing.calls) == 6
+    assert sum(background.stats().values()) == 6
+    assert len(caplog.records) == 2
+    tracer.close()
+
+
+def test_a_program_that_ends(run_python: Callable[..., Any]) -> None:
+    """A program that just ends has told its store everything."""
+    result = run_python(
+        """
+        from otel_agent_trace import *
+        class Slow:
+            def start_run(self, run): pass
+            def log_step(self, run_id, step): pass
+            def end_run(self, run): print(run.run_id, flush=True)
+        tracer = AgentTracer(backend=Background(Slow()))
+        for i in range(50):
+            with tracer.run(run_id=str(i)): pass
+        """
+    )
+    assert (result.returncode, result.stdout.split()) == (0, [str(i) for i in range(50)]), result.stderr
+
+
+def test_going_on_after_close(recording: type[Recording]) -> None:
+    """Runs after close() are still told."""
+    backend = recording()
+    background = Background(backend)
+    tracer = AgentTracer(backend=background)
+    background.close()
+    with tracer.run(run_id="r"):
+        pass
+    assert background.flush()
+    assert backend.names() == ["start_run r 0", "end_run r 0"]
+    background.close()

@@ -1,0 +1,141 @@
+"""Processes that fork while their threads trace: no child hangs, nothing is lost or written twice."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otel_agent_trace import load_runs
+
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+STORM = """
+import os, signal, sys, threading
+from otel_agent_trace import *
+
+class Own:
+    def start_run(self, run): pass
+    def log_step(self, run_id, step): pass
+    def end_run(self, run): pass
+
+sys.setswitchinterval(1e-5)
+tracer = AgentTracer(backend=[FileBackend("t.jsonl"), InMemoryBackend(max_runs=10), Own()])
+stop = threading.Event()
+counts = [0, 0, 0]
+
+def work(number):
+    while not stop.is_set():
+        with tracer.run(run_id=f"parent {number}/{counts[number]}", user_id="u", user_input="x" * 2000) as run:
+            with run.step("s"):
+                pass
+        counts[number] += 1
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+for thread in threads:
+    thread.start()
+hung = 0
+for number in range(40):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(4)
+        for i in range(3):
+            with tracer.run(run_id=f"child {number}/{i}", user_id="u") as run, run.step("s"):
+                pass
+        tracer.stats()
+        os._exit(0)
+    hung += os.waitpid(child, 0)[1] != 0
+stop.set()
+for thread in threads:
+    thread.join()
+print(hung, sum(counts))
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> None:
+    """Each of forty children traces as its parent does, at once, while three threads of the parent write."""
+    result = run_python(STORM)
+    assert result.returncode == 0, result.stderr
+    hung, parents = map(int, result.stdout.split())
+    assert hung == 0
+    problems: list[object] = []
+    runs = load_runs(tmp_path / "t.jsonl", on_problem=problems.append)
+    assert problems == []
+    ids = [run.run_id for run in runs]
+    assert len(ids) == len(set(ids))
+    assert sum(run_id.startswith("parent") for run_id in ids) == parents
+    assert {run_id for run_id in ids if run_id.startswith("child")} == {
+        f"child {number}/{i}" for number in range(40) for i in range(3)
+    }
+    assert len({run.trace_id for run in runs}) == len(runs)
+    assert all(len(run.steps) == 1 for run in runs)
+
+
+def test_a_fork_inside_of_a_run(run_python: RunPython, tmp_path: Path) -> None:
+    """A child that is forked inside of a run adds steps to it, in the same trace, under ids of its own."""
+    result = run_python(
+        """
+        import os
+        from otel_agent_trace import *
+        tracer = AgentTracer(backend=FileBackend("t.jsonl"))
+        with tracer.run(run_id="r") as run:
+            with run.step("before"):
+                pass
+            child = os.fork()
+            if child == 0:
+                with run.step("child"):
+                    pass
+                os._exit(0)
+            os.waitpid(child, 0)
+            with run.step("after"):
+                pass
+        """
+    )
+    assert result.returncode == 0, result.stderr
+    (run,) = load_runs(tmp_path / "t.jsonl")
+    assert sorted(step.name for step in run.steps) == ["after", "before", "child"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing(run_python: RunPython, tmp_path: Path, method: str) -> None:
+    """Workers of multiprocessing trace decorated functions, which reach them by name, into the same file."""
+    (tmp_path / "tools.py").write_text(
+        "from otel_agent_trace import *\n"
+        'tracer = AgentTracer(backend=FileBackend("t.jsonl"))\n'
+        "@tracer.agent\n"
+        "def double(q: int) -> int:\n"
+        "    return 2 * q\n"
+    )
+    (tmp_path / "main.py").write_text(
+        "import multiprocessing, tools\n"
+        'if __name__ == "__main__":\n'
+        f'    with multiprocessing.get_context("{method}").Pool(2) as pool:\n'
+        "        print(sum(pool.map(tools.double, range(20))))\n"
+    )
+    result = run_python('import runpy, sys; sys.path.insert(0, "."); runpy.run_path("main.py", run_name="__main__")')
+    assert result.stdout.strip() == "380", result.stderr
+    assert sorted(run.user_input for run in load_runs(tmp_path / "t.jsonl")) == list(range(20))
+
+
+def test_a_process_that_is_killed(run_python: RunPython, tmp_path: Path) -> None:
+    """What had ended when a process is killed is in its file."""
+    result = run_python(
+        """
+        import os, signal
+        from otel_agent_trace import *
+        tracer = AgentTracer(backend=FileBackend("t.jsonl"))
+        with tracer.run(run_id="whole"):
+            pass
+        with tracer.run(run_id="cut") as run:
+            with run.step("done"):
+                pass
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    assert result.returncode == -9
+    assert [(run.run_id, run.status.value, len(run.steps)) for run in load_runs(tmp_path / "t.jsonl")] == [
+        ("whole", "success", 0),
+        ("cut", "running", 1),
+    ]

@@ -1,0 +1,155 @@
+"""`InMemoryBackend`: what has ended and what is in flight, bounded, read while others write."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from otel_agent_trace import AgentTracer, InMemoryBackend, RunStatus, iter_runs, load_run, load_runs
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_runs_in_flight() -> None:
+    """A run that is going on is there, with its steps, running; then it is the same run, ended."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory)
+    with tracer.run(user_input="q") as run:
+        with run.step("done"):
+            pass
+        with run.step("going on"):
+            (seen,) = memory.runs()
+            assert (seen.run_id, seen.status, seen.user_input, seen.ended_at_ns) == (
+                run.run_id,
+                RunStatus.RUNNING,
+                "q",
+                None,
+            )
+            assert [(step.name, step.ended_at_ns is None) for step in seen.steps] == [
+                ("done", False),
+                ("going on", True),
+            ]
+    (ended,) = memory.runs()
+    assert (ended.status, len(ended.steps)) == (RunStatus.SUCCESS, 2)
+    assert [span.name for span in memory.spans()] == ["execute_tool done", "execute_tool going on", "invoke_agent"]
+
+
+def test_it_is_a_source() -> None:
+    """Every reading function takes it."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory)
+    for name in "ab":
+        with tracer.run(run_id=name, agent_name=name):
+            pass
+    assert memory.runs() == load_runs(memory) == list(iter_runs(memory))
+    assert load_run(memory, "a").run_id == "a"
+    assert load_run(memory, "last").run_id == "b"
+    assert [run.run_id for run in load_runs([memory, memory], agent="b")] == ["b"]
+
+
+def test_clear() -> None:
+    """clear() forgets everything; what was in flight and ends later is kept as it then is."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory)
+    with tracer.run(run_id="before"):
+        pass
+    with tracer.run(run_id="during"):
+        memory.clear()
+        assert (memory.runs(), memory.spans()) == ([], [])
+    assert [run.run_id for run in memory.runs()] == ["during"]
+
+
+def test_max_runs() -> None:
+    """Of more runs than are kept the oldest go, whole, and are counted; those in flight stay."""
+    memory = InMemoryBackend(max_runs=3)
+    tracer = AgentTracer(backend=memory)
+    open_id = tracer.start_run(run_id="open")
+    for number in range(10):
+        with tracer.run(run_id=str(number)) as run, run.step("s"):
+            pass
+    assert [run.run_id for run in memory.runs()] == ["open", "7", "8", "9"]
+    assert all(len(run.steps) == 1 for run in memory.runs()[1:])
+    assert memory.stats() == {"dropped: max_runs": 7}
+    assert tracer.stats()["InMemoryBackend: dropped: max_runs"] == 7
+    tracer.end_run(open_id)
+    assert len(memory.runs()) == 3
+
+
+def test_nothing_is_held_of_what_ended() -> None:
+    """Spans that have ended are not held as open."""
+    memory = InMemoryBackend(max_runs=5)
+    tracer = AgentTracer(backend=memory)
+    for _ in range(100):
+        with tracer.run() as run, run.step("s"):
+            pass
+    assert (len(memory._ended), len(memory._open)) == (5, 0)
+
+
+def test_reading_while_others_write(switching: None) -> None:
+    """Runs are read whole while threads start, write and end spans."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            with tracer.run(user_input="q") as run:
+                for number in range(20):
+                    run.span.set_attribute(f"k{number}", number)
+                with run.step("s"):
+                    run.metadata["a"] = 1
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write) for _ in range(3)]
+        for _ in range(50):
+            for run in memory.runs():
+                assert run.user_input == "q"
+                assert len(run.steps) <= 1
+            if len(memory._ended) > 100:
+                memory.clear()
+        stop.set()
+        for writer in writers:
+            writer.result()
+    assert tracer.stats().get("failed: InMemoryBackend") is None
+
+
+def test_bounded_while_many_write(switching: None) -> None:
+    """The bound holds, and nothing fails, while threads write at once."""
+    memory = InMemoryBackend(max_runs=10)
+    tracer = AgentTracer(backend=memory)
+
+    def write(_: int) -> None:
+        for _ in range(50):
+            with tracer.run() as run, run.step("s"):
+                pass
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert len(memory.runs()) <= 10
+    assert tracer.stats()["runs"] == 400
+    assert not [reason for reason in tracer.stats() if reason.startswith("failed")]
+
+
+def test_under_the_sdks_processor() -> None:
+    """Under a processor of the SDK it holds what has ended."""
+    memory = InMemoryBackend()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(memory))
+    tracer = AgentTracer(tracer_provider=provider)
+    with tracer.run() as run, run.step("s"):
+        pass
+    provider.shutdown()
+    assert [len(run.steps) for run in memory.runs()] == [1]
