@@ -203,7 +203,7 @@ def _functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[An
     if hasattr(cls, "__attrs_attrs__"):
         return _taking(tuple(field.name for field in cls.__attrs_attrs__)), lambda data: _build_attrs(cls, data)
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
-        return (lambda value: value.model_dump()), cls.model_validate
+        return (lambda value: value.model_dump()), lambda data: _build_pydantic(cls, data)
     for base in (str, int, float, bytes, dict, list, tuple, set, frozenset):
         if issubclass(cls, base):
             return base, cls
@@ -226,6 +226,14 @@ def _build_attrs(cls: Any, data: dict[str, Any]) -> Any:
     return cls(
         **{field.alias or field.name.lstrip("_"): data[field.name] for field in cls.__attrs_attrs__ if field.init}
     )
+
+
+def _build_pydantic(cls: Any, data: Any) -> Any:
+    """From the names of the fields, also where they have aliases."""
+    try:
+        return cls.model_validate(data, by_alias=True, by_name=True)
+    except TypeError:  # before pydantic 2.11
+        return cls.model_validate(data)
 
 
 # ── built-in types that JSON has no word for: one row each ───────────────────────────────────────────────────────────
@@ -554,7 +562,7 @@ class _Walk:
             data.append(shown)
             if tag is not None:
                 tags[str(index)] = tag
-        tag = _container_tag(name, tags)
+        tag = _container_tag(name, tags, getattr(value, "maxlen", None))
         return (data, tag) if len(data) == len(value) else self.cut(data, tag, len(value), "bytes", path)
 
     def mapping(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
@@ -605,7 +613,9 @@ class _Walk:
             if writer is None:
                 return self.described(value, path)
             parts = writer(value)
-        except Exception:  # noqa: BLE001 - the caller's class may do anything when it is looked at
+        except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
+            raise
+        except BaseException:  # noqa: BLE001 - the caller's class may do anything when it is looked at
             return self.described(value, path)
         data, tag = self.node(parts, _below(parts, depth), path)
         return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
@@ -626,13 +636,14 @@ class _Walk:
         return kept, marked
 
 
-def _container_tag(name: str | None, children: dict[str, Tag], extra: dict[str, list[Any]] | None = None) -> Tag | None:
-    if not children and not extra:
+def _container_tag(name: str | None, children: dict[str, Tag], extra: Any = None) -> Tag | None:
+    extra = None if extra == {} else extra
+    if not children and extra is None:
         return name
     tag: dict[str, Any] = {"t": name} if name else {}
     if children:
         tag["c"] = children
-    if extra:
+    if extra is not None:
         tag["x"] = extra
     return tag
 
@@ -757,6 +768,7 @@ _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
     "bytearray": lambda data, _: bytearray(base64.b64decode(data, validate=True)),
     **{name: _restore_special_float(name) for name in _SPECIAL_FLOAT_JSON},
     **{name: _restore_sequence(build) for name, build in _SEQUENCE_BY_NAME.items()},
+    "deque": lambda data, tag: collections.deque(_restore_children(data, tag), tag.get("x")),
     **{name: _restore_text_codec(codec) for name, codec in _TEXT_CODEC_BY_NAME.items()},
 }
 
@@ -773,6 +785,8 @@ def same(one: Any, other: Any) -> bool:
         return False
     if kind is float:
         return (one == other and math.copysign(1, one) == math.copysign(1, other)) or (one != one and other != other)  # noqa: PLR0124
+    if kind is collections.deque and one.maxlen != other.maxlen:
+        return False
     if kind is list or kind is tuple or kind is collections.deque:
         return len(one) == len(other) and all(map(same, one, other))
     if kind is dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -10,8 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_agent_trace.backends.quiet import quietly
+from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
+
+_Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
 
 
 @runtime_checkable
@@ -69,11 +73,16 @@ class Background:
 
     def __init__(self, backend: TracerBackend, *, max_pending: int = 10_000, patience_s: float = 0.1) -> None:
         self._backend = backend
-        self._calls: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(max_pending)
+        self._max_pending = max_pending
         self._patience_s = patience_s
         self._ledger = Ledger()
+        self._lock = ForkSafeLock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._calls: _Calls = queue.Queue(self._max_pending)
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._process = os.getpid()
 
     def start_run(self, run: AgentRun) -> None:
         """Queue the call."""
@@ -91,19 +100,20 @@ class Background:
         """Wait until what is queued now has been called; False if that took too long."""
         done = threading.Event()
         try:
-            self._calls.put((done.set, ()), timeout=timeout_s)
+            self._running().put((done.set, ()), timeout=timeout_s)
         except queue.Full:
             return False
-        self._run()
         return done.wait(timeout_s)
 
     def close(self) -> None:
-        """Let the thread end after what is queued."""
-        self.flush()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._calls.put(None)
-            thread.join(5)
+        """Let the thread end after what is queued; what takes longer than 5 seconds is dropped and counted."""
+        if self.flush():
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._calls.put(None)
+                thread.join(5)
+        else:
+            self._ledger.count("dropped: waiting at close", self._calls.qsize())
         close = getattr(self._backend, "close", None)
         if close is not None:
             close()
@@ -114,21 +124,26 @@ class Background:
 
     def _put(self, call: Callable[..., None], arguments: tuple[Any, ...], patience_s: float) -> None:
         try:
-            self._calls.put((call, arguments), block=patience_s > 0, timeout=patience_s or None)
+            self._running().put((call, arguments), block=patience_s > 0, timeout=patience_s or None)
         except queue.Full:
             self._ledger.count(f"dropped: {call.__name__}")
             self._ledger.say_once(
                 "full", "the queue before %s is full; calls are dropped", type(self._backend).__name__
             )
-        self._run()
 
-    def _run(self) -> None:
-        with self._starting:
+    def _running(self) -> _Calls:
+        """The queue of this process, with a thread that works on it; a forked child begins with an empty one."""
+        with self._lock:
+            if self._process != os.getpid():
+                self._begin()
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="otel_agent_trace", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._calls,), name="otel_agent_trace", daemon=True
+                )
                 self._thread.start()
+            return self._calls
 
-    def _work(self) -> None:
-        while (item := self._calls.get()) is not None:
+    def _work(self, calls: _Calls) -> None:
+        while (item := calls.get()) is not None:
             call, arguments = item
             guarded(self._ledger, call.__qualname__, quietly, call, *arguments)

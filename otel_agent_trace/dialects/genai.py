@@ -34,6 +34,13 @@ NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _NAME_CHARACTERS = 1024
 _to_json = msgspec.json.encode
+_TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
+    (semconv.OPERATION_NAME, semconv.RUN_ID, semconv.RUN_PARENT_ID, semconv.RUN_STATUS, semconv.STEP_ID),
+    (semconv.STEP_INDEX, semconv.STEP_NAME, semconv.STEP_KIND, semconv.INPUT, semconv.OUTPUT, semconv.CONFIG),
+    (semconv.METADATA, semconv.MESSAGES, semconv.TYPES, semconv.TRUNCATED, semconv.USAGE_DETAILS, semconv.REPLAY_OF),
+    (semconv.ERROR_CATEGORY, semconv.ERROR_MESSAGE, semconv.FIRST_CHUNK_AT_NS, semconv.SAMPLING_PROBABILITY),
+)
+"""An attribute of the caller's own that is called so stands under another name."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +147,7 @@ class Content:
         """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
         for given, value in attributes.items():
             key = repaired(given if type(given) is str else str(given))
-            if key in semconv.AWKWARD_NAMES or key.startswith(semconv.ATTRIBUTE_PREFIX):
+            if key in _TAKEN_NAMES or key.startswith(semconv.ATTRIBUTE_PREFIX):
                 key = semconv.ATTRIBUTE_PREFIX + key
             if _is_attribute(value):
                 self.attributes[key] = value

@@ -75,6 +75,7 @@ class _Writer:
         _put_run(content, run)
         if step is not None:
             _put_place(content, step)
+            _put_marks(content, step)
             content.messages(step.messages, StepKind.AGENT)
         content.list_cuts(run.truncated)
         failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
@@ -156,6 +157,10 @@ def _put_step(content: Content, step: AgentStep) -> None:
     content.messages(step.messages, step.kind)
     content.usage(step.usage)
     content.json(semconv.METADATA, "metadata", step.metadata or None)
+    _put_marks(content, step)
+
+
+def _put_marks(content: Content, step: AgentStep) -> None:
     if step.abandoned:
         content.attributes[semconv.ABANDONED] = True
     if step.first_chunk_at_ns is not None:

@@ -120,3 +120,61 @@ def test_going_on_after_close(recording: type[Recording]) -> None:
     assert background.flush()
     assert backend.names() == ["start_run r 0", "end_run r 0"]
     background.close()
+
+
+def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> None:
+    """A program whose store hangs for ever ends all the same, in bounded time."""
+    result = run_python(
+        """
+        import threading
+        from otel_agent_trace import *
+        class Hanging:
+            def start_run(self, run): threading.Event().wait()
+            def log_step(self, run_id, step): pass
+            def end_run(self, run): pass
+        background = Background(Hanging(), max_pending=3, patience_s=0)
+        background.flush = lambda timeout_s=0.1, flush=background.flush: flush(0.1)
+        tracer = AgentTracer(backend=background)
+        for i in range(10):
+            with tracer.run(): pass
+        tracer.close()
+        print("closed", background.stats()["dropped: waiting at close"])
+        """
+    )
+    assert (result.returncode, result.stdout.split()) == (0, ["closed", "3"]), result.stderr
+
+
+def test_forks(run_python: Callable[..., Any]) -> None:
+    """A forked child has a queue and a thread of its own, whatever its parent's threads were doing."""
+    result = run_python(
+        """
+        import os, signal, sys, threading
+        from otel_agent_trace import *
+        class Own:
+            ended = 0
+            def start_run(self, run): pass
+            def log_step(self, run_id, step): pass
+            def end_run(self, run): self.ended += run.run_id == "child"
+        own = Own()
+        sys.setswitchinterval(1e-5)
+        tracer, stop = AgentTracer(backend=Background(own)), threading.Event()
+        def work():
+            while not stop.is_set():
+                with tracer.run() as run, run.step("s"): pass
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads: thread.start()
+        bad = 0
+        for _ in range(40):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(4)
+                with tracer.run(run_id="child"): pass
+                os._exit(0 if tracer.flush(3) and own.ended == 1 else 1)
+            bad += os.waitpid(child, 0)[1] != 0
+        stop.set()
+        for thread in threads: thread.join()
+        tracer.close()
+        print(bad)
+        """
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "0"), result.stderr

@@ -92,6 +92,11 @@ class Cancels:
         raise GeneratorExit
 
 
+class CancelsInside(list):  # type: ignore[type-arg]
+    def __iter__(self) -> Any:
+        raise GeneratorExit
+
+
 class Russian:
     """A doll with a doll in it, without end."""
 
@@ -124,6 +129,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "module is broken text": BrokenName,
     "dataclass fields raise": Property,
     "repr cancels": Cancels,
+    "parts cancel": lambda: CancelsInside([1]),
     "endless codec": Russian,
     "raising codec": RaisingCodec,
     "endless iterator": lambda: iter(int, 1),

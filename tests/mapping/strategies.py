@@ -84,6 +84,12 @@ class City(pydantic.BaseModel):
 
 
 @register_type
+class Aliased(pydantic.BaseModel):
+    name: str = pydantic.Field(alias="theName")
+    inner: Aliased | None = None
+
+
+@register_type
 class Tag(msgspec.Struct):
     key: str
     weight: float = 1.0
@@ -512,6 +518,17 @@ _ODD_KEYS = (
     "agent_trace.attribute.",
     "gen_ai.response.id",
     "gen_ai.request.temperature",
+    "gen_ai.operation.name",
+    "agent_trace.types",
+    "agent_trace.truncated",
+    "agent_trace.run.id",
+    "agent_trace.run.parent_id",
+    "agent_trace.step.id",
+    "agent_trace.step.index",
+    "agent_trace.step.kind",
+    "agent_trace.input",
+    "agent_trace.metadata",
+    "agent_trace.something.else",
     "name",
     "a.b[0]",
 )

@@ -18,7 +18,7 @@ from exact import assert_alike, difference
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Celsius, Pair, Point, Tag, Unregistered, texts, values
+from strategies import Aliased, Celsius, Pair, Point, Tag, Unregistered, texts, values
 
 from otel_agent_trace.values import (
     NO_LIMITS,
@@ -124,6 +124,23 @@ def test_several_nans_stay_several() -> None:
     value = [{math.nan, float("nan")}, {float("nan"): 1, float("nan"): 2}]
     encoded = encode(value)
     assert [len(item) for item in restore(encoded.data, encoded.tag)] == [2, 2]
+
+
+def test_deques_keep_their_bound() -> None:
+    """A deque comes back with the length that it may have."""
+    for value in (collections.deque([1, 2], maxlen=3), collections.deque([(1,)], 1), collections.deque((), 0)):
+        encoded = encode_text([value])
+        restored = decode_text(encoded.text, carried(encoded.tag))
+        assert same(restored, [value])
+        assert restored[0].maxlen == value.maxlen
+    assert not same(collections.deque([1], 3), collections.deque([1]))
+
+
+def test_pydantic_models_with_aliases() -> None:
+    """A pydantic model whose fields have aliases comes back as itself."""
+    value = Aliased.model_validate({"theName": "x", "inner": {"theName": "y"}})
+    encoded = encode(value)
+    assert_alike(restore(encoded.data, encoded.tag), value)
 
 
 def test_shared_parts_are_no_cycle() -> None:
