@@ -194,7 +194,12 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     tool_output: Any = None
 
     def __post_init__(self) -> None:
-        if self.kind is not StepKind.TOOL or (self.name and self._is_aligned()):
+        if self.kind is not StepKind.TOOL or (
+            self.name
+            and self.tool_name is self.name
+            and self.tool_input is self.input
+            and self.tool_output is self.output
+        ):
             return
         for tool_field, field in (("tool_name", "name"), ("tool_input", "input"), ("tool_output", "output")):
             value = getattr(self, field)
@@ -203,9 +208,6 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
                 value = "" if value is None and field == "name" else value
                 _set(self, field, value)
             _set(self, tool_field, value)
-
-    def _is_aligned(self) -> bool:
-        return self.tool_name is self.name and self.tool_input is self.input and self.tool_output is self.output
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able data; `from_dict` gives an equal step back."""

@@ -356,13 +356,8 @@ _SEQUENCE_BY_NAME: dict[str, Callable[[Any], Any]] = {
 
 def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
     """JSON-able data for any value, with its tag; never raises on what the value is or does."""
-    if _plain_cost(value, limits.depth, limits.value_bytes) >= 0:
-        try:
-            _NUMBER.encode(value)  # a lone surrogate, or a change under our hands
-        except (UnicodeEncodeError, RuntimeError):
-            pass
-        else:
-            return Encoded(value, None)
+    if _plain_json(value, limits) is not None:
+        return Encoded(value, None)
     walk = _Walk(limits)
     data, tag = walk.node(value, limits.depth, ())
     return Encoded(data, tag, tuple(walk.cuts))
@@ -370,11 +365,9 @@ def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
 
 def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
     """Compact JSON text for any value, with its tag; never raises on what the value is or does."""
-    if _plain_cost(value, limits.depth, limits.value_bytes) >= 0:
-        try:
-            return EncodedText(_NUMBER.encode(value).decode(), None)
-        except (UnicodeEncodeError, RuntimeError):
-            pass
+    text = _plain_json(value, limits)
+    if text is not None:
+        return EncodedText(text.decode(), None)
     walk = _Walk(limits)
     data, tag = walk.node(value, limits.depth, ())
     return EncodedText(_NUMBER.encode(data).decode(), tag, tuple(walk.cuts))
@@ -405,44 +398,53 @@ def is_iterator(value: object) -> bool:
     ) or hasattr(type(value), "__anext__")
 
 
-def _plain_cost(value: Any, depth: int, left: int) -> int:
-    """What is left of the budget when the value is plain JSON within it; negative otherwise."""
-    kind = type(value)
-    if kind is dict:
-        if not _STRING_ONLY.issuperset(map(type, value)):
-            return -1
-        keys = "".join(value)
-        left -= len(keys) if keys.isascii() else 4 * len(keys)
-        items: Iterable[Any] = value.values()
-    elif kind is list:
-        items = value
-    else:
-        items, depth = (value,), depth + 1
-    if depth == 0 or left < 0:
-        return -1
+def _plain_json(value: Any, limits: Limits) -> bytes | None:
+    """The JSON of a value that JSON can say as it is, if the limits surely let it; None for all others."""
     try:
-        for item in items:
-            kind = type(item)
-            if kind is str:
-                left -= (len(item) or 1) if item.isascii() else 4 * len(item)
-            elif (
-                item is None
-                or kind is bool
-                or (kind is int and _INT64_MIN <= item < _INT64_END)
-                or (kind is float and item - item == 0.0 and (item or math.copysign(1, item) > 0))
-            ):
-                left -= _SCALAR_COST_BYTES
-            elif kind is dict or kind is list:
-                left = _plain_cost(item, depth - 1, left - _SCALAR_COST_BYTES)
-            else:
-                return -1
-            if left < 0:
-                return -1
-    except RuntimeError:  # changed by another thread while we look: the careful walk takes a copy
+        if _room_after((value,), limits.depth + 1, limits.value_bytes) < 0:
+            return None
+        text = _NUMBER.encode(value)
+    except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a change by another thread while we look
+        return None
+    return text if len(text) * _MAX_COST_OF_A_BYTE <= limits.value_bytes else _if_it_fits(value, text, limits)
+
+
+def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
+    """What is left of so many characters after these items; negative where that is nothing, or one is not plain."""
+    if depth == 0:
         return -1
+    for item in items:
+        kind = type(item)
+        if kind is str:
+            left -= len(item)
+        elif kind is float:
+            if item - item != 0.0 or (not item and math.copysign(1, item) < 0):
+                return -1
+        elif kind is int:
+            if not _INT64_MIN <= item < _INT64_END:
+                return -1
+        elif kind is dict:
+            if not _STRING_ONLY.issuperset(map(type, item)):
+                return -1
+            left = _room_after(item.values(), depth - 1, left - len(item))
+        elif kind is list:
+            left = _room_after(item, depth - 1, left - len(item))
+        elif item is not None and kind is not bool:
+            return -1
+        if left < 0:
+            return -1
     return left
 
 
+def _if_it_fits(value: Any, text: bytes, limits: Limits) -> bytes | None:
+    """The text, if a careful walk cuts nothing."""
+    walk = _Walk(limits)
+    walk.node(value, limits.depth, ())
+    return None if walk.cuts else text
+
+
+_MAX_COST_OF_A_BYTE = 8
+"""What a byte of JSON costs at most, by the limits' way of counting: a number of one digit."""
 _STRING_ONLY = frozenset({str})
 
 

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_agent_trace.formats.sdk_span import copied
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
 
 
 def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
     """The span as it may be kept: itself, or a copy without plain user ids."""
-    attributes = span.attributes
-    if mode == "plain" or not attributes or not user_ids.holds_plain_id(attributes):
+    if mode == "plain":
+        return span
+    attributes = copied(span.attributes)  # a look into the span's own mapping takes its lock, and raises inside
+    if not user_ids.holds_plain_id(attributes):
         return span
     return ReadableSpan(
         name=span.name,

@@ -7,6 +7,7 @@ Every value stands in its standard attribute as standard JSON; what JSON cannot 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,6 +66,14 @@ class Content:
     def cuts(self) -> list[str]:
         """The paths of what was cut."""
         return list(dict.fromkeys(path for paths in self._cuts.values() for path in paths))
+
+    def put_all_of(self, other: Content) -> None:
+        """Write what was written into another one, which is not taken yet."""
+        self.attributes.update(other.attributes)
+        if other.types:
+            self.types.update(other.types)
+        if other._cuts:
+            self._cuts.update(other._cuts)
 
     def list_cuts(self, paths: Iterable[str]) -> None:
         """Say what was cut when this was first recorded, instead of what is cut now."""
@@ -224,6 +233,10 @@ _OPERATION = {
 def put_identity(content: Content, kind: StepKind, name: str, model: str | None) -> str:
     """Write what a step is, and say how its span is called."""
     attributes = content.attributes
+    if kind is StepKind.TOOL and model is None and name.isascii() and len(name) <= _short(content.limits):
+        span_name, known = _tool_identity(name)
+        attributes.update(known)
+        return span_name
     operation = _OPERATION.get(kind)
     if model is not None:
         content.text(semconv.REQUEST_MODEL, "model", model)
@@ -241,6 +254,21 @@ def put_identity(content: Content, kind: StepKind, name: str, model: str | None)
         content.text(semconv.STEP_NAME, "name", name)
     called = model if kind is StepKind.MODEL else name
     return _span_name(f"{operation} {called}") if called else operation
+
+
+def _short(limits: Limits) -> int:
+    return min(_NAME_CHARACTERS - len(semconv.OPERATION_EXECUTE_TOOL) - 1, limits.value_bytes)
+
+
+@functools.lru_cache(maxsize=512)
+def _tool_identity(name: str) -> tuple[str, Mapping[str, str]]:
+    """The span's name and the attributes of a tool whose name needs neither repair nor cut."""
+    attributes = {
+        semconv.OPERATION_NAME: semconv.OPERATION_EXECUTE_TOOL,
+        semconv.TOOL_NAME: name,
+        semconv.TOOL_TYPE: "function",
+    }
+    return f"{semconv.OPERATION_EXECUTE_TOOL} {name}" if name else semconv.OPERATION_EXECUTE_TOOL, attributes
 
 
 def _span_name(text: str) -> str:
@@ -341,8 +369,8 @@ class _Reader:
         return meaning
 
     def tool(self, meaning: Meaning) -> None:
-        pop, types = self.rest.pop, self.types
-        meaning.name = self.as_text(_TOOL_NAME, pop(_TOOL_NAME, None))
+        pop, types, name = self.rest.pop, self.types, self.rest.pop(_TOOL_NAME, None)
+        meaning.name = self.as_text(_TOOL_NAME, name) if types or type(name) is not str else name
         given, result = pop(_TOOL_ARGUMENTS, None), pop(_TOOL_RESULT, None)
         if given is not None:
             meaning.input = decode_text(given, types.get(_TOOL_ARGUMENTS))

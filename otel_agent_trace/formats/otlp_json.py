@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +19,9 @@ _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
+_NO_PARENT = "0" * _SPAN_ID_DIGITS
 _TIME_BITS = 64
+_from_hex = bytes.fromhex
 _MAX_REMEMBERED_BYTES = 16 << 10
 
 
@@ -121,8 +123,13 @@ class _TracesData(_Wire):
 
 
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
+_spans_decoder = msgspec.json.Decoder(list[_Span], strict=False)
 _resource_decoder = msgspec.json.Decoder(_Resource | None, strict=False)
 _scope_decoder = msgspec.json.Decoder(_Scope | None, strict=False)
+
+
+_BEFORE_SPANS, _AFTER_SPANS = b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":', b"}]}]}"
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 class NotOtlpError(ValueError):
@@ -138,20 +145,59 @@ def decode(data: bytes) -> list[SpanRecord]:
     Raises:
         NotOtlpError: no JSON, not UTF-8, or not of that shape.
     """
-    try:
-        wire = _decoder.decode(data)
-        if wire.resource_spans is None:
-            return _without_spans(wire, data)
-        return [
-            _record(span, resource, scope)
-            for group in wire.resource_spans
-            for resource in (_resource(bytes(group.resource), group.schema_url),)
-            for part in group.scope_spans
-            for scope in (_scope(bytes(part.scope), part.schema_url),)
-            for span in part.spans
-        ]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise NotOtlpError(str(error)) from error
+    return Decoder().decode(data)
+
+
+class Decoder:
+    """Decodes one object after another, as they stand in a file.
+
+    The lines of one program begin alike: what stands before the spans of the last one is remembered, not parsed again.
+    """
+
+    __slots__ = ("_head", "_resource", "_scope")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._resource, self._scope = Resource(), Scope()
+
+    def decode(self, data: bytes) -> list[SpanRecord]:
+        """The spans of one object, as the function of this name gives them.
+
+        Raises:
+            NotOtlpError: no JSON, not UTF-8, or not of that shape.
+        """
+        try:
+            if self._head and data.startswith(self._head) and data.endswith(_AFTER_SPANS):
+                return self._spans(memoryview(data)[len(self._head) : -len(_AFTER_SPANS)])
+        except _REFUSALS:
+            pass  # the whole tells better what is wrong
+        try:
+            wire = _decoder.decode(data)
+            if wire.resource_spans is None:
+                return _without_spans(wire, data)
+            return [record for group in wire.resource_spans for record in self._group(group)]
+        except _REFUSALS as error:
+            raise NotOtlpError(str(error)) from error
+
+    def _spans(self, data: memoryview) -> list[SpanRecord]:
+        resource, scope = self._resource, self._scope
+        return [_record(span, resource, scope) for span in _spans_decoder.decode(data)]
+
+    def _group(self, group: _ResourceSpans) -> Iterator[SpanRecord]:
+        resource = _resource(bytes(group.resource), group.schema_url)
+        for part in group.scope_spans:
+            scope = _scope(bytes(part.scope), part.schema_url)
+            self._remember(group, part, resource, scope)
+            for span in part.spans:
+                yield _record(span, resource, scope)
+
+    def _remember(self, group: _ResourceSpans, part: _ScopeSpans, resource: Resource, scope: Scope) -> None:
+        """Note how an object with these spans alone begins, if it is written as we do."""
+        if group.schema_url or part.schema_url or len(group.resource) > _MAX_REMEMBERED_BYTES:
+            self._head = b""
+            return
+        self._head = _BEFORE_SPANS % (bytes(group.resource), bytes(part.scope))
+        self._resource, self._scope = resource, scope
 
 
 def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
@@ -164,31 +210,34 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
 
 def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
     status, parent, trace_id, span_id = span.status, span.parent_span_id, span.trace_id, span.span_id
+    ids = trace_id + span_id + parent
     if (
         len(trace_id) != _TRACE_ID_DIGITS
         or len(span_id) != _SPAN_ID_DIGITS
         or len(parent) not in _PARENT_ID_DIGITS
-        or not _is_hex(trace_id + span_id + parent)
+        or 2 * len(_from_hex(ids)) != len(ids)  # blanks are skipped
     ):
         msg = (
             f"ids of {len(trace_id)}, {len(span_id)} and {len(parent)} characters where 32, 16 and 16 hex digits belong"
         )
         raise ValueError(msg)
+    if not ids.islower():
+        trace_id, span_id, parent = trace_id.lower(), span_id.lower(), parent.lower()
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     if (start_ns | end_ns) >> _TIME_BITS:
         msg = "a time of more than 64 bits"
         raise ValueError(msg)
     return SpanRecord(
-        trace_id.lower(),
-        span_id.lower(),
-        parent.lower() if parent and parent.strip("0") else None,
+        trace_id,
+        span_id,
+        parent if parent and parent != _NO_PARENT else None,
         span.name,
         start_ns,
         end_ns or None,
         _attributes(span.attributes),
         span.kind,
-        status.code if status else 0,
-        status.message if status else "",
+        status.code if status is not None else 0,
+        status.message if status is not None else "",
         tuple([_event(event) for event in span.events]) if span.events else (),
         tuple([_link(link) for link in span.links]) if span.links else (),
         resource,
@@ -196,13 +245,6 @@ def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
         span.trace_state,
         span.flags,
     )
-
-
-def _is_hex(text: str) -> bool:
-    try:
-        return 2 * len(bytes.fromhex(text)) == len(text)  # it skips blanks
-    except ValueError:
-        return False
 
 
 def _attributes(pairs: list[_Pair]) -> dict[str, Any]:

@@ -85,12 +85,11 @@ def record_from_sdk(span: Any) -> SpanRecord:
 
 def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """The attributes as a dictionary; arrays as lists, as every carrier gives them back."""
-    if not attributes:
+    if attributes is None:
         return {}
-    copy = attributes.copy() if hasattr(attributes, "copy") else dict(attributes)
-    for key, value in copy.items():
-        if type(value) is tuple:
-            copy[key] = list(value)
+    copy: dict[str, Any] = attributes.copy() if hasattr(attributes, "copy") else dict(attributes)
+    if tuple in map(type, copy.values()):
+        return {key: list(value) if type(value) is tuple else value for key, value in copy.items()}
     return copy
 
 

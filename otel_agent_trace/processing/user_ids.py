@@ -26,6 +26,7 @@ UserIds = Literal["pseudonym", "plain", "none"]
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
 _KEY_BYTES = 32
+_PLAIN = frozenset(semconv.PLAIN_USER_IDS)
 _log = logging.getLogger("otel_agent_trace")
 
 
@@ -87,7 +88,7 @@ def known_forms(user_id: str) -> frozenset[str]:
 
 def holds_plain_id(attributes: Mapping[str, Any]) -> bool:
     """Whether the attributes name a user as they are."""
-    return any(key in attributes for key in semconv.PLAIN_USER_IDS)
+    return not _PLAIN.isdisjoint(attributes)
 
 
 def applied(attributes: Mapping[str, Any], mode: UserIds) -> dict[str, Any]:

@@ -207,13 +207,24 @@ def _steps(nodes: list[_Node]) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
     flat.sort(key=_order)
-    places: dict[int, tuple[int, int | str]] = {}  # of all, before the first: a step may start before the one above
+    ids: dict[int, int | str] = {}  # before the first step: one may start before the one above it
     for position, (node, _) in enumerate(flat):
-        index = position if node.meaning.index is None else node.meaning.index
-        places[id(node)] = index, index + 1 if node.meaning.step_id is None else node.meaning.step_id
+        if node.below:
+            ids[id(node)] = _step_id(node, _index(node, position))
     return tuple(
-        [_step(node, *places[id(node)], None if above is None else places[id(above)][1]) for node, above in flat]
+        [
+            _step(node, position, None if above is None else ids[id(above)])
+            for position, (node, above) in enumerate(flat)
+        ]
     )
+
+
+def _index(node: _Node, position: int) -> int:
+    return position if node.meaning.index is None else node.meaning.index
+
+
+def _step_id(node: _Node, index: int) -> int | str:
+    return index + 1 if node.meaning.step_id is None else node.meaning.step_id
 
 
 def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
@@ -231,13 +242,14 @@ def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
-def _step(node: _Node, index: int, step_id: int | str, parent_step_id: int | str | None) -> AgentStep:
+def _step(node: _Node, position: int, parent_step_id: int | str | None) -> AgentStep:
     span, meaning, kind = node.span, node.meaning, node.kind
+    index = _index(node, position)
     run = _run(node) if node.is_run else None
     is_tool = kind is StepKind.TOOL
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(
-        step_id=step_id,
+        step_id=_step_id(node, index),
         index=index,
         kind=kind,
         name=name,

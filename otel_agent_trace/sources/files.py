@@ -31,7 +31,8 @@ SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst
 """What is read of a directory."""
 
 _ID_KEY = b'traceId"'
-_ID = re.compile(rb'traceId"\s*:\s*"([0-9a-fA-F]{32})"')
+_AFTER_ID_KEY = re.compile(rb'\s*:\s*"([0-9a-fA-F]{32})"')
+_USUAL_BYTES = len(':""') + 32
 _KEY_BITS = 2**60 - 1
 _ID_BYTES = 64
 """More than an id with its key, so that one on the edge of two blocks is seen whole."""
@@ -63,17 +64,16 @@ class FilesSource:
         ends = _Ends()
         for file in files:
             ends.note(file, next(counters))
-        open_traces: dict[str, list[SpanRecord]] = {}
+        open_traces = _OpenTraces(on_problem)
         read_up_to = 0
         for file in files:
             for lines, first_line, block in _read_lines(file, ends, on_problem, next(counters)):
-                for offset, line in enumerate(lines):
-                    _take(line, open_traces, file, first_line + offset, on_problem)
+                for number, line in enumerate(lines, first_line):
+                    open_traces.take(line, file, number)
                 if block > read_up_to:
                     read_up_to = block
-                    for trace_id in [known for known in open_traces if ends.last_block(known) < block]:
-                        yield open_traces.pop(trace_id)
-        yield from open_traces.values()
+                    yield from open_traces.complete(ends, block)
+        yield from open_traces.complete(ends, sys.maxsize)
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
         """One for each reading of a file, of which there are two; each is told the bytes read of its file."""
@@ -149,14 +149,11 @@ def _key(trace_id: bytes) -> int:
 
 def _trace_ids(block: bytes) -> set[bytes]:
     """The trace ids in a block, and maybe some more: links name traces as well."""
-    ids = set()
-    at = block.find(_ID_KEY)
-    while at >= 0:
-        found = _ID.match(block, at)
-        if found is not None:
-            ids.add(found[1].lower())
-        at = block.find(_ID_KEY, at + 8)
-    return ids
+    parts = block.split(_ID_KEY)[1:]
+    found = [_AFTER_ID_KEY.match(part) for part in {part[:_USUAL_BYTES] for part in parts}]
+    if not all(found):  # written with blanks, or no ids at all
+        found = [_AFTER_ID_KEY.match(part) for part in parts]
+    return {match[1].lower() for match in found if match is not None}
 
 
 def _read_lines(
@@ -205,28 +202,37 @@ def _joined(parts: list[bytes], size: int) -> bytes | None:
     return b"".join(parts) if size <= MAX_LINE_BYTES else None
 
 
-def _take(
-    line: bytes | None,
-    open_traces: dict[str, list[SpanRecord]],
-    file: str,
-    line_number: int,
-    on_problem: Callable[[Problem], None],
-) -> None:
-    if line is None:
-        on_problem(Problem(file, line_number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
-        return
-    try:
-        records = otlp_json.decode(line)
-    except otlp_json.NotOtlpError as error:
-        if line.strip():
-            on_problem(Problem(file, line_number, str(error)))
-        return
-    for record in records:
-        known = open_traces.get(record.trace_id)
-        if known is None:
-            open_traces[record.trace_id] = [record]
-        else:
-            known.append(record)
+class _OpenTraces:
+    """The traces that are not complete yet, as far as their spans have been read."""
+
+    def __init__(self, on_problem: Callable[[Problem], None]) -> None:
+        self._on_problem = on_problem
+        self._decode = otlp_json.Decoder().decode
+        self._traces: dict[str, list[SpanRecord]] = {}
+
+    def take(self, line: bytes | None, file: str, line_number: int) -> None:
+        """Add the spans of one line; a line that cannot be read is reported."""
+        if line is None:
+            self._on_problem(Problem(file, line_number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
+            return
+        try:
+            records = self._decode(line)
+        except otlp_json.NotOtlpError as error:
+            if line.strip():
+                self._on_problem(Problem(file, line_number, str(error)))
+            return
+        traces = self._traces
+        for record in records:
+            known = traces.get(record.trace_id)
+            if known is None:
+                traces[record.trace_id] = [record]
+            else:
+                known.append(record)
+
+    def complete(self, ends: _Ends, block: int) -> Iterator[list[SpanRecord]]:
+        """Give away the traces of which no more comes in that block or later."""
+        for trace_id in [known for known in self._traces if ends.last_block(known) < block]:
+            yield self._traces.pop(trace_id)
 
 
 def _ignore(read: int) -> None:

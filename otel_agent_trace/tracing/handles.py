@@ -253,6 +253,7 @@ class ActiveRun(_Handle):
         "_final_output",
         "_model",
         "_session_id",
+        "_shared",
         "_status",
         "_step_numbers",
         "_user_id",
@@ -273,6 +274,7 @@ class ActiveRun(_Handle):
         self._config = fields.get("config")
         self._final_output: Any = None
         self._status: RunStatus | None = None
+        self._shared: Content | None = None
         self._step_numbers = itertools.count()
         self._metadata = fields.get("metadata")
         self.run_id: str = fields.get("run_id") or ""
@@ -315,6 +317,7 @@ class ActiveRun(_Handle):
     @session_id.setter
     def session_id(self, value: object) -> None:
         self._session_id = None if value is None else text_of(value)
+        self._shared = None
         self._content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
 
     @property
@@ -397,6 +400,15 @@ class ActiveRun(_Handle):
         """A step has started or ended: the next one that is logged without times lasts from then."""
         if self.started:
             self.last_event_ns = unix_ns
+
+    def shared(self) -> Content:
+        """What each of its steps says of it."""
+        if self._shared is None:
+            self._shared = Content(self._recorder.limits)
+            self._shared.text(semconv.RUN_ID, "run_id", self.run_id or None)
+            self._shared.text(semconv.AGENT_NAME, "agent_name", self._agent_name)
+            self._shared.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
+        return self._shared
 
     def next_index(self) -> int:
         """The ordinal of the next step."""
@@ -626,15 +638,10 @@ class ActiveStep(_Handle):
 
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
+        content.put_all_of(run.shared())
         name = put_identity(content, kind, self.name, self._model)
-        attributes = content.attributes
         if run.run_id:
-            content.text(semconv.RUN_ID, "run_id", run.run_id)
-            attributes[semconv.STEP_INDEX] = self.index
-        if kind is not StepKind.AGENT:
-            content.text(semconv.AGENT_NAME, "agent_name", run.agent_name)
-        if run.session_id is not None:
-            content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
+            content.attributes[semconv.STEP_INDEX] = self.index
         if self._step_id is not None and (type(self._step_id) is not int or self._step_id != self.index + 1):
             put_step_id(content, self._step_id)
         if self._input is not None:
