@@ -374,25 +374,59 @@ def test_closing_and_going_on(tmp_path: Path) -> None:
     assert [run.run_id for run in load_runs(path)] == ["a", "b"]
 
 
-@pytest.mark.xfail(
-    reason="LineFile._open is not guarded: each thread that comes first leaves a descriptor", strict=False
-)
-def test_no_descriptor_is_leaked(tmp_path: Path) -> None:
-    """Threads that open the file at the same moment leave one descriptor open, and closing leaves none."""
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(20):
-        backend = FileBackend(tmp_path / f"{number}.jsonl")
-        begin = threading.Barrier(8)
+def beside(call: Callable[[], Any]) -> threading.Thread:
+    """Start a call in another thread, and let it come as far as it can."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(0.1)
+    return thread
 
-        def work(backend: FileBackend = backend, begin: threading.Barrier = begin) -> None:
-            begin.wait()
-            trace_one(backend)
 
-        with ThreadPoolExecutor(8) as pool:
-            for _ in range(8):
-                pool.submit(work)
-        backend.shutdown()
-    assert len(os.listdir("/proc/self/fd")) == before
+def test_one_opens_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that come first at the same moment share one descriptor, and both write."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    opened: list[str] = []
+    others: list[threading.Thread] = []
+    really = os.open
+
+    def opening(name: Any, *args: Any) -> int:
+        opened.append(name)
+        if len(opened) == 1:
+            others.append(beside(lambda: trace_one(backend, "other")))
+        return really(name, *args)
+
+    monkeypatch.setattr(os, "open", opening)
+    trace_one(backend)
+    others[0].join()
+    monkeypatch.undo()
+    assert opened == [str(path)]
+    assert sorted((run.run_id, len(run.steps)) for run in load_runs(path)) == [("other", 1), ("r", 1)]
+
+
+def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the write that is going on: its descriptor might be another file's by then."""
+    backend = FileBackend(tmp_path / "t.jsonl")
+    trace_one(backend, "before")
+    happened: list[str] = []
+    others: list[threading.Thread] = []
+    write, close = os.write, os.close
+
+    def writing(descriptor: int, data: bytes) -> int:
+        others.append(beside(backend.shutdown))
+        happened.append("written")
+        return write(descriptor, data)
+
+    def closing(descriptor: int) -> None:
+        happened.append("closed")
+        close(descriptor)
+
+    monkeypatch.setattr(os, "write", writing)
+    monkeypatch.setattr(os, "close", closing)
+    backend.keep(ended_spans(1))
+    others[0].join()
+    assert happened == ["written", "closed"]
+    assert backend.stats() == {}
 
 
 # ── several writers ──────────────────────────────────────────────────────────────────────────────────────────────────
