@@ -348,18 +348,44 @@ def test_spans_that_poison(tmp_path: Path) -> None:
     assert problems_of(path) == []
 
 
-@pytest.mark.xfail(reason="otlp_json writes a negative time, and its reader refuses the whole line", strict=True)
-@pytest.mark.parametrize("start", [-1, -1.5])
-def test_a_span_from_before_1970(tmp_path: Path, start: float) -> None:
-    """A span with a negative start time does not take the other spans of its batch along."""
+@pytest.mark.parametrize("time_ns", [-1, -1.5, 2**64, 2**70])
+def test_times_that_otlp_cannot_say(tmp_path: Path, time_ns: Any) -> None:
+    """A span from before 1970 or after 2554 is kept, at the nearest time that there is, and so are its neighbours."""
     path = tmp_path / "t.jsonl"
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(FileBackend(path)))
     with AgentTracer(tracer_provider=provider).run():
-        provider.get_tracer("other").start_span("x", start_time=start).end()  # type: ignore[arg-type]
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "x"}
+        span = provider.get_tracer("other").start_span("x", start_time=time_ns, attributes=attributes)
+        span.add_event("e", timestamp=time_ns)
+        span.end(time_ns)
     provider.shutdown()
-    assert len(load_runs(path, on_problem=lambda problem: None)) == 1
     assert problems_of(path) == []
+    (run,) = load_runs(path)
+    assert [(step.started_at_ns, step.ended_at_ns) for step in run.steps] == [
+        (0, 1) if time_ns < 0 else (2**64 - 1, 2**64 - 1)  # an end of 0 would say that there is none
+    ]
+    spans = [
+        span
+        for line in path.read_bytes().splitlines()
+        for group in json.loads(line)["resourceSpans"]
+        for part in group["scopeSpans"]
+        for span in part["spans"]
+    ]
+    times = [int(span[key]) for span in spans for key in ("startTimeUnixNano", "endTimeUnixNano")]
+    times += [int(event["timeUnixNano"]) for span in spans for event in span.get("events", ())]
+    assert all(0 <= time < 2**64 for time in times)
+
+
+def test_a_span_that_cannot_be_written(tmp_path: Path) -> None:
+    """In a batch it costs itself, is counted, and takes no other span along."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    spans = ended_spans(3)
+    spans[1] = ReadableSpan("no time at all", context=spans[1].context, start_time=float("nan"))  # type: ignore[arg-type]
+    assert backend.export(spans) is SpanExportResult.SUCCESS
+    assert [run.run_id for run in load_runs(path)] == ["0", "2"]
+    assert backend.stats() == {"failed: span that cannot be written": 1}
 
 
 def test_closing_and_going_on(tmp_path: Path) -> None:
