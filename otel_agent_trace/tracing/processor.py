@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
-from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.backends.policy import LiveSpan, applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
@@ -55,9 +55,10 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what starts, unless its end would not be told."""
         if not span.get_span_context().trace_flags.sampled:
             return
+        shown = span if self.user_ids == "plain" else LiveSpan(span, self.user_ids)
         for name, keeper in self._keepers:
             try:
-                keeper.started(span)
+                keeper.started(shown)
             except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
                 self._failed(name, error)
 
