@@ -56,7 +56,7 @@ class LineFile:
             OSError: they could not be written whole; what was written of them is a torn line that readers skip.
         """
         with self._turn:
-            descriptor = self._descriptor if self._descriptor is not None else self._open()
+            descriptor = self._opened()
             data = b"\n" + lines if self._torn else lines
             written = os.write(descriptor, data)
             if written != len(data):
@@ -70,6 +70,12 @@ class LineFile:
         if os.write(descriptor, data) != len(data):
             msg = f"{self.path}: the disk took only a part of {len(lines)} bytes"
             raise OSError(msg)
+
+    def _opened(self) -> int:
+        """The open file; a new one where somebody has deleted it, since nobody could read what went to the old one."""
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
+            self.close()
+        return self._open() if self._descriptor is None else self._descriptor
 
     def _open(self) -> int:
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)

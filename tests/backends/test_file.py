@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -217,7 +218,6 @@ def test_a_folder_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 def test_a_read_only_folder(tmp_path: Path, run_python: RunPython) -> None:
     """A user without the right to write has a program that runs as before."""
-    import shutil
     import tempfile
 
     folder = tempfile.mkdtemp()
@@ -453,6 +453,28 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
     others[0].join()
     assert happened == ["written", "closed"]
     assert backend.stats() == {}
+
+
+@pytest.mark.parametrize("gone", ["file", "folder"])
+def test_a_file_that_is_deleted(tmp_path: Path, gone: str) -> None:
+    """When somebody deletes the file, or its folder, what is traced from then on is in a new one."""
+    path = tmp_path / "logs" / "t.jsonl"
+    backend = FileBackend(path)
+    trace_one(backend, "before")
+    shutil.rmtree(path.parent) if gone == "folder" else path.unlink()
+    trace_one(backend, "after")
+    assert [(run.run_id, len(run.steps)) for run in backend.runs()] == [("after", 1)]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_renamed(tmp_path: Path) -> None:
+    """A file that is rotated away goes on being written: nothing is lost, and no line is cut."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    trace_one(backend, "before")
+    path.rename(tmp_path / "old.jsonl")
+    trace_one(backend, "after")
+    assert [run.run_id for run in load_runs(tmp_path)] == ["before", "after"]
 
 
 # ── several writers ──────────────────────────────────────────────────────────────────────────────────────────────────
