@@ -197,7 +197,12 @@ class Feed:
         elif not node.is_open:
             self._fill(node, span)
         node.record = record
-        self._tell(node, record)
+        try:
+            self._tell(node, record)
+        finally:  # Ctrl-C goes through
+            self._closed(node)
+
+    def _closed(self, node: _Node) -> None:
         node.is_open = False
         node.tree.open -= 1
         if node.tree.open == 0:

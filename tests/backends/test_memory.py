@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -15,6 +16,7 @@ from otel_agent_trace import (
     AgentRun,
     AgentStep,
     AgentTracer,
+    ConfigurationError,
     InMemoryBackend,
     RunStatus,
     configure,
@@ -97,6 +99,13 @@ def test_max_runs() -> None:
     assert tracer.stats()["InMemoryBackend: dropped: max_runs"] == 7
     tracer.end_run(open_id)
     assert len(memory.runs()) == 3
+
+
+@pytest.mark.parametrize("max_runs", [0, -1, 1.5, "3", True])
+def test_a_bound_that_is_none(max_runs: Any) -> None:
+    """A bound that would keep nothing, or fail at every span, is refused at once."""
+    with pytest.raises(ConfigurationError, match="max_runs="):
+        InMemoryBackend(max_runs=max_runs)
 
 
 def test_nothing_is_held_of_what_ended() -> None:
