@@ -100,13 +100,19 @@ class FileBackend(SpanExporter):
         """Many spans as lines of bearable length, spans of one frame together."""
         frames: dict[tuple[bytes, bytes], list[bytes]] = {}
         for span in spans:
-            record = self._reader.record(span)
-            frames.setdefault(self._frame(record), []).append(otlp_json.encode_span(record))
+            encoded = guarded(self._ledger, "span that cannot be written", self._encoded, span)
+            if encoded is not None:
+                frame, line = encoded
+                frames.setdefault(frame, []).append(line)
         return b"".join(
             b"%b%b%b" % (head, b",".join(part), tail)
             for (head, tail), encoded in frames.items()
             for part in _parts(encoded)
         )
+
+    def _encoded(self, span: ReadableSpan) -> tuple[tuple[bytes, bytes], bytes]:
+        record = self._reader.record(span)
+        return self._frame(record), otlp_json.encode_span(record)
 
     def runs(self) -> list[AgentRun]:
         """The outermost runs in the file, oldest first; none where there is no file yet."""

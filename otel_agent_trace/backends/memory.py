@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger
 from otel_agent_trace.model import AgentRun
@@ -23,10 +24,16 @@ class InMemoryBackend(SpanExporter):
     Args:
         max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
+
+    Raises:
+        ConfigurationError: `max_runs` is no positive number.
     """
 
     def __init__(self, *, max_runs: int | None = None, user_ids: UserIds = "pseudonym") -> None:
         self._mode = check_mode(user_ids)
+        if max_runs is not None and (type(max_runs) is not int or max_runs < 1):
+            msg = f"max_runs={max_runs!r} is no number of runs: 1 or more, or None for all"
+            raise ConfigurationError(msg)
         self._max_runs = max_runs
         self._ended: dict[int, list[ReadableSpan]] = {}
         self._open: dict[int, ReadableSpan] = {}

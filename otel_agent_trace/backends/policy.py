@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.util.types import Attributes
 
+from otel_agent_trace.backends.portions import portions
 from otel_agent_trace.formats.sdk_span import copied
+from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
 
@@ -35,15 +39,34 @@ def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
     )
 
 
+class LiveSpan(ReadableSpan):
+    """A span that is being written, as it may be seen while it is: at every moment without plain user ids."""
+
+    def __init__(self, span: ReadableSpan, mode: UserIds) -> None:
+        self._live, self._mode = span, mode
+
+    def __getattr__(self, name: str) -> Any:
+        """What the properties of `ReadableSpan` read."""
+        return getattr(self._live, name)
+
+    @property
+    def attributes(self) -> Attributes:
+        """The attributes, after the policies."""
+        return applied(self._live, self._mode).attributes
+
+
 class PolicyExporter(SpanExporter):
-    """Applies the policies before another exporter."""
+    """Applies the policies before another exporter, and gives it no more at once than receivers take."""
 
     def __init__(self, exporter: SpanExporter, mode: UserIds) -> None:
         self._exporter, self._mode = exporter, mode
+        self._ledger = Ledger()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export what may be sent."""
-        return self._exporter.export([applied(span, self._mode) for span in spans])
+        """Export what may be sent; a portion that cannot be sent is the exporter's loss, and costs no other one."""
+        allowed = [applied(span, self._mode) for span in spans]
+        sent = [guarded(self._ledger, "sending", self._exporter.export, portion) for portion in portions(allowed)]
+        return SpanExportResult.SUCCESS if set(sent) <= {SpanExportResult.SUCCESS} else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Shut the exporter down."""

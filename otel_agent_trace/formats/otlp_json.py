@@ -22,6 +22,7 @@ _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
 _NO_PARENT = "0" * _SPAN_ID_DIGITS
 _TIME_BITS = 64
 _from_hex = bytes.fromhex
+_TIME_END = 1 << _TIME_BITS
 _MAX_REMEMBERED_BYTES = 16 << 10
 
 
@@ -365,10 +366,10 @@ def _schema_url(url: str) -> bytes:
 def encode_span(span: SpanRecord) -> bytes:
     """The JSON object of one span."""
     parent = f'","parentSpanId":"{span.parent_span_id}' if span.parent_span_id else ""
-    end = f'"endTimeUnixNano":"{span.end_ns}",' if span.end_ns is not None else ""
+    end = f'"endTimeUnixNano":"{_time(span.end_ns) or 1}",' if span.end_ns is not None else ""
     parts = [
         f'{{"traceId":"{span.trace_id}","spanId":"{span.span_id}{parent}","kind":{span.kind},'
-        f'"startTimeUnixNano":"{span.start_ns}",{end}"name":'.encode(),
+        f'"startTimeUnixNano":"{_time(span.start_ns)}",{end}"name":'.encode(),
         _text(span.name),
         b',"attributes":[',
     ]
@@ -386,6 +387,11 @@ def encode_span(span: SpanRecord) -> bytes:
     return b"".join(parts)
 
 
+def _time(time_ns: int) -> int:
+    """The nearest time that OTLP can say: it has 64 bits, and none before 1970."""
+    return time_ns if 0 <= time_ns < _TIME_END else 0 if time_ns < 0 else _TIME_END - 1
+
+
 def _status_json(span: SpanRecord) -> bytes:
     message = b'"message":%b,' % _text(span.status_message) if span.status_message else b""
     return b',"status":{%b"code":%d}' % (message, span.status_code)
@@ -393,7 +399,7 @@ def _status_json(span: SpanRecord) -> bytes:
 
 def _event_json(event: Event) -> bytes:
     return b'{"timeUnixNano":"%d","name":%b,"attributes":[%b]}' % (
-        event.time_ns,
+        _time(event.time_ns),
         _text(event.name),
         attributes_json(event.attributes),
     )

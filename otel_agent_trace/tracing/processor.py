@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
-from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.backends.policy import LiveSpan, applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
@@ -55,11 +55,15 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what starts, unless its end would not be told."""
         if not span.get_span_context().trace_flags.sampled:
             return
+        shown = span if self.user_ids == "plain" else LiveSpan(span, self.user_ids)
+        interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
-                keeper.started(span)
+                keeper.started(shown)
             except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
-                self._failed(name, error)
+                interrupt = self._failed(name, error) or interrupt
+        if interrupt is not None:
+            raise interrupt
 
     def on_end(self, span: ReadableSpan) -> None:
         """Tell the backends what has ended."""
@@ -68,17 +72,26 @@ class AgentSpanProcessor(SpanProcessor):
             return
         if self.user_ids != "plain":
             span = applied(span, self.user_ids)
+        interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
                 keeper.keep((span,))
             except BaseException as error:  # noqa: BLE001 - likewise
-                self._failed(name, error)
+                interrupt = self._failed(name, error) or interrupt
+        if interrupt is not None:
+            raise interrupt
 
-    def _failed(self, name: str, error: BaseException) -> None:
+    def _failed(self, name: str, error: BaseException) -> BaseException | None:
+        """Count what a backend raised; what a signal handler raised is given back, for after the other backends."""
+
         def again() -> None:
             raise error
 
-        guarded(self._ledger, name, again)
+        try:
+            guarded(self._ledger, name, again)
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            return interrupt
+        return None
 
     def stats(self) -> dict[str, int]:
         """What was kept, dropped and lost, by backend and reason."""
