@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
@@ -114,6 +115,7 @@ class Feed:
         runs = _runs_in([record])
         own = _run_of(record, runs)
         if own is not None:
+            own = _placed(own, node)
             self._begins(node, own)
             self._call("start_run", own)
         elif runs and node.run is None:
@@ -126,6 +128,7 @@ class Feed:
             return
         own = _run_of(record, _runs_in(node.records())) if meaning.kind is StepKind.AGENT else None
         if own is not None:
+            own = _placed(own, node)
             self._begins(node, own)
             self._call("end_run", own)
         else:
@@ -135,7 +138,7 @@ class Feed:
             if above.run is above and above.record is not None:
                 again = _run_of(above.record, _runs_in(above.records()))
                 if again is not None:
-                    self._call("end_run", again)
+                    self._call("end_run", _placed(again, above))
 
     def _log_step(self, node: _Node, record: SpanRecord, *, is_said: bool) -> None:
         """The step, under the id of the run that it says, or else stands in."""
@@ -257,6 +260,14 @@ def _said_run(attributes: Mapping[str, object]) -> str:
 def _runs_in(records: Iterable[SpanRecord]) -> list[AgentRun]:
     """All runs in some spans of one trace, the outer before the inner ones."""
     return [run for outer in assemble(records) for run in outer.walk()]
+
+
+def _placed(run: AgentRun, node: _Node) -> AgentRun:
+    """The run with the id of the one above it, which spans of other tracers do not say."""
+    above = node.above.run if node.above is not None else None
+    if run.parent_run_id is not None or above is None or above.run_id is None:
+        return run
+    return msgspec.structs.replace(run, parent_run_id=above.run_id)
 
 
 def _run_of(record: SpanRecord, runs: Iterable[AgentRun]) -> AgentRun | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from otel_agent_trace import dialects, semconv
@@ -129,11 +130,12 @@ def _by_run(strays: list[_Node]) -> list[tuple[str | None, list[_Node]]]:
     return [(group[0].said_run_id, group) for group in groups.values()]
 
 
-def _run(node: _Node) -> AgentRun:
+def _run(node: _Node, above_run_id: str | None = None) -> AgentRun:
     span, meaning = node.span, node.meaning
-    steps = _steps(node.below)
+    run_id = _run_id(span, meaning)
+    steps = _steps(node.below, run_id)
     return AgentRun(
-        run_id=_run_id(span, meaning),
+        run_id=run_id,
         agent_name=meaning.name,
         user_input=meaning.input,
         user_id=meaning.user_id,
@@ -151,7 +153,7 @@ def _run(node: _Node) -> AgentRun:
         steps=steps,
         trace_id=span.trace_id,
         span_id=span.span_id,
-        parent_run_id=meaning.parent_run_id,
+        parent_run_id=above_run_id if meaning.parent_run_id is None else meaning.parent_run_id,
         service_name=_service(span),
         truncated=meaning.truncated,
         sampling_probability=meaning.sampling_probability,
@@ -173,11 +175,12 @@ def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
     """
     first = group[0]
     span, meaning = first.span, first.meaning
-    steps = _steps(group)
     lone = run_id is None
+    known_id = _run_id(span, meaning) if run_id is None else run_id
+    steps = _steps(group, known_id)
     own = [node.meaning for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
-        run_id=_run_id(span, meaning) if run_id is None else run_id,
+        run_id=known_id,
         agent_name=next((said.agent_name for said in own if said.agent_name), None),
         session_id=next((said.session_id for said in own if said.session_id), None),
         status=_lone_status(first) if lone else RunStatus.RUNNING,
@@ -203,28 +206,27 @@ def _service(span: SpanRecord) -> str | None:
     return None if name is None else str(name)
 
 
-def _steps(nodes: list[_Node]) -> tuple[AgentStep, ...]:
+def _steps(nodes: list[_Node], run_id: str) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
     flat.sort(key=_order)
-    ids: dict[int, int | str] = {}  # before the first step: one may start before the one above it
-    for position, (node, _) in enumerate(flat):
-        if node.below:
-            ids[id(node)] = _step_id(node, _index(node, position))
-    return tuple(
-        [
-            _step(node, position, None if above is None else ids[id(above)])
-            for position, (node, above) in enumerate(flat)
-        ]
-    )
+    _number([node for node, _ in flat])
+    return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
 
 
-def _index(node: _Node, position: int) -> int:
-    return position if node.meaning.index is None else node.meaning.index
+def _number(nodes: list[_Node]) -> None:
+    """Give each step that has no ordinal the next one that no other has."""
+    without = [node for node in nodes if node.meaning.index is None]
+    if without:
+        taken = {node.meaning.index for node in nodes}
+        free = (index for index in itertools.count() if index not in taken)
+        for node in without:
+            node.meaning.index = next(free)
 
 
-def _step_id(node: _Node, index: int) -> int | str:
-    return index + 1 if node.meaning.step_id is None else node.meaning.step_id
+def _step_id(node: _Node) -> int | str:
+    meaning = node.meaning
+    return (meaning.index or 0) + 1 if meaning.step_id is None else meaning.step_id
 
 
 def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
@@ -242,15 +244,14 @@ def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
-def _step(node: _Node, position: int, parent_step_id: int | str | None) -> AgentStep:
+def _step(node: _Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
     span, meaning, kind = node.span, node.meaning, node.kind
-    index = _index(node, position)
-    run = _run(node) if node.is_run else None
+    run = _run(node, run_id) if node.is_run else None
     is_tool = kind is StepKind.TOOL
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(
-        step_id=_step_id(node, index),
-        index=index,
+        step_id=_step_id(node),
+        index=meaning.index or 0,
         kind=kind,
         name=name,
         input=meaning.input,

@@ -20,7 +20,7 @@ from otel_agent_trace.tracing.bound import Bound, bound_fields
 from otel_agent_trace.tracing.decorators import Traced, wrap
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.handles import ActiveRun
-from otel_agent_trace.tracing.providers import private_provider
+from otel_agent_trace.tracing.providers import as_backends, private_provider
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.values import Limits
 
@@ -63,8 +63,7 @@ class AgentTracer:
         mode = None if user_ids is None else check_mode(user_ids)
         self._own: TracerProvider | None = None
         if backend is not None:
-            backends = backend if isinstance(backend, list | tuple) else [backend]
-            self._own = private_provider(backends, mode or "pseudonym")
+            self._own = private_provider(as_backends(backend), mode or "pseudonym")
         self._recorder = Recorder(
             self._own if self._own is not None else tracer_provider,
             user_ids=mode,
