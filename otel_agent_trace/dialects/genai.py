@@ -65,7 +65,7 @@ class Content:
     @property
     def cuts(self) -> list[str]:
         """The paths of what was cut."""
-        return list(dict.fromkeys(path for paths in self._cuts.values() for path in paths))
+        return list(dict.fromkeys(path for paths in self._cuts.values() for path in paths)) if self._cuts else []
 
     def put_all_of(self, other: Content) -> None:
         """Write what was written into another one, which is not taken yet."""

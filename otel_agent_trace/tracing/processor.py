@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import TraceFlags
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
@@ -16,6 +17,8 @@ from otel_agent_trace.backends.policy import LiveSpan, applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+
+_SAMPLED = TraceFlags.SAMPLED
 
 
 class _Exporting:
@@ -53,7 +56,7 @@ class AgentSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Tell the backends what starts, unless its end would not be told."""
-        if not span.get_span_context().trace_flags.sampled:
+        if not span.get_span_context().trace_flags & _SAMPLED:
             return
         shown = span if self.user_ids == "plain" else LiveSpan(span, self.user_ids)
         interrupt: BaseException | None = None
@@ -68,7 +71,7 @@ class AgentSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Tell the backends what has ended."""
         context = span.context
-        if context is None or not context.trace_flags.sampled:
+        if context is None or not context.trace_flags & _SAMPLED:
             return
         if self.user_ids != "plain":
             span = applied(span, self.user_ids)
