@@ -14,8 +14,9 @@ import pytest
 from backports import zstd
 from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
-from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans
+from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans, runs_from_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
+from otel_agent_trace.runs.assemble import DEEPEST
 from otel_agent_trace.sources import files as files_module
 
 Write = Callable[..., Path]
@@ -172,6 +173,25 @@ def test_rings(write: Write, problems: Problems, what: str) -> None:
     runs = load_runs(write("runs.jsonl", ring), on_problem=problems)
     assert sorted({part.run_id for run in runs for part in run.walk()}) == ["a", "b", "c"][: len(ring)]
     assert problems == []
+
+
+@pytest.mark.parametrize("operation", ["invoke_agent", "execute_tool"])
+def test_trace_as_deep_as_it_is_long(
+    write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems, operation: str
+) -> None:
+    """Thousands of agents or tools within each other are one run of bounded depth, and cost nobody else anything."""
+    kind = [{"key": "gen_ai.operation.name", "value": {"stringValue": operation}}]
+    spans = [raw_line(spanId=f"{n + 2:016x}", parentSpanId=f"{n + 1:016x}", attributes=kind) for n in range(5000)]
+    root = raw_line(spanId=f"{1:016x}", attributes=[{"key": kind[0]["key"], "value": {"stringValue": "invoke_agent"}}])
+    read = load_runs(write("runs.jsonl", [root, *spans, *lines]), on_problem=problems)
+    deep = next(run for run in read if run not in runs)
+    assert len(read) == len(runs) + 1
+    assert problems == []
+    assert sum(len(part.steps) for part in deep.walk()) == 5000
+    assert sum(1 for _ in deep.walk()) == (1 if operation == "execute_tool" else DEEPEST + 1)
+    assert AgentRun.from_dict(json.loads(json.dumps(deep.to_dict(), indent=1))) == deep
+    assert runs_from_spans(run_to_spans(deep)) != []
+    assert compute_metrics([deep]).runs == 1
 
 
 # ── torn files ───────────────────────────────────────────────────────────────────────────────────────────────────────
