@@ -10,6 +10,9 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 
+DEEPEST = 64
+"""Sub-agents within each other that have runs of their own; the steps of deeper ones stand in the run above."""
+
 
 class _Node:
     """A span that means something, and what hangs below it."""
@@ -48,6 +51,8 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
             agents.append(node)
         else:
             strays.append(node)
+    if len(nodes) > DEEPEST:
+        _bound_depth([*agents, *strays])
     runs = [_run(node) for node in agents]
     runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
@@ -120,6 +125,16 @@ def _cut_rings(nodes: dict[str, _Node]) -> None:
             current = current.above
         if current is not None and any(current is passed for passed in path):
             current.above = None
+
+
+def _bound_depth(nodes: list[_Node]) -> None:
+    """Runs lie within each other, and whoever walks them goes as deep: what a file says must not decide how deep."""
+    pending = [(node, 0) for node in nodes]
+    while pending:
+        node, depth = pending.pop()
+        node.is_run = node.is_run and depth <= DEEPEST
+        depth += node.is_run
+        pending.extend((child, depth) for child in node.below)
 
 
 def _by_run(strays: list[_Node]) -> list[tuple[str | None, list[_Node]]]:

@@ -27,6 +27,8 @@ from otel_agent_trace.span import Problem, SpanRecord
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
 """A longer line is reported and skipped."""
+MAX_RATIO = 1000
+"""What unpacks to more times its size is not read on; the first GB is free, since a little may say the same often."""
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 """What is read of a directory."""
 
@@ -36,6 +38,7 @@ _USUAL_BYTES = len(':""') + 32
 _KEY_BITS = 2**60 - 1
 _ID_BYTES = 64
 """More than an id with its key, so that one on the edge of two blocks is seen whole."""
+_RATIO_FROM_BYTES = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
 _BEGINNING = b'{"resourceSpans"'
@@ -248,7 +251,7 @@ def _size(path: str) -> int:
 
 def _expand(path: str) -> list[str]:
     if os.path.isdir(path):
-        names = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+        names = sorted(name for name in _names_in(path) if name.endswith(SUFFIXES))
         if not names:
             msg = f"{path}: a directory without trace files (*{', *'.join(SUFFIXES)})"
             raise SourceError(msg)
@@ -260,6 +263,14 @@ def _expand(path: str) -> list[str]:
             raise SourceError(msg)
         return found
     return [path]
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        msg = f"{folder}: {error.strerror}"
+        raise SourceError(msg) from error
 
 
 class _open:  # noqa: N801 - reads as the function it stands in for
@@ -297,19 +308,24 @@ def open_regular(path: str) -> io.BufferedReader:
 class _DamagedError(Exception):
     """What comes next in a file cannot be read; `early_end` where nothing comes, although something should."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, packing: str) -> None:
         self.early_end = isinstance(error, EOFError)
-        super().__init__("a compressed file that ends early" if self.early_end else f"damaged data ({error})")
+        super().__init__(f"a {packing} that ends early" if self.early_end else f"damaged data ({error})")
 
 
 def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
     """All that comes before a damage, if there is one; each block is small, and none is empty."""
+    packing = "file"
     try:
-        stream = _unpacked(raw)
+        packing, stream = _unpacked(raw)
+        size = 0
         while block := stream.read1(BLOCK_BYTES):
+            size += len(block)
+            if size > MAX_RATIO * max(raw.tell(), _RATIO_FROM_BYTES):
+                raise OSError(f"a {packing} that unpacks to more than {MAX_RATIO} times its size")  # noqa: TRY301
             yield block
     except (EOFError, OSError, zlib.error) as error:
-        raise _DamagedError(error) from error
+        raise _DamagedError(error, packing) from error
 
 
 def _undamaged(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -320,11 +336,12 @@ def _undamaged(blocks: Iterator[bytes]) -> Iterator[bytes]:
         return
 
 
-def _unpacked(raw: io.BufferedReader) -> _Unpacked:
+def _unpacked(raw: io.BufferedReader) -> tuple[str, _Unpacked]:
+    """What the first bytes say that it is, and what gives its content."""
     head = raw.peek(4)[:4]
     if head.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=raw)
-    return _ZstdFile(raw) if head.startswith(_ZSTD) else raw
+        return "gzip", gzip.GzipFile(fileobj=raw)
+    return ("zstd", _ZstdFile(raw)) if head.startswith(_ZSTD) else ("file", raw)
 
 
 class _Unpacked(Protocol):
