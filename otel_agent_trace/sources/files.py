@@ -7,6 +7,7 @@ one line if that is longer), and less than 100 bytes for each trace of the files
 
 from __future__ import annotations
 
+import codecs
 import glob
 import gzip
 import io
@@ -221,7 +222,9 @@ class _OpenTraces:
         try:
             records = self._decode(line)
         except otlp_json.NotOtlpError as error:
-            if line.strip():
+            if line_number == 1 and line.startswith(codecs.BOM_UTF8):
+                self.take(line[len(codecs.BOM_UTF8) :], file, line_number)
+            elif line.strip():
                 self._on_problem(Problem(file, line_number, str(error)))
             return
         traces = self._traces
@@ -395,7 +398,7 @@ def _head(path: str, blocks: Iterator[bytes]) -> bytes:
         if not parts and not error.early_end:  # else it is reported when it is read
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
-    return b"".join(parts)
+    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
 
 
 def _is_otlp(line: bytes) -> bool:
@@ -414,7 +417,7 @@ def _is_torn_early(head: bytes) -> bool:
 
 
 def _looks_like(block: bytes) -> str:
-    head = block[:_HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = block[:_HEAD_BYTES].lstrip()
     for what, fits in _LOOKS:
         if fits(head):
             return what
