@@ -372,16 +372,15 @@ class _Reader:
             meaning.input = query if meaning.input is None else meaning.input
             meaning.output = documents if meaning.output is None else meaning.output
         self.rest.pop(semconv.STEP_KIND, None)
-        request = self.rest.get(semconv.REQUEST_MODEL)
+        request = self.as_text(semconv.REQUEST_MODEL, self.rest.get(semconv.REQUEST_MODEL))
         meaning.model = self.model()
         name = self.text(semconv.STEP_NAME)
         meaning.name = name if name is not None else self.default_name(request)
 
-    def default_name(self, request_model: object) -> str:
+    def default_name(self, request_model: str | None) -> str:
         if self.kind is StepKind.OTHER:
             return self.span.name
-        operation = str(self.span.attributes.get(semconv.OPERATION_NAME))
-        return str(request_model) if request_model else operation
+        return request_model or str(self.span.attributes.get(semconv.OPERATION_NAME))
 
     def model(self) -> str | None:
         """The model that answered, else the one that was asked for; where both are known, the latter stays unread."""

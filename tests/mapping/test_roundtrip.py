@@ -708,6 +708,15 @@ def test_a_sub_agent_keeps_that_it_was_abandoned() -> None:
     assert_alike(runs_from_spans(run_to_spans(run)), [run])
 
 
+def test_a_call_is_named_by_its_model_as_that_was_told() -> None:
+    """A model whose name UTF-8 cannot say names its call, unrepaired."""
+    with stage() as (stage_, memory, _):
+        with stage_.tracer.run() as run, run.model_call("\ud800"):
+            pass
+        (step,) = memory.runs()[0].steps
+        assert (step.name, step.model) == ("\ud800", "\ud800")
+
+
 @pytest.mark.xfail(reason="ActiveStep writes no model; only ActiveModelCall does", strict=True)
 @pytest.mark.parametrize("kind", StepKind)
 def test_the_model_of_a_step_is_told_inside(kind: StepKind) -> None:
