@@ -401,8 +401,8 @@ class _Reader:
         meaning.truncated = _texts(take(semconv.TRUNCATED, None))
         if meaning.first_chunk_at_ns is None:
             meaning.first_chunk_at_ns = self.first_chunk()
-        if meaning.model is None and self.kind is StepKind.TOOL:
-            meaning.model = self.text(semconv.REQUEST_MODEL)
+        if self.kind is StepKind.TOOL:
+            meaning.model = self.model()
         if meaning.output is None:
             meaning.output = self.json(semconv.OUTPUT)  # of a tool that failed
 

@@ -512,6 +512,7 @@ class ActiveStep(_Handle):
 
     __slots__ = (
         "_abandoned",
+        "_asked_model",
         "_first_chunk_at_ns",
         "_input",
         "_input_written",
@@ -546,6 +547,7 @@ class ActiveStep(_Handle):
         self._output: Any = None
         self._messages: tuple[Message, ...] = ()
         self._model: str | None = None
+        self._asked_model: str | None = None
         self._abandoned = False
         self._first_chunk_at_ns: int | None = None
         self._start_ns = 0
@@ -626,6 +628,7 @@ class ActiveStep(_Handle):
 
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
+        self._asked_model = self._model
         name = put_identity(content, kind, self.name, self._model)
         attributes = content.attributes
         if run.run_id:
@@ -656,6 +659,8 @@ class ActiveStep(_Handle):
         content, kind = self._content, self._kind
         if not self._input_written:
             put_input(content, kind, self._input)
+        if self._model != self._asked_model:
+            content.text(semconv.RESPONSE_MODEL, "model", self._model)
         if self._output is not None:
             put_output(content, kind, self._output, failed=self._error is not None)
         if self._messages:
@@ -710,7 +715,7 @@ class ActiveModelCall(ActiveStep):
     message are taken where nobody said them.
     """
 
-    __slots__ = ("_asked_model", "_provider")
+    __slots__ = ("_provider",)
 
     def __init__(
         self,
@@ -728,7 +733,7 @@ class ActiveModelCall(ActiveStep):
         asked = None if model is None else text_of(model)
         called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
         super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
-        self._model = self._asked_model = asked
+        self._model = asked
         self._provider = provider
         if messages is not None:
             self.messages = messages
@@ -745,9 +750,8 @@ class ActiveModelCall(ActiveStep):
         content = self._content
         if self._usage is None and told.usage is not None:
             content.usage(told.usage)
-        model = told.model if self._model == self._asked_model and told.model is not None else self._model
-        if model != self._asked_model:
-            content.text(semconv.RESPONSE_MODEL if self._asked_model else semconv.REQUEST_MODEL, "model", model)
+        if self._model == self._asked_model and told.model is not None:
+            self._model = told.model
         if told.message is not None and not (self._messages and self._messages[-1].role == "assistant"):
             self._messages = (*self._messages, told.message)
         content.text(semconv.RESPONSE_ID, "response_id", told.response_id)

@@ -717,14 +717,29 @@ def test_a_call_is_named_by_its_model_as_that_was_told() -> None:
         assert (step.name, step.model) == ("\ud800", "\ud800")
 
 
-@pytest.mark.xfail(reason="ActiveStep writes no model; only ActiveModelCall does", strict=True)
+@pytest.mark.parametrize("name", ["s", "chat", "retrieval"])
 @pytest.mark.parametrize("kind", StepKind)
-def test_the_model_of_a_step_is_told_inside(kind: StepKind) -> None:
-    """The model that a block says of its step comes back."""
+def test_the_model_of_a_step_is_told_inside(kind: StepKind, name: str) -> None:
+    """The model that a block says of its step comes back, and the step keeps its name."""
     with stage() as (stage_, memory, _):
-        with stage_.tracer.run() as run, run.step("s", kind=kind) as step:
+        with stage_.tracer.run() as run, run.step(name, kind=kind) as step:
             step.model = "m"
-        assert memory.runs()[0].steps[0].model == "m"
+        (run_back,) = memory.runs()
+        assert (run_back.steps[0].name, run_back.steps[0].model) == (name, "m")
+        assert_same_runs(runs_from_spans(run_to_spans(run_back)), [run_back])
+
+
+@pytest.mark.parametrize("answer", [None, {"model": "m", "choices": []}])
+def test_a_call_without_a_model_keeps_its_name(answer: Any) -> None:
+    """A call whose model only its result, or the block, tells is still called as it was."""
+    with stage() as (stage_, memory, _):
+        with stage_.tracer.run() as run, run.model_call() as call:
+            call.output = answer
+            if answer is None:
+                call.model = "m"
+        assert (call.name, call.model) == ("chat", "m")
+        (step,) = memory.runs()[0].steps
+        assert (step.name, step.model) == ("chat", "m")
 
 
 @pytest.mark.xfail(reason="ActiveRun writes no exception event for a run that is called a success", strict=True)
