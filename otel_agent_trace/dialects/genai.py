@@ -20,6 +20,7 @@ from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usag
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import (
     Cut,
+    EncodedText,
     Limits,
     Opaque,
     decode_text,
@@ -33,6 +34,7 @@ from otel_agent_trace.values import (
 NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _NAME_CHARACTERS = 1024
+_LEFT_OUT = "\n...\n"
 _to_json = msgspec.json.encode
 _TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
     (semconv.OPERATION_NAME, semconv.RUN_ID, semconv.RUN_PARENT_ID, semconv.RUN_STATUS, semconv.STEP_ID),
@@ -158,15 +160,26 @@ class Content:
                 self.attributes[key] = encoded.text
                 self._beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
 
-    def error(self, error: StepError) -> None:
-        """What went wrong, beside the status of the span."""
+    def error(self, error: StepError, *, failed: bool = True) -> None:
+        """What went wrong, beside the status of the span; the message where that does not say it, or not as it is."""
         self.text(semconv.ERROR_TYPE, "error.type", error.type)
         self.text(semconv.ERROR_CATEGORY, "error.category", error.category)
-        if not error.message.isascii() or len(error.message) > self.limits.error_bytes:
-            bounded = encode_string(error.message, Limits(value_bytes=self.limits.error_bytes))
-            if bounded.tag is not None:
-                self.attributes[semconv.ERROR_MESSAGE] = bounded.text
-                self._beside(semconv.ERROR_MESSAGE, "error.message", bounded.tag, bounded.cuts)
+        message = _message(error, self.limits)
+        if message.tag is not None or not failed:
+            self.attributes[semconv.ERROR_MESSAGE] = message.text
+            self._beside(semconv.ERROR_MESSAGE, "error.message", message.tag, message.cuts)
+
+    def exception(self, error: StepError, stacktrace: str) -> dict[str, Any]:
+        """The attributes of the event that holds the stack trace; of one that is too long both ends are kept."""
+        kept = _ends(stacktrace, self.limits.error_bytes)
+        shown = encode_string(kept)
+        cuts = () if kept is stacktrace else ("",)
+        self._beside(semconv.EXCEPTION_STACKTRACE, "error.stacktrace", shown.tag, cuts)
+        return {
+            semconv.EXCEPTION_TYPE: self.attributes[semconv.ERROR_TYPE],
+            semconv.EXCEPTION_MESSAGE: status_message(error, self.limits),
+            semconv.EXCEPTION_STACKTRACE: shown.text,
+        }
 
     def taken(self) -> dict[str, Any]:
         """The attributes since the last time, with all tags and cuts."""
@@ -179,9 +192,25 @@ class Content:
         return attributes
 
 
+def _ends(text: str, size_bytes: int) -> str:
+    """The text, or its two ends where its UTF-8 is larger than that."""
+    if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
+        return text
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= size_bytes:
+        return text
+    half = max(0, size_bytes - len(_LEFT_OUT)) // 2
+    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
+    return f"{head}{_LEFT_OUT}{tail}" if half else _LEFT_OUT[: max(0, size_bytes)]
+
+
 def status_message(error: StepError, limits: Limits) -> str:
     """The description of an Error status: the message, as far as UTF-8 and the limits let it."""
-    return encode_string(error.message, Limits(value_bytes=limits.error_bytes)).text
+    return _message(error, limits).text
+
+
+def _message(error: StepError, limits: Limits) -> EncodedText:
+    return encode_string(error.message, Limits(value_bytes=limits.error_bytes))
 
 
 def output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
@@ -488,7 +517,7 @@ class _Reader:
             type=error_type,
             message=message,
             category=category or category_of_type(error_type),
-            stacktrace=_optional_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
+            stacktrace=self.as_text(semconv.EXCEPTION_STACKTRACE, happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
 
 

@@ -144,7 +144,7 @@ class _Handle:
         return guarded(self._recorder.ledger, what, call, *arguments)
 
     def _describe(self, error: object) -> StepError:
-        described = self._guarded("error", step_error, error, self._recorder.error_rules, self._recorder.limits)
+        described = self._guarded("error", step_error, error, self._recorder.error_rules)
         return described or StepError(type=type(error).__qualname__)
 
     def fail(self, error: BaseException) -> None:
@@ -163,15 +163,13 @@ class _Handle:
 
     def _write_error(self, error: StepError, end_ns: int) -> None:
         self._content.error(error)
-        span, message = self._span, status_message(error, self._recorder.limits)
-        span.set_status(Status(StatusCode.ERROR, message or None))
+        message = status_message(error, self._recorder.limits)
+        self._span.set_status(Status(StatusCode.ERROR, message or None))
+        self._write_stack(error, end_ns)
+
+    def _write_stack(self, error: StepError, end_ns: int) -> None:
         if error.stacktrace is not None:
-            attributes = {
-                semconv.EXCEPTION_TYPE: self._content.attributes[semconv.ERROR_TYPE],
-                semconv.EXCEPTION_MESSAGE: message,
-                semconv.EXCEPTION_STACKTRACE: error.stacktrace.encode("utf-8", "backslashreplace").decode(),
-            }
-            span.add_event(semconv.EXCEPTION_EVENT, attributes, end_ns)
+            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(error, error.stacktrace), end_ns)
 
     def _write_fields(self) -> None:
         raise NotImplementedError
@@ -471,8 +469,8 @@ class ActiveRun(_Handle):
         if self.status is not RunStatus.SUCCESS:
             super()._write_error(error, end_ns)
             return
-        self._content.error(error)  # a run that the caller calls a success in spite of it
-        self._content.text(semconv.ERROR_MESSAGE, "error.message", error.message)
+        self._content.error(error, failed=False)  # a run that the caller calls a success in spite of it
+        self._write_stack(error, end_ns)
 
     def end(self, end_ns: int | None = None) -> None:
         """End it; the second time does nothing, and is counted."""

@@ -501,7 +501,7 @@ def errors() -> st.SearchStrategy[ToldError | None]:
         texts().filter(bool),
         texts(),
         texts().filter(bool),
-        st.none() | plain_texts(),
+        st.none() | texts(),
     )
     return st.one_of(st.none(), exceptions(), said, described)
 
