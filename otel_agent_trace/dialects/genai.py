@@ -15,7 +15,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.messages import first_text, messages_from
+from otel_agent_trace.messages import EXTRA_KEY, first_text, message_data, messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import (
@@ -123,17 +123,16 @@ class Content:
 
     def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
         """What a model was sent, and what it answered: the last message where that is the assistant's."""
-        if not messages:
-            return
+        data = list(map(message_data, messages))
         if kind is StepKind.AGENT:
-            self.json(semconv.MESSAGES, "messages", list(map(_message_data, messages)))
+            self.json(semconv.MESSAGES, "messages", data or None)
             return
-        sent = messages[:-1] if messages[-1].role == "assistant" else messages
-        answered = messages[len(sent) :]
-        if sent:
-            self.json(semconv.INPUT_MESSAGES, "messages", list(map(_message_data, sent)))
-        if answered:
-            self.json(semconv.OUTPUT_MESSAGES, "messages", list(map(_message_data, answered)))
+        sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
+        self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
+        self.json(semconv.OUTPUT_MESSAGES, "messages", data[sent:] or None)
+        if sent and semconv.OUTPUT_MESSAGES in self._cuts:
+            paths = self._cuts[semconv.OUTPUT_MESSAGES]
+            self._cuts[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
 
     def usage(self, usage: Usage | None) -> None:
         """Token counts under their standard names."""
@@ -286,13 +285,6 @@ def put_step_id(content: Content, step_id: int | str) -> None:
         content.attributes[semconv.STEP_ID], content.types[semconv.STEP_ID] = encoded.data, encoded.tag
     else:
         content.text(semconv.STEP_ID, "step_id", step_id)
-
-
-def _message_data(message: Message) -> dict[str, Any]:
-    data: dict[str, Any] = {"role": message.role, "parts": list(message.parts)}
-    if message.name is not None:
-        data["name"] = message.name
-    return {**message.extra, **data}
 
 
 def _is_attribute(value: Any) -> bool:
@@ -550,12 +542,12 @@ def _kept_message(value: Any) -> Any:
     if not isinstance(message, dict):
         return message
     kept = {key: _kept(item) if key in _KEPT_OF_MESSAGES else item for key, item in message.items()}
-    if isinstance(kept.get("parts"), list):
-        kept["parts"] = [_kept(part) for part in kept["parts"]]
+    if isinstance(message.get("parts"), Cut) or isinstance(kept.get("parts"), list):
+        kept["parts"] = [_kept(part) or {} for part in kept["parts"] or ()]
     return kept
 
 
-_KEPT_OF_MESSAGES = ("role", "name", "parts")
+_KEPT_OF_MESSAGES = ("role", "name", "parts", EXTRA_KEY)
 
 
 def _object(value: Any) -> dict[str, Any]:

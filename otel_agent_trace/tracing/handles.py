@@ -661,8 +661,7 @@ class ActiveStep(_Handle):
             content.text(semconv.RESPONSE_MODEL, "model", self._model)
         if self._output is not None:
             put_output(content, kind, self._output, failed=self._error is not None)
-        if self._messages:
-            content.messages(self._messages, kind)
+        content.messages(self._messages, kind)
         if self._abandoned:
             content.attributes[semconv.ABANDONED] = True
         if self._first_chunk_at_ns is not None:

@@ -342,7 +342,6 @@ class Told(NamedTuple):
 
 
 _BLOCKS = frozenset({"text", "input_text", "output_text", "thinking", "tool_use", "tool_result"})
-_MESSAGE_KEYS = frozenset({"role", "name", "parts", "content", "tool_calls", "tool_call_id"})
 
 
 def parts() -> st.SearchStrategy[dict[str, Any]]:
@@ -369,12 +368,13 @@ def messages(draw: st.DrawFn) -> Told:
 
 @st.composite
 def _model_messages(draw: st.DrawFn) -> Told:
-    extra = st.dictionaries(plain_texts().filter(lambda key: key not in _MESSAGE_KEYS), values(3).filter(_is_something))
+    keys = st.one_of(texts(), st.sampled_from(("role", "name", "parts", "content", "tool_calls", "finish_reason")))
+    block = st.fixed_dictionaries({"type": st.sampled_from(sorted(_BLOCKS)), "text": texts()})
     message = Message(
         role=draw(_roles()),
-        parts=tuple(draw(st.lists(parts(), max_size=3))),
+        parts=tuple(draw(st.lists(parts() | block | mappings(values(3)), max_size=3))),
         name=draw(st.none() | texts()),
-        extra=draw(extra | st.just({})),
+        extra=draw(st.just({}) | st.dictionaries(keys, values(3), max_size=3) | mappings(values(3))),
     )
     return Told(message, message)
 

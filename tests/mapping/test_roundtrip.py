@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from exact import assert_alike, difference
 from hypothesis import given
@@ -789,14 +790,69 @@ def test_unknown_keys_of_nothing_are_told_as_well() -> None:
         assert (run.metadata, run.steps[0].metadata) == ({"mine": None}, {"mine": None})
 
 
-@pytest.mark.xfail(reason="the reader brings parts into the shape of the conventions again", strict=True)
-def test_messages_of_the_model_come_back_as_they_are() -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(role="user", parts=({"type": "text", "text": "x"},), extra={"finish_reason": None}),
+        Message(role="user", parts=({"type": "thinking", "thinking": "x"}, {"type": "tool_use"}, {"type": ["text"]})),
+        Message(role="user", parts=({"type": "text", "content": "x"}, {1: 2, "1": 3}, {})),
+        Message(role="user", extra={"role": 1, "name": "x", "parts": {}, "content": "y", "tool_calls": [], 5: (6,)}),
+        Message(role="tool", name="", extra={"tool_call_id": "x", "content": "y"}),
+        Message(role="user", parts=({"type": "text", "content": "x"},), extra={"agent_trace.extra": {"a": 1}}),
+    ],
+)
+def test_messages_of_the_model_come_back_as_they_are(message: Message) -> None:
     """A `Message` is not changed on its way, whatever its parts look like."""
-    message = Message(role="user", parts=({"type": "text", "text": "x"},), extra={"finish_reason": None})
-    with stage() as (stage_, memory, _):
-        with stage_.tracer.run() as run, run.model_call(messages=[message]):
+    answer = msgspec.structs.replace(message, role="assistant")
+    with stage() as (stage_, memory, path):
+        with stage_.tracer.run() as run, run.model_call(messages=[message, answer]):
             pass
-        assert memory.runs()[0].steps[0].messages == (message,)
+        (kept,) = memory.runs()
+        assert_alike(kept.steps[0].messages, (message, answer))
+        assert_same_runs(load_runs(path), [kept])
+        assert_same_runs([AgentRun.from_dict(json.loads(json.dumps(kept.to_dict())))], [kept])
+        assert_same_runs(runs_from_spans(run_to_spans(kept)), [kept])
+
+
+@pytest.mark.parametrize("kind", StepKind)
+@pytest.mark.parametrize("first", [("user",), ("assistant",), ("user", "assistant")])
+@pytest.mark.parametrize("last", [(), ("user",), ("assistant",), ("user", "assistant")])
+def test_messages_that_are_told_again_count(kind: StepKind, first: tuple[str, ...], last: tuple[str, ...]) -> None:
+    """Messages that replace others leave nothing of them."""
+    told = [Message(role=role, parts=({"type": "text", "content": "x"},)) for role in first]
+    again = tuple(Message(role=role, parts=({"type": "text", "content": "y"},)) for role in last)
+    with stage() as (stage_, memory, _):
+        with stage_.tracer.run() as run:
+            step = run.model_call(messages=told) if kind is StepKind.MODEL else run.step("s", kind=kind)
+            with step:
+                step.messages = told
+                step.messages = again
+        assert memory.runs()[0].steps[0].messages == again
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+@pytest.mark.parametrize("extra", [{}, {"name": [[1]]}])
+def test_messages_that_are_cut_are_messages(depth: int, extra: dict[str, Any]) -> None:
+    """Of messages that are nested too deep something is left that is a message."""
+    part = {"type": "tool_result", "content": [[1]]}
+    told = [Message(role="user", parts=(part, {"type": "odd", 1: [2]}), extra=extra)]
+    with stage(Limits(depth=depth)) as (stage_, memory, _):
+        with stage_.tracer.run() as run, run.model_call(messages=told):
+            pass
+        (kept,) = memory.runs()
+        assert kept.steps[0].truncated != () or depth == 6
+        assert "'None'" not in repr(kept.steps[0].messages)
+        assert_same_runs([AgentRun.from_dict(json.loads(json.dumps(kept.to_dict())))], [kept])
+        assert_same_runs(runs_from_spans(run_to_spans(kept)), [kept])
+
+
+def test_cuts_of_messages_are_listed_where_they_are() -> None:
+    """The path of a cut in the answer is its place among all messages."""
+    told = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x" * 200 + "[0]"}]
+    with stage(Limits(value_bytes=100)) as (stage_, memory, _):
+        with stage_.tracer.run() as run, run.model_call(messages=told):
+            pass
+        assert memory.runs()[0].steps[0].truncated == ("messages[1].parts[0].content",)
 
 
 def test_empty_texts_of_tools_are_no_nothing() -> None:
