@@ -201,22 +201,24 @@ def integers() -> st.SearchStrategy[int]:
     return st.one_of(st.integers(), edges, long)
 
 
+def zones() -> st.SearchStrategy[datetime.tzinfo]:
+    """Zones by name, and fixed ones, the odd ones too."""
+    seconds = st.integers(-86_399, 86_399).map(lambda seconds: datetime.timedelta(seconds=seconds))
+    day = datetime.timedelta(microseconds=86_399_999_999)
+    offsets = st.one_of(seconds, st.timedeltas(-day, day))
+    named = st.builds(datetime.timezone, offsets, texts().filter(lambda name: len(name) <= 256))
+    return st.one_of(st.sampled_from(_ZONES).map(zoneinfo.ZoneInfo), offsets.map(datetime.timezone), named)
+
+
 @st.composite
 def datetimes(draw: st.DrawFn) -> datetime.datetime:
-    zones = st.one_of(st.none(), st.sampled_from(_ZONES).map(zoneinfo.ZoneInfo), _offsets().map(datetime.timezone))
-    made = draw(st.datetimes(timezones=zones))
+    made = draw(st.datetimes(timezones=st.none() | zones()))
     return made.replace(fold=draw(st.sampled_from((0, 1))))
-
-
-def _offsets() -> st.SearchStrategy[datetime.timedelta]:
-    """Whole seconds: what is less, `datetime.fromisoformat` of CPython takes for none."""
-    return st.integers(-86_399, 86_399).map(lambda seconds: datetime.timedelta(seconds=seconds))
 
 
 @st.composite
 def times(draw: st.DrawFn) -> datetime.time:
-    zones = st.one_of(st.none(), st.sampled_from(_ZONES).map(zoneinfo.ZoneInfo), _offsets().map(datetime.timezone))
-    return draw(st.times(timezones=zones)).replace(fold=draw(st.sampled_from((0, 1))))
+    return draw(st.times(timezones=st.none() | zones())).replace(fold=draw(st.sampled_from((0, 1))))
 
 
 def _paths() -> st.SearchStrategy[pathlib.PurePath]:
@@ -248,6 +250,7 @@ def _hashable_atoms() -> st.SearchStrategy[Any]:
         st.dates(),
         times(),
         st.timedeltas(),
+        zones(),
         st.decimals(allow_nan=True).filter(lambda number: not number.is_snan()),
         st.uuids(),
         _paths(),
