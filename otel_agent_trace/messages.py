@@ -12,7 +12,6 @@ from typing import Any
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
 from otel_agent_trace.values import Cut, decode_text
 
-_INT64_END = 2**63
 _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
 """Key of a message that stands as it is, parts included; it holds `Message.extra`."""
@@ -164,10 +163,12 @@ def usage_from(value: Any) -> Usage | None:
 
     Anthropic counts cached tokens beside the input; here, as in the conventions, they are part of it.
     """
-    if value is None or isinstance(value, Usage):
+    if value is None or (isinstance(value, Usage) and _has_counts_only(value)):
         return value
     data = mapping_of(value)
-    if data is None:
+    if isinstance(value, Usage):
+        data = {name: getattr(value, name) for name in ("details", *TOKEN_FIELDS)}
+    elif data is None:
         data = {name: item for name in (*TOKEN_FIELDS, *_SYNONYMS) if (item := getattr(value, name, None)) is not None}
     counts: dict[str, int] = {}
     details: dict[str, Any] = {}
@@ -196,8 +197,12 @@ def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:
             counts.setdefault(name, nested[inner])
 
 
+def _has_counts_only(usage: Usage) -> bool:
+    return all(count is None or _is_count(count) for count in (getattr(usage, name) for name in TOKEN_FIELDS))
+
+
 def _is_count(value: Any) -> bool:
-    return type(value) is int and -_INT64_END <= value < _INT64_END
+    return type(value) is int
 
 
 def first_text(messages: Iterable[Message], role: str) -> str | None:

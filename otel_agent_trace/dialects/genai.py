@@ -141,8 +141,17 @@ class Content:
         for field, key in semconv.USAGE.items():
             count = getattr(usage, field)
             if count is not None:
-                self.attributes[key] = count
+                self.count(key, f"usage.{field}", count)
         self.json(semconv.USAGE_DETAILS, "usage.details", usage.details or None)
+
+    def count(self, key: str, field: str, number: int) -> None:
+        """An integer; one that attributes cannot hold as a text with a tag."""
+        if _is_attribute(number):
+            self.attributes[key] = number
+            return
+        encoded = encode(number, self.limits)
+        self.attributes[key] = encoded.data or ""
+        self._beside(key, field, encoded.tag, encoded.cuts)
 
     def extra(self, attributes: Mapping[Any, Any]) -> None:
         """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
@@ -278,11 +287,8 @@ def _span_name(text: str) -> str:
 
 def put_step_id(content: Content, step_id: int | str) -> None:
     """Write the id that the caller gave a step: as a number, as far as attributes can hold it, or as a text."""
-    if type(step_id) is int and _INT64_MIN <= step_id < _INT64_END:
-        content.attributes[semconv.STEP_ID] = step_id
-    elif type(step_id) is int:
-        encoded = encode(step_id)
-        content.attributes[semconv.STEP_ID], content.types[semconv.STEP_ID] = encoded.data, encoded.tag
+    if type(step_id) is int:
+        content.count(semconv.STEP_ID, "step_id", step_id)
     else:
         content.text(semconv.STEP_ID, "step_id", step_id)
 
@@ -481,8 +487,12 @@ class _Reader:
         return messages_from([_kept_message(item) if self.types else item for item in said])
 
     def usage(self) -> Usage | None:
-        take = self.rest.pop
-        counts = {field: _integer(take(key, None)) for field, key in semconv.USAGE.items() if key in self.rest}
+        rest, types = self.rest, self.types
+        counts = {
+            field: _integer(restore(rest.pop(key), types.get(key)))
+            for field, key in semconv.USAGE.items()
+            if key in rest
+        }
         details = _mapping(self.json(semconv.USAGE_DETAILS))
         return Usage(**counts, details=details) if counts or details else None
 

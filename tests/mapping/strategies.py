@@ -21,7 +21,7 @@ import msgspec
 import pydantic
 from hypothesis import strategies as st
 
-from otel_agent_trace.model import TOKEN_FIELDS, Message, StepError, StepKind, Usage
+from otel_agent_trace.model import TOKEN_FIELDS, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.values import register_type
 
 UTC = datetime.timezone.utc
@@ -279,6 +279,10 @@ def atoms() -> st.SearchStrategy[Any]:
             founded=st.none() | st.dates(),
         ),
         st.builds(Tag, texts(), st.floats()),
+        st.sampled_from((*StepKind, *RunStatus)),
+        st.builds(StepError, type=texts(), message=texts(), stacktrace=st.none() | texts()),
+        st.builds(Message, role=texts(), parts=st.just(()) | st.just(({"type": "text", "content": "x"},))),
+        st.builds(Usage, input_tokens=st.none() | integers()),
     )
 
 
@@ -446,7 +450,7 @@ def conversations() -> st.SearchStrategy[Told]:
 
 
 def _counts() -> st.SearchStrategy[int]:
-    return st.one_of(st.integers(0, 10_000), st.integers(-(2**63), 2**63 - 1))
+    return st.one_of(st.integers(0, 10_000), st.integers(-(2**63), 2**63 - 1), integers())
 
 
 @st.composite

@@ -855,6 +855,37 @@ def test_cuts_of_messages_are_listed_where_they_are() -> None:
         assert memory.runs()[0].steps[0].truncated == ("messages[1].parts[0].content",)
 
 
+def test_counts_that_attributes_cannot_hold() -> None:
+    """Token counts beyond 64 bits come back, and stand in no integer attribute, which carriers would refuse."""
+    told = Usage(input_tokens=2**70, output_tokens=-(2**63) - 1, cache_read_input_tokens=10**5000)
+    with stage() as (stage_, memory, path):
+        with stage_.tracer.run() as run:
+            run.usage = told
+        (kept,) = memory.runs()
+        assert_alike(kept.usage, told)
+        assert_same_runs(load_runs(path), [kept])
+        assert_same_runs(runs_from_spans(run_to_spans(kept)), [kept])
+        (span,) = memory.spans()
+        assert type(span.attributes["gen_ai.usage.input_tokens"]) is str
+
+
+def test_a_count_beyond_the_limits_is_cut() -> None:
+    """A token count of more digits than a value may have is listed as cut."""
+    with stage(Limits(value_bytes=1000)) as (stage_, memory, _):
+        with stage_.tracer.run() as run:
+            run.usage = Usage(input_tokens=10**5000, output_tokens=1)
+        (kept,) = memory.runs()
+        assert (kept.usage, kept.truncated) == (Usage(output_tokens=1), ("usage.input_tokens",))
+
+
+def test_what_is_no_count_is_a_detail() -> None:
+    """A `Usage` that holds something else than counts keeps it, as a mapping's does."""
+    with stage() as (stage_, memory, _):
+        with stage_.tracer.run() as run:
+            run.usage = Usage(input_tokens=1.5, output_tokens=False, details={"x": None})
+        assert_alike(memory.runs()[0].usage, Usage(details={"x": None, "input_tokens": 1.5, "output_tokens": False}))
+
+
 def test_empty_texts_of_tools_are_no_nothing() -> None:
     """A tool that answered with an empty text answered."""
     step = AgentStep(name="t", input="", output="")
