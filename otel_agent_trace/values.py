@@ -792,6 +792,7 @@ _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
     "items": _restore_items,
     "class": _restore_class,
     "cut": _restore_cut,
+    "none": lambda _data, _tag: None,
     "str": lambda _, tag: _unescaped(tag["x"]),
     "int": lambda data, _: int(data, 0),
     "bytes": lambda data, _: base64.b64decode(data, validate=True),

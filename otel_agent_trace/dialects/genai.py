@@ -82,8 +82,9 @@ class Content:
         self._beside(key, field, encoded.tag, encoded.cuts)
 
     def text(self, key: str, field: str, value: object) -> None:
-        """A text as it is; None is not written."""
+        """A text as it is; None is not written, unless it replaces something."""
         if value is None:
+            self.clear_text(key)
             return
         if type(value) is str and value.isascii() and len(value) <= self.limits.value_bytes:
             self.attributes[key] = value
@@ -98,6 +99,12 @@ class Content:
         if key in self.attributes or key in self._written:
             self.attributes[key] = "null"
             self._beside(key, "", None, ())
+
+    def clear_text(self, key: str) -> None:
+        """Take back a text that stands as it is."""
+        if key in self.attributes or key in self._written:
+            self.attributes[key] = ""
+            self._beside(key, "", "none", ())
 
     def _beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
         if tag is not None:
@@ -459,7 +466,7 @@ class _Reader:
             return None
         if self.types and key in self.types:
             value = _kept(restore(value, self.types[key]))
-        return value if type(value) is str else str(value)
+        return value if value is None or type(value) is str else str(value)
 
     def json(self, key: str) -> Any:
         value = self.rest.pop(key, None)

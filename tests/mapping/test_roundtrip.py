@@ -651,6 +651,20 @@ def test_what_is_told_last_counts(field: str, first: Any, second: Any) -> None:
         assert_alike(getattr(memory.runs()[0], field), second)
 
 
+@pytest.mark.parametrize("field", ["session_id", "model"])
+@pytest.mark.parametrize("first", ["x", "\ud800"])
+def test_texts_that_are_taken_back_are_gone(field: str, first: str) -> None:
+    """A text that is set to None is None, in the run as in what is written for it."""
+    with stage() as (stage_, memory, path):
+        with stage_.tracer.run(**{field: first}) as run:
+            setattr(run, field, None)
+        (kept,) = memory.runs()
+        assert getattr(kept, field) is None
+        assert kept.attributes == {}
+        assert_same_runs(load_runs(path), [kept])
+        assert_same_runs(runs_from_spans(run_to_spans(kept)), [kept])
+
+
 @pytest.mark.parametrize("kind", StepKind)
 @pytest.mark.parametrize(("first", "second"), [("text", {"q": 1}), ({"q": 1}, "text"), ((1, 2), [1, 2]), ([1], None)])
 def test_inputs_that_are_told_again_count(kind: StepKind, first: Any, second: Any) -> None:
