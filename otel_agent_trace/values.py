@@ -248,20 +248,48 @@ class _TextCodec(msgspec.Struct, frozen=True):
     extra: Callable[[Any], Any] | None = None
 
 
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_US_PER_S = 1_000_000
+
+
 def _zone(value: datetime.datetime | datetime.time) -> list[Any] | None:
-    zone = value.tzinfo.key if isinstance(value.tzinfo, zoneinfo.ZoneInfo) else None
-    return [zone, value.fold] if zone or value.fold else None
+    """What the text does not say of the time zone: name, fold, and a fixed offset that is odd or has a name."""
+    zone = value.tzinfo
+    key = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else None
+    fixed = _offset(zone) if type(zone) is datetime.timezone else [0]
+    if len(fixed) > 1 or fixed[0] % _US_PER_S:
+        return [key, value.fold, fixed]
+    return [key, value.fold] if key or value.fold else None
 
 
 def _at_zone(value: Any, extra: Any) -> Any:
     if not extra:
         return value
-    zone, fold = extra
+    key, fold, *fixed = extra
     try:
-        tzinfo = zoneinfo.ZoneInfo(zone) if zone else value.tzinfo
+        zone = zoneinfo.ZoneInfo(key) if key else _fixed_zone(*fixed) if fixed else value.tzinfo
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        tzinfo = value.tzinfo
-    return value.replace(tzinfo=tzinfo, fold=fold)
+        zone = value.tzinfo
+    return value.replace(tzinfo=zone, fold=fold)
+
+
+def _offset(zone: datetime.timezone) -> list[Any]:
+    """The offset in microseconds, and the name in ASCII where it was given one of bearable length."""
+    offset, *names = zone.__getinitargs__()  # type: ignore[attr-defined]
+    return [offset // _MICROSECOND, *(_escaped(name) for name in names if len(name) <= _NAME_CHARACTERS)]
+
+
+def _fixed_zone(extra: Any) -> datetime.timezone:
+    offset_us, *names = extra
+    return datetime.timezone(offset_us * _MICROSECOND, *map(_unescaped, names))
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(text: str) -> str:
+    return text.encode("ascii").decode("unicode_escape")
 
 
 def _integer_text(value: int) -> str:
@@ -313,6 +341,8 @@ _TEXT_CODECS: dict[type, _TextCodec] = {
         lambda _, extra: datetime.timedelta(*extra),
         lambda value: [value.days, value.seconds, value.microseconds],
     ),
+    datetime.timezone: _TextCodec("timezone", str, lambda _, extra: _fixed_zone(extra), _offset),
+    zoneinfo.ZoneInfo: _TextCodec("zoneinfo", str, lambda text, _: zoneinfo.ZoneInfo(text)),
     decimal.Decimal: _TextCodec("decimal", str, lambda text, _: decimal.Decimal(text)),
     fractions.Fraction: _TextCodec(
         "fraction",
@@ -511,7 +541,7 @@ class _Walk:
         """A text with lone surrogates: repaired where everybody reads, whole in the tag."""
         kept = value if len(value) <= self.left else value[: max(0, self.left)]
         self.left = max(0, self.left - 2 * len(kept))
-        tag: Tag = {"t": "str", "x": kept.encode("unicode_escape").decode("ascii")}
+        tag: Tag = {"t": "str", "x": _escaped(kept)}
         shown = repaired(kept)
         return (shown, tag) if kept is value else self.cut(shown, tag, len(value), "bytes", path)
 
@@ -764,7 +794,8 @@ _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
     "items": _restore_items,
     "class": _restore_class,
     "cut": _restore_cut,
-    "str": lambda _, tag: tag["x"].encode("ascii").decode("unicode_escape"),
+    "none": lambda _data, _tag: None,
+    "str": lambda _, tag: _unescaped(tag["x"]),
     "int": lambda data, _: int(data, 0),
     "bytes": lambda data, _: base64.b64decode(data, validate=True),
     "bytearray": lambda data, _: bytearray(base64.b64decode(data, validate=True)),

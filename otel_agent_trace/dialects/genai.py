@@ -16,11 +16,12 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.messages import first_text, messages_from
+from otel_agent_trace.messages import EXTRA_KEY, first_text, message_data, messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import (
     Cut,
+    EncodedText,
     Limits,
     Opaque,
     decode_text,
@@ -34,6 +35,7 @@ from otel_agent_trace.values import (
 NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _NAME_CHARACTERS = 1024
+_LEFT_OUT = "\n...\n"
 _to_json = msgspec.json.encode
 _TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
     (semconv.OPERATION_NAME, semconv.RUN_ID, semconv.RUN_PARENT_ID, semconv.RUN_STATUS, semconv.STEP_ID),
@@ -89,8 +91,9 @@ class Content:
         self._beside(key, field, encoded.tag, encoded.cuts)
 
     def text(self, key: str, field: str, value: object) -> None:
-        """A text as it is; None is not written."""
+        """A text as it is; None is not written, unless it replaces something."""
         if value is None:
+            self.clear_text(key)
             return
         if type(value) is str and value.isascii() and len(value) <= self.limits.value_bytes:
             self.attributes[key] = value
@@ -105,6 +108,12 @@ class Content:
         if key in self.attributes or key in self._written:
             self.attributes[key] = "null"
             self._beside(key, "", None, ())
+
+    def clear_text(self, key: str) -> None:
+        """Take back a text that stands as it is."""
+        if key in self.attributes or key in self._written:
+            self.attributes[key] = ""
+            self._beside(key, "", "none", ())
 
     def _beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
         if tag is not None:
@@ -130,17 +139,16 @@ class Content:
 
     def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
         """What a model was sent, and what it answered: the last message where that is the assistant's."""
-        if not messages:
-            return
+        data = list(map(message_data, messages))
         if kind is StepKind.AGENT:
-            self.json(semconv.MESSAGES, "messages", list(map(_message_data, messages)))
+            self.json(semconv.MESSAGES, "messages", data or None)
             return
-        sent = messages[:-1] if messages[-1].role == "assistant" else messages
-        answered = messages[len(sent) :]
-        if sent:
-            self.json(semconv.INPUT_MESSAGES, "messages", list(map(_message_data, sent)))
-        if answered:
-            self.json(semconv.OUTPUT_MESSAGES, "messages", list(map(_message_data, answered)))
+        sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
+        self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
+        self.json(semconv.OUTPUT_MESSAGES, "messages", data[sent:] or None)
+        if sent and semconv.OUTPUT_MESSAGES in self._cuts:
+            paths = self._cuts[semconv.OUTPUT_MESSAGES]
+            self._cuts[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
 
     def usage(self, usage: Usage | None) -> None:
         """Token counts under their standard names."""
@@ -149,8 +157,17 @@ class Content:
         for field, key in semconv.USAGE.items():
             count = getattr(usage, field)
             if count is not None:
-                self.attributes[key] = count
+                self.count(key, f"usage.{field}", count)
         self.json(semconv.USAGE_DETAILS, "usage.details", usage.details or None)
+
+    def count(self, key: str, field: str, number: int) -> None:
+        """An integer; one that attributes cannot hold as a text with a tag."""
+        if _is_attribute(number):
+            self.attributes[key] = number
+            return
+        encoded = encode(number, self.limits)
+        self.attributes[key] = encoded.data or ""
+        self._beside(key, field, encoded.tag, encoded.cuts)
 
     def extra(self, attributes: Mapping[Any, Any]) -> None:
         """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
@@ -167,15 +184,26 @@ class Content:
                 self.attributes[key] = encoded.text
                 self._beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
 
-    def error(self, error: StepError) -> None:
-        """What went wrong, beside the status of the span."""
+    def error(self, error: StepError, *, failed: bool = True) -> None:
+        """What went wrong, beside the status of the span; the message where that does not say it, or not as it is."""
         self.text(semconv.ERROR_TYPE, "error.type", error.type)
         self.text(semconv.ERROR_CATEGORY, "error.category", error.category)
-        if not error.message.isascii() or len(error.message) > self.limits.error_bytes:
-            bounded = encode_string(error.message, Limits(value_bytes=self.limits.error_bytes))
-            if bounded.tag is not None:
-                self.attributes[semconv.ERROR_MESSAGE] = bounded.text
-                self._beside(semconv.ERROR_MESSAGE, "error.message", bounded.tag, bounded.cuts)
+        message = _message(error, self.limits)
+        if message.tag is not None or not failed:
+            self.attributes[semconv.ERROR_MESSAGE] = message.text
+            self._beside(semconv.ERROR_MESSAGE, "error.message", message.tag, message.cuts)
+
+    def exception(self, error: StepError, stacktrace: str) -> dict[str, Any]:
+        """The attributes of the event that holds the stack trace; of one that is too long both ends are kept."""
+        kept = _ends(stacktrace, self.limits.error_bytes)
+        shown = encode_string(kept)
+        cuts = () if kept is stacktrace else ("",)
+        self._beside(semconv.EXCEPTION_STACKTRACE, "error.stacktrace", shown.tag, cuts)
+        return {
+            semconv.EXCEPTION_TYPE: self.attributes[semconv.ERROR_TYPE],
+            semconv.EXCEPTION_MESSAGE: status_message(error, self.limits),
+            semconv.EXCEPTION_STACKTRACE: shown.text,
+        }
 
     def taken(self) -> dict[str, Any]:
         """The attributes since the last time, with all tags and cuts."""
@@ -188,9 +216,25 @@ class Content:
         return attributes
 
 
+def _ends(text: str, size_bytes: int) -> str:
+    """The text, or its two ends where its UTF-8 is larger than that."""
+    if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
+        return text
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= size_bytes:
+        return text
+    half = max(0, size_bytes - len(_LEFT_OUT)) // 2
+    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
+    return f"{head}{_LEFT_OUT}{tail}" if half else _LEFT_OUT[: max(0, size_bytes)]
+
+
 def status_message(error: StepError, limits: Limits) -> str:
     """The description of an Error status: the message, as far as UTF-8 and the limits let it."""
-    return encode_string(error.message, Limits(value_bytes=limits.error_bytes)).text
+    return _message(error, limits).text
+
+
+def _message(error: StepError, limits: Limits) -> EncodedText:
+    return encode_string(error.message, Limits(value_bytes=limits.error_bytes))
 
 
 def output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
@@ -278,20 +322,10 @@ def _span_name(text: str) -> str:
 
 def put_step_id(content: Content, step_id: int | str) -> None:
     """Write the id that the caller gave a step: as a number, as far as attributes can hold it, or as a text."""
-    if type(step_id) is int and _INT64_MIN <= step_id < _INT64_END:
-        content.attributes[semconv.STEP_ID] = step_id
-    elif type(step_id) is int:
-        encoded = encode(step_id)
-        content.attributes[semconv.STEP_ID], content.types[semconv.STEP_ID] = encoded.data, encoded.tag
+    if type(step_id) is int:
+        content.count(semconv.STEP_ID, "step_id", step_id)
     else:
         content.text(semconv.STEP_ID, "step_id", step_id)
-
-
-def _message_data(message: Message) -> dict[str, Any]:
-    data: dict[str, Any] = {"role": message.role, "parts": list(message.parts)}
-    if message.name is not None:
-        data["name"] = message.name
-    return {**message.extra, **data}
 
 
 def _is_attribute(value: Any) -> bool:
@@ -400,16 +434,15 @@ class _Reader:
             meaning.input = query if meaning.input is None else meaning.input
             meaning.output = documents if meaning.output is None else meaning.output
         self.rest.pop(semconv.STEP_KIND, None)
-        request = self.rest.get(semconv.REQUEST_MODEL)
+        request = self.as_text(semconv.REQUEST_MODEL, self.rest.get(semconv.REQUEST_MODEL))
         meaning.model = self.model()
         name = self.text(semconv.STEP_NAME)
         meaning.name = name if name is not None else self.default_name(request)
 
-    def default_name(self, request_model: object) -> str:
+    def default_name(self, request_model: str | None) -> str:
         if self.kind is StepKind.OTHER:
             return self.span.name
-        operation = str(self.span.attributes.get(semconv.OPERATION_NAME))
-        return str(request_model) if request_model else operation
+        return request_model or str(self.span.attributes.get(semconv.OPERATION_NAME))
 
     def model(self) -> str | None:
         """The model that answered, else the one that was asked for; where both are known, the latter stays unread."""
@@ -430,8 +463,8 @@ class _Reader:
         meaning.truncated = _texts(take(semconv.TRUNCATED, None))
         if meaning.first_chunk_at_ns is None:
             meaning.first_chunk_at_ns = self.first_chunk()
-        if meaning.model is None and self.kind is StepKind.TOOL:
-            meaning.model = self.text(semconv.REQUEST_MODEL)
+        if self.kind is StepKind.TOOL:
+            meaning.model = self.model()
         if meaning.output is None:
             meaning.output = self.json(semconv.OUTPUT)  # of a tool that failed
 
@@ -461,7 +494,7 @@ class _Reader:
             return None
         if self.types and key in self.types:
             value = _kept(restore(value, self.types[key]))
-        return value if type(value) is str else str(value)
+        return value if value is None or type(value) is str else str(value)
 
     def json(self, key: str) -> Any:
         value = self.rest.pop(key, None)
@@ -489,8 +522,12 @@ class _Reader:
         return messages_from([_kept_message(item) if self.types else item for item in said])
 
     def usage(self) -> Usage | None:
-        take = self.rest.pop
-        counts = {field: _integer(take(key, None)) for field, key in semconv.USAGE.items() if key in self.rest}
+        rest, types = self.rest, self.types
+        counts = {
+            field: _integer(restore(rest.pop(key), types.get(key)))
+            for field, key in semconv.USAGE.items()
+            if key in rest
+        }
         details = _mapping(self.json(semconv.USAGE_DETAILS))
         return Usage(**counts, details=details) if counts or details else None
 
@@ -517,7 +554,7 @@ class _Reader:
             type=error_type,
             message=message,
             category=category or category_of_type(error_type),
-            stacktrace=_optional_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
+            stacktrace=self.as_text(semconv.EXCEPTION_STACKTRACE, happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
 
 
@@ -550,12 +587,12 @@ def _kept_message(value: Any) -> Any:
     if not isinstance(message, dict):
         return message
     kept = {key: _kept(item) if key in _KEPT_OF_MESSAGES else item for key, item in message.items()}
-    if isinstance(kept.get("parts"), list):
-        kept["parts"] = [_kept(part) for part in kept["parts"]]
+    if isinstance(message.get("parts"), Cut) or isinstance(kept.get("parts"), list):
+        kept["parts"] = [_kept(part) or {} for part in kept["parts"] or ()]
     return kept
 
 
-_KEPT_OF_MESSAGES = ("role", "name", "parts")
+_KEPT_OF_MESSAGES = ("role", "name", "parts", EXTRA_KEY)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from types import TracebackType
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
-from otel_agent_trace.values import Limits
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
@@ -17,8 +16,8 @@ ErrorRule = Callable[["BaseException | str"], "str | None"]
 _FRAMES_OUTER, _FRAMES_INNER = 4, 24
 
 
-def step_error(error: object, rules: Iterable[ErrorRule], limits: Limits) -> StepError:
-    """What is recorded of an error that was raised, or said."""
+def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
+    """What is known of an error that was raised, or said."""
     if isinstance(error, StepError):
         return error
     if isinstance(error, BaseException):
@@ -26,7 +25,7 @@ def step_error(error: object, rules: Iterable[ErrorRule], limits: Limits) -> Ste
             type=error_type(error),
             message=_message(error),
             category=_by_rule(error, rules) or _category(error),
-            stacktrace=stack_text(error, limits.error_bytes),
+            stacktrace=stack_text(error),
         )
     text = error if isinstance(error, str) else str(error)
     return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or "unknown")
@@ -62,11 +61,11 @@ def _message(error: BaseException) -> str:
         return f"<{type(error).__name__} whose str raised {type(failure).__name__}>"
 
 
-def stack_text(error: BaseException, limit_bytes: int) -> str | None:
+def stack_text(error: BaseException) -> str:
     """The stack of an exception as Python prints it, from the call that we traced inwards.
 
-    The middle of a deep stack, and what exceeds the limit, is left out and said so. Written by hand since
-    `traceback` costs a hundred microseconds; lines come from `linecache`, unchecked.
+    The middle of a deep stack is left out and said so. Written by hand since `traceback` costs a hundred microseconds;
+    lines come from `linecache`, unchecked.
     """
     stack = list(_stack(error.__traceback__))
     left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
@@ -75,8 +74,7 @@ def stack_text(error: BaseException, limit_bytes: int) -> str | None:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
     message = _message(error)
     last = f"{error_type(error)}: {message}" if message else error_type(error)
-    text = f"Traceback (most recent call last):\n{''.join(frames)}{last[: limit_bytes // 4]}\n"
-    return text if len(text) <= limit_bytes else f"{text[: limit_bytes // 2]}\n...\n{text[-limit_bytes // 2 :]}"
+    return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
 
 
 def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:

@@ -144,7 +144,7 @@ class _Handle:
         return guarded(self._recorder.ledger, what, call, *arguments)
 
     def _describe(self, error: object) -> StepError:
-        described = self._guarded("error", step_error, error, self._recorder.error_rules, self._recorder.limits)
+        described = self._guarded("error", step_error, error, self._recorder.error_rules)
         return described or StepError(type=type(error).__qualname__)
 
     def fail(self, error: BaseException) -> None:
@@ -163,15 +163,13 @@ class _Handle:
 
     def _write_error(self, error: StepError, end_ns: int) -> None:
         self._content.error(error)
-        span, message = self._span, status_message(error, self._recorder.limits)
-        span.set_status(Status(StatusCode.ERROR, message or None))
+        message = status_message(error, self._recorder.limits)
+        self._span.set_status(Status(StatusCode.ERROR, message or None))
+        self._write_stack(error, end_ns)
+
+    def _write_stack(self, error: StepError, end_ns: int) -> None:
         if error.stacktrace is not None:
-            attributes = {
-                semconv.EXCEPTION_TYPE: self._content.attributes[semconv.ERROR_TYPE],
-                semconv.EXCEPTION_MESSAGE: message,
-                semconv.EXCEPTION_STACKTRACE: error.stacktrace.encode("utf-8", "backslashreplace").decode(),
-            }
-            span.add_event(semconv.EXCEPTION_EVENT, attributes, end_ns)
+            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(error, error.stacktrace), end_ns)
 
     def _write_fields(self) -> None:
         raise NotImplementedError
@@ -483,8 +481,8 @@ class ActiveRun(_Handle):
         if self.status is not RunStatus.SUCCESS:
             super()._write_error(error, end_ns)
             return
-        self._content.error(error)  # a run that the caller calls a success in spite of it
-        self._content.text(semconv.ERROR_MESSAGE, "error.message", error.message)
+        self._content.error(error, failed=False)  # a run that the caller calls a success in spite of it
+        self._write_stack(error, end_ns)
 
     def end(self, end_ns: int | None = None) -> None:
         """End it; the second time does nothing, and is counted."""
@@ -524,6 +522,7 @@ class ActiveStep(_Handle):
 
     __slots__ = (
         "_abandoned",
+        "_asked_model",
         "_first_chunk_at_ns",
         "_input",
         "_input_written",
@@ -558,6 +557,7 @@ class ActiveStep(_Handle):
         self._output: Any = None
         self._messages: tuple[Message, ...] = ()
         self._model: str | None = None
+        self._asked_model: str | None = None
         self._abandoned = False
         self._first_chunk_at_ns: int | None = None
         self._start_ns = 0
@@ -639,6 +639,7 @@ class ActiveStep(_Handle):
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
         content.put_all_of(run.shared())
+        self._asked_model = self._model
         name = put_identity(content, kind, self.name, self._model)
         if run.run_id:
             content.attributes[semconv.STEP_INDEX] = self.index
@@ -663,9 +664,11 @@ class ActiveStep(_Handle):
         content, kind = self._content, self._kind
         if not self._input_written:
             put_input(content, kind, self._input)
+        if self._model != self._asked_model:
+            content.text(semconv.RESPONSE_MODEL, "model", self._model)
         if self._output is not None:
             put_output(content, kind, self._output, failed=self._error is not None)
-        if self._messages:
+        if self._messages or kind is StepKind.MODEL:
             content.messages(self._messages, kind)
         if self._abandoned:
             content.attributes[semconv.ABANDONED] = True
@@ -717,7 +720,7 @@ class ActiveModelCall(ActiveStep):
     message are taken where nobody said them.
     """
 
-    __slots__ = ("_asked_model", "_provider")
+    __slots__ = ("_provider",)
 
     def __init__(
         self,
@@ -735,7 +738,7 @@ class ActiveModelCall(ActiveStep):
         asked = None if model is None else text_of(model)
         called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
         super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
-        self._model = self._asked_model = asked
+        self._model = asked
         self._provider = provider
         if messages is not None:
             self.messages = messages
@@ -752,9 +755,8 @@ class ActiveModelCall(ActiveStep):
         content = self._content
         if self._usage is None and told.usage is not None:
             content.usage(told.usage)
-        model = told.model if self._model == self._asked_model and told.model is not None else self._model
-        if model != self._asked_model:
-            content.text(semconv.RESPONSE_MODEL if self._asked_model else semconv.REQUEST_MODEL, "model", model)
+        if self._model == self._asked_model and told.model is not None:
+            self._model = told.model
         if told.message is not None and not (self._messages and self._messages[-1].role == "assistant"):
             self._messages = (*self._messages, told.message)
         content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
