@@ -429,14 +429,14 @@ def is_iterator(value: object) -> bool:
 
 
 def _plain_json(value: Any, limits: Limits) -> bytes | None:
-    """The JSON of a value that JSON can say as it is, if the limits surely let it; None for all others."""
+    """The JSON of a value that JSON can say as it is, if the limits surely let it; None for what needs a walk."""
     try:
         if _room_after((value,), limits.depth + 1, limits.value_bytes) < 0:
             return None
         text = _NUMBER.encode(value)
     except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a change by another thread while we look
         return None
-    return text if len(text) * _MAX_COST_OF_A_BYTE <= limits.value_bytes else _if_it_fits(value, text, limits)
+    return text if len(text) * _MAX_COST_OF_A_BYTE <= limits.value_bytes else None
 
 
 def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
@@ -464,13 +464,6 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
         if left < 0:
             return -1
     return left
-
-
-def _if_it_fits(value: Any, text: bytes, limits: Limits) -> bytes | None:
-    """The text, if a careful walk cuts nothing."""
-    walk = _Walk(limits)
-    walk.node(value, limits.depth, ())
-    return None if walk.cuts else text
 
 
 _MAX_COST_OF_A_BYTE = 8
