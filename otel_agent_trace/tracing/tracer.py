@@ -138,8 +138,8 @@ class AgentTracer:
     @overload
     def agent(self, function: F, /) -> F: ...
     @overload
-    def agent(self, name: str | None = None, /, *, user_input: str | None = None) -> Callable[[F], F]: ...
-    def agent(self, name: Any = None, /, *, user_input: str | None = None) -> Any:
+    def agent(self, name: str | None = None, *, user_input: str | None = None) -> Callable[[F], F]: ...
+    def agent(self, name: Any = None, *, user_input: str | None = None) -> Any:
         """Make each call of a function a run; inside another run, a step of kind agent with a run of its own.
 
         Args:
@@ -165,14 +165,13 @@ class AgentTracer:
     def tool(
         self,
         name: str | None = None,
-        /,
         *,
         side_effects: bool = False,
         capture: bool = True,
         exclude: Collection[str] = (),
     ) -> Callable[[F], F]: ...
     def tool(
-        self, name: Any = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+        self, name: Any = None, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
     ) -> Any:
         """Make each call of a function a tool step of the run around it.
 
@@ -201,7 +200,6 @@ class AgentTracer:
     def model(
         self,
         name: str | None = None,
-        /,
         *,
         model: str | None = None,
         provider: str | None = None,
@@ -210,7 +208,6 @@ class AgentTracer:
     def model(
         self,
         name: Any = None,
-        /,
         *,
         model: str | None = None,
         provider: str | None = None,

@@ -72,6 +72,14 @@ def test_options_without_a_name(tracer: AgentTracer, steps: Steps) -> None:
     assert steps()[0].name == "search"
 
 
+@pytest.mark.parametrize("decorator", ["tool", "model", "agent"])
+def test_the_name_as_a_keyword(tracer: AgentTracer, memory: InMemoryBackend, decorator: str) -> None:
+    """The name may be said by its name."""
+    assert getattr(tracer, decorator)(name="given")(lambda q: q)(1) == 1
+    (run,) = memory.runs()
+    assert (run.agent_name if decorator == "agent" else run.steps[0].name) == "given"
+
+
 def test_names_of_agents(memory: InMemoryBackend) -> None:
     """An outermost agent without a name has the tracer's, an inner one the function's; a given one wins."""
     tracer = AgentTracer(backend=memory, agent_name="weather")
