@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, cast
@@ -63,6 +64,8 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         raise TypeError(msg)
     if inspect.isasyncgenfunction(function):
         wrapper: Any = _async_generator(function, start)
+    elif _is_awaitable_generator(function):
+        wrapper = _awaitable_generator(function, start)
     elif inspect.isgeneratorfunction(function):
         wrapper = _generator(function, start)
     elif inspect.iscoroutinefunction(function) or _is_called_async(function):
@@ -76,6 +79,12 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
 def _is_called_async(function: Callable[..., Any]) -> bool:
     """Whether it is an object whose class makes it callable by a coroutine function."""
     return inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
+    """Whether it is what `types.coroutine` makes: a generator function whose generators are awaited."""
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
@@ -114,6 +123,17 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
         call.returned(result)
         call.end()
         return result
+
+    return traced
+
+
+def _awaitable_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
+    awaited = _coroutine(function, start)
+
+    @types.coroutine
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return (yield from awaited(*args, **kwargs))
 
     return traced
 
