@@ -14,14 +14,13 @@ from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
-from otel_agent_trace.tracing.given import metadata_of, text_of
+from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, surrounding_run
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import is_iterator
 
 _MAX_CHUNKS = 10_000
-_RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
 
 
@@ -71,12 +70,9 @@ def run_fields(
     given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None, ledger: Ledger
 ) -> dict[str, Any]:
     """The fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
-    merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
-    fields = {key: merged[key] for key in _RUN_FIELDS if merged.get(key) is not None}
-    unknown = {key: value for key, value in merged.items() if key not in _RUN_FIELDS}
-    metadata = {**metadata_of(ledger, bound.get("metadata")), **metadata_of(ledger, given.get("metadata")), **unknown}
-    if metadata:
-        fields["metadata"] = metadata
+    said = {**bound, **{key: value for key, value in given.items() if value is not None}}
+    fields = {key: said[key] for key in RUN_FIELDS if said.get(key) is not None}
+    fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(ledger, given, RUN_FIELDS)} or None
     for name in _TEXT_FIELDS:
         if name in fields:
             fields[name] = text_of(fields[name])

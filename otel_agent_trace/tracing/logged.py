@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
-from otel_agent_trace.tracing.given import metadata_of, text_of
+from otel_agent_trace.tracing.given import metadata_among, text_of
 from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
 from otel_agent_trace.tracing.recorder import Recorder
 
@@ -48,15 +48,13 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
         recorder.ledger.count("dropped: step after the end of its run")
         recorder.ledger.say_once("late step", "a step was logged after the end of its run; such steps are dropped")
         return fields.get("step_id") or 0
-    unknown = {key: fields[key] for key in fields if key not in _STEP_FIELDS}
-    metadata = {**metadata_of(recorder.ledger, fields.get("metadata")), **unknown}
     step = ActiveStep(
         run,
         kind,
         _name(fields) or kind.value,
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
-        metadata=metadata,
+        metadata=metadata_among(recorder.ledger, fields, _STEP_FIELDS),
     )
     step.model = fields.get("model")
     step.start(_parent(recorder, run, fields.get("parent_step_id")), started_ns)

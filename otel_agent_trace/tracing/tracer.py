@@ -131,7 +131,7 @@ class AgentTracer:
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
-        return Bound(fields)
+        return Bound(self._recorder.ledger, fields)
 
     # ── decorators ───────────────────────────────────────────────────────────────────────────────────────────────────
 
