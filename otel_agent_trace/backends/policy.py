@@ -12,9 +12,9 @@ from otel_agent_trace.processing.user_ids import UserIds
 
 
 def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
-    """The span as it may be kept: itself, or a copy without plain user ids."""
+    """The span as it may be kept: itself, or a copy without the user ids that the mode forbids."""
     attributes = span.attributes
-    if mode == "plain" or not attributes or not user_ids.holds_plain_id(attributes):
+    if mode == "plain" or not attributes or not user_ids.offends(attributes, mode):
         return span
     return ReadableSpan(
         name=span.name,

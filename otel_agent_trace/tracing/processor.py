@@ -55,9 +55,10 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what starts, unless its end would not be told."""
         if not span.get_span_context().trace_flags.sampled:
             return
+        seen = span if self.user_ids == "plain" else applied(span, self.user_ids)
         for name, keeper in self._keepers:
             try:
-                keeper.started(span)
+                keeper.started(seen)
             except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
                 self._failed(name, error)
 
