@@ -8,6 +8,7 @@ import functools
 import operator
 import pickle
 import sys
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pytest
 
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, InMemoryBackend, RunStatus, StepKind, current_run
 
+LATER = 0 if sys.version_info >= (3, 14) else annotations.compiler_flag
 TheRun = Callable[[], AgentRun]
 Steps = Callable[[], list[AgentStep]]
 NOTHING = InMemoryBackend()
@@ -278,6 +280,43 @@ def test_the_receiver_is_never_recorded(
     cls = make_class(tracer)
     assert call(cls, cls()) == 1
     assert [step.input for step in steps()] == [expected] * len(steps())
+
+
+def test_the_receiver_of_a_hidden_method(tracer: AgentTracer, steps: Steps) -> None:
+    """The receiver is not recorded either where the traced function does not stand in a class itself."""
+
+    def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: function(*args, **kwargs)
+
+    class Toolbox:
+        @hiding
+        @tracer.tool
+        def search(self, q: int) -> int:
+            return q
+
+        @classmethod
+        @hiding
+        @tracer.tool
+        def of_class(cls, q: int) -> int:
+            return q
+
+        def bound_later(self, q: int) -> int:
+            return q
+
+    toolbox = Toolbox()
+    toolbox.search(1)
+    Toolbox.of_class(q=1)
+    types.MethodType(tracer.tool(Toolbox.bound_later), toolbox)(1)
+    assert [step.input for step in steps()] == [{"q": 1}] * 3
+
+
+def test_annotations_of_later(tracer: AgentTracer, steps: Steps) -> None:
+    """An annotation may name what does not exist yet; on Python 3.14 it is not even a text."""
+    source = "def search(q: Later) -> Later: return q"
+    names: dict[str, Any] = {}
+    exec(compile(source, "later.py", "exec", dont_inherit=True, flags=LATER), names)
+    assert tracer.tool(names["search"])(1) == 1
+    assert steps()[0].input == {"q": 1}
 
 
 def test_a_static_method_that_is_given_an_object_of_its_class(tracer: AgentTracer, steps: Steps) -> None:
