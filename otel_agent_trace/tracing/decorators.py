@@ -72,8 +72,17 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         wrapper = _coroutine(function, start)
     else:
         wrapper = _plain(function, start)
+    _lend_methods(function, wrapper)
     told(wrapper)
     return cast("F", wrapper)
+
+
+def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
+    """What can be called of something that is no plain function stays at hand: ``cache_clear`` of a cached one."""
+    kind = type(function)
+    for name in () if inspect.isfunction(function) else dir(kind):
+        if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
+            vars(wrapper).setdefault(name, getattr(function, name))
 
 
 def _is_called_async(function: Callable[..., Any]) -> bool:

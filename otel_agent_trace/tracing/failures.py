@@ -6,6 +6,7 @@ import asyncio
 import linecache
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
@@ -36,7 +37,7 @@ def step_error(error: object, rules: Iterable[ErrorRule], limits: Limits) -> Ste
 
 def error_type(error: BaseException) -> str:
     """The ``error.type`` of the conventions: a provider's code, else the class, with its module unless it is built in."""
-    code, status = getattr(error, "code", None), getattr(error, "status_code", None)
+    code, status = _attribute(error, "code"), _attribute(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
     cls = type(error)
@@ -53,10 +54,17 @@ def _category(error: BaseException) -> str:
 
 def _status_code(error: BaseException) -> int | None:
     """The HTTP status that an exception speaks of, where the clients at large keep it."""
-    response = getattr(error, "response", None)
+    response = _attribute(error, "response")
     places = ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code"))
-    found = (getattr(holder, name, None) for holder, name in places)
+    found = (_attribute(holder, name) for holder, name in places)
     return next((status for status in found if type(status) is int), None)
+
+
+def _attribute(holder: object, name: str) -> Any:
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - a property of the exception's own may raise anything
+        return None
 
 
 def _by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:

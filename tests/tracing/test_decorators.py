@@ -175,6 +175,27 @@ def test_lambdas_partials_and_callables(tracer: AgentTracer, steps: Steps) -> No
     ]
 
 
+def test_methods_of_callables_stay(tracer: AgentTracer) -> None:
+    """The cache of a cached function, and the methods of a callable object, are still within reach."""
+
+    class Searcher:
+        calls = 0
+
+        def __call__(self, q: str) -> str:
+            self.calls += 1
+            return q
+
+        def count(self) -> int:
+            return self.calls
+
+    cached = tracer.tool(functools.lru_cache(maxsize=None)(str.upper))
+    assert [cached("q"), cached("q"), cached.cache_info().hits] == ["Q", "Q", 1]
+    cached.cache_clear()
+    assert cached.cache_info().misses == 0
+    searcher: Any = tracer.tool(Searcher())
+    assert (searcher("q"), searcher.count()) == ("q", 1)
+
+
 @pytest.mark.parametrize("what", [5, "name", None, int, InMemoryBackend])
 def test_what_is_no_function_is_refused(tracer: AgentTracer, what: Any) -> None:
     """Classes and what cannot be called are refused when they are decorated."""

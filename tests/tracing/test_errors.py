@@ -249,7 +249,7 @@ class BadCode(Exception):
     def code(self) -> str:
         raise ZeroDivisionError
 
-    status_code = code
+    status_code = status = response = code
 
 
 class BadGetattr(Exception):
@@ -273,6 +273,13 @@ def test_hostile_exceptions(tracer: AgentTracer, the_run: TheRun, make: Callable
     assert caught.value is error
     for failure in (the_run().error, the_run().steps[0].error):
         assert failure.type.endswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("kind", [BadCode, BadGetattr])
+def test_bad_properties_cost_only_themselves(kind: type[Exception]) -> None:
+    """An exception whose properties raise keeps type, message and category."""
+    failure = recorded(kind("m"))
+    assert (failure.type, failure.message, failure.category) == (f"{MODULE}.{kind.__name__}", "m", "internal")
 
 
 def test_a_failed_tool_keeps_its_output(tracer: AgentTracer, the_run: TheRun) -> None:
