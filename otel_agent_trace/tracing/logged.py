@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
@@ -51,7 +52,7 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
     step = ActiveStep(
         run,
         kind,
-        _name(fields) or kind.value,
+        _name(fields) or _default_name(kind, fields.get("model")),
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
         metadata=metadata_among(recorder.ledger, fields, _STEP_FIELDS),
@@ -94,6 +95,13 @@ def end_run(
 def _name(fields: Mapping[str, Any]) -> str:
     name = _either(fields, "name", "tool_name")
     return "" if name is None else text_of(name)
+
+
+def _default_name(kind: StepKind, model: object) -> str:
+    """A model call is called like one in a block."""
+    if kind is not StepKind.MODEL:
+        return str(kind)
+    return semconv.OPERATION_CHAT if model is None else text_of(model)
 
 
 def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:
