@@ -38,6 +38,9 @@ class Arguments:
                 inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
             ]
         self.names = tuple(parameter.name for parameter in parameters if parameter.kind in _POSITIONAL)
+        self._defaults = {
+            parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
+        }
         self._first = self.names[0] if self.names and _is_of_a_class(function) else None
         self._known = frozenset(
             parameter.name
@@ -71,6 +74,10 @@ class Arguments:
         if self._exclude:
             return {name: value for name, value in given.items() if name not in self._exclude}
         return given
+
+    def effective(self, named: Mapping[str, Any], name: str) -> Any:
+        """What a parameter was in a call: what was passed, else its default, else None."""
+        return named.get(name, self._defaults.get(name))
 
     def _is_receiver(self, value: object) -> bool:
         """Whether the function was called as a method of that object, or of that class.

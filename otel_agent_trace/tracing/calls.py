@@ -158,11 +158,11 @@ class ModelCall(_StepCall):
         self._spec = spec
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
-        model = spec.model if spec.model is not None else given.get("model")
+        model = spec.model if spec.model is not None else spec.arguments.effective(given, "model")
         self._step = ActiveModelCall(
             run,
             model if issubclass(type(model), str) else None,
-            given.get("messages"),
+            spec.arguments.effective(given, "messages"),
             provider=spec.provider,
             name=spec.name,
             input=given,
@@ -206,7 +206,7 @@ class AgentCall:
         above, recorder = surroundings(recorder)
         named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
         name = spec.given_name or (None if above.run_id else spec.tracer_name) or spec.function_name
-        fields = {"user_input": _asked(named, spec.user_input), "agent_name": name}
+        fields = {"user_input": _asked(named, spec), "agent_name": name}
         self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None, recorder.ledger))
 
     def enter(self) -> None:
@@ -258,9 +258,9 @@ def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:
     return run, recorder if recorder.provider is not None else run.recorder
 
 
-def _asked(named: dict[str, Any], user_input: str | None) -> Any:
-    if user_input is not None:
-        return named.get(user_input)
+def _asked(named: dict[str, Any], spec: AgentSpec) -> Any:
+    if spec.user_input is not None:
+        return spec.arguments.effective(named, spec.user_input)
     return next(iter(named.values())) if len(named) == 1 else named or None
 
 

@@ -215,7 +215,7 @@ class AgentTracer:
     ) -> Any:
         """Make each call of a function a model step of the run around it.
 
-        What a parameter ``messages`` is given is recorded as the messages, ``model`` as the model. Answer, tokens and
+        A parameter ``messages`` gives the messages, ``model`` the model, by default too. Answer, tokens and
         model are taken from results of OpenAI's and Anthropic's clients, and from mappings of the same shape.
 
         Args:

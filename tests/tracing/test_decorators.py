@@ -490,6 +490,10 @@ def test_user_input_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) ->
         def two(self, k: int, q: str) -> None:
             pass
 
+        @tracer.agent(user_input="q")
+        def by_default(self, k: int, q: str = "news?") -> None:
+            pass
+
         @tracer.agent
         def none(self) -> None:
             pass
@@ -497,8 +501,9 @@ def test_user_input_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) ->
     Bot().one("x")
     Bot().one("x", k=4)
     Bot().two(5, "x")
+    Bot().by_default(5)
     Bot().none()
-    assert [run.user_input for run in memory.runs()] == ["x", {"q": "x", "k": 4}, "x", None]
+    assert [run.user_input for run in memory.runs()] == ["x", {"q": "x", "k": 4}, "x", "news?", None]
 
 
 def test_final_output_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) -> None:

@@ -317,3 +317,19 @@ def test_a_logged_call_is_called_like_one_in_a_block(tracer: AgentTracer, the_ru
             tracer.log_step(run.run_id, kind="model", model=model)
         tracer.log_step(run.run_id, kind="model", model="gpt-4", name="planner")
     assert [step.name for step in the_run().steps] == ["gpt-4", "gpt-4", "chat", "chat", "planner"]
+
+
+def test_defaults_of_messages_and_model(tracer: AgentTracer, the_run: TheRun) -> None:
+    """What a call leaves to the defaults of the function is what the model was asked; arguments are what was passed."""
+
+    @tracer.model
+    def complete(top: int, messages: Any = ("hello",), model: str = "gpt-4") -> str:
+        return "x"
+
+    assert complete(1) == "x"
+    (step,) = the_run().steps
+    assert (step.model, step.input, [message.text for message in step.messages]) == (
+        "gpt-4",
+        {"top": 1},
+        ["hello", "x"],
+    )
