@@ -17,11 +17,11 @@ from otel_agent_trace.processing.user_ids import UserIds
 
 
 def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
-    """The span as it may be kept: itself, or a copy without plain user ids."""
+    """The span as it may be kept: itself, or a copy without the user ids that the mode forbids."""
     if mode == "plain":
         return span
     attributes = copied(span.attributes)  # a look into the span's own mapping takes its lock, and raises inside
-    if not user_ids.holds_plain_id(attributes):
+    if not user_ids.offends(attributes, mode):
         return span
     return ReadableSpan(
         name=span.name,

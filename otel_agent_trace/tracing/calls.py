@@ -14,14 +14,13 @@ from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
-from otel_agent_trace.tracing.given import metadata_of, text_of
+from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, surrounding_run
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import is_iterator
 
 _MAX_CHUNKS = 10_000
-_RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
 
 
@@ -71,12 +70,9 @@ def run_fields(
     given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None, ledger: Ledger
 ) -> dict[str, Any]:
     """The fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
-    merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
-    fields = {key: merged[key] for key in _RUN_FIELDS if merged.get(key) is not None}
-    unknown = {key: value for key, value in merged.items() if key not in _RUN_FIELDS}
-    metadata = {**metadata_of(ledger, bound.get("metadata")), **metadata_of(ledger, given.get("metadata")), **unknown}
-    if metadata:
-        fields["metadata"] = metadata
+    said = {**bound, **{key: value for key, value in given.items() if value is not None}}
+    fields = {key: said[key] for key in RUN_FIELDS if said.get(key) is not None}
+    fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(ledger, given, RUN_FIELDS)} or None
     for name in _TEXT_FIELDS:
         if name in fields:
             fields[name] = text_of(fields[name])
@@ -162,11 +158,11 @@ class ModelCall(_StepCall):
         self._spec = spec
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
-        model = spec.model if spec.model is not None else given.get("model")
+        model = spec.model if spec.model is not None else spec.arguments.effective(given, "model")
         self._step = ActiveModelCall(
             run,
             model if issubclass(type(model), str) else None,
-            given.get("messages"),
+            spec.arguments.effective(given, "messages"),
             provider=spec.provider,
             name=spec.name,
             input=given,
@@ -210,7 +206,7 @@ class AgentCall:
         above, recorder = surroundings(recorder)
         named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
         name = spec.given_name or (None if above.run_id else spec.tracer_name) or spec.function_name
-        fields = {"user_input": _asked(named, spec.user_input), "agent_name": name}
+        fields = {"user_input": _asked(named, spec), "agent_name": name}
         self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None, recorder.ledger))
 
     def enter(self) -> None:
@@ -262,9 +258,9 @@ def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:
     return run, recorder if recorder.provider is not None else run.recorder
 
 
-def _asked(named: dict[str, Any], user_input: str | None) -> Any:
-    if user_input is not None:
-        return named.get(user_input)
+def _asked(named: dict[str, Any], spec: AgentSpec) -> Any:
+    if spec.user_input is not None:
+        return spec.arguments.effective(named, spec.user_input)
     return next(iter(named.values())) if len(named) == 1 else named or None
 
 

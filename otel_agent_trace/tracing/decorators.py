@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, cast
@@ -63,19 +64,36 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         raise TypeError(msg)
     if inspect.isasyncgenfunction(function):
         wrapper: Any = _async_generator(function, start)
+    elif _is_awaitable_generator(function):
+        wrapper = _awaitable_generator(function, start)
     elif inspect.isgeneratorfunction(function):
         wrapper = _generator(function, start)
     elif inspect.iscoroutinefunction(function) or _is_called_async(function):
         wrapper = _coroutine(function, start)
     else:
         wrapper = _plain(function, start)
+    _lend_methods(function, wrapper)
     told(wrapper)
     return cast("F", wrapper)
+
+
+def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
+    """What can be called of something that is no plain function stays at hand: ``cache_clear`` of a cached one."""
+    kind = type(function)
+    for name in () if inspect.isfunction(function) else dir(kind):
+        if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
+            vars(wrapper).setdefault(name, getattr(function, name))
 
 
 def _is_called_async(function: Callable[..., Any]) -> bool:
     """Whether it is an object whose class makes it callable by a coroutine function."""
     return inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
+    """Whether it is what `types.coroutine` makes: a generator function whose generators are awaited."""
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
@@ -114,6 +132,17 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
         call.returned(result)
         call.end()
         return result
+
+    return traced
+
+
+def _awaitable_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
+    awaited = _coroutine(function, start)
+
+    @types.coroutine
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return (yield from awaited(*args, **kwargs))
 
     return traced
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.categories import category_of_names, category_of_status_code
+from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
 
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # one and the same from Python 3.11 on
 _FRAMES_OUTER, _FRAMES_INNER = 4, 24
 
 
@@ -28,12 +31,12 @@ def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
             stacktrace=stack_text(error),
         )
     text = error if isinstance(error, str) else str(error)
-    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or "unknown")
+    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or UNKNOWN)
 
 
 def error_type(error: BaseException) -> str:
     """The ``error.type`` of the conventions: a provider's code, else the class, with its module unless it is built in."""
-    code, status = getattr(error, "code", None), getattr(error, "status_code", None)
+    code, status = _attribute(error, "code"), _attribute(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
     cls = type(error)
@@ -41,12 +44,26 @@ def error_type(error: BaseException) -> str:
 
 
 def _category(error: BaseException) -> str:
-    status = getattr(error, "status_code", None)
-    if type(status) is int:
-        category = category_of_status_code(status)
-        if category != "unknown":
-            return category
-    return category_of_names(cls.__name__ for cls in type(error).__mro__)
+    if issubclass(type(error), _TIMEOUTS):
+        return TIMEOUT
+    status = _status_code(error)
+    category = UNKNOWN if status is None else category_of_status_code(status)
+    return category if category != UNKNOWN else category_of_names(cls.__name__ for cls in type(error).__mro__)
+
+
+def _status_code(error: BaseException) -> int | None:
+    """The HTTP status that an exception speaks of, where the clients at large keep it."""
+    response = _attribute(error, "response")
+    places = ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code"))
+    found = (_attribute(holder, name) for holder, name in places)
+    return next((status for status in found if type(status) is int), None)
+
+
+def _attribute(holder: object, name: str) -> Any:
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - a property of the exception's own may raise anything
+        return None
 
 
 def _by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:

@@ -10,10 +10,11 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
-from otel_agent_trace.tracing.given import metadata_of, text_of
+from otel_agent_trace.tracing.given import metadata_among, text_of
 from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
 from otel_agent_trace.tracing.recorder import Recorder
 
@@ -48,15 +49,13 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
         recorder.ledger.count("dropped: step after the end of its run")
         recorder.ledger.say_once("late step", "a step was logged after the end of its run; such steps are dropped")
         return fields.get("step_id") or 0
-    unknown = {key: fields[key] for key in fields if key not in _STEP_FIELDS}
-    metadata = {**metadata_of(recorder.ledger, fields.get("metadata")), **unknown}
     step = ActiveStep(
         run,
         kind,
-        _name(fields) or kind.value,
+        _name(fields) or _default_name(kind, fields.get("model")),
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
-        metadata=metadata,
+        metadata=metadata_among(recorder.ledger, fields, _STEP_FIELDS),
     )
     step.model = fields.get("model")
     step.start(_parent(recorder, run, fields.get("parent_step_id")), started_ns)
@@ -96,6 +95,13 @@ def end_run(
 def _name(fields: Mapping[str, Any]) -> str:
     name = _either(fields, "name", "tool_name")
     return "" if name is None else text_of(name)
+
+
+def _default_name(kind: StepKind, model: object) -> str:
+    """A model call is called like one in a block."""
+    if kind is not StepKind.MODEL:
+        return str(kind)
+    return semconv.OPERATION_CHAT if model is None else text_of(model)
 
 
 def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:

@@ -16,6 +16,7 @@ from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.given import text_of
 from otel_agent_trace.tracing.providers import mode_of
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
@@ -87,17 +88,18 @@ class Recorder:
         """A run has ended."""
         with self._lock:
             if self._open.get(run.run_id, self) is run:
+                self._ended[run.run_id] = None  # first: others look without the lock, and must find it in one of both
                 del self._open[run.run_id]
-                self._ended[run.run_id] = None
                 if len(self._ended) > _REMEMBERED_ENDS:
                     self._ended.popitem(last=False)
 
-    def find(self, run_id: str) -> Any:
-        """The open run of that id; None for one that has ended.
+    def find(self, given: object) -> Any:
+        """The open run of that id, also where it was not given as a text; None for one that has ended.
 
         Raises:
             UnknownRunError: the id was never handed out.
         """
+        run_id = text_of(given)
         run = self._open.get(run_id)
         if run is None and run_id not in self._ended:
             raise UnknownRunError(run_id, list(self._open))

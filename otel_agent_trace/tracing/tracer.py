@@ -130,15 +130,15 @@ class AgentTracer:
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
-        return Bound(fields)
+        return Bound(self._recorder.ledger, fields)
 
     # ── decorators ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
     def agent(self, function: F, /) -> F: ...
     @overload
-    def agent(self, name: str | None = None, /, *, user_input: str | None = None) -> Callable[[F], F]: ...
-    def agent(self, name: Any = None, /, *, user_input: str | None = None) -> Any:
+    def agent(self, name: str | None = None, *, user_input: str | None = None) -> Callable[[F], F]: ...
+    def agent(self, name: Any = None, *, user_input: str | None = None) -> Any:
         """Make each call of a function a run; inside another run, a step of kind agent with a run of its own.
 
         Args:
@@ -164,14 +164,13 @@ class AgentTracer:
     def tool(
         self,
         name: str | None = None,
-        /,
         *,
         side_effects: bool = False,
         capture: bool = True,
         exclude: Collection[str] = (),
     ) -> Callable[[F], F]: ...
     def tool(
-        self, name: Any = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+        self, name: Any = None, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
     ) -> Any:
         """Make each call of a function a tool step of the run around it.
 
@@ -200,7 +199,6 @@ class AgentTracer:
     def model(
         self,
         name: str | None = None,
-        /,
         *,
         model: str | None = None,
         provider: str | None = None,
@@ -209,7 +207,6 @@ class AgentTracer:
     def model(
         self,
         name: Any = None,
-        /,
         *,
         model: str | None = None,
         provider: str | None = None,
@@ -217,7 +214,7 @@ class AgentTracer:
     ) -> Any:
         """Make each call of a function a model step of the run around it.
 
-        What a parameter ``messages`` is given is recorded as the messages, ``model`` as the model. Answer, tokens and
+        A parameter ``messages`` gives the messages, ``model`` the model, by default too. Answer, tokens and
         model are taken from results of OpenAI's and Anthropic's clients, and from mappings of the same shape.
 
         Args:

@@ -793,7 +793,6 @@ def test_stack_traces_come_back_as_they_are(stack: str) -> None:
         assert (kept.error.stacktrace, kept.truncated) == (stack, ())
 
 
-@pytest.mark.xfail(reason="run_fields leaves out unknown keys whose value is None, log_step does not", strict=True)
 def test_unknown_keys_of_nothing_are_told_as_well() -> None:
     """An unknown key goes to the metadata, whatever it holds."""
     with stage() as (stage_, memory, _):
