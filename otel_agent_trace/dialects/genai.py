@@ -55,13 +55,14 @@ class Content:
     What is written under a key again replaces what stood there, also when that has gone to the span already.
     """
 
-    __slots__ = ("_cuts", "_written", "attributes", "limits", "types")
+    __slots__ = ("_cuts", "_extra", "_written", "attributes", "limits", "types")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.attributes: dict[str, Any] = {}
         self.types: dict[str, Any] = {}
         self._cuts: dict[str, list[str]] = {}
+        self._extra: set[str] = set()
         self._written: set[str] = set()
 
     @property
@@ -105,15 +106,19 @@ class Content:
 
     def clear(self, key: str) -> None:
         """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
-        if key in self.attributes or key in self._written:
+        if self._stands(key):
             self.attributes[key] = "null"
             self._beside(key, "", None, ())
 
     def clear_text(self, key: str) -> None:
         """Take back a text that stands as it is."""
-        if key in self.attributes or key in self._written:
+        if self._stands(key):
             self.attributes[key] = ""
             self._beside(key, "", "none", ())
+
+    def _stands(self, key: str) -> bool:
+        """Whether a field was written there; an attribute of the caller's own stays."""
+        return (key in self.attributes or key in self._written) and key not in self._extra
 
     def _beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
         if tag is not None:
@@ -175,6 +180,7 @@ class Content:
             key = repaired(given if type(given) is str else str(given))
             if key in _TAKEN_NAMES or key.startswith(semconv.ATTRIBUTE_PREFIX):
                 key = semconv.ATTRIBUTE_PREFIX + key
+            self._extra.add(key)
             if _is_attribute(value):
                 self.attributes[key] = value
             elif type(value) is str:

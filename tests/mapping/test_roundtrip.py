@@ -651,6 +651,20 @@ def test_what_is_told_last_counts(field: str, first: Any, second: Any) -> None:
         assert_alike(getattr(memory.runs()[0], field), second)
 
 
+def test_standard_attributes_of_the_callers_stay() -> None:
+    """An attribute that the caller writes is not taken back by a field that nobody told."""
+    said = '[{"role":"assistant","parts":[{"type":"text","content":"x"}]}]'
+    with stage() as (stage_, memory, _):
+        with stage_.tracer.run() as run:
+            run.set_attribute("gen_ai.output.messages", said)
+            with run.model_call() as call:
+                call.set_attribute("gen_ai.output.messages", said)
+                call.set_attribute("gen_ai.response.id", "r")
+        (kept,) = memory.runs()
+        assert kept.final_output == kept.steps[0].messages[0].text == "x"
+        assert kept.steps[0].attributes == {"gen_ai.response.id": "r"}
+
+
 @pytest.mark.parametrize("field", ["session_id", "model"])
 @pytest.mark.parametrize("first", ["x", "\ud800"])
 def test_texts_that_are_taken_back_are_gone(field: str, first: str) -> None:
