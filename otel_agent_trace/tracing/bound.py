@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Ledger
 from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among
-from otel_agent_trace.tracing.handles import detach
+from otel_agent_trace.tracing.handle import detach
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 

@@ -12,10 +12,12 @@ from otel_agent_trace import semconv
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
+from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
+from otel_agent_trace.tracing.current import surrounding_run
 from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
-from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, surrounding_run
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import is_iterator
@@ -205,9 +207,10 @@ class AgentCall:
         self._chunks: list[Any] | None = None
         above, recorder = surroundings(recorder)
         named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
-        name = spec.given_name or (None if above.run_id else spec.tracer_name) or spec.function_name
-        fields = {"user_input": _asked(named, spec), "agent_name": name}
-        self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None, recorder.ledger))
+        bound = bound_fields()
+        outermost = None if above.run_id else bound.get("agent_name") or spec.tracer_name
+        fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
+        self._run = ActiveRun(recorder, run_fields(fields, bound, None, recorder.ledger))
 
     def enter(self) -> None:
         """Start the run, and make it current."""

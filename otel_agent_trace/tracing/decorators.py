@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_agent_trace.tracing.handles import detach
+from otel_agent_trace.tracing.handle import detach
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)

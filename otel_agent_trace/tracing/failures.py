@@ -43,8 +43,13 @@ def error_type(error: BaseException) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
+def is_timeout(error: object) -> bool:
+    """Whether it is Python's own timeout, whatever else is said of it."""
+    return issubclass(type(error), _TIMEOUTS)
+
+
 def _category(error: BaseException) -> str:
-    if issubclass(type(error), _TIMEOUTS):
+    if is_timeout(error):
         return TIMEOUT
     status = _status_code(error)
     category = UNKNOWN if status is None else category_of_status_code(status)

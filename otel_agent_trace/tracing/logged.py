@@ -14,8 +14,9 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
+from otel_agent_trace.tracing.active_run import ActiveRun, end_status
+from otel_agent_trace.tracing.active_step import ActiveStep, step_kind
 from otel_agent_trace.tracing.given import metadata_among, text_of
-from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
 from otel_agent_trace.tracing.recorder import Recorder
 
 _NS_PER_S = 1_000_000_000
@@ -81,10 +82,10 @@ def end_run(
     if run is None:
         recorder.ledger.count("ended again")
         return
-    if meant is not None:
-        run.status = meant
     if error is not None:
         run.error = error
+    if meant is not None:
+        run.status = meant
     if final_output is not None:
         run.final_output = final_output
     if usage is not None:

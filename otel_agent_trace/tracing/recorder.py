@@ -81,8 +81,12 @@ class Recorder:
     def remember(self, run: Any) -> None:
         """A run is open from now on."""
         with self._lock:
+            other = self._open.get(run.run_id, run)
             self._open[run.run_id] = run
             self._ended.pop(run.run_id, None)
+        if other is not run:
+            self.ledger.count("run id twice")
+            self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
 
     def forget(self, run: Any) -> None:
         """A run has ended."""

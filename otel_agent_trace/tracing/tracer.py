@@ -15,11 +15,11 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.tracing import calls, logged
+from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import Bound, bound_fields
 from otel_agent_trace.tracing.decorators import Traced, wrap
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.handles import ActiveRun
 from otel_agent_trace.tracing.providers import as_backends, private_provider
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.values import Limits
@@ -82,7 +82,6 @@ class AgentTracer:
         """
         run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
         run.start()
-        self._recorder.remember(run)
         return run.run_id
 
     def log_step(self, run_id: str, fields: Mapping[str, Any] | None = None, /, **more: Any) -> int | str:

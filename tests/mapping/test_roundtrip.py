@@ -25,7 +25,7 @@ from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend
 from otel_agent_trace.model import TOKEN_FIELDS, AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
 from otel_agent_trace.sources import files
-from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep
+from otel_agent_trace.tracing import ActiveRun, ActiveStep
 from otel_agent_trace.values import Cut, Limits
 
 if sys.version_info >= (3, 14):
