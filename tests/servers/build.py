@@ -184,11 +184,18 @@ def _phoenix_python() -> str:
     """Phoenix needs Python 3.11 or later."""
     if sys.version_info >= (3, 11):
         return sys.executable
-    found = filter(None, map(shutil.which, PHOENIX_PYTHONS))
-    python = next(found, None)
+    python = next(filter(_starts, PHOENIX_PYTHONS), None)
     if python is None:
-        raise CannotMakeError(f"phoenix needs one of {', '.join(PHOENIX_PYTHONS)}")
-    return python
+        raise CannotMakeError(f"phoenix cannot be installed: it needs one of {', '.join(PHOENIX_PYTHONS)}")
+    return str(shutil.which(python))
+
+
+def _starts(python: str) -> bool:
+    """A shim may be on PATH and start nothing."""
+    return (
+        shutil.which(python) is not None
+        and subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0
+    )
 
 
 def main() -> int:

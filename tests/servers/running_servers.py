@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import random
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -41,20 +39,19 @@ class ServerDiedError(Exception):
 
 
 class Ports:
-    """Ports that nobody listens on, kept from all other tests of this user until they are released."""
+    """Ports that nobody listens on, kept from all other tests until they are released."""
 
     def __init__(self, roles: tuple[str, ...]) -> None:
         self._locks = ExitStack()
-        self._folder = Path(tempfile.gettempdir()) / f"otel-agent-trace-ports-{os.getuid()}"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         candidates = iter(random.SystemRandom().sample(_PORTS, len(_PORTS)))
         self.by_role = {role: next(filter(self._take, candidates)) for role in roles}
 
     def _take(self, port: int) -> bool:
+        """Whether it is free. Its UDP side, which no server uses, is the lock; the kernel opens it when we are gone."""
         with ExitStack() as attempt:
-            lock = attempt.enter_context((self._folder / str(port)).open("wb"))
+            lock = attempt.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.bind(("127.0.0.1", port))
                 socket.create_server(("", port)).close()
             except OSError:
                 return False
@@ -251,8 +248,9 @@ class RunningCollector(RunningServer):
         return [str(self.program), "--config", str(self.config)]
 
     def environment(self) -> dict[str, str]:
-        """What `collector-config.yaml` asks for."""
+        """What `collector-config.yaml` asks for; no Jaeger, unless the starter says which, even if one runs here."""
         return {
+            "JAEGER_OTLP_GRPC": "127.0.0.1:1",
             "COLLECTOR_OTLP_GRPC": self.address("otlp_grpc"),
             "COLLECTOR_OTLP_HTTP": self.address("otlp_http"),
             "COLLECTOR_HEALTH": self.address("health"),
