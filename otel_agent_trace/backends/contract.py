@@ -15,6 +15,7 @@ from otel_agent_trace.backends.quiet import quietly
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.processing.user_ids import UserIds
 
 _Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
 
@@ -23,17 +24,17 @@ _CLOSE_S = 5.0
 
 @runtime_checkable
 class SpanKeeper(Protocol):
-    """What `AgentSpanProcessor` feeds: spans as they start, and as they end, with the policies applied already.
+    """What `AgentSpanProcessor` feeds: spans as they start, and as they end.
 
     Both are called in the host's time, from any thread, and may overlap.
     """
 
-    def started(self, span: ReadableSpan) -> None:
-        """A span has started; it is still being written."""
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
+        """A span has started; it is still being written, so the policies are to be applied whenever it is looked at."""
         ...
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:
-        """Spans have ended."""
+        """Spans have ended; the policies have been applied."""
         ...
 
 

@@ -12,11 +12,13 @@ from opentelemetry.trace import SpanContext
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
+from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
+from otel_agent_trace.processing.user_ids import UserIds
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.span import SpanRecord
 
@@ -81,10 +83,11 @@ class Feed:
         self._over: OrderedDict[_Key, _Node] = OrderedDict()
         self._lock = ForkSafeLock()
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Tell the backend of a run that starts."""
         if is_feeding():
             return
+        span = applied(span, mode)
         with self._lock:
             node = self._opened(span)
             if node.run is None or _is_agent(span.attributes or {}):

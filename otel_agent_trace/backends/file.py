@@ -52,7 +52,7 @@ class FileBackend(SpanExporter):
         self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
         self._ledger = Ledger()
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """A file holds what has ended."""
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:

@@ -36,13 +36,13 @@ class InMemoryBackend(SpanExporter):
             raise ConfigurationError(msg)
         self._max_runs = max_runs
         self._ended: dict[int, list[ReadableSpan]] = {}
-        self._open: dict[int, ReadableSpan] = {}
+        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
         self._reader = SdkReader()
         self._ledger = Ledger()
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Remember a span that is being written."""
-        self._open[span.context.span_id] = span
+        self._open[span.context.span_id] = span, mode
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:
         """Keep spans that have ended."""
@@ -73,7 +73,8 @@ class InMemoryBackend(SpanExporter):
         return sorted(records, key=lambda record: record.end_ns or 0)
 
     def _records(self) -> list[SpanRecord]:
-        return [*map(self._reader.record, list(self._open.values())), *self.spans()]
+        in_flight = [applied(span, mode) for span, mode in list(self._open.values())]
+        return [*map(self._reader.record, in_flight), *self.spans()]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """The spans of each trace, open ones included (see `SpanSource`)."""

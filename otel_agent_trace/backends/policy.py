@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.util.types import Attributes
 
 from otel_agent_trace.backends.portions import portions
-from otel_agent_trace.formats.sdk_span import copied
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
@@ -18,10 +15,8 @@ from otel_agent_trace.processing.user_ids import UserIds
 
 def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
     """The span as it may be kept: itself, or a copy without the user ids that the mode forbids."""
-    if mode == "plain":
-        return span
-    attributes = copied(span.attributes)  # a look into the span's own mapping takes its lock, and raises inside
-    if not user_ids.offends(attributes, mode):
+    attributes = span.attributes
+    if mode == "plain" or attributes is None or not user_ids.offends(attributes, mode):
         return span
     return ReadableSpan(
         name=span.name,
@@ -37,22 +32,6 @@ def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
-
-
-class LiveSpan(ReadableSpan):
-    """A span that is being written, as it may be seen while it is: at every moment without plain user ids."""
-
-    def __init__(self, span: ReadableSpan, mode: UserIds) -> None:
-        self._live, self._mode = span, mode
-
-    def __getattr__(self, name: str) -> Any:
-        """What the properties of `ReadableSpan` read."""
-        return getattr(self._live, name)
-
-    @property
-    def attributes(self) -> Attributes:
-        """The attributes, after the policies."""
-        return applied(self._live, self._mode).attributes
 
 
 class PolicyExporter(SpanExporter):

@@ -35,6 +35,7 @@ from otel_agent_trace.values import (
 NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _NAME_CHARACTERS = 1024
+_SHORT_NAME = 256
 _LEFT_OUT = "\n...\n"
 _to_json = msgspec.json.encode
 _TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
@@ -55,32 +56,34 @@ class Content:
     What is written under a key again replaces what stood there, also when that has gone to the span already.
     """
 
-    __slots__ = ("_cuts", "_extra", "_written", "attributes", "limits", "types")
+    __slots__ = ("_extra", "_written", "attributes", "cut_paths", "limits", "types")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.attributes: dict[str, Any] = {}
         self.types: dict[str, Any] = {}
-        self._cuts: dict[str, list[str]] = {}
+        self.cut_paths: dict[str, list[str]] = {}
         self._extra: set[str] = set()
         self._written: set[str] = set()
 
     @property
     def cuts(self) -> list[str]:
         """The paths of what was cut."""
-        return list(dict.fromkeys(path for paths in self._cuts.values() for path in paths)) if self._cuts else []
+        return (
+            list(dict.fromkeys(path for paths in self.cut_paths.values() for path in paths)) if self.cut_paths else []
+        )
 
     def put_all_of(self, other: Content) -> None:
         """Write what was written into another one, which is not taken yet."""
         self.attributes.update(other.attributes)
         if other.types:
             self.types.update(other.types)
-        if other._cuts:
-            self._cuts.update(other._cuts)
+        if other.cut_paths:
+            self.cut_paths.update(other.cut_paths)
 
     def list_cuts(self, paths: Iterable[str]) -> None:
         """Say what was cut when this was first recorded, instead of what is cut now."""
-        self._cuts = {"": list(paths)}
+        self.cut_paths = {"": list(paths)}
 
     def json(self, key: str, field: str, value: Any) -> None:
         """A value as JSON text; None is not written, unless it replaces something."""
@@ -89,7 +92,8 @@ class Content:
             return
         encoded = encode_text(value, self.limits)
         self.attributes[key] = encoded.text
-        self._beside(key, field, encoded.tag, encoded.cuts)
+        if encoded.tag is not None or self.types or self.cut_paths:
+            self._beside(key, field, encoded.tag, encoded.cuts)
 
     def text(self, key: str, field: str, value: object) -> None:
         """A text as it is; None is not written, unless it replaces something."""
@@ -126,9 +130,9 @@ class Content:
         elif self.types:
             self.types.pop(key, None)
         if cuts:
-            self._cuts[key] = [field + path for path in cuts]
-        elif self._cuts:
-            self._cuts.pop(key, None)
+            self.cut_paths[key] = [field + path for path in cuts]
+        elif self.cut_paths:
+            self.cut_paths.pop(key, None)
 
     def spoken(self, key: str, field: str, role: str, value: Any) -> None:
         """What a run was asked or answered: one message with one text part."""
@@ -151,9 +155,9 @@ class Content:
         sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
         self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
         self.json(semconv.OUTPUT_MESSAGES, "messages", data[sent:] or None)
-        if sent and semconv.OUTPUT_MESSAGES in self._cuts:
-            paths = self._cuts[semconv.OUTPUT_MESSAGES]
-            self._cuts[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
+        if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
+            paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
+            self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
 
     def usage(self, usage: Usage | None) -> None:
         """Token counts under their standard names."""
@@ -216,7 +220,7 @@ class Content:
         attributes, self.attributes = self.attributes, {}
         if self.types or semconv.TYPES in self._written:
             attributes[semconv.TYPES] = _to_json(self.types).decode()
-        if self._cuts or semconv.TRUNCATED in self._written:
+        if self.cut_paths or semconv.TRUNCATED in self._written:
             attributes[semconv.TRUNCATED] = _to_json(self.cuts).decode()
         self._written.update(attributes)
         return attributes
@@ -283,7 +287,12 @@ _OPERATION = {
 def put_identity(content: Content, kind: StepKind, name: str, model: str | None) -> str:
     """Write what a step is, and say how its span is called."""
     attributes = content.attributes
-    if kind is StepKind.TOOL and model is None and name.isascii() and len(name) <= _short(content.limits):
+    if (
+        kind is StepKind.TOOL
+        and model is None
+        and len(name) <= _SHORT_NAME <= content.limits.value_bytes
+        and name.isascii()
+    ):
         span_name, known = _tool_identity(name)
         attributes.update(known)
         return span_name
@@ -304,10 +313,6 @@ def put_identity(content: Content, kind: StepKind, name: str, model: str | None)
         content.text(semconv.STEP_NAME, "name", name)
     called = model if kind is StepKind.MODEL else name
     return _span_name(f"{operation} {called}") if called else operation
-
-
-def _short(limits: Limits) -> int:
-    return min(_NAME_CHARACTERS - len(semconv.OPERATION_EXECUTE_TOOL) - 1, limits.value_bytes)
 
 
 @functools.lru_cache(maxsize=512)

@@ -69,6 +69,7 @@ class ActiveRun(Handle):
         self.run_id: str = fields.get("run_id") or ""
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
+        """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
         self.span_contexts: dict[int | str, trace.SpanContext] = {}
 
     # fields, in the order of AgentRun
@@ -207,11 +208,6 @@ class ActiveRun(Handle):
     def started(self) -> bool:
         """Whether it has started; outside of any run, there is one that never does."""
         return self.last_event_ns > 0
-
-    def note_event(self, unix_ns: int) -> None:
-        """A step has started or ended: the next one that is logged without times lasts from then."""
-        if self.started:
-            self.last_event_ns = unix_ns
 
     def shared(self) -> Content:
         """What each of its steps says of it."""

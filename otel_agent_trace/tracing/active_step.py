@@ -60,7 +60,7 @@ class ActiveStep(Handle):
     ) -> None:
         super().__init__(recorder or run.recorder, kind)
         self.run = run
-        self._name = text_of(name)
+        self._name = name if type(name) is str else text_of(name)
         self.index = -1
         self._step_id = step_id
         self._input = input
@@ -154,13 +154,14 @@ class ActiveStep(Handle):
         ledger = self._recorder.ledger
         guarded(ledger, "starting a step", self._open, self._base() if parent is None else parent)
         ledger.count("steps")
-        self.run.note_event(self._start_ns)
+        if self.run.last_event_ns:
+            self.run.last_event_ns = self._start_ns
         return self
 
     def _base(self) -> Context:
         """The current context; where its run is another, as in a new thread, with the step's own run in it."""
         run, base = self.run, otel_context.get_current()
-        return run.put_into(base) if run.started and base.get(RUN_KEY) is not run else base
+        return run.put_into(base) if run.last_event_ns and base.get(RUN_KEY) is not run else base
 
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
@@ -169,7 +170,7 @@ class ActiveStep(Handle):
         name = put_identity(content, kind, self._name, self._model)
         if run.run_id:
             content.attributes[semconv.STEP_INDEX] = self.index
-        step_id = self.step_id
+        step_id: Any = self._step_id
         if type(step_id) is not int or step_id != self.index + 1:
             put_step_id(content, step_id)
         if self._input is not None:
@@ -208,7 +209,8 @@ class ActiveStep(Handle):
         """End it; the second time does nothing, and is counted."""
         end_ns = end_ns or time.time_ns()
         self._finish(end_ns)
-        self.run.note_event(end_ns)
+        if self.run.last_event_ns:
+            self.run.last_event_ns = end_ns
 
     def put_into(self, base: Context) -> Context:
         """The context with this as the current one."""

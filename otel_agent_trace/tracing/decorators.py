@@ -34,7 +34,7 @@ class Traced(Protocol):
     def returned(self, result: Any) -> None:
         """Note what it gave."""
 
-    def raised(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Note what it raised."""
 
     def abandoned(self) -> None:
@@ -105,7 +105,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
             result = function(*args, **kwargs)
         except BaseException as error:
             call.leave()
-            call.raised(error)
+            call.fail(error)
             call.end()
             raise
         call.leave()
@@ -125,7 +125,7 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
             result = await function(*args, **kwargs)
         except BaseException as error:
             call.leave()
-            call.raised(error)
+            call.fail(error)
             call.end()
             raise
         call.leave()
@@ -197,7 +197,7 @@ def _generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]
         except GeneratorExit:
             raise
         except BaseException as error:
-            call.raised(error)
+            call.fail(error)
             raise
         finally:
             call.end()
@@ -235,7 +235,7 @@ def _async_generator(function: Callable[..., Any], start: Start) -> Callable[...
         except GeneratorExit:
             raise
         except BaseException as error:
-            call.raised(error)
+            call.fail(error)
             raise
         finally:
             call.end()

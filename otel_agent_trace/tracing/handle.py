@@ -187,10 +187,11 @@ class Handle:
         self._write_fields()
         if self._error is not None:
             self._write_error(self._error, end_ns)
-        if self._content.cuts:
+        if self._content.cut_paths:
             self._recorder.ledger.count("cut", len(self._content.cuts))
         self._span.set_attributes(self._content.taken())
-        self._say_again()
+        if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", 0):
+            self._say_again()
 
     def _say_again(self) -> None:
         """What was said at the start, where a full span or a sampler has dropped it."""
@@ -216,11 +217,6 @@ class Handle:
         """End it."""
         raise NotImplementedError
 
-    def _attach(self, base: Context) -> None:
-        if self._token is None:
-            self._attached = self.put_into(base)
-            self._token = otel_context.attach(self._attached)
-
     def leave(self) -> None:
         """Make current what was before."""
         token, self._token = self._token, None
@@ -228,10 +224,16 @@ class Handle:
             detach(token, self._attached)
             self._attached = None
 
-    def __enter__(self: H) -> H:
+    def enter(self) -> None:
+        """Start it, and make it current."""
         base = self._base()
         self.start(base)
-        self._attach(base)
+        if self._token is None:
+            self._attached = self.put_into(base)
+            self._token = otel_context.attach(self._attached)
+
+    def __enter__(self: H) -> H:
+        self.enter()
         return self
 
     def __exit__(

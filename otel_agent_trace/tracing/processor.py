@@ -13,7 +13,7 @@ from opentelemetry.trace import TraceFlags
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
-from otel_agent_trace.backends.policy import LiveSpan, applied
+from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
@@ -27,7 +27,7 @@ class _Exporting:
     def __init__(self, exporter: SpanExporter) -> None:
         self.exporter = exporter
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Exporters see only what has ended."""
 
     def keep(self, spans: list[ReadableSpan]) -> None:
@@ -58,11 +58,10 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what starts, unless its end would not be told."""
         if not span.get_span_context().trace_flags & _SAMPLED:
             return
-        shown = span if self.user_ids == "plain" else LiveSpan(span, self.user_ids)
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
-                keeper.started(shown)
+                keeper.started(span, self.user_ids)
             except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
                 interrupt = self._failed(name, error) or interrupt
         if interrupt is not None:

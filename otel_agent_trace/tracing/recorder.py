@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
@@ -44,6 +45,8 @@ class Recorder:
         self.ledger = Ledger()
         self.error_rules = tuple(functools.partial(_guarded_rule, self.ledger, rule) for rule in error_rules)
         self._user_ids = user_ids
+        self.sampler_may_drop = True
+        """Whether the provider's sampler may forget to hand attributes on."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -55,17 +58,20 @@ class Recorder:
 
     def otel(self) -> trace.Tracer:
         """OpenTelemetry's tracer."""
-        provider = self.current_provider()
+        provider = self.provider if self.provider is not None else trace.get_tracer_provider()
         known = self._otel
-        if known is None or known[0] is not provider:
-            if isinstance(provider, trace.ProxyTracerProvider):
-                self.ledger.say_once(
-                    "no provider",
-                    "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
-                )
-            known = (provider, provider.get_tracer(semconv.SCOPE_NAME, __version__))
-            self._otel = known
-        return known[1]
+        return known[1] if known is not None and known[0] is provider else self._tracer_of(provider)
+
+    def _tracer_of(self, provider: trace.TracerProvider) -> trace.Tracer:
+        if isinstance(provider, trace.ProxyTracerProvider):
+            self.ledger.say_once(
+                "no provider",
+                "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
+            )
+        tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
+        self._otel = (provider, tracer)
+        self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
+        return tracer
 
     def recorded_user(self, user_id: object) -> str | None:
         """A user id in the form that is recorded."""
