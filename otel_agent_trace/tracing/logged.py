@@ -102,7 +102,7 @@ def _default_name(kind: StepKind, model: object) -> str:
     """A model call is called like one in a block."""
     if kind is not StepKind.MODEL:
         return str(kind)
-    return semconv.OPERATION_CHAT if model is None else text_of(model)
+    return ("" if model is None else text_of(model)) or semconv.OPERATION_CHAT
 
 
 def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:

@@ -187,7 +187,8 @@ class Stage:
         handle.usage = script.usage.given
         if script.status is not None:
             handle.status = script.status
-        told.fields["status"] = end_status(script.status, script.error)
+        overruled = script.status == "success" and script.error is not None  # by what is raised afterwards
+        told.fields["status"] = end_status(None if overruled else script.status, script.error)
 
     def set_attributes(
         self, handle: ActiveRun | ActiveStep, attributes: dict[str, Any], fields: dict[str, Any]
@@ -205,7 +206,7 @@ class Stage:
             step = {
                 "kind": StepKind.AGENT,
                 "name": name,
-                "step_id": position + 1,
+                "step_id": places.number(position, None),
                 "input": known.fields["user_input"],
                 "output": known.fields["final_output"],
                 "metadata": known.fields["metadata"],
@@ -222,7 +223,7 @@ class Stage:
 
     def around(self, script: Step, run: ActiveRun, places: Places, above: int | str | None) -> None:
         position = places.reserve()
-        told = Known(self.known_step(script, position), error=script.error)
+        told = Known(self.known_step(script, places.number(position, script.step_id)), error=script.error)
         told.fields["parent_step_id"] = above
         step = self.step_handle(script, run, told.fields)
         try:
@@ -265,9 +266,9 @@ class Stage:
                 raise script.error.given
             step.error = script.error.given
 
-    def known_step(self, script: Step, position: int) -> dict[str, Any]:
+    def known_step(self, script: Step, step_id: int | str) -> dict[str, Any]:
         return {
-            "step_id": position + 1 if script.step_id is None else script.step_id,
+            "step_id": step_id,
             "kind": script.kind,
             "input": script.input,
             "output": script.output,
@@ -281,8 +282,9 @@ class Stage:
 
     def logged(self, script: Step, run_id: str, places: Places) -> None:
         position = places.reserve()
-        told = Known(self.known_step(script, position), error=script.error)
-        told.fields["name"] = script.name or script.kind.value
+        told = Known(self.known_step(script, places.number(position, script.step_id)), error=script.error)
+        default = script.model or "chat" if script.kind is StepKind.MODEL else script.kind.value
+        told.fields["name"] = script.name or default
         fields = self.logged_fields(script)
         told.fields["parent_step_id"] = None
         if script.parent_of_last is not None and places.ids:
@@ -319,10 +321,22 @@ class Places:
     def __init__(self, steps: list[Known]) -> None:
         self.steps = steps
         self.ids: list[int | str] = []
+        self.largest: int | None = None
 
     def reserve(self) -> int:
         self.steps.append(Known({}))
         return len(self.steps) - 1
+
+    def number(self, position: int, step_id: int | str | None) -> int | str:
+        """The id of a step: the given one, else its number, from where one out of turn was given the next after all."""
+        if step_id is None and self.largest is None:
+            return position + 1
+        if step_id is None and self.largest is not None:
+            step_id = self.largest + 1
+        if isinstance(step_id, int) and (self.largest is not None or step_id != position + 1):
+            self.largest = max(position if self.largest is None else self.largest, step_id)
+        assert step_id is not None
+        return step_id
 
     def fill(self, position: int, told: Known) -> None:
         self.steps[position] = told
