@@ -17,6 +17,7 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
+_DECIMAL_BITS = 2000  # CPython refuses to write longer integers in decimal
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
 _NO_PARENT = "0" * _SPAN_ID_DIGITS
@@ -444,7 +445,9 @@ def _any_value(value: Any, depth: int) -> dict[str, Any]:
 
 
 def _int_value(value: int) -> dict[str, Any]:
-    return {"intValue" if _INT64_MIN <= value < _INT64_END else "stringValue": str(value)}
+    if _INT64_MIN <= value < _INT64_END:
+        return {"intValue": str(value)}
+    return {"stringValue": str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)}
 
 
 def _double_value(value: float) -> dict[str, Any]:

@@ -62,9 +62,7 @@ class LineFile:
             OSError: they could not be written whole; what was written of them is a torn line that readers skip.
         """
         with self._turn:
-            descriptor = self._descriptor
-            if descriptor is None or os.fstat(descriptor).st_nlink == 0:
-                descriptor = self._opened()
+            descriptor = self._opened()
             data = b"\n" + lines if self._torn else lines
             written = os.write(descriptor, data)
             if written != len(data):
@@ -80,7 +78,9 @@ class LineFile:
             raise OSError(msg)
 
     def _opened(self) -> int:
-        """A newly opened file; also where somebody has deleted it, since nobody could read what goes to the old one."""
+        """The open file; a new one where somebody has deleted it, since nobody could read what goes to the old one."""
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink:
+            return self._descriptor
         self.close()
         return self._open()
 

@@ -59,7 +59,7 @@ def ended_spans(count: int, size: int = 0) -> list[ReadableSpan]:
     spans: list[ReadableSpan] = []
 
     class Keep(InMemoryBackend):
-        def keep(self, given: Sequence[ReadableSpan]) -> None:
+        def keep(self, given: Sequence[ReadableSpan], mode: UserIds) -> None:
             spans.extend(given)
 
     tracer = AgentTracer(backend=Keep())
@@ -449,7 +449,7 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "write", writing)
     monkeypatch.setattr(os, "close", closing)
-    backend.keep(ended_spans(1))
+    backend.keep(ended_spans(1), "plain")
     others[0].join()
     assert happened == ["written", "closed"]
     assert backend.stats() == {}
