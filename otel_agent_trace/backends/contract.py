@@ -33,8 +33,8 @@ class SpanKeeper(Protocol):
         """A span has started; it is still being written, so the policies are to be applied whenever it is looked at."""
         ...
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
-        """Spans have ended; the policies have been applied."""
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
+        """Spans have ended; the policies are to be applied before they are kept."""
         ...
 
 

@@ -93,13 +93,13 @@ class Feed:
             if node.run is None or _is_agent(span.attributes or {}):
                 self._begin(node, self._reader.record(span))
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Tell the backend of steps and runs that ended, but for its own."""
         if is_feeding():
             return
         with self._lock:
             for span in spans:
-                self._ended(span)
+                self._ended(applied(span, mode))
 
     def flush(self, timeout_s: float) -> bool:
         """Flush the backend, where it can be flushed."""

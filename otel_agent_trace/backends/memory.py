@@ -44,18 +44,18 @@ class InMemoryBackend(SpanExporter):
         """Remember a span that is being written."""
         self._open[span.context.span_id] = span, mode
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Keep spans that have ended."""
         for span in spans:
             context = span.context
-            self._ended.setdefault(context.trace_id, []).append(span)
+            self._ended.setdefault(context.trace_id, []).append(applied(span, mode))
             self._open.pop(context.span_id, None)
         if self._max_runs is not None and len(self._ended) > self._max_runs:
             self._drop_oldest()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep spans that come from the SDK's own processors, after the policies."""
-        self.keep([applied(span, self._mode) for span in spans])
+        self.keep(spans, self._mode)
         return SpanExportResult.SUCCESS
 
     def _drop_oldest(self) -> None:

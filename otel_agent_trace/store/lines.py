@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import renewed_in_children
 
 _FLAGS = (
     os.O_RDWR
@@ -30,7 +31,12 @@ class LineFile:
         self.path = path
         self._descriptor: int | None = None
         self._torn = False
-        self._turn = ForkSafeLock()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Take a new lock, in a forked child."""
+        self._turn = threading.RLock()
 
     def check(self) -> None:
         """Refuse what can never be such a file.
@@ -72,10 +78,11 @@ class LineFile:
             raise OSError(msg)
 
     def _opened(self) -> int:
-        """The open file; a new one where somebody has deleted it, since nobody could read what went to the old one."""
-        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
-            self.close()
-        return self._open() if self._descriptor is None else self._descriptor
+        """The open file; a new one where somebody has deleted it, since nobody could read what goes to the old one."""
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink:
+            return self._descriptor
+        self.close()
+        return self._open()
 
     def _open(self) -> int:
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -87,18 +87,17 @@ class _Streamed:
 
     __slots__ = ()
 
-    _chunks: list[Any] | None
+    if TYPE_CHECKING:
+        _chunks: list[Any]
 
     def chunk(self, item: Any) -> None:
         """Note a piece of a stream; so many are kept, the others are not."""
-        if self._chunks is None:
-            self._chunks = []
         if len(self._chunks) < _MAX_CHUNKS:
             self._chunks.append(item)
 
     def _joined(self) -> Any:
         """The pieces; of texts the whole text."""
-        chunks = self._chunks or []
+        chunks = self._chunks
         return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks
 
 
@@ -111,7 +110,7 @@ class ToolCall(_Streamed, ActiveStep):
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
         ActiveStep.__init__(self, run, StepKind.TOOL, spec.name, given, recorder=recorder)
-        self._chunks = None
+        self._chunks: list[Any] = []
         self._spec = spec
         if spec.side_effects:
             self.set_attribute(semconv.SIDE_EFFECTS, value=True)
@@ -128,12 +127,12 @@ class ToolCall(_Streamed, ActiveStep):
 
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream: its pieces, or the value that the generator returned."""
-        self.returned(self._chunks or [] if result is None else result)
+        self.returned(self._chunks if result is None else result)
 
     def abandoned(self) -> None:
         """Note that the consumer closed the stream, and what it had got until then."""
         self.abandon()
-        self.returned(self._chunks or [])
+        self.returned(self._chunks)
 
 
 class ModelCall(_Streamed, ActiveModelCall):
@@ -155,7 +154,7 @@ class ModelCall(_Streamed, ActiveModelCall):
             input=given,
             recorder=recorder,
         )
-        self._chunks = None
+        self._chunks: list[Any] = []
         self._spec = spec
 
     def returned(self, result: Any) -> None:
@@ -171,14 +170,14 @@ class ModelCall(_Streamed, ActiveModelCall):
 
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream; pieces of text are the answer."""
-        self.returned(self._chunks or [] if result is None else result)
+        self.returned(self._chunks if result is None else result)
         if result is None:
             self._answered()
 
     def abandoned(self) -> None:
         """Note that the consumer closed the stream, and what it had got until then."""
         self.abandon()
-        self.returned(self._chunks or [])
+        self.returned(self._chunks)
         self._answered()
 
     def _answered(self) -> None:
@@ -203,7 +202,7 @@ class AgentCall(_Streamed, ActiveRun):
         outermost = None if above.run_id else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
         ActiveRun.__init__(self, recorder, run_fields(fields, bound, None, recorder.ledger))
-        self._chunks = None
+        self._chunks: list[Any] = []
 
     def returned(self, result: Any) -> None:
         """Note the answer, unless the code inside has said another."""

@@ -190,7 +190,7 @@ class Handle:
         if self._content.cut_paths:
             self._recorder.ledger.count("cut", len(self._content.cuts))
         self._span.set_attributes(self._content.taken())
-        if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", 0):
+        if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", False):
             self._say_again()
 
     def _say_again(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
@@ -30,9 +30,10 @@ class _Exporting:
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Exporters see only what has ended."""
 
-    def keep(self, spans: list[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Export the spans, but for the exporter's own; a refusal is an error that is counted."""
-        if not is_feeding() and quietly(self.exporter.export, spans) is not SpanExportResult.SUCCESS:
+        allowed = [applied(span, mode) for span in spans]
+        if not is_feeding() and quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
             msg = f"{type(self.exporter).__name__} refused a span"
             raise OSError(msg)
 
@@ -72,12 +73,10 @@ class AgentSpanProcessor(SpanProcessor):
         context = span.context
         if context is None or not context.trace_flags & _SAMPLED:
             return
-        if self.user_ids != "plain":
-            span = applied(span, self.user_ids)
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
-                keeper.keep((span,))
+                keeper.keep((span,), self.user_ids)
             except BaseException as error:  # noqa: BLE001 - likewise
                 interrupt = self._failed(name, error) or interrupt
         if interrupt is not None:
@@ -142,6 +141,6 @@ def _keeper(backend: Any) -> SpanKeeper:
     if isinstance(backend, TracerBackend):
         return Feed(backend)
     if hasattr(backend, "export"):
-        return _Exporting(backend)  # type: ignore[return-value]
+        return _Exporting(backend)
     msg = f"{type(backend).__name__} is no backend: it has neither export() nor start_run(), log_step() and end_run()"
     raise TypeError(msg)

@@ -28,6 +28,7 @@ from otel_agent_trace import (
     iter_runs,
     load_runs,
 )
+from otel_agent_trace.processing.user_ids import UserIds
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -59,7 +60,7 @@ def ended_spans(count: int, size: int = 0) -> list[ReadableSpan]:
     spans: list[ReadableSpan] = []
 
     class Keep(InMemoryBackend):
-        def keep(self, given: Sequence[ReadableSpan]) -> None:
+        def keep(self, given: Sequence[ReadableSpan], mode: UserIds) -> None:
             spans.extend(given)
 
     tracer = AgentTracer(backend=Keep())
@@ -449,7 +450,7 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "write", writing)
     monkeypatch.setattr(os, "close", closing)
-    backend.keep(ended_spans(1))
+    backend.keep(ended_spans(1), "plain")
     others[0].join()
     assert happened == ["written", "closed"]
     assert backend.stats() == {}
