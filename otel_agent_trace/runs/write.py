@@ -22,8 +22,9 @@ _REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 def run_to_spans(run: AgentRun) -> list[SpanRecord]:
     """The spans of a run and of its sub-agents, each parent before its children.
 
-    Reading them back gives an equal run. Ids that the run does not know are derived from its own, so the same run
-    gives the same spans each time.
+    Reading them back gives an equal run, if it is one that our tracer or reader made; of one that is put together by
+    hand, spans cannot say an empty usage, an error without a type, or that the usage of model steps has no sum. Ids
+    that the run does not know are derived from its own, so the same run gives the same spans each time.
     """
     return list(_Writer(run).run_spans(run, None, None))
 

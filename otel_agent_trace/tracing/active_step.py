@@ -62,7 +62,7 @@ class ActiveStep(Handle):
         self.run = run
         self._name = name if type(name) is str else text_of(name)
         self.index = -1
-        self._step_id = step_id
+        self._step_id = step_id if step_id is None or type(step_id) is int else text_of(step_id)
         self._input = input
         self._input_written = False
         self._output: Any = None
