@@ -170,7 +170,11 @@ class Decoder:
         """
         try:
             if self._head and data.startswith(self._head) and data.endswith(_AFTER_SPANS):
-                return self._spans(memoryview(data)[len(self._head) : -len(_AFTER_SPANS)])
+                spans = _spans_decoder.decode(memoryview(data)[len(self._head) : -len(_AFTER_SPANS)])
+                resource, scope = self._resource, self._scope
+                if len(spans) == 1:
+                    return [_record(spans[0], resource, scope)]
+                return [_record(span, resource, scope) for span in spans]
         except _REFUSALS:
             pass  # the whole tells better what is wrong
         try:
@@ -180,10 +184,6 @@ class Decoder:
             return [record for group in wire.resource_spans for record in self._group(group)]
         except _REFUSALS as error:
             raise NotOtlpError(str(error)) from error
-
-    def _spans(self, data: memoryview) -> list[SpanRecord]:
-        resource, scope = self._resource, self._scope
-        return [_record(span, resource, scope) for span in _spans_decoder.decode(data)]
 
     def _group(self, group: _ResourceSpans) -> Iterator[SpanRecord]:
         resource = _resource(bytes(group.resource), group.schema_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable
 
 from otel_agent_trace import dialects, semconv
@@ -224,7 +225,9 @@ def _service(span: SpanRecord) -> str | None:
 def _steps(nodes: list[_Node], run_id: str) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
-    flat.sort(key=_order)
+    starts = [node.span.start_ns for node, _ in flat]
+    if any(map(operator.ge, starts, starts[1:])):
+        flat.sort(key=_order)
     _number([node for node, _ in flat])
     return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
 
@@ -262,11 +265,11 @@ def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
 def _step(node: _Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
     span, meaning, kind = node.span, node.meaning, node.kind
     run = _run(node, run_id) if node.is_run else None
-    is_tool = kind is StepKind.TOOL
+    is_tool, index = kind is StepKind.TOOL, meaning.index or 0
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(
-        step_id=_step_id(node),
-        index=meaning.index or 0,
+        step_id=index + 1 if meaning.step_id is None else meaning.step_id,
+        index=index,
         kind=kind,
         name=name,
         input=meaning.input,
