@@ -82,7 +82,11 @@ def command(
     if again:
         state.remove()
     summary = ExportSummary()
-    with _told(summary, settings, state, as_json=as_json), reading_talk("sending") as reading, explained(name):
+    with (
+        _told(summary, settings, state, as_json=as_json),
+        reading_talk("sending") as reading,
+        explained(name),
+    ):
         export_spans(
             name,
             settings,

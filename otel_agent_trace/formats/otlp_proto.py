@@ -23,7 +23,8 @@ _MAX_REMEMBERED_BYTES = 16 << 10
 _NS_PER_S = 1_000_000_000
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
-_fixed64, _fixed32, _double = struct.Struct("<Q"), struct.Struct("<I"), struct.Struct("<d")
+_fixed64, _double, _flags = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<BBI")
+_both_times = struct.Struct("<BQBQ")
 _from_hex = bytes.fromhex
 
 Group = tuple[Resource, Scope, Sequence[bytes]]
@@ -78,19 +79,22 @@ def _scope_part(scope: Scope) -> bytes:
 
 def encode_span(span: SpanRecord) -> bytes:
     """One span, as it stands among the spans of a scope."""
-    parts = [_ids(span), _times(span), _text_field(b"\x2a", span.name)]
+    parts = [_ids(span), _times(span), _name_field(b"\x2a", span.name)]
     if span.trace_state:
         parts.append(_text_field(b"\x1a", span.trace_state))
     if span.kind:
         parts.append(b"\x30" + _varint(span.kind))
     _put_attributes(parts, b"\x4a", span.attributes)
-    parts += [_event_field(event) for event in span.events]
-    parts += [_link_field(link) for link in span.links]
+    if span.events:
+        parts += [_event_field(event) for event in span.events]
+    if span.links:
+        parts += [_link_field(link) for link in span.links]
     if span.status_code or span.status_message:
         parts.append(_status_field(span))
     if span.flags:
-        parts.append(b"\x85\x01" + _fixed32.pack(span.flags & 0xFFFFFFFF))
-    return _field(b"\x12", b"".join(parts))
+        parts.append(_flags.pack(0x85, 0x01, span.flags & 0xFFFFFFFF))
+    body = b"".join(parts)
+    return b"\x12%b%b" % (_varint(len(body)), body)
 
 
 def _ids(span: SpanRecord) -> bytes:
@@ -116,8 +120,10 @@ def _id_field(tag: bytes, digits: str) -> bytes:
 
 
 def _times(span: SpanRecord) -> bytes:
-    start = b"\x39" + _time(span.start_ns)
-    return start if not span.end_ns else start + b"\x41" + _time(span.end_ns)
+    try:
+        return _both_times.pack(0x39, span.start_ns, 0x41, span.end_ns or 0)
+    except struct.error:
+        return b"\x39" + _time(span.start_ns) + b"\x41" + _time(span.end_ns or 0)
 
 
 def _time(time_ns: int) -> bytes:
@@ -144,33 +150,43 @@ def _status_field(span: SpanRecord) -> bytes:
 
 
 def _put_attributes(parts: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> None:
-    """Append a field for each attribute; the heads of those that are often seen are remembered."""
+    """Append a field for each attribute; short ones, and the heads of others, come again and again: they are kept."""
+    append, short_pair = parts.append, _short_pair
     for key, value in attributes.items():
-        if type(value) is str:
-            try:
-                text = value.encode()
-            except UnicodeEncodeError:
+        kind = type(value)
+        if kind is str:
+            if len(value) <= _SHORT_CHARS and len(key) <= _SHORT_CHARS:
+                append(short_pair(tag, key, value))
+            else:
                 text = _utf8(value)
-            size = len(text)
-            head = _usual_text_head if size < _USUAL_SIZE and len(key) < _USUAL_SIZE else _text_head
-            parts += (head(tag, key, size), text)
+                append(_text_head(tag, key, len(text)))
+                append(text)
+        elif kind is int and len(key) <= _SHORT_CHARS:
+            append(_int_pair(tag, key, value))
         else:
-            parts.append(_pair_field(tag, key, value_bytes(value)))
+            append(_pair_field(tag, key, value_bytes(value)))
 
 
-_USUAL_SIZE = 512
+_SHORT_CHARS = 64
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_pair(tag: bytes, key: str, value: str) -> bytes:
+    text = _utf8(value)
+    return _text_head(tag, key, len(text)) + text
+
+
+@functools.lru_cache(maxsize=4096)
+def _int_pair(tag: bytes, key: str, value: int) -> bytes:
+    return _pair_field(tag, key, _int_value(value))
 
 
 def _text_head(tag: bytes, key: str, size: int) -> bytes:
     """What stands before the text of an attribute that is one."""
     text_head = b"\x0a" + _varint(size)
-    value_head = b"\x12" + _varint(len(text_head) + size)
-    key_field = _text_field(b"\x0a", key)
-    pair_size = len(key_field) + len(value_head) + len(text_head) + size
-    return tag + _varint(pair_size) + key_field + value_head + text_head
-
-
-_usual_text_head = functools.lru_cache(maxsize=8192)(_text_head)
+    key_field = _name_field(b"\x0a", key)
+    head = b"%b\x12%b%b" % (key_field, _varint(len(text_head) + size), text_head)
+    return b"%b%b%b" % (tag, _varint(len(head) + size), head)
 
 
 def _pair_field(tag: bytes, key: str, value: bytes) -> bytes:
@@ -216,6 +232,14 @@ def _utf8(text: str) -> bytes:
 
 def _text_field(tag: bytes, text: str) -> bytes:
     return _field(tag, _utf8(text)) if text else b""
+
+
+def _name_field(tag: bytes, text: str) -> bytes:
+    """A text that comes again and again."""
+    return _kept_field(tag, text) if len(text) <= _SHORT_CHARS else _text_field(tag, text)
+
+
+_kept_field = functools.lru_cache(maxsize=4096)(_text_field)
 
 
 def _field(tag: bytes, data: bytes) -> bytes:

@@ -11,8 +11,10 @@ from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.otlp.settings import Protocol
 from otel_agent_trace.span import Resource, Scope, SpanRecord
 
-MAX_REQUEST_BYTES = 4 * 1024 * 1024 - 64 * 1024
+MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
 """Receivers of gRPC take 4 MiB by default; some of HTTP take no more than a little above."""
+USUAL_REQUEST_BYTES = 2 << 20
+"""Larger ones are no faster, and there are always some of them in memory."""
 _FRAME_EXTRA = 32
 """More than the lengths and brackets that a frame needs once there are spans in it."""
 _SPAN_EXTRA = 1
@@ -21,7 +23,7 @@ _MAX_FRAMES = 256
 Join = Callable[[Iterable[tuple[Resource, Scope, Sequence[bytes]]]], bytes]
 
 
-class Frame(msgspec.Struct, frozen=True, eq=False):
+class Frame(msgspec.Struct, eq=False):
     """What the spans of one resource and scope stand in; `head` is it without any."""
 
     resource: Resource
@@ -53,12 +55,19 @@ class Encoder:
         self.join: Join = codec.join
         self._frames: dict[tuple[int, int], Frame] = {}
 
-    def piece(self, span: SpanRecord) -> Piece:
-        """The span, encoded."""
-        frame = self._frames.get((id(span.resource), id(span.scope)))
-        if frame is None:
-            frame = self._framed(span.resource, span.scope)
-        return Piece(frame, self._encode_span(span), span.trace_id, span.span_id, span.name)
+    def pieces(self, spans: Iterable[SpanRecord]) -> list[Piece]:
+        """The spans, encoded."""
+        encode_span, frames = self._encode_span, self._frames
+        return [
+            Piece(
+                frames.get((id(span.resource), id(span.scope))) or self._framed(span.resource, span.scope),
+                encode_span(span),
+                span.trace_id,
+                span.span_id,
+                span.name,
+            )
+            for span in spans
+        ]
 
     def _framed(self, resource: Resource, scope: Scope) -> Frame:
         """A new frame; it holds both, so that their ids stay theirs as long as it is remembered."""
@@ -96,11 +105,12 @@ class Batch:
         return Batch(self.pieces[:middle]), Batch(self.pieces[middle:])
 
 
-def _size(pieces: Iterable[Piece]) -> int:
-    packer = Packer()
-    for piece in pieces:
-        packer.add(piece)
-    return packer.size
+def _size(pieces: Sequence[Piece]) -> int:
+    return sum(len(piece.data) + _SPAN_EXTRA for piece in pieces) + sum(frame.size for frame in _frames(pieces))
+
+
+def _frames(pieces: Iterable[Piece]) -> set[Frame]:
+    return {piece.frame for piece in pieces}
 
 
 class Packer:
@@ -108,25 +118,26 @@ class Packer:
 
     def __init__(self) -> None:
         self._pieces: list[Piece] = []
-        self._frames: set[int] = set()
-        self.size = 0
+        self._frames: set[Frame] = set()
+        self._size = 0
 
-    def would_overflow(self, piece: Piece, limit: int) -> bool:
-        """Whether it has to be taken before that piece is added."""
-        return bool(self._pieces) and self.size + self._added(piece) > limit
+    def add(self, pieces: Sequence[Piece], limit: int) -> bool:
+        """Put them all to the others, unless that would be too much; true if it was done.
 
-    def add(self, piece: Piece) -> None:
-        """Put it to the others."""
-        self.size += self._added(piece)
-        self._frames.add(id(piece.frame))
-        self._pieces.append(piece)
+        To an empty one a single span can always be added.
+        """
+        frames = _frames(pieces) - self._frames
+        added = sum([len(piece.data) for piece in pieces]) + _SPAN_EXTRA * len(pieces)
+        added += sum(frame.size for frame in frames)
+        if self._size + added > limit and (self._pieces or len(pieces) > 1):
+            return False
+        self._size += added
+        self._frames |= frames
+        self._pieces += pieces
+        return True
 
     def take(self) -> Batch | None:
         """What was added so far, if anything, after which it is empty."""
-        batch = Batch(self._pieces, self.size) if self._pieces else None
-        self._pieces, self._frames, self.size = [], set(), 0
+        batch = Batch(self._pieces, self._size) if self._pieces else None
+        self._pieces, self._frames, self._size = [], set(), 0
         return batch
-
-    def _added(self, piece: Piece) -> int:
-        frame = piece.frame
-        return len(piece.data) + _SPAN_EXTRA + (0 if id(frame) in self._frames else frame.size)

@@ -8,6 +8,7 @@ import math
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
@@ -35,6 +36,7 @@ _TOO_LARGE = 413
 _REFUSALS = frozenset({400, _TOO_LARGE, 422})
 _FAILED = 500
 _GZIP_LEVEL = 1
+_CHUNK_BYTES = 256 << 10
 
 
 class HttpTransport:
@@ -64,9 +66,10 @@ class HttpTransport:
             RefusedError, FailedError, TryLaterError, EndpointError: as their names say.
         """
         content = gzip.compress(body, _GZIP_LEVEL) if self._settings.gzip else body
+        headers = {**self._headers, "content-length": str(len(content))}
         deadline = time.monotonic() + self._settings.timeout_s
         try:
-            with self._client.stream("POST", self._settings.url, content=content, headers=self._headers) as response:
+            with self._client.stream("POST", self._settings.url, content=_chunks(content), headers=headers) as response:
                 return self._result(response, self._body(response, deadline))
         except self._lost as error:
             raise self._failure(error) from error
@@ -123,6 +126,11 @@ class HttpTransport:
         if "illegal status line" in reason:
             return EndpointError(f"{shown} does not speak HTTP/1.1; is it gRPC (grpc://host:4317)?")
         return LostError(f"{shown}: {_lost_words(error, reason)}")
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    """Of what is sent whole, the client copies the rest each time that the connection has taken some."""
+    return (content[start : start + _CHUNK_BYTES] for start in range(0, len(content), _CHUNK_BYTES))
 
 
 def _lost_words(error: Exception, reason: str) -> str:

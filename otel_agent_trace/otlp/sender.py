@@ -12,7 +12,7 @@ import msgspec
 from otel_agent_trace.errors import EndpointError
 from otel_agent_trace.formats.otlp_proto import PartialSuccess
 from otel_agent_trace.otlp.answers import FailedError, LostError, RefusedError, TryLaterError
-from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, Batch, Join, Piece
+from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, USUAL_REQUEST_BYTES, Batch, Join, Piece
 from otel_agent_trace.otlp.settings import Settings
 
 DEFAULT_PATIENCE_S = 60.0
@@ -90,7 +90,7 @@ class Sender:
         self._lock = threading.Lock()
         self._any_accepted = False
         self._refused_in_a_row = 0
-        self.limit = MAX_REQUEST_BYTES
+        self.limit = USUAL_REQUEST_BYTES
         """How large a request may be; it becomes less when the receiver finds one too large."""
 
     def send(self, batch: Batch) -> Outcome:
