@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from conditions import PATIENCE_S, cannot_run
 from opentelemetry.trace import StatusCode
-from otlp_receivers import PATIENCE_S, Relay, Sink, cannot_run, free_ports, record_of
+from otlp_receivers import Relay, Sink, free_ports, record_of
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_spans
 from otel_agent_trace.model import StepKind
