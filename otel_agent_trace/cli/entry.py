@@ -1,7 +1,8 @@
 """The command ``otel-agent-trace``: a table of commands, each imported when it is called, and how any of them ends.
 
-Data goes to standard output, talk to standard error. The exit status is 0, or 2 for bad usage or input (one line
-``error: ...`` says what, where and what to do), or 130 after Ctrl-C. Whoever reads our output may stop at any time.
+Data goes to standard output, talk to standard error. The exit status is 0, or what the command says (1 when
+``export`` was refused spans), or 2 for bad usage or input (one line ``error: ...`` says what, where and what to do), or
+130 after Ctrl-C. Whoever reads our output may stop at any time.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -54,10 +55,8 @@ def words_of(content_type: str, body: bytes) -> str:
     if is_html(body):
         return "a web page"
     if "protobuf" in content_type:
-        try:
+        with suppress(NotOtlpError):
             return otlp_proto.decode_status(body).message
-        except NotOtlpError:
-            return f"{len(body)} bytes that are no status"
     if body.lstrip().startswith(b"{"):
         return _json_words(body)
     return body.decode("utf-8", "replace")

@@ -123,7 +123,7 @@ class HttpTransport:
             return EndpointError(f"{shown}: TLS fails: {reason}")
         if any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes):
             return EndpointError(f"{shown}: there is no such host")
-        if "illegal status line" in reason:
+        if reason.startswith("illegal "):  # status or request line, as the client has it
             return EndpointError(f"{shown} does not speak HTTP/1.1; is it gRPC (grpc://host:4317)?")
         return LostError(f"{shown}: {_lost_words(error, reason)}")
 

@@ -197,6 +197,7 @@ class _Patience:
 
     def __init__(self, sender: Sender, part: Batch, *, is_whole: bool) -> None:
         self._sender, self._part = sender, part
+        self._is_whole = is_whole
         self._may_fail = is_whole or len(part.pieces) == 1  # once: that may have been by chance
         self._times_lost = 0
         self._began = time.monotonic()
@@ -211,7 +212,7 @@ class _Patience:
     def _again(self, error: Exception) -> bool | float:
         if isinstance(error, FailedError):
             may_fail, self._may_fail = self._may_fail, False
-            return may_fail
+            return may_fail if self._is_whole or not may_fail else 0.0  # of a part, the whole has waited
         if not isinstance(error, TryLaterError):
             return False
         self._times_lost += isinstance(error, LostError)
