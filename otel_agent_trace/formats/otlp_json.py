@@ -327,14 +327,19 @@ def encode(spans: Sequence[SpanRecord]) -> bytes:
 
     What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
     """
-    groups: dict[tuple[int, int], tuple[SpanRecord, list[bytes]]] = {}
+    groups: dict[tuple[int, int], tuple[Resource, Scope, list[bytes]]] = {}
     for span in spans:
-        _, parts = groups.setdefault((id(span.resource), id(span.scope)), (span, []))
-        parts.append(encode_span(span))
+        group = groups.setdefault((id(span.resource), id(span.scope)), (span.resource, span.scope, []))
+        group[2].append(encode_span(span))
+    return join(groups.values())
+
+
+def join(groups: Iterable[tuple[Resource, Scope, Sequence[bytes]]]) -> bytes:
+    """One OTLP/JSON object out of spans of one resource and scope each, as `encode_span` gives them."""
     blocks = (
-        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(parts), tail.removesuffix(_CLOSE))
-        for first, parts in groups.values()
-        for head, tail in (frame(first.resource, first.scope),)
+        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(spans), tail.removesuffix(_CLOSE))
+        for resource, scope, spans in groups
+        for head, tail in (frame(resource, scope),)
     )
     return _OPEN + b",".join(blocks) + _CLOSE
 

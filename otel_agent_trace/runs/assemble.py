@@ -35,7 +35,7 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
-    records = _unique(spans)
+    records = unique(spans)
     nodes: dict[str, _Node] = {}
     for span_id, span in records.items():
         meaning = dialects.read(span)
@@ -86,7 +86,7 @@ def _link_lost(lost: list[_Node], nodes: dict[str, _Node]) -> None:
         node.above = run if run is not node else None
 
 
-def _unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
+def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
     """One record a span: where there are several, the one that tells most."""
     records: dict[str, SpanRecord] = {}
     for span in spans:
