@@ -66,10 +66,12 @@ def _fixed_zone(extra: Any) -> datetime.timezone:
 
 
 def escaped(text: str) -> str:
+    """The text in ASCII, what else there is as escapes."""
     return text.encode("unicode_escape").decode("ascii")
 
 
 def unescaped(text: str) -> str:
+    """What `escaped` was given."""
     return text.encode("ascii").decode("unicode_escape")
 
 
