@@ -24,17 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from otlp_receivers import (
-    PATIENCE_S,
-    Relay,
-    Sink,
-    cannot_run,
-    free_ports,
-    listens,
-    rotel_program,
-    start_rotel,
-    wait_until,
-)
+from conditions import PATIENCE_S, cannot_run, wait_until
+from otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
 
 
 @pytest.fixture

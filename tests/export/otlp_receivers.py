@@ -6,41 +6,16 @@ import gzip
 import os
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-import pytest
+from conditions import cannot_run, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
-
-STRICT = os.environ.get("OTEL_AGENT_TRACE_TEST_STRICT") == "1"  # read before any test clears the environment
-PATIENCE_S = 15.0
-_POLL_S = 0.005
-
-
-def cannot_run(reason: str) -> NoReturn:
-    """Skip, or fail where all tests must run."""
-    if STRICT:
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def wait_until(ready: Callable[[], Any], what: str) -> Any:
-    """Ask again and again until it is so, and give the answer."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        answer = ready()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {PATIENCE_S} s")
-        time.sleep(_POLL_S)
-
 
 # ── OTLP as protobuf → records ───────────────────────────────────────────────────────────────────────────────────────
 

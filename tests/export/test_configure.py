@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conditions import PATIENCE_S
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
-from otlp_receivers import PATIENCE_S, Sink
+from otlp_receivers import Sink
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, load_runs
 from otel_agent_trace.errors import ConfigurationError

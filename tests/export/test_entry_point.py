@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from otlp_receivers import cannot_run
+from conditions import cannot_run
 
 from otel_agent_trace import load_runs
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from otlp_receivers import PATIENCE_S, Relay, Sink, cannot_run, free_ports, record_of
+from conditions import PATIENCE_S, cannot_run
+from otlp_receivers import Relay, Sink, free_ports, record_of
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_spans
 from otel_agent_trace.model import StepKind
