@@ -205,12 +205,9 @@ def _parent(span: _Span, trace_id: str, references: Sequence[_Reference]) -> _Re
     """The reference to the parent: of a span that links to its own parent, only the link is left."""
     if span.parent_span_id:
         return _Reference("CHILD_OF", trace_id, span.parent_span_id)
-    own = [
-        reference
-        for reference in references
-        if _id(reference.trace_id, _TRACE_ID_DIGITS) == trace_id and reference.span_id != span.span_id
-    ]
-    return next(filter(_is_child, own), own[0] if own else None)
+    own = [reference for reference in references if _id(reference.trace_id, _TRACE_ID_DIGITS) == trace_id]
+    others = (reference for reference in own if reference.span_id != span.span_id)
+    return next(filter(_is_child, own), next(others, None))
 
 
 def _is_child(reference: _Reference) -> bool:

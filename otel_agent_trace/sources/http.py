@@ -80,13 +80,15 @@ class HttpReader:
         import httpx  # noqa: PLC0415 - only when something is asked
 
         self._name, self._base_url, self._timeout_s, self._advice = name, base_url, timeout_s, advice
-        self._client = httpx.Client(
-            auth=None if login is None else (login.user, login.password),
-            headers={"accept": "application/json", "user-agent": f"otel-agent-trace/{__version__}", **headers},
-            timeout=timeout_s,
-            verify=_verification(name, verify) if base_url.startswith("https:") else False,  # else it loads all CAs
-            follow_redirects=False,
-        )
+        verification = _verification(name, verify) if base_url.startswith("https:") else False  # True loads all CAs
+        with self._explained():
+            self._client = httpx.Client(
+                auth=None if login is None else (login.user, login.password),
+                headers={"accept": "application/json", "user-agent": f"otel-agent-trace/{__version__}", **headers},
+                timeout=timeout_s,
+                verify=verification,
+                follow_redirects=False,
+            )
 
     def close(self) -> None:
         """Close the connections."""

@@ -27,7 +27,7 @@ from otel_agent_trace.span import Problem, SpanRecord, Wanted
 
 HEADERS_VARIABLE = "OTEL_AGENT_TRACE_JAEGER_HEADERS"
 SEARCH_DEPTH = 100
-"""What Jaeger itself takes if it does not understand how many are asked for."""
+"""What Jaeger itself takes where it does not understand how many are asked for."""
 MAX_ANSWER_BYTES = 32 << 20
 """Of all answers to one window. A trace by itself may have eight times as much."""
 
@@ -35,7 +35,7 @@ _HOUR_NS, _DAY_NS = 3600 * NS_PER_S, 86400 * NS_PER_S
 _END_OF_TIME_NS = 9_190_000_000 * NS_PER_S  # in 2261: Jaeger counts nanoseconds in 63 bits
 _BRIEF_NS = NS_PER_S // 1000
 _LARGE = 8
-_FRUITLESS = 8
+_FIRST_CHECKS, _CHECKS = 3, 8
 _TRACE_DIGITS = 32
 _HEX = frozenset("0123456789abcdef")
 _ADVICE = "Jaeger answers at the port of its page, by default 16686"
@@ -197,12 +197,14 @@ def _find_api(http: HttpReader, on_bad: Callable[[str], None]) -> _Api:
     """The newest interface that is there. Both say which services they know."""
     answer = http.get("/api/v3/services", {}, MAX_ANSWER_BYTES)
     services = _listed(answer, "services")
-    if services is not None:
+    if services:
         return _V3(http, services, on_bad)
     older = http.get("/api/services", {}, MAX_ANSWER_BYTES)
-    services = _listed(older, "data")
-    if services is not None:
-        return _Legacy(http, services, on_bad)
+    older_services = _listed(older, "data")
+    if services is not None and (older_services is not None or older.status != _OK or older.is_page):
+        return _V3(http, services, on_bad)  # empty; what answers everything with {} is something else
+    if older_services is not None:
+        return _Legacy(http, older_services, on_bad)
     raise _no_jaeger(http, older if older.status == _OK else answer)
 
 
@@ -217,12 +219,15 @@ def _listed(answer: Answer, key: str) -> tuple[str, ...] | None:
         document = msgspec.json.decode(answer.body, type=dict[str, Any])
     except _REFUSALS:
         return None
-    names = document.get(key, () if document == {} else None)
-    if names is None and key in document:  # Go's empty list
+    names = document.get(key)
+    if names is None and (key in document or document == _EMPTY[key]):  # as Go writes an empty list, or does not
         return ()
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return None
     return tuple(dict.fromkeys(names))
+
+
+_EMPTY: dict[str, dict[str, Any] | None] = {"services": {}, "data": None}
 
 
 def _no_jaeger(http: HttpReader, answer: Answer) -> SourceError:
@@ -460,7 +465,7 @@ class _Reading:
         self._depth, self._max_bytes = limits
         self._attributes: dict[str, str] = {}
         self._given: set[int] = set()
-        self._fruitless = 0
+        self._checks_left, self._searches_left = _FIRST_CHECKS, _CHECKS
 
     def one(self, trace_id: str) -> Iterator[list[SpanRecord]]:
         """The trace of that id, if it is there."""
@@ -546,12 +551,18 @@ class _Reading:
         return not asked or any(span.resource.attributes.get(semconv.SERVICE_NAME) in (*asked, None) for span in spans)
 
     def _completed(self, trace_id: str, spans: list[SpanRecord]) -> list[SpanRecord]:
-        """Fetch the trace itself where a parent is missing, unless that has turned out to be of no use here."""
-        if self._fruitless >= _FRUITLESS or not _lacks_parents(spans):
-            return spans
-        known = len(spans)
-        _add(spans, self._whole(trace_id))
-        self._fruitless = self._fruitless + 1 if len(spans) == known else 0
+        """Fetch the trace itself if it may be a part only: the first ones, all as long as that helps, and where a parent
+        is missing, unless that never helps (Jaeger gives whole traces; parents may be missing there as well).
+        """
+        lacks_parents = self._searches_left > 0 and _lacks_parents(spans)
+        if self._checks_left > 0 or lacks_parents:
+            known = len(spans)
+            _add(spans, self._whole(trace_id))
+            if len(spans) > known:
+                self._checks_left = self._searches_left = _CHECKS
+            else:
+                self._checks_left -= 1
+                self._searches_left -= lacks_parents
         return spans
 
     def _whole(self, trace_id: str) -> list[SpanRecord]:

@@ -22,7 +22,9 @@ MOST_TRACES = 10_000
 
 _TRUSTED = 20
 """No store gives fewer, unless it is asked for fewer."""
-_AFTER_NOTHING, _AFTER_LITTLE = 8, 2
+_MOST_GROWTH = 8.0
+_AIM = 3 / 4
+"""Of the traces that are asked for, and of the bytes that may come at once: room for windows that hold more."""
 _SLACK_NS = 1_000_000
 """Stores that count in micro- or milliseconds may give what lies next to a window."""
 
@@ -68,12 +70,12 @@ class Windows:
                 continue
             if self._is_whole(found):
                 yield found.traces
-                end, width = begin, width * self._growth(found)
+                end, width = begin, max(self._smallest, int(width * self._growth(found)))
             elif width <= self._smallest:
                 yield self._at_once(begin, end, found)
-                end, width = begin, width * _AFTER_LITTLE
+                end = begin
             else:
-                width = max(self._smallest, min(width // 2, end - _median_start(found.traces, end)))
+                width = max(self._smallest, self._narrower(found.traces, end, width))
 
     def _found(self, begin: int, end: int) -> Found | None:
         """What lies there, or None where that is too much."""
@@ -91,10 +93,22 @@ class Windows:
         self._largest = found.most
         return False
 
-    def _growth(self, found: Found) -> int:
-        if not found.traces:
-            return _AFTER_NOTHING
-        return _AFTER_LITTLE if found.most * 2 < self._largest and found.share < 1 / 4 else 1
+    def _growth(self, found: Found) -> float:
+        """How much wider the next window may be, if its time is as full."""
+        share = max(found.most / self._depth, found.share)
+        return min(_MOST_GROWTH, _AIM / share) if share else _MOST_GROWTH
+
+    def _narrower(self, traces: Traces, end: int, width: int) -> int:
+        """How wide a window to try instead of one that is too full: as wide as most of these traces were in, since stores
+        that have more give the newest; or up to the moment at which most of them began.
+        """
+        starts = sorted(
+            max((span.start_ns for span in spans if span.start_ns <= end), default=0) for spans in traces.values()
+        )
+        early, latest = starts[int(len(starts) * (1 - _AIM))], starts[-1]
+        if early < latest or latest < end - width:
+            return min(width // 2, end - early)
+        return end - latest - self._smallest
 
     def _at_once(self, begin: int, end: int, found: Found) -> Traces:
         """All that lies in a window which cannot be narrower."""
@@ -106,14 +120,6 @@ class Windows:
         if more.most >= MOST_TRACES or (more.most <= found.most and found.most >= max(self._depth, _TRUSTED)):
             self._on_cut(begin, end)
         return {**found.traces, **more.traces}
-
-
-def _median_start(traces: Traces, end: int) -> int:
-    """When half of these traces had started that are the newest, up to then."""
-    starts = sorted(
-        max((span.start_ns for span in spans if span.start_ns <= end), default=0) for spans in traces.values()
-    )
-    return starts[len(starts) // 2] if starts else end
 
 
 def _check_times(traces: Traces, begin: int, end: int) -> None:
