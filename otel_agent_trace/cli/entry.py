@@ -8,6 +8,7 @@ Data goes to standard output, talk to standard error. The exit status is 0, or w
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class _Commands(click.Group):
 def _command(context: click.Context) -> None:
     """Read the traces of agents: list their runs, show them, walk through them, measure them.
 
-    SOURCE is a file, a directory or a glob of traces; by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
+    SOURCE is a file, a directory or a glob of traces, or the address of a Jaeger (http://HOST:16686); by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
     RUN is a run id, the beginning of one, or "last"; SOURCE#RUN names both in one word.
     """
     if context.invoked_subcommand is None:
@@ -79,6 +80,7 @@ def _command(context: click.Context) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (by default the program's own) and give its exit status."""
     prepare_streams()
+    logging.getLogger("stamina").addHandler(logging.NullHandler())  # what is tried again is nothing to talk about
     arguments = None if argv is None else list(argv)
     try:
         code = _command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
