@@ -126,7 +126,14 @@ def export_spans(
     summary = ExportSummary() if summary is None else summary
     meant = Wanted(since_ns=selection.since_ns, until_ns=selection.until_ns, service=service)
     opened = narrowed(open_source(source, on_progress=on_progress), meant)
-    wanted = _Wanted(opened, selection, service, limit, on_problem or _warn, summary)
+    wanted = _Wanted(
+        opened,
+        selection=selection,
+        service=service,
+        limit=limit,
+        on_problem=on_problem or _warn,
+        summary=summary,
+    )
     encoder = Encoder(settings.protocol)
     sender = Sender(settings, encoder.join, patience_s=patience_s, on_retry=on_retry)
     began = time.monotonic()
@@ -161,6 +168,7 @@ class _Wanted:
     def __init__(
         self,
         source: SpanSource,
+        *,
         selection: Selection,
         service: str | None,
         limit: int | None,
