@@ -321,7 +321,7 @@ def test_without_sampling_nothing_acknowledged_is_missing(start_tiers: StartTier
 
 @pytest.mark.slow
 def test_sampling_keeps_every_error_and_counts_every_span(start_tiers: StartTiers, windows: list[Window]) -> None:
-    waits = {"COLLECTOR_DECISION_WAIT": "10s", "COLLECTOR_DECISION_WAIT_AFTER_ROOT": "4s"}
+    waits = {"COLLECTOR_DECISION_WAIT": "8s", "COLLECTOR_DECISION_WAIT_AFTER_ROOT": "4s"}
     tiers = start_tiers({**waits, "COLLECTOR_METRICS_INTERVAL": "1s"})
     send(tiers.agent, windows)
     wait_until(lambda: tiers.decided() >= RUNS and tiers.is_idle(), "all decisions", PATIENCE_S)
@@ -393,6 +393,20 @@ def test_gateway_that_dies_loses_undecided_traces_only(
     assert lost.keys() <= sent(everything(during)).keys()
     assert len(lost) == waited[0] > 0
     assert Counter(trace_id in second for trace_id in lost)[True] == 0
+
+
+@pytest.mark.slow
+def test_gateway_that_is_stopped_decides_about_all_it_has(start_tiers: StartTiers, windows: list[Window]) -> None:
+    tiers = start_tiers({"COLLECTOR_DECISION_WAIT_AFTER_ROOT": "600s", "COLLECTOR_KEPT_PERCENTAGE": "100"})
+    some = everything(windows[:4])
+    send(tiers.agent, windows[:4])
+    wait_until(lambda: tiers.has_delivered(len(some)), "all spans at the gateways", PATIENCE_S)
+    assert sum(map(undecided, tiers.gateways)) == 4 * WINDOW
+    for gateway in tiers.gateways:
+        gateway.stop()
+        gateway.start()
+    wait_until(tiers.is_idle, "all spans in Jaeger", PATIENCE_S)
+    assert tiers.kept_by_all() == sent(some)
 
 
 def kill_counted(agent: RunningCollector, gateway: RunningCollector) -> int:
