@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from otel_agent_trace.reading import iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.sources import open_source
-    from otel_agent_trace.span import Problem, SpanRecord, SpanSource
+    from otel_agent_trace.sources.jaeger import JaegerSource
+    from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted
     from otel_agent_trace.tracing import (
         ActiveModelCall,
         ActiveRun,
@@ -57,7 +58,8 @@ _MODULES = {
     "reading": ("iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "runs": ("run_to_spans",),
     "sources": ("open_source",),
-    "span": ("Problem", "SpanRecord", "SpanSource"),
+    "sources.jaeger": ("JaegerSource",),
+    "span": ("Problem", "SpanRecord", "SpanSource", "Wanted"),
     "tracing": (
         "ActiveModelCall",
         "ActiveRun",
@@ -88,6 +90,7 @@ __all__ = [
     "Cut",
     "FileBackend",
     "InMemoryBackend",
+    "JaegerSource",
     "Limits",
     "Message",
     "Opaque",
@@ -102,6 +105,7 @@ __all__ = [
     "TracerBackend",
     "UnknownRunError",
     "Usage",
+    "Wanted",
     "__version__",
     "compute_metrics",
     "configure",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import AmbiguousRunError, BadRecordError, ConfigurationError, RunNotFoundError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.selection import Selection
-from otel_agent_trace.sources import Progress, open_source
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.sources import Progress, name_of, open_source
+from otel_agent_trace.span import Problem, SpanRecord, Wanted, narrowed
 
 _log = logging.getLogger("otel_agent_trace")
 _SHOWN_RUNS = 5
@@ -29,6 +31,7 @@ def iter_runs(
     tool: str | None = None,
     user_id: str | None = None,
     session_id: str | None = None,
+    service: str | None = None,
     since: Any = None,
     until: Any = None,
     limit: int | None = None,
@@ -40,20 +43,22 @@ def iter_runs(
     """Yield the outermost runs of a source, each once and complete.
 
     Args:
-        source: a path, a glob, a directory, a backend, or a list of them.
+        source: a path, a glob, a directory, the address of a Jaeger, a backend, or a list of them.
         agent: the agent's name.
         status: running, success, error or timeout.
         tool: a tool that the run, or a sub-agent of it, called.
         user_id: the user, as the program knows them or as the pseudonym that the traces carry.
         session_id: the conversation.
+        service: a service that takes part in the trace.
         since: began at that time or later: a datetime, a timedelta or "7d" (ago), or ISO 8601.
         until: began before that time.
         limit: how many runs at most.
-        newest_first: the newest first, which holds `limit` runs in memory (all of them without a limit); otherwise
-            runs come as they are completed while reading, in bounded memory.
+        newest_first: the newest first, which holds `limit` runs in memory (all of them without a limit), and of a
+            Jaeger reads no more than it takes; otherwise runs come as they are completed while reading, in bounded
+            memory.
         strict: raise at the first thing that cannot be read, instead of reporting it.
         on_problem: is told what cannot be read; without it a warning is logged.
-        on_progress: is told the bytes done and, where it is known, their total.
+        on_progress: is told the bytes done and, where it is known, their total; of a Jaeger the traces.
 
     Raises:
         SourceError: the source cannot be read at all.
@@ -64,11 +69,12 @@ def iter_runs(
         agent=agent, status=status, tool=tool, user_id=user_id, session_id=session_id, since=since, until=until
     )
     _check_limit(limit)
-    readable = open_source(source, on_progress=on_progress)
-    runs = _selected(readable.traces(_reporter(strict, on_problem)), selection)
+    wanted = Wanted(since_ns=selection.since_ns, until_ns=selection.until_ns, service=service)
+    readable = narrowed(open_source(source, on_progress=on_progress), wanted)
+    traces = _of_service(readable.traces(_reporter(strict, on_problem)), service)
     if newest_first:
-        runs = iter(_newest(runs, limit))
-    return islice(runs, limit)
+        return iter(_newest(traces, selection, limit, early=getattr(readable, "newest_first", False)))
+    return islice(_selected(traces, selection), limit)
 
 
 def load_runs(source: Any, **filters: Any) -> list[AgentRun]:
@@ -88,33 +94,38 @@ def load_run(
     source: Any,
     run_id: str | None = None,
     *,
+    service: str | None = None,
     strict: bool = False,
     on_problem: Callable[[Problem], None] | None = None,
     on_progress: Progress | None = None,
 ) -> AgentRun:
     """One run: by its id, its trace id, the beginning of either, or "last"; a sub-agent's run is found as well.
 
-    Without an id: the only run there is.
+    Without an id: the only run there is. `service` and what follows is as in `iter_runs`.
 
     Raises:
         RunNotFoundError: no run has that id, or there is none at all.
         AmbiguousRunError: several runs fit.
         SourceError: as `iter_runs`.
     """
-    runs = iter_runs(source, strict=strict, on_problem=on_problem, on_progress=on_progress)
     if run_id == "last":
-        newest = _newest(runs, 1)
-        if not newest:
-            raise RunNotFoundError(_nothing_in(source))
-        return newest[0]
-    found = list(_fitting(runs, run_id))
+        return _last(source, service=service, strict=strict, on_problem=on_problem, on_progress=on_progress)
+    readable = narrowed(open_source(source, on_progress=on_progress), Wanted(service=service, run_id=run_id))
+    traces = _of_service(readable.traces(_reporter(strict, on_problem)), service)
+    found = list(_fitting(_selected(traces, Selection()), run_id))
     exact = [run for run, is_exact in found if is_exact]
     candidates = exact or [run for run, _ in found]
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        raise RunNotFoundError(_nothing_in(source) if run_id is None else f"no run {run_id!r} in {_named(source)}")
+        raise RunNotFoundError(_nothing_in(source) if run_id is None else f"no run {run_id!r} in {name_of(source)}")
     raise AmbiguousRunError(_several(source, run_id, candidates))
+
+
+def _last(source: Any, **options: Any) -> AgentRun:
+    for run in iter_runs(source, limit=1, newest_first=True, **options):
+        return run
+    raise RunNotFoundError(_nothing_in(source))
 
 
 def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
@@ -138,12 +149,36 @@ def _selected(traces: Iterator[list[SpanRecord]], selection: Selection) -> Itera
                 yield run
 
 
+def _of_service(traces: Iterator[list[SpanRecord]], service: str | None) -> Iterator[list[SpanRecord]]:
+    if service is None:
+        return traces
+    return (spans for spans in traces if any(_service(span) == service for span in spans))
+
+
+def _service(span: SpanRecord) -> Any:
+    return span.resource.attributes.get(semconv.SERVICE_NAME)
+
+
 def _age(run: AgentRun) -> tuple[int, str]:
     return run.started_at_ns, run.run_id
 
 
-def _newest(runs: Iterable[AgentRun], limit: int | None) -> list[AgentRun]:
-    return sorted(runs, key=_age, reverse=True) if limit is None else heapq.nlargest(limit, runs, key=_age)
+def _newest(
+    traces: Iterator[list[SpanRecord]], selection: Selection, limit: int | None, *, early: bool
+) -> list[AgentRun]:
+    """The newest runs; `early`: nothing in a trace is newer than the latest start in the one before."""
+    if limit is None:
+        return sorted(_selected(traces, selection), key=_age, reverse=True)
+    newest: list[tuple[tuple[int, str], int, AgentRun]] = []
+    counter = itertools.count()
+    for spans in traces if limit else ():
+        for run in _selected(iter([spans]), selection):
+            heapq.heappush(newest, (_age(run), next(counter), run))
+            if len(newest) > limit:
+                heapq.heappop(newest)
+        if early and len(newest) == limit and newest[0][0][0] > max(span.start_ns for span in spans):
+            break
+    return [run for _, _, run in sorted(newest, reverse=True)]
 
 
 def _fitting(runs: Iterable[AgentRun], run_id: str | None) -> Iterator[tuple[AgentRun, bool]]:
@@ -179,12 +214,8 @@ def _warn(problem: Problem) -> None:
     _log.warning("%s (skipped)", problem)
 
 
-def _named(source: Any) -> str:
-    return str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else type(source).__name__
-
-
 def _nothing_in(source: Any) -> str:
-    return f"no runs in {_named(source)}"
+    return f"no runs in {name_of(source)}"
 
 
 def _several(source: Any, run_id: str | None, runs: list[AgentRun]) -> str:
@@ -192,4 +223,4 @@ def _several(source: Any, run_id: str | None, runs: list[AgentRun]) -> str:
     more = f" and {len(runs) - _SHOWN_RUNS} more" if len(runs) > _SHOWN_RUNS else ""
     what = "is not enough" if run_id is None else f"fits {len(runs)} runs"
     asked = "no run id" if run_id is None else repr(run_id)
-    return f"{asked} {what} in {_named(source)}: {shown}{more}"
+    return f"{asked} {what} in {name_of(source)}: {shown}{more}"

@@ -78,6 +78,19 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.path}:{self.line}: {self.reason}" if self.line else f"{self.path}: {self.reason}"
 
 
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs a reader is going to keep; a field that is None says nothing.
+
+    Runs that started at `since_ns` or later and before `until_ns` (Unix nanoseconds), in traces that `service` takes part
+    in, whose id (or the id of whose trace) is or begins with `run_id`.
+    """
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    service: str | None = None
+    run_id: str | None = None
+
+
 class SpanSource(Protocol):
     """Spans that can be read, from wherever they are kept.
 
@@ -85,8 +98,22 @@ class SpanSource(Protocol):
     order and more than once. It MUST report what it cannot read to `on_problem` and go on, and MUST raise `SourceError`
     when the whole source is unreadable. It MAY be called again, and then reads again. What it yields belongs to the
     caller.
+
+    A source MAY have more, which readers use when it is there:
+
+    - `narrowed(wanted: Wanted) -> SpanSource`: the same spans, where traces may be left out that hold no run which fits
+      `wanted`. Readers filter again what comes.
+    - `newest_first: bool`: whether the traces come in the order of their latest start (the latest `start_ns` of their
+      spans), newest first. Readers who want the newest runs then stop early.
+    - `name: str`: what it is called in messages, without secrets.
     """
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace."""
         ...
+
+
+def narrowed(source: SpanSource, wanted: Wanted) -> SpanSource:
+    """The source without what is not wanted, as far as it can tell."""
+    narrow: Callable[[Wanted], SpanSource] | None = getattr(source, "narrowed", None)
+    return source if narrow is None or wanted == Wanted() else narrow(wanted)

@@ -14,6 +14,7 @@ from otel_agent_trace.cli.reading_talk import reading_talk
 from otel_agent_trace.cli.sources import explained, source_of
 from otel_agent_trace.cli.streams import output, talk, write_json
 from otel_agent_trace.cli.summaries import RunSummary, summary_of
+from otel_agent_trace.sources import name_of
 
 _LIMIT = 20
 
@@ -37,7 +38,7 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
         return
     if not summaries:
         asked = any(value is not None for value in filters.values())
-        talk().print(f"no runs in {escaped_line(source_of(source))}{' that fit' if asked else ''}")
+        talk().print(f"no runs in {escaped_line(name_of(source_of(source)))}{' that fit' if asked else ''}")
         return
     from otel_agent_trace.cli.run_table import print_runs  # noqa: PLC0415 - --json does without rich
 

@@ -20,12 +20,14 @@ _FILTERS = (
     click.option("--tool", metavar="NAME", help="Only runs that called this tool."),
     click.option("--user", "user_id", metavar="ID", help="Only runs of this user."),
     click.option("--session", "session_id", metavar="ID", help="Only runs of this session."),
+    click.option("--service", metavar="NAME", help="Only runs in whose trace this service takes part."),
     click.option("--since", metavar="TIME", help=f"Only runs that started then or later: {_TIME_HELP}."),
     click.option("--until", metavar="TIME", help="Only runs that started before."),
 )
 
 source_argument = click.argument("source", required=False)
 run_argument = click.argument("run", required=False)
+service_option = click.option("--service", metavar="NAME", help="Look only at traces in which this service takes part.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 full_option = click.option("--full", is_flag=True, help="Show every step and every value whole.")
 

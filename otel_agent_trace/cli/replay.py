@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from otel_agent_trace.cli.one_run import run_of
-from otel_agent_trace.cli.options import full_option, json_option, run_argument, source_argument
+from otel_agent_trace.cli.options import full_option, json_option, run_argument, service_option, source_argument
 from otel_agent_trace.cli.streams import output, write_json
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.replay.walk import walk_run
@@ -32,6 +32,7 @@ def _a_number(_: click.Context, parameter: click.Parameter, speed: float | None)
 @click.command("replay")
 @source_argument
 @run_argument
+@service_option
 @click.option("--step", "stepwise", is_flag=True, help="Wait for a key before each further step; q quits.")
 @click.option(
     "--speed",
@@ -48,7 +49,7 @@ def command(source: str | None, run: str | None, **options: Any) -> None:
 
     RUN is a run id, the beginning of one, or "last" (the default); SOURCE#RUN names both in one word.
     """
-    walked = run_of(source, run)
+    walked = run_of(source, run, options["service"])
     steps: Iterator[Placed] = walk_run(walked)
     if options["speed"] is not None:
         steps = paced(steps, options["speed"], _sleep)

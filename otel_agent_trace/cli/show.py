@@ -5,21 +5,22 @@ from __future__ import annotations
 import click
 
 from otel_agent_trace.cli.one_run import run_of
-from otel_agent_trace.cli.options import full_option, json_option, run_argument, source_argument
+from otel_agent_trace.cli.options import full_option, json_option, run_argument, service_option, source_argument
 from otel_agent_trace.cli.streams import output, write_json
 
 
 @click.command("show")
 @source_argument
 @run_argument
+@service_option
 @full_option
 @json_option
-def command(source: str | None, run: str | None, *, full: bool, as_json: bool) -> None:
+def command(source: str | None, run: str | None, *, service: str | None, full: bool, as_json: bool) -> None:
     """One run of SOURCE as a tree: what it did, with which inputs and outputs, and how long it took.
 
     RUN is a run id, the beginning of one, or "last" (the default); SOURCE#RUN names both in one word.
     """
-    shown = run_of(source, run)
+    shown = run_of(source, run, service)
     if as_json:
         write_json(shown.to_dict())
         return

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
+from otel_agent_trace.sources import is_address
 from otel_agent_trace.sources.files import SUFFIXES
 
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
@@ -34,6 +35,9 @@ def target_of(first: str | None, second: str | None) -> Target:
     """The run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing."""
     if first is None or second is not None:
         return Target(source_of(first), second or LAST)
+    if is_address(first):
+        source, _, run = first.partition("#")
+        return Target(source, run or LAST)
     if _is_source(first):
         return Target(first, LAST)
     if "#" in first:
@@ -71,7 +75,7 @@ def _hints(source: str, guess: str | None) -> Iterator[str]:
 
 
 def _is_source(word: str) -> bool:
-    return "://" in word or os.path.lexists(word) or bool(_is_glob(word) and glob.glob(word, recursive=True))
+    return os.path.lexists(word) or bool(_is_glob(word) and glob.glob(word, recursive=True))
 
 
 def _looks_like_run(word: str) -> bool:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.span import Problem, SpanRecord, SpanSource
+from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted, narrowed
 
 
 class SeveralSources:
     """A `SpanSource` over others.
 
     The first is streamed; the spans of the others are held in memory meanwhile (they are backends and the like, which
-    hold theirs in memory as well; all files together are one source).
+    hold theirs in memory as well; all files together are one source). Of several servers that is all but the first.
     """
 
     def __init__(self, sources: Sequence[SpanSource]) -> None:
         self._sources = tuple(sources)
+
+    def narrowed(self, wanted: Wanted) -> SeveralSources:
+        """The same without what is too old; by all else, one source may leave out what belongs to a trace of another."""
+        since = Wanted(since_ns=wanted.since_ns)
+        return SeveralSources([narrowed(source, since) for source in self._sources])
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, once."""

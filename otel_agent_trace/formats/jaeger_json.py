@@ -1,0 +1,301 @@
+"""Jaeger's JSON, as its HTTP API and the download button of its page give it: traces of spans with tags.
+
+What Jaeger turned into tags is put back in its place: kind, status, scope and trace state. Times are cut to
+microseconds there; link and scope attributes, flags and schema URLs are lost; arrays and maps are JSON texts.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+
+_NS_PER_US = 1_000
+_TIME_BITS, _DURATION_END = 64, 2**63
+_TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
+_MOST_INT_DIGITS = 20
+_NO_SERVICE = "OTLPResourceNoServiceName"
+_KINDS = {
+    "internal": semconv.KIND_INTERNAL,
+    "server": semconv.KIND_SERVER,
+    "client": semconv.KIND_CLIENT,
+    "producer": semconv.KIND_PRODUCER,
+    "consumer": semconv.KIND_CONSUMER,
+}
+_STATUS_CODES = {"UNSET": semconv.STATUS_UNSET, "OK": semconv.STATUS_OK, "ERROR": semconv.STATUS_ERROR}
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+class NotJaegerError(ValueError):
+    """Bytes that are no traces in Jaeger's JSON; the message says why."""
+
+
+# ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Wire(msgspec.Struct, rename="camel", gc=False):
+    pass
+
+
+class _Tag(_Wire):
+    key: str
+    type: str = ""
+    value: Any = None
+
+
+class _Reference(_Wire):
+    ref_type: str = ""
+    trace_id: str = msgspec.field(default="", name="traceID")
+    span_id: str = msgspec.field(default="", name="spanID")
+
+
+class _Log(_Wire):
+    timestamp: int = 0
+    fields: list[_Tag] | None = None
+
+
+class _Process(_Wire):
+    service_name: str = ""
+    tags: list[_Tag] | None = None
+
+
+class _Span(_Wire):
+    trace_id: str = msgspec.field(name="traceID")
+    span_id: str = msgspec.field(name="spanID")
+    parent_span_id: str | None = msgspec.field(default=None, name="parentSpanID")
+    operation_name: str = ""
+    references: list[_Reference] | None = None
+    start_time: int = 0
+    duration: int = 0
+    tags: list[_Tag] | None = None
+    logs: list[_Log] | None = None
+    process_id: str = msgspec.field(default="", name="processID")
+
+
+class _Trace(_Wire):
+    spans: list[msgspec.Raw]
+    processes: dict[str, _Process] | None = None
+
+
+class _Document(_Wire):
+    data: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_document_decoder = msgspec.json.Decoder(_Document)
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_trace_decoder = msgspec.json.Decoder(_Trace)
+_span_decoder = msgspec.json.Decoder(_Span)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decode(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[SpanRecord]:
+    """The spans of an answer of the API, of a file that the page saved, of one trace, or of a list of traces.
+
+    Args:
+        data: the JSON document.
+        on_bad: is told what is wrong with a trace or a span that cannot be read, and the others are given; without it
+            one that cannot be read is an error.
+
+    Raises:
+        NotJaegerError: no JSON, not UTF-8, or not of that shape.
+    """
+    report = _refuse if on_bad is None else on_bad
+    try:
+        traces = _traces(data)
+    except _REFUSALS as error:
+        raise NotJaegerError(str(error)) from error
+    return [record for trace in traces for record in _records(trace, report)]
+
+
+def _refuse(reason: str) -> None:
+    raise NotJaegerError(reason)
+
+
+def _traces(data: bytes) -> list[msgspec.Raw]:
+    if data.lstrip()[:1] == b"[":
+        return _list_decoder.decode(data)
+    traces = _document_decoder.decode(data).data
+    if isinstance(traces, msgspec.UnsetType):
+        _trace_decoder.decode(data)  # a trace by itself, or something else
+        return [msgspec.Raw(data)]
+    return traces or []
+
+
+def _records(data: msgspec.Raw, report: Callable[[str], None]) -> Iterator[SpanRecord]:
+    try:
+        trace = _trace_decoder.decode(data)
+        resources = {key: _resource(process) for key, process in (trace.processes or {}).items()}
+    except _REFUSALS as error:
+        report(f"a trace that is none of Jaeger's: {error}")
+        return
+    for raw in trace.spans:
+        try:
+            span = _span_decoder.decode(raw)
+            yield _record(span, resources.get(span.process_id, _NOBODY))
+        except _REFUSALS as error:
+            report(f"a span that is none of Jaeger's: {error}")
+
+
+_NOBODY = Resource()
+
+
+def _resource(process: _Process) -> Resource:
+    service = process.service_name
+    named = {} if service in ("", _NO_SERVICE) else {semconv.SERVICE_NAME: service}
+    return Resource(named | _attributes(process.tags))
+
+
+def _record(span: _Span, resource: Resource) -> SpanRecord:
+    attributes = _attributes(span.tags)
+    trace_id, span_id = _id(span.trace_id, _TRACE_ID_DIGITS), _id(span.span_id, _SPAN_ID_DIGITS)
+    references = [reference for reference in span.references or () if reference.span_id]
+    parent = _parent(span, trace_id, references)
+    kind = _take_kind(attributes)
+    status_code = _take_status(attributes)
+    start_ns = span.start_time * _NS_PER_US
+    end_ns = start_ns + _signed(span.duration) * _NS_PER_US
+    if min(start_ns, end_ns) < 0 or max(start_ns, end_ns) >> _TIME_BITS:
+        msg = "a time that is negative, or of more than 64 bits"
+        raise ValueError(msg)
+    attributes.pop("internal.span.format", None)
+    return SpanRecord(
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_span_id=None if parent is None else _id(parent.span_id, _SPAN_ID_DIGITS),
+        name=span.operation_name,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        status_message=_take_text(attributes, "otel.status_description"),
+        scope=_take_scope(attributes),
+        trace_state=_take_text(attributes, "w3c.tracestate"),
+        attributes=attributes,
+        kind=kind,
+        status_code=status_code,
+        events=tuple([_event(log) for log in span.logs or ()]),
+        links=tuple([_link(reference) for reference in references if not _says_parent(reference, parent)]),
+        resource=resource,
+    )
+
+
+def _id(text: str, digits: int) -> str:
+    """An id with the zeros that Jaeger leaves out where it was half as long once."""
+    if not text or len(text) > digits or not text.isascii() or not text.isalnum():
+        msg = f"an id of {len(text)} characters where {digits} hex digits belong"
+        raise ValueError(msg)
+    int(text, 16)
+    return text.lower().zfill(digits)
+
+
+def _signed(duration: int) -> int:
+    """Microseconds; a negative duration comes as a very large one."""
+    return duration - 2 * _DURATION_END if duration >= _DURATION_END else duration
+
+
+# ── parents and links ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _parent(span: _Span, trace_id: str, references: Sequence[_Reference]) -> _Reference | None:
+    """The reference to the parent: of a span that links to its own parent, only the link is left."""
+    if span.parent_span_id:
+        return _Reference("CHILD_OF", trace_id, span.parent_span_id)
+    own = [reference for reference in references if _id(reference.trace_id, _TRACE_ID_DIGITS) == trace_id]
+    others = (reference for reference in own if reference.span_id != span.span_id)
+    return next(filter(_is_child, own), next(others, None))
+
+
+def _is_child(reference: _Reference) -> bool:
+    return reference.ref_type == "CHILD_OF"
+
+
+def _says_parent(reference: _Reference, parent: _Reference | None) -> bool:
+    """Whether it only names the parent, and is no link."""
+    return parent is not None and _is_child(reference) and reference.span_id == parent.span_id
+
+
+def _link(reference: _Reference) -> Link:
+    return Link(_id(reference.trace_id, _TRACE_ID_DIGITS), _id(reference.span_id, _SPAN_ID_DIGITS))
+
+
+# ── tags ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _attributes(tags: Iterable[_Tag] | None) -> dict[str, Any]:
+    return {tag.key: _value(tag) for tag in tags or ()}
+
+
+def _value(tag: _Tag) -> Any:
+    """The value of the type that the tag says; one that is not of that type stays as it is."""
+    value, convert = tag.value, _CONVERSIONS.get(tag.type.lower())
+    if convert is None or value is None:
+        return value
+    try:
+        return convert(value)
+    except (ValueError, TypeError, OverflowError):
+        return value
+
+
+def _int(value: Any) -> Any:
+    """Integers beyond what JavaScript can count are written as texts."""
+    return int(value) if isinstance(value, str) and len(value) <= _MOST_INT_DIGITS else value
+
+
+def _bytes(value: Any) -> bytes:
+    return base64.b64decode(value, validate=True)
+
+
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "int64": _int,
+    "float64": float,
+    "bool": lambda value: {"true": True, "false": False}.get(value, value),
+    "binary": _bytes,
+}
+
+
+def _take_kind(attributes: dict[str, Any]) -> int:
+    kind = _KINDS.get(str(attributes.get("span.kind")))
+    if kind is None:
+        return 0
+    del attributes["span.kind"]
+    return kind
+
+
+def _take_status(attributes: dict[str, Any]) -> int:
+    """The code of the status; the tag ``error`` says it as well, or alone (older clients)."""
+    code = _STATUS_CODES.get(str(attributes.get("otel.status_code")))
+    if code is not None:
+        del attributes["otel.status_code"]
+    if attributes.get("error") is True and code in (None, semconv.STATUS_ERROR):
+        del attributes["error"]
+        return semconv.STATUS_ERROR
+    return code or semconv.STATUS_UNSET
+
+
+def _take_scope(attributes: dict[str, Any]) -> Scope:
+    name, version = (
+        _take_text(attributes, f"otel.scope.{part}") or _take_text(attributes, f"otel.library.{part}")
+        for part in ("name", "version")
+    )
+    return Scope(name, version)
+
+
+def _take_text(attributes: dict[str, Any], key: str) -> str:
+    value = attributes.get(key)
+    if not isinstance(value, str):
+        return ""
+    del attributes[key]
+    return value
+
+
+def _event(log: _Log) -> Event:
+    attributes = _attributes(log.fields)
+    if log.timestamp < 0:
+        msg = "an event before 1970"
+        raise ValueError(msg)
+    return Event(_take_text(attributes, "event"), log.timestamp * _NS_PER_US, attributes)

@@ -1,0 +1,340 @@
+"""What is no Jaeger, or one that does not answer: one clear error each, which says what, where and what to do, and no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trustme
+from jaeger_stand_in import UI, Reply, StandIn, legacy_error, reply, v3_error
+from told import make_run
+
+from otel_agent_trace import JaegerSource, SourceError, load_run, load_runs, run_to_spans
+
+SECRET = "hunter2"
+PAGE = Reply(200, b"<html>Sign in with your account</html>", {"Content-Type": "text/html"})
+BUSY = {"Retry-After": "0"}
+
+
+def refusal(source: Any, **options: Any) -> str:
+    """What is said, which is no more than a line or two."""
+    with pytest.raises(SourceError) as refused:
+        load_runs(JaegerSource(source, **options) if options else source)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert len(text) < 500
+    return text
+
+
+ANSWERS: dict[str, tuple[Reply, str]] = {
+    "some other JSON": (reply({"status": "ok"}), "not as Jaeger does"),
+    "an empty object for everything": (reply({}), "not as Jaeger does"),
+    "a list": (reply([1, 2]), "not as Jaeger does"),
+    "services that are none": (reply({"services": [1]}), "not as Jaeger does"),
+    "text": (Reply(200, b"hello"), "not as Jaeger does"),
+    "no text": (Reply(200, b"\xff\xfe\0"), "not as Jaeger does"),
+    "nothing": (Reply(200), "not as Jaeger does"),
+    "deep JSON": (Reply(200, b'{"services":' + b"[" * 100_000), "not as Jaeger does"),
+    "a page": (PAGE, "a web page"),
+    "a page that says nothing of itself": (Reply(200, UI), "a web page"),
+    "a redirect": (Reply(302, b"", {"Location": f"https://login.example/?token={SECRET}"}), "login.example (302)"),
+    "a redirect to nowhere": (Reply(307, b"", {"Location": "http://[::1"}), "is no HTTP"),
+    "a permanent redirect to TLS": (Reply(308, b"", {"Location": "https://127.0.0.1/"}), "leads elsewhere"),
+    "who are you": (Reply(401, b"", {"WWW-Authenticate": "Basic"}), "does not let us in (401 Unauthorized)"),
+    "not you": (Reply(403, b"<html>no</html>"), "does not let us in (403 Forbidden)"),
+    "not here": (Reply(404, b"404 page not found\n"), "there is no Jaeger (404"),
+    "not like that": (Reply(405), "there is no Jaeger (405"),
+    "broken": (v3_error(500, "storage is gone"), "it fails (500): storage is gone"),
+    "busy": (Reply(503, b"", BUSY), "busy or not ready (503 Service Unavailable)"),
+    "too much": (Reply(429, b"", BUSY), "429 Too Many Requests"),
+    "busy for long": (Reply(503, b"", {"Retry-After": "7200"}), "try again in 7200 s"),
+    "busy for ever": (Reply(503, b"", {"Retry-After": "9" * 400}), "busy"),
+    "a gateway with nothing behind it": (Reply(502, b"<html>", BUSY), "502 Bad Gateway"),
+    "cut off": (Reply(200, b'{"services":["a"', cut=True), "broke off"),
+    "packed badly": (Reply(200, b"no gzip", {"Content-Encoding": "gzip"}), "broke off"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
+def test_something_else_answers(jaeger: StandIn, answer: Reply, said: str) -> None:
+    jaeger.behaviour.always = answer
+    text = refusal(jaeger.url("/base"))
+    assert text.startswith(f"{jaeger.url('/base')}: ")
+    assert said in text
+    assert SECRET not in text
+
+
+SEARCHES: dict[str, tuple[Reply, str]] = {
+    "cut off": (Reply(200, b'{"result":{"resourceSpans":[', cut=True), "broke off"),
+    "ends early": (Reply(200, b'{"result":{"resourceSpans":['), "not whole"),
+    "something else": (reply({"hits": []}), "an answer that is not Jaeger's"),
+    "a number": (Reply(200, b"17"), "an answer that is not Jaeger's"),
+    "deep": (Reply(200, b'{"result":' + b'{"a":' * 50_000), "an answer that is not Jaeger's"),
+    "no text": (Reply(200, b'{"result":\xff}'), "an answer that is not Jaeger's"),
+    "spans that are none": (
+        reply({"result": {"resourceSpans": [{"scopeSpans": 1}]}}),
+        "an answer that is not Jaeger's",
+    ),
+    "a page to log in": (PAGE, "log in"),
+    "a page that is not there": (Reply(404, b"<html>"), "it refuses (404): a web page"),
+    "not there": (Reply(404, b"no such route"), "it refuses (404): no such route"),
+    "an error": (v3_error(400, "malformed parameter"), "it refuses (400): malformed parameter"),
+    "an error without words": (Reply(500), "it refuses (500): "),
+    "an error of the older interface": (legacy_error(500, "disk is full"), "it refuses (500): disk is full"),
+    "an error in the middle": (
+        reply({"error": {"httpCode": 500, "message": "it is gone"}}),
+        "it breaks off: it is gone",
+    ),
+    "an error on lines": (Reply(500, b"a\nb\x1b[31m\n" + b"x" * 5000), "a b\x1b[31m xxx"),
+    "a redirect": (Reply(302, b"", {"Location": "/login"}), "another path (302)"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
+def test_a_search_goes_wrong(jaeger: StandIn, answer: Reply, said: str, interfaces: tuple[str, ...]) -> None:
+    """It is Jaeger, until something else answers."""
+    if interfaces == ("legacy",) and "breaks off" in said:
+        said = "an answer that is not Jaeger's"
+    jaeger.fresh(run_to_spans(make_run(1)), for_searches=answer, interfaces=interfaces)
+    assert said in refusal(jaeger.url())
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_nobody_listens(free_port: int) -> None:
+    assert "nobody listens there; Jaeger answers at the port of its page" in refusal(f"http://127.0.0.1:{free_port}")
+
+
+def test_no_such_host() -> None:
+    assert refusal("http://nowhere.invalid:16686").startswith("http://nowhere.invalid:16686: there is no such host")
+
+
+@pytest.fixture
+def listener() -> Iterator[Callable[[bytes], int]]:
+    """Listeners that say something to whoever connects, and hang up."""
+    servers: list[socket.socket] = []
+
+    def start(says: bytes) -> int:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(says)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return int(server.getsockname()[1])
+
+    yield start
+    for server in servers:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9\r\n", b"\0\0\x12\4\0\0\0\0\0", b"HTTP/1.1 200"])
+def test_no_http(listener: Callable[[bytes], int], says: bytes) -> None:
+    """Something else listens there, Jaeger's port for gRPC for example."""
+    assert "is no HTTP; Jaeger answers at the port of its page" in refusal(f"http://127.0.0.1:{listener(says)}")
+
+
+def test_no_answer_in_time(jaeger: StandIn) -> None:
+    jaeger.fresh(for_searches=Reply(held=True))
+    jaeger.keep(run_to_spans(make_run(1)))
+    assert "no whole answer within 0.2 s" in refusal(jaeger.url(), timeout_s=0.2)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://", "without a host"),
+        ("http://:16686", "without a host"),
+        ("http://[::1", "no address"),
+        ("http://host:port", "no address"),
+        ("http://host:99999", "no address"),
+        ("http://a b:1", "without a host"),
+        (f"http://u:{SECRET}@host:99999/x?y", "http://host:99999/x: this is no address"),
+        (f"http://u:{SECRET}@/", "without a host"),
+        ("http://host/trace/xyz", "no trace has such an id"),
+        ("http://host/trace/" + "a" * 33, "no trace has such an id"),
+        ("http://" + "a" * 300, ""),
+        ("http://xn--a:1/", ""),
+    ],
+)
+def test_no_address(address: str, said: str) -> None:
+    text = refusal(address)
+    assert said in text
+    assert SECRET not in text
+
+
+# ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [Reply(503, b"", BUSY)],
+        [Reply(429, b"", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), Reply(502), Reply(504, b"", BUSY)],
+        [Reply(200, b'{"ser', cut=True)],
+        [Reply(503, b"", {"Retry-After": "soon"})],
+    ],
+)
+def test_what_passes_is_waited_for(jaeger: StandIn, first: list[Reply], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    run = make_run(1)
+    jaeger.fresh(run_to_spans(run), first=first)
+    assert load_runs(jaeger.url()) == [run]
+
+
+def test_it_starts_while_it_is_asked(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection is tried again."""
+    run = make_run(1)
+    jaeger.fresh(run_to_spans(run))
+    usual, refused = socket.create_connection, []
+
+    def connect(*args: Any, **kwargs: Any) -> socket.socket:
+        if len(refused) < 2:
+            refused.append(args)
+            raise ConnectionRefusedError
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert load_runs(jaeger.url()) == [run]
+    assert len(refused) == 2
+
+
+# ── who we are ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_headers_of_the_argument_and_of_the_environment(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument has the last word; the environment's are percent-encoded."""
+    monkeypatch.setenv("OTEL_AGENT_TRACE_JAEGER_HEADERS", "Authorization=Bearer%20abc, x-tenant=a%2Cb,x-other=1,,")
+    jaeger.fresh(run_to_spans(make_run(1)))
+    load_runs(JaegerSource(jaeger.url(), headers={"X-Other": "2"}))
+    sent = {
+        tuple(request.headers.get(name) for name in ("authorization", "x-tenant", "x-other"))
+        for request in jaeger.requests
+    }
+    assert sent == {("Bearer abc", "a,b", "2")}
+
+
+def test_user_and_password_of_the_address(jaeger: StandIn) -> None:
+    """They are sent, and never shown."""
+    jaeger.fresh(run_to_spans(make_run(1)))
+    url = jaeger.url().replace("http://", f"http://me:{SECRET}%21@")
+    assert len(load_runs(url)) == 1
+    assert {request.headers["authorization"] for request in jaeger.requests} == {"Basic bWU6aHVudGVyMiE="}
+    with pytest.raises(LookupError) as missed:
+        load_run(url, "no-such-run")
+    assert SECRET not in str(missed.value)
+    jaeger.behaviour.always = Reply(401)
+    assert SECRET not in refusal(url)
+
+
+@pytest.mark.parametrize("value", [f"{SECRET}\r\nx: y", f"{SECRET}\0", f"{SECRET}\u2603", f"{SECRET}\ud800"])
+def test_headers_that_cannot_be_sent(jaeger: StandIn, value: str) -> None:
+    """It is said, without what stands in them."""
+    with pytest.raises(SourceError, match="header") as refused:
+        load_runs(JaegerSource(jaeger.url(), headers={"authorization": value}))
+    assert SECRET not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_redirects_are_not_followed(jaeger: StandIn) -> None:
+    """Else the headers would go to whoever they lead to."""
+    jaeger.behaviour.always = Reply(307, b"", {"Location": jaeger.url("/elsewhere")})
+    refusal(jaeger.url(), headers={"authorization": SECRET})
+    assert [request.path for request in jaeger.requests] == ["/api/v3/services"]
+
+
+# ── TLS ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure(authority: trustme.CA) -> Iterator[StandIn]:
+    """A stand-in with a certificate for this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with StandIn(context) as server:
+        server.keep(run_to_spans(make_run(1)))
+        yield server
+
+
+def test_a_ca_of_our_own(secure: StandIn, authority: trustme.CA, tmp_path: Any) -> None:
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(file)
+    assert load_runs(JaegerSource(secure.url(), verify=file)) == [make_run(1)]
+    assert load_runs(JaegerSource(secure.url(), verify=False)) == [make_run(1)]
+
+
+def test_a_ca_by_the_usual_variable(
+    secure: StandIn, authority: trustme.CA, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the command, which has no option for it."""
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    assert load_runs(secure.url()) == [make_run(1)]
+
+
+def test_a_certificate_that_nobody_knows(secure: StandIn) -> None:
+    assert "its certificate is not trusted" in refusal(secure.url())
+
+
+def test_no_tls_there(jaeger: StandIn) -> None:
+    assert "no TLS connection" in refusal(jaeger.url().replace("http:", "https:"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_no_file_of_a_ca(jaeger: StandIn, tmp_path: Any, content: bytes | None) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    assert "holds no certificates" in refusal("https://localhost:1", verify=path)
+
+
+# ── bounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_bomb_is_not_unpacked(jaeger: StandIn) -> None:
+    """An answer that is far larger than it comes is refused before it is held."""
+    import gzip
+
+    bomb = gzip.compress(b" " * (100 << 20))
+    jaeger.behaviour.always = Reply(200, bomb, {"Content-Encoding": "gzip"})
+    assert "more than 32 MiB" in refusal(jaeger.url())
+
+
+def test_nothing_that_is_secret_is_in_any_error_or_log(
+    jaeger: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers, password and query, whatever goes wrong."""
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setenv("OTEL_AGENT_TRACE_JAEGER_HEADERS", f"x-key={SECRET}")
+    url = jaeger.url(f"/?token={SECRET}").replace("http://", f"http://u:{SECRET}@")
+    for answer, _ in [*ANSWERS.values(), *SEARCHES.values()]:
+        jaeger.behaviour.always = answer
+        assert SECRET not in refusal(url, headers={"y-key": SECRET})
+    assert SECRET not in caplog.text
+    assert SECRET not in json.dumps([str(record.__dict__) for record in caplog.records])
