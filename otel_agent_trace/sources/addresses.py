@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from otel_agent_trace.errors import SourceError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: C:// is a drive
-_LOGIN = re.compile(r"//[^/?#]*@")
+_LOGIN, _LOGIN_IN_DISORDER = re.compile(r"//[^/?#]*@"), re.compile(r"//.*@", re.DOTALL)
 _TRACE = re.compile(r"/(?:trace|api/traces|api/v3/traces)/([^/]+)")
 _PAGE = re.compile(r"/(?:search|api/traces|api/v3/traces)$")
 _TRACE_ID = re.compile(r"[0-9A-Fa-f]{1,32}")
@@ -40,7 +40,15 @@ def scheme_of(text: str) -> str | None:
 
 def without_secrets(text: str) -> str:
     """A source as messages may show it: of an address no user, no password and no query."""
-    return text if scheme_of(text) is None else _LOGIN.sub("//", text).partition("?")[0]
+    if scheme_of(text) is None:
+        return text
+    try:
+        in_order = (
+            urlsplit(text).port != 0
+        )  # of a password with a slash in it, the beginning stands where the port does
+    except ValueError:
+        in_order = False
+    return (_LOGIN if in_order else _LOGIN_IN_DISORDER).sub("//", text).partition("?")[0]
 
 
 def parse_address(text: str) -> Address:

@@ -81,7 +81,7 @@ class StandIn:
         self.requests: list[Request] = []
         self.over = threading.Event()
         self.scheme = "http" if certificate is None else "https"
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self}))
         self._server.daemon_threads = True
         if certificate is not None:
             self._server.socket = certificate.wrap_socket(
@@ -213,6 +213,11 @@ class StandIn:
         if self.behaviour.parts == "service":
             return [span for span in spans if service_of(span) == service]
         return spans
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Clients that do not like our certificate hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):

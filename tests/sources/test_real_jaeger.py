@@ -1,0 +1,231 @@
+"""Runs out of the real Jaeger."""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conditions import wait_until
+from hypothesis import HealthCheck, given, settings
+from running_servers import RunningJaeger
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
+
+from exact import difference
+from strategies import Run, runs
+from told import BEGAN_NS, make_run
+
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    InMemoryBackend,
+    JaegerSource,
+    SourceError,
+    iter_runs,
+    load_run,
+    load_runs,
+    run_to_spans,
+)
+from otel_agent_trace.cli import main
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.span import Resource, SpanRecord
+from otel_agent_trace.testing import check_source
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+LOST = ("flags", "links", "attributes", "events")
+"""What a Jaeger 1.62 in memory changes: arrays become texts, links gain an attribute and lose theirs."""
+
+
+def send(jaeger: RunningJaeger, spans: Sequence[SpanRecord]) -> None:
+    """Send them, and wait until Jaeger has them all."""
+    connection = http.client.HTTPConnection("127.0.0.1", jaeger.port("otlp_http"), timeout=30)
+    for first in range(0, len(spans), 500):
+        body = otlp_json.encode(spans[first : first + 500])
+        connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == http.client.OK, answer.read()
+        answer.read()
+    connection.close()
+    sent: dict[str, int] = {}
+    for span in spans:
+        sent[span.trace_id] = sent.get(span.trace_id, 0) + 1
+    for trace_id, count in sent.items():
+        wait_until(lambda: _count(jaeger, trace_id) >= count, "the spans in Jaeger")
+
+
+def _count(jaeger: RunningJaeger, trace_id: str) -> int:
+    return jaeger.get("query", f"/api/v3/traces/{trace_id}?raw_traces=true")[1].count(b'"spanId":"')
+
+
+def of_service(spans: Iterable[SpanRecord], name: str) -> list[SpanRecord]:
+    return [msgspec.structs.replace(span, resource=Resource({"service.name": name})) for span in spans]
+
+
+def with_links_counted(spans: list[SpanRecord]) -> list[SpanRecord]:
+    """Without what `_count` would count as well."""
+    return [msgspec.structs.replace(span, links=()) for span in spans]
+
+
+@pytest.fixture
+def service() -> str:
+    """A name that no other test uses."""
+    return f"service-{secrets.token_hex(4)}"
+
+
+def url(jaeger: RunningJaeger, service: str = "") -> str:
+    return jaeger.url("query", f"?service={service}" if service else "")
+
+
+def told_runs(number: int, **fields: Any) -> list[AgentRun]:
+    """Runs with ids that no other test uses, a second apart."""
+    first = secrets.randbelow(2**31)
+    return [make_run(first + place, **{"started_at_ns": BEGAN_NS + place * 10**9, **fields}) for place in range(number)]
+
+
+# ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(script=runs())
+@settings(suppress_health_check=list(HealthCheck))
+def test_what_was_traced_comes_back_equal(
+    jaeger_server: RunningJaeger, carry_out: Callable[[Run], tuple[AgentRun, list[SpanRecord]]], script: Run
+) -> None:
+    """Every value that there is; from the older interface but for the last three digits of times."""
+    run, spans = carry_out(script)
+    send(jaeger_server, with_links_counted(spans))
+    read = load_run(url(jaeger_server), run.trace_id)
+    assert difference(read, run, "run") is None
+    assert read == run
+    older = load_run(Older(url(jaeger_server)), run.trace_id)
+    assert difference(without_times(older), without_times(run), "run") is None
+
+
+class Older(JaegerSource):
+    """As if there were no API v3."""
+
+    def traces(self, on_problem: Any) -> Any:
+        from otel_agent_trace.sources import jaeger
+
+        usual = jaeger.HttpReader.get
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                jaeger.HttpReader,
+                "get",
+                lambda reader, path, *rest: usual(reader, path.replace("/api/v3/", "/api/v2/"), *rest),
+            )
+            yield from super().traces(on_problem)
+
+
+def without_times(item: Any) -> Any:
+    """The run with beginnings and durations (in place of ends) cut to microseconds, as Jaeger has them."""
+    if not isinstance(item, AgentRun):
+        return item
+    return _cut(item, steps=tuple(_cut(step, run=without_times(step.run)) for step in item.steps))
+
+
+def _cut(item: Any, **fields: Any) -> Any:
+    took_us = None if item.ended_at_ns is None else (item.ended_at_ns - item.started_at_ns) // 1000
+    return msgspec.structs.replace(item, started_at_ns=item.started_at_ns // 1000, ended_at_ns=took_us, **fields)
+
+
+@pytest.fixture
+def carry_out() -> Callable[[Run], tuple[AgentRun, list[SpanRecord]]]:
+    """Carry a script out on a tracer; gives the run and its spans."""
+    from test_roundtrip import Stage
+
+    def call(script: Run) -> tuple[AgentRun, list[SpanRecord]]:
+        memory = InMemoryBackend()
+        with AgentTracer(backend=memory) as tracer:
+            Stage(tracer).carry_out(script)
+        [run] = memory.runs()
+        return run, memory.spans()
+
+    return call
+
+
+@pytest.mark.parametrize("source", [JaegerSource, Older], ids=["v3", "legacy"])
+def test_conformance(start_jaeger: Callable[[], RunningJaeger], source: type[JaegerSource]) -> None:
+    """The contract of sources, each case in a Jaeger of its own."""
+
+    def make_source(spans: Sequence[SpanRecord]) -> JaegerSource:
+        jaeger = start_jaeger()
+        send(jaeger, with_links_counted(list(spans)))
+        return source(url(jaeger))
+
+    check_source(make_source, ignoring=LOST if source is JaegerSource else (*LOST, "start_ns", "end_ns"))
+
+
+# ── searching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def many(jaeger_server: RunningJaeger, service: str) -> list[AgentRun]:
+    """More runs than one answer gives, a second apart; the service is the fixture's."""
+    told = told_runs(250)
+    send(jaeger_server, of_service((span for run in told for span in run_to_spans(run)), service))
+    return told
+
+
+@pytest.mark.parametrize("source", [JaegerSource, Older], ids=["v3", "legacy"])
+def test_all_runs_of_a_service(
+    jaeger_server: RunningJaeger, many: list[AgentRun], service: str, source: type[JaegerSource]
+) -> None:
+    """Each once, the newest first, with filters."""
+    there = source(url(jaeger_server, service))
+    assert [run.run_id for run in load_runs(there)] == [run.run_id for run in many]
+    newest = iter_runs(there, newest_first=True, limit=3)
+    assert [run.run_id for run in newest] == [run.run_id for run in many[:-4:-1]]
+    since, until = BEGAN_NS // 10**9 + 10, BEGAN_NS // 10**9 + 20
+    assert [run.run_id for run in load_runs(there, since=since, until=until)] == [run.run_id for run in many[10:20]]
+
+
+def test_the_service_as_a_filter(jaeger_server: RunningJaeger, many: list[AgentRun], service: str) -> None:
+    assert len(load_runs(url(jaeger_server), service=service, limit=500)) == 250
+    assert load_run(url(jaeger_server), "last", service=service).run_id == many[-1].run_id
+    assert load_runs(url(jaeger_server), service=f"no-{service}") == []
+
+
+def test_a_run_by_its_own_id(jaeger_server: RunningJaeger, service: str) -> None:
+    run = told_runs(1, run_id=f"order-{service}")[0]
+    send(jaeger_server, of_service(run_to_spans(run), service))
+    assert load_run(url(jaeger_server), run.run_id).trace_id == run.trace_id
+    assert load_run(url(jaeger_server, service), run.run_id[:-2]).trace_id == run.trace_id
+
+
+def test_a_trace_whose_root_has_not_arrived(jaeger_server: RunningJaeger, service: str) -> None:
+    run = told_runs(1)[0]
+    root, *below = run_to_spans(run)
+    send(jaeger_server, of_service(below, service))
+    assert load_runs(url(jaeger_server, service))[0].status.value == "running"
+    send(jaeger_server, of_service([root], service))
+    assert load_runs(url(jaeger_server, service))[0].status.value == "success"
+
+
+def test_the_command(jaeger_server: RunningJaeger, service: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = told_runs(1)[0]
+    send(jaeger_server, of_service(run_to_spans(run), service))
+    assert main(["list", url(jaeger_server, service)]) == 0
+    assert "question" in capsys.readouterr().out
+    assert main(["show", jaeger_server.url("query", f"/trace/{run.trace_id}")]) == 0
+    assert "search" in capsys.readouterr().out
+    assert main(["show", f"{url(jaeger_server)}#{run.run_id}", "--json"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["run_id"] == run.run_id
+
+
+def test_it_is_gone(start_jaeger: Callable[[], RunningJaeger]) -> None:
+    jaeger = start_jaeger()
+    jaeger.kill()
+    with pytest.raises(SourceError, match="nobody listens there"):
+        load_runs(url(jaeger))
+
+
+@pytest.mark.parametrize("role", ["query_grpc", "otlp_http", "otlp_grpc", "health"])
+def test_another_port_of_it(jaeger_server: RunningJaeger, role: str) -> None:
+    with pytest.raises(SourceError, match="Jaeger answers at the port of its page"):
+        load_runs(jaeger_server.url(role))
