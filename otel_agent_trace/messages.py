@@ -16,6 +16,10 @@ _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
 """Key of a message that stands as it is, parts included; it holds `Message.extra`."""
 
+FINISH_REASON_KEY, NO_FINISH_REASON = "finish_reason", ""
+"""Key of an answer which the conventions required up to 1.41, and what stands there where a message says nothing: readers
+of that time drop a list of answers without it. The reason itself stands in ``gen_ai.response.finish_reasons``."""
+
 
 def messages_from(value: Any) -> tuple[Message, ...]:
     """The messages that a value holds: one, or a list of them; none in None."""
@@ -58,7 +62,12 @@ def message_data(message: Message) -> dict[str, Any]:
 
 def _is_free(extra: dict[Any, Any]) -> bool:
     """Whether it can stand among the keys of a message."""
-    return not extra or not any(item is None or key in (*_OWN_KEYS, EXTRA_KEY) for key, item in extra.items())
+    return not extra or not any(map(_is_taken, extra.keys(), extra.values()))
+
+
+def _is_taken(key: Any, item: Any) -> bool:
+    """Whether an extra key would read as something else, or as nothing."""
+    return item is None or key in (*_OWN_KEYS, EXTRA_KEY) or (key == FINISH_REASON_KEY and item == NO_FINISH_REASON)
 
 
 def _something(data: dict[Any, Any]) -> dict[Any, Any]:

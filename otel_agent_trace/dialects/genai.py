@@ -16,7 +16,14 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.messages import EXTRA_KEY, first_text, message_data, messages_from
+from otel_agent_trace.messages import (
+    EXTRA_KEY,
+    FINISH_REASON_KEY,
+    NO_FINISH_REASON,
+    first_text,
+    message_data,
+    messages_from,
+)
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import (
@@ -140,7 +147,9 @@ class Content:
             self.clear(key)
             return
         encoded = encode_string(value, self.limits) if type(value) is str else encode_text(value, self.limits)
-        message = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
+        message: dict[str, Any] = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
+        if key == semconv.OUTPUT_MESSAGES:
+            message[FINISH_REASON_KEY] = NO_FINISH_REASON
         self.attributes[key] = _to_json([message]).decode()
         form = "text" if type(value) is str else "json"
         plain = form == "text" and encoded.tag is None
@@ -154,10 +163,19 @@ class Content:
             return
         sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
         self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
-        self.json(semconv.OUTPUT_MESSAGES, "messages", data[sent:] or None)
+        answer = data[sent:]
+        self.json(semconv.OUTPUT_MESSAGES, "messages", answer or None)
+        if answer and _lacks_reason(answer[0]):
+            self._put_placeholder()
         if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
             paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
             self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
+
+    def _put_placeholder(self) -> None:
+        """Give the one answer a finish reason that stands for none; afterwards, since limits are for what users gave."""
+        text = self.attributes[semconv.OUTPUT_MESSAGES]
+        if text.startswith('[{"'):
+            self.attributes[semconv.OUTPUT_MESSAGES] = f"{text[:-2]},{_PLACEHOLDER}}}]"
 
     def usage(self, usage: Usage | None) -> None:
         """Token counts under their standard names."""
@@ -274,6 +292,14 @@ def put_output(content: Content, kind: StepKind, value: Any, *, failed: bool) ->
         content.spoken(semconv.OUTPUT_MESSAGES, "output", "assistant", value)
     else:
         content.json(output_key(kind, value, failed=failed), "output", value)
+
+
+_PLACEHOLDER = _to_json({FINISH_REASON_KEY: NO_FINISH_REASON}).decode()[1:-1]
+
+
+def _lacks_reason(answer: dict[Any, Any]) -> bool:
+    """Whether it says none, nor has a key that JSON may write like that one."""
+    return FINISH_REASON_KEY not in answer and all(type(key) is str for key in answer)
 
 
 _OPERATION = {
@@ -530,7 +556,8 @@ class _Reader:
         if value is None:
             return ()
         said = _list(_kept(decode_text(value, self.types.get(key))))
-        return messages_from([_kept_message(item) if self.types else item for item in said])
+        kept = [_kept_message(item) if self.types else item for item in said]
+        return messages_from(list(map(_without_placeholder, kept)) if key == semconv.OUTPUT_MESSAGES else kept)
 
     def usage(self) -> Usage | None:
         rest, types = self.rest, self.types
@@ -601,6 +628,13 @@ def _kept_message(value: Any) -> Any:
     if isinstance(message.get("parts"), Cut) or isinstance(kept.get("parts"), list):
         kept["parts"] = [_kept(part) or {} for part in kept["parts"] or ()]
     return kept
+
+
+def _without_placeholder(message: Any) -> Any:
+    """A message without the finish reason that stands for none."""
+    if not isinstance(message, dict) or message.get(FINISH_REASON_KEY) != NO_FINISH_REASON:
+        return message
+    return {key: item for key, item in message.items() if key != FINISH_REASON_KEY}
 
 
 _KEPT_OF_MESSAGES = ("role", "name", "parts", EXTRA_KEY)

@@ -19,9 +19,9 @@ from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Refuse
 from otel_agent_trace.otlp.sender import DEFAULT_PATIENCE_S
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.assemble import unique
-from otel_agent_trace.selection import Selection
+from otel_agent_trace.selection import Selection, of_service
 from otel_agent_trace.sources import Progress, open_source
-from otel_agent_trace.span import Problem, SpanRecord, SpanSource
+from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted, narrowed
 
 _log = logging.getLogger("otel_agent_trace")
 _MOST_KEPT = 20
@@ -71,6 +71,7 @@ def export_spans(
     tool: str | None = None,
     user_id: str | None = None,
     session_id: str | None = None,
+    service: str | None = None,
     since: Any = None,
     until: Any = None,
     limit: int | None = None,
@@ -97,6 +98,7 @@ def export_spans(
         tool: a tool that the run called.
         user_id: the user, or their pseudonym.
         session_id: the conversation.
+        service: a service that takes part in the trace.
         since: began at that time or later, as for `iter_runs`.
         until: began before that time.
         limit: only the newest so many runs.
@@ -122,8 +124,16 @@ def export_spans(
         raise ConfigurationError("limit and patience_s are no negative numbers")
     settings = _settings(endpoint, protocol, headers, timeout_s)
     summary = ExportSummary() if summary is None else summary
-    opened = open_source(source, on_progress=on_progress)
-    wanted = _Wanted(opened, selection, limit, on_problem or _warn, summary)
+    meant = Wanted(since_ns=selection.since_ns, until_ns=selection.until_ns, service=service)
+    opened = narrowed(open_source(source, on_progress=on_progress), meant)
+    wanted = _Wanted(
+        opened,
+        selection=selection,
+        service=service,
+        limit=limit,
+        on_problem=on_problem or _warn,
+        summary=summary,
+    )
     encoder = Encoder(settings.protocol)
     sender = Sender(settings, encoder.join, patience_s=patience_s, on_retry=on_retry)
     began = time.monotonic()
@@ -158,13 +168,15 @@ class _Wanted:
     def __init__(
         self,
         source: SpanSource,
+        *,
         selection: Selection,
+        service: str | None,
         limit: int | None,
         on_problem: Callable[[Problem], None],
         summary: ExportSummary,
     ) -> None:
         self._source = source
-        self._selection, self._limit = selection, limit
+        self._selection, self._service, self._limit = selection, service, limit
         self._on_problem, self._summary = on_problem, summary
 
     def traces(self) -> Iterator[list[SpanRecord]]:
@@ -180,7 +192,7 @@ class _Wanted:
         return self._all()
 
     def _all(self) -> Iterator[list[SpanRecord]]:
-        return self._source.traces(self._on_problem)
+        return of_service(self._source.traces(self._on_problem), self._service)
 
     def _fits(self, spans: list[SpanRecord]) -> bool:
         number = sum(1 for _ in self._runs(spans))
@@ -194,7 +206,7 @@ class _Wanted:
         """The newest runs by start and id, as in a list of them, each with the id of its trace."""
         ages = (
             (run.started_at_ns, run.run_id, spans[0].trace_id)
-            for spans in self._source.traces(lambda _: None)  # they are told in the second reading
+            for spans in of_service(self._source.traces(lambda _: None), self._service)  # told when read again
             for run in self._runs(spans)
         )
         return heapq.nlargest(limit, ages)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -36,7 +35,7 @@ class Frame(msgspec.Struct, eq=False):
         return len(self.head) + _FRAME_EXTRA
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """One encoded span, and what it is called when it is refused."""
 
     frame: Frame

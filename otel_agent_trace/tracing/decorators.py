@@ -73,6 +73,7 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
     else:
         wrapper = _plain(function, start)
     _lend_methods(function, wrapper)
+    _lend_signature(function, wrapper)
     told(wrapper)
     return cast("F", wrapper)
 
@@ -83,6 +84,20 @@ def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
     for name in () if inspect.isfunction(function) else dir(kind):
         if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
             vars(wrapper).setdefault(name, getattr(function, name))
+
+
+def _lend_signature(function: Callable[..., Any], wrapper: Any) -> None:
+    """For those who ask without unwrapping, as `inspect.getfullargspec` does.
+
+    Not where annotations are texts: whoever has them evaluated goes on to the function for that, and must not stop here.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError, NameError):  # it does not say, or names in its annotations have no value yet
+        return
+    annotations = [signature.return_annotation, *(item.annotation for item in signature.parameters.values())]
+    if not any(isinstance(annotation, str) for annotation in annotations):
+        wrapper.__signature__ = signature
 
 
 def _is_called_async(function: Callable[..., Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import linecache
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -44,13 +44,25 @@ def error_type(error: BaseException) -> str:
 
 
 def is_timeout(error: object) -> bool:
-    """Whether it is Python's own timeout, whatever else is said of it."""
-    return issubclass(type(error), _TIMEOUTS)
+    """Whether it is Python's own timeout, or a group of nothing else, whatever else is said of it."""
+    members = _members(error)
+    return all(map(is_timeout, members)) if members else issubclass(type(error), _TIMEOUTS)
+
+
+def _members(error: object) -> Sequence[BaseException]:
+    """The exceptions of a group."""
+    if not any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__):
+        return ()
+    members = _attribute(error, "exceptions")
+    return members if isinstance(members, tuple) else ()
 
 
 def _category(error: BaseException) -> str:
     if is_timeout(error):
         return TIMEOUT
+    categories = set(map(_category, _members(error)))
+    if categories:
+        return categories.pop() if len(categories) == 1 else UNKNOWN
     status = _status_code(error)
     category = UNKNOWN if status is None else category_of_status_code(status)
     return category if category != UNKNOWN else category_of_names(cls.__name__ for cls in type(error).__mro__)

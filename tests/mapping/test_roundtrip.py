@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -835,6 +835,11 @@ def test_unknown_keys_of_nothing_are_told_as_well() -> None:
     "message",
     [
         Message(role="user", parts=({"type": "text", "text": "x"},), extra={"finish_reason": None}),
+        Message(role="user", parts=({"type": "text", "content": "x"},), extra={"finish_reason": ""}),
+        Message(
+            role="user", parts=({"type": "text", "content": "x"},), extra={"finish_reason": "stop", "refusal": "no"}
+        ),
+        Message(role="user", parts=({"type": "text", "content": "x"},), extra={PurePosixPath("finish_reason"): "a"}),
         Message(role="user", parts=({"type": "thinking", "thinking": "x"}, {"type": "tool_use"}, {"type": ["text"]})),
         Message(role="user", parts=({"type": "text", "content": "x"}, {1: 2, "1": 3}, {})),
         Message(role="user", extra={"role": 1, "name": "x", "parts": {}, "content": "y", "tool_calls": [], 5: (6,)}),

@@ -159,12 +159,12 @@ def test_unknown_parent_step(tracer: AgentTracer, the_run: TheRun, parent: Any) 
 
 @pytest.mark.parametrize("step_id", [0, -1, 2**70, "ü", "", 1.5, [1]])
 def test_odd_step_ids_do_not_raise(tracer: AgentTracer, the_run: TheRun, step_id: Any) -> None:
-    """Whatever is given as a step id is returned, and the step is recorded."""
+    """A number or a text is the step's id as it is, anything else as its text; the id that is recorded is returned."""
     run_id = tracer.start_run()
-    assert tracer.log_step(run_id, tool_name="t", step_id=step_id) is step_id
+    told = tracer.log_step(run_id, tool_name="t", step_id=step_id)
     tracer.end_run(run_id)
     (step,) = the_run().steps
-    assert step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
+    assert told == step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,24 @@ def test_a_timeout_of_a_category_of_ones_own(tmp_path: Path) -> None:
     run = traced.run()
     assert run.error is not None
     assert (run.status, run.error.category) == (RunStatus.TIMEOUT, "mine")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups came with Python 3.11")
+@pytest.mark.parametrize(
+    ("members", "status", "category"),
+    [
+        ([TimeoutError(), TimeoutError()], "timeout", "timeout"),
+        ([PermissionError(), PermissionError()], "error", "auth"),
+        ([TimeoutError(), PermissionError()], "error", "unknown"),
+    ],
+)
+def test_a_group_of_one_kind(traced: Traced, members: list[Exception], status: str, category: str) -> None:
+    """A group of exceptions is what its members are, if they are all the same."""
+    with pytest.raises(BaseException, match="both"), traced.tracer.run():
+        raise ExceptionGroup("both", members)  # noqa: F821 - newer than the oldest Python
+    run = traced.run()
+    assert run.error is not None
+    assert (run.status.value, run.error.category) == (status, category)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,17 @@ def test_inspect_says_the_same(tracer: AgentTracer, decorator: str, function: Ca
         assert question(traced) == question(function), question
 
 
+def test_those_who_do_not_unwrap(tracer: AgentTracer) -> None:
+    """Where annotations are no texts, `getfullargspec` and `getcallargs` say the same as well; texts stay evaluable."""
+    namespace: dict[str, Any] = {}
+    source = "def plain(a, /, b: str = 'x', *args: float, c: bytes, **kwargs) -> dict: ..."
+    exec(compile(source, "<plain>", "exec", dont_inherit=True), namespace)  # without the import from __future__ here
+    unannotated, traced = namespace["plain"], tracer.tool(namespace["plain"])
+    assert inspect.getfullargspec(traced) == inspect.getfullargspec(unannotated)
+    assert inspect.getcallargs(traced, 1, c=b"") == inspect.getcallargs(unannotated, 1, c=b"")
+    assert inspect.signature(tracer.tool(plain), eval_str=True) == inspect.signature(plain, eval_str=True)
+
+
 @pytest.mark.parametrize(
     ("function", "question"),
     [
