@@ -15,10 +15,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from conditions import wait_until
-from hypothesis import given
+from hypothesis import given, settings
 from opentelemetry.sdk.trace import TracerProvider
-from running_servers import RunningCollector, RunningJaeger
+from running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger
 from server_fixtures import StartCollector, StartJaeger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
@@ -38,10 +39,13 @@ from otel_agent_trace import (
     open_source,
 )
 from otel_agent_trace.model import RunStatus
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span import Problem, SpanRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 PATIENCE_S = 60.0
+_EXAMPLES = settings().max_examples
+FINISHED, UNFINISHED = _EXAMPLES * 5 // 7, _EXAMPLES // 4
+"""Of each protocol: 300 runs and 104 in CI."""
 PROTOCOLS = {"http/protobuf": "otlp_http", "grpc": "otlp_grpc"}
 
 
@@ -117,9 +121,9 @@ class Chain:
         return Older(self.jaeger.url("query"), service=self.service)
 
 
-def ids_in(source: Any) -> set[tuple[str, str]]:
+def ids_in(source: Any, on_problem: Callable[[Problem], None] = str) -> set[tuple[str, str]]:
     spans: list[SpanRecord] = []
-    for trace in open_source(source).traces(lambda problem: None):
+    for trace in open_source(source).traces(on_problem):
         spans += trace
     return {(span.trace_id, span.span_id) for span in spans}
 
@@ -138,6 +142,7 @@ def chain(
 def test_runs_come_back_equal_from_the_file_and_from_jaeger(chain: Chain) -> None:
     """All that hypothesis thinks of is traced first, and then read at once."""
 
+    @settings(max_examples=FINISHED)
     @given(runs())
     def trace(script: Run) -> None:
         chain.carry_out(script)
@@ -155,6 +160,7 @@ def test_runs_come_back_equal_from_the_file_and_from_jaeger(chain: Chain) -> Non
 def test_of_unfinished_runs_their_finished_spans_come_back(chain: Chain) -> None:
     """Under the id of the run, which is running."""
 
+    @settings(max_examples=UNFINISHED)
     @given(runs(how="block"))
     def trace(script: Run) -> None:
         chain.begin(script)
@@ -220,6 +226,7 @@ def assert_equal(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
 # ── death ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 KILLS, REQUESTS, SPANS_A_REQUEST, SENDERS = 20, 100, 10, 2
+TEARING_KILLS = 5
 
 
 class Load:
@@ -291,3 +298,59 @@ def test_nothing_acknowledged_is_missing_in_jaeger_after_twenty_kills(
     wait_until(lambda: load.acknowledged <= ids_in(source), "what was acknowledged, in Jaeger", PATIENCE_S)
     record_testsuite_property("acknowledged", len(load.acknowledged))
     record_testsuite_property("missing in the file", len(load.acknowledged - ids_in(str(collector.file.parent))))
+
+
+@pytest.fixture
+def buffered_config(tmp_path: Path) -> Path:
+    """The configuration with a file that is not rotated: its writer keeps what it has for a second, and tears lines."""
+    config = yaml.safe_load(COLLECTOR_CONFIG.read_text(encoding="utf-8"))
+    exporter = config["exporters"]["file/traces"]
+    del exporter["rotation"]
+    exporter["append"] = True
+    path = tmp_path / "buffered.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_what_is_whole_in_lines_that_a_killed_collector_tore_is_read(
+    start_collector: StartCollector, buffered_config: Path
+) -> None:
+    collector = start_collector(config=buffered_config)
+    with Load(collector, "torn") as load:
+        for _ in range(TEARING_KILLS):
+            known = len(load.acknowledged)
+            wait_until(lambda: len(load.acknowledged) > known + REQUESTS * SPANS_A_REQUEST, "the load", PATIENCE_S)
+            collector.kill()
+            collector.start()
+    collector.stop()
+    lines = collector.file.read_bytes().splitlines()
+    torn = [number for number, line in enumerate(lines, 1) if not is_json(line)]
+    assert torn != []
+    problems: list[Problem] = []
+    found = ids_in(collector.file, problems.append)
+    assert [problem.line for problem in problems] == torn
+    assert ids_of_whole_objects(lines) <= found
+    assert ids_of_whole_objects([lines[number - 1] for number in torn]) != set()
+
+
+def is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def ids_of_whole_objects(lines: list[bytes]) -> set[tuple[str, str]]:
+    """What stands whole between one beginning of a line and the next, wherever that is."""
+    beginning = b'{"resourceSpans":['
+    pieces = [beginning + piece for line in lines for piece in line.split(beginning)]
+    objects = [json.loads(piece) for piece in pieces if is_json(piece)]
+    return {
+        (span["traceId"], span["spanId"])
+        for whole in objects
+        for group in whole["resourceSpans"]
+        for part in group["scopeSpans"]
+        for span in part["spans"]
+    }
