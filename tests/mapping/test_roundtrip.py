@@ -831,6 +831,27 @@ def test_unknown_keys_of_nothing_are_told_as_well() -> None:
         assert (run.metadata, run.steps[0].metadata) == ({"mine": None}, {"mine": None})
 
 
+def test_answers_carry_a_finish_reason_that_nobody_reads() -> None:
+    """Readers of the conventions up to 1.41 drop answers without one; empty, it is nothing that was told."""
+    with stage() as (stage_, memory, _):
+        with stage_.tracer.run() as run:
+            with run.model_call(messages=[{"role": "user", "content": "q"}]) as call:
+                call.output = "a"
+            with run.model_call(messages=[{"role": "assistant", "content": "b", "finish_reason": "length"}]):
+                pass
+            run.final_output = "c"
+        *calls, root = memory.spans()
+        said = [json.loads(span.attributes["gen_ai.output.messages"]) for span in (*calls, root)]
+        assert said == [
+            [{"role": "assistant", "parts": [{"type": "text", "content": "a"}], "finish_reason": ""}],
+            [{"role": "assistant", "parts": [{"type": "text", "content": "b"}], "finish_reason": "length"}],
+            [{"role": "assistant", "parts": [{"type": "text", "content": "c"}], "finish_reason": ""}],
+        ]
+        (kept,) = memory.runs()
+        assert [step.messages[-1].extra for step in kept.steps] == [{}, {"finish_reason": "length"}]
+        assert kept.final_output == "c"
+
+
 @pytest.mark.parametrize(
     "message",
     [

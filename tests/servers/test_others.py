@@ -276,7 +276,7 @@ def spans_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def shown_by_phoenix(spans: list[dict[str, Any]]) -> dict[str, Shown]:
-    """By the name of the span: kind, input, output, tokens and error as the page of the span shows them."""
+    """By the name of the span: kind, input, output, tokens and error; an agent's stand among the attributes."""
     names = {span["spanId"]: span["name"] for span in spans}
     return {span["name"]: shown_span_of_phoenix(span, names) for span in spans}
 
@@ -353,6 +353,25 @@ def test_phoenix_shows_agent_model_and_tools(
     assert shown_by_phoenix(spans_of(trace)) == OF_PHOENIX
     assert trace["session"]["sessionId"] == "s1"
     assert trace["rootSpan"]["cumulativeTokenCountTotal"] == 17
+
+
+def test_phoenix_shows_what_an_agent_was_asked_where_the_caller_says_so(phoenix_server: RunningPhoenix) -> None:
+    """Its page and its list take the input and output of an agent from OpenInference's attributes alone."""
+    provider = configure(otlp=phoenix_server.url("http"), resource={PROJECT: "ours"})
+    with AgentTracer(tracer_provider=provider, agent_name="weather") as tracer:
+        with tracer.run(user_input="Rain?") as run:
+            run.final_output = "No."
+            with tracer.run(user_input="Really?", agent_name="helper") as helper:
+                helper.set_attribute("input.value", "Really?")
+                helper.set_attribute("output.value", "Really.")
+        assert tracer.flush(PATIENCE_S)
+    provider.shutdown()
+    spans = spans_of(in_phoenix(phoenix_server, run.trace_id, 2))
+    columns = {span["name"]: (span["input"], span["output"]) for span in spans}
+    assert columns == {
+        "invoke_agent weather": (None, None),
+        "invoke_agent helper": ({"value": "Really?"}, {"value": "Really."}),
+    }
 
 
 def test_phoenix_loses_a_span_with_bytes_in_an_attribute_of_somebody_else(phoenix_server: RunningPhoenix) -> None:
