@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import datetime
 import http.client
 import json
 import secrets
@@ -154,6 +155,23 @@ def test_runs_come_back_equal_from_the_file_and_from_jaeger(chain: Chain) -> Non
     assert_equal(by_trace(load_runs(chain.v3, strict=True)), expected)
     older = {trace_id: in_microseconds(run) for trace_id, run in by_trace(load_runs(chain.older, strict=True)).items()}
     assert_equal(older, {trace_id: in_microseconds(run) for trace_id, run in expected.items()})
+
+
+def test_a_step_outside_of_its_parent_keeps_its_time(chain: Chain) -> None:
+    """Jaeger's older search moves it into the parent, as if a clock were wrong."""
+    tracer = chain.stage.tracer
+    run_id = tracer.start_run(user_input="q")
+    for number, parent in ((1, None), (10, 1)):
+        began = datetime.datetime(2026, 11, 25, 12, 0, number, tzinfo=datetime.timezone.utc)
+        tracer.log_step(run_id, name="s", started_at=began, duration_s=1 / number, parent_step_id=parent)
+    tracer.end_run(run_id, "a")
+    chain.flush()
+    chain.wait()
+    [expected] = chain.memory.runs()
+    assert [step.started_at.second for step in expected.steps] == [1, 10]
+    for source in (chain.v3, chain.older):
+        [found] = load_runs(source, strict=True)
+        assert in_microseconds(found) == in_microseconds(expected)
 
 
 @pytest.mark.slow
