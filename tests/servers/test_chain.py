@@ -161,14 +161,15 @@ def test_a_step_outside_of_its_parent_keeps_its_time(chain: Chain) -> None:
     """Jaeger's older search moves it into the parent, as if a clock were wrong."""
     tracer = chain.stage.tracer
     run_id = tracer.start_run(user_input="q")
-    for number, parent in ((1, None), (10, 1)):
-        began = datetime.datetime(2026, 11, 25, 12, 0, number, tzinfo=datetime.timezone.utc)
-        tracer.log_step(run_id, name="s", started_at=began, duration_s=1 / number, parent_step_id=parent)
+    noon = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.timezone.utc)
+    for begin_ms, took_s, parent in ((0, 0.2, None), (300, 0.1, 1)):
+        began = noon + datetime.timedelta(milliseconds=begin_ms)
+        tracer.log_step(run_id, name="s", started_at=began, duration_s=took_s, parent_step_id=parent)
     tracer.end_run(run_id, "a")
     chain.flush()
     chain.wait()
     [expected] = chain.memory.runs()
-    assert [step.started_at.second for step in expected.steps] == [1, 10]
+    assert [step.started_at.microsecond for step in expected.steps] == [0, 300_000]
     for source in (chain.v3, chain.older):
         [found] = load_runs(source, strict=True)
         assert in_microseconds(found) == in_microseconds(expected)
