@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import datetime
 import http.client
 import json
 import secrets
@@ -154,6 +155,24 @@ def test_runs_come_back_equal_from_the_file_and_from_jaeger(chain: Chain) -> Non
     assert_equal(by_trace(load_runs(chain.v3, strict=True)), expected)
     older = {trace_id: in_microseconds(run) for trace_id, run in by_trace(load_runs(chain.older, strict=True)).items()}
     assert_equal(older, {trace_id: in_microseconds(run) for trace_id, run in expected.items()})
+
+
+def test_a_step_outside_of_its_parent_keeps_its_time(chain: Chain) -> None:
+    """Jaeger's older search moves it into the parent, as if a clock were wrong."""
+    tracer = chain.stage.tracer
+    run_id = tracer.start_run(user_input="q")
+    noon = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.timezone.utc)
+    for begin_ms, took_s, parent in ((0, 0.2, None), (300, 0.1, 1)):
+        began = noon + datetime.timedelta(milliseconds=begin_ms)
+        tracer.log_step(run_id, name="s", started_at=began, duration_s=took_s, parent_step_id=parent)
+    tracer.end_run(run_id, "a")
+    chain.flush()
+    chain.wait()
+    [expected] = chain.memory.runs()
+    assert [step.started_at.microsecond for step in expected.steps] == [0, 300_000]
+    for source in (chain.v3, chain.older):
+        [found] = load_runs(source, strict=True)
+        assert in_microseconds(found) == in_microseconds(expected)
 
 
 @pytest.mark.slow
