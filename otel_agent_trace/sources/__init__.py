@@ -72,7 +72,9 @@ def name_of(source: Any) -> str:
     """What a source is called in messages, without secrets."""
     if isinstance(source, str):
         return without_secrets(source)
-    return str(getattr(source, "name", None) or (source if hasattr(source, "__fspath__") else type(source).__name__))
+    if isinstance(source, PathLike):
+        return str(os.fspath(source))
+    return str(getattr(source, "name", None) or type(source).__name__)
 
 
 def _opener(text: str) -> Opener | None:

@@ -30,7 +30,7 @@ DEFAULT = "traces.jsonl"
         (("x.jsonl#", None), ("x.jsonl", "last")),
         (("runs/today", None), ("runs/today", "last")),
         (("*.jsonl", None), ("*.jsonl", "last")),
-        (("http://localhost:16686/#x", None), ("http://localhost:16686/#x", "last")),
+        (("http://localhost:16686/#x", None), ("http://localhost:16686/", "x")),
         (("folder", None), ("folder", "last")),
         (("odd#name", None), ("odd#name", "last")),
     ],
