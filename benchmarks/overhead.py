@@ -53,9 +53,14 @@ def untraced() -> str:
 
 
 def bare(exporter: SpanExporter) -> Callable[[], object]:
-    """Spans written by hand, with the attributes that the library writes."""
+    """Spans written by hand, each exported as it ends."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return bare_run(provider)
+
+
+def bare_run(provider: TracerProvider) -> Callable[[], object]:
+    """Spans written by hand, with the attributes that the library writes."""
     tracer = provider.get_tracer("bare")
 
     def call(index: int, run_id: str) -> dict[str, object]:
@@ -105,8 +110,10 @@ def bare(exporter: SpanExporter) -> Callable[[], object]:
 
 
 def traced(backend: object) -> Callable[[], object]:
-    tracer = AgentTracer(backend=backend)
+    return traced_run(AgentTracer(backend=backend))
 
+
+def traced_run(tracer: AgentTracer) -> Callable[[], object]:
     @tracer.tool
     def search(query: str, index: int) -> dict[str, object]:
         return work(index)

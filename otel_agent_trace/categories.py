@@ -15,6 +15,7 @@ _BY_CLASS_NAME = {
     "APITimeoutError": TIMEOUT,
     "TimeoutExpired": TIMEOUT,
     "Timeout": TIMEOUT,
+    "ConnectTimeout": TIMEOUT,
     "RateLimitError": RATE_LIMIT,
     "ThrottlingException": RATE_LIMIT,
     "ResourceExhausted": RATE_LIMIT,
@@ -48,7 +49,7 @@ _BY_CLASS_NAME = {
     "Exception": INTERNAL,
 }
 _BY_STATUS_CODE = {400: VALIDATION, 401: AUTH, 403: AUTH, 408: TIMEOUT, 422: VALIDATION, 429: RATE_LIMIT, 504: TIMEOUT}
-_FIRST_SERVER_ERROR = 500
+_SERVER_ERRORS = range(500, 600)
 
 
 def category_of_names(names: Iterable[str]) -> str:
@@ -62,7 +63,7 @@ def category_of_names(names: Iterable[str]) -> str:
 
 def category_of_status_code(code: int) -> str:
     """The category of an HTTP status code."""
-    return _BY_STATUS_CODE.get(code, INTERNAL if code >= _FIRST_SERVER_ERROR else UNKNOWN)
+    return _BY_STATUS_CODE.get(code, INTERNAL if code in _SERVER_ERRORS else UNKNOWN)
 
 
 def category_of_type(error_type: str) -> str:

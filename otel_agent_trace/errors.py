@@ -7,6 +7,7 @@
     ├── RunNotFoundError     (LookupError)  no run of a source has that id
     ├── AmbiguousRunError    (LookupError)  a short id fits several runs, or no id was given and there are several
     ├── ConfigurationError   (ValueError)   an argument, a filter or a setting that cannot be meant
+    ├── EndpointError                       a receiver of spans that cannot be reached, or is none: says which and why
     └── SourceError                         a source that cannot be read: says which, what it looks like, what to do
         └── BadRecordError                  one record of it that cannot be read (strict reading)
 """
@@ -44,6 +45,10 @@ class AmbiguousRunError(AgentTraceError, LookupError):
 
 class ConfigurationError(AgentTraceError, ValueError):
     """An argument, a filter or a setting that cannot be meant."""
+
+
+class EndpointError(AgentTraceError):
+    """A receiver of spans that cannot be reached, refuses everything, or is none."""
 
 
 class SourceError(AgentTraceError):

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from types import TracebackType
+from typing import Protocol
 
 
 class ForkSafeLock:
@@ -18,7 +19,7 @@ class ForkSafeLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        _LOCKS.add(self)
+        renewed_in_children(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -36,12 +37,24 @@ class ForkSafeLock:
         self._lock = threading.RLock()
 
 
-_LOCKS: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+class Renewed(Protocol):
+    """What holds a lock of its own, and takes a new one in a forked child."""
+
+    def renew(self) -> None:
+        """Forget who holds it."""
+
+
+_RENEWED: weakref.WeakSet[Renewed] = weakref.WeakSet()
+
+
+def renewed_in_children(holder: Renewed) -> None:
+    """Have `holder.renew()` called in every forked child, as long as it lives."""
+    _RENEWED.add(holder)
 
 
 def _renew_all() -> None:
-    for lock in list(_LOCKS):
-        lock.renew()
+    for holder in list(_RENEWED):
+        holder.renew()
 
 
 if hasattr(os, "register_at_fork"):

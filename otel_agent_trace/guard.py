@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import renewed_in_children
 
 T = TypeVar("T")
 _log = logging.getLogger("otel_agent_trace")
@@ -22,7 +23,12 @@ class Ledger:
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
         self._said: set[str] = set()
-        self._lock = ForkSafeLock()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Take a new lock, in a forked child."""
+        self._lock = threading.RLock()
 
     def count(self, reason: str, number: int = 1) -> None:
         """Count something that happened."""

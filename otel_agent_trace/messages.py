@@ -12,7 +12,13 @@ from typing import Any
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
 from otel_agent_trace.values import Cut, decode_text
 
-_INT64_END = 2**63
+_OWN_KEYS = ("role", "parts", "name")
+EXTRA_KEY = "agent_trace.extra"
+"""Key of a message that stands as it is, parts included; it holds `Message.extra`."""
+
+FINISH_REASON_KEY, NO_FINISH_REASON = "finish_reason", ""
+"""Key of an answer which the conventions required up to 1.41, and what stands there where a message says nothing: readers
+of that time drop a list of answers without it. The reason itself stands in ``gen_ai.response.finish_reasons``."""
 
 
 def messages_from(value: Any) -> tuple[Message, ...]:
@@ -33,14 +39,39 @@ def message_from(value: Any) -> Message:
         return Message(role="user", parts=_content_parts(value))
     rest = dict(data)
     role = rest.pop("role", None)
+    role = str(role) if role is not None else "user"
     name = rest.pop("name", None)
-    parts = _parts(str(role) if role is not None else "user", rest)
-    return Message(
-        role=str(role) if role is not None else "user",
-        parts=tuple(parts),
-        name=name if name is None else str(name),
-        extra={key: item for key, item in rest.items() if item is not None},
-    )
+    name = name if name is None else str(name)
+    extra = rest.get(EXTRA_KEY)
+    if isinstance(extra, dict) and isinstance(rest.get("parts"), list):
+        as_they_are = tuple(part if type(part) is dict else _part(part) for part in rest["parts"])
+        return Message(role=role, parts=as_they_are, name=name, extra=extra)
+    parts = _parts(role, rest)
+    return Message(role=role, parts=tuple(parts), name=name, extra=_something(rest))
+
+
+def message_data(message: Message) -> dict[str, Any]:
+    """The message as the conventions have it, so that `message_from` gives the same message back."""
+    data: dict[str, Any] = {"role": message.role, "parts": list(message.parts)}
+    if message.name is not None:
+        data["name"] = message.name
+    if all(map(_is_settled, message.parts)) and _is_free(message.extra):
+        return {**message.extra, **data}
+    return {**data, EXTRA_KEY: message.extra}
+
+
+def _is_free(extra: dict[Any, Any]) -> bool:
+    """Whether it can stand among the keys of a message."""
+    return not extra or not any(map(_is_taken, extra.keys(), extra.values()))
+
+
+def _is_taken(key: Any, item: Any) -> bool:
+    """Whether an extra key would read as something else, or as nothing."""
+    return item is None or key in (*_OWN_KEYS, EXTRA_KEY) or (key == FINISH_REASON_KEY and item == NO_FINISH_REASON)
+
+
+def _something(data: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: item for key, item in data.items() if item is not None}
 
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
@@ -77,6 +108,14 @@ def _part(part: Any) -> dict[Any, Any]:
         return {"type": "text", "content": part if isinstance(part, str) else str(part)}
     writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
     return writer(data) if writer else {key if isinstance(key, Cut) else str(key): item for key, item in data.items()}
+
+
+def _is_settled(part: Any) -> bool:
+    """Whether `_part` gives it back as it is."""
+    if type(part) is not dict or not all(type(key) is str for key in part):
+        return False
+    kind = part.get("type")
+    return kind not in _BLOCKS or (kind == "text" and "text" not in part) if type(kind) is str else True
 
 
 def _called(call: Any) -> dict[str, Any]:
@@ -133,10 +172,12 @@ def usage_from(value: Any) -> Usage | None:
 
     Anthropic counts cached tokens beside the input; here, as in the conventions, they are part of it.
     """
-    if value is None or isinstance(value, Usage):
+    if value is None or (isinstance(value, Usage) and _has_counts_only(value)):
         return value
     data = mapping_of(value)
-    if data is None:
+    if isinstance(value, Usage):
+        data = {name: getattr(value, name) for name in ("details", *TOKEN_FIELDS)}
+    elif data is None:
         data = {name: item for name in (*TOKEN_FIELDS, *_SYNONYMS) if (item := getattr(value, name, None)) is not None}
     counts: dict[str, int] = {}
     details: dict[str, Any] = {}
@@ -165,8 +206,12 @@ def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:
             counts.setdefault(name, nested[inner])
 
 
+def _has_counts_only(usage: Usage) -> bool:
+    return all(count is None or _is_count(count) for count in (getattr(usage, name) for name in TOKEN_FIELDS))
+
+
 def _is_count(value: Any) -> bool:
-    return type(value) is int and -_INT64_END <= value < _INT64_END
+    return type(value) is int
 
 
 def first_text(messages: Iterable[Message], role: str) -> str | None:

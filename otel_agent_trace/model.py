@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otel_agent_trace.values import Encoded, encode, restore, same
+from otel_agent_trace.values import Encoded, encode, register_type, restore, same
 
 T = TypeVar("T", bound="_Compared")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -286,6 +286,10 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
             ValueError: `data` is not of that shape; the message says where.
         """
         return _from_dict(cls, data)
+
+
+for _class in (RunStatus, StepKind, StepError, Usage, Message, AgentStep, AgentRun):
+    register_type(_class)  # in arguments and results they come back by themselves
 
 
 def at_time(unix_ns: int) -> datetime:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from otel_agent_trace import semconv
 from otel_agent_trace.errors import AmbiguousRunError, BadRecordError, ConfigurationError, RunNotFoundError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.assemble import by_trace
-from otel_agent_trace.selection import Selection
+from otel_agent_trace.selection import Selection, of_service
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.span import Problem, SpanRecord, Wanted, narrowed
 
@@ -71,7 +70,7 @@ def iter_runs(
     _check_limit(limit)
     wanted = Wanted(since_ns=selection.since_ns, until_ns=selection.until_ns, service=service)
     readable = narrowed(open_source(source, on_progress=on_progress), wanted)
-    traces = _of_service(readable.traces(_reporter(strict, on_problem)), service)
+    traces = of_service(readable.traces(_reporter(strict, on_problem)), service)
     if newest_first:
         return iter(_newest(traces, selection, limit, early=getattr(readable, "newest_first", False)))
     return islice(_selected(traces, selection), limit)
@@ -111,7 +110,7 @@ def load_run(
     if run_id == "last":
         return _last(source, service=service, strict=strict, on_problem=on_problem, on_progress=on_progress)
     readable = narrowed(open_source(source, on_progress=on_progress), Wanted(service=service, run_id=run_id))
-    traces = _of_service(readable.traces(_reporter(strict, on_problem)), service)
+    traces = of_service(readable.traces(_reporter(strict, on_problem)), service)
     found = list(_fitting(_selected(traces, Selection()), run_id))
     exact = [run for run, is_exact in found if is_exact]
     candidates = exact or [run for run, _ in found]
@@ -147,16 +146,6 @@ def _selected(traces: Iterator[list[SpanRecord]], selection: Selection) -> Itera
         for run in assemble(spans):
             if selection.takes(run):
                 yield run
-
-
-def _of_service(traces: Iterator[list[SpanRecord]], service: str | None) -> Iterator[list[SpanRecord]]:
-    if service is None:
-        return traces
-    return (spans for spans in traces if any(_service(span) == service for span in spans))
-
-
-def _service(span: SpanRecord) -> Any:
-    return span.resource.attributes.get(semconv.SERVICE_NAME)
 
 
 def _age(run: AgentRun) -> tuple[int, str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.processing.user_ids import known_forms
+from otel_agent_trace.span import SpanRecord
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -68,6 +71,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             and (self.until_ns is None or run.started_at_ns < self.until_ns)
             and (self.tool is None or _uses(run, self.tool))
         )
+
+
+def of_service(traces: Iterator[list[SpanRecord]], service: str | None) -> Iterator[list[SpanRecord]]:
+    """The traces in which a service takes part; all of them if none is named."""
+    if service is None:
+        return traces
+    return (spans for spans in traces if any(_service(span) == service for span in spans))
+
+
+def _service(span: SpanRecord) -> Any:
+    return span.resource.attributes.get(semconv.SERVICE_NAME)
 
 
 def _uses(run: AgentRun, tool: str) -> bool:

@@ -144,6 +144,13 @@ def test_comments_say_what_the_configuration_does(config: dict[str, Any]) -> Non
     assert all((TOP / name).exists() for name in mentioned)
 
 
+def test_version_that_is_named_is_the_one_that_is_tested(compose: dict[str, Any]) -> None:
+    """The Collector of the comments and of the compose file is the one that the tests build."""
+    built = _load(TOP / "tests" / "servers" / "collector" / "builder.yaml")["dist"]["version"]
+    assert f"{built} is the one that this file is tested with" in FILE.read_text(encoding="utf-8")
+    assert compose["services"]["collector"]["image"].rpartition(":")[2] == built
+
+
 def test_jaeger_and_collector_use_no_port_twice(config: dict[str, Any], jaeger: dict[str, Any]) -> None:
     """Both run on one machine, and the Collector sends to where Jaeger listens."""
     listens = [

@@ -236,7 +236,7 @@ def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _in_memory(spans: Sequence[SpanRecord]) -> InMemoryBackend:
     backend = InMemoryBackend()
-    backend.keep([_sdk_span(span) for span in spans])
+    backend.keep([_sdk_span(span) for span in spans], "plain")
     return backend
 
 

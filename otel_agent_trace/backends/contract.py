@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,23 +15,26 @@ from otel_agent_trace.backends.quiet import quietly
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.processing.user_ids import UserIds
 
 _Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
+
+_CLOSE_S = 5.0
 
 
 @runtime_checkable
 class SpanKeeper(Protocol):
-    """What `AgentSpanProcessor` feeds: spans as they start, and as they end, with the policies applied already.
+    """What `AgentSpanProcessor` feeds: spans as they start, and as they end.
 
     Both are called in the host's time, from any thread, and may overlap.
     """
 
-    def started(self, span: ReadableSpan) -> None:
-        """A span has started; it is still being written."""
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
+        """A span has started; it is still being written, so the policies are to be applied whenever it is looked at."""
         ...
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
-        """Spans have ended."""
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
+        """Spans have ended; the policies are to be applied before they are kept."""
         ...
 
 
@@ -97,23 +101,21 @@ class Background:
         self._put(self._backend.end_run, (run,), self._patience_s)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until what is queued now has been called; False if that took too long."""
-        done = threading.Event()
-        try:
-            self._running().put((done.set, ()), timeout=timeout_s)
-        except queue.Full:
-            return False
-        return done.wait(timeout_s)
+        """Wait until what is queued now has been called and the backend flushed; False if it could not be in time."""
+        return self._ask(self._flush_backend, timeout_s) is True
 
     def close(self) -> None:
-        """Let the thread end after what is queued; what takes longer than 5 seconds is dropped and counted."""
-        if self.flush():
-            thread, self._thread = self._thread, None
-            if thread is not None:
-                self._calls.put(None)
-                thread.join(5)
-        else:
+        """Close the backend after what is queued.
+
+        After 5 seconds what still waits is dropped and counted, and the backend, in the midst of a call, is left alone.
+        """
+        if self._ask(self._reached, _CLOSE_S) is None:
             self._ledger.count("dropped: waiting at close", self._calls.qsize())
+            return
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._calls.put(None)
+            thread.join(_CLOSE_S)
         close = getattr(self._backend, "close", None)
         if close is not None:
             close()
@@ -121,6 +123,26 @@ class Background:
     def stats(self) -> dict[str, int]:
         """What was dropped or failed, by reason."""
         return self._ledger.counts()
+
+    def _ask(self, call: Callable[[float], bool], timeout_s: float) -> bool | None:
+        """What a call in the thread, given the seconds that are left, gives; None if it failed or took too long."""
+        deadline = time.monotonic() + timeout_s
+        answers: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        try:
+            self._running().put((self._answer, (call, deadline, answers)), timeout=timeout_s)
+            return answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except (queue.Full, queue.Empty):
+            return None
+
+    def _answer(self, call: Callable[[float], bool], deadline: float, answers: queue.SimpleQueue[bool | None]) -> None:
+        answers.put(guarded(self._ledger, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
+
+    def _flush_backend(self, timeout_s: float) -> bool:
+        flush = getattr(self._backend, "flush", None)
+        return flush is None or flush(timeout_s) is not False
+
+    def _reached(self, timeout_s: float) -> bool:
+        return True
 
     def _put(self, call: Callable[..., None], arguments: tuple[Any, ...], patience_s: float) -> None:
         try:

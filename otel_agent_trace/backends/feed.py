@@ -3,54 +3,103 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
+from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
+from otel_agent_trace.processing.user_ids import UserIds
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.span import SpanRecord
 
-_REMEMBERED_TRACES = 128
-"""Traces without an open run that are remembered, for steps that end after their run."""
+_REMEMBERED_TREES = 128
+"""Trees in which nothing is open that are remembered, for steps that end after their run."""
+
+
+class _Key(NamedTuple):
+    trace_id: int
+    span_id: int
+
+
+class _Node:
+    """A span, and the spans below it.
+
+    `run` is the closest node above, or this one, with which a run begins (an agent, or a step that is in no run), and
+    `run_id` the id of the run that begins here. Nodes of one `tree` are forgotten together: an outermost run with all
+    below it, or a single span outside of runs.
+    """
+
+    __slots__ = ("above", "below", "is_open", "key", "open", "record", "run", "run_id", "tree")
+
+    def __init__(self, key: _Key, above: _Node | None) -> None:
+        self.key, self.above = key, above
+        self.below: dict[_Key, _Node] = {}
+        self.record: SpanRecord | None = None
+        self.run_id: str | None = None
+        self.run: _Node | None = above.run if above is not None else None
+        self.tree: _Node = above.tree if above is not None and above.run is not None else self
+        self.is_open = False
+        self.open = 0
+        if above is not None:
+            above.below[key] = self
+
+    def ancestors(self) -> Iterator[_Node]:
+        """The nodes above, from the closest one up."""
+        node = self.above
+        while node is not None:
+            yield node
+            node = node.above
+
+    def records(self) -> list[SpanRecord]:
+        """The spans from here down that have ended."""
+        nodes = [self]
+        for node in nodes:
+            nodes.extend(node.below.values())
+        return [node.record for node in nodes if node.record is not None]
 
 
 class Feed:
-    """A `SpanKeeper` before a `TracerBackend`; holds the spans of open runs, and of the last ones that ended."""
+    """A `SpanKeeper` before a `TracerBackend`; holds the spans of open runs, and of the last ones that ended.
+
+    What the end of a span costs grows with the run that ends with it, however long its trace is.
+    """
 
     def __init__(self, backend: TracerBackend) -> None:
         self.backend = backend
         self.ledger = Ledger()
         self._reader = SdkReader()
-        self._traces: OrderedDict[str, dict[str, SpanRecord]] = OrderedDict()
-        self._open_runs: dict[str, set[str]] = {}
+        self._nodes: dict[_Key, _Node] = {}
+        self._runs: dict[tuple[int, str], _Node] = {}
+        self._over: OrderedDict[_Key, _Node] = OrderedDict()
         self._lock = ForkSafeLock()
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Tell the backend of a run that starts."""
-        attributes = span.attributes or {}
-        if is_feeding() or attributes.get(semconv.OPERATION_NAME) != semconv.OPERATION_INVOKE_AGENT:
+        if is_feeding():
             return
-        record = self._reader.record(span)
+        span = applied(span, mode)
         with self._lock:
-            self._open_runs.setdefault(record.trace_id, set()).add(record.span_id)
-            for run in self._runs_in([record]):
-                if run.span_id == record.span_id:
-                    self._call("start_run", run)
+            node = self._opened(span)
+            if node.run is None or _is_agent(span.attributes or {}):
+                self._begin(node, self._reader.record(span))
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Tell the backend of steps and runs that ended, but for its own."""
         if is_feeding():
             return
         with self._lock:
             for span in spans:
-                self._ended(self._reader.record(span))
+                self._ended(applied(span, mode))
 
     def flush(self, timeout_s: float) -> bool:
         """Flush the backend, where it can be flushed."""
@@ -63,60 +112,167 @@ class Feed:
         if close is not None:
             guarded(self.ledger, "close", close)
 
-    def _ended(self, record: SpanRecord) -> None:
-        trace = self._traces.setdefault(record.trace_id, {})
-        trace[record.span_id] = record
-        self._traces.move_to_end(record.trace_id)
+    # ── what the backend is told ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, node: _Node, record: SpanRecord) -> None:
+        runs = _runs_in([record])
+        own = _run_of(record, runs)
+        if own is not None:
+            own = _placed(own, node)
+            self._begins(node, own)
+            self._call("start_run", own)
+        elif runs and node.run is None:
+            self._begins(node, runs[0])
+
+    def _tell(self, node: _Node, record: SpanRecord) -> None:
+        """Tell of the step or run that ended with a span, and again of runs that had ended before it did."""
         meaning = dialects.read(record)
-        if meaning is not None and meaning.kind is StepKind.AGENT:
-            self._open_runs.get(record.trace_id, set()).discard(record.span_id)
-            self._end_run(record)
-        elif meaning is not None:
-            self._log_step(record)
-        if record.trace_id not in self._open_runs or not self._open_runs[record.trace_id]:
-            self._open_runs.pop(record.trace_id, None)
-            self._forget()
+        if meaning is None or meaning.kind is None:
+            return
+        own = _run_of(record, _runs_in(node.records())) if meaning.kind is StepKind.AGENT else None
+        if own is not None:
+            own = _placed(own, node)
+            self._begins(node, own)
+            self._call("end_run", own)
+        else:
+            self._log_step(node, record, is_said=meaning.run_id is not None)
+            self._end_lone(node)
+        for above in node.ancestors():
+            if above.run is above and above.record is not None:
+                again = _run_of(above.record, _runs_in(above.records()))
+                if again is not None:
+                    self._call("end_run", _placed(again, above))
 
-    def _log_step(self, record: SpanRecord) -> None:
+    def _log_step(self, node: _Node, record: SpanRecord, *, is_said: bool) -> None:
+        """The step, under the id of the run that it says, or else stands in."""
         for run in assemble([record]):
+            if node.run is None:
+                self._begins(node, run)
+            around = node.run.run_id if node.run is not None and not is_said else None
             for step in run.steps:
-                self._call("log_step", run.run_id, step)
-        for run in self._runs_above(record):
-            self._call("end_run", run)
+                self._call("log_step", around or run.run_id, step)
 
-    def _end_run(self, record: SpanRecord) -> None:
-        for run in self._trace_runs(record):
-            if run.span_id == record.span_id:
+    def _end_lone(self, node: _Node) -> None:
+        """A step outside of any run is a run of that step, once nothing is open above that may be its agent."""
+        begin = node.run
+        if begin is None or begin.record is None:
+            return
+        if any(above.record is None or above.run_id is not None for above in begin.ancestors()):
+            return
+        for run in assemble(begin.records()):
+            if run.span_id is None and run.ended_at_ns is not None:
                 self._call("end_run", run)
-        for run in self._runs_above(record):
-            self._call("end_run", run)
-
-    def _runs_above(self, record: SpanRecord) -> list[AgentRun]:
-        """The runs that hold a span and had ended before it did: they are said again, with it."""
-        trace = self._traces[record.trace_id]
-        above: set[str] = set()
-        parent_id = record.parent_span_id
-        while parent_id is not None and parent_id not in above:
-            above.add(parent_id)
-            parent = trace.get(parent_id)
-            parent_id = parent.parent_span_id if parent is not None else None
-        if not any(span_id in trace for span_id in above):
-            return []
-        return [run for run in self._trace_runs(record) if run.span_id in above and run.ended_at_ns is not None]
-
-    def _trace_runs(self, record: SpanRecord) -> Iterator[AgentRun]:
-        return self._runs_in(self._traces[record.trace_id].values())
-
-    @staticmethod
-    def _runs_in(records: Iterable[SpanRecord]) -> Iterator[AgentRun]:
-        for outer in assemble(records):
-            yield from outer.walk()
-
-    def _forget(self) -> None:
-        idle = [trace_id for trace_id in self._traces if trace_id not in self._open_runs]
-        for trace_id in idle[: max(0, len(idle) - _REMEMBERED_TRACES)]:
-            del self._traces[trace_id]
 
     def _call(self, name: str, *arguments: object) -> None:
         call = getattr(self.backend, name)
         guarded(self.ledger, f"{type(self.backend).__name__}.{name}", quietly, call, *arguments)
+
+    # ── what is held of spans ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _opened(self, span: ReadableSpan) -> _Node:
+        node = self._nodes[_key(span.context)] = _Node(_key(span.context), self._above(span))
+        self._count_open(node)
+        return node
+
+    def _count_open(self, node: _Node) -> None:
+        node.is_open = True
+        node.tree.open += 1
+        self._over.pop(node.tree.key, None)
+
+    def _above(self, span: ReadableSpan) -> _Node | None:
+        """The node above a span.
+
+        Where it is not here, because the parent's start was not seen or it is another provider's, it is that of the
+        run which the span says it belongs to, else one to be filled when the parent ends.
+        """
+        if span.parent is None:
+            return None
+        key = _key(span.parent)
+        above = self._nodes.get(key) or self._runs.get((key.trace_id, _said_run(span.attributes or {})))
+        if above is None and not span.parent.is_remote:
+            above = self._nodes[key] = self._over[key] = _Node(key, None)
+        return above
+
+    def _ended(self, span: ReadableSpan) -> None:
+        record = self._reader.record(span)
+        node = self._nodes.get(_key(span.context))
+        if node is None and dialects.read(record) is None:
+            return
+        if node is None:
+            node = self._opened(span)
+        elif not node.is_open:
+            self._fill(node, span)
+        node.record = record
+        try:
+            self._tell(node, record)
+        finally:  # Ctrl-C goes through
+            self._closed(node)
+
+    def _closed(self, node: _Node) -> None:
+        node.is_open = False
+        node.tree.open -= 1
+        if node.tree.open == 0:
+            self._settle(node.tree)
+
+    def _fill(self, node: _Node, span: ReadableSpan) -> None:
+        """A span whose start was not seen has ended after one below it, or a span has ended again."""
+        self._count_open(node)
+        above = self._above(span) if node.above is None else None
+        if above is not None and node not in (above, *above.ancestors()):
+            node.above = above
+            above.below[node.key] = node
+
+    def _begins(self, node: _Node, run: AgentRun) -> None:
+        node.run, node.run_id = node, run.run_id
+        if run.span_id is not None:  # else it is the run of a step, which may be in an agent's that was not seen
+            self._runs[node.key.trace_id, run.run_id] = node
+
+    def _settle(self, tree: _Node) -> None:
+        """Nothing is open in a tree any more: it is remembered for a while, if there is something in it."""
+        if tree.run is None and not tree.below:
+            self._forget(tree)
+            return
+        self._over[tree.key] = tree
+        if len(self._over) > _REMEMBERED_TREES:
+            self._forget(self._over.popitem(last=False)[1])
+
+    def _forget(self, tree: _Node) -> None:
+        if tree.above is not None:
+            tree.above.below.pop(tree.key, None)
+        nodes = [tree]
+        for node in nodes:
+            self._nodes.pop(node.key, None)
+            if node.run_id is not None:
+                self._runs.pop((node.key.trace_id, node.run_id), None)
+            nodes.extend(child for child in node.below.values() if child.tree is tree)
+
+
+def _key(context: SpanContext) -> _Key:
+    return _Key(context.trace_id, context.span_id)
+
+
+def _is_agent(attributes: Mapping[str, object]) -> bool:
+    return attributes.get(semconv.OPERATION_NAME) == semconv.OPERATION_INVOKE_AGENT
+
+
+def _said_run(attributes: Mapping[str, object]) -> str:
+    """The id of the run in which a step, or a sub-agent, says that it is."""
+    return str(attributes.get(semconv.RUN_PARENT_ID if _is_agent(attributes) else semconv.RUN_ID, ""))
+
+
+def _runs_in(records: Iterable[SpanRecord]) -> list[AgentRun]:
+    """All runs in some spans of one trace, the outer before the inner ones."""
+    return [run for outer in assemble(records) for run in outer.walk()]
+
+
+def _placed(run: AgentRun, node: _Node) -> AgentRun:
+    """The run with the id of the one above it, which spans of other tracers do not say."""
+    above = node.above.run if node.above is not None else None
+    if run.parent_run_id is not None or above is None or above.run_id is None:
+        return run
+    return msgspec.structs.replace(run, parent_run_id=above.run_id)
+
+
+def _run_of(record: SpanRecord, runs: Iterable[AgentRun]) -> AgentRun | None:
+    """The run whose own span that is."""
+    return next((run for run in runs if run.span_id == record.span_id), None)

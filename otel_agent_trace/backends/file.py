@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 
+import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.reading import load_runs
 from otel_agent_trace.sources import FilesSource
@@ -52,16 +53,16 @@ class FileBackend(SpanExporter):
         self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
         self._ledger = Ledger()
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """A file holds what has ended."""
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Append spans, in one write.
 
         Raises:
             OSError: the file did not take them; they are counted as lost.
         """
-        lines = self._line(spans[0]) if len(spans) == 1 else self._lines(spans)
+        lines = self._line(spans[0], mode) if len(spans) == 1 else self._lines(spans, mode)
         try:
             self._file.append(lines)
         except OSError:
@@ -76,12 +77,18 @@ class FileBackend(SpanExporter):
         return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
 
     def _keep_applied(self, spans: Sequence[ReadableSpan]) -> bool:
-        self.keep([applied(span, self._mode) for span in spans])
+        self.keep(spans, self._mode)
         return True
 
-    def _line(self, span: ReadableSpan) -> bytes:
-        """One span as a line; what all spans share is encoded once."""
+    def _record(self, span: ReadableSpan, mode: UserIds) -> SpanRecord:
         record = self._reader.record(span)
+        if user_ids.offends(record.attributes, mode):
+            return msgspec.structs.replace(record, attributes=user_ids.applied(record.attributes, mode))
+        return record
+
+    def _line(self, span: ReadableSpan, mode: UserIds) -> bytes:
+        """One span as a line; what all spans share is encoded once."""
+        record = self._record(span, mode)
         head, tail = self._frame(record)
         return b"%b%b%b" % (head, otlp_json.encode_span(record), tail)
 
@@ -96,17 +103,23 @@ class FileBackend(SpanExporter):
             self._frames[key] = known
         return known[2], known[3]
 
-    def _lines(self, spans: Sequence[ReadableSpan]) -> bytes:
+    def _lines(self, spans: Sequence[ReadableSpan], mode: UserIds) -> bytes:
         """Many spans as lines of bearable length, spans of one frame together."""
         frames: dict[tuple[bytes, bytes], list[bytes]] = {}
         for span in spans:
-            record = self._reader.record(span)
-            frames.setdefault(self._frame(record), []).append(otlp_json.encode_span(record))
+            encoded = guarded(self._ledger, "span that cannot be written", self._encoded, span, mode)
+            if encoded is not None:
+                frame, line = encoded
+                frames.setdefault(frame, []).append(line)
         return b"".join(
             b"%b%b%b" % (head, b",".join(part), tail)
             for (head, tail), encoded in frames.items()
             for part in _parts(encoded)
         )
+
+    def _encoded(self, span: ReadableSpan, mode: UserIds) -> tuple[tuple[bytes, bytes], bytes]:
+        record = self._record(span, mode)
+        return self._frame(record), otlp_json.encode_span(record)
 
     def runs(self) -> list[AgentRun]:
         """The outermost runs in the file, oldest first; none where there is no file yet."""

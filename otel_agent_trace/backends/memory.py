@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger
 from otel_agent_trace.model import AgentRun
@@ -23,32 +24,38 @@ class InMemoryBackend(SpanExporter):
     Args:
         max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
+
+    Raises:
+        ConfigurationError: `max_runs` is no positive number.
     """
 
     def __init__(self, *, max_runs: int | None = None, user_ids: UserIds = "pseudonym") -> None:
         self._mode = check_mode(user_ids)
+        if max_runs is not None and (type(max_runs) is not int or max_runs < 1):
+            msg = f"max_runs={max_runs!r} is no number of runs: 1 or more, or None for all"
+            raise ConfigurationError(msg)
         self._max_runs = max_runs
         self._ended: dict[int, list[ReadableSpan]] = {}
-        self._open: dict[int, ReadableSpan] = {}
+        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
         self._reader = SdkReader()
         self._ledger = Ledger()
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Remember a span that is being written."""
-        self._open[span.context.span_id] = span
+        self._open[span.context.span_id] = span, mode
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Keep spans that have ended."""
         for span in spans:
             context = span.context
-            self._ended.setdefault(context.trace_id, []).append(span)
+            self._ended.setdefault(context.trace_id, []).append(applied(span, mode))
             self._open.pop(context.span_id, None)
         if self._max_runs is not None and len(self._ended) > self._max_runs:
             self._drop_oldest()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep spans that come from the SDK's own processors, after the policies."""
-        self.keep([applied(span, self._mode) for span in spans])
+        self.keep(spans, self._mode)
         return SpanExportResult.SUCCESS
 
     def _drop_oldest(self) -> None:
@@ -66,7 +73,8 @@ class InMemoryBackend(SpanExporter):
         return sorted(records, key=lambda record: record.end_ns or 0)
 
     def _records(self) -> list[SpanRecord]:
-        return [*map(self._reader.record, list(self._open.values())), *self.spans()]
+        in_flight = [applied(span, mode) for span, mode in list(self._open.values())]
+        return [*map(self._reader.record, in_flight), *self.spans()]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """The spans of each trace, open ones included (see `SpanSource`)."""

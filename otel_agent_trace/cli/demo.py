@@ -13,9 +13,9 @@ import click
 
 from otel_agent_trace import reading
 from otel_agent_trace.cli.escape import escaped_line
-from otel_agent_trace.cli.options import json_option
+from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.reading_talk import reading_talk
-from otel_agent_trace.cli.sources import DEFAULT_SOURCE
+from otel_agent_trace.cli.sources import source_of
 from otel_agent_trace.cli.streams import output, write_json
 from otel_agent_trace.cli.summaries import short_ids, summary_of
 from otel_agent_trace.errors import SourceError
@@ -29,13 +29,17 @@ _PROGRAM = "otel-agent-trace"
 
 
 @click.command("demo")
-@click.option("--file", default=DEFAULT_SOURCE, show_default=True, metavar="FILE", help="Where the traces are added.")
+@source_argument
+@click.option("--file", metavar="FILE", help="The same as SOURCE.")
 @json_option
-def command(file: str, *, as_json: bool) -> None:
+def command(source: str | None, file: str | None, *, as_json: bool) -> None:
     """Trace an example agent that answers questions over a few texts, then list, show and measure its runs.
+
+    The traces are added to SOURCE, a file: by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
 
     It needs no service and no key; where OPENAI_API_KEY or OPENAI_BASE_URL is set, a model decides in place of rules.
     """
+    file = source_of(file or source)
     began = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     is_new = not os.path.lexists(file)
     _ask_all(file)

@@ -1,7 +1,8 @@
 """The command ``otel-agent-trace``: a table of commands, each imported when it is called, and how any of them ends.
 
-Data goes to standard output, talk to standard error. The exit status is 0, or 2 for bad usage or input (one line
-``error: ...`` says what, where and what to do), or 130 after Ctrl-C. Whoever reads our output may stop at any time.
+Data goes to standard output, talk to standard error. The exit status is 0, or what the command says (1 when
+``export`` was refused spans), or 2 for bad usage or input (one line ``error: ...`` says what, where and what to do), or
+130 after Ctrl-C. Whoever reads our output may stop at any time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ COMMANDS = {
     "show": ("otel_agent_trace.cli.show", "One run as a tree: what it did, with which inputs and outputs."),
     "replay": ("otel_agent_trace.cli.replay", "Walk through one run step by step, as it happened."),
     "metrics": ("otel_agent_trace.cli.metrics", "Success rate, tools, errors, latency and tokens of many runs."),
+    "export": ("otel_agent_trace.cli.export", "Send runs to an OTLP endpoint: a Collector, Jaeger and others."),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Each command: the module whose `command` it is, and what it does."""

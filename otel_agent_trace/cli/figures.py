@@ -50,7 +50,7 @@ def usage_text(usage: Usage | None) -> str:
     cached, thought = usage.cache_read_input_tokens, usage.reasoning_output_tokens
     sent = f"{count_text(usage.input_tokens)} in" + (f" ({count_text(cached)} cached)" if cached else "")
     answered = f"{count_text(usage.output_tokens)} out" + (f" ({count_text(thought)} reasoning)" if thought else "")
-    return f"{sent}, {answered} tokens"
+    return f"{sent}, {answered}"
 
 
 def time_text(unix_ns: int) -> str:

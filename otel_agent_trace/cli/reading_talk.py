@@ -25,10 +25,11 @@ class ReadingTalk:
     Args:
         watched: whether anybody looks at standard error, and wants a bar.
         clock: seconds, of any origin.
+        doing: what takes long, in a word.
     """
 
-    def __init__(self, *, watched: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._watched, self._clock = watched, clock
+    def __init__(self, *, watched: bool, clock: Callable[[], float] = time.monotonic, doing: str = "reading") -> None:
+        self._watched, self._clock, self._doing = watched, clock, doing
         self._due = clock() + _QUIET_S
         self._bar: tuple[Progress, TaskID] | None = None
         self._problems: dict[str, None] = {}
@@ -47,7 +48,7 @@ class ReadingTalk:
         if not self._watched or self._clock() < self._due:
             return
         self._due = self._clock() + _REFRESH_S
-        bar, task = self._bar = self._bar or _started_bar(bytes_total)
+        bar, task = self._bar = self._bar or _started_bar(self._doing, bytes_total)
         bar.update(task, completed=bytes_done, total=bytes_total)
         bar.refresh()
 
@@ -63,22 +64,22 @@ class ReadingTalk:
 
 
 @contextmanager
-def reading_talk() -> Iterator[ReadingTalk]:
+def reading_talk(doing: str = "reading") -> Iterator[ReadingTalk]:
     """Talk on standard error while something is read, and close it before anything else is written."""
-    reading = ReadingTalk(watched=sys.stderr.isatty())
+    reading = ReadingTalk(watched=sys.stderr.isatty(), doing=doing)
     try:
         yield reading
     finally:
         reading.close()
 
 
-def _started_bar(bytes_total: int | None) -> tuple[Progress, TaskID]:
+def _started_bar(doing: str, bytes_total: int | None) -> tuple[Progress, TaskID]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     from otel_agent_trace.cli.streams import talk  # noqa: PLC0415
 
-    columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=talk(), transient=True, auto_refresh=False)
-    task = bar.add_task("reading", total=bytes_total)
+    task = bar.add_task(doing, total=bytes_total)
     bar.start()
     return bar, task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,12 @@ _LONGEST_S = 3600.0
 _NEXT_HINT = "-- any key: next step, q: quit --"
 
 
+def _a_number(_: click.Context, parameter: click.Parameter, speed: float | None) -> float | None:
+    if speed is not None and math.isnan(speed):
+        raise click.BadParameter("nan is no speed", param=parameter)
+    return speed
+
+
 @click.command("replay")
 @source_argument
 @run_argument
@@ -30,6 +37,7 @@ _NEXT_HINT = "-- any key: next step, q: quit --"
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_a_number,
     metavar="X",
     help="Wait between steps as the run did, X times as fast. By default there is no waiting.",
 )

@@ -163,6 +163,8 @@ def _latency_columns(latencies: Sequence[Latency]) -> list[Column]:
 
 
 def _token_columns(tokens: Sequence[Tokens]) -> list[Column]:
+    if not any(item.total_tokens for item in tokens):
+        return []
     return [
         Column("tokens in", [Text(count_text(item.input_tokens)) for item in tokens], rank=4),
         Column("tokens out", [Text(count_text(item.output_tokens)) for item in tokens], rank=4),

@@ -67,7 +67,7 @@ def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "session", run.session_id
     yield "service", None if (run.service_name or "").startswith(_NO_SERVICE) else run.service_name
     yield "model", run.model
-    yield "tokens", usage_text(run.usage).removesuffix(" tokens")
+    yield "tokens", usage_text(run.usage)
     yield "steps", _steps_text(run)
     yield "sampled", None if run.sampling_probability in (None, 1) else f"with probability {run.sampling_probability:g}"
     yield "status", "its process ended without saying how" if run.interrupted else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import NamedTuple
 
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.sources import is_address
+from otel_agent_trace.sources.files import SUFFIXES
 
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_SOURCE = "traces.jsonl"
@@ -39,12 +40,19 @@ def target_of(first: str | None, second: str | None) -> Target:
         return Target(source, run or LAST)
     if _is_source(first):
         return Target(first, LAST)
-    source, sign, run = first.rpartition("#")
-    if sign:
+    if "#" in first:
+        source, run = _split(first)
         return Target(source_of(source), run or LAST)
     if _looks_like_run(first):
         return Target(source_of(None), first, guess=None if first == LAST else first)
     return Target(first, LAST)
+
+
+def _split(word: str) -> tuple[str, str]:
+    """SOURCE and RUN of one word; where several signs stand in it, at the first one behind a source that exists."""
+    *_, last = cuts = [match.start() for match in re.finditer("#", word)]
+    cut = next((cut for cut in cuts if cut == 0 or _is_source(word[:cut])), last)
+    return word[:cut], word[cut + 1 :]
 
 
 @contextmanager
@@ -72,7 +80,7 @@ def _is_source(word: str) -> bool:
 
 def _looks_like_run(word: str) -> bool:
     has_path = "/" in word or os.sep in word or word in ("-", ".", "..")
-    return word == LAST or not (has_path or _is_glob(word) or PurePath(word).suffix)
+    return not (has_path or _is_glob(word) or word.endswith(SUFFIXES))
 
 
 def _is_glob(word: str) -> bool:

@@ -20,7 +20,7 @@ _NS_PER_S = 1_000_000_000
 
 
 def step_title(step: AgentStep, began_ns: int) -> Text:
-    """Kind, name, duration, time since the run began, tokens; red when it failed."""
+    """Kind, name, duration, time since the run began; red when it failed."""
     title = Text()
     title.append(f"{escaped(str(step.step_id))} ", styles.FAINT)
     title.append(f"{step.kind.value} ", styles.KIND[step.kind])
@@ -32,7 +32,7 @@ def step_title(step: AgentStep, began_ns: int) -> Text:
 
 
 def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
-    """What went into a step and what came out of it, its error, and what of it was cut."""
+    """What went into a step and what came out of it, its error, its tokens, and what of it was cut."""
     bounds = WHOLE if full else SHORT
     if step.messages:
         yield from _message_rows(step.messages, full=full)
@@ -44,6 +44,8 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
                 yield Row(label, value_text(value, bounds))
     if step.error is not None:
         yield from error_rows(step.error, full=full)
+    if step.usage:
+        yield Row("tokens", usage_text(step.usage), styles.FAINT)
     if step.metadata:
         yield Row("meta", value_text(step.metadata, bounds), styles.FAINT)
     if step.attributes and full:
@@ -76,9 +78,6 @@ def _title_facts(step: AgentStep, began_ns: int) -> Iterator[tuple[str, str]]:
     yield _duration(step)
     if step.started_at_ns and began_ns:
         yield f"at +{duration_text((step.started_at_ns - began_ns) / _NS_PER_S)}", styles.FAINT
-    tokens = usage_text(step.usage)
-    if tokens:
-        yield tokens, styles.FAINT
     if step.abandoned:
         yield "abandoned", "yellow"
     if step.error is not None:

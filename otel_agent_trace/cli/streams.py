@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from otel_agent_trace.cli.escape import escaped_json
 
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """Let a stream that is not UTF-8 escape what it cannot say, in place of an error."""
+    """Let a stream that is not UTF-8 escape what it cannot say, in place of an error, and a closed one take all."""
+    sys.stdin = sys.stdin or _nowhere("r")
+    sys.stdout = sys.stdout or _nowhere("w")
+    sys.stderr = sys.stderr or _nowhere("w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere(mode: Literal["r", "w"]) -> TextIO:
+    return open(os.devnull, mode, encoding="utf-8")
 
 
 def output() -> Console:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from otel_agent_trace.cli.values_text import shortened
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 
 _QUESTION_CHARS = 200
+_RANDOM_ID = re.compile(r"[0-9a-f-]{32,}")
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +68,15 @@ def _all_steps(run: AgentRun) -> list[AgentStep]:
 
 
 def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
-    """For each id its shortest beginning, of so many characters at least, that fits no other."""
+    """For each id its shortest beginning, of so many characters at least, that fits no other.
+
+    Ids that somebody chose stay whole: the beginning of "order-100" may be "order-1", a run that is not among these.
+    """
     ordered = sorted(set(ids))
     short: dict[str, str] = {}
     for before, run_id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
         shared = max(_shared_length(before, run_id), _shared_length(run_id, after))
-        short[run_id] = run_id[: max(shortest, shared + 1)]
+        short[run_id] = run_id[: max(shortest, shared + 1)] if _RANDOM_ID.fullmatch(run_id) else run_id
     return short
 
 

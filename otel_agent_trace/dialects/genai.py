@@ -16,11 +16,19 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.messages import first_text, messages_from
+from otel_agent_trace.messages import (
+    EXTRA_KEY,
+    FINISH_REASON_KEY,
+    NO_FINISH_REASON,
+    first_text,
+    message_data,
+    messages_from,
+)
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import (
     Cut,
+    EncodedText,
     Limits,
     Opaque,
     decode_text,
@@ -34,6 +42,8 @@ from otel_agent_trace.values import (
 NAME = "genai"
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _NAME_CHARACTERS = 1024
+_SHORT_NAME = 256
+_LEFT_OUT = "\n...\n"
 _to_json = msgspec.json.encode
 _TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
     (semconv.OPERATION_NAME, semconv.RUN_ID, semconv.RUN_PARENT_ID, semconv.RUN_STATUS, semconv.STEP_ID),
@@ -53,31 +63,34 @@ class Content:
     What is written under a key again replaces what stood there, also when that has gone to the span already.
     """
 
-    __slots__ = ("_cuts", "_written", "attributes", "limits", "types")
+    __slots__ = ("_extra", "_written", "attributes", "cut_paths", "limits", "types")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.attributes: dict[str, Any] = {}
         self.types: dict[str, Any] = {}
-        self._cuts: dict[str, list[str]] = {}
+        self.cut_paths: dict[str, list[str]] = {}
+        self._extra: set[str] = set()
         self._written: set[str] = set()
 
     @property
     def cuts(self) -> list[str]:
         """The paths of what was cut."""
-        return list(dict.fromkeys(path for paths in self._cuts.values() for path in paths))
+        return (
+            list(dict.fromkeys(path for paths in self.cut_paths.values() for path in paths)) if self.cut_paths else []
+        )
 
     def put_all_of(self, other: Content) -> None:
         """Write what was written into another one, which is not taken yet."""
         self.attributes.update(other.attributes)
         if other.types:
             self.types.update(other.types)
-        if other._cuts:
-            self._cuts.update(other._cuts)
+        if other.cut_paths:
+            self.cut_paths.update(other.cut_paths)
 
     def list_cuts(self, paths: Iterable[str]) -> None:
         """Say what was cut when this was first recorded, instead of what is cut now."""
-        self._cuts = {"": list(paths)}
+        self.cut_paths = {"": list(paths)}
 
     def json(self, key: str, field: str, value: Any) -> None:
         """A value as JSON text; None is not written, unless it replaces something."""
@@ -86,11 +99,13 @@ class Content:
             return
         encoded = encode_text(value, self.limits)
         self.attributes[key] = encoded.text
-        self._beside(key, field, encoded.tag, encoded.cuts)
+        if encoded.tag is not None or self.types or self.cut_paths:
+            self._beside(key, field, encoded.tag, encoded.cuts)
 
     def text(self, key: str, field: str, value: object) -> None:
-        """A text as it is; None is not written."""
+        """A text as it is; None is not written, unless it replaces something."""
         if value is None:
+            self.clear_text(key)
             return
         if type(value) is str and value.isascii() and len(value) <= self.limits.value_bytes:
             self.attributes[key] = value
@@ -102,9 +117,19 @@ class Content:
 
     def clear(self, key: str) -> None:
         """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
-        if key in self.attributes or key in self._written:
+        if self._stands(key):
             self.attributes[key] = "null"
             self._beside(key, "", None, ())
+
+    def clear_text(self, key: str) -> None:
+        """Take back a text that stands as it is."""
+        if self._stands(key):
+            self.attributes[key] = ""
+            self._beside(key, "", "none", ())
+
+    def _stands(self, key: str) -> bool:
+        """Whether a field was written there; an attribute of the caller's own stays."""
+        return (key in self.attributes or key in self._written) and key not in self._extra
 
     def _beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
         if tag is not None:
@@ -112,9 +137,9 @@ class Content:
         elif self.types:
             self.types.pop(key, None)
         if cuts:
-            self._cuts[key] = [field + path for path in cuts]
-        elif self._cuts:
-            self._cuts.pop(key, None)
+            self.cut_paths[key] = [field + path for path in cuts]
+        elif self.cut_paths:
+            self.cut_paths.pop(key, None)
 
     def spoken(self, key: str, field: str, role: str, value: Any) -> None:
         """What a run was asked or answered: one message with one text part."""
@@ -122,7 +147,9 @@ class Content:
             self.clear(key)
             return
         encoded = encode_string(value, self.limits) if type(value) is str else encode_text(value, self.limits)
-        message = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
+        message: dict[str, Any] = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
+        if key == semconv.OUTPUT_MESSAGES:
+            message[FINISH_REASON_KEY] = NO_FINISH_REASON
         self.attributes[key] = _to_json([message]).decode()
         form = "text" if type(value) is str else "json"
         plain = form == "text" and encoded.tag is None
@@ -130,17 +157,25 @@ class Content:
 
     def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
         """What a model was sent, and what it answered: the last message where that is the assistant's."""
-        if not messages:
-            return
+        data = list(map(message_data, messages))
         if kind is StepKind.AGENT:
-            self.json(semconv.MESSAGES, "messages", list(map(_message_data, messages)))
+            self.json(semconv.MESSAGES, "messages", data or None)
             return
-        sent = messages[:-1] if messages[-1].role == "assistant" else messages
-        answered = messages[len(sent) :]
-        if sent:
-            self.json(semconv.INPUT_MESSAGES, "messages", list(map(_message_data, sent)))
-        if answered:
-            self.json(semconv.OUTPUT_MESSAGES, "messages", list(map(_message_data, answered)))
+        sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
+        self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
+        answer = data[sent:]
+        self.json(semconv.OUTPUT_MESSAGES, "messages", answer or None)
+        if answer and _lacks_reason(answer[0]):
+            self._put_placeholder()
+        if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
+            paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
+            self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
+
+    def _put_placeholder(self) -> None:
+        """Give the one answer a finish reason that stands for none; afterwards, since limits are for what users gave."""
+        text = self.attributes[semconv.OUTPUT_MESSAGES]
+        if text.startswith('[{"'):
+            self.attributes[semconv.OUTPUT_MESSAGES] = f"{text[:-2]},{_PLACEHOLDER}}}]"
 
     def usage(self, usage: Usage | None) -> None:
         """Token counts under their standard names."""
@@ -149,8 +184,17 @@ class Content:
         for field, key in semconv.USAGE.items():
             count = getattr(usage, field)
             if count is not None:
-                self.attributes[key] = count
+                self.count(key, f"usage.{field}", count)
         self.json(semconv.USAGE_DETAILS, "usage.details", usage.details or None)
+
+    def count(self, key: str, field: str, number: int) -> None:
+        """An integer; one that attributes cannot hold as a text with a tag."""
+        if _is_attribute(number):
+            self.attributes[key] = number
+            return
+        encoded = encode(number, self.limits)
+        self.attributes[key] = encoded.data or ""
+        self._beside(key, field, encoded.tag, encoded.cuts)
 
     def extra(self, attributes: Mapping[Any, Any]) -> None:
         """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
@@ -158,6 +202,7 @@ class Content:
             key = repaired(given if type(given) is str else str(given))
             if key in _TAKEN_NAMES or key.startswith(semconv.ATTRIBUTE_PREFIX):
                 key = semconv.ATTRIBUTE_PREFIX + key
+            self._extra.add(key)
             if _is_attribute(value):
                 self.attributes[key] = value
             elif type(value) is str:
@@ -167,30 +212,57 @@ class Content:
                 self.attributes[key] = encoded.text
                 self._beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
 
-    def error(self, error: StepError) -> None:
-        """What went wrong, beside the status of the span."""
+    def error(self, error: StepError, *, failed: bool = True) -> None:
+        """What went wrong, beside the status of the span; the message where that does not say it, or not as it is."""
         self.text(semconv.ERROR_TYPE, "error.type", error.type)
         self.text(semconv.ERROR_CATEGORY, "error.category", error.category)
-        if not error.message.isascii() or len(error.message) > self.limits.error_bytes:
-            bounded = encode_string(error.message, Limits(value_bytes=self.limits.error_bytes))
-            if bounded.tag is not None:
-                self.attributes[semconv.ERROR_MESSAGE] = bounded.text
-                self._beside(semconv.ERROR_MESSAGE, "error.message", bounded.tag, bounded.cuts)
+        message = _message(error, self.limits)
+        if message.tag is not None or not failed:
+            self.attributes[semconv.ERROR_MESSAGE] = message.text
+            self._beside(semconv.ERROR_MESSAGE, "error.message", message.tag, message.cuts)
+
+    def exception(self, error: StepError, stacktrace: str) -> dict[str, Any]:
+        """The attributes of the event that holds the stack trace; of one that is too long both ends are kept."""
+        kept = _ends(stacktrace, self.limits.error_bytes)
+        shown = encode_string(kept)
+        cuts = () if kept is stacktrace else ("",)
+        self._beside(semconv.EXCEPTION_STACKTRACE, "error.stacktrace", shown.tag, cuts)
+        return {
+            semconv.EXCEPTION_TYPE: self.attributes[semconv.ERROR_TYPE],
+            semconv.EXCEPTION_MESSAGE: status_message(error, self.limits),
+            semconv.EXCEPTION_STACKTRACE: shown.text,
+        }
 
     def taken(self) -> dict[str, Any]:
         """The attributes since the last time, with all tags and cuts."""
         attributes, self.attributes = self.attributes, {}
         if self.types or semconv.TYPES in self._written:
             attributes[semconv.TYPES] = _to_json(self.types).decode()
-        if self._cuts or semconv.TRUNCATED in self._written:
+        if self.cut_paths or semconv.TRUNCATED in self._written:
             attributes[semconv.TRUNCATED] = _to_json(self.cuts).decode()
         self._written.update(attributes)
         return attributes
 
 
+def _ends(text: str, size_bytes: int) -> str:
+    """The text, or its two ends where its UTF-8 is larger than that."""
+    if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
+        return text
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= size_bytes:
+        return text
+    half = max(0, size_bytes - len(_LEFT_OUT)) // 2
+    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
+    return f"{head}{_LEFT_OUT}{tail}" if half else _LEFT_OUT[: max(0, size_bytes)]
+
+
 def status_message(error: StepError, limits: Limits) -> str:
     """The description of an Error status: the message, as far as UTF-8 and the limits let it."""
-    return encode_string(error.message, Limits(value_bytes=limits.error_bytes)).text
+    return _message(error, limits).text
+
+
+def _message(error: StepError, limits: Limits) -> EncodedText:
+    return encode_string(error.message, Limits(value_bytes=limits.error_bytes))
 
 
 def output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
@@ -222,6 +294,14 @@ def put_output(content: Content, kind: StepKind, value: Any, *, failed: bool) ->
         content.json(output_key(kind, value, failed=failed), "output", value)
 
 
+_PLACEHOLDER = _to_json({FINISH_REASON_KEY: NO_FINISH_REASON}).decode()[1:-1]
+
+
+def _lacks_reason(answer: dict[Any, Any]) -> bool:
+    """Whether it says none, nor has a key that JSON may write like that one."""
+    return FINISH_REASON_KEY not in answer and all(type(key) is str for key in answer)
+
+
 _OPERATION = {
     StepKind.TOOL: semconv.OPERATION_EXECUTE_TOOL,
     StepKind.MODEL: semconv.OPERATION_CHAT,
@@ -233,7 +313,12 @@ _OPERATION = {
 def put_identity(content: Content, kind: StepKind, name: str, model: str | None) -> str:
     """Write what a step is, and say how its span is called."""
     attributes = content.attributes
-    if kind is StepKind.TOOL and model is None and name.isascii() and len(name) <= _short(content.limits):
+    if (
+        kind is StepKind.TOOL
+        and model is None
+        and len(name) <= _SHORT_NAME <= content.limits.value_bytes
+        and name.isascii()
+    ):
         span_name, known = _tool_identity(name)
         attributes.update(known)
         return span_name
@@ -256,10 +341,6 @@ def put_identity(content: Content, kind: StepKind, name: str, model: str | None)
     return _span_name(f"{operation} {called}") if called else operation
 
 
-def _short(limits: Limits) -> int:
-    return min(_NAME_CHARACTERS - len(semconv.OPERATION_EXECUTE_TOOL) - 1, limits.value_bytes)
-
-
 @functools.lru_cache(maxsize=512)
 def _tool_identity(name: str) -> tuple[str, Mapping[str, str]]:
     """The span's name and the attributes of a tool whose name needs neither repair nor cut."""
@@ -278,20 +359,10 @@ def _span_name(text: str) -> str:
 
 def put_step_id(content: Content, step_id: int | str) -> None:
     """Write the id that the caller gave a step: as a number, as far as attributes can hold it, or as a text."""
-    if type(step_id) is int and _INT64_MIN <= step_id < _INT64_END:
-        content.attributes[semconv.STEP_ID] = step_id
-    elif type(step_id) is int:
-        encoded = encode(step_id)
-        content.attributes[semconv.STEP_ID], content.types[semconv.STEP_ID] = encoded.data, encoded.tag
+    if type(step_id) is int:
+        content.count(semconv.STEP_ID, "step_id", step_id)
     else:
         content.text(semconv.STEP_ID, "step_id", step_id)
-
-
-def _message_data(message: Message) -> dict[str, Any]:
-    data: dict[str, Any] = {"role": message.role, "parts": list(message.parts)}
-    if message.name is not None:
-        data["name"] = message.name
-    return {**message.extra, **data}
 
 
 def _is_attribute(value: Any) -> bool:
@@ -400,16 +471,15 @@ class _Reader:
             meaning.input = query if meaning.input is None else meaning.input
             meaning.output = documents if meaning.output is None else meaning.output
         self.rest.pop(semconv.STEP_KIND, None)
-        request = self.rest.get(semconv.REQUEST_MODEL)
+        request = self.as_text(semconv.REQUEST_MODEL, self.rest.get(semconv.REQUEST_MODEL))
         meaning.model = self.model()
         name = self.text(semconv.STEP_NAME)
         meaning.name = name if name is not None else self.default_name(request)
 
-    def default_name(self, request_model: object) -> str:
+    def default_name(self, request_model: str | None) -> str:
         if self.kind is StepKind.OTHER:
             return self.span.name
-        operation = str(self.span.attributes.get(semconv.OPERATION_NAME))
-        return str(request_model) if request_model else operation
+        return request_model or str(self.span.attributes.get(semconv.OPERATION_NAME))
 
     def model(self) -> str | None:
         """The model that answered, else the one that was asked for; where both are known, the latter stays unread."""
@@ -430,8 +500,8 @@ class _Reader:
         meaning.truncated = _texts(take(semconv.TRUNCATED, None))
         if meaning.first_chunk_at_ns is None:
             meaning.first_chunk_at_ns = self.first_chunk()
-        if meaning.model is None and self.kind is StepKind.TOOL:
-            meaning.model = self.text(semconv.REQUEST_MODEL)
+        if self.kind is StepKind.TOOL:
+            meaning.model = self.model()
         if meaning.output is None:
             meaning.output = self.json(semconv.OUTPUT)  # of a tool that failed
 
@@ -461,7 +531,7 @@ class _Reader:
             return None
         if self.types and key in self.types:
             value = _kept(restore(value, self.types[key]))
-        return value if type(value) is str else str(value)
+        return value if value is None or type(value) is str else str(value)
 
     def json(self, key: str) -> Any:
         value = self.rest.pop(key, None)
@@ -486,11 +556,16 @@ class _Reader:
         if value is None:
             return ()
         said = _list(_kept(decode_text(value, self.types.get(key))))
-        return messages_from([_kept_message(item) if self.types else item for item in said])
+        kept = [_kept_message(item) if self.types else item for item in said]
+        return messages_from(list(map(_without_placeholder, kept)) if key == semconv.OUTPUT_MESSAGES else kept)
 
     def usage(self) -> Usage | None:
-        take = self.rest.pop
-        counts = {field: _integer(take(key, None)) for field, key in semconv.USAGE.items() if key in self.rest}
+        rest, types = self.rest, self.types
+        counts = {
+            field: _integer(restore(rest.pop(key), types.get(key)))
+            for field, key in semconv.USAGE.items()
+            if key in rest
+        }
         details = _mapping(self.json(semconv.USAGE_DETAILS))
         return Usage(**counts, details=details) if counts or details else None
 
@@ -517,7 +592,7 @@ class _Reader:
             type=error_type,
             message=message,
             category=category or category_of_type(error_type),
-            stacktrace=_optional_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
+            stacktrace=self.as_text(semconv.EXCEPTION_STACKTRACE, happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
 
 
@@ -550,12 +625,19 @@ def _kept_message(value: Any) -> Any:
     if not isinstance(message, dict):
         return message
     kept = {key: _kept(item) if key in _KEPT_OF_MESSAGES else item for key, item in message.items()}
-    if isinstance(kept.get("parts"), list):
-        kept["parts"] = [_kept(part) for part in kept["parts"]]
+    if isinstance(message.get("parts"), Cut) or isinstance(kept.get("parts"), list):
+        kept["parts"] = [_kept(part) or {} for part in kept["parts"] or ()]
     return kept
 
 
-_KEPT_OF_MESSAGES = ("role", "name", "parts")
+def _without_placeholder(message: Any) -> Any:
+    """A message without the finish reason that stands for none."""
+    if not isinstance(message, dict) or message.get(FINISH_REASON_KEY) != NO_FINISH_REASON:
+        return message
+    return {key: item for key, item in message.items() if key != FINISH_REASON_KEY}
+
+
+_KEPT_OF_MESSAGES = ("role", "name", "parts", EXTRA_KEY)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class _Span(_Wire):
     process_id: str = msgspec.field(default="", name="processID")
 
 
+class _Warned(_Wire):
+    trace_id: str = msgspec.field(name="traceID")
+    warnings: list[str] | None = None
+
+
 class _Trace(_Wire):
     spans: list[msgspec.Raw]
     processes: dict[str, _Process] | None = None
@@ -90,6 +95,7 @@ _document_decoder = msgspec.json.Decoder(_Document)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _trace_decoder = msgspec.json.Decoder(_Trace)
 _span_decoder = msgspec.json.Decoder(_Span)
+_warned_decoder = msgspec.json.Decoder(_Warned)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +118,27 @@ def decode(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[Spa
     except _REFUSALS as error:
         raise NotJaegerError(str(error)) from error
     return [record for trace in traces for record in _records(trace, report)]
+
+
+def adjusted(data: bytes) -> set[str]:
+    """The ids of the traces in which Jaeger has changed times, as it does where a span lies outside of its parent.
+
+    Raises:
+        NotJaegerError: no JSON, not UTF-8, or not of that shape.
+    """
+    if _ADJUSTED not in data:
+        return set()
+    try:
+        spans = [
+            raw for trace in _traces(data) for raw in _trace_decoder.decode(trace).spans if _ADJUSTED in bytes(raw)
+        ]
+        warned = map(_warned_decoder.decode, spans)
+        return {_id(span.trace_id, _TRACE_ID_DIGITS) for span in warned if span.warnings}
+    except _REFUSALS as error:
+        raise NotJaegerError(str(error)) from error
+
+
+_ADJUSTED = b"timestamps were adjusted by"
 
 
 def _refuse(reason: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -17,11 +18,13 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
+_DECIMAL_BITS = 2000  # CPython refuses to write longer integers in decimal
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
 _NO_PARENT = "0" * _SPAN_ID_DIGITS
 _TIME_BITS = 64
 _from_hex = bytes.fromhex
+_TIME_END = 1 << _TIME_BITS
 _MAX_REMEMBERED_BYTES = 16 << 10
 
 
@@ -122,7 +125,24 @@ class _TracesData(_Wire):
     resource_metrics: msgspec.Raw = msgspec.Raw()
 
 
+class _ScopeParts(_Wire):
+    scope: msgspec.Raw = msgspec.Raw(b"{}")
+    spans: list[msgspec.Raw] = []
+    schema_url: str = ""
+
+
+class _ResourceParts(_Wire):
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
+    scope_spans: list[_ScopeParts] = []
+    schema_url: str = ""
+
+
+class _TracesParts(_Wire):
+    resource_spans: list[_ResourceParts] = []
+
+
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
+_parts_decoder = msgspec.json.Decoder(_TracesParts, strict=False)
 _spans_decoder = msgspec.json.Decoder(list[_Span], strict=False)
 _resource_decoder = msgspec.json.Decoder(_Resource | None, strict=False)
 _scope_decoder = msgspec.json.Decoder(_Scope | None, strict=False)
@@ -168,7 +188,11 @@ class Decoder:
         """
         try:
             if self._head and data.startswith(self._head) and data.endswith(_AFTER_SPANS):
-                return self._spans(memoryview(data)[len(self._head) : -len(_AFTER_SPANS)])
+                spans = _spans_decoder.decode(memoryview(data)[len(self._head) : -len(_AFTER_SPANS)])
+                resource, scope = self._resource, self._scope
+                if len(spans) == 1:
+                    return [_record(spans[0], resource, scope)]
+                return [_record(span, resource, scope) for span in spans]
         except _REFUSALS:
             pass  # the whole tells better what is wrong
         try:
@@ -178,10 +202,6 @@ class Decoder:
             return [record for group in wire.resource_spans for record in self._group(group)]
         except _REFUSALS as error:
             raise NotOtlpError(str(error)) from error
-
-    def _spans(self, data: memoryview) -> list[SpanRecord]:
-        resource, scope = self._resource, self._scope
-        return [_record(span, resource, scope) for span in _spans_decoder.decode(data)]
 
     def _group(self, group: _ResourceSpans) -> Iterator[SpanRecord]:
         resource = _resource(bytes(group.resource), group.schema_url)
@@ -315,9 +335,95 @@ _remembered_resource = functools.lru_cache(maxsize=256)(_read_resource)
 _remembered_scope = functools.lru_cache(maxsize=256)(_read_scope)
 
 
+# ── reading what is damaged ──────────────────────────────────────────────────────────────────────────────────────────
+
+# No string of an intact object can hold these: its quotes would be escaped. So each is where an object begins.
+_OBJECT = re.compile(rb'\{\s*"resource(?:Spans|Logs|Metrics)"')
+_TOKEN = re.compile(rb'"[^"]*"?|[\[\]{}]')
+_QUOTE = ord('"')
+_OPENING = {ord("}"): ord("{"), ord("]"): ord("[")}
+_AROUND_A_SPAN, _AFTER_A_SPAN = b"{[{[{[", b"]}]}]}"
+_SPAN_KEY = b'"spanId"'
+_LEAST_BYTES = 64
+"""Fewer than the ids of one span with their keys."""
+
+
+def salvage(data: bytes) -> list[SpanRecord]:
+    """The spans that are whole in bytes that `decode` refuses; takes time and memory in proportion to the bytes.
+
+    A writer that is killed leaves an object without its end; the next one that appends glues another object to it. Each
+    is read by itself, torn ones up to the last span that is whole, and of those in which a span is damaged the others.
+    """
+    if _SPAN_KEY not in data:
+        return []
+    decoder = Decoder()
+    return [record for piece in _pieces(data) for record in _spans_of_piece(decoder, piece)]
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """From where an object begins to where the next one does."""
+    begin = len(data)
+    for match in _OBJECT.finditer(data):
+        if match.start() - begin >= _LEAST_BYTES:
+            yield data[begin : match.start()]
+        begin = match.start()
+    yield data[begin:]
+
+
+def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
+    for candidate in (piece, _closed(piece)):
+        try:
+            return decoder.decode(candidate)
+        except NotOtlpError:
+            pass
+    return list(_one_by_one(candidate))
+
+
+def _closed(piece: bytes) -> bytes:
+    """The object that a piece begins with, without what follows it; a torn one is ended after its last whole span."""
+    bare = piece.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    open_brackets = bytearray()
+    end_of_span = 0
+    for match in _TOKEN.finditer(bare):
+        sign = bare[match.start()]
+        if sign == _QUOTE:
+            continue
+        if sign not in _OPENING:
+            open_brackets.append(sign)
+            continue
+        if open_brackets.pop() != _OPENING[sign]:
+            break
+        if not open_brackets:
+            return piece[: match.end()]
+        if open_brackets == _AROUND_A_SPAN:
+            end_of_span = match.end()
+    return piece[:end_of_span] + _AFTER_A_SPAN
+
+
+def _one_by_one(data: bytes) -> Iterator[SpanRecord]:
+    """The spans that can be read of an object in which not all can."""
+    try:
+        groups = _parts_decoder.decode(data).resource_spans
+    except _REFUSALS:
+        return
+    for group in groups:
+        for part in group.scope_spans:
+            for span in part.spans:
+                try:
+                    yield _record_of_part(group, part, span)
+                except _REFUSALS:
+                    continue
+
+
+def _record_of_part(group: _ResourceParts, part: _ScopeParts, span: msgspec.Raw) -> SpanRecord:
+    resource = _resource(bytes(group.resource), group.schema_url)
+    scope = _scope(bytes(part.scope), part.schema_url)
+    return _record(_spans_decoder.decode(b"[%b]" % bytes(span))[0], resource, scope)
+
+
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_encode_json = msgspec.json.encode
+_to_json = msgspec.json.Encoder().encode
 
 
 def encode(spans: Sequence[SpanRecord]) -> bytes:
@@ -325,14 +431,19 @@ def encode(spans: Sequence[SpanRecord]) -> bytes:
 
     What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
     """
-    groups: dict[tuple[int, int], tuple[SpanRecord, list[bytes]]] = {}
+    groups: dict[tuple[int, int], tuple[Resource, Scope, list[bytes]]] = {}
     for span in spans:
-        _, parts = groups.setdefault((id(span.resource), id(span.scope)), (span, []))
-        parts.append(encode_span(span))
+        group = groups.setdefault((id(span.resource), id(span.scope)), (span.resource, span.scope, []))
+        group[2].append(encode_span(span))
+    return join(groups.values())
+
+
+def join(groups: Iterable[tuple[Resource, Scope, Sequence[bytes]]]) -> bytes:
+    """One OTLP/JSON object out of spans of one resource and scope each, as `encode_span` gives them."""
     blocks = (
-        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(parts), tail.removesuffix(_CLOSE))
-        for first, parts in groups.values()
-        for head, tail in (frame(first.resource, first.scope),)
+        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(spans), tail.removesuffix(_CLOSE))
+        for resource, scope, spans in groups
+        for head, tail in (frame(resource, scope),)
     )
     return _OPEN + b",".join(blocks) + _CLOSE
 
@@ -342,144 +453,122 @@ _OPEN, _CLOSE = b'{"resourceSpans":[', b"]}"
 
 def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
     """What stands before and after the spans of one resource and scope in an OTLP/JSON object of their own."""
-    head = b'%b{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[' % (_OPEN, resource_json(resource), scope_json(scope))
+    head = b'%b{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[' % (
+        _OPEN,
+        _json({"attributes": _pairs(resource.attributes)}),
+        _json(_scope_data(scope)),
+    )
     tail = b"]%b}]%b}%b" % (_schema_url(scope.schema_url), _schema_url(resource.schema_url), _CLOSE)
     return head, tail
 
 
-def resource_json(resource: Resource) -> bytes:
-    """The ``resource`` object."""
-    return b'{"attributes":[%b]}' % attributes_json(resource.attributes)
-
-
-def scope_json(scope: Scope) -> bytes:
-    """The ``scope`` object."""
-    attributes = b',"attributes":[%b]' % attributes_json(scope.attributes) if scope.attributes else b""
-    return b'{"name":%b,"version":%b%b}' % (_text(scope.name), _text(scope.version), attributes)
+def _scope_data(scope: Scope) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": scope.name, "version": scope.version}
+    if scope.attributes:
+        data["attributes"] = _pairs(scope.attributes)
+    return data
 
 
 def _schema_url(url: str) -> bytes:
-    return b',"schemaUrl":%b' % _text(url) if url else b""
+    return b',"schemaUrl":%b' % _json(url) if url else b""
 
 
 def encode_span(span: SpanRecord) -> bytes:
     """The JSON object of one span."""
-    parent = f'","parentSpanId":"{span.parent_span_id}' if span.parent_span_id else ""
-    end = f'"endTimeUnixNano":"{span.end_ns}",' if span.end_ns is not None else ""
-    parts = [
-        f'{{"traceId":"{span.trace_id}","spanId":"{span.span_id}{parent}","kind":{span.kind},'
-        f'"startTimeUnixNano":"{span.start_ns}",{end}"name":'.encode(),
-        _text(span.name),
-        b',"attributes":[',
-    ]
-    _put_attributes(parts, span.attributes)
-    parts.append(b"]")
+    data: dict[str, Any] = {"traceId": span.trace_id, "spanId": span.span_id}
+    if span.parent_span_id:
+        data["parentSpanId"] = span.parent_span_id
+    data["kind"] = span.kind
+    data["startTimeUnixNano"] = str(_time(span.start_ns))
+    if span.end_ns is not None:
+        data["endTimeUnixNano"] = str(_time(span.end_ns) or 1)
+    data["name"] = span.name
+    data["attributes"] = _pairs(span.attributes)
     if span.status_code or span.status_message:
-        parts.append(_status_json(span))
+        message = {"message": span.status_message} if span.status_message else {}
+        data["status"] = {**message, "code": span.status_code}
     if span.events:
-        parts.append(b',"events":[%b]' % b",".join(map(_event_json, span.events)))
+        data["events"] = [_event_data(event) for event in span.events]
     if span.links:
-        parts.append(b',"links":[%b]' % b",".join(map(_link_json, span.links)))
+        data["links"] = [_link_data(link) for link in span.links]
     if span.trace_state:
-        parts.append(b',"traceState":%b' % _text(span.trace_state))
-    parts.append(b',"flags":%d}' % span.flags if span.flags else b"}")
-    return b"".join(parts)
+        data["traceState"] = span.trace_state
+    if span.flags:
+        data["flags"] = span.flags
+    return _json(data)
 
 
-def _status_json(span: SpanRecord) -> bytes:
-    message = b'"message":%b,' % _text(span.status_message) if span.status_message else b""
-    return b',"status":{%b"code":%d}' % (message, span.status_code)
+def _json(data: Any) -> bytes:
+    """JSON in UTF-8, whatever the texts hold: a lone surrogate is written as its escape."""
+    try:
+        return _to_json(data)
+    except UnicodeEncodeError:
+        return _to_json(_repaired(data))
 
 
-def _event_json(event: Event) -> bytes:
-    return b'{"timeUnixNano":"%d","name":%b,"attributes":[%b]}' % (
-        event.time_ns,
-        _text(event.name),
-        attributes_json(event.attributes),
-    )
+def _repaired(data: Any) -> Any:
+    if type(data) is str:
+        return data.encode("utf-8", "backslashreplace").decode()
+    if type(data) is dict:
+        return {key: _repaired(item) for key, item in data.items()}
+    return [_repaired(item) for item in data] if type(data) is list else data
 
 
-def _link_json(link: Link) -> bytes:
-    state = b',"traceState":%b' % _text(link.trace_state) if link.trace_state else b""
-    ids = (_text(link.trace_id), _text(link.span_id))
-    return b'{"traceId":%b,"spanId":%b%b,"attributes":[%b]}' % (*ids, state, attributes_json(link.attributes))
+def _time(time_ns: int) -> int:
+    """The nearest time that OTLP can say: it has 64 bits, and none before 1970."""
+    return time_ns if 0 <= time_ns < _TIME_END else 0 if time_ns < 0 else _TIME_END - 1
 
 
-def attributes_json(attributes: Mapping[str, Any]) -> bytes:
-    """The elements of an ``attributes`` list."""
-    parts: list[bytes] = []
-    _put_attributes(parts, attributes)
-    return b"".join(parts)
+def _event_data(event: Event) -> dict[str, Any]:
+    return {"timeUnixNano": str(_time(event.time_ns)), "name": event.name, "attributes": _pairs(event.attributes)}
 
 
-def _put_attributes(parts: list[bytes], attributes: Mapping[str, Any]) -> None:
-    """Append the elements of an ``attributes`` list; the beginnings of often seen keys are remembered."""
-    first = len(parts)
-    encode_json, heads = _encode_json, _STRING_HEADS
-    for key, value in attributes.items():
-        if type(value) is str:
-            try:
-                text = encode_json(value)
-            except UnicodeEncodeError:
-                text = _text(value)
-            parts += (heads.get(key) or _string_head(key), text, b"}}")
-        else:
-            parts.append(b',{"key":%b,"value":%b}' % (_text(key), value_json(value)))
-    if len(parts) > first:
-        parts[first] = parts[first][1:]  # no comma before the first
+def _link_data(link: Link) -> dict[str, Any]:
+    state = {"traceState": link.trace_state} if link.trace_state else {}
+    return {"traceId": link.trace_id, "spanId": link.span_id, **state, "attributes": _pairs(link.attributes)}
 
 
-_STRING_HEADS: dict[str, bytes] = {}
-_MAX_HEADS = 4096
+def _pairs(attributes: Mapping[Any, Any], depth: int = _MAX_VALUE_DEPTH) -> list[dict[str, Any]]:
+    """A list of ``KeyValue``."""
+    return [
+        {
+            "key": key if type(key) is str else str(key),
+            "value": {"stringValue": value} if type(value) is str else _any_value(value, depth),
+        }
+        for key, value in attributes.items()
+    ]
 
 
-def _string_head(key: str) -> bytes:
-    if len(_STRING_HEADS) >= _MAX_HEADS:
-        _STRING_HEADS.clear()
-    head = _STRING_HEADS[key] = b',{"key":%b,"value":{"stringValue":' % _text(key)
-    return head
-
-
-def value_json(value: Any, depth: int = _MAX_VALUE_DEPTH) -> bytes:
+def _any_value(value: Any, depth: int) -> dict[str, Any]:
     """One ``AnyValue``."""
     writer = _WRITERS.get(type(value))
     if writer is not None:
         return writer(value)
     if value is None or depth == 0:
-        return b"{}"
+        return {}
     if isinstance(value, Mapping):
-        pairs = (
-            b'{"key":%b,"value":%b}' % (_text(str(key)), value_json(item, depth - 1)) for key, item in value.items()
-        )
-        return b'{"kvlistValue":{"values":[%b]}}' % b",".join(pairs)
+        return {"kvlistValue": {"values": _pairs(value, depth - 1)}}
     if isinstance(value, Iterable):
-        return b'{"arrayValue":{"values":[%b]}}' % b",".join([value_json(item, depth - 1) for item in value])
-    return b'{"stringValue":%b}' % _text(str(value))
+        return {"arrayValue": {"values": [_any_value(item, depth - 1) for item in value]}}
+    return {"stringValue": str(value)}
 
 
-def _text(text: str) -> bytes:
-    try:
-        return _encode_json(text)
-    except UnicodeEncodeError:
-        return _encode_json(text.encode("utf-8", "backslashreplace").decode())
-
-
-def _int_json(value: int) -> bytes:
+def _int_value(value: int) -> dict[str, Any]:
     if _INT64_MIN <= value < _INT64_END:
-        return b'{"intValue":"%d"}' % value
-    return b'{"stringValue":"%d"}' % value
+        return {"intValue": str(value)}
+    return {"stringValue": str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)}
 
 
-def _double_json(value: float) -> bytes:
+def _double_value(value: float) -> dict[str, Any]:
     if value - value == 0.0:
-        return b'{"doubleValue":%b}' % _encode_json(value)
-    return b'{"doubleValue":"%b"}' % (b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity")  # noqa: PLR0124
+        return {"doubleValue": value}
+    return {"doubleValue": "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"}  # noqa: PLR0124
 
 
-_WRITERS: dict[type, Callable[[Any], bytes]] = {
-    str: lambda value: b'{"stringValue":%b}' % _text(value),
-    bool: lambda value: b'{"boolValue":true}' if value else b'{"boolValue":false}',
-    int: _int_json,
-    float: _double_json,
-    bytes: lambda value: b'{"bytesValue":"%b"}' % base64.b64encode(value),
+_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    str: lambda value: {"stringValue": value},
+    bool: lambda value: {"boolValue": value},
+    int: _int_value,
+    float: _double_value,
+    bytes: lambda value: {"bytesValue": base64.b64encode(value).decode("ascii")},
 }

@@ -23,8 +23,9 @@ class SdkReader:
     def record(self, span: Any) -> SpanRecord:
         """The span as plain data; one that has not ended has no end."""
         context = span.context
-        parent, status, name, events, links = span.parent, span.status, span.name, span.events, span.links
-        end_ns = span.end_time
+        parent, status, name, end_ns = span.parent, span.status, span.name, span.end_time
+        events = span.events if getattr(span, "_events", True) else ()  # the properties copy, under a lock
+        links = span.links if getattr(span, "_links", True) else ()
         return SpanRecord(
             f"{context.trace_id:032x}",
             f"{context.span_id:016x}",

@@ -26,7 +26,11 @@ UserIds = Literal["pseudonym", "plain", "none"]
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
 _KEY_BYTES = 32
-_PLAIN = frozenset(semconv.PLAIN_USER_IDS)
+_FORBIDDEN: dict[UserIds, frozenset[str]] = {
+    "plain": frozenset(),
+    "pseudonym": frozenset(semconv.PLAIN_USER_IDS),
+    "none": frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID)),
+}
 _log = logging.getLogger("otel_agent_trace")
 
 
@@ -54,10 +58,16 @@ def pseudonym(user_id: str, *, key: str | bytes | None = None) -> str:
         user_id: the id as the program knows it.
         key: the secret; by default ``OTEL_AGENT_TRACE_USER_KEY``, else the key file of this account, which is made once.
     """
-    if is_pseudonym(user_id):
-        return user_id
+    text = _text_of(user_id)
+    if is_pseudonym(text):
+        return text
     secret = _to_bytes(key) if key is not None else default_key()
-    return _pseudonym(user_id, secret)
+    return _pseudonym(text, secret)
+
+
+def _text_of(user_id: object) -> str:
+    """The id as a text: of an enum of texts the value, of anything else what `str` makes of it."""
+    return str.__str__(user_id) if isinstance(user_id, str) else str(user_id)
 
 
 def _pseudonym(user_id: str, secret: bytes) -> str:
@@ -73,32 +83,30 @@ def recorded(user_id: object, mode: UserIds) -> str | None:
     """What is recorded of a user id."""
     if user_id is None or mode == "none":
         return None
-    text = user_id if type(user_id) is str else str(user_id)
+    text = _text_of(user_id)
     return text if mode == "plain" else pseudonym(text)
 
 
-def known_forms(user_id: str) -> frozenset[str]:
+def known_forms(user_id: object) -> frozenset[str]:
     """How traces may carry a user id: as it is, or under the key at hand. Makes no key: reading changes nothing."""
     secret = _known_key()
-    forms = {user_id}
-    if secret is not None and not is_pseudonym(user_id):
-        forms.add(_pseudonym(user_id, secret))
+    text = _text_of(user_id)
+    forms = {text}
+    if secret is not None and not is_pseudonym(text):
+        forms.add(_pseudonym(text, secret))
     return frozenset(forms)
 
 
-def holds_plain_id(attributes: Mapping[str, Any]) -> bool:
-    """Whether the attributes name a user as they are."""
-    return not _PLAIN.isdisjoint(attributes)
+def offends(attributes: Mapping[str, Any], mode: UserIds) -> bool:
+    """Whether the attributes name a user in a way that the mode does not allow."""
+    return not _FORBIDDEN[mode].isdisjoint(attributes)
 
 
 def applied(attributes: Mapping[str, Any], mode: UserIds) -> dict[str, Any]:
     """The attributes under the policy; applying it twice changes nothing more."""
     changed = dict(attributes)
-    if mode == "plain":
-        return changed
-    for key in semconv.PLAIN_USER_IDS:
-        value = changed.pop(key, None)
-        known = recorded(value, mode)
+    for key in (*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID):
+        known = recorded(changed.pop(key, None), mode) if key in _FORBIDDEN[mode] else None
         if known is not None:
             changed.setdefault(semconv.ENDUSER_PSEUDO_ID, known)
     return changed
@@ -159,11 +167,19 @@ def _make_key_file(path: Path) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        _put(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _put(name: str, path: Path) -> None:
+    try:
         os.link(name, path)
     except FileExistsError:
-        pass
-    finally:
-        os.unlink(name)
+        return
+    except OSError:  # a file system without hard links: of two processes that come first at once, the last one's stays
+        if not path.exists():
+            os.replace(name, path)
 
 
 @functools.lru_cache(maxsize=1)

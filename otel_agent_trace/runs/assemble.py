@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterable
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
+
+DEEPEST = 64
+"""Sub-agents within each other that have runs of their own; the steps of deeper ones stand in the run above."""
 
 
 class _Node:
@@ -30,7 +35,7 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
-    records = _unique(spans)
+    records = unique(spans)
     nodes: dict[str, _Node] = {}
     for span_id, span in records.items():
         meaning = dialects.read(span)
@@ -47,6 +52,8 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
             agents.append(node)
         else:
             strays.append(node)
+    if len(nodes) > DEEPEST:
+        _bound_depth([*agents, *strays])
     runs = [_run(node) for node in agents]
     runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
@@ -79,7 +86,7 @@ def _link_lost(lost: list[_Node], nodes: dict[str, _Node]) -> None:
         node.above = run if run is not node else None
 
 
-def _unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
+def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
     """One record a span: where there are several, the one that tells most."""
     records: dict[str, SpanRecord] = {}
     for span in spans:
@@ -121,6 +128,16 @@ def _cut_rings(nodes: dict[str, _Node]) -> None:
             current.above = None
 
 
+def _bound_depth(nodes: list[_Node]) -> None:
+    """Runs lie within each other, and whoever walks them goes as deep: what a file says must not decide how deep."""
+    pending = [(node, 0) for node in nodes]
+    while pending:
+        node, depth = pending.pop()
+        node.is_run = node.is_run and depth <= DEEPEST
+        depth += node.is_run
+        pending.extend((child, depth) for child in node.below)
+
+
 def _by_run(strays: list[_Node]) -> list[tuple[str | None, list[_Node]]]:
     """Steps without a run above them, together by the id of the run that they say they belong to."""
     groups: dict[str, list[_Node]] = {}
@@ -129,11 +146,12 @@ def _by_run(strays: list[_Node]) -> list[tuple[str | None, list[_Node]]]:
     return [(group[0].said_run_id, group) for group in groups.values()]
 
 
-def _run(node: _Node) -> AgentRun:
+def _run(node: _Node, above_run_id: str | None = None) -> AgentRun:
     span, meaning = node.span, node.meaning
-    steps = _steps(node.below)
+    run_id = _run_id(span, meaning)
+    steps = _steps(node.below, run_id)
     return AgentRun(
-        run_id=_run_id(span, meaning),
+        run_id=run_id,
         agent_name=meaning.name,
         user_input=meaning.input,
         user_id=meaning.user_id,
@@ -151,7 +169,7 @@ def _run(node: _Node) -> AgentRun:
         steps=steps,
         trace_id=span.trace_id,
         span_id=span.span_id,
-        parent_run_id=meaning.parent_run_id,
+        parent_run_id=above_run_id if meaning.parent_run_id is None else meaning.parent_run_id,
         service_name=_service(span),
         truncated=meaning.truncated,
         sampling_probability=meaning.sampling_probability,
@@ -173,11 +191,12 @@ def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
     """
     first = group[0]
     span, meaning = first.span, first.meaning
-    steps = _steps(group)
     lone = run_id is None
+    known_id = _run_id(span, meaning) if run_id is None else run_id
+    steps = _steps(group, known_id)
     own = [node.meaning for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
-        run_id=_run_id(span, meaning) if run_id is None else run_id,
+        run_id=known_id,
         agent_name=next((said.agent_name for said in own if said.agent_name), None),
         session_id=next((said.session_id for said in own if said.session_id), None),
         status=_lone_status(first) if lone else RunStatus.RUNNING,
@@ -203,28 +222,29 @@ def _service(span: SpanRecord) -> str | None:
     return None if name is None else str(name)
 
 
-def _steps(nodes: list[_Node]) -> tuple[AgentStep, ...]:
+def _steps(nodes: list[_Node], run_id: str) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
-    flat.sort(key=_order)
-    ids: dict[int, int | str] = {}  # before the first step: one may start before the one above it
-    for position, (node, _) in enumerate(flat):
-        if node.below:
-            ids[id(node)] = _step_id(node, _index(node, position))
-    return tuple(
-        [
-            _step(node, position, None if above is None else ids[id(above)])
-            for position, (node, above) in enumerate(flat)
-        ]
-    )
+    starts = [node.span.start_ns for node, _ in flat]
+    if any(map(operator.ge, starts, starts[1:])):
+        flat.sort(key=_order)
+    _number([node for node, _ in flat])
+    return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
 
 
-def _index(node: _Node, position: int) -> int:
-    return position if node.meaning.index is None else node.meaning.index
+def _number(nodes: list[_Node]) -> None:
+    """Give each step that has no ordinal the next one that no other has."""
+    without = [node for node in nodes if node.meaning.index is None]
+    if without:
+        taken = {node.meaning.index for node in nodes}
+        free = (index for index in itertools.count() if index not in taken)
+        for node in without:
+            node.meaning.index = next(free)
 
 
-def _step_id(node: _Node, index: int) -> int | str:
-    return index + 1 if node.meaning.step_id is None else node.meaning.step_id
+def _step_id(node: _Node) -> int | str:
+    meaning = node.meaning
+    return (meaning.index or 0) + 1 if meaning.step_id is None else meaning.step_id
 
 
 def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
@@ -242,14 +262,13 @@ def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
-def _step(node: _Node, position: int, parent_step_id: int | str | None) -> AgentStep:
+def _step(node: _Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
     span, meaning, kind = node.span, node.meaning, node.kind
-    index = _index(node, position)
-    run = _run(node) if node.is_run else None
-    is_tool = kind is StepKind.TOOL
+    run = _run(node, run_id) if node.is_run else None
+    is_tool, index = kind is StepKind.TOOL, meaning.index or 0
     name = meaning.name if meaning.name is not None else span.name
     return AgentStep(
-        step_id=_step_id(node, index),
+        step_id=index + 1 if meaning.step_id is None else meaning.step_id,
         index=index,
         kind=kind,
         name=name,

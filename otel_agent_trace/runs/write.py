@@ -22,8 +22,9 @@ _REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 def run_to_spans(run: AgentRun) -> list[SpanRecord]:
     """The spans of a run and of its sub-agents, each parent before its children.
 
-    Reading them back gives an equal run. Ids that the run does not know are derived from its own, so the same run
-    gives the same spans each time.
+    Reading them back gives an equal run, if it is one that our tracer or reader made; of one that is put together by
+    hand, spans cannot say an empty usage, an error without a type, or that the usage of model steps has no sum. Ids
+    that the run does not know are derived from its own, so the same run gives the same spans each time.
     """
     return list(_Writer(run).run_spans(run, None, None))
 
@@ -110,11 +111,10 @@ class _Writer:
         """The span of a run or a step, whose content has been put together."""
         error = item.error
         if error is not None:
-            content.error(error)
-            if not failed:
-                content.text(semconv.ERROR_MESSAGE, "error.message", error.message)
+            content.error(error, failed=failed)
         elif failed:
             content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
+        events = _events(content, error, item.ended_at_ns or item.started_at_ns)
         return SpanRecord(
             self.trace_id,
             *ids,
@@ -125,7 +125,7 @@ class _Writer:
             kind=kind,
             status_code=semconv.STATUS_ERROR if failed else semconv.STATUS_UNSET,
             status_message=status_message(error, NO_LIMITS) if error is not None and failed else "",
-            events=_events(error, item.ended_at_ns or item.started_at_ns),
+            events=events,
             resource=self.resource,
             scope=_SCOPE,
         )
@@ -182,12 +182,7 @@ def _put_place(content: Content, step: AgentStep) -> None:
         put_step_id(content, step.step_id)
 
 
-def _events(error: StepError | None, time_ns: int) -> tuple[Event, ...]:
+def _events(content: Content, error: StepError | None, time_ns: int) -> tuple[Event, ...]:
     if error is None or error.stacktrace is None:
         return ()
-    attributes = {
-        semconv.EXCEPTION_TYPE: error.type,
-        semconv.EXCEPTION_MESSAGE: error.message,
-        semconv.EXCEPTION_STACKTRACE: error.stacktrace,
-    }
-    return (Event(semconv.EXCEPTION_EVENT, time_ns, attributes),)
+    return (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(error, error.stacktrace)),)

@@ -72,7 +72,7 @@ def name_of(source: Any) -> str:
     """What a source is called in messages, without secrets."""
     if isinstance(source, str):
         return without_secrets(source)
-    if isinstance(source, PathLike):
+    if isinstance(source, PathLike):  # whose own name lacks the folder
         return str(os.fspath(source))
     return str(getattr(source, "name", None) or type(source).__name__)
 

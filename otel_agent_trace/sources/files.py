@@ -1,12 +1,15 @@
 """Spans out of local files of OTLP JSON Lines, plain or compressed, in bounded memory.
 
 Two passes: the first notes in which block of bytes each trace is seen last, the second decodes and yields a trace as
-soon as that block is behind it. In memory are the traces that are open at one moment, one block of lines (128 KiB, or
-one line if that is longer), and less than 100 bytes for each trace of the files.
+soon as that block is behind it. What a file grows by meanwhile is left for the next reading, and a file that is renamed
+meanwhile, as rotation does, is read on under its new name. In memory are the traces that are open at one moment, one block of lines (128 KiB, or
+one line if that is longer), and less than 100 bytes for each trace of the files. Of a line that cannot be read as a whole
+those spans are read that are whole.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import gzip
 import io
@@ -16,9 +19,9 @@ import re
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.formats import otlp_json
@@ -27,6 +30,8 @@ from otel_agent_trace.span import Problem, SpanRecord
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
 """A longer line is reported and skipped."""
+MAX_RATIO = 1000
+"""What unpacks to more times its size is not read on; the first GB is free, since a little may say the same often."""
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 """What is read of a directory."""
 
@@ -36,6 +41,7 @@ _USUAL_BYTES = len(':""') + 32
 _KEY_BITS = 2**60 - 1
 _ID_BYTES = 64
 """More than an id with its key, so that one on the edge of two blocks is seen whole."""
+_RATIO_FROM_BYTES = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
 _BEGINNING = b'{"resourceSpans"'
@@ -59,17 +65,18 @@ class FilesSource:
         Raises:
             SourceError: a path that does not exist, or a named file that holds something else.
         """
-        files = self._files(on_problem)
+        listed = self._listed()
+        files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
         ends = _Ends()
-        for file in files:
-            ends.note(file, next(counters))
+        noted = [ends.note(file, next(counters)) for file in files]
+        noted += [ends.note(file, _ignore) for file in self._new_files(noted, listed, on_problem)]
         open_traces = _OpenTraces(on_problem)
         read_up_to = 0
-        for file in files:
-            for lines, first_line, block in _read_lines(file, ends, on_problem, next(counters)):
+        for file in noted:
+            for lines, first_line, block in _read_lines(file, on_problem, next(counters, _ignore)):
                 for number, line in enumerate(lines, first_line):
-                    open_traces.take(line, file, number)
+                    open_traces.take(line, file.path, number)
                 if block > read_up_to:
                     read_up_to = block
                     yield from open_traces.complete(ends, block)
@@ -86,20 +93,47 @@ class FilesSource:
             return _ignore
         return lambda read: on_progress(min(begun + read, total), total)
 
-    def _files(self, on_problem: Callable[[Problem], None]) -> list[str]:
-        """The files that are to be read: named ones must be readable, others are reported when they are not."""
-        files: list[str] = []
-        for path in self._paths:
-            for file in _expand(path):
-                try:
-                    _check(file)
-                except SourceError as error:
-                    if file == path:
-                        raise
-                    on_problem(Problem(file, 0, str(error).removeprefix(f"{file}: ")))
-                else:
-                    files.append(file)
-        return list(dict.fromkeys(files))
+    def _listed(self) -> dict[str, str]:
+        """The files that are there, each with the path that it was named by."""
+        return {file: path for path in self._paths for file in _expand(path)}
+
+    def _new_files(
+        self, noted: Sequence[_Noted], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
+    ) -> list[str]:
+        """What has come since: where a file was renamed before it was noted, its new name, else what came in its place."""
+        known = {file.identity for file in noted}
+        refused = listed.keys() - {file.path for file in noted}
+        new = {file: named for file, named in self._listed().items() if file not in refused}
+        return [
+            file for file, named in new.items() if _identity(file) not in known and _is_usable(file, named, on_problem)
+        ]
+
+
+_Identity = tuple[int, int]
+
+
+class _Noted(NamedTuple):
+    """A file as it was when it was first read: what it grows by afterwards is left for the next reading.
+
+    `size` is in bytes, unpacked, `first_block` the number of its first block, counted through all files.
+    """
+
+    path: str
+    identity: _Identity | None
+    first_block: int
+    size: int
+
+    def block_at(self, position: int) -> int:
+        """The number of the block that byte is in."""
+        return self.first_block + position // BLOCK_BYTES
+
+    def path_now(self) -> str | None:
+        """Where it is now, if it is still in its folder."""
+        if _identity(self.path) == self.identity:
+            return self.path
+        folder = os.path.dirname(self.path)
+        paths = (os.path.join(folder, name) for name in _names_in(folder or "."))
+        return next((path for path in paths if _identity(path) == self.identity), None)
 
 
 class _Ends:
@@ -110,15 +144,14 @@ class _Ends:
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
-        self._first_block: dict[str, int] = {}
-        self._sizes: dict[str, int] = {}
         self._next_block = 0
 
-    def note(self, file: str, count: Callable[[int], None]) -> None:
+    def note(self, file: str, count: Callable[[int], None]) -> _Noted:
         """Look through a file."""
-        first = self._first_block[file] = self._next_block
+        first = self._next_block
         last, left_over, size = self._last, b"", 0
         with _open(file) as (raw, blocks):
+            identity = _identity(raw.fileno())
             for block in _undamaged(blocks):
                 size += len(block)
                 number = first + (size - 1) // BLOCK_BYTES
@@ -126,20 +159,13 @@ class _Ends:
                     last[_key(trace_id)] = number
                 left_over = (left_over + block[-_ID_BYTES:])[-_ID_BYTES:]
                 count(raw.tell())
-        self._sizes[file] = size
-        self._next_block = self.block_at(file, size) + 1
+        noted = _Noted(file, identity, first, size)
+        self._next_block = noted.block_at(size) + 1
+        return noted
 
     def last_block(self, trace_id: str) -> int:
         """The last block of a trace, which may be later than it is, but never earlier."""
         return self._last.get(_key(trace_id.encode()), self._next_block)
-
-    def block_at(self, file: str, position: int) -> int:
-        """The number of the block that byte is in."""
-        return self._first_block[file] + position // BLOCK_BYTES
-
-    def size(self, file: str) -> int:
-        """How many bytes there were, unpacked; what a file grew by since then is left for the next reading."""
-        return self._sizes[file]
 
 
 def _key(trace_id: bytes) -> int:
@@ -157,18 +183,22 @@ def _trace_ids(block: bytes) -> set[bytes]:
 
 
 def _read_lines(
-    file: str, ends: _Ends, on_problem: Callable[[Problem], None], count: Callable[[int], None]
+    file: _Noted, on_problem: Callable[[Problem], None], count: Callable[[int], None]
 ) -> Iterator[tuple[list[bytes | None], int, int]]:
     """Some lines at a time, with the number of the first, and the block before which all has been read then."""
     number = 1
-    with _open(file) as (raw, blocks):
+    path = file.path_now()
+    if path is None:
+        on_problem(Problem(file.path, 0, "removed or replaced while it was read"))
+        return
+    with _open(path) as (raw, blocks):
         try:
-            for lines, position in _lines(blocks, ends.size(file)):
-                yield lines, number, ends.block_at(file, position)
+            for lines, position in _lines(blocks, file.size):
+                yield lines, number, file.block_at(position)
                 number += len(lines)
                 count(raw.tell())
         except _DamagedError as error:
-            on_problem(Problem(file, number, f"{error}; what came before was read"))
+            on_problem(Problem(file.path, number, f"{error}; what came before was read"))
 
 
 def _lines(blocks: Iterator[bytes], size: int) -> Iterator[tuple[list[bytes | None], int]]:
@@ -211,16 +241,14 @@ class _OpenTraces:
         self._traces: dict[str, list[SpanRecord]] = {}
 
     def take(self, line: bytes | None, file: str, line_number: int) -> None:
-        """Add the spans of one line; a line that cannot be read is reported."""
+        """Add the spans of one line; one that cannot be read as a whole is reported, and what is whole in it is added."""
         if line is None:
             self._on_problem(Problem(file, line_number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
             return
         try:
             records = self._decode(line)
         except otlp_json.NotOtlpError as error:
-            if line.strip():
-                self._on_problem(Problem(file, line_number, str(error)))
-            return
+            records = self._salvaged(line, file, line_number, error)
         traces = self._traces
         for record in records:
             known = traces.get(record.trace_id)
@@ -228,6 +256,20 @@ class _OpenTraces:
                 traces[record.trace_id] = [record]
             else:
                 known.append(record)
+
+    def _salvaged(self, line: bytes, file: str, line_number: int, error: Exception) -> list[SpanRecord]:
+        if line_number == 1 and line.startswith(codecs.BOM_UTF8):
+            try:
+                return self._decode(line[len(codecs.BOM_UTF8) :])
+            except otlp_json.NotOtlpError as inner_error:
+                error = inner_error
+        if not line.strip():
+            return []
+        records = otlp_json.salvage(line)
+        count = f"{len(records)} spans that are" if len(records) > 1 else "1 span that is"
+        found = f"; {count} whole in it could be read" if records else ""
+        self._on_problem(Problem(file, line_number, f"{error}{found}"))
+        return records
 
     def complete(self, ends: _Ends, block: int) -> Iterator[list[SpanRecord]]:
         """Give away the traces of which no more comes in that block or later."""
@@ -246,9 +288,30 @@ def _size(path: str) -> int:
         return 0  # opening it will say why
 
 
+def _identity(file: str | int) -> _Identity | None:
+    """What stays when a file is renamed, by path or descriptor; None where it is gone."""
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):
+        return None  # opening it will say why
+    return status.st_dev, status.st_ino
+
+
+def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> bool:
+    """Whether it can be read; one that was named itself must be, others are reported."""
+    try:
+        _check(file)
+    except SourceError as error:
+        if file == named:
+            raise
+        on_problem(Problem(file, 0, str(error).removeprefix(f"{file}: ")))
+        return False
+    return True
+
+
 def _expand(path: str) -> list[str]:
     if os.path.isdir(path):
-        names = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+        names = sorted(name for name in _names_in(path) if name.endswith(SUFFIXES))
         if not names:
             msg = f"{path}: a directory without trace files (*{', *'.join(SUFFIXES)})"
             raise SourceError(msg)
@@ -260,6 +323,14 @@ def _expand(path: str) -> list[str]:
             raise SourceError(msg)
         return found
     return [path]
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        msg = f"{folder}: {error.strerror}"
+        raise SourceError(msg) from error
 
 
 class _open:  # noqa: N801 - reads as the function it stands in for
@@ -297,19 +368,24 @@ def open_regular(path: str) -> io.BufferedReader:
 class _DamagedError(Exception):
     """What comes next in a file cannot be read; `early_end` where nothing comes, although something should."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, packing: str) -> None:
         self.early_end = isinstance(error, EOFError)
-        super().__init__("a compressed file that ends early" if self.early_end else f"damaged data ({error})")
+        super().__init__(f"a {packing} that ends early" if self.early_end else f"damaged data ({error})")
 
 
 def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
     """All that comes before a damage, if there is one; each block is small, and none is empty."""
+    packing = "file"
     try:
-        stream = _unpacked(raw)
+        packing, stream = _unpacked(raw)
+        size = 0
         while block := stream.read1(BLOCK_BYTES):
+            size += len(block)
+            if size > MAX_RATIO * max(raw.tell(), _RATIO_FROM_BYTES):
+                raise OSError(f"a {packing} that unpacks to more than {MAX_RATIO} times its size")  # noqa: TRY301
             yield block
     except (EOFError, OSError, zlib.error) as error:
-        raise _DamagedError(error) from error
+        raise _DamagedError(error, packing) from error
 
 
 def _undamaged(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -320,11 +396,12 @@ def _undamaged(blocks: Iterator[bytes]) -> Iterator[bytes]:
         return
 
 
-def _unpacked(raw: io.BufferedReader) -> _Unpacked:
+def _unpacked(raw: io.BufferedReader) -> tuple[str, _Unpacked]:
+    """What the first bytes say that it is, and what gives its content."""
     head = raw.peek(4)[:4]
     if head.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=raw)
-    return _ZstdFile(raw) if head.startswith(_ZSTD) else raw
+        return "gzip", gzip.GzipFile(fileobj=raw)
+    return ("zstd", _ZstdFile(raw)) if head.startswith(_ZSTD) else ("file", raw)
 
 
 class _Unpacked(Protocol):
@@ -378,7 +455,7 @@ def _head(path: str, blocks: Iterator[bytes]) -> bytes:
         if not parts and not error.early_end:  # else it is reported when it is read
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
-    return b"".join(parts)
+    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
 
 
 def _is_otlp(line: bytes) -> bool:
@@ -397,7 +474,7 @@ def _is_torn_early(head: bytes) -> bool:
 
 
 def _looks_like(block: bytes) -> str:
-    head = block[:_HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = block[:_HEAD_BYTES].lstrip()
     for what, fits in _LOOKS:
         if fits(head):
             return what

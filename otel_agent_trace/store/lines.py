@@ -1,15 +1,17 @@
 """Lines appended to one private file, each call one `write`, safe beside other writers of the same file.
 
-There is no lock: with ``O_APPEND`` the kernel keeps one write together (local file systems of Linux and macOS), which
-holds among threads, processes, and across a fork.
+With ``O_APPEND`` the kernel keeps one write together (local file systems of Linux and macOS), which holds among
+processes and across a fork. Threads take turns, so that one opens the file for all, and none closes it under another.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.forks import renewed_in_children
 
 _FLAGS = (
     os.O_RDWR
@@ -29,6 +31,12 @@ class LineFile:
         self.path = path
         self._descriptor: int | None = None
         self._torn = False
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Take a new lock, in a forked child."""
+        self._turn = threading.RLock()
 
     def check(self) -> None:
         """Refuse what can never be such a file.
@@ -53,13 +61,14 @@ class LineFile:
         Raises:
             OSError: they could not be written whole; what was written of them is a torn line that readers skip.
         """
-        descriptor = self._descriptor if self._descriptor is not None else self._open()
-        data = b"\n" + lines if self._torn else lines
-        written = os.write(descriptor, data)
-        if written != len(data):
-            self._torn = True
-            self._write_again(descriptor, lines)
-        self._torn = False
+        with self._turn:
+            descriptor = self._opened()
+            data = b"\n" + lines if self._torn else lines
+            written = os.write(descriptor, data)
+            if written != len(data):
+                self._torn = True
+                self._write_again(descriptor, lines)
+            self._torn = False
 
     def _write_again(self, descriptor: int, lines: bytes) -> None:
         """After a short write: once more from the beginning, on a line of its own."""
@@ -67,6 +76,13 @@ class LineFile:
         if os.write(descriptor, data) != len(data):
             msg = f"{self.path}: the disk took only a part of {len(lines)} bytes"
             raise OSError(msg)
+
+    def _opened(self) -> int:
+        """The open file; a new one where somebody has deleted it, since nobody could read what goes to the old one."""
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink:
+            return self._descriptor
+        self.close()
+        return self._open()
 
     def _open(self) -> int:
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
@@ -82,9 +98,10 @@ class LineFile:
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        with self._turn:
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _ends_inside_a_line(descriptor: int, size: int) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, current_run, current_step
+from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
+from otel_agent_trace.tracing.current import current_run, current_step
 from otel_agent_trace.tracing.processor import AgentSpanProcessor
 from otel_agent_trace.tracing.providers import configure
 from otel_agent_trace.tracing.tracer import AgentTracer

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any, cast
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_UNEVALUATED: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    # An annotation may name what is defined further down, and so have no value yet.
+    _UNEVALUATED["annotation_format"] = annotationlib.Format.FORWARDREF
 _MAX_KNOWN_TYPES = 1024
 _MAX_WRAPPERS = 32
 
@@ -24,13 +31,17 @@ class Arguments:
         self._wrapper: object = None
         self._receiver_types: dict[Hashable, bool] = {}
         try:
-            parameters = inspect.signature(function).parameters.values()
+            parameters = inspect.signature(function, **_UNEVALUATED).parameters.values()
         except (ValueError, TypeError):  # a function in C that does not say
             parameters = [  # type: ignore[assignment]
                 inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
                 inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
             ]
         self.names = tuple(parameter.name for parameter in parameters if parameter.kind in _POSITIONAL)
+        self._defaults = {
+            parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
+        }
+        self._first = self.names[0] if self.names and _is_of_a_class(function) else None
         self._known = frozenset(
             parameter.name
             for parameter in parameters
@@ -64,9 +75,19 @@ class Arguments:
             return {name: value for name, value in given.items() if name not in self._exclude}
         return given
 
+    def effective(self, named: Mapping[str, Any], name: str) -> Any:
+        """What a parameter was in a call: what was passed, else its default, else None."""
+        return named.get(name, self._defaults.get(name))
+
     def _is_receiver(self, value: object) -> bool:
-        """Whether the function was called as a method of that object, or of that class."""
+        """Whether the function was called as a method of that object, or of that class.
+
+        The name tells, of a function from the body of a class, where it is hidden from there: behind a decorator
+        without `functools.wraps`.
+        """
         is_class = issubclass(type(value), type)
+        if self._first == "self" or (is_class and self._first == "cls"):
+            return True
         key: Hashable = value if is_class else (type(value),)
         known = self._receiver_types.get(key)
         if known is None:
@@ -88,6 +109,12 @@ class Arguments:
                     if any(function is self._wrapper for function in functions):
                         return True
         return False
+
+
+def _is_of_a_class(function: Callable[..., Any]) -> bool:
+    """Whether it was defined in the body of a class."""
+    around = str(getattr(function, "__qualname__", "")).rpartition(".")[0]
+    return bool(around) and not around.endswith("<locals>")
 
 
 def _functions_of(member: Any) -> Iterator[object]:

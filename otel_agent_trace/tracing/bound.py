@@ -10,7 +10,9 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_agent_trace.tracing.handles import detach
+from otel_agent_trace.guard import Ledger
+from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among
+from otel_agent_trace.tracing.handle import detach
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 
@@ -18,25 +20,25 @@ _KEY = otel_context.create_key("otel_agent_trace.bound")
 class Bound:
     """Fields for the runs of a block, a context manager, sync and async; inner ones go over outer ones.
 
-    Metadata adds up.
+    Metadata adds up. One may be used again, also by several threads or tasks at once.
     """
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = dict(fields)
-        self._attached: list[tuple[Token[Context], Context]] = []
+    def __init__(self, ledger: Ledger, fields: Mapping[str, Any]) -> None:
+        self._fields = {key: value for key, value in fields.items() if key in RUN_FIELDS}
+        self._metadata = metadata_among(ledger, fields, RUN_FIELDS)
+        self._attached: dict[int, tuple[Token[Context], Context]] = {}
 
     def __enter__(self) -> None:
         outer = bound_fields()
-        merged = {**outer, **self._fields}
-        if isinstance(outer.get("metadata"), Mapping) and isinstance(merged["metadata"], Mapping):
-            merged["metadata"] = {**outer["metadata"], **merged["metadata"]}
+        merged = {**outer, **self._fields, "metadata": {**outer.get("metadata", {}), **self._metadata}}
         context = otel_context.set_value(_KEY, merged)
-        self._attached.append((otel_context.attach(context), context))
+        self._attached[id(context)] = otel_context.attach(context), context
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        detach(*self._attached.pop())
+        own = self._attached.pop(id(otel_context.get_current()), None)
+        detach(*(own or self._attached.popitem()[1]))
 
     async def __aenter__(self) -> None:
         self.__enter__()

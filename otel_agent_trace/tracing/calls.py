@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,16 +12,17 @@ from otel_agent_trace import semconv
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
+from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
-from otel_agent_trace.tracing.given import metadata_of, text_of
-from otel_agent_trace.tracing.handles import ActiveModelCall, ActiveRun, ActiveStep, surrounding_run
+from otel_agent_trace.tracing.current import surrounding_run
+from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import is_iterator
 
 _MAX_CHUNKS = 10_000
-_RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
 
 
@@ -71,12 +72,9 @@ def run_fields(
     given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None, ledger: Ledger
 ) -> dict[str, Any]:
     """The fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
-    merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
-    fields = {key: merged[key] for key in _RUN_FIELDS if merged.get(key) is not None}
-    unknown = {key: value for key, value in merged.items() if key not in _RUN_FIELDS}
-    metadata = {**metadata_of(ledger, bound.get("metadata")), **metadata_of(ledger, given.get("metadata")), **unknown}
-    if metadata:
-        fields["metadata"] = metadata
+    said = {**bound, **{key: value for key, value in given.items() if value is not None}}
+    fields = {key: said[key] for key in RUN_FIELDS if said.get(key) is not None}
+    fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(ledger, given, RUN_FIELDS)} or None
     for name in _TEXT_FIELDS:
         if name in fields:
             fields[name] = text_of(fields[name])
@@ -84,171 +82,141 @@ def run_fields(
     return fields
 
 
-class _StepCall:
-    """What tool and model calls share: a step that is current while the function runs."""
+class _Streamed:
+    """What calls that give their result in pieces remember of them."""
 
-    __slots__ = ("_chunks", "_step")
+    __slots__ = ()
 
-    _step: ActiveStep
-
-    def __init__(self) -> None:
-        self._chunks: list[Any] | None = None
-
-    def enter(self) -> None:
-        """Start the step, and make it current."""
-        self._step.__enter__()
-
-    def leave(self) -> None:
-        """Make current what was before."""
-        self._step.leave()
-
-    def returned(self, result: Any) -> None:
-        """Note what the function gave."""
-        self._step.output = result
-
-    def raised(self, error: BaseException) -> None:
-        """Note what the function raised."""
-        self._step.fail(error)
+    if TYPE_CHECKING:
+        _chunks: list[Any]
 
     def chunk(self, item: Any) -> None:
-        """Note a piece of a stream; so many are kept, the others only counted."""
-        self._step.mark_first_chunk()
-        if self._chunks is None:
-            self._chunks = []
+        """Note a piece of a stream; so many are kept, the others are not."""
         if len(self._chunks) < _MAX_CHUNKS:
             self._chunks.append(item)
 
-    def exhausted(self, result: Any) -> None:
-        """Note the whole of the stream: its pieces, or the value that the generator returned."""
-        self.returned(self._chunks or [] if result is None else result)
-
-    def abandoned(self) -> None:
-        """Note that the consumer closed the stream, and what it had got until then."""
-        self._step.abandon()
-        self.returned(self._chunks or [])
-
-    def end(self) -> None:
-        """End the step."""
-        self._step.end()
+    def _joined(self) -> Any:
+        """The pieces; of texts the whole text."""
+        chunks = self._chunks
+        return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks
 
 
-class ToolCall(_StepCall):
-    """A call of a tool."""
+class ToolCall(_Streamed, ActiveStep):
+    """A call of a tool: a step that is current while the function runs."""
 
-    __slots__ = ("_spec",)
+    __slots__ = ("_chunks", "_spec")
 
     def __init__(self, recorder: Recorder, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__()
-        self._spec = spec
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
-        self._step = ActiveStep(run, StepKind.TOOL, spec.name, given, recorder=recorder)
+        ActiveStep.__init__(self, run, StepKind.TOOL, spec.name, given, recorder=recorder)
+        self._chunks: list[Any] = []
+        self._spec = spec
         if spec.side_effects:
-            self._step.set_attribute(semconv.SIDE_EFFECTS, value=True)
+            self.set_attribute(semconv.SIDE_EFFECTS, value=True)
 
     def returned(self, result: Any) -> None:
         """Note what the tool gave, if that is wanted."""
         if self._spec.capture:
-            self._step.output = result
+            self._output = result
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of the result."""
+        self.mark_first_chunk()
+        super().chunk(item)
+
+    def exhausted(self, result: Any) -> None:
+        """Note the whole of the stream: its pieces, or the value that the generator returned."""
+        self.returned(self._chunks if result is None else result)
+
+    def abandoned(self) -> None:
+        """Note that the consumer closed the stream, and what it had got until then."""
+        self.abandon()
+        self.returned(self._chunks)
 
 
-class ModelCall(_StepCall):
-    """A call of a model."""
+class ModelCall(_Streamed, ActiveModelCall):
+    """A call of a model: a step that is current while the function runs."""
 
-    __slots__ = ("_spec",)
+    __slots__ = ("_chunks", "_spec")
 
     def __init__(self, recorder: Recorder, spec: ModelSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__()
-        self._spec = spec
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
-        model = spec.model if spec.model is not None else given.get("model")
-        self._step = ActiveModelCall(
+        model = spec.model if spec.model is not None else spec.arguments.effective(given, "model")
+        ActiveModelCall.__init__(
+            self,
             run,
             model if issubclass(type(model), str) else None,
-            given.get("messages"),
+            spec.arguments.effective(given, "messages"),
             provider=spec.provider,
             name=spec.name,
             input=given,
             recorder=recorder,
         )
+        self._chunks: list[Any] = []
+        self._spec = spec
 
     def returned(self, result: Any) -> None:
         """Note the answer, and its tokens."""
-        super().returned(result)
+        self._output = result
         if self._spec.usage is not None:
-            self._step.usage = guarded(self._step.ledger, "usage", self._tokens, self._spec.usage, result)
+            self.usage = guarded(self.ledger, "usage", self._tokens, self._spec.usage, result)
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of the answer."""
+        self.mark_first_chunk()
+        super().chunk(item)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream; pieces of text are the answer."""
-        super().exhausted(result)
+        self.returned(self._chunks if result is None else result)
         if result is None:
             self._answered()
 
     def abandoned(self) -> None:
-        """Note what the consumer had got of the stream."""
-        super().abandoned()
+        """Note that the consumer closed the stream, and what it had got until then."""
+        self.abandon()
+        self.returned(self._chunks)
         self._answered()
 
     def _answered(self) -> None:
-        text, messages = _joined(self._chunks or []), self._step.messages
-        if type(text) is str and not (messages and messages[-1].role == "assistant"):
-            self._step.messages = (*messages, answer(text))
+        text = self._joined()
+        if type(text) is str and not (self._messages and self._messages[-1].role == "assistant"):
+            self._messages = (*self._messages, answer(text))
 
     @staticmethod
     def _tokens(usage: Callable[[Any], Any], result: Any) -> Usage | None:
         return None if is_iterator(result) else usage_from(usage(result))
 
 
-class AgentCall:
-    """A call of an agent: a run, made current while the function runs."""
+class AgentCall(_Streamed, ActiveRun):
+    """A call of an agent: a run that is current while the function runs."""
 
-    __slots__ = ("_chunks", "_run")
+    __slots__ = ("_chunks",)
 
     def __init__(self, recorder: Recorder, spec: AgentSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._chunks: list[Any] | None = None
         above, recorder = surroundings(recorder)
         named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
-        name = spec.given_name or (None if above.run_id else spec.tracer_name) or spec.function_name
-        fields = {"user_input": _asked(named, spec.user_input), "agent_name": name}
-        self._run = ActiveRun(recorder, run_fields(fields, bound_fields(), None, recorder.ledger))
-
-    def enter(self) -> None:
-        """Start the run, and make it current."""
-        self._run.__enter__()
-
-    def leave(self) -> None:
-        """Make current what was before."""
-        self._run.leave()
+        bound = bound_fields()
+        outermost = None if above.run_id else bound.get("agent_name") or spec.tracer_name
+        fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
+        ActiveRun.__init__(self, recorder, run_fields(fields, bound, None, recorder.ledger))
+        self._chunks: list[Any] = []
 
     def returned(self, result: Any) -> None:
         """Note the answer, unless the code inside has said another."""
-        if self._run.final_output is None:
-            self._run.final_output = result
-
-    def raised(self, error: BaseException) -> None:
-        """Note what the function raised."""
-        self._run.fail(error)
-
-    def chunk(self, item: Any) -> None:
-        """Note a piece of the answer."""
-        if self._chunks is None:
-            self._chunks = []
-        if len(self._chunks) < _MAX_CHUNKS:
-            self._chunks.append(item)
+        if self._final_output is None:
+            self._final_output = result
 
     def exhausted(self, result: Any) -> None:
         """Note the whole answer: its pieces (texts joined), or the value that the generator returned."""
-        self.returned(_joined(self._chunks or []) if result is None else result)
+        self.returned(self._joined() if result is None else result)
 
     def abandoned(self) -> None:
         """Note what the consumer had got when it closed the stream."""
-        self._run.set_attribute(semconv.ABANDONED, value=True)
-        self.returned(_joined(self._chunks or []))
-
-    def end(self) -> None:
-        """End the run."""
-        self._run.end()
+        self.set_attribute(semconv.ABANDONED, value=True)
+        self.returned(self._joined())
 
 
 def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:
@@ -262,11 +230,7 @@ def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:
     return run, recorder if recorder.provider is not None else run.recorder
 
 
-def _asked(named: dict[str, Any], user_input: str | None) -> Any:
-    if user_input is not None:
-        return named.get(user_input)
+def _asked(named: dict[str, Any], spec: AgentSpec) -> Any:
+    if spec.user_input is not None:
+        return spec.arguments.effective(named, spec.user_input)
     return next(iter(named.values())) if len(named) == 1 else named or None
-
-
-def _joined(chunks: list[Any]) -> Any:
-    return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, cast
@@ -15,7 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_agent_trace.tracing.handles import detach
+from otel_agent_trace.tracing.handle import detach
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
@@ -33,7 +34,7 @@ class Traced(Protocol):
     def returned(self, result: Any) -> None:
         """Note what it gave."""
 
-    def raised(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Note what it raised."""
 
     def abandoned(self) -> None:
@@ -63,19 +64,51 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         raise TypeError(msg)
     if inspect.isasyncgenfunction(function):
         wrapper: Any = _async_generator(function, start)
+    elif _is_awaitable_generator(function):
+        wrapper = _awaitable_generator(function, start)
     elif inspect.isgeneratorfunction(function):
         wrapper = _generator(function, start)
     elif inspect.iscoroutinefunction(function) or _is_called_async(function):
         wrapper = _coroutine(function, start)
     else:
         wrapper = _plain(function, start)
+    _lend_methods(function, wrapper)
+    _lend_signature(function, wrapper)
     told(wrapper)
     return cast("F", wrapper)
+
+
+def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
+    """What can be called of something that is no plain function stays at hand: ``cache_clear`` of a cached one."""
+    kind = type(function)
+    for name in () if inspect.isfunction(function) else dir(kind):
+        if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
+            vars(wrapper).setdefault(name, getattr(function, name))
+
+
+def _lend_signature(function: Callable[..., Any], wrapper: Any) -> None:
+    """For those who ask without unwrapping, as `inspect.getfullargspec` does.
+
+    Not where annotations are texts: whoever has them evaluated goes on to the function for that, and must not stop here.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError, NameError):  # it does not say, or names in its annotations have no value yet
+        return
+    annotations = [signature.return_annotation, *(item.annotation for item in signature.parameters.values())]
+    if not any(isinstance(annotation, str) for annotation in annotations):
+        wrapper.__signature__ = signature
 
 
 def _is_called_async(function: Callable[..., Any]) -> bool:
     """Whether it is an object whose class makes it callable by a coroutine function."""
     return inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
+    """Whether it is what `types.coroutine` makes: a generator function whose generators are awaited."""
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
@@ -87,7 +120,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
             result = function(*args, **kwargs)
         except BaseException as error:
             call.leave()
-            call.raised(error)
+            call.fail(error)
             call.end()
             raise
         call.leave()
@@ -107,13 +140,24 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
             result = await function(*args, **kwargs)
         except BaseException as error:
             call.leave()
-            call.raised(error)
+            call.fail(error)
             call.end()
             raise
         call.leave()
         call.returned(result)
         call.end()
         return result
+
+    return traced
+
+
+def _awaitable_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
+    awaited = _coroutine(function, start)
+
+    @types.coroutine
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return (yield from awaited(*args, **kwargs))
 
     return traced
 
@@ -168,7 +212,7 @@ def _generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]
         except GeneratorExit:
             raise
         except BaseException as error:
-            call.raised(error)
+            call.fail(error)
             raise
         finally:
             call.end()
@@ -206,7 +250,7 @@ def _async_generator(function: Callable[..., Any], start: Start) -> Callable[...
         except GeneratorExit:
             raise
         except BaseException as error:
-            call.raised(error)
+            call.fail(error)
             raise
         finally:
             call.end()

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
+from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.categories import category_of_names, category_of_status_code
+from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
-from otel_agent_trace.values import Limits
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
 
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # one and the same from Python 3.11 on
 _FRAMES_OUTER, _FRAMES_INNER = 4, 24
 
 
-def step_error(error: object, rules: Iterable[ErrorRule], limits: Limits) -> StepError:
-    """What is recorded of an error that was raised, or said."""
+def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
+    """What is known of an error that was raised, or said."""
     if isinstance(error, StepError):
         return error
     if isinstance(error, BaseException):
@@ -26,28 +28,59 @@ def step_error(error: object, rules: Iterable[ErrorRule], limits: Limits) -> Ste
             type=error_type(error),
             message=_message(error),
             category=_by_rule(error, rules) or _category(error),
-            stacktrace=stack_text(error, limits.error_bytes),
+            stacktrace=stack_text(error),
         )
     text = error if isinstance(error, str) else str(error)
-    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or "unknown")
+    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or UNKNOWN)
 
 
 def error_type(error: BaseException) -> str:
     """The ``error.type`` of the conventions: a provider's code, else the class, with its module unless it is built in."""
-    code, status = getattr(error, "code", None), getattr(error, "status_code", None)
+    code, status = _attribute(error, "code"), _attribute(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
     cls = type(error)
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
+def is_timeout(error: object) -> bool:
+    """Whether it is Python's own timeout, or a group of nothing else, whatever else is said of it."""
+    members = _members(error)
+    return all(map(is_timeout, members)) if members else issubclass(type(error), _TIMEOUTS)
+
+
+def _members(error: object) -> Sequence[BaseException]:
+    """The exceptions of a group."""
+    if not any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__):
+        return ()
+    members = _attribute(error, "exceptions")
+    return members if isinstance(members, tuple) else ()
+
+
 def _category(error: BaseException) -> str:
-    status = getattr(error, "status_code", None)
-    if type(status) is int:
-        category = category_of_status_code(status)
-        if category != "unknown":
-            return category
-    return category_of_names(cls.__name__ for cls in type(error).__mro__)
+    if is_timeout(error):
+        return TIMEOUT
+    categories = set(map(_category, _members(error)))
+    if categories:
+        return categories.pop() if len(categories) == 1 else UNKNOWN
+    status = _status_code(error)
+    category = UNKNOWN if status is None else category_of_status_code(status)
+    return category if category != UNKNOWN else category_of_names(cls.__name__ for cls in type(error).__mro__)
+
+
+def _status_code(error: BaseException) -> int | None:
+    """The HTTP status that an exception speaks of, where the clients at large keep it."""
+    response = _attribute(error, "response")
+    places = ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code"))
+    found = (_attribute(holder, name) for holder, name in places)
+    return next((status for status in found if type(status) is int), None)
+
+
+def _attribute(holder: object, name: str) -> Any:
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - a property of the exception's own may raise anything
+        return None
 
 
 def _by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:
@@ -62,11 +95,11 @@ def _message(error: BaseException) -> str:
         return f"<{type(error).__name__} whose str raised {type(failure).__name__}>"
 
 
-def stack_text(error: BaseException, limit_bytes: int) -> str | None:
+def stack_text(error: BaseException) -> str:
     """The stack of an exception as Python prints it, from the call that we traced inwards.
 
-    The middle of a deep stack, and what exceeds the limit, is left out and said so. Written by hand since
-    `traceback` costs a hundred microseconds; lines come from `linecache`, unchecked.
+    The middle of a deep stack is left out and said so. Written by hand since `traceback` costs a hundred microseconds;
+    lines come from `linecache`, unchecked.
     """
     stack = list(_stack(error.__traceback__))
     left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
@@ -75,8 +108,7 @@ def stack_text(error: BaseException, limit_bytes: int) -> str | None:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
     message = _message(error)
     last = f"{error_type(error)}: {message}" if message else error_type(error)
-    text = f"Traceback (most recent call last):\n{''.join(frames)}{last[: limit_bytes // 4]}\n"
-    return text if len(text) <= limit_bytes else f"{text[: limit_bytes // 2]}\n...\n{text[-limit_bytes // 2 :]}"
+    return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
 
 
 def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.values import encode_string
+
+RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
+"""What `AgentTracer.start_run` takes beside metadata."""
 
 
 def text_of(value: object) -> str:
@@ -21,6 +24,12 @@ def metadata_of(ledger: Ledger, value: object) -> dict[Any, Any]:
     if value is None:
         return {}
     return guarded(ledger, "metadata", _mapping, value) or {}
+
+
+def metadata_among(ledger: Ledger, fields: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
+    """The metadata that fields hold: what stands under that key, and whatever has a key that is not known."""
+    unknown = {key: value for key, value in fields.items() if key not in known}
+    return {**metadata_of(ledger, fields.get("metadata")), **unknown}
 
 
 def _mapping(value: object) -> dict[Any, Any]:

@@ -10,11 +10,13 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
-from otel_agent_trace.tracing.given import metadata_of, text_of
-from otel_agent_trace.tracing.handles import ActiveRun, ActiveStep, end_status, step_kind
+from otel_agent_trace.tracing.active_run import ActiveRun, end_status
+from otel_agent_trace.tracing.active_step import ActiveStep, step_kind
+from otel_agent_trace.tracing.given import metadata_among, text_of
 from otel_agent_trace.tracing.recorder import Recorder
 
 _NS_PER_S = 1_000_000_000
@@ -48,15 +50,13 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
         recorder.ledger.count("dropped: step after the end of its run")
         recorder.ledger.say_once("late step", "a step was logged after the end of its run; such steps are dropped")
         return fields.get("step_id") or 0
-    unknown = {key: fields[key] for key in fields if key not in _STEP_FIELDS}
-    metadata = {**metadata_of(recorder.ledger, fields.get("metadata")), **unknown}
     step = ActiveStep(
         run,
         kind,
-        _name(fields) or kind.value,
+        _name(fields) or _default_name(kind, fields.get("model")),
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
-        metadata=metadata,
+        metadata=metadata_among(recorder.ledger, fields, _STEP_FIELDS),
     )
     step.model = fields.get("model")
     step.start(_parent(recorder, run, fields.get("parent_step_id")), started_ns)
@@ -82,10 +82,10 @@ def end_run(
     if run is None:
         recorder.ledger.count("ended again")
         return
-    if meant is not None:
-        run.status = meant
     if error is not None:
         run.error = error
+    if meant is not None:
+        run.status = meant
     if final_output is not None:
         run.final_output = final_output
     if usage is not None:
@@ -96,6 +96,13 @@ def end_run(
 def _name(fields: Mapping[str, Any]) -> str:
     name = _either(fields, "name", "tool_name")
     return "" if name is None else text_of(name)
+
+
+def _default_name(kind: StepKind, model: object) -> str:
+    """A model call is called like one in a block."""
+    if kind is not StepKind.MODEL:
+        return str(kind)
+    return ("" if model is None else text_of(model)) or semconv.OPERATION_CHAT
 
 
 def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:

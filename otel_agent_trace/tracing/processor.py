@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import TraceFlags
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
@@ -17,6 +18,8 @@ from otel_agent_trace.backends.quiet import is_feeding, quietly
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 
+_SAMPLED = TraceFlags.SAMPLED
+
 
 class _Exporting:
     """Any other span exporter as a `SpanKeeper`: one export call a span."""
@@ -24,12 +27,13 @@ class _Exporting:
     def __init__(self, exporter: SpanExporter) -> None:
         self.exporter = exporter
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Exporters see only what has ended."""
 
-    def keep(self, spans: list[ReadableSpan]) -> None:
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Export the spans, but for the exporter's own; a refusal is an error that is counted."""
-        if not is_feeding() and quietly(self.exporter.export, spans) is not SpanExportResult.SUCCESS:
+        allowed = [applied(span, mode) for span in spans]
+        if not is_feeding() and quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
             msg = f"{type(self.exporter).__name__} refused a span"
             raise OSError(msg)
 
@@ -53,32 +57,42 @@ class AgentSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Tell the backends what starts, unless its end would not be told."""
-        if not span.get_span_context().trace_flags.sampled:
+        if not span.get_span_context().trace_flags & _SAMPLED:
             return
+        interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
-                keeper.started(span)
+                keeper.started(span, self.user_ids)
             except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
-                self._failed(name, error)
+                interrupt = self._failed(name, error) or interrupt
+        if interrupt is not None:
+            raise interrupt
 
     def on_end(self, span: ReadableSpan) -> None:
         """Tell the backends what has ended."""
         context = span.context
-        if context is None or not context.trace_flags.sampled:
+        if context is None or not context.trace_flags & _SAMPLED:
             return
-        if self.user_ids != "plain":
-            span = applied(span, self.user_ids)
+        interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
-                keeper.keep((span,))
+                keeper.keep((span,), self.user_ids)
             except BaseException as error:  # noqa: BLE001 - likewise
-                self._failed(name, error)
+                interrupt = self._failed(name, error) or interrupt
+        if interrupt is not None:
+            raise interrupt
 
-    def _failed(self, name: str, error: BaseException) -> None:
+    def _failed(self, name: str, error: BaseException) -> BaseException | None:
+        """Count what a backend raised; what a signal handler raised is given back, for after the other backends."""
+
         def again() -> None:
             raise error
 
-        guarded(self._ledger, name, again)
+        try:
+            guarded(self._ledger, name, again)
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            return interrupt
+        return None
 
     def stats(self) -> dict[str, int]:
         """What was kept, dropped and lost, by backend and reason."""
@@ -127,6 +141,6 @@ def _keeper(backend: Any) -> SpanKeeper:
     if isinstance(backend, TracerBackend):
         return Feed(backend)
     if hasattr(backend, "export"):
-        return _Exporting(backend)  # type: ignore[return-value]
+        return _Exporting(backend)
     msg = f"{type(backend).__name__} is no backend: it has neither export() nor start_run(), log_step() and end_run()"
     raise TypeError(msg)

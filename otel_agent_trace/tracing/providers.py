@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.tracing.ids import PrivateIdGenerator
 from otel_agent_trace.tracing.processor import AgentSpanProcessor
 
+_log = logging.getLogger("otel_agent_trace")
 Protocol = Literal["http/protobuf", "grpc"]
 _MODES: dict[int, tuple[weakref.ref[trace.TracerProvider], UserIds]] = {}
 """By identity: a provider of another maker need not be hashable."""
@@ -36,7 +38,7 @@ _EVENTS = 1024
 def configure(
     *,
     provider: TracerProvider | None = None,
-    backends: Sequence[Any] = (),
+    backends: Any = (),
     file: str | PathLike[str] | None = None,
     otlp: str | bool | None = None,
     protocol: Protocol | None = None,
@@ -49,7 +51,8 @@ def configure(
     Args:
         provider: is added to; without it one is made, which records every run whatever its parent's sampled flag says,
             unless ``OTEL_TRACES_SAMPLER`` is set.
-        backends: `InMemoryBackend`, `FileBackend`, any `SpanExporter`, or a `TracerBackend` of your own.
+        backends: an `InMemoryBackend`, a `FileBackend`, any `SpanExporter`, a `TracerBackend` of your own, or a list of
+            them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for what ``OTEL_EXPORTER_OTLP_*`` says, which is also
             what None does when an endpoint is set there; False for no OTLP. Spans are sent in batches, in the background.
@@ -62,7 +65,7 @@ def configure(
         ConfigurationError: an argument that cannot be meant.
     """
     mode = check_mode(user_ids)
-    keepers = [*backends, *([FileBackend(file)] if file is not None else [])]
+    keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
     exporter = _otlp_exporter(otlp, protocol)
     if provider is None:
         provider = make_provider(resource)
@@ -77,6 +80,11 @@ def configure(
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
+
+
+def as_backends(given: Any) -> list[Any]:
+    """One backend or many, as a list."""
+    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def make_provider(resource: Resource | Mapping[str, Any] | None = None) -> TracerProvider:
@@ -129,8 +137,7 @@ def _otlp_exporter(otlp: str | bool | None, protocol: str | None) -> SpanExporte
         otlp = _from_environment(_ENDPOINT_VARIABLES) is not None
     if otlp is False:
         return None
-    wanted = protocol or _from_environment(_PROTOCOL_VARIABLES) or "http/protobuf"
-    _check_protocol(wanted)
+    wanted = protocol or _protocol_of_environment()
     endpoint = None if otlp is True else _checked(otlp)
     return _grpc_exporter(endpoint) if wanted == "grpc" else _http_exporter(endpoint)
 
@@ -139,6 +146,15 @@ def _check_protocol(protocol: str) -> None:
     if protocol not in get_args(Protocol):
         msg = f"protocol {protocol!r} is none of {', '.join(get_args(Protocol))}"
         raise ConfigurationError(msg)
+
+
+def _protocol_of_environment() -> str:
+    """What the environment says; a protocol that is not spoken here is warned of, and replaced."""
+    said = _from_environment(_PROTOCOL_VARIABLES) or "http/protobuf"
+    if said in get_args(Protocol):
+        return said
+    _log.warning("OTLP protocol %r of the environment is not spoken here; http/protobuf is used", said)
+    return "http/protobuf"
 
 
 def _from_environment(names: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
@@ -16,6 +17,7 @@ from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.given import text_of
 from otel_agent_trace.tracing.providers import mode_of
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
@@ -43,6 +45,8 @@ class Recorder:
         self.ledger = Ledger()
         self.error_rules = tuple(functools.partial(_guarded_rule, self.ledger, rule) for rule in error_rules)
         self._user_ids = user_ids
+        self.sampler_may_drop = True
+        """Whether the provider's sampler may forget to hand attributes on."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -54,17 +58,20 @@ class Recorder:
 
     def otel(self) -> trace.Tracer:
         """OpenTelemetry's tracer."""
-        provider = self.current_provider()
+        provider = self.provider if self.provider is not None else trace.get_tracer_provider()
         known = self._otel
-        if known is None or known[0] is not provider:
-            if isinstance(provider, trace.ProxyTracerProvider):
-                self.ledger.say_once(
-                    "no provider",
-                    "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
-                )
-            known = (provider, provider.get_tracer(semconv.SCOPE_NAME, __version__))
-            self._otel = known
-        return known[1]
+        return known[1] if known is not None and known[0] is provider else self._tracer_of(provider)
+
+    def _tracer_of(self, provider: trace.TracerProvider) -> trace.Tracer:
+        if isinstance(provider, trace.ProxyTracerProvider):
+            self.ledger.say_once(
+                "no provider",
+                "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
+            )
+        tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
+        self._otel = (provider, tracer)
+        self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
+        return tracer
 
     def recorded_user(self, user_id: object) -> str | None:
         """A user id in the form that is recorded."""
@@ -80,24 +87,29 @@ class Recorder:
     def remember(self, run: Any) -> None:
         """A run is open from now on."""
         with self._lock:
+            other = self._open.get(run.run_id, run)
             self._open[run.run_id] = run
             self._ended.pop(run.run_id, None)
+        if other is not run:
+            self.ledger.count("run id twice")
+            self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
 
     def forget(self, run: Any) -> None:
         """A run has ended."""
         with self._lock:
             if self._open.get(run.run_id, self) is run:
+                self._ended[run.run_id] = None  # first: others look without the lock, and must find it in one of both
                 del self._open[run.run_id]
-                self._ended[run.run_id] = None
                 if len(self._ended) > _REMEMBERED_ENDS:
                     self._ended.popitem(last=False)
 
-    def find(self, run_id: str) -> Any:
-        """The open run of that id; None for one that has ended.
+    def find(self, given: object) -> Any:
+        """The open run of that id, also where it was not given as a text; None for one that has ended.
 
         Raises:
             UnknownRunError: the id was never handed out.
         """
+        run_id = text_of(given)
         run = self._open.get(run_id)
         if run is None and run_id not in self._ended:
             raise UnknownRunError(run_id, list(self._open))

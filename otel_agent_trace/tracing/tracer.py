@@ -15,12 +15,12 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.tracing import calls, logged
+from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import Bound, bound_fields
 from otel_agent_trace.tracing.decorators import Traced, wrap
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.handles import ActiveRun
-from otel_agent_trace.tracing.providers import private_provider
+from otel_agent_trace.tracing.providers import as_backends, private_provider
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.values import Limits
 
@@ -63,8 +63,7 @@ class AgentTracer:
         mode = None if user_ids is None else check_mode(user_ids)
         self._own: TracerProvider | None = None
         if backend is not None:
-            backends = backend if isinstance(backend, list | tuple) else [backend]
-            self._own = private_provider(backends, mode or "pseudonym")
+            self._own = private_provider(as_backends(backend), mode or "pseudonym")
         self._recorder = Recorder(
             self._own if self._own is not None else tracer_provider,
             user_ids=mode,
@@ -83,7 +82,6 @@ class AgentTracer:
         """
         run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
         run.start()
-        self._recorder.remember(run)
         return run.run_id
 
     def log_step(self, run_id: str, fields: Mapping[str, Any] | None = None, /, **more: Any) -> int | str:
@@ -131,15 +129,15 @@ class AgentTracer:
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
-        return Bound(fields)
+        return Bound(self._recorder.ledger, fields)
 
     # ── decorators ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
     def agent(self, function: F, /) -> F: ...
     @overload
-    def agent(self, name: str | None = None, /, *, user_input: str | None = None) -> Callable[[F], F]: ...
-    def agent(self, name: Any = None, /, *, user_input: str | None = None) -> Any:
+    def agent(self, name: str | None = None, *, user_input: str | None = None) -> Callable[[F], F]: ...
+    def agent(self, name: Any = None, *, user_input: str | None = None) -> Any:
         """Make each call of a function a run; inside another run, a step of kind agent with a run of its own.
 
         Args:
@@ -165,14 +163,13 @@ class AgentTracer:
     def tool(
         self,
         name: str | None = None,
-        /,
         *,
         side_effects: bool = False,
         capture: bool = True,
         exclude: Collection[str] = (),
     ) -> Callable[[F], F]: ...
     def tool(
-        self, name: Any = None, /, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+        self, name: Any = None, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
     ) -> Any:
         """Make each call of a function a tool step of the run around it.
 
@@ -201,7 +198,6 @@ class AgentTracer:
     def model(
         self,
         name: str | None = None,
-        /,
         *,
         model: str | None = None,
         provider: str | None = None,
@@ -210,7 +206,6 @@ class AgentTracer:
     def model(
         self,
         name: Any = None,
-        /,
         *,
         model: str | None = None,
         provider: str | None = None,
@@ -218,7 +213,7 @@ class AgentTracer:
     ) -> Any:
         """Make each call of a function a model step of the run around it.
 
-        What a parameter ``messages`` is given is recorded as the messages, ``model`` as the model. Answer, tokens and
+        A parameter ``messages`` gives the messages, ``model`` the model, by default too. Answer, tokens and
         model are taken from results of OpenAI's and Anthropic's clients, and from mappings of the same shape.
 
         Args:

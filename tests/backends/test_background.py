@@ -128,12 +128,14 @@ def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> No
         """
         import threading
         from otel_agent_trace import *
+        from otel_agent_trace.backends import contract
         class Hanging:
             def start_run(self, run): threading.Event().wait()
             def log_step(self, run_id, step): pass
             def end_run(self, run): pass
+            def close(self): print("closed while it was called")
         background = Background(Hanging(), max_pending=3, patience_s=0)
-        background.flush = lambda timeout_s=0.1, flush=background.flush: flush(0.1)
+        contract._CLOSE_S = 0.1
         tracer = AgentTracer(backend=background)
         for i in range(10):
             with tracer.run(): pass
@@ -142,6 +144,30 @@ def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> No
         """
     )
     assert (result.returncode, result.stdout.split()) == (0, ["closed", "3"]), result.stderr
+
+
+@pytest.mark.parametrize("answer", [None, True, False, ValueError("x")])
+def test_flushing_reaches_the_store(recording: type[Recording], answer: Any) -> None:
+    """A store that can be flushed is, after what was queued, with the time that is left, in the thread of all calls."""
+
+    class Flushing(recording):  # type: ignore[misc, valid-type]
+        def flush(self, timeout_s: float) -> Any:
+            self.calls.append(("flush", (timeout_s, threading.current_thread().name)))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    behind = Flushing()
+    tracer = AgentTracer(backend=Background(behind))
+    with tracer.run():
+        pass
+    assert tracer.flush(3) is (answer is None or answer is True)
+    assert [name for name, _ in behind.calls] == ["start_run", "end_run", "flush"]
+    left_s, thread = behind.calls[-1][1]
+    assert 0 < left_s <= 3
+    assert thread == "otel_agent_trace"
+    tracer.close()
+    assert behind.closed == 1
 
 
 def test_forks(run_python: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -27,6 +28,7 @@ from otel_agent_trace import (
     iter_runs,
     load_runs,
 )
+from otel_agent_trace.processing.user_ids import UserIds
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -58,7 +60,7 @@ def ended_spans(count: int, size: int = 0) -> list[ReadableSpan]:
     spans: list[ReadableSpan] = []
 
     class Keep(InMemoryBackend):
-        def keep(self, given: Sequence[ReadableSpan]) -> None:
+        def keep(self, given: Sequence[ReadableSpan], mode: UserIds) -> None:
             spans.extend(given)
 
     tracer = AgentTracer(backend=Keep())
@@ -217,7 +219,6 @@ def test_a_folder_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 def test_a_read_only_folder(tmp_path: Path, run_python: RunPython) -> None:
     """A user without the right to write has a program that runs as before."""
-    import shutil
     import tempfile
 
     folder = tempfile.mkdtemp()
@@ -348,18 +349,44 @@ def test_spans_that_poison(tmp_path: Path) -> None:
     assert problems_of(path) == []
 
 
-@pytest.mark.xfail(reason="otlp_json writes a negative time, and its reader refuses the whole line", strict=True)
-@pytest.mark.parametrize("start", [-1, -1.5])
-def test_a_span_from_before_1970(tmp_path: Path, start: float) -> None:
-    """A span with a negative start time does not take the other spans of its batch along."""
+@pytest.mark.parametrize("time_ns", [-1, -1.5, 2**64, 2**70])
+def test_times_that_otlp_cannot_say(tmp_path: Path, time_ns: Any) -> None:
+    """A span from before 1970 or after 2554 is kept, at the nearest time that there is, and so are its neighbours."""
     path = tmp_path / "t.jsonl"
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(FileBackend(path)))
     with AgentTracer(tracer_provider=provider).run():
-        provider.get_tracer("other").start_span("x", start_time=start).end()  # type: ignore[arg-type]
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "x"}
+        span = provider.get_tracer("other").start_span("x", start_time=time_ns, attributes=attributes)
+        span.add_event("e", timestamp=time_ns)
+        span.end(time_ns)
     provider.shutdown()
-    assert len(load_runs(path, on_problem=lambda problem: None)) == 1
     assert problems_of(path) == []
+    (run,) = load_runs(path)
+    assert [(step.started_at_ns, step.ended_at_ns) for step in run.steps] == [
+        (0, 1) if time_ns < 0 else (2**64 - 1, 2**64 - 1)  # an end of 0 would say that there is none
+    ]
+    spans = [
+        span
+        for line in path.read_bytes().splitlines()
+        for group in json.loads(line)["resourceSpans"]
+        for part in group["scopeSpans"]
+        for span in part["spans"]
+    ]
+    times = [int(span[key]) for span in spans for key in ("startTimeUnixNano", "endTimeUnixNano")]
+    times += [int(event["timeUnixNano"]) for span in spans for event in span.get("events", ())]
+    assert all(0 <= time < 2**64 for time in times)
+
+
+def test_a_span_that_cannot_be_written(tmp_path: Path) -> None:
+    """In a batch it costs itself, is counted, and takes no other span along."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    spans = ended_spans(3)
+    spans[1] = ReadableSpan("no time at all", context=spans[1].context, start_time=float("nan"))  # type: ignore[arg-type]
+    assert backend.export(spans) is SpanExportResult.SUCCESS
+    assert [run.run_id for run in load_runs(path)] == ["0", "2"]
+    assert backend.stats() == {"failed: span that cannot be written": 1}
 
 
 def test_closing_and_going_on(tmp_path: Path) -> None:
@@ -374,25 +401,81 @@ def test_closing_and_going_on(tmp_path: Path) -> None:
     assert [run.run_id for run in load_runs(path)] == ["a", "b"]
 
 
-@pytest.mark.xfail(
-    reason="LineFile._open is not guarded: each thread that comes first leaves a descriptor", strict=False
-)
-def test_no_descriptor_is_leaked(tmp_path: Path) -> None:
-    """Threads that open the file at the same moment leave one descriptor open, and closing leaves none."""
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(20):
-        backend = FileBackend(tmp_path / f"{number}.jsonl")
-        begin = threading.Barrier(8)
+def beside(call: Callable[[], Any]) -> threading.Thread:
+    """Start a call in another thread, and let it come as far as it can."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(0.1)
+    return thread
 
-        def work(backend: FileBackend = backend, begin: threading.Barrier = begin) -> None:
-            begin.wait()
-            trace_one(backend)
 
-        with ThreadPoolExecutor(8) as pool:
-            for _ in range(8):
-                pool.submit(work)
-        backend.shutdown()
-    assert len(os.listdir("/proc/self/fd")) == before
+def test_one_opens_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that come first at the same moment share one descriptor, and both write."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    opened: list[str] = []
+    others: list[threading.Thread] = []
+    really = os.open
+
+    def opening(name: Any, *args: Any) -> int:
+        opened.append(name)
+        if len(opened) == 1:
+            others.append(beside(lambda: trace_one(backend, "other")))
+        return really(name, *args)
+
+    monkeypatch.setattr(os, "open", opening)
+    trace_one(backend)
+    others[0].join()
+    monkeypatch.undo()
+    assert opened == [str(path)]
+    assert sorted((run.run_id, len(run.steps)) for run in load_runs(path)) == [("other", 1), ("r", 1)]
+
+
+def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the write that is going on: its descriptor might be another file's by then."""
+    backend = FileBackend(tmp_path / "t.jsonl")
+    trace_one(backend, "before")
+    happened: list[str] = []
+    others: list[threading.Thread] = []
+    write, close = os.write, os.close
+
+    def writing(descriptor: int, data: bytes) -> int:
+        others.append(beside(backend.shutdown))
+        happened.append("written")
+        return write(descriptor, data)
+
+    def closing(descriptor: int) -> None:
+        happened.append("closed")
+        close(descriptor)
+
+    monkeypatch.setattr(os, "write", writing)
+    monkeypatch.setattr(os, "close", closing)
+    backend.keep(ended_spans(1), "plain")
+    others[0].join()
+    assert happened == ["written", "closed"]
+    assert backend.stats() == {}
+
+
+@pytest.mark.parametrize("gone", ["file", "folder"])
+def test_a_file_that_is_deleted(tmp_path: Path, gone: str) -> None:
+    """When somebody deletes the file, or its folder, what is traced from then on is in a new one."""
+    path = tmp_path / "logs" / "t.jsonl"
+    backend = FileBackend(path)
+    trace_one(backend, "before")
+    shutil.rmtree(path.parent) if gone == "folder" else path.unlink()
+    trace_one(backend, "after")
+    assert [(run.run_id, len(run.steps)) for run in backend.runs()] == [("after", 1)]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_renamed(tmp_path: Path) -> None:
+    """A file that is rotated away goes on being written: nothing is lost, and no line is cut."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    trace_one(backend, "before")
+    path.rename(tmp_path / "old.jsonl")
+    trace_one(backend, "after")
+    assert [run.run_id for run in load_runs(tmp_path)] == ["before", "after"]
 
 
 # ── several writers ──────────────────────────────────────────────────────────────────────────────────────────────────

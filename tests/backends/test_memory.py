@@ -6,12 +6,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from otel_agent_trace import AgentTracer, InMemoryBackend, RunStatus, iter_runs, load_run, load_runs
+from otel_agent_trace import (
+    AgentRun,
+    AgentStep,
+    AgentTracer,
+    ConfigurationError,
+    InMemoryBackend,
+    RunStatus,
+    configure,
+    iter_runs,
+    load_run,
+    load_runs,
+    pseudonym,
+)
 
 
 @pytest.fixture
@@ -88,6 +101,13 @@ def test_max_runs() -> None:
     assert len(memory.runs()) == 3
 
 
+@pytest.mark.parametrize("max_runs", [0, -1, 1.5, "3", True])
+def test_a_bound_that_is_none(max_runs: Any) -> None:
+    """A bound that would keep nothing, or fail at every span, is refused at once."""
+    with pytest.raises(ConfigurationError, match="max_runs="):
+        InMemoryBackend(max_runs=max_runs)
+
+
 def test_nothing_is_held_of_what_ended() -> None:
     """Spans that have ended are not held as open."""
     memory = InMemoryBackend(max_runs=5)
@@ -153,3 +173,33 @@ def test_under_the_sdks_processor() -> None:
         pass
     provider.shutdown()
     assert [len(run.steps) for run in memory.runs()] == [1]
+
+
+@pytest.mark.parametrize(("mode", "seen"), [("pseudonym", "hmac"), ("plain", "alice"), ("none", None)])
+def test_user_ids_of_what_is_open(mode: str, seen: str | None) -> None:
+    """A plain user id in somebody else's span is treated from its start on, also one that is set while it is open."""
+    seen = pseudonym("alice") if seen == "hmac" else seen
+    memory, told = InMemoryBackend(), []
+
+    class Own:
+        def start_run(self, run: AgentRun) -> None:
+            told.append(run.user_id)
+
+        def log_step(self, run_id: str, step: AgentStep) -> None:
+            pass
+
+        end_run = start_run
+
+    provider = configure(backends=[memory, Own()], user_ids=mode, otlp=False)  # type: ignore[arg-type]
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    tracer = provider.get_tracer("other")
+    with tracer.start_as_current_span("a", attributes=agent | {"user.id": "alice"}) as span:
+        span.set_attribute("later", 1)
+        (run,) = memory.runs()
+        assert (run.user_id, run.attributes["later"], run.ended_at_ns) == (seen, 1, None)
+    assert told == [seen, seen]
+    memory.clear()
+    with tracer.start_as_current_span("a", attributes=agent) as span:
+        span.set_attribute("user.id", "alice")
+        assert memory.runs()[0].user_id == seen
+    assert memory.runs()[0].user_id == seen

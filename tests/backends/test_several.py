@@ -49,6 +49,24 @@ def test_one_that_always_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert tracer.stats()["failed: Broken.shutdown"] == 1
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_an_interrupt_while_one_is_told(recording: type[Recording], tmp_path: Path, error: BaseException) -> None:
+    """Ctrl-C in the midst of one backend goes on to the program, when the others have been told."""
+    own, file = recording(error), FileBackend(tmp_path / "t.jsonl")
+    tracer = AgentTracer(backend=[own, file])
+    with pytest.raises(type(error)) as raised:
+        with tracer.run(run_id="r") as run:
+            pytest.fail("the interrupt at the start was swallowed")
+    own.error = None
+    assert raised.value is error
+    run = tracer.run(run_id="s")
+    run.start()
+    own.error = error
+    with pytest.raises(type(error)):
+        run.end()
+    assert "s" in [read.run_id for read in file.runs()]
+
+
 def test_one_backend_of_two_providers(tmp_path: Path) -> None:
     """One file and one memory may be shared by several tracers and providers."""
     memory, file = InMemoryBackend(), FileBackend(tmp_path / "t.jsonl")

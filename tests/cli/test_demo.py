@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from otel_agent_trace.demo import QUESTIONS
 from otel_agent_trace.reading import load_runs
 
@@ -21,6 +23,14 @@ def test_demo_json(run_command, tmp_path):
     assert told["file"] == "runs.jsonl"
     assert len(told["runs"]) == told["metrics"]["runs"] == len(QUESTIONS)
     assert len(load_runs(tmp_path / "runs.jsonl")) == 2 * len(QUESTIONS)
+
+
+@pytest.mark.parametrize("words", [["named.jsonl"], ["--file", "named.jsonl"], []])
+def test_demo_takes_a_source_as_every_command_does(run_command, tmp_path, monkeypatch, words):
+    """The traces are added to SOURCE, else where the variable says."""
+    monkeypatch.setenv("OTEL_AGENT_TRACE_FILE", "variable.jsonl")
+    assert run_command("demo", *words).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["named.jsonl" if words else "variable.jsonl"]
 
 
 def test_what_to_try_next_works(run_command):

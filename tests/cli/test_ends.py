@@ -38,6 +38,7 @@ def bad_sources(write_runs, make_run, tmp_path):
         (["list", "--limit", "-1"], "-1"),
         (["metrics", "--bucket", "often"], "often"),
         (["replay", "--speed", "0"], "--speed"),
+        (["replay", "--speed", "nan"], "--speed"),
         (["show", "a", "b", "c"], "c"),
         (["shwo"], "list, show, replay"),
         (["list", "--nope"], "--nope"),
@@ -120,6 +121,26 @@ def test_a_full_disk_is_said(run_process, write_runs, make_run):
         )
     assert done.returncode == 2
     assert done.stderr == b"error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [
+        ("replay --step", "<&-"),
+        ("--help", ">&-"),
+        ("show", ">&-"),
+        ("list --json", ">&-"),
+        ("list --limit 1", "2>&-"),
+        ("demo", "<&- >&- 2>&-"),
+    ],
+)
+def test_closed_streams(write_runs, make_run, make_step, command, closed):
+    """A stream that the shell closed is as good as /dev/null."""
+    write_runs([make_run("run", steps=tuple(make_step(i, "tool", "t", i, i) for i in range(2)))])
+    words = ["sh", "-c", f'exec "$0" -m otel_agent_trace.cli {command} {closed}', sys.executable]
+    done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

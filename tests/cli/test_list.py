@@ -34,7 +34,7 @@ def test_lists_newest_first(run_command, three_runs):
     assert result.code == 0
     lines = result.out.splitlines()
     assert lines[0].split() == ["run", "when", "agent", "status", "took", "steps", "errors", "tokens", "question"]
-    assert [line.split()[0] for line in lines[1:]] == ["cccccccc", "bbbbbbbb", "aaaaaaaa"]
+    assert [line.split()[0] for line in lines[1:]] == ["cccccccc33", "bbbbbbbb22", "aaaaaaaa11"]
     assert re.search(r"travel +error +1\.00s +1 +1 +12\.3k +second question$", lines[2])
 
 
@@ -108,15 +108,30 @@ def test_question_is_shortened(run_command, write_runs, make_run):
     assert len(json.loads(run_command("list", "--json").out)[0]["user_input"]) == 200
 
 
+def test_a_listed_id_shows_its_own_run(run_command, write_runs, make_run):
+    """An id as the list shows it is never that of another run, not of one that the list left out either."""
+    write_runs([make_run(f"order-{number}", number, user_input=f"question {number}") for number in range(1, 101)])
+    newest = run_command("list", "--limit", "2").out.splitlines()[1].split()
+    assert newest[-1] == "100"
+    assert "question 100" in run_command("show", newest[0]).out
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+UUID = "0199c1a2-7d7a-7c3e-8a51-5f6b9f0e1d2c"
+
+
 @pytest.mark.parametrize(
     ("ids", "short"),
     [
-        (["0123456789", "abcdefghij"], ["01234567", "abcdefgh"]),
+        ([UUID, TRACE], ["0199c1a2", "4bf92f35"]),
+        ([TRACE, f"{TRACE[:-1]}7"], [TRACE, f"{TRACE[:-1]}7"]),
+        ([TRACE, f"{TRACE}-00f067aa0ba902b7"], [TRACE, f"{TRACE}-"]),
         (["run-2026-0001", "run-2026-0002"], ["run-2026-0001", "run-2026-0002"]),
-        (["abcdefgh", "abcdefgh-1"], ["abcdefgh", "abcdefgh-"]),
+        (["conversation-100"], ["conversation-100"]),
+        (["0123456789"], ["0123456789"]),
         (["x"], ["x"]),
     ],
 )
 def test_short_ids_are_unique(ids, short):
-    """A short id has at least eight characters and fits one run only."""
+    """A short id has at least eight characters and fits one run only; what somebody chose stays whole."""
     assert list(short_ids(ids).values()) == short

@@ -53,3 +53,9 @@ def test_no_runs(run_command, mixed_runs):
     """Figures of no runs are no failure."""
     result = run_command("metrics", "--agent", "nobody")
     assert (result.code, result.out.splitlines()[0]) == (0, "0 runs")
+
+
+def test_no_column_without_a_figure(run_command, write_runs, make_run):
+    """Where no run tells its tokens, no column is spent on them."""
+    write_runs([make_run("run")])
+    assert "tokens" not in run_command("metrics", "--bucket", "1h").out

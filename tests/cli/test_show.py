@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_agent_trace.model import AgentRun, RunStatus, StepKind
+from otel_agent_trace.model import AgentRun, RunStatus, StepKind, Usage
 from otel_agent_trace.reading import load_run
 
 GOLDEN = Path(__file__).parent / "golden" / "show.txt"
@@ -108,3 +108,16 @@ def test_fits_every_width(run_command, write_runs, weather_run, monkeypatch, wid
     lines = run_command("show").out.splitlines()
     assert max(map(len, lines)) <= width
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("width", [70, 80])
+def test_titles_of_steps_take_one_line(run_command, write_runs, make_run, make_step, monkeypatch, width):
+    """What names a step fits a usual terminal, also with a long model name and many tokens."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    usage = Usage(input_tokens=12_345, output_tokens=678, cache_read_input_tokens=4000)
+    step = make_step(0, StepKind.MODEL, "complete", 150, 1650, model="gpt-4o-mini-2024-07-18", usage=usage)
+    write_runs([make_run("run", steps=(step,))])
+    lines = run_command("show").out.splitlines()
+    title = next(index for index, line in enumerate(lines) if "complete" in line)
+    assert "at +150ms" in lines[title]
+    assert lines[title + 1].split() == ["tokens", "12.3k", "in", "(4000", "cached),", "678", "out"]

@@ -25,7 +25,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conditions import PATIENCE_S, cannot_run, wait_until
+from exporting import Exporter
 from otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
+from stand_in import StandIn, grpc_stand_in, http_stand_in
 
 
 @pytest.fixture
@@ -103,3 +105,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def http_receiver() -> Iterator[StandIn]:
+    """A receiver over HTTP that fails as it is told to."""
+    with http_stand_in() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def grpc_receiver() -> Iterator[StandIn]:
+    """The same over gRPC."""
+    with grpc_stand_in() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Exporter:
+    """The command `export`, with a state folder of this test."""
+    home = tmp_path / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    return Exporter(home, capsys)

@@ -159,11 +159,23 @@ def test_bad_protocol(otlp: Any) -> None:
         configure(otlp=otlp, protocol="http/json")
 
 
-def test_bad_protocol_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's protocol is refused where something would be sent by it."""
+def test_bad_protocol_of_the_environment(
+    http_sink: Sink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A protocol of the environment that is not spoken here is one warning, and spans go out all the same."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
-    with pytest.raises(ConfigurationError, match="http/json"):
-        configure(otlp="http://localhost:4318")
+    trace_one(configure(otlp=http_sink.endpoint))
+    assert len(http_sink.records()) == 1
+    assert [record.getMessage() for record in caplog.records if "http/json" in record.getMessage()] == [
+        "OTLP protocol 'http/json' of the environment is not spoken here; http/protobuf is used"
+    ]
+
+
+def test_one_backend_needs_no_list() -> None:
+    """One backend may be given by itself, as `AgentTracer` takes it."""
+    backend = InMemoryBackend()
+    trace_one(configure(backends=backend))
+    assert len(backend.spans()) == 1
 
 
 def test_bad_user_ids() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from conditions import PATIENCE_S, cannot_run
+from opentelemetry.trace import StatusCode
 from otlp_receivers import Relay, Sink, free_ports, record_of
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_spans
@@ -143,19 +144,60 @@ def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: st
     assert b"alice" not in sink.received[0].request.SerializeToString()
 
 
-@pytest.mark.xfail(reason="batches are not split: what exceeds 4 MiB together is refused and lost (backends/policy.py)")
-def test_large_batches_arrive_over_grpc(grpc_sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch of more than the 4 MiB that receivers take at once arrives nevertheless."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    provider = configure(otlp=grpc_sink.endpoint, protocol="grpc")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: str) -> None:
+    """A batch of more than receivers take at once arrives, in requests of a size that they take, each span once."""
+    sink = grpc_sink if protocol == "grpc" else http_sink
+    provider = configure(otlp=sink.endpoint, protocol=protocol)
     tracer = AgentTracer(tracer_provider=provider)
     with tracer.run() as run:
-        for _ in range(6):
+        for _ in range(12):
             with run.step("read", {}) as step:
-                step.output = "x" * 1_000_000
-    tracer.flush(PATIENCE_S)
+                step.output = "\u20ac" * 330_000
+    assert tracer.flush(PATIENCE_S)
     provider.shutdown()
-    assert len(grpc_sink.records()) == 7
+    sizes = [received.request.ByteSize() for received in sink.received]
+    assert len({span.span_id for span in sink.records()}) == len(sink.records()) == 13
+    assert max(sizes) < 4 << 20
+    assert 3 <= len(sizes) <= 5
+
+
+@pytest.mark.parametrize("size", [4_100_000, 5_000_000])
+def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span that no receiver takes costs itself alone, wherever in its batch it stands."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    provider = configure(otlp=grpc_sink.endpoint, protocol="grpc")
+    other = provider.get_tracer("other")
+    for number in range(9):
+        other.start_span(f"{number}", attributes={"x": "x" * size if number in (0, 4, 8) else "x"}).end()
+    AgentTracer(tracer_provider=provider).flush(PATIENCE_S)
+    provider.shutdown()
+    arrived = {span.name for span in grpc_sink.records()}
+    assert arrived >= {"1", "2", "3", "5", "6", "7"}
+    assert (arrived == set("012345678")) is (size < 4 << 20)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("bad", ["name", "status", "event", "start", "end"])
+def test_a_span_that_protobuf_cannot_say(http_sink: Sink, grpc_sink: Sink, protocol: str, bad: str) -> None:
+    """A span of somebody else with a text or a time that Protobuf refuses costs itself, and not its neighbours."""
+    sink = grpc_sink if protocol == "grpc" else http_sink
+    provider = configure(otlp=sink.endpoint, protocol=protocol)
+    tracer = AgentTracer(tracer_provider=provider)
+    with tracer.run(run_id="r") as run:
+        span = provider.get_tracer("other").start_span(
+            "\udcff" if bad == "name" else "bad", start_time=-1 if bad == "start" else None
+        )
+        if bad == "status":
+            span.set_status(StatusCode.ERROR, "\udcff")
+        if bad == "event":
+            span.add_event("\udcff")
+        span.end(2**64 if bad == "end" else None)
+        with run.step("s"):
+            pass
+    assert tracer.flush(PATIENCE_S)
+    provider.shutdown()
+    assert sorted(span.name for span in sink.records()) == ["execute_tool s", "invoke_agent"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -92,7 +92,9 @@ def _mappings(one: dict[Any, Any], other: dict[Any, Any], path: str) -> str | No
 
 
 def _times(one: Any, other: Any, path: str) -> str | None:
-    zones = [item.tzinfo.key if isinstance(item.tzinfo, zoneinfo.ZoneInfo) else None for item in (one, other)]
+    zones = [
+        item.tzinfo.key if isinstance(item.tzinfo, zoneinfo.ZoneInfo) else repr(item.tzinfo) for item in (one, other)
+    ]
     equal = one.isoformat() == other.isoformat() and one.fold == other.fold and zones[0] == zones[1]
     return _unless(equal, one, other, path)
 

@@ -21,7 +21,7 @@ import msgspec
 import pydantic
 from hypothesis import strategies as st
 
-from otel_agent_trace.model import TOKEN_FIELDS, Message, StepError, StepKind, Usage
+from otel_agent_trace.model import TOKEN_FIELDS, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.values import register_type
 
 UTC = datetime.timezone.utc
@@ -201,22 +201,24 @@ def integers() -> st.SearchStrategy[int]:
     return st.one_of(st.integers(), edges, long)
 
 
+def zones() -> st.SearchStrategy[datetime.tzinfo]:
+    """Zones by name, and fixed ones, the odd ones too."""
+    seconds = st.integers(-86_399, 86_399).map(lambda seconds: datetime.timedelta(seconds=seconds))
+    day = datetime.timedelta(microseconds=86_399_999_999)
+    offsets = st.one_of(seconds, st.timedeltas(-day, day))
+    named = st.builds(datetime.timezone, offsets, texts().filter(lambda name: len(name) <= 256))
+    return st.one_of(st.sampled_from(_ZONES).map(zoneinfo.ZoneInfo), offsets.map(datetime.timezone), named)
+
+
 @st.composite
 def datetimes(draw: st.DrawFn) -> datetime.datetime:
-    zones = st.one_of(st.none(), st.sampled_from(_ZONES).map(zoneinfo.ZoneInfo), _offsets().map(datetime.timezone))
-    made = draw(st.datetimes(timezones=zones))
+    made = draw(st.datetimes(timezones=st.none() | zones()))
     return made.replace(fold=draw(st.sampled_from((0, 1))))
-
-
-def _offsets() -> st.SearchStrategy[datetime.timedelta]:
-    """Whole seconds: what is less, `datetime.fromisoformat` of CPython takes for none."""
-    return st.integers(-86_399, 86_399).map(lambda seconds: datetime.timedelta(seconds=seconds))
 
 
 @st.composite
 def times(draw: st.DrawFn) -> datetime.time:
-    zones = st.one_of(st.none(), st.sampled_from(_ZONES).map(zoneinfo.ZoneInfo), _offsets().map(datetime.timezone))
-    return draw(st.times(timezones=zones)).replace(fold=draw(st.sampled_from((0, 1))))
+    return draw(st.times(timezones=st.none() | zones())).replace(fold=draw(st.sampled_from((0, 1))))
 
 
 def _paths() -> st.SearchStrategy[pathlib.PurePath]:
@@ -248,6 +250,7 @@ def _hashable_atoms() -> st.SearchStrategy[Any]:
         st.dates(),
         times(),
         st.timedeltas(),
+        zones(),
         st.decimals(allow_nan=True).filter(lambda number: not number.is_snan()),
         st.uuids(),
         _paths(),
@@ -276,6 +279,10 @@ def atoms() -> st.SearchStrategy[Any]:
             founded=st.none() | st.dates(),
         ),
         st.builds(Tag, texts(), st.floats()),
+        st.sampled_from((*StepKind, *RunStatus)),
+        st.builds(StepError, type=texts(), message=texts(), stacktrace=st.none() | texts()),
+        st.builds(Message, role=texts(), parts=st.just(()) | st.just(({"type": "text", "content": "x"},))),
+        st.builds(Usage, input_tokens=st.none() | integers()),
     )
 
 
@@ -342,7 +349,6 @@ class Told(NamedTuple):
 
 
 _BLOCKS = frozenset({"text", "input_text", "output_text", "thinking", "tool_use", "tool_result"})
-_MESSAGE_KEYS = frozenset({"role", "name", "parts", "content", "tool_calls", "tool_call_id"})
 
 
 def parts() -> st.SearchStrategy[dict[str, Any]]:
@@ -369,12 +375,13 @@ def messages(draw: st.DrawFn) -> Told:
 
 @st.composite
 def _model_messages(draw: st.DrawFn) -> Told:
-    extra = st.dictionaries(plain_texts().filter(lambda key: key not in _MESSAGE_KEYS), values(3).filter(_is_something))
+    keys = st.one_of(texts(), st.sampled_from(("role", "name", "parts", "content", "tool_calls", "finish_reason")))
+    block = st.fixed_dictionaries({"type": st.sampled_from(sorted(_BLOCKS)), "text": texts()})
     message = Message(
         role=draw(_roles()),
-        parts=tuple(draw(st.lists(parts(), max_size=3))),
+        parts=tuple(draw(st.lists(parts() | block | mappings(values(3)), max_size=3))),
         name=draw(st.none() | texts()),
-        extra=draw(extra | st.just({})),
+        extra=draw(st.just({}) | st.dictionaries(keys, values(3), max_size=3) | mappings(values(3))),
     )
     return Told(message, message)
 
@@ -443,7 +450,7 @@ def conversations() -> st.SearchStrategy[Told]:
 
 
 def _counts() -> st.SearchStrategy[int]:
-    return st.one_of(st.integers(0, 10_000), st.integers(-(2**63), 2**63 - 1))
+    return st.one_of(st.integers(0, 10_000), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**90), 2**90))
 
 
 @st.composite
@@ -501,7 +508,7 @@ def errors() -> st.SearchStrategy[ToldError | None]:
         texts().filter(bool),
         texts(),
         texts().filter(bool),
-        st.none() | plain_texts(),
+        st.none() | texts(),
     )
     return st.one_of(st.none(), exceptions(), said, described)
 

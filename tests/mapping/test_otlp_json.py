@@ -119,6 +119,13 @@ def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
 
 
 @given(st.lists(records(), max_size=3))
+@example(
+    [
+        SpanRecord("1" * 32, "1" * 16, None, "", 1, 2, resource=Resource({"a": "b"})),
+        SpanRecord("1" * 32, "1" * 16, None, "", 1, 2),
+        SpanRecord("1" * 32, "1" * 16, None, "", 1, 2, resource=Resource({"a": "b"})),
+    ]
+)
 def test_encoding_is_a_fixpoint(spans: list[SpanRecord]) -> None:
     """What was encoded once decodes and encodes to the same bytes, whatever was in it.
 

@@ -64,6 +64,26 @@ def test_text_round_trip(value: Any) -> None:
     assert same(value, decoded)
 
 
+@pytest.mark.parametrize("name", ["", "CET", "\ud800", "x" * 256])
+@pytest.mark.parametrize("microseconds", [0, 1, -1, 3_600_000_000, -86_399_999_999])
+def test_fixed_time_zones_come_back(name: str, microseconds: int) -> None:
+    """Offsets that `fromisoformat` does not read, and names, alone and in times."""
+    zone = datetime.timezone(datetime.timedelta(microseconds=microseconds), name)
+    value = [zone, datetime.datetime(2026, 1, 1, tzinfo=zone), datetime.time(1, tzinfo=zone)]
+    encoded = encode_text(value)
+    decoded = decode_text(encoded.text, carried(encoded.tag))
+    assert_alike(value, decoded)
+    assert [decoded[0].tzname(None), decoded[1].tzname(), decoded[2].tzname()] == [name] * 3
+
+
+def test_a_long_name_of_a_zone_is_not_kept() -> None:
+    """A zone's name is bounded; its offset, which is its value, stays."""
+    value = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "x" * 10_000_000))
+    encoded = encode_text(value, Limits(value_bytes=100))
+    assert len(encoded.text) + len(str(encoded.tag)) < 200
+    assert decode_text(encoded.text, carried(encoded.tag)) == value
+
+
 @given(values())
 def test_data_round_trip(value: Any) -> None:
     """What is encoded as JSON-able data is restored to an equal value of the same type."""

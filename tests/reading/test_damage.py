@@ -14,8 +14,9 @@ import pytest
 from backports import zstd
 from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
-from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans
+from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans, runs_from_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
+from otel_agent_trace.runs.assemble import DEEPEST
 from otel_agent_trace.sources import files as files_module
 
 Write = Callable[..., Path]
@@ -33,8 +34,6 @@ def nested(depth: int) -> bytes:
 
 BAD_LINES = {
     "torn": raw_line()[:-20] + b"\n",
-    "torn and glued to the next": raw_line()[:60] + raw_line(),
-    "two objects": raw_line().strip() + raw_line(),
     "not JSON": b"Traceback (most recent call last):\n",
     "other JSON": b'{"level":"info"}\n',
     "JSON array": b"[1]\n",
@@ -42,7 +41,6 @@ BAD_LINES = {
     "NULs": b"\0" * 100 + b"\n",
     "invalid UTF-8": raw_line().replace(b"execute_tool t", b"\xff\xfe"),
     "lone surrogate": raw_line().replace(b"execute_tool t", b"\\ud800"),
-    "byte order mark": b"\xef\xbb\xbf" + raw_line(),
     "spans of a wrong type": b'{"resourceSpans":{"scopeSpans":[]}}\n',
     "span of a wrong type": b'{"resourceSpans":[{"scopeSpans":[{"spans":["x"]}]}]}\n',
     "attributes of a wrong type": raw_line(attributes={"a": 1}),
@@ -174,6 +172,25 @@ def test_rings(write: Write, problems: Problems, what: str) -> None:
     assert problems == []
 
 
+@pytest.mark.parametrize("operation", ["invoke_agent", "execute_tool"])
+def test_trace_as_deep_as_it_is_long(
+    write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems, operation: str
+) -> None:
+    """Thousands of agents or tools within each other are one run of bounded depth, and cost nobody else anything."""
+    kind = [{"key": "gen_ai.operation.name", "value": {"stringValue": operation}}]
+    spans = [raw_line(spanId=f"{n + 2:016x}", parentSpanId=f"{n + 1:016x}", attributes=kind) for n in range(5000)]
+    root = raw_line(spanId=f"{1:016x}", attributes=[{"key": kind[0]["key"], "value": {"stringValue": "invoke_agent"}}])
+    read = load_runs(write("runs.jsonl", [root, *spans, *lines]), on_problem=problems)
+    deep = next(run for run in read if run not in runs)
+    assert len(read) == len(runs) + 1
+    assert problems == []
+    assert sum(len(part.steps) for part in deep.walk()) == 5000
+    assert sum(1 for _ in deep.walk()) == (1 if operation == "execute_tool" else DEEPEST + 1)
+    assert AgentRun.from_dict(json.loads(json.dumps(deep.to_dict(), indent=1))) == deep
+    assert runs_from_spans(run_to_spans(deep)) != []
+    assert compute_metrics([deep]).runs == 1
+
+
 # ── torn files ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -191,7 +208,8 @@ def test_cut_at_every_byte(write: Write) -> None:
         read = load_runs(write("runs.jsonl", content[:size]), on_problem=problems)
         torn = content[:size].rpartition(b"\n")[2]
         complete = torn + b"\n" in small
-        assert len(read) == whole_lines(content[:size]) + complete, size
+        whole_span = len(torn) >= len(small[0]) - len(b"]}]}]}\n")
+        assert len(read) == whole_lines(content[:size]) + whole_span, size
         assert len(problems) == (bool(torn) and not complete), size
 
 
@@ -215,8 +233,8 @@ def random_lines(number: int) -> list[bytes]:
     return [raw_line(traceId=f"{n + 1:032x}", name=os.urandom(500).hex()) for n in range(number)]
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
-def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], problems: Problems) -> None:
+@pytest.mark.parametrize(("pack", "packing"), [(gzip.compress, "gzip"), (zstd.compress, "zstd")])
+def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], packing: str, problems: Problems) -> None:
     """Of a long packed file that ends early nearly all that is there is read, and the place is said."""
     content = random_lines(1000)
     packed = pack(b"".join(content))
@@ -224,7 +242,7 @@ def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], pro
     read = load_runs(path, on_problem=problems)
     assert 250 < len(read) < 500
     assert problems.places == [("runs.jsonl.gz", len(read) + 1)]
-    assert problems[0].reason == "a compressed file that ends early; what came before was read"
+    assert problems[0].reason == f"a {packing} that ends early; what came before was read"
     with pytest.raises(BadRecordError, match="ends early"):
         load_runs(path, strict=True)
 
@@ -317,6 +335,21 @@ def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str,
     with limited_memory(24 << 20):
         assert load_runs(path, on_problem=problems) == runs
     assert problems.places == [(path.name, 6)]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("gz", "a gzip"), ("zst", "a zstd")])
+def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str) -> None:
+    """A small file that unpacks without end is read for a while and then no further, which is said."""
+    monkeypatch.setattr(files_module, "MAX_RATIO", 100)
+    monkeypatch.setattr(files_module, "_RATIO_FROM_BYTES", 1 << 10)
+    path = tmp_path / f"bomb.jsonl.{kind}"
+    bomb = b"".join([*random_lines(3), b"{}\n" * 1_000_000])
+    path.write_bytes(gzip.compress(bomb) if kind == "gz" else zstd.compress(bomb))
+    problems = Problems()
+    assert len(load_runs(path, on_problem=problems)) == 3
+    assert [problem.reason for problem in problems] == [
+        f"damaged data ({said} that unpacks to more than 100 times its size); what came before was read"
+    ]
 
 
 def test_zstd_with_a_huge_window(write: Write) -> None:

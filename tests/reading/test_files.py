@@ -79,6 +79,15 @@ def test_line_ends(write: Write, lines: list[bytes], runs: list[AgentRun], conte
     assert load_runs(write("runs.jsonl", content(lines)), strict=True) == runs
 
 
+@pytest.mark.parametrize("count", [1, None])
+def test_byte_order_mark(write: Write, lines: list[bytes], runs: list[AgentRun], count: int | None) -> None:
+    """The mark that some editors put before UTF-8 costs no line."""
+    kept = lines[:count]
+    expected = load_runs(write("plain.jsonl", b"\n".join(kept)), strict=True)
+    assert expected
+    assert load_runs(write("marked.jsonl", b"\xef\xbb\xbf" + b"\n".join(kept)), strict=True) == expected
+
+
 def test_other_writers(write: Write, problems: Problems) -> None:
     """Ids in capitals, 64-bit integers as numbers, blanks, unknown fields and null are understood."""
     span = {"traceId": "0AF7651916CD43DD8448EB211C80319C", "startTimeUnixNano": BEGAN_NS, "parentSpanId": "0" * 16}

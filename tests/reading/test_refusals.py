@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -101,6 +102,17 @@ def test_no_file(tmp_path: Path, make: Callable[[Path], Any]) -> None:
             load_runs(source)
         assert str(refused.value).startswith(f"{path}: ")
         assert said in str(refused.value)
+
+
+def test_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that the system does not open is refused by name, in an error of ours."""
+
+    def denied(folder: str) -> list[str]:  # whoever runs this may be allowed everything
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(SourceError, match=rf"^{tmp_path}: Permission denied$"):
+        load_runs(tmp_path)
 
 
 @pytest.mark.parametrize(

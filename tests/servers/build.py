@@ -4,7 +4,8 @@
 
 The Collector and Jaeger are built with Go from their modules, MLflow and Phoenix are installed into virtual
 environments. What is made stands in the user's cache folder under the hash of its manifests, so each is made once, and
-again when its manifests change. Exit status 1, with the reason on stderr, if something cannot be made.
+again when its manifests change. Exit status 1, with the reason on stderr, if something cannot be made, or with
+`--made`, if something is not there yet.
 """
 
 from __future__ import annotations
@@ -35,27 +36,42 @@ class CannotMakeError(Exception):
     """A program cannot be had here; says why."""
 
 
-def collector() -> Path:
+class NotMadeError(CannotMakeError):
+    """A program is not there yet, and none shall be made."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not there yet; 'python tests/servers/build.py {name}' makes it, once")
+
+
+def collector(*, make: bool = True) -> Path:
     """The Collector that `collector/builder.yaml` describes."""
-    return _built("otelcol", [HERE / "collector" / "builder.yaml"], _build_collector)
+    return _built("otelcol", [HERE / "collector" / "builder.yaml"], _build_collector if make else _refuse("collector"))
 
 
-def jaeger() -> Path:
+def jaeger(*, make: bool = True) -> Path:
     """The Jaeger that `jaeger/go.mod` requires."""
-    return _built("jaeger", [HERE / "jaeger" / "go.mod", HERE / "jaeger" / "go.sum"], _build_jaeger)
+    manifests = [HERE / "jaeger" / "go.mod", HERE / "jaeger" / "go.sum"]
+    return _built("jaeger", manifests, _build_jaeger if make else _refuse("jaeger"))
 
 
-def mlflow() -> Path:
+def mlflow(*, make: bool = True) -> Path:
     """The command `mlflow` of a virtual environment with `mlflow.txt`."""
-    return _installed("mlflow", sys.executable)
+    return _installed("mlflow", sys.executable, make=make)
 
 
-def phoenix() -> Path:
+def phoenix(*, make: bool = True) -> Path:
     """The command `phoenix` of a virtual environment with `phoenix.txt`."""
-    return _installed("phoenix", _phoenix_python())
+    return _installed("phoenix", _phoenix_python(), make=make)
 
 
-PROGRAMS: dict[str, Callable[[], Path]] = {
+def _refuse(name: str) -> Callable[[Path], Path]:
+    def build(_: Path) -> Path:
+        raise NotMadeError(name)
+
+    return build
+
+
+PROGRAMS: dict[str, Callable[..., Path]] = {
     "collector": collector,
     "jaeger": jaeger,
     "mlflow": mlflow,
@@ -161,12 +177,14 @@ def _build_jaeger(folder: Path) -> Path:
 # ── with pip ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _installed(name: str, python: str) -> Path:
+def _installed(name: str, python: str, *, make: bool) -> Path:
     """Virtual environments cannot be moved, so a mark says which are whole."""
     requirements = HERE / f"{name}.txt"
     key = _key(name, requirements.read_bytes(), os.path.realpath(python).encode())
     folder = CACHE / key
     with _only_one(key):
+        if not (folder / "whole").exists() and not make:
+            raise NotMadeError(name)
         if not (folder / "whole").exists():
             _install(folder, python, requirements)
     return folder / "bin" / name
@@ -202,13 +220,14 @@ def main() -> int:
     """Make what the arguments name; the paths go to stdout, what is missing to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", default="all", choices=[*PROGRAMS, "all"])
-    wanted = parser.parse_args().program
+    parser.add_argument("--made", action="store_true", help="make nothing: only say where what is made stands")
+    arguments = parser.parse_args()
     os.nice(NICENESS)
     failed = False
     for name, make in PROGRAMS.items():
-        if wanted in (name, "all"):
+        if arguments.program in (name, "all"):
             try:
-                print(make(), flush=True)
+                print(make(make=not arguments.made), flush=True)
             except CannotMakeError as error:
                 failed = True
                 print(error, file=sys.stderr)

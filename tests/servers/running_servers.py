@@ -72,7 +72,7 @@ class RunningServer(ABC):
     name: str
     roles: tuple[str, ...]
     health: tuple[str, str]  # role of the port, path
-    patience_s = 30.0
+    patience_s = 60.0
 
     def __init__(self, program: Path, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.program = program
@@ -295,7 +295,7 @@ class RunningMLflow(RunningServer):
     name = "mlflow"
     roles = ("http",)
     health = ("http", "/health")
-    patience_s = 120.0
+    patience_s = 300.0  # some 20 s where nothing else runs
 
     def command(self) -> list[str]:
         """One worker is enough for tests."""
@@ -319,7 +319,7 @@ class RunningPhoenix(RunningServer):
     name = "phoenix"
     roles = ("http", "grpc")
     health = ("http", "/healthz")
-    patience_s = 120.0
+    patience_s = 300.0  # some 20 s where nothing else runs
 
     def command(self) -> list[str]:
         """All settings are in the environment."""

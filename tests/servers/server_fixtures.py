@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from conditions import cannot_run
+from conditions import STRICT, cannot_run
 from running_servers import (
     ALIVE,
     COLLECTOR_CONFIG,
@@ -47,8 +47,8 @@ def pytest_runtest_makereport(
 
 
 def _made(program: str) -> Path:
-    """Where a program is, once it is made; the others who need it wait meanwhile."""
-    command = [sys.executable, str(HERE / "build.py"), program]
+    """Where a program is; where all tests must run it is made, and the others who need it wait meanwhile."""
+    command = [sys.executable, str(HERE / "build.py"), program, *([] if STRICT else ["--made"])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         cannot_run(done.stderr.strip())

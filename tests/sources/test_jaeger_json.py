@@ -257,3 +257,18 @@ def test_a_run_comes_back() -> None:
     assert [(step.name, step.input, step.output) for step in read_run.steps] == [
         (step.name, step.input, step.output) for step in run.steps
     ]
+
+
+def test_traces_with_changed_times_are_known_by_the_warning() -> None:
+    """Not by a text of the same words elsewhere."""
+    warning = "This span's timestamps were adjusted by -1.7ms"
+
+    def trace(number: int, **fields: Any) -> dict[str, Any]:
+        return {"spans": [{"traceID": f"{number:x}", "spanID": "1", **fields}], "processes": {}}
+
+    said = [{"key": "k", "type": "string", "value": warning}]
+    traces = [trace(1, warnings=[warning]), trace(2, warnings=None), trace(3, tags=said), trace(4, warnings=[])]
+    assert jaeger_json.adjusted(json.dumps({"data": traces}).encode()) == {f"{1:032x}"}
+    assert jaeger_json.adjusted(json.dumps({"data": traces[1:]}).encode()) == set()
+    with pytest.raises(jaeger_json.NotJaegerError):
+        jaeger_json.adjusted(warning.encode())

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from otel_agent_trace import (
 
 TheRun = Callable[[], AgentRun]
 PRIVATE = pseudonym("u1", key="test")
+TIMEOUT_S = 30
 
 
 def test_every_field_of_a_run_can_be_set_from_inside(tracer: AgentTracer, the_run: TheRun) -> None:
@@ -274,6 +276,38 @@ def test_bind_used_again(tracer: AgentTracer, memory: InMemoryBackend) -> None:
         tracer.end_run(tracer.start_run(run_id="in"))
     tracer.end_run(tracer.start_run(run_id="out"))
     assert {run.run_id: run.session_id for run in memory.runs()} == {"in": "s", "out": None}
+
+
+def test_one_bind_in_overlapping_threads(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """One bind() that two threads are in at once leaves nothing behind in either."""
+    bound = tracer.bind(session_id="s")
+    inside, may_leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with bound:
+            inside.set()
+            assert may_leave.wait(TIMEOUT_S)
+        tracer.end_run(tracer.start_run(run_id="first"))
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(first)
+        assert inside.wait(TIMEOUT_S)
+        with bound:
+            may_leave.set()
+            done.result(TIMEOUT_S)
+        tracer.end_run(tracer.start_run(run_id="second"))
+    assert [(run.run_id, run.session_id) for run in memory.runs()] == [("first", None), ("second", None)]
+
+
+def test_unknown_bound_keys_are_metadata_too(tracer: AgentTracer, the_run: TheRun) -> None:
+    """An unknown key goes over those outside of it, however either was said, None included."""
+    with (
+        tracer.bind(a=0, b=0, c=0, d=0, metadata={"e": 0, "f": 0}),
+        tracer.bind(a=1, metadata={"b": 1}, e=1),
+        tracer.run(metadata={"c": 2}, d=None, f=None),
+    ):
+        pass
+    assert the_run().metadata == {"a": 1, "b": 1, "c": 2, "d": None, "e": 1, "f": None}
 
 
 def test_bind_lets_exceptions_through(tracer: AgentTracer) -> None:

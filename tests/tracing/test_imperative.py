@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -83,6 +84,15 @@ def test_own_run_id(tracer: AgentTracer, the_run: TheRun) -> None:
     assert (the_run().run_id, len(the_run().steps)) == ("mine/1", 1)
 
 
+@pytest.mark.parametrize("run_id", [7, uuid.UUID(int=7)], ids=["int", "uuid"])
+def test_own_run_id_that_is_no_text(tracer: AgentTracer, the_run: TheRun, run_id: Any) -> None:
+    """An id of another type becomes a text, and what was given finds the run as well."""
+    assert tracer.start_run(run_id=run_id) == str(run_id)
+    tracer.log_step(run_id, tool_name="t")
+    tracer.end_run(run_id, "done")
+    assert (the_run().run_id, len(the_run().steps), the_run().final_output) == (str(run_id), 1, "done")
+
+
 def test_defaults_of_a_step(tracer: AgentTracer, the_run: TheRun) -> None:
     """Step ids count from 1, and the kind is tool."""
     run_id = tracer.start_run()
@@ -149,12 +159,12 @@ def test_unknown_parent_step(tracer: AgentTracer, the_run: TheRun, parent: Any) 
 
 @pytest.mark.parametrize("step_id", [0, -1, 2**70, "ü", "", 1.5, [1]])
 def test_odd_step_ids_do_not_raise(tracer: AgentTracer, the_run: TheRun, step_id: Any) -> None:
-    """Whatever is given as a step id is returned, and the step is recorded."""
+    """A number or a text is the step's id as it is, anything else as its text; the id that is recorded is returned."""
     run_id = tracer.start_run()
-    assert tracer.log_step(run_id, tool_name="t", step_id=step_id) is step_id
+    told = tracer.log_step(run_id, tool_name="t", step_id=step_id)
     tracer.end_run(run_id)
     (step,) = the_run().steps
-    assert step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
+    assert told == step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -331,6 +341,28 @@ def test_unknown_run(tracer: AgentTracer) -> None:
     tracer.end_run(known)
     with pytest.raises(UnknownRunError, match="open: none"):
         tracer.end_run("nope")
+
+
+@pytest.mark.parametrize("run_id", [None, ["x"], {}])
+def test_what_can_be_no_run_id(tracer: AgentTracer, run_id: Any) -> None:
+    """Whatever is given as an id that was never handed out, the error says so."""
+    with pytest.raises(UnknownRunError, match="open: none"):
+        tracer.end_run(run_id)
+
+
+def test_a_run_that_another_thread_ends_just_now(tracer: AgentTracer) -> None:
+    """At no moment of its end is a run unknown."""
+
+    class Watched(dict[str, Any]):
+        def __delitem__(self, run_id: str) -> None:
+            super().__delitem__(run_id)
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(tracer.end_run, run_id).result()
+
+    run_id = tracer.start_run()
+    tracer._recorder._open = Watched(tracer._recorder._open)
+    tracer.end_run(run_id)
+    assert tracer.stats()["ended again"] == 1
 
 
 def test_many_open_runs_are_named_in_short(tracer: AgentTracer) -> None:

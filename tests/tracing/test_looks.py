@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import types
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentTracer
+from otel_agent_trace import AgentTracer, InMemoryBackend
 
 
 def plain(a: int, /, b: str = "x", *args: float, c: bytes, **kwargs: bool) -> dict[str, int]:
@@ -70,6 +71,17 @@ def test_inspect_says_the_same(tracer: AgentTracer, decorator: str, function: Ca
         assert question(traced) == question(function), question
 
 
+def test_those_who_do_not_unwrap(tracer: AgentTracer) -> None:
+    """Where annotations are no texts, `getfullargspec` and `getcallargs` say the same as well; texts stay evaluable."""
+    namespace: dict[str, Any] = {}
+    source = "def plain(a, /, b: str = 'x', *args: float, c: bytes, **kwargs) -> dict: ..."
+    exec(compile(source, "<plain>", "exec", dont_inherit=True), namespace)  # without the import from __future__ here
+    unannotated, traced = namespace["plain"], tracer.tool(namespace["plain"])
+    assert inspect.getfullargspec(traced) == inspect.getfullargspec(unannotated)
+    assert inspect.getcallargs(traced, 1, c=b"") == inspect.getcallargs(unannotated, 1, c=b"")
+    assert inspect.signature(tracer.tool(plain), eval_str=True) == inspect.signature(plain, eval_str=True)
+
+
 @pytest.mark.parametrize(
     ("function", "question"),
     [
@@ -92,6 +104,27 @@ def test_what_it_returns_is_of_the_same_kind(
             asyncio.run(result.aclose())
         else:
             result.close()
+
+
+def test_generators_that_are_awaited(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """What `types.coroutine` made of a generator function can still be awaited, and is one step with its result."""
+
+    @types.coroutine
+    def old_style(q: int) -> Iterator[Any]:
+        yield
+        return q + 1
+
+    traced = tracer.tool(old_style)
+    results = [old_style(1), traced(1)]
+    for question in (inspect.isgenerator, inspect.iscoroutine, inspect.isawaitable):
+        assert question(results[0]) == question(results[1]), question
+
+    async def main() -> list[Any]:
+        return [await result for result in results]
+
+    assert asyncio.run(main()) == [2, 2]
+    (step,) = memory.runs()[0].steps
+    assert (step.input, step.output, step.first_chunk_at_ns) == ({"q": 1}, 2, None)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)

@@ -306,3 +306,30 @@ def test_names_of_spans(tracer: AgentTracer, memory: InMemoryBackend) -> None:
         ("invoke_agent a", 1),
     ]
     assert [step.name for step in memory.runs()[0].steps] == ["t", "planner"]
+
+
+def test_a_logged_call_is_called_like_one_in_a_block(tracer: AgentTracer, the_run: TheRun) -> None:
+    """Without a name, a model call has that of its model, logged or lived."""
+    with tracer.run() as run:
+        for model in ("gpt-4", None):
+            with run.model_call(model):
+                pass
+            tracer.log_step(run.run_id, kind="model", model=model)
+        tracer.log_step(run.run_id, kind="model", model="gpt-4", name="planner")
+    assert [step.name for step in the_run().steps] == ["gpt-4", "gpt-4", "chat", "chat", "planner"]
+
+
+def test_defaults_of_messages_and_model(tracer: AgentTracer, the_run: TheRun) -> None:
+    """What a call leaves to the defaults of the function is what the model was asked; arguments are what was passed."""
+
+    @tracer.model
+    def complete(top: int, messages: Any = ("hello",), model: str = "gpt-4") -> str:
+        return "x"
+
+    assert complete(1) == "x"
+    (step,) = the_run().steps
+    assert (step.model, step.input, [message.text for message in step.messages]) == (
+        "gpt-4",
+        {"top": 1},
+        ["hello", "x"],
+    )

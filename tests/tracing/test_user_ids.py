@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import enum
+import errno
 import logging
 import os
 import stat
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +118,29 @@ def test_a_stricter_processor_than_its_tracer() -> None:
     assert [run.user_id for run in memory.runs()] == [PRIVATE]
 
 
+def test_none_is_none_whoever_said_otherwise() -> None:
+    """A processor, and a backend under the SDK's own, that are told none keep no pseudonym of anybody either."""
+    memory, below_the_sdk = InMemoryBackend(), InMemoryBackend(user_ids="none")
+    provider = TracerProvider()
+    provider.add_span_processor(AgentSpanProcessor(memory, user_ids="none"))
+    provider.add_span_processor(SimpleSpanProcessor(below_the_sdk))
+    with AgentTracer(tracer_provider=provider).run(user_id="u1"):
+        assert [run.user_id for run in memory.runs()] == [None]
+    assert [run.user_id for run in memory.runs() + below_the_sdk.runs()] == [None, None]
+
+
+def test_plain_ids_of_others_while_they_run() -> None:
+    """A span of another instrumentation shows no plain id before it has ended either."""
+    memory, seen = InMemoryBackend(), Seen()
+    provider = TracerProvider()
+    provider.add_span_processor(AgentSpanProcessor(memory, seen))
+    attributes = {"gen_ai.operation.name": "invoke_agent", "user.id": "u1"}
+    span = provider.get_tracer("other").start_span("invoke_agent", attributes=attributes)
+    assert [run.user_id for run in memory.runs() + seen.runs] == [PRIVATE, PRIVATE]
+    span.end()
+    assert [run.user_id for run in memory.runs() + seen.runs] == [PRIVATE] * 3
+
+
 def test_an_unknown_mode() -> None:
     """A mode that does not exist is refused, wherever it is said."""
     for make in (
@@ -202,6 +228,38 @@ def test_runs_of_a_user_are_found(tmp_path: Path, mode: Any) -> None:
 
 
 # ── the key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Customer(str, enum.Enum):
+    FIRST = "u1"
+
+
+@pytest.mark.parametrize("mode", ["pseudonym", "plain"])
+@pytest.mark.parametrize("user", [42, Customer.FIRST, uuid.UUID(int=1)], ids=lambda value: type(value).__name__)
+def test_a_user_that_is_no_text_is_found(user: Any, mode: Any) -> None:
+    """What was given as a user id finds the run, and so does its text."""
+    memory = InMemoryBackend()
+    with AgentTracer(backend=memory, user_ids=mode).run(user_id=user):
+        pass
+    text = user.value if isinstance(user, Customer) else str(user)
+    for asked in (user, text):
+        assert len(list(iter_runs(memory, user_id=asked))) == 1
+    if mode == "pseudonym":
+        assert memory.runs()[0].user_id == pseudonym(text)
+
+
+def test_a_key_file_without_hard_links(no_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system knows no hard links the key is kept all the same, and made once."""
+
+    def refuse(source: str, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = pseudonym("u1")
+    key = no_key.read_bytes()
+    assert stat.S_IMODE(no_key.stat().st_mode) == 0o600
+    user_ids._make_key_file(no_key)
+    assert (pseudonym("u1"), no_key.read_bytes(), os.listdir(no_key.parent)) == (first, key, [no_key.name])
 
 
 def test_the_key_file(no_key: Path) -> None:

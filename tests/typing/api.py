@@ -41,6 +41,11 @@ def with_options(q: str) -> int:
     return len(q)
 
 
+@tracer.tool(name="other", exclude=["q"])
+def with_a_named_name(q: str) -> int:
+    return len(q)
+
+
 @tracer.agent
 async def agent(question: str) -> str:
     return question
@@ -84,6 +89,7 @@ class Toolbox:
 
 assert_type(plain("q", top=1), dict[str, int])
 assert_type(with_options("q"), int)
+assert_type(with_a_named_name("q"), int)
 assert_type(complete([]), Iterator[str])
 assert_type(acomplete([]), AsyncIterator[str])
 assert_type(Toolbox().method("q"), int)

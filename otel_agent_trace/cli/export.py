@@ -1,0 +1,189 @@
+"""``otel-agent-trace export``: send runs to an OTLP endpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from otel_agent_trace.cli.escape import escaped_line
+from otel_agent_trace.cli.options import filter_options, json_option, source_argument
+from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.sources import explained, source_of
+from otel_agent_trace.cli.streams import write_json
+from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
+from otel_agent_trace.otlp import Settings, settings_of
+
+_OK, _REFUSED = 0, 1
+_MB = 1e6
+
+
+@click.command("export")
+@source_argument
+@click.option(
+    "--to",
+    "endpoint",
+    required=True,
+    metavar="URL",
+    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://).",
+)
+@filter_options
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the newest N runs; 0: all.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["http/protobuf", "http/json", "grpc"]),
+    help="By default what the address says: grpc, else http/protobuf.",
+)
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Sent with each request; secrets are better kept in OTEL_EXPORTER_OTLP_HEADERS.",
+)
+@click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for one request, by default 10.")
+@click.option(
+    "--patience",
+    "patience_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    metavar="S",
+    help="Seconds after which a request that cannot be delivered is given up, by default 60.",
+)
+@click.option("--again", is_flag=True, help="Send everything, also what an interrupted export has delivered.")
+@json_option
+def command(
+    source: str | None,
+    *,
+    endpoint: str,
+    limit: int | None,
+    protocol: str | None,
+    headers: Sequence[str],
+    timeout_s: float | None,
+    patience_s: float,
+    again: bool,
+    as_json: bool,
+    **filters: Any,
+) -> int:
+    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of the runs that fit.
+
+    An export that was interrupted goes on where it stopped when it is called again. OTEL_EXPORTER_OTLP_HEADERS,
+    _TIMEOUT, _COMPRESSION, _CERTIFICATE and the like are honoured.
+
+    The exit status is 1 when spans were refused: each was sent alone, is named, and cost no other.
+    """
+    name = source_of(source)
+    settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
+    filters["limit"] = limit or None
+    state = ExportState(state_path(name, settings, filters))
+    if again:
+        state.remove()
+    summary = ExportSummary()
+    with (
+        _told(summary, settings, state, as_json=as_json),
+        reading_talk("sending") as reading,
+        explained(name),
+    ):
+        export_spans(
+            name,
+            settings,
+            **filters,
+            patience_s=patience_s,
+            state=state,
+            summary=summary,
+            on_problem=reading.on_problem,
+            on_progress=reading.on_progress,
+            on_retry=_Retries(),
+        )
+    return _OK if summary.is_complete else _REFUSED
+
+
+def _headers(words: Sequence[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise click.UsageError("--header is like NAME=VALUE", click.get_current_context())
+        headers[name] = value
+    return headers
+
+
+class _Retries:
+    """Says once for each reason that a request is sent again."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, reason: str) -> None:
+        if reason not in self._said and len(self._said) < 5:
+            self._said.add(reason)
+            _say(f"{reason}; trying again")
+
+
+@contextmanager
+def _told(summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool) -> Iterator[None]:
+    """Tell what became of it, whether it comes to its end or not."""
+    with _quiet_retries():
+        try:
+            yield
+        except BaseException:
+            if summary.spans:
+                _say(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
+            raise
+        finally:
+            _tell_losses(summary, state)
+    if as_json:
+        write_json(summary.to_dict() | {"endpoint": settings.shown})
+    else:
+        print(escaped_line(_sentence(summary, settings)))  # noqa: T201
+
+
+@contextmanager
+def _quiet_retries() -> Iterator[None]:
+    """We say ourselves that something is tried again: stamina would, on standard output where structlog is installed."""
+    from stamina import instrumentation  # noqa: PLC0415 - only where something is sent
+
+    hooks = instrumentation.get_on_retry_hooks()
+    instrumentation.set_on_retry_hooks([])
+    try:
+        yield
+    finally:
+        instrumentation.set_on_retry_hooks(hooks)
+
+
+def _tell_losses(summary: ExportSummary, state: ExportState) -> None:
+    if state.problem is not None:
+        _say(f"warning: {state.problem}: an interrupted export will begin anew")
+    for span in summary.refused_spans:
+        _say(f"refused: span {span.span_id} ({span.name}) of trace {span.trace_id}: {span.reason}")
+    if summary.refused > len(summary.refused_spans):
+        _say(f"... and {summary.refused - len(summary.refused_spans)} more")
+    for note in summary.notes:
+        _say(f"the receiver says: {note}")
+
+
+def _sentence(summary: ExportSummary, settings: Settings) -> str:
+    runs = "" if summary.runs is None else f"{summary.runs} runs, "
+    parts = [
+        f"{runs}{_spans(summary.spans)} of {summary.traces - summary.traces_before} traces sent to {settings.shown}"
+    ]
+    rate = summary.bytes / _MB / summary.seconds if summary.seconds else 0.0
+    parts.append(f"{summary.bytes / _MB:.1f} MB in {summary.seconds:.1f} s ({rate:.1f} MB/s)")
+    counts = {
+        "traces were delivered before": summary.traces_before,
+        "spans without an end": summary.unfinished,
+        "refused": summary.refused,
+        "rejected by the receiver, which does not say which": summary.rejected,
+    }
+    return ", ".join([*parts, *(f"{number} {what}" for what, number in counts.items() if number)])
+
+
+def _spans(number: int) -> str:
+    return f"{number} span{'' if number == 1 else 's'}"
+
+
+def _say(text: str) -> None:
+    print(escaped_line(text), file=sys.stderr)  # noqa: T201

@@ -1,0 +1,21 @@
+"""Sends `SpanRecord`s to an OTLP endpoint, over HTTP or gRPC."""
+
+from __future__ import annotations
+
+from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, Batch, Encoder, Packer, Piece
+from otel_agent_trace.otlp.sender import Outcome, RefusedSpan, Sender
+from otel_agent_trace.otlp.settings import Protocol, Settings, settings_of
+
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "Batch",
+    "Encoder",
+    "Outcome",
+    "Packer",
+    "Piece",
+    "Protocol",
+    "RefusedSpan",
+    "Sender",
+    "Settings",
+    "settings_of",
+]

@@ -1,0 +1,122 @@
+"""OTLP over gRPC, with `grpcio`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from otel_agent_trace.errors import ConfigurationError, EndpointError
+from otel_agent_trace.formats import otlp_proto
+from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.otlp.answers import Discretion, FailedError, LostError, RefusedError, TryLaterError
+from otel_agent_trace.otlp.settings import Settings
+
+_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_STATUS_DETAILS = "grpc-status-details-bin"
+_LATER = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "DATA_LOSS"})
+_FAILED = frozenset({"INTERNAL", "UNKNOWN"})
+_SIZE = re.compile(r"(?i)larger than max|too large|exceeds|limit")
+_NO_TLS = re.compile(r"(?i)handshake|certificate|wrong version number|ssl")
+_NO_HOST = re.compile(r"(?i)dns resolution failed|name resolution|domain name not found")
+_RECONNECT_MS = (("initial", 100), ("min", 100), ("max", 2000))
+
+
+class GrpcTransport:
+    """Sends requests one at a time, from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        import grpc  # noqa: PLC0415 - only for this
+
+        self._settings = settings
+        self._discreet = Discretion(settings.headers.values())
+        self._metadata = tuple(settings.headers.items())
+        self._error = grpc.RpcError
+        compression = grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
+        options = [
+            ("grpc.enable_retries", 0),  # ours are counted and told
+            *((f"grpc.{which}_reconnect_backoff_ms", number) for which, number in _RECONNECT_MS),
+        ]
+        if settings.secure:
+            self._channel = grpc.secure_channel(settings.url, _credentials(settings), options, compression)
+        else:
+            self._channel = grpc.insecure_channel(settings.url, options, compression)
+        self._export = self._channel.unary_unary(_METHOD)
+
+    def send(self, body: bytes) -> PartialSuccess:
+        """Send one request and say what became of it.
+
+        Raises:
+            RefusedError, FailedError, TryLaterError, EndpointError: as their names say.
+        """
+        try:
+            answer = self._export(body, timeout=self._settings.timeout_s, metadata=self._metadata)
+            partial = otlp_proto.decode_response(answer)
+        except self._error as error:
+            raise self._failure(error) from error
+        except NotOtlpError as error:
+            raise EndpointError(f"{self._settings.shown} answers, but not as a receiver of OTLP does") from error
+        return partial._replace(message=self._discreet(partial.message))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def _failure(self, error: Any) -> Exception:
+        code, details = error.code().name, self._discreet(error.details() or "")
+        said = f"{self._settings.shown} answered {code}" + (f": {details}" if details else "")
+        after_s = _retry_after_s(error.trailing_metadata() or ())
+        if code == "UNAVAILABLE":
+            return self._unavailable(details, after_s)
+        if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and after_s is None and _SIZE.search(details):
+            return RefusedError(said, for_size=True)
+        if code == "RESOURCE_EXHAUSTED":
+            return TryLaterError(said, after_s)
+        if code in _LATER:
+            return TryLaterError(said, after_s)
+        if code == "INVALID_ARGUMENT":
+            return RefusedError(said)
+        return FailedError(said) if code in _FAILED else EndpointError(said)
+
+    def _unavailable(self, details: str, after_s: float | None) -> Exception:
+        shown = self._settings.shown
+        if _NO_HOST.search(details):
+            return EndpointError(f"{shown}: there is no such host")
+        if _NO_TLS.search(details):
+            return EndpointError(f"{shown}: TLS fails: {details}")
+        if "http2" in details.lower() and "preface" in details.lower():
+            return EndpointError(f"{shown} does not speak gRPC; is it HTTP (http://host:4318)?")
+        said = f"{shown}: {details or 'UNAVAILABLE'}"
+        return LostError(said) if after_s is None else TryLaterError(said, after_s)
+
+
+def _retry_after_s(metadata: Any) -> float | None:
+    for name, value in metadata:
+        if name == _STATUS_DETAILS:
+            try:
+                return otlp_proto.decode_status(value).retry_after_s
+            except NotOtlpError:
+                return None
+    return None
+
+
+def _credentials(settings: Settings) -> Any:
+    import grpc  # noqa: PLC0415
+
+    try:
+        return grpc.ssl_channel_credentials(
+            root_certificates=_content(settings.ca_file),
+            private_key=_content(settings.client_key),
+            certificate_chain=_content(settings.client_certificate),
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE or _CLIENT_KEY: "
+            f"{error.filename}: {error.strerror or error}"
+        ) from error
+
+
+def _content(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return file.read()

@@ -1,0 +1,242 @@
+"""Sends batches: waits where a receiver asks for it, and halves what it refuses until the bad span stands alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from otel_agent_trace.errors import EndpointError
+from otel_agent_trace.formats.otlp_proto import PartialSuccess
+from otel_agent_trace.otlp.answers import FailedError, LostError, RefusedError, TryLaterError
+from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, USUAL_REQUEST_BYTES, Batch, Join, Piece
+from otel_agent_trace.otlp.settings import Settings
+
+DEFAULT_PATIENCE_S = 60.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _JITTER_S = 0.25, 5.0, 0.25
+_LEAST_LIMIT = 64 << 10
+_TIMES_LOST = 3
+"""A single span above the limit whose connection is lost so often is too large: some receivers say it so."""
+_REFUSED_IN_A_ROW = 100
+"""So many spans, each refused alone and none taken between them, and it is not the spans."""
+
+
+class RefusedSpan(NamedTuple):
+    """A span that a receiver does not take, and its words."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    reason: str
+
+
+class Outcome(msgspec.Struct):
+    """What became of a batch; `accepted` spans in `sent_bytes` of requests, before compression."""
+
+    accepted: int = 0
+    rejected: int = 0
+    """Spans that the receiver did not take out of requests that it took; it does not say which."""
+    refused: list[RefusedSpan] = []
+    notes: list[str] = []
+    """What the receiver said of those, or as a warning."""
+    sent_bytes: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every span was taken."""
+        return not self.rejected and not self.refused
+
+
+class Transport(Protocol):
+    """One request at a time, from any thread."""
+
+    def send(self, body: bytes) -> PartialSuccess:
+        """Send it; raises what `answers` has, or `EndpointError`."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Sender:
+    """Sends batches to an endpoint, from any thread.
+
+    Args:
+        settings: where and how.
+        join: how encoded spans are made a request, of the `Encoder` that they are from.
+        patience_s: seconds after which a request that could not be delivered is given up.
+        on_retry: is told why a request is sent again, in the thread that sends it.
+
+    Raises:
+        ConfigurationError: a certificate that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        join: Join,
+        *,
+        patience_s: float = DEFAULT_PATIENCE_S,
+        on_retry: Callable[[str], None] | None = None,
+    ) -> None:
+        self._settings, self._join = settings, join
+        self._patience_s, self._on_retry = patience_s, on_retry
+        self._transport = _transport(settings)
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._any_accepted = False
+        self._refused_in_a_row = 0
+        self.limit = USUAL_REQUEST_BYTES
+        """How large a request may be; it becomes less when the receiver finds one too large."""
+
+    def send(self, batch: Batch) -> Outcome:
+        """Send a batch, in as many requests as it takes, and wait for the answers.
+
+        Raises:
+            EndpointError: the endpoint cannot be reached, is no receiver of OTLP, or refuses everything.
+        """
+        outcome = Outcome()
+        pending = [batch]
+        while pending:
+            part = pending.pop()
+            try:
+                partial = self._delivered(part, is_whole=part is batch)
+            except RefusedError as refusal:
+                self._note_size(part, refusal)
+                if len(part.pieces) > 1:
+                    pending.extend(reversed(part.halves()))
+                else:
+                    outcome.refused.append(self._refused(part.pieces[0], refusal))
+            else:
+                self._note_accepted(part, partial, outcome)
+        return outcome
+
+    def stop(self) -> None:
+        """Let no request be sent any more; those on their way are not waited for."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.stop()
+        self._transport.close()
+
+    # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _delivered(self, part: Batch, *, is_whole: bool) -> PartialSuccess:
+        """Send it until it is answered for good."""
+        import stamina  # noqa: PLC0415 - only where something is sent
+
+        patience = _Patience(self, part, is_whole=is_whole)
+        try:
+            for attempt in stamina.retry_context(
+                on=patience.wait,
+                attempts=None,
+                timeout=self._patience_s,
+                wait_initial=_FIRST_WAIT_S,
+                wait_max=_LONGEST_WAIT_S,
+                wait_jitter=_JITTER_S,
+            ):
+                with attempt:
+                    return self._send_once(part)
+        except FailedError as error:
+            raise RefusedError(str(error)) from error
+        except TryLaterError as error:
+            if patience.is_too_large(error):
+                raise RefusedError(f"{error} (a span of {part.size >> 10} KiB)", for_size=True) from error
+            raise EndpointError(f"{error} (given up after {patience.spent_s():.0f} s)") from error
+        raise AssertionError  # the last failure is raised
+
+    def _send_once(self, part: Batch) -> PartialSuccess:
+        if self._stopped.is_set():
+            raise EndpointError("sending was stopped")
+        return self._transport.send(part.body(self._join))
+
+    def told_retry(self, error: Exception) -> None:
+        """Tell whoever wants to know."""
+        if self._on_retry is not None:
+            self._on_retry(str(error))
+
+    @property
+    def patience_s(self) -> float:
+        """How long a request is tried."""
+        return self._patience_s
+
+    # ── what is remembered of all ────────────────────────────────────────────────────────────────────────────────────
+
+    def _note_accepted(self, part: Batch, partial: PartialSuccess, outcome: Outcome) -> None:
+        rejected = min(partial.rejected_spans, len(part.pieces))
+        outcome.accepted += len(part.pieces) - rejected
+        outcome.rejected += rejected
+        outcome.sent_bytes += part.size
+        if partial.message:
+            outcome.notes.append(partial.message)
+        with self._lock:
+            self._any_accepted = self._any_accepted or rejected < len(part.pieces)
+            self._refused_in_a_row = 0
+
+    def _note_size(self, part: Batch, refusal: RefusedError) -> None:
+        if refusal.for_size and len(part.pieces) > 1:
+            self.limit = max(min(self.limit, part.size // 2), _LEAST_LIMIT)
+
+    def _refused(self, piece: Piece, refusal: RefusedError) -> RefusedSpan:
+        failed = isinstance(refusal.__cause__, FailedError)
+        with self._lock:
+            self._refused_in_a_row += 1
+            hopeless = self._refused_in_a_row >= _REFUSED_IN_A_ROW and (failed or not self._any_accepted)
+        if hopeless:
+            raise EndpointError(f"{refusal} ({_REFUSED_IN_A_ROW} spans in a row, each sent alone)") from refusal
+        return RefusedSpan(piece.trace_id, piece.span_id, piece.name, str(refusal))
+
+
+class _Patience:
+    """How long and how often one request is sent."""
+
+    def __init__(self, sender: Sender, part: Batch, *, is_whole: bool) -> None:
+        self._sender, self._part = sender, part
+        self._is_whole = is_whole
+        self._may_fail = is_whole or len(part.pieces) == 1  # once: that may have been by chance
+        self._times_lost = 0
+        self._began = time.monotonic()
+
+    def wait(self, error: Exception) -> bool | float:
+        """Whether to send it again, or after how many seconds."""
+        again = self._again(error)
+        if again is not False:
+            self._sender.told_retry(error)
+        return again
+
+    def _again(self, error: Exception) -> bool | float:
+        if isinstance(error, FailedError):
+            may_fail, self._may_fail = self._may_fail, False
+            return may_fail if self._is_whole or not may_fail else 0.0  # of a part, the whole has waited
+        if not isinstance(error, TryLaterError):
+            return False
+        self._times_lost += isinstance(error, LostError)
+        if self.is_too_large(error):
+            return False
+        if error.after_s is None:
+            return True
+        return error.after_s if self.spent_s() + error.after_s < self._sender.patience_s else False
+
+    def is_too_large(self, error: Exception) -> bool:
+        """Whether the connection is lost because of what is sent."""
+        oversize = len(self._part.pieces) == 1 and self._part.size > MAX_REQUEST_BYTES
+        return oversize and isinstance(error, LostError) and self._times_lost >= _TIMES_LOST
+
+    def spent_s(self) -> float:
+        """Seconds since it was first sent."""
+        return time.monotonic() - self._began
+
+
+def _transport(settings: Settings) -> Transport:
+    if settings.protocol == "grpc":
+        from otel_agent_trace.otlp.grpc_transport import GrpcTransport  # noqa: PLC0415
+
+        return GrpcTransport(settings)
+    from otel_agent_trace.otlp.http_transport import HttpTransport  # noqa: PLC0415
+
+    return HttpTransport(settings)

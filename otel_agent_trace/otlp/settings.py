@@ -1,0 +1,230 @@
+"""Where to send, and how: what the caller says, else what ``OTEL_EXPORTER_OTLP_*`` says."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Literal, get_args
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+
+from otel_agent_trace.errors import ConfigurationError
+
+Protocol = Literal["http/protobuf", "http/json", "grpc"]
+
+DEFAULT_TIMEOUT_S = 10.0
+_GRPC_PORT = 4317
+_HTTP_PATH = "/v1/traces"
+_HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
+_SECURE_SCHEMES = ("https", "grpcs")
+_FEWEST_MS = 1000
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
+
+    protocol: Protocol
+    url: str
+    shown: str
+    """The endpoint as messages may show it: without user, password and query."""
+    secure: bool
+    headers: Mapping[str, str] = {}
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    gzip: bool = False
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Settings of {self.shown}>"
+
+
+def settings_of(
+    endpoint: str,
+    *,
+    protocol: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings for an endpoint.
+
+    Args:
+        endpoint: ``http(s)://host:4318`` (``/v1/traces`` is added unless it ends so), ``grpc://host:4317`` or
+            ``grpcs://host:4317`` (with TLS); with `protocol` "grpc" also ``http(s)://host:4317`` or ``host:4317``.
+        protocol: "http/protobuf", "http/json" or "grpc"; without it the scheme says whether it is gRPC, and the
+            environment which of the two others.
+        headers: go before those of the environment that have the same name.
+        timeout_s: seconds for one request.
+        environ: the environment, by default the process's.
+
+    Raises:
+        ConfigurationError: something of it cannot be meant; names it, but shows no header and no password.
+    """
+    variables = _Variables(os.environ if environ is None else environ)
+    parts = _split(endpoint)
+    wanted = _protocol(parts.scheme, protocol, variables)
+    host = _host(parts, wanted)
+    is_grpc = wanted == "grpc"
+    given = _checked_headers({**_basic(parts), **_header_variable(variables), **_lowered(headers or {})})
+    return Settings(
+        protocol=wanted,
+        url=host if is_grpc else _http_url(parts, host),
+        shown=f"{parts.scheme + '://' if parts.scheme else ''}{host}{'' if is_grpc else _http_path(parts)}",
+        secure=_is_secure(parts.scheme, variables),
+        headers=given,
+        timeout_s=_timeout_s(variables) if timeout_s is None else _positive(timeout_s, "the timeout"),
+        gzip=_wants_gzip(variables),
+        ca_file=variables.get("CERTIFICATE"),
+        client_certificate=variables.get("CLIENT_CERTIFICATE"),
+        client_key=variables.get("CLIENT_KEY"),
+    )
+
+
+class _Variables:
+    """The variables of OTLP: those for traces go before those for all signals."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def get(self, name: str) -> str | None:
+        return self.named(name)[1]
+
+    def named(self, name: str) -> tuple[str, str | None]:
+        """The value, and the full name of the variable that has it."""
+        for full in (f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
+            value = self._environ.get(full, "").strip()
+            if value:
+                return full, value
+        return name, None
+
+
+# ── the endpoint ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _split(endpoint: str) -> SplitResult:
+    text = endpoint.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError(_no_endpoint(endpoint)) from error
+    if not parts.hostname or parts.scheme not in (*_HTTP_SCHEMES, *_GRPC_SCHEMES, ""):
+        raise ConfigurationError(_no_endpoint(endpoint))
+    return parts
+
+
+def _no_endpoint(endpoint: str) -> str:
+    return f"{endpoint.rpartition('@')[2]!r} is no endpoint like http://localhost:4318 or grpc://localhost:4317"
+
+
+def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Protocol:
+    """An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
+    name, text = variables.named("PROTOCOL")
+    asked = _known(text, name) if text else None
+    if protocol is not None:
+        wanted = _known(protocol, "the protocol")
+    elif scheme in _GRPC_SCHEMES:
+        wanted = "grpc"
+    else:
+        wanted = "http/protobuf" if asked is None or (asked == "grpc" and scheme) else asked
+    if wanted != "grpc" and scheme not in _HTTP_SCHEMES:
+        start = f"begins with {scheme}://" if scheme else "has no http://"
+        raise ConfigurationError(f"{wanted} does not go with an address that {start}")
+    return wanted
+
+
+def _known(protocol: str, name: str) -> Protocol:
+    for known in get_args(Protocol):
+        if protocol == known:
+            result: Protocol = known
+            return result
+    raise ConfigurationError(f"{name} is {protocol!r}, which is none of {', '.join(get_args(Protocol))}")
+
+
+def _host(parts: SplitResult, wanted: Protocol) -> str:
+    """The host, with its port where there is one, without user and password."""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{host}:{_GRPC_PORT}" if wanted == "grpc" and parts.port is None else host
+
+
+def _http_url(parts: SplitResult, host: str) -> str:
+    return parts._replace(netloc=host, path=_http_path(parts), fragment="").geturl()
+
+
+def _http_path(parts: SplitResult) -> str:
+    path = parts.path.rstrip("/")
+    return path if path.endswith(_HTTP_PATH) else path + _HTTP_PATH
+
+
+def _is_secure(scheme: str, variables: _Variables) -> bool:
+    """Whether TLS is spoken; an address without a scheme does so unless a variable says no."""
+    if scheme:
+        return scheme in _SECURE_SCHEMES
+    return (variables.get("INSECURE") or "").lower() != "true"
+
+
+# ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _basic(parts: SplitResult) -> dict[str, str]:
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+
+def _header_variable(variables: _Variables) -> dict[str, str]:
+    name, text = variables.named("HEADERS")
+    headers: dict[str, str] = {}
+    for number, entry in enumerate((text or "").split(","), 1):
+        key, sign, value = entry.partition("=")
+        if entry.strip():
+            if not sign:
+                raise ConfigurationError(f"{name}: entry {number} is not like name=value")
+            headers[unquote(key.strip()).lower()] = unquote(value.strip())
+    return headers
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.strip().lower(): value.strip() for name, value in headers.items()}
+
+
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError("the name of a header has characters that no header has")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(f"the header {name} has characters that no header has")
+    return headers
+
+
+def _timeout_s(variables: _Variables) -> float:
+    """OpenTelemetry means milliseconds, its Python SDK reads seconds: so few as no request takes are seconds."""
+    name, text = variables.named("TIMEOUT")
+    if text is None:
+        return DEFAULT_TIMEOUT_S
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    return _positive(number / 1000 if number >= _FEWEST_MS else number, name)
+
+
+def _positive(seconds: float, name: str) -> float:
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{name} must be a positive number of seconds")
+    return seconds
+
+
+def _wants_gzip(variables: _Variables) -> bool:
+    name, text = variables.named("COMPRESSION")
+    if text not in (None, "gzip", "none"):
+        raise ConfigurationError(f"{name} is {text!r}, which is neither gzip nor none")
+    return text == "gzip"

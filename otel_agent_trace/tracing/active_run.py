@@ -1,0 +1,341 @@
+"""A run that is going on."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
+
+from otel_agent_trace import semconv
+from otel_agent_trace.categories import TIMEOUT
+from otel_agent_trace.dialects.genai import Content, put_identity, put_step_id
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.model import RunStatus, StepError, StepKind
+from otel_agent_trace.processing import user_ids
+from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, step_kind
+from otel_agent_trace.tracing.failures import is_timeout
+from otel_agent_trace.tracing.given import text_of
+from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY, Handle
+from otel_agent_trace.tracing.recorder import Recorder
+
+
+class ActiveRun(Handle):
+    """A run that is going on: a context manager, sync and async, with the fields of `AgentRun` to be set.
+
+    Outside of any run, `current_run()` gives one that takes everything and keeps nothing.
+    """
+
+    __slots__ = (
+        "_agent_name",
+        "_config",
+        "_final_output",
+        "_largest_id",
+        "_model",
+        "_session_id",
+        "_shared",
+        "_status",
+        "_step_numbers",
+        "_timed_out",
+        "_user_id",
+        "_user_input",
+        "last_event_ns",
+        "parent_run_id",
+        "run_id",
+        "span_contexts",
+    )
+
+    def __init__(self, recorder: Recorder, fields: Mapping[str, Any]) -> None:
+        super().__init__(recorder, StepKind.AGENT)
+        self._agent_name: str | None = fields.get("agent_name")
+        self._user_input = fields.get("user_input")
+        self._user_id = recorder.recorded_user(fields.get("user_id"))
+        self._session_id: str | None = fields.get("session_id")
+        self._model: str | None = fields.get("model")
+        self._config = fields.get("config")
+        self._final_output: Any = None
+        self._status: RunStatus | None = None
+        self._shared: Content | None = None
+        self._step_numbers = itertools.count()
+        self._largest_id: int | None = None  # as long as each step is called by its number
+        self._timed_out = False
+        self._metadata = fields.get("metadata")
+        self.run_id: str = fields.get("run_id") or ""
+        self.parent_run_id: str | None = None
+        self.last_event_ns = 0
+        """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
+        self.span_contexts: dict[int | str, trace.SpanContext] = {}
+
+    # fields, in the order of AgentRun
+
+    @property
+    def agent_name(self) -> str | None:
+        """The agent's name; steps that start from now on carry it."""
+        return self._agent_name
+
+    @agent_name.setter
+    def agent_name(self, value: object) -> None:
+        self._agent_name = None if value is None else text_of(value)
+        self._shared = None
+        if self.started:
+            self._guarded("agent_name", self._rename)
+
+    def _rename(self) -> None:
+        self._span.update_name(self._put_name())
+
+    def _put_name(self) -> str:
+        name = put_identity(self._content, StepKind.AGENT, self._agent_name or "", self._model)
+        if self._agent_name is None:
+            del self._content.attributes[semconv.AGENT_NAME]
+            self._content.text(semconv.AGENT_NAME, "name", None)
+        return name
+
+    @property
+    def user_input(self) -> Any:
+        """What was asked."""
+        return self._user_input
+
+    @user_input.setter
+    def user_input(self, value: Any) -> None:
+        self._user_input = value
+        self._guarded("user_input", self._content.spoken, semconv.INPUT_MESSAGES, "user_input", "user", value)
+
+    @property
+    def user_id(self) -> str | None:
+        """The user, in the form that is recorded."""
+        return self._user_id
+
+    @user_id.setter
+    def user_id(self, value: object) -> None:
+        self._user_id = self._recorder.recorded_user(value)
+        self._put_user()
+
+    @property
+    def session_id(self) -> str | None:
+        """The conversation; steps that start from now on carry it."""
+        return self._session_id
+
+    @session_id.setter
+    def session_id(self, value: object) -> None:
+        self._session_id = None if value is None else text_of(value)
+        self._shared = None
+        self._content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
+
+    @property
+    def model(self) -> str | None:
+        """The model that the agent uses."""
+        return self._model
+
+    @model.setter
+    def model(self, value: object) -> None:
+        self._model = None if value is None else text_of(value)
+        self._content.text(semconv.REQUEST_MODEL, "model", self._model)
+
+    @property
+    def config(self) -> Any:
+        """How the agent was set up."""
+        return self._config
+
+    @config.setter
+    def config(self, value: Any) -> None:
+        self._config = value
+
+    @property
+    def final_output(self) -> Any:
+        """What was answered."""
+        return self._final_output
+
+    @final_output.setter
+    def final_output(self, value: Any) -> None:
+        self._final_output = value
+
+    @property
+    def status(self) -> RunStatus:
+        """How it ends; without a word from you: success, or error or timeout if something was raised or set."""
+        if self._status is not None:
+            return self._status
+        if self._error is None:
+            return RunStatus.SUCCESS if self.ended else RunStatus.RUNNING
+        return RunStatus.TIMEOUT if self._timed_out or self._error.category == TIMEOUT else RunStatus.ERROR
+
+    @status.setter
+    def status(self, value: RunStatus | str) -> None:
+        self._status = end_status(value)
+
+    def _describe(self, error: object) -> StepError:
+        self._timed_out = is_timeout(error)
+        if self._status is RunStatus.SUCCESS:  # the last word counts
+            self._status = None
+        return super()._describe(error)
+
+    # steps
+
+    def step(
+        self,
+        name: str,
+        input: Any = None,  # noqa: A002 - the name of the field
+        *,
+        kind: StepKind | str = StepKind.TOOL,
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+    ) -> ActiveStep:
+        """A step of this run, for a ``with`` block: it starts when the block is entered."""
+        return ActiveStep(self, step_kind(kind), name, input, step_id=step_id, metadata=metadata)
+
+    def model_call(
+        self,
+        model: str | None = None,
+        messages: Any = None,
+        *,
+        provider: str | None = None,
+        name: str | None = None,
+        input: Any = None,  # noqa: A002 - the name of the field
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+    ) -> ActiveModelCall:
+        """A model call of this run, for a ``with`` block: it starts when the block is entered."""
+        return ActiveModelCall(
+            self, model, messages, provider=provider, name=name, input=input, step_id=step_id, metadata=metadata
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether it has started; outside of any run, there is one that never does."""
+        return self.last_event_ns > 0
+
+    def shared(self) -> Content:
+        """What each of its steps says of it."""
+        if self._shared is None:
+            self._shared = Content(self._recorder.limits)
+            self._shared.text(semconv.RUN_ID, "run_id", self.run_id or None)
+            self._shared.text(semconv.AGENT_NAME, "agent_name", self._agent_name)
+            self._shared.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
+        return self._shared
+
+    def number(self, step_id: int | str | None) -> tuple[int, int | str]:
+        """The ordinal of the next step, and its id: the one that is given, else the next number."""
+        index, largest = next(self._step_numbers), self._largest_id
+        if step_id is None:
+            if largest is None:
+                return index, index + 1
+            step_id = self._largest_id = largest + 1
+        elif type(step_id) is int and (largest is not None or step_id != index + 1):
+            self._largest_id = max(index if largest is None else largest, step_id)
+        return index, step_id
+
+    # start and end
+
+    def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
+        """Start the span; the parent is the current one unless a context is given."""
+        if self.started:
+            self._recorder.ledger.count("started again")
+            return self
+        base = self._base() if parent is None else parent
+        self.last_event_ns = start_ns or time.time_ns()
+        above = base.get(RUN_KEY)
+        recorder = self._recorder
+        self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None)
+        if not self.run_id:
+            self.run_id = _run_id(self._span)
+        recorder.ledger.count("runs")
+        recorder.remember(self)
+        return self
+
+    def _open(self, base: Context, above: ActiveRun | None) -> None:
+        content, recorder = self._content, self._recorder
+        name = self._put_name()
+        if self.run_id:
+            content.text(semconv.RUN_ID, "run_id", self.run_id)
+        if above is not None and above.recording and above.recorder.current_provider() is recorder.current_provider():
+            self.parent_run_id = above.run_id
+            content.text(semconv.RUN_PARENT_ID, "parent_run_id", above.run_id)
+            index, step_id = above.number(None)
+            content.attributes[semconv.STEP_INDEX] = index
+            if step_id != index + 1:
+                put_step_id(content, step_id)
+        content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
+        self._put_user()
+        content.spoken(semconv.INPUT_MESSAGES, "user_input", "user", self._user_input)
+        content.json(semconv.CONFIG, "config", self._config)
+        if self._metadata:
+            content.json(semconv.METADATA, "metadata", self._metadata)
+        self._said = content.taken()
+        self._span = self._recorder.otel().start_span(
+            name,
+            context=base,
+            kind=SpanKind.INTERNAL,
+            attributes=self._said,
+            start_time=self.last_event_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        if not self.run_id:
+            self.run_id = _run_id(self._span)
+            self._span.set_attribute(semconv.RUN_ID, self.run_id)
+
+    def _put_user(self) -> None:
+        if self._user_id is None:
+            for key in (semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID):
+                self._content.text(key, "user_id", None)
+            return
+        key = semconv.ENDUSER_PSEUDO_ID if user_ids.is_pseudonym(self._user_id) else semconv.USER_ID
+        self._content.text(key, "user_id", self._user_id)
+
+    def _write_fields(self) -> None:
+        content = self._content
+        content.spoken(semconv.OUTPUT_MESSAGES, "final_output", "assistant", self._final_output)
+        content.json(semconv.CONFIG, "config", self._config)
+        status = self.status
+        if status is RunStatus.TIMEOUT:
+            content.attributes[semconv.RUN_STATUS] = status.value
+        if self._error is None and status is not RunStatus.SUCCESS:
+            content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
+            self._span.set_status(Status(StatusCode.ERROR))
+
+    def _write_error(self, error: StepError, end_ns: int) -> None:
+        if self.status is not RunStatus.SUCCESS:
+            super()._write_error(error, end_ns)
+            return
+        self._content.error(error, failed=False)  # a run that the caller calls a success in spite of it
+        self._write_stack(error, end_ns)
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End it; the second time does nothing, and is counted."""
+        self._finish(end_ns or time.time_ns())
+        self._recorder.forget(self)
+
+    def put_into(self, base: Context) -> Context:
+        """The context with this as the current one."""
+        context = trace.set_span_in_context(self._span, base)
+        return otel_context.set_value(STEP_KEY, None, otel_context.set_value(RUN_KEY, self, context))
+
+
+def _run_id(span: Span) -> str:
+    context = span.get_span_context()
+    if not context.is_valid or isinstance(span, NonRecordingSpan):
+        return uuid.uuid4().hex
+    trace_id = format(context.trace_id, "032x")
+    parent = getattr(span, "parent", None)
+    return trace_id if parent is None else f"{trace_id}-{context.span_id:016x}"
+
+
+def end_status(status: RunStatus | str) -> RunStatus:
+    """The status that is meant for a run that ends.
+
+    Raises:
+        ConfigurationError: there is no such status, or it is "running".
+    """
+    try:
+        meant = RunStatus(status)
+    except ValueError:
+        meant = RunStatus.RUNNING
+    if meant is RunStatus.RUNNING:
+        msg = f"status {status!r} is none of success, error, timeout"
+        raise ConfigurationError(msg)
+    return meant

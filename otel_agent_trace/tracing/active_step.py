@@ -1,0 +1,285 @@
+"""A step that is going on, a model call among them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+
+from otel_agent_trace import semconv
+from otel_agent_trace.dialects.genai import put_identity, put_input, put_output, put_step_id
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import guarded
+from otel_agent_trace.messages import messages_from
+from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.tracing.given import metadata_of, text_of
+from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY, Handle
+from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.results import ModelResult, model_result
+
+if TYPE_CHECKING:
+    from otel_agent_trace.tracing.active_run import ActiveRun
+
+_SPAN_KINDS = {StepKind.MODEL: SpanKind.CLIENT, StepKind.RETRIEVAL: SpanKind.CLIENT}
+
+
+class ActiveStep(Handle):
+    """A step that is going on: a context manager, sync and async, with the fields of `AgentStep` to be set."""
+
+    __slots__ = (
+        "_abandoned",
+        "_asked_model",
+        "_first_chunk_at_ns",
+        "_input",
+        "_input_written",
+        "_messages",
+        "_model",
+        "_name",
+        "_output",
+        "_start_ns",
+        "_step_id",
+        "index",
+        "run",
+    )
+
+    def __init__(
+        self,
+        run: ActiveRun,
+        kind: StepKind,
+        name: str,
+        input: Any = None,  # noqa: A002 - the name of the field
+        *,
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        super().__init__(recorder or run.recorder, kind)
+        self.run = run
+        self._name = name if type(name) is str else text_of(name)
+        self.index = -1
+        self._step_id = step_id if step_id is None or type(step_id) is int else text_of(step_id)
+        self._input = input
+        self._input_written = False
+        self._output: Any = None
+        self._messages: tuple[Message, ...] = ()
+        self._model: str | None = None
+        self._asked_model: str | None = None
+        self._abandoned = False
+        self._first_chunk_at_ns: int | None = None
+        self._start_ns = 0
+        if metadata is not None:
+            self._metadata = metadata_of(self._recorder.ledger, metadata)
+
+    @property
+    def kind(self) -> StepKind:
+        """What it does."""
+        return self._kind
+
+    @property
+    def name(self) -> str:
+        """Which tool, model, agent; may be changed while it runs."""
+        return self._name
+
+    @name.setter
+    def name(self, value: object) -> None:
+        self._name = text_of(value)
+        if self._start_ns:
+            self._guarded("name", self._rename)
+
+    def _rename(self) -> None:
+        self._span.update_name(put_identity(self._content, self._kind, self._name, self._asked_model))
+
+    @property
+    def step_id(self) -> int | str:
+        """Its id in the run: the caller's, else the next number, counted from 1."""
+        return self.index + 1 if self._step_id is None else self._step_id
+
+    @property
+    def input(self) -> Any:
+        """Its arguments."""
+        return self._input
+
+    @input.setter
+    def input(self, value: Any) -> None:
+        self._input, self._input_written = value, False
+
+    @property
+    def output(self) -> Any:
+        """Its result."""
+        return self._output
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self._output = value
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What a model was sent and, last, what it answered."""
+        return self._messages
+
+    @messages.setter
+    def messages(self, value: Any) -> None:
+        self._messages = self._guarded("messages", messages_from, value) or ()
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered."""
+        return self._model
+
+    @model.setter
+    def model(self, value: object) -> None:
+        self._model = None if value is None else text_of(value)
+
+    def mark_first_chunk(self) -> None:
+        """Note that the first piece of a streamed result is here; later calls change nothing."""
+        if self._first_chunk_at_ns is None:
+            self._first_chunk_at_ns = time.time_ns()
+
+    def abandon(self) -> None:
+        """Note that the consumer closed the stream early, which is no error."""
+        self._abandoned = True
+
+    def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveStep:
+        """Start the span; the parent is the current one unless a context is given."""
+        if self._start_ns:
+            self._recorder.ledger.count("started again")
+            return self
+        self._start_ns = start_ns or time.time_ns()
+        self.index, self._step_id = self.run.number(self._step_id)
+        ledger = self._recorder.ledger
+        guarded(ledger, "starting a step", self._open, self._base() if parent is None else parent)
+        ledger.count("steps")
+        if self.run.last_event_ns:
+            self.run.last_event_ns = self._start_ns
+        return self
+
+    def _base(self) -> Context:
+        """The current context; where its run is another, as in a new thread, with the step's own run in it."""
+        run, base = self.run, otel_context.get_current()
+        return run.put_into(base) if run.last_event_ns and base.get(RUN_KEY) is not run else base
+
+    def _open(self, parent: Context) -> None:
+        run, content, kind = self.run, self._content, self._kind
+        content.put_all_of(run.shared())
+        self._asked_model = self._model
+        name = put_identity(content, kind, self._name, self._model)
+        if run.run_id:
+            content.attributes[semconv.STEP_INDEX] = self.index
+        step_id: Any = self._step_id
+        if type(step_id) is not int or step_id != self.index + 1:
+            put_step_id(content, step_id)
+        if self._input is not None:
+            put_input(content, kind, self._input)
+            self._input_written = True
+        self._said = content.taken()
+        self._span = self._recorder.otel().start_span(
+            name,
+            context=parent,
+            kind=_SPAN_KINDS.get(kind, SpanKind.INTERNAL),
+            attributes=self._said,
+            start_time=self._start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        run.span_contexts[step_id] = self._span.get_span_context()
+
+    def _write_fields(self) -> None:
+        content, kind = self._content, self._kind
+        if not self._input_written:
+            put_input(content, kind, self._input)
+        if self._model != self._asked_model:
+            content.text(semconv.RESPONSE_MODEL, "model", self._model)
+        if self._output is not None:
+            put_output(content, kind, self._output, failed=self._error is not None)
+        if self._messages or kind is StepKind.MODEL:
+            content.messages(self._messages, kind)
+        if self._abandoned:
+            content.attributes[semconv.ABANDONED] = True
+        if self._first_chunk_at_ns is not None:
+            content.attributes[semconv.FIRST_CHUNK_AT_NS] = self._first_chunk_at_ns
+            if kind is StepKind.MODEL:
+                content.attributes[semconv.TIME_TO_FIRST_CHUNK] = (self._first_chunk_at_ns - self._start_ns) / 1e9
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End it; the second time does nothing, and is counted."""
+        end_ns = end_ns or time.time_ns()
+        self._finish(end_ns)
+        if self.run.last_event_ns:
+            self.run.last_event_ns = end_ns
+
+    def put_into(self, base: Context) -> Context:
+        """The context with this as the current one."""
+        context = trace.set_span_in_context(self._span, base)
+        return otel_context.set_value(STEP_KEY, self, context)
+
+
+class ActiveModelCall(ActiveStep):
+    """A model call that is going on.
+
+    `output` takes the answer: a text, or a result of OpenAI's or Anthropic's client, of which model, tokens and
+    message are taken where nobody said them.
+    """
+
+    __slots__ = ("_provider",)
+
+    def __init__(
+        self,
+        run: ActiveRun,
+        model: str | None,
+        messages: Any = None,
+        *,
+        provider: str | None = None,
+        name: str | None = None,
+        input: Any = None,  # noqa: A002 - the name of the field
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        asked = None if model is None else text_of(model)
+        called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
+        super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
+        self._model = asked
+        self._provider = provider
+        if messages is not None:
+            self.messages = messages
+
+    def _open(self, parent: Context) -> None:
+        if self._provider is not None:
+            self._content.text(semconv.PROVIDER_NAME, "provider", self._provider)
+        if self._messages:
+            self._content.messages(self._messages, self._kind)
+        super()._open(parent)
+
+    def _write_fields(self) -> None:
+        told = self._guarded("model result", model_result, self._output) or ModelResult()
+        content = self._content
+        if self._usage is None and told.usage is not None:
+            content.usage(told.usage)
+        if self._model == self._asked_model and told.model is not None:
+            self._model = told.model
+        if told.message is not None and not (self._messages and self._messages[-1].role == "assistant"):
+            self._messages = (*self._messages, told.message)
+        content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
+        if told.finish_reasons:
+            content.attributes[semconv.FINISH_REASONS] = told.finish_reasons
+        if self._provider is None and told.provider is not None:
+            content.attributes[semconv.PROVIDER_NAME] = told.provider
+        super()._write_fields()
+
+
+def step_kind(kind: StepKind | str) -> StepKind:
+    """The kind that is meant.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+    """
+    try:
+        return StepKind(kind)
+    except ValueError:
+        msg = f"kind {kind!r} is none of {', '.join(known.value for known in StepKind)}"
+        raise ConfigurationError(msg) from None

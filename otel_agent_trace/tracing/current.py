@@ -1,0 +1,35 @@
+"""The run and the step around any code, found through OpenTelemetry's context."""
+
+from __future__ import annotations
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active_step import ActiveStep
+from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY
+from otel_agent_trace.tracing.recorder import Recorder
+
+_INERT = Recorder(trace.NoOpTracerProvider(), user_ids="plain")  # what is kept nowhere needs no key
+
+
+def current_run() -> ActiveRun:
+    """The run that this code is part of; outside of any, one that takes everything and keeps nothing."""
+    return surrounding_run() or _inert_run()
+
+
+def surrounding_run() -> ActiveRun | None:
+    """The run that this code is part of, if there is one."""
+    run = otel_context.get_current().get(RUN_KEY)
+    return run if isinstance(run, ActiveRun) else None
+
+
+def current_step() -> ActiveStep:
+    """The step that this code is part of; outside of any, one that takes everything and keeps nothing."""
+    step = otel_context.get_current().get(STEP_KEY)
+    return step if isinstance(step, ActiveStep) else ActiveStep(_inert_run(), StepKind.OTHER, "")
+
+
+def _inert_run() -> ActiveRun:
+    return ActiveRun(_INERT, {})

@@ -1,0 +1,270 @@
+"""What runs and steps that are going on have in common: `Handle`.
+
+A handle writes what is known at the start into the new span at once, collects what its fields are given meanwhile, and
+writes that when it ends. Whatever goes wrong while recording is counted and logged once; the host's result, exception
+and timing stay what they were.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode
+
+from otel_agent_trace import semconv
+from otel_agent_trace.dialects.genai import Content, status_message
+from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.messages import usage_from
+from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.tracing.failures import step_error
+from otel_agent_trace.tracing.given import metadata_of
+from otel_agent_trace.tracing.recorder import Recorder
+
+RUN_KEY = otel_context.create_key("otel_agent_trace.run")
+STEP_KEY = otel_context.create_key("otel_agent_trace.step")
+
+
+class Handle:
+    """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
+
+    __slots__ = (
+        "_attached",
+        "_attributes",
+        "_content",
+        "_end",
+        "_error",
+        "_kind",
+        "_metadata",
+        "_recorder",
+        "_said",
+        "_span",
+        "_token",
+        "_usage",
+        "ended",
+    )
+
+    def __init__(self, recorder: Recorder, kind: StepKind) -> None:
+        self._recorder = recorder
+        self._kind = kind
+        self._content = Content(recorder.limits)
+        self._span: Span = trace.INVALID_SPAN
+        self._said: dict[str, Any] = {}
+        self._token: Token[Context] | None = None
+        self._attached: Context | None = None
+        self._metadata: dict[Any, Any] | None = None
+        self._attributes: dict[str, Any] | None = None
+        self._error: StepError | None = None
+        self._usage: Usage | None = None
+        self._end = threading.Lock()
+        self.ended = False
+        """Whether it has ended; what is set afterwards is not recorded."""
+
+    # ── what can be said while it runs ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def span(self) -> Span:
+        """The OpenTelemetry span."""
+        return self._span
+
+    @property
+    def trace_id(self) -> str:
+        """The trace, 32 hex digits."""
+        return format(self._span.get_span_context().trace_id, "032x")
+
+    @property
+    def span_id(self) -> str:
+        """The span, 16 hex digits."""
+        return format(self._span.get_span_context().span_id, "016x")
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """Anything else worth keeping; written when it ends."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[Any, Any] | None) -> None:
+        self._metadata = metadata_of(self._recorder.ledger, value)
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens; takes a `Usage`, or a mapping or object in OpenAI's or Anthropic's words."""
+        return self._usage
+
+    @usage.setter
+    def usage(self, value: Any) -> None:
+        self._usage = self._guarded("usage", usage_from, value)
+
+    @property
+    def error(self) -> StepError | None:
+        """What went wrong; takes an exception or a text, and makes it end as an error."""
+        return self._error
+
+    @error.setter
+    def error(self, value: object) -> None:
+        self._error = None if value is None else self._describe(value)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """A span attribute of your own; it comes back in `attributes`."""
+        if self._attributes is None:
+            self._attributes = {}
+        self._attributes[key] = value
+
+    # ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where it is recorded."""
+        return self._recorder
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where it is counted what fails."""
+        return self._recorder.ledger
+
+    @property
+    def recording(self) -> bool:
+        """Whether anything is kept of it."""
+        return self._span.is_recording()
+
+    def _guarded(self, what: str, call: Any, *arguments: Any) -> Any:
+        return guarded(self._recorder.ledger, what, call, *arguments)
+
+    def _describe(self, error: object) -> StepError:
+        described = self._guarded("error", step_error, error, self._recorder.error_rules)
+        return described or StepError(type=type(error).__qualname__)
+
+    def fail(self, error: BaseException) -> None:
+        """End as an error because of an exception."""
+        self._error = self._describe(error)
+
+    def _put_rest(self) -> None:
+        """Write what was collected, before the fields of the kind."""
+        content = self._content
+        if self._attributes:
+            content.extra(self._attributes)
+        if self._metadata is not None:
+            content.json(semconv.METADATA, "metadata", self._metadata or None)
+        if self._usage is not None:
+            content.usage(self._usage)
+
+    def _write_error(self, error: StepError, end_ns: int) -> None:
+        self._content.error(error)
+        message = status_message(error, self._recorder.limits)
+        self._span.set_status(Status(StatusCode.ERROR, message or None))
+        self._write_stack(error, end_ns)
+
+    def _write_stack(self, error: StepError, end_ns: int) -> None:
+        if error.stacktrace is not None:
+            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(error, error.stacktrace), end_ns)
+
+    def _write_fields(self) -> None:
+        raise NotImplementedError
+
+    def _finish(self, end_ns: int) -> None:
+        """Write all that is left, and end the span; the latter also when the former fails."""
+        ledger = self._recorder.ledger
+        if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
+            ledger.count("ended again")
+            return
+        self.ended = True
+        try:
+            if self._span.is_recording():
+                guarded(ledger, "recording", self._write, end_ns)
+        finally:
+            guarded(ledger, "ending a span", self._span.end, end_ns)
+
+    def _write(self, end_ns: int) -> None:
+        self._put_rest()
+        self._write_fields()
+        if self._error is not None:
+            self._write_error(self._error, end_ns)
+        if self._content.cut_paths:
+            self._recorder.ledger.count("cut", len(self._content.cuts))
+        self._span.set_attributes(self._content.taken())
+        if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", False):
+            self._say_again()
+
+    def _say_again(self) -> None:
+        """What was said at the start, where a full span or a sampler has dropped it."""
+        kept: Any = getattr(self._span, "attributes", None)
+        if kept is not None and next(iter(self._said)) not in kept:
+            self._span.set_attributes({key: kept.get(key, value) for key, value in self._said.items()})
+
+    # ── being current ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_into(self, base: Context) -> Context:
+        """The context with this as the current one."""
+        raise NotImplementedError
+
+    def _base(self) -> Context:
+        """The context in which it starts, unless it is given another."""
+        return otel_context.get_current()
+
+    def start(self, parent: Context | None = None, start_ns: int | None = None) -> Handle:
+        """Start it; the parent is the current one unless a context is given."""
+        raise NotImplementedError
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End it."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Make current what was before."""
+        token, self._token = self._token, None
+        if token is not None:
+            detach(token, self._attached)
+            self._attached = None
+
+    def enter(self) -> None:
+        """Start it, and make it current."""
+        base = self._base()
+        self.start(base)
+        if self._token is None:
+            self._attached = self.put_into(base)
+            self._token = otel_context.attach(self._attached)
+
+    def __enter__(self: H) -> H:
+        self.enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+        if error is not None:
+            self.fail(error)
+        self.end()
+
+    async def __aenter__(self: H) -> H:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+H = TypeVar("H", bound=Handle)
+
+
+def detach(token: Token[Context], attached: Context | None = None) -> None:
+    """Restore the context from before.
+
+    In another execution context than that of the attachment there is something to restore only where what was attached
+    has come along: in an async generator whose pieces are taken by different tasks.
+    """
+    try:
+        token.var.reset(token)
+    except ValueError:
+        if attached is not None and otel_context.get_current() is attached:
+            before = token.old_value
+            otel_context.attach(Context() if before is Token.MISSING else before)

@@ -1,0 +1,343 @@
+"""Value → JSON and tag, within limits, whatever the value is or does."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace.values.builtin import (
+    SEQUENCES,
+    SPECIAL_FLOAT_JSON,
+    TEXT_CODECS,
+    TextCodec,
+    bytes_text,
+    escaped,
+    integer_text,
+)
+from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
+from otel_agent_trace.values.kinds import NO_LIMITS, Cut, Encoded, EncodedText, Limits, Opaque, Tag
+
+_INT64_MIN, _INT64_END = -(2**63), 2**63
+_SCALAR_COST_BYTES = 8
+_JSON = msgspec.json.Encoder()
+
+
+def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
+    """JSON-able data for any value, with its tag; never raises on what the value is or does."""
+    if _plain_json(value, limits) is not None:
+        return Encoded(value, None)
+    walk = _Walk(limits)
+    data, tag = walk.node(value, limits.depth, ())
+    return Encoded(data, tag, tuple(walk.cuts))
+
+
+def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
+    """Compact JSON text for any value, with its tag; never raises on what the value is or does."""
+    text = _plain_json(value, limits)
+    if text is not None:
+        return EncodedText(text.decode(), None)
+    walk = _Walk(limits)
+    data, tag = walk.node(value, limits.depth, ())
+    return EncodedText(_JSON.encode(data).decode(), tag, tuple(walk.cuts))
+
+
+def encode_string(value: object, limits: Limits = NO_LIMITS) -> EncodedText:
+    """A text that stands in an attribute as it is (a name, an id): repaired and bounded, with the tag that restores it.
+
+    What is no text is recorded as the text that `str` makes of it.
+    """
+    text = value if type(value) is str else _guarded_text(str, value)
+    if len(text) <= limits.value_bytes and text.isascii():
+        return EncodedText(text, None)
+    walk = _Walk(limits)
+    data, tag = walk.text(text, ())
+    return EncodedText(data, tag, tuple(walk.cuts))
+
+
+def is_iterator(value: object) -> bool:
+    """Whether taking an item would change it: such values are never looked into."""
+    return isinstance(
+        value, Iterator | types.GeneratorType | types.AsyncGeneratorType | types.CoroutineType
+    ) or hasattr(type(value), "__anext__")
+
+
+def _plain_json(value: Any, limits: Limits) -> bytes | None:
+    """The JSON of a value that JSON can say as it is, if the limits surely let it; None for what needs a walk."""
+    try:
+        if _room_after((value,), limits.depth + 1, limits.value_bytes) < 0:
+            return None
+        text = _JSON.encode(value)
+    except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a change by another thread while we look
+        return None
+    return text if len(text) * _MAX_COST_OF_A_BYTE <= limits.value_bytes else None
+
+
+def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
+    """What is left of so many characters after these items; negative where that is nothing, or one is not plain."""
+    if depth == 0:
+        return -1
+    for item in items:
+        kind = type(item)
+        if kind is str:
+            left -= len(item)
+        elif kind is float:
+            if item - item != 0.0 or (not item and math.copysign(1, item) < 0):
+                return -1
+        elif kind is int:
+            if not _INT64_MIN <= item < _INT64_END:
+                return -1
+        elif kind is dict:
+            if not _STRING_ONLY.issuperset(map(type, item)):
+                return -1
+            left = _room_after(item.values(), depth - 1, left - len(item))
+        elif kind is list:
+            left = _room_after(item, depth - 1, left - len(item))
+        elif item is not None and kind is not bool:
+            return -1
+        if left < 0:
+            return -1
+    return left
+
+
+_MAX_COST_OF_A_BYTE = 8
+"""What a byte of JSON costs at most, by the limits' way of counting: a number of one digit."""
+_STRING_ONLY = frozenset({str})
+
+
+class _Walk:
+    """One walk over one value: what is left of its budget, the containers it is inside of, what was cut."""
+
+    __slots__ = ("cuts", "inside", "left")
+
+    def __init__(self, limits: Limits) -> None:
+        self.left = limits.value_bytes
+        self.inside: set[int] = set()
+        self.cuts: list[str] = []
+
+    def node(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        kind = type(value)
+        if kind is str:
+            return self.text(value, path)
+        if value is None or kind is bool:
+            self.left -= _SCALAR_COST_BYTES
+            return value, None
+        if kind is int:
+            return self.integer(value, path)
+        if kind is float:
+            return self.number(value)
+        if kind is bytes or kind is bytearray:
+            return self.binary(value, path)
+        codec = TEXT_CODECS.get(kind)
+        if codec is not None:
+            return self.coded(codec, value, path)
+        return self.nested(value, depth, path)
+
+    def nested(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        if id(value) in self.inside:
+            return self.cut(None, None, None, "cycle", path)
+        if depth == 0 or self.left <= 0:
+            return self.cut(None, None, _size(value), "depth" if depth == 0 else "bytes", path)
+        self.left -= _SCALAR_COST_BYTES
+        self.inside.add(id(value))
+        try:
+            kind = type(value)
+            if kind is dict:
+                return self.mapping(value, depth, path)
+            if kind in SEQUENCES:
+                return self.sequence(value, SEQUENCES[kind], depth, path)
+            if kind is Opaque or kind is Cut:
+                return self.marked(value, depth, path)
+            return self.foreign(value, depth, path)
+        finally:
+            self.inside.discard(id(value))
+
+    def text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        try:
+            size = len(value) if value.isascii() else len(value.encode())
+        except UnicodeEncodeError:
+            return self.broken_text(value, path)
+        if size <= self.left:
+            self.left -= size or 1
+            return value, None
+        kept = _prefix(value, self.left)
+        self.left = 0
+        return self.cut(kept, None, len(value), "bytes", path)
+
+    def broken_text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """A text with lone surrogates: repaired where everybody reads, whole in the tag."""
+        kept = value if len(value) <= self.left else value[: max(0, self.left)]
+        self.left = max(0, self.left - 2 * len(kept))
+        tag: Tag = {"t": "str", "x": escaped(kept)}
+        shown = repaired(kept)
+        return (shown, tag) if kept is value else self.cut(shown, tag, len(value), "bytes", path)
+
+    def integer(self, value: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        self.left -= _SCALAR_COST_BYTES
+        if _INT64_MIN <= value < _INT64_END:
+            return value, None
+        digits = value.bit_length() // 4 + 1
+        if digits > self.left:
+            return self.cut(None, None, digits, "bytes", path)
+        self.left -= digits
+        return integer_text(value), "int"
+
+    def number(self, value: float) -> tuple[Any, Tag | None]:
+        self.left -= _SCALAR_COST_BYTES
+        if value - value == 0.0 and (value or math.copysign(1, value) > 0):
+            return value, None
+        name = repr(value)
+        return SPECIAL_FLOAT_JSON[name], name
+
+    def binary(self, value: bytes | bytearray, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        kept = value[: max(0, self.left * 3 // 4)]
+        tag = type(value).__name__
+        self.left -= len(kept) * 4 // 3
+        shown = bytes_text(kept)
+        return (shown, tag) if len(kept) == len(value) else self.cut(shown, tag, len(value), "bytes", path)
+
+    def coded(self, codec: TextCodec, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        try:
+            shown, extra = codec.to_text(value), codec.extra(value) if codec.extra else None
+        except Exception:  # noqa: BLE001 - a tzinfo or a Decimal context of the user's may raise anything
+            return self.described(value, path)
+        data, inner = self.text(shown, path)
+        if inner is None:
+            return data, codec.name if extra is None else {"t": codec.name, "x": extra}
+        if isinstance(inner, dict) and inner["t"] == "str":  # a path with undecodable bytes
+            return data, {"t": codec.name, "x": extra, "k": inner}
+        return data, inner
+
+    def sequence(
+        self, value: Any, name: str | None, depth: int, path: tuple[object, ...]
+    ) -> tuple[list[Any], Tag | None]:
+        data: list[Any] = []
+        tags: dict[str, Tag] = {}
+        items = list(islice(iter(value), max(0, self.left) + 1))
+        for index, item in enumerate(items):
+            if self.left <= 0:
+                break
+            shown, tag = self.node(item, depth - 1, (*path, index))
+            data.append(shown)
+            if tag is not None:
+                tags[str(index)] = tag
+        tag = _container_tag(name, tags, getattr(value, "maxlen", None))
+        return (data, tag) if len(data) == len(value) else self.cut(data, tag, len(value), "bytes", path)
+
+    def mapping(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        items = list(islice(value.items(), max(0, self.left) + 1))
+        data: dict[str, Any] = {}
+        tags: dict[str, Tag] = {}
+        keys: dict[str, list[Any]] = {}
+        pairs: list[list[Any]] = []
+        for key, item in items:
+            if self.left <= 0:
+                break
+            name, key_data, key_tag = self.key(key, depth - 1, path)
+            shown, tag = self.node(item, depth - 1, (*path, name))
+            if key_tag is not None or name is not key_data:
+                keys[name] = [key_data, key_tag]
+            if tag is not None:
+                tags[name] = tag
+            data[name] = shown
+            pairs.append([key_data, key_tag, shown, tag])
+        if len(data) < len(pairs):  # keys that JSON cannot tell apart: the tag holds the whole
+            whole: Tag | None = {"t": "items", "x": pairs}
+        else:
+            whole = _container_tag("dict" if keys else None, tags, keys)
+        return (data, whole) if len(pairs) == len(value) else self.cut(data, whole, len(value), "bytes", path)
+
+    def key(self, key: Any, depth: int, path: tuple[object, ...]) -> tuple[str, Any, Tag | None]:
+        """The key as JSON spells it, its own data, its tag."""
+        data, tag = self.node(key, depth, (*path, "(key)"))
+        if type(data) is str:
+            return data, data, tag
+        return _JSON.encode(data).decode(), data, tag
+
+    def marked(self, value: Opaque | Cut, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """An `Opaque` or a `Cut` that was read somewhere, and is written again."""
+        if isinstance(value, Opaque):
+            data, tag = self.node(value.data, _below(value.data, depth), path)
+            return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag)
+        data, tag = self.node(value.kept, _below(value.kept, depth), path)
+        size = value.size if type(value.size) is int and abs(value.size) < _INT64_END else None
+        return self.cut(data, tag, size, repaired(_guarded_text(str, value.reason)), path)
+
+    def foreign(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """A value of some class: what is known of the class decides."""
+        cls = type(value)
+        codec = BY_CLASS.get(cls)
+        try:
+            writer = codec.to_data if codec else None if is_iterator(value) else functions_for(cls)[0]
+            if writer is None:
+                return self.described(value, path)
+            parts = writer(value)
+        except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
+            raise
+        except BaseException:  # noqa: BLE001 - the caller's class may do anything when it is looked at
+            return self.described(value, path)
+        data, tag = self.node(parts, _below(parts, depth), path)
+        return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
+
+    def described(self, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        data, tag = self.text(_guarded_text(repr, value), path)
+        return data, _class_tag(_guarded_text(type_name, type(value)), tag)
+
+    def cut(
+        self, kept: Any, tag: Tag | None, size: int | None, reason: str, path: tuple[object, ...]
+    ) -> tuple[Any, Tag]:
+        where = _path_text(path)
+        self.left -= len(where)
+        self.cuts.append(where)
+        marked: dict[str, Any] = {"t": "cut", "x": [size, reason]}
+        if tag is not None:
+            marked["k"] = tag
+        return kept, marked
+
+
+def _container_tag(name: str | None, children: dict[str, Tag], extra: Any = None) -> Tag | None:
+    extra = None if extra == {} else extra
+    if not children and extra is None:
+        return name
+    tag: dict[str, Any] = {"t": name} if name else {}
+    if children:
+        tag["c"] = children
+    if extra is not None:
+        tag["x"] = extra
+    return tag
+
+
+def _below(parts: Any, depth: int) -> int:
+    """The levels left for what a value of a class is made of: a container of it makes none of its own."""
+    return depth if type(parts) is dict or type(parts) in SEQUENCES else depth - 1
+
+
+def _class_tag(name: str, inner: Tag | None) -> Tag:
+    return {"t": "class", "x": name} if inner is None else {"t": "class", "x": name, "k": inner}
+
+
+def _size(value: Any) -> int | None:
+    return len(value) if type(value) in (dict, *SEQUENCES) else None
+
+
+def _prefix(text: str, size_bytes: int) -> str:
+    return text.encode()[:size_bytes].decode("utf-8", "ignore") if size_bytes > 0 else ""
+
+
+def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
+    """What `repr` or `str` says, or that it could not: foreign code runs here, so anything may come out of it."""
+    try:
+        text = describe(value)
+        return text if type(text) is str else str.__str__(text)
+    except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is the value's doing, not the program's
+        return f"<{type(value).__name__} whose {describe.__name__} raised {type(error).__name__}>"
+
+
+def _path_text(path: Iterable[object]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{repaired(str(part))}" for part in path)

@@ -1,0 +1,271 @@
+"""Any span goes to OTLP's protobuf and back, as the official classes have it; no bytes make the reader fail otherwise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from exact import assert_alike
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from hypothesis import example, given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from test_otlp_json import records, sayable_records
+
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.formats.otlp_proto import (
+    NotOtlpError,
+    PartialSuccess,
+    decode,
+    decode_response,
+    decode_status,
+    encode,
+    encode_span,
+    join,
+)
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+
+def read_officially(data: bytes) -> list[SpanRecord]:
+    """The spans as the official classes read them."""
+    return [
+        SpanRecord(
+            trace_id=span.trace_id.hex(),
+            span_id=span.span_id.hex(),
+            parent_span_id=span.parent_span_id.hex() or None,
+            name=span.name,
+            start_ns=span.start_time_unix_nano,
+            end_ns=span.end_time_unix_nano or None,
+            attributes=_attributes(span.attributes),
+            kind=span.kind,
+            status_code=span.status.code,
+            status_message=span.status.message,
+            events=tuple(Event(each.name, each.time_unix_nano, _attributes(each.attributes)) for each in span.events),
+            links=tuple(
+                Link(each.trace_id.hex(), each.span_id.hex(), _attributes(each.attributes), each.trace_state)
+                for each in span.links
+            ),
+            resource=Resource(_attributes(group.resource.attributes), group.schema_url),
+            scope=Scope(part.scope.name, part.scope.version, _attributes(part.scope.attributes), part.schema_url),
+            trace_state=span.trace_state,
+            flags=span.flags,
+        )
+        for group in ExportTraceServiceRequest.FromString(data).resource_spans
+        for part in group.scope_spans
+        for span in part.spans
+    ]
+
+
+def _attributes(pairs: Any) -> dict[str, Any]:
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return _attributes(value.kvlist_value.values)
+    return None if kind is None else getattr(value, kind)
+
+
+@given(sayable_records())
+def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
+    """A span that OTLP can say is decoded to an equal one, by the official classes as well."""
+    data = encode([span])
+    assert_alike(decode(data), [span])
+    assert_alike(read_officially(data), [span])
+
+
+@given(sayable_records())
+def test_what_the_official_classes_write_is_read(span: SpanRecord) -> None:
+    """What they write, in their order and with fields that we do not know, reads as the same span."""
+    message = ExportTraceServiceRequest.FromString(encode([span]))
+    written = message.resource_spans[0].scope_spans[0].spans[0]
+    written.dropped_attributes_count = 2**32 - 1
+    message.resource_spans[0].resource.dropped_attributes_count = 1
+    assert_alike(decode(message.SerializeToString()), [span])
+
+
+@given(st.lists(records(), max_size=3))
+def test_both_formats_say_the_same(spans: list[SpanRecord]) -> None:
+    """Whatever is in a span (lone surrogates, huge integers, NaN), it reads from protobuf as from JSON."""
+    data = encode(spans)
+    assert_alike(decode(data), otlp_json.decode(otlp_json.encode(spans)))
+    assert_alike(read_officially(data), decode(data))
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (None, None),
+        ((1, None, 2), [1, None, 2]),
+        (2**63, str(2**63)),
+        (-(2**63), -(2**63)),
+        ({1: {2: None}}, {"1": {"2": None}}),
+        (math.inf, math.inf),
+        (math.nan, math.nan),
+        (-0.0, -0.0),
+        (b"\x00\xff", b"\x00\xff"),
+        ([], []),
+        ({}, {}),
+        ("", ""),
+        ("\ud800", "\\ud800"),
+        ("x" * 70_000, "x" * 70_000),
+        (1 + 2j, "(1+2j)"),
+    ],
+)
+def test_odd_attribute_values(value: Any, read: Any) -> None:
+    """What OTLP has no word for is written as the nearest that it has."""
+    span = SpanRecord("1" * 32, "1" * 16, None, "n", 1, 2, {"k": value, "\ud800": 1, "": 2})
+    [back] = decode(encode([span]))
+    assert_alike(back.attributes, {"k": read, "\\ud800": 1, "": 2})
+    assert_alike(read_officially(encode([span])), [back])
+
+
+def test_values_that_never_end_are_cut() -> None:
+    """An attribute that holds itself costs the innermost, never the span."""
+    loop: list[Any] = []
+    loop.append(loop)
+    [read] = decode(encode([SpanRecord("1" * 32, "1" * 16, None, "n", 1, 2, {"k": loop, "m": 1})]))
+    assert read.attributes["m"] == 1
+
+
+def test_what_no_span_can_be_is_written_as_near_as_possible() -> None:
+    """Numbers and ids that a source of somebody else made up make no error here, and no other span unreadable."""
+    odd = SpanRecord("no hex", "1" * 15, "2", "n", -5, 2**70, kind=-1, flags=2**40 + 1, links=(Link("zz", "", {}),))
+    good = SpanRecord("1" * 32, "1" * 16, None, "n", 1, 2)
+    written = ExportTraceServiceRequest.FromString(encode([odd, good])).resource_spans[0].scope_spans[0].spans[0]
+    assert (written.trace_id, written.start_time_unix_nano, written.end_time_unix_nano) == (b"", 0, 2**64 - 1)
+    assert (written.kind, written.flags) == (-1, 1)
+    assert decode(encode([good])) == [good]
+
+
+def test_joined_groups_are_one_message() -> None:
+    """Spans that were encoded alone are put together under their resources and scopes."""
+    spans = [
+        SpanRecord(f"{n:032x}", f"{n:016x}", None, "n", 1, 2, resource=Resource({"r": n // 2}), scope=Scope(str(n)))
+        for n in range(1, 5)
+    ]
+    assert_alike(decode(join((span.resource, span.scope, [encode_span(span)]) for span in spans)), spans)
+    assert join([]) == b""
+
+
+# ── what is no OTLP ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decoded(data: bytes) -> list[SpanRecord]:
+    """The spans, or none where it is no OTLP."""
+    try:
+        spans = decode(data)
+    except NotOtlpError:
+        return []
+    assert_alike(decode(encode(spans)), spans)
+    return spans
+
+
+@given(st.binary(max_size=200))
+@example(b"\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01")
+@example(b"\x0a")
+@example(b"\x00\x00")
+@example(b"\x0b")
+@example(b'{"resourceSpans":[]}')
+@example(b"<!DOCTYPE html>")
+def test_any_bytes(data: bytes) -> None:
+    """Bytes are spans, or raise `NotOtlpError`; so are those of answers."""
+    decoded(data)
+    for read in (decode_response, decode_status):
+        try:
+            read(data)
+        except NotOtlpError:
+            pass
+
+
+@given(records(), st.data())
+def test_any_change_of_some_bytes(span: SpanRecord, data: st.DataObject) -> None:
+    """What was torn, or in which bytes were turned, is spans, or raises `NotOtlpError`."""
+    line = bytearray(encode([span]))
+    for _ in range(data.draw(st.integers(0, 3))):
+        line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
+    decoded(bytes(line[: data.draw(st.integers(0, len(line)))]))
+
+
+@given(st.lists(sayable_records(), min_size=2, max_size=3), st.data())
+def test_parts_of_a_message_are_put_together_as_protobuf_does(spans: list[SpanRecord], data: st.DataObject) -> None:
+    """Doubled, swapped and cut messages in one another read as the official classes read them."""
+    mixed = b"".join(data.draw(st.permutations([encode([span]) for span in spans])))
+    assert_alike(decode(mixed), read_officially(mixed))
+    inner = b"".join(encode([span])[_head_size(encode([span])) :] for span in spans)
+    outer = b"\x0a" + _varint(len(inner)) + inner
+    assert_alike(decode(outer), read_officially(outer))
+
+
+def _head_size(data: bytes) -> int:
+    return 1 + next(index for index, byte in enumerate(data[1:], 1) if byte < 0x80)
+
+
+def _varint(number: int) -> bytes:
+    return bytes([number & 0x7F | 0x80, *_varint(number >> 7)]) if number > 0x7F else bytes([number])
+
+
+def test_deep_values_cost_the_innermost() -> None:
+    """However deep a message is nested, it is read in bounded depth."""
+    value = b""
+    for _ in range(5000):
+        value = b"\x2a" + _varint(len(inner := b"\x0a" + _varint(len(value)) + value)) + inner
+    pair = b"\x0a\x01k\x12" + _varint(len(value)) + value
+    ids = b"\x0a\x10" + b"1" * 16 + b"\x12\x08" + b"1" * 8
+    span = ids + b"\x4a" + _varint(len(pair)) + pair
+    spans = b"\x12" + _varint(len(span)) + span
+    block = b"\x12" + _varint(len(spans)) + spans
+    [read] = decode(b"\x0a" + _varint(len(block)) + block)
+    assert list(read.attributes) == ["k"]
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.integers(0, 2**63 - 1), st.text())
+def test_partial_success_is_read(rejected: int, message: str) -> None:
+    """How many spans were not taken, and why."""
+    partial = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
+    data = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    assert decode_response(data) == PartialSuccess(rejected, message)
+    assert decode_response(b"") == PartialSuccess()
+
+
+@given(st.text(), st.none() | st.integers(0, 10**6), st.integers(0, 999_999_999))
+def test_status_is_read(message: str, seconds: int | None, nanos: int) -> None:
+    """Why a request was refused, and when to come again."""
+    status = status_pb2.Status(code=8, message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="whatever"))
+    if seconds is not None:
+        delay = Duration(seconds=seconds, nanos=nanos)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    read = decode_status(status.SerializeToString())
+    assert read.message == message
+    assert read.retry_after_s == (None if seconds is None else pytest.approx(seconds + nanos / 1e9))
+
+
+@given(st.binary(max_size=60))
+def test_what_is_refused_the_official_classes_refuse_or_the_ids_are_none(data: bytes) -> None:
+    """We are no stricter about answers than the official classes, groups of fields aside."""
+    try:
+        official = ExportTraceServiceResponse.FromString(data)
+    except DecodeError:
+        return
+    try:
+        read = decode_response(data)
+    except NotOtlpError as error:
+        assert "wire type" in str(error) or "number" in str(error)
+        return
+    assert read.message == official.partial_success.error_message
