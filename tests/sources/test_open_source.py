@@ -113,7 +113,7 @@ def test_names_have_no_secrets() -> None:
     assert name_of("http://u:p/q@h") == name_of("http://u:p?q@h") == name_of("http://u:p@q@h") == "http://h"
     assert name_of("http://h/@x") == "http://h/@x"
     assert name_of("a@b.jsonl") == "a@b.jsonl"
-    assert name_of(Path("x")) == "x"
+    assert name_of(Path("x/y")) == "x/y"
     assert name_of(Made("x")) == "Made"
 
 
