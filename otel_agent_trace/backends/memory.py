@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -9,6 +10,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger
 from otel_agent_trace.model import AgentRun
@@ -39,19 +41,28 @@ class InMemoryBackend(SpanExporter):
         self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
         self._reader = SdkReader()
         self._ledger = Ledger()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Take a new lock, in a forked child."""
+        self._lock = threading.RLock()
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Remember a span that is being written."""
-        self._open[span.context.span_id] = span, mode
+        with self._lock:
+            self._open[span.context.span_id] = span, mode
 
     def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Keep spans that have ended."""
-        for span in spans:
-            context = span.context
-            self._ended.setdefault(context.trace_id, []).append(applied(span, mode))
-            self._open.pop(context.span_id, None)
-        if self._max_runs is not None and len(self._ended) > self._max_runs:
-            self._drop_oldest()
+        allowed = [applied(span, mode) for span in spans]
+        with self._lock:
+            for span in allowed:
+                context = span.context
+                self._ended.setdefault(context.trace_id, []).append(span)
+                self._open.pop(context.span_id, None)
+            if self._max_runs is not None and len(self._ended) > self._max_runs:
+                self._drop_oldest()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep spans that come from the SDK's own processors, after the policies."""
@@ -69,12 +80,19 @@ class InMemoryBackend(SpanExporter):
 
     def spans(self) -> list[SpanRecord]:
         """The spans that have ended, in the order of their ends."""
-        records = [self._reader.record(span) for spans in list(self._ended.values()) for span in list(spans)]
-        return sorted(records, key=lambda record: record.end_ns or 0)
+        return self._in_order(self._snapshot()[1])
+
+    def _snapshot(self) -> tuple[list[tuple[ReadableSpan, UserIds]], list[ReadableSpan]]:
+        """What is open and what has ended at one moment: a step that ended between two looks would lack its run."""
+        with self._lock:
+            return list(self._open.values()), [span for spans in self._ended.values() for span in spans]
+
+    def _in_order(self, ended: list[ReadableSpan]) -> list[SpanRecord]:
+        return sorted(map(self._reader.record, ended), key=lambda record: record.end_ns or 0)
 
     def _records(self) -> list[SpanRecord]:
-        in_flight = [applied(span, mode) for span, mode in list(self._open.values())]
-        return [*map(self._reader.record, in_flight), *self.spans()]
+        in_flight, ended = self._snapshot()
+        return [*(self._reader.record(applied(span, mode)) for span, mode in in_flight), *self._in_order(ended)]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """The spans of each trace, open ones included (see `SpanSource`)."""
@@ -82,8 +100,9 @@ class InMemoryBackend(SpanExporter):
 
     def clear(self) -> None:
         """Forget everything, also what is in flight."""
-        self._ended.clear()
-        self._open.clear()
+        with self._lock:
+            self._ended.clear()
+            self._open.clear()
 
     def stats(self) -> dict[str, int]:
         """What was dropped, by reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -58,16 +59,24 @@ def recording() -> type[Recording]:
 
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a program in a process of its own, in an empty folder."""
+    """Run a program in a process of its own, in an empty folder; if it hangs, the test tells where, and goes on."""
 
     def call(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)],
-            capture_output=True,
+        command = [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=TIMEOUT_S,
-            check=False,
+            start_new_session=True,
             **{"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, **options},
         )
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)  # its children too, which hold the pipes; each tells its stacks
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+            pytest.fail(f"it hung\n{output}\n{errors}")
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     return call

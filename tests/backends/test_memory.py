@@ -120,7 +120,7 @@ def test_nothing_is_held_of_what_ended() -> None:
 
 def test_reading_while_others_write(switching: None) -> None:
     """Runs are read whole while threads start, write and end spans."""
-    memory = InMemoryBackend()
+    memory = InMemoryBackend(max_runs=100)
     tracer = AgentTracer(backend=memory)
     stop = threading.Event()
 
@@ -134,13 +134,13 @@ def test_reading_while_others_write(switching: None) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         writers = [pool.submit(write) for _ in range(3)]
-        for _ in range(50):
-            for run in memory.runs():
-                assert run.user_input == "q"
-                assert len(run.steps) <= 1
-            if len(memory._ended) > 100:
-                memory.clear()
-        stop.set()
+        try:
+            for _ in range(50):
+                for run in memory.runs():
+                    assert run.user_input == "q"
+                    assert len(run.steps) <= 1
+        finally:
+            stop.set()
         for writer in writers:
             writer.result()
     assert tracer.stats().get("failed: InMemoryBackend") is None
