@@ -109,7 +109,7 @@ class Background:
 
         After 5 seconds what still waits is dropped and counted, and the backend, in the midst of a call, is left alone.
         """
-        if self._ask(self._reached, _CLOSE_S) is None:
+        if self._has_work() and self._ask(self._reached, _CLOSE_S) is None:
             self._ledger.count("dropped: waiting at close", self._calls.qsize())
             return
         thread, self._thread = self._thread, None
@@ -152,6 +152,10 @@ class Background:
             self._ledger.say_once(
                 "full", "the queue before %s is full; calls are dropped", type(self._backend).__name__
             )
+
+    def _has_work(self) -> bool:
+        """Whether this process has queued anything; else no thread is needed, which late at exit cannot be started."""
+        return self._process == os.getpid() and (self._thread is not None or not self._calls.empty())
 
     def _running(self) -> _Calls:
         """The queue of this process, with a thread that works on it; a forked child begins with an empty one."""

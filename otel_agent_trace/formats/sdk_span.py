@@ -34,8 +34,8 @@ class SdkReader:
             int(span.start_time or 0),
             None if end_ns is None else int(end_ns),
             copied(span.attributes),
-            span.kind.value + 1,
-            status.status_code.value,
+            span.kind._value_ + 1,  # as `value`, which is a slow property
+            status.status_code._value_,
             status.description or "",
             tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in events])
             if events
