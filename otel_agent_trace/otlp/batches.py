@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +13,7 @@ from otel_agent_trace.span import Resource, Scope, SpanRecord
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
 """Receivers of gRPC take 4 MiB by default; some of HTTP take no more than a little above."""
-USUAL_REQUEST_BYTES = 2 << 20
+USUAL_REQUEST_BYTES = 1 << 20
 """Larger ones are no faster, and there are always some of them in memory."""
 _FRAME_EXTRA = 32
 """More than the lengths and brackets that a frame needs once there are spans in it."""
@@ -35,7 +36,7 @@ class Frame(msgspec.Struct, eq=False):
         return len(self.head) + _FRAME_EXTRA
 
 
-class Piece(msgspec.Struct, frozen=True, gc=False):
+class Piece(NamedTuple):
     """One encoded span, and what it is called when it is refused."""
 
     frame: Frame
