@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -65,6 +65,15 @@ class SpanRecord(msgspec.Struct, frozen=True, gc=False):
     scope: Scope = Scope()
     trace_state: str = ""
     flags: int = 0
+
+
+def by_frame(spans: Iterable[SpanRecord]) -> Iterable[tuple[Resource, Scope, list[SpanRecord]]]:
+    """The spans of each resource and scope (the same objects), in the order in which these were first seen."""
+    groups: dict[tuple[int, int], tuple[Resource, Scope, list[SpanRecord]]] = {}
+    for span in spans:
+        group = groups.setdefault((id(span.resource), id(span.scope)), (span.resource, span.scope, []))
+        group[2].append(span)
+    return groups.values()
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord, by_frame
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
@@ -138,7 +138,7 @@ class _ResourceParts(_Wire):
 
 
 class _TracesParts(_Wire):
-    resource_spans: list[_ResourceParts] = []
+    resource_spans: list[_ResourceParts]
 
 
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
@@ -376,7 +376,10 @@ def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
             return decoder.decode(candidate)
         except NotOtlpError:
             pass
-    return list(_one_by_one(candidate))
+    try:
+        return decode_each(candidate, _ignore)
+    except NotOtlpError:
+        return []
 
 
 def _closed(piece: bytes) -> bytes:
@@ -400,19 +403,29 @@ def _closed(piece: bytes) -> bytes:
     return piece[:end_of_span] + _AFTER_A_SPAN
 
 
-def _one_by_one(data: bytes) -> Iterator[SpanRecord]:
-    """The spans that can be read of an object in which not all can."""
+def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
+    """The spans that can be read of one object in which not all can; `on_bad` is told what is wrong with each other.
+
+    Raises:
+        NotOtlpError: no JSON, not UTF-8, or no spans by resource and scope.
+    """
     try:
         groups = _parts_decoder.decode(data).resource_spans
-    except _REFUSALS:
-        return
+    except _REFUSALS as error:
+        raise NotOtlpError(str(error)) from error
+    records = []
     for group in groups:
         for part in group.scope_spans:
             for span in part.spans:
                 try:
-                    yield _record_of_part(group, part, span)
-                except _REFUSALS:
-                    continue
+                    records.append(_record_of_part(group, part, span))
+                except _REFUSALS as error:
+                    on_bad(str(error))
+    return records
+
+
+def _ignore(reason: str) -> None:
+    """The line as a whole is reported."""
 
 
 def _record_of_part(group: _ResourceParts, part: _ScopeParts, span: msgspec.Raw) -> SpanRecord:
@@ -431,11 +444,7 @@ def encode(spans: Sequence[SpanRecord]) -> bytes:
 
     What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
     """
-    groups: dict[tuple[int, int], tuple[Resource, Scope, list[bytes]]] = {}
-    for span in spans:
-        group = groups.setdefault((id(span.resource), id(span.scope)), (span.resource, span.scope, []))
-        group[2].append(encode_span(span))
-    return join(groups.values())
+    return join((resource, scope, list(map(encode_span, group))) for resource, scope, group in by_frame(spans))
 
 
 def join(groups: Iterable[tuple[Resource, Scope, Sequence[bytes]]]) -> bytes:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord, by_frame
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
@@ -43,11 +43,7 @@ def encode(spans: Iterable[SpanRecord]) -> bytes:
 
     What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
     """
-    groups: dict[tuple[int, int], tuple[Resource, Scope, list[bytes]]] = {}
-    for span in spans:
-        group = groups.setdefault((id(span.resource), id(span.scope)), (span.resource, span.scope, []))
-        group[2].append(encode_span(span))
-    return join(groups.values())
+    return join((resource, scope, list(map(encode_span, group))) for resource, scope, group in by_frame(spans))
 
 
 def join(groups: Iterable[Group]) -> bytes:

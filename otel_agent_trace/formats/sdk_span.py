@@ -79,11 +79,6 @@ def _remember(cache: dict[int, T], key: int, item: T) -> None:
     cache[key] = item
 
 
-def record_from_sdk(span: Any) -> SpanRecord:
-    """One span as plain data."""
-    return SdkReader().record(span)
-
-
 def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """The attributes as a dictionary; arrays as lists, as every carrier gives them back."""
     if attributes is None:

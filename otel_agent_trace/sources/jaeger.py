@@ -278,7 +278,7 @@ class _V3:
         body = _body(self._http, answer)
         try:
             records = [record for part in _results(self._http, body) for record in self._records(part)]
-        except _REFUSALS:
+        except (*_REFUSALS, otlp_json.NotOtlpError):
             raise _unreadable(self._http, answer) from None
         return _Received(by_trace(_own_attributes(record) for record in records), len(body))
 
@@ -286,15 +286,7 @@ class _V3:
         try:
             return otlp_json.decode(data)
         except otlp_json.NotOtlpError:
-            return list(self._one_by_one(data))
-
-    def _one_by_one(self, data: bytes) -> Iterator[SpanRecord]:
-        """The spans that can be read, where one cannot."""
-        for span in _alone(data):
-            try:
-                yield from otlp_json.decode(span)
-            except otlp_json.NotOtlpError as error:
-                self._on_bad(f"a span that is no OTLP: {error}")
+            return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is no OTLP: {reason}"))
 
 
 class _Legacy:
@@ -380,22 +372,7 @@ class _Result(msgspec.Struct):
     errors: list[_Error] | None = None
 
 
-class _ScopeSpans(msgspec.Struct, rename="camel"):
-    scope: msgspec.Raw = msgspec.Raw(b"{}")
-    spans: list[msgspec.Raw] = []
-
-
-class _ResourceSpans(msgspec.Struct, rename="camel"):
-    resource: msgspec.Raw = msgspec.Raw(b"{}")
-    scope_spans: list[_ScopeSpans] = []
-
-
-class _Groups(msgspec.Struct, rename="camel"):
-    resource_spans: list[_ResourceSpans]
-
-
 _result_decoder = msgspec.json.Decoder(_Result)
-_groups_decoder = msgspec.json.Decoder(_Groups)
 
 
 def _results(http: HttpReader, body: bytes) -> Iterator[bytes]:
@@ -414,18 +391,6 @@ def _results(http: HttpReader, body: bytes) -> Iterator[bytes]:
 
 
 _NOTHING = (b"{}", b"null", b'{"resourceSpans":null}')
-
-
-def _alone(data: bytes) -> Iterator[bytes]:
-    """Every span in an OTLP object of its own."""
-    for group in _groups_decoder.decode(data).resource_spans:
-        for part in group.scope_spans:
-            for span in part.spans:
-                yield b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[%b]}]}]}' % (
-                    bytes(group.resource),
-                    bytes(part.scope),
-                    bytes(span),
-                )
 
 
 def _own_attributes(record: SpanRecord) -> SpanRecord:

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from conditions import wait_until
 from hypothesis import given, settings
+from older_jaeger import OlderJaeger
 from opentelemetry.sdk.trace import TracerProvider
 from running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger
 from server_fixtures import StartCollector, StartJaeger
@@ -48,22 +49,6 @@ _EXAMPLES = settings().max_examples
 FINISHED, UNFINISHED = _EXAMPLES * 5 // 7, _EXAMPLES // 4
 """Of each protocol: 300 runs and 104 in CI."""
 PROTOCOLS = {"http/protobuf": "otlp_http", "grpc": "otlp_grpc"}
-
-
-class Older(JaegerSource):
-    """As if there were no API v3."""
-
-    def traces(self, on_problem: Any) -> Any:
-        from otel_agent_trace.sources import jaeger
-
-        usual = jaeger.HttpReader.get
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                jaeger.HttpReader,
-                "get",
-                lambda reader, path, *rest: usual(reader, path.replace("/api/v3/", "/api/v2/"), *rest),
-            )
-            yield from super().traces(on_problem)
 
 
 class Chain:
@@ -119,7 +104,7 @@ class Chain:
 
     @property
     def older(self) -> JaegerSource:
-        return Older(self.jaeger.url("query"), service=self.service)
+        return OlderJaeger(self.jaeger.url("query"), service=self.service)
 
 
 def ids_in(source: Any, on_problem: Callable[[Problem], None] = str) -> set[tuple[str, str]]:
@@ -213,7 +198,7 @@ def ended(run: AgentRun, sent: set[str | None]) -> tuple[AgentStep, ...]:
 
 
 def alike(steps: tuple[AgentStep, ...], source: Any) -> tuple[Any, ...]:
-    return tuple(in_microseconds(step) for step in steps) if isinstance(source, Older) else steps
+    return tuple(in_microseconds(step) for step in steps) if isinstance(source, OlderJaeger) else steps
 
 
 def in_microseconds(item: Any) -> Any:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from conditions import wait_until
 from hypothesis import HealthCheck, given, settings
+from older_jaeger import OlderJaeger
 from running_servers import RunningJaeger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
@@ -102,24 +103,8 @@ def test_what_was_traced_comes_back_equal(
     read = load_run(url(jaeger_server), run.trace_id)
     assert difference(read, run, "run") is None
     assert read == run
-    older = load_run(Older(url(jaeger_server)), run.trace_id)
+    older = load_run(OlderJaeger(url(jaeger_server)), run.trace_id)
     assert difference(without_times(older), without_times(run), "run") is None
-
-
-class Older(JaegerSource):
-    """As if there were no API v3."""
-
-    def traces(self, on_problem: Any) -> Any:
-        from otel_agent_trace.sources import jaeger
-
-        usual = jaeger.HttpReader.get
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                jaeger.HttpReader,
-                "get",
-                lambda reader, path, *rest: usual(reader, path.replace("/api/v3/", "/api/v2/"), *rest),
-            )
-            yield from super().traces(on_problem)
 
 
 def without_times(item: Any) -> Any:
@@ -149,7 +134,7 @@ def carry_out() -> Callable[[Run], tuple[AgentRun, list[SpanRecord]]]:
     return call
 
 
-@pytest.mark.parametrize("source", [JaegerSource, Older], ids=["v3", "legacy"])
+@pytest.mark.parametrize("source", [JaegerSource, OlderJaeger], ids=["v3", "legacy"])
 def test_conformance(start_jaeger: Callable[[], RunningJaeger], source: type[JaegerSource]) -> None:
     """The contract of sources, each case in a Jaeger of its own."""
 
@@ -172,7 +157,7 @@ def many(jaeger_server: RunningJaeger, service: str) -> list[AgentRun]:
     return told
 
 
-@pytest.mark.parametrize("source", [JaegerSource, Older], ids=["v3", "legacy"])
+@pytest.mark.parametrize("source", [JaegerSource, OlderJaeger], ids=["v3", "legacy"])
 def test_all_runs_of_a_service(
     jaeger_server: RunningJaeger, many: list[AgentRun], service: str, source: type[JaegerSource]
 ) -> None:
