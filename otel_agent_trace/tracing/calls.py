@@ -101,7 +101,31 @@ class _Streamed:
         return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks
 
 
-class ToolCall(_Streamed, ActiveStep):
+class _StreamedStep(_Streamed, ActiveStep):
+    """A step that may give its result in pieces."""
+
+    __slots__ = ()
+
+    def returned(self, result: Any) -> None:
+        """Note what it gave."""
+        self._output = result
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of the result."""
+        self.mark_first_chunk()
+        super().chunk(item)
+
+    def exhausted(self, result: Any) -> None:
+        """Note the whole of the stream: its pieces, or the value that the generator returned."""
+        self.returned(self._chunks if result is None else result)
+
+    def abandoned(self) -> None:
+        """Note that the consumer closed the stream, and what it had got until then."""
+        self.abandon()
+        self.returned(self._chunks)
+
+
+class ToolCall(_StreamedStep):
     """A call of a tool: a step that is current while the function runs."""
 
     __slots__ = ("_chunks", "_spec")
@@ -120,22 +144,8 @@ class ToolCall(_Streamed, ActiveStep):
         if self._spec.capture:
             self._output = result
 
-    def chunk(self, item: Any) -> None:
-        """Note a piece of the result."""
-        self.mark_first_chunk()
-        super().chunk(item)
 
-    def exhausted(self, result: Any) -> None:
-        """Note the whole of the stream: its pieces, or the value that the generator returned."""
-        self.returned(self._chunks if result is None else result)
-
-    def abandoned(self) -> None:
-        """Note that the consumer closed the stream, and what it had got until then."""
-        self.abandon()
-        self.returned(self._chunks)
-
-
-class ModelCall(_Streamed, ActiveModelCall):
+class ModelCall(_StreamedStep, ActiveModelCall):
     """A call of a model: a step that is current while the function runs."""
 
     __slots__ = ("_chunks", "_spec")
@@ -159,25 +169,19 @@ class ModelCall(_Streamed, ActiveModelCall):
 
     def returned(self, result: Any) -> None:
         """Note the answer, and its tokens."""
-        self._output = result
+        super().returned(result)
         if self._spec.usage is not None:
             self.usage = guarded(self.ledger, "usage", self._tokens, self._spec.usage, result)
 
-    def chunk(self, item: Any) -> None:
-        """Note a piece of the answer."""
-        self.mark_first_chunk()
-        super().chunk(item)
-
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream; pieces of text are the answer."""
-        self.returned(self._chunks if result is None else result)
+        super().exhausted(result)
         if result is None:
             self._answered()
 
     def abandoned(self) -> None:
-        """Note that the consumer closed the stream, and what it had got until then."""
-        self.abandon()
-        self.returned(self._chunks)
+        """Note that the consumer closed the stream; pieces of text are the answer as far as it goes."""
+        super().abandoned()
         self._answered()
 
     def _answered(self) -> None:
