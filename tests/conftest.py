@@ -13,21 +13,13 @@ sys.path.insert(0, str(Path(__file__).parent / "servers"))
 pytest_plugins = ["server_fixtures"]
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
-settings.register_profile(
-    "fast", max_examples=20, deadline=None, derandomize=False, suppress_health_check=_SLOW_IS_FINE
-)
-settings.register_profile(
-    "quick", max_examples=15, deadline=None, derandomize=False, suppress_health_check=_SLOW_IS_FINE
-)
-settings.register_profile(
-    "ci",
-    max_examples=210,  # of each test: more than 2,000 runs of agents in all
-    deadline=None,
-    derandomize=False,
-    database=None,
-    print_blob=True,
-    suppress_health_check=_SLOW_IS_FINE,
-)
+_ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)
+# Whoever checks a change gets the same examples each time; "explore" looks for what nobody has seen.
+settings.register_profile("fast", _ANYWHERE, max_examples=20, derandomize=True)
+settings.register_profile("quick", _ANYWHERE, max_examples=15, derandomize=True)
+# 210 of each test: more than 2,000 runs of agents in all.
+settings.register_profile("ci", _ANYWHERE, max_examples=210, derandomize=True, database=None)
+settings.register_profile("explore", _ANYWHERE, max_examples=2000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 from collections.abc import Iterator
 
 import msgspec
@@ -33,6 +35,34 @@ def _derived(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:digits]
 
 
+def _places_above(steps: tuple[AgentStep, ...]) -> list[int | None]:
+    """For each step the place of the one above it, None below the run.
+
+    Where several steps share an id, the last one before is meant; unless it is below the step itself, then another.
+    """
+    places: dict[int | str | None, list[int]] = {}
+    for place, step in enumerate(steps):
+        places.setdefault(step.step_id, []).append(place)
+    candidates = [places.get(step.parent_step_id, []) for step in steps]
+    above: list[int | None] = [found[0] if len(found) == 1 else None for found in candidates]
+    for place, found in enumerate(candidates):
+        if len(found) > 1:
+            before = bisect.bisect_left(found, place)
+            order = itertools.chain(range(before - 1, -1, -1), range(len(found) - 1, before - 1, -1))
+            others = (found[number] for number in order)
+            above[place] = next((other for other in others if not _leads_to(place, other, above)), None)
+    return above
+
+
+def _leads_to(place: int, start: int | None, above: list[int | None]) -> bool:
+    """Whether the way up from a step comes by a place."""
+    for _ in above:
+        if start is None or start == place:
+            break
+        start = above[start]
+    return start is not None
+
+
 class _Writer:
     """Writes the spans of one trace."""
 
@@ -51,13 +81,8 @@ class _Writer:
         elif run.status is RunStatus.RUNNING:
             span_id = _derived(f"{run.run_id}/", 16)  # which was lost, as the spans below it show
         ids = [item.span_id or _derived(f"{run.run_id}/{place}", 16) for place, item in enumerate(run.steps)]
-        known: dict[int | str | None, str | None] = dict(zip((item.step_id for item in run.steps), ids, strict=True))
-        known[None] = span_id
-        before: dict[int | str | None, str | None] = {}
-        for item, step_span_id in zip(run.steps, ids, strict=True):
-            # where several steps share an id, the one before is meant
-            above = before.get(item.parent_step_id) or known.get(item.parent_step_id, span_id)
-            before[item.step_id] = step_span_id
+        for item, step_span_id, place_above in zip(run.steps, ids, _places_above(run.steps), strict=True):
+            above = span_id if place_above is None else ids[place_above]
             if item.run is not None:
                 below = item.run
                 if below.parent_run_id is None:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from exact import assert_alike, difference
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import Run, Step, ToldError, runs, values
 
@@ -25,6 +25,7 @@ from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend
 from otel_agent_trace.model import TOKEN_FIELDS, AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
 from otel_agent_trace.sources import files
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.tracing import ActiveRun, ActiveStep
 from otel_agent_trace.values import Cut, Limits
 
@@ -447,6 +448,25 @@ def test_spans_of_runs_give_back_the_runs(plan: list[Run]) -> None:
         third = [span for run in again for span in run_to_spans(run)]
         assert_same_runs(runs_from_spans(third), kept)
         assert {span.span_id for span in third} == {span.span_id for span in spans}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 9)), max_size=10))
+@example([(0, 0, 0), (1, 3, 1), (0, 0, 2)])
+def test_steps_that_share_their_ids_stay_one_run(plan: list[tuple[int, int, int]]) -> None:
+    """Whoever is meant by an id that several steps have: no step is lost, and what was written reads the same again."""
+    ids = [format(place + 1, "016x") for place in range(len(plan) + 1)]
+    start_ns = 1_700_000_000 * 10**9
+    root = SpanRecord(
+        "1" * 32, ids[0], None, "invoke_agent", start_ns, start_ns + 9, {"gen_ai.operation.name": "invoke_agent"}
+    )
+    spans = [root]
+    for place, (step_id, start, above) in enumerate(plan, 1):
+        attributes = {"gen_ai.operation.name": "execute_tool", "agent_trace.step.id": step_id}
+        span = (ids[place], ids[above % place], "execute_tool x", start_ns + start, start_ns + 9)
+        spans.append(SpanRecord("1" * 32, *span, attributes))
+    runs_ = runs_from_spans(spans)
+    assert [len(run.steps) for run in runs_] == [len(plan)]
+    assert_same_runs(runs_from_spans(run_to_spans(runs_[0])), runs_)
 
 
 @given(scripts)
