@@ -12,14 +12,24 @@ from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usag
 class Meaning(msgspec.Struct, kw_only=True, gc=False):
     """The facts that one span holds; None, or empty, where it does not say.
 
-    `kind` is None for a span that is no step: a frame around steps, or nothing of interest.
+    `kind` is None for a span that is no step by itself: a frame around steps (a workflow, a turn, a chain), whose facts
+    are those of the run that it turns out to be around. `is_frame` says so against what other dialects take it for.
     For an agent `input` and `output` are what the run was asked and what it answered, and `name` is the agent's;
     for a step they are arguments and return value. `agent_name` on a step is the agent that it belongs to.
     """
 
     kind: StepKind | None
     dialect: str
+    is_frame: bool = False
+    is_function: bool = False
+    """A traced function of which nothing says whether it is an agent, a tool or neither."""
     name: str | None = None
+    label: str | None = None
+    """What to call it where no name is known: the name of its span, or of its class."""
+    call_id: str | None = None
+    """The provider's id of the tool call that this is."""
+    response_id: str | None = None
+    """The provider's id of the model's answer."""
     input: Any = None
     output: Any = None
     error: StepError | None = None

@@ -6,27 +6,11 @@ import itertools
 import operator
 from collections.abc import Iterable
 
-from otel_agent_trace import dialects, semconv
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
+from otel_agent_trace.runs.foreign import settle
+from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
-
-DEEPEST = 64
-"""Sub-agents within each other that have runs of their own; the steps of deeper ones stand in the run above."""
-
-
-class _Node:
-    """A span that means something, and what hangs below it."""
-
-    __slots__ = ("above", "below", "is_run", "kind", "meaning", "said_run_id", "span")
-
-    def __init__(self, span: SpanRecord, meaning: Meaning, kind: StepKind) -> None:
-        self.span, self.meaning, self.kind = span, meaning, kind
-        # A step that was only said to be an agent's has a place in its run, but no run of its own.
-        self.is_run = kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
-        self.said_run_id = meaning.parent_run_id if self.is_run else meaning.run_id
-        self.above: _Node | None = None
-        self.below: list[_Node] = []
 
 
 def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
@@ -36,119 +20,29 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
     records = unique(spans)
-    nodes: dict[str, _Node] = {}
-    for span_id, span in records.items():
-        meaning = dialects.read(span)
-        if meaning is not None and meaning.kind is not None:
-            nodes[span_id] = _Node(span, meaning, meaning.kind)
-    _link(nodes, records)
-    agents: list[_Node] = []
-    strays: list[_Node] = []
-    for node in nodes.values():
-        above, node.above = node.above, None  # a cycle would live until the garbage collector comes
-        if above is not None:
-            above.below.append(node)
-        elif node.is_run and (node.said_run_id is None or node.span.parent_span_id is None):
-            agents.append(node)
-        else:
-            strays.append(node)
-    if len(nodes) > DEEPEST:
-        _bound_depth([*agents, *strays])
+    tops = grow(records)
+    if any(node.is_foreign for top in tops for node in top.walk()):
+        tops = settle(tops, records)
+    agents = [node for node in tops if node.is_run and (node.said_run_id is None or node.span.parent_span_id is None)]
+    strays = [node for node in tops if node not in agents]
+    if len(records) > DEEPEST:
+        bound_depth(tops)
     runs = [_run(node) for node in agents]
     runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
 
 
-def _link(nodes: dict[str, _Node], records: dict[str, SpanRecord]) -> None:
-    """Find for each node the closest one above it."""
-    suspicious = False
-    lost: list[_Node] = []
-    for node in nodes.values():
-        span = node.span
-        if span.parent_span_id is not None:
-            above = nodes.get(span.parent_span_id)
-            node.above = above = above if above is not None else _nearest(span, records, nodes)
-            if above is not None and above.span.start_ns >= span.start_ns:
-                suspicious = True
-        if node.above is None and node.said_run_id is not None:
-            lost.append(node)
-    if lost:
-        _link_lost(lost, nodes)
-    if suspicious or lost:  # a ring of parents has to go up in time somewhere
-        _cut_rings(nodes)
-
-
-def _link_lost(lost: list[_Node], nodes: dict[str, _Node]) -> None:
-    """Put spans whose parents were lost below the run that they say they belong to, if that is here."""
-    by_run_id = {_run_id(node.span, node.meaning): node for node in nodes.values() if node.is_run}
-    for node in lost:
-        run = by_run_id.get(node.said_run_id or "")
-        node.above = run if run is not node else None
-
-
-def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
-    """One record a span: where there are several, the one that tells most."""
-    records: dict[str, SpanRecord] = {}
-    for span in spans:
-        known = records.setdefault(span.span_id, span)
-        if known is not span and _told(span) > _told(known):
-            records[span.span_id] = span
-    return records
-
-
-def _told(span: SpanRecord) -> tuple[bool, int, int]:
-    return span.end_ns is not None, len(span.attributes), span.end_ns or 0
-
-
-def _nearest(span: SpanRecord, records: dict[str, SpanRecord], nodes: dict[str, _Node]) -> _Node | None:
-    """The closest span above that means something."""
-    parent_id = span.parent_span_id
-    for _ in range(len(records)):
-        if parent_id is None:
-            return None
-        node = nodes.get(parent_id)
-        if node is not None:
-            return node
-        record = records.get(parent_id)
-        parent_id = record.parent_span_id if record is not None else None
-    return None
-
-
-def _cut_rings(nodes: dict[str, _Node]) -> None:
-    """Let chains of parents that bite their own tail (a damaged trace) begin somewhere."""
-    safe: set[int] = set()
-    for node in nodes.values():
-        current: _Node | None = node
-        path: list[_Node] = []
-        while current is not None and id(current) not in safe:
-            safe.add(id(current))
-            path.append(current)
-            current = current.above
-        if current is not None and any(current is passed for passed in path):
-            current.above = None
-
-
-def _bound_depth(nodes: list[_Node]) -> None:
-    """Runs lie within each other, and whoever walks them goes as deep: what a file says must not decide how deep."""
-    pending = [(node, 0) for node in nodes]
-    while pending:
-        node, depth = pending.pop()
-        node.is_run = node.is_run and depth <= DEEPEST
-        depth += node.is_run
-        pending.extend((child, depth) for child in node.below)
-
-
-def _by_run(strays: list[_Node]) -> list[tuple[str | None, list[_Node]]]:
+def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
     """Steps without a run above them, together by the id of the run that they say they belong to."""
-    groups: dict[str, list[_Node]] = {}
+    groups: dict[str, list[Node]] = {}
     for node in strays:
         groups.setdefault(node.said_run_id or f"\0{node.span.span_id}", []).append(node)
     return [(group[0].said_run_id, group) for group in groups.values()]
 
 
-def _run(node: _Node, above_run_id: str | None = None) -> AgentRun:
+def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     span, meaning = node.span, node.meaning
-    run_id = _run_id(span, meaning)
+    run_id = run_id_of(span, meaning)
     steps = _steps(node.below, run_id)
     return AgentRun(
         run_id=run_id,
@@ -168,7 +62,7 @@ def _run(node: _Node, above_run_id: str | None = None) -> AgentRun:
         usage=meaning.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
-        span_id=span.span_id,
+        span_id=span.span_id or None,
         parent_run_id=above_run_id if meaning.parent_run_id is None else meaning.parent_run_id,
         service_name=_service(span),
         truncated=meaning.truncated,
@@ -178,13 +72,7 @@ def _run(node: _Node, above_run_id: str | None = None) -> AgentRun:
     )
 
 
-def _run_id(span: SpanRecord, meaning: Meaning) -> str:
-    if meaning.run_id is not None:
-        return meaning.run_id
-    return span.trace_id if span.parent_span_id is None else f"{span.trace_id}-{span.span_id}"
-
-
-def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
+def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
     """The run of steps whose own span is missing: still running, as far as anybody can tell.
 
     A single model or tool span that never had a run is one that is over.
@@ -192,7 +80,7 @@ def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
     first = group[0]
     span, meaning = first.span, first.meaning
     lone = run_id is None
-    known_id = _run_id(span, meaning) if run_id is None else run_id
+    known_id = run_id_of(span, meaning) if run_id is None else run_id
     steps = _steps(group, known_id)
     own = [node.meaning for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
@@ -211,7 +99,7 @@ def _headless(run_id: str | None, group: list[_Node]) -> AgentRun:
     )
 
 
-def _lone_status(node: _Node) -> RunStatus:
+def _lone_status(node: Node) -> RunStatus:
     if node.span.end_ns is None:
         return RunStatus.RUNNING
     return RunStatus.ERROR if node.meaning.error is not None else RunStatus.SUCCESS
@@ -222,7 +110,7 @@ def _service(span: SpanRecord) -> str | None:
     return None if name is None else str(name)
 
 
-def _steps(nodes: list[_Node], run_id: str) -> tuple[AgentStep, ...]:
+def _steps(nodes: list[Node], run_id: str) -> tuple[AgentStep, ...]:
     """The steps of one run, flat and in order: by start, then by ordinal."""
     flat = _flat(nodes)
     starts = [node.span.start_ns for node, _ in flat]
@@ -232,7 +120,7 @@ def _steps(nodes: list[_Node], run_id: str) -> tuple[AgentStep, ...]:
     return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
 
 
-def _number(nodes: list[_Node]) -> None:
+def _number(nodes: list[Node]) -> None:
     """Give each step that has no ordinal the next one that no other has."""
     without = [node for node in nodes if node.meaning.index is None]
     if without:
@@ -242,27 +130,27 @@ def _number(nodes: list[_Node]) -> None:
             node.meaning.index = next(free)
 
 
-def _step_id(node: _Node) -> int | str:
+def _step_id(node: Node) -> int | str:
     meaning = node.meaning
     return (meaning.index or 0) + 1 if meaning.step_id is None else meaning.step_id
 
 
-def _flat(nodes: list[_Node]) -> list[tuple[_Node, _Node | None]]:
+def _flat(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
     """Every step with the step above it in the same run; what is below a sub-agent stands in the sub-agent's run."""
-    flat: list[tuple[_Node, _Node | None]] = [(node, None) for node in nodes]
+    flat: list[tuple[Node, Node | None]] = [(node, None) for node in nodes]
     for node, _ in flat:
         if node.below and not node.is_run:
             flat.extend((child, node) for child in node.below)
     return flat
 
 
-def _order(entry: tuple[_Node, _Node | None]) -> tuple[int, int, str]:
+def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
     node = entry[0]
     index = node.meaning.index
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
-def _step(node: _Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
+def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
     span, meaning, kind = node.span, node.meaning, node.kind
     run = _run(node, run_id) if node.is_run else None
     is_tool, index = kind is StepKind.TOOL, meaning.index or 0

@@ -1,0 +1,37 @@
+"""AgentOps: ``agentops.span.kind`` and ``agentops.entity...``; tools in ``tool...``."""
+
+from __future__ import annotations
+
+from otel_agent_trace import semconv
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import answer_in, question_in
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "agentops"
+_KINDS = {"agent": StepKind.AGENT, "tool": StepKind.TOOL, "llm": StepKind.MODEL}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    given = Attributes(span)
+    said = given.text("agentops.span.kind")
+    if said is None:
+        return None
+    kind = _KINDS.get(said.lower())
+    name = given.text("agentops.entity.name")
+    meaning = Meaning(kind=kind, dialect=NAME, label=name or span.name)
+    asked, told = given.take("agentops.entity.input"), given.take("agentops.entity.output")
+    if kind is StepKind.TOOL:
+        meaning.name = given.text("tool.name") or name
+        given_input, result = given.take("tool.parameters"), given.take("tool.result")
+        meaning.input = asked if given_input is None else given_input
+        meaning.output = told if result is None else result
+    elif kind in (StepKind.AGENT, None):
+        meaning.name = (given.text("agent.name") or name) if kind is not None else None
+        meaning.input, meaning.output = question_in(asked), answer_in(told)
+    failed = given.text("tool.status") in ("error", "failed") or span.status_code == semconv.STATUS_ERROR
+    meaning.error = given.error(failed=failed or None, message=given.text("error.message"))
+    meaning.attributes = given.rest
+    return meaning

@@ -1,0 +1,52 @@
+"""Claude Code and the Claude Agent SDK: ``span.type``, bare names; their input tokens are without what was cached."""
+
+from __future__ import annotations
+
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import conversation
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind, Usage
+from otel_agent_trace.payloads import parsed
+from otel_agent_trace.span import SpanRecord
+
+NAME = "claude_code"
+_KINDS = {"interaction": StepKind.AGENT, "llm_request": StepKind.MODEL, "tool": StepKind.TOOL}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    given = Attributes(span)
+    said = given.text("span.type")
+    kind = _KINDS.get(said.removeprefix("claude_code.")) if said is not None else None
+    if said is None or (kind is None and not span.name.startswith("claude_code")):
+        return None
+    meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
+    meaning.session_id = given.text("session.id")
+    meaning.user_id = given.text("user.id")
+    if kind is StepKind.AGENT:
+        meaning.input = parsed(given.text("user_prompt", "new_context"))
+    elif kind is StepKind.TOOL:
+        meaning.name = given.text("tool_name", "tool.name", "name")
+        meaning.input, meaning.output = given.take("tool_input", "input"), given.take("tool_output", "output")
+    elif kind is StepKind.MODEL:
+        asked, told = given.parsed("new_context"), given.parsed("response.model_output")
+        meaning.messages = conversation(asked) + conversation(told, "assistant")
+        meaning.model = given.text("model")
+        meaning.usage = _usage(given)
+    meaning.error = given.error()
+    meaning.attributes = given.rest
+    return meaning
+
+
+def _usage(given: Attributes) -> Usage | None:
+    """Cached tokens are counted beside the input there, and as a part of it here."""
+    read_tokens, written = given.integer("cache_read_tokens"), given.integer("cache_creation_tokens")
+    fresh, output = given.integer("input_tokens"), given.integer("output_tokens")
+    if fresh is None and output is None:
+        return None
+    return Usage(
+        input_tokens=(fresh or 0) + (read_tokens or 0) + (written or 0),
+        output_tokens=output,
+        cache_read_input_tokens=read_tokens,
+        cache_write_input_tokens=written,
+    )

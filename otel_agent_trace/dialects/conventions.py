@@ -1,0 +1,208 @@
+"""The GenAI conventions as anybody writes them: the current names, those since 1.26, content in attributes or events.
+
+Log records that belong to a span have become events of it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from otel_agent_trace import semconv
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import conversation, has_messages, said_by
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import Message, StepKind, Usage
+from otel_agent_trace.payloads import parsed
+from otel_agent_trace.span import Event, SpanRecord
+
+NAME = "genai"
+_DETAILS = "gen_ai.client.inference.operation.details"
+_KINDS = {
+    **dict.fromkeys(
+        ("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"), StepKind.MODEL
+    ),
+    "execute_tool": StepKind.TOOL,
+    "invoke_agent": StepKind.AGENT,
+    "retrieval": StepKind.RETRIEVAL,
+    "vector_db_retrieve": StepKind.RETRIEVAL,
+    "embeddings": StepKind.OTHER,
+    "rerank": StepKind.OTHER,
+}
+_USAGE = {
+    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
+    "output_tokens": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    "cache_read_input_tokens": ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
+    "cache_write_input_tokens": (
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+    ),
+    "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
+}
+_OF_THE_SAME_SORT = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    given = Attributes(span)
+    operation = given.text(semconv.OPERATION_NAME)
+    kind = _kind(span, operation)
+    if kind is None and operation is None and not any(key.startswith("gen_ai.") for key in given.rest):
+        return None
+    meaning = Meaning(kind=kind, dialect=NAME, agent_name=given.text(semconv.AGENT_NAME))
+    if operation == "create_agent":
+        return Meaning(kind=None, is_frame=True, dialect=NAME)
+    meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id")
+    meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID)
+    meaning.call_id = given.text(semconv.TOOL_CALL_ID)
+    _READERS.get(kind, _frame)(given, meaning)
+    meaning.error = given.error()
+    meaning.attributes = given.rest
+    return meaning
+
+
+def _kind(span: SpanRecord, operation: str | None) -> StepKind | None:
+    if operation is not None:
+        return _KINDS.get(operation)
+    attributes = span.attributes
+    if semconv.REQUEST_MODEL in attributes and any(key in attributes for key in _USAGE["input_tokens"]):
+        return StepKind.MODEL
+    return StepKind.TOOL if semconv.TOOL_NAME in attributes and semconv.REQUEST_MODEL not in attributes else None
+
+
+def _tool(given: Attributes, meaning: Meaning) -> None:
+    meaning.name = given.text(semconv.TOOL_NAME)
+    meaning.label = given.span.name.removeprefix("execute_tool ")
+    if given.rest.get(semconv.TOOL_TYPE) == "function":
+        del given.rest[semconv.TOOL_TYPE]
+    meaning.input = given.take(semconv.TOOL_ARGUMENTS)
+    meaning.output = given.take(semconv.TOOL_RESULT)
+    for event in given.span.events:
+        if event.name == "gen_ai.tool.message" and meaning.input is None:
+            meaning.input = event.attributes.get("content")
+        elif event.name == "gen_ai.choice" and meaning.output is None:
+            meaning.output = event.attributes.get("message")
+
+
+def _agent(given: Attributes, meaning: Meaning) -> None:
+    meaning.name = meaning.agent_name
+    sent, answered = _messages(given)
+    meaning.input, meaning.output = said_by(sent, "user"), said_by(answered, "assistant")
+    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    meaning.usage = _usage(given)
+
+
+def _model(given: Attributes, meaning: Meaning) -> None:
+    sent, answered = _messages(given)
+    meaning.messages = sent + answered
+    meaning.response_id = given.text(semconv.RESPONSE_ID)
+    asked = given.rest.get(semconv.REQUEST_MODEL)
+    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    meaning.label = str(asked or meaning.model or given.span.name)
+    meaning.usage = _usage(given)
+
+
+def _other(given: Attributes, meaning: Meaning) -> None:
+    meaning.input = given.parsed(semconv.RETRIEVAL_QUERY)
+    meaning.output = given.parsed(semconv.RETRIEVAL_DOCUMENTS)
+    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    meaning.label = given.span.name
+    meaning.usage = _usage(given)
+
+
+def _frame(given: Attributes, meaning: Meaning) -> None:
+    sent, answered = _messages(given)
+    meaning.input, meaning.output = said_by(sent, "user"), said_by(answered, "assistant")
+    meaning.name = given.text("gen_ai.workflow.name")
+
+
+_READERS = {
+    StepKind.TOOL: _tool,
+    StepKind.AGENT: _agent,
+    StepKind.MODEL: _model,
+    StepKind.RETRIEVAL: _other,
+    StepKind.OTHER: _other,
+}
+
+
+def _usage(given: Attributes) -> Usage | None:
+    usage = given.usage(**_USAGE)
+    given.take(*_OF_THE_SAME_SORT)
+    return usage
+
+
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _messages(given: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """What was sent, and what was answered: from the attributes, else from events, else in the spelling before 1.28."""
+    system = given.parsed("gen_ai.system_instructions")
+    sent, answered = given.parsed(semconv.INPUT_MESSAGES), given.parsed(semconv.OUTPUT_MESSAGES)
+    for event in given.span.events:
+        if event.name == _DETAILS:
+            sent = sent or parsed(event.attributes.get(semconv.INPUT_MESSAGES))
+            answered = answered or parsed(event.attributes.get(semconv.OUTPUT_MESSAGES))
+            system = system or parsed(event.attributes.get("gen_ai.system_instructions"))
+    if not sent and not answered:
+        return _older(given)
+    instructions = conversation(system, "system") if system else ()
+    return instructions + conversation(sent), conversation(answered, "assistant")
+
+
+def _older(given: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    sent, answered = _of_events(given.span.events)
+    if sent or answered:
+        return sent, answered
+    asked = given.under("gen_ai.prompt") or given.parsed("gen_ai.prompt")
+    told = given.under("gen_ai.completion") or given.parsed("gen_ai.completion")
+    return _flattened(asked, "user"), _flattened(told, "assistant")
+
+
+def _flattened(value: Any, role: str) -> tuple[Message, ...]:
+    return conversation(value, role) if value is not None else ()
+
+
+def _of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """The five events of 1.28 to 1.36, and the two before them; their fields as attributes, or in a body."""
+    sent: list[Any] = []
+    answered: list[Any] = []
+    for event in events:
+        role = _EVENT_ROLES.get(event.name)
+        if role is None:
+            continue
+        data = _event_data(event.attributes)
+        (answered if event.name in _ANSWERS else sent).extend(conversation(_as_message(data, role), role))
+    return tuple(sent), tuple(answered)
+
+
+_EVENT_ROLES = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+    "gen_ai.choice": "assistant",
+    "gen_ai.content.prompt": "user",
+    "gen_ai.content.completion": "assistant",
+}
+_ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
+
+
+def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    body = parsed(attributes.get("body"))
+    return {**attributes, **body} if isinstance(body, Mapping) else attributes
+
+
+def _as_message(data: Mapping[str, Any], role: str) -> Any:
+    """The message that an event tells: in `message`, in its own fields, or as a text of the oldest sort."""
+    oldest = parsed(data.get("gen_ai.prompt", data.get("gen_ai.completion")))
+    if oldest is not None:
+        return oldest
+    inner = parsed(data.get("message"))
+    if isinstance(inner, Mapping):
+        return {"role": role, "tool_calls": data.get("tool_calls"), **inner}
+    if inner is not None:
+        return inner if has_messages(inner) else {"role": role, "content": inner}
+    content = parsed(data.get("content"))
+    return {**data, "role": data.get("role", role), "content": content}

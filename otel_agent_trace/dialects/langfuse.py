@@ -1,0 +1,51 @@
+"""Langfuse: ``langfuse.observation.type``, input, output, model and usage of each observation as JSON."""
+
+from __future__ import annotations
+
+
+from otel_agent_trace import semconv
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import answer_in, conversation, question_in
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "langfuse"
+_OBSERVATION = "langfuse.observation."
+_KINDS = {
+    "agent": StepKind.AGENT,
+    "tool": StepKind.TOOL,
+    "generation": StepKind.MODEL,
+    "retriever": StepKind.RETRIEVAL,
+    "embedding": StepKind.OTHER,
+    "guardrail": StepKind.OTHER,
+}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    given = Attributes(span)
+    said = given.text(f"{_OBSERVATION}type")
+    if said is None:
+        return None
+    kind = _KINDS.get(said.lower())
+    meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
+    meaning.session_id = given.text("session.id", "langfuse.session.id")
+    meaning.user_id = given.text(semconv.USER_ID, "langfuse.user.id")
+    asked = given.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
+    told = given.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
+    if kind is StepKind.MODEL:
+        meaning.messages = conversation(asked) + conversation(told, "assistant")
+        meaning.model = given.quoted(f"{_OBSERVATION}model.name")
+        meaning.label = meaning.model or span.name
+        meaning.usage = given.usage_of(f"{_OBSERVATION}usage_details")
+    elif kind in (StepKind.AGENT, None):
+        meaning.name = span.name if kind is not None else None
+        meaning.input, meaning.output = question_in(asked), answer_in(told)
+    else:
+        meaning.name = span.name if kind is StepKind.TOOL else None
+        meaning.input, meaning.output = asked, told
+    failed = given.text(f"{_OBSERVATION}level") == "ERROR" or span.status_code == semconv.STATUS_ERROR
+    meaning.error = given.error(failed=failed, message=given.quoted(f"{_OBSERVATION}status_message"))
+    meaning.attributes = given.rest
+    return meaning

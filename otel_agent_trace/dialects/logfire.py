@@ -1,0 +1,71 @@
+"""Logfire: names that are templates, values in plain attributes; its spans around the OpenAI Agents SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otel_agent_trace import semconv
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import conversation
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "logfire"
+_TEMPLATE = "logfire.msg_template"
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    if not any(key.startswith("logfire.") for key in span.attributes):
+        return None
+    given = Attributes(span)
+    sort = given.text("logfire.span_type")
+    if sort == "pending_span":  # stands for a span that had only begun
+        return Meaning(kind=None, is_frame=True, dialect=NAME)
+    template = given.text(_TEMPLATE) or ""
+    kind = next((kind for start, kind in _TEMPLATES.items() if template.startswith(start)), None)
+    meaning = Meaning(kind=kind, dialect=NAME)
+    name = given.rest.get("name")
+    metadata = given.rest.get("metadata")
+    if kind is StepKind.AGENT:
+        meaning.name = str(given.take("name")) if name else None
+    elif kind is StepKind.TOOL:
+        meaning.name = str(given.take("name")) if name else None
+        meaning.input, meaning.output = given.take("input"), given.take("output")
+    elif "request_data" in given.rest or "events" in given.rest or "raw_input" in given.rest:
+        _call(given, meaning)
+    elif kind is None and "group_id" in given.rest:
+        _trace(given, meaning, name, metadata)
+    meaning.error = given.error()
+    given.take("logfire.json_schema", "logfire.msg")
+    meaning.attributes = given.rest
+    return meaning
+
+
+_TEMPLATES = {
+    "Agent run": StepKind.AGENT,
+    "Function:": StepKind.TOOL,
+    "Responses API": StepKind.MODEL,
+    "Chat completion with": StepKind.MODEL,
+}
+
+
+def _trace(given: Attributes, meaning: Meaning, name: Any, metadata: Any) -> None:
+    meaning.label = None if name is None else str(name)
+    meaning.session_id = given.text("group_id")
+    data = given.parsed("metadata")
+    if isinstance(data, dict):
+        meaning.metadata = data
+        meaning.user_id = None if data.get("user_id") is None else str(data["user_id"])
+
+
+def _call(given: Attributes, meaning: Meaning) -> None:
+    events = given.parsed("events")
+    request, response = given.parsed("request_data", "raw_input"), given.parsed("response_data", "response")
+    if events:
+        meaning.messages = conversation(events)
+    elif request is not None:
+        meaning.messages = conversation(request) + conversation(response, "assistant")
+    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    meaning.response_id = given.text("response_id", semconv.RESPONSE_ID)

@@ -1,0 +1,49 @@
+"""MLflow's own spans: ``mlflow.spanType``, ``mlflow.spanInputs``; every value is JSON, texts too."""
+
+from __future__ import annotations
+
+
+from otel_agent_trace import semconv
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import answer_in, conversation, question_in
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "mlflow"
+_KINDS = {
+    "AGENT": StepKind.AGENT,
+    "TOOL": StepKind.TOOL,
+    "LLM": StepKind.MODEL,
+    "CHAT_MODEL": StepKind.MODEL,
+    "RETRIEVER": StepKind.RETRIEVAL,
+    "EMBEDDING": StepKind.OTHER,
+    "RERANKER": StepKind.OTHER,
+}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    given = Attributes(span)
+    said = given.quoted("mlflow.spanType")
+    if said is None:
+        return None
+    kind = _KINDS.get(said.upper())
+    meaning = Meaning(kind=kind, dialect=NAME, label=given.quoted("mlflow.spanFunctionName") or span.name)
+    meaning.session_id = given.quoted("mlflow.trace.session", "session.id")
+    meaning.user_id = given.quoted("mlflow.trace.user", semconv.USER_ID)
+    asked, told = given.parsed("mlflow.spanInputs"), given.parsed("mlflow.spanOutputs")
+    if kind is StepKind.MODEL:
+        meaning.messages = conversation(asked) + conversation(told, "assistant")
+        meaning.model = given.quoted("mlflow.llm.model", "model")
+        meaning.usage = given.usage_of("mlflow.chat.tokenUsage")
+        meaning.label = meaning.model or span.name
+    elif kind in (StepKind.AGENT, None):
+        meaning.name = meaning.label if kind is not None else None
+        meaning.input, meaning.output = question_in(asked), answer_in(told)
+    else:
+        meaning.name = span.name if kind is StepKind.TOOL else None
+        meaning.input, meaning.output = asked, told
+    meaning.error = given.error()
+    meaning.attributes = given.rest
+    return meaning

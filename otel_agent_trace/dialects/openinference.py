@@ -1,0 +1,139 @@
+"""OpenInference: ``openinference.span.kind``, messages spread over ``llm.input_messages.0.message...``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otel_agent_trace import semconv
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import answer_in, conversation, question_in
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "openinference"
+KIND = "openinference.span.kind"
+_KINDS = {
+    "AGENT": StepKind.AGENT,
+    "TOOL": StepKind.TOOL,
+    "LLM": StepKind.MODEL,
+    "RETRIEVER": StepKind.RETRIEVAL,
+    "EMBEDDING": StepKind.OTHER,
+    "RERANKER": StepKind.OTHER,
+    "GUARDRAIL": StepKind.OTHER,
+}
+_USAGE = {
+    "input_tokens": "llm.token_count.prompt",
+    "output_tokens": "llm.token_count.completion",
+    "cache_read_input_tokens": "llm.token_count.prompt_details.cache_read",
+    "cache_write_input_tokens": "llm.token_count.prompt_details.cache_write",
+    "reasoning_output_tokens": "llm.token_count.completion_details.reasoning",
+}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    given = Attributes(span)
+    said = given.text(KIND)
+    if said is None:
+        return None
+    kind = _KINDS.get(said.upper())
+    meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
+    metadata = given.parsed("metadata")
+    meaning.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
+    meaning.user_id = given.text(semconv.USER_ID) or _of(metadata, "user_id")
+    if isinstance(metadata, dict):
+        meaning.metadata = metadata
+    if kind is StepKind.MODEL:
+        _model(given, meaning)
+    elif kind is StepKind.TOOL:
+        _tool(given, meaning)
+    elif kind in (StepKind.AGENT, None):
+        _agent(given, meaning)
+    else:
+        _other(given, meaning)
+    meaning.error = given.error()
+    given.take("input.mime_type", "output.mime_type", "llm.token_count.total")
+    meaning.attributes = given.rest
+    return meaning
+
+
+def _of(metadata: Any, *keys: str) -> str | None:
+    if not isinstance(metadata, dict):
+        return None
+    return next((str(metadata[key]) for key in keys if metadata.get(key)), None)
+
+
+def _agent(given: Attributes, meaning: Meaning) -> None:
+    meaning.name = given.text("agent.name", "graph.node.id" if meaning.kind is not None else "agent.name")
+    meaning.agent_name = meaning.name
+    asked, told = given.parsed("input.value"), given.parsed("output.value")
+    meaning.input, meaning.output = question_in(asked), answer_in(told)
+    meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    meaning.usage = given.usage(**_USAGE)
+
+
+def _tool(given: Attributes, meaning: Meaning) -> None:
+    meaning.name = given.text("tool.name")
+    meaning.call_id = given.text("tool_call.id", "tool.id")
+    meaning.input = given.take("input.value")
+    parameters = given.rest.get("tool.parameters")
+    if meaning.input is None and parameters is not None and "properties" not in str(parameters):
+        meaning.input = given.take("tool.parameters")
+    meaning.output = given.take("output.value")
+
+
+def _model(given: Attributes, meaning: Meaning) -> None:
+    meaning.messages = _messages(given, "llm.input_messages", "input.value", "user") + _messages(
+        given, "llm.output_messages", "output.value", "assistant"
+    )
+    meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    meaning.label = meaning.model or given.span.name
+    meaning.usage = given.usage(**_USAGE)
+
+
+def _messages(given: Attributes, spread: str, whole: str, role: str) -> tuple[Message, ...]:
+    entries = given.under(spread)
+    value = given.parsed(whole)
+    if isinstance(entries, list) and entries:
+        told = [_entry(item) for item in entries if isinstance(item, dict)]
+        if any(message.get("content") or message.get("tool_calls") for message in told):
+            return conversation(told, role)
+    prompts = given.under("llm.prompts" if role == "user" else "llm.choices")
+    if isinstance(prompts, list) and prompts:
+        return conversation([_only(item) for item in prompts], role)
+    return conversation(value, role) if value is not None else ()
+
+
+def _entry(item: dict[str, Any]) -> dict[str, Any]:
+    """One message, its contents and calls without their prefixes."""
+    message = item.get("message") if isinstance(item.get("message"), dict) else item
+    data = dict(message) if isinstance(message, dict) else {}
+    calls, contents = data.pop("tool_calls", None), data.pop("contents", None)
+    if isinstance(calls, list):
+        data["tool_calls"] = [call["tool_call"] for call in calls if isinstance(call, dict) and "tool_call" in call]
+    if isinstance(contents, list) and not data.get("content"):
+        blocks = [block.get("message_content") for block in contents if isinstance(block, dict)]
+        data["content"] = [block for block in blocks if isinstance(block, dict)]
+    if "function_call_name" in data:
+        arguments = data.pop("function_call_arguments_json", None)
+        data["tool_calls"] = [{"name": data.pop("function_call_name"), "arguments": arguments}]
+    return data
+
+
+def _only(item: Any) -> Any:
+    return (
+        next((part.get("text") for part in item.values() if isinstance(part, dict)), None)
+        if isinstance(item, dict)
+        else item
+    )
+
+
+def _other(given: Attributes, meaning: Meaning) -> None:
+    meaning.input = given.parsed("input.value")
+    documents = given.under("retrieval.documents")
+    if isinstance(documents, list):
+        meaning.output = [item.get("document", item) if isinstance(item, dict) else item for item in documents]
+    else:
+        meaning.output = given.parsed("output.value")
+    meaning.model = given.text("embedding.model_name", "reranker.model_name")

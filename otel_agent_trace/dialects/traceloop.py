@@ -1,0 +1,43 @@
+"""OpenLLMetry (Traceloop): ``traceloop.span.kind`` and ``traceloop.entity...``; model calls in the GenAI conventions."""
+
+from __future__ import annotations
+
+
+from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.conversation import answer_in, question_in
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "traceloop"
+_KINDS = {"agent": StepKind.AGENT, "tool": StepKind.TOOL}
+_PROPERTIES = "traceloop.association.properties."
+_MODEL_TYPES = ("chat", "completion")
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    if not any(key.startswith("traceloop.") or key == "llm.request.type" for key in span.attributes):
+        return None
+    given = Attributes(span)
+    said = (given.text("traceloop.span.kind") or "").lower()
+    kind = _KINDS.get(said)
+    if not said and given.text("llm.request.type") in _MODEL_TYPES:
+        kind = StepKind.MODEL
+    meaning = Meaning(kind=kind, dialect=NAME)
+    meaning.session_id = given.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
+    meaning.user_id = given.text(f"{_PROPERTIES}user_id")
+    entity = given.text("traceloop.entity.name")
+    asked = given.take("traceloop.entity.input", "gen_ai.task.input")
+    told = given.take("traceloop.entity.output", "gen_ai.task.output")
+    if said == "tool":
+        meaning.name, meaning.input, meaning.output = entity, asked, told
+    elif said in ("agent", "workflow"):
+        if said == "agent":
+            meaning.name = entity
+        meaning.label = entity
+        meaning.input, meaning.output = question_in(asked), answer_in(told)
+    if said:
+        meaning.error = given.error()
+    meaning.attributes = given.rest
+    return meaning

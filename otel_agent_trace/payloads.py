@@ -1,0 +1,215 @@
+"""What other tracers put around a value, taken off again: JSON in JSON, Python's own notation, envelopes of frameworks.
+
+For values of foreign spans only. Whatever is not recognised stays as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+_LONGEST_LITERAL = 100_000
+_DEEPEST = 5
+_decode = msgspec.json.Decoder().decode
+_HIDDEN = frozenset({"__REDACTED__", "<REDACTED>", "<elided>"})
+_ARGUMENT_ENVELOPE = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
+_RUN_ENVELOPE = frozenset({"inputs", "tags", "metadata", "kwargs", "input_str", "run_id", "parent_run_id", "name"})
+_OUTPUT_ENVELOPE = frozenset({"output", "outputs", "kwargs", "tags", "metadata", "run_id", "parent_run_id"})
+_TOOL_CALL = frozenset({"name", "args", "arguments", "id", "type", "tool_name", "tool_call_id", "call_id"})
+
+
+def parsed(value: Any) -> Any:
+    """A text of JSON or of Python's notation as the value that it stands for; hidden values as None."""
+    for _ in range(_DEEPEST):
+        if type(value) is not str:
+            return value
+        inner = _parsed_once(value)
+        if inner is value or (type(inner) is str and not _opens(inner)):
+            return None if inner in _HIDDEN else inner
+        value = inner
+    return value
+
+
+def _parsed_once(text: str) -> Any:
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return _literal(text) if _opens(text) else text
+
+
+def _opens(text: str) -> bool:
+    """Whether it looks like more than a text."""
+    return text.lstrip()[:1] in ("{", "[", "(", "'", '"') if text else False
+
+
+def _literal(text: str) -> Any:
+    """The value of a literal of Python, such as ``{'city': 'Paris'}``; else the text."""
+    if len(text) > _LONGEST_LITERAL:
+        return text
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+# ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def arguments_of(value: Any) -> Any:
+    """The arguments of a call, without what frameworks put around them."""
+    value = parsed(value)
+    for _ in range(_DEEPEST):
+        if not isinstance(value, dict) or not value:
+            break
+        inner = _arguments_in(value)
+        if inner is value:
+            break
+        value = parsed(inner)
+    return value
+
+
+def _arguments_in(data: dict[Any, Any]) -> Any:
+    keys = data.keys()
+    if "kwargs" in keys and keys <= _ARGUMENT_ENVELOPE:
+        return _called_with(data)
+    if "inputs" in keys and keys <= _RUN_ENVELOPE:
+        return data["inputs"]
+    if keys <= _TOOL_CALL and ("name" in keys or "tool_name" in keys) and len(keys) > 1:
+        return data.get("arguments", data.get("args", data))
+    if len(data) == 1 and "input" in keys and isinstance(parsed(data["input"]), dict):
+        return data["input"]
+    return data
+
+
+def _called_with(data: dict[Any, Any]) -> Any:
+    """Keywords alone are the arguments; one positional argument alone is that value."""
+    positional, keywords = parsed(data.get("args")), parsed(data["kwargs"])
+    if not positional:
+        return keywords
+    if not keywords and isinstance(positional, list | tuple):
+        return positional[0] if len(positional) == 1 else list(positional)
+    return data
+
+
+# ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def result_of(value: Any) -> Any:
+    """What a tool gave, without the message or the blocks that it was sent back in."""
+    value = parsed(value)
+    for _ in range(_DEEPEST):
+        inner = _result_in(value)
+        if inner is value:
+            break
+        value = parsed(inner)
+    return value
+
+
+def _result_in(value: Any) -> Any:
+    if isinstance(value, list):
+        return _of_blocks(value)
+    if not isinstance(value, dict):
+        return value
+    message = message_in(value)
+    if message is not value:
+        return message.get("content")
+    if value.get("type") in ("tool", "tool_result", "tool_call_response", "function_call_output"):
+        return next((value[key] for key in ("content", "result", "response", "output") if key in value), value)
+    if "structuredContent" in value or ("content" in value and "isError" in value):
+        return _of_mcp(value)
+    if "toolResult" in value and isinstance(value["toolResult"], dict):
+        return value["toolResult"].get("content")
+    return _out_of(value)
+
+
+def _out_of(value: dict[Any, Any]) -> Any:
+    """The one output in an envelope that has nothing but names of envelopes."""
+    keys = value.keys()
+    for key in ("output", "outputs"):
+        if key in keys and keys <= _OUTPUT_ENVELOPE and (len(keys) > 1 or _is_message(parsed(value[key]))):
+            return value[key]
+    return value
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and (message_in(value) is not value or "tool_call_id" in value)
+
+
+def message_in(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The message that LangChain wrote with its class or its type around it; anything else as it is."""
+    if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
+        return _with_type(value["kwargs"], value.get("id"))
+    if isinstance(value.get("data"), dict) and isinstance(value.get("type"), str) and "content" in value["data"]:
+        data: dict[Any, Any] = value["data"]
+        return data if "type" in data else {**data, "type": value["type"]}
+    return value
+
+
+def _with_type(message: dict[Any, Any], path: Any) -> dict[Any, Any]:
+    if "type" in message or not isinstance(path, list) or not path:
+        return message
+    return {**message, "type": str(path[-1]).removesuffix("Chunk").removesuffix("Message").lower()}
+
+
+def _of_mcp(value: dict[Any, Any]) -> Any:
+    structured = value.get("structuredContent")
+    if isinstance(structured, dict):
+        return structured["result"] if structured.keys() == {"result"} else structured
+    return value.get("content", value)
+
+
+def _of_blocks(blocks: list[Any]) -> Any:
+    """The content of blocks that have nothing else: one of JSON as it is, texts joined."""
+    if not blocks or not all(isinstance(block, dict) for block in blocks):
+        return blocks
+    if len(blocks) == 1 and blocks[0].keys() == {"json"}:
+        return blocks[0]["json"]
+    texts = [_text_of_block(block) for block in blocks]
+    if all(text is not None for text in texts):
+        return "".join(text for text in texts if text is not None)
+    results = [block.get("toolResult") for block in blocks]
+    return results[0].get("content") if len(results) == 1 and isinstance(results[0], dict) else blocks
+
+
+_BLOCK_KEYS = frozenset({"text", "type", "annotations", "meta", "_meta"})
+_TEXT_TYPES = (None, "text", "input_text", "output_text")
+
+
+def _text_of_block(block: dict[Any, Any]) -> str | None:
+    text = block.get("text")
+    return text if isinstance(text, str) and block.keys() <= _BLOCK_KEYS and block.get("type") in _TEXT_TYPES else None
+
+
+# ── questions and answers ────────────────────────────────────────────────────────────────────────────────────────────
+
+_ASKED = ("question", "query", "user_input", "task", "prompt", "input", "message", "text", "content")
+_ANSWERED = ("final_output", "output", "answer", "result", "response", "text", "content", "output_text")
+
+
+def sole_text(value: Any, *, answered: bool) -> Any:
+    """The one text in what an agent was given, or gave: that under a usual name, or the only one; else the value."""
+    for _ in range(_DEEPEST):
+        value = parsed(value)
+        if not isinstance(value, dict):
+            break
+        inner = _sole(_arguments_in(value) if not answered else value, _ANSWERED if answered else _ASKED)
+        if inner is value:
+            break
+        value = inner
+    return value
+
+
+def _sole(value: Any, names: tuple[str, ...]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    texts = {key: item for key, item in value.items() if isinstance(item, str | dict) and item}
+    named = next((texts[name] for name in names if name in texts), None)
+    if named is not None:
+        return named
+    return next(iter(texts.values())) if len(value) == len(texts) == 1 else value
+
+
+Unwrap = Callable[[Any], Any]

@@ -1,0 +1,211 @@
+"""What a foreign run does not say itself, out of its model calls: question, answer, tools, conversation, end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otel_agent_trace.conversation import said_by
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import RunStatus, StepError, StepKind
+from otel_agent_trace.runs.tree import Node
+
+_FAILED = re.compile(r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]")
+
+
+class ToolCall(NamedTuple):
+    """A call of a tool that a model asked for, and what the model was told of it."""
+
+    call_id: str | None
+    name: str
+    arguments: Any
+    response: Any
+    asked_by: Node
+    told_by: Node | None
+
+
+def infer(run: Node) -> None:
+    """Complete a run and the sub-agents in it, innermost first."""
+    for node in [*run.walk()][::-1]:
+        if node.kind is StepKind.AGENT and node.is_foreign:
+            _complete(node)
+
+
+def _complete(run: Node) -> None:
+    meaning = run.meaning
+    own = _own_steps(run)
+    models = [node for node in own if node.kind is StepKind.MODEL]
+    _complete_tools(run, own, _tool_calls(models))
+    if meaning.input is None and models:
+        meaning.input = said_by(models[0].meaning.messages, "user")
+    if meaning.input is None:
+        meaning.input = next((node.meaning.input for node in run.below if node.kind is StepKind.AGENT), None)
+    if meaning.error is None:
+        meaning.error = _error_at_the_end(run, own)
+    if meaning.output is None and meaning.error is None:
+        meaning.output = _last_words(run)
+    for node in run.walk():
+        meaning.session_id = meaning.session_id or node.meaning.session_id
+        meaning.user_id = meaning.user_id or node.meaning.user_id
+    if meaning.name is None:
+        meaning.name = next((node.meaning.agent_name for node in own if node.meaning.agent_name), meaning.label)
+    meaning.agent_name = meaning.name
+    if any(node.meaning.usage for node in run.walk() if node.kind is StepKind.MODEL):
+        meaning.usage = None
+    meaning.status = _status(run)
+
+
+def _own_steps(run: Node) -> list[Node]:
+    """The steps of a run, not those of its sub-agents."""
+    found: list[Node] = []
+    pending = list(run.below)
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        if node.kind is not StepKind.AGENT:
+            pending.extend(node.below)
+    return sorted(found, key=_start)
+
+
+def _status(run: Node) -> RunStatus:
+    if run.meaning.error is not None:
+        return RunStatus.ERROR
+    return RunStatus.RUNNING if run.span.end_ns is None else RunStatus.SUCCESS
+
+
+def _last_words(run: Node) -> Any:
+    """What was said last in a run: by its own model, or by the agent that it handed over to."""
+    last: Any = None
+    for node in sorted(run.below, key=_end):
+        if node.kind is StepKind.MODEL:
+            last = said_by(_answer(node.meaning), "assistant") or last
+        elif node.kind is StepKind.AGENT and node.meaning.output is not None:
+            last = node.meaning.output
+    return last
+
+
+def _answer(meaning: Meaning) -> Any:
+    messages = meaning.messages
+    return messages[-1:] if messages and messages[-1].role == "assistant" else ()
+
+
+def _error_at_the_end(run: Node, own: list[Node]) -> StepError | None:
+    """The error that a run ended with, though its span does not say so."""
+    steps = [node for node in own if node.kind in (StepKind.MODEL, StepKind.TOOL, StepKind.AGENT)]
+    if not steps or run.meaning.output is not None:
+        return None
+    last = max(steps, key=_end)
+    return last.meaning.error
+
+
+# ── tools, out of messages ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tool_calls(models: list[Node]) -> list[ToolCall]:
+    """The calls that models asked for, in order, each once."""
+    calls: dict[Any, ToolCall] = {}
+    responses: dict[Any, tuple[Any, Node]] = {}
+    for model in models:
+        for part in _parts(model):
+            if part.get("type") == "tool_call" and part.get("name"):
+                key = part.get("id") or (part.get("name"), repr(part.get("arguments")))
+                calls.setdefault(
+                    key, ToolCall(part.get("id"), str(part["name"]), part.get("arguments"), None, model, None)
+                )
+            elif part.get("type") == "tool_call_response":
+                responses.setdefault(part.get("id"), (_response(part), model))
+    return [_with_response(key, call, responses) for key, call in calls.items()]
+
+
+def _with_response(key: Any, call: ToolCall, responses: dict[Any, tuple[Any, Node]]) -> ToolCall:
+    if key not in responses:
+        return call
+    response, told_by = responses[key]
+    return call._replace(response=response, told_by=told_by)
+
+
+def _response(part: dict[Any, Any]) -> Any:
+    from otel_agent_trace.payloads import result_of
+
+    return result_of(part.get("response", part.get("result", part.get("content"))))
+
+
+def _parts(model: Node) -> Iterator[dict[Any, Any]]:
+    for message in model.meaning.messages:
+        yield from message.parts
+
+
+def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
+    tools = [node for node in own if node.kind is StepKind.TOOL]
+    if not calls:
+        return
+    if not any(node.kind is StepKind.TOOL for node in run.walk()):
+        run.below = sorted([*run.below, *(_step(call) for call in calls)], key=_start)
+        return
+    left = list(calls)
+    for tool in tools:
+        call = _call_of(tool.meaning, left)
+        if call is not None:
+            left.remove(call)
+            if tool.is_foreign:
+                _fill_tool(tool.meaning, call)
+
+
+def _call_of(tool: Meaning, calls: list[ToolCall]) -> ToolCall | None:
+    if tool.call_id is not None:
+        exact = [call for call in calls if call.call_id == tool.call_id]
+        if exact:
+            return exact[0]
+    named = [call for call in calls if call.name == (tool.name or tool.label)]
+    equal = [call for call in named if call.arguments == tool.input]
+    fitting = [call for call in named if tool.input is None or _holds(call.arguments, tool.input)]
+    return next(iter(equal or fitting), None)
+
+
+def _holds(arguments: Any, value: Any) -> bool:
+    """Whether a bare value is the one argument of a call."""
+    return isinstance(arguments, dict) and len(arguments) == 1 and next(iter(arguments.values())) == value
+
+
+def _fill_tool(tool: Meaning, call: ToolCall) -> None:
+    if tool.input is None or _holds(call.arguments, tool.input):
+        tool.input = call.arguments
+    if tool.output is None and tool.error is None:
+        tool.output = call.response
+    if tool.error is not None and not tool.error.message and isinstance(call.response, str):
+        tool.error = msgspec.structs.replace(tool.error, message=call.response)
+
+
+def _step(call: ToolCall) -> Node:
+    """A step for a call of which no span tells: between the model's wish and the model's being told."""
+    start_ns = call.asked_by.span.end_ns or call.asked_by.span.start_ns
+    end_ns = call.told_by.span.start_ns if call.told_by is not None else None
+    span_id = f"{call.asked_by.span.span_id}/{call.call_id or call.name}"
+    span = msgspec.structs.replace(
+        call.asked_by.span, span_id=span_id, name=call.name, start_ns=start_ns, end_ns=end_ns, attributes={}, events=()
+    )
+    meaning = Meaning(
+        kind=StepKind.TOOL,
+        dialect=call.asked_by.meaning.dialect,
+        name=call.name,
+        input=call.arguments,
+        call_id=call.call_id,
+    )
+    if isinstance(call.response, str) and _FAILED.match(call.response):
+        meaning.error = StepError(type="_OTHER", message=call.response)
+    else:
+        meaning.output = call.response
+    node = Node(span, meaning)
+    node.is_foreign = True
+    return node
+
+
+def _start(node: Node) -> tuple[int, str]:
+    return node.span.start_ns, node.span.span_id
+
+
+def _end(node: Node) -> int:
+    return node.span.end_ns or node.span.start_ns

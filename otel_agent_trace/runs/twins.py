@@ -1,0 +1,130 @@
+"""One call that several instrumentations saw is one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.runs.tree import Node
+
+_ONCE = (StepKind.MODEL, StepKind.TOOL)
+
+
+def join_twins(tops: list[Node]) -> None:
+    """Join spans of the same call: one within the other, or side by side."""
+    for top in tops:
+        for node in [*top.walk()][::-1]:  # from below, so that three within each other become one
+            if node.below:
+                _join_within(node)
+                _join_beside(node)
+
+
+def absorb(node: Node, other: Node) -> None:
+    """Take in what another node knows and what hangs below it; it goes."""
+    fill(node.meaning, other.meaning)
+    node.below = [child for child in node.below if child is not other] + other.below
+    node.below.sort(key=_start)
+
+
+def fill(meaning: Meaning, other: Meaning) -> None:
+    """Take from another meaning the facts that are not known."""
+    for field in Meaning.__struct_fields__:
+        if field not in _OWN_FIELDS and getattr(meaning, field) in _NOTHING:
+            setattr(meaning, field, getattr(other, field))
+
+
+_OWN_FIELDS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
+_NOTHING: tuple[object, ...] = (None, (), {}, "", False)
+
+
+def within(node: Node) -> Iterator[Node]:
+    """The closest nodes below that are no frames."""
+    pending = node.below[::-1]
+    while pending:
+        child = pending.pop()
+        if child.kind is not None:
+            yield child
+        else:
+            pending.extend(reversed(child.below))
+
+
+# ── one within the other ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _join_within(node: Node) -> None:
+    if node.kind not in _ONCE:
+        return
+    inner = [child for child in within(node) if child.kind is node.kind]
+    if len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
+        _take_in(node, inner[0])
+
+
+def _take_in(node: Node, inner: Node) -> None:
+    parent = _parent_of(node, inner)
+    parent.below.remove(inner)
+    if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
+        mine, node.meaning = node.meaning, inner.meaning
+        node.meaning.index = node.meaning.run_id = None
+        fill(node.meaning, mine)
+    else:
+        fill(node.meaning, inner.meaning)
+    node.below = sorted([*node.below, *inner.below], key=_start)
+
+
+def _parent_of(node: Node, inner: Node) -> Node:
+    return next(above for above in node.walk() if inner in above.below)
+
+
+def _may_be(outer: Node, inner: Node) -> bool:
+    if outer.kind is StepKind.MODEL:
+        return True
+    one, other = outer.meaning, inner.meaning
+    if one.call_id is not None and one.call_id == other.call_id:
+        return True
+    return one.name is None or other.name is None or one.name == other.name
+
+
+# ── side by side ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _join_beside(node: Node) -> None:
+    calls = [child for child in node.below if child.kind in _ONCE and child.is_foreign]
+    for place, call in enumerate(calls):
+        for other in calls[place + 1 :]:
+            if other in node.below and call in node.below and _is_twin(call, other):
+                kept, gone = (call, other) if _tells_more(call, other) else (other, call)
+                absorb(kept, gone)
+                node.below.remove(gone)
+
+
+def _is_twin(one: Node, other: Node) -> bool:
+    if one.kind is not other.kind or one.span.scope.name == other.span.scope.name:
+        return False
+    if one.kind is StepKind.TOOL:
+        return one.meaning.call_id is not None and one.meaning.call_id == other.meaning.call_id
+    ids = {one.meaning.response_id, other.meaning.response_id}
+    if None not in ids:
+        return len(ids) == 1
+    return _covers(one, other) or _covers(other, one)
+
+
+def _covers(outer: Node, inner: Node) -> bool:
+    """Whether one lasted as long as the other, or longer on both ends, and their tokens do not differ."""
+    one, other = outer.span, inner.span
+    if (
+        one.end_ns is None
+        or other.end_ns is None
+        or not (one.start_ns <= other.start_ns and other.end_ns <= one.end_ns)
+    ):
+        return False
+    usages = (outer.meaning.usage, inner.meaning.usage)
+    return None in usages or usages[0] == usages[1]
+
+
+def _tells_more(one: Node, other: Node) -> bool:
+    return len(one.meaning.messages) >= len(other.meaning.messages)
+
+
+def _start(node: Node) -> tuple[int, str]:
+    return node.span.start_ns, node.span.span_id
