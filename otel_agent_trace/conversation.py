@@ -6,6 +6,8 @@ Haystack and the AI SDK, and the events of the older GenAI conventions. For fore
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -23,7 +25,20 @@ _ROLES = {
     "tool-response": "tool",
     "tool-call": "assistant",
 }
-_INSIDE = ("messages", "choices", "contents", "replies", "generations", "input", "output", "update", "value", "message")
+_INSIDE = (
+    "messages",
+    "choices",
+    "contents",
+    "replies",
+    "generations",
+    "input",
+    "output",
+    "inputs",
+    "outputs",
+    "update",
+    "value",
+    "message",
+)
 """Keys under which requests, answers and states of frameworks hold their messages."""
 _DEEPEST = 8
 
@@ -94,6 +109,8 @@ def _is_message(value: Mapping[Any, Any]) -> bool:
         return "event.name" in value
     if "role" in value or "event.name" in value:
         return True
+    if "source" in value and "content" in value:
+        return True
     return value.get("type") in _ITEMS or ("content" in value and value.get("type") in _MESSAGE_TYPES)
 
 
@@ -127,6 +144,8 @@ def _role_of(value: Mapping[Any, Any], event: Any, role: str | None) -> str:
         said = said.get("value")
     if said is None and value.get("type") in _MESSAGE_TYPES and value.get("type") != "message":
         said = value["type"]
+    if said is None and "source" in value:
+        said = "user" if value["source"] == "user" else "assistant"
     if said is None and isinstance(event, str):
         said = {"gen_ai.choice": "assistant"}.get(event, event.split(".")[1] if event.count(".") > 1 else None)
     text = str(said if said is not None else role or "user").rpartition(".")[2].lower()
@@ -183,12 +202,35 @@ def _part(value: Any) -> dict[str, Any]:
     read = _PARTS_BY_TYPE.get(kind) if isinstance(kind, str) else None
     if read is not None:
         return read(value)
+    content = value.get("content")
+    if kind == "text" and isinstance(content, str):
+        return _text_or_call(content)
     for key, of_key in _PARTS_BY_KEY.items():
         if isinstance(value.get(key), Mapping):
             return of_key(value[key])
     if isinstance(value.get("text"), str) and kind in (None, "text", "input_text", "output_text"):
         return _text(value["text"])
     return {str(key): item for key, item in value.items()}
+
+
+_REPR_OF_CALL = re.compile(r"\w*ToolCall\(")
+
+
+def _call_in_repr(text: str) -> dict[str, Any] | None:
+    """The call in what Python shows of an object: ``ResponseFunctionToolCall(arguments='{}', name='search')``."""
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        fields = (
+            {item.arg: ast.literal_eval(item.value) for item in call.keywords} if isinstance(call, ast.Call) else {}
+        )
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return _called(fields) if "name" in fields else None
+
+
+def _text_or_call(text: str) -> dict[str, Any]:
+    call = _call_in_repr(text) if _REPR_OF_CALL.match(text) else None
+    return _text(text) if call is None else call
 
 
 def _text(value: Any) -> dict[str, Any]:

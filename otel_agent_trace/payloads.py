@@ -175,7 +175,7 @@ def _of_blocks(blocks: list[Any]) -> Any:
 
 
 _BLOCK_KEYS = frozenset({"text", "type", "annotations", "meta", "_meta"})
-_TEXT_TYPES = (None, "text", "input_text", "output_text")
+_TEXT_TYPES = (None, "text", "input_text", "output_text", "raw")
 
 
 def _text_of_block(block: dict[Any, Any]) -> str | None:

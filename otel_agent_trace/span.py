@@ -67,6 +67,35 @@ class SpanRecord(msgspec.Struct, frozen=True, gc=False):
     flags: int = 0
 
 
+BODY_KEY = "body"
+"""The attribute of an event that was a log record which holds the record's body."""
+
+
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """A log record that belongs to a span, as the event of the span that it is."""
+
+    trace_id: str
+    span_id: str
+    event: Event
+
+
+def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:
+    """The spans of a trace with the log records that belong to them as further events, by time; others are left out."""
+    events: dict[str, list[Event]] = {}
+    for log in logs:
+        events.setdefault(log.span_id, []).append(log.event)
+    return [
+        msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more), key=_time_of)))
+        if (more := events.get(span.span_id))
+        else span
+        for span in spans
+    ]
+
+
+def _time_of(event: Event) -> int:
+    return event.time_ns
+
+
 def by_frame(spans: Iterable[SpanRecord]) -> Iterable[tuple[Resource, Scope, list[SpanRecord]]]:
     """The spans of each resource and scope (the same objects), in the order in which these were first seen."""
     groups: dict[tuple[int, int], tuple[Resource, Scope, list[SpanRecord]]] = {}

@@ -31,7 +31,7 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.kind = StepKind.MODEL
         meaning.messages = _sent(request) + conversation(_content(response), "assistant")
     meaning.input = given.take(f"{_PREFIX}tool_call_args")
-    meaning.output = _unwrapped(given.parsed(f"{_PREFIX}tool_response"))
+    meaning.output = _unwrapped(given.parsed(f"{_PREFIX}tool_response", semconv.TOOL_RESULT))
     meaning.attributes = given.rest
     return meaning
 

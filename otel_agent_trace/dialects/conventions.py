@@ -41,6 +41,7 @@ _USAGE = {
     ),
     "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
 }
+_MODEL_EVIDENCE = frozenset({*_USAGE["input_tokens"], "llm.request.type", "gen_ai.prompt.0.role"})
 _OF_THE_SAME_SORT = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
@@ -56,6 +57,9 @@ def read(span: SpanRecord) -> Meaning | None:
         return Meaning(kind=None, is_frame=True, dialect=NAME)
     meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id")
     meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID)
+    if meaning.user_id is None and span.events:
+        users = (event.attributes.get(semconv.USER_ID) for event in span.events if event.name == _DETAILS)
+        meaning.user_id = next((str(user) for user in users if user), None)
     meaning.call_id = given.text(semconv.TOOL_CALL_ID)
     _READERS.get(kind, _frame)(given, meaning)
     meaning.error = given.error()
@@ -67,7 +71,7 @@ def _kind(span: SpanRecord, operation: str | None) -> StepKind | None:
     if operation is not None:
         return _KINDS.get(operation)
     attributes = span.attributes
-    if semconv.REQUEST_MODEL in attributes and any(key in attributes for key in _USAGE["input_tokens"]):
+    if semconv.REQUEST_MODEL in attributes and not _MODEL_EVIDENCE.isdisjoint(attributes):
         return StepKind.MODEL
     return StepKind.TOOL if semconv.TOOL_NAME in attributes and semconv.REQUEST_MODEL not in attributes else None
 

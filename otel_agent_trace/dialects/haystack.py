@@ -20,7 +20,7 @@ def read(span: SpanRecord) -> Meaning | None:
     if not (span.name.startswith("haystack.") or any(key.startswith("haystack.") for key in span.attributes)):
         return None
     given = Attributes(span)
-    meaning = Meaning(kind=None, dialect=NAME, label=given.text("haystack.component.name") or span.name)
+    meaning = Meaning(kind=None, dialect=NAME, label=given.text("haystack.component.name"))
     if "haystack.tool.name" in given.rest or span.name == "haystack.agent.step.tool":
         _tool(given, meaning)
     elif span.name == "haystack.agent.step.llm":

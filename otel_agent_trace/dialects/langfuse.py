@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from otel_agent_trace import semconv
 from otel_agent_trace.attributes import Attributes
 from otel_agent_trace.conversation import answer_in, conversation, question_in

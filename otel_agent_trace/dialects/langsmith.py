@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from otel_agent_trace import semconv
 from otel_agent_trace.attributes import Attributes
 from otel_agent_trace.conversation import answer_in, conversation, question_in
@@ -41,9 +40,10 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
         meaning.label = meaning.model or name
     elif kind is StepKind.TOOL:
-        meaning.name, meaning.input, meaning.output = given.text(semconv.TOOL_NAME) or name, asked, told
+        meaning.name, meaning.input = given.text(semconv.TOOL_NAME) or name, asked
+        meaning.output = told["output"] if isinstance(told, dict) and told.keys() == {"output"} else told
     elif kind in (StepKind.AGENT, None):
-        meaning.name = agent if kind is StepKind.AGENT else None
+        meaning.name = name
         meaning.input, meaning.output = question_in(asked), answer_in(told)
     else:
         meaning.input, meaning.output = asked, told

@@ -33,11 +33,12 @@ def read(span: SpanRecord) -> Meaning | None:
     elif kind is StepKind.TOOL:
         meaning.name = str(given.take("name")) if name else None
         meaning.input, meaning.output = given.take("input"), given.take("output")
-    elif "request_data" in given.rest or "events" in given.rest or "raw_input" in given.rest:
+    elif kind is StepKind.MODEL or "request_data" in given.rest or "events" in given.rest or "raw_input" in given.rest:
         _call(given, meaning)
     elif kind is None and "group_id" in given.rest:
         _trace(given, meaning, name, metadata)
-    meaning.error = given.error()
+    said = given.parsed("error")
+    meaning.error = given.error(message=_error_text(said))
     given.take("logfire.json_schema", "logfire.msg")
     meaning.attributes = given.rest
     return meaning
@@ -58,6 +59,15 @@ def _trace(given: Attributes, meaning: Meaning, name: Any, metadata: Any) -> Non
     if isinstance(data, dict):
         meaning.metadata = data
         meaning.user_id = None if data.get("user_id") is None else str(data["user_id"])
+
+
+def _error_text(said: Any) -> str | None:
+    """The words of an error of the OpenAI Agents SDK."""
+    if not isinstance(said, dict):
+        return None
+    data = said.get("data")
+    text = data.get("error") if isinstance(data, dict) and data.get("error") else said.get("message")
+    return None if text is None else str(text)
 
 
 def _call(given: Attributes, meaning: Meaning) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from otel_agent_trace import semconv
@@ -9,10 +10,13 @@ from otel_agent_trace.attributes import Attributes
 from otel_agent_trace.conversation import answer_in, conversation, question_in
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.payloads import parsed
 from otel_agent_trace.span import SpanRecord
 
 NAME = "openinference"
 KIND = "openinference.span.kind"
+_METHOD = re.compile(r"\._?[a-z][a-z0-9_]*$")
+"""Spans of agents are called by the agent and the method: ``weather_agent.run``."""
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -38,7 +42,9 @@ def read(span: SpanRecord) -> Meaning | None:
     if said is None:
         return None
     kind = _KINDS.get(said.upper())
-    meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
+    if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
+        kind = StepKind.TOOL
+    meaning = Meaning(kind=kind, dialect=NAME, label=_METHOD.sub("", span.name))
     metadata = given.parsed("metadata")
     meaning.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
     meaning.user_id = given.text(semconv.USER_ID) or _of(metadata, "user_id")
@@ -88,6 +94,9 @@ def _model(given: Attributes, meaning: Meaning) -> None:
         given, "llm.output_messages", "output.value", "assistant"
     )
     meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    parameters = parsed(given.rest.get("llm.invocation_parameters"))
+    if meaning.model is None and isinstance(parameters, dict):
+        meaning.model = _of(parameters, "model", "model_name")
     meaning.label = meaning.model or given.span.name
     meaning.usage = given.usage(**_USAGE)
 

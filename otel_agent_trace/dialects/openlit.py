@@ -16,11 +16,12 @@ NAME = "openlit"
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
-    if "function.args" not in given.rest and "function.kwargs" not in given.rest:
+    is_call = "function.args" in given.rest or "function.kwargs" in given.rest
+    if not is_call and (span.scope.name != "openlit" or semconv.OPERATION_NAME in given.rest):
         return None
     meaning = Meaning(kind=None, dialect=NAME, label=span.name)
     arguments: Any = {"args": given.parsed("function.args"), "kwargs": given.parsed("function.kwargs") or {}}
-    meaning.input = arguments_of(arguments)
+    meaning.input = arguments_of(arguments) if is_call else None
     meaning.output = parsed(given.take(semconv.OUTPUT_MESSAGES))
     meaning.is_function = True
     meaning.error = given.error()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.span import BODY_KEY, Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
@@ -125,6 +125,24 @@ class _TracesData(_Wire):
     resource_metrics: msgspec.Raw = msgspec.Raw()
 
 
+class _LogRecord(_Wire):
+    trace_id: str = ""
+    span_id: str = ""
+    time_unix_nano: int = 0
+    observed_time_unix_nano: int = 0
+    event_name: str = ""
+    body: _Value | None = None
+    attributes: list[_Pair] = []
+
+
+class _ScopeLogs(_Wire):
+    log_records: list[_LogRecord] = []
+
+
+class _ResourceLogs(_Wire):
+    scope_logs: list[_ScopeLogs] = []
+
+
 class _ScopeParts(_Wire):
     scope: msgspec.Raw = msgspec.Raw(b"{}")
     spans: list[msgspec.Raw] = []
@@ -144,6 +162,7 @@ class _TracesParts(_Wire):
 _decoder = msgspec.json.Decoder(_TracesData, strict=False)
 _parts_decoder = msgspec.json.Decoder(_TracesParts, strict=False)
 _spans_decoder = msgspec.json.Decoder(list[_Span], strict=False)
+_logs_decoder = msgspec.json.Decoder(list[_ResourceLogs], strict=False)
 _resource_decoder = msgspec.json.Decoder(_Resource | None, strict=False)
 _scope_decoder = msgspec.json.Decoder(_Scope | None, strict=False)
 
@@ -226,6 +245,35 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
         msg = "a JSON object without resourceSpans"
         raise ValueError(msg)
     return []
+
+
+def decode_logs(data: bytes) -> list[LogRecord]:
+    """The log records of one OTLP/JSON object that belong to a span; an object of another signal has none.
+
+    Raises:
+        NotOtlpError: no JSON, not UTF-8, or not of that shape.
+    """
+    try:
+        raw = bytes(_decoder.decode(data).resource_logs)
+        groups = _logs_decoder.decode(raw) if raw else []
+    except _REFUSALS as error:
+        raise NotOtlpError(str(error)) from error
+    return [
+        LogRecord(record.trace_id.lower(), record.span_id.lower(), _event_of_log(record))
+        for group in groups
+        for part in group.scope_logs
+        for record in part.log_records
+        if record.trace_id and record.span_id
+    ]
+
+
+def _event_of_log(record: _LogRecord) -> Event:
+    attributes = _attributes(record.attributes)
+    body = _value(record.body, _MAX_VALUE_DEPTH)
+    name = record.event_name or str(attributes.pop("event.name", ""))
+    if body not in (None, "", {}):
+        attributes.setdefault(BODY_KEY, body)
+    return Event(name, record.time_unix_nano or record.observed_time_unix_nano, attributes)
 
 
 def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:

@@ -48,7 +48,7 @@ def _name_functions(node: Node, *, is_outermost: bool) -> None:
         _name_functions(child, is_outermost=is_outermost and node.kind is None and not node.meaning.is_function)
     if not node.meaning.is_function:
         return
-    if any(below.kind is StepKind.MODEL for below in node.walk()):
+    if any(below.kind is StepKind.MODEL for below in within(node)):
         node.kind = StepKind.AGENT
     elif not is_outermost:
         node.kind = StepKind.TOOL
@@ -130,8 +130,8 @@ def _crowned(node: Node) -> Node:
         and (node.kind is None or node.meaning.name is None or node.meaning.name == inner[0].meaning.name)
     ):
         _take_over(node, inner)
-    elif node.kind is None and node.span.parent_span_id is None:
-        node.meaning.name = node.meaning.name or node.meaning.label
+    elif node.kind is None and node.span.parent_span_id is not None:
+        node.meaning.label = node.meaning.input = node.meaning.output = None  # a turn of a run that was lost
     node.kind, node.is_run = StepKind.AGENT, True
     for child in node.below:
         _settle_agents(child)
@@ -141,13 +141,17 @@ def _crowned(node: Node) -> Node:
 def _take_over(node: Node, inner: list[Node]) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
     first = inner[0]
-    outer, name = node.meaning, node.meaning.name
+    outer = node.meaning
+    name = outer.name or (outer.label if node.kind is not None else None)
     answer = outer.output if len(inner) > 1 else None
     node.meaning = msgspec.structs.replace(first.meaning)
     if len(inner) > 1:
         last = max(inner, key=lambda agent: agent.span.end_ns or 0)
         node.meaning.output = answer if answer is not None else last.meaning.output
-    node.meaning.name = first.meaning.name or first.meaning.label or name
+    own_name = first.meaning.name or first.meaning.label
+    node.meaning.name = (name or own_name) if len(inner) > 1 else (own_name or name)
+    if type(outer.input) is str and (len(inner) > 1 or type(first.meaning.input) is not str):
+        node.meaning.input = outer.input
     node.meaning.error = outer.error or _error_of(inner)
     fill(node.meaning, outer)
     parent = next(above for above in node.walk() if first in above.below)

@@ -39,19 +39,24 @@ def _complete(run: Node) -> None:
     own = _own_steps(run)
     models = [node for node in own if node.kind is StepKind.MODEL]
     _complete_tools(run, own, _tool_calls(models))
-    if meaning.input is None and models:
-        meaning.input = said_by(models[0].meaning.messages, "user")
+    for node in own:
+        if node.kind is StepKind.TOOL and node.is_foreign:
+            _explain_error(node.meaning)
+    if type(meaning.input) is not str and models:
+        asked = said_by(models[0].meaning.messages, "user")
+        meaning.input = meaning.input if asked is None else asked
     if meaning.input is None:
         meaning.input = next((node.meaning.input for node in run.below if node.kind is StepKind.AGENT), None)
-    if meaning.error is None:
-        meaning.error = _error_at_the_end(run, own)
+    if meaning.error is None or meaning.error.type.endswith("ExceptionGroup"):
+        meaning.error = _error_at_the_end(run, own) or meaning.error
     if meaning.output is None and meaning.error is None:
         meaning.output = _last_words(run)
     for node in run.walk():
         meaning.session_id = meaning.session_id or node.meaning.session_id
         meaning.user_id = meaning.user_id or node.meaning.user_id
     if meaning.name is None:
-        meaning.name = next((node.meaning.agent_name for node in own if node.meaning.agent_name), meaning.label)
+        names = {node.meaning.agent_name for node in own if node.kind is not StepKind.AGENT} - {None}
+        meaning.name = names.pop() if len(names) == 1 else meaning.label
     meaning.agent_name = meaning.name
     if any(node.meaning.usage for node in run.walk() if node.kind is StepKind.MODEL):
         meaning.usage = None
@@ -146,6 +151,7 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
         run.below = sorted([*run.below, *(_step(call) for call in calls)], key=_start)
         return
     left = list(calls)
+    _wrap_agents(run, left)
     for tool in tools:
         call = _call_of(tool.meaning, left)
         if call is not None:
@@ -154,13 +160,32 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
                 _fill_tool(tool.meaning, call)
 
 
+def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
+    """A sub-agent that a model called as a tool, where the tool has no span."""
+    for place, agent in enumerate(run.below):
+        if agent.kind is StepKind.AGENT and agent.is_foreign:
+            call = next((call for call in calls if call.name in (agent.meaning.name, agent.meaning.label)), None)
+            if call is not None:
+                calls.remove(call)
+                run.below[place] = _around(agent, call)
+
+
+def _around(agent: Node, call: ToolCall) -> Node:
+    tool = _step(call)
+    tool.span = msgspec.structs.replace(tool.span, start_ns=agent.span.start_ns, end_ns=agent.span.end_ns)
+    if tool.meaning.output is None:
+        tool.meaning.output = agent.meaning.output
+    tool.below = [agent]
+    return tool
+
+
 def _call_of(tool: Meaning, calls: list[ToolCall]) -> ToolCall | None:
     if tool.call_id is not None:
         exact = [call for call in calls if call.call_id == tool.call_id]
         if exact:
             return exact[0]
     named = [call for call in calls if call.name == (tool.name or tool.label)]
-    equal = [call for call in named if call.arguments == tool.input]
+    equal = [call for call in named if call.arguments == tool.input or _with_nothing_more(call.arguments, tool.input)]
     fitting = [call for call in named if tool.input is None or _holds(call.arguments, tool.input)]
     return next(iter(equal or fitting), None)
 
@@ -170,13 +195,29 @@ def _holds(arguments: Any, value: Any) -> bool:
     return isinstance(arguments, dict) and len(arguments) == 1 and next(iter(arguments.values())) == value
 
 
+def _with_nothing_more(arguments: Any, value: Any) -> bool:
+    """Whether a value is the arguments, and parameters that were left out as None."""
+    return isinstance(value, dict) and arguments == {key: item for key, item in value.items() if item is not None}
+
+
 def _fill_tool(tool: Meaning, call: ToolCall) -> None:
-    if tool.input is None or _holds(call.arguments, tool.input):
+    if tool.input is None or _holds(call.arguments, tool.input) or _with_nothing_more(call.arguments, tool.input):
         tool.input = call.arguments
     if tool.output is None and tool.error is None:
         tool.output = call.response
     if tool.error is not None and not tool.error.message and isinstance(call.response, str):
         tool.error = msgspec.structs.replace(tool.error, message=call.response)
+
+
+def _explain_error(tool: Meaning) -> None:
+    """Where an error says no more than its type, but the result does, the result's words."""
+    error, said = tool.error, tool.output
+    words = error.message.removeprefix(error.type.rpartition(".")[2]).strip(": ") if error is not None else ""
+    if error is None or not said or words not in ("", error.type):
+        return
+    text = next((said[key] for key in ("error", "message") if said.get(key)), None) if isinstance(said, dict) else said
+    if isinstance(text, str):
+        tool.error = msgspec.structs.replace(error, message=text)
 
 
 def _step(call: ToolCall) -> Node:

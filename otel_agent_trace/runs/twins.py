@@ -118,8 +118,12 @@ def _covers(outer: Node, inner: Node) -> bool:
         or not (one.start_ns <= other.start_ns and other.end_ns <= one.end_ns)
     ):
         return False
-    usages = (outer.meaning.usage, inner.meaning.usage)
-    return None in usages or usages[0] == usages[1]
+    return _tokens(outer) is None or _tokens(inner) is None or _tokens(outer) == _tokens(inner)
+
+
+def _tokens(node: Node) -> tuple[int | None, int | None] | None:
+    usage = node.meaning.usage
+    return None if usage is None else (usage.input_tokens, usage.output_tokens)
 
 
 def _tells_more(one: Node, other: Node) -> bool:

@@ -20,12 +20,13 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from typing import IO, Any, NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
 
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
@@ -45,6 +46,7 @@ _RATIO_FROM_BYTES = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
 _BEGINNING = b'{"resourceSpans"'
+_LOGS_KEY = b'"resourceLogs"'
 
 
 class FilesSource:
@@ -239,6 +241,7 @@ class _OpenTraces:
         self._on_problem = on_problem
         self._decode = otlp_json.Decoder().decode
         self._traces: dict[str, list[SpanRecord]] = {}
+        self._logs: dict[str, list[LogRecord]] = {}
 
     def take(self, line: bytes | None, file: str, line_number: int) -> None:
         """Add the spans of one line; one that cannot be read as a whole is reported, and what is whole in it is added."""
@@ -249,6 +252,8 @@ class _OpenTraces:
             records = self._decode(line)
         except otlp_json.NotOtlpError as error:
             records = self._salvaged(line, file, line_number, error)
+        if not records and _LOGS_KEY in line:
+            self._take_logs(line)
         traces = self._traces
         for record in records:
             known = traces.get(record.trace_id)
@@ -256,6 +261,12 @@ class _OpenTraces:
                 traces[record.trace_id] = [record]
             else:
                 known.append(record)
+
+    def _take_logs(self, line: bytes) -> None:
+        """Keep the log records of a line until the spans are there that they belong to."""
+        with suppress(otlp_json.NotOtlpError):  # reported already
+            for log in otlp_json.decode_logs(line):
+                self._logs.setdefault(log.trace_id, []).append(log)
 
     def _salvaged(self, line: bytes, file: str, line_number: int, error: Exception) -> list[SpanRecord]:
         if line_number == 1 and line.startswith(codecs.BOM_UTF8):
@@ -274,7 +285,11 @@ class _OpenTraces:
     def complete(self, ends: _Ends, block: int) -> Iterator[list[SpanRecord]]:
         """Give away the traces of which no more comes in that block or later."""
         for trace_id in [known for known in self._traces if ends.last_block(known) < block]:
-            yield self._traces.pop(trace_id)
+            spans, logs = self._traces.pop(trace_id), self._logs.pop(trace_id, None)
+            yield spans if logs is None else with_logs(spans, logs)
+        if self._logs:  # of spans that are nowhere
+            for trace_id in [known for known in self._logs if ends.last_block(known) < block]:
+                del self._logs[trace_id]
 
 
 def _ignore(read: int) -> None:
