@@ -6,7 +6,6 @@ For values of foreign spans only. Whatever is not recognised stays as it is.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +14,8 @@ _LONGEST_LITERAL = 100_000
 _DEEPEST = 5
 _decode = msgspec.json.Decoder().decode
 _HIDDEN = frozenset({"__REDACTED__", "<REDACTED>", "<elided>"})
+_PLAIN = frozenset("abcdeghijklmopqrsuvwxyzABCDEFGHIJKLMOPQRSTUVWXYZ*#")
+"""No JSON and no literal of Python worth reading begins with these."""
 _ARGUMENT_ENVELOPE = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 _RUN_ENVELOPE = frozenset({"inputs", "tags", "metadata", "kwargs", "input_str", "run_id", "parent_run_id", "name"})
 _OUTPUT_ENVELOPE = frozenset({"output", "outputs", "kwargs", "tags", "metadata", "run_id", "parent_run_id"})
@@ -24,7 +25,7 @@ _TOOL_CALL = frozenset({"name", "args", "arguments", "id", "type", "tool_name", 
 def parsed(value: Any) -> Any:
     """A text of JSON or of Python's notation as the value that it stands for; hidden values as None."""
     for _ in range(_DEEPEST):
-        if type(value) is not str:
+        if type(value) is not str or value[:1] in _PLAIN:
             return value
         inner = _parsed_once(value)
         if inner is value or (type(inner) is str and not _opens(inner)):
@@ -138,7 +139,7 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and (message_in(value) is not value or "tool_call_id" in value)
 
 
-def message_in(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+def message_in(value: dict[Any, Any]) -> dict[Any, Any]:
     """The message that LangChain wrote with its class or its type around it; anything else as it is."""
     if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
         return _with_type(value["kwargs"], value.get("id"))
@@ -175,7 +176,7 @@ def _of_blocks(blocks: list[Any]) -> Any:
 
 
 _BLOCK_KEYS = frozenset({"text", "type", "annotations", "meta", "_meta"})
-_TEXT_TYPES = (None, "text", "input_text", "output_text", "raw")
+_TEXT_TYPES = (None, "text", "input_text", "output_text")
 
 
 def _text_of_block(block: dict[Any, Any]) -> str | None:
@@ -186,7 +187,7 @@ def _text_of_block(block: dict[Any, Any]) -> str | None:
 # ── questions and answers ────────────────────────────────────────────────────────────────────────────────────────────
 
 _ASKED = ("question", "query", "user_input", "task", "prompt", "input", "message", "text", "content")
-_ANSWERED = ("final_output", "output", "answer", "result", "response", "text", "content", "output_text")
+_ANSWERED = ("final_output", "output", "answer", "result", "response", "text", "content", "output_text", "raw")
 
 
 def sole_text(value: Any, *, answered: bool) -> Any:
@@ -210,6 +211,3 @@ def _sole(value: Any, names: tuple[str, ...]) -> Any:
     if named is not None:
         return named
     return next(iter(texts.values())) if len(value) == len(texts) == 1 else value
-
-
-Unwrap = Callable[[Any], Any]

@@ -83,17 +83,19 @@ def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRe
     """The spans of a trace with the log records that belong to them as further events, by time; others are left out."""
     events: dict[str, list[Event]] = {}
     for log in logs:
-        events.setdefault(log.span_id, []).append(log.event)
+        known = events.setdefault(log.span_id, [])
+        if log.event not in known:  # lines may come twice
+            known.append(log.event)
     return [
-        msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more), key=_time_of)))
+        msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more), key=_order_of)))
         if (more := events.get(span.span_id))
         else span
         for span in spans
     ]
 
 
-def _time_of(event: Event) -> int:
-    return event.time_ns
+def _order_of(event: Event) -> tuple[int, str, str]:
+    return event.time_ns, event.name, repr(event.attributes)
 
 
 def by_frame(spans: Iterable[SpanRecord]) -> Iterable[tuple[Resource, Scope, list[SpanRecord]]]:

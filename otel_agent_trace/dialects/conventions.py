@@ -58,7 +58,7 @@ def read(span: SpanRecord) -> Meaning | None:
     meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id")
     meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID)
     if meaning.user_id is None and span.events:
-        users = (event.attributes.get(semconv.USER_ID) for event in span.events if event.name == _DETAILS)
+        users = (event.attributes.get(semconv.USER_ID) for event in span.events)
         meaning.user_id = next((str(user) for user in users if user), None)
     meaning.call_id = given.text(semconv.TOOL_CALL_ID)
     _READERS.get(kind, _frame)(given, meaning)

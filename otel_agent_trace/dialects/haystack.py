@@ -25,6 +25,8 @@ def read(span: SpanRecord) -> Meaning | None:
         _tool(given, meaning)
     elif span.name == "haystack.agent.step.llm":
         _model(given, meaning, given.parsed(f"{_STEP}llm.input"), given.parsed(f"{_STEP}llm.output"))
+    elif given.rest.get("haystack.component.type") == "Agent":
+        meaning.kind, meaning.name = StepKind.AGENT, meaning.label
     elif span.name == "haystack.agent.run" or "haystack.agent.input" in given.rest:
         meaning.kind = StepKind.AGENT
         meaning.input = question_in(given.parsed("haystack.agent.input"))

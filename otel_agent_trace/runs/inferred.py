@@ -173,8 +173,6 @@ def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
 def _around(agent: Node, call: ToolCall) -> Node:
     tool = _step(call)
     tool.span = msgspec.structs.replace(tool.span, start_ns=agent.span.start_ns, end_ns=agent.span.end_ns)
-    if tool.meaning.output is None:
-        tool.meaning.output = agent.meaning.output
     tool.below = [agent]
     return tool
 
