@@ -78,7 +78,7 @@ DIALECTS: tuple[Dialect, ...] = (
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, in the dialects that understand it."""
     attributes = span.attributes
-    if span.scope.name == semconv.SCOPE_NAME or semconv.RUN_ID in attributes or semconv.STEP_KIND in attributes:
+    if is_ours(span):
         return genai.read(span)
     meanings = [
         meaning
@@ -86,6 +86,14 @@ def read(span: SpanRecord) -> Meaning | None:
         if (meaning := dialect.read(span)) is not None
     ]
     return None if not meanings else meanings[0] if len(meanings) == 1 else merged(meanings)
+
+
+def is_ours(span: SpanRecord) -> bool:
+    """Whether our own tracer wrote it, also if its scope was lost on the way."""
+    return span.scope.name == semconv.SCOPE_NAME or not _OURS.isdisjoint(span.attributes)
+
+
+_OURS = frozenset({semconv.RUN_ID, semconv.STEP_INDEX, semconv.STEP_ID, semconv.STEP_KIND})
 
 
 @functools.lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.span import SpanRecord
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from otel_agent_trace.attributes import Attributes
-from otel_agent_trace.conversation import conversation
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import conversation
+from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind, Usage
-from otel_agent_trace.payloads import parsed
 from otel_agent_trace.span import SpanRecord
 
 NAME = "claude_code"

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.attributes import Attributes
-from otel_agent_trace.conversation import conversation, has_messages, said_by
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import conversation, has_messages, said_by
+from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind, Usage
-from otel_agent_trace.payloads import parsed
 from otel_agent_trace.span import Event, SpanRecord
 
 NAME = "genai"
@@ -61,7 +61,7 @@ def read(span: SpanRecord) -> Meaning | None:
         users = (event.attributes.get(semconv.USER_ID) for event in span.events)
         meaning.user_id = next((str(user) for user in users if user), None)
     meaning.call_id = given.text(semconv.TOOL_CALL_ID)
-    _READERS.get(kind, _frame)(given, meaning)
+    (_frame if kind is None else _READERS[kind])(given, meaning)
     meaning.error = given.error()
     meaning.attributes = given.rest
     return meaning

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace.attributes import Attributes
-from otel_agent_trace.conversation import answer_in, conversation, has_messages, question_in
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import answer_in, conversation, has_messages, question_in
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from otel_agent_trace import semconv
-from otel_agent_trace.attributes import Attributes
-from otel_agent_trace.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord

@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.attributes import Attributes
-from otel_agent_trace.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind
-from otel_agent_trace.payloads import parsed
 from otel_agent_trace.span import SpanRecord
 
 NAME = "openinference"

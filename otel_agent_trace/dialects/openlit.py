@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.payloads import arguments_of, parsed
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.payloads import arguments_of, parsed
 from otel_agent_trace.span import SpanRecord
 
 NAME = "openlit"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace.attributes import Attributes
-from otel_agent_trace.conversation import conversation, question_in
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import conversation, question_in
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import SpanRecord

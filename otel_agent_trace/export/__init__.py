@@ -18,7 +18,7 @@ from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, RefusedSpan, Sender, Settings, settings_of
 from otel_agent_trace.otlp.sender import DEFAULT_PATIENCE_S
 from otel_agent_trace.runs import assemble
-from otel_agent_trace.runs.assemble import unique
+from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.selection import Selection, of_service
 from otel_agent_trace.sources import Progress, open_source
 from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted, narrowed

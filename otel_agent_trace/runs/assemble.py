@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
-from otel_agent_trace.runs.foreign import settle
+from otel_agent_trace.runs.settle import settle
 from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
 
@@ -151,10 +151,11 @@ def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
 
 
 def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
-    span, meaning, kind = node.span, node.meaning, node.kind
+    span, meaning = node.span, node.meaning
     run = _run(node, run_id) if node.is_run else None
+    kind = node.kind or StepKind.OTHER
     is_tool, index = kind is StepKind.TOOL, meaning.index or 0
-    name = meaning.name if meaning.name is not None else span.name
+    name = meaning.name if meaning.name is not None else meaning.label or span.name
     return AgentStep(
         step_id=index + 1 if meaning.step_id is None else meaning.step_id,
         index=index,

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from otel_agent_trace.conversation import said_by
+from otel_agent_trace.foreign.conversation import said_by
+from otel_agent_trace.foreign.payloads import result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import RunStatus, StepError, StepKind
 from otel_agent_trace.runs.tree import Node
@@ -51,15 +52,15 @@ def _complete(run: Node) -> None:
         meaning.error = _error_at_the_end(run, own) or meaning.error
     if meaning.output is None and meaning.error is None:
         meaning.output = _last_words(run)
-    for node in run.walk():
+    for node in own:
         meaning.session_id = meaning.session_id or node.meaning.session_id
         meaning.user_id = meaning.user_id or node.meaning.user_id
     if meaning.name is None:
         names = {node.meaning.agent_name for node in own if node.kind is not StepKind.AGENT} - {None}
         meaning.name = names.pop() if len(names) == 1 else meaning.label
     meaning.agent_name = meaning.name
-    if any(node.meaning.usage for node in run.walk() if node.kind is StepKind.MODEL):
-        meaning.usage = None
+    if any(node.meaning.usage for node in own if node.kind in (StepKind.MODEL, StepKind.AGENT)):
+        meaning.usage = None  # the sum of these is
     meaning.status = _status(run)
 
 
@@ -133,8 +134,6 @@ def _with_response(key: Any, call: ToolCall, responses: dict[Any, tuple[Any, Nod
 
 
 def _response(part: dict[Any, Any]) -> Any:
-    from otel_agent_trace.payloads import result_of
-
     return result_of(part.get("response", part.get("result", part.get("content"))))
 
 

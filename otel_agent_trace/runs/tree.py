@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from otel_agent_trace import dialects, semconv
+from otel_agent_trace import dialects
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -21,7 +21,7 @@ class Node:
     def __init__(self, span: SpanRecord, meaning: Meaning) -> None:
         self.span, self.meaning = span, meaning
         self.kind = meaning.kind
-        self.is_foreign = span.scope.name != semconv.SCOPE_NAME and meaning.index is None and meaning.run_id is None
+        self.is_foreign = not dialects.is_ours(span)
         # A step that was only said to be an agent's has a place in its run, but no run of its own.
         self.is_run = self.kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
         self.said_run_id = meaning.parent_run_id if self.is_run else meaning.run_id

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.tree import Node
@@ -20,13 +22,6 @@ def join_twins(tops: list[Node]) -> None:
                 _join_beside(node)
 
 
-def absorb(node: Node, other: Node) -> None:
-    """Take in what another node knows and what hangs below it; it goes."""
-    fill(node.meaning, other.meaning)
-    node.below = [child for child in node.below if child is not other] + other.below
-    node.below.sort(key=_start)
-
-
 def fill(meaning: Meaning, other: Meaning) -> None:
     """Take from another meaning the facts that are not known."""
     for field in Meaning.__struct_fields__:
@@ -40,13 +35,32 @@ _NOTHING: tuple[object, ...] = (None, (), {}, "", False)
 
 def within(node: Node) -> Iterator[Node]:
     """The closest nodes below that are no frames."""
-    pending = node.below[::-1]
+    return (child for _, child in _with_parents(node))
+
+
+def _with_parents(node: Node) -> Iterator[tuple[Node, Node]]:
+    """The closest nodes below that are no frames, each with the node right above it."""
+    pending = [(node, child) for child in reversed(node.below)]
     while pending:
-        child = pending.pop()
+        parent, child = pending.pop()
         if child.kind is not None:
-            yield child
+            yield parent, child
         else:
-            pending.extend(reversed(child.below))
+            pending.extend((child, below) for below in reversed(child.below))
+
+
+def take_in(node: Node, inner: Node) -> None:
+    """Be one with a node within: know what it knows, have below what it has."""
+    for parent, child in _with_parents(node):
+        if child is inner:
+            parent.below.remove(inner)
+            break
+    if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
+        fill(inner.meaning, node.meaning)
+        node.meaning = msgspec.structs.replace(inner.meaning, index=None, run_id=None)
+    else:
+        fill(node.meaning, inner.meaning)
+    node.below = sorted([*node.below, *inner.below], key=start_of)
 
 
 # ── one within the other ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -57,31 +71,20 @@ def _join_within(node: Node) -> None:
         return
     inner = [child for child in within(node) if child.kind is node.kind]
     if len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
-        _take_in(node, inner[0])
-
-
-def _take_in(node: Node, inner: Node) -> None:
-    parent = _parent_of(node, inner)
-    parent.below.remove(inner)
-    if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
-        mine, node.meaning = node.meaning, inner.meaning
-        node.meaning.index = node.meaning.run_id = None
-        fill(node.meaning, mine)
-    else:
-        fill(node.meaning, inner.meaning)
-    node.below = sorted([*node.below, *inner.below], key=_start)
-
-
-def _parent_of(node: Node, inner: Node) -> Node:
-    return next(above for above in node.walk() if inner in above.below)
+        take_in(node, inner[0])
 
 
 def _may_be(outer: Node, inner: Node) -> bool:
+    """Whether the inner one is the same call: a model that asks a model is one, a tool that calls a tool seldom."""
     if outer.kind is StepKind.MODEL:
         return True
+    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
+        return False
     one, other = outer.meaning, inner.meaning
     if one.call_id is not None and one.call_id == other.call_id:
         return True
+    if one.name is None and other.name is None:
+        return one.label is not None and one.label == other.label
     return one.name is None or other.name is None or one.name == other.name
 
 
@@ -90,12 +93,17 @@ def _may_be(outer: Node, inner: Node) -> bool:
 
 def _join_beside(node: Node) -> None:
     calls = [child for child in node.below if child.kind in _ONCE and child.is_foreign]
+    if len({call.span.scope.name for call in calls}) < 2:
+        return
+    gone: set[int] = set()
     for place, call in enumerate(calls):
         for other in calls[place + 1 :]:
-            if other in node.below and call in node.below and _is_twin(call, other):
-                kept, gone = (call, other) if _tells_more(call, other) else (other, call)
-                absorb(kept, gone)
-                node.below.remove(gone)
+            if id(call) not in gone and id(other) not in gone and _is_twin(call, other):
+                kept, twin = (call, other) if _tells_more(call, other) else (other, call)
+                fill(kept.meaning, twin.meaning)
+                kept.below = sorted([*kept.below, *twin.below], key=start_of)
+                gone.add(id(twin))
+    node.below = [child for child in node.below if id(child) not in gone]
 
 
 def _is_twin(one: Node, other: Node) -> bool:
@@ -130,5 +138,6 @@ def _tells_more(one: Node, other: Node) -> bool:
     return len(one.meaning.messages) >= len(other.meaning.messages)
 
 
-def _start(node: Node) -> tuple[int, str]:
+def start_of(node: Node) -> tuple[int, str]:
+    """What nodes are sorted by."""
     return node.span.start_ns, node.span.span_id

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from otel_agent_trace.foreign.payloads import message_in, parsed, result_of, sole_text
 from otel_agent_trace.model import Message
-from otel_agent_trace.payloads import message_in, parsed, result_of, sole_text
 
 Part = dict[str, Any]
 _ROLES = {
@@ -117,7 +117,8 @@ def _message(value: dict[Any, Any], role: str | None) -> Message:
     event = value.get("event.name")
     if event is not None and type(value.get("message")) is dict:
         return _message(value["message"], "assistant")
-    item = _ITEMS.get(value.get("type")) if type(value.get("type")) is str else None
+    kind = value.get("type")
+    item = _ITEMS.get(kind) if type(kind) is str else None
     if item is not None:
         return Message(role=item[0], parts=(item[1](value),))
     said_by_whom = _role_of(value, event, role)

@@ -7,9 +7,9 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
+from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, Usage
-from otel_agent_trace.payloads import parsed
 from otel_agent_trace.span import SpanRecord
 
 _TRACEBACK = "Traceback (most recent call last)"
@@ -54,7 +54,7 @@ class Attributes:
 
     def usage(self, **keys: Iterable[str] | str) -> Usage | None:
         """Tokens: for each field of `Usage` the names of its attribute."""
-        counts = {
+        counts: dict[str, Any] = {
             field: self.integer(*((names,) if isinstance(names, str) else names)) for field, names in keys.items()
         }
         found = {field: count for field, count in counts.items() if count is not None}

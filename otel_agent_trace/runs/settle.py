@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import msgspec
 
-from otel_agent_trace.attributes import Attributes
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.payloads import arguments_of, result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.payloads import arguments_of, result_of
 from otel_agent_trace.runs.inferred import infer
 from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import absorb, fill, join_twins, within
+from otel_agent_trace.runs.twins import fill, join_twins, start_of, take_in, within
 from otel_agent_trace.span import SpanRecord
 
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
@@ -20,19 +20,19 @@ _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 
 def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     """The outermost nodes of a trace with foreign spans in it, where all that is no run or step is gone."""
-    for node in _all(tops):
-        node.below.sort(key=_start)
+    nodes = [node for top in tops for node in top.walk()]
+    for node in nodes:
+        node.below.sort(key=start_of)
         _unwrap(node)
-    for top in tops:
-        _name_functions(top, is_outermost=True)
+    if any(node.meaning.is_function for node in nodes):
+        _name_functions(tops)
     join_twins(tops)
-    ours = [top for top in tops if not top.is_foreign]
     runs = _runs([top for top in tops if top.is_foreign], records)
-    for run in runs:
-        _drop_frames(run)
-        infer(run)
-    for top in ours:
+    ours = [top for top in tops if not top.is_foreign]
+    for top in runs + ours:
         _drop_frames(top)
+    for run in runs:
+        infer(run)
     return ours + runs
 
 
@@ -42,18 +42,23 @@ def _unwrap(node: Node) -> None:
         meaning.input, meaning.output = arguments_of(meaning.input), result_of(meaning.output)
 
 
-def _name_functions(node: Node, *, is_outermost: bool) -> None:
+def _name_functions(tops: list[Node]) -> None:
     """A function that asks models is an agent, another one that was called from a traced one a tool."""
-    for child in node.below:
-        _name_functions(child, is_outermost=is_outermost and node.kind is None and not node.meaning.is_function)
-    if not node.meaning.is_function:
-        return
-    if any(below.kind is StepKind.MODEL for below in within(node)):
-        node.kind = StepKind.AGENT
-    elif not is_outermost:
+    pending = [(top, False) for top in tops]
+    while pending:
+        node, is_called = pending.pop()
+        if node.meaning.is_function:
+            _name_function(node, is_called=is_called)
+        is_called = is_called or node.meaning.is_function or node.kind is not None
+        pending.extend((child, is_called) for child in node.below)
+
+
+def _name_function(node: Node, *, is_called: bool) -> None:
+    if any(child.kind is StepKind.MODEL for child in within(node)):
+        node.kind, node.is_run = StepKind.AGENT, True
+    elif is_called:
         node.kind = StepKind.TOOL
         node.meaning.output = result_of(node.meaning.output)
-    node.is_run = node.kind is StepKind.AGENT
 
 
 # ── which spans are runs ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,7 +109,7 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
 
 def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
     """A node for the span above others: one that means nothing by itself, or one that was lost."""
-    first = min(nodes, key=_start)
+    first = min(nodes, key=start_of)
     if span is None:
         ends = [node.span.end_ns for node in nodes]
         end_ns = None if None in ends else max(end for end in ends if end is not None)
@@ -116,81 +121,74 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
         meaning.error = Attributes(span).error()
     node = Node(span, meaning)
     node.is_foreign = True
-    node.below = sorted(nodes, key=_start)
+    node.below = sorted(nodes, key=start_of)
     return node
 
 
 def _crowned(node: Node) -> Node:
     """The node as a run: a frame with what the agent in it knows, an agent without a name with that of the one in it."""
     inner = [child for child in within(node) if child.kind is StepKind.AGENT]
-    asks = any(child.kind is StepKind.MODEL for child in within(node))
-    if (
-        inner
-        and not asks
-        and (node.kind is None or node.meaning.name is None or node.meaning.name == inner[0].meaning.name)
-    ):
+    if inner and _stands_for(node, inner[0]):
         _take_over(node, inner)
     elif node.kind is None and node.span.parent_span_id is not None:
         node.meaning.label = node.meaning.input = node.meaning.output = None  # a turn of a run that was lost
     node.kind, node.is_run = StepKind.AGENT, True
-    for child in node.below:
-        _settle_agents(child)
+    _settle_agents(node)
     return node
+
+
+def _stands_for(node: Node, agent: Node) -> bool:
+    """Whether a node is only the outside of the agent in it: it asks no model itself, and is not another agent."""
+    if any(child.kind is StepKind.MODEL for child in within(node)):
+        return False
+    return node.kind is None or (agent.meaning.name is not None and node.meaning.name in (None, agent.meaning.name))
 
 
 def _take_over(node: Node, inner: list[Node]) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
-    first = inner[0]
-    outer = node.meaning
-    name = outer.name or (outer.label if node.kind is not None else None)
-    answer = outer.output if len(inner) > 1 else None
-    node.meaning = msgspec.structs.replace(first.meaning)
-    if len(inner) > 1:
-        last = max(inner, key=lambda agent: agent.span.end_ns or 0)
-        node.meaning.output = answer if answer is not None else last.meaning.output
-    own_name = first.meaning.name or first.meaning.label
-    node.meaning.name = (name or own_name) if len(inner) > 1 else (own_name or name)
-    if type(outer.input) is str and (len(inner) > 1 or type(first.meaning.input) is not str):
-        node.meaning.input = outer.input
-    node.meaning.error = outer.error or _error_of(inner)
-    fill(node.meaning, outer)
-    parent = next(above for above in node.walk() if first in above.below)
-    parent.below.remove(first)
-    node.below = sorted([*node.below, *first.below], key=_start)
+    outer, first, last = msgspec.structs.replace(node.meaning), inner[0].meaning, max(inner, key=_end).meaning
+    name, own_name = outer.name or (outer.label if node.kind is not None else None), first.name or first.label
+    take_in(node, inner[0])
+    fill(first, outer)
+    several = len(inner) > 1
+    node.meaning = msgspec.structs.replace(
+        first,
+        name=(name or own_name) if several else (own_name or name),
+        output=first.output if not several else last.output if outer.output is None else outer.output,
+        input=outer.input if type(outer.input) is str and (several or type(first.input) is not str) else first.input,
+        error=outer.error or last.error,
+    )
 
 
-def _error_of(agents: list[Node]) -> object:
-    return max(agents, key=lambda agent: agent.span.end_ns or 0).meaning.error
-
-
-def _settle_agents(node: Node) -> None:
-    """Agents within runs: twins become one."""
-    if node.kind is StepKind.AGENT:
-        inner = [child for child in within(node) if child.kind is StepKind.AGENT]
-        names = {node.meaning.name, *(child.meaning.name for child in inner)} - {None}
-        if len(inner) == 1 and len(names) <= 1:
-            parent = next(above for above in node.walk() if inner[0] in above.below)
-            parent.below.remove(inner[0])
-            node.below = sorted([*node.below, *inner[0].below], key=_start)
-            fill(node.meaning, inner[0].meaning)
-    for child in node.below:
-        _settle_agents(child)
+def _settle_agents(run: Node) -> None:
+    """Agents within a run: twins become one."""
+    pending = list(run.below)
+    while pending:
+        node = pending.pop()
+        if node.kind is StepKind.AGENT:
+            inner = [child for child in within(node) if child.kind is StepKind.AGENT]
+            names = {node.meaning.name, *(child.meaning.name for child in inner)} - {None}
+            if len(inner) == 1 and len(names) == 1:
+                take_in(node, inner[0])
+        pending.extend(node.below)
 
 
 # ── what is left over ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _drop_frames(node: Node) -> None:
+def _drop_frames(top: Node) -> None:
     """Hang what is in frames below the node around them, which takes the facts that it does not know itself."""
-    for below in [*node.walk()]:
-        if any(child.kind is None for child in below.below):
-            for child in _frames(below):
-                if below.kind is StepKind.AGENT and below.is_foreign:
-                    _fill_from_frame(below.meaning, child.meaning)
-            below.below = sorted(within(below), key=_start)
+    for node in [*top.walk()]:
+        if node.kind is None or all(child.kind is not None for child in node.below):
+            continue
+        if node.kind is StepKind.AGENT and node.is_foreign:
+            for frame in _frames(node):
+                node.meaning.session_id = node.meaning.session_id or frame.meaning.session_id
+                node.meaning.user_id = node.meaning.user_id or frame.meaning.user_id
+        node.below = sorted(within(node), key=start_of)
 
 
-def _frames(node: Node) -> Iterable[Node]:
+def _frames(node: Node) -> Iterator[Node]:
     pending = [child for child in node.below if child.kind is None]
     while pending:
         frame = pending.pop()
@@ -198,18 +196,5 @@ def _frames(node: Node) -> Iterable[Node]:
         pending.extend(child for child in frame.below if child.kind is None)
 
 
-def _fill_from_frame(meaning: Meaning, frame: Meaning) -> None:
-    meaning.session_id = meaning.session_id or frame.session_id
-    meaning.user_id = meaning.user_id or frame.user_id
-
-
-def _all(tops: list[Node]) -> Iterable[Node]:
-    for top in tops:
-        yield from top.walk()
-
-
-def _start(node: Node) -> tuple[int, str]:
-    return node.span.start_ns, node.span.span_id
-
-
-__all__ = ["absorb", "settle"]
+def _end(node: Node) -> int:
+    return node.span.end_ns or 0
