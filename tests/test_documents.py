@@ -234,7 +234,22 @@ def attribute_names() -> list[str]:
 
 @pytest.mark.parametrize("name", attribute_names())
 def test_every_attribute_is_in_the_span_mapping(name: str) -> None:
-    assert f"`{name}" in section("Span mapping")
+    assert f"`{name}" in section("Span mapping") + section("OpenTelemetry metrics")
+
+
+def metrics() -> list[semconv.Metric]:
+    tables = [value.values() for value in vars(semconv).values() if isinstance(value, dict)]
+    known = [*vars(semconv).values(), *(entry for table in tables for entry in table)]
+    return [metric for metric in known if isinstance(metric, semconv.Metric)]
+
+
+@pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)
+def test_every_metric_is_documented(metric: semconv.Metric) -> None:
+    kind = "counter" if metric.buckets is None else "histogram"
+    assert f"| `{metric.name}` | {kind} | {metric.unit} |" in section("OpenTelemetry metrics")
+
+
+def test_the_metrics_that_are_shown_are_sent(otlp_http_sink: object) -> None: ...
 
 
 def literals(pattern: str) -> list[str]:
