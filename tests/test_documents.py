@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import http.server
 import importlib
 import inspect
 import os
@@ -9,10 +11,12 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialects, semconv
@@ -249,7 +253,35 @@ def test_every_metric_is_documented(metric: semconv.Metric) -> None:
     assert f"| `{metric.name}` | {kind} | {metric.unit} |" in section("OpenTelemetry metrics")
 
 
-def test_the_metrics_that_are_shown_are_sent(otlp_http_sink: object) -> None: ...
+class MetricsReceiver(http.server.BaseHTTPRequestHandler):
+    """Keeps the names of the metrics that come over OTLP."""
+
+    names: set[str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        packed = self.headers.get("Content-Encoding") == "gzip"
+        request = ExportMetricsServiceRequest.FromString(gzip.decompress(body) if packed else body)
+        scopes = [scope for resource in request.resource_metrics for scope in resource.scope_metrics]
+        self.names.update(metric.name for scope in scopes for metric in scope.metrics)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing on stderr."""
+
+
+def test_the_metrics_that_are_shown_are_sent() -> None:
+    (program,) = python_blocks(section("OpenTelemetry metrics"))
+    receiver = type("Receiver", (MetricsReceiver,), {"names": set()})
+    with http.server.HTTPServer(("127.0.0.1", 0), receiver) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
+        thread.start()
+        exec(program.replace("localhost:4318", f"127.0.0.1:{server.server_port}"), {})
+        server.shutdown()
+        thread.join()
+    assert {"gen_ai.invoke_agent.duration", "gen_ai.execute_tool.duration"} <= receiver.names
 
 
 def literals(pattern: str) -> list[str]:
