@@ -6,6 +6,7 @@ span's, and its exemplar leads to the span.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from opentelemetry.trace import Span
 from otel_agent_trace import semconv
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.by_provider import ByProvider
+from otel_agent_trace.tracing.one_by_one import OneByOne
 from otel_agent_trace.version import __version__
 
 _AGENT = (semconv.AGENT_NAME,)
@@ -70,6 +72,7 @@ class Meters:
         self._first_chunk_time = _histogram(meter, semconv.FIRST_CHUNK_TIME)
         self._output_chunk_time = _histogram(meter, semconv.OUTPUT_CHUNK_TIME)
         self._tokens_used = {key: _counter(meter, metric) for key, metric in semconv.TOKENS_USED.items()}
+        self._one_by_one = OneByOne()
         self._tokens_per_call = {key: _histogram(meter, metric) for key, metric in semconv.TOKENS_PER_CALL.items()}
 
     def ended(
@@ -84,9 +87,13 @@ class Meters:
             span: exemplars lead to it.
             calls: of an agent, the calls that it has made, if they were counted.
         """
-        if kind not in self._durations:
-            return
-        context = trace.set_span_in_context(span)
+        if kind in self._durations:
+            context = trace.set_span_in_context(span)
+            self._one_by_one.make(functools.partial(self._ended, kind, duration_s, said, context, calls))
+
+    def _ended(
+        self, kind: StepKind, duration_s: float, said: Mapping[str, Any], context: Context, calls: Calls | None
+    ) -> None:
         histogram, keys = self._durations[kind]
         histogram.record(duration_s, _among(said, keys), context)
         if kind is StepKind.MODEL:
@@ -110,7 +117,10 @@ class Meters:
 
     def streamed(self, said: Mapping[str, Any], chunk_gaps_s: Iterable[float], span: Span) -> None:
         """Record the times of a streamed answer: to the first chunk, and from each to the next."""
-        attributes, context = _among(said, _CLIENT), trace.set_span_in_context(span)
+        self._one_by_one.make(functools.partial(self._streamed, said, chunk_gaps_s, trace.set_span_in_context(span)))
+
+    def _streamed(self, said: Mapping[str, Any], chunk_gaps_s: Iterable[float], context: Context) -> None:
+        attributes = _among(said, _CLIENT)
         first_s = said.get(semconv.TIME_TO_FIRST_CHUNK)
         if first_s is not None:
             self._first_chunk_time.record(max(0.0, first_s), attributes, context)

@@ -856,6 +856,88 @@ def test_a_forked_child(run_python: Callable[..., Any]) -> None:
     assert (result.stdout, result.stderr) == ("6 5\n3 2\n", "")
 
 
+LOCKED = """
+import os, threading, time
+from otel_agent_trace import AgentTracer, InMemoryBackend
+
+class Locked:
+    # A meter provider, meter and instrument in one, with a lock as the SDK's instruments have it.
+    def __init__(self):
+        self.lock, self.recorded, self.inside = threading.Lock(), 0, lambda: None
+
+    def get_meter(self, *args, **kwargs):
+        return self
+
+    create_histogram = create_counter = get_meter
+
+    def record(self, *args):
+        with self.lock:
+            self.recorded += 1
+            self.inside()
+
+locked = Locked()
+tracer = AgentTracer(backend=InMemoryBackend(), meter_provider=locked)
+with tracer.run():
+    pass
+assert locked.recorded == 3
+"""
+
+
+def test_a_run_that_ends_while_another_is_measured(run_python: Callable[..., Any]) -> None:
+    """As one whose generator is collected just then: it is measured afterwards, instead of waiting for itself."""
+    program = """
+def end_another():
+    locked.inside = lambda: None
+    with tracer.run():
+        pass
+    assert locked.recorded == 4
+
+locked.inside = end_another
+with tracer.run():
+    pass
+assert locked.recorded == 9
+"""
+    result = run_python(LOCKED + program)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_fork_while_another_thread_measures(run_python: Callable[..., Any]) -> None:
+    """The child does not wait for a lock that nobody in it will give back."""
+    program = """
+inside, forking = threading.Event(), threading.Event()
+
+def wait_for_the_fork():
+    locked.inside = lambda: None
+    inside.set()
+    forking.wait(10)
+
+def work():
+    with tracer.run():
+        pass
+
+locked.inside = wait_for_the_fork
+os.register_at_fork(before=forking.set)
+thread = threading.Thread(target=work)
+thread.start()
+assert inside.wait(10)
+child = os.fork()
+if not child:
+    with tracer.run():
+        pass
+    os._exit(locked.recorded)
+thread.join()
+deadline = time.monotonic() + 10
+while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+    if time.monotonic() > deadline:
+        os.kill(child, 9)
+        raise SystemExit("the child hangs")
+    time.sleep(0.001)
+print(os.waitstatus_to_exitcode(ended[1]), locked.recorded)
+"""
+    result = run_python(LOCKED + program, PYTHONWARNINGS="ignore")
+    assert (result.stdout, result.stderr) == ("9 6\n", "")
+
+
 # ── through a Collector ──────────────────────────────────────────────────────────────────────────────────────────────
 
 COLLECTOR = """
