@@ -205,7 +205,11 @@ def test_a_clock_that_is_put_back(tracer: AgentTracer, measured: Measured, caplo
     with tracer.run() as run:
         step = run.step("search").start(start_ns=2_000_000_000)
         step.end(1_000_000_000)
+        call = run.model_call("m").start(start_ns=2**62)
+        call.mark_first_chunk()
+        call.end(2**62)
     assert measured.by("gen_ai.execute_tool.duration", "gen_ai.tool.name") == {"search": (1, 0)}
+    assert measured.by("gen_ai.client.inference.time_to_first_chunk", "gen_ai.request.model") == {"m": (1, 0)}
     assert caplog.records == []
 
 
@@ -438,6 +442,18 @@ def test_a_stream_that_is_abandoned(tracer: AgentTracer, measured: Measured, tak
     assert {model: count for model, (count, _) in further.items()} == gaps
     assert list(measured.by("gen_ai.client.inference.time_to_first_chunk", "gen_ai.request.model")) == ["m"]
     assert list(measured.by("gen_ai.client.inference.duration", "error.type")) == [None]
+
+
+def test_an_endless_stream(tracer: AgentTracer, measured: Measured) -> None:
+    """So many pieces are measured, and no more."""
+
+    @tracer.model(model="m")
+    def ask() -> Iterator[int]:
+        yield from range(10_005)
+
+    assert sum(1 for _ in ask()) == 10_005
+    ((_, further),) = measured.points("gen_ai.client.inference.time_per_output_chunk")
+    assert further.count == 9_999
 
 
 def test_only_streamed_model_calls_have_chunks(tracer: AgentTracer, measured: Measured) -> None:
