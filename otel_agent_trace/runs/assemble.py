@@ -171,7 +171,7 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         attributes=meaning.attributes,
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
-        span_id=span.span_id,
+        span_id=span.span_id or None,
         parent_step_id=parent_step_id,
         abandoned=meaning.abandoned,
         first_chunk_at_ns=meaning.first_chunk_at_ns,

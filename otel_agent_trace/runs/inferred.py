@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace.categories import TIMEOUT
 from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.foreign.payloads import result_of
 from otel_agent_trace.meaning import Meaning
@@ -28,9 +29,9 @@ class ToolCall(NamedTuple):
     told_by: Node | None
 
 
-def infer(run: Node) -> None:
-    """Complete a run and the sub-agents in it, innermost first."""
-    for node in [*run.walk()][::-1]:
+def infer(top: Node) -> None:
+    """Complete the runs of other tracers from a node on down, innermost first."""
+    for node in [*top.walk()][::-1]:
         if node.kind is StepKind.AGENT and node.is_foreign:
             _complete(node)
 
@@ -77,8 +78,9 @@ def _own_steps(run: Node) -> list[Node]:
 
 
 def _status(run: Node) -> RunStatus:
-    if run.meaning.error is not None:
-        return RunStatus.ERROR
+    error = run.meaning.error
+    if error is not None:
+        return RunStatus.TIMEOUT if error.category == TIMEOUT else RunStatus.ERROR
     return RunStatus.RUNNING if run.span.end_ns is None else RunStatus.SUCCESS
 
 
@@ -221,9 +223,8 @@ def _step(call: ToolCall) -> Node:
     """A step for a call of which no span tells: between the model's wish and the model's being told."""
     start_ns = call.asked_by.span.end_ns or call.asked_by.span.start_ns
     end_ns = call.told_by.span.start_ns if call.told_by is not None else None
-    span_id = f"{call.asked_by.span.span_id}/{call.call_id or call.name}"
     span = msgspec.structs.replace(
-        call.asked_by.span, span_id=span_id, name=call.name, start_ns=start_ns, end_ns=end_ns, attributes={}, events=()
+        call.asked_by.span, span_id="", name=call.name, start_ns=start_ns, end_ns=end_ns, attributes={}, events=()
     )
     meaning = Meaning(
         kind=StepKind.TOOL,

@@ -31,8 +31,7 @@ def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     ours = [top for top in tops if not top.is_foreign]
     for top in runs + ours:
         _drop_frames(top)
-    for run in runs:
-        infer(run)
+        infer(top)
     return ours + runs
 
 
