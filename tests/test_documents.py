@@ -314,9 +314,10 @@ def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> Non
     dialect = types.ModuleType("otel_agent_trace.dialects.acme")
     exec(module_text, dialect.__dict__)
     monkeypatch.setattr(dialects, "acme", dialect, raising=False)
-    table = {"genai": dialects.genai, "acme": dialect}
+    table = {"_row": dialects._row, "acme": dialect, "DIALECTS": dialects.DIALECTS}
     exec(row_text, table)
     monkeypatch.setattr(dialects, "DIALECTS", table["DIALECTS"])
+    dialects._candidates.cache_clear()
     shown: dict[str, object] = {}
     exec(test_text, shown)
     (test,) = [value for name, value in shown.items() if name.startswith("test_")]

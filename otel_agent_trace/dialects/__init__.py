@@ -7,6 +7,7 @@ by fact; a fact is never put together from two.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from otel_agent_trace.dialects import (
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.span import SpanRecord
 
+_log = logging.getLogger("otel_agent_trace")
 Read = Callable[[SpanRecord], "Meaning | None"]
 ENTRY_POINT_GROUP = "otel_agent_trace.dialects"
 """Entry points of this group add dialects, which are asked before those here: each a `Dialect`, or a function `read`."""
@@ -112,8 +114,18 @@ def third_party() -> tuple[Dialect, ...]:
     """The dialects of other packages."""
     from importlib import metadata  # noqa: PLC0415 - slow, and only foreign spans need it
 
-    found = [(point.name, point.load()) for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
-    return tuple(loaded if isinstance(loaded, Dialect) else Dialect(name, loaded) for name, loaded in found)
+    loaded = [(point.name, _loaded(point)) for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    return tuple(
+        found if isinstance(found, Dialect) else Dialect(name, found) for name, found in loaded if found is not None
+    )
+
+
+def _loaded(point: Any) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError, SyntaxError) as error:
+        _log.warning("the dialect %s (%s) cannot be used: %s", point.name, point.value, error)
+        return None
 
 
 def merged(meanings: Iterable[Meaning]) -> Meaning:
