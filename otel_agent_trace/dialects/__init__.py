@@ -79,12 +79,14 @@ DIALECTS: tuple[Dialect, ...] = (
 
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, in the dialects that understand it."""
-    attributes = span.attributes
-    if is_ours(span):
-        return genai.read(span)
+    return genai.read(span) if is_ours(span) else read_foreign(span)
+
+
+def read_foreign(span: SpanRecord) -> Meaning | None:
+    """What a span of another tracer means, in the dialects that understand it."""
     meanings = [
         meaning
-        for dialect in _candidates(frozenset([key.partition(".")[0] for key in attributes]), span.scope.name)
+        for dialect in _candidates(frozenset([key.partition(".")[0] for key in span.attributes]), span.scope.name)
         if (meaning := dialect.read(span)) is not None
     ]
     return None if not meanings else meanings[0] if len(meanings) == 1 else merged(meanings)
@@ -92,9 +94,10 @@ def read(span: SpanRecord) -> Meaning | None:
 
 def is_ours(span: SpanRecord) -> bool:
     """Whether our own tracer wrote it, also if its scope was lost on the way."""
-    return span.scope.name == semconv.SCOPE_NAME or not _OURS.isdisjoint(span.attributes)
+    return span.scope.name == _OUR_SCOPE or not _OURS.isdisjoint(span.attributes)
 
 
+_OUR_SCOPE = semconv.SCOPE_NAME
 _OURS = frozenset({semconv.RUN_ID, semconv.STEP_INDEX, semconv.STEP_ID, semconv.STEP_KIND})
 
 
@@ -131,17 +134,18 @@ def _loaded(point: Any) -> Any:
 def merged(meanings: Iterable[Meaning]) -> Meaning:
     """The first word on each fact."""
     first, *others = meanings
-    attributes = first.attributes
     for other in others:
-        for field in Meaning.__struct_fields__:
-            if field not in _OWN_FIELDS and not getattr(first, field) and getattr(other, field) not in (None, ()):
-                setattr(first, field, getattr(other, field))
-        attributes = {key: value for key, value in attributes.items() if key in other.attributes}
+        for field in _FACTS:
+            if not getattr(first, field):
+                told = getattr(other, field)
+                if told is not None and told != ():
+                    setattr(first, field, told)
         first.is_frame = first.is_frame or other.is_frame
-    first.attributes = attributes
+        unread = other.attributes
+        first.attributes = {key: value for key, value in first.attributes.items() if key in unread}
     if first.is_frame:
         first.kind = None
     return first
 
 
-_OWN_FIELDS = frozenset({"dialect", "is_frame", "attributes"})
+_FACTS = tuple(name for name in Meaning.__struct_fields__ if name not in ("dialect", "is_frame", "attributes"))

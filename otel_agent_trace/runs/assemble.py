@@ -20,11 +20,14 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
     records = unique(spans)
-    tops = grow(records)
-    if any(node.is_foreign for top in tops for node in top.walk()):
+    tops, any_foreign = grow(records)
+    if any_foreign:
         tops = settle(tops, records)
-    agents = [node for node in tops if node.is_run and (node.said_run_id is None or node.span.parent_span_id is None)]
-    strays = [node for node in tops if node not in agents]
+    agents: list[Node] = []
+    strays: list[Node] = []
+    for node in tops:
+        is_whole = node.is_run and (node.said_run_id is None or node.span.parent_span_id is None)
+        (agents if is_whole else strays).append(node)
     if len(records) > DEEPEST:
         bound_depth(tops)
     runs = [_run(node) for node in agents]

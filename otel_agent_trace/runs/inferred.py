@@ -237,9 +237,7 @@ def _step(call: ToolCall) -> Node:
         meaning.error = StepError(type="_OTHER", message=call.response)
     else:
         meaning.output = call.response
-    node = Node(span, meaning)
-    node.is_foreign = True
-    return node
+    return Node(span, meaning)
 
 
 def _start(node: Node) -> tuple[int, str]:

@@ -119,7 +119,6 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
     if span.span_id:
         meaning.error = Attributes(span).error()
     node = Node(span, meaning)
-    node.is_foreign = True
     node.below = sorted(nodes, key=start_of)
     return node
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from otel_agent_trace import dialects
+from otel_agent_trace.dialects import genai
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -18,10 +19,10 @@ class Node:
 
     __slots__ = ("above", "below", "is_foreign", "is_run", "kind", "meaning", "said_run_id", "span")
 
-    def __init__(self, span: SpanRecord, meaning: Meaning) -> None:
+    def __init__(self, span: SpanRecord, meaning: Meaning, *, is_foreign: bool = True) -> None:
         self.span, self.meaning = span, meaning
         self.kind = meaning.kind
-        self.is_foreign = not dialects.is_ours(span)
+        self.is_foreign = is_foreign
         # A step that was only said to be an agent's has a place in its run, but no run of its own.
         self.is_run = self.kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
         self.said_run_id = meaning.parent_run_id if self.is_run else meaning.run_id
@@ -51,13 +52,16 @@ def _told(span: SpanRecord) -> tuple[bool, int, int]:
     return span.end_ns is not None, len(span.attributes), span.end_ns or 0
 
 
-def grow(records: dict[str, SpanRecord]) -> list[Node]:
-    """The nodes that have none above them, each with its own below it."""
+def grow(records: dict[str, SpanRecord]) -> tuple[list[Node], bool]:
+    """The nodes that have none above them, each with its own below it; and whether others' spans are among them."""
     nodes: dict[str, Node] = {}
+    any_foreign = False
     for span_id, span in records.items():
-        meaning = dialects.read(span)
+        is_foreign = not dialects.is_ours(span)
+        meaning = dialects.read_foreign(span) if is_foreign else genai.read(span)
         if meaning is not None:
-            nodes[span_id] = Node(span, meaning)
+            nodes[span_id] = Node(span, meaning, is_foreign=is_foreign)
+            any_foreign = any_foreign or is_foreign
     _link(nodes, records)
     tops: list[Node] = []
     for node in nodes.values():
@@ -66,7 +70,7 @@ def grow(records: dict[str, SpanRecord]) -> list[Node]:
             above.below.append(node)
         else:
             tops.append(node)
-    return tops
+    return tops, any_foreign
 
 
 def _link(nodes: dict[str, Node], records: dict[str, SpanRecord]) -> None:
