@@ -20,6 +20,7 @@ def join_twins(tops: list[Node]) -> None:
             if node.below:
                 _join_within(node)
                 _join_beside(node)
+                _join_agents(node)
 
 
 def fill(meaning: Meaning, other: Meaning) -> None:
@@ -56,6 +57,8 @@ def take_in(node: Node, inner: Node) -> None:
             parent.below.remove(inner)
             break
     if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
+        if inner.meaning.error is not None:
+            node.meaning.output = None  # what the model was told about the failure
         fill(inner.meaning, node.meaning)
         node.meaning = msgspec.structs.replace(inner.meaning, index=None, run_id=None)
     else:
@@ -119,14 +122,16 @@ def _is_twin(one: Node, other: Node) -> bool:
 
 def _covers(outer: Node, inner: Node) -> bool:
     """Whether one lasted as long as the other, or longer on both ends, and their tokens do not differ."""
-    one, other = outer.span, inner.span
-    if (
-        one.end_ns is None
-        or other.end_ns is None
-        or not (one.start_ns <= other.start_ns and other.end_ns <= one.end_ns)
-    ):
+    if not _lasted_within(inner, outer):
         return False
     return _tokens(outer) is None or _tokens(inner) is None or _tokens(outer) == _tokens(inner)
+
+
+def _lasted_within(inner: Node, outer: Node) -> bool:
+    one, other = outer.span, inner.span
+    if one.end_ns is None or other.end_ns is None:
+        return False
+    return one.start_ns <= other.start_ns and other.end_ns <= one.end_ns
 
 
 def _tokens(node: Node) -> tuple[int | None, int | None] | None:
@@ -136,6 +141,22 @@ def _tokens(node: Node) -> tuple[int | None, int | None] | None:
 
 def _tells_more(one: Node, other: Node) -> bool:
     return len(one.meaning.messages) >= len(other.meaning.messages)
+
+
+def _join_agents(node: Node) -> None:
+    """Join an agent of which nothing but itself is told with the same agent beside it, whose steps are."""
+    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_foreign]
+    empty = [agent for agent in agents if not agent.below and agent.meaning.name is not None]
+    for agent in empty:
+        others = [other for other in agents if other.below and _is_same_agent(agent, other)]
+        if len(others) == 1:
+            fill(others[0].meaning, agent.meaning)
+            node.below.remove(agent)
+
+
+def _is_same_agent(empty: Node, other: Node) -> bool:
+    names = (other.meaning.name, other.meaning.label)
+    return empty.meaning.name in names and _lasted_within(other, empty)
 
 
 def start_of(node: Node) -> tuple[int, str]:
