@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conditions import need_package
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otel_agent_trace
@@ -188,6 +190,21 @@ def test_async_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
     assert isinstance(inner.steps[0].output, list)
     assert run.final_output == inner.final_output
     assert "    tool read_lines" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="pydantic-ai needs Python 3.11")
+def test_an_agent_of_pydantic_ai_is_read_back(run_example: Run, tmp_path: Path) -> None:
+    """The framework's spans and our tool's are one run, with the tool in it once."""
+    need_package("pydantic-ai-slim", "frameworks")
+    printed = output_of(run_example("pydantic_ai_agent.py"))
+    assert printed.startswith("librarian (pydantic_ai): success\n")
+    assert "answered 'It stands in observatory-handbook.md.'" in printed
+    (run,) = load_runs(tmp_path / "traces.jsonl")
+    assert [step.kind.value for step in run.steps] == ["model", "tool", "model"]
+    (step,) = run.tool_steps
+    assert (step.tool_name, step.tool_input) == ("search", {"query": "mirror fans"})
+    assert step.tool_output[0]["file"] == "observatory-handbook.md"
 
 
 def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(

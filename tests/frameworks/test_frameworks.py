@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conditions import cannot_run
+from conditions import need_package
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, StepKind, load_runs, open_source
@@ -24,7 +23,10 @@ from otel_agent_trace.model import StepError, Usage
 sys.path.insert(0, str(Path(__file__).parent))
 from scripted_model import MODEL, Calls, Refuses, Says, scripted_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.version_info < (3, 11), reason="pydantic-ai and LangChain need Python 3.11"),
+]
 PROGRAMS = Path(__file__).parent / "programs"
 ROOT = Path(otel_agent_trace.__file__).parents[1]
 OF_OTHERS = ("OTEL_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_", "TRACELOOP_", "OPENINFERENCE_")
@@ -262,10 +264,7 @@ def test_runs_of_a_framework_are_read_as_they_were(
 def run_program(by: Instrumentation, file: Path, script: dict[str, Any]) -> None:
     """Ask the framework's agents all questions of a script."""
     for package in by.packages:
-        try:
-            metadata.distribution(package)
-        except metadata.PackageNotFoundError:
-            cannot_run(f"{package} is not installed: pip install --group frameworks")
+        need_package(package, "frameworks")
     env = {name: value for name, value in os.environ.items() if not name.startswith(OF_OTHERS)}
     with scripted_model(script) as url:
         env |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
