@@ -150,25 +150,28 @@ def _settle_guests(top: Node) -> None:
 
 
 def _is_outside(node: Node) -> bool:
-    """Whether a node is only the outside of the agent in it: it asks no model itself, and is not another agent."""
+    """Whether a node is only the outside of the agents in it: it asks no model itself, and is neither another agent nor
+    a workflow of several with a name of its own.
+    """
     inner = [child for child in within(node) if child.kind in (StepKind.AGENT, StepKind.MODEL)]
     if not inner or any(child.kind is StepKind.MODEL for child in inner):
         return False
-    name = inner[0].meaning.name
-    return node.kind is None or (name is not None and node.meaning.name in (None, name))
+    name, own_name = inner[0].meaning.name, node.meaning.name
+    if node.kind is None:
+        return len(inner) == 1 or own_name in (None, name)
+    return name is not None and own_name in (None, name)
 
 
 def _take_over(node: Node) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
     inner = [child for child in within(node) if child.kind is StepKind.AGENT]
     outer, first, last = msgspec.structs.replace(node.meaning), inner[0].meaning, max(inner, key=_end).meaning
-    name, own_name = outer.name, first.name or first.label
     take_in(node, inner[0])
     fill(first, outer)
     several = len(inner) > 1
     node.meaning = msgspec.structs.replace(
         first,
-        name=(name or own_name) if several else (own_name or name),
+        name=first.name or first.label or outer.name,
         output=first.output if not several else last.output if outer.output is None else outer.output,
         input=outer.input if type(outer.input) is str and (several or type(first.input) is not str) else first.input,
         error=outer.error or last.error,

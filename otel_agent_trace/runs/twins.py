@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -11,16 +13,19 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.tree import Node
 
 _ONCE = (StepKind.MODEL, StepKind.TOOL)
+_AT_ONCE = 64
+"""Calls with as many tokens, before one, that are compared with it."""
 
 
 def join_twins(tops: list[Node]) -> None:
-    """Join spans of the same call: one within the other, or side by side."""
+    """Join spans of the same call: one within the other, side by side, or in different places."""
     for top in tops:
         for node in [*top.walk()][::-1]:  # from below, so that three within each other become one
             if node.below:
                 _join_within(node)
                 _join_beside(node)
                 _join_agents(node)
+    _join_strays(tops)
 
 
 def fill(meaning: Meaning, other: Meaning) -> None:
@@ -157,6 +162,57 @@ def _join_agents(node: Node) -> None:
 def _is_same_agent(empty: Node, other: Node) -> bool:
     names = (other.meaning.name, other.meaning.label)
     return empty.meaning.name in names and _lasted_within(other, empty)
+
+
+# ── in different places ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _join_strays(tops: list[Node]) -> None:
+    """Join model calls that lasted within others of as many tokens, wherever these are.
+
+    What traces a framework by its callbacks may know another span above than OpenTelemetry's context, where the client's
+    own instrumentation hangs the same calls.
+    """
+    nodes = [node for top in tops for node in top.walk()]
+    by_tokens: dict[Any, list[Node]] = {}
+    for node in nodes:
+        if node.kind is StepKind.MODEL:
+            by_tokens.setdefault(_tokens(node), []).append(node)
+    by_tokens.pop(None, None)
+    gone = {id(call) for calls in by_tokens.values() for call in _taken_in(calls)}
+    if gone:
+        tops[:] = [top for top in tops if id(top) not in gone]
+        for node in nodes:
+            node.below = [child for child in node.below if id(child) not in gone]
+
+
+def _taken_in(calls: list[Node]) -> Iterator[Node]:
+    """The calls that are the same as others, which know now what they know."""
+    if len({call.span.scope.name for call in calls}) < 2:
+        return
+    earlier: deque[Node] = deque(maxlen=_AT_ONCE)
+    for call in sorted(calls, key=_longest_first):
+        other = next((other for other in earlier if _is_around(other, call)), None)
+        if other is None or not call.is_foreign or call.below:
+            earlier.append(call)
+        else:
+            earlier.remove(other)
+            fill(other.meaning, call.meaning)
+            yield call
+
+
+def _longest_first(call: Node) -> tuple[int, int, str]:
+    return call.span.start_ns, -(call.span.end_ns or 0), call.span.span_id
+
+
+def _is_around(outer: Node, inner: Node) -> bool:
+    ids = {outer.meaning.response_id, inner.meaning.response_id} - {None}
+    return (
+        len(ids) < 2
+        and outer.span.scope.name != inner.span.scope.name
+        and outer.span.resource == inner.span.resource
+        and _lasted_within(inner, outer)
+    )
 
 
 def start_of(node: Node) -> tuple[int, str]:

@@ -197,6 +197,19 @@ def test_what_is_around_an_agent_in_a_run_of_ours_is_the_agent() -> None:
     ]  # fmt: skip
 
 
+def test_a_workflow_of_several_agents_with_a_name_of_its_own_is_none_of_them() -> None:
+    named = {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "team"}
+    run = only_run(
+        span(2, None, (1, 98), "invoke_workflow team", attributes=named),
+        agent(3, 2, (2, 40), "first"),
+        chat(4, 3, (3, 30), "Ask the second."),
+        agent(5, 2, (41, 80), "second"),
+        chat(6, 5, (42, 70), "Seven."),
+    )
+    assert (run.agent_name, run.final_output) == ("team", "Seven.")
+    assert outline(run.steps) == [("agent", "first", [("model", "chat")]), ("agent", "second", [("model", "chat")])]
+
+
 # ── a tool that both traced ──────────────────────────────────────────────────────────────────────────────────────────
 
 
