@@ -19,13 +19,14 @@ _AT_ONCE = 64
 
 def join_twins(tops: list[Node]) -> None:
     """Join spans of the same call: one within the other, side by side, or in different places."""
-    for top in tops:
-        for node in [*top.walk()][::-1]:  # from below, so that three within each other become one
-            if node.below:
-                _join_within(node)
-                _join_beside(node)
-                _join_agents(node)
-    _join_strays(tops)
+    nodes = [node for top in tops for node in top.walk()]
+    for node in reversed(nodes):  # from below, so that three within each other become one
+        if node.below:
+            _join_within(node)
+            _join_beside(node)
+            _join_agents(node)
+    if len({node.span.scope.name for node in nodes if node.kind is StepKind.MODEL}) > 1:
+        _join_strays(tops)
 
 
 def fill(meaning: Meaning, other: Meaning) -> None:

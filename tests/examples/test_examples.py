@@ -192,6 +192,18 @@ def test_async_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
     assert "    tool read_lines" in printed
 
 
+def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(
+    model: Any, run_example: Run, tmp_path: Path
+) -> None:
+    """With OPENAI_BASE_URL set, the example's loop is the model's, and its calls are steps of the run."""
+    model.will_call("calculator", {"expression": "6 * 7"})
+    model.will_say("It is 42.")
+    assert "It is 42." in run_example("instrumented_agent.py", "What is six times seven?").stdout
+    (run,) = load_runs(tmp_path / "traces.jsonl")
+    assert [step.kind.value for step in run.steps] == ["model", "tool", "model"]
+    assert run.final_output == "It is 42."
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="pydantic-ai needs Python 3.11")
 def test_an_agent_of_pydantic_ai_is_read_back(run_example: Run, tmp_path: Path) -> None:
@@ -205,15 +217,3 @@ def test_an_agent_of_pydantic_ai_is_read_back(run_example: Run, tmp_path: Path) 
     (step,) = run.tool_steps
     assert (step.tool_name, step.tool_input) == ("search", {"query": "mirror fans"})
     assert step.tool_output[0]["file"] == "observatory-handbook.md"
-
-
-def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(
-    model: Any, run_example: Run, tmp_path: Path
-) -> None:
-    """With OPENAI_BASE_URL set, the example's loop is the model's, and its calls are steps of the run."""
-    model.will_call("calculator", {"expression": "6 * 7"})
-    model.will_say("It is 42.")
-    assert "It is 42." in run_example("instrumented_agent.py", "What is six times seven?").stdout
-    (run,) = load_runs(tmp_path / "traces.jsonl")
-    assert [step.kind.value for step in run.steps] == ["model", "tool", "model"]
-    assert run.final_output == "It is 42."
