@@ -20,9 +20,10 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import RunStatus, StepError, StepKind
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, step_kind
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.given import text_of
-from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY, Handle
+from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.recorder import Recorder
 
 
@@ -51,8 +52,9 @@ class ActiveRun(Handle):
         "span_contexts",
     )
 
-    def __init__(self, recorder: Recorder, fields: Mapping[str, Any]) -> None:
+    def __init__(self, recorder: Recorder, fields: Mapping[str, Any], parent: Any = None) -> None:
         super().__init__(recorder, StepKind.AGENT)
+        self._parent = parent
         self._agent_name: str | None = fields.get("agent_name")
         self._user_input = fields.get("user_input")
         self._user_id = recorder.recorded_user(fields.get("user_id"))
@@ -184,9 +186,13 @@ class ActiveRun(Handle):
         kind: StepKind | str = StepKind.TOOL,
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        parent: Any = None,
     ) -> ActiveStep:
-        """A step of this run, for a ``with`` block: it starts when the block is entered."""
-        return ActiveStep(self, step_kind(kind), name, input, step_id=step_id, metadata=metadata)
+        """A step of this run, for a ``with`` block: it starts when the block is entered.
+
+        Its parent is the current span, or what `parent` says (see `AgentTracer.start_run`).
+        """
+        return ActiveStep(self, step_kind(kind), name, input, step_id=step_id, metadata=metadata, parent=parent)
 
     def model_call(
         self,
@@ -198,10 +204,19 @@ class ActiveRun(Handle):
         input: Any = None,  # noqa: A002 - the name of the field
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        parent: Any = None,
     ) -> ActiveModelCall:
-        """A model call of this run, for a ``with`` block: it starts when the block is entered."""
+        """A model call of this run, for a ``with`` block; starts as `step` does, with a parent as there."""
         return ActiveModelCall(
-            self, model, messages, provider=provider, name=name, input=input, step_id=step_id, metadata=metadata
+            self,
+            model,
+            messages,
+            provider=provider,
+            name=name,
+            input=input,
+            step_id=step_id,
+            metadata=metadata,
+            parent=parent,
         )
 
     @property
@@ -314,6 +329,10 @@ class ActiveRun(Handle):
         """The context with this as the current one."""
         context = trace.set_span_in_context(self._span, base)
         return otel_context.set_value(STEP_KEY, None, otel_context.set_value(RUN_KEY, self, context))
+
+    def over(self, base: Context) -> Context | None:
+        """The context with this as the current one; None before it starts."""
+        return self.put_into(base) if self.started else None
 
 
 def _run_id(span: Span) -> str:

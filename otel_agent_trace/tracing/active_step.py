@@ -17,8 +17,9 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.given import metadata_of, text_of
-from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY, Handle
+from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import ModelResult, model_result
 
@@ -57,8 +58,10 @@ class ActiveStep(Handle):
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
         recorder: Recorder | None = None,
+        parent: Any = None,
     ) -> None:
         super().__init__(recorder or run.recorder, kind)
+        self._parent = parent
         self.run = run
         self._name = name if type(name) is str else text_of(name)
         self.index = -1
@@ -159,9 +162,11 @@ class ActiveStep(Handle):
         return self
 
     def _base(self) -> Context:
-        """The current context; where its run is another, as in a new thread, with the step's own run in it."""
-        run, base = self.run, otel_context.get_current()
-        return run.put_into(base) if run.last_event_ns and base.get(RUN_KEY) is not run else base
+        """The context in which it starts; where its run is another, as in a new thread, with the step's own in it."""
+        run, base = self.run, super()._base()
+        if not run.last_event_ns or base.get(RUN_KEY) is run:
+            return base
+        return run.put_into(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
 
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
@@ -217,6 +222,13 @@ class ActiveStep(Handle):
         context = trace.set_span_in_context(self._span, base)
         return otel_context.set_value(STEP_KEY, self, context)
 
+    def over(self, base: Context) -> Context | None:
+        """The context with this, and its run, as the current ones; None before it starts."""
+        if not self._start_ns:
+            return None
+        run = self.run if self.run.started else None
+        return self.put_into(otel_context.set_value(RUN_KEY, run, base))
+
 
 class ActiveModelCall(ActiveStep):
     """A model call that is going on.
@@ -239,10 +251,13 @@ class ActiveModelCall(ActiveStep):
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
         recorder: Recorder | None = None,
+        parent: Any = None,
     ) -> None:
         asked = None if model is None else text_of(model)
         called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
-        super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
+        super().__init__(
+            run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder, parent=parent
+        )
         self._model = asked
         self._provider = provider
         if messages is not None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_agent_trace.tracing.handle import detach
+from otel_agent_trace.tracing.contexts import detach
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
@@ -76,6 +76,16 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
     _lend_signature(function, wrapper)
     told(wrapper)
     return cast("F", wrapper)
+
+
+def is_plain(function: Callable[..., Any]) -> bool:
+    """Whether a call of it is over when it returns: it gives no coroutine, and nothing to be iterated over."""
+    return not (
+        inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.iscoroutinefunction(function)
+        or _is_called_async(function)
+    )
 
 
 def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:

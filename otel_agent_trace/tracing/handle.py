@@ -23,15 +23,15 @@ from otel_agent_trace.dialects.genai import Content, status_message
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.tracing.contexts import Parent, detach
+from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.given import metadata_of
+from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.recorder import Recorder
 
-RUN_KEY = otel_context.create_key("otel_agent_trace.run")
-STEP_KEY = otel_context.create_key("otel_agent_trace.step")
 
-
-class Handle:
+class Handle(Parent):
     """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
 
     __slots__ = (
@@ -42,6 +42,7 @@ class Handle:
         "_error",
         "_kind",
         "_metadata",
+        "_parent",
         "_recorder",
         "_said",
         "_span",
@@ -58,6 +59,7 @@ class Handle:
         self._said: dict[str, Any] = {}
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
+        self._parent: Any = None
         self._metadata: dict[Any, Any] | None = None
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
@@ -206,8 +208,10 @@ class Handle:
         raise NotImplementedError
 
     def _base(self) -> Context:
-        """The context in which it starts, unless it is given another."""
-        return otel_context.get_current()
+        """The context in which it starts, unless it is given another: that of its parent, else the current one."""
+        given = self._parent
+        known = None if given is None else parent_context(self._recorder.ledger, given, otel_context.get_current())
+        return PROCESS_PARENT.base() if known is None else known
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> Handle:
         """Start it; the parent is the current one unless a context is given."""
@@ -254,17 +258,3 @@ class Handle:
 
 
 H = TypeVar("H", bound=Handle)
-
-
-def detach(token: Token[Context], attached: Context | None = None) -> None:
-    """Restore the context from before.
-
-    In another execution context than that of the attachment there is something to restore only where what was attached
-    has come along: in an async generator whose pieces are taken by different tasks.
-    """
-    try:
-        token.var.reset(token)
-    except ValueError:
-        if attached is not None and otel_context.get_current() is attached:
-            before = token.old_value
-            otel_context.attach(Context() if before is Token.MISSING else before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -14,14 +15,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.tracing import calls, logged
+from otel_agent_trace.tracing import calls, logged, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import Bound, bound_fields
+from otel_agent_trace.tracing.carrying import TracedExecutor, carrying
 from otel_agent_trace.tracing.decorators import Traced, wrap
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.providers import as_backends, private_provider
 from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.remote import RemoteContext
 from otel_agent_trace.values import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,13 +77,16 @@ class AgentTracer:
 
     # ── imperative ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start_run(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> str:
+    def start_run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> str:
         """Start a run, and get its id.
 
         Takes, as a mapping or as keywords: user_input, model, agent_name, user_id, session_id, config, metadata,
-        run_id; unknown keys go to the metadata. Its parent is the current span, if there is one.
+        run_id; unknown keys go to the metadata.
+
+        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, a
+        context, span or span context of OpenTelemetry, or a carrier (see `extract`).
         """
-        run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
+        run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
         run.start()
         return run.run_id
 
@@ -123,9 +129,9 @@ class AgentTracer:
 
     # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def run(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> ActiveRun:
+    def run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> ActiveRun:
         """A run, for a ``with`` block, sync or async; takes what `start_run` takes."""
-        return ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
+        return ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
@@ -234,6 +240,28 @@ class AgentTracer:
             return wrap(function, start, arguments.belong_to)
 
         return _bare_or_with_options(decorate, name)
+
+    # ── contexts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def with_context(self, function: F) -> F:
+        """The function, bound to the context of now, wherever it runs: in a thread, a task, another process.
+
+        It may be called several times, also at once. Coroutine and generator functions stay what they are; all others
+        can be pickled if they could before.
+        """
+        return carrying(function)
+
+    def executor(self, executor: Executor) -> TracedExecutor:
+        """The executor, of threads or processes; its calls have the context in which they were submitted."""
+        return TracedExecutor(executor)
+
+    def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
+        """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
+        return propagation.injected(self._recorder.ledger, carrier, context)
+
+    def extract(self, carrier: object) -> RemoteContext:
+        """The context that a carrier holds, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""
+        return propagation.extracted(self._recorder.ledger, carrier)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
