@@ -23,10 +23,7 @@ def fields_of(carrier: object) -> dict[str, list[str]]:
     case; texts or bytes, one or a list of them. In a request of CGI or WSGI only its headers count: its other variables
     are the server's own. Whatever is none of these holds no fields.
     """
-    found = _fields_in(_pairs(carrier))
-    if not found:
-        below = _pairs(_meta_of(carrier))
-        found = _fields_in(below)
+    found = _fields_in(_pairs(carrier)) or _fields_in(_pairs(_meta_of(carrier)))
     return {name: values for name, values in found.items() if sum(map(len, values)) <= _MOST_CHARS[name]}
 
 
@@ -41,14 +38,7 @@ def _entries(carrier: object) -> Iterable[Any]:
     if isinstance(carrier, list | tuple):
         return [entry for entry in carrier if isinstance(entry, list | tuple)]
     items = None if isinstance(carrier, type) else getattr(carrier, "items", None)
-    return items() if callable(items) else _attributes(carrier)
-
-
-def _attributes(carrier: object) -> list[tuple[Any, Any]]:
-    """What an object holds, a pydantic model with fields that it does not declare among them."""
-    extra = getattr(carrier, "model_extra", None)
-    entries = [(name, getattr(carrier, name, None)) for name in FIELDS]
-    return [*entries, *(extra.items() if isinstance(extra, Mapping) else ())]
+    return items() if callable(items) else [(name, getattr(carrier, name, None)) for name in FIELDS]
 
 
 def _meta_of(carrier: object) -> object:

@@ -209,9 +209,12 @@ class Handle(Parent):
 
     def _base(self) -> Context:
         """The context in which it starts, unless it is given another: that of its parent, else the current one."""
-        given = self._parent
-        known = None if given is None else parent_context(self._recorder.ledger, given, otel_context.get_current())
-        return PROCESS_PARENT.base() if known is None else known
+        if self._parent is not None:
+            given = parent_context(self._recorder.ledger, self._parent, otel_context.get_current())
+            if given is not None:
+                return given
+            self._parent = None
+        return PROCESS_PARENT.base()
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> Handle:
         """Start it; the parent is the current one unless a context is given."""
