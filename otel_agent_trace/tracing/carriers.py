@@ -52,7 +52,7 @@ def _fields_in(pairs: list[tuple[str, Any]]) -> dict[str, list[str]]:
     prefix = _REQUEST_PREFIX if any(name == "request_method" for name, _ in pairs) else ""
     found: dict[str, list[str]] = {}
     for name, value in pairs:
-        field = name.removeprefix(prefix or _REQUEST_PREFIX)
+        field = name.removeprefix(_REQUEST_PREFIX)
         if field in FIELDS and name.startswith(prefix):
             found.setdefault(field, []).extend(_texts(value))
     return {name: values for name, values in found.items() if values}

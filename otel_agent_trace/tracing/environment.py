@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
@@ -40,7 +40,10 @@ class ProcessParent:
         current = otel_context.get_current()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
-        return self._context.over(current)
+        context = Context({**current, **self._context})
+        for name, value in baggage.get_all(current).items():  # the program's own goes before
+            context = baggage.set_baggage(name, value, context)
+        return context
 
 
 def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
