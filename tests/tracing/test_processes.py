@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conditions import cannot_run
 
 from otel_agent_trace import AgentRun, child_environment, load_runs
 
@@ -57,6 +59,12 @@ def run(tmp_path: Path) -> Run:
         return done.stdout
 
     return call
+
+
+def needs(*packages: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            cannot_run(f"{package} is not installed")
 
 
 def steps(run: AgentRun) -> list[tuple[str, Any, Any]]:
@@ -385,9 +393,7 @@ with subprocess.Popen([sys.executable, "server.py"], stdout=subprocess.PIPE, tex
 @pytest.mark.parametrize("server", [PLAIN_SERVER, ASGI_SERVER], ids=["http.server", "uvicorn"])
 def test_http(run: Run, tmp_path: Path, server: str) -> None:
     """Over one connection, each request is part of its caller's trace, and one without a trace of none."""
-    if server is ASGI_SERVER:
-        pytest.importorskip("uvicorn")
-        pytest.importorskip("starlette")
+    needs(*(("starlette", "uvicorn") if server is ASGI_SERVER else ()))
     (tmp_path / "server.py").write_text(server)
     run(HTTP_CLIENT)
     assert len(load_runs(tmp_path / "server.py.jsonl")) == 3
@@ -436,7 +442,7 @@ asyncio.run(main())
 @pytest.mark.slow
 def test_mcp(run: Run, tmp_path: Path) -> None:
     """A real server behind a pipe: each call is part of the trace that its metadata name; the package's own help is off."""
-    pytest.importorskip("mcp.server.mcpserver", reason="needs mcp 2")
+    needs("mcp")
     (tmp_path / "server.py").write_text(MCP_SERVER)
     run(MCP_CLIENT, OTEL_PROPAGATORS="none")
     assert len(load_runs(tmp_path / "server.py.jsonl")) == 3
