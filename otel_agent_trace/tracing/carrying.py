@@ -8,11 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextvars import Token
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.tracing.contexts import detach, disown_span
 from otel_agent_trace.tracing.decorators import is_plain, wrap
 from otel_agent_trace.tracing.propagation import extract, inject
@@ -21,29 +22,35 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def carrying(function: F) -> F:
+def carrying(ledger: Ledger, function: F) -> F:
     """The function, bound to the context of now.
 
     A plain function runs in a copy of all context variables, for each call one, as with `asyncio.to_thread`, and can be
     pickled if it could before. Coroutines and generators have the variables of who runs them, and of these only
     OpenTelemetry's are swapped while they run.
     """
-    if is_plain(function):
-        return cast("F", Carried(function, contextvars.copy_context()))
+    if guarded(ledger, "with_context", is_plain, function) is not False:
+        return cast("F", carried(ledger, function))
     context = otel_context.get_current()
     return wrap(function, lambda args, kwargs: _Within(context), lambda wrapper: None)
 
 
-class Carried:
+def carried(ledger: Ledger, function: Callable[..., T]) -> Carried[T]:
+    """The function, called in the context variables of now, under its own name."""
+    bound = Carried(function, contextvars.copy_context())
+    guarded(ledger, "with_context", functools.update_wrapper, bound, function, functools.WRAPPER_ASSIGNMENTS, ())
+    return bound
+
+
+class Carried(Generic[T]):
     """A function with the context variables in which it runs; pickled, with what a carrier holds of them."""
 
-    def __init__(self, function: Callable[..., Any], variables: contextvars.Context) -> None:
-        functools.update_wrapper(self, function, updated=())
+    def __init__(self, function: Callable[..., T], variables: contextvars.Context) -> None:
         self._function = function
         self._variables = variables
         self._process = os.getpid()
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> T:
         """Call the function, in a copy of its variables."""
         variables = self._variables.copy()  # one context cannot be entered twice at once
         if self._process != os.getpid():
@@ -54,7 +61,7 @@ class Carried:
         return _received, (self._function, self._variables.copy().run(inject))
 
 
-def _received(function: Callable[..., Any], carrier: dict[str, str]) -> Carried:
+def _received(function: Callable[..., T], carrier: dict[str, str]) -> Carried[T]:
     """The function in another process: whatever was current there when it was forked is not any more."""
     variables = contextvars.copy_context()
     variables.run(otel_context.attach, Context(extract(carrier)))
@@ -100,16 +107,17 @@ class TracedExecutor(Executor):
     Everything else of it is at hand as before.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, ledger: Ledger, executor: Executor) -> None:
+        self._ledger = ledger
         self._executor = executor
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Submit a call, in the context of now."""
-        return self._executor.submit(Carried(fn, contextvars.copy_context()), *args, **kwargs)
+        return self._executor.submit(carried(self._ledger, fn), *args, **kwargs)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """Submit a call for each item, in the context of now; options as the executor has them."""
-        return self._executor.map(Carried(fn, contextvars.copy_context()), *iterables, **options)
+        return self._executor.map(carried(self._ledger, fn), *iterables, **options)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the executor down."""

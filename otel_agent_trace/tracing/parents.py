@@ -21,9 +21,9 @@ def parent_context(ledger: Ledger, parent: object, base: Context) -> Context | N
     """
     found = guarded(ledger, "parent", _over, parent, base)
     if found is None:
-        ledger.count("no parent")
+        ledger.count("parent ignored")
         ledger.say_once(
-            "no parent",
+            "parent ignored",
             "parent= takes a handle that has started, a context, a span, or a carrier; "
             "a %s was ignored, and the current context used",
             type(parent).__name__,

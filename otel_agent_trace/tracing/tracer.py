@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -28,6 +28,7 @@ from otel_agent_trace.tracing.remote import RemoteContext
 from otel_agent_trace.values import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=MutableMapping[str, Any])
 
 
 class AgentTracer:
@@ -249,12 +250,16 @@ class AgentTracer:
         It may be called several times, also at once. Coroutine and generator functions stay what they are; all others
         can be pickled if they could before.
         """
-        return carrying(function)
+        return carrying(self._recorder.ledger, function)
 
     def executor(self, executor: Executor) -> TracedExecutor:
         """The executor, of threads or processes; its calls have the context in which they were submitted."""
-        return TracedExecutor(executor)
+        return TracedExecutor(self._recorder.ledger, executor)
 
+    @overload
+    def inject(self, carrier: None = None, *, context: Any = None) -> dict[str, str]: ...
+    @overload
+    def inject(self, carrier: C, *, context: Any = None) -> C: ...
     def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
         """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
         return propagation.injected(self._recorder.ledger, carrier, context)

@@ -364,6 +364,27 @@ def test_an_executor_is_the_one_that_it_was(tracer: AgentTracer) -> None:
         plain.submit(int)
 
 
+@pytest.mark.parametrize("way", ["with_context", "executor"])
+def test_a_callable_that_does_not_let_itself_be_looked_at(tracer: AgentTracer, the_run: TheRun, way: str) -> None:
+    """It is called all the same, in the run."""
+
+    class Hostile:
+        def __call__(self, number: int) -> int:
+            with current_run().step("called"):
+                return number
+
+        def __getattr__(self, name: str) -> Any:
+            raise ZeroDivisionError
+
+    with ThreadPoolExecutor(1) as pool, tracer.run():
+        if way == "executor":
+            assert tracer.executor(pool).submit(Hostile(), 5).result(TIMEOUT_S) == 5
+        else:
+            assert pool.submit(tracer.with_context(Hostile()), 5).result(TIMEOUT_S) == 5
+    assert [step.name for step in the_run().steps] == ["called"]
+    assert tracer.stats()["failed: with_context"] >= 1
+
+
 # ── several agents at once ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -438,7 +459,7 @@ def test_callbacks_in_any_thread(tracer: AgentTracer, the_run: TheRun) -> None:
     helper = read.steps[2].run
     assert helper is not None
     assert (helper.parent_run_id, [step.name for step in helper.steps]) == ("r", ["deep"])
-    assert "no parent" not in tracer.stats()
+    assert "parent ignored" not in tracer.stats()
 
 
 def forms_of(run: ActiveRun, step: ActiveStep) -> dict[str, Any]:
@@ -484,7 +505,7 @@ def test_what_is_no_parent(
             pass
         in_another_thread(run.step("threaded", parent=given).__enter__).__exit__(None, None, None)
     assert [step.name for step in the_run().steps] == ["outer", "sub", "inner", "threaded"]
-    assert tracer.stats()["no parent"] == 3
+    assert tracer.stats()["parent ignored"] == 3
     assert len(caplog.records) == 1
 
 
@@ -495,7 +516,7 @@ def test_a_parent_that_has_not_started_is_none(tracer: AgentTracer, the_run: The
         with run.step("other", parent=tracer.run()):
             pass
     assert [(step.name, step.parent_step_id) for step in the_run().steps] == [("inner", None), ("other", None)]
-    assert tracer.stats()["no parent"] == 2
+    assert tracer.stats()["parent ignored"] == 2
 
 
 def test_a_parent_whose_look_raises(tracer: AgentTracer, the_run: TheRun) -> None:

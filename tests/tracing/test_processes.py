@@ -74,7 +74,7 @@ def steps(run: AgentRun) -> list[tuple[str, Any, Any]]:
 # ── pools and children of multiprocessing ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> None:
     """The only worker of a pool works for each run in turn, and at last for none."""
     run(
@@ -110,7 +110,7 @@ def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> N
     assert lone.trace_id not in {read.trace_id for read in runs[:3]}
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_and_pools_of_multiprocessing(run: Run, tmp_path: Path, method: str) -> None:
     """Process and Pool.map; the children do not stand below the step in which the pool was made."""
     run(
