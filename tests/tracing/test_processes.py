@@ -222,6 +222,30 @@ def test_a_forked_child_has_no_live_span(run: Run, tmp_path: Path) -> None:
     assert [step.run.parent_run_id for step in read.steps if step.run] == ["r", "r"]
 
 
+def test_a_bound_function_that_was_forked_has_no_live_span(run: Run) -> None:
+    """Nothing is pickled then: the child has the function with its context as it was."""
+    printed = run(
+        """
+        import multiprocessing, tools
+        from opentelemetry import trace
+
+        def look() -> None:
+            span = trace.get_current_span()
+            print(span.is_recording(), format(span.get_span_context().span_id, "016x"), flush=True)
+
+        with tools.tracer.run() as run:
+            bound = tools.tracer.with_context(look)
+            run.leave()
+            child = multiprocessing.get_context("fork").Process(target=bound)
+            child.start()
+            child.join(30)
+        print(run.span_id)
+        """
+    )
+    (recording, seen), (expected,) = (line.split() for line in printed.splitlines())
+    assert (recording, seen) == ("False", expected)
+
+
 # ── the environment ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -260,6 +284,7 @@ def test_a_child_process_continues_the_trace(run: Run, tmp_path: Path) -> None:
 
 PARENTS = """
 import os, tools
+from opentelemetry import trace
 from otel_agent_trace import extract, inject
 
 def parent_of() -> str:
@@ -272,6 +297,8 @@ with extract({}):
     print(parent_of())
 with tools.tracer.bind(session_id="s"):
     print(parent_of())
+with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))):
+    print(parent_of())
 if not os.fork():
     print(parent_of(), flush=True)
     os._exit(0)
@@ -283,19 +310,19 @@ os.wait()
 def test_the_parent_that_the_environment_names(run: Run, switch: dict[str, str]) -> None:
     """It is above what has no other parent; not above what a request without one asks for, nor in a forked child."""
     printed = run(PARENTS, TRACEPARENT=PARENT, **switch).split("\n")
-    assert printed == [f"{'b' * 16} {PARENT}", "none", "b" * 16, "none", ""]
+    assert printed == [f"{'b' * 16} {PARENT}", "none", "b" * 16, "0" * 15 + "2", "none", ""]
 
 
 @pytest.mark.parametrize("value", ["off", "OFF", " 0 ", "false", "no"])
 def test_the_environment_need_not_be_heard(run: Run, value: str) -> None:
     printed = run(PARENTS, TRACEPARENT=PARENT, OTEL_AGENT_TRACE_PARENT=value)
-    assert printed == "none None\nnone\nnone\nnone\n"
+    assert printed == f"none None\nnone\nnone\n{2:016x}\nnone\n"
 
 
 @pytest.mark.parametrize("value", ["nonsense", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "x" * 100_000])
 def test_a_broken_environment_is_one_warning(run: Run, value: str) -> None:
     warning = "TRACEPARENT of the environment is no W3C traceparent, and is ignored\n"
-    assert run(PARENTS, TRACEPARENT=value, errors=warning) == "none None\nnone\nnone\nnone\n"
+    assert run(PARENTS, TRACEPARENT=value, errors=warning) == f"none None\nnone\nnone\n{2:016x}\nnone\n"
 
 
 def test_the_environment_is_read_once(run: Run) -> None:
