@@ -143,6 +143,32 @@ def test_what_follows_by_itself(
     assert [(step.name, step.parent_step_id) for step in the_run().steps] == [("outer", None), ("work", 1)]
 
 
+def test_a_task_that_goes_on_after_its_run(tracer: AgentTracer, the_run: TheRun) -> None:
+    """It is part of the run nevertheless, with what it starts later."""
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        @tracer.tool
+        async def slow() -> None:
+            await over.wait()
+            with current_run().step("later"):
+                pass
+
+        with tracer.run() as run, run.step("outer"):
+            task = asyncio.create_task(slow())
+            await asyncio.sleep(0)
+        over.set()
+        await task
+
+    asyncio.run(main())
+    assert [(step.name, step.parent_step_id) for step in the_run().steps] == [
+        ("outer", None),
+        ("slow", 1),
+        ("later", 2),
+    ]
+
+
 # ── what needs the function to be bound ──────────────────────────────────────────────────────────────────────────────
 
 
