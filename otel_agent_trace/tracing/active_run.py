@@ -53,8 +53,7 @@ class ActiveRun(Handle):
     )
 
     def __init__(self, recorder: Recorder, fields: Mapping[str, Any], parent: Any = None) -> None:
-        super().__init__(recorder, StepKind.AGENT)
-        self._parent = parent
+        super().__init__(recorder, StepKind.AGENT, parent)
         self._agent_name: str | None = fields.get("agent_name")
         self._user_input = fields.get("user_input")
         self._user_id = recorder.recorded_user(fields.get("user_id"))

@@ -60,8 +60,7 @@ class ActiveStep(Handle):
         recorder: Recorder | None = None,
         parent: Any = None,
     ) -> None:
-        super().__init__(recorder or run.recorder, kind)
-        self._parent = parent
+        super().__init__(recorder or run.recorder, kind, parent)
         self.run = run
         self._name = name if type(name) is str else text_of(name)
         self.index = -1
@@ -163,8 +162,12 @@ class ActiveStep(Handle):
 
     def _base(self) -> Context:
         """The context in which it starts; where its run is another, as in a new thread, with the step's own in it."""
-        run, base = self.run, super()._base()
-        if not run.last_event_ns or base.get(RUN_KEY) is run:
+        run = self.run
+        if self._parent is None and run.last_event_ns:
+            base = otel_context.get_current()
+            return base if base.get(RUN_KEY) is run else run.put_into(base)
+        base = super()._base()
+        if not run.last_event_ns:
             return base
         return run.put_into(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
 

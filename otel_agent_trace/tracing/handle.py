@@ -51,7 +51,7 @@ class Handle(Parent):
         "ended",
     )
 
-    def __init__(self, recorder: Recorder, kind: StepKind) -> None:
+    def __init__(self, recorder: Recorder, kind: StepKind, parent: Any = None) -> None:
         self._recorder = recorder
         self._kind = kind
         self._content = Content(recorder.limits)
@@ -59,7 +59,7 @@ class Handle(Parent):
         self._said: dict[str, Any] = {}
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
-        self._parent: Any = None
+        self._parent = parent
         self._metadata: dict[Any, Any] | None = None
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
