@@ -20,6 +20,8 @@ from collections.abc import Callable
 
 os.environ.setdefault("OTEL_AGENT_TRACE_USER_KEY", "benchmark")
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -160,11 +162,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as folder:
-        exporter, memory = InMemorySpanExporter(), InMemoryBackend()
+        exporter, memory, measured = InMemorySpanExporter(), InMemoryBackend(), InMemoryBackend()
+        meter_provider = MeterProvider([InMemoryMetricReader()])
         kinds = {
             "untraced": untraced,
             "bare SDK": bare(exporter),
             "InMemoryBackend": traced(memory),
+            "InMemoryBackend, metrics": traced_run(AgentTracer(backend=measured, meter_provider=meter_provider)),
             "FileBackend": traced(FileBackend(os.path.join(folder, "traces.jsonl"))),
         }
         try:
@@ -173,7 +177,7 @@ def main() -> None:
             kinds["SDK + official JSON file"] = bare(FileSpanExporter(os.path.join(folder, "official.jsonl")))
         except ImportError:
             pass
-        best = measure(kinds, [exporter.clear, memory.clear], seconds)
+        best = measure(kinds, [exporter.clear, memory.clear, measured.clear], seconds)
     base = best["untraced"]
     reference = best["bare SDK"] - base
     for name, cost in best.items():

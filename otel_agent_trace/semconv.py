@@ -7,8 +7,10 @@ out here: the published constants package ends at an older state); what they hav
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 SCOPE_NAME = "otel_agent_trace"
-"""Instrumentation scope of the spans that our tracer emits."""
+"""Instrumentation scope of the spans and metrics that our tracer emits."""
 
 # ── GenAI conventions ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -31,6 +33,7 @@ TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
 TOOL_RESULT = "gen_ai.tool.call.result"
 RETRIEVAL_QUERY = "gen_ai.retrieval.query.text"
 RETRIEVAL_DOCUMENTS = "gen_ai.retrieval.documents"
+MODALITY = "gen_ai.token.modality"
 
 USAGE = {
     "input_tokens": "gen_ai.usage.input_tokens",
@@ -51,6 +54,8 @@ MODEL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion"})
 
 ERROR_TYPE = "error.type"
 ERROR_TYPE_OTHER = "_OTHER"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
 EXCEPTION_EVENT = "exception"
 EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
@@ -98,6 +103,80 @@ TYPES = "agent_trace.types"
 """JSON object: attribute name → type tag (see `otel_agent_trace.values`)."""
 TRUNCATED = "agent_trace.truncated"
 """JSON array of the paths of what limits cut."""
+
+# ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Metric(NamedTuple):
+    """An instrument of the GenAI conventions: a histogram with these bucket boundaries, or a counter if it has none."""
+
+    name: str
+    unit: str
+    description: str
+    buckets: tuple[float, ...] | None = None
+
+
+_OPERATION_BUCKETS_S = tuple(0.01 * 2**power for power in range(14))
+_AGENT_BUCKETS_S = tuple(0.1 * 2**power for power in range(13))
+_CALL_BUCKETS = tuple(2**power for power in range(8))
+_TOKEN_BUCKETS = tuple(4**power for power in range(14))
+
+AGENT_DURATION = Metric("gen_ai.invoke_agent.duration", "s", "How long a run of an agent took.", _AGENT_BUCKETS_S)
+AGENT_INFERENCE_CALLS = Metric(
+    "gen_ai.invoke_agent.inference_calls",
+    "{inference_call}",
+    "How many model calls a run of an agent made itself.",
+    _CALL_BUCKETS,
+)
+AGENT_TOOL_CALLS = Metric(
+    "gen_ai.invoke_agent.tool_calls", "{tool_call}", "How many tool calls a run of an agent made itself.", _CALL_BUCKETS
+)
+TOOL_DURATION = Metric("gen_ai.execute_tool.duration", "s", "How long a tool call took.", _OPERATION_BUCKETS_S)
+INFERENCE_DURATION = Metric(
+    "gen_ai.client.inference.duration", "s", "How long a model call took.", _OPERATION_BUCKETS_S
+)
+FIRST_CHUNK_TIME = Metric(
+    "gen_ai.client.inference.time_to_first_chunk",
+    "s",
+    "From the request to the first chunk of a streamed answer.",
+    _OPERATION_BUCKETS_S,
+)
+OUTPUT_CHUNK_TIME = Metric(
+    "gen_ai.client.inference.time_per_output_chunk",
+    "s",
+    "From each chunk of a streamed answer to the next.",
+    _OPERATION_BUCKETS_S,
+)
+OPERATION_DURATION = Metric(
+    "gen_ai.client.operation.duration",
+    "s",
+    "How long an operation of a client took that is no inference.",
+    _OPERATION_BUCKETS_S,
+)
+TOKENS_USED = {
+    USAGE["input_tokens"]: Metric("gen_ai.client.inference.usage.input_tokens", "{token}", "Input tokens."),
+    USAGE["output_tokens"]: Metric("gen_ai.client.inference.usage.output_tokens", "{token}", "Output tokens."),
+    USAGE["cache_read_input_tokens"]: Metric(
+        "gen_ai.client.inference.usage.cache_read.input_tokens", "{token}", "Input tokens read from a cache."
+    ),
+    USAGE["cache_write_input_tokens"]: Metric(
+        "gen_ai.client.inference.usage.cache_write.input_tokens", "{token}", "Input tokens written to a cache."
+    ),
+    USAGE["reasoning_output_tokens"]: Metric(
+        "gen_ai.client.inference.usage.reasoning.output_tokens", "{token}", "Output tokens spent on reasoning."
+    ),
+}
+"""Attribute of the span → counter."""
+TOKENS_PER_CALL = {
+    USAGE["input_tokens"]: Metric(
+        "gen_ai.client.inference.operation.input_tokens", "{token}", "Input tokens of a model call.", _TOKEN_BUCKETS
+    ),
+    USAGE["output_tokens"]: Metric(
+        "gen_ai.client.inference.operation.output_tokens", "{token}", "Output tokens of a model call.", _TOKEN_BUCKETS
+    ),
+}
+"""Attribute of the span → histogram."""
+MODALITY_UNKNOWN = "unknown"
 
 # ── span kinds and status codes as OTLP numbers them ─────────────────────────────────────────────────────────────────
 

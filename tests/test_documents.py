@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import http.server
 import importlib
 import inspect
 import os
@@ -9,10 +11,12 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialects, semconv
@@ -234,7 +238,50 @@ def attribute_names() -> list[str]:
 
 @pytest.mark.parametrize("name", attribute_names())
 def test_every_attribute_is_in_the_span_mapping(name: str) -> None:
-    assert f"`{name}" in section("Span mapping")
+    assert f"`{name}" in section("Span mapping") + section("OpenTelemetry metrics")
+
+
+def metrics() -> list[semconv.Metric]:
+    tables = [value.values() for value in vars(semconv).values() if isinstance(value, dict)]
+    known = [*vars(semconv).values(), *(entry for table in tables for entry in table)]
+    return [metric for metric in known if isinstance(metric, semconv.Metric)]
+
+
+@pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)
+def test_every_metric_is_documented(metric: semconv.Metric) -> None:
+    kind = "counter" if metric.buckets is None else "histogram"
+    assert f"| `{metric.name}` | {kind} | {metric.unit} |" in section("OpenTelemetry metrics")
+
+
+class MetricsReceiver(http.server.BaseHTTPRequestHandler):
+    """Keeps the names of the metrics that come over OTLP."""
+
+    names: set[str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        packed = self.headers.get("Content-Encoding") == "gzip"
+        request = ExportMetricsServiceRequest.FromString(gzip.decompress(body) if packed else body)
+        scopes = [scope for resource in request.resource_metrics for scope in resource.scope_metrics]
+        self.names.update(metric.name for scope in scopes for metric in scope.metrics)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing on stderr."""
+
+
+def test_the_metrics_that_are_shown_are_sent() -> None:
+    (program,) = python_blocks(section("OpenTelemetry metrics"))
+    receiver = type("Receiver", (MetricsReceiver,), {"names": set()})
+    with http.server.HTTPServer(("127.0.0.1", 0), receiver) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
+        thread.start()
+        exec(program.replace("localhost:4318", f"127.0.0.1:{server.server_port}"), {})
+        server.shutdown()
+        thread.join()
+    assert {"gen_ai.invoke_agent.duration", "gen_ai.execute_tool.duration"} <= receiver.names
 
 
 def literals(pattern: str) -> list[str]:

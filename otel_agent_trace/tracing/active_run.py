@@ -24,6 +24,7 @@ from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.given import text_of
 from otel_agent_trace.tracing.handle import Handle
+from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.recorder import Recorder
 
 
@@ -251,12 +252,14 @@ class ActiveRun(Handle):
             self._recorder.ledger.count("started again")
             return self
         base = self._base() if parent is None else parent
-        self.last_event_ns = start_ns or time.time_ns()
+        self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
         recorder = self._recorder
         self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None)
         if not self.run_id:
             self.run_id = _run_id(self._span)
+        if recorder.meters is not None:
+            self.calls = Calls()
         recorder.ledger.count("runs")
         recorder.remember(self)
         return self
@@ -318,6 +321,11 @@ class ActiveRun(Handle):
             return
         self._content.error(error, failed=False)  # a run that the caller calls a success in spite of it
         self._write_stack(error, end_ns)
+
+    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+        if self.status is RunStatus.SUCCESS:  # in spite of an error, as the caller says
+            said.pop(semconv.ERROR_TYPE, None)
+        super()._measure(meters, said, end_ns)
 
     def end(self, end_ns: int | None = None) -> None:
         """End it; the second time does nothing, and is counted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
@@ -20,6 +20,7 @@ from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.handle import Handle
+from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import ModelResult, model_result
 
@@ -42,7 +43,6 @@ class ActiveStep(Handle):
         "_model",
         "_name",
         "_output",
-        "_start_ns",
         "_step_id",
         "index",
         "run",
@@ -73,7 +73,6 @@ class ActiveStep(Handle):
         self._asked_model: str | None = None
         self._abandoned = False
         self._first_chunk_at_ns: int | None = None
-        self._start_ns = 0
         if metadata is not None:
             self._metadata = metadata_of(self._recorder.ledger, metadata)
 
@@ -153,12 +152,34 @@ class ActiveStep(Handle):
             return self
         self._start_ns = start_ns or time.time_ns()
         self.index, self._step_id = self.run.number(self._step_id)
-        ledger = self._recorder.ledger
-        guarded(ledger, "starting a step", self._open, self._base() if parent is None else parent)
+        ledger, base = self._recorder.ledger, self._base() if parent is None else parent
+        guarded(ledger, "starting a step", self._open, base)
+        if self.run.calls is not None:
+            self._count_call(self.run.calls, base)
         ledger.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
         return self
+
+    def _count_call(self, of_run: Calls, base: Context) -> None:
+        """Count it for the agent that makes it: the run, or the step of kind agent around it."""
+        above = base.get(STEP_KEY)
+        within = above.calls if isinstance(above, ActiveStep) and above.run is self.run else None
+        calls = within or of_run
+        calls.note(self._kind)
+        if self._kind is not StepKind.AGENT:
+            self.calls = calls
+        elif base.get(RUN_KEY) is self.run:  # one that is logged is over, and what it called is not known
+            self.calls = Calls()
+
+    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+        super()._measure(meters, said, end_ns)
+        if self._first_chunk_at_ns is not None and self._kind is StepKind.MODEL:
+            meters.streamed(said, self._chunk_gaps_s(), self._span)
+
+    def _chunk_gaps_s(self) -> Iterable[float]:
+        """Seconds from each piece of a streamed result to the next, where they are known."""
+        return ()
 
     def _base(self) -> Context:
         """The context in which it starts; where its run is another, as in a new thread, with the step's own in it."""

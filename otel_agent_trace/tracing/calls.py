@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import is_iterator
 
 _MAX_CHUNKS = 10_000
+_NS_PER_S = 1_000_000_000
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
 
 
@@ -148,7 +151,7 @@ class ToolCall(_StreamedStep):
 class ModelCall(_StreamedStep, ActiveModelCall):
     """A call of a model: a step that is current while the function runs."""
 
-    __slots__ = ("_chunks", "_spec")
+    __slots__ = ("_chunk_times_ns", "_chunks", "_spec")
 
     def __init__(self, recorder: Recorder, spec: ModelSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         run, recorder = surroundings(recorder)
@@ -165,7 +168,17 @@ class ModelCall(_StreamedStep, ActiveModelCall):
             recorder=recorder,
         )
         self._chunks: list[Any] = []
+        self._chunk_times_ns: list[int] = []
         self._spec = spec
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of the answer, and when it came."""
+        super().chunk(item)
+        if self._recorder.meters is not None and len(self._chunk_times_ns) < _MAX_CHUNKS:
+            self._chunk_times_ns.append(time.perf_counter_ns())
+
+    def _chunk_gaps_s(self) -> list[float]:
+        return [(later - earlier) / _NS_PER_S for earlier, later in itertools.pairwise(self._chunk_times_ns)]
 
     def returned(self, result: Any) -> None:
         """Note the answer, and its tokens."""

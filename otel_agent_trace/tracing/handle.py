@@ -27,8 +27,11 @@ from otel_agent_trace.tracing.contexts import Parent, detach
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.given import metadata_of
+from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.recorder import Recorder
+
+_NS_PER_S = 1_000_000_000
 
 
 class Handle(Parent):
@@ -46,8 +49,10 @@ class Handle(Parent):
         "_recorder",
         "_said",
         "_span",
+        "_start_ns",
         "_token",
         "_usage",
+        "calls",
         "ended",
     )
 
@@ -65,6 +70,9 @@ class Handle(Parent):
         self._error: StepError | None = None
         self._usage: Usage | None = None
         self._end = threading.Lock()
+        self._start_ns = 0
+        self.calls: Calls | None = None
+        """The calls that are made inside it, where they are measured."""
         self.ended = False
         """Whether it has ended; what is set afterwards is not recorded."""
 
@@ -173,27 +181,38 @@ class Handle(Parent):
 
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
-        ledger = self._recorder.ledger
+        ledger, meters = self._recorder.ledger, self._recorder.meters
         if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
             ledger.count("ended again")
             return
         self.ended = True
+        told: dict[str, Any] | None = None
         try:
-            if self._span.is_recording():
-                guarded(ledger, "recording", self._write, end_ns)
+            if meters is not None or self._span.is_recording():
+                told = guarded(ledger, "recording", self._write, end_ns)
         finally:
             guarded(ledger, "ending a span", self._span.end, end_ns)
+            if meters is not None and self._start_ns:
+                guarded(ledger, "metrics", self._measure, meters, {**self._said, **(told or {})}, end_ns)
 
-    def _write(self, end_ns: int) -> None:
+    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+        """Record the metrics of it; `said` is what its span says, or would say if it were recorded."""
+        duration_s = max(0, end_ns - self._start_ns) / _NS_PER_S
+        meters.ended(self._kind, duration_s, said, self._span, self.calls)
+
+    def _write(self, end_ns: int) -> dict[str, Any]:
+        """Write what is left, and give it."""
         self._put_rest()
         self._write_fields()
         if self._error is not None:
             self._write_error(self._error, end_ns)
         if self._content.cut_paths:
             self._recorder.ledger.count("cut", len(self._content.cuts))
-        self._span.set_attributes(self._content.taken())
+        told = self._content.taken()
+        self._span.set_attributes(told)
         if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", False):
             self._say_again()
+        return told
 
     def _say_again(self) -> None:
         """What was said at the start, where a full span or a sampler has dropped it."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -20,13 +20,14 @@ from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.backends.policy import PolicyExporter
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.tracing.by_provider import ByProvider
 from otel_agent_trace.tracing.ids import PrivateIdGenerator
 from otel_agent_trace.tracing.processor import AgentSpanProcessor
 
 _log = logging.getLogger("otel_agent_trace")
 Protocol = Literal["http/protobuf", "grpc"]
-_MODES: dict[int, tuple[weakref.ref[trace.TracerProvider], UserIds]] = {}
-"""By identity: a provider of another maker need not be hashable."""
+_MODES: ByProvider[UserIds] = ByProvider()
+_METER_PROVIDERS: ByProvider[MeterProvider] = ByProvider()
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
@@ -43,6 +44,7 @@ def configure(
     otlp: str | bool | None = None,
     protocol: Protocol | None = None,
     user_ids: UserIds = "pseudonym",
+    meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
     set_global: bool = False,
 ) -> TracerProvider:
@@ -58,6 +60,8 @@ def configure(
             what None does when an endpoint is set there; False for no OTLP. Spans are sent in batches, in the background.
         protocol: "http/protobuf" (the default, or what ``OTEL_EXPORTER_OTLP_PROTOCOL`` says) or "grpc".
         user_ids: what happens to user ids: "pseudonym" (keyed HMAC), "plain", or "none" (not recorded).
+        meter_provider: where runs and steps are measured, by the metrics of the GenAI conventions; without one they are
+            not. Tracers see it from the first run that they record after this.
         resource: attributes of the program, beside those of ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
         set_global: make it OpenTelemetry's global provider.
 
@@ -76,7 +80,9 @@ def configure(
         provider.add_span_processor(AgentSpanProcessor(*keepers, user_ids=mode))
     if exporter is not None:
         provider.add_span_processor(BatchSpanProcessor(PolicyExporter(exporter, mode)))
-    _note_mode(provider, mode)
+    _MODES.put(provider, mode)
+    if meter_provider is not None:
+        _METER_PROVIDERS.put(provider, meter_provider)
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
@@ -112,19 +118,18 @@ def private_provider(backends: Sequence[Any], user_ids: UserIds) -> TracerProvid
     """The provider of a tracer with backends of its own."""
     provider = make_provider()
     provider.add_span_processor(AgentSpanProcessor(*backends, user_ids=user_ids))
-    _note_mode(provider, user_ids)
+    _MODES.put(provider, user_ids)
     return provider
-
-
-def _note_mode(provider: trace.TracerProvider, mode: UserIds) -> None:
-    key = id(provider)
-    _MODES[key] = weakref.ref(provider, lambda _: _MODES.pop(key, None)), mode
 
 
 def mode_of(provider: trace.TracerProvider) -> UserIds:
     """What the provider's configuration says of user ids; a pseudonym where nobody configured it here."""
-    known = _MODES.get(id(provider))
-    return known[1] if known is not None and known[0]() is provider else "pseudonym"
+    return _MODES.get(provider) or "pseudonym"
+
+
+def meter_provider_of(provider: trace.TracerProvider) -> MeterProvider | None:
+    """Where the provider's configuration says that its runs are measured."""
+    return _METER_PROVIDERS.get(provider)
 
 
 # ── OTLP ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
@@ -18,7 +19,8 @@ from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.given import text_of
-from otel_agent_trace.tracing.providers import mode_of
+from otel_agent_trace.tracing.meters import Meters, meters_of
+from otel_agent_trace.tracing.providers import meter_provider_of, mode_of
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
 
@@ -39,6 +41,7 @@ class Recorder:
         user_ids: UserIds | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         self.provider = provider
         self.limits = limits
@@ -47,6 +50,9 @@ class Recorder:
         self._user_ids = user_ids
         self.sampler_may_drop = True
         """Whether the provider's sampler may forget to hand attributes on."""
+        self.meters: Meters | None = None
+        """What measures runs and steps, as soon as the first is recorded, if a meter provider was given."""
+        self._meter_provider = meter_provider
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -68,10 +74,15 @@ class Recorder:
                 "no provider",
                 "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
             )
+        self.meters = guarded(self.ledger, "meter provider", self._meters_for, provider)
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
         self._otel = (provider, tracer)
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
         return tracer
+
+    def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
+        given = self._meter_provider if self._meter_provider is not None else meter_provider_of(provider)
+        return None if given is None else meters_of(given)
 
     def recorded_user(self, user_id: object) -> str | None:
         """A user id in the form that is recorded."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from opentelemetry import trace
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace.guard import guarded
@@ -44,6 +45,8 @@ class AgentTracer:
             `configure` made, what was said there.
         limits: what of one value is kept at most.
         error_rules: functions from an exception or a text to a category of error, or None; the first that knows decides.
+        meter_provider: where runs and steps are measured; by default, with a provider that `configure` made, what was
+            said there, else nowhere.
 
     What fails while recording is counted (`stats`) and logged once; it is never raised into the program.
 
@@ -60,6 +63,7 @@ class AgentTracer:
         user_ids: UserIds | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         if backend is not None and tracer_provider is not None:
             msg = "AgentTracer takes a backend or a tracer_provider; for both: configure(provider=p, backends=[...])"
@@ -73,6 +77,7 @@ class AgentTracer:
             user_ids=mode,
             limits=limits,
             error_rules=error_rules,
+            meter_provider=meter_provider,
         )
         self.agent_name = agent_name
 
