@@ -11,7 +11,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Ledger, guarded
-from otel_agent_trace.tracing.carriers import fields_of
+from otel_agent_trace.tracing.carriers import FIELDS, fields_of
 from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
 from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.remote import RemoteContext
@@ -29,7 +29,8 @@ def inject(carrier: Any = None, *, context: Any = None) -> Any:
     """Put the current context into a carrier: ``traceparent``, ``tracestate`` and ``baggage`` of the W3C.
 
     Args:
-        carrier: a mapping such as the headers of a request; by default a new dict.
+        carrier: a mapping such as the headers of a request; by default a new dict. Such fields of another context in it
+            are replaced.
         context: another context than the current one: whatever `parent=` takes.
     """
     return injected(_LEDGER, carrier, context)
@@ -61,12 +62,27 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 
 def injected(ledger: Ledger, carrier: Any, context: Any) -> Any:
     """The carrier, or a new one, with the fields of a context; see `inject`."""
-    told: Any = {} if carrier is None else carrier
-    current = PROCESS_PARENT.base()
     known = None if context is None else parent_context(ledger, context, otel_context.get_current())
+    fields: dict[str, str] = {}
     for propagator in _PROPAGATORS:
-        guarded(ledger, "inject", propagator.inject, told, current if known is None else known)
-    return told
+        guarded(ledger, "inject", propagator.inject, fields, PROCESS_PARENT.base() if known is None else known)
+    if carrier is None:
+        return fields
+    guarded(ledger, "inject", _clear, carrier)
+    guarded(ledger, "inject", _fill, carrier, fields)
+    return carrier
+
+
+def _clear(carrier: MutableMapping[Any, Any]) -> None:
+    """Headers may be used again, for a request of another run or of none."""
+    names = carrier.keys() if hasattr(carrier, "keys") else ()  # a carrier need not be more than written to
+    for name in [name for name in names if isinstance(name, str) and name.lower() in FIELDS]:
+        del carrier[name]
+
+
+def _fill(carrier: MutableMapping[Any, Any], fields: Mapping[str, str]) -> None:
+    for name, value in fields.items():
+        carrier[name] = value
 
 
 def extracted(ledger: Ledger, carrier: object) -> RemoteContext:

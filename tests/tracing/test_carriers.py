@@ -106,13 +106,24 @@ def test_hostile_carriers_are_counted(tracer: AgentTracer, caplog: pytest.LogCap
 
     with tracer.extract(Hostile()), tracer.run():
         pass
-    assert tracer.inject(Hostile()) is not None
     assert (tracer.stats()["failed: extract"], tracer.stats()["runs"]) == (1, 1)
     with tracer.run():
-        carrier = Hostile()
+        carrier: Any = Hostile()
         assert tracer.inject(carrier) is carrier
-    assert tracer.stats()["failed: inject"] == 1
+    assert tracer.stats()["failed: inject"] == 2  # looking for what is stale there, and writing
     caplog.clear()
+
+
+def test_a_carrier_that_can_only_be_written(tracer: AgentTracer) -> None:
+    class Writable:
+        written: dict[str, str] = {}
+
+        def __setitem__(self, name: str, value: str) -> None:
+            self.written[name] = value
+
+    with tracer.run() as run:
+        tracer.inject(Writable())  # type: ignore[call-overload]
+    assert Writable.written == {"traceparent": f"00-{run.trace_id}-{run.span_id}-01"}
 
 
 def test_what_is_injected_is_extracted(tracer: AgentTracer) -> None:
@@ -143,6 +154,15 @@ def test_a_context_is_put_into_what_is_given(tracer: AgentTracer) -> None:
             assert step.span_id in inject()["traceparent"]
     assert headers["traceparent"] == f"00-{run.trace_id}-{run.span_id}-01"
     assert headers["accept"] == "*/*"
+
+
+@pytest.mark.parametrize("kind", [dict, httpx.Headers])
+def test_headers_that_are_used_again_keep_no_context_of_before(tracer: AgentTracer, kind: Any) -> None:
+    headers = kind({"Traceparent": PARENT, "tracestate": "stale=1", "Baggage": "stale=1", "accept": "*/*"})
+    with tracer.run() as run:
+        inject(headers)
+        assert dict(headers) == {"accept": "*/*", "traceparent": f"00-{run.trace_id}-{run.span_id}-01"}
+    assert dict(inject(headers)) == {"accept": "*/*"}
 
 
 def test_a_remote_context_is_a_context_of_opentelemetry(tracer: AgentTracer, memory: InMemoryBackend) -> None:
