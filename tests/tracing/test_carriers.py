@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from email.message import Message as HttpMessage
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
 from pydantic import BaseModel, ConfigDict
@@ -197,3 +200,30 @@ def test_propagators_of_the_environment_do_not_matter(run_python: Any) -> None:
     for value in ("b3", "nonesuch"):
         done = run_python(code, OTEL_PROPAGATORS=value)
         assert (done.stdout, done.stderr) == (f"{ {'traceparent': PARENT} }\n", "")
+
+
+names = st.sampled_from(["traceparent", "Tracestate", "BAGGAGE", b"traceparent", "_meta", "REQUEST_METHOD", 5, None])
+pieces = st.sampled_from(
+    ["00", "-", TRACE_ID, SPAN_ID, "01", "ff", "0" * 32, ",", "a=1", "\n", " ", "zoë", "\udc80", PARENT]
+)
+texts = st.lists(pieces, max_size=8).map("".join) | st.text(max_size=60)
+scalars = texts | st.binary(max_size=60) | st.integers() | st.none()
+carriers = st.recursive(
+    scalars,
+    lambda inner: st.dictionaries(names, inner) | st.lists(st.tuples(names, inner) | inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(carriers)
+def test_no_carrier_does_harm(carrier: Any) -> None:
+    """Whatever it is, there is a context, of a span that it names or of none, and it can be sent on."""
+    logging.disable()  # of malformed baggage OpenTelemetry itself speaks
+    try:
+        context = extract(carrier)
+        span = trace.get_current_span(context).get_span_context()
+        assert not span.is_valid or (format(span.trace_id, "032x") in str(carrier) and span.is_remote)
+        sent = inject(context=context)
+        assert trace.get_current_span(extract(sent)).get_span_context() == span
+    finally:
+        logging.disable(logging.NOTSET)
