@@ -219,7 +219,7 @@ class AgentCall(_Streamed, ActiveRun):
 
     def abandoned(self) -> None:
         """Note what the consumer had got when it closed the stream."""
-        self.set_attribute(semconv.ABANDONED, value=True)
+        self.abandon()
         self.returned(self._joined())
 
 

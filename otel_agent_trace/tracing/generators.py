@@ -71,6 +71,9 @@ class _Iteration:
             self._call.fail(error)
             self._end()
 
+    def __del__(self) -> None:
+        self._abandon()  # nobody closes it any more: its event loop is gone, or it went on when it was closed
+
     def _abandon(self) -> None:
         if not self._ended:
             self._call.abandoned()

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -196,7 +196,6 @@ def play(function: Any, script: list[Any], run: Any) -> Observed:
                     log.append(told_of_close(old))
                 case _:
                     log.append(anywhere(number, action, where))
-        del act, anywhere
         streams.clear()
         gc.collect()
         VAR.set(0)
@@ -257,7 +256,6 @@ async def aplay(function: Any, script: list[Any], run: Any) -> Observed:
                 case _:
                     log.append(await anywhere(number, action, where))
         if len(script) % 2:  # else the loop finds them when it shuts down
-            del act, anywhere
             streams.clear()
             gc.collect()
             for _ in range(20):
