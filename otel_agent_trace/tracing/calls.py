@@ -139,6 +139,13 @@ class ToolCall(_StreamedStep):
         if spec.side_effects:
             self.set_attribute(semconv.SIDE_EFFECTS, value=True)
 
+    def chunk(self, item: Any) -> None:
+        """Note a piece of what the tool gives; itself only if that is wanted."""
+        if self._spec.capture:
+            super().chunk(item)
+        else:
+            self.mark_first_chunk()
+
     def returned(self, result: Any) -> None:
         """Note what the tool gave, if that is wanted."""
         if self._spec.capture:

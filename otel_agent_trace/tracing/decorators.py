@@ -12,7 +12,8 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
-from otel_agent_trace.tracing.generators import wrap_async_generator, wrap_generator
+from otel_agent_trace.guard import guarded
+from otel_agent_trace.tracing.generators import follow, wrap_async_generator, wrap_generator
 from otel_agent_trace.tracing.traced import Start
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -88,9 +89,11 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
             call.fail(error)
             call.end()
             raise
+        followed = guarded(call.ledger, "stream", follow, result, call)
         call.leave()
-        call.returned(result)
-        call.end()
+        if not followed:
+            call.returned(result)
+            call.end()
         return result
 
     return traced
@@ -108,9 +111,11 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
             call.fail(error)
             call.end()
             raise
+        followed = guarded(call.ledger, "stream", follow, result, call)
         call.leave()
-        call.returned(result)
-        call.end()
+        if not followed:
+            call.returned(result)
+            call.end()
         return result
 
     return traced

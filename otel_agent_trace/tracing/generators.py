@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from types import TracebackType
+from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -20,19 +20,17 @@ from otel_agent_trace.tracing.traced import Start, Traced
 
 
 class _Iteration:
-    """A traced call that lasts as long as a generator; it starts at the first step.
+    """A traced call that lasts as long as a generator, and the context in which the generator begins.
 
     Entered for each step, it makes current what the step before left, and keeps what this step leaves: the context is
     never attached across a ``yield``.
     """
 
-    def __init__(self, call: Traced) -> None:
+    def __init__(self, call: Traced, inside: Context) -> None:
         self._call = call
         self._closed = False
         self._ended = False
-        call.enter()
-        self._inside: Context = otel_context.get_current()
-        call.leave()
+        self._inside = inside
 
     def __enter__(self) -> None:
         self._token = otel_context.attach(self._inside)
@@ -85,12 +83,48 @@ class _Iteration:
             self._call.end()
 
 
-def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    """The generator function, traced."""
+_Begin = Callable[[tuple[Any, ...], dict[str, Any]], _Iteration]
 
+
+def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
+    """The generator function, traced; the call starts at the first step."""
+    return _stepped(function, lambda args, kwargs: _begun(start(args, kwargs)))
+
+
+def wrap_async_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
+    """The async generator function, traced; the call starts at the first step."""
+    return _stepped_async(function, lambda args, kwargs: _begun(start(args, kwargs)))
+
+
+def _begun(call: Traced) -> _Iteration:
+    call.enter()
+    inside = otel_context.get_current()
+    call.leave()
+    return _Iteration(call, inside)
+
+
+def follow(result: Any, call: Traced) -> bool:
+    """Have the call, which is current, last as long as the stream that it gave; whether it gave one that can be followed.
+
+    The streams of OpenAI's client, and of others made by the same generator, hold their pieces in a generator; it is
+    exchanged for a traced one. The host gets the very object that it would get without us.
+    """
+    if not hasattr(type(result), "__stream__"):
+        return False
+    held: dict[str, Any] = getattr(result, "__dict__", {})
+    pieces = held.get("_iterator")
+    wrap = _stepped if type(pieces) is GeneratorType else _stepped_async if type(pieces) is AsyncGeneratorType else None
+    if wrap is None:
+        return False
+    iteration = _Iteration(call, otel_context.get_current())
+    held["_iterator"] = wrap(lambda: pieces, lambda args, kwargs: iteration)()
+    return True
+
+
+def _stepped(function: Callable[..., Any], begin: _Begin) -> Callable[..., Any]:
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        iteration = _Iteration(start(args, kwargs))
+        iteration = begin(args, kwargs)
         given: Any = None
         thrown: BaseException | None = None
         try:
@@ -117,12 +151,10 @@ def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., 
     return traced
 
 
-def wrap_async_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    """The async generator function, traced."""
-
+def _stepped_async(function: Callable[..., Any], begin: _Begin) -> Callable[..., Any]:
     @functools.wraps(function)
     async def traced(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        iteration = _Iteration(start(args, kwargs))
+        iteration = begin(args, kwargs)
         step: Awaitable[Any] | None = None
         try:
             stream = function(*args, **kwargs)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from otel_agent_trace.guard import Ledger
+
 
 class Traced(Protocol):
     """One call that is being traced, whatever it is."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where it is counted what fails."""
 
     def enter(self) -> None:
         """Start it, and make it current."""
