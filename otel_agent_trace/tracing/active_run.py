@@ -176,6 +176,10 @@ class ActiveRun(Handle):
             self._status = None
         return super()._describe(error)
 
+    def abandon(self) -> None:
+        """Note that the consumer closed the stream early, which is no error."""
+        self.set_attribute(semconv.ABANDONED, value=True)
+
     # steps
 
     def step(

@@ -32,7 +32,7 @@ def carrying(ledger: Ledger, function: F) -> F:
     if guarded(ledger, "with_context", is_plain, function) is not False:
         return cast("F", carried(ledger, function))
     context = otel_context.get_current()
-    return wrap(function, lambda args, kwargs: _Within(context), lambda wrapper: None)
+    return wrap(function, lambda args, kwargs: _Within(ledger, context), lambda wrapper: None)
 
 
 def carried(ledger: Ledger, function: Callable[..., T]) -> Carried[T]:
@@ -71,7 +71,8 @@ def _received(function: Callable[..., T], carrier: dict[str, str]) -> Carried[T]
 class _Within:
     """A call that happens in a context; nothing of it is recorded."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, ledger: Ledger, context: Context) -> None:
+        self.ledger = ledger
         self._context = context
 
     def enter(self) -> None:

@@ -7,6 +7,7 @@ and timing stay what they were.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping
 from contextvars import Token
@@ -156,6 +157,10 @@ class Handle(Parent):
         """End as an error because of an exception."""
         self._error = self._describe(error)
 
+    def abandon(self) -> None:
+        """Note that the consumer closed the stream early, which is no error."""
+        raise NotImplementedError
+
     def _put_rest(self) -> None:
         """Write what was collected, before the fields of the kind."""
         content = self._content
@@ -266,7 +271,9 @@ class Handle(Parent):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.leave()
-        if error is not None:
+        if _is_closing_a_generator(error, traceback):
+            self.abandon()
+        elif error is not None:
             self.fail(error)
         self.end()
 
@@ -280,3 +287,10 @@ class Handle(Parent):
 
 
 H = TypeVar("H", bound=Handle)
+
+
+def _is_closing_a_generator(error: BaseException | None, traceback: TracebackType | None) -> bool:
+    """Whether a block stands in a generator that its consumer closes."""
+    if traceback is None or not isinstance(error, GeneratorExit):
+        return False
+    return bool(traceback.tb_frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR))

@@ -21,11 +21,12 @@ from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import Bound, bound_fields
 from otel_agent_trace.tracing.carrying import TracedExecutor, carrying
-from otel_agent_trace.tracing.decorators import Traced, wrap
+from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.providers import as_backends, private_provider
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.remote import RemoteContext
+from otel_agent_trace.tracing.traced import Traced
 from otel_agent_trace.values import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
