@@ -116,3 +116,9 @@ def mode_of(provider: trace.TracerProvider) -> UserIds:
     """What the provider's configuration says of user ids; a pseudonym where nobody configured it here."""
     known = _MODES.get(id(provider))
     return known[1] if known is not None and known[0]() is provider else "pseudonym"
+
+
+def processors_of(provider: trace.TracerProvider) -> list[AgentSpanProcessor]:
+    """The processors of ours that a provider has; the SDK has no public way to ask for them."""
+    all_of_them = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
+    return [processor for processor in all_of_them if isinstance(processor, AgentSpanProcessor)]
