@@ -62,7 +62,7 @@ class OtlpBackend(SpanExporter):
     def _sender(self, settings: Settings) -> _EncodingSender | None:
         """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
         try:
-            return _EncodingSender(settings)
+            return _EncodingSender(settings, self._schedule.patience_s)
         except ConfigurationError as error:
             self._ledger.say_once("settings", "nothing is sent to %s: %s", settings.shown, error)
             return None
@@ -109,10 +109,10 @@ class OtlpBackend(SpanExporter):
 class _EncodingSender:
     """Packs spans into requests and sends them; for one thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience_s: float) -> None:
         self._reader = SdkReader()
         self._encoder = Encoder(settings.protocol)
-        self._sender = Sender(settings, self._encoder.join)
+        self._sender = Sender(settings, self._encoder.join, patience_s=patience_s)
         self.hurry, self.stop, self.close, self.send = (
             self._sender.hurry,
             self._sender.stop,
@@ -251,7 +251,9 @@ class _Sending:
 
     def _send(self, spans: Sequence[ReadableSpan]) -> bool:
         """Pack spans and send them, in as many requests as it takes; whether all were taken."""
-        sender = self._sender = self._sender or _EncodingSender(self._settings)  # a child makes its own here
+        sender = self._sender = self._sender or _EncodingSender(
+            self._settings, self._schedule.patience_s
+        )  # a child makes its own here
         is_taken = True
         for span in spans:
             pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span)

@@ -13,12 +13,16 @@ _LONGEST_DELAY_S = 3600.0
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`."""
+    """At most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`.
+
+    A request that cannot be delivered is given up after `patience_s`.
+    """
 
     max_waiting_spans: int = 2048
     max_waiting_bytes: int = 64 << 20
     batch_spans: int = 512
     delay_s: float = 5.0
+    patience_s: float = 60.0
 
 
 def schedule_of(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> Schedule:

@@ -112,7 +112,8 @@ def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
             _check_variable(name, part)
             usable.append(part)
         except ConfigurationError as error:
-            on_broken(str(error))
+            said = str(error)
+            on_broken(said if name in said else f"{name}: {said}")
     return ",".join(usable)
 
 
