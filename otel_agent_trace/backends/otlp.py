@@ -142,10 +142,8 @@ class _Sending:
         self._settings, self._schedule, self._ledger = settings, schedule, ledger
         self._sender = sender
         self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
-        self._packer = Packer()
         self._calls: queue.SimpleQueue[_Answers | None] = queue.SimpleQueue()
         self._is_called = False
-        self._on_their_way = 0
         self._answered = 0
         self._is_over = False
         self._ended: _Answers = queue.SimpleQueue()
@@ -156,7 +154,7 @@ class _Sending:
 
     def put(self, span: ReadableSpan) -> None:
         """Queue a span."""
-        full = "after the end" if self._is_over else self._queue.put(span)
+        full = self._queue.put(span)
         if full is not None:
             self._ledger.count(f"dropped: {full}")
             self._ledger.say_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
@@ -179,7 +177,7 @@ class _Sending:
             return
         self._send_the_last()
         self._is_over = True
-        left = len(self._queue) + self._on_their_way
+        left = self._queue.close()
         if self._sender is not None:
             self._sender.stop()
         self._calls.put(None)
@@ -242,31 +240,29 @@ class _Sending:
 
     def _send_some(self, number: int) -> bool:
         taken = self._queue.take(number)
-        self._on_their_way = len(taken.spans)
         try:
             return self._send(taken.spans)
         finally:
-            self._count("failed: sending", self._on_their_way)
+            self._count("lost: sending")
             self._queue.release(taken)
 
     def _send(self, spans: Sequence[ReadableSpan]) -> bool:
         """Pack spans and send them, in as many requests as it takes; whether all were taken."""
-        sender = self._sender = self._sender or _EncodingSender(
-            self._settings, self._schedule.patience_s
-        )  # a child makes its own here
-        is_taken = True
+        if self._sender is None:  # in a child, which need not pay for it when it is forked
+            self._sender = _EncodingSender(self._settings, self._schedule.patience_s)
+        sender, packer, is_taken = self._sender, Packer(), True
         for span in spans:
             pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span)
             if pieces is None:
-                self._on_their_way -= 1
+                self._queue.answer(1)
                 is_taken = False
-            elif not self._packer.add(pieces, sender.limit):
-                is_taken = self._send_packed(sender) and is_taken
-                self._packer.add(pieces, sender.limit)
-        return self._send_packed(sender) and is_taken
+            elif not packer.add(pieces, sender.limit):
+                is_taken = self._send_packed(sender, packer) and is_taken
+                packer.add(pieces, sender.limit)
+        return self._send_packed(sender, packer) and is_taken
 
-    def _send_packed(self, sender: _EncodingSender) -> bool:
-        batch = self._packer.take()
+    def _send_packed(self, sender: _EncodingSender, packer: Packer) -> bool:
+        batch = packer.take()
         if batch is None or self._is_over:
             return batch is None
         outcome = Outcome()
@@ -291,9 +287,9 @@ class _Sending:
             self._ledger.say_once("refused", "spans are not taken: %s (said once)", note)
         return outcome.is_clean and known == number
 
-    def _count(self, reason: str, number: int) -> None:
-        """Spans are answered for, unless the end has counted them."""
-        if number and not self._is_over:
-            self._ledger.count(reason, number)
-            self._answered += number
-            self._on_their_way -= number
+    def _count(self, reason: str, number: int | None = None) -> None:
+        """So many spans, or all the others that were taken, are answered for, unless the end has counted them."""
+        counted = self._queue.answer(number)
+        if counted:
+            self._ledger.count(reason, counted)
+            self._answered += counted

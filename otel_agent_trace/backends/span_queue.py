@@ -17,14 +17,17 @@ _NUMBER_BYTES = 32
 
 
 class Taken(NamedTuple):
-    """Spans that are no longer in the queue, and their size."""
+    """Spans that are on their way, and their size."""
 
     spans: list[ReadableSpan]
     size: int
 
 
 class SpanQueue:
-    """A queue bounded by number and by estimated bytes; what was taken counts until it is released.
+    """A queue bounded by number and by estimated bytes, for any number of threads that put and one that takes.
+
+    Of what was taken the memory counts until it is released, and each span until it is answered for: so every span is
+    counted once, either by whoever takes them, or by whoever closes the queue meanwhile.
 
     The lock may be taken again by a signal handler of the thread that holds it. A sum that such a handler spoils in this
     moment is right again as soon as the queue is empty.
@@ -34,15 +37,19 @@ class SpanQueue:
         self._max_spans, self._max_bytes = max_spans, max_bytes
         self._spans: deque[tuple[ReadableSpan, int]] = deque()
         self._bytes = 0
+        self._unanswered = 0
+        self._is_closed = False
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def put(self, span: ReadableSpan) -> str | None:
-        """Add a span; what is full, if it cannot be added."""
+        """Add a span; why not, if it cannot be added."""
         size = estimated_bytes(span)
         with self._lock:
+            if self._is_closed:
+                return "after the end"
             if len(self._spans) >= self._max_spans:
                 return "queue full"
             if self._bytes + size > self._max_bytes and self._bytes:
@@ -59,10 +66,27 @@ class SpanQueue:
         """The first so many spans, or as many as there are."""
         with self._lock:
             entries = [self._spans.popleft() for _ in range(min(number, len(self._spans)))]
+            self._unanswered += len(entries)
         return Taken([span for span, _ in entries], sum(size for _, size in entries))
 
+    def answer(self, number: int | None = None) -> int:
+        """So many of the taken spans are answered for, or all; how many nobody has counted before."""
+        with self._lock:
+            number = self._unanswered if number is None else min(number, self._unanswered)
+            self._unanswered -= number
+        return number
+
+    def close(self) -> int:
+        """Take no more spans, and forget those that are here; how many these and the unanswered ones are."""
+        with self._lock:
+            self._is_closed = True
+            left = len(self._spans) + self._unanswered
+            self._spans.clear()
+            self._unanswered = 0
+        return left
+
     def release(self, taken: Taken) -> None:
-        """They are sent, or lost."""
+        """Nothing is kept of them any more."""
         with self._lock:
             self._bytes = max(self._bytes - taken.size, 0) if self._spans else 0
 
