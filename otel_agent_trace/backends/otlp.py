@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import is_feeding, quietly
+from otel_agent_trace.backends.quiet import quietly
 from otel_agent_trace.backends.span_queue import SpanQueue
 from otel_agent_trace.backends.worker_ends import call_at_end_of_workers
 from otel_agent_trace.errors import AgentTraceError, ConfigurationError
@@ -79,13 +79,11 @@ class OtlpBackend(SpanExporter):
 
     def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Queue the spans, but for those of the sending itself; what finds no room is dropped and counted."""
-        if is_feeding():
-            return
         if self._sending is None:
             self._ledger.count("dropped: nowhere to send", len(spans))
             return
         for span in spans:
-            self._sending.put(applied(span, mode))
+            self._sending.put(span, mode)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Queue spans that come from the SDK's own processors, after the policies."""
@@ -125,9 +123,9 @@ class _EncodingSender:
         """How large a request may be, in bytes."""
         return self._sender.limit
 
-    def pieces(self, span: ReadableSpan) -> list[Piece]:
-        """The span, encoded."""
-        return self._encoder.pieces([self._reader.record(span)])
+    def pieces(self, span: ReadableSpan, mode: UserIds) -> list[Piece]:
+        """The span, encoded, under the policy."""
+        return self._encoder.pieces([self._reader.record(applied(span, mode))])
 
 
 class _Sending:
@@ -147,18 +145,20 @@ class _Sending:
         self._answered = 0
         self._is_over = False
         self._ended: _Answers = queue.SimpleQueue()
-        thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
-        guarded(ledger, "OtlpBackend.thread", thread.start)
+        self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
+        guarded(ledger, "OtlpBackend.thread", self._thread.start)
 
     # ── in the threads of the program ────────────────────────────────────────────────────────────────────────────────
 
-    def put(self, span: ReadableSpan) -> None:
-        """Queue a span."""
-        full = self._queue.put(span)
+    def put(self, span: ReadableSpan, mode: UserIds) -> None:
+        """Queue a span, to which the policies are applied before it is sent."""
+        if threading.get_ident() == self._thread.ident:
+            return  # somebody traces what the sending does: it would never end
+        full = self._queue.put(span, mode)
         if full is not None:
             self._ledger.count(f"dropped: {full}")
             self._ledger.say_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
-        elif not self._is_called and self._queue.is_half_full():
+        elif self._queue.is_half_full and not self._is_called:
             self._is_called = True
             self._calls.put(None)
 
@@ -166,6 +166,8 @@ class _Sending:
         """Send what waits now; whether all of it was taken, within that time."""
         if self._is_over:
             return True
+        if threading.get_ident() == self._thread.ident:
+            return False  # nobody else could do it
         try:
             return self._asked().get(timeout=max(timeout_s, 0.0))
         except queue.Empty:
@@ -246,13 +248,13 @@ class _Sending:
             self._count("lost: sending")
             self._queue.release(taken)
 
-    def _send(self, spans: Sequence[ReadableSpan]) -> bool:
+    def _send(self, spans: Sequence[tuple[ReadableSpan, UserIds]]) -> bool:
         """Pack spans and send them, in as many requests as it takes; whether all were taken."""
         if self._sender is None:  # in a child, which need not pay for it when it is forked
             self._sender = _EncodingSender(self._settings, self._schedule.patience_s)
         sender, packer, is_taken = self._sender, Packer(), True
-        for span in spans:
-            pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span)
+        for span, mode in spans:
+            pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span, mode)
             if pieces is None:
                 self._queue.answer(1)
                 is_taken = False

@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_agent_trace.processing.user_ids import UserIds
+
 _SPAN_BYTES = 2700
 """What a span of the SDK takes beside the values of its attributes."""
 _ENTRY_BYTES = 400
-_NUMBER_BYTES = 32
+_NUMBERS = frozenset((int, bool, float))
+_LONG_CHARS, _MOST_BYTES_A_CHAR = 256, 4
 
 
 class Taken(NamedTuple):
-    """Spans that are on their way, and their size."""
+    """Spans that are on their way, each with the policy for it, and their size."""
 
-    spans: list[ReadableSpan]
+    spans: list[tuple[ReadableSpan, UserIds]]
     size: int
 
 
@@ -35,39 +38,42 @@ class SpanQueue:
 
     def __init__(self, max_spans: int, max_bytes: int) -> None:
         self._max_spans, self._max_bytes = max_spans, max_bytes
-        self._spans: deque[tuple[ReadableSpan, int]] = deque()
+        self._half_spans, self._half_bytes = max_spans / 2, max_bytes / 2
+        self._spans: deque[tuple[ReadableSpan, UserIds, int]] = deque()
         self._bytes = 0
         self._unanswered = 0
         self._is_closed = False
+        self.is_half_full = False
+        """It is time to send, however short ago that was; until something is taken."""
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._spans)
 
-    def put(self, span: ReadableSpan) -> str | None:
+    def put(self, span: ReadableSpan, mode: UserIds) -> str | None:
         """Add a span; why not, if it cannot be added."""
         size = estimated_bytes(span)
         with self._lock:
             if self._is_closed:
                 return "after the end"
-            if len(self._spans) >= self._max_spans:
+            number, size_of_all = len(self._spans), self._bytes + size
+            if number >= self._max_spans:
                 return "queue full"
-            if self._bytes + size > self._max_bytes and self._bytes:
+            if size_of_all > self._max_bytes and size_of_all > size:
                 return "queue too large"
-            self._bytes += size
-            self._spans.append((span, size))
+            self._bytes = size_of_all
+            self._spans.append((span, mode, size))
+            if number + 1 >= self._half_spans or size_of_all >= self._half_bytes:
+                self.is_half_full = True
         return None
-
-    def is_half_full(self) -> bool:
-        """Whether it is time to send, however short ago that was."""
-        return len(self._spans) * 2 >= self._max_spans or self._bytes * 2 >= self._max_bytes
 
     def take(self, number: int) -> Taken:
         """The first so many spans, or as many as there are."""
         with self._lock:
             entries = [self._spans.popleft() for _ in range(min(number, len(self._spans)))]
             self._unanswered += len(entries)
-        return Taken([span for span, _ in entries], sum(size for _, size in entries))
+            self.is_half_full = False
+        return Taken([(span, mode) for span, mode, _ in entries], sum(size for *_, size in entries))
 
     def answer(self, number: int | None = None) -> int:
         """So many of the taken spans are answered for, or all; how many nobody has counted before."""
@@ -91,27 +97,30 @@ class SpanQueue:
             self._bytes = max(self._bytes - taken.size, 0) if self._spans else 0
 
 
-def estimated_bytes(span: ReadableSpan) -> int:
-    """About what the span takes in memory."""
-    size = _SPAN_BYTES + _values_bytes(span.attributes)
-    for entries in (getattr(span, "_events", None), getattr(span, "_links", None)):  # the properties copy
-        if entries:
-            size += sum([_ENTRY_BYTES + _values_bytes(entry.attributes) for entry in entries])
-    return size
+def estimated_bytes(span: Any) -> int:
+    """About what the span takes in memory.
+
+    It runs once a span in the time of the program, and is therefore spelled out; what the SDK's properties give are
+    copies, and mappings that take a lock for each value.
+    """
+    held = getattr(getattr(span, "_attributes", None), "_dict", None)
+    size = _values_bytes(span.attributes if held is None else held)
+    if getattr(span, "_events", None) or getattr(span, "_links", None):
+        for entry in (*span.events, *span.links):
+            size += _ENTRY_BYTES + _values_bytes(entry.attributes)
+    return size + _SPAN_BYTES
 
 
 def _values_bytes(attributes: Mapping[str, Any] | None) -> int:
     if not attributes:
         return 0
-    copy = getattr(attributes, "copy", None)  # the mapping itself takes a lock for each value
     size = 0
-    for value in (attributes if copy is None else copy()).values():
+    for value in attributes.values():
         kind = type(value)
-        if kind is str or kind is bytes:
-            size += getsizeof(value)
-        elif kind is int or kind is bool or kind is float:
-            size += _NUMBER_BYTES
-        else:
+        if kind is str:
+            length = len(value)
+            size += length if length < _LONG_CHARS or value.isascii() else length * _MOST_BYTES_A_CHAR
+        elif kind not in _NUMBERS:
             size += _nested_bytes(value)
     return size
 
