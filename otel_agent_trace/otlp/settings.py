@@ -22,7 +22,7 @@ _HTTP_PATH = "/v1/traces"
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
 _FEWEST_MS = 1000
-_STARTS = ("OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_")
+_SIGNALS = ("_TRACES_", "_")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -97,7 +97,9 @@ def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None
     For programs that must start whatever somebody mistyped.
     """
     kept = dict(environ)
-    for name in [f"{start}{name}" for start in _STARTS for name in ("HEADERS", "TIMEOUT", "COMPRESSION")]:
+    for name in [
+        f"OTEL_EXPORTER_OTLP{signal}{name}" for signal in _SIGNALS for name in ("HEADERS", "TIMEOUT", "COMPRESSION")
+    ]:
         if kept.get(name):
             kept[name] = _usable(name, kept[name], on_broken)
     return kept
@@ -135,8 +137,8 @@ class _Variables:
 
     def named(self, name: str) -> tuple[str, str | None]:
         """The value, and the full name of the variable that has it."""
-        for start in _STARTS:
-            full = start + name
+        for signal in _SIGNALS:
+            full = f"OTEL_EXPORTER_OTLP{signal}{name}"
             value = self._environ.get(full, "").strip()
             if value:
                 return full, value

@@ -249,7 +249,7 @@ class AgentTracer:
         return dict(counts)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Have sent what is waiting to be sent, within that time; whether nothing waits any more, taken or refused."""
+        """Send what waits to be sent, within that time; whether all of it was taken."""
         provider = self._recorder.current_provider()
         flush = getattr(provider, "force_flush", None)
         if flush is None:
