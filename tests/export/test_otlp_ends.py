@@ -143,7 +143,7 @@ def bad_receiver(how: str) -> Iterator[str]:
 # ── how long an end takes ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("number", [1, 5000])
+@pytest.mark.parametrize("number", [1, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["dead", "hangs", "drips"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: str, how: str, number: int) -> None:
@@ -165,6 +165,7 @@ def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: 
     assert len(warnings) == len(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_in_the_midst_of_a_retry(
     receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str
@@ -343,6 +344,7 @@ def test_a_worker_before_a_bad_receiver(start: Callable[..., Program], tmp_path:
 # ── signal handlers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("receiver_is", ["good", "hangs"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_signal_handlers(
