@@ -59,10 +59,10 @@ class OtlpBackend(SpanExporter):
             renewed_in_children(self)
             call_at_end_of_workers(self)
 
-    def _sender(self, settings: Settings) -> _EncodingSender | None:
+    def _sender(self, settings: Settings) -> _SpanSender | None:
         """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
         try:
-            return _EncodingSender(settings, self._schedule.patience_s)
+            return _SpanSender(settings, self._schedule.patience_s)
         except ConfigurationError as error:
             self._ledger.say_once("settings", "nothing is sent to %s: %s", settings.shown, error)
             return None
@@ -104,24 +104,13 @@ class OtlpBackend(SpanExporter):
             self._sending.end()
 
 
-class _EncodingSender:
-    """Packs spans into requests and sends them; for one thread."""
+class _SpanSender(Sender):
+    """A sender that also makes of spans what it sends; for one thread."""
 
     def __init__(self, settings: Settings, patience_s: float) -> None:
         self._reader = SdkReader()
         self._encoder = Encoder(settings.protocol)
-        self._sender = Sender(settings, self._encoder.join, patience_s=patience_s)
-        self.hurry, self.stop, self.close, self.send = (
-            self._sender.hurry,
-            self._sender.stop,
-            self._sender.close,
-            self._sender.send,
-        )
-
-    @property
-    def limit(self) -> int:
-        """How large a request may be, in bytes."""
-        return self._sender.limit
+        super().__init__(settings, self._encoder.join, patience_s=patience_s)
 
     def pieces(self, span: ReadableSpan, mode: UserIds) -> list[Piece]:
         """The span, encoded, under the policy."""
@@ -135,7 +124,7 @@ class _Sending:
     """
 
     def __init__(
-        self, settings: Settings, schedule: Schedule, ledger: Ledger, sender: _EncodingSender | None = None
+        self, settings: Settings, schedule: Schedule, ledger: Ledger, sender: _SpanSender | None = None
     ) -> None:
         self._settings, self._schedule, self._ledger = settings, schedule, ledger
         self._sender = sender
@@ -251,7 +240,7 @@ class _Sending:
     def _send(self, spans: Sequence[tuple[ReadableSpan, UserIds]]) -> bool:
         """Pack spans and send them, in as many requests as it takes; whether all were taken."""
         if self._sender is None:  # in a child, which need not pay for it when it is forked
-            self._sender = _EncodingSender(self._settings, self._schedule.patience_s)
+            self._sender = _SpanSender(self._settings, self._schedule.patience_s)
         sender, packer, is_taken = self._sender, Packer(), True
         for span, mode in spans:
             pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span, mode)
@@ -263,7 +252,7 @@ class _Sending:
                 packer.add(pieces, sender.limit)
         return self._send_packed(sender, packer) and is_taken
 
-    def _send_packed(self, sender: _EncodingSender, packer: Packer) -> bool:
+    def _send_packed(self, sender: _SpanSender, packer: Packer) -> bool:
         batch = packer.take()
         if batch is None or self._is_over:
             return batch is None

@@ -130,7 +130,8 @@ class Sender:
 
     def hurry(self) -> None:
         """Whoever waits to send a request again does it now. For signal handlers too."""
-        self._interruptions.put(None)
+        if self._interruptions.empty():
+            self._interruptions.put(None)
 
     def close(self) -> None:
         """Close the connections."""
