@@ -30,14 +30,14 @@ class SdkReader:
             f"{context.trace_id:032x}",
             f"{context.span_id:016x}",
             f"{parent.span_id:016x}" if parent is not None else None,
-            name if type(name) is str else str(name),
-            int(span.start_time or 0),
-            None if end_ns is None else int(end_ns),
+            _text(name),
+            _time_ns(span.start_time),
+            None if end_ns is None else _time_ns(end_ns),
             copied(span.attributes),
             span.kind._value_ + 1,  # as `value`, which is a slow property
             status.status_code._value_,
-            status.description or "",
-            tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in events])
+            _text(status.description or ""),
+            tuple([Event(_text(event.name), _time_ns(event.timestamp), copied(event.attributes)) for event in events])
             if events
             else (),
             tuple([_link(link) for link in links]) if links else (),
@@ -70,6 +70,21 @@ class SdkReader:
             known = (given, _scope(given))
             _remember(self._scopes, id(given), known)
         return known[1]
+
+
+def _text(given: Any) -> str:
+    """The SDK checks neither names nor times."""
+    return given if type(given) is str else str(given)
+
+
+def _time_ns(given: Any) -> int:
+    """A time as a whole number of nanoseconds; what is no time is 0."""
+    if type(given) is int:
+        return given
+    try:
+        return int(given)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _remember(cache: dict[int, T], key: int, item: T) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
@@ -96,15 +97,14 @@ class AgentSpanProcessor(SpanProcessor):
 
     def stats(self) -> dict[str, int]:
         """What was kept, dropped and lost, by backend and reason."""
-        counts = self._ledger.counts()
+        counts = Counter(self._ledger.counts())  # several of a kind are added
         for backend in self._backends:
             of_backend = getattr(backend, "stats", None)
-            for reason, number in (of_backend() if of_backend else {}).items():
-                counts[f"{type(backend).__name__}: {reason}"] = number
+            counts.update(_named(type(backend).__name__, of_backend() if of_backend else {}))
         for name, keeper in self._keepers:
             if isinstance(keeper, Feed):
-                counts.update({f"{name}: {reason}": number for reason, number in keeper.ledger.counts().items()})
-        return counts
+                counts.update(_named(name, keeper.ledger.counts()))
+        return dict(counts)
 
     def shutdown(self) -> None:
         """Close the backends."""
@@ -130,6 +130,10 @@ class AgentSpanProcessor(SpanProcessor):
             return keeper.flush(left_s)
         flush = getattr(backend, "force_flush", None)
         return flush is None or bool(guarded(self._ledger, "force_flush", flush, int(left_s * 1000)))
+
+
+def _named(name: str, counts: Mapping[str, int]) -> dict[str, int]:
+    return {f"{name}: {reason}": number for reason, number in counts.items()}
 
 
 def _keeper(backend: Any) -> SpanKeeper:

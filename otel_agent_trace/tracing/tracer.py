@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from types import TracebackType
@@ -23,7 +24,7 @@ from otel_agent_trace.tracing.bound import Bound, bound_fields
 from otel_agent_trace.tracing.carrying import TracedExecutor, carrying
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.providers import as_backends, private_provider
+from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.remote import RemoteContext
 from otel_agent_trace.tracing.traced import Traced
@@ -277,15 +278,17 @@ class AgentTracer:
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stats(self) -> dict[str, int]:
-        """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason."""
-        counts = self._recorder.ledger.counts()
-        if self._own is not None:
-            for processor in self._own._active_span_processor._span_processors:  # noqa: SLF001 - ours, and the only one
-                counts.update(getattr(processor, "stats", dict)())
-        return counts
+        """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason.
+
+        The backends are those of every `AgentSpanProcessor` of the provider that is used now.
+        """
+        counts = Counter(self._recorder.ledger.counts())
+        for processor in processors_of(self._recorder.current_provider()):
+            counts.update(processor.stats())
+        return dict(counts)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Have sent what is waiting to be sent, within that time; whether nothing waits any more, taken or refused."""
+        """Send what waits to be sent, within that time; whether all of it was taken."""
         provider = self._recorder.current_provider()
         flush = getattr(provider, "force_flush", None)
         if flush is None:

@@ -383,7 +383,7 @@ def test_a_span_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     backend = FileBackend(path)
     spans = ended_spans(3)
-    spans[1] = ReadableSpan("no time at all", context=spans[1].context, start_time=float("nan"))  # type: ignore[arg-type]
+    spans[1] = ReadableSpan("no kind at all", context=spans[1].context, kind=None)  # type: ignore[arg-type]
     assert backend.export(spans) is SpanExportResult.SUCCESS
     assert [run.run_id for run in load_runs(path)] == ["0", "2"]
     assert backend.stats() == {"failed: span that cannot be written": 1}
