@@ -233,7 +233,7 @@ class Feed:
             self._forget(tree)
             return
         self._over[tree.key] = tree
-        if len(self._over) > _REMEMBERED_TREES:
+        while len(self._over) > _REMEMBERED_TREES:  # parents that were not seen are among them
             self._forget(self._over.popitem(last=False)[1])
 
     def _forget(self, tree: _Node) -> None:

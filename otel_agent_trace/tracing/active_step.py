@@ -186,7 +186,7 @@ class ActiveStep(Handle):
             record_exception=False,
             set_status_on_exception=False,
         )
-        run.span_contexts[step_id] = self._span.get_span_context()
+        run.remember_step(step_id, self._span.get_span_context())
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind

@@ -24,6 +24,7 @@ from otel_agent_trace.version import __version__
 
 _REMEMBERED_ENDS = 65_536
 """Runs that ended are remembered by id, the last so many, to tell a second end from an unknown id."""
+_MANY_OPEN = 10_000
 
 
 class Recorder:
@@ -47,6 +48,8 @@ class Recorder:
         self._user_ids = user_ids
         self.sampler_may_drop = True
         """Whether the provider's sampler may forget to hand attributes on."""
+        self.sdk_cuts_texts = False
+        """Whether the provider's limits cut texts."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -71,6 +74,8 @@ class Recorder:
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
         self._otel = (provider, tracer)
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
+        limits = getattr(provider, "_span_limits", None)
+        self.sdk_cuts_texts = getattr(limits, "max_span_attribute_length", None) is not None
         return tracer
 
     def recorded_user(self, user_id: object) -> str | None:
@@ -90,9 +95,18 @@ class Recorder:
             other = self._open.get(run.run_id, run)
             self._open[run.run_id] = run
             self._ended.pop(run.run_id, None)
+            many = len(self._open) > _MANY_OPEN
+        if many:
+            self.ledger.say_once(
+                "many open", "more than %d runs are open at once; each is held until it ends", _MANY_OPEN
+            )
         if other is not run:
             self.ledger.count("run id twice")
             self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
+
+    def open_runs(self) -> int:
+        """How many runs have started and not ended."""
+        return len(self._open)
 
     def forget(self, run: Any) -> None:
         """A run has ended."""

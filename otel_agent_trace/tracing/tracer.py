@@ -240,6 +240,8 @@ class AgentTracer:
     def stats(self) -> dict[str, int]:
         """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason."""
         counts = self._recorder.ledger.counts()
+        if still_open := self._recorder.open_runs():
+            counts["runs open"] = still_open
         if self._own is not None:
             for processor in self._own._active_span_processor._span_processors:  # noqa: SLF001 - ours, and the only one
                 counts.update(getattr(processor, "stats", dict)())
