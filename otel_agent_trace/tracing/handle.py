@@ -179,6 +179,8 @@ class Handle:
         try:
             if self._span.is_recording():
                 guarded(ledger, "recording", self._write, end_ns)
+            else:
+                ledger.count("dropped: not recorded")
         finally:
             guarded(ledger, "ending a span", self._span.end, end_ns)
 

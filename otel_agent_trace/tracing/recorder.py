@@ -50,6 +50,8 @@ class Recorder:
         """Whether the provider's sampler may forget to hand attributes on."""
         self.sdk_cuts_texts = False
         """Whether the provider's limits cut texts."""
+        self.closed = False
+        """Whether the tracer has closed its own provider."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -100,6 +102,9 @@ class Recorder:
             self.ledger.say_once(
                 "many open", "more than %d runs are open at once; each is held until it ends", _MANY_OPEN
             )
+        if self.closed:
+            self.ledger.count("after close")
+            self.ledger.say_once("closed", "a run was started after the tracer was closed; it may be lost")
         if other is not run:
             self.ledger.count("run id twice")
             self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)

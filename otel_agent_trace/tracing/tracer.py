@@ -263,6 +263,7 @@ class AgentTracer:
     def close(self) -> None:
         """Flush, and shut the tracer's own provider down; one that it was given stays open."""
         if self._own is not None:
+            self._recorder.closed = True
             self._own.shutdown()
         else:
             self.flush()
