@@ -27,7 +27,6 @@ _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
 _MAX_FRAMES = 256
 _Frame = tuple[bytes, bytes]
-_Encoded = tuple[_Frame, bytes]
 
 
 class FileBackend(SpanExporter):
@@ -67,23 +66,18 @@ class FileBackend(SpanExporter):
         """Append spans that come from the SDK's own processors, after the policies."""
         if not spans:
             return SpanExportResult.SUCCESS
-        kept = guarded(self._ledger, "writing", self._append, spans, self._mode)
+        kept = guarded(self._ledger, "span that cannot be written", self._append, spans, self._mode)
         return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
 
     def _append(self, spans: Sequence[ReadableSpan], mode: UserIds) -> bool:
         """Append what can be written of the spans; whether the file took it."""
         if self._closed:
             self._ledger.count("after close", len(spans))
-        encoded = [
-            piece
-            for span in spans
-            if (piece := guarded(self._ledger, "span that cannot be written", self._encoded, span, mode)) is not None
-        ]
+        lines, number = (self._line(spans[0], mode), 1) if len(spans) == 1 else self._lines(spans, mode)
         try:
-            if encoded:
-                self._file.append(_lines(encoded), len(encoded))
+            self._file.append(lines, number)
         except OSError as error:
-            self._lose(len(encoded), error)
+            self._lose(number, error)
             return False
         return True
 
@@ -98,6 +92,27 @@ class FileBackend(SpanExporter):
             return msgspec.structs.replace(record, attributes=user_ids.applied(record.attributes, mode))
         return record
 
+    def _line(self, span: ReadableSpan, mode: UserIds) -> bytes:
+        """One span as a line; what all spans share is encoded once."""
+        record = self._record(span, mode)
+        head, tail = self._frame(record)
+        return b"%b%b%b" % (head, otlp_json.encode_span(record), tail)
+
+    def _lines(self, spans: Sequence[ReadableSpan], mode: UserIds) -> tuple[bytes, int]:
+        """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
+        frames: dict[_Frame, list[bytes]] = {}
+        for span in spans:
+            encoded = guarded(self._ledger, "span that cannot be written", self._encoded, span, mode)
+            if encoded is not None:
+                frame, line = encoded
+                frames.setdefault(frame, []).append(line)
+        lines = b"".join(
+            b"%b%b%b" % (head, b",".join(part), tail)
+            for (head, tail), group in frames.items()
+            for part in _parts(group)
+        )
+        return lines, sum(map(len, frames.values()))
+
     def _frame(self, record: SpanRecord) -> _Frame:
         key = (id(record.resource), id(record.scope))
         known = self._frames.get(key)
@@ -109,8 +124,7 @@ class FileBackend(SpanExporter):
             self._frames[key] = known
         return known[2], known[3]
 
-    def _encoded(self, span: ReadableSpan, mode: UserIds) -> _Encoded:
-        """What stands around a span, which many share and is encoded once, and the span itself."""
+    def _encoded(self, span: ReadableSpan, mode: UserIds) -> tuple[_Frame, bytes]:
         record = self._record(span, mode)
         return self._frame(record), otlp_json.encode_span(record)
 
@@ -135,19 +149,6 @@ class FileBackend(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing is pending: every call has written."""
         return True
-
-
-def _lines(spans: list[_Encoded]) -> bytes:
-    """Spans as lines of bearable length, those of one frame together."""
-    if len(spans) == 1:
-        (((head, tail), span),) = spans
-        return b"%b%b%b" % (head, span, tail)
-    frames: dict[_Frame, list[bytes]] = {}
-    for frame, span in spans:
-        frames.setdefault(frame, []).append(span)
-    return b"".join(
-        b"%b%b%b" % (head, b",".join(part), tail) for (head, tail), group in frames.items() for part in _parts(group)
-    )
 
 
 def _parts(encoded: list[bytes]) -> Iterator[list[bytes]]:

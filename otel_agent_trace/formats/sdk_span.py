@@ -18,7 +18,8 @@ _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _ODD = (AttributeError, TypeError, ValueError, OverflowError)
 """What the properties of a span raise, or what is made of them, where they hold something else than they should."""
 _TRACE_ID_BITS, _SPAN_ID_BITS = 128, 64
-_ID_DIGITS = (_TRACE_ID_BITS + _SPAN_ID_BITS) // 4
+_ID_DIGITS = (_TRACE_ID_BITS + 2 * _SPAN_ID_BITS) // 4
+_NO_PARENT = "0" * (_SPAN_ID_BITS // 4)
 _LAST_KIND, _LAST_STATUS, _MAX_FLAGS = 4, 2, 0xFF
 
 
@@ -37,36 +38,34 @@ class SdkReader:
             ValueError: it has no ids.
         """
         try:
-            return self._record(span)
+            context = span.context
+            parent, status, name, end_ns = span.parent, span.status, span.name, span.end_time
+            events = span.events if getattr(span, "_events", True) else ()  # the properties copy, under a lock
+            links = span.links if getattr(span, "_links", True) else ()
+            trace_id, span_id, message = f"{context.trace_id:032x}", f"{context.span_id:016x}", status.description or ""
+            parent_id = f"{parent.span_id:016x}" if parent is not None else None
+            if len(trace_id + span_id + (parent_id or _NO_PARENT)) != _ID_DIGITS or type(message) is not str:
+                return self._repaired(span)
+            return SpanRecord(
+                trace_id,
+                span_id,
+                parent_id,
+                name if type(name) is str else str(name),
+                int(span.start_time or 0),
+                None if end_ns is None else int(end_ns),
+                copied(span.attributes),
+                span.kind._value_ + 1,  # as `value`, which is a slow property
+                status.status_code._value_,
+                message,
+                tuple(map(_event, events)) if events else (),
+                tuple([_link(link) for link in links]) if links else (),
+                self.resource(span),
+                self.scope(span),
+                "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
+                _flags(context.trace_flags, parent),
+            )
         except _ODD:
             return self._repaired(span)
-
-    def _record(self, span: Any) -> SpanRecord:
-        context = span.context
-        parent, status, name, end_ns = span.parent, span.status, span.name, span.end_time
-        events = span.events if getattr(span, "_events", True) else ()  # the properties copy, under a lock
-        links = span.links if getattr(span, "_links", True) else ()
-        trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
-        if len(trace_id) + len(span_id) != _ID_DIGITS or (status.description and type(status.description) is not str):
-            raise TypeError
-        return SpanRecord(
-            trace_id,
-            span_id,
-            f"{parent.span_id:016x}" if parent is not None else None,
-            name if type(name) is str else str(name),
-            int(span.start_time or 0),
-            None if end_ns is None else int(end_ns),
-            copied(span.attributes),
-            span.kind._value_ + 1,  # as `value`, which is a slow property
-            status.status_code._value_,
-            status.description or "",
-            tuple(map(_event, events)) if events else (),
-            tuple([_link(link) for link in links]) if links else (),
-            self.resource(span),
-            self.scope(span),
-            "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
-            _flags(context.trace_flags, parent),
-        )
 
     def _repaired(self, span: Any) -> SpanRecord:
         """The record of a span that is not as spans should be."""

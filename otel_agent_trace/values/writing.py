@@ -95,9 +95,10 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
         elif kind is dict:
             if len(item) > left or not _STRING_ONLY.issuperset(map(type, item)):
                 return -1
-            left = _room_after(item.values(), depth - 1, left - len("".join(item)) - len(item))
+            left -= len(item) if len(item) <= _FEW_KEYS else len("".join(item))
+            left = _room_after(item.values(), depth - 1, left)
         elif kind is list:
-            left = _room_after(item, depth - 1, left - len(item)) if len(item) <= left else -1
+            left = _room_after(item, depth - 1, left - len(item))
         elif item is not None and kind is not bool:
             return -1
         if left < 0:
@@ -107,6 +108,8 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
 
 _MAX_COST_OF_A_BYTE = 8
 """What a byte of JSON costs at most, by the limits' way of counting: a number of one digit."""
+_FEW_KEYS = 64
+"""Keys of so few items are not counted, which would cost every result of a tool a microsecond."""
 _STRING_ONLY = frozenset({str})
 
 
