@@ -58,11 +58,11 @@ class InMemoryBackend(SpanExporter):
         """Keep spans that have ended."""
         allowed = [applied(span, mode) for span in spans]
         with self._lock:
-            self._kept += len(allowed)
             for span in allowed:
                 context = span.context
                 self._ended.setdefault(context.trace_id, []).append(span)
                 self._open.pop(context.span_id, None)
+                self._kept += 1
             if self._max_runs is not None and len(self._ended) > self._max_runs:
                 self._drop_oldest()
 

@@ -50,7 +50,7 @@ class SdkReader:
                 trace_id,
                 span_id,
                 parent_id,
-                name if type(name) is str else str(name),
+                name if type(name) is str else _text(name),
                 int(span.start_time or 0),
                 None if end_ns is None else int(end_ns),
                 copied(span.attributes),
@@ -151,7 +151,7 @@ def _link(link: Any) -> Link:
 def _event(event: Any) -> Event:
     if type(event.timestamp) is not int:
         raise TypeError
-    return Event(str(event.name), event.timestamp, copied(event.attributes))
+    return Event(_text(event.name), event.timestamp, copied(event.attributes))
 
 
 # ── what is not as it should be ──────────────────────────────────────────────────────────────────────────────────────
