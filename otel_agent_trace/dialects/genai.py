@@ -116,6 +116,12 @@ class Content:
         self.attributes[key] = encoded.text
         self._beside(key, field, encoded.tag, encoded.cuts)
 
+    def texts(self, key: str, field: str, values: Iterable[str]) -> None:
+        """Texts that stand as they are."""
+        encoded = [encode_string(value, self.limits) for value in values]
+        self.attributes[key] = tuple(one.text for one in encoded)
+        self._beside(key, field, None, [f"[{index}]" for index, one in enumerate(encoded) if one.cuts])
+
     def clear(self, key: str) -> None:
         """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
         if self._stands(key):

@@ -266,7 +266,7 @@ class ActiveModelCall(ActiveStep):
             self._messages = (*self._messages, told.message)
         content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
         if told.finish_reasons:
-            content.attributes[semconv.FINISH_REASONS] = told.finish_reasons
+            content.texts(semconv.FINISH_REASONS, "finish_reasons", told.finish_reasons)
         if self._provider is None and told.provider is not None:
             content.attributes[semconv.PROVIDER_NAME] = told.provider
         super()._write_fields()
