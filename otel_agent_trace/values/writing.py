@@ -93,10 +93,10 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
             if not _INT64_MIN <= item < _INT64_END:
                 return -1
         elif kind is dict:
-            if len(item) > left or not _STRING_ONLY.issuperset(map(type, item)):
+            if not _STRING_ONLY.issuperset(map(type, item)):
                 return -1
-            left -= len(item) if len(item) <= _FEW_KEYS else len("".join(item))
-            left = _room_after(item.values(), depth - 1, left)
+            size = len(item)
+            left = _room_after(item.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(item))))
         elif kind is list:
             left = _room_after(item, depth - 1, left - len(item))
         elif item is not None and kind is not bool:
