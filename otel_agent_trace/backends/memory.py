@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -12,7 +12,7 @@ from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Ledger
+from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.reading import runs_from_spans
@@ -41,6 +41,7 @@ class InMemoryBackend(SpanExporter):
         self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
         self._reader = SdkReader()
         self._ledger = Ledger()
+        self._kept = 0
         self.renew()
         renewed_in_children(self)
 
@@ -61,12 +62,14 @@ class InMemoryBackend(SpanExporter):
                 context = span.context
                 self._ended.setdefault(context.trace_id, []).append(span)
                 self._open.pop(context.span_id, None)
+                self._kept += 1
             if self._max_runs is not None and len(self._ended) > self._max_runs:
                 self._drop_oldest()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep spans that come from the SDK's own processors, after the policies."""
-        self.keep(spans, self._mode)
+        for span in spans:
+            guarded(self._ledger, "span that cannot be kept", self.keep, (span,), self._mode)
         return SpanExportResult.SUCCESS
 
     def _drop_oldest(self) -> None:
@@ -88,11 +91,16 @@ class InMemoryBackend(SpanExporter):
             return list(self._open.values()), [span for spans in self._ended.values() for span in spans]
 
     def _in_order(self, ended: list[ReadableSpan]) -> list[SpanRecord]:
-        return sorted(map(self._reader.record, ended), key=lambda record: record.end_ns or 0)
+        return sorted(self._read(ended), key=lambda record: record.end_ns or 0)
+
+    def _read(self, spans: Iterable[ReadableSpan]) -> list[SpanRecord]:
+        """The spans as records; one that cannot be one costs no other."""
+        records = (guarded(self._ledger, "span that cannot be read", self._reader.record, span) for span in spans)
+        return [record for record in records if record is not None]
 
     def _records(self) -> list[SpanRecord]:
         in_flight, ended = self._snapshot()
-        return [*(self._reader.record(applied(span, mode)) for span, mode in in_flight), *self._in_order(ended)]
+        return [*self._read(applied(span, mode) for span, mode in in_flight), *self._in_order(ended)]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """The spans of each trace, open ones included (see `SpanSource`)."""
@@ -105,8 +113,8 @@ class InMemoryBackend(SpanExporter):
             self._open.clear()
 
     def stats(self) -> dict[str, int]:
-        """What was dropped, by reason."""
-        return self._ledger.counts()
+        """How many spans were kept, and what was dropped, by reason."""
+        return {**({"kept": self._kept} if self._kept else {}), **self._ledger.counts()}
 
     def shutdown(self) -> None:
         """Nothing is pending; what is kept stays readable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.recorder import Recorder
 
+_REMEMBERED_STEPS = 65_536
+"""Steps of one run that `log_step` can be told as parents, the last so many."""
+
 
 class ActiveRun(Handle):
     """A run that is going on: a context manager, sync and async, with the fields of `AgentRun` to be set.
@@ -42,6 +46,7 @@ class ActiveRun(Handle):
         "_model",
         "_session_id",
         "_shared",
+        "_span_contexts",
         "_status",
         "_step_numbers",
         "_timed_out",
@@ -50,7 +55,6 @@ class ActiveRun(Handle):
         "last_event_ns",
         "parent_run_id",
         "run_id",
-        "span_contexts",
     )
 
     def __init__(self, recorder: Recorder, fields: Mapping[str, Any], parent: Any = None) -> None:
@@ -72,7 +76,7 @@ class ActiveRun(Handle):
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
         """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
-        self.span_contexts: dict[int | str, trace.SpanContext] = {}
+        self._span_contexts: OrderedDict[int | str, trace.SpanContext] = OrderedDict()
 
     # fields, in the order of AgentRun
 
@@ -248,6 +252,16 @@ class ActiveRun(Handle):
             self._largest_id = max(index if largest is None else largest, step_id)
         return index, step_id
 
+    def remember_step(self, step_id: int | str, context: trace.SpanContext) -> None:
+        """A step has started, which others may call their parent: the last so many of a run that never ends."""
+        self._span_contexts[step_id] = context
+        if len(self._span_contexts) > _REMEMBERED_STEPS:
+            self._span_contexts.popitem(last=False)
+
+    def context_of(self, step_id: int | str) -> trace.SpanContext | None:
+        """The span of one of its steps, if it is remembered."""
+        return self._span_contexts.get(step_id)
+
     # start and end
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
@@ -298,6 +312,7 @@ class ActiveRun(Handle):
         )
         if not self.run_id:
             self.run_id = _run_id(self._span)
+            self._said[semconv.RUN_ID] = self.run_id
             self._span.set_attribute(semconv.RUN_ID, self.run_id)
 
     def _put_user(self) -> None:

@@ -215,7 +215,7 @@ class ActiveStep(Handle):
             record_exception=False,
             set_status_on_exception=False,
         )
-        run.span_contexts[step_id] = self._span.get_span_context()
+        run.remember_step(step_id, self._span.get_span_context())
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -305,7 +305,7 @@ class ActiveModelCall(ActiveStep):
             self._messages = (*self._messages, told.message)
         content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
         if told.finish_reasons:
-            content.attributes[semconv.FINISH_REASONS] = told.finish_reasons
+            content.texts(semconv.FINISH_REASONS, "finish_reasons", told.finish_reasons)
         if self._provider is None and told.provider is not None:
             content.attributes[semconv.PROVIDER_NAME] = told.provider
         super()._write_fields()

@@ -17,6 +17,7 @@ ErrorRule = Callable[["BaseException | str"], "str | None"]
 
 _TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # one and the same from Python 3.11 on
 _FRAMES_OUTER, _FRAMES_INNER = 4, 24
+_MESSAGE_CHARACTERS = 1 << 20
 
 
 def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
@@ -106,9 +107,17 @@ def stack_text(error: BaseException) -> str:
     frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
     if left_out:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
-    message = _message(error)
+    message = _shortened(_message(error))
     last = f"{error_type(error)}: {message}" if message else error_type(error)
     return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
+
+
+def _shortened(message: str) -> str:
+    """A message that is not copied with its 50 MB for a stack of which a few KB are kept."""
+    if len(message) <= _MESSAGE_CHARACTERS:
+        return message
+    half = _MESSAGE_CHARACTERS // 2
+    return f"{message[:half]} ... {len(message) - 2 * half} characters left out ... {message[-half:]}"
 
 
 def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:

@@ -195,6 +195,8 @@ class Handle(Parent):
         try:
             if meters is not None or self._span.is_recording():
                 told = guarded(ledger, "recording", self._write, end_ns)
+            if not self._span.is_recording():
+                ledger.count("dropped: not recorded")
         finally:
             guarded(ledger, "ending a span", self._span.end, end_ns)
             if meters is not None and self._start_ns:
@@ -213,17 +215,32 @@ class Handle(Parent):
             self._write_error(self._error, end_ns)
         if self._content.cut_paths:
             self._recorder.ledger.count("cut", len(self._content.cuts))
-        told = self._content.taken()
-        self._span.set_attributes(told)
-        if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", False):
-            self._say_again()
-        return told
+        written = self._content.taken()
+        span, recorder = self._span, self._recorder
+        span.set_attributes(written)
+        lost = _lost(span)
+        if lost or recorder.sdk_cuts_texts:
+            self._say_again(self._said | self._content.fields_of(written), lost)
+        elif recorder.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
+            self._say_again(self._said, lost)
+        return written
 
-    def _say_again(self) -> None:
-        """What was said at the start, where a full span or a sampler has dropped it."""
+    def _say_again(self, fields: dict[str, Any], lost: list[str]) -> None:
+        """What a full span or a sampler has dropped of the fields, and that the provider's limits cut something."""
         kept: Any = getattr(self._span, "attributes", None)
-        if kept is not None and next(iter(self._said)) not in kept:
-            self._span.set_attributes({key: kept.get(key, value) for key, value in self._said.items()})
+        if kept is None:
+            return
+        if not kept.keys() >= fields.keys():  # a full span drops its oldest: all of them become the newest
+            self._span.set_attributes({key: kept.get(key, value) for key, value in fields.items()})
+        if lost or (self._recorder.sdk_cuts_texts and _any_shorter(kept, fields)):
+            self._say_cut(lost or ["attributes"])
+
+    def _say_cut(self, lost: list[str]) -> None:
+        ledger = self._recorder.ledger
+        ledger.count("cut: by the provider's limits")
+        ledger.say_once("provider's limits", "the provider's SpanLimits have cut %s of a span", " and ".join(lost))
+        self._content.list_cuts([*self._content.cuts, *lost])
+        self._span.set_attributes(self._content.taken())
 
     # ── being current ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -294,3 +311,18 @@ def _is_closing_a_generator(error: BaseException | None, traceback: TracebackTyp
     if traceback is None or not isinstance(error, GeneratorExit):
         return False
     return bool(traceback.tb_frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR))
+
+
+def _lost(span: Any) -> list[str]:
+    """What a full span has dropped."""
+    attributes, events = getattr(span, "dropped_attributes", 0), getattr(span, "dropped_events", 0)
+    return (
+        [name for name, number in (("attributes", attributes), ("events", events)) if number]
+        if attributes or events
+        else []
+    )
+
+
+def _any_shorter(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether a text is not kept whole."""
+    return any(type(value) is str and len(kept.get(key, value)) < len(value) for key, value in fields.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
@@ -27,16 +27,20 @@ class _Exporting:
 
     def __init__(self, exporter: SpanExporter) -> None:
         self.exporter = exporter
+        self.ledger = Ledger()
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Exporters see only what has ended."""
 
     def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Export the spans, but for the exporter's own; a refusal is an error that is counted."""
+        if is_feeding():
+            return
         allowed = [applied(span, mode) for span in spans]
-        if not is_feeding() and quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
+        if quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
             msg = f"{type(self.exporter).__name__} refused a span"
             raise OSError(msg)
+        self.ledger.count("kept", len(spans))
 
 
 class AgentSpanProcessor(SpanProcessor):
@@ -73,6 +77,7 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what has ended."""
         context = span.context
         if context is None or not context.trace_flags & _SAMPLED:
+            self._ledger.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
@@ -97,13 +102,10 @@ class AgentSpanProcessor(SpanProcessor):
 
     def stats(self) -> dict[str, int]:
         """What was kept, dropped and lost, by backend and reason."""
-        counts = Counter(self._ledger.counts())  # several of a kind are added
-        for backend in self._backends:
-            of_backend = getattr(backend, "stats", None)
-            counts.update(_named(type(backend).__name__, of_backend() if of_backend else {}))
-        for name, keeper in self._keepers:
-            if isinstance(keeper, Feed):
-                counts.update(_named(name, keeper.ledger.counts()))
+        counts = Counter(self._ledger.counts())
+        for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
+            for told in (_own_stats(backend), _stats_of_keeper(keeper)):
+                counts.update({f"{name}: {reason}": number for reason, number in told.items()})
         return dict(counts)
 
     def shutdown(self) -> None:
@@ -132,8 +134,16 @@ class AgentSpanProcessor(SpanProcessor):
         return flush is None or bool(guarded(self._ledger, "force_flush", flush, int(left_s * 1000)))
 
 
-def _named(name: str, counts: Mapping[str, int]) -> dict[str, int]:
-    return {f"{name}: {reason}": number for reason, number in counts.items()}
+def _own_stats(backend: Any) -> dict[str, int]:
+    stats = getattr(backend, "stats", None)
+    return stats() if stats else {}
+
+
+def _stats_of_keeper(keeper: SpanKeeper) -> dict[str, int]:
+    """What is counted before backends that need not count themselves."""
+    if isinstance(keeper, Feed):
+        return {**({"kept": keeper.kept} if keeper.kept else {}), **keeper.ledger.counts()}
+    return keeper.ledger.counts() if isinstance(keeper, _Exporting) else {}
 
 
 def _keeper(backend: Any) -> SpanKeeper:

@@ -26,6 +26,7 @@ from otel_agent_trace.version import __version__
 
 _REMEMBERED_ENDS = 65_536
 """Runs that ended are remembered by id, the last so many, to tell a second end from an unknown id."""
+_MANY_OPEN = 10_000
 
 
 class Recorder:
@@ -53,6 +54,10 @@ class Recorder:
         self.meters: Meters | None = None
         """What measures runs and steps, as soon as the first is recorded, if a meter provider was given."""
         self._meter_provider = meter_provider
+        self.sdk_cuts_texts = False
+        """Whether the provider's limits cut texts."""
+        self.closed = False
+        """Whether the tracer has closed its own provider."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -78,6 +83,8 @@ class Recorder:
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
         self._otel = (provider, tracer)
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
+        limits = getattr(provider, "_span_limits", None)
+        self.sdk_cuts_texts = getattr(limits, "max_span_attribute_length", None) is not None
         return tracer
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
@@ -101,9 +108,21 @@ class Recorder:
             other = self._open.get(run.run_id, run)
             self._open[run.run_id] = run
             self._ended.pop(run.run_id, None)
+            many = len(self._open) > _MANY_OPEN
+        if many:
+            self.ledger.say_once(
+                "many open", "more than %d runs are open at once; each is held until it ends", _MANY_OPEN
+            )
+        if self.closed:
+            self.ledger.count("after close")
+            self.ledger.say_once("closed", "a run was started after the tracer was closed; it may be lost")
         if other is not run:
             self.ledger.count("run id twice")
             self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
+
+    def open_runs(self) -> int:
+        """How many runs have started and not ended."""
+        return len(self._open)
 
     def forget(self, run: Any) -> None:
         """A run has ended."""

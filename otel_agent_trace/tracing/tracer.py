@@ -283,6 +283,8 @@ class AgentTracer:
         The backends are those of every `AgentSpanProcessor` of the provider that is used now.
         """
         counts = Counter(self._recorder.ledger.counts())
+        if still_open := self._recorder.open_runs():
+            counts["runs open"] = still_open
         for processor in processors_of(self._recorder.current_provider()):
             counts.update(processor.stats())
         return dict(counts)
@@ -303,6 +305,7 @@ class AgentTracer:
     def close(self) -> None:
         """Flush, and shut the tracer's own provider down; one that it was given stays open."""
         if self._own is not None:
+            self._recorder.closed = True
             self._own.shutdown()
         else:
             self.flush()
