@@ -237,6 +237,7 @@ class ActiveRun(Handle):
             self._recorder.ledger.count("started again")
             return self
         base = self._base() if parent is None else parent
+        self._generation = self._recorder.generation
         self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
         recorder = self._recorder

@@ -149,6 +149,7 @@ class ActiveStep(Handle):
         if self._start_ns:
             self._recorder.ledger.count("started again")
             return self
+        self._generation = self._recorder.generation
         self._start_ns = start_ns or time.time_ns()
         self.index, self._step_id = self.run.number(self._step_id)
         ledger = self._recorder.ledger

@@ -11,6 +11,7 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
+from otel_agent_trace.signals import is_of_signal_handler
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
@@ -79,7 +80,9 @@ def _status_code(error: BaseException) -> int | None:
 def _attribute(holder: object, name: str) -> Any:
     try:
         return getattr(holder, name, None)
-    except Exception:  # noqa: BLE001 - a property of the exception's own may raise anything
+    except BaseException as failure:  # a property of the exception's own may raise anything
+        if is_of_signal_handler(failure):
+            raise
         return None
 
 
@@ -91,7 +94,9 @@ def _message(error: BaseException) -> str:
     try:
         text = str(error)
         return text if type(text) is str else str.__str__(text)
-    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything
+    except BaseException as failure:  # the exception's own __str__ may raise anything
+        if is_of_signal_handler(failure):
+            raise
         return f"<{type(error).__name__} whose str raised {type(failure).__name__}>"
 
 

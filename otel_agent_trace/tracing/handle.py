@@ -40,6 +40,7 @@ class Handle:
         "_content",
         "_end",
         "_error",
+        "_generation",
         "_kind",
         "_metadata",
         "_recorder",
@@ -52,6 +53,7 @@ class Handle:
 
     def __init__(self, recorder: Recorder, kind: StepKind) -> None:
         self._recorder = recorder
+        self._generation = recorder.generation
         self._kind = kind
         self._content = Content(recorder.limits)
         self._span: Span = trace.INVALID_SPAN
@@ -172,6 +174,10 @@ class Handle:
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
         ledger = self._recorder.ledger
+        if self._generation != self._recorder.generation:  # else the span would be written twice, under one id
+            self.ended = True
+            ledger.count("ended in a forked child")
+            return
         if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
             ledger.count("ended again")
             return
