@@ -54,6 +54,8 @@ class Recorder:
         self.generation = 0
         """How many forks lie between this process and the one that made the tracer."""
         renewed_in_children(self)
+        if provider is not None:  # now: the first look holds a lock, which a signal handler would wait for in vain
+            guarded(self.ledger, "provider", self._tracer_of, provider)
 
     def renew(self) -> None:
         """Know that this is a forked child, which leaves to its parent what the parent has started."""
