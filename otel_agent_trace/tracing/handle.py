@@ -182,6 +182,18 @@ class Handle:
             ledger.count("ended again")
             return
         self.ended = True
+        if self._token is None:
+            self._close(end_ns)
+            return
+        # Inside of its own block: logging handlers that write to the current span would hang on what the SDK logs.
+        aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+        try:
+            self._close(end_ns)
+        finally:
+            detach(aside)
+
+    def _close(self, end_ns: int) -> None:
+        ledger = self._recorder.ledger
         try:
             if self._span.is_recording():
                 guarded(ledger, "recording", self._write, end_ns)
