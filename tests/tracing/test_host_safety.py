@@ -8,8 +8,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+
+from otel_agent_trace import AgentTracer
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 30
@@ -362,3 +367,126 @@ def test_exceptions(name: str, tmp_path: Path) -> None:
     assert plain == traced
     assert plain[0] or plain[1]
     assert (tmp_path / "traced" / "t.jsonl").stat().st_size > 0
+
+
+BROKEN = [
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=abc",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT=-1",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT=abc",
+    "OTEL_SPAN_LINK_COUNT_LIMIT=1e3",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT=abc",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT=abc",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=abc",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT=-5",
+    "OTEL_BSP_MAX_QUEUE_SIZE=100",
+    "OTEL_BSP_SCHEDULE_DELAY=abc",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=0",
+    "OTEL_BSP_EXPORT_TIMEOUT=abc",
+    "OTEL_TRACES_SAMPLER=bogus",
+    "OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=x",
+    "OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=7",
+    "OTEL_RESOURCE_ATTRIBUTES=garbage",
+    "OTEL_RESOURCE_ATTRIBUTES=a=%ff%zz",
+    "OTEL_SERVICE_NAME=",
+    "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=bogus",
+    "OTEL_PROPAGATORS=bogus",
+    "OTEL_PYTHON_CONTEXT=bogus",
+    "OTEL_PYTHON_ID_GENERATOR=bogus",
+    "OTEL_PYTHON_TRACER_PROVIDER=bogus",
+    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED=maybe",
+    "OTEL_SDK_DISABLED=maybe",
+    "OTEL_EXPORTER_OTLP_TIMEOUT=x",
+    "OTEL_EXPORTER_OTLP_HEADERS=garbage",
+    "OTEL_EXPORTER_OTLP_COMPRESSION=bogus",
+    "OTEL_EXPORTER_OTLP_PROTOCOL=bogus",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE=/no/such/file",
+    "OTEL_EXPORTER_OTLP_ENDPOINT=:::",
+    "OTEL_AGENT_TRACE_FILE=/dev/null",
+    "OTEL_AGENT_TRACE_FILE=/",
+    "OTEL_AGENT_TRACE_FILE=/dev/null/x",
+    "OTEL_AGENT_TRACE_USER_KEY=",
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_environment_variable_is_one_warning_at_most(broken: str, tmp_path: Path) -> None:
+    """Whatever the environment says wrongly, the program imports, traces and ends as it would."""
+    program = """
+import logging
+records = []
+logging.getLogger().addHandler(type("Handler", (logging.Handler,), {"emit": lambda self, record: records.append(record)})())
+from otel_agent_trace import *
+tracer = AgentTracer(backend=[FileBackend(), InMemoryBackend()])
+with tracer.run(user_id="u", user_input=1) as run, run.step("s"):
+    pass
+print(tracer.flush(5) in (True, False), [run.user_input for run in tracer._own._active_span_processor._span_processors[0]._backends[1].runs()])
+tracer.close()
+print([record.getMessage() for record in records] if len(records) > 1 else "at most one warning")
+"""
+    environment = dict(setting.split("=", 1) for setting in broken.split(" "))
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+    assert (result.returncode, result.stdout) == (0, "True [1]\nat most one warning\n"), result.stderr
+
+
+class Raising(SpanProcessor, Sampler):
+    """A processor and a sampler that raise where they are told to."""
+
+    def __init__(self, where: str, error: type[BaseException]) -> None:
+        self.where, self.error = where, error
+
+    def _perhaps(self, where: str) -> None:
+        if where == self.where:
+            raise self.error
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        self._perhaps("on_start")
+
+    def on_end(self, span: Any) -> None:
+        self._perhaps("on_end")
+
+    def should_sample(self, *args: Any, **more: Any) -> SamplingResult:
+        self._perhaps("should_sample")
+        return SamplingResult(Decision.RECORD_AND_SAMPLE)
+
+    def get_description(self) -> str:
+        return "raising"
+
+    def force_flush(self, timeout_millis: int = 0) -> bool:
+        self._perhaps("force_flush")
+        return True
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("where", ["on_start", "on_end", "should_sample", "force_flush"])
+def test_a_provider_that_raises(where: str, error: type[BaseException]) -> None:
+    """The program runs and its own exception arrives, whatever is in the provider that it gave to the tracer."""
+    raising = Raising(where, error)
+    provider = TracerProvider(sampler=raising)
+    provider.add_span_processor(raising)
+    tracer = AgentTracer(tracer_provider=provider)
+    came: list[str] = []
+
+    @tracer.agent
+    def agent(question: str) -> str:
+        with tracer.run() as run, run.step("s") as step:
+            came.append("inside")
+            step.output = 1
+        raise KeyError(question)
+
+    with pytest.raises(KeyError, match="why"):
+        agent("why")
+    run_id = tracer.start_run()
+    tracer.log_step(run_id, name="s")
+    tracer.end_run(run_id)
+    assert tracer.flush() is (where != "force_flush")
+    tracer.close()
+    assert came == ["inside"]
+    assert [reason for reason in tracer.stats() if reason.startswith("failed")]
