@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import CodeType, TracebackType
 from typing import Any
 
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 
 
@@ -23,11 +24,17 @@ def is_of_signal_handler(error: BaseException) -> bool:
         return False
     handlers = [handler for handler in map(signal.getsignal, signal.valid_signals()) if callable(handler)]
     codes = [_code_of(handler) for handler in handlers if handler is not signal.default_int_handler]
-    if any(entry.tb_frame.f_code in codes for entry in _entries(error.__traceback__)):
+    if any(entry.tb_frame.f_code in codes for entry in _entries(error)):
         return True
     if isinstance(error, KeyboardInterrupt):
         return not _was_raised_by_a_statement(error)
     return isinstance(error, SystemExit) and None in codes
+
+
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """Python's own traceback of an exception, also where its class has something else under that name."""
+    traceback: TracebackType | None = _TRACEBACK.__get__(error)
+    return traceback
 
 
 def _code_of(handler: Any) -> CodeType | None:
@@ -38,11 +45,12 @@ def _code_of(handler: Any) -> CodeType | None:
 
 
 def _was_raised_by_a_statement(error: BaseException) -> bool:
-    *_, innermost = (None, *_entries(error.__traceback__))
+    *_, innermost = (None, *_entries(error))
     return innermost is not None and innermost.tb_frame.f_code.co_code[innermost.tb_lasti] == _RAISE
 
 
-def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
+def _entries(error: BaseException) -> Iterator[TracebackType]:
+    traceback = traceback_of(error)
     while traceback is not None:
         yield traceback
         traceback = traceback.tb_next

@@ -11,7 +11,7 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
-from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.signals import is_of_signal_handler, traceback_of
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
@@ -106,7 +106,7 @@ def stack_text(error: BaseException) -> str:
     The middle of a deep stack is left out and said so. Written by hand since `traceback` costs a hundred microseconds;
     lines come from `linecache`, unchecked.
     """
-    stack = list(_stack(error.__traceback__))
+    stack = list(_stack(traceback_of(error)))
     left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
     frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
     if left_out:
