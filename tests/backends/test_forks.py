@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from otel_agent_trace import load_runs
 
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 30
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 STORM = """
 import os, signal, sys, threading
@@ -260,4 +265,47 @@ def test_workers_while_threads_trace(run_python: RunPython, tmp_path: Path, pool
     assert problems == []
     assert sorted(run.user_input for run in runs if run.user_input >= 0) == list(range(200))
     assert len(runs) == 200 + parents
+    assert len({run.trace_id for run in runs}) == len(runs)
+
+
+def test_gunicorn_with_preload(tmp_path: Path) -> None:
+    """Workers that gunicorn forks from an application that has traced, and traces in a thread, keep every run once."""
+    pytest.importorskip("gunicorn")
+    (tmp_path / "app.py").write_text(
+        "import threading\n"
+        "from otel_agent_trace import *\n"
+        'tracer = AgentTracer(backend=[FileBackend("t.jsonl"), InMemoryBackend(max_runs=5)])\n'
+        "@tracer.agent\n"
+        "def answer(q: str) -> str:\n"
+        "    return q.upper()\n"
+        'answer("preload")\n'
+        "def work():\n"
+        "    while not stop.wait(0.001): answer('thread')\n"
+        "stop = threading.Event()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "def app(environ, start_response):\n"
+        '    start_response("200 OK", [])\n'
+        '    return [answer(environ["QUERY_STRING"]).encode()]\n'
+    )
+    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "3", "--max-requests", "5", "-b", "127.0.0.1:0"]
+    command += ["--worker-tmp-dir", str(tmp_path), "--no-control-socket", "app:app"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            listening = next(line for line in server.stderr if "Listening at" in line)
+            address = listening.split()[listening.split().index("at:") + 1]
+            with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=10) as client:
+                for number in range(30):
+                    answer = client.get(address, params={f"q{number}": ""}, headers={"Connection": "close"})
+                    assert answer.text == f"Q{number}="
+            server.terminate()
+            server.stderr.read()
+            assert server.wait(TIMEOUT_S) == 0
+        finally:
+            server.kill()
+    runs = load_runs(tmp_path / "t.jsonl")
+    asked = [run.user_input for run in runs if run.user_input not in ("thread", "preload")]
+    assert sorted(asked) == sorted(f"q{number}=" for number in range(30))
+    assert [run.user_input for run in runs].count("preload") == 1
     assert len({run.trace_id for run in runs}) == len(runs)
