@@ -244,3 +244,32 @@ def test_nothing_is_consumed(tracer: AgentTracer) -> None:
     assert lock.acquire(blocking=False)
     assert driven(waiting) == 5
     assert list(queue) == [1]
+
+
+@pytest.mark.parametrize("base", [dict, list, tuple, set, frozenset, collections.deque])
+def test_containers_that_never_end(run_python: Callable[..., Any], base: type) -> None:
+    """A container whose class iterates without end is recorded by what it holds, in little memory."""
+    result = run_python(
+        f"""
+        import collections, itertools, resource
+        from otel_agent_trace import *
+        class Made({base.__module__}.{base.__qualname__}):
+            def __iter__(self): return itertools.repeat(1)
+            def __len__(self): return 2**40
+            keys = __iter__
+        """.replace("builtins.", "")
+        + """
+        memory = InMemoryBackend()
+        tracer = AgentTracer(backend=memory)
+        with tracer.run(user_input=1):
+            pass
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
+        with tracer.run(user_input=Made(), config=[Made()]) as run:
+            pass
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, tracer.stats())
+        """
+    )
+    grown_mb, _, stats = result.stdout.strip().partition(" ")
+    assert int(grown_mb) < 20, result.stderr
+    assert stats == "{'runs': 2}"
