@@ -229,6 +229,7 @@ POOLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -268,6 +269,7 @@ def test_workers_while_threads_trace(run_python: RunPython, tmp_path: Path, pool
     assert len({run.trace_id for run in runs}) == len(runs)
 
 
+@pytest.mark.slow
 def test_gunicorn_with_preload(tmp_path: Path) -> None:
     """Workers that gunicorn forks from an application that has traced, and traces in a thread, keep every run once."""
     pytest.importorskip("gunicorn")
