@@ -14,7 +14,7 @@ from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
@@ -81,10 +81,15 @@ class Feed:
         """Spans that the backend was told of, and raised nothing."""
         self._refused = False
         self._reader = SdkReader()
+        self._lock = ForkSafeLock()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Forget all spans, in a forked child: those of its parent end there."""
         self._nodes: dict[_Key, _Node] = {}
         self._runs: dict[tuple[int, str], _Node] = {}
         self._over: OrderedDict[_Key, _Node] = OrderedDict()
-        self._lock = ForkSafeLock()
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Tell the backend of a run that starts."""
@@ -251,7 +256,7 @@ class Feed:
             self._nodes.pop(node.key, None)
             if node.run_id is not None:
                 self._runs.pop((node.key.trace_id, node.run_id), None)
-            nodes.extend(child for child in node.below.values() if child.tree is tree)
+            nodes.extend(child for child in list(node.below.values()) if child.tree is tree)
 
 
 def _called(call: Callable[..., None], *arguments: object) -> bool:

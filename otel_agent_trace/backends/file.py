@@ -41,7 +41,7 @@ class FileBackend(SpanExporter):
         user_ids: what happens to plain user ids that come through the SDK's own processors.
 
     Raises:
-        ConfigurationError: the path can never be such a file (a directory, a device, ...).
+        ConfigurationError: the path that is given can never be such a file (a directory, a device, ...).
     """
 
     def __init__(self, path: str | PathLike[str] | None = None, *, user_ids: UserIds = "pseudonym") -> None:
@@ -49,7 +49,8 @@ class FileBackend(SpanExporter):
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = os.path.abspath(os.fspath(given))
         self._file = LineFile(self.path)
-        self._file.check()
+        if path is not None:  # what the environment says may be wrong: then nothing is kept, and that is said
+            self._file.check()
         self._reader = SdkReader()
         self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
         self._ledger = Ledger()

@@ -23,6 +23,8 @@ from otel_agent_trace.span import Problem, SpanRecord
 class InMemoryBackend(SpanExporter):
     """Keeps spans in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
 
+    A forked child begins with none.
+
     Args:
         max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
@@ -37,8 +39,6 @@ class InMemoryBackend(SpanExporter):
             msg = f"max_runs={max_runs!r} is no number of runs: 1 or more, or None for all"
             raise ConfigurationError(msg)
         self._max_runs = max_runs
-        self._ended: dict[int, list[ReadableSpan]] = {}
-        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
         self._reader = SdkReader()
         self._ledger = Ledger()
         self._kept = 0
@@ -46,8 +46,10 @@ class InMemoryBackend(SpanExporter):
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Take a new lock, in a forked child."""
+        """Begin anew, in a forked child: what its parent has is the parent's to tell."""
         self._lock = threading.RLock()
+        self._ended: dict[int, list[ReadableSpan]] = {}
+        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Remember a span that is being written."""
@@ -86,9 +88,12 @@ class InMemoryBackend(SpanExporter):
         return self._in_order(self._snapshot()[1])
 
     def _snapshot(self) -> tuple[list[tuple[ReadableSpan, UserIds]], list[ReadableSpan]]:
-        """What is open and what has ended at one moment: a step that ended between two looks would lack its run."""
+        """What is open and what has ended at one moment: a step that ended between two looks would lack its run.
+
+        A signal handler may trace meanwhile, in spite of the lock; what it begins and ends is seen or not.
+        """
         with self._lock:
-            return list(self._open.values()), [span for spans in self._ended.values() for span in spans]
+            return list(self._open.values()), [span for spans in list(self._ended.values()) for span in spans]
 
     def _in_order(self, ended: list[ReadableSpan]) -> list[SpanRecord]:
         return sorted(self._read(ended), key=lambda record: record.end_ns or 0)

@@ -558,6 +558,8 @@ def _any_value(value: Any, depth: int) -> dict[str, Any]:
         return writer(value)
     if value is None or depth == 0:
         return {}
+    if isinstance(value, str):  # of a class whose own __iter__ is nobody's business
+        return {"stringValue": str.__str__(value)}
     if isinstance(value, Mapping):
         return {"kvlistValue": {"values": _pairs(value, depth - 1)}}
     if isinstance(value, _ARRAYS):

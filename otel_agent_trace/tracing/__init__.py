@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otel_agent_trace import sdk  # noqa: F401 - first, since it imports what the others need
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.carrying import TracedExecutor

@@ -270,6 +270,7 @@ class ActiveRun(Handle):
             self._recorder.ledger.count("started again")
             return self
         base = self._base() if parent is None else parent
+        self._generation = self._recorder.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
         recorder = self._recorder

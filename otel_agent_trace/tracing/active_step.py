@@ -150,6 +150,7 @@ class ActiveStep(Handle):
         if self._start_ns:
             self._recorder.ledger.count("started again")
             return self
+        self._generation = self._recorder.generation
         self._start_ns = start_ns or time.time_ns()
         self.index, self._step_id = self.run.number(self._step_id)
         ledger, base = self._recorder.ledger, self._base() if parent is None else parent

@@ -11,6 +11,7 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
+from otel_agent_trace.signals import is_of_signal_handler, traceback_of
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
@@ -80,7 +81,9 @@ def _status_code(error: BaseException) -> int | None:
 def _attribute(holder: object, name: str) -> Any:
     try:
         return getattr(holder, name, None)
-    except Exception:  # noqa: BLE001 - a property of the exception's own may raise anything
+    except BaseException as failure:  # a property of the exception's own may raise anything
+        if is_of_signal_handler(failure):
+            raise
         return None
 
 
@@ -92,7 +95,9 @@ def _message(error: BaseException) -> str:
     try:
         text = str(error)
         return text if type(text) is str else str.__str__(text)
-    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything
+    except BaseException as failure:  # the exception's own __str__ may raise anything
+        if is_of_signal_handler(failure):
+            raise
         return f"<{type(error).__name__} whose str raised {type(failure).__name__}>"
 
 
@@ -102,7 +107,7 @@ def stack_text(error: BaseException) -> str:
     The middle of a deep stack is left out and said so. Written by hand since `traceback` costs a hundred microseconds;
     lines come from `linecache`, unchecked.
     """
-    stack = list(_stack(error.__traceback__))
+    stack = list(_stack(traceback_of(error)))
     left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
     frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
     if left_out:

@@ -24,7 +24,7 @@ from otel_agent_trace.dialects.genai import Content, status_message
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
-from otel_agent_trace.tracing.contexts import Parent, detach
+from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.given import metadata_of
@@ -44,6 +44,7 @@ class Handle(Parent):
         "_content",
         "_end",
         "_error",
+        "_generation",
         "_kind",
         "_metadata",
         "_parent",
@@ -59,6 +60,7 @@ class Handle(Parent):
 
     def __init__(self, recorder: Recorder, kind: StepKind, parent: Any = None) -> None:
         self._recorder = recorder
+        self._generation = recorder.generation
         self._kind = kind
         self._content = Content(recorder.limits)
         self._span: Span = trace.INVALID_SPAN
@@ -186,11 +188,27 @@ class Handle(Parent):
 
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
-        ledger, meters = self._recorder.ledger, self._recorder.meters
+        ledger = self._recorder.ledger
+        if self._generation != self._recorder.generation:  # else the span would be written twice, under one id
+            self.ended = True
+            ledger.count("ended in a forked child")
+            return
         if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
             ledger.count("ended again")
             return
         self.ended = True
+        if self._token is None:
+            self._close(end_ns)
+            return
+        # Inside of its own block: logging handlers that write to the current span would hang on what the SDK logs.
+        aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+        try:
+            self._close(end_ns)
+        finally:
+            detach(aside)
+
+    def _close(self, end_ns: int) -> None:
+        ledger, meters = self._recorder.ledger, self._recorder.meters
         told: dict[str, Any] | None = None
         try:
             if meters is not None or self._span.is_recording():
@@ -271,6 +289,8 @@ class Handle(Parent):
         if token is not None:
             detach(token, self._attached)
             self._attached = None
+            if self._generation != self._recorder.generation:
+                disown_span()  # of a block around it, which the child leaves as well
 
     def enter(self) -> None:
         """Start it, and make it current."""

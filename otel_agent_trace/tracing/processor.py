@@ -16,8 +16,10 @@ from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.guard import Ledger, failed, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import is_of_signal_handler
 
 _SAMPLED = TraceFlags.SAMPLED
 
@@ -59,11 +61,21 @@ class AgentSpanProcessor(SpanProcessor):
         self._ledger = Ledger()
         self._backends = backends
         self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
+        self._open: set[int] = set()
+        self._inherited: frozenset[int] = frozenset()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Note, in a forked child, which spans its parent is going to end."""
+        self._inherited |= self._open
+        self._open = set()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Tell the backends what starts, unless its end would not be told."""
-        if not span.get_span_context().trace_flags & _SAMPLED:
+        context = span.get_span_context()
+        if not context.trace_flags & _SAMPLED:
             return
+        self._open.add(context.span_id)
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
@@ -79,6 +91,10 @@ class AgentSpanProcessor(SpanProcessor):
         if context is None or not context.trace_flags & _SAMPLED:
             self._ledger.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
+        self._open.discard(context.span_id)
+        if context.span_id in self._inherited:
+            self._ledger.count("ended in a forked child")
+            return
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
@@ -90,14 +106,9 @@ class AgentSpanProcessor(SpanProcessor):
 
     def _failed(self, name: str, error: BaseException) -> BaseException | None:
         """Count what a backend raised; what a signal handler raised is given back, for after the other backends."""
-
-        def again() -> None:
-            raise error
-
-        try:
-            guarded(self._ledger, name, again)
-        except (KeyboardInterrupt, SystemExit) as interrupt:
-            return interrupt
+        if is_of_signal_handler(error):
+            return error
+        failed(self._ledger, name, error)
         return None
 
     def stats(self) -> dict[str, int]:

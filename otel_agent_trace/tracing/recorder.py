@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
@@ -62,6 +62,15 @@ class Recorder:
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._lock = ForkSafeLock()
+        self.generation = 0
+        """How many forks lie between this process and the one that made the tracer."""
+        renewed_in_children(self)
+        if provider is not None:  # now: the first look holds a lock, which a signal handler would wait for in vain
+            guarded(self.ledger, "provider", self._tracer_of, provider)
+
+    def renew(self) -> None:
+        """Know that this is a forked child, which leaves to its parent what the parent has started."""
+        self.generation += 1
 
     def current_provider(self) -> trace.TracerProvider:
         """The provider that is used now."""

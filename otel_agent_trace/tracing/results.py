@@ -101,7 +101,7 @@ def _first(items: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def answer(text: str) -> Message:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import threading
+import _thread
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
@@ -290,17 +289,26 @@ class AgentTracer:
         return dict(counts)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Send what waits to be sent, within that time; whether all of it was taken."""
+        """Send what waits to be sent, within that time; whether all of it was taken.
+
+        It may be called from a signal handler, whatever that has interrupted.
+        """
         provider = self._recorder.current_provider()
         flush = getattr(provider, "force_flush", None)
         if flush is None:
             return True
-        done: list[bool] = []
-        call = functools.partial(guarded, self._recorder.ledger, "flush", flush, int(timeout_s * 1000))
-        worker = threading.Thread(target=lambda: done.append(bool(call())), daemon=True)
-        worker.start()
-        worker.join(timeout_s)
-        return bool(done and done[0])
+        results: list[bool] = []
+        over = _thread.allocate_lock()
+        over.acquire()
+
+        def work() -> None:
+            results.append(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
+            over.release()
+
+        # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
+        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is not None:
+            over.acquire(timeout=min(max(timeout_s, 0), _thread.TIMEOUT_MAX))
+        return any(results)
 
     def close(self) -> None:
         """Flush, and shut the tracer's own provider down; one that it was given stays open."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.values.builtin import (
     SEQUENCES,
     SPECIAL_FLOAT_JSON,
@@ -208,7 +209,9 @@ class _Walk:
     def coded(self, codec: TextCodec, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         try:
             shown, extra = codec.to_text(value), codec.extra(value) if codec.extra else None
-        except Exception:  # noqa: BLE001 - a tzinfo or a Decimal context of the user's may raise anything
+        except BaseException as error:  # a tzinfo or a Decimal context of the user's may raise anything
+            if is_of_signal_handler(error):
+                raise
             return self.described(value, path)
         data, inner = self.text(shown, path)
         if inner is None:
@@ -284,9 +287,9 @@ class _Walk:
             if writer is None:
                 return self.described(value, path)
             parts = writer(value)
-        except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
-            raise
-        except BaseException:  # noqa: BLE001 - the caller's class may do anything when it is looked at
+        except BaseException as error:  # the caller's class may do anything when it is looked at
+            if is_of_signal_handler(error):
+                raise
             return self.described(value, path)
         data, tag = self.node(parts, _below(parts, depth), path)
         return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
@@ -337,9 +340,9 @@ def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
     try:
         text = describe(value)
         return text if type(text) is str else str.__str__(text)
-    except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever it raises is the value's doing, not the program's
+    except BaseException as error:  # whatever it raises is the value's doing, not the program's
+        if is_of_signal_handler(error):
+            raise
         return f"<{type(value).__name__} whose {describe.__name__} raised {type(error).__name__}>"
 
 

@@ -478,3 +478,31 @@ def test_mcp(run: Run, tmp_path: Path) -> None:
     assert steps(runs.pop("1")) == [("asks", None, "2"), ("double", 1, 2)]
     (lone,) = runs.values()
     assert steps(lone) == [("double", None, 100)]
+
+
+def test_a_forked_child_leaves_the_blocks_of_its_parent(run: Run, tmp_path: Path) -> None:
+    """Block by block it knows what is around it by its ids alone; its parent ends it."""
+    run(
+        """
+        import os, sys, tools
+        from opentelemetry import trace
+        from tools import tracer
+
+        with tracer.run(run_id="r") as run:
+            with run.step("outer"):
+                child = os.fork()
+            if child == 0:
+                span = trace.get_current_span()
+                assert not span.is_recording(), span
+                assert format(span.get_span_context().span_id, "016x") == run.span_id
+                tools.double(1)
+        if child == 0:
+            assert trace.get_current_span() is trace.INVALID_SPAN
+            tools.double(50)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """
+    )
+    first, lone = load_runs(tmp_path)
+    assert steps(first) == [("outer", None, None), ("double", None, 2)]
+    assert steps(lone) == [("double", None, 100)]
