@@ -180,7 +180,7 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
                 pass
             assert own.told == ["start later", "end later 0"], own.told
             assert [run.run_id for run in memory.runs()] == ["later"]
-            assert tracer.stats()["ended in a forked child"] == 3, tracer.stats()
+            assert tracer.stats()["ended in a forked child"] == 4, tracer.stats()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert "ended in a forked child" not in tracer.stats()

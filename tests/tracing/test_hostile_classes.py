@@ -264,7 +264,7 @@ def test_a_finish_reason_that_never_ends(run_python: Callable[..., Any]) -> None
         print(step.attributes["gen_ai.response.finish_reasons"], tracer.stats())
         """
     )
-    assert (result.returncode, result.stdout) == (0, "['stop'] {'runs': 1, 'steps': 1}\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "['stop'] {'runs': 1, 'steps': 1, 'FileBackend: kept': 2}\n"), result.stderr
 
 
 @pytest.mark.parametrize("base", [dict, list, tuple, set, frozenset, collections.deque])
@@ -297,4 +297,4 @@ def test_containers_that_never_end(run_python: Callable[..., Any], base: type) -
     )
     grown_mb, _, stats = result.stdout.strip().partition(" ")
     assert int(grown_mb) < 20, result.stderr
-    assert stats == "{'runs': 2, 'steps': 3}"
+    assert stats == "{'runs': 2, 'steps': 3, 'InMemoryBackend: kept': 5}"
