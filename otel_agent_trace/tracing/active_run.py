@@ -21,7 +21,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import RunStatus, StepError, StepKind
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, step_kind
-from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.given import text_of
 from otel_agent_trace.tracing.handle import Handle
@@ -354,8 +354,7 @@ class ActiveRun(Handle):
 
     def put_into(self, base: Context) -> Context:
         """The context with this as the current one."""
-        context = trace.set_span_in_context(self._span, base)
-        return otel_context.set_value(STEP_KEY, None, otel_context.set_value(RUN_KEY, self, context))
+        return otel_context.set_value(STEP_KEY, None, with_own(self._span, base, RUN_KEY, self))
 
     def over(self, base: Context) -> Context | None:
         """The context with this as the current one; None before it starts."""

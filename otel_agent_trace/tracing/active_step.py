@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
@@ -17,7 +16,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, StepKind
-from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.meters import Calls, Meters
@@ -244,8 +243,7 @@ class ActiveStep(Handle):
 
     def put_into(self, base: Context) -> Context:
         """The context with this as the current one."""
-        context = trace.set_span_in_context(self._span, base)
-        return otel_context.set_value(STEP_KEY, self, context)
+        return with_own(self._span, base, STEP_KEY, self)
 
     def over(self, base: Context) -> Context | None:
         """The context with this, and its run, as the current ones; None before it starts."""

@@ -20,6 +20,7 @@ from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
 from otel_agent_trace.tracing.current import surrounding_run
 from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
+from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.values import Cut, is_iterator
@@ -112,13 +113,30 @@ class _Pieces:
         return "".join(self.kept) if self.kept and all(type(piece) is str for piece in self.kept) else None
 
 
-class _StreamedStep(ActiveStep):
-    """A step that may give its result in pieces."""
+class _Streamed(Handle):
+    """What may give its result in pieces; few do."""
 
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _pieces: _Pieces
+
+        @property
+        def _pieces(self) -> _Pieces | None: ...
+        @_pieces.setter
+        def _pieces(self, pieces: _Pieces | None) -> None: ...
+
+    def pieces(self) -> _Pieces:
+        """The pieces so far."""
+        pieces = self._pieces
+        if pieces is None:
+            pieces = self._pieces = _Pieces(self._recorder.limits.value_bytes)
+        return pieces
+
+
+class _StreamedStep(_Streamed, ActiveStep):
+    """A step that may give its result in pieces."""
+
+    __slots__ = ()
 
     def returned(self, result: Any) -> None:
         """Note what it gave."""
@@ -127,7 +145,7 @@ class _StreamedStep(ActiveStep):
     def chunk(self, item: Any) -> None:
         """Note a piece of the result."""
         self.mark_first_chunk()
-        self._pieces.add(item)
+        self.pieces().add(item)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream: its pieces, or the value that the generator returned."""
@@ -142,7 +160,7 @@ class _StreamedStep(ActiveStep):
         self._returned_pieces()
 
     def _returned_pieces(self) -> None:
-        pieces = self._pieces
+        pieces = self.pieces()
         self.returned(pieces.kept)
         if self._output is pieces.kept:
             self._output = pieces.whole(pieces.kept, pieces.given)
@@ -157,7 +175,7 @@ class ToolCall(_StreamedStep):
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
         ActiveStep.__init__(self, run, StepKind.TOOL, spec.name, given, recorder=recorder)
-        self._pieces = _Pieces(recorder.limits.value_bytes)
+        self._pieces = None
         self._spec = spec
         if spec.side_effects:
             self.set_attribute(semconv.SIDE_EFFECTS, value=True)
@@ -195,7 +213,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
             recorder=recorder,
         )
         self._chunk_times_ns: list[int] = []
-        self._pieces = _Pieces(recorder.limits.value_bytes)
+        self._pieces = None
         self._spec = spec
 
     def chunk(self, item: Any) -> None:
@@ -225,7 +243,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
         self._answered()
 
     def _answered(self) -> None:
-        text = self._pieces.text()
+        text = self.pieces().text()
         if text is not None and not (self._messages and self._messages[-1].role == "assistant"):
             self._messages = (*self._messages, answer(text))
 
@@ -234,7 +252,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
         return None if is_iterator(result) else usage_from(usage(result))
 
 
-class AgentCall(ActiveRun):
+class AgentCall(_Streamed, ActiveRun):
     """A call of an agent: a run that is current while the function runs."""
 
     __slots__ = ("_pieces",)
@@ -246,7 +264,7 @@ class AgentCall(ActiveRun):
         outermost = None if above.run_id else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
         ActiveRun.__init__(self, recorder, run_fields(fields, bound, None, recorder.ledger))
-        self._pieces = _Pieces(recorder.limits.value_bytes)
+        self._pieces = None
 
     def returned(self, result: Any) -> None:
         """Note the answer, unless the code inside has said another."""
@@ -255,7 +273,7 @@ class AgentCall(ActiveRun):
 
     def chunk(self, item: Any) -> None:
         """Note a piece of the answer."""
-        self._pieces.add(item)
+        self.pieces().add(item)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole answer: its pieces (texts joined), or the value that the generator returned."""
@@ -267,7 +285,8 @@ class AgentCall(ActiveRun):
         self.returned(self._joined())
 
     def _joined(self) -> Any:
-        pieces, text = self._pieces, self._pieces.text()
+        pieces = self.pieces()
+        text = pieces.text()
         return pieces.whole(pieces.kept, pieces.given) if text is None else pieces.whole(text, None)
 
 

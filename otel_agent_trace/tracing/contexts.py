@@ -29,6 +29,13 @@ def with_span(span: Span, base: Context) -> Context:
     return Context({**trace.set_span_in_context(span, base), RUN_KEY: None, STEP_KEY: None})
 
 
+def with_own(span: Span, base: Context, key: str, value: object) -> Context:
+    """That context with a span, and what we know beside it."""
+    context = trace.set_span_in_context(span, base)
+    dict.__setitem__(context, key, value)  # one more copy would cost as much again; nobody else has it yet
+    return context
+
+
 def detach(token: Token[Context], attached: Context | None = None) -> None:
     """Restore the context from before.
 

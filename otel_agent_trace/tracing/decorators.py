@@ -18,6 +18,7 @@ from otel_agent_trace.tracing.traced import Start
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
+_NO_STREAMS = frozenset((dict, list, tuple, str, bytes, int, float, bool, type(None)))
 
 
 def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
@@ -99,7 +100,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
             call.fail(error)
             call.end()
             raise
-        followed = guarded(call.ledger, "stream", follow, result, call)
+        followed = type(result) not in _NO_STREAMS and guarded(call.ledger, "stream", follow, result, call)
         call.leave()
         if not followed:
             call.returned(result)
@@ -121,7 +122,7 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
             call.fail(error)
             call.end()
             raise
-        followed = guarded(call.ledger, "stream", follow, result, call)
+        followed = type(result) not in _NO_STREAMS and guarded(call.ledger, "stream", follow, result, call)
         call.leave()
         if not followed:
             call.returned(result)

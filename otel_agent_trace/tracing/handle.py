@@ -197,28 +197,24 @@ class Handle(Parent):
             ledger.count("ended again")
             return
         self.ended = True
-        if self._token is None:
-            self._close(end_ns)
-            return
-        # Inside of its own block: logging handlers that write to the current span would hang on what the SDK logs.
-        aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
-        try:
-            self._close(end_ns)
-        finally:
-            detach(aside)
-
-    def _close(self, end_ns: int) -> None:
-        ledger, meters = self._recorder.ledger, self._recorder.meters
+        aside: Token[Context] | None = None
+        if self._token is not None:
+            # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
+            aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+        meters = self._recorder.meters
         told: dict[str, Any] | None = None
         try:
-            if meters is not None or self._span.is_recording():
+            recording = self._span.is_recording()
+            if recording or meters is not None:
                 told = guarded(ledger, "recording", self._write, end_ns)
-            if not self._span.is_recording():
+            if not recording:
                 ledger.count("dropped: not recorded")
         finally:
             guarded(ledger, "ending a span", self._span.end, end_ns)
             if meters is not None and self._start_ns:
                 guarded(ledger, "metrics", self._measure, meters, {**self._said, **(told or {})}, end_ns)
+            if aside is not None:
+                detach(aside)
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
         """Record the metrics of it; `said` is what its span says, or would say if it were recorded."""
@@ -236,11 +232,11 @@ class Handle(Parent):
         written = self._content.taken()
         span, recorder = self._span, self._recorder
         span.set_attributes(written)
-        lost = _lost(span)
+        lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
         if lost or recorder.sdk_cuts_texts:
-            self._say_again(self._said | self._content.fields_of(written), lost)
+            self._say_again(self._said | self._content.fields_of(written), _lost(span))
         elif recorder.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
-            self._say_again(self._said, lost)
+            self._say_again(self._said, [])
         return written
 
     def _say_again(self, fields: dict[str, Any], lost: list[str]) -> None:
@@ -335,12 +331,7 @@ def _is_closing_a_generator(error: BaseException | None, traceback: TracebackTyp
 
 def _lost(span: Any) -> list[str]:
     """What a full span has dropped."""
-    attributes, events = getattr(span, "dropped_attributes", 0), getattr(span, "dropped_events", 0)
-    return (
-        [name for name, number in (("attributes", attributes), ("events", events)) if number]
-        if attributes or events
-        else []
-    )
+    return [name for name in ("attributes", "events") if getattr(span, f"dropped_{name}", 0)]
 
 
 def _any_shorter(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:

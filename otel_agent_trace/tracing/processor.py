@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import TraceFlags
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
@@ -61,21 +61,21 @@ class AgentSpanProcessor(SpanProcessor):
         self._ledger = Ledger()
         self._backends = backends
         self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
-        self._open: set[int] = set()
-        self._inherited: frozenset[int] = frozenset()
+        self._open: dict[int, SpanContext] = {}  # by identity, which costs less than a look at the ids
+        self._inherited: dict[int, SpanContext] = {}
         renewed_in_children(self)
 
     def renew(self) -> None:
         """Note, in a forked child, which spans its parent is going to end."""
         self._inherited |= self._open
-        self._open = set()
+        self._open = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Tell the backends what starts, unless its end would not be told."""
         context = span.get_span_context()
         if not context.trace_flags & _SAMPLED:
             return
-        self._open.add(context.span_id)
+        self._open[id(context)] = context
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
@@ -91,8 +91,8 @@ class AgentSpanProcessor(SpanProcessor):
         if context is None or not context.trace_flags & _SAMPLED:
             self._ledger.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
-        self._open.discard(context.span_id)
-        if context.span_id in self._inherited:
+        self._open.pop(id(context), None)
+        if self._inherited and id(context) in self._inherited:
             self._ledger.count("ended in a forked child")
             return
         interrupt: BaseException | None = None
