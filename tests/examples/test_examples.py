@@ -192,6 +192,20 @@ def test_async_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
     assert "    tool read_lines" in printed
 
 
+def test_distributed_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
+    """The tool's process writes a file of its own; both files together are one run, with the tool as a step of it."""
+    printed = output_of(run_example("distributed_agent.py"))
+    tool, agent = tmp_path / "distributed" / "tool.jsonl", tmp_path / "distributed" / "agent.jsonl"
+    (alone,) = load_runs(tool)
+    assert [step.name for step in alone.steps] == ["search"]
+    (run,) = load_runs([tool, agent])
+    assert [(step.name, step.parent_step_id) for step in run.steps] == [("search", None), ("read", None)]
+    assert run.steps[0].input == {"query": run.user_input}
+    assert alone.trace_id == run.trace_id
+    assert printed.startswith(f"run {run.run_id[:8]}, from agent.jsonl and tool.jsonl:\n\nlibrarian  success")
+    assert printed.index("tool search") < printed.index("tool read")
+
+
 def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(
     model: Any, run_example: Run, tmp_path: Path
 ) -> None:
