@@ -149,14 +149,18 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
         run.below = sorted([*run.below, *(_step(call) for call in calls)], key=_start)
         return
-    left = list(calls)
+    left, traced = list(calls), set[str]()
     _wrap_agents(run, left)
     for tool in tools:
         call = _call_of(tool.meaning, left)
         if call is not None:
             left.remove(call)
+            traced.add(call.name)
             if tool.is_foreign:
                 _fill_tool(tool.meaning, call)
+    lost = [call for call in left if call.name in traced and call.told_by is not None]
+    if lost:  # the other calls of these tools have spans
+        run.below = sorted([*run.below, *map(_step, lost)], key=_start)
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:

@@ -11,8 +11,9 @@ from otel_agent_trace.foreign.payloads import arguments_of, result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.inferred import infer
+from otel_agent_trace.runs.orphans import adopt, outermost_id
 from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import fill, join_twins, start_of, take_in, within
+from otel_agent_trace.runs.twins import fill, join_beside, join_twins, start_of, take_in, within
 from otel_agent_trace.span import SpanRecord
 
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
@@ -27,6 +28,7 @@ def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if any(node.meaning.is_function for node in nodes):
         _name_functions(tops)
     join_twins(tops)
+    tops = adopt(tops, records)
     runs = _runs([top for top in tops if top.is_foreign], records)
     ours = [top for top in tops if not top.is_foreign]
     for top in runs + ours:
@@ -75,20 +77,8 @@ def _groups(tops: list[Node], records: dict[str, SpanRecord]) -> list[list[Node]
     """The nodes without one above them, together where the same span, known or lost, is above them."""
     groups: dict[str, list[Node]] = {}
     for top in tops:
-        groups.setdefault(_outermost_id(top.span, records), []).append(top)
+        groups.setdefault(outermost_id(top.span, records), []).append(top)
     return list(groups.values())
-
-
-def _outermost_id(span: SpanRecord, records: dict[str, SpanRecord]) -> str:
-    """The id of the outermost span above, or of the lost one."""
-    for _ in range(len(records)):
-        parent_id = span.parent_span_id
-        if parent_id is None:
-            return span.span_id
-        if parent_id not in records:
-            return parent_id
-        span = records[parent_id]
-    return span.span_id
 
 
 def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
@@ -98,7 +88,7 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
         return []
     if len(meant) == 1 and (meant[0].kind in (None, StepKind.AGENT)):
         return [_crowned(meant[0])]
-    outermost = records.get(_outermost_id(meant[0].span, records))
+    outermost = records.get(outermost_id(meant[0].span, records))
     agents = [top for top in meant if top.kind is StepKind.AGENT]
     if outermost is not None and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
@@ -122,6 +112,7 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
     node = Node(span, meaning)
     node.is_foreign = True
     node.below = sorted(nodes, key=start_of)
+    join_beside(node)
     return node
 
 

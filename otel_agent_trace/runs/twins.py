@@ -19,7 +19,7 @@ def join_twins(tops: list[Node]) -> None:
         for node in [*top.walk()][::-1]:  # from below, so that three within each other become one
             if node.below:
                 _join_within(node)
-                _join_beside(node)
+                join_beside(node)
 
 
 def fill(meaning: Meaning, other: Meaning) -> None:
@@ -91,7 +91,8 @@ def _may_be(outer: Node, inner: Node) -> bool:
 # ── side by side ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _join_beside(node: Node) -> None:
+def join_beside(node: Node) -> None:
+    """Join spans of the same call that lie right below a node."""
     calls = [child for child in node.below if child.kind in _ONCE and child.is_foreign]
     if len({call.span.scope.name for call in calls}) < 2:
         return
