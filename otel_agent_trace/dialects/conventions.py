@@ -18,20 +18,25 @@ from otel_agent_trace.span import Event, SpanRecord
 
 NAME = "genai"
 _DETAILS = "gen_ai.client.inference.operation.details"
+_MODEL_OPERATIONS = (
+    *("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"),
+    *("chat.completions", "text.completions"),
+)
 _KINDS = {
-    **dict.fromkeys(
-        ("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"), StepKind.MODEL
-    ),
+    **dict.fromkeys(_MODEL_OPERATIONS, StepKind.MODEL),
     "execute_tool": StepKind.TOOL,
     "invoke_agent": StepKind.AGENT,
+    "process_thread_run": StepKind.AGENT,  # of hosted agents, which run tools themselves
     "retrieval": StepKind.RETRIEVAL,
     "vector_db_retrieve": StepKind.RETRIEVAL,
     "embeddings": StepKind.OTHER,
     "rerank": StepKind.OTHER,
 }
 _USAGE = {
-    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
-    "output_tokens": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "gen_ai.response.prompt_tokens"),
+    "output_tokens": (
+        *("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "gen_ai.response.completion_tokens"),
+    ),
     "cache_read_input_tokens": ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
     "cache_write_input_tokens": (
         "gen_ai.usage.cache_write.input_tokens",
@@ -55,7 +60,7 @@ def read(span: SpanRecord) -> Meaning | None:
     meaning = Meaning(kind=kind, dialect=NAME, agent_name=given.text(semconv.AGENT_NAME))
     if operation == "create_agent":
         return Meaning(kind=None, is_frame=True, dialect=NAME)
-    meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id")
+    meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
     meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID)
     if meaning.user_id is None and span.events:
         users = (event.attributes.get(semconv.USER_ID) for event in span.events)
@@ -82,12 +87,22 @@ def _tool(given: Attributes, meaning: Meaning) -> None:
     if given.rest.get(semconv.TOOL_TYPE) == "function":
         del given.rest[semconv.TOOL_TYPE]
     meaning.input = given.take(semconv.TOOL_ARGUMENTS)
-    meaning.output = given.take(semconv.TOOL_RESULT)
+    meaning.output = given.take(semconv.TOOL_RESULT, "code.function.return.value")
+    if meaning.input is None:
+        meaning.input = _parameters(given)
     for event in given.span.events:
         if event.name == "gen_ai.tool.message" and meaning.input is None:
             meaning.input = event.attributes.get("content")
         elif event.name == "gen_ai.choice" and meaning.output is None:
             meaning.output = event.attributes.get("message")
+
+
+def _parameters(given: Attributes) -> dict[str, Any] | None:
+    """The arguments of a function as the conventions for code have them, each an attribute."""
+    found = given.under("code.function.parameters")
+    if not isinstance(found, dict) or not found:
+        return None
+    return {name: parsed(item.get("value")) for name, item in found.items() if isinstance(item, dict)} or None
 
 
 def _agent(given: Attributes, meaning: Meaning) -> None:
@@ -194,7 +209,7 @@ _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 
 def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    body = parsed(attributes.get("body"))
+    body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
 
 

@@ -13,6 +13,7 @@ from otel_agent_trace.model import StepError, Usage
 from otel_agent_trace.span import SpanRecord
 
 _TRACEBACK = "Traceback (most recent call last)"
+_COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
 _NOTHING = ("", "None", "null", "N/A", "<not specified>")
 
 
@@ -63,7 +64,9 @@ class Attributes:
     def usage_of(self, *keys: str) -> Usage | None:
         """Tokens that stand in one attribute as an object, in a provider's words."""
         value = self.parsed(*keys)
-        return usage_from({str(key): item for key, item in value.items()}) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return None
+        return usage_from({_COUNTS.get(str(key), str(key)): item for key, item in value.items()})
 
     def under(self, prefix: str) -> Any:
         """What is spread over attributes ``prefix.0.name``, ``prefix.name.0.x`` ..., put together again."""

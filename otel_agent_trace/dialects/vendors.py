@@ -1,0 +1,75 @@
+"""Schemes of several vendors that are alike: ``VENDOR.span.type`` says what a span is, values stand beside it.
+
+So write Laminar (``lmnr``), Weave, Mastra, Braintrust, DeepEval (``confident``) and more.
+"""
+
+from __future__ import annotations
+
+from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.payloads import parsed
+from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.span import SpanRecord
+
+NAME = "vendors"
+VENDORS = ("lmnr", "weave", "mastra", "braintrust", "confident", "netra", "respan", "traceroot", "opik")
+_MARKS = (".span.type", ".span.kind", ".span_attributes")
+_KINDS = {
+    **dict.fromkeys(("agent", "agent_run", "invoke_agent"), StepKind.AGENT),
+    **dict.fromkeys(("tool", "tool_call", "mcp_tool_call", "function_call", "execute_tool"), StepKind.TOOL),
+    **dict.fromkeys(("llm", "generation", "model_generation", "model_step", "chat_model"), StepKind.MODEL),
+    **dict.fromkeys(("retriever", "retrieval"), StepKind.RETRIEVAL),
+    **dict.fromkeys(("embedding", "embeddings"), StepKind.OTHER),
+}
+
+
+def read(span: SpanRecord) -> Meaning | None:
+    """What the span means, or None where it speaks another language."""
+    mark = next((key for key in span.attributes if key.endswith(_MARKS)), None)
+    if mark is None:
+        return None
+    given = Attributes(span)
+    vendor = mark.partition(".")[0]
+    sort, name = _said(given, mark)
+    kind = _KINDS.get(sort)
+    meaning = Meaning(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
+    meaning.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
+    meaning.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
+    asked, told = (
+        given.take(f"{vendor}.span.{way}", f"{vendor}.{sort}.{way}", f"{vendor}.{way}_json", f"{vendor}.{way}", f"{way}.value")
+        for way in ("input", "output")
+    )
+    name = given.text(f"{vendor}.{sort}.name", f"{vendor}.span.name") or name
+    if kind is StepKind.MODEL:
+        meaning.messages = conversation(asked) + conversation(told, "assistant")
+        meaning.model = _model(given, vendor)
+        meaning.usage = given.usage_of(f"{vendor}.metrics")
+        meaning.label = meaning.model or span.name
+    elif kind in (StepKind.AGENT, None):
+        meaning.name = name or (span.name if kind is not None else None)
+        meaning.input, meaning.output = question_in(asked), answer_in(told)
+    else:
+        meaning.name, meaning.input, meaning.output = name, asked, told
+    meaning.error = given.error()
+    meaning.attributes = given.rest
+    return meaning
+
+
+_SESSIONS = ("association.properties.session_id", "metadata.threadId", "metadata.sessionId", "trace.thread_id")
+_USERS = ("association.properties.user_id", "metadata.userId", "trace.user_id")
+
+
+def _said(given: Attributes, mark: str) -> tuple[str, str | None]:
+    """The kind that is said, in lower case, and the name that may stand beside it."""
+    said = parsed(given.take(mark))
+    if not isinstance(said, dict):
+        return str(said).lower(), None
+    name = said.get("name")
+    return str(said.get("type")).lower(), name if isinstance(name, str) else None
+
+
+def _model(given: Attributes, vendor: str) -> str | None:
+    metadata = parsed(given.rest.get(f"{vendor}.metadata"))
+    model = metadata.get("model") if isinstance(metadata, dict) else None
+    return model if isinstance(model, str) else None
