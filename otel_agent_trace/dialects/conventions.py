@@ -108,7 +108,7 @@ def _parameters(given: Attributes) -> dict[str, Any] | None:
 def _agent(given: Attributes, meaning: Meaning) -> None:
     meaning.name = meaning.agent_name
     sent, answered = _messages(given)
-    meaning.input, meaning.output = said_by(sent, "user"), said_by(answered, "assistant")
+    meaning.input, meaning.output = said_by(sent, "user"), said_by(answered or sent[-1:], "assistant")
     meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
     meaning.usage = _usage(given)
 

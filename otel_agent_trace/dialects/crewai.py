@@ -15,9 +15,12 @@ NAME = "crewai"
 def read(span: SpanRecord) -> Meaning | None:
     """What crew and task attributes tell, or None where there are none."""
     given = Attributes(span)
+    meaning = Meaning(kind=None, dialect=NAME)
+    if any(key.startswith("crewai.") for key in given.rest):
+        _traceloop(given, meaning)
+        return meaning
     if "crew_key" not in given.rest and "task_key" not in given.rest:
         return None
-    meaning = Meaning(kind=None, dialect=NAME)
     inputs, tasks = given.parsed("crew_inputs"), given.parsed("crew_tasks")
     if "task_key" in given.rest:
         meaning.input = _description(parsed(given.rest.get("output.value")))
@@ -27,6 +30,16 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.input = _description(tasks[-1])
     meaning.attributes = given.rest
     return meaning
+
+
+def _traceloop(given: Attributes, meaning: Meaning) -> None:
+    """The attributes of OpenLLMetry's spans of crews."""
+    meaning.name = given.text("crewai.agent.role")
+    tasks = given.parsed("crewai.crew.tasks")
+    if isinstance(tasks, list) and tasks:
+        meaning.input = _description(tasks[-1])
+    meaning.output = given.take("crewai.crew.result")
+    meaning.attributes = given.rest
 
 
 def _description(task: Any) -> Any:

@@ -5,6 +5,9 @@ So write Laminar (``lmnr``), Weave, Mastra, Braintrust, DeepEval (``confident``)
 
 from __future__ import annotations
 
+import re
+
+from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
 from otel_agent_trace.foreign.payloads import parsed
@@ -37,17 +40,19 @@ def read(span: SpanRecord) -> Meaning | None:
     meaning.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
     meaning.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
     asked, told = (
-        given.take(f"{vendor}.span.{way}", f"{vendor}.{sort}.{way}", f"{vendor}.{way}_json", f"{vendor}.{way}", f"{way}.value")
+        given.take(
+            f"{vendor}.span.{way}", f"{vendor}.{sort}.{way}", f"{vendor}.{way}_json", f"{vendor}.{way}", f"{way}.value"
+        )
         for way in ("input", "output")
     )
-    name = given.text(f"{vendor}.{sort}.name", f"{vendor}.span.name") or name
+    name = given.text(f"{vendor}.{sort}.name", f"{vendor}.span.name") or name or _name(given)
     if kind is StepKind.MODEL:
         meaning.messages = conversation(asked) + conversation(told, "assistant")
         meaning.model = _model(given, vendor)
-        meaning.usage = given.usage_of(f"{vendor}.metrics")
+        meaning.usage = given.usage_of(f"{vendor}.metrics") or given.usage(**_USAGE)
         meaning.label = meaning.model or span.name
     elif kind in (StepKind.AGENT, None):
-        meaning.name = name or (span.name if kind is not None else None)
+        meaning.name = name if kind is not None or name != span.name else None
         meaning.input, meaning.output = question_in(asked), answer_in(told)
     else:
         meaning.name, meaning.input, meaning.output = name, asked, told
@@ -56,6 +61,8 @@ def read(span: SpanRecord) -> Meaning | None:
     return meaning
 
 
+_QUOTED = re.compile(r"[a-z ]+: '(.+)'")
+_USAGE = {"input_tokens": "gen_ai.usage.input_tokens", "output_tokens": "gen_ai.usage.output_tokens"}
 _SESSIONS = ("association.properties.session_id", "metadata.threadId", "metadata.sessionId", "trace.thread_id")
 _USERS = ("association.properties.user_id", "metadata.userId", "trace.user_id")
 
@@ -67,6 +74,13 @@ def _said(given: Attributes, mark: str) -> tuple[str, str | None]:
         return str(said).lower(), None
     name = said.get("name")
     return str(said.get("type")).lower(), name if isinstance(name, str) else None
+
+
+def _name(given: Attributes) -> str:
+    """The name in the conventions' words, else the span's: that in its quotes, as in ``tool: 'search'``."""
+    known = given.text(semconv.TOOL_NAME, semconv.AGENT_NAME)
+    quoted = _QUOTED.fullmatch(given.span.name)
+    return known or (quoted[1] if quoted else given.span.name)
 
 
 def _model(given: Attributes, vendor: str) -> str | None:

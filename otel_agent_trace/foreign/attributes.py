@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ class Attributes:
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text
         kind = said_type if said_type not in (None, semconv.ERROR_TYPE_OTHER) else None
-        kind = kind or _text(happened.get(semconv.EXCEPTION_TYPE)) or semconv.ERROR_TYPE_OTHER
+        kind = kind or _text(happened.get(semconv.EXCEPTION_TYPE)) or _type_in(text) or semconv.ERROR_TYPE_OTHER
         return StepError(
             type=kind,
             message=text or "",
@@ -113,6 +114,15 @@ def whole(value: Any) -> int | None:
 
 def _text(value: Any) -> str | None:
     return value if value is None or type(value) is str else str(value)
+
+
+_TYPE = re.compile(r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Group|Interrupt|Exit))\b(?=: |\()")
+
+
+def _type_in(message: str | None) -> str | None:
+    """The class of an exception where a message begins with it."""
+    found = _TYPE.match(message) if message else None
+    return found[1] if found else None
 
 
 def _exception(span: SpanRecord) -> Mapping[str, Any]:

@@ -192,6 +192,8 @@ def _content(content: Any) -> Iterator[Part]:
         yield from map(_part, content)
     elif type(content) is dict and "parts" in content:
         yield from _content(parsed(content["parts"]))
+    elif type(content) is dict and type(content.get("text")) is dict:
+        yield _text(content["text"].get("value", content["text"]))
     elif type(content) is dict and _is_part(content):
         yield _part(content)
     elif content is not None:
@@ -263,7 +265,15 @@ def _answered(value: dict[Any, Any]) -> Part:
     if type(origin) is dict:
         return _response(origin.get("id"), value.get("result"))
     call_id = _first(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id")
-    return _response(call_id, _first(value, "response", "result", "content", "output"))
+    content = _first(value, "response", "result", "content", "output")
+    part = _response(call_id, content)
+    if _says_failed(value) or (type(content) is dict and str(content.get("type")).startswith("error-")):
+        part["is_error"] = True
+    return part
+
+
+def _says_failed(value: dict[Any, Any]) -> bool:
+    return value.get("is_error") is True or value.get("isError") is True or value.get("status") == "error"
 
 
 def _first(value: dict[Any, Any], *keys: str) -> Any:

@@ -121,9 +121,16 @@ def _result_in(value: Any) -> Any:
         return next((value[key] for key in ("content", "result", "response", "output") if key in value), value)
     if "structuredContent" in value or ("content" in value and "isError" in value):
         return _of_mcp(value)
+    if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
+        return value["value"]
+    if "raw_output" in value and "tool_name" in value:
+        return value["raw_output"]
     if "toolResult" in value and isinstance(value["toolResult"], dict):
         return value["toolResult"].get("content")
     return _out_of(value)
+
+
+_TYPED_VALUES = ("text", "json", "content", "error-text", "error-json")
 
 
 def _out_of(value: dict[Any, Any]) -> Any:

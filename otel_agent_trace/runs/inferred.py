@@ -26,6 +26,15 @@ class ToolCall(NamedTuple):
     response: Any
     asked_by: Node
     told_by: Node | None
+    has_failed: bool = False
+
+
+class ToolAnswer(NamedTuple):
+    """What a model was told of a call."""
+
+    response: Any
+    told_by: Node
+    has_failed: bool
 
 
 def infer(run: Node) -> None:
@@ -113,7 +122,7 @@ def _error_at_the_end(run: Node, own: list[Node]) -> StepError | None:
 def _tool_calls(models: list[Node]) -> list[ToolCall]:
     """The calls that models asked for, in order, each once."""
     calls: dict[Any, ToolCall] = {}
-    responses: dict[Any, tuple[Any, Node]] = {}
+    responses: dict[Any, ToolAnswer] = {}
     for model in models:
         for part in _parts(model):
             if part.get("type") == "tool_call" and part.get("name"):
@@ -122,15 +131,15 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
                     key, ToolCall(part.get("id"), str(part["name"]), part.get("arguments"), None, model, None)
                 )
             elif part.get("type") == "tool_call_response":
-                responses.setdefault(part.get("id"), (_response(part), model))
+                responses.setdefault(part.get("id"), ToolAnswer(_response(part), model, part.get("is_error") is True))
     return [_with_response(key, call, responses) for key, call in calls.items()]
 
 
-def _with_response(key: Any, call: ToolCall, responses: dict[Any, tuple[Any, Node]]) -> ToolCall:
+def _with_response(key: Any, call: ToolCall, responses: dict[Any, ToolAnswer]) -> ToolCall:
     if key not in responses:
         return call
-    response, told_by = responses[key]
-    return call._replace(response=response, told_by=told_by)
+    response, told_by, has_failed = responses[key]
+    return call._replace(response=response, told_by=told_by, has_failed=has_failed)
 
 
 def _response(part: dict[Any, Any]) -> Any:
@@ -205,7 +214,10 @@ def _fill_tool(tool: Meaning, call: ToolCall) -> None:
     if tool.input is None or _holds(call.arguments, tool.input) or _with_nothing_more(call.arguments, tool.input):
         tool.input = call.arguments
     if tool.output is None and tool.error is None:
-        tool.output = call.response
+        if call.has_failed:
+            tool.error = _failure(call)
+        else:
+            tool.output = call.response
     if tool.error is not None and not tool.error.message and isinstance(call.response, str):
         tool.error = msgspec.structs.replace(tool.error, message=call.response)
 
@@ -236,13 +248,18 @@ def _step(call: ToolCall) -> Node:
         input=call.arguments,
         call_id=call.call_id,
     )
-    if isinstance(call.response, str) and _FAILED.match(call.response):
-        meaning.error = StepError(type="_OTHER", message=call.response)
+    if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
+        meaning.error = _failure(call)
     else:
         meaning.output = call.response
     node = Node(span, meaning)
     node.is_foreign = True
     return node
+
+
+def _failure(call: ToolCall) -> StepError:
+    said = call.response
+    return StepError(type="_OTHER", message="" if said is None else said if isinstance(said, str) else repr(said))
 
 
 def _start(node: Node) -> tuple[int, str]:

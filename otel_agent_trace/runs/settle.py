@@ -87,7 +87,9 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if not meant:
         return []
     if len(meant) == 1 and (meant[0].kind in (None, StepKind.AGENT)):
-        return [_crowned(meant[0])]
+        run = _crowned(meant[0])
+        _hear(run, group)
+        return [run]
     outermost = records.get(outermost_id(meant[0].span, records))
     agents = [top for top in meant if top.kind is StepKind.AGENT]
     if outermost is not None and len(agents) == len(meant):
@@ -95,6 +97,15 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if len(meant) == 1 and not records.keys() - {node.span.span_id for node in meant[0].walk()}:
         return meant  # a lone call
     return [_crowned(_above(meant, outermost))]
+
+
+def _hear(run: Node, group: list[Node]) -> None:
+    """Know what was asked in the same conversation just before, where the run itself does not say."""
+    told = run.meaning
+    if told.input is None and told.session_id is not None:
+        earlier = [node for node in sorted(group, key=start_of) if node.span.start_ns < run.span.start_ns]
+        asked = [node.meaning.input for node in earlier if node.meaning.session_id == told.session_id]
+        told.input = next((said for said in reversed(asked) if said is not None), None)
 
 
 def _above(nodes: list[Node], span: SpanRecord | None) -> Node:

@@ -70,19 +70,30 @@ def _join_within(node: Node) -> None:
     if node.kind not in _ONCE:
         return
     inner = [child for child in within(node) if child.kind is node.kind]
-    if len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
+    if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_foreign:
+        _be_frame(node, [call.meaning for call in inner])
+    elif len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
         take_in(node, inner[0])
+
+
+def _be_frame(node: Node, calls: list[Meaning]) -> None:
+    """What asks a model several times is no call itself: its tokens are the sum; its messages are those of the last."""
+    node.kind = None
+    for call in calls:
+        call.model = call.model or node.meaning.model
+    if not calls[-1].messages:
+        calls[-1].messages = node.meaning.messages
 
 
 def _may_be(outer: Node, inner: Node) -> bool:
     """Whether the inner one is the same call: a model that asks a model is one, a tool that calls a tool seldom."""
     if outer.kind is StepKind.MODEL:
         return True
-    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
-        return False
     one, other = outer.meaning, inner.meaning
     if one.call_id is not None and one.call_id == other.call_id:
         return True
+    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
+        return False
     if one.name is None and other.name is None:
         return one.label is not None and one.label == other.label
     return one.name is None or other.name is None or one.name == other.name
