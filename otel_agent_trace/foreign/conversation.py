@@ -201,7 +201,10 @@ def _content(content: Any) -> Iterator[Part]:
 
 
 def _is_part(value: Any) -> bool:
-    return type(value) is dict and "role" not in value and not _PART_KEYS.isdisjoint(value)
+    if type(value) is not dict or "role" in value or _PART_KEYS.isdisjoint(value):
+        return False
+    kind = value.get("type")
+    return not (type(kind) is str and kind in _MESSAGE_TYPES and "content" in value)
 
 
 def _part(value: Any) -> Part:
