@@ -61,7 +61,7 @@ def read(span: SpanRecord) -> Meaning | None:
     if operation == "create_agent":
         return Meaning(kind=None, is_frame=True, dialect=NAME)
     meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
-    meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID)
+    meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID, "gen_ai.request.user")
     if meaning.user_id is None and span.events:
         users = (event.attributes.get(semconv.USER_ID) for event in span.events)
         meaning.user_id = next((str(user) for user in users if user), None)
@@ -86,8 +86,8 @@ def _tool(given: Attributes, meaning: Meaning) -> None:
     meaning.label = given.span.name.removeprefix("execute_tool ")
     if given.rest.get(semconv.TOOL_TYPE) == "function":
         del given.rest[semconv.TOOL_TYPE]
-    meaning.input = given.take(semconv.TOOL_ARGUMENTS)
-    meaning.output = given.take(semconv.TOOL_RESULT, "code.function.return.value")
+    meaning.input = given.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
+    meaning.output = given.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
     if meaning.input is None:
         meaning.input = _parameters(given)
     for event in given.span.events:

@@ -81,9 +81,22 @@ def _messages(value: Any, role: str | None, depth: int) -> Iterator[Message]:
         elif depth:
             inner_role = role if depth == _DEEPEST else None
             for item in value:
+                if _is_pair(item):
+                    yield _message({"role": item[0], "content": item[1]}, None)
+                    continue
                 yield from _messages(parsed(item), inner_role if type(item) is str else None, depth - 1)
     elif type(value) is str and value and role is not None:
         yield Message(role=role, parts=(_text(value),))
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is a message as LangChain takes it too: ``["user", "Hello"]``."""
+    return (
+        (type(value) is list or type(value) is tuple)
+        and len(value) == 2
+        and type(value[0]) is type(value[1]) is str
+        and (value[0] in _USUAL_ROLES or value[0] in _ROLES)
+    )
 
 
 def _of_object(value: dict[Any, Any], role: str | None, depth: int) -> Iterator[Message]:
@@ -177,7 +190,8 @@ def _parts(value: dict[Any, Any], role: str) -> Iterator[Part]:
 def _holds_responses(content: Any) -> bool:
     items = parsed(content) if type(content) is str and content[:1] == "[" else content
     return type(items) is list and any(
-        type(item) is dict and (item.get("type") in _RESPONSES or not _RESPONSE_KEYS.isdisjoint(item)) for item in items
+        type(item) is dict and (str(item.get("type")) in _RESPONSES or not _RESPONSE_KEYS.isdisjoint(item))
+        for item in items
     )
 
 

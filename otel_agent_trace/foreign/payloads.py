@@ -213,7 +213,7 @@ def sole_text(value: Any, *, answered: bool) -> Any:
 def _sole(value: Any, names: tuple[str, ...]) -> Any:
     if not isinstance(value, dict):
         return value
-    texts = {key: item for key, item in value.items() if isinstance(item, str | dict) and item}
+    texts = {str(key).rpartition(".")[2]: item for key, item in value.items() if isinstance(item, str | dict) and item}
     named = next((texts[name] for name in names if name in texts), None)
     if named is not None:
         return named

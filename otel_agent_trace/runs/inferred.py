@@ -126,13 +126,18 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
     for model in models:
         for part in _parts(model):
             if part.get("type") == "tool_call" and part.get("name"):
-                key = part.get("id") or (part.get("name"), repr(part.get("arguments")))
-                calls.setdefault(
-                    key, ToolCall(part.get("id"), str(part["name"]), part.get("arguments"), None, model, None)
-                )
+                call_id = _id(part)
+                key = call_id or (str(part["name"]), repr(part.get("arguments")))
+                calls.setdefault(key, ToolCall(call_id, str(part["name"]), part.get("arguments"), None, model, None))
             elif part.get("type") == "tool_call_response":
-                responses.setdefault(part.get("id"), ToolAnswer(_response(part), model, part.get("is_error") is True))
+                responses.setdefault(_id(part), ToolAnswer(_response(part), model, part.get("is_error") is True))
     return [_with_response(key, call, responses) for key, call in calls.items()]
+
+
+def _id(part: dict[Any, Any]) -> str | None:
+    """The id of a call, as a text; a file may have anything there."""
+    call_id = part.get("id")
+    return call_id if call_id is None or type(call_id) is str else repr(call_id)
 
 
 def _with_response(key: Any, call: ToolCall, responses: dict[Any, ToolAnswer]) -> ToolCall:
