@@ -23,8 +23,6 @@ def read(span: SpanRecord) -> Meaning | None:
     if said is None or (kind is None and not span.name.startswith("claude_code")):
         return None
     call_id = given.text("gen_ai.tool.call.id", "tool_use_id")
-    if said.endswith("tool.execution") and call_id is not None:  # the inner half of a tool's span
-        kind = StepKind.TOOL
     meaning = Meaning(kind=kind, dialect=NAME, call_id=call_id)
     meaning.label = None if kind is StepKind.AGENT else span.name
     meaning.session_id = given.text("session.id")

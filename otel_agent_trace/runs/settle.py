@@ -187,6 +187,10 @@ def _drop_frames(top: Node) -> None:
             for frame in _frames(node):
                 node.meaning.session_id = node.meaning.session_id or frame.meaning.session_id
                 node.meaning.user_id = node.meaning.user_id or frame.meaning.user_id
+        elif node.kind is StepKind.TOOL and node.is_foreign and node.meaning.call_id is not None:
+            for frame in _frames(node):
+                if frame.meaning.call_id == node.meaning.call_id:
+                    fill(node.meaning, frame.meaning)
         node.below = sorted(within(node), key=start_of)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from by_hand import event, only_run, span, told
 
-from otel_agent_trace import SpanRecord
+from otel_agent_trace import SpanRecord, runs_from_spans
 from otel_agent_trace.dialects import (
     agentops,
     claude_code,
@@ -588,3 +588,21 @@ def test_the_run_is_what_happened(make: Callable[[], Case]) -> None:
 def test_hostile_values_do_no_harm(make: Callable[[], Case]) -> None:
     case = make()
     check_dialect(case.read, [item for item in case.spans if case.read(item) is not None])
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_what_was_lost_is_missing_and_not_wrong(make: Callable[[], Case]) -> None:
+    case = make()
+    true_steps = [step for step in case.truth["steps"] if step[0] == "tool"]
+    for lost in case.spans:
+        for run in runs_from_spans(item for item in case.spans if item is not lost):
+            facts = told(run)
+            for fact in ("session", "user", "asked"):
+                assert facts.get(fact) in (None, case.truth.get(fact)), (lost.name, fact)
+            steps_left = [step for step in facts["steps"] if step[0] == "tool"]
+            assert all(any(_is_part_of(step, whole) for whole in true_steps) for step in steps_left), lost.name
+
+
+def _is_part_of(step: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:
+    """Whether a step tells nothing that is not in the whole one."""
+    return step == whole or (len(step) <= len(whole) and all(a in (None, b) for a, b in zip(step, whole, strict=False)))

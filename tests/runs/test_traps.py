@@ -514,3 +514,22 @@ def test_a_run_whose_last_span_has_not_ended_is_running() -> None:
         span("2", "1", (21, 40), "execute_tool get_weather", tool()),
     )
     assert (run.status, run.ended_at_ns, run.final_output) == (RunStatus.RUNNING, None, None)
+
+
+@pytest.mark.parametrize("call_id", [{}, [], {"a": [1]}, 5, True, 1.5])
+def test_the_id_of_a_call_may_be_anything(call_id: Any) -> None:
+    turns = [says("assistant", {**wish("", "Lima"), "id": call_id}), says("tool", {**answer("", WARM), "id": call_id})]
+    run = only_run(
+        span("1", None, (0, 90), "POST /ask"),
+        span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
+    )
+    assert told(run)["steps"][1][:3] == ("tool", "get_weather", LIMA)
+
+
+def test_messages_may_be_pairs_of_role_and_text() -> None:
+    run = only_run(
+        span(
+            "1", None, (0, 90), "invoke_agent weather", agent(gen_ai__input__messages=json.dumps([["user", "Lima?"]]))
+        ),
+    )
+    assert run.user_input == "Lima?"
