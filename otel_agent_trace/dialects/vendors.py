@@ -20,7 +20,9 @@ VENDORS = ("lmnr", "weave", "mastra", "braintrust", "confident", "netra", "respa
 _MARKS = (".span.type", ".span.kind", ".span_attributes")
 _KINDS = {
     **dict.fromkeys(("agent", "agent_run", "invoke_agent"), StepKind.AGENT),
-    **dict.fromkeys(("tool", "tool_call", "mcp_tool_call", "function_call", "execute_tool"), StepKind.TOOL),
+    **dict.fromkeys(
+        ("tool", "tool_call", "mcp_tool_call", "provider_tool_call", "function_call", "execute_tool"), StepKind.TOOL
+    ),
     **dict.fromkeys(("llm", "generation", "model_generation", "model_step", "chat_model"), StepKind.MODEL),
     **dict.fromkeys(("retriever", "retrieval"), StepKind.RETRIEVAL),
     **dict.fromkeys(("embedding", "embeddings"), StepKind.OTHER),

@@ -89,6 +89,7 @@ class Attributes:
             return None
         happened = _exception(span)
         text = message or _short(span.status_message) or _short(_text(happened.get(semconv.EXCEPTION_MESSAGE)))
+        text = text or _text(self.rest.get("error.message")) or ""
         event_text = _text(happened.get(semconv.EXCEPTION_MESSAGE))
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text

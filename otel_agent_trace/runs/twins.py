@@ -71,13 +71,18 @@ def _join_within(node: Node) -> None:
         return
     inner = [child for child in within(node) if child.kind is node.kind]
     if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_foreign:
-        _be_frame(node, [call.meaning for call in inner])
+        _tell_apart(node, inner)
     elif len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
         take_in(node, inner[0])
 
 
-def _be_frame(node: Node, calls: list[Meaning]) -> None:
-    """What asks a model several times is no call itself: its tokens are the sum; its messages are those of the last."""
+def _tell_apart(node: Node, inner: list[Node]) -> None:
+    """A model span with several in it: its tokens are the sum of theirs, or, where they have none, they are its parts."""
+    calls = [call.meaning for call in inner]
+    if node.meaning.usage is not None and not any(call.usage for call in calls):
+        for part in inner:
+            part.kind = None
+        return
     node.kind = None
     for call in calls:
         call.model = call.model or node.meaning.model

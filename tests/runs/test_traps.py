@@ -82,6 +82,18 @@ def test_a_model_span_around_several_calls_is_their_sum() -> None:
     assert told(run)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
 
 
+def test_steps_of_a_model_span_that_count_nothing_are_parts_of_it() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (1, 89), "generate", chat(250, 50)),
+        span("3", "2", (5, 20), "step", chat()),
+        span("4", "3", (21, 30), "execute_tool get_weather", tool()),
+        span("5", "2", (45, 60), "step", chat()),
+    )
+    assert told(run)["tokens"] == (250, 50)
+    assert told(run)["steps"] == [("model", "m", 250, 50), TOOL]
+
+
 # ── 2: two spans of one model call ───────────────────────────────────────────────────────────────────────────────────
 
 
