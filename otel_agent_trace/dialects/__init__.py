@@ -62,7 +62,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(langsmith, "langsmith"),
     _row(langfuse, "langfuse"),
     _row(mlflow, "mlflow"),
-    _row(crewai, "crew_key", "task_key", "crewai"),
+    _row(crewai, "crew_key", "task_key", "crewai", scopes=("opentelemetry.instrumentation.crewai",)),
     _row(openinference, "openinference"),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
@@ -75,7 +75,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(claude_code, "span"),
     _row(spring_ai, "spring"),
     _row(livekit, "lk"),
-    _row(vendors, *vendors.VENDORS),
+    _row(vendors),
     _row(traceloop, "traceloop", "llm"),
     _row(conventions, "gen_ai"),
 )

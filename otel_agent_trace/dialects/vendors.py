@@ -1,6 +1,6 @@
 """Schemes of several vendors that are alike: ``VENDOR.span.type`` says what a span is, values stand beside it.
 
-So write Laminar (``lmnr``), Weave, Mastra, Braintrust, DeepEval (``confident``) and more.
+So write Laminar (``lmnr``), Weave, Mastra, Braintrust, DeepEval (``confident``), agentUniverse (``au``) and more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 
 NAME = "vendors"
-VENDORS = ("lmnr", "weave", "mastra", "braintrust", "confident", "netra", "respan", "traceroot", "opik")
+_KNOWN = frozenset({"lmnr", "weave", "mastra", "braintrust", "confident"})
+"""Vendors whose spans are believed to be part of an agent also where they are neither agent, tool nor model."""
+_ELSEWHERE = ("openinference.", "traceloop.", "agentops.", "langsmith.", "logfire.")
 _MARKS = (".span.type", ".span.kind", ".span_attributes")
 _KINDS = {
     **dict.fromkeys(("agent", "agent_run", "invoke_agent"), StepKind.AGENT),
@@ -32,12 +34,14 @@ _KINDS = {
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
     mark = next((key for key in span.attributes if key.endswith(_MARKS)), None)
-    if mark is None:
+    if mark is None or mark.startswith(_ELSEWHERE):
         return None
     given = Attributes(span)
     vendor = mark.partition(".")[0]
     sort, name = _said(given, mark)
     kind = _KINDS.get(sort)
+    if kind is None and vendor not in _KNOWN:
+        return None
     meaning = Meaning(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
     meaning.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
     meaning.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")

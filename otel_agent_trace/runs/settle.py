@@ -187,11 +187,19 @@ def _drop_frames(top: Node) -> None:
             for frame in _frames(node):
                 node.meaning.session_id = node.meaning.session_id or frame.meaning.session_id
                 node.meaning.user_id = node.meaning.user_id or frame.meaning.user_id
+            if node.meaning.input is None and not _has_messages(node):
+                asked = [frame.meaning.input for frame in sorted(_frames(node), key=start_of)]
+                node.meaning.input = next((said for said in asked if isinstance(said, str)), None)
         elif node.kind is StepKind.TOOL and node.is_foreign and node.meaning.call_id is not None:
             for frame in _frames(node):
                 if frame.meaning.call_id == node.meaning.call_id:
                     fill(node.meaning, frame.meaning)
         node.below = sorted(within(node), key=start_of)
+
+
+def _has_messages(node: Node) -> bool:
+    """Whether calls of models below tell what was asked."""
+    return any(child.kind is StepKind.MODEL and child.meaning.messages for child in node.walk())
 
 
 def _frames(node: Node) -> Iterator[Node]:

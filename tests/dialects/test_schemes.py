@@ -257,6 +257,21 @@ def braintrust() -> Case:
     )
 
 
+def agent_universe() -> Case:
+    def of(sort: str, name: str, given: Any, gave: Any) -> dict[str, Any]:
+        told = {f"au.{sort}.name": name, f"au.{sort}.input": given, f"au.{sort}.output": gave}
+        return {"au.span.kind": sort, **told}
+
+    return Case(
+        vendors.read,
+        (
+            span("1", None, (0, 90), "run", of("agent", "weather", {"input": ASKED}, {"output": ANSWERED})),
+            span("2", "1", (5, 20), "run", of("tool", "get_weather", LIMA, WARM)),
+        ),
+        {"agent": "weather", "asked": ASKED, "answered": ANSWERED, "steps": [TOOL]},
+    )
+
+
 def hosted_agent_of_azure() -> Case:
     def of(operation: str, **more: Any) -> dict[str, Any]:
         return {"gen_ai.operation.name": operation, "gen_ai.thread.id": "s1", **more}
@@ -411,15 +426,19 @@ def llamaindex_in_traceloop() -> Case:
 
 
 def crewai_in_traceloop() -> Case:
-    tasks = [{"agent": "Weather Agent", "description": ASKED}]
-    crew = {"traceloop.span.kind": "workflow", "crewai.crew.tasks": tasks, "crewai.crew.result": ANSWERED}
+    tasks = (
+        f"[{{'agent': 'Weather Agent', 'description': '{ASKED}', 'tools': [Tool(name='get_weather')]}}]"  # no literal
+    )
+    crew = {"gen_ai.system": "crewai", "crewai.crew.tasks": tasks, "crewai.crew.result": ANSWERED}
+    task = {"traceloop.span.kind": "task", "crewai.task.description": ASKED, "traceloop.entity.output": ANSWERED}
     agent = {"traceloop.span.kind": "agent", "crewai.agent.role": "Weather Agent", "crewai.agent.goal": "know"}
     tool = {"traceloop.span.kind": "tool", "traceloop.entity.name": "get_weather", "traceloop.entity.input": LIMA}
     return Case(
         crewai.read,
         (
             span("1", None, (0, 90), "crewai.workflow", crew),
-            span("2", "1", (5, 80), "Weather Agent.agent", agent),
+            span("4", "1", (4, 81), f"{ASKED}.task", task),
+            span("2", "4", (5, 80), "Weather Agent.agent", agent),
             span("3", "2", (9, 20), "get_weather.tool", tool),
         ),
         {
@@ -571,6 +590,7 @@ CASES = (
         mastra_with_sums_over_steps,
         laminar,
         braintrust,
+        agent_universe,
     ),
     *(hosted_agent_of_azure, semantic_kernel_for_net, function_of_google_genai, agno, action_of_a_bedrock_agent),
     *(llamaindex_in_traceloop, crewai_in_traceloop, agentops_decorators, langfuse_three, langsmith_traceable),

@@ -178,7 +178,7 @@ def test_a_trace_without_model_tool_or_agent_gives_no_run() -> None:
 def test_two_agents_below_one_request_are_two_runs() -> None:
     runs = runs_from_spans(
         [
-            span("1", None, (0, 99), "POST /ask", {"http.request.method": "POST"}),
+            span("1", None, (0, 99), "POST /ask", {"http.request.method": "POST", "vendor.span.type": "web"}),
             span("2", "1", (1, 20), "invoke_agent weather", agent("weather")),
             span("3", "2", (2, 9), "execute_tool get_weather", tool()),
             span("4", "1", (21, 40), "invoke_agent news", agent("news")),
