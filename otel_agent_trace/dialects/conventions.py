@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import conversation, has_messages, said_by
+from otel_agent_trace.foreign.conversation import answer_in, conversation, has_messages, question_in, said_by
 from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind, Usage
@@ -109,6 +109,10 @@ def _agent(given: Attributes, meaning: Meaning) -> None:
     meaning.name = meaning.agent_name
     sent, answered = _messages(given)
     meaning.input, meaning.output = said_by(sent, "user"), said_by(answered or sent[-1:], "assistant")
+    if meaning.input is None:
+        meaning.input = question_in(given.take("gen_ai.agent.invocation_input"))
+    if meaning.output is None:
+        meaning.output = answer_in(given.take("gen_ai.agent.invocation_output"))
     meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
     meaning.usage = _usage(given)
 

@@ -54,8 +54,8 @@ def read(span: SpanRecord) -> Meaning | None:
     name = given.text(f"{vendor}.{sort}.name", f"{vendor}.span.name") or name or _name(given)
     if kind is StepKind.MODEL:
         meaning.messages = conversation(asked) + conversation(told, "assistant")
-        meaning.model = _model(given, vendor)
-        meaning.usage = given.usage_of(f"{vendor}.metrics") or given.usage(**_USAGE)
+        meaning.model = given.text(f"{vendor}.{sort}.model", f"{vendor}.span.model") or _model(given, vendor)
+        meaning.usage = given.usage_of(f"{vendor}.metrics") or given.usage(**_usage_names(f"{vendor}.{sort}"))
         meaning.label = meaning.model or span.name
     elif kind in (StepKind.AGENT, None):
         meaning.name = name if kind is not None or name != span.name else None
@@ -68,7 +68,6 @@ def read(span: SpanRecord) -> Meaning | None:
 
 
 _QUOTED = re.compile(r"[a-z ]+: '(.+)'")
-_USAGE = {"input_tokens": "gen_ai.usage.input_tokens", "output_tokens": "gen_ai.usage.output_tokens"}
 _SESSIONS = ("association.properties.session_id", "metadata.threadId", "metadata.sessionId", "trace.thread_id")
 _USERS = ("association.properties.user_id", "metadata.userId", "trace.user_id")
 
@@ -87,6 +86,14 @@ def _name(given: Attributes) -> str:
     known = given.text(semconv.TOOL_NAME, semconv.AGENT_NAME)
     quoted = _QUOTED.fullmatch(given.span.name)
     return known or (quoted[1] if quoted else given.span.name)
+
+
+def _usage_names(prefix: str) -> dict[str, tuple[str, ...]]:
+    """Where tokens stand: in the conventions' words, or in the vendor's."""
+    return {
+        field: (f"gen_ai.usage.{field}", f"{prefix}.{field[:-1]}_count", f"{prefix}.usage.{older}")
+        for field, older in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
+    }
 
 
 def _model(given: Attributes, vendor: str) -> str | None:

@@ -8,14 +8,15 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
-from otel_agent_trace.foreign.payloads import parsed
+from otel_agent_trace.foreign.payloads import HIDDEN, parsed
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, Usage
 from otel_agent_trace.span import SpanRecord
 
 _TRACEBACK = "Traceback (most recent call last)"
 _COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
-_NOTHING = ("", "None", "null", "N/A", "<not specified>")
+_NOTHING = frozenset({"", "None", "null", "N/A", "<not specified>", *HIDDEN})
+_LONGEST_NOTHING = max(map(len, _NOTHING))
 
 
 class Attributes:
@@ -32,7 +33,7 @@ class Attributes:
         found = None
         for key in keys:
             value = self.rest.pop(key, None)
-            if found is None and not (value is None or (type(value) is str and value in _NOTHING)):
+            if found is None and not (value is None or _is_nothing(value)):
                 found = value
         return found
 
@@ -101,6 +102,10 @@ class Attributes:
             category=category_of_type(kind),
             stacktrace=_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
+
+
+def _is_nothing(value: Any) -> bool:
+    return type(value) is str and len(value) <= _LONGEST_NOTHING and value in _NOTHING
 
 
 def whole(value: Any) -> int | None:

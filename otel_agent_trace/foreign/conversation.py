@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from otel_agent_trace.foreign.payloads import message_in, parsed, result_of, sole_text
+from otel_agent_trace.foreign.payloads import HIDDEN, message_in, parsed, result_of, sole_text
 from otel_agent_trace.model import Message
 
 Part = dict[str, Any]
@@ -63,7 +63,7 @@ def said_by(messages: Iterable[Message], role: str) -> str | None:
     for message in reversed(tuple(messages)):
         if message.role == role:
             text = message.text
-            if text.strip():
+            if text.strip() and text not in HIDDEN:
                 return text
     return None
 

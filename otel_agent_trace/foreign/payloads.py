@@ -13,7 +13,8 @@ import msgspec
 _LONGEST_LITERAL = 100_000
 _DEEPEST = 5
 _decode = msgspec.json.Decoder().decode
-_HIDDEN = frozenset({"__REDACTED__", "<REDACTED>", "<elided>"})
+HIDDEN = frozenset({"__REDACTED__", "HIDDEN:non-empty", "<REDACTED>", "<elided>", "[REDACTED]"})
+"""What tracers write where they were told to keep content to themselves."""
 _PLAIN = frozenset("abcdeghijklmopqrsuvwxyzABCDEFGHIJKLMOPQRSTUVWXYZ*#")
 """No JSON and no literal of Python worth reading begins with these."""
 _ARGUMENT_ENVELOPE = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
@@ -29,7 +30,7 @@ def parsed(value: Any) -> Any:
             return value
         inner = _parsed_once(value)
         if inner is value or (type(inner) is str and not _opens(inner)):
-            return None if inner in _HIDDEN else inner
+            return None if inner in HIDDEN else inner
         value = inner
     return value
 

@@ -272,6 +272,56 @@ def agent_universe() -> Case:
     )
 
 
+def deepeval() -> Case:
+    def of(sort: str, **more: Any) -> dict[str, Any]:
+        return {
+            "confident.span.type": sort,
+            **{f"confident.{key.replace('__', '.')}": told for key, told in more.items()},
+        }
+
+    counts = {"llm__model": "m", "llm__input_token_count": 100, "llm__output_token_count": 20}
+    agent = of("agent", agent__name="weather", agent__input=ASKED, agent__output=ANSWERED, trace__thread_id="s1")
+    return Case(
+        vendors.read,
+        (
+            span("1", None, (0, 90), "run", agent),
+            span("2", "1", (5, 20), "call", of("llm", span__input=[json.dumps(QUESTION[0])], **counts)),
+            span("3", "1", (21, 40), "use", of("tool", tool__name="get_weather", tool__input=LIMA, span__output=WARM)),
+        ),
+        {
+            "agent": "weather",
+            "asked": ASKED,
+            "answered": ANSWERED,
+            "session": "s1",
+            "tokens": (100, 20),
+            "steps": steps()[:2],
+        },
+    )
+
+
+def koog_that_hides_content() -> Case:
+    hidden = event("gen_ai.user.message", body={"content": "HIDDEN:non-empty"})
+    said = event("gen_ai.assistant.message", body={"role": "Assistant", "content": "HIDDEN:non-empty"})
+    model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 100}
+    invoked = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    called = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "get_weather",
+        "gen_ai.tool.call.arguments": LIMA,
+    }
+    return Case(
+        conventions.read,
+        (
+            span("0", None, (0, 99), "create_agent", {"gen_ai.operation.name": "create_agent"}),
+            span("1", "0", (1, 90), "invoke_agent", invoked),
+            span("2", "1", (4, 21), "node.execute", {"koog.node.name": "call", "koog.node.input": "x"}),
+            span("3", "2", (5, 20), "inference", {**model, "gen_ai.usage.output_tokens": 20}, events=(hidden, said)),
+            span("4", "1", (25, 40), "tool", called),
+        ),
+        {"agent": "weather", "tokens": (100, 20), "steps": [steps()[0], ("tool", "get_weather", LIMA, None)]},
+    )
+
+
 def hosted_agent_of_azure() -> Case:
     def of(operation: str, **more: Any) -> dict[str, Any]:
         return {"gen_ai.operation.name": operation, "gen_ai.thread.id": "s1", **more}
@@ -591,6 +641,8 @@ CASES = (
         laminar,
         braintrust,
         agent_universe,
+        deepeval,
+        koog_that_hides_content,
     ),
     *(hosted_agent_of_azure, semantic_kernel_for_net, function_of_google_genai, agno, action_of_a_bedrock_agent),
     *(llamaindex_in_traceloop, crewai_in_traceloop, agentops_decorators, langfuse_three, langsmith_traceable),
