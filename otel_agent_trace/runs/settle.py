@@ -16,6 +16,8 @@ from otel_agent_trace.runs.tree import Node
 from otel_agent_trace.runs.twins import fill, join_beside, join_twins, start_of, take_in, within
 from otel_agent_trace.span import SpanRecord
 
+_IS_REMOTE = 0x200
+"""The flag of a span whose parent is another program's."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 
 
@@ -92,7 +94,8 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
         return [run]
     outermost = records.get(outermost_id(meant[0].span, records))
     agents = [top for top in meant if top.kind is StepKind.AGENT]
-    if outermost is not None and len(agents) == len(meant):
+    is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
+    if is_known and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
     if len(meant) == 1 and not records.keys() - {node.span.span_id for node in meant[0].walk()}:
         return meant  # a lone call

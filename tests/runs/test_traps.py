@@ -7,6 +7,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from by_hand import TRACE, event, only_run, span, told
 
@@ -185,6 +186,16 @@ def test_two_agents_below_one_request_are_two_runs() -> None:
         ]
     )
     assert [(run.agent_name, len(run.steps)) for run in runs] == [("weather", 1), ("news", 0)]
+
+
+@pytest.mark.parametrize(("flags", "runs"), [(0x301, 2), (0x101, 1)])
+def test_two_agents_below_a_request_of_another_program_are_two_runs(flags: int, runs: int) -> None:
+    """Where the parent is one of this program, it was a run that was lost."""
+    spans = [
+        span("2", "1", (1, 20), "invoke_agent weather", agent("weather")),
+        span("4", "1", (21, 40), "invoke_agent news", agent("news")),
+    ]
+    assert len(runs_from_spans(msgspec.structs.replace(item, flags=flags) for item in spans)) == runs
 
 
 def test_what_is_left_without_its_root_is_one_run() -> None:
