@@ -11,7 +11,7 @@ import msgspec
 from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.foreign.payloads import result_of
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.model import RunStatus, StepError, StepKind
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.runs.tree import Node
 
 _FAILED = re.compile(r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]")
@@ -48,7 +48,9 @@ def _complete(run: Node) -> None:
     meaning = run.meaning
     own = _own_steps(run)
     models = [node for node in own if node.kind is StepKind.MODEL]
-    _complete_tools(run, own, _tool_calls(models))
+    is_made_up = not run.span.span_id
+    calls = _just_answered(models[0]) if is_made_up and len(models) == 1 else _tool_calls(models)
+    _complete_tools(run, own, calls)
     for node in own:
         if node.kind is StepKind.TOOL and node.is_foreign:
             _explain_error(node.meaning)
@@ -123,15 +125,53 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
     """The calls that models asked for, in order, each once."""
     calls: dict[Any, ToolCall] = {}
     responses: dict[Any, ToolAnswer] = {}
+    earlier = {_key(part) for part in _earlier(models[0].meaning.messages)} if models else set()
     for model in models:
         for part in _parts(model):
             if part.get("type") == "tool_call" and part.get("name"):
-                call_id = _id(part)
-                key = call_id or (str(part["name"]), repr(part.get("arguments")))
-                calls.setdefault(key, ToolCall(call_id, str(part["name"]), part.get("arguments"), None, model, None))
+                key = _key(part)
+                if key not in earlier:
+                    call = ToolCall(_id(part), str(part["name"]), part.get("arguments"), None, model, None)
+                    calls.setdefault(key, call)
             elif part.get("type") == "tool_call_response":
                 responses.setdefault(_id(part), ToolAnswer(_response(part), model, part.get("is_error") is True))
     return [_with_response(key, call, responses) for key, call in calls.items()]
+
+
+def _earlier(messages: tuple[Message, ...]) -> Iterator[dict[Any, Any]]:
+    """The calls of earlier turns: those before the last words of the user that the first model of a run was sent."""
+    asked = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
+    for message in messages[: asked[-1]] if asked else ():
+        yield from (part for part in message.parts if part.get("type") == "tool_call" and part.get("name"))
+
+
+def has_just_answered(model: Node) -> bool:
+    """Whether results of tools are the last that a model was sent."""
+    return bool(_last_answers(model))
+
+
+def _just_answered(model: Node) -> list[ToolCall]:
+    """The calls whose results are the last that a model was sent: what was before may stand in other traces."""
+    answered = {_id(part) for part in _last_answers(model)}
+    return [call for call in _tool_calls([model]) if call.call_id in answered]
+
+
+def _last_answers(model: Node) -> list[dict[Any, Any]]:
+    messages = list(model.meaning.messages)
+    if messages and messages[-1].role == "assistant":
+        messages.pop()
+    found: list[dict[Any, Any]] = []
+    while messages:
+        answers = [part for part in messages.pop().parts if part.get("type") == "tool_call_response"]
+        if not answers:
+            break
+        found.extend(answers)
+    return found
+
+
+def _key(part: dict[Any, Any]) -> Any:
+    """What tells a call from others: its id, else its name and arguments."""
+    return _id(part) or (str(part["name"]), repr(part.get("arguments")))
 
 
 def _id(part: dict[Any, Any]) -> str | None:

@@ -10,7 +10,7 @@ from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.payloads import arguments_of, result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.runs.inferred import infer
+from otel_agent_trace.runs.inferred import has_just_answered, infer
 from otel_agent_trace.runs.orphans import adopt, outermost_id
 from otel_agent_trace.runs.tree import Node
 from otel_agent_trace.runs.twins import fill, join_beside, join_twins, start_of, take_in, within
@@ -98,7 +98,9 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if is_known and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
     if len(meant) == 1 and not records.keys() - {node.span.span_id for node in meant[0].walk()}:
-        return meant  # a lone call
+        if meant[0].kind is not StepKind.MODEL or not has_just_answered(meant[0]):
+            return meant  # a lone call
+        outermost = None
     return [_crowned(_above(meant, outermost))]
 
 

@@ -556,3 +556,62 @@ def test_messages_may_be_pairs_of_role_and_text() -> None:
         ),
     )
     assert run.user_input == "Lima?"
+
+
+def test_calls_of_earlier_turns_are_no_steps_of_this_one() -> None:
+    earlier = [
+        says("user", "Oslo?"),
+        says("assistant", wish("c0", "Oslo")),
+        says("tool", answer("c0", WARM)),
+        says("assistant", "Warm."),
+    ]
+    now = [says("user", "Lima?")]
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span(
+            "2",
+            "1",
+            (5, 20),
+            "chat m",
+            chat(
+                gen_ai__input__messages=earlier + now, gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))]
+            ),
+        ),
+        span("3", "1", (21, 40), "execute_tool get_weather", tool(gen_ai__tool__call__id="c1")),
+        span(
+            "4",
+            "1",
+            (45, 60),
+            "chat m",
+            chat(
+                gen_ai__input__messages=[
+                    *earlier,
+                    *now,
+                    says("assistant", wish("c1", "Lima")),
+                    says("tool", answer("c1", WARM)),
+                ]
+            ),
+        ),
+    )
+    assert (run.user_input, [step.input for step in run.tool_steps]) == ("Lima?", [LIMA])
+
+
+def test_model_calls_that_are_traces_of_their_own_tell_each_tool_once() -> None:
+    turns = [says("user", "Lima, then Oslo?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", WARM))]
+    more = [*turns, says("assistant", wish("c2", "Oslo")), says("tool", answer("c2", WARM))]
+    sent = [turns[:1], turns, more]
+    got = [turns[1], more[3], says("assistant", "Warm.")]
+    runs = runs_from_spans(
+        span(
+            f"{n}",
+            None,
+            (n * 10, n * 10 + 5),
+            "chat m",
+            chat(100, 20, gen_ai__input__messages=a, gen_ai__output__messages=[b]),
+            trace=f"{n}" * 32,
+        )
+        for n, (a, b) in enumerate(zip(sent, got, strict=True), 1)
+    )
+    assert [[step.input["city"] for step in run.tool_steps] for run in runs] == [[], ["Lima"], ["Oslo"]]
+    assert [len(run.model_steps) for run in runs] == [1, 1, 1]
+    assert (runs[-1].user_input, runs[-1].final_output) == ("Lima, then Oslo?", "Warm.")
