@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.conversation import answer_in, question_in
 from otel_agent_trace.foreign.payloads import parsed
@@ -36,7 +37,8 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.name, meaning.input, meaning.output = _tool_name(told) or entity, asked, told
     elif said in ("agent", "workflow"):
         if said == "agent":
-            meaning.name = entity
+            named = span.name.removesuffix(".agent") if span.name.endswith(".agent") else None
+            meaning.name = entity or given.text(semconv.AGENT_NAME) or named
         meaning.label = entity
         meaning.input, meaning.output = question_in(asked), answer_in(told)
     if said:

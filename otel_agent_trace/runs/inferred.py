@@ -48,8 +48,8 @@ def _complete(run: Node) -> None:
     meaning = run.meaning
     own = _own_steps(run)
     models = [node for node in own if node.kind is StepKind.MODEL]
-    is_made_up = not run.span.span_id
-    calls = _just_answered(models[0]) if is_made_up and len(models) == 1 else _tool_calls(models)
+    is_alone = not run.span.span_id and len(own) == len(models) == 1
+    calls = _just_answered(models[0]) if is_alone else _tool_calls(models)
     _complete_tools(run, own, calls)
     for node in own:
         if node.kind is StepKind.TOOL and node.is_foreign:

@@ -500,6 +500,24 @@ def crewai_in_traceloop() -> Case:
     )
 
 
+def handoff_in_traceloop() -> Case:
+    def of(kind: str, **more: Any) -> dict[str, Any]:
+        return {"traceloop.span.kind": kind, **{key.replace("__", "."): value for key, value in more.items()}}
+
+    called = of("tool", gen_ai__tool__call__arguments=LIMA, gen_ai__tool__call__result=WARM)
+    return Case(
+        traceloop.read,
+        (
+            span("1", None, (0, 90), "Agent Workflow", of("workflow")),
+            span("2", "1", (1, 40), "planner.agent", of("agent", gen_ai__agent__name="planner")),
+            span("3", "2", (30, 31), "planner → weather.handoff", of("handoff")),
+            span("4", "1", (41, 80), "weather.agent", of("agent")),
+            span("5", "4", (45, 60), "get_weather.tool", {**called, "gen_ai.tool.name": "get_weather"}),
+        ),
+        {"agent": "planner", "steps": [("agent", {"agent": "weather", "steps": [TOOL]})]},
+    )
+
+
 def agentops_decorators() -> Case:
     def of(kind: str, name: str, given: Any, gave: Any) -> dict[str, Any]:
         entity = {"agentops.entity.input": {"args": [], "kwargs": given}, "agentops.entity.output": gave}
@@ -588,7 +606,9 @@ def mlflow_around_langgraph() -> Case:
         return {key: json.dumps(value) for key, value in told.items()}
 
     wish = {"type": "ai", "content": "", "tool_calls": [{"name": "get_weather", "args": LIMA, "id": "c1"}]}
-    counted = {"mlflow.chat.tokenUsage": {"input_tokens": 100, "output_tokens": 20}, "mlflow.llm.model": "m"}
+    counted = {
+        "mlflow.chat.tokenUsage": {"input_tokens": 100, "output_tokens": 20},
+    }
     asked = [{"type": "human", "content": ASKED}]
     result = {"type": "tool", "content": '{"temp_c": 19}', "tool_call_id": "c1", "status": "success"}
     state = {"messages": [*asked, {"type": "ai", "content": ANSWERED}]}
@@ -601,7 +621,7 @@ def mlflow_around_langgraph() -> Case:
                 "1",
                 (5, 20),
                 "ChatOpenAI",
-                of("CHAT_MODEL", [asked], {"generations": [[{"message": wish}]]}, **counted),
+                of("CHAT_MODEL", {"messages": asked, "model": "m"}, {"generations": [[{"message": wish}]]}, **counted),
             ),
             span("3", "1", (21, 40), "get_weather", of("TOOL", "{'city': 'Lima'}", result)),
         ),
@@ -645,7 +665,14 @@ CASES = (
         koog_that_hides_content,
     ),
     *(hosted_agent_of_azure, semantic_kernel_for_net, function_of_google_genai, agno, action_of_a_bedrock_agent),
-    *(llamaindex_in_traceloop, crewai_in_traceloop, agentops_decorators, langfuse_three, langsmith_traceable),
+    *(
+        llamaindex_in_traceloop,
+        crewai_in_traceloop,
+        handoff_in_traceloop,
+        agentops_decorators,
+        langfuse_three,
+        langsmith_traceable,
+    ),
     *(logfire_around_the_clients, mlflow_around_langgraph, vercel_without_a_name),
 )
 
