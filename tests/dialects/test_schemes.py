@@ -692,14 +692,20 @@ def test_hostile_values_do_no_harm(make: Callable[[], Case]) -> None:
 @pytest.mark.parametrize("make", CASES)
 def test_what_was_lost_is_missing_and_not_wrong(make: Callable[[], Case]) -> None:
     case = make()
-    true_steps = [step for step in case.truth["steps"] if step[0] == "tool"]
+    true_steps = tools_in(case.truth)
     for lost in case.spans:
         for run in runs_from_spans(item for item in case.spans if item is not lost):
             facts = told(run)
             for fact in ("session", "user", "asked"):
                 assert facts.get(fact) in (None, case.truth.get(fact)), (lost.name, fact)
-            steps_left = [step for step in facts["steps"] if step[0] == "tool"]
+            steps_left = tools_in(facts)
             assert all(any(_is_part_of(step, whole) for whole in true_steps) for step in steps_left), lost.name
+
+
+def tools_in(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The tool steps of a run and of the agents in it."""
+    own = [step for step in facts["steps"] if step[0] == "tool"]
+    return own + [step for agent in facts["steps"] if agent[0] == "agent" for step in tools_in(agent[1])]
 
 
 def _is_part_of(step: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:
