@@ -81,13 +81,11 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
 def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:
     """The spans of a trace with the log records that belong to them as further events, by time; others are left out."""
-    events: dict[str, list[Event]] = {}
+    events: dict[str, dict[tuple[int, str, str], Event]] = {}
     for log in logs:
-        known = events.setdefault(log.span_id, [])
-        if log.event not in known:  # lines may come twice
-            known.append(log.event)
+        events.setdefault(log.span_id, {}).setdefault(_order_of(log.event), log.event)  # lines may come twice
     return [
-        msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more), key=_order_of)))
+        msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more.values()), key=_order_of)))
         if (more := events.get(span.span_id))
         else span
         for span in spans
@@ -95,7 +93,13 @@ def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRe
 
 
 def _order_of(event: Event) -> tuple[int, str, str]:
-    return event.time_ns, event.name, repr(event.attributes)
+    return event.time_ns, event.name, repr(sorted(event.attributes.items()))
+
+
+def logs_without_spans(spans: Iterable[SpanRecord], logs: Iterable[LogRecord]) -> list[LogRecord]:
+    """Those of the log records that belong to none of the spans."""
+    known = {span.span_id for span in spans}
+    return [log for log in logs if log.span_id not in known]
 
 
 def by_frame(spans: Iterable[SpanRecord]) -> Iterable[tuple[Resource, Scope, list[SpanRecord]]]:
@@ -146,11 +150,22 @@ class SpanSource(Protocol):
     - `newest_first: bool`: whether the traces come in the order of their latest start (the latest `start_ns` of their
       spans), newest first. Readers who want the newest runs then stop early.
     - `name: str`: what it is called in messages, without secrets.
+    - `traces_and_logs(on_problem, on_log)`: as `traces`, but `on_log` is given the log records whose spans it has not,
+      before the rest of their trace comes or, where there is none, at some time.
     """
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace."""
         ...
+
+
+def traces_and_logs(
+    source: SpanSource, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
+) -> Iterator[list[SpanRecord]]:
+    """The traces of a source; `on_log` is given the log records whose spans are elsewhere, if it has any."""
+    read = getattr(source, "traces_and_logs", None)
+    traces: Iterator[list[SpanRecord]] = source.traces(on_problem) if read is None else read(on_problem, on_log)
+    return traces
 
 
 def narrowed(source: SpanSource, wanted: Wanted) -> SpanSource:

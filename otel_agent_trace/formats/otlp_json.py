@@ -259,15 +259,15 @@ def decode_logs(data: bytes) -> list[LogRecord]:
     try:
         raw = bytes(_decoder.decode(data).resource_logs)
         groups = _logs_decoder.decode(raw) if raw else []
+        return [log for group in groups for part in group.scope_logs for log in _logs_of_spans(part)]
     except _REFUSALS as error:
         raise NotOtlpError(str(error)) from error
-    return [
-        LogRecord(record.trace_id.lower(), record.span_id.lower(), _event_of_log(record))
-        for group in groups
-        for part in group.scope_logs
-        for record in part.log_records
-        if record.trace_id and record.span_id
-    ]
+
+
+def _logs_of_spans(part: _ScopeLogs) -> Iterator[LogRecord]:
+    for record in part.log_records:
+        if record.trace_id and record.span_id:
+            yield LogRecord(record.trace_id.lower(), record.span_id.lower(), _event_of_log(record))
 
 
 def _event_of_log(record: _LogRecord) -> Event:

@@ -1,5 +1,7 @@
 """OTLP as protobuf: the spans of an ``ExportTraceServiceRequest``, which is a ``TracesData`` by its bytes, and the answers.
 
+Of a ``LogsData`` the records that belong to spans are read.
+
 Written by hand: a few times faster than the generated classes, and readers need not import them. Fields that OTLP has and
 `SpanRecord` has not (dropped counts, flags of links) are ignored, unknown fields as well.
 """
@@ -10,9 +12,10 @@ import functools
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
 
-from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.span import BODY_KEY, Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
@@ -31,6 +34,7 @@ _fixed64, _double, _flags = struct.Struct("<Q"), struct.Struct("<d"), struct.Str
 _both_times = struct.Struct("<BQBQ")
 _from_hex = bytes.fromhex
 
+T = TypeVar("T")
 Group = tuple[Resource, Scope, Sequence[bytes]]
 """Spans of one resource and scope, each as `encode_span` gives it."""
 
@@ -292,6 +296,116 @@ def decode(data: bytes | memoryview) -> list[SpanRecord]:
         raise NotOtlpError(str(error)) from error
 
 
+def trace_ids(data: bytes | memoryview) -> set[bytes]:
+    """The ids, in hex, of the traces that the spans or log records of a message belong to.
+
+    Raises:
+        NotOtlpError: it is no such message.
+    """
+    try:
+        found = {_trace_id(dict(_fields(record))) for record in _records(data)}
+    except ValueError as error:
+        raise NotOtlpError(str(error)) from error
+    return {bytes(trace_id).hex().encode() for trace_id in found if len(trace_id) == _TRACE_ID_BYTES}
+
+
+def holds_logs(data: bytes | memoryview) -> bool:
+    """Whether it is a ``LogsData``: log records have no text or bytes in their first field, all else has.
+
+    Raises:
+        NotOtlpError: it is no such message.
+    """
+    first = _first_record(data)
+    return first is not None and 0x0A not in first
+
+
+def holds_metrics(data: bytes | memoryview) -> bool:
+    """Whether it is a ``MetricsData``: metrics begin as spans do, but have no times of their own.
+
+    Raises:
+        NotOtlpError: it is no such message.
+    """
+    first = _first_record(data)
+    return first is not None and 0x0A in first and not first.keys() & {0x39, 0x41}
+
+
+def _first_record(data: bytes | memoryview) -> dict[int, Any] | None:
+    try:
+        return next((dict(_fields(record)) for record in _records(data)), None)
+    except ValueError as error:
+        raise NotOtlpError(str(error)) from error
+
+
+def decode_logs(data: bytes | memoryview) -> list[LogRecord]:
+    """The log records of a ``LogsData`` that belong to a span.
+
+    Raises:
+        NotOtlpError: it is no such message.
+    """
+    try:
+        logs = [_log(record) for record in _records(data)]
+    except ValueError as error:
+        raise NotOtlpError(str(error)) from error
+    return [log for log in logs if log.trace_id and log.span_id]
+
+
+def _records(data: bytes | memoryview) -> Iterator[memoryview]:
+    """The spans, or log records, or metrics of a message."""
+    for tag, group in _fields(data):
+        for inner, block in _fields(group) if tag == 0x0A else ():
+            if inner == 0x12:
+                yield from (record for innermost, record in _fields(block) if innermost == 0x12)
+
+
+def _trace_id(found: Mapping[int, Any]) -> bytes:
+    """That of a span, or of a log record, which has attributes where only spans have an id."""
+    ids = (found.get(0x0A, b""), found.get(0x4A, b""))
+    return next((bytes(each) for each in ids if len(each) == _TRACE_ID_BYTES), b"")
+
+
+def _log(data: memoryview) -> LogRecord:
+    found = dict(_fields(data))
+    attributes = _attributes(part for tag, part in _fields(data) if tag == 0x32)
+    body = _value(found.get(0x2A, b""), _MAX_VALUE_DEPTH)
+    name = _text(found.get(0x62, b"")) or str(attributes.pop("event.name", ""))
+    if body not in (None, "", {}):
+        attributes.setdefault(BODY_KEY, body)
+    time_ns = _unsigned(found.get(0x09, b"")) or _unsigned(found.get(0x59, b""))
+    trace_id, span_id = (bytes(found.get(tag, b"")).hex() for tag in (0x4A, 0x52))
+    return LogRecord(trace_id, span_id, Event(name, time_ns, attributes))
+
+
+def salvage(data: bytes | memoryview) -> list[SpanRecord]:
+    """The spans that are whole in a message that `decode` refuses, as one that ends early."""
+    return [span for tag, group in _readable_fields(data) if tag == 0x0A for span in _whole_spans(group)]
+
+
+def _whole_spans(group: memoryview) -> Iterator[SpanRecord]:
+    parts = list(_readable_fields(group))
+    resource = _readable_head(parts, _remembered_resource) or Resource()
+    for tag, block in parts:
+        inner = list(_readable_fields(block, torn=False)) if tag == 0x12 else []
+        scope = _readable_head(inner, _remembered_scope) or Scope()
+        for innermost, part in inner:
+            if innermost == 0x12:
+                with suppress(ValueError):
+                    yield _span(part, resource, scope)
+
+
+def _readable_fields(data: bytes | memoryview, *, torn: bool = True) -> Iterator[tuple[int, Any]]:
+    """The fields before the damage and, with `torn`, what is left of the one that is."""
+    with suppress(ValueError):
+        yield from _fields(data, torn=torn)
+
+
+def _readable_head(parts: Sequence[tuple[int, Any]], read: Callable[[bytes, str], T]) -> T | None:
+    """The resource or scope among the fields of what they are said of."""
+    with suppress(ValueError):
+        url = next((_text(part) for tag, part in parts if tag == 0x1A), "")
+        return read(b"".join(part for tag, part in parts if tag == 0x0A), url)
+    return None
+
+
 class PartialSuccess(NamedTuple):
     """What a receiver says of a request that it took: how many spans it did not take, and why."""
 
@@ -342,8 +456,11 @@ def _retry_delay_s(detail: memoryview) -> float | None:
     return _signed(duration.get(0x08, 0)) + _int32(duration.get(0x10, 0)) / _NS_PER_S
 
 
-def _fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """The fields of a message by their tags (number and wire type): unsigned integers, else views of the bytes."""
+def _fields(data: bytes | memoryview, *, torn: bool = False) -> Iterator[tuple[int, Any]]:
+    """The fields of a message by their tags (number and wire type): unsigned integers, else views of the bytes.
+
+    With `torn`, what is left is given of texts, bytes and messages that end early.
+    """
     view = memoryview(data)
     position, end = 0, len(view)
     while position < end:
@@ -352,7 +469,7 @@ def _fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
         if tag > 0x7F:
             tag, position = _read_varint(view, position - 1)
         kind = tag & 7
-        if kind == _VARINT:
+        if kind == _VARINT and tag > 7:
             value, position = _read_varint(view, position)
             yield tag, value
             continue
@@ -361,6 +478,8 @@ def _fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
         else:
             size = _fixed_size(kind)
         stop = position + size
+        if torn and kind == _BYTES and stop > end:
+            stop = end
         if stop > end or tag < 8:
             msg = f"field {tag >> 3} has {size} bytes where {end - position} are left"
             raise ValueError(msg)

@@ -1,10 +1,10 @@
-"""Spans out of local files of OTLP JSON Lines, plain or compressed, in bounded memory.
+"""Spans out of local files of any carrier, plain or compressed, in bounded memory.
 
 Two passes: the first notes in which block of bytes each trace is seen last, the second decodes and yields a trace as
 soon as that block is behind it. What a file grows by meanwhile is left for the next reading, and a file that is renamed
-meanwhile, as rotation does, is read on under its new name. In memory are the traces that are open at one moment, one block of lines (128 KiB, or
-one line if that is longer), and less than 100 bytes for each trace of the files. Of a line that cannot be read as a whole
-those spans are read that are whole.
+meanwhile, as rotation does, is read on under its new name. In memory are the traces that are open at one moment, one block (128 KiB, or
+one line, document or message if that is longer), and less than 100 bytes for each trace of the files. Of one that cannot be
+read as a whole those spans are read that are whole.
 """
 
 from __future__ import annotations
@@ -20,33 +20,29 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from os import PathLike
 from typing import IO, Any, NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
+from otel_agent_trace.sources import zstandard
+from otel_agent_trace.sources.carriers import HEAD_BYTES, Carrier, DamagedError, Pieces, carrier_of
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
-"""A longer line is reported and skipped."""
+"""A longer line, document or message is reported and skipped."""
 MAX_RATIO = 1000
 """What unpacks to more times its size is not read on; the first GB is free, since a little may say the same often."""
-SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+SUFFIXES = tuple(
+    f".{carrier}{packing}"
+    for packing in ("", ".gz", ".zst")
+    for carrier in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
+)
 """What is read of a directory."""
 
-_ID_KEY = b'traceId"'
-_AFTER_ID_KEY = re.compile(rb'\s*:\s*"([0-9a-fA-F]{32})"')
-_USUAL_BYTES = len(':""') + 32
 _KEY_BITS = 2**60 - 1
-_ID_BYTES = 64
-"""More than an id with its key, so that one on the edge of two blocks is seen whole."""
 _RATIO_FROM_BYTES = 1 << 20
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_HEAD_BYTES = 4096
-_BEGINNING = b'{"resourceSpans"'
-_LOGS_KEY = b'"resourceLogs"'
+_GZIP = b"\x1f\x8b"
 
 
 class FilesSource:
@@ -67,18 +63,26 @@ class FilesSource:
         Raises:
             SourceError: a path that does not exist, or a named file that holds something else.
         """
+        return self.traces_and_logs(on_problem, _ignore_log)
+
+    def traces_and_logs(
+        self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
+    ) -> Iterator[list[SpanRecord]]:
+        """As `traces`; `on_log` is given the log records whose spans are in none of the files."""
         listed = self._listed()
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
         ends = _Ends()
         noted = [ends.note(file, next(counters)) for file in files]
         noted += [ends.note(file, _ignore) for file in self._new_files(noted, listed, on_problem)]
-        open_traces = _OpenTraces(on_problem)
+        open_traces = _OpenTraces(on_problem, on_log)
         read_up_to = 0
         for file in noted:
-            for lines, first_line, block in _read_lines(file, on_problem, next(counters, _ignore)):
-                for number, line in enumerate(lines, first_line):
-                    open_traces.take(line, file.path, number)
+            carrier = file.carrier()
+            for pieces, numbers, position in _read(file, carrier, on_problem, next(counters, _ignore)):
+                for piece, number in zip(pieces, numbers, strict=False):
+                    open_traces.take(piece, carrier, file.path, number)
+                block = file.block_at(position)
                 if block > read_up_to:
                     read_up_to = block
                     yield from open_traces.complete(ends, block)
@@ -122,6 +126,7 @@ class _Noted(NamedTuple):
 
     path: str
     identity: _Identity | None
+    carrier: Callable[[], Carrier]
     first_block: int
     size: int
 
@@ -151,17 +156,18 @@ class _Ends:
     def note(self, file: str, count: Callable[[int], None]) -> _Noted:
         """Look through a file."""
         first = self._next_block
-        last, left_over, size = self._last, b"", 0
+        last = self._last
         with _open(file) as (raw, blocks):
             identity = _identity(raw.fileno())
-            for block in _undamaged(blocks):
-                size += len(block)
-                number = first + (size - 1) // BLOCK_BYTES
-                for trace_id in _trace_ids(block) | _trace_ids(left_over + block[:_ID_BYTES]):
+            seen = _Counted(_undamaged(blocks))
+            carrier, all_blocks = _carrier_in(seen)
+            for trace_ids, position in carrier().trace_ids(all_blocks, MAX_LINE_BYTES):
+                number = first + (position - 1) // BLOCK_BYTES
+                for trace_id in trace_ids:
                     last[_key(trace_id)] = number
-                left_over = (left_over + block[-_ID_BYTES:])[-_ID_BYTES:]
                 count(raw.tell())
-        noted = _Noted(file, identity, first, size)
+            size = seen.all()
+        noted = _Noted(file, identity, carrier, first, size)
         self._next_block = noted.block_at(size) + 1
         return noted
 
@@ -175,19 +181,44 @@ def _key(trace_id: bytes) -> int:
     return hash(trace_id) & _KEY_BITS
 
 
-def _trace_ids(block: bytes) -> set[bytes]:
-    """The trace ids in a block, and maybe some more: links name traces as well."""
-    parts = block.split(_ID_KEY)[1:]
-    found = [_AFTER_ID_KEY.match(part) for part in {part[:_USUAL_BYTES] for part in parts}]
-    if not all(found):  # written with blanks, or no ids at all
-        found = [_AFTER_ID_KEY.match(part) for part in parts]
-    return {match[1].lower() for match in found if match is not None}
+class _Counted:
+    """Blocks, of which it counts the bytes."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        block = next(self._blocks)
+        self._size += len(block)
+        return block
+
+    def all(self) -> int:
+        """The bytes of all blocks, those that nobody wanted among them."""
+        for _ in self:
+            pass
+        return self._size
 
 
-def _read_lines(
-    file: _Noted, on_problem: Callable[[Problem], None], count: Callable[[int], None]
-) -> Iterator[tuple[list[bytes | None], int, int]]:
-    """Some lines at a time, with the number of the first, and the block before which all has been read then."""
+def _carrier_in(blocks: Iterator[bytes]) -> tuple[Callable[[], Carrier], Iterator[bytes]]:
+    """What reads these blocks, and all of them again."""
+    seen: list[bytes] = []
+    size = 0
+    for block in blocks:
+        seen.append(block)
+        size += len(block)
+        if size >= HEAD_BYTES:
+            break
+    return carrier_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
+
+
+def _read(
+    file: _Noted, carrier: Carrier, on_problem: Callable[[Problem], None], count: Callable[[int], None]
+) -> Iterator[Pieces]:
+    """Some pieces at a time."""
     number = 1
     path = file.path_now()
     if path is None:
@@ -195,65 +226,36 @@ def _read_lines(
         return
     with _open(path) as (raw, blocks):
         try:
-            for lines, position in _lines(blocks, file.size):
-                yield lines, number, file.block_at(position)
-                number += len(lines)
+            for found in carrier.pieces(blocks, file.size, MAX_LINE_BYTES):
+                yield found
+                number = found.numbers[-1] + 1
                 count(raw.tell())
-        except _DamagedError as error:
+        except DamagedError as error:
             on_problem(Problem(file.path, number, f"{error}; what came before was read"))
-
-
-def _lines(blocks: Iterator[bytes], size: int) -> Iterator[tuple[list[bytes | None], int]]:
-    """The lines of the first so many bytes, some at a time, each list with the position after it.
-
-    A line that is too long is None. Where the file goes on after those bytes, a line that does so too is not theirs.
-    """
-    begun: list[bytes] = []
-    begun_bytes = position = 0
-    grown = False
-    for block in blocks:
-        grown = len(block) > size - position
-        part = block[: size - position] if grown else block
-        position += len(part)
-        *whole, rest = part.split(b"\n")
-        if whole:
-            lines: list[bytes | None] = [*whole]
-            lines[0] = _joined([*begun, whole[0]], begun_bytes + len(whole[0]))
-            begun, begun_bytes = [], 0
-            yield lines, position - len(rest)
-        if begun_bytes <= MAX_LINE_BYTES:
-            begun.append(rest)
-        begun_bytes += len(rest)
-        if grown:
-            return
-    if begun_bytes:
-        yield [_joined(begun, begun_bytes)], position
-
-
-def _joined(parts: list[bytes], size: int) -> bytes | None:
-    return b"".join(parts) if size <= MAX_LINE_BYTES else None
 
 
 class _OpenTraces:
     """The traces that are not complete yet, as far as their spans have been read."""
 
-    def __init__(self, on_problem: Callable[[Problem], None]) -> None:
+    def __init__(self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]) -> None:
         self._on_problem = on_problem
-        self._decode = otlp_json.Decoder().decode
+        self._on_log = on_log
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
-    def take(self, line: bytes | None, file: str, line_number: int) -> None:
-        """Add the spans of one line; one that cannot be read as a whole is reported, and what is whole in it is added."""
-        if line is None:
-            self._on_problem(Problem(file, line_number, f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
+    def take(self, piece: bytes | None, carrier: Carrier, file: str, number: int) -> None:
+        """Add the spans of one piece; one that cannot be read as a whole is reported, and what is whole in it is added."""
+        if piece is None:
+            self._on_problem(Problem(file, number, f"a {carrier.what} of more than {MAX_LINE_BYTES >> 20} MiB"))
             return
+        refusal: Exception | None = None
+        records: Sequence[SpanRecord] = ()
         try:
-            records = self._decode(line)
-        except otlp_json.NotOtlpError as error:
-            records = self._salvaged(line, file, line_number, error)
-        if not records and _LOGS_KEY in line:
-            self._take_logs(line)
+            records = carrier.read(piece)
+        except ValueError as error:
+            refusal = error
+        if not records:
+            records = self._read_otherwise(piece, refusal, carrier, file, number)
         traces = self._traces
         for record in records:
             known = traces.get(record.trace_id)
@@ -262,34 +264,36 @@ class _OpenTraces:
             else:
                 known.append(record)
 
-    def _take_logs(self, line: bytes) -> None:
-        """Keep the log records of a line until the spans are there that they belong to."""
-        with suppress(otlp_json.NotOtlpError):  # reported already
-            for log in otlp_json.decode_logs(line):
-                self._logs.setdefault(log.trace_id, []).append(log)
-
-    def _salvaged(self, line: bytes, file: str, line_number: int, error: Exception) -> list[SpanRecord]:
-        if line_number == 1 and line.startswith(codecs.BOM_UTF8):
-            try:
-                return self._decode(line[len(codecs.BOM_UTF8) :])
-            except otlp_json.NotOtlpError as inner_error:
-                error = inner_error
-        if not line.strip():
-            return []
-        records = otlp_json.salvage(line)
-        count = f"{len(records)} spans that are" if len(records) > 1 else "1 span that is"
-        found = f"; {count} whole in it could be read" if records else ""
-        self._on_problem(Problem(file, line_number, f"{error}{found}"))
-        return records
+    def _read_otherwise(
+        self, piece: bytes, refusal: Exception | None, carrier: Carrier, file: str, number: int
+    ) -> Sequence[SpanRecord]:
+        """The spans of what is none of the usual pieces; its log records are kept until the spans are there."""
+        spans, logs, reason = carrier.read_otherwise(piece, refusal)
+        if reason:
+            self._on_problem(Problem(file, number, reason))
+        for log in logs:
+            self._logs.setdefault(log.trace_id, []).append(log)
+        return spans
 
     def complete(self, ends: _Ends, block: int) -> Iterator[list[SpanRecord]]:
         """Give away the traces of which no more comes in that block or later."""
         for trace_id in [known for known in self._traces if ends.last_block(known) < block]:
             spans, logs = self._traces.pop(trace_id), self._logs.pop(trace_id, None)
-            yield spans if logs is None else with_logs(spans, logs)
+            if logs is not None:
+                self._leave(logs_without_spans(spans, logs))
+                spans = with_logs(spans, logs)
+            yield spans
         if self._logs:  # of spans that are nowhere
             for trace_id in [known for known in self._logs if ends.last_block(known) < block]:
-                del self._logs[trace_id]
+                self._leave(self._logs.pop(trace_id))
+
+    def _leave(self, logs: Sequence[LogRecord]) -> None:
+        for log in logs:
+            self._on_log(log)
+
+
+def _ignore_log(log: LogRecord) -> None:
+    """Whoever reads the files alone has no spans for it."""
 
 
 def _ignore(read: int) -> None:
@@ -380,7 +384,7 @@ def open_regular(path: str) -> io.BufferedReader:
     return io.BufferedReader(io.FileIO(descriptor), BLOCK_BYTES)
 
 
-class _DamagedError(Exception):
+class _DamagedError(DamagedError):
     """What comes next in a file cannot be read; `early_end` where nothing comes, although something should."""
 
     def __init__(self, error: Exception, packing: str) -> None:
@@ -416,7 +420,7 @@ def _unpacked(raw: io.BufferedReader) -> tuple[str, _Unpacked]:
     head = raw.peek(4)[:4]
     if head.startswith(_GZIP):
         return "gzip", gzip.GzipFile(fileobj=raw)
-    return ("zstd", _ZstdFile(raw)) if head.startswith(_ZSTD) else ("file", raw)
+    return ("zstd", zstandard.ZstdFile(raw)) if head.startswith(zstandard.MAGIC) else ("file", raw)
 
 
 class _Unpacked(Protocol):
@@ -425,34 +429,15 @@ class _Unpacked(Protocol):
     def read1(self, size: int, /) -> bytes: ...
 
 
-class _ZstdFile:
-    """A file in Zstandard, whose windows are bounded (128 MiB), and whose damages are an `OSError`."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        if sys.version_info >= (3, 14):
-            from compression import zstd  # noqa: PLC0415 - only where such a file is read
-        else:
-            from backports import zstd  # noqa: PLC0415
-        self._error = zstd.ZstdError
-        self._file = zstd.ZstdFile(raw, options={zstd.DecompressionParameter.window_log_max: 27})
-
-    def read1(self, size: int, /) -> bytes:
-        try:
-            return self._file.read1(size)
-        except self._error as error:
-            raise OSError(str(error)) from error
-
-
 # ── what else it may be ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _check(path: str) -> None:
-    """Refuse a file of which not even one of the first lines is OTLP/JSON, and say what it looks like."""
+    """Refuse a file whose beginning no carrier understands, and say what it looks like."""
     with _open(path) as (_, blocks):
         head = _head(path, blocks)
-    lines = [line for line in head.split(b"\n") if line.strip()]
-    if lines and not any(map(_is_otlp, lines)) and not _is_torn_early(head):
-        msg = f"{path}: no OTLP JSON Lines; it looks like {_looks_like(head)}"
+    if not carrier_of(head)().fits(head):
+        msg = f"{path}: no OTLP and no traces of Jaeger; it looks like {_looks_like(head)}"
         raise SourceError(msg)
 
 
@@ -473,23 +458,8 @@ def _head(path: str, blocks: Iterator[bytes]) -> bytes:
     return b"".join(parts).removeprefix(codecs.BOM_UTF8)
 
 
-def _is_otlp(line: bytes) -> bool:
-    """Whether it is such a line, or what a crash left of one."""
-    try:
-        otlp_json.decode(line)
-    except otlp_json.NotOtlpError:
-        return _BEGINNING in line
-    return True
-
-
-def _is_torn_early(head: bytes) -> bool:
-    """Whether it ends within the first few characters of such a line."""
-    torn = head.rpartition(b"\n")[2]
-    return bool(torn) and _BEGINNING.startswith(torn)
-
-
 def _looks_like(block: bytes) -> str:
-    head = block[:_HEAD_BYTES].lstrip()
+    head = block[:HEAD_BYTES].lstrip()
     for what, fits in _LOOKS:
         if fits(head):
             return what
@@ -498,7 +468,7 @@ def _looks_like(block: bytes) -> str:
 
 _LOOKS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
     ("Jaeger UI JSON", lambda head: head.startswith(b"{") and b'"traceID"' in head),
-    ("a JSON document over several lines (jq -c . makes it one)", lambda head: re.match(rb"[\[{]\s*\n", head)),
+    ("a JSON document of something else", lambda head: re.match(rb"[\[{]\s*\n", head)),
     ("a Zipkin JSON array", lambda head: head.startswith(b"[") and b'"traceId"' in head),
     ("a JSON array", lambda head: head.startswith(b"[")),
     ("JSON Lines of something else", lambda head: head.startswith(b"{")),

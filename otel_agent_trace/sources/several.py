@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted, narrowed
+from otel_agent_trace.span import (
+    LogRecord,
+    Problem,
+    SpanRecord,
+    SpanSource,
+    Wanted,
+    narrowed,
+    traces_and_logs,
+    with_logs,
+)
 
 
 class SeveralSources:
     """A `SpanSource` over others.
 
     The first is streamed; the spans of the others are held in memory meanwhile (they are backends and the like, which
-    hold theirs in memory as well; all files together are one source). Of several servers that is all but the first.
+    hold theirs in memory as well; all files together are one source). Of several servers that is all but the first. Log
+    records of the first become events of the spans of the others.
     """
 
     def __init__(self, sources: Sequence[SpanSource]) -> None:
@@ -31,6 +41,14 @@ class SeveralSources:
         for source in others:
             for spans in source.traces(on_problem):
                 held.setdefault(spans[0].trace_id, []).extend(spans)
-        for spans in first.traces(on_problem):
-            yield spans + held.pop(spans[0].trace_id, [])
-        yield from held.values()
+        logs: dict[str, list[LogRecord]] = {}
+
+        def keep(log: LogRecord) -> None:
+            if log.trace_id in held:
+                logs.setdefault(log.trace_id, []).append(log)
+
+        for spans in traces_and_logs(first, on_problem, keep):
+            trace_id = spans[0].trace_id
+            yield with_logs(spans + held.pop(trace_id, []), logs.pop(trace_id, ()))
+        for trace_id, spans in held.items():
+            yield with_logs(spans, logs.get(trace_id, ()))

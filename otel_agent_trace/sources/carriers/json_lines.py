@@ -1,0 +1,77 @@
+"""JSON Lines: an object a line."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+
+from otel_agent_trace.sources.carriers.json_texts import JsonTexts, trace_ids
+from otel_agent_trace.sources.carriers.pieces import Pieces
+
+_BEGINNING = b'{"resourceSpans"'
+_ID_BYTES = 64
+"""More than an id with its key, so that one on the edge of two blocks is seen whole."""
+
+
+class JsonLines(JsonTexts):
+    """A `Carrier` of JSON texts, each on a line of its own."""
+
+    what = "line"
+
+    def fits(self, head: bytes) -> bool:
+        """Whether one of the first lines can be read, or could before something was lost of it."""
+        lines = [line for line in head.split(b"\n") if line.strip()]
+        return not lines or any(map(self._is_readable, lines)) or _is_torn_early(head)
+
+    def _is_readable(self, line: bytes) -> bool:
+        if _BEGINNING in line:
+            return True
+        try:
+            self.read(line)
+        except ValueError as error:
+            return not self.read_otherwise(line, error).reason
+        return True
+
+    def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
+        """The ids in each block, and those that begin in the block before."""
+        left_over, size = b"", 0
+        for block in blocks:
+            size += len(block)
+            yield trace_ids(block) | trace_ids(left_over + block[:_ID_BYTES]), size
+            left_over = (left_over + block[-_ID_BYTES:])[-_ID_BYTES:]
+
+    def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
+        """The lines. Where the file goes on after those bytes, a line that does so too is not theirs."""
+        begun: list[bytes] = []
+        begun_bytes = position = 0
+        number, grown = 1, False
+        for block in blocks:
+            grown = len(block) > size - position
+            part = block[: size - position] if grown else block
+            position += len(part)
+            *whole, rest = part.split(b"\n")
+            if whole:
+                lines: list[bytes | None] = [*whole]
+                lines[0] = _joined([*begun, whole[0]], begun_bytes + len(whole[0]), max_bytes)
+                begun, begun_bytes = [], 0
+                if number == 1 and lines[0] is not None:
+                    lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+                yield Pieces(lines, range(number, number + len(lines)), position - len(rest))
+                number += len(lines)
+            if begun_bytes <= max_bytes:
+                begun.append(rest)
+            begun_bytes += len(rest)
+            if grown:
+                return
+        if begun_bytes:
+            yield Pieces([_joined(begun, begun_bytes, max_bytes)], [number], position)
+
+
+def _joined(parts: list[bytes], size: int, max_bytes: int) -> bytes | None:
+    return b"".join(parts) if size <= max_bytes else None
+
+
+def _is_torn_early(head: bytes) -> bool:
+    """Whether it ends within the first few characters of a line of ours."""
+    torn = head.rpartition(b"\n")[2]
+    return bool(torn) and _BEGINNING.startswith(torn)

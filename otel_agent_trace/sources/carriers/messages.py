@@ -1,0 +1,223 @@
+"""OTLP messages one after another, each preceded by its length, as the Collector's file exporter writes them.
+
+The length has four bytes, the first the highest; or it is a varint, as protobuf's own tools write it. A message is protobuf or JSON,
+and with the exporter's `compression` each is in Zstandard by itself. A request that was saved as it is has no length, but
+each of its fields is a message.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from otel_agent_trace.formats import otlp_proto
+from otel_agent_trace.sources import zstandard
+from otel_agent_trace.sources.carriers.json_texts import JsonTexts
+from otel_agent_trace.sources.carriers.json_texts import trace_ids as trace_ids_of_text
+from otel_agent_trace.sources.carriers.pieces import DamagedError, Found, Pieces, salvaged
+from otel_agent_trace.span import SpanRecord
+
+_FIXED_BYTES, _VARINT_BYTES = 4, 5
+_HEAD_BYTES = 16
+_GROUP_TAG = b"\x0a"
+_IN_GROUP = (b"\x0a", b"\x12", b"\x1a", b"")
+_JSON = b"{"
+_MAX_BYTES = 64 << 20
+_MAX_RATIO, _RATIO_FROM_BYTES = 1000, 1 << 20
+
+
+class _Length(NamedTuple):
+    """What stands before a message: its own bytes, how many of them belong to the message, and the bytes after them."""
+
+    head: int
+    kept: int
+    body: int
+
+
+ReadLength = Callable[[bytes], "_Length | None"]
+"""The length at the beginning of these bytes; None where there is none, or not all of it."""
+
+
+def _fixed(data: bytes) -> _Length | None:
+    if len(data) < _FIXED_BYTES:
+        return None
+    return _Length(_FIXED_BYTES, 0, int.from_bytes(data[:_FIXED_BYTES], "big"))
+
+
+def _varint(data: bytes) -> _Length | None:
+    number = 0
+    for at, digit in enumerate(data[:_VARINT_BYTES]):
+        number |= (digit & 0x7F) << 7 * at
+        if digit < 0x80:
+            return _Length(at + 1, 0, number)
+    return None
+
+
+def _field(data: bytes) -> _Length | None:
+    """The tag and the length of a field, both of which belong to the message that it is by itself."""
+    if data[:1] != _GROUP_TAG:
+        return None
+    length = _varint(data[1:])
+    return length and _Length(length.head + 1, length.head + 1, length.body)
+
+
+def lengths_in(head: bytes) -> ReadLength | None:
+    """How the lengths are written in a file that begins so; None where no messages are in it."""
+    return next((read for read in (_fixed, _field, _varint) if _begins_message(read(head), head)), None)
+
+
+def _begins_message(length: _Length | None, head: bytes) -> bool:
+    if length is None or not 0 < length.body <= _MAX_BYTES:
+        return False
+    message = head[length.head - length.kept : length.head - length.kept + _HEAD_BYTES]
+    if length.head == _FIXED_BYTES and message.startswith((zstandard.MAGIC, b'{"resource')):
+        return True
+    inner = _field(message)
+    return (
+        inner is not None
+        and inner.head + inner.body <= length.kept + length.body
+        and message[inner.head : inner.head + 1] in _IN_GROUP
+    )
+
+
+class Messages:
+    """A `Carrier` of messages with their lengths."""
+
+    what = "message"
+
+    def __init__(self, read_length: ReadLength) -> None:
+        self._read_length = read_length
+        self._texts = JsonTexts()
+        self._packed_bytes = self._unpacked_bytes = 0
+
+    def fits(self, head: bytes) -> bool:
+        """A file that begins with a message is one of messages."""
+        return True
+
+    def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
+        """The ids in each message."""
+        with suppress(DamagedError):
+            for messages, _, position in self.pieces(blocks, sys.maxsize, max_bytes):
+                for message in messages:
+                    yield self._trace_ids(message) if message else set(), position
+
+    def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
+        """The messages. Where the file goes on after those bytes, a message that does so too is not theirs."""
+        rest = _Bytes(blocks, size)
+        for number in itertools.count(1):
+            head = rest.next(_HEAD_BYTES)
+            if not head:
+                return
+            length = self._read_length(head)
+            if length is None or not length.body:
+                if length is None and rest.grown:
+                    return
+                msg = f"no message begins at byte {rest.position}"
+                raise DamagedError(msg)
+            rest.skip(length.head - length.kept)
+            whole = length.kept + length.body
+            message = rest.take(whole) if whole <= max_bytes else None
+            if message is None:
+                rest.skip(whole)
+            elif len(message) < whole and rest.grown:
+                return
+            yield Pieces([message], [number], rest.position)
+
+    def read(self, message: bytes) -> list[SpanRecord]:
+        """The spans of a message that holds such."""
+        content = self._content(message)
+        return self._texts.read(content) if content.startswith(_JSON) else otlp_proto.decode(content)
+
+    def read_otherwise(self, message: bytes, refusal: Exception | None) -> Found:
+        """Log records, or what is whole in a message that is damaged."""
+        try:
+            content = self._content(message)
+        except ValueError as error:
+            return Found(reason=str(error))
+        if content.startswith(_JSON):
+            return self._texts.read_otherwise(content, refusal)
+        with suppress(otlp_proto.NotOtlpError):
+            if otlp_proto.holds_logs(content):
+                return Found(logs=otlp_proto.decode_logs(content))
+            if refusal is None or otlp_proto.holds_metrics(content):
+                return Found()
+        return salvaged(otlp_proto.salvage(content), str(refusal))
+
+    def _content(self, message: bytes) -> bytes:
+        """The message, unpacked.
+
+        Raises:
+            ValueError: it cannot be.
+        """
+        if not message.startswith(zstandard.MAGIC):
+            return message
+        if self._unpacked_bytes > _MAX_RATIO * max(self._packed_bytes, _RATIO_FROM_BYTES):
+            msg = f"messages that unpack to more than {_MAX_RATIO} times their size"
+            raise ValueError(msg)
+        try:
+            content = zstandard.unpacked(message, _MAX_BYTES)
+        except OSError as error:
+            msg = f"a message that cannot be unpacked ({error})"
+            raise ValueError(msg) from error
+        self._packed_bytes += len(message)
+        self._unpacked_bytes += len(content)
+        return content
+
+    def _trace_ids(self, message: bytes) -> set[bytes]:
+        try:
+            content = self._content(message)
+        except ValueError:
+            return set()
+        if content.startswith(_JSON):
+            return trace_ids_of_text(content)
+        try:
+            return otlp_proto.trace_ids(content)
+        except otlp_proto.NotOtlpError:
+            return {span.trace_id.encode() for span in otlp_proto.salvage(content)}
+
+
+class _Bytes:
+    """The first so many bytes of a file, in whatever pieces they are asked for; `grown` once it is known to have more."""
+
+    def __init__(self, blocks: Iterator[bytes], size: int) -> None:
+        self.position = 0
+        self.grown = False
+        self._blocks = blocks
+        self._left = size
+        self._data = b""
+
+    def next(self, size: int) -> bytes:
+        """What comes next, at most so many bytes, which are not taken yet."""
+        while len(self._data) < size and (block := self._block()):
+            self._data += block
+        return self._data[:size]
+
+    def take(self, size: int) -> bytes:
+        """So many bytes, or fewer at the end."""
+        return b"".join(self._parts(size))
+
+    def skip(self, size: int) -> None:
+        """Leave so many bytes out."""
+        for _ in self._parts(size):
+            pass
+
+    def _parts(self, size: int) -> Iterator[bytes]:
+        while size and (self._data or self._fill()):
+            part, self._data = self._data[:size], self._data[size:]
+            size -= len(part)
+            self.position += len(part)
+            yield part
+
+    def _fill(self) -> bool:
+        self._data = self._block()
+        return bool(self._data)
+
+    def _block(self) -> bytes:
+        block = next(self._blocks, b"")
+        self.grown = self.grown or len(block) > self._left
+        block = block[: self._left]
+        self._left -= len(block)
+        return block

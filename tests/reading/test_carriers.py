@@ -1,0 +1,188 @@
+"""Files of every carrier read as the same spans, whatever lies beside them, and however they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from told import Problems, lines_of, make_run
+from written import CARRIERS, PACKINGS, jaeger, traces
+
+from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.sources import files as files_module
+from otel_agent_trace.span import Problem, SpanRecord
+
+Write = Callable[..., Path]
+COUNT = 12
+RUNS = [make_run(number) for number in range(COUNT)]
+SPANS = [span for run in RUNS for span in run_to_spans(run)]
+PER_RUN = len(SPANS) // COUNT
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks smaller than a line, so that everything lies on the edge of one."""
+    monkeypatch.setattr(files_module, "BLOCK_BYTES", 512)
+
+
+def by_id(traces: Iterable[Iterable[SpanRecord]]) -> list[list[SpanRecord]]:
+    """Traces and their spans in the order of their ids."""
+    ordered = [sorted(spans, key=lambda span: span.span_id) for spans in traces]
+    return sorted(ordered, key=lambda spans: spans[0].trace_id)
+
+
+def _fail(problem: Problem) -> None:
+    pytest.fail(str(problem))
+
+
+def spans_in(path: object) -> list[list[SpanRecord]]:
+    """The spans of each trace; nothing is reported."""
+    return by_id(open_source(path).traces(_fail))
+
+
+def expected() -> list[list[SpanRecord]]:
+    """The same of what was written."""
+    return by_id(SPANS[first : first + PER_RUN] for first in range(0, len(SPANS), PER_RUN))
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_every_carrier(write: Write, carrier: str, packing: str) -> None:
+    """The spans that the official classes wrote are those that come, by trace; the name of the file says nothing."""
+    path = write("any name", PACKINGS[packing](CARRIERS[carrier](traces(SPANS))))
+    assert spans_in(path) == expected()
+    assert load_runs(path, strict=True) == RUNS
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_one_trace_in_files_of_two_carriers(write: Write, carrier: str) -> None:
+    """A trace whose spans lie in two carriers is whole and comes once, in either order of the files."""
+    messages = traces(SPANS, size=1)
+    first = write("a", CARRIERS["lines"](messages[::2]))
+    second = write("b", CARRIERS[carrier](messages[1::2]))
+    for paths in ([first, second], [second, first]):
+        assert spans_in(paths) == expected()
+        assert list(iter_runs(paths, newest_first=True)) == RUNS[::-1]
+
+
+def test_all_carriers_of_one_folder(tmp_path: Path) -> None:
+    """A folder is read whole: a span in each carrier, and all of them make one run."""
+    spans = [*run_to_spans(RUNS[0]), *run_to_spans(RUNS[1])]
+    names = ("a.jsonl", "b.json", "c.pb", "d.proto.zst", "e.binpb.gz", "f.ndjson", "g.json.gz", "h.pb.zst")
+    kinds = ("lines", "a document", "messages", "a message", "messages behind varints", "lines in snake_case")
+    kinds = (*kinds, "documents of protobuf's JSON in snake_case", "packed messages")
+    for name, kind, span in zip(names, kinds, spans, strict=False):
+        packing = PACKINGS[Path(name).suffix] if Path(name).suffix in PACKINGS else PACKINGS[""]
+        (tmp_path / name).write_bytes(packing(CARRIERS[kind](traces([span]))))
+    (tmp_path / "rest.jsonl").write_bytes(b"".join(lines_of(spans[len(names) :])))
+    assert load_runs(tmp_path, strict=True) == RUNS[:2]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 4])
+def test_what_the_page_of_jaeger_saves(write: Write, indent: int | None) -> None:
+    """Runs come with times in microseconds, also where another file holds a part of the trace."""
+    run = make_run(0)
+    spans = [
+        SpanRecord(span.trace_id, span.span_id, span.parent_span_id, span.name, 5_000_000, 9_000_000, span.attributes)
+        for span in run_to_spans(run)
+    ]
+    saved = write("saved.json", json.dumps(jaeger(spans), indent=indent).encode())
+    [read] = load_runs(saved, strict=True)
+    assert (read.run_id, read.agent_name, read.user_input) == (run.run_id, run.agent_name, run.user_input)
+    assert (read.final_output, read.service_name, read.started_at_ns) == (run.final_output, "weather", 5_000_000)
+    assert [step.name for step in read.steps] == [step.name for step in run.steps]
+    parts = [write("a.json", json.dumps(jaeger(spans[:2])).encode()), write("b.jsonl", lines_of(spans[2:]))]
+    [both] = load_runs(parts, strict=True)
+    assert [step.name for step in both.steps] == [step.name for step in run.steps]
+
+
+def test_nothing_in_a_text_is_taken_for_a_key(write: Write) -> None:
+    """What looks like another spelling within a text stays as it is."""
+    text = 'say "trace_id": null, {"kind":"SPAN_KIND_SERVER","trace_id" : "AAAAAAAAAAAAAAAAAAAAAA=="}, start_time'
+    span = SpanRecord("1" * 32, "2" * 16, None, 'a "trace_id":null', 1, 2, {"trace_id": text, text: "trace_id"})
+    for carrier in ("lines of protobuf's JSON in snake_case", "documents of protobuf's JSON in snake_case"):
+        assert spans_in(write("x", CARRIERS[carrier](traces([span])))) == [[span]]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (b'"kind":"SPAN_KIND_CLIENT","status":{"code":"STATUS_CODE_ERROR"}', (3, 2)),
+        (b'"kind" : "SPAN_KIND_INTERNAL" , "status" : { "code" : "STATUS_CODE_OK" }', (1, 1)),
+        (b'"kind":"SPAN_KIND_OF_TOMORROW","status":null', (0, 0)),
+        (b'"kind":4,"status":{"code":"STATUS_CODE_UNSET"},"events":null,"links":null,"parentSpanId":null', (4, 0)),
+    ],
+)
+def test_enums_by_name_and_null(write: Write, given: bytes, read: tuple[int, int]) -> None:
+    """Names of enums are their numbers; what is null is not there."""
+    line = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%b","spanId":"%b",%b}]}]}]}'
+    [[span]] = spans_in(write("x.jsonl", line % (b"1" * 32, b"2" * 16, given)))
+    assert (span.kind, span.status_code) == read
+
+
+def test_older_names(write: Write) -> None:
+    """What was called an instrumentation library is a scope."""
+    line = otlp_json.encode(SPANS)
+    old = line.replace(b'"scopeSpans"', b'"instrumentationLibrarySpans"').replace(
+        b'"scope"', b'"instrumentationLibrary"'
+    )
+    assert old != line
+    assert spans_in(write("x.jsonl", old)) == expected()
+
+
+def test_text_that_is_torn_below_its_first_line_is_no_document(write: Write, problems: Problems) -> None:
+    """A crash may end the first line within a list; what comes after it are lines."""
+    [line] = [otlp_json.encode(run_to_spans(RUNS[0]))]
+    torn = line[: line.index(b'"attributes":[', 200) + len(b'"attributes":[')]
+    path = write("x.jsonl", torn + b"\n" + b"".join(lines_of(run_to_spans(RUNS[1]))))
+    assert load_runs(path, on_problem=problems) == [RUNS[1]]
+    assert problems.places == [("x.jsonl", 1)]
+
+
+# ── what is damaged ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("carrier", ["messages", "messages behind varints"])
+def test_damaged_message_costs_itself(write: Write, problems: Problems, carrier: str) -> None:
+    """The others are read, and the spans that are whole in it."""
+    messages = traces(SPANS, size=PER_RUN)
+    parts = [CARRIERS[carrier]([message]) for message in messages]
+    bad = bytearray(parts[3])
+    bad[bad.rindex(bytes.fromhex(SPANS[4 * PER_RUN - 1].span_id)) - 1] = 7  # the id of its last span is shorter
+    path = write("x.pb", b"".join([*parts[:3], bytes(bad), *parts[4:]]))
+    found = {span.span_id for spans in open_source(path).traces(problems) for span in spans}
+    assert found == {span.span_id for span in SPANS} - {SPANS[4 * PER_RUN - 1].span_id}
+    assert problems.places == [("x.pb", 4)]
+    assert f"{PER_RUN - 1} spans that are whole in it could be read" in problems[0].reason
+
+
+def test_message_that_ends_early(write: Write, problems: Problems) -> None:
+    """A Collector that was killed: what is whole is read, and the rest reported once."""
+    content = CARRIERS["messages"](traces(SPANS, size=PER_RUN))
+    path = write("x.pb", content[:-20])
+    found = [span.span_id for spans in open_source(path).traces(problems) for span in spans]
+    assert len(found) == len(SPANS) - 1
+    assert problems.places == [("x.pb", COUNT)]
+
+
+def test_message_of_no_length(write: Write, problems: Problems) -> None:
+    """Where no message begins, nothing is guessed."""
+    path = write("x.pb", CARRIERS["messages"](traces(SPANS)) + b"\0" * 100)
+    assert load_runs(path, on_problem=problems) == RUNS
+    [problem] = problems
+    assert problem.reason.startswith("no message begins at byte ")
+
+
+def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document or message beyond the limit costs itself."""
+    monkeypatch.setattr(files_module, "MAX_LINE_BYTES", 20_000)
+    big = SpanRecord("f" * 32, "1" * 16, None, "x" * 30_000, 1, 2)
+    for carrier, what in (("documents", "document"), ("messages", "message")):
+        problems.clear()
+        path = write("x", CARRIERS[carrier](traces([*SPANS[:PER_RUN], big, *SPANS[PER_RUN:]], size=1)))
+        assert load_runs(path, on_problem=problems) == RUNS
+        assert [problem.reason for problem in problems] == [f"a {what} of more than 0 MiB"]
