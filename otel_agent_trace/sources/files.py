@@ -73,7 +73,13 @@ class FilesSource:
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
         ends = _Ends()
-        noted = [ends.note(file, next(counters)) for file in files]
+        noted = []
+        for file in files:
+            try:
+                noted.append(ends.note(file, next(counters)))
+            except SourceError:
+                if os.path.lexists(file) or listed.pop(file) == file:
+                    raise
         noted += [ends.note(file, _ignore) for file in self._new_files(noted, listed, on_problem)]
         open_traces = _OpenTraces(on_problem, on_log)
         read_up_to = 0
