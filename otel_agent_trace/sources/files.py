@@ -73,12 +73,12 @@ class FilesSource:
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
         ends = _Ends()
-        noted = []
-        for file in files:
+        noted: list[_Noted] = []
+        for path in files:
             try:
-                noted.append(ends.note(file, next(counters)))
+                noted.append(ends.note(path, next(counters)))
             except SourceError:
-                if os.path.lexists(file) or listed.pop(file) == file:
+                if os.path.lexists(path) or listed.pop(path) == path:
                     raise
         noted += [ends.note(file, _ignore) for file in self._new_files(noted, listed, on_problem)]
         open_traces = _OpenTraces(on_problem, on_log)
