@@ -30,9 +30,25 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
         (agents if is_whole else strays).append(node)
     if len(records) > DEEPEST:
         bound_depth(tops)
+    if len(agents) > 1:
+        _tell_apart(agents)
     runs = [_run(node) for node in agents]
     runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
+
+
+def _tell_apart(agents: list[Node]) -> None:
+    """Give an id of its own to each run that would be called like another, since the spans above both were lost."""
+    seen: set[str] = set()
+    for node in sorted(agents, key=_age):
+        if node.meaning.run_id is None and run_id_of(node.span, node.meaning) in seen:
+            first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
+            node.meaning.run_id = f"{node.span.trace_id}-{first}"
+        seen.add(run_id_of(node.span, node.meaning))
+
+
+def _age(node: Node) -> tuple[int, str]:
+    return node.span.start_ns, node.span.span_id
 
 
 def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
@@ -65,7 +81,7 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
         usage=meaning.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
-        span_id=span.span_id or None,
+        span_id=_span_id(node),
         parent_run_id=above_run_id if meaning.parent_run_id is None else meaning.parent_run_id,
         service_name=_service(span),
         truncated=meaning.truncated,
@@ -106,6 +122,10 @@ def _lone_status(node: Node) -> RunStatus:
     if node.span.end_ns is None:
         return RunStatus.RUNNING
     return RunStatus.ERROR if node.meaning.error is not None else RunStatus.SUCCESS
+
+
+def _span_id(node: Node) -> str | None:
+    return None if node.meaning.is_inferred else node.span.span_id or None
 
 
 def _service(span: SpanRecord) -> str | None:
@@ -174,7 +194,7 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         attributes=meaning.attributes,
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
-        span_id=span.span_id or None,
+        span_id=_span_id(node),
         parent_step_id=parent_step_id,
         abandoned=meaning.abandoned,
         first_chunk_at_ns=meaning.first_chunk_at_ns,

@@ -98,6 +98,8 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if len(meant) == 1 and (meant[0].kind in (None, StepKind.AGENT)):
         return [_crowned(meant[0])]
     outermost = records.get(_outermost_id(meant[0].span, records))
+    if outermost is meant[0].span:
+        outermost = None  # the call itself, among other spans
     agents = [top for top in meant if top.kind is StepKind.AGENT]
     if outermost is not None and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
