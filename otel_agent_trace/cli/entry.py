@@ -29,7 +29,10 @@ COMMANDS = {
     "show": ("otel_agent_trace.cli.show", "One run as a tree: what it did, with which inputs and outputs."),
     "replay": ("otel_agent_trace.cli.replay", "Walk through one run step by step, as it happened."),
     "metrics": ("otel_agent_trace.cli.metrics", "Success rate, tools, errors, latency and tokens of many runs."),
-    "export": ("otel_agent_trace.cli.export", "Send runs to an OTLP endpoint: a Collector, Jaeger and others."),
+    "export": (
+        "otel_agent_trace.cli.export",
+        "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them.",
+    ),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Each command: the module whose `command` it is, and what it does."""
