@@ -87,7 +87,7 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
         truncated=meaning.truncated,
         sampling_probability=meaning.sampling_probability,
         replay_of=meaning.replay_of,
-        dialect=meaning.dialect,
+        dialect=_dialects([node]),
     )
 
 
@@ -114,7 +114,7 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
         steps=steps,
         trace_id=span.trace_id,
         service_name=_service(span),
-        dialect=meaning.dialect,
+        dialect=_dialects(group),
     )
 
 
@@ -122,6 +122,11 @@ def _lone_status(node: Node) -> RunStatus:
     if node.span.end_ns is None:
         return RunStatus.RUNNING
     return RunStatus.ERROR if node.meaning.error is not None else RunStatus.SUCCESS
+
+
+def _dialects(nodes: list[Node]) -> str:
+    """The dialects of nodes and of all below, in which their spans were read."""
+    return " + ".join(dict.fromkeys([below.meaning.dialect for node in nodes for below in node.walk()]))
 
 
 def _span_id(node: Node) -> str | None:

@@ -158,6 +158,17 @@ def test_several_runs_of_one_trace(tmp_path: Any) -> None:
     assert load_runs(path) == runs
 
 
+def test_a_run_names_all_dialects_that_its_spans_speak() -> None:
+    spans = [
+        span(1, None, "outer", {"openinference.span.kind": "AGENT", "agent.name": "a"}),
+        span(2, 1, "chat m-1", chat("Rain?", "No.")),
+        span(3, 1, "inner", {"openinference.span.kind": "TOOL"}),
+    ]
+    (run,) = runs_from_spans(spans)
+    assert run.dialect == "openinference + genai"
+    assert again([run])[0].dialect == "genai"
+
+
 # ── any traces ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = st.sampled_from(["", "Rain?", "No.", "é\ud800", "[1]", '{"a": 1}', "{'city': 'Lyon'}"])
