@@ -12,7 +12,7 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.inferred import infer
 from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import fill, join_twins, start_of, take_in, within
+from otel_agent_trace.runs.twins import become, fill, join_twins, start_of, take_in, within
 from otel_agent_trace.span import SpanRecord
 
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
@@ -146,18 +146,22 @@ def _stands_for(node: Node, agent: Node) -> bool:
 
 def _take_over(node: Node, inner: list[Node]) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
-    outer, first, last = msgspec.structs.replace(node.meaning), inner[0].meaning, max(inner, key=_end).meaning
-    name, own_name = outer.name or (outer.label if node.kind is not None else None), first.name or first.label
-    take_in(node, inner[0])
+    outer, first, last = Node(node.span, msgspec.structs.replace(node.meaning)), inner[0], max(inner, key=_end)
+    outer.sources = node.sources
+    several, own_name = len(inner) > 1, first.meaning.name or first.meaning.label
+    name = outer.meaning.name or (outer.meaning.label if node.kind is not None else None)
+    named_by = outer if name and (several or not own_name) else first
+    named = named_by.origins("name" if named_by.meaning.name else "label")
+    take_in(node, first)
     fill(first, outer)
-    several = len(inner) > 1
-    node.meaning = msgspec.structs.replace(
-        first,
-        name=(name or own_name) if several else (own_name or name),
-        output=first.output if not several else last.output if outer.output is None else outer.output,
-        input=outer.input if type(outer.input) is str and (several or type(first.input) is not str) else first.input,
-        error=outer.error or last.error,
-    )
+    become(node, first)
+    node.meaning.name = (name or own_name) if several else (own_name or name)
+    node.note("name", *named)
+    if several:
+        node.take("output", last if outer.meaning.output is None else outer)
+    if type(outer.meaning.input) is str and (several or type(first.meaning.input) is not str):
+        node.take("input", outer)
+    node.take("error", outer if outer.meaning.error else last)
 
 
 def _settle_agents(run: Node) -> None:
@@ -183,8 +187,8 @@ def _drop_frames(top: Node) -> None:
             continue
         if node.kind is StepKind.AGENT and node.is_foreign:
             for frame in _frames(node):
-                node.meaning.session_id = node.meaning.session_id or frame.meaning.session_id
-                node.meaning.user_id = node.meaning.user_id or frame.meaning.user_id
+                node.learn("session_id", frame)
+                node.learn("user_id", frame)
         node.below = sorted(within(node), key=start_of)
 
 
