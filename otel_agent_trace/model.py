@@ -59,6 +59,9 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
             if name not in _PROVENANCE
         )
 
+    def __ne__(self, other: object) -> bool:  # msgspec's own would go by identity
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(type(self))
 

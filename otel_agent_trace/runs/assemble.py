@@ -19,7 +19,11 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
-    records = unique(spans)
+    return [run for run, _ in placed(unique(spans))]
+
+
+def placed(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
+    """The outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
     tops, any_foreign = grow(records)
     if any_foreign:
         tops = settle(tops, records)
@@ -32,9 +36,9 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
         bound_depth(tops)
     if len(agents) > 1:
         _tell_apart(agents)
-    runs = [_run(node) for node in agents]
-    runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
-    return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
+    runs = [(_run(node), [node]) for node in agents]
+    runs.extend((_headless(run_id, group), group) for run_id, group in _by_run(strays))
+    return runs if len(runs) < 2 else sorted(runs, key=lambda made: (made[0].started_at_ns, made[0].run_id))
 
 
 def _tell_apart(agents: list[Node]) -> None:
@@ -139,13 +143,19 @@ def _service(span: SpanRecord) -> str | None:
 
 
 def _steps(nodes: list[Node], run_id: str) -> tuple[AgentStep, ...]:
-    """The steps of one run, flat and in order: by start, then by ordinal."""
+    """The steps of one run."""
+    flat = in_order(nodes)
+    _number([node for node, _ in flat])
+    return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
+
+
+def in_order(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
+    """The steps of one run, flat, each with the one above it: by start, then by ordinal."""
     flat = _flat(nodes)
     starts = [node.span.start_ns for node, _ in flat]
     if any(map(operator.ge, starts, starts[1:])):
         flat.sort(key=_order)
-    _number([node for node, _ in flat])
-    return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
+    return flat
 
 
 def _number(nodes: list[Node]) -> None:

@@ -263,7 +263,7 @@ def _step(call: ToolCall) -> Node:
         call_id=call.call_id,
     )
     node = Node(span, meaning)
-    for field in ("name", "input"):
+    for field in ("kind", "name", "input"):
         node.note(field, *call.asked_by.origins("messages"))
     if isinstance(call.response, str) and _FAILED.match(call.response):
         meaning.error = StepError(type="_OTHER", message=call.response)
