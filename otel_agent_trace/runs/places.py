@@ -12,6 +12,7 @@ from otel_agent_trace import dialects, semconv
 from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
+from otel_agent_trace.values import same
 
 EVIDENCE = "kind"
 """The field under which stands what says that the span is such a step at all."""
@@ -63,13 +64,13 @@ def _found(told: Meaning, changes: Iterable[Change], compare: _Compare) -> dict[
 def _differing(told: Meaning, other: Meaning | None) -> list[str]:
     if other is None or (other.kind, other.dialect, other.is_frame) != (told.kind, told.dialect, told.is_frame):
         return [EVIDENCE]
-    return [name for name in _told(told) if _fact(other, name) != _fact(told, name)]
+    return [name for name in _told(told) if not same(_fact(other, name), _fact(told, name))]
 
 
 def _equal(told: Meaning, other: Meaning | None) -> list[str]:
     if other is None or other.kind != told.kind:
         return []
-    return [EVIDENCE, *(name for name in _told(told) if _fact(other, name) == _fact(told, name))]
+    return [EVIDENCE, *(name for name in _told(told) if same(_fact(other, name), _fact(told, name)))]
 
 
 def _told(meaning: Meaning) -> list[str]:

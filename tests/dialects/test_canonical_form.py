@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, SpanRecord, StepKind, load_runs, run_to_spans, runs_from_spans
 from otel_agent_trace.export.canonical import write_runs
+from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.span import Resource, Scope
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -279,3 +280,16 @@ def test_runs_of_any_tracer_read_back_equal_and_are_the_same_bytes_again(spans: 
     back = again(runs)
     assert back == runs
     assert written(back) == written(runs)
+
+
+@given(traces())
+@example(NO_TOOL_SPANS)
+def test_explaining_gives_the_same_runs_and_tells_where_each_fact_was_read(spans: list[SpanRecord]) -> None:
+    explanations = explain(spans)
+    assert [explanation.run for explanation in explanations] == runs_from_spans(spans)
+    ids = {record.span_id for record in spans}
+    for explanation in explanations:
+        for below in explanation.walk():
+            facts = [*below.facts, *(fact for step in below.steps for fact in step.facts)]
+            assert [fact.name for fact in facts if fact.name != "status" and not fact.sources] == []
+            assert {source.span_id for fact in facts for source in fact.sources} <= ids
