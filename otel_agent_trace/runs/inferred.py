@@ -137,13 +137,13 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
     responses: dict[Any, tuple[Any, Node]] = {}
     for model in models:
         for part in _parts(model):
+            call_id = None if part.get("id") is None else str(part["id"])
             if part.get("type") == "tool_call" and part.get("name"):
-                key = part.get("id") or (part.get("name"), repr(part.get("arguments")))
-                calls.setdefault(
-                    key, ToolCall(part.get("id"), str(part["name"]), part.get("arguments"), None, model, None)
-                )
+                name, arguments = str(part["name"]), part.get("arguments")
+                key = call_id or (name, repr(arguments))
+                calls.setdefault(key, ToolCall(call_id, name, arguments, None, model, None))
             elif part.get("type") == "tool_call_response":
-                responses.setdefault(part.get("id"), (_response(part), model))
+                responses.setdefault(call_id, (_response(part), model))
     return [_with_response(key, call, responses) for key, call in calls.items()]
 
 

@@ -114,7 +114,7 @@ class _Writer:
     def run_span(self, run: AgentRun, step: AgentStep | None, ids: _Ids) -> SpanRecord:
         """The span of a run; where it is a sub-agent's, with its place as a step."""
         content = Content(NO_LIMITS)
-        content.extra(run.attributes, fact_names(StepKind.AGENT))
+        content.extra(run.attributes, _taken_names(StepKind.AGENT, run))
         name = _put_identity(content, StepKind.AGENT, run.agent_name or "", run)
         if run.agent_name is None:
             del content.attributes[semconv.AGENT_NAME]
@@ -138,7 +138,7 @@ class _Writer:
     def step_span(self, run: AgentRun, step: AgentStep, ids: _Ids, *, has_run: bool) -> SpanRecord:
         """The span of a step that is no run of its own."""
         content = Content(NO_LIMITS)
-        content.extra(step.attributes, fact_names(step.kind))
+        content.extra(step.attributes, _taken_names(step.kind, step))
         name = _put_identity(content, step.kind, step.name, step)
         if has_run:
             content.text(semconv.RUN_ID, "run_id", run.run_id)
@@ -262,10 +262,16 @@ def _put_marks(content: Content, step: AgentStep) -> None:
         content.attributes[semconv.FIRST_CHUNK_AT_NS] = step.first_chunk_at_ns
 
 
+def _taken_names(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:
+    """Names under which facts stand, so that attributes which nobody understood cannot."""
+    is_asked = item.model is not None and type(item.attributes.get(semconv.REQUEST_MODEL)) is str
+    return fact_names(kind) if is_asked else fact_names(kind) | {semconv.REQUEST_MODEL}
+
+
 def _put_identity(content: Content, kind: StepKind, name: str, item: AgentRun | AgentStep) -> str:
     """What the span is; where the model that answered was another than the one asked for, both."""
     asked = item.attributes.get(semconv.REQUEST_MODEL)
-    if type(asked) is not str:
+    if type(asked) is not str or item.model is None:
         return put_identity(content, kind, name, item.model)
     content.text(semconv.RESPONSE_MODEL, "model", item.model)
     return put_identity(content, kind, name, asked)

@@ -81,6 +81,20 @@ def test_a_step_out_of_messages_has_no_span_there_either() -> None:
     assert again([run]) == [run]
 
 
+@pytest.mark.parametrize("odd", [[1], {"a": 1}, 7])
+def test_calls_whose_ids_and_names_are_no_texts(odd: Any) -> None:
+    """They cost nothing but their step's name."""
+    call = {"id": odd, "name": odd, "arguments": odd}
+    spans = [
+        NO_TOOL_SPANS[0],
+        span(2, 1, "chat", chat("Rain?", call=call)),
+        span(4, 1, "chat", chat("", "No.", call, 7)),
+    ]
+    (run,) = runs_from_spans(spans)
+    assert [(step.name, step.output) for step in run.tool_steps] == [(str(odd), 7)]
+    assert again([run]) == [run]
+
+
 def test_a_run_whose_span_was_lost_keeps_what_is_known_of_it() -> None:
     (run,) = runs_from_spans(NO_TOOL_SPANS[1:])
     assert (run.user_input, run.final_output, run.span_id) == ("Rain?", "No.", None)
@@ -103,6 +117,8 @@ def test_a_lone_call_is_written_without_a_run_around_it(above: int | None) -> No
         ("TOOL", {"gen_ai.usage.input_tokens": 7, "gen_ai.agent.name": "x", "gen_ai.output.messages": "[]"}),
         ("LLM", {"gen_ai.response.time_to_first_chunk": 0.5, "gen_ai.response.finish_reasons": '["stop"]'}),
         ("LLM", {"gen_ai.conversation.id": 5, "error.category": True}),
+        ("LLM", {"gen_ai.request.model": "m-2"}),
+        ("LLM", {"gen_ai.request.model": 5}),
         ("RETRIEVER", {"gen_ai.retrieval.documents": "[1]", "gen_ai.retrieval.query.text": "q"}),
         ("AGENT", {"gen_ai.usage.output_tokens": 9, "enduser.pseudo.id": "hmac:a:b"}),
     ],
