@@ -95,6 +95,12 @@ def test_calls_whose_ids_and_names_are_no_texts(odd: Any) -> None:
     assert again([run]) == [run]
 
 
+def test_a_part_whose_type_is_no_text() -> None:
+    sent = [{"role": "tool", "content": [{"type": {}, "content": "7"}]}]
+    (run,) = runs_from_spans([span(1, None, "c", {"openinference.span.kind": "LLM", "input.value": json.dumps(sent)})])
+    assert [message.role for message in run.steps[0].messages] == ["tool"]
+
+
 def test_a_run_whose_span_was_lost_keeps_what_is_known_of_it() -> None:
     (run,) = runs_from_spans(NO_TOOL_SPANS[1:])
     assert (run.user_input, run.final_output, run.span_id) == ("Rain?", "No.", None)
