@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.signals import is_of_signal_handler
 
 T = TypeVar("T")
 _log = logging.getLogger("otel_agent_trace")
@@ -56,18 +57,33 @@ def guarded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) 
     """
     try:
         return call(*arguments)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # noqa: BLE001 - the host must not notice
-        ledger.count(f"failed: {what}")
-        ledger.say_once(
-            f"{what}/{type(error).__name__}", "%s failed: %s: %s (said once)", what, type(error).__name__, _text(error)
-        )
+    except BaseException as error:  # the host must not notice
+        if is_of_signal_handler(error):
+            raise
+        failed(ledger, what, error)
+        return None
+
+
+def failed(ledger: Ledger, what: str, error: BaseException) -> None:
+    """Count a failure, and say it once."""
+    kind = type(error).__name__
+    ledger.count(f"failed: {what}")
+    ledger.say_once(f"{what}/{kind}", "%s failed: %s: %s (said once)", what, kind, _text(error))
+
+
+def shielded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
+    """As `guarded`, in a thread of our own: there also what would end a program ends only the call."""
+    try:
+        return guarded(ledger, what, call, *arguments)
+    except BaseException as error:  # noqa: BLE001 - nobody would notice that the thread is gone
+        failed(ledger, what, error)
         return None
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)[:500]
-    except Exception:  # noqa: BLE001 - an error whose text fails as well
+    except BaseException as failure:  # an error whose text fails as well
+        if is_of_signal_handler(failure):
+            raise
         return "?"

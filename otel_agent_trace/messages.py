@@ -27,7 +27,7 @@ def messages_from(value: Any) -> tuple[Message, ...]:
         return ()
     if isinstance(value, str | Mapping | Message) or not isinstance(value, list | tuple):
         return (message_from(value),)
-    return tuple(message_from(item) for item in value)
+    return tuple(message_from(item) for item in _held(value))
 
 
 def message_from(value: Any) -> Message:
@@ -76,6 +76,8 @@ def _something(data: dict[Any, Any]) -> dict[Any, Any]:
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
     """A mapping as it is, a client's object as one; None for anything else."""
+    if issubclass(type(value), dict):
+        return value if type(value) is dict else dict.copy(value)
     if isinstance(value, Mapping):
         return value
     dump = getattr(value, "model_dump", None)
@@ -86,20 +88,25 @@ def _parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
     """Take the keys that make the parts out of `rest`."""
     if "parts" in rest:
         parts = rest.pop("parts")
-        return [_part(part) for part in parts] if isinstance(parts, list | tuple) else [_part(parts)]
+        return [_part(part) for part in _held(parts)] if isinstance(parts, list | tuple) else [_part(parts)]
     content = rest.pop("content", None)
     if role == "tool" and "tool_call_id" in rest:
         return [{"type": "tool_call_response", "id": rest.pop("tool_call_id"), "response": content}]
     calls = rest.pop("tool_calls", None)
-    return [*_content_parts(content), *map(_called, calls if isinstance(calls, list | tuple) else ())]
+    return [*_content_parts(content), *map(_called, _held(calls) if isinstance(calls, list | tuple) else ())]
 
 
 def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
     if content is None:
         return ()
     if isinstance(content, list | tuple):
-        return tuple(_part(part) for part in content)
+        return tuple(_part(part) for part in _held(content))
     return (_part(content),)
+
+
+def _held(items: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
+    """What is in them, whatever the `__iter__` of a class of their own gives."""
+    return list.__iter__(items) if isinstance(items, list) else tuple.__iter__(items)
 
 
 def _part(part: Any) -> dict[Any, Any]:

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "servers"))
 pytest_plugins = ["server_fixtures"]
+for _name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE"):  # the trace of whoever runs the tests; read at the first import
+    os.environ.pop(_name, None)
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, StepKind
@@ -77,11 +77,19 @@ class Feed:
     def __init__(self, backend: TracerBackend) -> None:
         self.backend = backend
         self.ledger = Ledger()
+        self.kept = 0
+        """Spans that the backend was told of, and raised nothing."""
+        self._refused = False
         self._reader = SdkReader()
+        self._lock = ForkSafeLock()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Forget all spans, in a forked child: those of its parent end there."""
         self._nodes: dict[_Key, _Node] = {}
         self._runs: dict[tuple[int, str], _Node] = {}
         self._over: OrderedDict[_Key, _Node] = OrderedDict()
-        self._lock = ForkSafeLock()
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Tell the backend of a run that starts."""
@@ -99,7 +107,9 @@ class Feed:
             return
         with self._lock:
             for span in spans:
+                self._refused = False
                 self._ended(applied(span, mode))
+                self.kept += not self._refused
 
     def flush(self, timeout_s: float) -> bool:
         """Flush the backend, where it can be flushed."""
@@ -165,7 +175,8 @@ class Feed:
 
     def _call(self, name: str, *arguments: object) -> None:
         call = getattr(self.backend, name)
-        guarded(self.ledger, f"{type(self.backend).__name__}.{name}", quietly, call, *arguments)
+        if not guarded(self.ledger, f"{type(self.backend).__name__}.{name}", _called, call, *arguments):
+            self._refused = True
 
     # ── what is held of spans ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,6 +208,7 @@ class Feed:
         record = self._reader.record(span)
         node = self._nodes.get(_key(span.context))
         if node is None and dialects.read(record) is None:
+            self._refused = True  # it tells nothing of a run
             return
         if node is None:
             node = self._opened(span)
@@ -233,7 +245,7 @@ class Feed:
             self._forget(tree)
             return
         self._over[tree.key] = tree
-        if len(self._over) > _REMEMBERED_TREES:
+        while len(self._over) > _REMEMBERED_TREES:  # parents that were not seen are among them
             self._forget(self._over.popitem(last=False)[1])
 
     def _forget(self, tree: _Node) -> None:
@@ -244,7 +256,12 @@ class Feed:
             self._nodes.pop(node.key, None)
             if node.run_id is not None:
                 self._runs.pop((node.key.trace_id, node.run_id), None)
-            nodes.extend(child for child in node.below.values() if child.tree is tree)
+            nodes.extend(child for child in list(node.below.values()) if child.tree is tree)
+
+
+def _called(call: Callable[..., None], *arguments: object) -> bool:
+    quietly(call, *arguments)
+    return True
 
 
 def _key(context: SpanContext) -> _Key:

@@ -26,6 +26,7 @@ DEFAULT_FILE = "traces.jsonl"
 _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
 _MAX_FRAMES = 256
+_Frame = tuple[bytes, bytes]
 
 
 class FileBackend(SpanExporter):
@@ -40,7 +41,7 @@ class FileBackend(SpanExporter):
         user_ids: what happens to plain user ids that come through the SDK's own processors.
 
     Raises:
-        ConfigurationError: the path can never be such a file (a directory, a device, ...).
+        ConfigurationError: the path that is given can never be such a file (a directory, a device, ...).
     """
 
     def __init__(self, path: str | PathLike[str] | None = None, *, user_ids: UserIds = "pseudonym") -> None:
@@ -48,37 +49,43 @@ class FileBackend(SpanExporter):
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = os.path.abspath(os.fspath(given))
         self._file = LineFile(self.path)
-        self._file.check()
+        if path is not None:  # what the environment says may be wrong: then nothing is kept, and that is said
+            self._file.check()
         self._reader = SdkReader()
         self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
         self._ledger = Ledger()
+        self._closed = False
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """A file holds what has ended."""
 
     def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Append spans, in one write.
-
-        Raises:
-            OSError: the file did not take them; they are counted as lost.
-        """
-        lines = self._line(spans[0], mode) if len(spans) == 1 else self._lines(spans, mode)
-        try:
-            self._file.append(lines)
-        except OSError:
-            self._ledger.count("lost: write", len(spans))
-            raise
+        """Append spans, in one write; what the file does not take is counted, by reason."""
+        self._append(spans, mode)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append spans that come from the SDK's own processors, after the policies."""
         if not spans:
             return SpanExportResult.SUCCESS
-        kept = guarded(self._ledger, f"writing {self.path}", self._keep_applied, spans)
+        kept = guarded(self._ledger, "span that cannot be written", self._append, spans, self._mode)
         return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
 
-    def _keep_applied(self, spans: Sequence[ReadableSpan]) -> bool:
-        self.keep(spans, self._mode)
+    def _append(self, spans: Sequence[ReadableSpan], mode: UserIds) -> bool:
+        """Append what can be written of the spans; whether the file took it."""
+        if self._closed:
+            self._ledger.count("after close", len(spans))
+        lines, number = (self._line(spans[0], mode), 1) if len(spans) == 1 else self._lines(spans, mode)
+        try:
+            self._file.append(lines, number)
+        except OSError as error:
+            self._lose(number, error)
+            return False
         return True
+
+    def _lose(self, number: int, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        self._ledger.count(f"failed: {reason}", number)
+        self._ledger.say_once(reason, "%s does not take spans: %s; they are lost, and counted", self.path, reason)
 
     def _record(self, span: ReadableSpan, mode: UserIds) -> SpanRecord:
         record = self._reader.record(span)
@@ -92,7 +99,22 @@ class FileBackend(SpanExporter):
         head, tail = self._frame(record)
         return b"%b%b%b" % (head, otlp_json.encode_span(record), tail)
 
-    def _frame(self, record: SpanRecord) -> tuple[bytes, bytes]:
+    def _lines(self, spans: Sequence[ReadableSpan], mode: UserIds) -> tuple[bytes, int]:
+        """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
+        frames: dict[_Frame, list[bytes]] = {}
+        for span in spans:
+            encoded = guarded(self._ledger, "span that cannot be written", self._encoded, span, mode)
+            if encoded is not None:
+                frame, line = encoded
+                frames.setdefault(frame, []).append(line)
+        lines = b"".join(
+            b"%b%b%b" % (head, b",".join(part), tail)
+            for (head, tail), group in frames.items()
+            for part in _parts(group)
+        )
+        return lines, sum(map(len, frames.values()))
+
+    def _frame(self, record: SpanRecord) -> _Frame:
         key = (id(record.resource), id(record.scope))
         known = self._frames.get(key)
         if known is None or known[0] is not record.resource or known[1] is not record.scope:
@@ -103,21 +125,7 @@ class FileBackend(SpanExporter):
             self._frames[key] = known
         return known[2], known[3]
 
-    def _lines(self, spans: Sequence[ReadableSpan], mode: UserIds) -> bytes:
-        """Many spans as lines of bearable length, spans of one frame together."""
-        frames: dict[tuple[bytes, bytes], list[bytes]] = {}
-        for span in spans:
-            encoded = guarded(self._ledger, "span that cannot be written", self._encoded, span, mode)
-            if encoded is not None:
-                frame, line = encoded
-                frames.setdefault(frame, []).append(line)
-        return b"".join(
-            b"%b%b%b" % (head, b",".join(part), tail)
-            for (head, tail), encoded in frames.items()
-            for part in _parts(encoded)
-        )
-
-    def _encoded(self, span: ReadableSpan, mode: UserIds) -> tuple[tuple[bytes, bytes], bytes]:
+    def _encoded(self, span: ReadableSpan, mode: UserIds) -> tuple[_Frame, bytes]:
         record = self._record(span, mode)
         return self._frame(record), otlp_json.encode_span(record)
 
@@ -130,11 +138,13 @@ class FileBackend(SpanExporter):
         return FilesSource([self.path]).traces(on_problem)
 
     def stats(self) -> dict[str, int]:
-        """What was lost, by reason."""
-        return self._ledger.counts()
+        """How many spans were kept, and what was lost, by reason."""
+        kept = self._file.records
+        return {**({"kept": kept} if kept else {}), **self._ledger.counts()}
 
     def shutdown(self) -> None:
-        """Close the file."""
+        """Close the file; spans that come nevertheless are kept, and counted."""
+        self._closed = True
         self._file.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -12,7 +12,7 @@ from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Ledger
+from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 from otel_agent_trace.reading import runs_from_spans
@@ -22,6 +22,8 @@ from otel_agent_trace.span import Problem, SpanRecord
 
 class InMemoryBackend(SpanExporter):
     """Keeps spans in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
+
+    A forked child begins with none.
 
     Args:
         max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
@@ -37,16 +39,17 @@ class InMemoryBackend(SpanExporter):
             msg = f"max_runs={max_runs!r} is no number of runs: 1 or more, or None for all"
             raise ConfigurationError(msg)
         self._max_runs = max_runs
-        self._ended: dict[int, list[ReadableSpan]] = {}
-        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
         self._reader = SdkReader()
         self._ledger = Ledger()
+        self._kept = 0
         self.renew()
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Take a new lock, in a forked child."""
+        """Begin anew, in a forked child: what its parent has is the parent's to tell."""
         self._lock = threading.RLock()
+        self._ended: dict[int, list[ReadableSpan]] = {}
+        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Remember a span that is being written."""
@@ -61,12 +64,14 @@ class InMemoryBackend(SpanExporter):
                 context = span.context
                 self._ended.setdefault(context.trace_id, []).append(span)
                 self._open.pop(context.span_id, None)
+                self._kept += 1
             if self._max_runs is not None and len(self._ended) > self._max_runs:
                 self._drop_oldest()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep spans that come from the SDK's own processors, after the policies."""
-        self.keep(spans, self._mode)
+        for span in spans:
+            guarded(self._ledger, "span that cannot be kept", self.keep, (span,), self._mode)
         return SpanExportResult.SUCCESS
 
     def _drop_oldest(self) -> None:
@@ -83,16 +88,24 @@ class InMemoryBackend(SpanExporter):
         return self._in_order(self._snapshot()[1])
 
     def _snapshot(self) -> tuple[list[tuple[ReadableSpan, UserIds]], list[ReadableSpan]]:
-        """What is open and what has ended at one moment: a step that ended between two looks would lack its run."""
+        """What is open and what has ended at one moment: a step that ended between two looks would lack its run.
+
+        A signal handler may trace meanwhile, in spite of the lock; what it begins and ends is seen or not.
+        """
         with self._lock:
-            return list(self._open.values()), [span for spans in self._ended.values() for span in spans]
+            return list(self._open.values()), [span for spans in list(self._ended.values()) for span in spans]
 
     def _in_order(self, ended: list[ReadableSpan]) -> list[SpanRecord]:
-        return sorted(map(self._reader.record, ended), key=lambda record: record.end_ns or 0)
+        return sorted(self._read(ended), key=lambda record: record.end_ns or 0)
+
+    def _read(self, spans: Iterable[ReadableSpan]) -> list[SpanRecord]:
+        """The spans as records; one that cannot be one costs no other."""
+        records = (guarded(self._ledger, "span that cannot be read", self._reader.record, span) for span in spans)
+        return [record for record in records if record is not None]
 
     def _records(self) -> list[SpanRecord]:
         in_flight, ended = self._snapshot()
-        return [*(self._reader.record(applied(span, mode)) for span, mode in in_flight), *self._in_order(ended)]
+        return [*self._read(applied(span, mode) for span, mode in in_flight), *self._in_order(ended)]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """The spans of each trace, open ones included (see `SpanSource`)."""
@@ -105,8 +118,8 @@ class InMemoryBackend(SpanExporter):
             self._open.clear()
 
     def stats(self) -> dict[str, int]:
-        """What was dropped, by reason."""
-        return self._ledger.counts()
+        """How many spans were kept, and what was dropped, by reason."""
+        return {**({"kept": self._kept} if self._kept else {}), **self._ledger.counts()}
 
     def shutdown(self) -> None:
         """Nothing is pending; what is kept stays readable."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.backends.portions import portions
-from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
 
@@ -32,25 +27,3 @@ def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
-
-
-class PolicyExporter(SpanExporter):
-    """Applies the policies before another exporter, and gives it no more at once than receivers take."""
-
-    def __init__(self, exporter: SpanExporter, mode: UserIds) -> None:
-        self._exporter, self._mode = exporter, mode
-        self._ledger = Ledger()
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export what may be sent; a portion that cannot be sent is the exporter's loss, and costs no other one."""
-        allowed = [applied(span, self._mode) for span in spans]
-        sent = [guarded(self._ledger, "sending", self._exporter.export, portion) for portion in portions(allowed)]
-        return SpanExportResult.SUCCESS if set(sent) <= {SpanExportResult.SUCCESS} else SpanExportResult.FAILURE
-
-    def shutdown(self) -> None:
-        """Shut the exporter down."""
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the exporter."""
-        return self._exporter.force_flush(timeout_millis)

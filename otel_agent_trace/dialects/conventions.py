@@ -157,7 +157,7 @@ def _messages(given: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ..
 
 def _older(given: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     sent, answered = _of_events(given.span.events)
-    if sent or answered:
+    if sent or answered or not any(key.startswith(_OLDEST) for key in given.rest):
         return sent, answered
     asked = given.under("gen_ai.prompt") or given.parsed("gen_ai.prompt")
     told = given.under("gen_ai.completion") or given.parsed("gen_ai.completion")
@@ -190,6 +190,7 @@ _EVENT_ROLES = {
     "gen_ai.content.prompt": "user",
     "gen_ai.content.completion": "assistant",
 }
+_OLDEST = ("gen_ai.prompt", "gen_ai.completion")
 _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 

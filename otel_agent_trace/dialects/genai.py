@@ -44,6 +44,7 @@ _INT64_MIN, _INT64_END = -(2**63), 2**63
 _NAME_CHARACTERS = 1024
 _SHORT_NAME = 256
 _LEFT_OUT = "\n...\n"
+_KEY_CHARACTERS = 1024
 _to_json = msgspec.json.encode
 _TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
     (semconv.OPERATION_NAME, semconv.RUN_ID, semconv.RUN_PARENT_ID, semconv.RUN_STATUS, semconv.STEP_ID),
@@ -128,6 +129,12 @@ class Content:
         encoded = encode_string(value, self.limits)
         self.attributes[key] = encoded.text
         self._beside(key, field, encoded.tag, encoded.cuts)
+
+    def texts(self, key: str, field: str, values: Iterable[str]) -> None:
+        """Texts that stand as they are."""
+        encoded = [encode_string(value, self.limits) for value in values]
+        self.attributes[key] = tuple(one.text for one in encoded)
+        self._beside(key, field, None, [f"[{index}]" for index, one in enumerate(encoded) if one.cuts])
 
     def clear(self, key: str) -> None:
         """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
@@ -216,7 +223,7 @@ class Content:
         One with a name of those that are `taken` stands under another.
         """
         for given, value in attributes.items():
-            key = repaired(given if type(given) is str else str(given))
+            key = self._own_key(given if type(given) is str else str(given))
             if key in _TAKEN_NAMES or key in taken or key.startswith(semconv.ATTRIBUTE_PREFIX):
                 key = semconv.ATTRIBUTE_PREFIX + key
             self._extra.add(key)
@@ -230,6 +237,15 @@ class Content:
                 encoded = encode_text(value, self.limits)
                 self.attributes[key] = encoded.text
                 self._beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
+
+    def fields_of(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """What is no attribute of the caller's own."""
+        return {key: value for key, value in attributes.items() if key not in self._extra}
+
+    def _own_key(self, given: str) -> str:
+        if len(given) > _KEY_CHARACTERS:
+            self.cut_paths.setdefault("", ["attributes"])
+        return repaired(given[:_KEY_CHARACTERS])
 
     def error(self, error: StepError, *, failed: bool = True) -> None:
         """What went wrong, beside the status of the span; the message where that does not say it, or not as it is."""
@@ -267,11 +283,11 @@ def _ends(text: str, size_bytes: int) -> str:
     """The text, or its two ends where its UTF-8 is larger than that."""
     if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
         return text
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) <= size_bytes:
+    if len(text) <= size_bytes and len(text.encode("utf-8", "backslashreplace")) <= size_bytes:
         return text
     half = max(0, size_bytes - len(_LEFT_OUT)) // 2
-    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
+    head = text[:half].encode("utf-8", "backslashreplace")[:half].decode("utf-8", "ignore")
+    tail = text[max(0, len(text) - half) :].encode("utf-8", "backslashreplace")[-half:].decode("utf-8", "ignore")
     return f"{head}{_LEFT_OUT}{tail}" if half else _LEFT_OUT[: max(0, size_bytes)]
 
 
@@ -357,7 +373,7 @@ def put_identity(content: Content, kind: StepKind, name: str, model: str | None)
     elif name != (model or operation):
         content.text(semconv.STEP_NAME, "name", name)
     called = model if kind is StepKind.MODEL else name
-    return _span_name(f"{operation} {called}") if called else operation
+    return _span_name(f"{operation} {called[:_NAME_CHARACTERS]}") if called else operation
 
 
 @functools.lru_cache(maxsize=512)

@@ -44,8 +44,11 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.upper())
     if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
         kind = StepKind.TOOL
-    meaning = Meaning(kind=kind, dialect=NAME, label=_METHOD.sub("", span.name))
     metadata = given.parsed("metadata")
+    if said.upper() == "CHAIN" and _is_graph(metadata, span.name):
+        kind = StepKind.AGENT
+        given.rest.setdefault("agent.name", span.name)
+    meaning = Meaning(kind=kind, dialect=NAME, label=_METHOD.sub("", span.name))
     meaning.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
     meaning.user_id = given.text(semconv.USER_ID) or _of(metadata, "user_id")
     if isinstance(metadata, dict):
@@ -68,6 +71,13 @@ def _of(metadata: Any, *keys: str) -> str | None:
     if not isinstance(metadata, dict):
         return None
     return next((str(metadata[key]) for key in keys if metadata.get(key)), None)
+
+
+def _is_graph(metadata: Any, name: str) -> bool:
+    """Whether a chain is a graph of LangGraph: an agent, or the outermost one. Nodes inherit what is said of their graph."""
+    if not isinstance(metadata, dict) or "ls_integration" not in metadata:
+        return False
+    return metadata.get("lc_agent_name") == name or "langgraph_node" not in metadata
 
 
 def _agent(given: Attributes, meaning: Meaning) -> None:

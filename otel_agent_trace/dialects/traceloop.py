@@ -27,6 +27,9 @@ def read(span: SpanRecord) -> Meaning | None:
     meaning.session_id = given.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
     meaning.user_id = given.text(f"{_PROPERTIES}user_id")
     entity = given.text("traceloop.entity.name")
+    if said == "task" and entity is not None and entity == given.rest.get(f"{_PROPERTIES}lc_agent_name"):
+        # A graph in a graph. Its nodes inherit that property, but are called something else.
+        said, meaning.kind = "agent", StepKind.AGENT
     asked = given.take("traceloop.entity.input", "gen_ai.task.input")
     told = given.take("traceloop.entity.output", "gen_ai.task.output")
     if said == "tool":

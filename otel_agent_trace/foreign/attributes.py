@@ -92,7 +92,7 @@ class Attributes:
         kind = kind or _text(happened.get(semconv.EXCEPTION_TYPE)) or semconv.ERROR_TYPE_OTHER
         return StepError(
             type=kind,
-            message=text or "",
+            message=(text or "").removeprefix(f"{kind.rpartition('.')[2]}: "),
             category=category_of_type(kind),
             stacktrace=_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
         )

@@ -15,9 +15,12 @@ from typing import Annotated, Any
 import msgspec
 
 from otel_agent_trace.span import BODY_KEY, Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.values import encode_string
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
+_ARRAYS = (list, tuple, set, frozenset)
+"""What is written as an array; an iterator, or a range without bounds, is never looked into."""
 _DECIMAL_BITS = 2000  # CPython refuses to write longer integers in decimal
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
@@ -589,7 +592,7 @@ def _pairs(attributes: Mapping[Any, Any], depth: int = _MAX_VALUE_DEPTH) -> list
     """A list of ``KeyValue``."""
     return [
         {
-            "key": key if type(key) is str else str(key),
+            "key": key if type(key) is str else encode_string(key).text,
             "value": {"stringValue": value} if type(value) is str else _any_value(value, depth),
         }
         for key, value in attributes.items()
@@ -603,11 +606,13 @@ def _any_value(value: Any, depth: int) -> dict[str, Any]:
         return writer(value)
     if value is None or depth == 0:
         return {}
+    if isinstance(value, str):  # of a class whose own __iter__ is nobody's business
+        return {"stringValue": str.__str__(value)}
     if isinstance(value, Mapping):
         return {"kvlistValue": {"values": _pairs(value, depth - 1)}}
-    if isinstance(value, Iterable):
+    if isinstance(value, _ARRAYS):
         return {"arrayValue": {"values": [_any_value(item, depth - 1) for item in value]}}
-    return {"stringValue": str(value)}
+    return {"stringValue": encode_string(value).text}
 
 
 def _int_value(value: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Written by hand: a few times faster than the generated classes, and readers need
 from __future__ import annotations
 
 import functools
+import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord, by_f
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
 _MAX_VALUE_DEPTH = 64
+_MAX_VALUE_MESSAGES = 92
+"""Receivers refuse a request with more than 100 messages within each other; so many are left for one value."""
+_MAP_MESSAGES, _ARRAY_MESSAGES = 3, 2
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _NO_PARENT = bytes(_SPAN_ID_BYTES)
@@ -189,19 +193,33 @@ def _pair_field(tag: bytes, key: str, value: bytes) -> bytes:
     return _field(tag, _text_field(b"\x0a", key) + _field(b"\x12", value))
 
 
-def value_bytes(value: Any, depth: int = _MAX_VALUE_DEPTH) -> bytes:
-    """One ``AnyValue``."""
+def value_bytes(value: Any, messages: int = _MAX_VALUE_MESSAGES) -> bytes:
+    """One ``AnyValue``; what would be too deep in it is JSON text."""
     writer = _WRITERS.get(type(value))
     if writer is not None:
         return writer(value)
-    if value is None or depth == 0:
+    if value is None:
         return b""
     if isinstance(value, Mapping):
-        pairs = [_pair_field(b"\x0a", str(key), value_bytes(item, depth - 1)) for key, item in value.items()]
+        left = messages - _MAP_MESSAGES
+        if left < 0:
+            return _deep_text(value)
+        pairs = [_pair_field(b"\x0a", str(key), value_bytes(item, left)) for key, item in value.items()]
         return _field(b"\x32", b"".join(pairs))
     if isinstance(value, Iterable):
-        return _field(b"\x2a", b"".join([_field(b"\x0a", value_bytes(item, depth - 1)) for item in value]))
+        left = messages - _ARRAY_MESSAGES
+        if left < 0:
+            return _deep_text(value)
+        return _field(b"\x2a", b"".join([_field(b"\x0a", value_bytes(item, left)) for item in value]))
     return _field(b"\x0a", _utf8(str(value)))
+
+
+def _deep_text(value: Any) -> bytes:
+    try:
+        text = json.dumps(value, default=str)
+    except (RecursionError, ValueError, TypeError):  # deeper than Python goes, in itself, or with odd keys
+        text = "..."
+    return _field(b"\x0a", _utf8(text))
 
 
 def _int_value(value: int) -> bytes:

@@ -1,4 +1,8 @@
-"""Finished or running spans of the OpenTelemetry SDK → `SpanRecord`, by their public properties alone."""
+"""Finished or running spans of the OpenTelemetry SDK → `SpanRecord`, by their public properties alone.
+
+The SDK lets anything pass as a name, a time or a status. What no carrier can say is repaired here, so that a span never
+costs its neighbours, nor itself.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,17 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from otel_agent_trace.values import encode_string
 
 T = TypeVar("T")
 _MAX_REMEMBERED = 256
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+_ODD = (AttributeError, TypeError, ValueError, OverflowError)
+"""What the properties of a span raise, or what is made of them, where they hold something else than they should."""
+_TRACE_ID_BITS, _SPAN_ID_BITS = 128, 64
+_ID_DIGITS = (_TRACE_ID_BITS + 2 * _SPAN_ID_BITS) // 4
+_NO_PARENT = "0" * (_SPAN_ID_BITS // 4)
+_LAST_KIND, _LAST_STATUS, _MAX_FLAGS = 4, 2, 0xFF
 
 
 class SdkReader:
@@ -21,30 +32,66 @@ class SdkReader:
         self._empty_state: object = None
 
     def record(self, span: Any) -> SpanRecord:
-        """The span as plain data; one that has not ended has no end."""
-        context = span.context
-        parent, status, name, end_ns = span.parent, span.status, span.name, span.end_time
-        events = span.events if getattr(span, "_events", True) else ()  # the properties copy, under a lock
-        links = span.links if getattr(span, "_links", True) else ()
+        """The span as plain data; one that has not ended has no end.
+
+        Raises:
+            ValueError: it has no ids.
+        """
+        try:
+            context = span.context
+            parent, status, name, end_ns = span.parent, span.status, span.name, span.end_time
+            events = span.events if getattr(span, "_events", True) else ()  # the properties copy, under a lock
+            links = span.links if getattr(span, "_links", True) else ()
+            trace_id, span_id, message = f"{context.trace_id:032x}", f"{context.span_id:016x}", status.description or ""
+            parent_id = f"{parent.span_id:016x}" if parent is not None else None
+            if len(trace_id + span_id + (parent_id or _NO_PARENT)) != _ID_DIGITS or type(message) is not str:
+                return self._repaired(span)
+            return SpanRecord(
+                trace_id,
+                span_id,
+                parent_id,
+                name if type(name) is str else _text(name),
+                int(span.start_time or 0),
+                None if end_ns is None else int(end_ns),
+                copied(span.attributes),
+                span.kind._value_ + 1,  # as `value`, which is a slow property
+                status.status_code._value_,
+                message,
+                tuple(map(_event, events)) if events else (),
+                tuple([_link(link) for link in links]) if links else (),
+                self.resource(span),
+                self.scope(span),
+                "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
+                _flags(context.trace_flags, parent),
+            )
+        except _ODD:
+            return self._repaired(span)
+
+    def _repaired(self, span: Any) -> SpanRecord:
+        """The record of a span that is not as spans should be."""
+        context, parent, status = span.context, span.parent, span.status
+        if context is None:
+            msg = "a span without ids"
+            raise ValueError(msg)
+        end_ns = _time(span.end_time)
+        start_ns = _time(span.start_time) or end_ns or 0
         return SpanRecord(
-            f"{context.trace_id:032x}",
-            f"{context.span_id:016x}",
-            f"{parent.span_id:016x}" if parent is not None else None,
-            name if type(name) is str else str(name),
-            int(span.start_time or 0),
-            None if end_ns is None else int(end_ns),
-            copied(span.attributes),
-            span.kind._value_ + 1,  # as `value`, which is a slow property
-            status.status_code._value_,
-            status.description or "",
-            tuple([Event(str(event.name), event.timestamp, copied(event.attributes)) for event in events])
-            if events
-            else (),
-            tuple([_link(link) for link in links]) if links else (),
+            _trace_id(context),
+            _span_id(context),
+            None if parent is None else _span_id(parent),
+            _text(span.name),
+            start_ns,
+            start_ns if end_ns is None and span.end_time is not None else end_ns,
+            _copied_if_mapping(span.attributes),
+            _number(span.kind, 0, _LAST_KIND) + 1,
+            _number(getattr(status, "status_code", 0), 0, _LAST_STATUS),
+            _text(getattr(status, "description", "")),
+            tuple([_repaired_event(event, start_ns) for event in span.events or ()]),
+            tuple([_repaired_link(link) for link in span.links or ()]),
             self.resource(span),
             self.scope(span),
-            "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
-            _flags(context.trace_flags, parent),
+            self._state_header(getattr(context, "trace_state", None)),
+            _flags(_number(context.trace_flags, 0, _MAX_FLAGS), parent),
         )
 
     def _state_header(self, state: Any) -> str:
@@ -99,6 +146,61 @@ def _link(link: Any) -> Link:
     context = link.context
     state = context.trace_state.to_header() if context.trace_state else ""
     return Link(format(context.trace_id, "032x"), format(context.span_id, "016x"), copied(link.attributes), state)
+
+
+def _event(event: Any) -> Event:
+    if type(event.timestamp) is not int:
+        raise TypeError
+    return Event(_text(event.name), event.timestamp, copied(event.attributes))
+
+
+# ── what is not as it should be ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _trace_id(context: Any) -> str:
+    return f"{_bits(context.trace_id, _TRACE_ID_BITS):032x}"
+
+
+def _span_id(context: Any) -> str:
+    return f"{_bits(context.span_id, _SPAN_ID_BITS):016x}"
+
+
+def _bits(number: object, bits: int) -> int:
+    """The lowest bits of an id that has more."""
+    return number % (1 << bits) if isinstance(number, int) else 0
+
+
+def _time(time_ns: object) -> int | None:
+    """A time of any kind of number in whole nanoseconds; None where it is none."""
+    try:
+        return int(time_ns) if isinstance(time_ns, int | float) else None
+    except (ValueError, OverflowError):  # NaN, an infinity
+        return None
+
+
+def _text(value: object) -> str:
+    return value if type(value) is str else "" if value is None else encode_string(value).text
+
+
+def _number(value: object, least: int, most: int) -> int:
+    """A number or a member of an enum; the least where it is neither, or out of range."""
+    number = getattr(value, "value", value)
+    return int(number) if isinstance(number, int) and least <= number <= most else least
+
+
+def _copied_if_mapping(attributes: object) -> dict[str, Any]:
+    return copied(attributes) if isinstance(attributes, Mapping) else {}
+
+
+def _repaired_event(event: Any, start_ns: int) -> Event:
+    """An event whose time is none happened at the start, for all that is known."""
+    time_ns = _time(event.timestamp)
+    return Event(_text(event.name), start_ns if time_ns is None else time_ns, _copied_if_mapping(event.attributes))
+
+
+def _repaired_link(link: Any) -> Link:
+    context = link.context
+    return Link(_trace_id(context), _span_id(context), _copied_if_mapping(link.attributes))
 
 
 def _flags(trace_flags: int, parent: Any) -> int:

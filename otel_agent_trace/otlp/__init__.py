@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, Batch, Encoder, Packer, Piece
+from otel_agent_trace.otlp.schedule import Schedule, schedule_of
 from otel_agent_trace.otlp.sender import Outcome, RefusedSpan, Sender
-from otel_agent_trace.otlp.settings import Protocol, Settings, settings_of
+from otel_agent_trace.otlp.settings import Protocol, Settings, settings_of, usable_variables
 
 __all__ = [
     "MAX_REQUEST_BYTES",
@@ -15,7 +16,10 @@ __all__ = [
     "Piece",
     "Protocol",
     "RefusedSpan",
+    "Schedule",
     "Sender",
     "Settings",
+    "schedule_of",
     "settings_of",
+    "usable_variables",
 ]

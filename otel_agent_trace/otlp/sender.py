@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, USUAL_REQUEST_BYTES
 from otel_agent_trace.otlp.settings import Settings
 
 DEFAULT_PATIENCE_S = 60.0
+_chance = random.SystemRandom()  # the sequence of `random` is the program's
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _JITTER_S = 0.25, 5.0, 0.25
 _LEAST_LIMIT = 64 << 10
 _TIMES_LOST = 3
@@ -86,20 +89,25 @@ class Sender:
         self._settings, self._join = settings, join
         self._patience_s, self._on_retry = patience_s, on_retry
         self._transport = _transport(settings)
-        self._stopped = threading.Event()
+        self._is_stopped = False
+        self._interruptions: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._any_accepted = False
         self._refused_in_a_row = 0
         self.limit = USUAL_REQUEST_BYTES
         """How large a request may be; it becomes less when the receiver finds one too large."""
 
-    def send(self, batch: Batch) -> Outcome:
+    def send(self, batch: Batch, outcome: Outcome | None = None) -> Outcome:
         """Send a batch, in as many requests as it takes, and wait for the answers.
+
+        Args:
+            batch: the spans.
+            outcome: is kept up to date, also when an error ends it.
 
         Raises:
             EndpointError: the endpoint cannot be reached, is no receiver of OTLP, or refuses everything.
         """
-        outcome = Outcome()
+        outcome = Outcome() if outcome is None else outcome
         pending = [batch]
         while pending:
             part = pending.pop()
@@ -116,8 +124,14 @@ class Sender:
         return outcome
 
     def stop(self) -> None:
-        """Let no request be sent any more; those on their way are not waited for."""
-        self._stopped.set()
+        """Let no request be sent any more; those on their way are not waited for. For signal handlers too."""
+        self._is_stopped = True
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Whoever waits to send a request again does it now. For signal handlers too."""
+        if self._interruptions.empty():
+            self._interruptions.put(None)
 
     def close(self) -> None:
         """Close the connections."""
@@ -128,32 +142,29 @@ class Sender:
 
     def _delivered(self, part: Batch, *, is_whole: bool) -> PartialSuccess:
         """Send it until it is answered for good."""
-        import stamina  # noqa: PLC0415 - only where something is sent
-
         patience = _Patience(self, part, is_whole=is_whole)
-        try:
-            for attempt in stamina.retry_context(
-                on=patience.wait,
-                attempts=None,
-                timeout=self._patience_s,
-                wait_initial=_FIRST_WAIT_S,
-                wait_max=_LONGEST_WAIT_S,
-                wait_jitter=_JITTER_S,
-            ):
-                with attempt:
-                    return self._send_once(part)
-        except FailedError as error:
-            raise RefusedError(str(error)) from error
-        except TryLaterError as error:
-            if patience.is_too_large(error):
-                raise RefusedError(f"{error} (a span of {part.size >> 10} KiB)", for_size=True) from error
-            raise EndpointError(f"{error} (given up after {patience.spent_s():.0f} s)") from error
-        raise AssertionError  # the last failure is raised
+        while True:
+            try:
+                return self._send_once(part)
+            except (FailedError, TryLaterError) as error:
+                wait_s = patience.wait_s(error)
+                if wait_s is None:
+                    raise patience.given_up(error) from error
+                self.told_retry(error)
+            self._wait(wait_s)
 
     def _send_once(self, part: Batch) -> PartialSuccess:
-        if self._stopped.is_set():
+        if self._is_stopped:
             raise EndpointError("sending was stopped")
         return self._transport.send(part.body(self._join))
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            self._interruptions.get(timeout=seconds)
+            while True:  # several at once are one
+                self._interruptions.get_nowait()
+        except queue.Empty:
+            return
 
     def told_retry(self, error: Exception) -> None:
         """Tell whoever wants to know."""
@@ -200,29 +211,35 @@ class _Patience:
         self._is_whole = is_whole
         self._may_fail = is_whole or len(part.pieces) == 1  # once: that may have been by chance
         self._times_lost = 0
+        self._wait_s = _FIRST_WAIT_S
         self._began = time.monotonic()
 
-    def wait(self, error: Exception) -> bool | float:
-        """Whether to send it again, or after how many seconds."""
-        again = self._again(error)
-        if again is not False:
-            self._sender.told_retry(error)
-        return again
-
-    def _again(self, error: Exception) -> bool | float:
+    def wait_s(self, error: FailedError | TryLaterError) -> float | None:
+        """After how many seconds to send it again; None for never."""
         if isinstance(error, FailedError):
             may_fail, self._may_fail = self._may_fail, False
-            return may_fail if self._is_whole or not may_fail else 0.0  # of a part, the whole has waited
-        if not isinstance(error, TryLaterError):
-            return False
+            wait_s = self._next_wait_s() if self._is_whole else 0.0  # of a part, the whole has waited
+            return wait_s if may_fail else None
         self._times_lost += isinstance(error, LostError)
         if self.is_too_large(error):
-            return False
-        if error.after_s is None:
-            return True
-        return error.after_s if self.spent_s() + error.after_s < self._sender.patience_s else False
+            return None
+        wait_s = self._next_wait_s() if error.after_s is None else error.after_s
+        return wait_s if self.spent_s() + wait_s < self._sender.patience_s else None
 
-    def is_too_large(self, error: Exception) -> bool:
+    def _next_wait_s(self) -> float:
+        """Twice as long each time, with some chance in it: others were cut off at the same moment."""
+        wait_s, self._wait_s = self._wait_s, min(self._wait_s * 2, _LONGEST_WAIT_S)
+        return wait_s + _chance.uniform(0, _JITTER_S)
+
+    def given_up(self, error: FailedError | TryLaterError) -> RefusedError | EndpointError:
+        """What to raise for the last failure."""
+        if isinstance(error, FailedError):
+            return RefusedError(str(error))
+        if self.is_too_large(error):
+            return RefusedError(f"{error} (a span of {self._part.size >> 10} KiB)", for_size=True)
+        return EndpointError(f"{error} (given up after {self.spent_s():.0f} s)")
+
+    def is_too_large(self, error: TryLaterError) -> bool:
         """Whether the connection is lost because of what is sent."""
         oversize = len(self._part.pieces) == 1 and self._part.size > MAX_REQUEST_BYTES
         return oversize and isinstance(error, LostError) and self._times_lost >= _TIMES_LOST

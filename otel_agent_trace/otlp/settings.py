@@ -6,7 +6,7 @@ import base64
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,6 +22,7 @@ _HTTP_PATH = "/v1/traces"
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
 _FEWEST_MS = 1000
+_SIGNALS = ("_TRACES_", "_")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -52,6 +53,7 @@ def settings_of(
     headers: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     environ: Mapping[str, str] | None = None,
+    is_whole: bool = False,
 ) -> Settings:
     """The settings for an endpoint.
 
@@ -63,6 +65,7 @@ def settings_of(
         headers: go before those of the environment that have the same name.
         timeout_s: seconds for one request.
         environ: the environment, by default the process's.
+        is_whole: an address of HTTP is used as it is, without ``/v1/traces``.
 
     Raises:
         ConfigurationError: something of it cannot be meant; names it, but shows no header and no password.
@@ -72,11 +75,12 @@ def settings_of(
     wanted = _protocol(parts.scheme, protocol, variables)
     host = _host(parts, wanted)
     is_grpc = wanted == "grpc"
+    path = parts.path if is_whole else _http_path(parts)
     given = _checked_headers({**_basic(parts), **_header_variable(variables), **_lowered(headers or {})})
     return Settings(
         protocol=wanted,
-        url=host if is_grpc else _http_url(parts, host),
-        shown=f"{parts.scheme + '://' if parts.scheme else ''}{host}{'' if is_grpc else _http_path(parts)}",
+        url=host if is_grpc else parts._replace(netloc=host, path=path, fragment="").geturl(),
+        shown=f"{parts.scheme + '://' if parts.scheme else ''}{host}{'' if is_grpc else path}",
         secure=_is_secure(parts.scheme, variables),
         headers=given,
         timeout_s=_timeout_s(variables) if timeout_s is None else _positive(timeout_s, "the timeout"),
@@ -85,6 +89,41 @@ def settings_of(
         client_certificate=variables.get("CLIENT_CERTIFICATE"),
         client_key=variables.get("CLIENT_KEY"),
     )
+
+
+def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
+    """The environment, without the headers, timeout and compression of OTLP that cannot be meant; they are told.
+
+    For programs that must start whatever somebody mistyped.
+    """
+    kept = dict(environ)
+    for name in [
+        f"OTEL_EXPORTER_OTLP{signal}{name}" for signal in _SIGNALS for name in ("HEADERS", "TIMEOUT", "COMPRESSION")
+    ]:
+        if kept.get(name):
+            kept[name] = _usable(name, kept[name], on_broken)
+    return kept
+
+
+def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
+    """Of headers those that can be sent; of the rest all or nothing."""
+    parts = text.split(",") if name.endswith("HEADERS") else [text]
+    usable = []
+    for part in parts:
+        try:
+            _check_variable(name, part)
+            usable.append(part)
+        except ConfigurationError as error:
+            said = str(error)
+            on_broken(said if name in said else f"{name}: {said}")
+    return ",".join(usable)
+
+
+def _check_variable(name: str, text: str) -> None:
+    variables = _Variables({name: text})
+    _checked_headers(_header_variable(variables))
+    _timeout_s(variables)
+    _wants_gzip(variables)
 
 
 class _Variables:
@@ -98,7 +137,8 @@ class _Variables:
 
     def named(self, name: str) -> tuple[str, str | None]:
         """The value, and the full name of the variable that has it."""
-        for full in (f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
+        for signal in _SIGNALS:
+            full = f"OTEL_EXPORTER_OTLP{signal}{name}"
             value = self._environ.get(full, "").strip()
             if value:
                 return full, value
@@ -152,10 +192,6 @@ def _host(parts: SplitResult, wanted: Protocol) -> str:
     """The host, with its port where there is one, without user and password."""
     host = parts.netloc.rpartition("@")[2]
     return f"{host}:{_GRPC_PORT}" if wanted == "grpc" and parts.port is None else host
-
-
-def _http_url(parts: SplitResult, host: str) -> str:
-    return parts._replace(netloc=host, path=_http_path(parts), fragment="").geturl()
 
 
 def _http_path(parts: SplitResult) -> str:

@@ -29,6 +29,8 @@ def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     join_twins(tops)
     runs = _runs([top for top in tops if top.is_foreign], records)
     ours = [top for top in tops if not top.is_foreign]
+    for top in ours:
+        _settle_guests(top)
     for top in runs + ours:
         _drop_frames(top)
         infer(top)
@@ -127,9 +129,8 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
 
 def _crowned(node: Node) -> Node:
     """The node as a run: a frame with what the agent in it knows, an agent without a name with that of the one in it."""
-    inner = [child for child in within(node) if child.kind is StepKind.AGENT]
-    if inner and _stands_for(node, inner[0]):
-        _take_over(node, inner)
+    if _is_outside(node):
+        _take_over(node)
     elif node.kind is None and node.span.parent_span_id is not None:
         node.meaning.label = node.meaning.input = node.meaning.output = None  # a turn of a run that was lost
     node.kind, node.is_run = StepKind.AGENT, True
@@ -137,26 +138,43 @@ def _crowned(node: Node) -> Node:
     return node
 
 
-def _stands_for(node: Node, agent: Node) -> bool:
-    """Whether a node is only the outside of the agent in it: it asks no model itself, and is not another agent."""
-    if any(child.kind is StepKind.MODEL for child in within(node)):
+def _settle_guests(top: Node) -> None:
+    """Agents of another tracer within a run of ours: what is only their outside is they."""
+    pending = [top]
+    while pending:
+        for child in within(pending.pop()):
+            if child.kind is StepKind.AGENT and child.is_foreign:
+                if _is_outside(child):
+                    _take_over(child)
+                _settle_agents(child)
+            else:
+                pending.append(child)
+
+
+def _is_outside(node: Node) -> bool:
+    """Whether a node is only the outside of the agents in it: it asks no model itself, and is neither another agent nor
+    a workflow of several with a name of its own.
+    """
+    inner = [child for child in within(node) if child.kind in (StepKind.AGENT, StepKind.MODEL)]
+    if not inner or any(child.kind is StepKind.MODEL for child in inner):
         return False
-    return node.kind is None or (agent.meaning.name is not None and node.meaning.name in (None, agent.meaning.name))
+    name, own_name = inner[0].meaning.name, node.meaning.name
+    if node.kind is None:
+        return len(inner) == 1 or own_name in (None, name)
+    return name is not None and own_name in (None, name)
 
 
-def _take_over(node: Node, inner: list[Node]) -> None:
+def _take_over(node: Node) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
+    inner = [child for child in within(node) if child.kind is StepKind.AGENT]
     outer, first, last = Node(node.span, msgspec.structs.replace(node.meaning)), inner[0], max(inner, key=_end)
     outer.sources = node.sources
-    several, own_name = len(inner) > 1, first.meaning.name or first.meaning.label
-    name = outer.meaning.name or (outer.meaning.label if node.kind is not None else None)
-    named_by = outer if name and (several or not own_name) else first
-    named = named_by.origins("name" if named_by.meaning.name else "label")
+    several = len(inner) > 1
     take_in(node, first)
     fill(first, outer)
     become(node, first)
-    node.meaning.name = (name or own_name) if several else (own_name or name)
-    node.note("name", *named)
+    if not first.meaning.name:
+        node.take("name", first, "label")
     if several:
         node.take("output", last if outer.meaning.output is None else outer)
     if type(outer.meaning.input) is str and (several or type(first.meaning.input) is not str):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -11,15 +13,20 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.tree import Node
 
 _ONCE = (StepKind.MODEL, StepKind.TOOL)
+_AT_ONCE = 64
+"""Calls with as many tokens, before one, that are compared with it."""
 
 
 def join_twins(tops: list[Node]) -> None:
-    """Join spans of the same call: one within the other, or side by side."""
-    for top in tops:
-        for node in [*top.walk()][::-1]:  # from below, so that three within each other become one
-            if node.below:
-                _join_within(node)
-                _join_beside(node)
+    """Join spans of the same call: one within the other, side by side, or in different places."""
+    nodes = [node for top in tops for node in top.walk()]
+    for node in reversed(nodes):  # from below, so that three within each other become one
+        if node.below:
+            _join_within(node)
+            _join_beside(node)
+            _join_agents(node)
+    if len({node.span.scope.name for node in nodes if node.kind is StepKind.MODEL}) > 1:
+        _join_strays(tops)
 
 
 def fill(node: Node, other: Node) -> None:
@@ -63,6 +70,8 @@ def take_in(node: Node, inner: Node) -> None:
             parent.below.remove(inner)
             break
     if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
+        if inner.meaning.error is not None:
+            node.meaning.output = None  # what the model was told about the failure
         fill(inner, node)
         become(node, inner)
         node.meaning.index = node.meaning.run_id = None
@@ -127,14 +136,16 @@ def _is_twin(one: Node, other: Node) -> bool:
 
 def _covers(outer: Node, inner: Node) -> bool:
     """Whether one lasted as long as the other, or longer on both ends, and their tokens do not differ."""
-    one, other = outer.span, inner.span
-    if (
-        one.end_ns is None
-        or other.end_ns is None
-        or not (one.start_ns <= other.start_ns and other.end_ns <= one.end_ns)
-    ):
+    if not _lasted_within(inner, outer):
         return False
     return _tokens(outer) is None or _tokens(inner) is None or _tokens(outer) == _tokens(inner)
+
+
+def _lasted_within(inner: Node, outer: Node) -> bool:
+    one, other = outer.span, inner.span
+    if one.end_ns is None or other.end_ns is None:
+        return False
+    return one.start_ns <= other.start_ns and other.end_ns <= one.end_ns
 
 
 def _tokens(node: Node) -> tuple[int | None, int | None] | None:
@@ -144,6 +155,73 @@ def _tokens(node: Node) -> tuple[int | None, int | None] | None:
 
 def _tells_more(one: Node, other: Node) -> bool:
     return len(one.meaning.messages) >= len(other.meaning.messages)
+
+
+def _join_agents(node: Node) -> None:
+    """Join an agent of which nothing but itself is told with the same agent beside it, whose steps are."""
+    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_foreign]
+    empty = [agent for agent in agents if not agent.below and agent.meaning.name is not None]
+    for agent in empty:
+        others = [other for other in agents if other.below and _is_same_agent(agent, other)]
+        if len(others) == 1:
+            fill(others[0], agent)
+            node.below.remove(agent)
+
+
+def _is_same_agent(empty: Node, other: Node) -> bool:
+    names = (other.meaning.name, other.meaning.label)
+    return empty.meaning.name in names and _lasted_within(other, empty)
+
+
+# ── in different places ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _join_strays(tops: list[Node]) -> None:
+    """Join model calls that lasted within others of as many tokens, wherever these are.
+
+    What traces a framework by its callbacks may know another span above than OpenTelemetry's context, where the client's
+    own instrumentation hangs the same calls.
+    """
+    nodes = [node for top in tops for node in top.walk()]
+    by_tokens: dict[Any, list[Node]] = {}
+    for node in nodes:
+        if node.kind is StepKind.MODEL:
+            by_tokens.setdefault(_tokens(node), []).append(node)
+    by_tokens.pop(None, None)
+    gone = {id(call) for calls in by_tokens.values() for call in _taken_in(calls)}
+    if gone:
+        tops[:] = [top for top in tops if id(top) not in gone]
+        for node in nodes:
+            node.below = [child for child in node.below if id(child) not in gone]
+
+
+def _taken_in(calls: list[Node]) -> Iterator[Node]:
+    """The calls that are the same as others, which know now what they know."""
+    if len({call.span.scope.name for call in calls}) < 2:
+        return
+    earlier: deque[Node] = deque(maxlen=_AT_ONCE)
+    for call in sorted(calls, key=_longest_first):
+        other = next((other for other in earlier if _is_around(other, call)), None)
+        if other is None or not call.is_foreign or call.below:
+            earlier.append(call)
+        else:
+            earlier.remove(other)
+            fill(other, call)
+            yield call
+
+
+def _longest_first(call: Node) -> tuple[int, int, str]:
+    return call.span.start_ns, -(call.span.end_ns or 0), call.span.span_id
+
+
+def _is_around(outer: Node, inner: Node) -> bool:
+    ids = {outer.meaning.response_id, inner.meaning.response_id} - {None}
+    return (
+        len(ids) < 2
+        and outer.span.scope.name != inner.span.scope.name
+        and outer.span.resource == inner.span.resource
+        and _lasted_within(inner, outer)
+    )
 
 
 def start_of(node: Node) -> tuple[int, str]:

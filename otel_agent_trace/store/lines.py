@@ -6,6 +6,7 @@ processes and across a fork. Threads take turns, so that one opens the file for 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -31,6 +32,8 @@ class LineFile:
         self.path = path
         self._descriptor: int | None = None
         self._torn = False
+        self.records = 0
+        """How many records were appended."""
         self.renew()
         renewed_in_children(self)
 
@@ -55,8 +58,8 @@ class LineFile:
             msg = f"{self.path}: not a regular file, so no traces can be kept there"
             raise ConfigurationError(msg)
 
-    def append(self, lines: bytes) -> None:
-        """Append whole lines, each with its line feed, in one write.
+    def append(self, lines: bytes, records: int = 1) -> None:
+        """Append whole lines, each with its line feed, in one write; so many records are counted.
 
         Raises:
             OSError: they could not be written whole; what was written of them is a torn line that readers skip.
@@ -69,13 +72,13 @@ class LineFile:
                 self._torn = True
                 self._write_again(descriptor, lines)
             self._torn = False
+            self.records += records
 
     def _write_again(self, descriptor: int, lines: bytes) -> None:
         """After a short write: once more from the beginning, on a line of its own."""
         data = b"\n" + lines
         if os.write(descriptor, data) != len(data):
-            msg = f"{self.path}: the disk took only a part of {len(lines)} bytes"
-            raise OSError(msg)
+            raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     def _opened(self) -> int:
         """The open file; a new one where somebody has deleted it, since nobody could read what goes to the old one."""
@@ -90,8 +93,7 @@ class LineFile:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            msg = f"{self.path}: not a regular file"
-            raise OSError(msg)
+            raise OSError(errno.EINVAL, "not a regular file", self.path)
         self._torn = _ends_inside_a_line(descriptor, status.st_size)
         self._descriptor = descriptor
         return descriptor

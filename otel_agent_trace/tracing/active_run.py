@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,15 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import RunStatus, StepError, StepKind
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, step_kind
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.given import text_of
-from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY, Handle
+from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.recorder import Recorder
+
+_REMEMBERED_STEPS = 65_536
+"""Steps of one run that `log_step` can be told as parents, the last so many."""
 
 
 class ActiveRun(Handle):
@@ -41,6 +46,7 @@ class ActiveRun(Handle):
         "_model",
         "_session_id",
         "_shared",
+        "_span_contexts",
         "_status",
         "_step_numbers",
         "_timed_out",
@@ -49,11 +55,10 @@ class ActiveRun(Handle):
         "last_event_ns",
         "parent_run_id",
         "run_id",
-        "span_contexts",
     )
 
-    def __init__(self, recorder: Recorder, fields: Mapping[str, Any]) -> None:
-        super().__init__(recorder, StepKind.AGENT)
+    def __init__(self, recorder: Recorder, fields: Mapping[str, Any], parent: Any = None) -> None:
+        super().__init__(recorder, StepKind.AGENT, parent)
         self._agent_name: str | None = fields.get("agent_name")
         self._user_input = fields.get("user_input")
         self._user_id = recorder.recorded_user(fields.get("user_id"))
@@ -71,7 +76,7 @@ class ActiveRun(Handle):
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
         """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
-        self.span_contexts: dict[int | str, trace.SpanContext] = {}
+        self._span_contexts: OrderedDict[int | str, trace.SpanContext] = OrderedDict()
 
     # fields, in the order of AgentRun
 
@@ -175,6 +180,10 @@ class ActiveRun(Handle):
             self._status = None
         return super()._describe(error)
 
+    def abandon(self) -> None:
+        """Note that the consumer closed the stream early, which is no error."""
+        self.set_attribute(semconv.ABANDONED, value=True)
+
     # steps
 
     def step(
@@ -185,9 +194,13 @@ class ActiveRun(Handle):
         kind: StepKind | str = StepKind.TOOL,
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        parent: Any = None,
     ) -> ActiveStep:
-        """A step of this run, for a ``with`` block: it starts when the block is entered."""
-        return ActiveStep(self, step_kind(kind), name, input, step_id=step_id, metadata=metadata)
+        """A step of this run, for a ``with`` block: it starts when the block is entered.
+
+        Its parent is the current span, or what `parent` says (see `AgentTracer.start_run`).
+        """
+        return ActiveStep(self, step_kind(kind), name, input, step_id=step_id, metadata=metadata, parent=parent)
 
     def model_call(
         self,
@@ -199,10 +212,19 @@ class ActiveRun(Handle):
         input: Any = None,  # noqa: A002 - the name of the field
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        parent: Any = None,
     ) -> ActiveModelCall:
-        """A model call of this run, for a ``with`` block: it starts when the block is entered."""
+        """A model call of this run, for a ``with`` block; starts as `step` does, with a parent as there."""
         return ActiveModelCall(
-            self, model, messages, provider=provider, name=name, input=input, step_id=step_id, metadata=metadata
+            self,
+            model,
+            messages,
+            provider=provider,
+            name=name,
+            input=input,
+            step_id=step_id,
+            metadata=metadata,
+            parent=parent,
         )
 
     @property
@@ -230,6 +252,16 @@ class ActiveRun(Handle):
             self._largest_id = max(index if largest is None else largest, step_id)
         return index, step_id
 
+    def remember_step(self, step_id: int | str, context: trace.SpanContext) -> None:
+        """A step has started, which others may call their parent: the last so many of a run that never ends."""
+        self._span_contexts[step_id] = context
+        if len(self._span_contexts) > _REMEMBERED_STEPS:
+            self._span_contexts.popitem(last=False)
+
+    def context_of(self, step_id: int | str) -> trace.SpanContext | None:
+        """The span of one of its steps, if it is remembered."""
+        return self._span_contexts.get(step_id)
+
     # start and end
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
@@ -238,6 +270,7 @@ class ActiveRun(Handle):
             self._recorder.ledger.count("started again")
             return self
         base = self._base() if parent is None else parent
+        self._generation = self._recorder.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
         recorder = self._recorder
@@ -280,6 +313,7 @@ class ActiveRun(Handle):
         )
         if not self.run_id:
             self.run_id = _run_id(self._span)
+            self._said[semconv.RUN_ID] = self.run_id
             self._span.set_attribute(semconv.RUN_ID, self.run_id)
 
     def _put_user(self) -> None:
@@ -320,8 +354,11 @@ class ActiveRun(Handle):
 
     def put_into(self, base: Context) -> Context:
         """The context with this as the current one."""
-        context = trace.set_span_in_context(self._span, base)
-        return otel_context.set_value(STEP_KEY, None, otel_context.set_value(RUN_KEY, self, context))
+        return otel_context.set_value(STEP_KEY, None, with_own(self._span, base, RUN_KEY, self))
+
+    def over(self, base: Context) -> Context | None:
+        """The context with this as the current one; None before it starts."""
+        return self.put_into(base) if self.started else None
 
 
 def _run_id(span: Span) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
@@ -17,8 +16,9 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.given import metadata_of, text_of
-from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY, Handle
+from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import ModelResult, model_result
@@ -57,8 +57,9 @@ class ActiveStep(Handle):
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
         recorder: Recorder | None = None,
+        parent: Any = None,
     ) -> None:
-        super().__init__(recorder or run.recorder, kind)
+        super().__init__(recorder or run.recorder, kind, parent)
         self.run = run
         self._name = name if type(name) is str else text_of(name)
         self.index = -1
@@ -148,6 +149,7 @@ class ActiveStep(Handle):
         if self._start_ns:
             self._recorder.ledger.count("started again")
             return self
+        self._generation = self._recorder.generation
         self._start_ns = start_ns or time.time_ns()
         self.index, self._step_id = self.run.number(self._step_id)
         ledger, base = self._recorder.ledger, self._base() if parent is None else parent
@@ -180,9 +182,15 @@ class ActiveStep(Handle):
         return ()
 
     def _base(self) -> Context:
-        """The current context; where its run is another, as in a new thread, with the step's own run in it."""
-        run, base = self.run, otel_context.get_current()
-        return run.put_into(base) if run.last_event_ns and base.get(RUN_KEY) is not run else base
+        """The context in which it starts; where its run is another, as in a new thread, with the step's own in it."""
+        run = self.run
+        if self._parent is None and run.last_event_ns:
+            base = otel_context.get_current()
+            return base if base.get(RUN_KEY) is run else run.put_into(base)
+        base = super()._base()
+        if not run.last_event_ns:
+            return base
+        return run.put_into(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
 
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
@@ -207,7 +215,7 @@ class ActiveStep(Handle):
             record_exception=False,
             set_status_on_exception=False,
         )
-        run.span_contexts[step_id] = self._span.get_span_context()
+        run.remember_step(step_id, self._span.get_span_context())
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -235,8 +243,14 @@ class ActiveStep(Handle):
 
     def put_into(self, base: Context) -> Context:
         """The context with this as the current one."""
-        context = trace.set_span_in_context(self._span, base)
-        return otel_context.set_value(STEP_KEY, self, context)
+        return with_own(self._span, base, STEP_KEY, self)
+
+    def over(self, base: Context) -> Context | None:
+        """The context with this, and its run, as the current ones; None before it starts."""
+        if not self._start_ns:
+            return None
+        run = self.run if self.run.started else None
+        return self.put_into(otel_context.set_value(RUN_KEY, run, base))
 
 
 class ActiveModelCall(ActiveStep):
@@ -260,10 +274,13 @@ class ActiveModelCall(ActiveStep):
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
         recorder: Recorder | None = None,
+        parent: Any = None,
     ) -> None:
         asked = None if model is None else text_of(model)
         called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
-        super().__init__(run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder)
+        super().__init__(
+            run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder, parent=parent
+        )
         self._model = asked
         self._provider = provider
         if messages is not None:
@@ -287,7 +304,7 @@ class ActiveModelCall(ActiveStep):
             self._messages = (*self._messages, told.message)
         content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
         if told.finish_reasons:
-            content.attributes[semconv.FINISH_REASONS] = told.finish_reasons
+            content.texts(semconv.FINISH_REASONS, "finish_reasons", told.finish_reasons)
         if self._provider is None and told.provider is not None:
             content.attributes[semconv.PROVIDER_NAME] = told.provider
         super()._write_fields()

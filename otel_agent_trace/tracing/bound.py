@@ -11,8 +11,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Ledger
+from otel_agent_trace.tracing.contexts import detach
 from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among
-from otel_agent_trace.tracing.handle import detach
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 

@@ -20,12 +20,14 @@ from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
 from otel_agent_trace.tracing.current import surrounding_run
 from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
+from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
-from otel_agent_trace.values import is_iterator
+from otel_agent_trace.values import Cut, is_iterator
 
 _MAX_CHUNKS = 10_000
 _NS_PER_S = 1_000_000_000
+_TEXTS = (str, bytes, bytearray)
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
 
 
@@ -85,23 +87,50 @@ def run_fields(
     return fields
 
 
-class _Streamed:
-    """What calls that give their result in pieces remember of them."""
+class _Pieces:
+    """What is kept of a stream: as many pieces as fit, and how many there were."""
+
+    __slots__ = ("_room_bytes", "given", "kept")
+
+    def __init__(self, room_bytes: int) -> None:
+        self.kept: list[Any] = []
+        self.given = 0
+        self._room_bytes = room_bytes
+
+    def add(self, item: Any) -> None:
+        """Keep a piece where there is room: a text counts with its length, all else a little."""
+        self.given += 1
+        if self._room_bytes > 0 and len(self.kept) < _MAX_CHUNKS:
+            self._room_bytes -= len(item) if type(item) in _TEXTS else 1
+            self.kept.append(item)
+
+    def whole(self, kept: Any, size: int | None) -> Any:
+        """What was made of the kept ones; as a `Cut` where there were more."""
+        return kept if self.given == len(self.kept) else Cut(kept, size, "bytes")
+
+    def text(self) -> str | None:
+        """The whole text, where the pieces are texts."""
+        return "".join(self.kept) if self.kept and all(type(piece) is str for piece in self.kept) else None
+
+
+class _Streamed(Handle):
+    """What may give its result in pieces; few do."""
 
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _chunks: list[Any]
 
-    def chunk(self, item: Any) -> None:
-        """Note a piece of a stream; so many are kept, the others are not."""
-        if len(self._chunks) < _MAX_CHUNKS:
-            self._chunks.append(item)
+        @property
+        def _pieces(self) -> _Pieces | None: ...
+        @_pieces.setter
+        def _pieces(self, pieces: _Pieces | None) -> None: ...
 
-    def _joined(self) -> Any:
-        """The pieces; of texts the whole text."""
-        chunks = self._chunks
-        return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks
+    def pieces(self) -> _Pieces:
+        """The pieces so far."""
+        pieces = self._pieces
+        if pieces is None:
+            pieces = self._pieces = _Pieces(self._recorder.limits.value_bytes)
+        return pieces
 
 
 class _StreamedStep(_Streamed, ActiveStep):
@@ -116,31 +145,47 @@ class _StreamedStep(_Streamed, ActiveStep):
     def chunk(self, item: Any) -> None:
         """Note a piece of the result."""
         self.mark_first_chunk()
-        super().chunk(item)
+        self.pieces().add(item)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream: its pieces, or the value that the generator returned."""
-        self.returned(self._chunks if result is None else result)
+        if result is None:
+            self._returned_pieces()
+        else:
+            self.returned(result)
 
     def abandoned(self) -> None:
         """Note that the consumer closed the stream, and what it had got until then."""
         self.abandon()
-        self.returned(self._chunks)
+        self._returned_pieces()
+
+    def _returned_pieces(self) -> None:
+        pieces = self.pieces()
+        self.returned(pieces.kept)
+        if self._output is pieces.kept:
+            self._output = pieces.whole(pieces.kept, pieces.given)
 
 
 class ToolCall(_StreamedStep):
     """A call of a tool: a step that is current while the function runs."""
 
-    __slots__ = ("_chunks", "_spec")
+    __slots__ = ("_pieces", "_spec")
 
     def __init__(self, recorder: Recorder, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         run, recorder = surroundings(recorder)
         given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
         ActiveStep.__init__(self, run, StepKind.TOOL, spec.name, given, recorder=recorder)
-        self._chunks: list[Any] = []
+        self._pieces = None
         self._spec = spec
         if spec.side_effects:
             self.set_attribute(semconv.SIDE_EFFECTS, value=True)
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of what the tool gives; itself only if that is wanted."""
+        if self._spec.capture:
+            super().chunk(item)
+        else:
+            self.mark_first_chunk()
 
     def returned(self, result: Any) -> None:
         """Note what the tool gave, if that is wanted."""
@@ -151,7 +196,7 @@ class ToolCall(_StreamedStep):
 class ModelCall(_StreamedStep, ActiveModelCall):
     """A call of a model: a step that is current while the function runs."""
 
-    __slots__ = ("_chunk_times_ns", "_chunks", "_spec")
+    __slots__ = ("_chunk_times_ns", "_pieces", "_spec")
 
     def __init__(self, recorder: Recorder, spec: ModelSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         run, recorder = surroundings(recorder)
@@ -167,8 +212,8 @@ class ModelCall(_StreamedStep, ActiveModelCall):
             input=given,
             recorder=recorder,
         )
-        self._chunks: list[Any] = []
         self._chunk_times_ns: list[int] = []
+        self._pieces = None
         self._spec = spec
 
     def chunk(self, item: Any) -> None:
@@ -198,8 +243,8 @@ class ModelCall(_StreamedStep, ActiveModelCall):
         self._answered()
 
     def _answered(self) -> None:
-        text = self._joined()
-        if type(text) is str and not (self._messages and self._messages[-1].role == "assistant"):
+        text = self.pieces().text()
+        if text is not None and not (self._messages and self._messages[-1].role == "assistant"):
             self._messages = (*self._messages, answer(text))
 
     @staticmethod
@@ -210,7 +255,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
 class AgentCall(_Streamed, ActiveRun):
     """A call of an agent: a run that is current while the function runs."""
 
-    __slots__ = ("_chunks",)
+    __slots__ = ("_pieces",)
 
     def __init__(self, recorder: Recorder, spec: AgentSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         above, recorder = surroundings(recorder)
@@ -219,12 +264,16 @@ class AgentCall(_Streamed, ActiveRun):
         outermost = None if above.run_id else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
         ActiveRun.__init__(self, recorder, run_fields(fields, bound, None, recorder.ledger))
-        self._chunks: list[Any] = []
+        self._pieces = None
 
     def returned(self, result: Any) -> None:
         """Note the answer, unless the code inside has said another."""
         if self._final_output is None:
             self._final_output = result
+
+    def chunk(self, item: Any) -> None:
+        """Note a piece of the answer."""
+        self.pieces().add(item)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole answer: its pieces (texts joined), or the value that the generator returned."""
@@ -232,8 +281,13 @@ class AgentCall(_Streamed, ActiveRun):
 
     def abandoned(self) -> None:
         """Note what the consumer had got when it closed the stream."""
-        self.set_attribute(semconv.ABANDONED, value=True)
+        self.abandon()
         self.returned(self._joined())
+
+    def _joined(self) -> Any:
+        pieces = self.pieces()
+        text = pieces.text()
+        return pieces.whole(pieces.kept, pieces.given) if text is None else pieces.whole(text, None)
 
 
 def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.active_step import ActiveStep
-from otel_agent_trace.tracing.handle import RUN_KEY, STEP_KEY
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.recorder import Recorder
 
 _INERT = Recorder(trace.NoOpTracerProvider(), user_ids="plain")  # what is kept nowhere needs no key

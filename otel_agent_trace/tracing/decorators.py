@@ -1,7 +1,7 @@
 """Wrapped functions: for each call a step or a run, for functions, coroutines, generators and async generators.
 
 Each kind of function is wrapped by one of the same kind, so that `inspect`, and frameworks that ask it, see what they
-saw before. The context is attached only while the wrapped code runs, never across a ``yield``.
+saw before.
 """
 
 from __future__ import annotations
@@ -9,49 +9,16 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import AsyncGenerator, Callable, Generator
-from types import TracebackType
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
 
-from opentelemetry import context as otel_context
-from opentelemetry.context import Context
-
-from otel_agent_trace.tracing.handle import detach
+from otel_agent_trace.guard import guarded
+from otel_agent_trace.tracing.generators import follow, wrap_async_generator, wrap_generator
+from otel_agent_trace.tracing.traced import Start
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
-
-
-class Traced(Protocol):
-    """One call that is being traced, whatever it is."""
-
-    def enter(self) -> None:
-        """Start it, and make it current."""
-
-    def leave(self) -> None:
-        """Make current what was before."""
-
-    def returned(self, result: Any) -> None:
-        """Note what it gave."""
-
-    def fail(self, error: BaseException) -> None:
-        """Note what it raised."""
-
-    def abandoned(self) -> None:
-        """Note that the consumer closed the stream before its end."""
-
-    def chunk(self, item: Any) -> None:
-        """Note a piece of a stream."""
-
-    def exhausted(self, result: Any) -> None:
-        """Note that the stream came to its end."""
-
-    def end(self) -> None:
-        """End it."""
-
-
-Start = Callable[[tuple[Any, ...], dict[str, Any]], Traced]
-"""Makes the traced call for the arguments of a call; never raises."""
+_NO_STREAMS = frozenset((dict, list, tuple, str, bytes, int, float, bool, type(None)))
 
 
 def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
@@ -63,11 +30,11 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         msg = f"only functions can be traced, not {function!r}"
         raise TypeError(msg)
     if inspect.isasyncgenfunction(function):
-        wrapper: Any = _async_generator(function, start)
+        wrapper: Any = wrap_async_generator(function, start)
     elif _is_awaitable_generator(function):
         wrapper = _awaitable_generator(function, start)
     elif inspect.isgeneratorfunction(function):
-        wrapper = _generator(function, start)
+        wrapper = wrap_generator(function, start)
     elif inspect.iscoroutinefunction(function) or _is_called_async(function):
         wrapper = _coroutine(function, start)
     else:
@@ -76,6 +43,16 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
     _lend_signature(function, wrapper)
     told(wrapper)
     return cast("F", wrapper)
+
+
+def is_plain(function: Callable[..., Any]) -> bool:
+    """Whether a call of it is over when it returns: it gives no coroutine, and nothing to be iterated over."""
+    return not (
+        inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.iscoroutinefunction(function)
+        or _is_called_async(function)
+    )
 
 
 def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
@@ -123,9 +100,11 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
             call.fail(error)
             call.end()
             raise
+        followed = type(result) not in _NO_STREAMS and guarded(call.ledger, "stream", follow, result, call)
         call.leave()
-        call.returned(result)
-        call.end()
+        if not followed:
+            call.returned(result)
+            call.end()
         return result
 
     return traced
@@ -143,9 +122,11 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
             call.fail(error)
             call.end()
             raise
+        followed = type(result) not in _NO_STREAMS and guarded(call.ledger, "stream", follow, result, call)
         call.leave()
-        call.returned(result)
-        call.end()
+        if not followed:
+            call.returned(result)
+            call.end()
         return result
 
     return traced
@@ -158,101 +139,5 @@ def _awaitable_generator(function: Callable[..., Any], start: Start) -> Callable
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         return (yield from awaited(*args, **kwargs))
-
-    return traced
-
-
-class _Stepping:
-    """The context of a generator: swapped in for each of its steps, with what the step left there."""
-
-    def __init__(self, call: Traced) -> None:
-        call.enter()
-        self._inside: Context = otel_context.get_current()
-        call.leave()
-
-    def __enter__(self) -> None:
-        self._token = otel_context.attach(self._inside)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._inside = otel_context.get_current()
-        detach(self._token)
-
-
-def _generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        call = start(args, kwargs)
-        inside = _Stepping(call)
-        try:
-            stream = function(*args, **kwargs)
-            step: Callable[..., Any] = stream.send
-            given: Any = None
-            while True:
-                try:
-                    with inside:
-                        item = step(given)
-                except StopIteration as stop:
-                    call.exhausted(stop.value)
-                    return stop.value
-                call.chunk(item)
-                try:
-                    given = yield item
-                    step = stream.send
-                except GeneratorExit:
-                    with inside:
-                        last = stream.close()  # a value from Python 3.13 on
-                    call.abandoned()
-                    if last is not None:
-                        return last
-                    raise
-                except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
-                    given, step = error, stream.throw
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            call.fail(error)
-            raise
-        finally:
-            call.end()
-
-    return traced
-
-
-def _async_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def traced(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        call = start(args, kwargs)
-        inside = _Stepping(call)
-        try:
-            stream = function(*args, **kwargs)
-            step: Callable[..., Any] = stream.asend
-            given: Any = None
-            while True:
-                try:
-                    with inside:
-                        item = await step(given)
-                except StopAsyncIteration:
-                    call.exhausted(None)
-                    return
-                call.chunk(item)
-                try:
-                    given = yield item
-                    step = stream.asend
-                except GeneratorExit:
-                    with inside:
-                        await stream.aclose()
-                    call.abandoned()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
-                    given, step = error, stream.athrow
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            call.fail(error)
-            raise
-        finally:
-            call.end()
 
     return traced

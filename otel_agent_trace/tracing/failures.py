@@ -11,12 +11,14 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
+from otel_agent_trace.signals import is_of_signal_handler, traceback_of
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
 """Gives the category of an exception or a text, or None where it has nothing to say."""
 
 _TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # one and the same from Python 3.11 on
 _FRAMES_OUTER, _FRAMES_INNER = 4, 24
+_MESSAGE_CHARACTERS = 1 << 20
 
 
 def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
@@ -79,7 +81,9 @@ def _status_code(error: BaseException) -> int | None:
 def _attribute(holder: object, name: str) -> Any:
     try:
         return getattr(holder, name, None)
-    except Exception:  # noqa: BLE001 - a property of the exception's own may raise anything
+    except BaseException as failure:  # a property of the exception's own may raise anything
+        if is_of_signal_handler(failure):
+            raise
         return None
 
 
@@ -91,7 +95,9 @@ def _message(error: BaseException) -> str:
     try:
         text = str(error)
         return text if type(text) is str else str.__str__(text)
-    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything
+    except BaseException as failure:  # the exception's own __str__ may raise anything
+        if is_of_signal_handler(failure):
+            raise
         return f"<{type(error).__name__} whose str raised {type(failure).__name__}>"
 
 
@@ -101,14 +107,22 @@ def stack_text(error: BaseException) -> str:
     The middle of a deep stack is left out and said so. Written by hand since `traceback` costs a hundred microseconds;
     lines come from `linecache`, unchecked.
     """
-    stack = list(_stack(error.__traceback__))
+    stack = list(_stack(traceback_of(error)))
     left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
     frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
     if left_out:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
-    message = _message(error)
+    message = _shortened(_message(error))
     last = f"{error_type(error)}: {message}" if message else error_type(error)
     return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
+
+
+def _shortened(message: str) -> str:
+    """A message that is not copied with its 50 MB for a stack of which a few KB are kept."""
+    if len(message) <= _MESSAGE_CHARACTERS:
+        return message
+    half = _MESSAGE_CHARACTERS // 2
+    return f"{message[:half]} ... {len(message) - 2 * half} characters left out ... {message[-half:]}"
 
 
 def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:

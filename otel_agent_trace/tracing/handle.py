@@ -7,6 +7,7 @@ and timing stay what they were.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping
 from contextvars import Token
@@ -23,17 +24,18 @@ from otel_agent_trace.dialects.genai import Content, status_message
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
+from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.given import metadata_of
 from otel_agent_trace.tracing.meters import Calls, Meters
+from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.recorder import Recorder
 
-RUN_KEY = otel_context.create_key("otel_agent_trace.run")
-STEP_KEY = otel_context.create_key("otel_agent_trace.step")
 _NS_PER_S = 1_000_000_000
 
 
-class Handle:
+class Handle(Parent):
     """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
 
     __slots__ = (
@@ -42,8 +44,10 @@ class Handle:
         "_content",
         "_end",
         "_error",
+        "_generation",
         "_kind",
         "_metadata",
+        "_parent",
         "_recorder",
         "_said",
         "_span",
@@ -54,14 +58,16 @@ class Handle:
         "ended",
     )
 
-    def __init__(self, recorder: Recorder, kind: StepKind) -> None:
+    def __init__(self, recorder: Recorder, kind: StepKind, parent: Any = None) -> None:
         self._recorder = recorder
+        self._generation = recorder.generation
         self._kind = kind
         self._content = Content(recorder.limits)
         self._span: Span = trace.INVALID_SPAN
         self._said: dict[str, Any] = {}
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
+        self._parent = parent
         self._metadata: dict[Any, Any] | None = None
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
@@ -153,6 +159,10 @@ class Handle:
         """End as an error because of an exception."""
         self._error = self._describe(error)
 
+    def abandon(self) -> None:
+        """Note that the consumer closed the stream early, which is no error."""
+        raise NotImplementedError
+
     def _put_rest(self) -> None:
         """Write what was collected, before the fields of the kind."""
         content = self._content
@@ -178,19 +188,33 @@ class Handle:
 
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
-        ledger, meters = self._recorder.ledger, self._recorder.meters
+        ledger = self._recorder.ledger
+        if self._generation != self._recorder.generation:  # else the span would be written twice, under one id
+            self.ended = True
+            ledger.count("ended in a forked child")
+            return
         if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
             ledger.count("ended again")
             return
         self.ended = True
+        aside: Token[Context] | None = None
+        if self._token is not None:
+            # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
+            aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+        meters = self._recorder.meters
         told: dict[str, Any] | None = None
         try:
-            if meters is not None or self._span.is_recording():
+            recording = self._span.is_recording()
+            if recording or meters is not None:
                 told = guarded(ledger, "recording", self._write, end_ns)
+            if not recording:
+                ledger.count("dropped: not recorded")
         finally:
             guarded(ledger, "ending a span", self._span.end, end_ns)
             if meters is not None and self._start_ns:
                 guarded(ledger, "metrics", self._measure, meters, {**self._said, **(told or {})}, end_ns)
+            if aside is not None:
+                detach(aside)
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
         """Record the metrics of it; `said` is what its span says, or would say if it were recorded."""
@@ -205,17 +229,32 @@ class Handle:
             self._write_error(self._error, end_ns)
         if self._content.cut_paths:
             self._recorder.ledger.count("cut", len(self._content.cuts))
-        told = self._content.taken()
-        self._span.set_attributes(told)
-        if self._recorder.sampler_may_drop or getattr(self._span, "dropped_attributes", False):
-            self._say_again()
-        return told
+        written = self._content.taken()
+        span, recorder = self._span, self._recorder
+        span.set_attributes(written)
+        lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
+        if lost or recorder.sdk_cuts_texts:
+            self._say_again(self._said | self._content.fields_of(written), _lost(span))
+        elif recorder.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
+            self._say_again(self._said, [])
+        return written
 
-    def _say_again(self) -> None:
-        """What was said at the start, where a full span or a sampler has dropped it."""
+    def _say_again(self, fields: dict[str, Any], lost: list[str]) -> None:
+        """What a full span or a sampler has dropped of the fields, and that the provider's limits cut something."""
         kept: Any = getattr(self._span, "attributes", None)
-        if kept is not None and next(iter(self._said)) not in kept:
-            self._span.set_attributes({key: kept.get(key, value) for key, value in self._said.items()})
+        if kept is None:
+            return
+        if not kept.keys() >= fields.keys():  # a full span drops its oldest: all of them become the newest
+            self._span.set_attributes({key: kept.get(key, value) for key, value in fields.items()})
+        if lost or (self._recorder.sdk_cuts_texts and _any_shorter(kept, fields)):
+            self._say_cut(lost or ["attributes"])
+
+    def _say_cut(self, lost: list[str]) -> None:
+        ledger = self._recorder.ledger
+        ledger.count("cut: by the provider's limits")
+        ledger.say_once("provider's limits", "the provider's SpanLimits have cut %s of a span", " and ".join(lost))
+        self._content.list_cuts([*self._content.cuts, *lost])
+        self._span.set_attributes(self._content.taken())
 
     # ── being current ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,8 +263,13 @@ class Handle:
         raise NotImplementedError
 
     def _base(self) -> Context:
-        """The context in which it starts, unless it is given another."""
-        return otel_context.get_current()
+        """The context in which it starts, unless it is given another: that of its parent, else the current one."""
+        if self._parent is not None:
+            given = parent_context(self._recorder.ledger, self._parent, otel_context.get_current())
+            if given is not None:
+                return given
+            self._parent = None
+        return PROCESS_PARENT.base()
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> Handle:
         """Start it; the parent is the current one unless a context is given."""
@@ -241,6 +285,8 @@ class Handle:
         if token is not None:
             detach(token, self._attached)
             self._attached = None
+            if self._generation != self._recorder.generation:
+                disown_span()  # of a block around it, which the child leaves as well
 
     def enter(self) -> None:
         """Start it, and make it current."""
@@ -258,7 +304,9 @@ class Handle:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.leave()
-        if error is not None:
+        if _is_closing_a_generator(error, traceback):
+            self.abandon()
+        elif error is not None:
             self.fail(error)
         self.end()
 
@@ -274,15 +322,18 @@ class Handle:
 H = TypeVar("H", bound=Handle)
 
 
-def detach(token: Token[Context], attached: Context | None = None) -> None:
-    """Restore the context from before.
+def _is_closing_a_generator(error: BaseException | None, traceback: TracebackType | None) -> bool:
+    """Whether a block stands in a generator that its consumer closes."""
+    if traceback is None or not isinstance(error, GeneratorExit):
+        return False
+    return bool(traceback.tb_frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR))
 
-    In another execution context than that of the attachment there is something to restore only where what was attached
-    has come along: in an async generator whose pieces are taken by different tasks.
-    """
-    try:
-        token.var.reset(token)
-    except ValueError:
-        if attached is not None and otel_context.get_current() is attached:
-            before = token.old_value
-            otel_context.attach(Context() if before is Token.MISSING else before)
+
+def _lost(span: Any) -> list[str]:
+    """What a full span has dropped."""
+    return [name for name in ("attributes", "events") if getattr(span, f"dropped_{name}", 0)]
+
+
+def _any_shorter(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether a text is not kept whole."""
+    return any(type(value) is str and len(kept.get(key, value)) < len(value) for key, value in fields.items())

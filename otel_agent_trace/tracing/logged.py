@@ -114,7 +114,7 @@ def _parent(recorder: Recorder, run: ActiveRun, parent_step_id: Any) -> Context:
     """The step above, where one is named and known, else the run."""
     known = None
     if parent_step_id is not None:
-        known = guarded(recorder.ledger, "parent_step_id", run.span_contexts.get, parent_step_id)
+        known = guarded(recorder.ledger, "parent_step_id", run.context_of, parent_step_id)
     span = trace.NonRecordingSpan(known) if known is not None else run.span
     return trace.set_span_in_context(span, Context())
 

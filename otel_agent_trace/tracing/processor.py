@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import TraceFlags
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
 from otel_agent_trace.backends.feed import Feed
 from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.backends.quiet import is_feeding, quietly
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.guard import Ledger, failed, guarded
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import is_of_signal_handler
 
 _SAMPLED = TraceFlags.SAMPLED
 
@@ -26,16 +29,20 @@ class _Exporting:
 
     def __init__(self, exporter: SpanExporter) -> None:
         self.exporter = exporter
+        self.ledger = Ledger()
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Exporters see only what has ended."""
 
     def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Export the spans, but for the exporter's own; a refusal is an error that is counted."""
+        if is_feeding():
+            return
         allowed = [applied(span, mode) for span in spans]
-        if not is_feeding() and quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
+        if quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
             msg = f"{type(self.exporter).__name__} refused a span"
             raise OSError(msg)
+        self.ledger.count("kept", len(spans))
 
 
 class AgentSpanProcessor(SpanProcessor):
@@ -54,11 +61,21 @@ class AgentSpanProcessor(SpanProcessor):
         self._ledger = Ledger()
         self._backends = backends
         self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
+        self._open: dict[int, SpanContext] = {}  # by identity, which costs less than a look at the ids
+        self._inherited: dict[int, SpanContext] = {}
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Note, in a forked child, which spans its parent is going to end."""
+        self._inherited |= self._open
+        self._open = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Tell the backends what starts, unless its end would not be told."""
-        if not span.get_span_context().trace_flags & _SAMPLED:
+        context = span.get_span_context()
+        if not context.trace_flags & _SAMPLED:
             return
+        self._open[id(context)] = context
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
             try:
@@ -72,6 +89,11 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what has ended."""
         context = span.context
         if context is None or not context.trace_flags & _SAMPLED:
+            self._ledger.count("dropped: span without ids" if context is None else "dropped: span not sampled")
+            return
+        self._open.pop(id(context), None)
+        if self._inherited and id(context) in self._inherited:
+            self._ledger.count("ended in a forked child")
             return
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
@@ -84,27 +106,18 @@ class AgentSpanProcessor(SpanProcessor):
 
     def _failed(self, name: str, error: BaseException) -> BaseException | None:
         """Count what a backend raised; what a signal handler raised is given back, for after the other backends."""
-
-        def again() -> None:
-            raise error
-
-        try:
-            guarded(self._ledger, name, again)
-        except (KeyboardInterrupt, SystemExit) as interrupt:
-            return interrupt
+        if is_of_signal_handler(error):
+            return error
+        failed(self._ledger, name, error)
         return None
 
     def stats(self) -> dict[str, int]:
         """What was kept, dropped and lost, by backend and reason."""
-        counts = self._ledger.counts()
-        for backend in self._backends:
-            of_backend = getattr(backend, "stats", None)
-            for reason, number in (of_backend() if of_backend else {}).items():
-                counts[f"{type(backend).__name__}: {reason}"] = number
-        for name, keeper in self._keepers:
-            if isinstance(keeper, Feed):
-                counts.update({f"{name}: {reason}": number for reason, number in keeper.ledger.counts().items()})
-        return counts
+        counts = Counter(self._ledger.counts())
+        for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
+            for told in (_own_stats(backend), _stats_of_keeper(keeper)):
+                counts.update({f"{name}: {reason}": number for reason, number in told.items()})
+        return dict(counts)
 
     def shutdown(self) -> None:
         """Close the backends."""
@@ -130,6 +143,18 @@ class AgentSpanProcessor(SpanProcessor):
             return keeper.flush(left_s)
         flush = getattr(backend, "force_flush", None)
         return flush is None or bool(guarded(self._ledger, "force_flush", flush, int(left_s * 1000)))
+
+
+def _own_stats(backend: Any) -> dict[str, int]:
+    stats = getattr(backend, "stats", None)
+    return stats() if stats else {}
+
+
+def _stats_of_keeper(keeper: SpanKeeper) -> dict[str, int]:
+    """What is counted before backends that need not count themselves."""
+    if isinstance(keeper, Feed):
+        return {**({"kept": keeper.kept} if keeper.kept else {}), **keeper.ledger.counts()}
+    return keeper.ledger.counts() if isinstance(keeper, _Exporting) else {}
 
 
 def _keeper(backend: Any) -> SpanKeeper:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.processing import user_ids
 from otel_agent_trace.processing.user_ids import UserIds
@@ -26,6 +26,7 @@ from otel_agent_trace.version import __version__
 
 _REMEMBERED_ENDS = 65_536
 """Runs that ended are remembered by id, the last so many, to tell a second end from an unknown id."""
+_MANY_OPEN = 10_000
 
 
 class Recorder:
@@ -53,10 +54,23 @@ class Recorder:
         self.meters: Meters | None = None
         """What measures runs and steps, as soon as the first is recorded, if a meter provider was given."""
         self._meter_provider = meter_provider
+        self.sdk_cuts_texts = False
+        """Whether the provider's limits cut texts."""
+        self.closed = False
+        """Whether the tracer has closed its own provider."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._lock = ForkSafeLock()
+        self.generation = 0
+        """How many forks lie between this process and the one that made the tracer."""
+        renewed_in_children(self)
+        if provider is not None:  # now: the first look holds a lock, which a signal handler would wait for in vain
+            guarded(self.ledger, "provider", self._tracer_of, provider)
+
+    def renew(self) -> None:
+        """Know that this is a forked child, which leaves to its parent what the parent has started."""
+        self.generation += 1
 
     def current_provider(self) -> trace.TracerProvider:
         """The provider that is used now."""
@@ -78,6 +92,8 @@ class Recorder:
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
         self._otel = (provider, tracer)
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
+        limits = getattr(provider, "_span_limits", None)
+        self.sdk_cuts_texts = getattr(limits, "max_span_attribute_length", None) is not None
         return tracer
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
@@ -101,9 +117,21 @@ class Recorder:
             other = self._open.get(run.run_id, run)
             self._open[run.run_id] = run
             self._ended.pop(run.run_id, None)
+            many = len(self._open) > _MANY_OPEN
+        if many:
+            self.ledger.say_once(
+                "many open", "more than %d runs are open at once; each is held until it ends", _MANY_OPEN
+            )
+        if self.closed:
+            self.ledger.count("after close")
+            self.ledger.say_once("closed", "a run was started after the tracer was closed; it may be lost")
         if other is not run:
             self.ledger.count("run id twice")
             self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
+
+    def open_runs(self) -> int:
+        """How many runs have started and not ended."""
+        return len(self._open)
 
     def forget(self, run: Any) -> None:
         """A run has ended."""

@@ -1,4 +1,6 @@
-"""What the result of a model call tells: the answer, the tokens, the model; OpenAI's and Anthropic's shapes."""
+"""What the result of a model call tells: the answer, the tokens, the model; OpenAI's and Anthropic's shapes,
+and the chunks of OpenAI's streams.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import msgspec
 
 from otel_agent_trace.messages import message_from, usage_from
 from otel_agent_trace.model import Message, Usage
-from otel_agent_trace.values import is_iterator
+from otel_agent_trace.values import Cut, is_iterator
 
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic"}
 
@@ -29,8 +31,17 @@ def model_result(result: Any) -> ModelResult:
     """What a result tells; a text is the answer itself."""
     if isinstance(result, str):
         return ModelResult(message=answer(result))
+    if isinstance(result, Cut):
+        return model_result(result.kept)
+    if isinstance(result, list) and result and isinstance(_get(result[0], "choices"), list):
+        return _facts(completion_of(result), result[0])
     if result is None or is_iterator(result) or not _has_facts(result):
         return ModelResult()
+    return _facts(result, result)
+
+
+def _facts(result: Any, given: Any) -> ModelResult:
+    """What a result tells; the provider is told by the class of the object that was given."""
     choice = _first(_get(result, "choices"))
     return ModelResult(
         message=_message(result, choice),
@@ -38,8 +49,43 @@ def model_result(result: Any) -> ModelResult:
         model=_text(_get(result, "model")),
         response_id=_text(_get(result, "id")),
         finish_reasons=_finish_reasons(result, choice),
-        provider=_PROVIDERS.get(type(result).__module__.partition(".")[0]),
+        provider=_PROVIDERS.get(type(given).__module__.partition(".")[0]),
     )
+
+
+def completion_of(chunks: list[Any]) -> dict[str, Any]:
+    """The chat completion that OpenAI's chunks make together, of its first choice what was said."""
+    completion: dict[str, Any] = {}
+    message: dict[str, Any] = {"role": "assistant"}
+    choice: dict[str, Any] = {"message": message}
+    calls: dict[Any, dict[str, Any]] = {}
+    for chunk in chunks:
+        completion.update(_given(chunk, "id", "model", "usage"))
+        part = _first(_get(chunk, "choices"))
+        choice.update(_given(part, "finish_reason"))
+        delta = _get(part, "delta")
+        _append(message, delta, "content", "refusal")
+        for call in _get(delta, "tool_calls") or ():
+            _add_to_call(calls.setdefault(_get(call, "index"), {"function": {}}), call)
+    if calls:
+        message["tool_calls"] = list(calls.values())
+    return {**completion, "choices": [choice]}
+
+
+def _add_to_call(whole: dict[str, Any], part: Any) -> None:
+    function = _get(part, "function")
+    whole.update(_given(part, "id", "type"))
+    whole["function"].update(_given(function, "name"))
+    _append(whole["function"], function, "arguments")
+
+
+def _given(holder: Any, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := _get(holder, name)) is not None}
+
+
+def _append(whole: dict[str, Any], part: Any, *names: str) -> None:
+    for name, value in _given(part, *names).items():
+        whole[name] = whole.get(name, "") + str(value)
 
 
 def _has_facts(result: Any) -> bool:
@@ -55,7 +101,7 @@ def _first(items: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def answer(text: str) -> Message:

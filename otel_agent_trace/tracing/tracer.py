@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+import _thread
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -15,17 +16,21 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.tracing import calls, logged
+from otel_agent_trace.tracing import calls, logged, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import Bound, bound_fields
-from otel_agent_trace.tracing.decorators import Traced, wrap
+from otel_agent_trace.tracing.carrying import TracedExecutor, carrying
+from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.providers import as_backends, private_provider
+from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
 from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.remote import RemoteContext
+from otel_agent_trace.tracing.traced import Traced
 from otel_agent_trace.values import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=MutableMapping[str, Any])
 
 
 class AgentTracer:
@@ -79,13 +84,16 @@ class AgentTracer:
 
     # ── imperative ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start_run(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> str:
+    def start_run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> str:
         """Start a run, and get its id.
 
         Takes, as a mapping or as keywords: user_input, model, agent_name, user_id, session_id, config, metadata,
-        run_id; unknown keys go to the metadata. Its parent is the current span, if there is one.
+        run_id; unknown keys go to the metadata.
+
+        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, a
+        context, span or span context of OpenTelemetry, or a carrier (see `extract`).
         """
-        run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
+        run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
         run.start()
         return run.run_id
 
@@ -128,9 +136,9 @@ class AgentTracer:
 
     # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def run(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> ActiveRun:
+    def run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> ActiveRun:
         """A run, for a ``with`` block, sync or async; takes what `start_run` takes."""
-        return ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}))
+        return ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
@@ -240,32 +248,72 @@ class AgentTracer:
 
         return _bare_or_with_options(decorate, name)
 
+    # ── contexts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def with_context(self, function: F) -> F:
+        """The function, bound to the context of now, wherever it runs: in a thread, a task, another process.
+
+        It may be called several times, also at once. Coroutine and generator functions stay what they are; all others
+        can be pickled if they could before.
+        """
+        return carrying(self._recorder.ledger, function)
+
+    def executor(self, executor: Executor) -> TracedExecutor:
+        """The executor, of threads or processes; its calls have the context in which they were submitted."""
+        return TracedExecutor(self._recorder.ledger, executor)
+
+    @overload
+    def inject(self, carrier: None = None, *, context: Any = None) -> dict[str, str]: ...
+    @overload
+    def inject(self, carrier: C, *, context: Any = None) -> C: ...
+    def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
+        """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
+        return propagation.injected(self._recorder.ledger, carrier, context)
+
+    def extract(self, carrier: object) -> RemoteContext:
+        """The context that a carrier holds, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""
+        return propagation.extracted(self._recorder.ledger, carrier)
+
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stats(self) -> dict[str, int]:
-        """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason."""
-        counts = self._recorder.ledger.counts()
-        if self._own is not None:
-            for processor in self._own._active_span_processor._span_processors:  # noqa: SLF001 - ours, and the only one
-                counts.update(getattr(processor, "stats", dict)())
-        return counts
+        """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason.
+
+        The backends are those of every `AgentSpanProcessor` of the provider that is used now.
+        """
+        counts = Counter(self._recorder.ledger.counts())
+        if still_open := self._recorder.open_runs():
+            counts["runs open"] = still_open
+        for processor in processors_of(self._recorder.current_provider()):
+            counts.update(processor.stats())
+        return dict(counts)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Have sent what is waiting to be sent, within that time; whether nothing waits any more, taken or refused."""
+        """Send what waits to be sent, within that time; whether all of it was taken.
+
+        It may be called from a signal handler, whatever that has interrupted.
+        """
         provider = self._recorder.current_provider()
         flush = getattr(provider, "force_flush", None)
         if flush is None:
             return True
-        done: list[bool] = []
-        call = functools.partial(guarded, self._recorder.ledger, "flush", flush, int(timeout_s * 1000))
-        worker = threading.Thread(target=lambda: done.append(bool(call())), daemon=True)
-        worker.start()
-        worker.join(timeout_s)
-        return bool(done and done[0])
+        results: list[bool] = []
+        over = _thread.allocate_lock()
+        over.acquire()
+
+        def work() -> None:
+            results.append(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
+            over.release()
+
+        # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
+        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is not None:
+            over.acquire(timeout=min(max(timeout_s, 0), _thread.TIMEOUT_MAX))
+        return any(results)
 
     def close(self) -> None:
         """Flush, and shut the tracer's own provider down; one that it was given stays open."""
         if self._own is not None:
+            self._recorder.closed = True
             self._own.shutdown()
         else:
             self.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import pathlib
@@ -110,10 +111,25 @@ def functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any
         return _taking(tuple(field.name for field in cls.__attrs_attrs__)), lambda data: _build_attrs(cls, data)
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
         return (lambda value: value.model_dump()), lambda data: _build_pydantic(cls, data)
-    for base in (str, int, float, bytes, dict, list, tuple, set, frozenset):
+    for base, parts in _PARTS.items():
         if issubclass(cls, base):
-            return base, cls
+            return parts, cls
     return None, None
+
+
+_PARTS: dict[type, Callable[[Any], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    bytes: bytes,
+    dict: dict.copy,
+    list: list.copy,
+    tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    set: set,
+    frozenset: frozenset,
+    collections.deque: lambda value: collections.deque(collections.deque.__iter__(value)),
+}
+"""How a subclass of a built-in type is taken apart: by what the type holds, since its own `__iter__` may never end."""
 
 
 def _taking(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.values.builtin import (
     SEQUENCES,
     SPECIAL_FLOAT_JSON,
@@ -69,12 +70,13 @@ def is_iterator(value: object) -> bool:
 def _plain_json(value: Any, limits: Limits) -> bytes | None:
     """The JSON of a value that JSON can say as it is, if the limits surely let it; None for what needs a walk."""
     try:
-        if _room_after((value,), limits.depth + 1, limits.value_bytes) < 0:
+        most = limits.value_bytes // _MAX_COST_OF_A_BYTE
+        if _room_after((value,), limits.depth + 1, most) < 0:
             return None
         text = _JSON.encode(value)
     except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a change by another thread while we look
         return None
-    return text if len(text) * _MAX_COST_OF_A_BYTE <= limits.value_bytes else None
+    return text if len(text) <= most else None
 
 
 def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
@@ -94,7 +96,8 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
         elif kind is dict:
             if not _STRING_ONLY.issuperset(map(type, item)):
                 return -1
-            left = _room_after(item.values(), depth - 1, left - len(item))
+            size = len(item)
+            left = _room_after(item.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(item))))
         elif kind is list:
             left = _room_after(item, depth - 1, left - len(item))
         elif item is not None and kind is not bool:
@@ -106,6 +109,8 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
 
 _MAX_COST_OF_A_BYTE = 8
 """What a byte of JSON costs at most, by the limits' way of counting: a number of one digit."""
+_FEW_KEYS = 64
+"""Keys of so few items are not counted, which would cost every result of a tool a microsecond."""
 _STRING_ONLY = frozenset({str})
 
 
@@ -157,14 +162,15 @@ class _Walk:
             self.inside.discard(id(value))
 
     def text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        room = max(0, self.left)
         try:
-            size = len(value) if value.isascii() else len(value.encode())
+            data = None if value.isascii() else value[: room + 1].encode()  # each character is a byte at least
         except UnicodeEncodeError:
             return self.broken_text(value, path)
-        if size <= self.left:
-            self.left -= size or 1
+        if len(value if data is None else data) <= room:
+            self.left -= len(value if data is None else data) or 1
             return value, None
-        kept = _prefix(value, self.left)
+        kept = value[:room] if data is None else data[:room].decode("utf-8", "ignore")
         self.left = 0
         return self.cut(kept, None, len(value), "bytes", path)
 
@@ -203,7 +209,9 @@ class _Walk:
     def coded(self, codec: TextCodec, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         try:
             shown, extra = codec.to_text(value), codec.extra(value) if codec.extra else None
-        except Exception:  # noqa: BLE001 - a tzinfo or a Decimal context of the user's may raise anything
+        except BaseException as error:  # a tzinfo or a Decimal context of the user's may raise anything
+            if is_of_signal_handler(error):
+                raise
             return self.described(value, path)
         data, inner = self.text(shown, path)
         if inner is None:
@@ -229,12 +237,12 @@ class _Walk:
         return (data, tag) if len(data) == len(value) else self.cut(data, tag, len(value), "bytes", path)
 
     def mapping(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        items = list(islice(value.items(), max(0, self.left) + 1))
+        items = list(islice(chain.from_iterable(value.items()), max(0, self.left) + 2))  # a pair costs 2 at least
         data: dict[str, Any] = {}
         tags: dict[str, Tag] = {}
         keys: dict[str, list[Any]] = {}
         pairs: list[list[Any]] = []
-        for key, item in items:
+        for key, item in zip(items[::2], items[1::2], strict=False):
             if self.left <= 0:
                 break
             name, key_data, key_tag = self.key(key, depth - 1, path)
@@ -253,6 +261,9 @@ class _Walk:
 
     def key(self, key: Any, depth: int, path: tuple[object, ...]) -> tuple[str, Any, Tag | None]:
         """The key as JSON spells it, its own data, its tag."""
+        if type(key) is str and key.isascii() and len(key) <= self.left:
+            self.left -= len(key) or 1
+            return key, key, None
         data, tag = self.node(key, depth, (*path, "(key)"))
         if type(data) is str:
             return data, data, tag
@@ -276,9 +287,9 @@ class _Walk:
             if writer is None:
                 return self.described(value, path)
             parts = writer(value)
-        except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
-            raise
-        except BaseException:  # noqa: BLE001 - the caller's class may do anything when it is looked at
+        except BaseException as error:  # the caller's class may do anything when it is looked at
+            if is_of_signal_handler(error):
+                raise
             return self.described(value, path)
         data, tag = self.node(parts, _below(parts, depth), path)
         return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
@@ -324,18 +335,14 @@ def _size(value: Any) -> int | None:
     return len(value) if type(value) in (dict, *SEQUENCES) else None
 
 
-def _prefix(text: str, size_bytes: int) -> str:
-    return text.encode()[:size_bytes].decode("utf-8", "ignore") if size_bytes > 0 else ""
-
-
 def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
     """What `repr` or `str` says, or that it could not: foreign code runs here, so anything may come out of it."""
     try:
         text = describe(value)
         return text if type(text) is str else str.__str__(text)
-    except (KeyboardInterrupt, SystemExit):  # a signal handler's, that happened to arrive here
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever it raises is the value's doing, not the program's
+    except BaseException as error:  # whatever it raises is the value's doing, not the program's
+        if is_of_signal_handler(error):
+            raise
         return f"<{type(value).__name__} whose {describe.__name__} raised {type(error).__name__}>"
 
 

@@ -181,13 +181,22 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     link.symlink_to(target)
     tracer = trace_one(FileBackend(link))
     assert target.read_text() == "precious"
-    assert tracer.stats()["FileBackend: lost: write"] == 2
+    assert tracer.stats()["FileBackend: failed: Too many levels of symbolic links"] == 2
     (tmp_path / "dangling").symlink_to(tmp_path / "new")
     trace_one(FileBackend(tmp_path / "dangling"))
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("kind", ["fifo", "directory", "socket", "link to a device"])
+WHY = {
+    "fifo": "not a regular file",
+    "directory": "Is a directory",
+    "socket": "No such device or address",
+    "link to a device": "Too many levels of symbolic links",
+}
+"""What is said of each."""
+
+
+@pytest.mark.parametrize("kind", WHY)
 def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """Something else that takes the file's place before the first span costs the spans, and never hangs."""
     path = tmp_path / "t.jsonl"
@@ -204,7 +213,9 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
     worker.start()
     worker.join(5)
     assert not worker.is_alive()
-    assert backend.stats() == {"lost: write": 2}
+    (reason,) = backend.stats()
+    assert reason == f"failed: {WHY[kind]}"
+    assert backend.stats() == {reason: 2}
     assert len(caplog.records) == 1
 
 
@@ -212,7 +223,7 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
 def test_a_folder_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
     """Where no file can be made nothing is raised into the host; it is counted, and said once."""
     tracer = trace_one(FileBackend("/proc/none/t.jsonl"))
-    assert tracer.stats()["FileBackend: lost: write"] == 2
+    assert tracer.stats()["FileBackend: failed: No such file or directory"] == 2
     assert len(caplog.records) == 1
 
 
@@ -232,7 +243,7 @@ def test_a_read_only_folder(tmp_path: Path, run_python: RunPython) -> None:
             os.setuid(65534)
             @tracer.agent
             def answer(q): return q * 2
-            print(answer(21), tracer.stats()["FileBackend: lost: write"])
+            print(answer(21), tracer.stats()["FileBackend: failed: Permission denied"])
             """,
             cwd=folder,
         )
@@ -265,8 +276,9 @@ def test_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cod
         assert [tool(1), tool(2), tool(3)] == [{"a": 1}, {"a": 2}, {"a": 3}]
     (run,) = load_runs(path)
     assert [step.input["q"] for step in run.steps] == [1, 3]
-    assert backend.stats() == {"lost: write": 1}
-    assert tracer.stats()["FileBackend: lost: write"] == 1
+    reason = f"failed: {os.strerror(code)}"
+    assert backend.stats() == {"kept": 3, reason: 1}
+    assert tracer.stats() == {"runs": 1, "steps": 3, "FileBackend: kept": 3, f"FileBackend: {reason}": 1}
 
 
 @pytest.mark.parametrize("taken", [0, 1, 50])
@@ -287,7 +299,7 @@ def test_a_short_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: i
         ("b", 1),
     ]
     assert len(problems_of(path)) == (taken > 0)
-    assert backend.stats() == {}
+    assert backend.stats() == {"kept": 4}
 
 
 def test_a_disk_that_is_full(run_python: RunPython, tmp_path: Path) -> None:
@@ -300,13 +312,15 @@ def test_a_disk_that_is_full(run_python: RunPython, tmp_path: Path) -> None:
         tracer = AgentTracer(backend=FileBackend("t.jsonl"))
         answer = tracer.agent(lambda q: q * 2)
         print(sum(answer(i) for i in range(100)))
-        print(tracer.stats()["FileBackend: lost: write"])
+        print(tracer.stats()["FileBackend: failed: File too large"])
+        print(tracer.stats()["FileBackend: kept"])
         tracer.close()
         """
     )
     assert result.returncode == 0, result.stderr
-    total, lost = map(int, result.stdout.split())
-    assert total == 9900
+    total, lost, written = map(int, result.stdout.split())
+    assert (total, lost + written) == (9900, 100)
+    assert result.stderr.count("File too large") == 1
     path = tmp_path / "t.jsonl"
     assert path.stat().st_size <= 20_000
     kept = load_runs(path, on_problem=lambda problem: None)
@@ -383,10 +397,10 @@ def test_a_span_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     backend = FileBackend(path)
     spans = ended_spans(3)
-    spans[1] = ReadableSpan("no time at all", context=spans[1].context, start_time=float("nan"))  # type: ignore[arg-type]
+    spans[1] = ReadableSpan("no ids at all", context=None)
     assert backend.export(spans) is SpanExportResult.SUCCESS
     assert [run.run_id for run in load_runs(path)] == ["0", "2"]
-    assert backend.stats() == {"failed: span that cannot be written": 1}
+    assert backend.stats() == {"kept": 2, "failed: span that cannot be written": 1}
 
 
 def test_closing_and_going_on(tmp_path: Path) -> None:
@@ -453,7 +467,7 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
     backend.keep(ended_spans(1), "plain")
     others[0].join()
     assert happened == ["written", "closed"]
-    assert backend.stats() == {}
+    assert backend.stats() == {"kept": 3}
 
 
 @pytest.mark.parametrize("gone", ["file", "folder"])
@@ -512,7 +526,9 @@ def test_two_processes_on_one_file(run_python: RunPython, tmp_path: Path) -> Non
         """
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: run_python(code), range(2)))
-    assert [result.stdout.strip() for result in results] == ["{'runs': 200, 'steps': 200}"] * 2, results[0].stderr
+    assert [result.stdout.strip() for result in results] == [
+        "{'runs': 200, 'steps': 200, 'FileBackend: kept': 400}"
+    ] * 2, results[0].stderr
     runs = load_runs(tmp_path / "t.jsonl")
     assert (len(runs), {len(run.steps) for run in runs}) == (400, {1})
     assert problems_of(tmp_path / "t.jsonl") == []

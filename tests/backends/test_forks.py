@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from otel_agent_trace import load_runs
 
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 30
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 STORM = """
 import os, signal, sys, threading
@@ -39,7 +44,7 @@ hung = 0
 for number in range(40):
     child = os.fork()
     if child == 0:
-        signal.alarm(4)
+        signal.alarm(2)
         for i in range(3):
             with tracer.run(run_id=f"child {number}/{i}", user_id="u") as run, run.step("s"):
                 pass
@@ -139,3 +144,170 @@ def test_a_process_that_is_killed(run_python: RunPython, tmp_path: Path) -> None
         ("whole", "success", 0),
         ("cut", "running", 1),
     ]
+
+
+def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython, tmp_path: Path) -> None:
+    """A child that leaves the blocks in which it was forked writes nothing of them; its own runs it does."""
+    result = run_python(
+        """
+        import os
+        from opentelemetry import trace
+        from otel_agent_trace import *
+
+        class Own:
+            def __init__(self): self.told = []
+            def start_run(self, run): self.told.append(f"start {run.run_id}")
+            def log_step(self, run_id, step): self.told.append(f"step {step.name}")
+            def end_run(self, run): self.told.append(f"end {run.run_id} {len(run.steps)}")
+
+        own, memory = Own(), InMemoryBackend()
+        provider = configure(file="t.jsonl", backends=[own, memory], otlp=False)
+        tracer = AgentTracer(tracer_provider=provider)
+        by_id = tracer.start_run(run_id="by id")
+        later = tracer.run(run_id="later")  # not yet started
+        with tracer.run(run_id="r") as run, provider.get_tracer("other").start_as_current_span("chat m", attributes={
+                "gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}):
+            with run.step("s") as step:
+                child = os.fork()
+                if child == 0:
+                    assert memory.runs() == memory.spans() == []
+                    own.told.clear()
+                step.output = "child" if child == 0 else "parent"
+            assert step.ended
+        tracer.end_run(by_id, "child" if child == 0 else "parent")
+        if child == 0:
+            with later:
+                pass
+            assert own.told == ["start later", "end later 0"], own.told
+            assert [run.run_id for run in memory.runs()] == ["later"]
+            assert tracer.stats()["ended in a forked child"] == 4, tracer.stats()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert "ended in a forked child" not in tracer.stats()
+        assert own.told == ["start by id", "start r", "step s", "step m", "end r 2", "end by id 0"], own.told
+        """
+    )
+    assert result.returncode == 0, result.stderr
+    runs = {run.run_id: run for run in load_runs(tmp_path / "t.jsonl")}
+    assert sorted(runs) == ["by id", "later", "r"]
+    assert runs["by id"].final_output == "parent"
+    assert [(step.name, step.output) for step in runs["r"].steps] == [("m", None), ("s", "parent")]
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_generator_that_a_child_inherits(run_python: RunPython, tmp_path: Path) -> None:
+    """A stream that was begun before a fork is written by the parent alone, although both exhaust it."""
+    result = run_python(
+        """
+        import os
+        from otel_agent_trace import *
+        tracer = AgentTracer(backend=FileBackend("t.jsonl"))
+
+        @tracer.tool
+        def stream():
+            yield 1
+            yield 2
+
+        pieces = stream()
+        next(pieces)
+        child = os.fork()
+        assert list(pieces) == [2]
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        """
+    )
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 1
+
+
+POOLS = {
+    "multiprocessing": "multiprocessing.get_context({method!r}).Pool(3)",
+    "ProcessPoolExecutor": (
+        "concurrent.futures.ProcessPoolExecutor(3, mp_context=multiprocessing.get_context({method!r}))"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_workers_while_threads_trace(run_python: RunPython, tmp_path: Path, pool: str, method: str) -> None:
+    """Workers that start while three threads trace have every run of theirs in the file, once, and none hangs."""
+    (tmp_path / "tools.py").write_text(
+        "from otel_agent_trace import *\n"
+        'tracer = AgentTracer(backend=[FileBackend("t.jsonl"), InMemoryBackend(max_runs=10)])\n'
+        "@tracer.agent\n"
+        "def double(q: int) -> int:\n"
+        "    return 2 * q\n"
+    )
+    (tmp_path / "main.py").write_text(
+        "import concurrent.futures, multiprocessing, sys, threading, tools\n"
+        "def work():\n"
+        "    while not stop.is_set():\n"
+        "        tools.double(-1)\n"
+        'if __name__ == "__main__":\n'
+        "    sys.setswitchinterval(1e-4)\n"
+        "    stop = threading.Event()\n"
+        "    threads = [threading.Thread(target=work) for _ in range(3)]\n"
+        "    for thread in threads: thread.start()\n"
+        f"    with {POOLS[pool].format(method=method)} as pool:\n"
+        "        total = sum(pool.map(tools.double, range(200)))\n"
+        "    stop.set()\n"
+        "    for thread in threads: thread.join()\n"
+        "    print(total, tools.tracer.stats()['runs'])\n"
+    )
+    result = run_python('import runpy, sys; sys.path.insert(0, "."); runpy.run_path("main.py", run_name="__main__")')
+    total, parents = map(int, result.stdout.split())
+    assert total == 39_800, result.stderr
+    problems: list[object] = []
+    runs = load_runs(tmp_path / "t.jsonl", on_problem=problems.append)
+    assert problems == []
+    assert sorted(run.user_input for run in runs if run.user_input >= 0) == list(range(200))
+    assert len(runs) == 200 + parents
+    assert len({run.trace_id for run in runs}) == len(runs)
+
+
+@pytest.mark.slow
+def test_gunicorn_with_preload(tmp_path: Path) -> None:
+    """Workers that gunicorn forks from an application that has traced, and traces in a thread, keep every run once."""
+    pytest.importorskip("gunicorn")
+    (tmp_path / "app.py").write_text(
+        "import threading\n"
+        "from otel_agent_trace import *\n"
+        'tracer = AgentTracer(backend=[FileBackend("t.jsonl"), InMemoryBackend(max_runs=5)])\n'
+        "@tracer.agent\n"
+        "def answer(q: str) -> str:\n"
+        "    return q.upper()\n"
+        'answer("preload")\n'
+        "def work():\n"
+        "    while not stop.wait(0.001): answer('thread')\n"
+        "stop = threading.Event()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "def app(environ, start_response):\n"
+        '    start_response("200 OK", [])\n'
+        '    return [answer(environ["QUERY_STRING"]).encode()]\n'
+    )
+    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "3", "--max-requests", "5", "-b", "127.0.0.1:0"]
+    command += ["--worker-tmp-dir", str(tmp_path), "--no-control-socket", "app:app"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            listening = next(line for line in server.stderr if "Listening at" in line)
+            address = listening.split()[listening.split().index("at:") + 1]
+            with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=10) as client:
+                for number in range(30):
+                    answer = client.get(address, params={f"q{number}": ""}, headers={"Connection": "close"})
+                    assert answer.text == f"Q{number}="
+            server.terminate()
+            server.stderr.read()
+            assert server.wait(TIMEOUT_S) == 0
+        finally:
+            server.kill()
+    runs = load_runs(tmp_path / "t.jsonl")
+    asked = [run.user_input for run in runs if run.user_input not in ("thread", "preload")]
+    assert sorted(asked) == sorted(f"q{number}=" for number in range(30))
+    assert [run.user_input for run in runs].count("preload") == 1
+    assert len({run.trace_id for run in runs}) == len(runs)

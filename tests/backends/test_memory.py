@@ -95,7 +95,7 @@ def test_max_runs() -> None:
             pass
     assert [run.run_id for run in memory.runs()] == ["open", "7", "8", "9"]
     assert all(len(run.steps) == 1 for run in memory.runs()[1:])
-    assert memory.stats() == {"dropped: max_runs": 7}
+    assert memory.stats() == {"kept": 20, "dropped: max_runs": 7}
     assert tracer.stats()["InMemoryBackend: dropped: max_runs"] == 7
     tracer.end_run(open_id)
     assert len(memory.runs()) == 3

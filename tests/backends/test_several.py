@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentSpanProcessor, AgentTracer, FileBackend, InMemoryBackend, configure, load_runs
+from otel_agent_trace import (
+    AgentRun,
+    AgentSpanProcessor,
+    AgentStep,
+    AgentTracer,
+    FileBackend,
+    InMemoryBackend,
+    configure,
+    load_runs,
+)
 
 Recording = Any
 
@@ -49,22 +63,117 @@ def test_one_that_always_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert tracer.stats()["failed: Broken.shutdown"] == 1
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-def test_an_interrupt_while_one_is_told(recording: type[Recording], tmp_path: Path, error: BaseException) -> None:
-    """Ctrl-C in the midst of one backend goes on to the program, when the others have been told."""
-    own, file = recording(error), FileBackend(tmp_path / "t.jsonl")
+class Late(Exception):
+    """What a signal handler of the program raises."""
+
+
+class Signalled:
+    """A backend that is interrupted by a signal while it is told of something."""
+
+    wanted = False
+
+    def start_run(self, run: AgentRun) -> None:
+        if self.wanted:
+            signal.raise_signal(signal.SIGINT)
+
+    def log_step(self, run_id: str, step: AgentStep) -> None:
+        self.start_run(None)  # type: ignore[arg-type]
+
+    end_run = start_run
+
+
+class Handler:
+    """A signal handler that raises."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __call__(self, *args: object) -> None:
+        raise self.error
+
+    def method(self, *args: object) -> None:
+        self(*args)
+
+
+@pytest.fixture
+def of_sigint() -> Iterator[Callable[[Any], Any]]:
+    """Sets the handler of SIGINT, for one test."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (signal.default_int_handler, KeyboardInterrupt),
+        (lambda *_: sys.exit(3), SystemExit),
+        (Handler(Late), Late),
+        (Handler(KeyboardInterrupt).method, KeyboardInterrupt),
+        (functools.partial(Handler(TimeoutError).method, 1), TimeoutError),
+    ],
+    ids=["Ctrl-C", "sys.exit", "object", "method", "partial"],
+)
+def test_an_interrupt_while_one_is_told(
+    of_sigint: Callable[[Any], Any], tmp_path: Path, handler: Any, error: type[BaseException]
+) -> None:
+    """What a signal handler raises in the midst of one backend goes on to the program, when the others were told."""
+    own, file = Signalled(), FileBackend(tmp_path / "t.jsonl")
     tracer = AgentTracer(backend=[own, file])
-    with pytest.raises(type(error)) as raised:
-        with tracer.run(run_id="r") as run:
+    of_sigint(handler)
+    own.wanted = True
+    with pytest.raises(error):
+        with tracer.run(run_id="r"):
             pytest.fail("the interrupt at the start was swallowed")
-    own.error = None
-    assert raised.value is error
+    own.wanted = False
     run = tracer.run(run_id="s")
     run.start()
-    own.error = error
-    with pytest.raises(type(error)):
+    own.wanted = True
+    with pytest.raises(error):
         run.end()
     assert "s" in [read.run_id for read in file.runs()]
+    assert not any(reason.startswith("failed") for reason in tracer.stats())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), Late()])
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_backend_that_wants_the_program_to_end(
+    recording: type[Recording], tmp_path: Path, error: BaseException, in_thread: bool
+) -> None:
+    """What looks like an interrupt but is a backend's own doing is a failure like any other."""
+    own, file = recording(error), FileBackend(tmp_path / "t.jsonl")
+    tracer = AgentTracer(backend=[own, file])
+    came: list[str] = []
+
+    def program() -> None:
+        with tracer.run(run_id="r"):
+            came.append("inside")
+        came.append("after")
+
+    if in_thread:
+        thread = threading.Thread(target=program)
+        thread.start()
+        thread.join()
+    else:
+        program()
+    assert came == ["inside", "after"]
+    assert [run.run_id for run in file.runs()] == ["r"]
+    assert tracer.stats()["Recording: failed: Recording.end_run"] == 1
+
+
+def test_sys_exit_of_a_backend() -> None:
+    """`sys.exit` of a backend raises without a raise statement of Python's; no handler of a signal can have done it."""
+
+    class Exiting(Signalled):
+        def start_run(self, run: AgentRun) -> None:
+            sys.exit(5)
+
+        end_run = start_run
+
+    tracer = AgentTracer(backend=Exiting())
+    with tracer.run():
+        pass
+    assert tracer.stats()["Exiting: failed: Exiting.end_run"] == 1
 
 
 def test_one_backend_of_two_providers(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conditions import need_package
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otel_agent_trace
@@ -190,6 +192,20 @@ def test_async_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
     assert "    tool read_lines" in printed
 
 
+def test_distributed_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
+    """The tool's process writes a file of its own; both files together are one run, with the tool as a step of it."""
+    printed = output_of(run_example("distributed_agent.py"))
+    tool, agent = tmp_path / "distributed" / "tool.jsonl", tmp_path / "distributed" / "agent.jsonl"
+    (alone,) = load_runs(tool)
+    assert [step.name for step in alone.steps] == ["search"]
+    (run,) = load_runs([tool, agent])
+    assert [(step.name, step.parent_step_id) for step in run.steps] == [("search", None), ("read", None)]
+    assert run.steps[0].input == {"query": run.user_input}
+    assert alone.trace_id == run.trace_id
+    assert printed.startswith(f"run {run.run_id[:8]}, from agent.jsonl and tool.jsonl:\n\nlibrarian  success")
+    assert printed.index("tool search") < printed.index("tool read")
+
+
 def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(
     model: Any, run_example: Run, tmp_path: Path
 ) -> None:
@@ -200,3 +216,18 @@ def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(
     (run,) = load_runs(tmp_path / "traces.jsonl")
     assert [step.kind.value for step in run.steps] == ["model", "tool", "model"]
     assert run.final_output == "It is 42."
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="pydantic-ai needs Python 3.11")
+def test_an_agent_of_pydantic_ai_is_read_back(run_example: Run, tmp_path: Path) -> None:
+    """The framework's spans and our tool's are one run, with the tool in it once."""
+    need_package("pydantic-ai-slim", "frameworks")
+    printed = output_of(run_example("pydantic_ai_agent.py"))
+    assert printed.startswith("librarian (pydantic_ai): success\n")
+    assert "answered 'It stands in observatory-handbook.md.'" in printed
+    (run,) = load_runs(tmp_path / "traces.jsonl")
+    assert [step.kind.value for step in run.steps] == ["model", "tool", "model"]
+    (step,) = run.tool_steps
+    assert (step.tool_name, step.tool_input) == ("search", {"query": "mirror fans"})
+    assert step.tool_output[0]["file"] == "observatory-handbook.md"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from importlib import metadata
 from typing import NoReturn, TypeVar
 
 import pytest
@@ -21,6 +22,14 @@ def cannot_run(reason: str) -> NoReturn:
     if STRICT:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def need_package(name: str, group: str) -> None:
+    """A package that not everybody who runs the tests has, of a dependency group."""
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        cannot_run(f"{name} is not installed: pip install --group {group}")
 
 
 def wait_until(

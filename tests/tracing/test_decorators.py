@@ -8,6 +8,7 @@ import functools
 import operator
 import pickle
 import sys
+import tracemalloc
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentStep, AgentTracer, InMemoryBackend, RunStatus, StepKind, current_run
+from otel_agent_trace import AgentRun, AgentStep, AgentTracer, Cut, InMemoryBackend, RunStatus, StepKind, current_run
 
 LATER = 0 if sys.version_info >= (3, 14) else annotations.compiler_flag
 TheRun = Callable[[], AgentRun]
@@ -604,14 +605,40 @@ def test_traced_functions_can_be_pickled(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_many_chunks_are_bounded(tracer: AgentTracer, steps: Steps) -> None:
-    """A stream hands on every piece, and keeps a bounded number of them."""
+    """A stream hands on every piece, keeps a bounded number of them, and says that there were more."""
 
     @tracer.tool
     def stream() -> Any:
         yield from range(20_000)
 
     assert sum(stream()) == sum(range(20_000))
-    assert 1_000 <= len(steps()[0].output) <= 10_000
+    (step,) = steps()
+    assert step.output == Cut(list(range(10_000)), 20_000, "bytes")
+    assert step.truncated == ("output",)
+    assert tracer.stats()["cut"] == 1
+
+
+@pytest.mark.parametrize("decorator", ["tool", "model", "agent"])
+def test_large_chunks_are_not_kept(memory: InMemoryBackend, decorator: str) -> None:
+    """The memory that a stream of texts holds is bounded by the limit of one value, and the record says so."""
+
+    def stream() -> Any:
+        for number in range(500):
+            yield str(number) * 50_000
+
+    traced = getattr(AgentTracer(backend=memory), decorator)(stream)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in traced()) == 500
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    (run,) = memory.runs()
+    output, truncated = (
+        (run.final_output, run.truncated) if decorator == "agent" else (run.steps[0].output, run.steps[0].truncated)
+    )
+    assert isinstance(output, Cut)
+    assert any("output" in path for path in truncated)
 
 
 def test_kinds_of_steps(tracer: AgentTracer, the_run: TheRun) -> None:

@@ -451,4 +451,4 @@ def test_stats_count_runs_and_steps(tracer: AgentTracer) -> None:
     run_id = tracer.start_run()
     tracer.log_step(run_id, tool_name="t")
     tracer.end_run(run_id)
-    assert tracer.stats() == {"runs": 1, "steps": 1}
+    assert tracer.stats() == {"runs": 1, "steps": 1, "InMemoryBackend: kept": 2}

@@ -556,7 +556,7 @@ def test_what_a_sampler_leaves_out(measured: Measured) -> None:
     }
     assert not any(metric.data.data_points[0].exemplars for metric in found.values())
     assert measured.totals()["gen_ai.client.inference.usage.input_tokens"] == 100
-    assert tracer.stats() == {"runs": 1, "steps": 4}
+    assert tracer.stats() == {"runs": 1, "steps": 4, "dropped: not recorded": 5}
 
 
 def test_without_a_tracer_provider(measured: Measured) -> None:
@@ -649,7 +649,7 @@ def test_names_that_no_carrier_takes(tracer: AgentTracer, measured: Measured) ->
         "gen_ai.tool.type": "function",
         "error.type": "c\\udcff",
     }
-    assert tracer.stats() == {"runs": 1, "steps": 2}
+    assert tracer.stats() == {"runs": 1, "steps": 2, "InMemoryBackend: kept": 3}
 
 
 KINDS = ("tool", "model", "retrieval", "other")
@@ -826,7 +826,7 @@ def test_a_meter_provider_that_raises(
     for _ in range(2):
         all_there_is(tracer)
     assert [len(run.steps) for run in memory.runs()] == [4, 4]
-    assert tracer.stats() == {"runs": 2, "steps": 8, **counts}
+    assert tracer.stats() == {"runs": 2, "steps": 8, "InMemoryBackend: kept": 10, **counts}
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * len(counts)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from typing_extensions import assert_type
@@ -19,12 +20,16 @@ from otel_agent_trace import (
     AgentTracer,
     FileBackend,
     InMemoryBackend,
+    RemoteContext,
     RunStatus,
     StepError,
     StepKind,
     Usage,
+    child_environment,
     current_run,
     current_step,
+    extract,
+    inject,
     load_runs,
 )
 
@@ -138,5 +143,15 @@ async def handles() -> None:
     assert_type(tracer.stats(), dict[str, int])
     with AgentTracer() as inner:
         assert_type(inner, AgentTracer)
+        with inner.extract({"traceparent": "x"}) as remote, inner.run(parent=remote) as below:
+            assert_type(remote, RemoteContext)
+            assert_type(below.step("s", parent=run).start(), ActiveStep)
+        assert_type(inner.inject(), dict[str, str])
+        assert_type(inner.inject({"a": 1}, context=run), dict[str, int])
+        assert_type(inner.with_context(plain)("q", top=1), dict[str, int])
+        assert_type(inner.executor(ThreadPoolExecutor()).submit(plain, "q").result(), dict[str, int])
+        assert_type(inject(), dict[str, str])
+        assert_type(extract(None), RemoteContext)
+        assert_type(child_environment(), dict[str, str])
     anything: Any = await agent_with_options(1, "q")
     del anything

@@ -1,0 +1,286 @@
+"""Spans to a receiver of OTLP, from a queue, in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.backends.quiet import quietly
+from otel_agent_trace.backends.span_queue import SpanQueue
+from otel_agent_trace.backends.worker_ends import call_at_end_of_workers
+from otel_agent_trace.errors import AgentTraceError, ConfigurationError
+from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.formats.sdk_span import SdkReader
+from otel_agent_trace.guard import Ledger, guarded, shielded
+from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
+from otel_agent_trace.processing.user_ids import UserIds, check_mode
+
+_END_PATIENCE_S, _END_MOST_S = 1.5, 10.0
+"""At the end: as long as nothing is answered, and in all."""
+_CLOSING_S = 0.3
+
+_Answers = queue.SimpleQueue[bool]
+
+
+class OtlpBackend(SpanExporter):
+    """Sends spans to a receiver of OTLP; what `keep` costs is a place in a queue.
+
+    A forked child begins with an empty queue and a thread of its own. What waits when a process ends is sent, also in
+    processes of `multiprocessing`; a receiver that does not answer holds the end up for 1.5 seconds at most. Everything
+    may be called by a signal handler, whatever it interrupts: no lock is held while anything is waited for.
+
+    Args:
+        settings: where to, and how; None for nowhere: all is dropped, and counted.
+        user_ids: what happens to plain user ids that come through the SDK's own processors.
+        schedule: how many spans may wait, and how long.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None,
+        *,
+        user_ids: UserIds = "pseudonym",
+        schedule: Schedule = Schedule(),  # noqa: B008 - immutable
+    ) -> None:
+        self._mode = check_mode(user_ids)
+        self._settings, self._schedule = settings, schedule
+        self._ledger = Ledger()
+        self._of_parents: list[_Sending] = []  # a channel of gRPC must not be closed in a child, not even by chance
+        self._sending: _Sending | None = None
+        sender = None if settings is None else self._sender(settings)
+        if settings is not None and sender is not None:
+            self._sending = _Sending(settings, schedule, self._ledger, sender)
+            renewed_in_children(self)
+            call_at_end_of_workers(self)
+
+    def _sender(self, settings: Settings) -> _SpanSender | None:
+        """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
+        try:
+            return _SpanSender(settings, self._schedule.patience_s)
+        except ConfigurationError as error:
+            self._ledger.say_once("settings", "nothing is sent to %s: %s", settings.shown, error)
+            return None
+
+    def renew(self) -> None:
+        """Begin anew, in a forked child."""
+        if self._sending is not None and self._settings is not None:
+            self._of_parents.append(self._sending)
+            self._sending = _Sending(self._settings, self._schedule, self._ledger)
+            call_at_end_of_workers(self)
+
+    def started(self, span: ReadableSpan, mode: UserIds) -> None:
+        """Sent is what has ended."""
+
+    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
+        """Queue the spans, but for those of the sending itself; what finds no room is dropped and counted."""
+        if self._sending is None:
+            self._ledger.count("dropped: nowhere to send", len(spans))
+            return
+        for span in spans:
+            self._sending.put(span, mode)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Queue spans that come from the SDK's own processors, after the policies."""
+        self.keep(spans, self._mode)
+        return SpanExportResult.SUCCESS
+
+    def stats(self) -> dict[str, int]:
+        """What was sent, and what was not, by reason."""
+        return self._ledger.counts()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Send what waits now; whether all of it was taken, within that time."""
+        return self._sending is None or self._sending.flush(timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        """Send what waits, as long as it is being taken, and drop the rest."""
+        if self._sending is not None:
+            self._sending.end()
+
+
+class _SpanSender(Sender):
+    """A sender that also makes of spans what it sends; for one thread."""
+
+    def __init__(self, settings: Settings, patience_s: float) -> None:
+        self._reader = SdkReader()
+        self._encoder = Encoder(settings.protocol)
+        super().__init__(settings, self._encoder.join, patience_s=patience_s)
+
+    def pieces(self, span: ReadableSpan, mode: UserIds) -> list[Piece]:
+        """The span, encoded, under the policy."""
+        return self._encoder.pieces([self._reader.record(applied(span, mode))])
+
+
+class _Sending:
+    """The queue of one process, and the thread that empties it.
+
+    The thread is started here, not with the first span: at the end of a program, and in a signal handler, none can be.
+    """
+
+    def __init__(
+        self, settings: Settings, schedule: Schedule, ledger: Ledger, sender: _SpanSender | None = None
+    ) -> None:
+        self._settings, self._schedule, self._ledger = settings, schedule, ledger
+        self._sender = sender
+        self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
+        self._calls: queue.SimpleQueue[_Answers | None] = queue.SimpleQueue()
+        self._is_called = False
+        self._answered = 0
+        self._is_over = False
+        self._ended: _Answers = queue.SimpleQueue()
+        self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
+        guarded(ledger, "OtlpBackend.thread", self._thread.start)
+
+    # ── in the threads of the program ────────────────────────────────────────────────────────────────────────────────
+
+    def put(self, span: ReadableSpan, mode: UserIds) -> None:
+        """Queue a span, to which the policies are applied before it is sent."""
+        if threading.get_ident() == self._thread.ident:
+            return  # somebody traces what the sending does: it would never end
+        full = self._queue.put(span, mode)
+        if full is not None:
+            self._ledger.count(f"dropped: {full}")
+            self._ledger.say_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
+        elif self._queue.is_half_full and not self._is_called:
+            self._is_called = True
+            self._calls.put(None)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Send what waits now; whether all of it was taken, within that time."""
+        if self._is_over:
+            return True
+        if threading.get_ident() == self._thread.ident:
+            return False  # nobody else could do it
+        try:
+            return self._asked().get(timeout=max(timeout_s, 0.0))
+        except queue.Empty:
+            return False
+
+    def end(self) -> None:
+        """Send what waits as long as it is being taken, and drop the rest."""
+        if self._is_over:
+            return
+        self._send_the_last()
+        self._is_over = True
+        left = self._queue.close()
+        if self._sender is not None:
+            self._sender.stop()
+        self._calls.put(None)
+        if left:
+            self._ledger.count("dropped: waiting at the end", left)
+            self._ledger.say_once("end", "%d spans could not be sent to %s before the end", left, self._settings.shown)
+            return
+        try:
+            self._ended.get(timeout=_CLOSING_S)
+        except queue.Empty:
+            return
+
+    def _send_the_last(self) -> None:
+        """Returns as soon as all is answered, or nothing is any more."""
+        asked, until = self._asked(), time.monotonic() + _END_MOST_S
+        while time.monotonic() < until:
+            answered = self._answered
+            try:
+                asked.get(timeout=_END_PATIENCE_S)
+                return
+            except queue.Empty:
+                if self._answered == answered:
+                    return
+
+    def _asked(self) -> _Answers:
+        """What will be told whether all that waits now was taken."""
+        answers: _Answers = queue.SimpleQueue()
+        self._calls.put(answers)
+        if self._sender is not None:
+            self._sender.hurry()
+        return answers
+
+    # ── in the thread that sends ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        while not self._is_over:
+            shielded(self._ledger, "OtlpBackend", self._round)
+        if self._sender is not None:
+            shielded(self._ledger, "OtlpBackend.close", self._sender.close)
+        self._ended.put(True)
+
+    def _round(self) -> None:
+        """Wait until it is time, and send what waits then."""
+        try:
+            asked = self._calls.get(timeout=self._schedule.delay_s)
+        except queue.Empty:
+            asked = None
+        self._is_called = False
+        is_taken = self._send_all()
+        if asked is not None:
+            asked.put(is_taken)
+
+    def _send_all(self) -> bool:
+        left, is_taken = len(self._queue), True
+        while left > 0 and not self._is_over:
+            number = min(left, self._schedule.batch_spans)
+            is_taken = bool(shielded(self._ledger, "OtlpBackend", self._send_some, number)) and is_taken
+            left -= number
+        return is_taken
+
+    def _send_some(self, number: int) -> bool:
+        taken = self._queue.take(number)
+        try:
+            return self._send(taken.spans)
+        finally:
+            self._count("lost: sending")
+            self._queue.release(taken)
+
+    def _send(self, spans: Sequence[tuple[ReadableSpan, UserIds]]) -> bool:
+        """Pack spans and send them, in as many requests as it takes; whether all were taken."""
+        if self._sender is None:  # in a child, which need not pay for it when it is forked
+            self._sender = _SpanSender(self._settings, self._schedule.patience_s)
+        sender, packer, is_taken = self._sender, Packer(), True
+        for span, mode in spans:
+            pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span, mode)
+            if pieces is None:
+                self._queue.answer(1)
+                is_taken = False
+            elif not packer.add(pieces, sender.limit):
+                is_taken = self._send_packed(sender, packer) and is_taken
+                packer.add(pieces, sender.limit)
+        return self._send_packed(sender, packer) and is_taken
+
+    def _send_packed(self, sender: _SpanSender, packer: Packer) -> bool:
+        batch = packer.take()
+        if batch is None or self._is_over:
+            return batch is None
+        outcome = Outcome()
+        shielded(self._ledger, "sending", self._try, sender.send, batch, outcome)
+        return self._note(outcome, len(batch.pieces))
+
+    def _try(self, send: Callable[[Batch, Outcome], Outcome], batch: Batch, outcome: Outcome) -> None:
+        try:
+            send(batch, outcome)
+        except AgentTraceError as error:
+            if not self._is_over:
+                self._ledger.say_once("sending", "spans cannot be sent: %s (said once)", error)
+
+    def _note(self, outcome: Outcome, number: int) -> bool:
+        """Count what became of so many spans; whether all were taken."""
+        known = outcome.accepted + outcome.rejected + len(outcome.refused)
+        self._count("sent", outcome.accepted)
+        self._count("rejected", outcome.rejected)
+        self._count("refused", len(outcome.refused))
+        self._count("lost: sending", number - known)
+        for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
+            self._ledger.say_once("refused", "spans are not taken: %s (said once)", note)
+        return outcome.is_clean and known == number
+
+    def _count(self, reason: str, number: int | None = None) -> None:
+        """So many spans, or all the others that were taken, are answered for, unless the end has counted them."""
+        counted = self._queue.answer(number)
+        if counted:
+            self._ledger.count(reason, counted)
+            self._answered += counted

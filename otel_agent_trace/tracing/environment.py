@@ -1,0 +1,60 @@
+"""What the environment of a process says of its parent: ``TRACEPARENT``, ``TRACESTATE`` and ``BAGGAGE``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN
+
+from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.tracing.carriers import FIELDS, TRACEPARENT, fields_of
+from otel_agent_trace.tracing.contexts import RUN_KEY
+from otel_agent_trace.tracing.remote import RemoteContext
+
+VARIABLES = {name.upper(): name for name in FIELDS}
+"""The variables, with the fields that they hold."""
+_SWITCH = "OTEL_AGENT_TRACE_PARENT"
+_OFF = ("off", "0", "false", "no")
+
+
+class ProcessParent:
+    """The parent of what has no other in this process, if its environment names one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._context: RemoteContext | None = None
+        if environ.get(_SWITCH, "").strip().lower() not in _OFF:
+            self._context = guarded(Ledger(), "environment", _context_in, environ)
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child the variables are those of the process that forked it, and say nothing of the child."""
+        self._context = None
+
+    def base(self) -> Context:
+        """The current context, below the parent of the process where nobody has said yet what is above."""
+        current = otel_context.get_current()
+        if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
+            return current
+        context = Context({**current, **self._context})
+        for name, value in baggage.get_all(current).items():  # the program's own goes before
+            context = baggage.set_baggage(name, value, context)
+        return context
+
+
+def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
+    carrier = {field: environ[name] for name, field in VARIABLES.items() if environ.get(name)}
+    if not carrier:
+        return None
+    context = RemoteContext(fields_of(carrier))
+    if TRACEPARENT in carrier and trace.get_current_span(context) is INVALID_SPAN:
+        Ledger().say_once("traceparent", "TRACEPARENT of the environment is no W3C traceparent, and is ignored")
+    return context
+
+
+PROCESS_PARENT = ProcessParent(os.environ)
+"""Read once, when the program starts."""

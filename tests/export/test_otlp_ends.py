@@ -1,0 +1,514 @@
+"""The ends of programs that send in the background: each in a process of its own, with a limit in time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from otlp_receivers import free_ports
+from stand_in import Answer, StandIn
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 30
+END_S = 2.0
+PROTOCOLS = ("http/protobuf", "grpc")
+BEGINNING = """
+import atexit, json, os, signal, sys, time
+from otel_agent_trace import AgentTracer, configure
+
+@atexit.register  # before the provider's, so it runs after that
+def tell() -> None:
+    print(json.dumps(tracer.stats()), flush=True)
+
+provider = configure(otlp=True)
+tracer = AgentTracer(tracer_provider=provider)
+
+def emit(number: int, name: str = "s") -> None:
+    plain = provider.get_tracer("t")
+    for index in range(number):
+        plain.start_span(f"{name}{index}").end()
+"""
+
+
+class Program:
+    """A program that traces, and what became of it."""
+
+    def __init__(self, code: str, endpoint: str, protocol: str, folder: Path, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", BEGINNING + textwrap.dedent(code)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+                **environment,
+            },
+        )  # fmt: skip
+        self.output = self.errors = ""
+        self.code = 0
+
+    def read(self) -> str:
+        """The next line that it prints."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def end(self, signal_number: int | None = None) -> float:
+        """Let it go on, or send it a signal; the seconds until it is over."""
+        began = time.monotonic()
+        if signal_number is not None:
+            self._process.send_signal(signal_number)
+        try:
+            self.output, self.errors = self._process.communicate("", timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGABRT)  # each process tells its stacks
+            self.output, self.errors = self._process.communicate(timeout=TIMEOUT_S)
+            pytest.fail(f"it hung\n{self.output}\n{self.errors}")
+        self.code = self._process.returncode
+        return time.monotonic() - began
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Program]:
+    def call(code: str, endpoint: str, protocol: str = "http/protobuf", **environment: str) -> Program:
+        return Program(code, endpoint, protocol, tmp_path, **environment)
+
+    return call
+
+
+@pytest.fixture
+def receivers(http_receiver: StandIn, grpc_receiver: StandIn) -> dict[str, StandIn]:
+    return {"http/protobuf": http_receiver, "grpc": grpc_receiver}
+
+
+def address(receiver: StandIn) -> str:
+    return receiver.endpoint.replace("grpc://", "http://")
+
+
+def names(receiver: StandIn) -> list[str]:
+    """Of the spans that arrived, sorted; each came once."""
+    ids = Counter(span.span_id for span in receiver.accepted)
+    assert set(ids.values()) <= {1}
+    return sorted(span.name for span in receiver.accepted)
+
+
+@contextlib.contextmanager
+def bad_receiver(how: str) -> Iterator[str]:
+    """Whoever never gives a whole answer: nobody listens, nothing comes, or a byte now and then."""
+    stop = threading.Event()
+    [port] = free_ports(1)
+    if how == "dead":
+        yield f"http://127.0.0.1:{port}"
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.recv(100)
+                if how == "drips":
+                    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 6000\r\n\r\n"
+                    connection.sendall(head)
+                while not stop.wait(0.05):
+                    if how == "drips":
+                        connection.sendall(b"\x0a")
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        stop.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+# ── how long an end takes ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", [1, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["dead", "hangs", "drips"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: str, how: str, number: int) -> None:
+    """It takes two seconds at most; what could not be sent is counted, and one warning says how many."""
+    with bad_receiver(how) as endpoint:
+        program = start(f"emit({number}); print('done', flush=True); sys.stdin.read()", endpoint, protocol)
+        assert program.read() == "done\n"
+        assert program.end() < END_S
+    assert program.code == 0
+    counts = dict(re.findall(r'"OtlpBackend: ([\w: ]+)": (\d+)', program.output))
+    assert counts.keys() <= {"dropped: queue full", "dropped: waiting at the end"}
+    assert sum(map(int, counts.values())) == number
+    at_end = counts["dropped: waiting at the end"]
+    assert int(at_end) == (1 if number == 1 else int(at_end)) > 0
+    warnings = program.errors.splitlines()
+    assert [line for line in warnings if "before the end" in line] == [
+        f"{at_end} spans could not be sent to {endpoint}{'' if protocol == 'grpc' else '/v1/traces'} before the end"
+    ]
+    assert len(warnings) == len(counts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_end_in_the_midst_of_a_retry(
+    receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str
+) -> None:
+    """While the sender waits to try again, an end does not wait for it; a receiver that is well again gets all."""
+    import grpc
+
+    receiver = receivers[protocol]
+    busy = (
+        Answer(503, b"", {"Retry-After": "30"}) if protocol != "grpc" else Answer(grpc.StatusCode.UNAVAILABLE, "busy")
+    )
+    answers = [busy]
+    receiver.answer = lambda request: answers[-1]
+    for heals in (False, True):
+        receiver.requests.clear()
+        answers[:] = [busy]
+        program = start("emit(1500); print('done', flush=True); sys.stdin.read()", address(receiver), protocol)
+        assert program.read() == "done\n"
+        receiver.wait_for_requests(1)
+        if heals:
+            answers[:] = [Answer(200 if protocol != "grpc" else grpc.StatusCode.OK)]
+        assert program.end() < END_S
+        count = 1500 if heals else 0
+        assert len(names(receiver)) == count
+        assert (
+            '"OtlpBackend: sent": 1500' if heals else '"OtlpBackend: dropped: waiting at the end": 1500'
+        ) in program.output
+
+
+ENDS = {
+    "the last line": ("", 0),
+    "sys.exit": ("sys.exit(3)", 3),
+    "an exception": ("raise LookupError", 1),
+    "an interrupt": ("print('ready', flush=True); time.sleep(60)", -signal.SIGINT),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_end_before_a_good_receiver(
+    receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str, end: str
+) -> None:
+    """Everything that waits arrives, however a program ends that Python ends."""
+    receiver = receivers[protocol]
+    code, status = ENDS[end]
+    program = start(f"emit(1000)\n{code}", address(receiver), protocol)
+    if end == "an interrupt":
+        assert program.read() == "ready\n"
+        program.end(signal.SIGINT)
+    else:
+        program.end()
+    assert program.code == status, program.errors
+    assert len(names(receiver)) == 1000
+    assert '"OtlpBackend: sent": 1000' in program.output
+
+
+# ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CHILD = """
+import os, sys
+from otel_agent_trace import configure
+provider = configure(otlp=True)
+
+def work(number):
+    provider.get_tracer("t").start_span(f"child {number}").end()
+    return number
+"""
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_fork(receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str, used: bool) -> None:
+    """A child sends what it finished, and nothing of its parent's, whether its parent has sent before or not."""
+    receiver = receivers[protocol]
+    program = start(
+        f"""
+        emit(3, "parent before ")
+        if {used}:
+            assert provider.force_flush(10_000)
+        emit(3, "parent waiting ")
+        for number in range(3):
+            child = os.fork()
+            if child == 0:
+                emit(2, f"child {{number}} ")
+                sys.exit()
+            os.waitpid(child, 0)
+        grandchild = os.fork()
+        if grandchild == 0:
+            grandchild = os.fork()
+            emit(1, "grand")
+            if grandchild:
+                os.waitpid(grandchild, 0)
+            sys.exit()
+        os.waitpid(grandchild, 0)
+        """,
+        address(receiver),
+        protocol,
+    )
+    program.end()
+    assert program.code == 0, program.errors
+    children = [f"child {number} {index}" for number in range(3) for index in range(2)]
+    parents = [f"parent {when} {index}" for when in ("before", "waiting") for index in range(3)]
+    assert names(receiver) == [*children, "grand0", "grand0", *parents]
+
+
+WORKERS = {
+    "Process": """
+for number in range(4):
+    process = context.Process(target=child.work, args=(number,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+""",
+    "Pool": """
+pool = context.Pool(2)
+assert sorted(pool.map(child.work, range(4))) == [0, 1, 2, 3]
+pool.close()
+pool.join()
+""",
+    "ProcessPoolExecutor": """
+import concurrent.futures
+with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+    assert sorted(executor.map(child.work, range(4))) == [0, 1, 2, 3]
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers(
+    receivers: dict[str, StandIn],
+    start: Callable[..., Program],
+    tmp_path: Path,
+    method: str,
+    workers: str,
+    protocol: str,
+) -> None:
+    """Processes of multiprocessing, which run no atexit, send what they finished before they end."""
+    receiver = receivers[protocol]
+    (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / "main.py").write_text(
+        "import child, multiprocessing, sys\n"
+        "if __name__ == '__main__':\n"
+        f"    context = multiprocessing.get_context({method!r})\n"
+        "    child.work('waits in the parent')\n" + textwrap.indent(WORKERS[workers], "    ")
+    )
+    program = start("import runpy\nrunpy.run_path('main.py', run_name='__main__')", address(receiver), protocol)
+    program.end()
+    assert program.code == 0, program.errors
+    assert names(receiver) == [*(f"child {number}" for number in range(4)), "child waits in the parent"]
+
+
+def test_a_worker_before_a_bad_receiver(start: Callable[..., Program], tmp_path: Path) -> None:
+    """Its end is not held up either, and it says what was lost."""
+    (tmp_path / "child.py").write_text(CHILD)
+    with bad_receiver("hangs") as endpoint:
+        program = start(
+            """
+            import child, multiprocessing
+            process = multiprocessing.get_context("fork").Process(target=child.work, args=(1,))
+            process.start()
+            began = time.monotonic()
+            process.join()
+            print("took", time.monotonic() - began, flush=True)
+            os._exit(0)
+            """,
+            endpoint,
+        )
+        program.end()
+    assert float(program.output.split()[1]) < END_S
+    assert "1 spans could not be sent" in program.errors
+
+
+# ── signal handlers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("receiver_is", ["good", "hangs"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_signal_handlers(
+    receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str, receiver_is: str
+) -> None:
+    """A handler that traces and flushes, whatever it interrupts, two hundred times: nothing hangs, nothing is lost."""
+    code = """
+        sys.setswitchinterval(1e-5)
+        plain = provider.get_tracer("t")  # asking for one takes a lock of the SDK, which a handler may not wait for
+        handled, is_over = 0, False
+
+        def handle(*_):
+            global handled
+            handled += 1
+            plain.start_span("h").end()
+            provider.force_flush(1)
+            if not is_over:
+                signal.setitimer(signal.ITIMER_REAL, 0.001)  # not before this one is over
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        kept = 0
+        while handled < 200:
+            for _ in range(10):
+                plain.start_span("s").end()
+                kept += 1
+            provider.force_flush(2)
+        began = time.monotonic()
+        provider.shutdown()
+        took = time.monotonic() - began
+        is_over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        counts = tracer.stats()
+        print("took", took, kept + handled - sum(counts.values()), flush=True)
+        """
+    with bad_receiver("hangs") as bad:
+        endpoint = address(receivers[protocol]) if receiver_is == "good" else bad
+        program = start(code, endpoint, protocol)
+        program.end()
+    assert program.code == 0, program.errors
+    _, took, missing = program.output.splitlines()[0].split()
+    assert float(took) < END_S
+    assert int(missing) == 0
+    if receiver_is == "good":
+        names(receivers[protocol])
+
+
+def test_shutdown_while_threads_trace(http_receiver: StandIn, start: Callable[..., Program]) -> None:
+    """Whatever ends while a provider is shut down is sent or counted: fifty rounds, four threads."""
+    program = start(
+        """
+        import threading
+        from otel_agent_trace import AgentSpanProcessor
+        from otel_agent_trace.backends.otlp import OtlpBackend
+        from otel_agent_trace.otlp import settings_of
+        from opentelemetry.sdk.trace import TracerProvider
+
+        sys.setswitchinterval(1e-6)
+        missing = 0
+        for _ in range(50):
+            backend = OtlpBackend(settings_of(os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]))
+            own = TracerProvider(shutdown_on_exit=False)
+            own.add_span_processor(AgentSpanProcessor(backend))
+            plain, started, counts = own.get_tracer("t"), threading.Barrier(5), [0] * 4
+
+            def work(number):
+                started.wait()
+                for counts[number] in range(1, 101):
+                    plain.start_span("s").end()
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            started.wait()
+            backend.shutdown()
+            for thread in threads:
+                thread.join()
+            missing += sum(counts) - sum(backend.stats().values())
+        print("missing", missing, flush=True)
+        """,
+        http_receiver.endpoint,
+    )
+    program.end()
+    assert program.output.splitlines()[:1] == ["missing 0"], program.errors
+    names(http_receiver)
+
+
+def test_shutdown_in_a_handler_while_the_program_flushes(start: Callable[..., Program]) -> None:
+    """The flush that was interrupted ends as well, and the program with it."""
+    with bad_receiver("hangs") as endpoint:
+        program = start(
+            """
+            emit(10)
+
+            def handle(*_):
+                provider.shutdown()
+                sys.exit(7)
+
+            signal.signal(signal.SIGTERM, handle)
+            print("flushing", flush=True)
+            provider.force_flush(60_000)
+            """,
+            endpoint,
+        )
+        assert program.read() == "flushing\n"
+        assert program.end(signal.SIGTERM) < END_S
+    assert program.code == 7
+    assert '"OtlpBackend: dropped: waiting at the end": 10' in program.output
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_of_300_mb(start: Callable[..., Program]) -> None:
+    """Whatever a receiver answers, no more of it is read than anybody may have to say."""
+    size = 300 << 20
+    sent = 0
+
+    def serve(listener: socket.socket) -> None:
+        nonlocal sent
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(100)
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: {size}\r\n\r\n"
+            connection.sendall(head.encode())
+            while sent < size:
+                sent += connection.send(b"\x0a" * 65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        program = start(
+            """
+            import resource
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            emit(1)
+            assert not provider.force_flush(10_000)
+            print("grew", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, flush=True)
+            """,
+            f"http://127.0.0.1:{listener.getsockname()[1]}",
+        )
+        program.end()
+    assert program.code == 0, program.errors
+    assert int(program.output.split()[1]) < 20_000
+    assert sent < 20 << 20
+    assert '"OtlpBackend: lost: sending": 1' in program.output
+
+
+@pytest.mark.slow
+def test_the_memory_of_what_waits(start: Callable[..., Program]) -> None:
+    """6000 spans of 100 KB before a receiver that hangs take little more than the bound."""
+    with bad_receiver("hangs") as endpoint:
+        program = start(
+            """
+            import resource
+            plain = provider.get_tracer("t")
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            for index in range(6000):
+                plain.start_span("s", attributes={"k": str(index % 10) * 100_000}).end()
+            print("grew", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, flush=True)
+            """,
+            endpoint,
+        )
+        program.end()
+    assert int(program.output.split()[1]) < 100_000
+    counts = dict(re.findall(r'"OtlpBackend: ([\w: ]+)": (\d+)', program.output))
+    assert counts.keys() == {"dropped: queue too large", "dropped: waiting at the end"}
+    assert sum(map(int, counts.values())) == 6000

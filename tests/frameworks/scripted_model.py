@@ -1,0 +1,137 @@
+"""A model behind an OpenAI-compatible API on this machine, which answers each question by its script."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+MODEL = "scripted-1"
+
+
+class Says(NamedTuple):
+    """An answer."""
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+
+
+class Calls(NamedTuple):
+    """A wish to call a tool."""
+
+    tool: str
+    arguments: dict[str, Any]
+    input_tokens: int
+    output_tokens: int
+
+
+class Refuses(NamedTuple):
+    """A failure of the service."""
+
+    status: int
+    message: str
+
+
+Reply = Says | Calls | Refuses
+Script = dict[str, list[Reply]]
+"""By question, what the model says to it, after that what it says to the first result, and so on."""
+
+
+@contextmanager
+def scripted_model(script: Script) -> Iterator[str]:
+    """The base URL of a model with a script, behind both of OpenAI's APIs."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            responses = self.path.endswith("/responses")
+            place, reply = _next(script, asked["input"] if responses else asked["messages"])
+            body = _failure(reply) if isinstance(reply, Refuses) else (_response if responses else _chat)(place, reply)
+            self.send_response(reply.status if isinstance(reply, Refuses) else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing on stderr."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _next(script: Script, messages: list[dict[str, Any]]) -> tuple[int, Reply]:
+    """The reply that is next in the script of the last question, and its place there."""
+    place = 0
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return place, script[_text(message["content"])][place]
+        place += message.get("role") == "assistant" or message.get("type") == "function_call"
+    raise LookupError("nobody asked")
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _failure(reply: Refuses) -> dict[str, Any]:
+    return {"error": {"message": reply.message, "type": "refused", "code": "refused"}}
+
+
+def _chat(place: int, reply: Says | Calls) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    if isinstance(reply, Says):
+        message["content"] = reply.text
+    else:
+        function = {"name": reply.tool, "arguments": json.dumps(reply.arguments)}
+        message["tool_calls"] = [{"id": f"call_{place}", "type": "function", "function": function}]
+    reason = "stop" if isinstance(reply, Says) else "tool_calls"
+    return {
+        "id": f"chatcmpl-{reply.input_tokens}",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": MODEL,
+        "choices": [{"index": 0, "finish_reason": reason, "message": message}],
+        "usage": {
+            "prompt_tokens": reply.input_tokens,
+            "completion_tokens": reply.output_tokens,
+            "total_tokens": reply.input_tokens + reply.output_tokens,
+        },
+    }
+
+
+def _response(place: int, reply: Says | Calls) -> dict[str, Any]:
+    item: dict[str, Any] = {"id": f"item_{place}", "status": "completed"}
+    if isinstance(reply, Says):
+        text = {"type": "output_text", "text": reply.text, "annotations": []}
+        item |= {"type": "message", "role": "assistant", "content": [text]}
+    else:
+        arguments = json.dumps(reply.arguments)
+        item |= {"type": "function_call", "call_id": f"call_{place}", "name": reply.tool, "arguments": arguments}
+    return {
+        "id": f"resp_{reply.input_tokens}",
+        "object": "response",
+        "created_at": 1_700_000_000,
+        "model": MODEL,
+        "output": [item],
+        "parallel_tool_calls": False,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": reply.input_tokens,
+            "output_tokens": reply.output_tokens,
+            "total_tokens": reply.input_tokens + reply.output_tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": 0},
+        },
+    }
