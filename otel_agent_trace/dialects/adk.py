@@ -18,7 +18,10 @@ _MERGED = "(merged tools)"
 
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
-    if not (span.scope.name == "gcp.vertex.agent" or any(key.startswith(_PREFIX) for key in span.attributes)):
+    is_own = span.scope.name == "gcp.vertex.agent"
+    prefixes = (_PREFIX, "gen_ai.") if is_own else _PREFIX
+    is_bare = is_own and not span.attributes  # the span around an invocation
+    if not is_bare and not any(key.startswith(prefixes) for key in span.attributes):
         return None
     given = Attributes(span)
     meaning = Meaning(kind=None, dialect=NAME)

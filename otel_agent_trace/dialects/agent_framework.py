@@ -11,7 +11,8 @@ NAME = "agent_framework"
 
 def read(span: SpanRecord) -> Meaning | None:
     """What a span of a workflow means, or None where it is none."""
-    if span.name != "workflow.run" and "workflow.name" not in span.attributes:
+    is_workflow = span.name == "workflow.run" and any(key.startswith("workflow.") for key in span.attributes)
+    if not is_workflow and "workflow.name" not in span.attributes:
         return None
     given = Attributes(span)
     meaning = Meaning(kind=None, is_frame=True, dialect=NAME, name=given.text("workflow.name"))

@@ -20,7 +20,7 @@ def read(span: SpanRecord) -> Meaning | None:
     if said is None:
         return None
     kind = _KINDS.get(said.lower())
-    name = given.text("agentops.entity.name")
+    name = given.text("agentops.entity.name", "operation.name")
     meaning = Meaning(kind=kind, dialect=NAME, label=name or span.name)
     asked, told = given.take("agentops.entity.input"), given.take("agentops.entity.output")
     if kind is StepKind.TOOL:
@@ -29,7 +29,7 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.input = asked if given_input is None else given_input
         meaning.output = told if result is None else result
     elif kind in (StepKind.AGENT, None):
-        meaning.name = (given.text("agent.name") or name) if kind is not None else None
+        meaning.name = (given.text("agent.name", "agent_name") or name) if kind is not None else None
         meaning.input, meaning.output = question_in(asked), answer_in(told)
     failed = given.text("tool.status") in ("error", "failed") or span.status_code == semconv.STATUS_ERROR
     meaning.error = given.error(failed=failed or None, message=given.text("error.message"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.conversation import conversation
 from otel_agent_trace.foreign.payloads import parsed
@@ -20,7 +22,9 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.removeprefix("claude_code.")) if said is not None else None
     if said is None or (kind is None and not span.name.startswith("claude_code")):
         return None
-    meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
+    call_id = given.text("gen_ai.tool.call.id", "tool_use_id")
+    meaning = Meaning(kind=kind, dialect=NAME, call_id=call_id)
+    meaning.label = None if kind is StepKind.AGENT else span.name
     meaning.session_id = given.text("session.id")
     meaning.user_id = given.text("user.id")
     if kind is StepKind.AGENT:
@@ -28,14 +32,24 @@ def read(span: SpanRecord) -> Meaning | None:
     elif kind is StepKind.TOOL:
         meaning.name = given.text("tool_name", "tool.name", "name")
         meaning.input, meaning.output = given.take("tool_input", "input"), given.take("tool_output", "output")
+        if meaning.output is None:
+            meaning.output = _output_in(span)
     elif kind is StepKind.MODEL:
         asked, told = given.parsed("new_context"), given.parsed("response.model_output")
         meaning.messages = conversation(asked) + conversation(told, "assistant")
         meaning.model = given.text("model")
         meaning.usage = _usage(given)
-    meaning.error = given.error()
+    said_error = given.text("error")
+    failed = given.take("success") in (False, "false") or said_error is not None
+    meaning.error = given.error(failed=failed or None, message=said_error)
     meaning.attributes = given.rest
     return meaning
+
+
+def _output_in(span: SpanRecord) -> Any:
+    """What a tool gave, where content is recorded: in an event."""
+    told = next((event.attributes for event in span.events if event.name == "tool.output"), {})
+    return told.get("output", told.get("content"))
 
 
 def _usage(given: Attributes) -> Usage | None:

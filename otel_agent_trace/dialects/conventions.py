@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import conversation, has_messages, said_by
+from otel_agent_trace.foreign.conversation import answer_in, conversation, has_messages, question_in, said_by
 from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind, Usage
@@ -18,20 +18,25 @@ from otel_agent_trace.span import Event, SpanRecord
 
 NAME = "genai"
 _DETAILS = "gen_ai.client.inference.operation.details"
+_MODEL_OPERATIONS = (
+    *("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"),
+    *("chat.completions", "text.completions"),
+)
 _KINDS = {
-    **dict.fromkeys(
-        ("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"), StepKind.MODEL
-    ),
+    **dict.fromkeys(_MODEL_OPERATIONS, StepKind.MODEL),
     "execute_tool": StepKind.TOOL,
     "invoke_agent": StepKind.AGENT,
+    "process_thread_run": StepKind.AGENT,  # of hosted agents, which run tools themselves
     "retrieval": StepKind.RETRIEVAL,
     "vector_db_retrieve": StepKind.RETRIEVAL,
     "embeddings": StepKind.OTHER,
     "rerank": StepKind.OTHER,
 }
 _USAGE = {
-    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
-    "output_tokens": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "gen_ai.response.prompt_tokens"),
+    "output_tokens": (
+        *("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "gen_ai.response.completion_tokens"),
+    ),
     "cache_read_input_tokens": ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
     "cache_write_input_tokens": (
         "gen_ai.usage.cache_write.input_tokens",
@@ -55,8 +60,8 @@ def read(span: SpanRecord) -> Meaning | None:
     meaning = Meaning(kind=kind, dialect=NAME, agent_name=given.text(semconv.AGENT_NAME))
     if operation == "create_agent":
         return Meaning(kind=None, is_frame=True, dialect=NAME)
-    meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id")
-    meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID)
+    meaning.session_id = given.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
+    meaning.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID, "gen_ai.request.user")
     if meaning.user_id is None and span.events:
         users = (event.attributes.get(semconv.USER_ID) for event in span.events)
         meaning.user_id = next((str(user) for user in users if user), None)
@@ -81,8 +86,10 @@ def _tool(given: Attributes, meaning: Meaning) -> None:
     meaning.label = given.span.name.removeprefix("execute_tool ")
     if given.rest.get(semconv.TOOL_TYPE) == "function":
         del given.rest[semconv.TOOL_TYPE]
-    meaning.input = given.take(semconv.TOOL_ARGUMENTS)
-    meaning.output = given.take(semconv.TOOL_RESULT)
+    meaning.input = given.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
+    meaning.output = given.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
+    if meaning.input is None:
+        meaning.input = _parameters(given)
     for event in given.span.events:
         if event.name == "gen_ai.tool.message" and meaning.input is None:
             meaning.input = event.attributes.get("content")
@@ -90,10 +97,22 @@ def _tool(given: Attributes, meaning: Meaning) -> None:
             meaning.output = event.attributes.get("message")
 
 
+def _parameters(given: Attributes) -> dict[str, Any] | None:
+    """The arguments of a function as the conventions for code have them, each an attribute."""
+    found = given.under("code.function.parameters")
+    if not isinstance(found, dict) or not found:
+        return None
+    return {name: parsed(item.get("value")) for name, item in found.items() if isinstance(item, dict)} or None
+
+
 def _agent(given: Attributes, meaning: Meaning) -> None:
     meaning.name = meaning.agent_name
     sent, answered = _messages(given)
-    meaning.input, meaning.output = said_by(sent, "user"), said_by(answered, "assistant")
+    meaning.input, meaning.output = said_by(sent, "user"), said_by(answered or sent[-1:], "assistant")
+    if meaning.input is None:
+        meaning.input = question_in(given.take("gen_ai.agent.invocation_input"))
+    if meaning.output is None:
+        meaning.output = answer_in(given.take("gen_ai.agent.invocation_output"))
     meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
     meaning.usage = _usage(given)
 
@@ -195,7 +214,7 @@ _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 
 def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    body = parsed(attributes.get("body"))
+    body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.payloads import parsed, sole_text
 from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 
 NAME = "crewai"
@@ -15,9 +17,15 @@ NAME = "crewai"
 def read(span: SpanRecord) -> Meaning | None:
     """What crew and task attributes tell, or None where there are none."""
     given = Attributes(span)
+    meaning = Meaning(kind=None, dialect=NAME)
+    if span.name.endswith(".llm") and semconv.REQUEST_MODEL in given.rest:
+        meaning.kind = StepKind.MODEL
+        return meaning
+    if any(key.startswith("crewai.") for key in given.rest):
+        _traceloop(given, meaning)
+        return meaning
     if "crew_key" not in given.rest and "task_key" not in given.rest:
         return None
-    meaning = Meaning(kind=None, dialect=NAME)
     inputs, tasks = given.parsed("crew_inputs"), given.parsed("crew_tasks")
     if "task_key" in given.rest:
         meaning.input = _description(parsed(given.rest.get("output.value")))
@@ -27,6 +35,17 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.input = _description(tasks[-1])
     meaning.attributes = given.rest
     return meaning
+
+
+def _traceloop(given: Attributes, meaning: Meaning) -> None:
+    """The attributes of OpenLLMetry's spans of crews."""
+    meaning.name = given.text("crewai.agent.role")
+    tasks = given.parsed("crewai.crew.tasks")
+    meaning.input = (
+        _description(tasks[-1]) if isinstance(tasks, list) and tasks else given.take("crewai.task.description")
+    )
+    meaning.output = given.take("crewai.crew.result")
+    meaning.attributes = given.rest
 
 
 def _description(task: Any) -> Any:

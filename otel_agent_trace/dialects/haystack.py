@@ -17,7 +17,7 @@ _STEP = "haystack.agent.step."
 
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
-    if not (span.name.startswith("haystack.") or any(key.startswith("haystack.") for key in span.attributes)):
+    if not any(key.startswith("haystack.") for key in span.attributes):
         return None
     given = Attributes(span)
     meaning = Meaning(kind=None, dialect=NAME, label=given.text("haystack.component.name"))

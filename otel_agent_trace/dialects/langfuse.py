@@ -37,7 +37,7 @@ def read(span: SpanRecord) -> Meaning | None:
         meaning.messages = conversation(asked) + conversation(told, "assistant")
         meaning.model = given.quoted(f"{_OBSERVATION}model.name")
         meaning.label = meaning.model or span.name
-        meaning.usage = given.usage_of(f"{_OBSERVATION}usage_details")
+        meaning.usage = given.usage_of(f"{_OBSERVATION}usage_details", f"{_OBSERVATION}usage")
     elif kind in (StepKind.AGENT, None):
         meaning.name = span.name if kind is not None else None
         meaning.input, meaning.output = question_in(asked), answer_in(told)

@@ -8,6 +8,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.conversation import conversation
 from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 
@@ -49,6 +50,8 @@ _TEMPLATES = {
     "Function:": StepKind.TOOL,
     "Responses API": StepKind.MODEL,
     "Chat completion with": StepKind.MODEL,
+    "Chat Completion with": StepKind.MODEL,
+    "Message with": StepKind.MODEL,
 }
 
 
@@ -77,5 +80,12 @@ def _call(given: Attributes, meaning: Meaning) -> None:
         meaning.messages = conversation(events)
     elif request is not None:
         meaning.messages = conversation(request) + conversation(response, "assistant")
-    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL) or _said_model(request)
+    usage = response.get("usage") if isinstance(response, dict) else None
+    meaning.usage = usage_from({str(key): item for key, item in usage.items()}) if isinstance(usage, dict) else None
     meaning.response_id = given.text("response_id", semconv.RESPONSE_ID)
+
+
+def _said_model(request: Any) -> str | None:
+    model = request.get("model") if isinstance(request, dict) else None
+    return model if isinstance(model, str) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
@@ -34,7 +36,7 @@ def read(span: SpanRecord) -> Meaning | None:
     asked, told = given.parsed("mlflow.spanInputs"), given.parsed("mlflow.spanOutputs")
     if kind is StepKind.MODEL:
         meaning.messages = conversation(asked) + conversation(told, "assistant")
-        meaning.model = given.quoted("mlflow.llm.model", "model")
+        meaning.model = given.quoted("mlflow.llm.model", "model") or _asked_model(asked)
         meaning.usage = given.usage_of("mlflow.chat.tokenUsage")
         meaning.label = meaning.model or span.name
     elif kind in (StepKind.AGENT, None):
@@ -46,3 +48,8 @@ def read(span: SpanRecord) -> Meaning | None:
     meaning.error = given.error()
     meaning.attributes = given.rest
     return meaning
+
+
+def _asked_model(request: Any) -> str | None:
+    model = request.get("model") if isinstance(request, dict) else None
+    return model if isinstance(model, str) else None

@@ -81,7 +81,7 @@ def _is_graph(metadata: Any, name: str) -> bool:
 
 
 def _agent(given: Attributes, meaning: Meaning) -> None:
-    meaning.name = given.text("agent.name", "graph.node.id" if meaning.kind is not None else "agent.name")
+    meaning.name = given.text("agent.name", *(("graph.node.name", "graph.node.id") if meaning.kind is not None else ()))
     meaning.agent_name = meaning.name
     asked, told = given.parsed("input.value"), given.parsed("output.value")
     meaning.input, meaning.output = question_in(asked), answer_in(told)
@@ -90,9 +90,10 @@ def _agent(given: Attributes, meaning: Meaning) -> None:
 
 
 def _tool(given: Attributes, meaning: Meaning) -> None:
-    meaning.name = given.text("tool.name")
+    called = given.text("tool_call.function.name")
+    meaning.name = called or given.text("tool.name")
     meaning.call_id = given.text("tool_call.id", "tool.id")
-    meaning.input = given.take("input.value")
+    meaning.input = given.take("tool_call.function.arguments", "input.value")
     parameters = given.rest.get("tool.parameters")
     if meaning.input is None and parameters is not None and "properties" not in str(parameters):
         meaning.input = given.take("tool.parameters")

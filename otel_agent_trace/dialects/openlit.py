@@ -17,7 +17,9 @@ def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     is_call = "function.args" in given.rest or "function.kwargs" in given.rest
-    if not is_call and (span.scope.name != "openlit" or semconv.OPERATION_NAME in given.rest):
+    is_told = not given.rest or any(key.startswith("gen_ai.") for key in given.rest)
+    is_own = span.scope.name == "openlit" and is_told
+    if not is_call and (not is_own or semconv.OPERATION_NAME in given.rest):
         return None
     meaning = Meaning(kind=None, dialect=NAME, label=span.name)
     arguments: Any = {"args": given.parsed("function.args"), "kwargs": given.parsed("function.kwargs") or {}}

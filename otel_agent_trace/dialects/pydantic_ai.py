@@ -14,6 +14,7 @@ from otel_agent_trace.span import SpanRecord
 
 NAME = "pydantic_ai"
 _AGENT_KEYS = ("pydantic_ai.all_messages", "all_messages_events", "final_result")
+_OWN = ("gen_ai.", "agent_name", "tool_", "events", "logfire.")
 _USAGE = {
     "input_tokens": "gen_ai.aggregated_usage.input_tokens",
     "output_tokens": "gen_ai.aggregated_usage.output_tokens",
@@ -24,7 +25,8 @@ _USAGE = {
 
 def read(span: SpanRecord) -> Meaning | None:
     """What the span means, or None where it speaks another language."""
-    if not (span.scope.name.startswith("pydantic-ai") or any(key in span.attributes for key in _AGENT_KEYS)):
+    is_own = span.scope.name.startswith("pydantic-ai") and any(key.startswith(_OWN) for key in span.attributes)
+    if not is_own and not any(key in span.attributes for key in _AGENT_KEYS):
         return None
     given = Attributes(span)
     agent = given.text("agent_name")

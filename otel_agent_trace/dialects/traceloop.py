@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.conversation import answer_in, question_in
+from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -33,13 +37,23 @@ def read(span: SpanRecord) -> Meaning | None:
     asked = given.take("traceloop.entity.input", "gen_ai.task.input")
     told = given.take("traceloop.entity.output", "gen_ai.task.output")
     if said == "tool":
-        meaning.name, meaning.input, meaning.output = entity, asked, told
+        meaning.name, meaning.input, meaning.output = _tool_name(told) or entity, asked, told
     elif said in ("agent", "workflow"):
         if said == "agent":
-            meaning.name = entity
+            named = span.name.removesuffix(".agent") if span.name.endswith(".agent") else None
+            meaning.name = entity or given.text(semconv.AGENT_NAME) or named
         meaning.label = entity
         meaning.input, meaning.output = question_in(asked), answer_in(told)
     if said:
         meaning.error = given.error()
     meaning.attributes = given.rest
     return meaning
+
+
+def _tool_name(told: Any) -> str | None:
+    """The name of the tool where its result tells it; the entity is then called by its class."""
+    if type(told) is not str or '"tool_name"' not in told:
+        return None
+    result = parsed(told)
+    name = result.get("tool_name") if isinstance(result, dict) and "raw_output" in result else None
+    return name if isinstance(name, str) else None

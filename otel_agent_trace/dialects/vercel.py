@@ -27,7 +27,9 @@ def read(span: SpanRecord) -> Meaning | None:
     operation = given.text("ai.operationId")
     if operation is None:
         return None
-    meaning = Meaning(kind=_kind(operation), dialect=NAME, label=operation)
+    meaning = Meaning(
+        kind=_kind(operation), dialect=NAME, label=None if _kind(operation) is StepKind.AGENT else operation
+    )
     function = given.text("ai.telemetry.functionId", "resource.name")
     meaning.session_id = given.text("ai.telemetry.metadata.sessionId", "ai.telemetry.metadata.conversationId")
     meaning.user_id = given.text("ai.telemetry.metadata.userId")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
-from otel_agent_trace.foreign.payloads import parsed
+from otel_agent_trace.foreign.payloads import HIDDEN, parsed
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, Usage
 from otel_agent_trace.span import SpanRecord
 
 _TRACEBACK = "Traceback (most recent call last)"
-_NOTHING = ("", "None", "null", "N/A", "<not specified>")
+_COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
+_NOTHING = frozenset({"", "None", "null", "N/A", "<not specified>", *HIDDEN})
+_LONGEST_NOTHING = max(map(len, _NOTHING))
 
 
 class Attributes:
@@ -30,7 +33,7 @@ class Attributes:
         found = None
         for key in keys:
             value = self.rest.pop(key, None)
-            if found is None and not (value is None or (type(value) is str and value in _NOTHING)):
+            if found is None and not (value is None or _is_nothing(value)):
                 found = value
         return found
 
@@ -63,7 +66,9 @@ class Attributes:
     def usage_of(self, *keys: str) -> Usage | None:
         """Tokens that stand in one attribute as an object, in a provider's words."""
         value = self.parsed(*keys)
-        return usage_from({str(key): item for key, item in value.items()}) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return None
+        return usage_from({_COUNTS.get(str(key), str(key)): item for key, item in value.items()})
 
     def under(self, prefix: str) -> Any:
         """What is spread over attributes ``prefix.0.name``, ``prefix.name.0.x`` ..., put together again."""
@@ -85,17 +90,22 @@ class Attributes:
             return None
         happened = _exception(span)
         text = message or _short(span.status_message) or _short(_text(happened.get(semconv.EXCEPTION_MESSAGE)))
+        text = text or _text(self.rest.get("error.message")) or ""
         event_text = _text(happened.get(semconv.EXCEPTION_MESSAGE))
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text
         kind = said_type if said_type not in (None, semconv.ERROR_TYPE_OTHER) else None
-        kind = kind or _text(happened.get(semconv.EXCEPTION_TYPE)) or semconv.ERROR_TYPE_OTHER
+        kind = kind or _text(happened.get(semconv.EXCEPTION_TYPE)) or _type_in(text) or semconv.ERROR_TYPE_OTHER
         return StepError(
             type=kind,
             message=(text or "").removeprefix(f"{kind.rpartition('.')[2]}: "),
             category=category_of_type(kind),
             stacktrace=_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
+
+
+def _is_nothing(value: Any) -> bool:
+    return type(value) is str and len(value) <= _LONGEST_NOTHING and value in _NOTHING
 
 
 def whole(value: Any) -> int | None:
@@ -110,6 +120,15 @@ def whole(value: Any) -> int | None:
 
 def _text(value: Any) -> str | None:
     return value if value is None or type(value) is str else str(value)
+
+
+_TYPE = re.compile(r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Group|Interrupt|Exit))\b(?=: |\()")
+
+
+def _type_in(message: str | None) -> str | None:
+    """The class of an exception where a message begins with it."""
+    found = _TYPE.match(message) if message else None
+    return found[1] if found else None
 
 
 def _exception(span: SpanRecord) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from otel_agent_trace.foreign.payloads import message_in, parsed, result_of, sole_text
+from otel_agent_trace.foreign.payloads import HIDDEN, message_in, parsed, result_of, sole_text
 from otel_agent_trace.model import Message
 
 Part = dict[str, Any]
@@ -63,7 +63,7 @@ def said_by(messages: Iterable[Message], role: str) -> str | None:
     for message in reversed(tuple(messages)):
         if message.role == role:
             text = message.text
-            if text.strip():
+            if text.strip() and text not in HIDDEN:
                 return text
     return None
 
@@ -81,9 +81,22 @@ def _messages(value: Any, role: str | None, depth: int) -> Iterator[Message]:
         elif depth:
             inner_role = role if depth == _DEEPEST else None
             for item in value:
+                if _is_pair(item):
+                    yield _message({"role": item[0], "content": item[1]}, None)
+                    continue
                 yield from _messages(parsed(item), inner_role if type(item) is str else None, depth - 1)
     elif type(value) is str and value and role is not None:
         yield Message(role=role, parts=(_text(value),))
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is a message as LangChain takes it too: ``["user", "Hello"]``."""
+    return (
+        (type(value) is list or type(value) is tuple)
+        and len(value) == 2
+        and type(value[0]) is type(value[1]) is str
+        and (value[0] in _USUAL_ROLES or value[0] in _ROLES)
+    )
 
 
 def _of_object(value: dict[Any, Any], role: str | None, depth: int) -> Iterator[Message]:
@@ -177,7 +190,8 @@ def _parts(value: dict[Any, Any], role: str) -> Iterator[Part]:
 def _holds_responses(content: Any) -> bool:
     items = parsed(content) if type(content) is str and content[:1] == "[" else content
     return type(items) is list and any(
-        type(item) is dict and (item.get("type") in _RESPONSES or not _RESPONSE_KEYS.isdisjoint(item)) for item in items
+        type(item) is dict and (str(item.get("type")) in _RESPONSES or not _RESPONSE_KEYS.isdisjoint(item))
+        for item in items
     )
 
 
@@ -192,6 +206,8 @@ def _content(content: Any) -> Iterator[Part]:
         yield from map(_part, content)
     elif type(content) is dict and "parts" in content:
         yield from _content(parsed(content["parts"]))
+    elif type(content) is dict and type(content.get("text")) is dict:
+        yield _text(content["text"].get("value", content["text"]))
     elif type(content) is dict and _is_part(content):
         yield _part(content)
     elif content is not None:
@@ -199,7 +215,10 @@ def _content(content: Any) -> Iterator[Part]:
 
 
 def _is_part(value: Any) -> bool:
-    return type(value) is dict and "role" not in value and not _PART_KEYS.isdisjoint(value)
+    if type(value) is not dict or "role" in value or _PART_KEYS.isdisjoint(value):
+        return False
+    kind = value.get("type")
+    return not (type(kind) is str and kind in _MESSAGE_TYPES and "content" in value)
 
 
 def _part(value: Any) -> Part:
@@ -263,7 +282,15 @@ def _answered(value: dict[Any, Any]) -> Part:
     if type(origin) is dict:
         return _response(origin.get("id"), value.get("result"))
     call_id = _first(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id")
-    return _response(call_id, _first(value, "response", "result", "content", "output"))
+    content = _first(value, "response", "result", "content", "output")
+    part = _response(call_id, content)
+    if _says_failed(value) or (type(content) is dict and str(content.get("type")).startswith("error-")):
+        part["is_error"] = True
+    return part
+
+
+def _says_failed(value: dict[Any, Any]) -> bool:
+    return value.get("is_error") is True or value.get("isError") is True or value.get("status") == "error"
 
 
 def _first(value: dict[Any, Any], *keys: str) -> Any:

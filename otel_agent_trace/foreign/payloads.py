@@ -13,7 +13,8 @@ import msgspec
 _LONGEST_LITERAL = 100_000
 _DEEPEST = 5
 _decode = msgspec.json.Decoder().decode
-_HIDDEN = frozenset({"__REDACTED__", "<REDACTED>", "<elided>"})
+HIDDEN = frozenset({"__REDACTED__", "HIDDEN:non-empty", "<REDACTED>", "<elided>", "[REDACTED]"})
+"""What tracers write where they were told to keep content to themselves."""
 _PLAIN = frozenset("abcdeghijklmopqrsuvwxyzABCDEFGHIJKLMOPQRSTUVWXYZ*#")
 """No JSON and no literal of Python worth reading begins with these."""
 _ARGUMENT_ENVELOPE = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
@@ -29,7 +30,7 @@ def parsed(value: Any) -> Any:
             return value
         inner = _parsed_once(value)
         if inner is value or (type(inner) is str and not _opens(inner)):
-            return None if inner in _HIDDEN else inner
+            return None if inner in HIDDEN else inner
         value = inner
     return value
 
@@ -121,9 +122,16 @@ def _result_in(value: Any) -> Any:
         return next((value[key] for key in ("content", "result", "response", "output") if key in value), value)
     if "structuredContent" in value or ("content" in value and "isError" in value):
         return _of_mcp(value)
+    if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
+        return value["value"]
+    if "raw_output" in value and "tool_name" in value:
+        return value["raw_output"]
     if "toolResult" in value and isinstance(value["toolResult"], dict):
         return value["toolResult"].get("content")
     return _out_of(value)
+
+
+_TYPED_VALUES = ("text", "json", "content", "error-text", "error-json")
 
 
 def _out_of(value: dict[Any, Any]) -> Any:
@@ -206,7 +214,7 @@ def sole_text(value: Any, *, answered: bool) -> Any:
 def _sole(value: Any, names: tuple[str, ...]) -> Any:
     if not isinstance(value, dict):
         return value
-    texts = {key: item for key, item in value.items() if isinstance(item, str | dict) and item}
+    texts = {str(key).rpartition(".")[2]: item for key, item in value.items() if isinstance(item, str | dict) and item}
     named = next((texts[name] for name in names if name in texts), None)
     if named is not None:
         return named

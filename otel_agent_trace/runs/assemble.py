@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterable
 
 from otel_agent_trace import semconv
+from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
 from otel_agent_trace.runs.settle import settle
 from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, unique
@@ -108,6 +109,8 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
     own = [node.meaning for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
         run_id=known_id,
+        user_input=said_by(meaning.messages, "user") if lone and first.is_foreign else None,
+        final_output=said_by(meaning.messages[-1:], "assistant") if lone and first.is_foreign else None,
         agent_name=next((said.agent_name for said in own if said.agent_name), None),
         session_id=next((said.session_id for said in own if said.session_id), None),
         status=_lone_status(first) if lone else RunStatus.RUNNING,

@@ -171,6 +171,10 @@ class _Explainer:
             teller = next((node for _, node in pairs if value and getattr(node.meaning, name) == value), None)
             if teller is not None:
                 facts.append(Fact(name, value, self.sources(teller.origins(name)), "from a step"))
+        for name in ("user_input", "final_output"):
+            if getattr(run, name) is not None:
+                sources = self.sources(_words(name, pairs[0][1].origins("messages")))
+                facts.append(Fact(name, getattr(run, name), sources, "out of the messages"))
         if run.error is not None and pairs:
             facts.append(Fact("error", run.error, self.sources(pairs[0][1].origins("error")), "from a step"))
         return [*facts, self.sum(run, pairs)] if run.usage else facts

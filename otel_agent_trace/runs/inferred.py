@@ -12,7 +12,7 @@ from otel_agent_trace.categories import TIMEOUT
 from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.foreign.payloads import result_of
 from otel_agent_trace.meaning import Meaning
-from otel_agent_trace.model import RunStatus, StepError, StepKind
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.runs.tree import Node, Origin
 
 _FAILED = re.compile(r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]")
@@ -27,6 +27,15 @@ class ToolCall(NamedTuple):
     response: Any
     asked_by: Node
     told_by: Node | None
+    has_failed: bool = False
+
+
+class ToolAnswer(NamedTuple):
+    """What a model was told of a call."""
+
+    response: Any
+    told_by: Node
+    has_failed: bool
 
 
 def infer(top: Node) -> None:
@@ -40,7 +49,9 @@ def _complete(run: Node) -> None:
     meaning = run.meaning
     own = _own_steps(run)
     models = [node for node in own if node.kind is StepKind.MODEL]
-    _complete_tools(run, own, _tool_calls(models))
+    is_alone = not run.span.span_id and len(own) == len(models) == 1
+    calls = _just_answered(models[0]) if is_alone else _tool_calls(models)
+    _complete_tools(run, own, calls)
     for node in own:
         if node.kind is StepKind.TOOL and node.is_foreign:
             _explain_error(node)
@@ -134,24 +145,67 @@ def _take_error_at_the_end(run: Node, own: list[Node]) -> None:
 def _tool_calls(models: list[Node]) -> list[ToolCall]:
     """The calls that models asked for, in order, each once."""
     calls: dict[Any, ToolCall] = {}
-    responses: dict[Any, tuple[Any, Node]] = {}
+    responses: dict[Any, ToolAnswer] = {}
+    earlier = {_key(part) for part in _earlier(models[0].meaning.messages)} if models else set()
     for model in models:
         for part in _parts(model):
-            call_id = None if part.get("id") is None else str(part["id"])
             if part.get("type") == "tool_call" and part.get("name"):
-                name, arguments = str(part["name"]), part.get("arguments")
-                key = call_id or (name, repr(arguments))
-                calls.setdefault(key, ToolCall(call_id, name, arguments, None, model, None))
+                key = _key(part)
+                if key not in earlier:
+                    call = ToolCall(_id(part), str(part["name"]), part.get("arguments"), None, model, None)
+                    calls.setdefault(key, call)
             elif part.get("type") == "tool_call_response":
-                responses.setdefault(call_id, (_response(part), model))
+                responses.setdefault(_id(part), ToolAnswer(_response(part), model, part.get("is_error") is True))
     return [_with_response(key, call, responses) for key, call in calls.items()]
 
 
-def _with_response(key: Any, call: ToolCall, responses: dict[Any, tuple[Any, Node]]) -> ToolCall:
+def _earlier(messages: tuple[Message, ...]) -> Iterator[dict[Any, Any]]:
+    """The calls of earlier turns: those before the last words of the user that the first model of a run was sent."""
+    asked = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
+    for message in messages[: asked[-1]] if asked else ():
+        yield from (part for part in message.parts if part.get("type") == "tool_call" and part.get("name"))
+
+
+def has_just_answered(model: Node) -> bool:
+    """Whether results of tools are the last that a model was sent."""
+    return bool(_last_answers(model))
+
+
+def _just_answered(model: Node) -> list[ToolCall]:
+    """The calls whose results are the last that a model was sent: what was before may stand in other traces."""
+    answered = {_id(part) for part in _last_answers(model)}
+    return [call for call in _tool_calls([model]) if call.call_id in answered]
+
+
+def _last_answers(model: Node) -> list[dict[Any, Any]]:
+    messages = list(model.meaning.messages)
+    if messages and messages[-1].role == "assistant":
+        messages.pop()
+    found: list[dict[Any, Any]] = []
+    while messages:
+        answers = [part for part in messages.pop().parts if part.get("type") == "tool_call_response"]
+        if not answers:
+            break
+        found.extend(answers)
+    return found
+
+
+def _key(part: dict[Any, Any]) -> Any:
+    """What tells a call from others: its id, else its name and arguments."""
+    return _id(part) or (str(part["name"]), repr(part.get("arguments")))
+
+
+def _id(part: dict[Any, Any]) -> str | None:
+    """The id of a call, as a text; a file may have anything there."""
+    call_id = part.get("id")
+    return call_id if call_id is None or type(call_id) is str else repr(call_id)
+
+
+def _with_response(key: Any, call: ToolCall, responses: dict[Any, ToolAnswer]) -> ToolCall:
     if key not in responses:
         return call
-    response, told_by = responses[key]
-    return call._replace(response=response, told_by=told_by)
+    response, told_by, has_failed = responses[key]
+    return call._replace(response=response, told_by=told_by, has_failed=has_failed)
 
 
 def _response(part: dict[Any, Any]) -> Any:
@@ -170,14 +224,18 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
         run.below = sorted([*run.below, *(_step(call) for call in calls)], key=_start)
         return
-    left = list(calls)
+    left, traced = list(calls), set[str]()
     _wrap_agents(run, left)
     for tool in tools:
         call = _call_of(tool.meaning, left)
         if call is not None:
             left.remove(call)
+            traced.add(call.name)
             if tool.is_foreign:
                 _fill_tool(tool, call)
+    lost = [call for call in left if call.name in traced and call.told_by is not None]
+    if lost:  # the other calls of these tools have spans
+        run.below = sorted([*run.below, *map(_step, lost)], key=_start)
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
@@ -224,8 +282,11 @@ def _fill_tool(node: Node, call: ToolCall) -> None:
         tool.input = call.arguments
         node.note("input", *call.asked_by.origins("messages"))
     if tool.output is None and tool.error is None:
-        tool.output = call.response
-        _note_response(node, "output", call)
+        if call.has_failed:
+            tool.error = _failure(call)
+        else:
+            tool.output = call.response
+        _note_response(node, "error" if call.has_failed else "output", call)
     if tool.error is not None and not tool.error.message and isinstance(call.response, str):
         tool.error = msgspec.structs.replace(tool.error, message=call.response)
         _note_response(node, "error", call, *node.origins("error"))
@@ -265,13 +326,18 @@ def _step(call: ToolCall) -> Node:
     node = Node(span, meaning)
     for field in ("kind", "name", "input"):
         node.note(field, *call.asked_by.origins("messages"))
-    if isinstance(call.response, str) and _FAILED.match(call.response):
-        meaning.error = StepError(type="_OTHER", message=call.response)
+    if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
+        meaning.error = _failure(call)
         _note_response(node, "error", call)
     else:
         meaning.output = call.response
         _note_response(node, "output", call)
     return node
+
+
+def _failure(call: ToolCall) -> StepError:
+    said = call.response
+    return StepError(type="_OTHER", message="" if said is None else said if isinstance(said, str) else repr(said))
 
 
 def _start(node: Node) -> tuple[int, str]:

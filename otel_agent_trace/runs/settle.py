@@ -10,11 +10,14 @@ from otel_agent_trace.foreign.attributes import Attributes
 from otel_agent_trace.foreign.payloads import arguments_of, result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.runs.inferred import infer
+from otel_agent_trace.runs.inferred import has_just_answered, infer
+from otel_agent_trace.runs.orphans import adopt, outermost_id
 from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import become, fill, join_twins, start_of, take_in, within
+from otel_agent_trace.runs.twins import become, fill, join_beside, join_twins, start_of, take_in, within
 from otel_agent_trace.span import SpanRecord
 
+_IS_REMOTE = 0x200
+"""The flag of a span whose parent is another program's."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 
 
@@ -27,6 +30,7 @@ def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if any(node.meaning.is_function for node in nodes):
         _name_functions(tops)
     join_twins(tops)
+    tops = adopt(tops, records)
     runs = _runs([top for top in tops if top.is_foreign], records)
     ours = [top for top in tops if not top.is_foreign]
     for top in ours:
@@ -76,20 +80,8 @@ def _groups(tops: list[Node], records: dict[str, SpanRecord]) -> list[list[Node]
     """The nodes without one above them, together where the same span, known or lost, is above them."""
     groups: dict[str, list[Node]] = {}
     for top in tops:
-        groups.setdefault(_outermost_id(top.span, records), []).append(top)
+        groups.setdefault(outermost_id(top.span, records), []).append(top)
     return list(groups.values())
-
-
-def _outermost_id(span: SpanRecord, records: dict[str, SpanRecord]) -> str:
-    """The id of the outermost span above, or of the lost one."""
-    for _ in range(len(records)):
-        parent_id = span.parent_span_id
-        if parent_id is None:
-            return span.span_id
-        if parent_id not in records:
-            return parent_id
-        span = records[parent_id]
-    return span.span_id
 
 
 def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
@@ -98,16 +90,31 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     if not meant:
         return []
     if len(meant) == 1 and (meant[0].kind in (None, StepKind.AGENT)):
-        return [_crowned(meant[0])]
-    outermost = records.get(_outermost_id(meant[0].span, records))
+        run = _crowned(meant[0])
+        _hear(run, group)
+        return [run]
+    outermost = records.get(outermost_id(meant[0].span, records))
     if outermost is meant[0].span:
         outermost = None  # the call itself, among other spans
     agents = [top for top in meant if top.kind is StepKind.AGENT]
-    if outermost is not None and len(agents) == len(meant):
+    is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
+    if is_known and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
     if len(meant) == 1 and not records.keys() - {node.span.span_id for node in meant[0].walk()}:
-        return meant  # a lone call
+        if meant[0].kind is not StepKind.MODEL or not has_just_answered(meant[0]):
+            return meant  # a lone call
+        outermost = None
     return [_crowned(_above(meant, outermost))]
+
+
+def _hear(run: Node, group: list[Node]) -> None:
+    """Know what was asked in the same conversation just before, where the run itself does not say."""
+    told = run.meaning
+    if told.input is None and told.session_id is not None:
+        earlier = [node for node in sorted(group, key=start_of) if node.span.start_ns < run.span.start_ns]
+        for node in reversed(earlier):
+            if node.meaning.session_id == told.session_id:
+                run.learn("input", node)
 
 
 def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
@@ -124,6 +131,7 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
         meaning.error = Attributes(span).error()
     node = Node(span, meaning)
     node.below = sorted(nodes, key=start_of)
+    join_beside(node)
     return node
 
 
@@ -207,7 +215,20 @@ def _drop_frames(top: Node) -> None:
             for frame in _frames(node):
                 node.learn("session_id", frame)
                 node.learn("user_id", frame)
+            if node.meaning.input is None and not _has_messages(node):
+                asked = [frame for frame in sorted(_frames(node), key=start_of) if isinstance(frame.meaning.input, str)]
+                if asked:
+                    node.take("input", asked[0])
+        elif node.kind is StepKind.TOOL and node.is_foreign and node.meaning.call_id is not None:
+            for frame in _frames(node):
+                if frame.meaning.call_id == node.meaning.call_id:
+                    fill(node, frame)
         node.below = sorted(within(node), key=start_of)
+
+
+def _has_messages(node: Node) -> bool:
+    """Whether calls of models below tell what was asked."""
+    return any(child.kind is StepKind.MODEL and child.meaning.messages for child in node.walk())
 
 
 def _frames(node: Node) -> Iterator[Node]:

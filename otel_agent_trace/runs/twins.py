@@ -23,7 +23,7 @@ def join_twins(tops: list[Node]) -> None:
     for node in reversed(nodes):  # from below, so that three within each other become one
         if node.below:
             _join_within(node)
-            _join_beside(node)
+            join_beside(node)
             _join_agents(node)
     if len({node.span.scope.name for node in nodes if node.kind is StepKind.MODEL}) > 1:
         _join_strays(tops)
@@ -87,19 +87,35 @@ def _join_within(node: Node) -> None:
     if node.kind not in _ONCE:
         return
     inner = [child for child in within(node) if child.kind is node.kind]
-    if len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
+    if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_foreign:
+        _tell_apart(node, inner)
+    elif len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
         take_in(node, inner[0])
+
+
+def _tell_apart(node: Node, inner: list[Node]) -> None:
+    """A model span with several in it: its tokens are the sum of theirs, or, where they have none, they are its parts."""
+    calls = [call.meaning for call in inner]
+    if node.meaning.usage is not None and not any(call.usage for call in calls):
+        for part in inner:
+            part.kind = None
+        return
+    node.kind = None
+    for call in calls:
+        call.model = call.model or node.meaning.model
+    if not calls[-1].messages:
+        calls[-1].messages = node.meaning.messages
 
 
 def _may_be(outer: Node, inner: Node) -> bool:
     """Whether the inner one is the same call: a model that asks a model is one, a tool that calls a tool seldom."""
     if outer.kind is StepKind.MODEL:
         return True
-    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
-        return False
     one, other = outer.meaning, inner.meaning
     if one.call_id is not None and one.call_id == other.call_id:
         return True
+    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
+        return False
     if one.name is None and other.name is None:
         return one.label is not None and one.label == other.label
     return one.name is None or other.name is None or one.name == other.name
@@ -108,7 +124,8 @@ def _may_be(outer: Node, inner: Node) -> bool:
 # ── side by side ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _join_beside(node: Node) -> None:
+def join_beside(node: Node) -> None:
+    """Join spans of the same call that lie right below a node."""
     calls = [child for child in node.below if child.kind in _ONCE and child.is_foreign]
     if len({call.span.scope.name for call in calls}) < 2:
         return

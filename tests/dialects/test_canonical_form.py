@@ -109,9 +109,10 @@ def test_a_run_whose_span_was_lost_keeps_what_is_known_of_it() -> None:
 
 @pytest.mark.parametrize("above", [None, 9])
 def test_a_lone_call_is_written_without_a_run_around_it(above: int | None) -> None:
-    (run,) = runs_from_spans([span(2, above, "chat m-1", chat("Rain?", "No."))])
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "forecast"}
+    (run,) = runs_from_spans([span(2, above, "forecast", tool)])
     (record,) = run_to_spans(run)
-    assert record.name == "chat m-1"
+    assert record.name == "execute_tool forecast"
     assert again([run]) == [run]
 
 

@@ -252,6 +252,7 @@ def test_a_run_whose_span_was_lost() -> None:
     assert facts["user_input"] == ("out of the messages", [(2, ("gen_ai.input.messages",))])
     lone = told(explained(span(2, 1, "chat", FIRST)).facts)
     assert lone == {
+        "user_input": ("out of the messages", [(2, ("gen_ai.input.messages",))]),
         "usage": ("from a step", [(2, ("gen_ai.usage.input_tokens",))]),
         "status": ("no error", []),
     }

@@ -1,0 +1,617 @@
+"""What misleads a reader of other tracers' spans, each trap by itself: a rule holds whoever wrote the spans."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from by_hand import TRACE, event, only_run, span, told
+
+from otel_agent_trace import RunStatus, SpanRecord, runs_from_spans
+
+LIMA, WARM = {"city": "Lima"}, {"temp_c": 19}
+TOOL = ("tool", "get_weather", LIMA, WARM)
+
+
+def agent(name: str = "weather", **more: Any) -> dict[str, Any]:
+    return named(gen_ai__operation__name="invoke_agent", gen_ai__agent__name=name, **more)
+
+
+def chat(tokens_in: int | None = None, tokens_out: int | None = None, **more: Any) -> dict[str, Any]:
+    used = (
+        {}
+        if tokens_in is None
+        else {"gen_ai__usage__input_tokens": tokens_in, "gen_ai__usage__output_tokens": tokens_out}
+    )
+    return named(gen_ai__operation__name="chat", gen_ai__request__model="m", **used, **more)
+
+
+def tool(name: str = "get_weather", given: Any = LIMA, gave: Any = WARM, **more: Any) -> dict[str, Any]:
+    call = {"gen_ai__tool__call__arguments": given, "gen_ai__tool__call__result": gave}
+    told = {key: value for key, value in call.items() if value is not None}
+    return named(gen_ai__operation__name="execute_tool", gen_ai__tool__name=name, **told, **more)
+
+
+def named(**attributes: Any) -> dict[str, Any]:
+    return {key.replace("__", "."): value for key, value in attributes.items()}
+
+
+def says(role: str, *parts: dict[str, Any] | str) -> dict[str, Any]:
+    texts = [{"type": "text", "content": part} if isinstance(part, str) else part for part in parts]
+    return {"role": role, "parts": texts}
+
+
+def wish(call_id: str, city: str, name: str = "get_weather") -> dict[str, Any]:
+    return {"type": "tool_call", "id": call_id, "name": name, "arguments": {"city": city}}
+
+
+def answer(call_id: str, response: Any) -> dict[str, Any]:
+    return {"type": "tool_call_response", "id": call_id, "response": response}
+
+
+# ── 1: sums ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_sum_on_an_agent_is_not_counted_beside_its_calls() -> None:
+    sums = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent(**sums)),
+        span("2", "1", (5, 20), "chat m", chat(100, 20)),
+        span("3", "1", (45, 60), "chat m", chat(150, 30)),
+    )
+    assert told(run)["tokens"] == (250, 50)
+
+
+def test_an_agent_without_calls_below_it_counts_itself() -> None:
+    sums = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
+    assert told(only_run(span("1", None, (0, 90), "x", agent(**sums))))["tokens"] == (250, 50)
+
+
+def test_a_model_span_around_several_calls_is_their_sum() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (1, 89), "generate", chat(250, 50)),
+        span("3", "2", (5, 20), "step", chat(100, 20)),
+        span("4", "2", (21, 30), "execute_tool get_weather", tool()),
+        span("5", "2", (45, 60), "step", chat(150, 30)),
+    )
+    assert told(run)["tokens"] == (250, 50)
+    assert told(run)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
+
+
+def test_steps_of_a_model_span_that_count_nothing_are_parts_of_it() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (1, 89), "generate", chat(250, 50)),
+        span("3", "2", (5, 20), "step", chat()),
+        span("4", "3", (21, 30), "execute_tool get_weather", tool()),
+        span("5", "2", (45, 60), "step", chat()),
+    )
+    assert told(run)["tokens"] == (250, 50)
+    assert told(run)["steps"] == [("model", "m", 250, 50), TOOL]
+
+
+# ── 2: two spans of one model call ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_wrapper_and_the_client_in_it_are_one_call() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[says("assistant", "Warm.")]), scope="outer"),
+        span("3", "2", (6, 19), "chat m", chat(100, 20), scope="client"),
+    )
+    assert told(run)["steps"] == [("model", "m", 100, 20)]
+    assert run.final_output == "Warm."
+
+
+@pytest.mark.parametrize("lost_root", [False, True])
+def test_two_instrumentations_side_by_side_saw_one_call(lost_root: bool) -> None:
+    spans = (
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__response__id="r1"), scope="vendor"),
+        span("3", "1", (4, 21), "chat m", chat(100, 20, gen_ai__response__id="r1"), scope="library"),
+        span("4", "1", (45, 60), "chat m", chat(150, 30, gen_ai__response__id="r2"), scope="vendor"),
+        span("5", "1", (44, 61), "chat m", chat(150, 30), scope="library"),
+    )
+    run = only_run(*spans[lost_root:])
+    assert told(run)["steps"] == [("model", "m", 100, 20), ("model", "m", 150, 30)]
+
+
+# ── 3: two spans of one tool call, and what is no tool ───────────────────────────────────────────────────────────────
+
+
+def test_client_and_server_of_a_tool_are_one_call() -> None:
+    server = {"mcp.method.name": "tools/call", "gen_ai.tool.name": "get_weather", "gen_ai.tool.call.result": WARM}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (10, 40), "execute_tool get_weather", tool(gave=None), scope="framework"),
+        span(
+            "3",
+            "2",
+            (11, 39),
+            "tools/call get_weather",
+            tool(given=None, gave=None, mcp__method__name="tools/call"),
+            scope="mcp",
+        ),
+        span("4", "3", (12, 38), "tools/call get_weather", server, scope="mcp", service="weather-server"),
+        span("5", "1", (1, 2), "tools/list", {"mcp.method.name": "tools/list"}),
+    )
+    assert told(run)["steps"] == [TOOL]
+
+
+def test_a_tool_that_calls_another_tool_is_two_calls() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (10, 40), "execute_tool plan", tool("plan"), scope="framework"),
+        span("3", "2", (11, 39), "execute_tool get_weather", tool(), scope="library"),
+    )
+    assert [step.name for step in run.tool_steps] == ["plan", "get_weather"]
+
+
+def test_a_chat_that_names_the_tools_it_asked_for_is_no_tool() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__tool__name="get_weather, get_weather")),
+    )
+    assert told(run)["steps"] == [("model", "m", 100, 20)]
+
+
+# ── 4, 5: decoys, and spans that were lost ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_trace_without_model_tool_or_agent_gives_no_run() -> None:
+    decoy = span(
+        "1", None, (0, 5), "create_agent weather", named(gen_ai__operation__name="create_agent"), trace="d" * 32
+    )
+    web = (
+        span("2", None, (0, 9), "POST /orders", {"http.request.method": "POST", "function.name": "f"}, trace="e" * 32),
+        span(
+            "3", "2", (1, 8), "SELECT", {"db.system": "postgresql", "span.type": "sql", "events": "3"}, trace="e" * 32
+        ),
+    )
+    assert list(runs_from_spans([decoy, *web])) == []
+
+
+def test_two_agents_below_one_request_are_two_runs() -> None:
+    runs = runs_from_spans(
+        [
+            span("1", None, (0, 99), "POST /ask", {"http.request.method": "POST", "vendor.span.type": "web"}),
+            span("2", "1", (1, 20), "invoke_agent weather", agent("weather")),
+            span("3", "2", (2, 9), "execute_tool get_weather", tool()),
+            span("4", "1", (21, 40), "invoke_agent news", agent("news")),
+        ]
+    )
+    assert [(run.agent_name, len(run.steps)) for run in runs] == [("weather", 1), ("news", 0)]
+
+
+@pytest.mark.parametrize(("flags", "runs"), [(0x301, 2), (0x101, 1)])
+def test_two_agents_below_a_request_of_another_program_are_two_runs(flags: int, runs: int) -> None:
+    """Where the parent is one of this program, it was a run that was lost."""
+    spans = [
+        span("2", "1", (1, 20), "invoke_agent weather", agent("weather")),
+        span("4", "1", (21, 40), "invoke_agent news", agent("news")),
+    ]
+    assert len(runs_from_spans(msgspec.structs.replace(item, flags=flags) for item in spans)) == runs
+
+
+def test_what_is_left_without_its_root_is_one_run() -> None:
+    run = only_run(
+        span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__input__messages=[says("user", "Lima?")])),
+        span("3", "1", (21, 40), "execute_tool get_weather", tool()),
+        span("4", "1", (45, 60), "chat m", chat(150, 30, gen_ai__output__messages=[says("assistant", "Warm.")])),
+    )
+    assert told(run) == {
+        "asked": "Lima?",
+        "answered": "Warm.",
+        "tokens": (250, 50),
+        "steps": [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)],
+    }
+
+
+def test_steps_whose_parent_was_lost_stay_in_the_run_around_them() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("3", "2", (5, 20), "chat m", chat(100, 20)),
+        span("4", "2", (21, 40), "execute_tool get_weather", tool()),
+    )
+    assert told(run) == {
+        "agent": "weather",
+        "tokens": (100, 20),
+        "steps": [("model", "m", 100, 20), TOOL],
+    }
+
+
+def test_a_step_without_parent_goes_below_none_of_two_that_went_on_at_once() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent boss", agent("boss")),
+        span("2", "1", (5, 50), "invoke_agent one", agent("one")),
+        span("3", "1", (5, 50), "invoke_agent two", agent("two")),
+        span("5", "4", (21, 40), "execute_tool get_weather", tool()),
+    )
+    assert [step.name for step in run.tool_steps] == ["get_weather"]
+
+
+def test_a_lone_model_call_tells_what_was_asked() -> None:
+    messages = {
+        "gen_ai__input__messages": [says("user", "Lima?")],
+        "gen_ai__output__messages": [says("assistant", "Warm.")],
+    }
+    run = only_run(span("1", None, (0, 9), "chat m", chat(100, 20, **messages)))
+    assert (run.user_input, run.final_output) == ("Lima?", "Warm.")
+
+
+# ── 6, 7: how runs and steps fail ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failed_last_call_fails_the_run_whose_root_does_not_say_so() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(), error="rate limit"),
+    )
+    assert (run.status, run.error and run.error.message) == (RunStatus.ERROR, "rate limit")
+
+
+def test_a_failed_tool_in_a_run_that_answers_is_an_error_of_the_step() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (21, 40), "execute_tool get_weather", tool(gave=None), error="no such city"),
+        span("3", "1", (45, 60), "chat m", chat(gen_ai__output__messages=[says("assistant", "Sorry.")])),
+    )
+    assert (run.status, run.error) == (RunStatus.SUCCESS, None)
+    assert told(run)["steps"][0] == ("tool", "get_weather", LIMA, None, "no such city")
+
+
+ERRORS = {
+    "status": ({}, "ValueError: no such city", (), "ValueError"),
+    "event": (
+        {},
+        "",
+        (event("exception", exception__type="ValueError", exception__message="no such city"),),
+        "ValueError",
+    ),
+    "attribute": ({"error.type": "ValueError"}, "no such city", (), "ValueError"),
+    "traceback": ({}, "ValueError: no such city\n\nTraceback (most recent call last):\n  File", (), "ValueError"),
+}
+
+
+@pytest.mark.parametrize("where", ERRORS)
+def test_the_error_is_told_wherever_it_stands(where: str) -> None:
+    attributes, status, events, kind = ERRORS[where]
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span(
+            "2",
+            "1",
+            (21, 40),
+            "execute_tool get_weather",
+            {**tool(gave=None), **attributes},
+            error=status,
+            events=events,
+        ),
+    )
+    error = run.steps[0].error
+    assert error is not None
+    assert error.type == kind
+    assert error.message.removeprefix("ValueError: ") == "no such city"
+
+
+# ── 8, 9: envelopes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+ARGUMENTS = {
+    "object": LIMA,
+    "kwargs": {"args": [], "kwargs": LIMA},
+    "inputs": {"inputs": LIMA, "tags": []},
+    "call": {"tool_name": "get_weather", "arguments": LIMA},
+    "call in JSON": {"name": "get_weather", "arguments": json.dumps(LIMA)},
+    "repr": "{'city': 'Lima'}",
+    "JSON in JSON": json.dumps(json.dumps(LIMA)),
+}
+RESULTS = {
+    "object": WARM,
+    "repr": "{'temp_c': 19}",
+    "quoted": json.dumps(json.dumps(WARM)),
+    "blocks": [{"type": "text", "text": json.dumps(WARM)}],
+    "JSON block": [{"json": WARM}],
+    "MCP": {"content": [{"type": "text", "text": json.dumps(WARM)}], "isError": False},
+    "message": {"type": "tool", "content": json.dumps(WARM), "tool_call_id": "c1"},
+    "message in its class": {
+        "lc": 1,
+        "type": "constructor",
+        "id": ["ToolMessage"],
+        "kwargs": {"content": json.dumps(WARM)},
+    },
+    "typed value": {"type": "json", "value": WARM},
+}
+
+
+@pytest.mark.parametrize(("given", "gave"), [*itertools.zip_longest(ARGUMENTS, RESULTS, fillvalue="object")])
+def test_envelopes_are_taken_off(given: str, gave: str) -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (21, 40), "execute_tool get_weather", tool(given=ARGUMENTS[given], gave=RESULTS[gave])),
+    )
+    assert told(run)["steps"] == [TOOL]
+
+
+def test_a_bare_value_is_the_argument_that_the_model_named() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))])),
+        span("3", "1", (21, 40), "execute_tool get_weather", tool(given="Lima")),
+    )
+    assert told(run)["steps"][1] == TOOL
+
+
+def test_data_of_the_tool_that_looks_like_an_envelope_stays() -> None:
+    given, gave = {"inputs": [1], "unit": "C"}, {"output": "x", "lines": 2}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (21, 40), "execute_tool get_weather", tool(given=given, gave=gave)),
+    )
+    assert told(run)["steps"] == [("tool", "get_weather", given, gave)]
+
+
+# ── 10, 11: messages ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+TURNS = {
+    "parts": [says("user", "Lima?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", WARM))],
+    "results in the user's words": [says("user", "Lima?"), says("assistant", wish("c1", "Lima")), says("user", answer("c1", WARM))],
+    "OpenAI": [
+        {"role": "user", "content": "Lima?"},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "get_weather", "arguments": json.dumps(LIMA)}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": json.dumps(WARM)},
+    ],
+    "items": [
+        {"role": "user", "content": [{"type": "input_text", "text": "Lima?"}]},
+        {"type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": json.dumps(LIMA)},
+        {"type": "function_call_output", "call_id": "c1", "output": json.dumps(WARM)},
+    ],
+    "Anthropic": [
+        {"role": "user", "content": "Lima?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "get_weather", "input": LIMA}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": json.dumps(WARM)}]},
+    ],
+    "Bedrock": [
+        {"role": "user", "content": [{"text": "Lima?"}]},
+        {"role": "assistant", "content": [{"toolUse": {"toolUseId": "c1", "name": "get_weather", "input": LIMA}}]},
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "content": [{"json": WARM}]}}]},
+    ],
+    "Gemini": [
+        {"role": "user", "parts": [{"text": "Lima?"}]},
+        {"role": "model", "parts": [{"function_call": {"id": "c1", "name": "get_weather", "args": LIMA}}]},
+        {"role": "user", "parts": [{"function_response": {"id": "c1", "name": "get_weather", "response": WARM}}]},
+    ],
+    "LangChain": [
+        {"type": "human", "content": "Lima?"},
+        {"type": "ai", "content": "", "tool_calls": [{"id": "c1", "name": "get_weather", "args": LIMA}]},
+        {"type": "tool", "content": json.dumps(WARM), "tool_call_id": "c1"},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", TURNS)
+def test_messages_of_any_shape_tell_question_call_and_result(shape: str) -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=TURNS[shape])),
+    )
+    assert told(run) == {"agent": "weather", "asked": "Lima?", "steps": [("model", "m", None, None), TOOL]}
+
+
+def test_events_tell_it_too() -> None:
+    events = (
+        event("gen_ai.user.message", content="Lima?"),
+        event("gen_ai.choice", message={"role": "assistant", "content": "Warm."}),
+    )
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (45, 60), "chat m", chat(), events=events),
+    )
+    assert (run.user_input, run.final_output) == ("Lima?", "Warm.")
+
+
+# ── 12, 13: names, and agents among each other ───────────────────────────────────────────────────────────────────────
+
+
+def test_the_agent_s_name_on_its_steps_is_not_theirs() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "run", named(gen_ai__operation__name="invoke_agent")),
+        span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__agent__name="weather")),
+        span("3", "1", (21, 40), "SimpleTool", tool(gen_ai__agent__name="weather")),
+    )
+    assert told(run) == {"agent": "weather", "tokens": (100, 20), "steps": [("model", "m", 100, 20), TOOL]}
+
+
+def test_a_sub_agent_called_as_a_tool_is_a_run_in_the_run() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent planner", agent("planner")),
+        span("2", "1", (5, 50), "execute_tool ask_weather", tool("ask_weather", {"question": "Lima?"}, "Warm.")),
+        span("3", "2", (6, 49), "invoke_agent weather", agent("weather")),
+        span("4", "3", (21, 40), "execute_tool get_weather", tool()),
+    )
+    assert told(run) == {
+        "agent": "planner",
+        "steps": [
+            ("tool", "ask_weather", {"question": "Lima?"}, "Warm."),
+            ("agent", {"agent": "weather", "steps": [TOOL]}),
+        ],
+    }
+
+
+def test_after_a_handoff_the_last_agent_answers() -> None:
+    def speaking(name: str, text: str) -> dict[str, Any]:
+        return agent(name, gen_ai__output__messages=[says("assistant", text)])
+
+    run = only_run(
+        span("1", None, (0, 90), "workflow", named(gen_ai__operation__name="invoke_workflow")),
+        span("2", "1", (5, 20), "invoke_agent planner", speaking("planner", "Let weather answer.")),
+        span("3", "1", (21, 40), "invoke_agent weather", speaking("weather", "Warm.")),
+        span("4", "3", (25, 30), "execute_tool get_weather", tool()),
+    )
+    assert (run.agent_name, run.final_output) == ("planner", "Warm.")
+    assert [step.name for step in run.walk() for step in step.tool_steps] == ["get_weather"]
+
+
+# ── 14, 15: OTLP, and tools that have no spans ───────────────────────────────────────────────────────────────────────
+
+
+def full_trace() -> list[SpanRecord]:
+    first = chat(100, 20, gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))])
+    return [
+        span("1", None, (0, 50), "invoke_agent weather", agent(), service="front"),
+        span("2", "1", (5, 20), "chat m", first),
+        span("3", "1", (21, 70), "execute_tool get_weather", tool(gen_ai__tool__call__id="c1")),
+        span("4", "1", (45, 60), "chat m", chat(150, 30, user__id="", gen_ai__conversation__id="")),
+    ]
+
+
+def test_order_repetition_and_children_that_outlast_their_parents_change_nothing() -> None:
+    expected = only_run(*full_trace())
+    assert told(expected)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
+    assert (expected.user_id, expected.session_id) == (None, None)
+    for seed in range(5):
+        spans = full_trace() * 2
+        random.Random(seed).shuffle(spans)
+        assert only_run(*spans) == expected
+
+
+def test_structured_values_are_those_of_their_text() -> None:
+    def structured(item: SpanRecord) -> SpanRecord:
+        values = {
+            key: json.loads(value) if str(value)[:1] in "[{" else value
+            for key, value in item.attributes.items()
+            if value != ""
+        }
+        return SpanRecord(**{**{name: getattr(item, name) for name in item.__struct_fields__}, "attributes": values})
+
+    assert only_run(*map(structured, full_trace())) == only_run(*full_trace())
+
+
+def test_tools_without_spans_are_in_the_messages() -> None:
+    turns = [
+        says("user", "Lima and Oslo?"),
+        says("assistant", wish("c1", "Lima"), wish("c2", "Oslo")),
+        says("tool", answer("c1", WARM)),
+        says("tool", answer("c2", "Error: no such city")),
+    ]
+    run = only_run(
+        span("1", None, (0, 90), "POST /ask"),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__input__messages=turns[:1], gen_ai__output__messages=turns[1:2])),
+        span("3", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
+    )
+    assert [step for step in told(run)["steps"] if step[0] == "tool"] == [
+        TOOL,
+        ("tool", "get_weather", {"city": "Oslo"}, None, "Error: no such city"),
+    ]
+
+
+def test_a_call_without_a_span_beside_one_with_is_a_step_once_it_was_answered() -> None:
+    wishes = says("assistant", wish("c1", "Lima"), wish("c2", "Oslo"), wish("c3", "Rome"))
+    turns = [wishes, says("tool", answer("c1", WARM)), says("tool", answer("c2", WARM))]
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[wishes])),
+        span("3", "1", (21, 40), "execute_tool get_weather", tool(gen_ai__tool__call__id="c1")),
+        span("4", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
+    )
+    assert [(step.input, step.output) for step in run.tool_steps] == [({"city": "Oslo"}, WARM), (LIMA, WARM)]
+
+
+def test_an_answer_that_says_it_is_an_error_is_one() -> None:
+    failed = {**answer("c1", "no such city"), "is_error": True}
+    turns = [says("user", "Lima?"), says("assistant", wish("c1", "Lima")), says("tool", failed)]
+    run = only_run(
+        span("1", None, (0, 90), "POST /ask"),
+        span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
+    )
+    assert told(run)["steps"][1] == ("tool", "get_weather", LIMA, None, "no such city")
+
+
+def test_a_run_whose_last_span_has_not_ended_is_running() -> None:
+    run = only_run(
+        span("1", None, (0, None), "invoke_agent weather", agent(), trace=TRACE),
+        span("2", "1", (21, 40), "execute_tool get_weather", tool()),
+    )
+    assert (run.status, run.ended_at_ns, run.final_output) == (RunStatus.RUNNING, None, None)
+
+
+@pytest.mark.parametrize("call_id", [{}, [], {"a": [1]}, 5, True, 1.5])
+def test_the_id_of_a_call_may_be_anything(call_id: Any) -> None:
+    turns = [says("assistant", {**wish("", "Lima"), "id": call_id}), says("tool", {**answer("", WARM), "id": call_id})]
+    run = only_run(
+        span("1", None, (0, 90), "POST /ask"),
+        span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
+    )
+    assert told(run)["steps"][1][:3] == ("tool", "get_weather", LIMA)
+
+
+def test_messages_may_be_pairs_of_role_and_text() -> None:
+    run = only_run(
+        span(
+            "1", None, (0, 90), "invoke_agent weather", agent(gen_ai__input__messages=json.dumps([["user", "Lima?"]]))
+        ),
+    )
+    assert run.user_input == "Lima?"
+
+
+def test_calls_of_earlier_turns_are_no_steps_of_this_one() -> None:
+    earlier = [
+        says("user", "Oslo?"),
+        says("assistant", wish("c0", "Oslo")),
+        says("tool", answer("c0", WARM)),
+        says("assistant", "Warm."),
+    ]
+    now = [says("user", "Lima?")]
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span(
+            "2",
+            "1",
+            (5, 20),
+            "chat m",
+            chat(
+                gen_ai__input__messages=earlier + now, gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))]
+            ),
+        ),
+        span("3", "1", (21, 40), "execute_tool get_weather", tool(gen_ai__tool__call__id="c1")),
+        span(
+            "4",
+            "1",
+            (45, 60),
+            "chat m",
+            chat(
+                gen_ai__input__messages=[
+                    *earlier,
+                    *now,
+                    says("assistant", wish("c1", "Lima")),
+                    says("tool", answer("c1", WARM)),
+                ]
+            ),
+        ),
+    )
+    assert (run.user_input, [step.input for step in run.tool_steps]) == ("Lima?", [LIMA])
+
+
+def test_model_calls_that_are_traces_of_their_own_tell_each_tool_once() -> None:
+    turns = [says("user", "Lima, then Oslo?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", WARM))]
+    more = [*turns, says("assistant", wish("c2", "Oslo")), says("tool", answer("c2", WARM))]
+    sent = [turns[:1], turns, more]
+    got = [turns[1], more[3], says("assistant", "Warm.")]
+    runs = runs_from_spans(
+        span(
+            f"{n}",
+            None,
+            (n * 10, n * 10 + 5),
+            "chat m",
+            chat(100, 20, gen_ai__input__messages=a, gen_ai__output__messages=[b]),
+            trace=f"{n}" * 32,
+        )
+        for n, (a, b) in enumerate(zip(sent, got, strict=True), 1)
+    )
+    assert [[step.input["city"] for step in run.tool_steps] for run in runs] == [[], ["Lima"], ["Oslo"]]
+    assert [len(run.model_steps) for run in runs] == [1, 1, 1]
+    assert (runs[-1].user_input, runs[-1].final_output) == ("Lima, then Oslo?", "Warm.")
