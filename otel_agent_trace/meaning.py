@@ -50,5 +50,7 @@ class Meaning(msgspec.Struct, kw_only=True, gc=False):
     step_id: int | str | None = None
     index: int | None = None
     abandoned: bool = False
+    is_inferred: bool = False
+    """Its span was made up, for something that was only told of."""
     first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()

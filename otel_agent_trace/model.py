@@ -59,6 +59,9 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
             if name not in _PROVENANCE
         )
 
+    def __ne__(self, other: object) -> bool:  # msgspec's own would go by identity
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(type(self))
 
@@ -229,7 +232,7 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is what
     was said of the whole run, else the sum over its model calls. `session_id` is the conversation the run belongs to.
     `truncated` lists the paths of what limits cut. `interrupted` says of a running run whether its process is known to
-    be gone (None where that cannot be known), `dialect` in which attribute scheme it was read, `sampling_probability`
+    be gone (None where that cannot be known), `dialect` in which attribute scheme it was read (several are joined: ``langfuse + genai``), `sampling_probability`
     with which probability such a run was kept.
     """
 

@@ -14,6 +14,7 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.assemble import by_trace
+from otel_agent_trace.runs.explain import RunExplanation, explain
 from otel_agent_trace.selection import Selection, of_service
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.span import Problem, SpanRecord, Wanted, narrowed
@@ -119,6 +120,29 @@ def load_run(
     if not candidates:
         raise RunNotFoundError(_nothing_in(source) if run_id is None else f"no run {run_id!r} in {name_of(source)}")
     raise AmbiguousRunError(_several(source, run_id, candidates))
+
+
+def explain_run(
+    source: Any,
+    run_id: str | None = None,
+    *,
+    service: str | None = None,
+    on_problem: Callable[[Problem], None] | None = None,
+    on_progress: Progress | None = None,
+) -> RunExplanation:
+    """What `load_run` gives, fact by fact with the span and the attribute that each came from; raises what it raises.
+
+    The source is read twice.
+    """
+    run = load_run(source, run_id, service=service, on_problem=on_problem, on_progress=on_progress)
+    readable = narrowed(open_source(source), Wanted(service=service, run_id=run.trace_id))
+    for spans in of_service(readable.traces(lambda _: None), service):
+        if spans and spans[0].trace_id == run.trace_id:
+            explained = (below for outer in explain(spans) for below in outer.walk())
+            found = next((below for below in explained if below.run.run_id == run.run_id), None)
+            if found is not None:
+                return found
+    raise RunNotFoundError(f"run {run.run_id!r} is no longer in {name_of(source)}")
 
 
 def _last(source: Any, **options: Any) -> AgentRun:

@@ -27,9 +27,13 @@ OK, FAILED, INTERRUPTED = 0, 2, 130
 COMMANDS = {
     "list": ("otel_agent_trace.cli.list", "The runs of a source, newest first."),
     "show": ("otel_agent_trace.cli.show", "One run as a tree: what it did, with which inputs and outputs."),
+    "explain": ("otel_agent_trace.cli.explain", "One run, fact by fact: which span and attribute each came from."),
     "replay": ("otel_agent_trace.cli.replay", "Walk through one run step by step, as it happened."),
     "metrics": ("otel_agent_trace.cli.metrics", "Success rate, tools, errors, latency and tokens of many runs."),
-    "export": ("otel_agent_trace.cli.export", "Send runs to an OTLP endpoint: a Collector, Jaeger and others."),
+    "export": (
+        "otel_agent_trace.cli.export",
+        "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them.",
+    ),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Each command: the module whose `command` it is, and what it does."""

@@ -1,4 +1,4 @@
-"""``otel-agent-trace export``: send runs to an OTLP endpoint."""
+"""``otel-agent-trace export``: send spans to an OTLP endpoint, or write runs to a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from otel_agent_trace.cli.escape import escaped_line
+from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
 from otel_agent_trace.cli.reading_talk import reading_talk
 from otel_agent_trace.cli.sources import explained, source_of
@@ -17,6 +18,7 @@ from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.otlp import Settings, settings_of
 
+OTLP_JSON = "otlp-json"
 _OK, _REFUSED = 0, 1
 _MB = 1e6
 
@@ -27,8 +29,11 @@ _MB = 1e6
     "--to",
     "endpoint",
     required=True,
-    metavar="URL",
-    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://).",
+    metavar="URL|otlp-json",
+    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json: write the runs instead.",
+)
+@click.option(
+    "--output", "path", metavar="FILE", help="With otlp-json: the file to write, by default (or -) standard output."
 )
 @filter_options
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the newest N runs; 0: all.")
@@ -59,6 +64,7 @@ def command(
     source: str | None,
     *,
     endpoint: str,
+    path: str | None,
     limit: int | None,
     protocol: str | None,
     headers: Sequence[str],
@@ -68,14 +74,24 @@ def command(
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of the runs that fit.
+    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of the runs that fit; or write runs.
 
     An export that was interrupted goes on where it stopped when it is called again. OTEL_EXPORTER_OTLP_HEADERS,
     _TIMEOUT, _COMPRESSION, _CERTIFICATE and the like are honoured.
 
     The exit status is 1 when spans were refused: each was sent alone, is named, and cost no other.
+
+    To otlp-json the runs that fit are written, whoever traced them, as our tracer would have: OTLP JSON Lines with the
+    current names of the GenAI conventions, which read back equal.
     """
     name = source_of(source)
+    if endpoint == OTLP_JSON:
+        if protocol or headers or timeout_s or again:
+            raise _usage("--protocol, --header, --timeout and --again are for what is sent to an address")
+        export_to_file(name, path or STANDARD_OUTPUT, limit or None, filters, as_json=as_json)
+        return _OK
+    if path is not None:
+        raise _usage("--output is for --to otlp-json")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
     filters["limit"] = limit or None
     state = ExportState(state_path(name, settings, filters))
@@ -106,9 +122,13 @@ def _headers(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
-            raise click.UsageError("--header is like NAME=VALUE", click.get_current_context())
+            raise _usage("--header is like NAME=VALUE")
         headers[name] = value
     return headers
+
+
+def _usage(text: str) -> click.UsageError:
+    return click.UsageError(text, click.get_current_context())
 
 
 class _Retries:

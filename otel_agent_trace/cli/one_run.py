@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from otel_agent_trace import reading
 from otel_agent_trace.cli.reading_talk import reading_talk
 from otel_agent_trace.cli.sources import explained, target_of
 from otel_agent_trace.model import AgentRun
 
+T = TypeVar("T")
+
 
 def run_of(first: str | None, second: str | None, service: str | None) -> AgentRun:
     """Read the run meant by ``[SOURCE] [RUN]``, of a service if one is named."""
+    return read_by(reading.load_run, first, second, service)
+
+
+def read_by(read: Callable[..., T], first: str | None, second: str | None, service: str | None) -> T:
+    """What a reading function gives for the run that is meant."""
     target = target_of(first, second)
     with reading_talk() as reading_so_far, explained(target.source, target.guess):
-        return reading.load_run(
+        return read(
             target.source,
             target.run,
             service=service,

@@ -66,6 +66,7 @@ def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "user", run.user_id
     yield "session", run.session_id
     yield "service", None if (run.service_name or "").startswith(_NO_SERVICE) else run.service_name
+    yield "dialect", run.dialect
     yield "model", run.model
     yield "tokens", usage_text(run.usage)
     yield "steps", _steps_text(run)

@@ -46,6 +46,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
             "model": run.model,
             "service_name": run.service_name,
             "trace_id": run.trace_id,
+            "dialect": run.dialect,
         }
 
 

@@ -8,7 +8,7 @@ Every value stands in its standard attribute as standard JSON; what JSON cannot 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -51,8 +51,22 @@ _TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
     (semconv.STEP_INDEX, semconv.STEP_NAME, semconv.STEP_KIND, semconv.INPUT, semconv.OUTPUT, semconv.CONFIG),
     (semconv.METADATA, semconv.MESSAGES, semconv.TYPES, semconv.TRUNCATED, semconv.USAGE_DETAILS, semconv.REPLAY_OF),
     (semconv.ERROR_CATEGORY, semconv.ERROR_MESSAGE, semconv.FIRST_CHUNK_AT_NS, semconv.SAMPLING_PROBABILITY),
+    (semconv.INFERRED,),
 )
 """An attribute of the caller's own that is called so stands under another name."""
+_FACTS = frozenset(
+    (semconv.AGENT_NAME, semconv.CONVERSATION_ID, semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES, semconv.ERROR_TYPE)
+).union((semconv.RESPONSE_MODEL, semconv.TIME_TO_FIRST_CHUNK), semconv.USAGE.values())
+_FACTS_OF_KIND = {
+    StepKind.AGENT: _FACTS.union((semconv.USER_ID, semconv.ENDUSER_PSEUDO_ID)),
+    StepKind.TOOL: _FACTS.union((semconv.TOOL_NAME, semconv.TOOL_TYPE, semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT)),
+    StepKind.RETRIEVAL: _FACTS.union((semconv.RETRIEVAL_QUERY, semconv.RETRIEVAL_DOCUMENTS)),
+}
+
+
+def fact_names(kind: StepKind) -> frozenset[str]:
+    """Standard attributes that reading takes for facts of a step; another tracer's may hold something else."""
+    return _FACTS_OF_KIND.get(kind, _FACTS)
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,17 +217,22 @@ class Content:
         self.attributes[key] = encoded.data or ""
         self._beside(key, field, encoded.tag, encoded.cuts)
 
-    def extra(self, attributes: Mapping[Any, Any]) -> None:
-        """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag."""
+    def extra(self, attributes: Mapping[Any, Any], taken: Collection[str] = ()) -> None:
+        """Attributes of the caller's own: scalars as they are, everything else as JSON text with a tag.
+
+        One with a name of those that are `taken` stands under another.
+        """
         for given, value in attributes.items():
             key = self._own_key(given if type(given) is str else str(given))
-            if key in _TAKEN_NAMES or key.startswith(semconv.ATTRIBUTE_PREFIX):
+            if key in _TAKEN_NAMES or key in taken or key.startswith(semconv.ATTRIBUTE_PREFIX):
                 key = semconv.ATTRIBUTE_PREFIX + key
             self._extra.add(key)
             if _is_attribute(value):
                 self.attributes[key] = value
             elif type(value) is str:
                 self.text(key, f"attributes.{key}", value)
+                if key == semconv.FINISH_REASONS:  # of which reading takes a text for JSON
+                    self.types[key] = {"t": "text", "k": self.types.get(key)}
             else:
                 encoded = encode_text(value, self.limits)
                 self.attributes[key] = encoded.text
@@ -393,6 +412,7 @@ def _is_attribute(value: Any) -> bool:
 _RUN_ID, _STEP_INDEX, _AGENT_NAME = semconv.RUN_ID, semconv.STEP_INDEX, semconv.AGENT_NAME
 _CONVERSATION_ID, _TOOL_NAME, _TOOL_TYPE = semconv.CONVERSATION_ID, semconv.TOOL_NAME, semconv.TOOL_TYPE
 _TOOL_ARGUMENTS, _TOOL_RESULT = semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT
+_SAID_STATUSES = (RunStatus.TIMEOUT.value, RunStatus.ERROR.value)
 _TEXTS = frozenset({str, type(None)})
 _KIND_OF = {
     semconv.OPERATION_EXECUTE_TOOL: StepKind.TOOL,
@@ -468,6 +488,7 @@ class _Reader:
 
     def agent(self, meaning: Meaning) -> None:
         meaning.name = meaning.agent_name
+        meaning.label = self.text(semconv.STEP_NAME)
         meaning.input = self.spoken(semconv.INPUT_MESSAGES, "user")
         meaning.output = self.spoken(semconv.OUTPUT_MESSAGES, "assistant")
         meaning.messages = self.messages(semconv.MESSAGES)
@@ -511,6 +532,7 @@ class _Reader:
         meaning.usage = self.usage()
         meaning.step_id = _step_id(take(semconv.STEP_ID, None), self.types.get(semconv.STEP_ID))
         meaning.abandoned = take(semconv.ABANDONED, None) in (True, "true")
+        meaning.is_inferred = take(semconv.INFERRED, None) in (True, "true")
         meaning.first_chunk_at_ns = _integer(take(semconv.FIRST_CHUNK_AT_NS, None))
         meaning.sampling_probability = _number(take(semconv.SAMPLING_PROBABILITY, None))
         meaning.truncated = _texts(take(semconv.TRUNCATED, None))
@@ -587,10 +609,10 @@ class _Reader:
 
     def status(self) -> RunStatus:
         said = self.rest.pop(semconv.RUN_STATUS, None)
+        if said in _SAID_STATUSES:
+            return RunStatus(said)
         if self.span.end_ns is None:
             return RunStatus.RUNNING
-        if said == RunStatus.TIMEOUT.value:
-            return RunStatus.TIMEOUT
         return RunStatus.ERROR if self.span.status_code == semconv.STATUS_ERROR else RunStatus.SUCCESS
 
     def error(self) -> StepError | None:

@@ -302,7 +302,7 @@ def _first(value: dict[Any, Any], *keys: str) -> Any:
 
 
 _Read = Callable[[dict[Any, Any]], Part]
-_RESPONSES = frozenset({"tool_result", "tool-result", "tool_call_response", "tool-return"})
+_RESPONSES = ("tool_result", "tool-result", "tool_call_response", "tool-return")
 _RESPONSE_KEYS = frozenset({"toolResult", "tool_call_result", "function_response", "functionResponse"})
 _PARTS_BY_KEY: dict[str, _Read] = {
     **dict.fromkeys(("toolUse", "tool_call", "function_call", "functionCall"), _called),
@@ -311,7 +311,7 @@ _PARTS_BY_KEY: dict[str, _Read] = {
 _PART_KEYS = frozenset({*_PARTS_BY_KEY, "type", "text", "part_kind"})
 _PARTS_BY_TYPE: dict[str, _Read] = {
     **dict.fromkeys(("tool_call", "tool-call", "tool_use", "function"), _called),
-    **dict.fromkeys(sorted(_RESPONSES), _answered),
+    **dict.fromkeys(_RESPONSES, _answered),
 }
 _ITEMS: dict[str, tuple[str, _Read]] = {
     "function_call": ("assistant", _called),

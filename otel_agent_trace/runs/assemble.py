@@ -20,7 +20,11 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
-    records = unique(spans)
+    return [run for run, _ in placed(unique(spans))]
+
+
+def placed(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
+    """The outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
     tops, any_foreign = grow(records)
     if any_foreign:
         tops = settle(tops, records)
@@ -31,9 +35,25 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
         (agents if is_whole else strays).append(node)
     if len(records) > DEEPEST:
         bound_depth(tops)
-    runs = [_run(node) for node in agents]
-    runs.extend(_headless(run_id, group) for run_id, group in _by_run(strays))
-    return runs if len(runs) < 2 else sorted(runs, key=lambda run: (run.started_at_ns, run.run_id))
+    if len(agents) > 1:
+        _tell_apart(agents)
+    runs = [(_run(node), [node]) for node in agents]
+    runs.extend((_headless(run_id, group), group) for run_id, group in _by_run(strays))
+    return runs if len(runs) < 2 else sorted(runs, key=lambda made: (made[0].started_at_ns, made[0].run_id))
+
+
+def _tell_apart(agents: list[Node]) -> None:
+    """Give an id of its own to each run that would be called like another, since the spans above both were lost."""
+    seen: set[str] = set()
+    for node in sorted(agents, key=_age):
+        if node.meaning.run_id is None and run_id_of(node.span, node.meaning) in seen:
+            first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
+            node.meaning.run_id = f"{node.span.trace_id}-{first}"
+        seen.add(run_id_of(node.span, node.meaning))
+
+
+def _age(node: Node) -> tuple[int, str]:
+    return node.span.start_ns, node.span.span_id
 
 
 def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
@@ -66,13 +86,13 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
         usage=meaning.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
-        span_id=span.span_id or None,
+        span_id=_span_id(node),
         parent_run_id=above_run_id if meaning.parent_run_id is None else meaning.parent_run_id,
         service_name=_service(span),
         truncated=meaning.truncated,
         sampling_probability=meaning.sampling_probability,
         replay_of=meaning.replay_of,
-        dialect=meaning.dialect,
+        dialect=_dialects([node]),
     )
 
 
@@ -101,7 +121,7 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
         steps=steps,
         trace_id=span.trace_id,
         service_name=_service(span),
-        dialect=meaning.dialect,
+        dialect=_dialects(group),
     )
 
 
@@ -111,19 +131,34 @@ def _lone_status(node: Node) -> RunStatus:
     return RunStatus.ERROR if node.meaning.error is not None else RunStatus.SUCCESS
 
 
+def _dialects(nodes: list[Node]) -> str:
+    """The dialects of nodes and of all below, in which their spans were read."""
+    return " + ".join(dict.fromkeys([below.meaning.dialect for node in nodes for below in node.walk()]))
+
+
+def _span_id(node: Node) -> str | None:
+    return None if node.meaning.is_inferred else node.span.span_id or None
+
+
 def _service(span: SpanRecord) -> str | None:
     name = span.resource.attributes.get(semconv.SERVICE_NAME)
     return None if name is None else str(name)
 
 
 def _steps(nodes: list[Node], run_id: str) -> tuple[AgentStep, ...]:
-    """The steps of one run, flat and in order: by start, then by ordinal."""
+    """The steps of one run."""
+    flat = in_order(nodes)
+    _number([node for node, _ in flat])
+    return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
+
+
+def in_order(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
+    """The steps of one run, flat, each with the one above it: by start, then by ordinal."""
     flat = _flat(nodes)
     starts = [node.span.start_ns for node, _ in flat]
     if any(map(operator.ge, starts, starts[1:])):
         flat.sort(key=_order)
-    _number([node for node, _ in flat])
-    return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
+    return flat
 
 
 def _number(nodes: list[Node]) -> None:
@@ -177,7 +212,7 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         attributes=meaning.attributes,
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
-        span_id=span.span_id or None,
+        span_id=_span_id(node),
         parent_step_id=parent_step_id,
         abandoned=meaning.abandoned,
         first_chunk_at_ns=meaning.first_chunk_at_ns,

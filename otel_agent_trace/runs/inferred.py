@@ -13,7 +13,7 @@ from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.foreign.payloads import result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
-from otel_agent_trace.runs.tree import Node
+from otel_agent_trace.runs.tree import Node, Origin
 
 _FAILED = re.compile(r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]")
 
@@ -54,22 +54,17 @@ def _complete(run: Node) -> None:
     _complete_tools(run, own, calls)
     for node in own:
         if node.kind is StepKind.TOOL and node.is_foreign:
-            _explain_error(node.meaning)
-    if type(meaning.input) is not str and models:
-        asked = said_by(models[0].meaning.messages, "user")
-        meaning.input = meaning.input if asked is None else asked
-    if meaning.input is None:
-        meaning.input = next((node.meaning.input for node in run.below if node.kind is StepKind.AGENT), None)
+            _explain_error(node)
+    _complete_question(run, models)
     if meaning.error is None or meaning.error.type.endswith("ExceptionGroup"):
-        meaning.error = _error_at_the_end(run, own) or meaning.error
+        _take_error_at_the_end(run, own)
     if meaning.output is None and meaning.error is None:
-        meaning.output = _last_words(run)
+        _take_last_words(run)
     for node in own:
-        meaning.session_id = meaning.session_id or node.meaning.session_id
-        meaning.user_id = meaning.user_id or node.meaning.user_id
+        run.learn("session_id", node)
+        run.learn("user_id", node)
     if meaning.name is None:
-        names = {node.meaning.agent_name for node in own if node.kind is not StepKind.AGENT} - {None}
-        meaning.name = names.pop() if len(names) == 1 else meaning.label
+        _take_name(run, own)
     meaning.agent_name = meaning.name
     if any(node.meaning.usage for node in own if node.kind in (StepKind.MODEL, StepKind.AGENT)):
         meaning.usage = None  # the sum of these is
@@ -95,15 +90,38 @@ def _status(run: Node) -> RunStatus:
     return RunStatus.RUNNING if run.span.end_ns is None else RunStatus.SUCCESS
 
 
-def _last_words(run: Node) -> Any:
+def _complete_question(run: Node, models: list[Node]) -> None:
+    meaning = run.meaning
+    if type(meaning.input) is not str and models:
+        asked = said_by(models[0].meaning.messages, "user")
+        if asked is not None:
+            meaning.input = asked
+            run.note("input", *models[0].origins("messages"))
+    if meaning.input is None:
+        first = next((node for node in run.below if node.kind is StepKind.AGENT), None)
+        if first is not None:
+            run.take("input", first)
+
+
+def _take_name(run: Node, own: list[Node]) -> None:
+    """The one agent that steps say they belong to; else what the span is called."""
+    named = [node for node in own if node.kind is not StepKind.AGENT and node.meaning.agent_name is not None]
+    if len({node.meaning.agent_name for node in named}) == 1:
+        run.take("name", named[0], "agent_name")
+    else:
+        run.take("name", run, "label")
+
+
+def _take_last_words(run: Node) -> None:
     """What was said last in a run: by its own model, or by the agent that it handed over to."""
-    last: Any = None
     for node in sorted(run.below, key=_end):
         if node.kind is StepKind.MODEL:
-            last = said_by(_answer(node.meaning), "assistant") or last
+            said = said_by(_answer(node.meaning), "assistant")
+            if said:
+                run.meaning.output = said
+                run.note("output", *node.origins("messages"))
         elif node.kind is StepKind.AGENT and node.meaning.output is not None:
-            last = node.meaning.output
-    return last
+            run.take("output", node)
 
 
 def _answer(meaning: Meaning) -> Any:
@@ -111,13 +129,14 @@ def _answer(meaning: Meaning) -> Any:
     return messages[-1:] if messages and messages[-1].role == "assistant" else ()
 
 
-def _error_at_the_end(run: Node, own: list[Node]) -> StepError | None:
+def _take_error_at_the_end(run: Node, own: list[Node]) -> None:
     """The error that a run ended with, though its span does not say so."""
     steps = [node for node in own if node.kind in (StepKind.MODEL, StepKind.TOOL, StepKind.AGENT)]
     if not steps or run.meaning.output is not None:
-        return None
+        return
     last = max(steps, key=_end)
-    return last.meaning.error
+    if last.meaning.error:
+        run.take("error", last)
 
 
 # ── tools, out of messages ───────────────────────────────────────────────────────────────────────────────────────────
@@ -213,7 +232,7 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
             left.remove(call)
             traced.add(call.name)
             if tool.is_foreign:
-                _fill_tool(tool.meaning, call)
+                _fill_tool(tool, call)
     lost = [call for call in left if call.name in traced and call.told_by is not None]
     if lost:  # the other calls of these tools have spans
         run.below = sorted([*run.below, *map(_step, lost)], key=_start)
@@ -257,27 +276,37 @@ def _with_nothing_more(arguments: Any, value: Any) -> bool:
     return isinstance(value, dict) and arguments == {key: item for key, item in value.items() if item is not None}
 
 
-def _fill_tool(tool: Meaning, call: ToolCall) -> None:
+def _fill_tool(node: Node, call: ToolCall) -> None:
+    tool = node.meaning
     if tool.input is None or _holds(call.arguments, tool.input) or _with_nothing_more(call.arguments, tool.input):
         tool.input = call.arguments
+        node.note("input", *call.asked_by.origins("messages"))
     if tool.output is None and tool.error is None:
         if call.has_failed:
             tool.error = _failure(call)
         else:
             tool.output = call.response
+        _note_response(node, "error" if call.has_failed else "output", call)
     if tool.error is not None and not tool.error.message and isinstance(call.response, str):
         tool.error = msgspec.structs.replace(tool.error, message=call.response)
+        _note_response(node, "error", call, *node.origins("error"))
 
 
-def _explain_error(tool: Meaning) -> None:
+def _note_response(node: Node, field: str, call: ToolCall, *more: Origin) -> None:
+    if call.told_by is not None:
+        node.note(field, *more, *call.told_by.origins("messages"))
+
+
+def _explain_error(node: Node) -> None:
     """Where an error says no more than its type, but the result does, the result's words."""
-    error, said = tool.error, tool.output
+    error, said = node.meaning.error, node.meaning.output
     words = error.message.removeprefix(error.type.rpartition(".")[2]).strip(": ") if error is not None else ""
     if error is None or not said or words not in ("", error.type):
         return
     text = next((said[key] for key in ("error", "message") if said.get(key)), None) if isinstance(said, dict) else said
     if isinstance(text, str):
-        tool.error = msgspec.structs.replace(error, message=text)
+        node.meaning.error = msgspec.structs.replace(error, message=text)
+        node.note("error", *node.origins("error"), *node.origins("output"))
 
 
 def _step(call: ToolCall) -> Node:
@@ -294,11 +323,16 @@ def _step(call: ToolCall) -> Node:
         input=call.arguments,
         call_id=call.call_id,
     )
+    node = Node(span, meaning)
+    for field in ("kind", "name", "input"):
+        node.note(field, *call.asked_by.origins("messages"))
     if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
         meaning.error = _failure(call)
+        _note_response(node, "error", call)
     else:
         meaning.output = call.response
-    return Node(span, meaning)
+        _note_response(node, "output", call)
+    return node
 
 
 def _failure(call: ToolCall) -> StepError:

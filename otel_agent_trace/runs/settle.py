@@ -13,7 +13,7 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.inferred import has_just_answered, infer
 from otel_agent_trace.runs.orphans import adopt, outermost_id
 from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import fill, join_beside, join_twins, start_of, take_in, within
+from otel_agent_trace.runs.twins import become, fill, join_beside, join_twins, start_of, take_in, within
 from otel_agent_trace.span import SpanRecord
 
 _IS_REMOTE = 0x200
@@ -94,6 +94,8 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
         _hear(run, group)
         return [run]
     outermost = records.get(outermost_id(meant[0].span, records))
+    if outermost is meant[0].span:
+        outermost = None  # the call itself, among other spans
     agents = [top for top in meant if top.kind is StepKind.AGENT]
     is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
     if is_known and len(agents) == len(meant):
@@ -110,8 +112,9 @@ def _hear(run: Node, group: list[Node]) -> None:
     told = run.meaning
     if told.input is None and told.session_id is not None:
         earlier = [node for node in sorted(group, key=start_of) if node.span.start_ns < run.span.start_ns]
-        asked = [node.meaning.input for node in earlier if node.meaning.session_id == told.session_id]
-        told.input = next((said for said in reversed(asked) if said is not None), None)
+        for node in reversed(earlier):
+            if node.meaning.session_id == told.session_id:
+                run.learn("input", node)
 
 
 def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
@@ -172,17 +175,19 @@ def _is_outside(node: Node) -> bool:
 def _take_over(node: Node) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
     inner = [child for child in within(node) if child.kind is StepKind.AGENT]
-    outer, first, last = msgspec.structs.replace(node.meaning), inner[0].meaning, max(inner, key=_end).meaning
-    take_in(node, inner[0])
-    fill(first, outer)
+    outer, first, last = Node(node.span, msgspec.structs.replace(node.meaning)), inner[0], max(inner, key=_end)
+    outer.sources = node.sources
     several = len(inner) > 1
-    node.meaning = msgspec.structs.replace(
-        first,
-        name=first.name or first.label or outer.name,
-        output=first.output if not several else last.output if outer.output is None else outer.output,
-        input=outer.input if type(outer.input) is str and (several or type(first.input) is not str) else first.input,
-        error=outer.error or last.error,
-    )
+    take_in(node, first)
+    fill(first, outer)
+    become(node, first)
+    if not first.meaning.name:
+        node.take("name", first, "label")
+    if several:
+        node.take("output", last if outer.meaning.output is None else outer)
+    if type(outer.meaning.input) is str and (several or type(first.meaning.input) is not str):
+        node.take("input", outer)
+    node.take("error", outer if outer.meaning.error else last)
 
 
 def _settle_agents(run: Node) -> None:
@@ -208,15 +213,16 @@ def _drop_frames(top: Node) -> None:
             continue
         if node.kind is StepKind.AGENT and node.is_foreign:
             for frame in _frames(node):
-                node.meaning.session_id = node.meaning.session_id or frame.meaning.session_id
-                node.meaning.user_id = node.meaning.user_id or frame.meaning.user_id
+                node.learn("session_id", frame)
+                node.learn("user_id", frame)
             if node.meaning.input is None and not _has_messages(node):
-                asked = [frame.meaning.input for frame in sorted(_frames(node), key=start_of)]
-                node.meaning.input = next((said for said in asked if isinstance(said, str)), None)
+                asked = [frame for frame in sorted(_frames(node), key=start_of) if isinstance(frame.meaning.input, str)]
+                if asked:
+                    node.take("input", asked[0])
         elif node.kind is StepKind.TOOL and node.is_foreign and node.meaning.call_id is not None:
             for frame in _frames(node):
                 if frame.meaning.call_id == node.meaning.call_id:
-                    fill(node.meaning, frame.meaning)
+                    fill(node, frame)
         node.below = sorted(within(node), key=start_of)
 
 

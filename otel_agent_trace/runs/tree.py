@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from otel_agent_trace import dialects
 from otel_agent_trace.dialects import genai
@@ -14,10 +15,17 @@ DEEPEST = 64
 """Sub-agents within each other that have runs of their own; the steps of deeper ones stand in the run above."""
 
 
+class Origin(NamedTuple):
+    """Where a fact was read: in which span, as which field of what that means."""
+
+    span: SpanRecord
+    field: str
+
+
 class Node:
     """A span that means something, and what hangs below it; without a kind, a frame around what does."""
 
-    __slots__ = ("above", "below", "is_foreign", "is_run", "kind", "meaning", "said_run_id", "span")
+    __slots__ = ("above", "below", "is_foreign", "is_run", "kind", "meaning", "said_run_id", "sources", "span")
 
     def __init__(self, span: SpanRecord, meaning: Meaning, *, is_foreign: bool = True) -> None:
         self.span, self.meaning = span, meaning
@@ -26,8 +34,27 @@ class Node:
         # A step that was only said to be an agent's has a place in its run, but no run of its own.
         self.is_run = self.kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
         self.said_run_id = meaning.parent_run_id if self.is_run else meaning.run_id
+        self.sources: Mapping[str, tuple[Origin, ...]] = _ALL_ITS_OWN
         self.above: Node | None = None
         self.below: list[Node] = []
+
+    def origins(self, field: str) -> tuple[Origin, ...]:
+        """Where a field was read."""
+        return self.sources.get(field) or (Origin(self.span, field),)
+
+    def note(self, field: str, *origins: Origin) -> None:
+        """Remember where a field was read, if not in this span."""
+        self.sources = {**self.sources, field: origins}
+
+    def take(self, field: str, other: Node, other_field: str | None = None) -> None:
+        """Know what another node knows."""
+        setattr(self.meaning, field, getattr(other.meaning, other_field or field))
+        self.note(field, *other.origins(other_field or field))
+
+    def learn(self, field: str, other: Node) -> None:
+        """Know what another node knows, unless this one does."""
+        if not getattr(self.meaning, field) and getattr(other.meaning, field):
+            self.take(field, other)
 
     def walk(self) -> Iterator[Node]:
         """All below, this one first."""
@@ -36,6 +63,9 @@ class Node:
             node = pending.pop()
             yield node
             pending.extend(reversed(node.below))
+
+
+_ALL_ITS_OWN: Mapping[str, tuple[Origin, ...]] = {}
 
 
 def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:

@@ -29,14 +29,21 @@ def join_twins(tops: list[Node]) -> None:
         _join_strays(tops)
 
 
-def fill(meaning: Meaning, other: Meaning) -> None:
-    """Take from another meaning the facts that are not known."""
-    for field in Meaning.__struct_fields__:
-        if field not in _OWN_FIELDS and getattr(meaning, field) in _NOTHING:
-            setattr(meaning, field, getattr(other, field))
+def fill(node: Node, other: Node) -> None:
+    """Take from another node the facts that are not known."""
+    for field in _FACTS:
+        if getattr(node.meaning, field) in _NOTHING:
+            node.take(field, other)
+
+
+def become(node: Node, other: Node) -> None:
+    """Mean what another node means."""
+    node.meaning = msgspec.structs.replace(other.meaning)
+    node.sources = {field: other.origins(field) for field in Meaning.__struct_fields__}
 
 
 _OWN_FIELDS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
+_FACTS = tuple(field for field in Meaning.__struct_fields__ if field not in _OWN_FIELDS)
 _NOTHING: tuple[object, ...] = (None, (), {}, "", False)
 
 
@@ -65,10 +72,11 @@ def take_in(node: Node, inner: Node) -> None:
     if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
         if inner.meaning.error is not None:
             node.meaning.output = None  # what the model was told about the failure
-        fill(inner.meaning, node.meaning)
-        node.meaning = msgspec.structs.replace(inner.meaning, index=None, run_id=None)
+        fill(inner, node)
+        become(node, inner)
+        node.meaning.index = node.meaning.run_id = None
     else:
-        fill(node.meaning, inner.meaning)
+        fill(node, inner)
     node.below = sorted([*node.below, *inner.below], key=start_of)
 
 
@@ -126,7 +134,7 @@ def join_beside(node: Node) -> None:
         for other in calls[place + 1 :]:
             if id(call) not in gone and id(other) not in gone and _is_twin(call, other):
                 kept, twin = (call, other) if _tells_more(call, other) else (other, call)
-                fill(kept.meaning, twin.meaning)
+                fill(kept, twin)
                 kept.below = sorted([*kept.below, *twin.below], key=start_of)
                 gone.add(id(twin))
     node.below = [child for child in node.below if id(child) not in gone]
@@ -173,7 +181,7 @@ def _join_agents(node: Node) -> None:
     for agent in empty:
         others = [other for other in agents if other.below and _is_same_agent(agent, other)]
         if len(others) == 1:
-            fill(others[0].meaning, agent.meaning)
+            fill(others[0], agent)
             node.below.remove(agent)
 
 
@@ -215,7 +223,7 @@ def _taken_in(calls: list[Node]) -> Iterator[Node]:
             earlier.append(call)
         else:
             earlier.remove(other)
-            fill(other.meaning, call.meaning)
+            fill(other, call)
             yield call
 
 

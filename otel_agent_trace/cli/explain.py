@@ -1,0 +1,30 @@
+"""``otel-agent-trace explain``: where each fact of a run came from."""
+
+from __future__ import annotations
+
+import click
+
+from otel_agent_trace import reading
+from otel_agent_trace.cli.one_run import read_by
+from otel_agent_trace.cli.options import json_option, run_argument, service_option, source_argument
+from otel_agent_trace.cli.streams import output, write_json
+
+
+@click.command("explain")
+@source_argument
+@run_argument
+@service_option
+@json_option
+def command(source: str | None, run: str | None, *, service: str | None, as_json: bool) -> None:
+    """One run of SOURCE, fact by fact: which span each came from, and which attribute or event of it says it.
+
+    It tells also what was inferred, and which attributes nobody understood. RUN is a run id, the beginning of one, or
+    "last" (the default); SOURCE#RUN names both in one word.
+    """
+    explanation = read_by(reading.explain_run, source, run, service)
+    if as_json:
+        write_json(explanation.to_dict())
+        return
+    from otel_agent_trace.cli.fact_table import print_explanation  # noqa: PLC0415 - --json does without rich
+
+    print_explanation(explanation, output())

@@ -1,0 +1,85 @@
+"""``otel-agent-trace export --to otlp-json``: write runs to a file, or to standard output."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from otel_agent_trace import reading
+from otel_agent_trace.cli.escape import escaped_json, escaped_line
+from otel_agent_trace.cli.figures import plural
+from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.sources import explained
+from otel_agent_trace.cli.streams import write_json
+from otel_agent_trace.export.canonical import write_runs
+
+STANDARD_OUTPUT = "-"
+Write = Callable[[bytes], object]
+
+
+def export_to_file(source: str, path: str, limit: int | None, filters: dict[str, Any], *, as_json: bool) -> None:
+    """Write the runs that fit, and say how many."""
+    with reading_talk() as talk, explained(source), _opened(path) as write:
+        runs = reading.iter_runs(
+            source,
+            **filters,
+            limit=limit,
+            newest_first=limit is not None,
+            on_problem=talk.on_problem,
+            on_progress=talk.on_progress,
+        )
+        number = write_runs(runs, write)
+    if path == STANDARD_OUTPUT:
+        return
+    if as_json:
+        write_json({"file": path, "runs": number})
+    else:
+        print(escaped_line(f"{plural(number, 'run')} written to {path}"))  # noqa: T201
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Write]:
+    """What writes there; a file is replaced when all is written, so that it may be the source as well."""
+    if path == STANDARD_OUTPUT:
+        yield _to_standard_output
+    elif _is_special(path):
+        with open(path, "wb") as file:
+            yield file.write
+    else:
+        with _replaced(os.path.realpath(path)) as write:
+            yield write
+
+
+def _to_standard_output(lines: bytes) -> None:
+    """The lines as they are; to a terminal without any control character."""
+    if sys.stdout.isatty():
+        sys.stdout.write(escaped_json(lines.decode()))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(lines)
+
+
+def _is_special(path: str) -> bool:
+    """Whether something stands there that cannot be replaced: a pipe, a device."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _replaced(path: str) -> Iterator[Write]:
+    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f"{os.path.basename(path)}.")
+    try:
+        with open(descriptor, "wb") as file:
+            yield file.write
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise

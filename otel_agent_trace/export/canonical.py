@@ -1,0 +1,21 @@
+"""Runs of any tracer in the form that ours writes: OTLP JSON Lines with the current names of the GenAI conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.runs import run_to_spans
+
+
+def write_runs(runs: Iterable[AgentRun], write: Callable[[bytes], object]) -> int:
+    """Write each run, with those below it, as lines of its own, which read back equal; say how many runs there were.
+
+    The same runs give the same bytes each time.
+    """
+    number = 0
+    for run in runs:
+        write(otlp_json.encode(run_to_spans(run)).rstrip(b"\n") + b"\n")
+        number += 1
+    return number
