@@ -127,7 +127,7 @@ class TracedExecutor(Executor):
         """Shut the executor down; options as the executor has them."""
         self._executor.shutdown(*args, **options)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """The executor's own, for those who ask before they use it, such as asyncio for its default executor."""
         return type(self._executor)

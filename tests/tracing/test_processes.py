@@ -390,8 +390,24 @@ def test_the_environment_need_not_be_heard(run: Run, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["nonsense", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "x" * 100_000])
 def test_a_broken_environment_is_one_warning(run: Run, value: str) -> None:
-    warning = "TRACEPARENT of the environment is no W3C traceparent, and is ignored\n"
+    warning = "TRACEPARENT of the environment is no W3C traceparent; what is broken is ignored\n"
     assert run(PARENTS, TRACEPARENT=value, errors=warning) == f"none None\nnone\nnone\n{2:016x}\nnone\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BAGGAGE", "bad,worse,=,;;,good=1"),
+        ("BAGGAGE", "x" * 9000),
+        ("TRACESTATE", "@@@,!!"),
+        ("TRACESTATE", "a=1,a=2,A=3"),
+        ("TRACESTATE", "x" * 600),
+    ],
+)
+def test_a_broken_companion_of_the_parent_is_one_warning(run: Run, name: str, value: str) -> None:
+    warning = f"{name} of the environment is no W3C {name.lower()}; what is broken is ignored\n"
+    environment = {"TRACEPARENT": PARENT, name: value}
+    assert run(PARENTS, errors=warning, **environment).startswith(f"{'b' * 16} {PARENT}\n")
 
 
 def test_the_environment_is_read_once(run: Run) -> None:
