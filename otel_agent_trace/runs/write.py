@@ -99,6 +99,7 @@ class _Writer:
         if run.agent_name is None:
             del content.attributes[semconv.AGENT_NAME]
         _put_run(content, run)
+        _put_marks(content, run)
         if step is not None:
             _put_place(content, step)
             _put_marks(content, step)
@@ -185,11 +186,11 @@ def _put_step(content: Content, step: AgentStep) -> None:
     _put_marks(content, step)
 
 
-def _put_marks(content: Content, step: AgentStep) -> None:
-    if step.abandoned:
+def _put_marks(content: Content, item: AgentRun | AgentStep) -> None:
+    if item.abandoned:
         content.attributes[semconv.ABANDONED] = True
-    if step.first_chunk_at_ns is not None:
-        content.attributes[semconv.FIRST_CHUNK_AT_NS] = step.first_chunk_at_ns
+    if item.first_chunk_at_ns is not None:
+        content.attributes[semconv.FIRST_CHUNK_AT_NS] = item.first_chunk_at_ns
 
 
 def _put_identity(content: Content, kind: StepKind, name: str, item: AgentRun | AgentStep) -> str:
