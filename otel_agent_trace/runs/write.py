@@ -120,6 +120,7 @@ class _Writer:
             del content.attributes[semconv.AGENT_NAME]
         _put_run(content, run)
         self.put_inferred(content, run)
+        _put_marks(content, run)
         if step is not None:
             if run.agent_name is None and step.name != name:
                 content.text(semconv.STEP_NAME, "name", step.name)
@@ -255,11 +256,11 @@ def _put_step(content: Content, step: AgentStep) -> None:
     _put_marks(content, step)
 
 
-def _put_marks(content: Content, step: AgentStep) -> None:
-    if step.abandoned:
+def _put_marks(content: Content, item: AgentRun | AgentStep) -> None:
+    if item.abandoned:
         content.attributes[semconv.ABANDONED] = True
-    if step.first_chunk_at_ns is not None:
-        content.attributes[semconv.FIRST_CHUNK_AT_NS] = step.first_chunk_at_ns
+    if item.first_chunk_at_ns is not None:
+        content.attributes[semconv.FIRST_CHUNK_AT_NS] = item.first_chunk_at_ns
 
 
 def _taken_names(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:

@@ -90,8 +90,8 @@ class AgentTracer:
         Takes, as a mapping or as keywords: user_input, model, agent_name, user_id, session_id, config, metadata,
         run_id; unknown keys go to the metadata.
 
-        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, a
-        context, span or span context of OpenTelemetry, or a carrier (see `extract`).
+        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, the
+        id of an open run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
         """
         run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
         run.start()
@@ -268,7 +268,7 @@ class AgentTracer:
     def inject(self, carrier: C, *, context: Any = None) -> C: ...
     def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
         """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
-        return propagation.injected(self._recorder.ledger, carrier, context)
+        return propagation.injected(self._recorder.ledger, carrier, self._recorder.open_run(context))
 
     def extract(self, carrier: object) -> RemoteContext:
         """The context that a carrier holds, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""

@@ -753,6 +753,8 @@ def test_a_sub_agent_keeps_that_it_was_abandoned() -> None:
         parent_run_id="r",
         span_id="2" * 16,
         status=RunStatus.SUCCESS,
+        abandoned=True,
+        first_chunk_at_ns=1,
         ended_at_ns=2,
     )
     step = AgentStep(
