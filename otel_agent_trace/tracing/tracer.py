@@ -32,6 +32,9 @@ from otel_agent_trace.values import Limits
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=MutableMapping[str, Any])
 
+_CLOSING_S = 1.0
+"""What is still on its way then is waited for when the provider is shut down."""
+
 
 class AgentTracer:
     """Emits each run of an agent as one trace: the run a span, each step a span below it.
@@ -311,12 +314,12 @@ class AgentTracer:
         return any(results)
 
     def close(self) -> None:
-        """Flush, and shut the tracer's own provider down; one that it was given stays open."""
+        """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""
         if self._own is not None:
             self._recorder.closed = True
             self._own.shutdown()
         else:
-            self.flush()
+            self.flush(_CLOSING_S)
 
     def __enter__(self) -> AgentTracer:
         return self

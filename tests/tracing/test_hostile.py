@@ -342,6 +342,52 @@ def test_a_handler_that_looks_at_the_span(tracer: AgentTracer) -> None:
     assert tracer.stats()["failed: usage"] == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+@pytest.mark.parametrize("where", ["handler", "filter"])
+def test_logging_that_raises(
+    tracer: AgentTracer, memory: InMemoryBackend, where: str, error: type[BaseException]
+) -> None:
+    """A handler or filter of the program that raises, when we have something to say, is counted and no more."""
+
+    class Biting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise error
+
+        def filter(self, record: logging.LogRecord) -> Any:
+            raise error
+
+    log, biting_handler = logging.getLogger("otel_agent_trace"), Biting()
+    add, remove = (log.addHandler, log.removeHandler) if where == "handler" else (log.addFilter, log.removeFilter)
+    add(biting_handler)
+    try:
+        with tracer.run() as run, run.step("s") as step:
+            step.usage = biting("__getattr__")
+            step.output = 1
+    finally:
+        remove(biting_handler)
+    assert (tracer.stats()["failed: usage"], tracer.stats()["failed: logging"]) == (1, 1)
+    [step_of_run] = memory.runs()[0].steps
+    assert step_of_run.output == 1
+
+
+def test_a_name_that_cannot_be_hashed(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """It is the text that it is."""
+
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            raise ZeroDivisionError
+
+        __eq__ = __str__ = __hash__  # type: ignore[assignment]
+
+    with tracer.run() as run, run.step("s") as step:
+        step.set_attribute(Name("colour"), "red")
+        run.set_attribute(Name("colour"), "blue")
+    [top] = memory.runs()
+    assert (top.attributes["colour"], top.steps[0].attributes["colour"]) == ("blue", "red")
+
+
 def test_memory_of_a_huge_value() -> None:
     """A value of 50 MB costs no second 50 MB to keep, whatever its shape."""
     code = """
