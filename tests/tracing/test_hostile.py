@@ -370,8 +370,8 @@ def test_logging_that_raises(
     assert step_of_run.output == 1
 
 
-def test_a_name_that_cannot_be_hashed(tracer: AgentTracer, memory: InMemoryBackend) -> None:
-    """It is the text that it is."""
+def test_texts_that_cannot_be_hashed(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """As a name, a kind or a status such a text is what it says."""
 
     class Name(str):
         __slots__ = ()
@@ -381,10 +381,12 @@ def test_a_name_that_cannot_be_hashed(tracer: AgentTracer, memory: InMemoryBacke
 
         __eq__ = __str__ = __hash__  # type: ignore[assignment]
 
-    with tracer.run() as run, run.step("s") as step:
+    with tracer.run() as run, run.step("s", kind=Name("retrieval")) as step:
         step.set_attribute(Name("colour"), "red")
         run.set_attribute(Name("colour"), "blue")
+        run.status = Name("timeout")
     [top] = memory.runs()
+    assert (top.status, top.steps[0].kind) == ("timeout", "retrieval")
     assert (top.attributes["colour"], top.steps[0].attributes["colour"]) == ("blue", "red")
 
 
