@@ -370,6 +370,25 @@ def test_logging_that_raises(
     assert step_of_run.output == 1
 
 
+def test_fields_that_cannot_be_read(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """A mapping whose methods raise says nothing, and what stands beside it is recorded."""
+
+    class Fields(dict[str, Any]):
+        def keys(self) -> Any:
+            raise ZeroDivisionError
+
+        __len__ = __iter__ = keys
+
+    fields = Fields(user_input="?")
+    run_id = tracer.start_run(fields, agent_name="a")
+    tracer.log_step(run_id, fields, name="s")
+    tracer.end_run(run_id)
+    with tracer.run(fields, agent_name="b"):
+        pass
+    assert [(run.agent_name, len(run.steps)) for run in memory.runs()] == [("a", 1), ("b", 0)]
+    assert tracer.stats()["failed: fields"] == 3
+
+
 def test_texts_that_cannot_be_hashed(tracer: AgentTracer, memory: InMemoryBackend) -> None:
     """As a name, a kind or a status such a text is what it says."""
 
