@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -21,7 +22,7 @@ from otel_agent_trace.guard import Ledger, guarded, shielded
 from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
 
-_END_PATIENCE_S, _END_MOST_S = 1.5, 10.0
+_END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
@@ -32,7 +33,7 @@ class OtlpBackend(SpanExporter):
     """Sends spans to a receiver of OTLP; what `keep` costs is a place in a queue.
 
     A forked child begins with an empty queue and a thread of its own. What waits when a process ends is sent, also in
-    processes of `multiprocessing`; a receiver that does not answer holds the end up for 1.5 seconds at most. Everything
+    processes of `multiprocessing`; a receiver that does not answer holds the end up for a second at most. Everything
     may be called by a signal handler, whatever it interrupts: no lock is held while anything is waited for.
 
     Args:
@@ -58,6 +59,7 @@ class OtlpBackend(SpanExporter):
             self._sending = _Sending(settings, schedule, self._ledger, sender)
             renewed_in_children(self)
             call_at_end_of_workers(self)
+            _BACKENDS[id(self)] = self
 
     def _sender(self, settings: Settings) -> _SpanSender | None:
         """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
@@ -96,12 +98,32 @@ class OtlpBackend(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what waits now; whether all of it was taken, within that time."""
-        return self._sending is None or self._sending.flush(timeout_millis / 1000)
+        if self._sending is None:
+            return True
+        _hurry_all_but(self)
+        return self._sending.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Send what waits, as long as it is being taken, and drop the rest."""
         if self._sending is not None:
+            _hurry_all_but(self)
             self._sending.end()
+
+    def hurry(self) -> None:
+        """Begin to send what waits, and do not wait for it."""
+        if self._sending is not None:
+            self._sending.hurry()
+
+
+_BACKENDS: weakref.WeakValueDictionary[int, OtlpBackend] = weakref.WeakValueDictionary()
+
+
+def _hurry_all_but(one: OtlpBackend) -> None:
+    """The others are likely to be waited for next, so they begin at once."""
+    for reference in _BACKENDS.valuerefs():
+        backend = reference()
+        if backend is not None and backend is not one:
+            backend.hurry()
 
 
 class _SpanSender(Sender):
@@ -131,7 +153,9 @@ class _Sending:
         self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
         self._calls: queue.SimpleQueue[_Answers | None] = queue.SimpleQueue()
         self._is_called = False
-        self._answered = 0
+        self._hurried: _Answers | None = None
+        self._silent_since: float | None = None
+        """When somebody asked whom nothing was answered since; None where nobody is waiting."""
         self._is_over = False
         self._ended: _Answers = queue.SimpleQueue()
         self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
@@ -157,8 +181,10 @@ class _Sending:
             return True
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
+        hurried, self._hurried = self._hurried, None
         try:
-            return self._asked().get(timeout=max(timeout_s, 0.0))
+            is_taken = self._asked().get(timeout=max(timeout_s, 0.0))
+            return (hurried is None or hurried.get(block=False)) and is_taken
         except queue.Empty:
             return False
 
@@ -181,25 +207,40 @@ class _Sending:
         except queue.Empty:
             return
 
+    def hurry(self) -> None:
+        """Begin to send what waits."""
+        if self._hurried is None or not self._hurried.empty():
+            self._hurried = self._asked()
+
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
         asked, until = self._asked(), time.monotonic() + _END_MOST_S
-        while time.monotonic() < until:
-            answered = self._answered
+        while (left_s := min(until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
             try:
-                asked.get(timeout=_END_PATIENCE_S)
+                asked.get(timeout=left_s)
                 return
             except queue.Empty:
-                if self._answered == answered:
-                    return
+                continue
 
     def _asked(self) -> _Answers:
         """What will be told whether all that waits now was taken."""
+        self._wait_from_now()
         answers: _Answers = queue.SimpleQueue()
         self._calls.put(answers)
         if self._sender is not None:
             self._sender.hurry()
         return answers
+
+    def _wait_from_now(self) -> None:
+        """Or from when it was asked before, if that was a moment ago: who was just waited for is not once more."""
+        if self._silence_s() > _END_MOST_S:
+            self._silent_since = time.monotonic()
+
+    def _silence_s(self) -> float:
+        now, since = time.monotonic(), self._silent_since
+        if since is None:
+            self._silent_since = since = now
+        return now - since
 
     # ── in the thread that sends ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -218,6 +259,8 @@ class _Sending:
             asked = None
         self._is_called = False
         is_taken = self._send_all()
+        if self._calls.empty():
+            self._silent_since = None
         if asked is not None:
             asked.put(is_taken)
 
@@ -283,4 +326,4 @@ class _Sending:
         counted = self._queue.answer(number)
         if counted:
             self._ledger.count(reason, counted)
-            self._answered += counted
+            self._silent_since = time.monotonic()

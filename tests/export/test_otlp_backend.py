@@ -538,6 +538,48 @@ def test_a_queue_smaller_than_a_batch(
     assert caplog.records == []
 
 
+@contextlib.contextmanager
+def far_away(receiver: StandIn, latency_s: float) -> Iterator[tuple[str, list[socket.socket]]]:
+    """An address at which the receiver answers late, and the connections that were made to it."""
+    port = int(receiver.endpoint.rpartition(":")[2])
+    connections: list[socket.socket] = []
+
+    def relay(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(latency_s)
+                target.sendall(data)
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+                connections.append(near)
+                stack.enter_context(near)
+                stack.enter_context(far)
+                threading.Thread(target=relay, args=(near, far), daemon=True).start()
+                threading.Thread(target=relay, args=(far, near), daemon=True).start()
+
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", connections
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_receiver_far_away(
+    receivers: dict[str, StandIn], sending: Callable[..., TracerProvider], protocol: str
+) -> None:
+    """A connection may take as long as a request to come: it is not given up and made again meanwhile."""
+    with far_away(receivers[protocol], latency_s=0.3) as (endpoint, connections):
+        provider = sending(endpoint, protocol)
+        emit(provider)
+        assert provider.force_flush()
+        assert len(connections) == 1
+    assert stats(provider) == {SENT: 1}
+
+
 # ── stats ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

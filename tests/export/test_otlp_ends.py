@@ -110,12 +110,28 @@ def names(receiver: StandIn) -> list[str]:
 
 
 @contextlib.contextmanager
+def full_listener() -> Iterator[int]:
+    """A port at which connections are neither taken nor refused."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
 def bad_receiver(how: str) -> Iterator[str]:
-    """Whoever never gives a whole answer: nobody listens, nothing comes, or a byte now and then."""
+    """Whoever never gives a whole answer: nobody listens or connects, nothing comes, or a byte now and then."""
     stop = threading.Event()
     [port] = free_ports(1)
     if how == "dead":
         yield f"http://127.0.0.1:{port}"
+        return
+    if how == "black hole":
+        with full_listener() as port:
+            yield f"http://127.0.0.1:{port}"
         return
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -144,7 +160,7 @@ def bad_receiver(how: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("number", [1, pytest.param(5000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("how", ["dead", "hangs", "drips"])
+@pytest.mark.parametrize("how", ["dead", "hangs", "drips", "black hole"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: str, how: str, number: int) -> None:
     """It takes two seconds at most; what could not be sent is counted, and one warning says how many."""
@@ -163,6 +179,54 @@ def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: 
         f"{at_end} spans could not be sent to {endpoint}{'' if protocol == 'grpc' else '/v1/traces'} before the end"
     ]
     assert len(warnings) == len(counts)
+
+
+@pytest.mark.parametrize("how", ["close", "with", "flush", "no word"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_end_before_three_bad_receivers(start: Callable[..., Program], protocol: str, how: str) -> None:
+    """It takes no longer than before one, also after `close()`: who was waited for is not waited for again."""
+    ends = {
+        "close": "tracer.close()",
+        "with": "with tracer: pass",
+        "flush": "assert not tracer.flush(0.5); assert not provider.force_flush(100)",
+        "no word": "",
+    }
+    with bad_receiver("dead") as dead, bad_receiver("hangs") as hanging:
+        program = start(
+            f"""
+            configure(provider=provider, otlp={hanging!r})
+            other = configure(otlp={hanging!r})
+            other.get_tracer("t").start_span("s").end()
+            emit(20)
+            print('done', flush=True)
+            sys.stdin.read()
+            {ends[how]}
+            """,
+            dead,
+            protocol,
+        )
+        assert program.read() == "done\n"
+        assert program.end() < END_S
+    assert program.code == 0, program.errors
+    assert '"OtlpBackend: dropped: waiting at the end": 40' in program.output
+
+
+def test_a_flush_tells_of_what_another_flush_had_sent(http_receiver: StandIn, start: Callable[..., Program]) -> None:
+    """A backend that began to send while another one was waited for says no less than one that did not."""
+    http_receiver.answer = lambda request: Answer(404)
+    with bad_receiver("hangs") as hanging:
+        program = start(
+            f"""
+            first = configure(otlp={hanging!r})
+            for number in range(2):
+                for each in (first, provider):
+                    each.get_tracer("t").start_span("s").end()
+                print(first.force_flush(300), provider.force_flush(5000), flush=True)
+            """,
+            http_receiver.endpoint,
+        )
+        program.end()
+    assert program.output.splitlines()[:2] == ["False False"] * 2, program.errors
 
 
 @pytest.mark.slow
