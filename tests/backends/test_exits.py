@@ -229,8 +229,7 @@ def handler(*_):
 
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
-deadline = time.monotonic() + 1
-while time.monotonic() < deadline:
+while min(emitted.values()) < 150:
     with tracer.run(run_id=f"main {emitted['main']}", user_input="a" * 500) as run:
         with run.step("s", {"q": {1, 2}}) as step:
             step.output = 2
@@ -250,12 +249,10 @@ assert not any(reason.split(": ")[-1].startswith(("failed", "lost")) for reason 
 
 
 def test_tracing_in_a_handler_that_interrupts_tracing(run_python: RunPython, tmp_path: Path) -> None:
-    """Thousands of signals, whose handler traces, at any point of what it interrupts: no hang, no span lost or torn."""
+    """Signals by the hundred, whose handler traces, at any point of what it interrupts: no hang, no span lost or torn."""
     result = run_python(STORM)
     assert result.returncode == 0, result.stderr
     main, handler = map(int, result.stdout.split())
-    assert main > 30
-    assert handler > 30
     lines = (tmp_path / "t.jsonl").read_bytes().splitlines()
     spans = [span for line in lines for span in _spans(json.loads(line))]
     assert len(spans) == len({span["spanId"] for span in spans}) == main + handler

@@ -264,7 +264,9 @@ def test_a_finish_reason_that_never_ends(run_python: Callable[..., Any]) -> None
         print(step.attributes["gen_ai.response.finish_reasons"], tracer.stats())
         """
     )
-    assert (result.returncode, result.stdout) == (0, "['stop'] {'runs': 1, 'steps': 1, 'FileBackend: kept': 2}\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "['stop'] {'runs': 1, 'steps': 1, 'FileBackend: kept': 2}\n"), (
+        result.stderr
+    )
 
 
 @pytest.mark.parametrize("base", [dict, list, tuple, set, frozenset, collections.deque])
