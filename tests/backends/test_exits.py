@@ -224,7 +224,7 @@ def handler(*_):
     tracer.stats()
     emitted["handler"] += 3
     if emitted["handler"] % 30 == 0:
-        assert tracer.flush(5)
+        assert tracer.flush(60)
     busy = False
 
 signal.signal(signal.SIGALRM, handler)
@@ -237,7 +237,7 @@ while min(emitted.values()) < 150:
         tool("main")
     emitted["main"] += 3
     if emitted["main"] % 30 == 0:
-        assert tracer.flush(5)
+        assert tracer.flush(60)
         memory.runs()
     thread = threading.Thread(target=int)
     thread.start()

@@ -265,7 +265,7 @@ def test_fork(receivers: dict[str, StandIn], start: Callable[..., Program], prot
         f"""
         emit(3, "parent before ")
         if {used}:
-            assert provider.force_flush(10_000)
+            assert provider.force_flush(60_000)
         emit(3, "parent waiting ")
         for number in range(3):
             child = os.fork()
@@ -510,7 +510,7 @@ def test_an_answer_of_300_mb(start: Callable[..., Program]) -> None:
             import resource
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             emit(1)
-            assert not provider.force_flush(10_000)
+            assert not provider.force_flush(60_000)
             print("grew", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, flush=True)
             """,
             f"http://127.0.0.1:{listener.getsockname()[1]}",
