@@ -69,8 +69,8 @@ class FilesSource:
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
         ends = _Ends()
-        noted = [ends.note(file, next(counters)) for file in files]
-        noted += [ends.note(file, _ignore) for file in self._new_files(noted, listed, on_problem)]
+        noted = [*_noted(ends, {file: listed[file] for file in files}, counters)]
+        noted += _noted(ends, self._new_files(noted, listed, on_problem), itertools.repeat(_ignore))
         open_traces = _OpenTraces(on_problem)
         read_up_to = 0
         for file in noted:
@@ -99,14 +99,16 @@ class FilesSource:
 
     def _new_files(
         self, noted: Sequence[_Noted], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
-    ) -> list[str]:
+    ) -> dict[str, str]:
         """What has come since: where a file was renamed before it was noted, its new name, else what came in its place."""
         known = {file.identity for file in noted}
         refused = listed.keys() - {file.path for file in noted}
         new = {file: named for file, named in self._listed().items() if file not in refused}
-        return [
-            file for file, named in new.items() if _identity(file) not in known and _is_usable(file, named, on_problem)
-        ]
+        return {
+            file: named
+            for file, named in new.items()
+            if _identity(file) not in known and _is_usable(file, named, on_problem)
+        }
 
 
 _Identity = tuple[int, int]
@@ -166,6 +168,23 @@ class _Ends:
     def last_block(self, trace_id: str) -> int:
         """The last block of a trace, which may be later than it is, but never earlier."""
         return self._last.get(_key(trace_id.encode()), self._next_block)
+
+
+def _noted(ends: _Ends, files: Mapping[str, str], counters: Iterator[Callable[[int], None]]) -> Iterator[_Noted]:
+    """Look through files, each with the path that it was named by."""
+    for (file, named), count in zip(files.items(), counters, strict=False):
+        try:
+            noted = ends.note(file, count)
+        except SourceError as error:
+            if not _is_gone(file, named, error):
+                raise
+        else:
+            yield noted
+
+
+def _is_gone(file: str, named: str, error: SourceError) -> bool:
+    """Whether a file has been renamed or removed since its folder was listed, as one is that is rotated."""
+    return file != named and isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(file)
 
 
 def _key(trace_id: bytes) -> int:
@@ -304,6 +323,8 @@ def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> 
     except SourceError as error:
         if file == named:
             raise
+        if _is_gone(file, named, error):
+            return False
         on_problem(Problem(file, 0, str(error).removeprefix(f"{file}: ")))
         return False
     return True
