@@ -1,15 +1,19 @@
-"""Exceptions of signal handlers, which Python raises in whatever code the main thread is in at that moment."""
+"""Signal handlers: Python runs them, and raises what they raise, in whatever code the main thread is in just then."""
 
 from __future__ import annotations
 
 import functools
 import opcode
+import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import CodeType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+_UNINTERRUPTED_S = 0.1
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 
@@ -35,6 +39,22 @@ def traceback_of(error: BaseException) -> TracebackType | None:
     """Python's own traceback of an exception, also where its class has something else under that name."""
     traceback: TracebackType | None = _TRACEBACK.__get__(error)
     return traceback
+
+
+def answer_within(answers: queue.SimpleQueue[T], timeout_s: float) -> T | None:
+    """What is put into a queue; None if nothing is in that time.
+
+    One wait is many short ones. A signal that another thread receives, or that arrives just before a wait, does not
+    interrupt it, and its handler runs only when the wait is over.
+    """
+    until = time.monotonic() + timeout_s
+    while True:
+        left_s = until - time.monotonic()
+        try:
+            return answers.get(timeout=max(0.0, min(left_s, _UNINTERRUPTED_S)))
+        except queue.Empty:
+            if not left_s > _UNINTERRUPTED_S:
+                return None
 
 
 def _code_of(handler: Any) -> CodeType | None:

@@ -16,6 +16,7 @@ from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.signals import answer_within
 
 _Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
 
@@ -130,9 +131,9 @@ class Background:
         answers: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
         try:
             self._running().put((self._answer, (call, deadline, answers)), timeout=timeout_s)
-            return answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except (queue.Full, queue.Empty):
+        except queue.Full:
             return None
+        return answer_within(answers, deadline - time.monotonic())
 
     def _answer(self, call: Callable[[float], bool], deadline: float, answers: queue.SimpleQueue[bool | None]) -> None:
         answers.put(guarded(self._ledger, call.__qualname__, call, max(0.0, deadline - time.monotonic())))

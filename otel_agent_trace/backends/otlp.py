@@ -20,6 +20,7 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded, shielded
 from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import answer_within
 
 _END_PATIENCE_S, _END_MOST_S = 1.5, 10.0
 """At the end: as long as nothing is answered, and in all."""
@@ -157,10 +158,7 @@ class _Sending:
             return True
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
-        try:
-            return self._asked().get(timeout=max(timeout_s, 0.0))
-        except queue.Empty:
-            return False
+        return answer_within(self._asked(), timeout_s) is True
 
     def end(self) -> None:
         """Send what waits as long as it is being taken, and drop the rest."""
@@ -186,12 +184,8 @@ class _Sending:
         asked, until = self._asked(), time.monotonic() + _END_MOST_S
         while time.monotonic() < until:
             answered = self._answered
-            try:
-                asked.get(timeout=_END_PATIENCE_S)
+            if answer_within(asked, _END_PATIENCE_S) is not None or self._answered == answered:
                 return
-            except queue.Empty:
-                if self._answered == answered:
-                    return
 
     def _asked(self) -> _Answers:
         """What will be told whether all that waits now was taken."""

@@ -18,6 +18,7 @@ RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 BEFORE = """
 import asyncio, os, signal, sys, threading, time
 from otel_agent_trace import *
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 tracer = AgentTracer(backend=[FileBackend("t.jsonl"), InMemoryBackend()])
 for i in range(10):
     with tracer.run(run_id=str(i), user_id="u") as run, run.step("s"):
@@ -164,6 +165,42 @@ print("not reached")
     )
     assert (result.returncode, result.stdout) == (7, "True 2\n"), result.stderr
     assert [run.run_id for run in load_runs(tmp_path / "t.jsonl")] == ["open", "in the handler"]
+
+
+FLUSHES = {
+    "a tracer": "AgentTracer(backend=Hanging()).flush(600)",
+    "in the background": "background.start_run(None), background.flush(600)",
+    "over OTLP": "sending.force_flush(600_000)",
+}
+
+
+@pytest.mark.parametrize("flush", FLUSHES)
+def test_a_signal_that_another_thread_receives(run_python: RunPython, flush: str) -> None:
+    """Its handler runs in the main thread soon, and not only when a flush there has waited in vain."""
+    result = run_python(
+        f"""
+        import os, signal, socket, threading
+        from otel_agent_trace import *
+        class Hanging:
+            def start_run(self, run): threading.Event().wait()
+            def log_step(self, run_id, step): pass
+            def end_run(self, run): pass
+            def flush(self, timeout_s): return threading.Event().wait(timeout_s)
+
+        def receive():
+            while True:
+                signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+        silent = socket.create_server(("127.0.0.1", 0))
+        sending = configure(otlp=f"http://127.0.0.1:{{silent.getsockname()[1]}}")
+        sending.get_tracer("t").start_span("s").end()
+        background = Background(Hanging())
+        signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+        threading.Timer(0.2, receive).start()
+        {FLUSHES[flush]}
+        """
+    )
+    assert result.returncode == 7, result.stderr
 
 
 def test_a_flush_from_a_handler_that_interrupts_the_start_of_a_thread(run_python: RunPython) -> None:
