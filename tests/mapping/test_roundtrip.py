@@ -403,18 +403,12 @@ def assert_same_runs(found: list[AgentRun], expected: list[AgentRun]) -> None:
 
 
 @given(scripts)
-def test_memory_gives_back_what_was_told(plan: list[Run]) -> None:
-    """Every field of every run and step in memory is what the tracer was told."""
-    with stage() as (stage_, memory, _):
-        for run, told in zip(told_and_kept(stage_, memory, plan), stage_.told, strict=True):
-            assert_told(run, told)
-
-
-@given(scripts)
-def test_a_file_gives_back_what_was_told(plan: list[Run]) -> None:
-    """The runs in the file are equal to those in memory."""
+def test_memory_and_a_file_give_back_what_was_told(plan: list[Run]) -> None:
+    """Every field of every run and step is what the tracer was told, and the runs in the file equal those in memory."""
     with stage() as (stage_, memory, path):
         kept = told_and_kept(stage_, memory, plan)
+        for run, told in zip(kept, stage_.told, strict=True):
+            assert_told(run, told)
         assert_same_runs(load_runs(path, strict=True), kept)
         for run, told in zip(by_id(load_runs(path)), sorted(stage_.told, key=run_id_of), strict=True):
             assert_told(run, told)
