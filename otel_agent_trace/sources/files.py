@@ -44,6 +44,7 @@ _ID_BYTES = 64
 _RATIO_FROM_BYTES = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 4096
+_MOST_RENAMES = 3
 _BEGINNING = b'{"resourceSpans"'
 
 
@@ -206,11 +207,11 @@ def _read_lines(
 ) -> Iterator[tuple[list[bytes | None], int, int]]:
     """Some lines at a time, with the number of the first, and the block before which all has been read then."""
     number = 1
-    path = file.path_now()
-    if path is None:
+    opened = _opened_again(file)
+    if opened is None:
         on_problem(Problem(file.path, 0, "removed or replaced while it was read"))
         return
-    with _open(path) as (raw, blocks):
+    with opened as (raw, blocks):
         try:
             for lines, position in _lines(blocks, file.size):
                 yield lines, number, file.block_at(position)
@@ -218,6 +219,24 @@ def _read_lines(
                 count(raw.tell())
         except _DamagedError as error:
             on_problem(Problem(file.path, number, f"{error}; what came before was read"))
+
+
+def _opened_again(file: _Noted) -> _open | None:
+    """Where it is now; it may be renamed just before it is opened."""
+    for _ in range(_MOST_RENAMES):
+        path = file.path_now()
+        if path is None:
+            return None
+        try:
+            opened = _open(path)
+        except SourceError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        else:
+            if opened.identity() == file.identity:
+                return opened
+            opened.close()
+    return None
 
 
 def _lines(blocks: Iterator[bytes], size: int) -> Iterator[tuple[list[bytes | None], int]]:
@@ -358,14 +377,19 @@ class _open:  # noqa: N801 - reads as the function it stands in for
     """A regular file, opened for reading, and its bytes, unpacked as the first of them say, piece by piece."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._raw = open_regular(path)
+
+    def identity(self) -> _Identity | None:
+        return _identity(self._raw.fileno())
+
+    def close(self) -> None:
+        self._raw.close()
 
     def __enter__(self) -> tuple[IO[bytes], Iterator[bytes]]:
-        self._raw = open_regular(self._path)
         return self._raw, _blocks(self._raw)
 
     def __exit__(self, *_: object) -> None:
-        self._raw.close()
+        self.close()
 
 
 def open_regular(path: str) -> io.BufferedReader:

@@ -269,6 +269,25 @@ def test_a_file_that_is_rotated_before_it_is_checked_is_found(live: Path, monkey
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
+@pytest.mark.parametrize("then", [None, TWO, b""])
+def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
+    live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
+) -> None:
+    """Whether something has come in its place or not."""
+    path_now, todo = files_module._Noted.path_now, [lambda: live.rename(rotated(live.parent, 1))]
+    if then is not None:
+        todo.append(lambda: live.write_bytes(then))
+
+    def rotate_after(noted: Any) -> str | None:
+        found = path_now(noted)
+        while found == str(live) and todo:
+            todo.pop(0)()
+        return found
+
+    monkeypatch.setattr(files_module._Noted, "path_now", rotate_after)
+    assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
+
+
 def test_a_rotated_part_that_is_deleted_meanwhile_is_reported(
     live: Path, between_passes: Act, problems: Problems
 ) -> None:
