@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import opcode
-import queue
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from types import CodeType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _UNINTERRUPTED_S = 0.1
@@ -41,18 +41,31 @@ def traceback_of(error: BaseException) -> TracebackType | None:
     return traceback
 
 
-def answer_within(answers: queue.SimpleQueue[T], timeout_s: float) -> T | None:
-    """What is put into a queue; None if nothing is in that time.
+class Answer(Generic[T]):
+    """What another thread tells, once; it may be waited for in a signal handler, and while one runs.
 
-    One wait is many short ones. A signal that another thread receives, or that arrives just before a wait, does not
-    interrupt it, and its handler runs only when the wait is over.
+    A lock, and no `queue.SimpleQueue`: a signal handler that runs until after the time of its `get(timeout)` makes it
+    wait for ever. One wait is many short ones: a signal that another thread receives, or that arrives just before a
+    wait, does not interrupt it, and its handler runs only when the wait is over.
     """
-    until = time.monotonic() + timeout_s
-    while True:
-        left_s = until - time.monotonic()
-        try:
-            return answers.get(timeout=max(0.0, min(left_s, _UNINTERRUPTED_S)))
-        except queue.Empty:
+
+    def __init__(self) -> None:
+        self._value: T | None = None
+        self._untold = _thread.allocate_lock()
+        self._untold.acquire()
+
+    def tell(self, value: T) -> None:
+        """Give the answer."""
+        self._value = value
+        self._untold.release()
+
+    def within(self, timeout_s: float) -> T | None:
+        """The answer; None if there is none in that time."""
+        until = time.monotonic() + timeout_s
+        while True:
+            left_s = until - time.monotonic()
+            if self._untold.acquire(timeout=max(0.0, min(left_s, _UNINTERRUPTED_S))):
+                return self._value
             if not left_s > _UNINTERRUPTED_S:
                 return None
 

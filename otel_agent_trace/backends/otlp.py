@@ -20,13 +20,13 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded, shielded
 from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.signals import answer_within
+from otel_agent_trace.signals import Answer
 
 _END_PATIENCE_S, _END_MOST_S = 1.5, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
-_Answers = queue.SimpleQueue[bool]
+_Asked = Answer[bool]
 
 
 class OtlpBackend(SpanExporter):
@@ -130,11 +130,11 @@ class _Sending:
         self._settings, self._schedule, self._ledger = settings, schedule, ledger
         self._sender = sender
         self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
-        self._calls: queue.SimpleQueue[_Answers | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._is_called = False
         self._answered = 0
         self._is_over = False
-        self._ended: _Answers = queue.SimpleQueue()
+        self._ended: _Asked = Answer()
         self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
         guarded(ledger, "OtlpBackend.thread", self._thread.start)
 
@@ -158,7 +158,7 @@ class _Sending:
             return True
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
-        return answer_within(self._asked(), timeout_s) is True
+        return self._asked().within(timeout_s) is True
 
     def end(self) -> None:
         """Send what waits as long as it is being taken, and drop the rest."""
@@ -174,26 +174,23 @@ class _Sending:
             self._ledger.count("dropped: waiting at the end", left)
             self._ledger.say_once("end", "%d spans could not be sent to %s before the end", left, self._settings.shown)
             return
-        try:
-            self._ended.get(timeout=_CLOSING_S)
-        except queue.Empty:
-            return
+        self._ended.within(_CLOSING_S)
 
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
         asked, until = self._asked(), time.monotonic() + _END_MOST_S
         while time.monotonic() < until:
             answered = self._answered
-            if answer_within(asked, _END_PATIENCE_S) is not None or self._answered == answered:
+            if asked.within(_END_PATIENCE_S) is not None or self._answered == answered:
                 return
 
-    def _asked(self) -> _Answers:
+    def _asked(self) -> _Asked:
         """What will be told whether all that waits now was taken."""
-        answers: _Answers = queue.SimpleQueue()
-        self._calls.put(answers)
+        asked: _Asked = Answer()
+        self._calls.put(asked)
         if self._sender is not None:
             self._sender.hurry()
-        return answers
+        return asked
 
     # ── in the thread that sends ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +199,7 @@ class _Sending:
             shielded(self._ledger, "OtlpBackend", self._round)
         if self._sender is not None:
             shielded(self._ledger, "OtlpBackend.close", self._sender.close)
-        self._ended.put(True)
+        self._ended.tell(True)
 
     def _round(self) -> None:
         """Wait until it is time, and send what waits then."""
@@ -213,7 +210,7 @@ class _Sending:
         self._is_called = False
         is_taken = self._send_all()
         if asked is not None:
-            asked.put(is_taken)
+            asked.tell(is_taken)
 
     def _send_all(self) -> bool:
         left, is_taken = len(self._queue), True

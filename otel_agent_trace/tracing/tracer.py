@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import queue
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
@@ -17,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.signals import answer_within
+from otel_agent_trace.signals import Answer
 from otel_agent_trace.tracing import calls, logged, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
@@ -299,15 +298,15 @@ class AgentTracer:
         flush = getattr(provider, "force_flush", None)
         if flush is None:
             return True
-        answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        answer: Answer[bool] = Answer()
 
         def work() -> None:
-            answers.put(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
+            answer.tell(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
 
         # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
         if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is None:
             return False
-        return answer_within(answers, timeout_s) is True
+        return answer.within(timeout_s) is True
 
     def close(self) -> None:
         """Flush, and shut the tracer's own provider down; one that it was given stays open."""

@@ -167,6 +167,19 @@ print("not reached")
     assert [run.run_id for run in load_runs(tmp_path / "t.jsonl")] == ["open", "in the handler"]
 
 
+HANGING = """
+        import os, signal, socket, threading, time
+        from otel_agent_trace import *
+        class Hanging:
+            def start_run(self, run): threading.Event().wait()
+            def log_step(self, run_id, step): pass
+            def end_run(self, run): pass
+            def flush(self, timeout_s): return threading.Event().wait(timeout_s)
+        silent = socket.create_server(("127.0.0.1", 0))
+        sending = configure(otlp=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        sending.get_tracer("t").start_span("s").end()
+        background = Background(Hanging())
+        """
 FLUSHES = {
     "a tracer": "AgentTracer(backend=Hanging()).flush(600)",
     "in the background": "background.start_run(None), background.flush(600)",
@@ -178,26 +191,29 @@ FLUSHES = {
 def test_a_signal_that_another_thread_receives(run_python: RunPython, flush: str) -> None:
     """Its handler runs in the main thread soon, and not only when a flush there has waited in vain."""
     result = run_python(
-        f"""
-        import os, signal, socket, threading
-        from otel_agent_trace import *
-        class Hanging:
-            def start_run(self, run): threading.Event().wait()
-            def log_step(self, run_id, step): pass
-            def end_run(self, run): pass
-            def flush(self, timeout_s): return threading.Event().wait(timeout_s)
-
+        f"""{HANGING}
         def receive():
             while True:
                 signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
-        silent = socket.create_server(("127.0.0.1", 0))
-        sending = configure(otlp=f"http://127.0.0.1:{{silent.getsockname()[1]}}")
-        sending.get_tracer("t").start_span("s").end()
-        background = Background(Hanging())
         signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
         threading.Timer(0.2, receive).start()
         {FLUSHES[flush]}
+        """
+    )
+    assert result.returncode == 7, result.stderr
+
+
+@pytest.mark.parametrize("flush", [text.replace("600", "0.05").replace("0.05_000", "50") for text in FLUSHES.values()])
+def test_a_handler_that_runs_until_after_the_time_of_a_flush(run_python: RunPython, flush: str) -> None:
+    """The flush is over then."""
+    result = run_python(
+        f"""{HANGING}
+        signal.signal(signal.SIGUSR1, lambda *_: time.sleep(0.3))
+        for _ in range(3):
+            threading.Timer(0.02, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+            {flush}
+        os._exit(7)
         """
     )
     assert result.returncode == 7, result.stderr
