@@ -448,6 +448,7 @@ def test_spans_of_runs_give_back_the_runs(plan: list[Run]) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 9)), max_size=10))
 @example([(0, 0, 0), (1, 3, 1), (0, 0, 2)])
+@example([(0, 1, 0), (1, 0, 1), (1, 0, 1), (0, 1, 2)])
 def test_steps_that_share_their_ids_stay_one_run(plan: list[tuple[int, int, int]]) -> None:
     """Whoever is meant by an id that several steps have: no step is lost, and what was written reads the same again."""
     ids = [format(place + 1, "016x") for place in range(len(plan) + 1)]
