@@ -21,12 +21,13 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded, shielded
 from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import Answer
 
 _END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
-_Answers = queue.SimpleQueue[bool]
+_Asked = Answer[bool]
 
 
 class OtlpBackend(SpanExporter):
@@ -151,13 +152,13 @@ class _Sending:
         self._settings, self._schedule, self._ledger = settings, schedule, ledger
         self._sender = sender
         self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
-        self._calls: queue.SimpleQueue[_Answers | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._is_called = False
-        self._hurried: _Answers | None = None
+        self._hurried: _Asked | None = None
         self._silent_since: float | None = None
         """When somebody asked whom nothing was answered since; None where nobody is waiting."""
         self._is_over = False
-        self._ended: _Answers = queue.SimpleQueue()
+        self._ended: _Asked = Answer()
         self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
         guarded(ledger, "OtlpBackend.thread", self._thread.start)
 
@@ -182,11 +183,8 @@ class _Sending:
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
         hurried, self._hurried = self._hurried, None
-        try:
-            is_taken = self._asked().get(timeout=max(timeout_s, 0.0))
-            return (hurried is None or hurried.get(block=False)) and is_taken
-        except queue.Empty:
-            return False
+        is_taken = self._asked().within(timeout_s) is True
+        return is_taken and (hurried is None or hurried.within(0) is True)
 
     def end(self) -> None:
         """Send what waits as long as it is being taken, and drop the rest."""
@@ -202,34 +200,28 @@ class _Sending:
             self._ledger.count("dropped: waiting at the end", left)
             self._ledger.say_once("end", "%d spans could not be sent to %s before the end", left, self._settings.shown)
             return
-        try:
-            self._ended.get(timeout=_CLOSING_S)
-        except queue.Empty:
-            return
+        self._ended.within(_CLOSING_S)
 
     def hurry(self) -> None:
         """Begin to send what waits."""
-        if self._hurried is None or not self._hurried.empty():
+        if self._hurried is None or self._hurried.is_told:
             self._hurried = self._asked()
 
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
         asked, until = self._asked(), time.monotonic() + _END_MOST_S
         while (left_s := min(until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
-            try:
-                asked.get(timeout=left_s)
+            if asked.within(left_s) is not None:
                 return
-            except queue.Empty:
-                continue
 
-    def _asked(self) -> _Answers:
+    def _asked(self) -> _Asked:
         """What will be told whether all that waits now was taken."""
         self._wait_from_now()
-        answers: _Answers = queue.SimpleQueue()
-        self._calls.put(answers)
+        asked: _Asked = Answer()
+        self._calls.put(asked)
         if self._sender is not None:
             self._sender.hurry()
-        return answers
+        return asked
 
     def _wait_from_now(self) -> None:
         """Or from when it was asked before, if that was a moment ago: who was just waited for is not once more."""
@@ -249,7 +241,7 @@ class _Sending:
             shielded(self._ledger, "OtlpBackend", self._round)
         if self._sender is not None:
             shielded(self._ledger, "OtlpBackend.close", self._sender.close)
-        self._ended.put(True)
+        self._ended.tell(True)
 
     def _round(self) -> None:
         """Wait until it is time, and send what waits then."""
@@ -262,7 +254,7 @@ class _Sending:
         if self._calls.empty():
             self._silent_since = None
         if asked is not None:
-            asked.put(is_taken)
+            asked.tell(is_taken)
 
     def _send_all(self) -> bool:
         left, is_taken = len(self._queue), True

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import Answer
 from otel_agent_trace.tracing import calls, logged, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
@@ -301,18 +302,15 @@ class AgentTracer:
         flush = getattr(provider, "force_flush", None)
         if flush is None:
             return True
-        results: list[bool] = []
-        over = _thread.allocate_lock()
-        over.acquire()
+        answer: Answer[bool] = Answer()
 
         def work() -> None:
-            results.append(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
-            over.release()
+            answer.tell(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
 
         # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
-        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is not None:
-            over.acquire(timeout=min(max(timeout_s, 0), _thread.TIMEOUT_MAX))
-        return any(results)
+        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is None:
+            return False
+        return answer.within(timeout_s) is True
 
     def close(self) -> None:
         """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""
