@@ -392,11 +392,12 @@ def end_status(status: RunStatus | str) -> RunStatus:
     Raises:
         ConfigurationError: there is no such status, or it is "running".
     """
+    said = text_of(status)
     try:
-        meant = RunStatus(status)
+        meant = RunStatus(said)
     except ValueError:
         meant = RunStatus.RUNNING
     if meant is RunStatus.RUNNING:
-        msg = f"status {status!r} is none of success, error, timeout"
+        msg = f"status {said!r} is none of success, error, timeout"
         raise ConfigurationError(msg)
     return meant

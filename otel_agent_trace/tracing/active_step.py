@@ -319,8 +319,9 @@ def step_kind(kind: StepKind | str) -> StepKind:
     Raises:
         ConfigurationError: there is no such kind.
     """
+    said = text_of(kind)
     try:
-        return StepKind(kind)
+        return StepKind(said)
     except ValueError:
-        msg = f"kind {kind!r} is none of {', '.join(known.value for known in StepKind)}"
+        msg = f"kind {said!r} is none of {', '.join(known.value for known in StepKind)}"
         raise ConfigurationError(msg) from None

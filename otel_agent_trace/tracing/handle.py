@@ -27,7 +27,7 @@ from otel_agent_trace.model import StepError, StepKind, Usage
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
-from otel_agent_trace.tracing.given import metadata_of
+from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.recorder import Recorder
@@ -129,7 +129,7 @@ class Handle(Parent):
         """A span attribute of your own; it comes back in `attributes`."""
         if self._attributes is None:
             self._attributes = {}
-        self._attributes[key] = value
+        self._attributes[text_of(key)] = value
 
     # ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -30,7 +30,7 @@ from otel_agent_trace import (
 
 Work = Callable[[], Any]
 TheRun = Callable[[], AgentRun]
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 @pytest.fixture

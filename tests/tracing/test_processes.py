@@ -17,7 +17,7 @@ from conditions import cannot_run
 from otel_agent_trace import AgentRun, child_environment, load_runs
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "OTEL_AGENT_TRACE_PARENT")
 Run = Callable[..., str]
