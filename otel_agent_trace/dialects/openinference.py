@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.names import without_method
 from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind
@@ -15,8 +15,8 @@ from otel_agent_trace.span import SpanRecord
 
 NAME = "openinference"
 KIND = "openinference.span.kind"
-_METHOD = re.compile(r"\._?[a-z][a-z0-9_]*$")
-"""Spans of agents are called by the agent and the method: ``weather_agent.run``."""
+_PRIVATE = re.compile(r"\._[a-z]\w*$")
+_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -26,6 +26,7 @@ _KINDS = {
     "RERANKER": StepKind.OTHER,
     "GUARDRAIL": StepKind.OTHER,
 }
+_NAMES = frozenset({"agent.name", "tool.name", "tool_call.function.name", "llm.model_name", "graph.node.id"})
 _USAGE = {
     "input_tokens": "llm.token_count.prompt",
     "output_tokens": "llm.token_count.completion",
@@ -44,13 +45,17 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.upper())
     if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
         kind = StepKind.TOOL
+    if span.start_ns == span.end_ns and _NAMES.isdisjoint(given.rest):  # an event that was written as a span
+        kind = None
+    if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # prepares a call, or reads its answer
+        kind = None
     metadata = given.parsed("metadata")
     if said.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
         given.rest.setdefault("agent.name", span.name)
-    meaning = Meaning(kind=kind, dialect=NAME, label=_METHOD.sub("", span.name))
+    meaning = Meaning(kind=kind, dialect=NAME, label=without_method(span.name))
     meaning.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
-    meaning.user_id = given.text(semconv.USER_ID) or _of(metadata, "user_id")
+    meaning.user_id = given.text(*USER_IDS) or _of(metadata, "user_id")
     if isinstance(metadata, dict):
         meaning.metadata = metadata
     if kind is StepKind.MODEL:
@@ -84,9 +89,20 @@ def _agent(given: Attributes, meaning: Meaning) -> None:
     meaning.name = given.text("agent.name", *(("graph.node.name", "graph.node.id") if meaning.kind is not None else ()))
     meaning.agent_name = meaning.name
     asked, told = given.parsed("input.value"), given.parsed("output.value")
-    meaning.input, meaning.output = question_in(asked), answer_in(told)
+    meaning.input, meaning.output = _readable(question_in(asked)), _readable(answer_in(told))
     meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
     meaning.usage = given.usage(**_USAGE)
+
+
+def _readable(value: Any) -> Any:
+    """None for objects as Python shows them: no words of anybody, and often cut."""
+    return None if _shows_objects(value) else value
+
+
+def _shows_objects(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_shows_objects, value.values() if isinstance(value, dict) else value))
+    return type(value) is str and _OBJECT.match(value) is not None
 
 
 def _tool(given: Attributes, meaning: Meaning) -> None:
