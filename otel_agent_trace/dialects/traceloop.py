@@ -56,7 +56,7 @@ def _tool(given: Attributes, meaning: Meaning, name: str | None, asked: Any, tol
     arguments = given.take("tool.arguments")
     meaning.name = given.text("tool.name") or name
     meaning.input = asked if arguments is None else arguments
-    meaning.output = told
+    meaning.output = _out_of_envelope(asked, told)
     result = parsed(told) if type(told) is str and '"tool_output"' in told else None
     if isinstance(result, dict):
         meaning.call_id = result["tool_id"] if isinstance(result.get("tool_id"), str) else None
@@ -64,6 +64,13 @@ def _tool(given: Attributes, meaning: Meaning, name: str | None, asked: Any, tol
         if isinstance(output, dict) and output.get("is_error") is True:
             meaning.error = given.error(failed=True, message=str(output.get("raw_output", "")))
             meaning.output = None
+
+
+def _out_of_envelope(asked: Any, told: Any) -> Any:
+    """The result of a call by MCP, which stands in an envelope where the arguments do too."""
+    request = parsed(asked) if type(asked) is str and '"tool_name"' in asked else None
+    result = parsed(told) if isinstance(request, dict) and request.keys() == {"tool_name", "arguments"} else None
+    return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else told
 
 
 def _agent_in(told: Any) -> str | None:

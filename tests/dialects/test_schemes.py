@@ -554,6 +554,25 @@ def workflow_of_llamaindex_in_traceloop() -> Case:
     )
 
 
+def mcp_in_traceloop() -> Case:
+    """Arguments and result stand in envelopes; what server and transport do is no step."""
+    root = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    tool = {"traceloop.span.kind": "tool", "traceloop.entity.name": "get_weather"}
+    given = {"tool_name": "get_weather", "arguments": LIMA}
+    envelopes = {"traceloop.entity.input": given, "traceloop.entity.output": {"result": json.dumps(WARM)}}
+    greeting = {"traceloop.entity.input": {"method": "initialize"}, "traceloop.entity.output": {"serverInfo": {}}}
+    return Case(
+        traceloop.read,
+        (
+            span("1", None, (0, 90), "invoke_agent weather", root),
+            span("2", "1", (1, 4), "initialize.mcp", greeting),
+            span("3", "1", (5, 20), "get_weather.tool", {**tool, **envelopes}),
+            span("4", "3", (6, 19), "ResponseStreamWriter", {"mcp.response.value": {"content": []}}),
+        ),
+        {"agent": "weather", "steps": [TOOL]},
+    )
+
+
 def crew_of_one_in_traceloop() -> Case:
     """Crew and task say whose they are, not what they are called."""
     invoke = {"gen_ai.operation.name": "invoke_agent"}
@@ -888,6 +907,7 @@ CASES = (
         handoff_in_traceloop,
         workflow_of_llamaindex_in_traceloop,
         crew_of_one_in_traceloop,
+        mcp_in_traceloop,
         agentops_decorators,
         langfuse_three,
         langsmith_traceable,
