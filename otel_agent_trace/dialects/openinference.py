@@ -16,6 +16,7 @@ from otel_agent_trace.span import SpanRecord
 NAME = "openinference"
 KIND = "openinference.span.kind"
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
+_DEEPEST = 4
 _OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
@@ -26,7 +27,8 @@ _KINDS = {
     "RERANKER": StepKind.OTHER,
     "GUARDRAIL": StepKind.OTHER,
 }
-_NAMES = frozenset({"agent.name", "tool.name", "tool_call.function.name", "llm.model_name", "graph.node.id"})
+_FACTS = frozenset({"agent.name", "tool.name", "tool_call.function.name", "llm.model_name", "output.value"})
+"""One of these is told of everything that took place."""
 _USAGE = {
     "input_tokens": "llm.token_count.prompt",
     "output_tokens": "llm.token_count.completion",
@@ -45,7 +47,7 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.upper())
     if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
         kind = StepKind.TOOL
-    if span.start_ns == span.end_ns and _NAMES.isdisjoint(given.rest):  # an event that was written as a span
+    if span.start_ns == span.end_ns and _FACTS.isdisjoint(given.rest):  # an event that was written as a span
         kind = None
     if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # prepares a call, or reads its answer
         kind = None
@@ -96,12 +98,12 @@ def _agent(given: Attributes, meaning: Meaning) -> None:
 
 def _readable(value: Any) -> Any:
     """None for objects as Python shows them: no words of anybody, and often cut."""
-    return None if _shows_objects(value) else value
+    return None if _shows_objects(value, _DEEPEST) else value
 
 
-def _shows_objects(value: Any) -> bool:
-    if isinstance(value, dict | list):
-        return any(map(_shows_objects, value.values() if isinstance(value, dict) else value))
+def _shows_objects(value: Any, depth: int) -> bool:
+    if depth and isinstance(value, dict | list):
+        return any(_shows_objects(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
     return type(value) is str and _OBJECT.match(value) is not None
 
 

@@ -62,7 +62,8 @@ def _tool(given: Attributes, meaning: Meaning, name: str | None, asked: Any, tol
         meaning.call_id = result["tool_id"] if isinstance(result.get("tool_id"), str) else None
         output = meaning.output = result.get("tool_output")
         if isinstance(output, dict) and output.get("is_error") is True:
-            meaning.error = given.error(failed=True, message=str(output.get("raw_output", "")))
+            words = output.get("raw_output")
+            meaning.error = given.error(failed=True, message=words if isinstance(words, str) else None)
             meaning.output = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.runs.tree import Node, Origin
 
-_FAILED = re.compile(r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]|(Error|Failed)\b[^.:\n]{0,40}\b[Tt]ool\b")
+_FAILED = re.compile(
+    r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
+    r"|(Error (executing|running|calling|invoking)|Failed to (execute|run|call|invoke)) ([^.:\n]{1,40} )?[Tt]ool\b"
+)
 
 
 class ToolCall(NamedTuple):
@@ -140,7 +144,7 @@ def _answer(meaning: Meaning) -> Any:
 def _tell_errors_from_answers(run: Node, own: list[Node]) -> None:
     """An answer that is nothing but the words of the error that the run ended with, or those and more, is that error."""
     said = run.meaning.output
-    last = max(own, key=_end, default=None)
+    last = max((node for node in own if node.kind is not StepKind.TOOL), key=_end, default=None)
     if type(said) is not str or not said.strip():
         return
     if last is not None and last.meaning.error is not None and said.strip() in last.meaning.error.message:
@@ -236,7 +240,7 @@ def _response(part: dict[Any, Any]) -> Any:
 
 def _parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
     """The parts of all messages, calls and answers with the key of the call; answers without one are told in its order."""
-    waiting: list[Any] = []
+    waiting = OrderedDict[Any, None]()
     for message in model.meaning.messages:
         if any(part.get("type") == "tool_call" for part in message.parts):
             waiting.clear()
@@ -244,11 +248,10 @@ def _parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
             key = None
             if part.get("type") == "tool_call" and part.get("name"):
                 key = _key(part)
-                waiting.append(key)
+                waiting[key] = None
             elif part.get("type") == "tool_call_response":
-                key = _id(part) or (waiting[0] if waiting else None)
-                if key in waiting:
-                    waiting.remove(key)
+                key = _id(part) or next(iter(waiting), None)
+                waiting.pop(key, None)
             yield key, part
 
 
