@@ -735,3 +735,31 @@ def test_messages_of_private_fields_in_the_state_of_a_component() -> None:
 def test_a_user_who_was_given_a_pseudonym_on_the_way_is_the_user(evidence: dict[str, Any]) -> None:
     run = only_run(span("1", None, (0, 90), "x", {**evidence, "enduser.pseudo.id": "hmac:1:2"}))
     assert run.user_id == "hmac:1:2"
+
+
+def test_data_that_only_looks_like_a_failure_is_a_result() -> None:
+    messages = [
+        says("user", "?"),
+        says("assistant", wish("c1", "Lima")),
+        says("tool", answer("c1", "Error rate of the tool")),
+    ]
+    run = only_run(
+        span("1", None, (0, 90), "x", agent()),
+        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+    )
+    assert told(run)["steps"][-1] == ("tool", "get_weather", LIMA, "Error rate of the tool")
+
+
+def test_many_answers_without_ids_are_found_in_time_that_grows_with_them() -> None:
+    count = 20_000
+    wishes = [wish(f"c{index}", f"city {index}") for index in range(count)]
+    answers = [{"type": "tool_call_response", "response": index} for index in range(count)]
+    call = chat(**{"gen_ai.input.messages": [says("assistant", *wishes), says("tool", *answers)]})
+    run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
+    assert [step.output for step in run.steps if step.kind.value == "tool"] == list(range(count))
+
+
+@pytest.mark.parametrize("deep", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
+def test_values_that_lie_deep_do_no_harm(deep: str) -> None:
+    evidence = {"openinference.span.kind": "AGENT", "input.value": deep, "output.value": deep}
+    assert only_run(span("1", None, (0, 90), "weather", evidence)).agent_name == "weather"
