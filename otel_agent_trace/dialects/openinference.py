@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from otel_agent_trace import semconv
 from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
 from otel_agent_trace.foreign.names import without_method
@@ -27,8 +28,7 @@ _KINDS = {
     "RERANKER": StepKind.OTHER,
     "GUARDRAIL": StepKind.OTHER,
 }
-_FACTS = frozenset({"agent.name", "tool.name", "tool_call.function.name", "llm.model_name", "output.value"})
-"""One of these is told of everything that took place."""
+_NAMES = frozenset({"agent.name", "tool.name", "tool_call.function.name", "llm.model_name", "graph.node.id"})
 _USAGE = {
     "input_tokens": "llm.token_count.prompt",
     "output_tokens": "llm.token_count.completion",
@@ -47,7 +47,7 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.upper())
     if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
         kind = StepKind.TOOL
-    if span.start_ns == span.end_ns and _FACTS.isdisjoint(given.rest):  # an event that was written as a span
+    if span.start_ns == span.end_ns and _is_event(span):
         kind = None
     if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # prepares a call, or reads its answer
         kind = None
@@ -72,6 +72,12 @@ def read(span: SpanRecord) -> Meaning | None:
     given.take("input.mime_type", "output.mime_type", "llm.token_count.total")
     meaning.attributes = given.rest
     return meaning
+
+
+def _is_event(span: SpanRecord) -> bool:
+    """Whether an instant is no step but something that happened in one: it has no name, and gave nothing."""
+    has_given = "output.value" in span.attributes and span.status_code != semconv.STATUS_ERROR
+    return not has_given and _NAMES.isdisjoint(span.attributes)
 
 
 def _of(metadata: Any, *keys: str) -> str | None:

@@ -684,7 +684,11 @@ def events_as_spans_in_openinference() -> Case:
     words = 'ToolError(tools.errors): Tool Error\nContext: {"name": "get_weather"}\n  ValueError: unknown city'
     given = {"input": LIMA, "options": None}
     tool = {"openinference.span.kind": "TOOL", "tool.name": "get_weather", "input.value": given, "output.value": words}
-    happened = {"openinference.span.kind": "TOOL", "input.value": {"error": "Tool Error", **given}}
+    happened = {
+        "openinference.span.kind": "TOOL",
+        "input.value": {"error": "Tool Error", **given},
+        "output.value": words,
+    }
     root = {
         "openinference.span.kind": "AGENT",
         "agent.name": "weather",
@@ -951,3 +955,10 @@ def tools_in(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
 def _is_part_of(step: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:
     """Whether a step tells nothing that is not in the whole one."""
     return step == whole or (len(step) <= len(whole) and all(a in (None, b) for a, b in zip(step, whole, strict=False)))
+
+
+def test_a_tool_that_took_no_time_by_a_coarse_clock_is_a_step() -> None:
+    root = {"openinference.span.kind": "AGENT", "agent.name": "weather"}
+    tool = {"openinference.span.kind": "TOOL", "input.value": LIMA, "output.value": WARM}
+    run = only_run(span("1", None, (0, 90), "weather", root), span("2", "1", (5, 5), "get_weather", tool))
+    assert told(run)["steps"] == [TOOL]
