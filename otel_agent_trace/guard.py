@@ -42,12 +42,23 @@ class Ledger:
             if cause in self._said:
                 return
             self._said.add(cause)
-        _log.warning(message, *arguments)
+        warn(message, *arguments, ledger=self)
 
     def counts(self) -> dict[str, int]:
         """What was counted so far."""
         with self._lock:
             return dict(self._counts)
+
+
+def warn(message: str, *arguments: object, ledger: Ledger | None = None) -> None:
+    """Log a warning; a handler or filter of the program that raises is counted, and that is all that can be done."""
+    try:
+        _log.warning(message, *arguments)
+    except BaseException as error:
+        if is_of_signal_handler(error):
+            raise
+        if ledger is not None:
+            ledger.count("failed: logging")
 
 
 def guarded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) -> T | None:

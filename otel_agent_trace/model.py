@@ -231,6 +231,8 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
 
     `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is what
     was said of the whole run, else the sum over its model calls. `session_id` is the conversation the run belongs to.
+    Of an agent that streams, `abandoned` says that its consumer closed it early, `first_chunk_at_ns` when it gave its
+    first piece.
     `truncated` lists the paths of what limits cut. `interrupted` says of a running run whether its process is known to
     be gone (None where that cannot be known), `dialect` in which attribute scheme it was read (several are joined: ``langfuse + genai``), `sampling_probability`
     with which probability such a run was kept.
@@ -254,6 +256,8 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     span_id: str | None = None
     parent_run_id: str | None = None
     service_name: str | None = None
+    abandoned: bool = False
+    first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()
     interrupted: bool | None = None
     sampling_probability: float | None = None

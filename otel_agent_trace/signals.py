@@ -1,15 +1,19 @@
-"""Exceptions of signal handlers, which Python raises in whatever code the main thread is in at that moment."""
+"""Signal handlers: Python runs them, and raises what they raise, in whatever code the main thread is in just then."""
 
 from __future__ import annotations
 
+import _thread
 import functools
 import opcode
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import CodeType, TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+T = TypeVar("T")
+_UNINTERRUPTED_S = 0.1
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 
@@ -35,6 +39,40 @@ def traceback_of(error: BaseException) -> TracebackType | None:
     """Python's own traceback of an exception, also where its class has something else under that name."""
     traceback: TracebackType | None = _TRACEBACK.__get__(error)
     return traceback
+
+
+class Answer(Generic[T]):
+    """What another thread tells, once; it may be waited for in a signal handler, and while one runs.
+
+    A lock, and no `queue.SimpleQueue`: a signal handler that runs until after the time of its `get(timeout)` makes it
+    wait for ever. One wait is many short ones: a signal that another thread receives, or that arrives just before a
+    wait, does not interrupt it, and its handler runs only when the wait is over.
+    """
+
+    def __init__(self) -> None:
+        self._value: T | None = None
+        self._untold = _thread.allocate_lock()
+        self._untold.acquire()
+
+    def tell(self, value: T) -> None:
+        """Give the answer."""
+        self._value = value
+        self._untold.release()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is there, and nobody has taken it yet."""
+        return not self._untold.locked()
+
+    def within(self, timeout_s: float) -> T | None:
+        """The answer; None if there is none in that time."""
+        until = time.monotonic() + timeout_s
+        while True:
+            left_s = until - time.monotonic()
+            if self._untold.acquire(timeout=max(0.0, min(left_s, _UNINTERRUPTED_S))):
+                return self._value
+            if not left_s > _UNINTERRUPTED_S:
+                return None
 
 
 def _code_of(handler: Any) -> CodeType | None:

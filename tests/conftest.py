@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "servers"))
 pytest_plugins = ["server_fixtures"]
 for _name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE"):  # the trace of whoever runs the tests; read at the first import
     os.environ.pop(_name, None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell script; programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)

@@ -16,6 +16,7 @@ from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Ledger, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.signals import Answer
 
 _Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
 
@@ -127,15 +128,15 @@ class Background:
     def _ask(self, call: Callable[[float], bool], timeout_s: float) -> bool | None:
         """What a call in the thread, given the seconds that are left, gives; None if it failed or took too long."""
         deadline = time.monotonic() + timeout_s
-        answers: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        answer: Answer[bool | None] = Answer()
         try:
-            self._running().put((self._answer, (call, deadline, answers)), timeout=timeout_s)
-            return answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except (queue.Full, queue.Empty):
+            self._running().put((self._answer, (call, deadline, answer)), timeout=timeout_s)
+        except queue.Full:
             return None
+        return answer.within(deadline - time.monotonic())
 
-    def _answer(self, call: Callable[[float], bool], deadline: float, answers: queue.SimpleQueue[bool | None]) -> None:
-        answers.put(guarded(self._ledger, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
+    def _answer(self, call: Callable[[float], bool], deadline: float, answer: Answer[bool | None]) -> None:
+        answer.tell(guarded(self._ledger, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
 
     def _flush_backend(self, timeout_s: float) -> bool:
         flush = getattr(self._backend, "flush", None)

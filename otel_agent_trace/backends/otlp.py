@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -20,19 +21,20 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Ledger, guarded, shielded
 from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import Answer
 
-_END_PATIENCE_S, _END_MOST_S = 1.5, 10.0
+_END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
-_Answers = queue.SimpleQueue[bool]
+_Asked = Answer[bool]
 
 
 class OtlpBackend(SpanExporter):
     """Sends spans to a receiver of OTLP; what `keep` costs is a place in a queue.
 
     A forked child begins with an empty queue and a thread of its own. What waits when a process ends is sent, also in
-    processes of `multiprocessing`; a receiver that does not answer holds the end up for 1.5 seconds at most. Everything
+    processes of `multiprocessing`; a receiver that does not answer holds the end up for a second at most. Everything
     may be called by a signal handler, whatever it interrupts: no lock is held while anything is waited for.
 
     Args:
@@ -58,6 +60,7 @@ class OtlpBackend(SpanExporter):
             self._sending = _Sending(settings, schedule, self._ledger, sender)
             renewed_in_children(self)
             call_at_end_of_workers(self)
+            _BACKENDS[id(self)] = self
 
     def _sender(self, settings: Settings) -> _SpanSender | None:
         """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
@@ -96,12 +99,32 @@ class OtlpBackend(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what waits now; whether all of it was taken, within that time."""
-        return self._sending is None or self._sending.flush(timeout_millis / 1000)
+        if self._sending is None:
+            return True
+        _hurry_all_but(self)
+        return self._sending.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Send what waits, as long as it is being taken, and drop the rest."""
         if self._sending is not None:
+            _hurry_all_but(self)
             self._sending.end()
+
+    def hurry(self) -> None:
+        """Begin to send what waits, and do not wait for it."""
+        if self._sending is not None:
+            self._sending.hurry()
+
+
+_BACKENDS: weakref.WeakValueDictionary[int, OtlpBackend] = weakref.WeakValueDictionary()
+
+
+def _hurry_all_but(one: OtlpBackend) -> None:
+    """The others are likely to be waited for next, so they begin at once."""
+    for reference in _BACKENDS.valuerefs():
+        backend = reference()
+        if backend is not None and backend is not one:
+            backend.hurry()
 
 
 class _SpanSender(Sender):
@@ -129,11 +152,13 @@ class _Sending:
         self._settings, self._schedule, self._ledger = settings, schedule, ledger
         self._sender = sender
         self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
-        self._calls: queue.SimpleQueue[_Answers | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._is_called = False
-        self._answered = 0
+        self._hurried: _Asked | None = None
+        self._silent_since: float | None = None
+        """When somebody asked whom nothing was answered since; None where nobody is waiting."""
         self._is_over = False
-        self._ended: _Answers = queue.SimpleQueue()
+        self._ended: _Asked = Answer()
         self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
         guarded(ledger, "OtlpBackend.thread", self._thread.start)
 
@@ -157,10 +182,9 @@ class _Sending:
             return True
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
-        try:
-            return self._asked().get(timeout=max(timeout_s, 0.0))
-        except queue.Empty:
-            return False
+        hurried, self._hurried = self._hurried, None
+        is_taken = self._asked().within(timeout_s) is True
+        return is_taken and (hurried is None or hurried.within(0) is True)
 
     def end(self) -> None:
         """Send what waits as long as it is being taken, and drop the rest."""
@@ -176,30 +200,39 @@ class _Sending:
             self._ledger.count("dropped: waiting at the end", left)
             self._ledger.say_once("end", "%d spans could not be sent to %s before the end", left, self._settings.shown)
             return
-        try:
-            self._ended.get(timeout=_CLOSING_S)
-        except queue.Empty:
-            return
+        self._ended.within(_CLOSING_S)
+
+    def hurry(self) -> None:
+        """Begin to send what waits."""
+        if self._hurried is None or self._hurried.is_told:
+            self._hurried = self._asked()
 
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
         asked, until = self._asked(), time.monotonic() + _END_MOST_S
-        while time.monotonic() < until:
-            answered = self._answered
-            try:
-                asked.get(timeout=_END_PATIENCE_S)
+        while (left_s := min(until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
+            if asked.within(left_s) is not None:
                 return
-            except queue.Empty:
-                if self._answered == answered:
-                    return
 
-    def _asked(self) -> _Answers:
+    def _asked(self) -> _Asked:
         """What will be told whether all that waits now was taken."""
-        answers: _Answers = queue.SimpleQueue()
-        self._calls.put(answers)
+        self._wait_from_now()
+        asked: _Asked = Answer()
+        self._calls.put(asked)
         if self._sender is not None:
             self._sender.hurry()
-        return answers
+        return asked
+
+    def _wait_from_now(self) -> None:
+        """Or from when it was asked before, if that was a moment ago: who was just waited for is not once more."""
+        if self._silence_s() > _END_MOST_S:
+            self._silent_since = time.monotonic()
+
+    def _silence_s(self) -> float:
+        now, since = time.monotonic(), self._silent_since
+        if since is None:
+            self._silent_since = since = now
+        return now - since
 
     # ── in the thread that sends ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,7 +241,7 @@ class _Sending:
             shielded(self._ledger, "OtlpBackend", self._round)
         if self._sender is not None:
             shielded(self._ledger, "OtlpBackend.close", self._sender.close)
-        self._ended.put(True)
+        self._ended.tell(True)
 
     def _round(self) -> None:
         """Wait until it is time, and send what waits then."""
@@ -218,8 +251,10 @@ class _Sending:
             asked = None
         self._is_called = False
         is_taken = self._send_all()
+        if self._calls.empty():
+            self._silent_since = None
         if asked is not None:
-            asked.put(is_taken)
+            asked.tell(is_taken)
 
     def _send_all(self) -> bool:
         left, is_taken = len(self._queue), True
@@ -283,4 +318,4 @@ class _Sending:
         counted = self._queue.answer(number)
         if counted:
             self._ledger.count(reason, counted)
-            self._answered += counted
+            self._silent_since = time.monotonic()

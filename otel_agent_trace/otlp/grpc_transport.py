@@ -16,9 +16,9 @@ _STATUS_DETAILS = "grpc-status-details-bin"
 _LATER = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "DATA_LOSS"})
 _FAILED = frozenset({"INTERNAL", "UNKNOWN"})
 _SIZE = re.compile(r"(?i)larger than max|too large|exceeds|limit")
-_NO_TLS = re.compile(r"(?i)handshake|certificate|wrong version number|ssl")
+_NO_TLS = re.compile(r"(?i)handshake(?!r shutdown)|certificate|wrong version number|ssl")
 _NO_HOST = re.compile(r"(?i)dns resolution failed|name resolution|domain name not found")
-_RECONNECT_MS = (("initial", 100), ("min", 100), ("max", 2000))
+_RECONNECT_MS = {"initial": 100, "max": 2000}
 
 
 class GrpcTransport:
@@ -34,7 +34,8 @@ class GrpcTransport:
         compression = grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
         options = [
             ("grpc.enable_retries", 0),  # ours are counted and told
-            *((f"grpc.{which}_reconnect_backoff_ms", number) for which, number in _RECONNECT_MS),
+            *((f"grpc.{which}_reconnect_backoff_ms", number) for which, number in _RECONNECT_MS.items()),
+            ("grpc.min_reconnect_backoff_ms", int(settings.timeout_s * 1000)),  # how long a connection may take to come
         ]
         if settings.secure:
             self._channel = grpc.secure_channel(settings.url, _credentials(settings), options, compression)
@@ -81,7 +82,7 @@ class GrpcTransport:
         shown = self._settings.shown
         if _NO_HOST.search(details):
             return EndpointError(f"{shown}: there is no such host")
-        if _NO_TLS.search(details):
+        if self._settings.secure and _NO_TLS.search(details):
             return EndpointError(f"{shown}: TLS fails: {details}")
         if "http2" in details.lower() and "preface" in details.lower():
             return EndpointError(f"{shown} does not speak gRPC; is it HTTP (http://host:4318)?")

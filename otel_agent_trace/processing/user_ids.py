@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
-import logging
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ from typing import Any, Literal, get_args
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import warn
 
 UserIds = Literal["pseudonym", "plain", "none"]
 """What happens to user ids: a pseudonym, as they are, or not recorded."""
@@ -31,7 +31,6 @@ _FORBIDDEN: dict[UserIds, frozenset[str]] = {
     "pseudonym": frozenset(semconv.PLAIN_USER_IDS),
     "none": frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID)),
 }
-_log = logging.getLogger("otel_agent_trace")
 
 
 def check_mode(mode: str) -> UserIds:
@@ -184,7 +183,7 @@ def _put(name: str, path: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _process_key() -> bytes:
-    _log.warning(
+    warn(
         "no key for user ids could be kept: pseudonyms of this process will not match those of others; set %s",
         KEY_VARIABLE,
     )

@@ -100,7 +100,7 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
     if is_known and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
-    if len(meant) == 1 and not records.keys() - {node.span.span_id for node in meant[0].walk()}:
+    if len(meant) == 1 and (outermost is None or meant[0].kind is not StepKind.MODEL):
         if meant[0].kind is not StepKind.MODEL or not has_just_answered(meant[0]):
             return meant  # a lone call
         outermost = None

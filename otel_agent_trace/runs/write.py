@@ -55,12 +55,29 @@ def _places_above(steps: tuple[AgentStep, ...]) -> list[int | None]:
         places.setdefault(step.step_id, []).append(place)
     candidates = [places.get(step.parent_step_id, []) for step in steps]
     above: list[int | None] = [found[0] if len(found) == 1 else None for found in candidates]
+    unclear = [place for place, found in enumerate(candidates) if len(found) > 1]
     for place, found in enumerate(candidates):
         if len(found) > 1:
             before = bisect.bisect_left(found, place)
             order = itertools.chain(range(before - 1, -1, -1), range(len(found) - 1, before - 1, -1))
             others = (found[number] for number in order)
             above[place] = next((other for other in others if not _leads_to(place, other, above)), None)
+    return above if all(above[place] is not None for place in unclear) else _grown(steps, candidates)
+
+
+def _grown(steps: tuple[AgentStep, ...], candidates: list[list[int]]) -> list[int | None]:
+    """The same where earlier choices left a step none: each goes below the first of its candidates that is placed."""
+    above: list[int | None] = [None] * len(steps)
+    waiting: dict[int | str | None, list[int]] = {}
+    for place, step in enumerate(steps):
+        if candidates[place]:
+            waiting.setdefault(step.parent_step_id, []).append(place)
+    placed = [place for place, found in enumerate(candidates) if not found]
+    for place in placed:
+        below = waiting.pop(steps[place].step_id, [])
+        for other in below:
+            above[other] = place
+        placed += below
     return above
 
 
@@ -120,6 +137,7 @@ class _Writer:
             del content.attributes[semconv.AGENT_NAME]
         _put_run(content, run)
         self.put_inferred(content, run)
+        _put_marks(content, run)
         if step is not None:
             if run.agent_name is None and step.name != name:
                 content.text(semconv.STEP_NAME, "name", step.name)
@@ -255,11 +273,11 @@ def _put_step(content: Content, step: AgentStep) -> None:
     _put_marks(content, step)
 
 
-def _put_marks(content: Content, step: AgentStep) -> None:
-    if step.abandoned:
+def _put_marks(content: Content, item: AgentRun | AgentStep) -> None:
+    if item.abandoned:
         content.attributes[semconv.ABANDONED] = True
-    if step.first_chunk_at_ns is not None:
-        content.attributes[semconv.FIRST_CHUNK_AT_NS] = step.first_chunk_at_ns
+    if item.first_chunk_at_ns is not None:
+        content.attributes[semconv.FIRST_CHUNK_AT_NS] = item.first_chunk_at_ns
 
 
 def _taken_names(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:

@@ -43,6 +43,7 @@ SUFFIXES = tuple(
 _KEY_BITS = 2**60 - 1
 _RATIO_FROM_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
+_MOST_RENAMES = 3
 
 
 class FilesSource:
@@ -73,14 +74,8 @@ class FilesSource:
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
         ends = _Ends()
-        noted: list[_Noted] = []
-        for path in files:
-            try:
-                noted.append(ends.note(path, next(counters)))
-            except SourceError:
-                if os.path.lexists(path) or listed.pop(path) == path:
-                    raise
-        noted += [ends.note(file, _ignore) for file in self._new_files(noted, listed, on_problem)]
+        noted = [*_noted(ends, {file: listed[file] for file in files}, counters)]
+        noted += _noted(ends, self._new_files(noted, listed, on_problem), itertools.repeat(_ignore))
         open_traces = _OpenTraces(on_problem, on_log)
         read_up_to = 0
         for file in noted:
@@ -111,14 +106,16 @@ class FilesSource:
 
     def _new_files(
         self, noted: Sequence[_Noted], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
-    ) -> list[str]:
+    ) -> dict[str, str]:
         """What has come since: where a file was renamed before it was noted, its new name, else what came in its place."""
         known = {file.identity for file in noted}
         refused = listed.keys() - {file.path for file in noted}
         new = {file: named for file, named in self._listed().items() if file not in refused}
-        return [
-            file for file, named in new.items() if _identity(file) not in known and _is_usable(file, named, on_problem)
-        ]
+        return {
+            file: named
+            for file, named in new.items()
+            if _identity(file) not in known and _is_usable(file, named, on_problem)
+        }
 
 
 _Identity = tuple[int, int]
@@ -182,6 +179,23 @@ class _Ends:
         return self._last.get(_key(trace_id.encode()), self._next_block)
 
 
+def _noted(ends: _Ends, files: Mapping[str, str], counters: Iterator[Callable[[int], None]]) -> Iterator[_Noted]:
+    """Look through files, each with the path that it was named by."""
+    for (file, named), count in zip(files.items(), counters, strict=False):
+        try:
+            noted = ends.note(file, count)
+        except SourceError as error:
+            if not _is_gone(file, named, error):
+                raise
+        else:
+            yield noted
+
+
+def _is_gone(file: str, named: str, error: SourceError) -> bool:
+    """Whether a file has been renamed or removed since its folder was listed, as one is that is rotated."""
+    return file != named and isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(file)
+
+
 def _key(trace_id: bytes) -> int:
     """60 bits of a hash: an `int` of 32 bytes, where one more bit would take 48."""
     return hash(trace_id) & _KEY_BITS
@@ -226,11 +240,11 @@ def _read(
 ) -> Iterator[Pieces]:
     """Some pieces at a time."""
     number = 1
-    path = file.path_now()
-    if path is None:
+    opened = _opened_again(file)
+    if opened is None:
         on_problem(Problem(file.path, 0, "removed or replaced while it was read"))
         return
-    with _open(path) as (raw, blocks):
+    with opened as (raw, blocks):
         try:
             for found in carrier.pieces(blocks, file.size, MAX_LINE_BYTES):
                 yield found
@@ -238,6 +252,24 @@ def _read(
                 count(raw.tell())
         except DamagedError as error:
             on_problem(Problem(file.path, number, f"{error}; what came before was read"))
+
+
+def _opened_again(file: _Noted) -> _open | None:
+    """Where it is now; it may be renamed just before it is opened."""
+    for _ in range(_MOST_RENAMES):
+        path = file.path_now()
+        if path is None:
+            return None
+        try:
+            opened = _open(path)
+        except SourceError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        else:
+            if opened.identity() == file.identity:
+                return opened
+            opened.close()
+    return None
 
 
 class _OpenTraces:
@@ -329,6 +361,8 @@ def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> 
     except SourceError as error:
         if file == named:
             raise
+        if _is_gone(file, named, error):
+            return False
         on_problem(Problem(file, 0, str(error).removeprefix(f"{file}: ")))
         return False
     return True
@@ -362,14 +396,19 @@ class _open:  # noqa: N801 - reads as the function it stands in for
     """A regular file, opened for reading, and its bytes, unpacked as the first of them say, piece by piece."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._raw = open_regular(path)
+
+    def identity(self) -> _Identity | None:
+        return _identity(self._raw.fileno())
+
+    def close(self) -> None:
+        self._raw.close()
 
     def __enter__(self) -> tuple[IO[bytes], Iterator[bytes]]:
-        self._raw = open_regular(self._path)
         return self._raw, _blocks(self._raw)
 
     def __exit__(self, *_: object) -> None:
-        self._raw.close()
+        self.close()
 
 
 def open_regular(path: str) -> io.BufferedReader:

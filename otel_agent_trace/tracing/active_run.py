@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 import uuid
 from collections import OrderedDict
@@ -16,11 +17,11 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, Status
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.dialects.genai import Content, put_identity, put_step_id
+from otel_agent_trace.dialects.genai import Content, put_identity
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import RunStatus, StepError, StepKind
 from otel_agent_trace.processing import user_ids
-from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, step_kind
+from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, put_number, step_kind
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.given import text_of
@@ -44,6 +45,7 @@ class ActiveRun(Handle):
         "_final_output",
         "_largest_id",
         "_model",
+        "_numbering",
         "_session_id",
         "_shared",
         "_span_contexts",
@@ -69,6 +71,7 @@ class ActiveRun(Handle):
         self._status: RunStatus | None = None
         self._shared: Content | None = None
         self._step_numbers = itertools.count()
+        self._numbering = threading.RLock()  # signal handlers may start steps, too
         self._largest_id: int | None = None  # as long as each step is called by its number
         self._timed_out = False
         self._metadata = fields.get("metadata")
@@ -232,6 +235,11 @@ class ActiveRun(Handle):
         """Whether it has started; outside of any run, there is one that never does."""
         return self.last_event_ns > 0
 
+    @property
+    def counts(self) -> bool:
+        """Whether it numbers its steps: not in a forked child, whose parent goes on counting."""
+        return self.started and not self.inherited
+
     def shared(self) -> Content:
         """What each of its steps says of it."""
         if self._shared is None:
@@ -241,8 +249,17 @@ class ActiveRun(Handle):
             self._shared.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
         return self._shared
 
-    def number(self, step_id: int | str | None) -> tuple[int, int | str]:
-        """The ordinal of the next step, and its id: the one that is given, else the next number."""
+    def number(self, step_id: int | str | None, start_ns: int | None) -> tuple[int, int, int | str | None]:
+        """When the next step starts, its ordinal, and its id: the one that is given, else the next number.
+
+        Where it does not count, only a given id: steps without a number get one when they are read.
+        """
+        if not self.counts:  # nor look at the lock, which a forked child may have found taken
+            return start_ns or time.time_ns(), next(self._step_numbers), step_id
+        with self._numbering:  # of two threads, the one that starts first has the smaller number
+            return start_ns or time.time_ns(), *self._next_number(step_id)
+
+    def _next_number(self, step_id: int | str | None) -> tuple[int, int | str]:
         index, largest = next(self._step_numbers), self._largest_id
         if step_id is None:
             if largest is None:
@@ -274,7 +291,7 @@ class ActiveRun(Handle):
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
         recorder = self._recorder
-        self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None)
+        self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
         if recorder.meters is not None:
@@ -283,7 +300,7 @@ class ActiveRun(Handle):
         recorder.remember(self)
         return self
 
-    def _open(self, base: Context, above: ActiveRun | None) -> None:
+    def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, recorder = self._content, self._recorder
         name = self._put_name()
         if self.run_id:
@@ -291,10 +308,9 @@ class ActiveRun(Handle):
         if above is not None and above.recording and above.recorder.current_provider() is recorder.current_provider():
             self.parent_run_id = above.run_id
             content.text(semconv.RUN_PARENT_ID, "parent_run_id", above.run_id)
-            index, step_id = above.number(None)
-            content.attributes[semconv.STEP_INDEX] = index
-            if step_id != index + 1:
-                put_step_id(content, step_id)
+            self._start_ns, index, step_id = above.number(None, start_ns)
+            self.last_event_ns = self._start_ns
+            put_number(content, above, index, step_id)
         content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
         self._put_user()
         content.spoken(semconv.INPUT_MESSAGES, "user_input", "user", self._user_input)
@@ -376,11 +392,12 @@ def end_status(status: RunStatus | str) -> RunStatus:
     Raises:
         ConfigurationError: there is no such status, or it is "running".
     """
+    said = text_of(status)
     try:
-        meant = RunStatus(status)
+        meant = RunStatus(said)
     except ValueError:
         meant = RunStatus.RUNNING
     if meant is RunStatus.RUNNING:
-        msg = f"status {status!r} is none of success, error, timeout"
+        msg = f"status {said!r} is none of success, error, timeout"
         raise ConfigurationError(msg)
     return meant

@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from otel_agent_trace import semconv
-from otel_agent_trace.dialects.genai import put_identity, put_input, put_output, put_step_id
+from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, put_step_id
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import messages_from
@@ -150,8 +150,7 @@ class ActiveStep(Handle):
             self._recorder.ledger.count("started again")
             return self
         self._generation = self._recorder.generation
-        self._start_ns = start_ns or time.time_ns()
-        self.index, self._step_id = self.run.number(self._step_id)
+        self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
         ledger, base = self._recorder.ledger, self._base() if parent is None else parent
         guarded(ledger, "starting a step", self._open, base)
         if self.run.calls is not None:
@@ -197,11 +196,7 @@ class ActiveStep(Handle):
         content.put_all_of(run.shared())
         self._asked_model = self._model
         name = put_identity(content, kind, self._name, self._model)
-        if run.run_id:
-            content.attributes[semconv.STEP_INDEX] = self.index
-        step_id: Any = self._step_id
-        if type(step_id) is not int or step_id != self.index + 1:
-            put_step_id(content, step_id)
+        put_number(content, run, self.index, self._step_id)
         if self._input is not None:
             put_input(content, kind, self._input)
             self._input_written = True
@@ -215,7 +210,7 @@ class ActiveStep(Handle):
             record_exception=False,
             set_status_on_exception=False,
         )
-        run.remember_step(step_id, self._span.get_span_context())
+        run.remember_step(self.step_id, self._span.get_span_context())
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -310,14 +305,23 @@ class ActiveModelCall(ActiveStep):
         super()._write_fields()
 
 
+def put_number(content: Content, run: ActiveRun, index: int, step_id: Any) -> None:
+    """The place of a step in its run, as that has numbered it."""
+    if run.counts:
+        content.attributes[semconv.STEP_INDEX] = index
+    if step_id is not None and (type(step_id) is not int or step_id != index + 1 or not run.counts):
+        put_step_id(content, step_id)
+
+
 def step_kind(kind: StepKind | str) -> StepKind:
     """The kind that is meant.
 
     Raises:
         ConfigurationError: there is no such kind.
     """
+    said = text_of(kind)
     try:
-        return StepKind(kind)
+        return StepKind(said)
     except ValueError:
-        msg = f"kind {kind!r} is none of {', '.join(known.value for known in StepKind)}"
+        msg = f"kind {said!r} is none of {', '.join(known.value for known in StepKind)}"
         raise ConfigurationError(msg) from None

@@ -18,7 +18,7 @@ from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bound import bound_fields
-from otel_agent_trace.tracing.current import surrounding_run
+from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
 from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.recorder import Recorder
@@ -258,10 +258,10 @@ class AgentCall(_Streamed, ActiveRun):
     __slots__ = ("_pieces",)
 
     def __init__(self, recorder: Recorder, spec: AgentSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        above, recorder = surroundings(recorder)
+        _, recorder = surroundings(recorder)
         named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
         bound = bound_fields()
-        outermost = None if above.run_id else bound.get("agent_name") or spec.tracer_name
+        outermost = None if inside_a_run() else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
         ActiveRun.__init__(self, recorder, run_fields(fields, bound, None, recorder.ledger))
         self._pieces = None
@@ -272,8 +272,11 @@ class AgentCall(_Streamed, ActiveRun):
             self._final_output = result
 
     def chunk(self, item: Any) -> None:
-        """Note a piece of the answer."""
-        self.pieces().add(item)
+        """Note a piece of the answer, and when the first one came."""
+        pieces = self.pieces()
+        if not pieces.given:
+            self._content.attributes[semconv.FIRST_CHUNK_AT_NS] = time.time_ns()
+        pieces.add(item)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole answer: its pieces (texts joined), or the value that the generator returned."""

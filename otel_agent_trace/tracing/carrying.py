@@ -14,7 +14,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Ledger, guarded
-from otel_agent_trace.tracing.contexts import detach, disown_span
+from otel_agent_trace.tracing.contexts import ELSEWHERE, RUN_KEY, detach, disown_span
+from otel_agent_trace.tracing.current import inside_a_run
 from otel_agent_trace.tracing.decorators import is_plain, wrap
 from otel_agent_trace.tracing.propagation import extract, inject
 
@@ -58,13 +59,15 @@ class Carried(Generic[T]):
         return variables.run(self._function, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _received, (self._function, self._variables.copy().run(inject))
+        variables = self._variables.copy()
+        return _received, (self._function, variables.run(inject), variables.run(inside_a_run))
 
 
-def _received(function: Callable[..., T], carrier: dict[str, str]) -> Carried[T]:
+def _received(function: Callable[..., T], carrier: dict[str, str], in_a_run: bool) -> Carried[T]:
     """The function in another process: whatever was current there when it was forked is not any more."""
     variables = contextvars.copy_context()
-    variables.run(otel_context.attach, Context(extract(carrier)))
+    context = Context({**extract(carrier), RUN_KEY: ELSEWHERE if in_a_run else None})
+    variables.run(otel_context.attach, context)
     return Carried(function, variables)
 
 
@@ -120,9 +123,14 @@ class TracedExecutor(Executor):
         """Submit a call for each item, in the context of now; options as the executor has them."""
         return self._executor.map(carried(self._ledger, fn), *iterables, **options)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut the executor down."""
-        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+    def shutdown(self, *args: Any, **options: Any) -> None:
+        """Shut the executor down; options as the executor has them."""
+        self._executor.shutdown(*args, **options)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The executor's own, for those who ask before they use it, such as asyncio for its default executor."""
+        return type(self._executor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)

@@ -12,6 +12,8 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
 RUN_KEY = create_key("otel_agent_trace.run")
 STEP_KEY = create_key("otel_agent_trace.step")
+ELSEWHERE = object()
+"""Stands for a run that goes on in another process."""
 
 
 class Parent:

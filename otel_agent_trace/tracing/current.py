@@ -25,6 +25,11 @@ def surrounding_run() -> ActiveRun | None:
     return run if isinstance(run, ActiveRun) else None
 
 
+def inside_a_run() -> bool:
+    """Whether this code is part of a run, here or in the process that sent its function here."""
+    return otel_context.get_current().get(RUN_KEY) is not None
+
+
 def current_step() -> ActiveStep:
     """The step that this code is part of; outside of any, one that takes everything and keeps nothing."""
     step = otel_context.get_current().get(STEP_KEY)

@@ -5,7 +5,6 @@ What a caller cannot mean is an error; of the environment it is one warning, and
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -13,9 +12,9 @@ from urllib.parse import urlsplit
 
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import warn
 from otel_agent_trace.otlp import Settings, schedule_of, settings_of, usable_variables
 
-_log = logging.getLogger("otel_agent_trace")
 Protocol = Literal["http/protobuf", "grpc"]
 _TRACES_ENDPOINT, _ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -45,7 +44,7 @@ def otlp_backend(otlp: str | bool | None, protocol: str | None) -> OtlpBackend |
 
 
 def _warn(broken: str) -> None:
-    _log.warning("%s (ignored)", broken)
+    warn("%s (ignored)", broken)
 
 
 def _of_caller(endpoint: object, protocol: str, environ: Mapping[str, str]) -> Settings:
@@ -62,7 +61,7 @@ def _of_environment(protocol: str, environ: Mapping[str, str]) -> Settings | Non
             whole or base or _DEFAULTS[protocol], protocol=protocol, environ=environ, is_whole=whole is not None
         )
     except ConfigurationError as error:
-        _log.warning("%s: %s; nothing is sent", _TRACES_ENDPOINT if whole else _ENDPOINT, error)
+        warn("%s: %s; nothing is sent", _TRACES_ENDPOINT if whole else _ENDPOINT, error)
         return None
 
 
@@ -76,7 +75,7 @@ def _protocol_of_environment() -> str:
     said = _said(_PROTOCOLS) or "http/protobuf"
     if said in get_args(Protocol):
         return said
-    _log.warning("OTLP protocol %r of the environment is not spoken here; http/protobuf is used", said)
+    warn("OTLP protocol %r of the environment is not spoken here; http/protobuf is used", said)
     return "http/protobuf"
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
@@ -12,12 +15,14 @@ from opentelemetry.trace import INVALID_SPAN
 
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Ledger, guarded
-from otel_agent_trace.tracing.carriers import FIELDS, TRACEPARENT, fields_of
+from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, fields_of
 from otel_agent_trace.tracing.contexts import RUN_KEY
 from otel_agent_trace.tracing.remote import RemoteContext
 
 VARIABLES = {name.upper(): name for name in FIELDS}
 """The variables, with the fields that they hold."""
+_COMPLAINING = {TRACESTATE: "opentelemetry.trace.span", BAGGAGE: "opentelemetry.baggage.propagation"}
+"""Who complains of a field that is broken."""
 _SWITCH = "OTEL_AGENT_TRACE_PARENT"
 _OFF = ("off", "0", "false", "no")
 
@@ -50,10 +55,37 @@ def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
     carrier = {field: environ[name] for name, field in VARIABLES.items() if environ.get(name)}
     if not carrier:
         return None
-    context = RemoteContext(fields_of(carrier))
-    if TRACEPARENT in carrier and trace.get_current_span(context) is INVALID_SPAN:
-        Ledger().say_once("traceparent", "TRACEPARENT of the environment is no W3C traceparent, and is ignored")
+    fields = fields_of(carrier)
+    broken = set(carrier) - set(fields)  # too long
+    with _kept_back(broken):
+        context = RemoteContext(fields)
+    parent = trace.get_current_span(context).get_span_context()
+    if TRACEPARENT in carrier and not parent.is_valid:
+        broken.add(TRACEPARENT)
+    elif TRACESTATE in carrier and parent.is_valid and not parent.trace_state:
+        broken.add(TRACESTATE)
+    for name, field in VARIABLES.items():
+        if field in broken:
+            Ledger().say_once(field, "%s of the environment is no W3C %s; what is broken is ignored", name, field)
     return context
+
+
+@contextmanager
+def _kept_back(broken: set[str]) -> Iterator[None]:
+    """Note as broken what OpenTelemetry complains of, a line for each entry, and keep these lines back."""
+
+    def note(field: str, record: logging.LogRecord) -> bool:
+        broken.add(field)
+        return False
+
+    notes = [(logging.getLogger(name), partial(note, field)) for field, name in _COMPLAINING.items()]
+    for logger, filtered in notes:
+        logger.addFilter(filtered)
+    try:
+        yield
+    finally:
+        for logger, filtered in notes:
+            logger.removeFilter(filtered)
 
 
 PROCESS_PARENT = ProcessParent(os.environ)

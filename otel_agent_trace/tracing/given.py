@@ -19,6 +19,13 @@ def text_of(value: object) -> str:
     return str.__str__(value) if issubclass(type(value), str) else encode_string(value).text
 
 
+def given_fields(ledger: Ledger, fields: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both together; of a mapping whose methods raise nothing."""
+    if isinstance(fields, Mapping):
+        fields = guarded(ledger, "fields", dict, fields)
+    return {**({} if fields is None else fields), **more}
+
+
 def metadata_of(ledger: Ledger, value: object) -> dict[Any, Any]:
     """A copy of a mapping; anything else under the key ``metadata``; never raises."""
     if value is None:

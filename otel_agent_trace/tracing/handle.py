@@ -27,7 +27,7 @@ from otel_agent_trace.model import StepError, StepKind, Usage
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
-from otel_agent_trace.tracing.given import metadata_of
+from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.recorder import Recorder
@@ -129,7 +129,7 @@ class Handle(Parent):
         """A span attribute of your own; it comes back in `attributes`."""
         if self._attributes is None:
             self._attributes = {}
-        self._attributes[key] = value
+        self._attributes[text_of(key)] = value
 
     # ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,6 +147,11 @@ class Handle(Parent):
     def recording(self) -> bool:
         """Whether anything is kept of it."""
         return self._span.is_recording()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a forked child's copy, of what goes on in its parent."""
+        return self._generation != self._recorder.generation
 
     def _guarded(self, what: str, call: Any, *arguments: Any) -> Any:
         return guarded(self._recorder.ledger, what, call, *arguments)
@@ -189,7 +194,7 @@ class Handle(Parent):
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
         ledger = self._recorder.ledger
-        if self._generation != self._recorder.generation:  # else the span would be written twice, under one id
+        if self.inherited:  # else the span would be written twice, under one id
             self.ended = True
             ledger.count("ended in a forked child")
             return
@@ -265,7 +270,8 @@ class Handle(Parent):
     def _base(self) -> Context:
         """The context in which it starts, unless it is given another: that of its parent, else the current one."""
         if self._parent is not None:
-            given = parent_context(self._recorder.ledger, self._parent, otel_context.get_current())
+            parent = self._recorder.open_run(self._parent)
+            given = parent_context(self._recorder.ledger, parent, otel_context.get_current())
             if given is not None:
                 return given
             self._parent = None
@@ -285,7 +291,7 @@ class Handle(Parent):
         if token is not None:
             detach(token, self._attached)
             self._attached = None
-            if self._generation != self._recorder.generation:
+            if self.inherited:
                 disown_span()  # of a block around it, which the child leaves as well
 
     def enter(self) -> None:

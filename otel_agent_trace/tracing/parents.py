@@ -24,7 +24,7 @@ def parent_context(ledger: Ledger, parent: object, base: Context) -> Context | N
         ledger.count("parent ignored")
         ledger.say_once(
             "parent ignored",
-            "parent= takes a handle that has started, a context, a span, or a carrier; "
+            "parent= takes a handle that has started, the id of an open run, a context, a span, or a carrier; "
             "a %s was ignored, and the current context used",
             type(parent).__name__,
         )

@@ -129,6 +129,10 @@ class Recorder:
             self.ledger.count("run id twice")
             self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
 
+    def open_run(self, parent: Any) -> Any:
+        """The open run that an id names; whatever names none, as it is."""
+        return self._open.get(parent, parent) if type(parent) is str else parent
+
     def open_runs(self) -> int:
         """How many runs have started and not ended."""
         return len(self._open)

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import Answer
 from otel_agent_trace.tracing import calls, logged, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
@@ -23,6 +24,7 @@ from otel_agent_trace.tracing.bound import Bound, bound_fields
 from otel_agent_trace.tracing.carrying import TracedExecutor, carrying
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.given import given_fields
 from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
 from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.remote import RemoteContext
@@ -31,6 +33,9 @@ from otel_agent_trace.values import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=MutableMapping[str, Any])
+
+_CLOSING_S = 1.0
+"""What is still on its way then is waited for when the provider is shut down."""
 
 
 class AgentTracer:
@@ -90,10 +95,10 @@ class AgentTracer:
         Takes, as a mapping or as keywords: user_input, model, agent_name, user_id, session_id, config, metadata,
         run_id; unknown keys go to the metadata.
 
-        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, a
-        context, span or span context of OpenTelemetry, or a carrier (see `extract`).
+        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, the
+        id of an open run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
         """
-        run = ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
+        run = ActiveRun(self._recorder, self._run_fields(given_fields(self._recorder.ledger, fields, more)), parent)
         run.start()
         return run.run_id
 
@@ -110,7 +115,7 @@ class AgentTracer:
             ConfigurationError: a kind that does not exist, or a time that is none.
         """
         run = self._recorder.find(run_id)
-        return logged.log_step(self._recorder, run, {**(fields or {}), **more})
+        return logged.log_step(self._recorder, run, given_fields(self._recorder.ledger, fields, more))
 
     def log_error(self, run_id: str, error: object, *, status: RunStatus | str | None = None) -> None:
         """Record an error, an exception or a text, and end the run with status error (timeout for a timeout).
@@ -138,7 +143,7 @@ class AgentTracer:
 
     def run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> ActiveRun:
         """A run, for a ``with`` block, sync or async; takes what `start_run` takes."""
-        return ActiveRun(self._recorder, self._run_fields({**(fields or {}), **more}), parent)
+        return ActiveRun(self._recorder, self._run_fields(given_fields(self._recorder.ledger, fields, more)), parent)
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
@@ -268,7 +273,7 @@ class AgentTracer:
     def inject(self, carrier: C, *, context: Any = None) -> C: ...
     def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
         """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
-        return propagation.injected(self._recorder.ledger, carrier, context)
+        return propagation.injected(self._recorder.ledger, carrier, self._recorder.open_run(context))
 
     def extract(self, carrier: object) -> RemoteContext:
         """The context that a carrier holds, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""
@@ -297,26 +302,23 @@ class AgentTracer:
         flush = getattr(provider, "force_flush", None)
         if flush is None:
             return True
-        results: list[bool] = []
-        over = _thread.allocate_lock()
-        over.acquire()
+        answer: Answer[bool] = Answer()
 
         def work() -> None:
-            results.append(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
-            over.release()
+            answer.tell(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
 
         # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
-        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is not None:
-            over.acquire(timeout=min(max(timeout_s, 0), _thread.TIMEOUT_MAX))
-        return any(results)
+        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is None:
+            return False
+        return answer.within(timeout_s) is True
 
     def close(self) -> None:
-        """Flush, and shut the tracer's own provider down; one that it was given stays open."""
+        """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""
         if self._own is not None:
             self._recorder.closed = True
             self._own.shutdown()
         else:
-            self.flush()
+            self.flush(_CLOSING_S)
 
     def __enter__(self) -> AgentTracer:
         return self

@@ -16,7 +16,7 @@ import pytest
 from otel_agent_trace import AgentRun, AgentStep
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 class Recording:

@@ -64,14 +64,14 @@ def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
     for number in range(30):
         with tracer.run(run_id=str(number)) as run, run.step("s"):
             pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     dropped = background.stats()
     assert dropped["dropped: start_run"] >= 20
     assert dropped["dropped: end_run"] >= 20
     assert len(caplog.records) == 1
     assert tracer.flush(0.05) is False
     gate.open.set()
-    assert tracer.flush(5) is True
+    assert tracer.flush(60) is True
     assert gate.ended
     assert gate.ended == sorted(gate.ended, key=int)
     tracer.close()
@@ -129,8 +129,11 @@ def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> No
         import threading
         from otel_agent_trace import *
         from otel_agent_trace.backends import contract
+        called = threading.Event()
         class Hanging:
-            def start_run(self, run): threading.Event().wait()
+            def start_run(self, run):
+                called.set()
+                threading.Event().wait()
             def log_step(self, run_id, step): pass
             def end_run(self, run): pass
             def close(self): print("closed while it was called")
@@ -139,6 +142,7 @@ def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> No
         tracer = AgentTracer(backend=background)
         for i in range(10):
             with tracer.run(): pass
+            called.wait()
         tracer.close()
         print("closed", background.stats()["dropped: waiting at close"])
         """
@@ -161,10 +165,10 @@ def test_flushing_reaches_the_store(recording: type[Recording], answer: Any) -> 
     tracer = AgentTracer(backend=Background(behind))
     with tracer.run():
         pass
-    assert tracer.flush(3) is (answer is None or answer is True)
+    assert tracer.flush(60) is (answer is None or answer is True)
     assert [name for name, _ in behind.calls] == ["start_run", "end_run", "flush"]
     left_s, thread = behind.calls[-1][1]
-    assert 0 < left_s <= 3
+    assert 0 < left_s <= 60
     assert thread == "otel_agent_trace"
     tracer.close()
     assert behind.closed == 1
@@ -193,9 +197,9 @@ def test_forks(run_python: Callable[..., Any]) -> None:
         for _ in range(40):
             child = os.fork()
             if child == 0:
-                signal.alarm(4)
+                signal.alarm(30)
                 with tracer.run(run_id="child"): pass
-                os._exit(0 if tracer.flush(3) and own.ended == 1 else 1)
+                os._exit(0 if tracer.flush(20) and own.ended == 1 else 1)
             bad += os.waitpid(child, 0)[1] != 0
         stop.set()
         for thread in threads: thread.join()

@@ -18,6 +18,7 @@ RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 BEFORE = """
 import asyncio, os, signal, sys, threading, time
 from otel_agent_trace import *
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 tracer = AgentTracer(backend=[FileBackend("t.jsonl"), InMemoryBackend()])
 for i in range(10):
     with tracer.run(run_id=str(i), user_id="u") as run, run.step("s"):
@@ -166,6 +167,58 @@ print("not reached")
     assert [run.run_id for run in load_runs(tmp_path / "t.jsonl")] == ["open", "in the handler"]
 
 
+HANGING = """
+        import os, signal, socket, threading, time
+        from otel_agent_trace import *
+        class Hanging:
+            def start_run(self, run): threading.Event().wait()
+            def log_step(self, run_id, step): pass
+            def end_run(self, run): pass
+            def flush(self, timeout_s): return threading.Event().wait(timeout_s)
+        silent = socket.create_server(("127.0.0.1", 0))
+        sending = configure(otlp=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        sending.get_tracer("t").start_span("s").end()
+        background = Background(Hanging())
+        """
+FLUSHES = {
+    "a tracer": "AgentTracer(backend=Hanging()).flush(600)",
+    "in the background": "background.start_run(None), background.flush(600)",
+    "over OTLP": "sending.force_flush(600_000)",
+}
+
+
+@pytest.mark.parametrize("flush", FLUSHES)
+def test_a_signal_that_another_thread_receives(run_python: RunPython, flush: str) -> None:
+    """Its handler runs in the main thread soon, and not only when a flush there has waited in vain."""
+    result = run_python(
+        f"""{HANGING}
+        def receive():
+            while True:
+                signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+        threading.Timer(0.2, receive).start()
+        {FLUSHES[flush]}
+        """
+    )
+    assert result.returncode == 7, result.stderr
+
+
+@pytest.mark.parametrize("flush", [text.replace("600", "0.05").replace("0.05_000", "50") for text in FLUSHES.values()])
+def test_a_handler_that_runs_until_after_the_time_of_a_flush(run_python: RunPython, flush: str) -> None:
+    """The flush is over then."""
+    result = run_python(
+        f"""{HANGING}
+        signal.signal(signal.SIGUSR1, lambda *_: time.sleep(0.3))
+        for _ in range(3):
+            threading.Timer(0.02, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+            {flush}
+        os._exit(7)
+        """
+    )
+    assert result.returncode == 7, result.stderr
+
+
 def test_a_flush_from_a_handler_that_interrupts_the_start_of_a_thread(run_python: RunPython) -> None:
     """What guards the threads that are starting is held meanwhile, as in the middle of `threading.Thread.start`."""
     result = run_python(
@@ -224,13 +277,12 @@ def handler(*_):
     tracer.stats()
     emitted["handler"] += 3
     if emitted["handler"] % 30 == 0:
-        assert tracer.flush(5)
+        assert tracer.flush(60)
     busy = False
 
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
-deadline = time.monotonic() + 1
-while time.monotonic() < deadline:
+while min(emitted.values()) < 150:
     with tracer.run(run_id=f"main {emitted['main']}", user_input="a" * 500) as run:
         with run.step("s", {"q": {1, 2}}) as step:
             step.output = 2
@@ -238,7 +290,7 @@ while time.monotonic() < deadline:
         tool("main")
     emitted["main"] += 3
     if emitted["main"] % 30 == 0:
-        assert tracer.flush(5)
+        assert tracer.flush(60)
         memory.runs()
     thread = threading.Thread(target=int)
     thread.start()
@@ -250,12 +302,10 @@ assert not any(reason.split(": ")[-1].startswith(("failed", "lost")) for reason 
 
 
 def test_tracing_in_a_handler_that_interrupts_tracing(run_python: RunPython, tmp_path: Path) -> None:
-    """Thousands of signals, whose handler traces, at any point of what it interrupts: no hang, no span lost or torn."""
+    """Signals by the hundred, whose handler traces, at any point of what it interrupts: no hang, no span lost or torn."""
     result = run_python(STORM)
     assert result.returncode == 0, result.stderr
     main, handler = map(int, result.stdout.split())
-    assert main > 30
-    assert handler > 30
     lines = (tmp_path / "t.jsonl").read_bytes().splitlines()
     spans = [span for line in lines for span in _spans(json.loads(line))]
     assert len(spans) == len({span["spanId"] for span in spans}) == main + handler

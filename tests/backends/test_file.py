@@ -211,7 +211,7 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
         path.symlink_to("/dev/full")
     worker = threading.Thread(target=trace_one, args=(backend,), daemon=True)
     worker.start()
-    worker.join(5)
+    worker.join(30)
     assert not worker.is_alive()
     (reason,) = backend.stats()
     assert reason == f"failed: {WHY[kind]}"

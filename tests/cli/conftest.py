@@ -60,7 +60,7 @@ def run_process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | options.pop("env", {})
         command = [sys.executable, "-m", "otel_agent_trace.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False, **options)
+        return subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False, **options)
 
     return call
 

@@ -40,7 +40,7 @@ def bad_sources(write_runs, make_run, tmp_path):
         (["replay", "--speed", "0"], "--speed"),
         (["replay", "--speed", "nan"], "--speed"),
         (["show", "a", "b", "c"], "c"),
-        (["shwo"], "list, show, replay"),
+        (["shwo"], "list, show, explain, replay"),
         (["list", "--nope"], "--nope"),
         (["demo", "--file", "empty"], "empty"),
     ],

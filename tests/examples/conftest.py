@@ -143,7 +143,7 @@ def run_example(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         # The package may be run from a checkout that is not installed.
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **environment}
         return subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, encoding="utf-8", timeout=30
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120
         )
 
     return run

@@ -219,6 +219,7 @@ def test_the_instrumented_agent_asks_a_model_where_the_environment_names_one(
 
 
 @pytest.mark.slow
+@pytest.mark.frameworks
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="pydantic-ai needs Python 3.11")
 def test_an_agent_of_pydantic_ai_is_read_back(run_example: Run, tmp_path: Path) -> None:
     """The framework's spans and our tool's are one run, with the tool in it once."""

@@ -51,7 +51,7 @@ def run_instrumented(program: Path, folder: Path, **settings: str) -> None:
         **settings,
     }
     command = [str(program), sys.executable, str(script)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "rror" not in done.stderr, done.stderr
 

@@ -91,7 +91,7 @@ def test_retry_after_is_waited_for(
     http_receiver.answer = first(Answer(429, b"", {"Retry-After": in_words(2)}))
     began = time.monotonic()
     assert export(path, "--to", http_receiver.endpoint).code == 0
-    assert 0.9 < time.monotonic() - began < 8
+    assert 0.9 < time.monotonic() - began < 30
 
 
 def test_whoever_wants_too_long_a_wait_is_given_up_at_once(
@@ -103,7 +103,7 @@ def test_whoever_wants_too_long_a_wait_is_given_up_at_once(
     result = export(path, "--to", http_receiver.endpoint)
     assert result.code == 2
     assert "answered 503" in result.err
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(
@@ -364,10 +364,10 @@ def test_nobody_there(export: Exporter, path: Path, scheme: str) -> None:
 def test_no_such_host(export: Exporter, path: Path, scheme: str) -> None:
     """A name that nobody has is not asked for again and again."""
     began = time.monotonic()
-    result = export(path, "--to", f"{scheme}://nobody.invalid:4318", "--patience", "20")
+    result = export(path, "--to", f"{scheme}://nobody.invalid:4318", "--patience", "600")
     assert result.code == 2
     assert "nobody.invalid" in result.err
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_slow_receivers(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, path: Path) -> None:

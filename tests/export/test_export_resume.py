@@ -193,11 +193,11 @@ def test_kills(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter,
 def test_ctrl_c_ends_cleanly(http_receiver: StandIn, export: Exporter, path: Path) -> None:
     """Status 130 at once, also while a request waits for its answer, and a word on how to go on."""
     hold = threading.Event()
-    http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(30) and OK) or OK
-    with export.start(path, "--to", http_receiver.endpoint, "--timeout", "60") as process:
+    http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(120) and OK) or OK
+    with export.start(path, "--to", http_receiver.endpoint, "--timeout", "120") as process:
         http_receiver.wait_for_requests(7)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr is not None
         said = process.stderr.read()
     hold.set()

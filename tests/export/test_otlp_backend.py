@@ -98,12 +98,12 @@ def test_answers(
     http_receiver.answer = lambda request: answer
     provider = configure(otlp=http_receiver.endpoint)
     emit(provider, 3)
-    assert provider.force_flush(10_000) is (counts == {SENT: 3})
+    assert provider.force_flush(60_000) is (counts == {SENT: 3})
     assert stats(provider) == counts
     assert [record.levelname for record in caplog.records] == ([] if said is None else ["WARNING"])
     assert said is None or said in caplog.text
     emit(provider, 3)
-    provider.force_flush(10_000)
+    provider.force_flush(60_000)
     assert stats(provider) == {reason: 2 * number for reason, number in counts.items()}
     assert len(caplog.records) == (said is not None)
     provider.shutdown()
@@ -123,7 +123,7 @@ def test_answers_of_grpc(grpc_receiver: StandIn, answer: Answer, counts: dict[st
     grpc_receiver.answer = lambda request: answer
     provider = configure(otlp=address(grpc_receiver), protocol="grpc")
     emit(provider, 3)
-    assert provider.force_flush(10_000) is False
+    assert provider.force_flush(60_000) is False
     assert stats(provider) == counts
     provider.shutdown()
 
@@ -146,7 +146,7 @@ def test_what_passes_is_tried_again(
     receiver.answer = first(answer)
     provider = configure(otlp=address(receiver), protocol=protocol)
     emit(provider, 3)
-    assert provider.force_flush(10_000)
+    assert provider.force_flush(60_000)
     assert (len(receiver.requests), len(receiver.accepted), stats(provider)) == (2, 3, {SENT: 3})
     assert caplog.records == []
     provider.shutdown()
@@ -157,7 +157,7 @@ def test_one_that_is_refused_costs_itself(http_receiver: StandIn) -> None:
     http_receiver.answer = poisoned(Answer(400, b"never"), "s100")
     provider = configure(otlp=http_receiver.endpoint)
     emit(provider, 512)
-    assert provider.force_flush(10_000) is False
+    assert provider.force_flush(60_000) is False
     assert sorted(span.name for span in http_receiver.accepted) == sorted(f"s{i}" for i in range(512) if i != 100)
     assert stats(provider) == {SENT: 511, REFUSED: 1}
     provider.shutdown()
@@ -205,15 +205,19 @@ def drip(connection: socket.socket, stop: threading.Event) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: str) -> None:
     """A flush takes the time that it was given; what cannot be delivered in time is given up and counted."""
-    with raw_server(talk) as endpoint:
+
+    def flush_s() -> float:
         provider = sending(endpoint, protocol, timeout_s=0.4, patience_s=0.6)
         emit(provider, 3)
         began = time.monotonic()
         assert provider.force_flush(100) is False
-        assert time.monotonic() - began < 0.5
+        took_s = time.monotonic() - began
         wait_until(lambda: LOST in stats(provider), "the loss is counted")
         assert stats(provider) == {LOST: 3}
-        assert time.monotonic() - began < 5
+        return took_s
+
+    with raw_server(talk) as endpoint:
+        assert any(flush_s() < 0.5 for _ in range(3))  # what else the machine does can only make it longer
 
 
 def test_nobody_there(sending: Callable[..., TracerProvider]) -> None:
@@ -222,7 +226,7 @@ def test_nobody_there(sending: Callable[..., TracerProvider]) -> None:
     provider = sending(f"http://127.0.0.1:{port}", patience_s=0.1)
     for round_ in (1, 2):
         emit(provider, 3)
-        assert provider.force_flush(10_000) is False
+        assert provider.force_flush(60_000) is False
         assert stats(provider) == {LOST: 3 * round_}
 
 
@@ -282,7 +286,7 @@ def test_poison(http_sink: Any, grpc_sink: Any, protocol: str, poison: str) -> N
     emit(provider, 200)
     POISONS[poison](provider.get_tracer("poison"))
     emit(provider, 311)
-    assert provider.force_flush(15_000)
+    assert provider.force_flush(60_000)
     records = sink.records()
     assert len(records) == len({span.span_id for span in records}) == 512
     assert stats(provider) == {SENT: 512}
@@ -311,7 +315,7 @@ def test_a_span_that_ends_the_thread(http_receiver: StandIn, caplog: pytest.LogC
         span.update_name(Exits(error))
         span.end()
         emit(provider, 2)
-        provider.force_flush(10_000)
+        provider.force_flush(60_000)
     counts = stats(provider)
     assert counts[SENT] + counts.get(FAILED, 0) == 20
     assert len(http_receiver.accepted) == counts[SENT] >= 16
@@ -330,7 +334,7 @@ def test_spans_of_the_sending_are_not_sent(http_receiver: StandIn, monkeypatch: 
     monkeypatch.setattr(HttpTransport, "send", traced)
     emit(provider)
     for _ in range(3):
-        assert provider.force_flush(10_000)
+        assert provider.force_flush(60_000)
     assert [span.name for span in http_receiver.accepted] == ["s0"]
     assert stats(provider) == {SENT: 1}
     provider.shutdown()
@@ -365,7 +369,7 @@ def test_a_full_queue(
         f"spans for {http_receiver.endpoint}/v1/traces are dropped: queue full (said once)"
     ]
     gate.opened.set()
-    assert provider.force_flush(10_000)
+    assert provider.force_flush(60_000)
     assert stats(provider) == {FULL: 80, SENT: 30}
     assert len(http_receiver.accepted) == 30
     provider.shutdown()
@@ -395,9 +399,9 @@ def test_a_queue_that_is_too_large(http_receiver: StandIn, sending: Callable[...
         one(100_000)
     assert stats(provider) == {TOO_LARGE: 12}
     gate.opened.set()
-    assert provider.force_flush(10_000)
+    assert provider.force_flush(60_000)
     one(3_000_000)
-    assert provider.force_flush(10_000)
+    assert provider.force_flush(60_000)
     assert stats(provider) == {TOO_LARGE: 12, SENT: 10}
 
 
@@ -405,7 +409,7 @@ def test_half_a_queue_goes_at_once(http_receiver: StandIn, sending: Callable[...
     """Nobody waits for the time of sending when many spans come; few do."""
     provider = sending(http_receiver.endpoint, max_waiting_spans=100, batch_spans=30, delay_s=3600)
     emit(provider, 49)
-    assert provider.force_flush(10_000)
+    assert provider.force_flush(60_000)
     assert [len(request.spans) for request in http_receiver.requests] == [30, 19]
     emit(provider, 50)
     wait_until(lambda: len(http_receiver.accepted) == 99, "the half that was not flushed")
@@ -519,7 +523,7 @@ def test_nowhere_to_send(
     memory = InMemoryBackend()
     provider = configure(backends=[memory])
     emit(provider, 2)
-    assert provider.force_flush(1000)
+    assert provider.force_flush(60_000)
     assert stats(provider) == {NOWHERE: 2, "InMemoryBackend: kept": 2}
     assert len(memory.spans()) == 2
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -538,6 +542,48 @@ def test_a_queue_smaller_than_a_batch(
     assert caplog.records == []
 
 
+@contextlib.contextmanager
+def far_away(receiver: StandIn, latency_s: float) -> Iterator[tuple[str, list[socket.socket]]]:
+    """An address at which the receiver answers late, and the connections that were made to it."""
+    port = int(receiver.endpoint.rpartition(":")[2])
+    connections: list[socket.socket] = []
+
+    def relay(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(latency_s)
+                target.sendall(data)
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+                connections.append(near)
+                stack.enter_context(near)
+                stack.enter_context(far)
+                threading.Thread(target=relay, args=(near, far), daemon=True).start()
+                threading.Thread(target=relay, args=(far, near), daemon=True).start()
+
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", connections
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_receiver_far_away(
+    receivers: dict[str, StandIn], sending: Callable[..., TracerProvider], protocol: str
+) -> None:
+    """A connection may take as long as a request to come: it is not given up and made again meanwhile."""
+    with far_away(receivers[protocol], latency_s=0.3) as (endpoint, connections):
+        provider = sending(endpoint, protocol)
+        emit(provider)
+        assert provider.force_flush()
+        assert len(connections) == 1
+    assert stats(provider) == {SENT: 1}
+
+
 # ── stats ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -551,6 +597,6 @@ def test_stats_of_a_given_provider(http_receiver: StandIn, tmp_path: Any) -> Non
     for _ in range(2):
         with tracer.run():
             pass
-    assert tracer.flush(10)
+    assert tracer.flush(60)
     assert tracer.stats() == {"runs": 2, SENT: 4, "InMemoryBackend: kept": 4, "InMemoryBackend: dropped: max_runs": 2}
     provider.shutdown()

@@ -25,6 +25,7 @@ from scripted_model import MODEL, Calls, Refuses, Says, scripted_model
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.frameworks,
     pytest.mark.skipif(sys.version_info < (3, 11), reason="pydantic-ai and LangChain need Python 3.11"),
 ]
 PROGRAMS = Path(__file__).parent / "programs"

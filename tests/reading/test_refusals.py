@@ -154,7 +154,7 @@ def test_pipe_does_not_hang(tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    reader.join(5)
+    reader.join(30)
     assert outcome == [f"{tmp_path / 'pipe'}: not a regular file"]
 
 

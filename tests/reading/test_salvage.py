@@ -251,6 +251,43 @@ def test_a_file_rotated_before_it_is_looked_through_is_found(live: Path, while_l
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2, 5)
 
 
+def test_a_file_that_is_just_being_rotated_is_found(live: Path, while_looked_through: Act) -> None:
+    """It has its new name, and nothing has come in its place yet."""
+    while_looked_through(lambda: live.rename(rotated(live.parent, 1)))
+    assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
+
+
+def test_a_file_that_is_rotated_before_it_is_checked_is_found(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, todo = files_module._check, [lambda: live.rename(rotated(live.parent, 1))]
+
+    def rotate_first(path: str) -> None:
+        while todo:
+            todo.pop()()
+        check(path)
+
+    monkeypatch.setattr(files_module, "_check", rotate_first)
+    assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
+
+
+@pytest.mark.parametrize("then", [None, TWO, b""])
+def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
+    live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
+) -> None:
+    """Whether something has come in its place or not."""
+    path_now, todo = files_module._Noted.path_now, [lambda: live.rename(rotated(live.parent, 1))]
+    if then is not None:
+        todo.append(lambda: live.write_bytes(then))
+
+    def rotate_after(noted: Any) -> str | None:
+        found = path_now(noted)
+        while found == str(live) and todo:
+            todo.pop(0)()
+        return found
+
+    monkeypatch.setattr(files_module._Noted, "path_now", rotate_after)
+    assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
+
+
 def test_a_rotated_part_that_is_deleted_meanwhile_is_reported(
     live: Path, between_passes: Act, problems: Problems
 ) -> None:

@@ -86,7 +86,7 @@ class Chain:
                 self.stage.event(event, handle, places, None)
 
     def flush(self) -> None:
-        assert self.provider.force_flush(10_000)
+        assert self.provider.force_flush(60_000)
 
     def wait(self) -> None:
         """Until all that has ended has arrived, everywhere."""

@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 @pytest.fixture

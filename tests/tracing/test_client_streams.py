@@ -188,9 +188,9 @@ def test_a_tool_whose_results_are_not_wanted(tracer: AgentTracer, the_run: TheRu
     @tracer.tool(capture=False)
     def secret() -> Iterator[str]:
         yield "x"
-        kept.append(current_step()._pieces.kept)  # type: ignore[attr-defined]
+        kept.append(current_step()._pieces)  # type: ignore[attr-defined]
 
     kept: list[Any] = []
     assert list(secret()) == ["x"]
     (step,) = the_run().steps
-    assert (kept, step.output, step.first_chunk_at_ns is None) == ([[]], None, False)
+    assert (kept, step.output, step.first_chunk_at_ns is None) == ([None], None, False)

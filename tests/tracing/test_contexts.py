@@ -8,8 +8,9 @@ import inspect
 import queue
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from otel_agent_trace import (
 
 Work = Callable[[], Any]
 TheRun = Callable[[], AgentRun]
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 @pytest.fixture
@@ -390,6 +391,46 @@ def test_an_executor_is_the_one_that_it_was(tracer: AgentTracer) -> None:
         plain.submit(int)
 
 
+class Own(Executor):
+    """Calls at once, and is shut down in words of its own."""
+
+    killed = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, kill_workers: bool = False) -> None:  # type: ignore[override]
+        self.killed = kill_workers
+
+
+def test_an_executor_is_shut_down_in_its_own_words(tracer: AgentTracer) -> None:
+    """Also where it does not know all that those of the standard library know."""
+    own = Own()
+    with tracer.executor(own) as pool:
+        assert pool.submit(abs, -1).result() == 1
+    assert not own.killed
+    pool.shutdown(kill_workers=True)
+    assert own.killed
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor, Own])
+def test_an_executor_is_taken_for_what_it_was(tracer: AgentTracer, kind: type[Executor]) -> None:
+    assert isinstance(tracer.executor(kind()), kind)
+
+
+def test_an_executor_as_the_default_one_of_a_loop(tracer: AgentTracer, the_run: TheRun, work: Work) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(tracer.executor(ThreadPoolExecutor(1)))  # type: ignore[arg-type]
+        with tracer.run():
+            await loop.run_in_executor(None, work)
+
+    asyncio.run(main())
+    assert [step.name for step in the_run().steps] == ["work"]
+
+
 @pytest.mark.parametrize("way", ["with_context", "executor"])
 def test_a_callable_that_does_not_let_itself_be_looked_at(tracer: AgentTracer, the_run: TheRun, way: str) -> None:
     """It is called all the same, in the run."""
@@ -486,6 +527,51 @@ def test_callbacks_in_any_thread(tracer: AgentTracer, the_run: TheRun) -> None:
     assert helper is not None
     assert (helper.parent_run_id, [step.name for step in helper.steps]) == ("r", ["deep"])
     assert "parent ignored" not in tracer.stats()
+
+
+def test_callbacks_that_have_only_ids(tracer: AgentTracer, the_run: TheRun) -> None:
+    """The id of an open run is a parent; that of another tracer's run, or of one that has ended, is none."""
+    outer = tracer.start_run(run_id="outer")
+    inner = in_another_thread(lambda: tracer.start_run(agent_name="helper", parent=outer))
+    tracer.log_step(inner, tool_name="deep")
+    other = AgentTracer(backend=InMemoryBackend())
+    with other.run(parent=outer) as apart:
+        assert apart.parent_run_id is None
+    assert tracer.inject(context=inner)["traceparent"].split("-")[2] in inner
+    in_another_thread(lambda: tracer.end_run(inner))
+    tracer.end_run(outer)
+    (step,) = the_run().steps
+    assert step.run is not None
+    assert (step.run.parent_run_id, [deep.name for deep in step.run.steps]) == ("outer", ["deep"])
+    tracer.start_run(parent=outer)
+    assert [each.stats().get("parent ignored") for each in (tracer, other)] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ["step", "agent"])
+def test_numbers_are_in_order_of_start(
+    tracer: AgentTracer, the_run: TheRun, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Of a step that has looked at the clock, and another one that starts in another thread just then."""
+    run = tracer.run()
+    run.start()
+    begin = {"step": lambda: run.step("other").start(), "agent": lambda: tracer.run(parent=run).start()}[kind]
+    threads: list[threading.Thread] = []
+    clock = time.time_ns
+
+    def slow_clock() -> int:
+        now_ns = clock()
+        if not threads:
+            threads.append(threading.Thread(target=begin))
+            threads[0].start()
+            threads[0].join(0.2)  # it cannot come to its end, if all is well
+        return now_ns
+
+    monkeypatch.setattr(time, "time_ns", slow_clock)
+    run.step("first").start()
+    monkeypatch.undo()
+    threads[0].join(TIMEOUT_S)
+    run.end()
+    assert [(step.name == "first", step.index) for step in the_run().steps] == [(True, 0), (False, 1)]
 
 
 def forms_of(run: ActiveRun, step: ActiveStep) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from otel_agent_trace import (
 
 TheRun = Callable[[], AgentRun]
 PRIVATE = pseudonym("u1", key="test")
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 def test_every_field_of_a_run_can_be_set_from_inside(tracer: AgentTracer, the_run: TheRun) -> None:

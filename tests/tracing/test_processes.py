@@ -17,7 +17,7 @@ from conditions import cannot_run
 from otel_agent_trace import AgentRun, child_environment, load_runs
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "OTEL_AGENT_TRACE_PARENT")
 Run = Callable[..., str]
@@ -35,6 +35,12 @@ def double(number: int) -> int:
 @tracer.agent
 def helper(question: str) -> str:
     return str(double(len(question)))
+
+team = AgentTracer(backend=FileBackend("team.jsonl"), user_ids="none", agent_name="team")
+
+@team.agent
+def named(question: str) -> str:
+    return question
 """
 
 
@@ -148,6 +154,69 @@ def test_children_and_pools_of_multiprocessing(run: Run, tmp_path: Path, method:
         ("double", second.steps[3].step_id),
     ]
     assert (third.agent_name, third.run_id) == ("helper", third.trace_id)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_an_agent_in_another_process_is_called_as_in_this_one(run: Run, tmp_path: Path, method: str) -> None:
+    """By its function where it is called inside a run, by the name that the tracer was given where it is not."""
+    run(
+        """
+        import multiprocessing, sys, tools
+        from tools import tracer
+
+        @tools.team.agent
+        def main(question):
+            pool.map(tracer.with_context(tools.named), ["a"])
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+                main("q")
+                pool.map(tracer.with_context(tools.named), ["b"])
+        """,
+        method,
+    )
+    inside, outside = load_runs(tmp_path)
+    assert [(step.name, step.run and step.run.agent_name) for step in inside.steps] == [("named", "named")]
+    assert (inside.agent_name, outside.agent_name) == ("team", "team")
+
+
+def test_steps_of_forked_children_have_numbers_of_their_own(run: Run, tmp_path: Path) -> None:
+    """A child does not count on where its parent stood: both would give the same numbers. Given ids stay."""
+    run(
+        """
+        import os, tools
+        from tools import tracer
+
+        def fork(*calls):
+            child = os.fork()
+            if child == 0:
+                for call in calls:
+                    call()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+
+        def given():
+            with run.step("given", step_id=2):
+                pass
+
+        with tracer.run(run_id="r") as run:
+            tools.double(1)
+            fork(lambda: tools.double(2), lambda: tools.helper("12"), given)
+            fork(lambda: tools.double(3), lambda: tracer.log_step("r", tool_name="logged"))
+            tools.double(4)
+        """
+    )
+    (read,) = load_runs(tmp_path)
+    assert [(step.name, step.step_id) for step in read.steps] == [
+        ("double", 1),
+        ("double", 3),
+        ("helper", 4),
+        ("given", 2),
+        ("double", 6),
+        ("logged", 7),
+        ("double", 2),
+    ]
+    assert [step.index for step in read.steps] == [0, 2, 3, 4, 5, 6, 1]
 
 
 def test_a_function_that_cannot_be_pickled_fails_as_it_does_unbound(run: Run) -> None:
@@ -321,8 +390,24 @@ def test_the_environment_need_not_be_heard(run: Run, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["nonsense", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "x" * 100_000])
 def test_a_broken_environment_is_one_warning(run: Run, value: str) -> None:
-    warning = "TRACEPARENT of the environment is no W3C traceparent, and is ignored\n"
+    warning = "TRACEPARENT of the environment is no W3C traceparent; what is broken is ignored\n"
     assert run(PARENTS, TRACEPARENT=value, errors=warning) == f"none None\nnone\nnone\n{2:016x}\nnone\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BAGGAGE", "bad,worse,=,;;,good=1"),
+        ("BAGGAGE", "x" * 9000),
+        ("TRACESTATE", "@@@,!!"),
+        ("TRACESTATE", "a=1,a=2,A=3"),
+        ("TRACESTATE", "x" * 600),
+    ],
+)
+def test_a_broken_companion_of_the_parent_is_one_warning(run: Run, name: str, value: str) -> None:
+    warning = f"{name} of the environment is no W3C {name.lower()}; what is broken is ignored\n"
+    environment = {"TRACEPARENT": PARENT, name: value}
+    assert run(PARENTS, errors=warning, **environment).startswith(f"{'b' * 16} {PARENT}\n")
 
 
 def test_the_environment_is_read_once(run: Run) -> None:
