@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
 from otel_agent_trace.foreign.conversation import conversation
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
@@ -26,7 +26,7 @@ def read(span: SpanRecord) -> Meaning | None:
     given = Attributes(span)
     meaning = Meaning(kind=None, dialect=NAME)
     meaning.session_id = given.text(f"{_PREFIX}session_id")
-    meaning.user_id = given.text(f"{_PREFIX}user_id", semconv.USER_ID)
+    meaning.user_id = given.text(f"{_PREFIX}user_id", *USER_IDS)
     request, response = given.parsed(f"{_PREFIX}llm_request"), given.parsed(f"{_PREFIX}llm_response")
     if given.rest.get(semconv.TOOL_NAME) == _MERGED:  # the answers of several tools in one event
         return Meaning(kind=None, is_frame=True, dialect=NAME)

@@ -39,7 +39,10 @@ def read(span: SpanRecord) -> Meaning | None:
 
 def _traceloop(given: Attributes, meaning: Meaning) -> None:
     """The attributes of OpenLLMetry's spans of crews."""
-    meaning.name = given.text("crewai.agent.role")
+    meaning.name = given.text("crewai.agent.role", "crewai.task.agent")
+    agents = given.parsed("crewai.crew.agents")
+    if meaning.name is None and isinstance(agents, list) and len(agents) == 1 and isinstance(agents[0], dict):
+        meaning.name = None if agents[0].get("role") is None else str(agents[0]["role"])
     tasks = given.parsed("crewai.crew.tasks")
     meaning.input = (
         _description(tasks[-1]) if isinstance(tasks, list) and tasks else given.take("crewai.task.description")

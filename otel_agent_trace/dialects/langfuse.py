@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
@@ -30,7 +30,7 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.lower())
     meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
     meaning.session_id = given.text("session.id", "langfuse.session.id")
-    meaning.user_id = given.text(semconv.USER_ID, "langfuse.user.id")
+    meaning.user_id = given.text(*USER_IDS, "langfuse.user.id")
     asked = given.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
     told = given.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
     if kind is StepKind.MODEL:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.names import without_method
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -30,9 +30,14 @@ def read(span: SpanRecord) -> Meaning | None:
     if said is None:
         return None
     kind = _KINDS.get(said.upper())
-    meaning = Meaning(kind=kind, dialect=NAME, label=given.quoted("mlflow.spanFunctionName") or span.name)
+    meaning = Meaning(
+        kind=kind, dialect=NAME, label=given.quoted("mlflow.spanFunctionName") or without_method(span.name)
+    )
     meaning.session_id = given.quoted("mlflow.trace.session", "session.id")
-    meaning.user_id = given.quoted("mlflow.trace.user", semconv.USER_ID)
+    metadata = given.parsed("metadata")
+    if meaning.session_id is None and isinstance(metadata, dict) and isinstance(metadata.get("thread_id"), str):
+        meaning.session_id = metadata["thread_id"]
+    meaning.user_id = given.quoted("mlflow.trace.user", *USER_IDS)
     asked, told = given.parsed("mlflow.spanInputs"), given.parsed("mlflow.spanOutputs")
     if kind is StepKind.MODEL:
         meaning.messages = conversation(asked) + conversation(told, "assistant")
@@ -42,8 +47,9 @@ def read(span: SpanRecord) -> Meaning | None:
     elif kind in (StepKind.AGENT, None):
         meaning.name = meaning.label if kind is not None else None
         meaning.input, meaning.output = question_in(asked), answer_in(told)
+        meaning.usage = given.usage_of("mlflow.chat.tokenUsage")
     else:
-        meaning.name = span.name if kind is StepKind.TOOL else None
+        meaning.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None
         meaning.input, meaning.output = asked, told
     meaning.error = given.error()
     meaning.attributes = given.rest

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
+from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
 from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
+from otel_agent_trace.foreign.names import without_method
 from otel_agent_trace.foreign.payloads import parsed
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, StepKind
@@ -15,8 +16,9 @@ from otel_agent_trace.span import SpanRecord
 
 NAME = "openinference"
 KIND = "openinference.span.kind"
-_METHOD = re.compile(r"\._?[a-z][a-z0-9_]*$")
-"""Spans of agents are called by the agent and the method: ``weather_agent.run``."""
+_PRIVATE = re.compile(r"\._[a-z]\w*$")
+_DEEPEST = 4
+_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -26,6 +28,7 @@ _KINDS = {
     "RERANKER": StepKind.OTHER,
     "GUARDRAIL": StepKind.OTHER,
 }
+_NAMES = frozenset({"agent.name", "tool.name", "tool_call.function.name", "llm.model_name", "graph.node.id"})
 _USAGE = {
     "input_tokens": "llm.token_count.prompt",
     "output_tokens": "llm.token_count.completion",
@@ -44,13 +47,17 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said.upper())
     if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
         kind = StepKind.TOOL
+    if span.start_ns == span.end_ns and _is_event(span):
+        kind = None
+    if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # prepares a call, or reads its answer
+        kind = None
     metadata = given.parsed("metadata")
     if said.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
         given.rest.setdefault("agent.name", span.name)
-    meaning = Meaning(kind=kind, dialect=NAME, label=_METHOD.sub("", span.name))
+    meaning = Meaning(kind=kind, dialect=NAME, label=without_method(span.name))
     meaning.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
-    meaning.user_id = given.text(semconv.USER_ID) or _of(metadata, "user_id")
+    meaning.user_id = given.text(*USER_IDS) or _of(metadata, "user_id")
     if isinstance(metadata, dict):
         meaning.metadata = metadata
     if kind is StepKind.MODEL:
@@ -65,6 +72,12 @@ def read(span: SpanRecord) -> Meaning | None:
     given.take("input.mime_type", "output.mime_type", "llm.token_count.total")
     meaning.attributes = given.rest
     return meaning
+
+
+def _is_event(span: SpanRecord) -> bool:
+    """Whether an instant is no step but something that happened in one: it has no name, and gave nothing."""
+    has_given = "output.value" in span.attributes and span.status_code != semconv.STATUS_ERROR
+    return not has_given and _NAMES.isdisjoint(span.attributes)
 
 
 def _of(metadata: Any, *keys: str) -> str | None:
@@ -84,9 +97,20 @@ def _agent(given: Attributes, meaning: Meaning) -> None:
     meaning.name = given.text("agent.name", *(("graph.node.name", "graph.node.id") if meaning.kind is not None else ()))
     meaning.agent_name = meaning.name
     asked, told = given.parsed("input.value"), given.parsed("output.value")
-    meaning.input, meaning.output = question_in(asked), answer_in(told)
+    meaning.input, meaning.output = _readable(question_in(asked)), _readable(answer_in(told))
     meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
     meaning.usage = given.usage(**_USAGE)
+
+
+def _readable(value: Any) -> Any:
+    """None for objects as Python shows them: no words of anybody, and often cut."""
+    return None if _shows_objects(value, _DEEPEST) else value
+
+
+def _shows_objects(value: Any, depth: int) -> bool:
+    if depth and isinstance(value, dict | list):
+        return any(_shows_objects(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
+    return type(value) is str and _OBJECT.match(value) is not None
 
 
 def _tool(given: Attributes, meaning: Meaning) -> None:

@@ -34,20 +34,54 @@ def read(span: SpanRecord) -> Meaning | None:
     if said == "task" and entity is not None and entity == given.rest.get(f"{_PROPERTIES}lc_agent_name"):
         # A graph in a graph. Its nodes inherit that property, but are called something else.
         said, meaning.kind = "agent", StepKind.AGENT
+    if said == "task" and "tool.name" in given.rest:
+        said, meaning.kind = "tool", StepKind.TOOL
     asked = given.take("traceloop.entity.input", "gen_ai.task.input")
     told = given.take("traceloop.entity.output", "gen_ai.task.output")
     if said == "tool":
-        meaning.name, meaning.input, meaning.output = _tool_name(told) or entity, asked, told
+        _tool(given, meaning, _tool_name(told) or entity, asked, told)
     elif said in ("agent", "workflow"):
         if said == "agent":
             named = span.name.removesuffix(".agent") if span.name.endswith(".agent") else None
             meaning.name = entity or given.text(semconv.AGENT_NAME) or named
-        meaning.label = entity
+        meaning.label = _agent_in(told) or entity
         meaning.input, meaning.output = question_in(asked), answer_in(told)
-    if said:
+    if said and meaning.error is None:
         meaning.error = given.error()
     meaning.attributes = given.rest
     return meaning
+
+
+def _tool(given: Attributes, meaning: Meaning, name: str | None, asked: Any, told: Any) -> None:
+    arguments = given.take("tool.arguments")
+    meaning.name = given.text("tool.name") or name
+    meaning.input = asked if arguments is None else arguments
+    meaning.output = _out_of_envelope(asked, told)
+    result = parsed(told) if type(told) is str and '"tool_output"' in told else None
+    if isinstance(result, dict):
+        meaning.call_id = result["tool_id"] if isinstance(result.get("tool_id"), str) else None
+        output = meaning.output = result.get("tool_output")
+        if isinstance(output, dict) and output.get("is_error") is True:
+            words = output.get("raw_output")
+            meaning.error = given.error(failed=True, message=words if isinstance(words, str) else None)
+            meaning.output = None
+
+
+def _out_of_envelope(asked: Any, told: Any) -> Any:
+    """The result of a call by MCP, which stands in an envelope where the arguments do too."""
+    request = parsed(asked) if type(asked) is str and '"tool_name"' in asked else None
+    result = parsed(told) if isinstance(request, dict) and request.keys() == {"tool_name", "arguments"} else None
+    return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else told
+
+
+def _agent_in(told: Any) -> str | None:
+    """The agent that answered, where the answer of a workflow tells it."""
+    if type(told) is not str or '"current_agent_name"' not in told:
+        return None
+    result = parsed(told)
+    inner = result.get("result", result) if isinstance(result, dict) else None
+    name = inner.get("current_agent_name") if isinstance(inner, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _tool_name(told: Any) -> str | None:

@@ -16,6 +16,8 @@ from otel_agent_trace.span import SpanRecord
 _TRACEBACK = "Traceback (most recent call last)"
 _COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
 _NOTHING = frozenset({"", "None", "null", "N/A", "<not specified>", *HIDDEN})
+USER_IDS = (semconv.USER_ID, semconv.ENDUSER_PSEUDO_ID, semconv.ENDUSER_ID)
+"""Where the user stands; a pipeline that pseudonymises has put its own name in place of the tracer's."""
 _LONGEST_NOTHING = max(map(len, _NOTHING))
 
 
@@ -91,6 +93,8 @@ class Attributes:
         happened = _exception(span)
         text = message or _short(span.status_message) or _short(_text(happened.get(semconv.EXCEPTION_MESSAGE)))
         text = text or _text(self.rest.get("error.message")) or ""
+        if said_type is not None and " " in said_type:  # no type, but what happened
+            text, said_type = message or said_type, None
         event_text = _text(happened.get(semconv.EXCEPTION_MESSAGE))
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text

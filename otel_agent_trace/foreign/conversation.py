@@ -28,7 +28,7 @@ _ROLES = {
 }
 _INSIDE = (
     *("messages", "last_message", "choices", "contents", "replies", "generations"),
-    *("input", "output", "inputs", "outputs", "update", "value", "message"),
+    *("input", "output", "inputs", "outputs", "update", "value", "message", "result", "response"),
 )
 """Keys under which requests, answers and states of frameworks hold their messages."""
 _DEEPEST = 8
@@ -111,6 +111,10 @@ def _of_object(value: dict[Any, Any], role: str | None, depth: int) -> Iterator[
             if found:
                 yield from found
                 return
+    if depth and len(value) == 1:  # a state under the name of whose it is
+        (inner,) = map(parsed, value.values())
+        if type(inner) is dict:
+            yield from _of_object(inner, None, depth - 1)
 
 
 def _is_message(value: dict[Any, Any]) -> bool:
@@ -175,7 +179,7 @@ def _implied_role(value: dict[Any, Any], event: Any) -> str | None:
 
 
 def _parts(value: dict[Any, Any], role: str) -> Iterator[Part]:
-    content = parsed(value["parts"]) if "parts" in value else value.get("content")
+    content = parsed(value["parts"]) if "parts" in value else value.get("content", value.get("blocks"))
     if role == "tool" and not _holds_responses(content):
         yield _response(value.get("tool_call_id") or value.get("id"), content)
         return
@@ -190,7 +194,12 @@ def _parts(value: dict[Any, Any], role: str) -> Iterator[Part]:
 def _holds_responses(content: Any) -> bool:
     items = parsed(content) if type(content) is str and content[:1] == "[" else content
     return type(items) is list and any(
-        type(item) is dict and (str(item.get("type")) in _RESPONSES or not _RESPONSE_KEYS.isdisjoint(item))
+        type(item) is dict
+        and (
+            str(item.get("type")) in _RESPONSES
+            or type(item.get("origin")) is dict
+            or not _RESPONSE_KEYS.isdisjoint(item)
+        )
         for item in items
     )
 
@@ -224,7 +233,7 @@ def _is_part(value: Any) -> bool:
 def _part(value: Any) -> Part:
     if type(value) is not dict:
         return _text(value)
-    kind = value.get("type", value.get("kind"))
+    kind = value.get("type", value.get("kind", value.get("block_type")))
     if kind == "text" or kind is None or kind in ("input_text", "output_text"):
         text = value.get("content", value.get("text"))
         if type(text) is str:
@@ -232,6 +241,10 @@ def _part(value: Any) -> Part:
     read = _PARTS_BY_TYPE.get(kind) if type(kind) is str else None
     if read is not None:
         return read(value)
+    if kind is None and "tool_name" in value and "arguments" in value:
+        return _called(value)
+    if kind is None and type(value.get("origin")) is dict:
+        return _answered(value)
     for key, of_key in _PARTS_BY_KEY.items():
         if type(value.get(key)) is dict:
             return of_key(value[key])

@@ -6,6 +6,7 @@ For values of foreign spans only. Whatever is not recognised stays as it is.
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 import msgspec
@@ -81,9 +82,14 @@ def _arguments_in(data: dict[Any, Any]) -> Any:
         return data["inputs"]
     if keys <= _TOOL_CALL and ("name" in keys or "tool_name" in keys) and len(keys) > 1:
         return data.get("arguments", data.get("args", data))
-    if len(data) == 1 and "input" in keys and isinstance(parsed(data["input"]), dict):
+    if "input" in keys and isinstance(parsed(data["input"]), dict) and not _more_than(data, "input"):
         return data["input"]
     return data
+
+
+def _more_than(data: dict[Any, Any], key: str) -> bool:
+    """Whether anything else is given."""
+    return any(item is not None for other, item in data.items() if other != key)
 
 
 def _called_with(data: dict[Any, Any]) -> Any:
@@ -101,13 +107,24 @@ def _called_with(data: dict[Any, Any]) -> Any:
 
 def result_of(value: Any) -> Any:
     """What a tool gave, without the message or the blocks that it was sent back in."""
-    value = parsed(value)
+    value = parsed(_content_shown(value))
     for _ in range(_DEEPEST):
         inner = _result_in(value)
         if inner is value:
             break
         value = parsed(inner)
     return value
+
+
+_SHOWN_MESSAGE = re.compile(
+    r"""(?:ToolMessage\()?content=('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"),? .*\btool_call_id=""", re.DOTALL
+)
+
+
+def _content_shown(value: Any) -> Any:
+    """The content of a tool's message as Python shows it: ``content='...' name='...' tool_call_id='...'``."""
+    found = _SHOWN_MESSAGE.match(value) if type(value) is str else None
+    return value if found is None else _literal(found[1])
 
 
 def _result_in(value: Any) -> Any:
@@ -148,12 +165,14 @@ def _is_message(value: Any) -> bool:
 
 
 def message_in(value: dict[Any, Any]) -> dict[Any, Any]:
-    """The message that LangChain wrote with its class or its type around it; anything else as it is."""
+    """The message that LangChain wrote with its class or its type around it, or one of private fields; else the value."""
     if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
         return _with_type(value["kwargs"], value.get("id"))
     if isinstance(value.get("data"), dict) and isinstance(value.get("type"), str) and "content" in value["data"]:
         data: dict[Any, Any] = value["data"]
         return data if "type" in data else {**data, "type": value["type"]}
+    if "_role" in value:
+        return {str(key).lstrip("_"): item for key, item in value.items()}
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.runs.tree import Node, Origin
 
-_FAILED = re.compile(r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]")
+_FAILED = re.compile(
+    r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
+    r"|(Error (executing|running|calling|invoking)|Failed to (execute|run|call|invoke)) ([^.:\n]{1,40} )?[Tt]ool\b"
+)
 
 
 class ToolCall(NamedTuple):
@@ -43,6 +47,8 @@ def infer(top: Node) -> None:
     for node in [*top.walk()][::-1]:
         if node.kind is StepKind.AGENT and node.is_foreign:
             _complete(node)
+        elif node is top and node.kind is StepKind.TOOL and node.is_foreign:
+            _explain_error(node)
 
 
 def _complete(run: Node) -> None:
@@ -56,6 +62,7 @@ def _complete(run: Node) -> None:
         if node.kind is StepKind.TOOL and node.is_foreign:
             _explain_error(node)
     _complete_question(run, models)
+    _tell_errors_from_answers(run, own)
     if meaning.error is None or meaning.error.type.endswith("ExceptionGroup"):
         _take_error_at_the_end(run, own)
     if meaning.output is None and meaning.error is None:
@@ -92,11 +99,13 @@ def _status(run: Node) -> RunStatus:
 
 def _complete_question(run: Node, models: list[Node]) -> None:
     meaning = run.meaning
-    if type(meaning.input) is not str and models:
-        asked = said_by(models[0].meaning.messages, "user")
-        if asked is not None:
-            meaning.input = asked
-            run.note("input", *models[0].origins("messages"))
+    if type(meaning.input) is not str:
+        for model in models:
+            asked = said_by(model.meaning.messages, "user")
+            if asked is not None:
+                meaning.input = asked
+                run.note("input", *model.origins("messages"))
+                break
     if meaning.input is None:
         first = next((node for node in run.below if node.kind is StepKind.AGENT), None)
         if first is not None:
@@ -105,6 +114,9 @@ def _complete_question(run: Node, models: list[Node]) -> None:
 
 def _take_name(run: Node, own: list[Node]) -> None:
     """The one agent that steps say they belong to; else what the span is called."""
+    if run.meaning.agent_name is not None:
+        run.take("name", run, "agent_name")
+        return
     named = [node for node in own if node.kind is not StepKind.AGENT and node.meaning.agent_name is not None]
     if len({node.meaning.agent_name for node in named}) == 1:
         run.take("name", named[0], "agent_name")
@@ -129,13 +141,28 @@ def _answer(meaning: Meaning) -> Any:
     return messages[-1:] if messages and messages[-1].role == "assistant" else ()
 
 
+def _tell_errors_from_answers(run: Node, own: list[Node]) -> None:
+    """An answer that is nothing but the words of the error that the run ended with, or those and more, is that error."""
+    said = run.meaning.output
+    last = max((node for node in own if node.kind is not StepKind.TOOL), key=_end, default=None)
+    if type(said) is not str or not said.strip():
+        return
+    if last is not None and last.meaning.error is not None and said.strip() in last.meaning.error.message:
+        run.meaning.output = None
+        run.take("error", last)
+    elif run.meaning.error is not None and run.meaning.error.message and run.meaning.error.message in said:
+        run.meaning.output, run.meaning.error = None, msgspec.structs.replace(run.meaning.error, message=said)
+        run.note("error", *run.origins("error"), *run.origins("output"))
+
+
 def _take_error_at_the_end(run: Node, own: list[Node]) -> None:
     """The error that a run ended with, though its span does not say so."""
     steps = [node for node in own if node.kind in (StepKind.MODEL, StepKind.TOOL, StepKind.AGENT)]
     if not steps or run.meaning.output is not None:
         return
     last = max(steps, key=_end)
-    if last.meaning.error:
+    is_last_told = any(node.kind is not StepKind.TOOL for node in steps)  # else a model may have heard of it untraced
+    if last.meaning.error and is_last_told:
         run.take("error", last)
 
 
@@ -148,14 +175,13 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
     responses: dict[Any, ToolAnswer] = {}
     earlier = {_key(part) for part in _earlier(models[0].meaning.messages)} if models else set()
     for model in models:
-        for part in _parts(model):
+        for key, part in _parts(model):
             if part.get("type") == "tool_call" and part.get("name"):
-                key = _key(part)
                 if key not in earlier:
                     call = ToolCall(_id(part), str(part["name"]), part.get("arguments"), None, model, None)
                     calls.setdefault(key, call)
             elif part.get("type") == "tool_call_response":
-                responses.setdefault(_id(part), ToolAnswer(_response(part), model, part.get("is_error") is True))
+                responses.setdefault(key, ToolAnswer(_response(part), model, part.get("is_error") is True))
     return [_with_response(key, call, responses) for key, call in calls.items()]
 
 
@@ -212,9 +238,21 @@ def _response(part: dict[Any, Any]) -> Any:
     return result_of(part.get("response", part.get("result", part.get("content"))))
 
 
-def _parts(model: Node) -> Iterator[dict[Any, Any]]:
+def _parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
+    """The parts of all messages, calls and answers with the key of the call; answers without one are told in its order."""
+    waiting = OrderedDict[Any, None]()
     for message in model.meaning.messages:
-        yield from message.parts
+        if any(part.get("type") == "tool_call" for part in message.parts):
+            waiting.clear()
+        for part in message.parts:
+            key = None
+            if part.get("type") == "tool_call" and part.get("name"):
+                key = _key(part)
+                waiting[key] = None
+            elif part.get("type") == "tool_call_response":
+                key = _id(part) or next(iter(waiting), None)
+                waiting.pop(key, None)
+            yield key, part
 
 
 def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
@@ -298,10 +336,12 @@ def _note_response(node: Node, field: str, call: ToolCall, *more: Origin) -> Non
 
 
 def _explain_error(node: Node) -> None:
-    """Where an error says no more than its type, but the result does, the result's words."""
+    """Where an error says no more than its type, or no more than the result does, the result's words."""
     error, said = node.meaning.error, node.meaning.output
     words = error.message.removeprefix(error.type.rpartition(".")[2]).strip(": ") if error is not None else ""
-    if error is None or not said or words not in ("", error.type):
+    if error is None or not said:
+        return
+    if words not in ("", error.type) and not (type(said) is str and words in said):
         return
     text = next((said[key] for key in ("error", "message") if said.get(key)), None) if isinstance(said, dict) else said
     if isinstance(text, str):

@@ -139,6 +139,9 @@ def _crowned(node: Node) -> Node:
     """The node as a run: a frame with what the agent in it knows, an agent without a name with that of the one in it."""
     if _is_outside(node):
         _take_over(node)
+        node.kind = StepKind.AGENT
+        while _is_outside(node):
+            _take_over(node)
     elif node.kind is None and node.span.parent_span_id is not None:
         node.meaning.label = node.meaning.input = node.meaning.output = None  # a turn of a run that was lost
     node.kind, node.is_run = StepKind.AGENT, True

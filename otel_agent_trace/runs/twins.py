@@ -76,6 +76,8 @@ def take_in(node: Node, inner: Node) -> None:
         become(node, inner)
         node.meaning.index = node.meaning.run_id = None
     else:
+        if len(inner.meaning.messages) > len(node.meaning.messages):
+            node.take("messages", inner)
         fill(node, inner)
     node.below = sorted([*node.below, *inner.below], key=start_of)
 

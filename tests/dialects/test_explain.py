@@ -132,8 +132,8 @@ def test_facts_of_other_spans_of_the_run() -> None:
     """An error that only the last step tells, a conversation in a frame, a name that only the steps say."""
     agent = {"openinference.span.kind": "AGENT"}
     frame = {"openinference.span.kind": "CHAIN", "session.id": "s1"}
-    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t", "gen_ai.agent.name": "weather"}
-    failed = span(3, 2, "t", tool, status_code=ERROR, status_message="boom")
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.agent.name": "weather"}
+    failed = span(3, 2, "chat m", call, status_code=ERROR, status_message="boom")
     facts = told(explained(span(1, None, "run", agent), span(2, 1, "turn", frame), failed).facts)
     assert facts == {
         "agent_name": ("from another span", [(3, ("gen_ai.agent.name",))]),

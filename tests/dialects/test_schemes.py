@@ -20,6 +20,7 @@ from otel_agent_trace.dialects import (
     crewai,
     langfuse,
     langsmith,
+    litellm,
     livekit,
     logfire,
     mlflow,
@@ -500,6 +501,216 @@ def crewai_in_traceloop() -> Case:
     )
 
 
+def workflow_of_llamaindex_in_traceloop() -> Case:
+    """Every span is a task; messages have blocks, and the answer says which agent gave it."""
+
+    def task(**more: Any) -> dict[str, Any]:
+        return {"traceloop.span.kind": "task", **more}
+
+    def said(role: str, text: str) -> dict[str, Any]:
+        return {"role": role, "additional_kwargs": {}, "blocks": [{"block_type": "text", "text": text}]}
+
+    gave = {"tool_name": "get_weather", "raw_output": WARM, "is_error": False}
+    failed = {"tool_name": "get_weather", "raw_output": "unknown city", "is_error": True}
+    called = {"tool.name": "get_weather", "tool.arguments": LIMA}
+    answer = {"result": {"response": said("assistant", ANSWERED), "current_agent_name": "weather"}}
+    asked = {"input": [said("user", ASKED)], "current_agent_name": "weather"}
+    counts = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "m", **counts}
+    root = {"traceloop.span.kind": "workflow", "traceloop.entity.name": "FunctionAgent.workflow"}
+
+    def result(call_id: str, output: dict[str, Any]) -> dict[str, Any]:
+        return {"tool_name": "get_weather", "tool_id": call_id, "tool_output": output}
+
+    return Case(
+        traceloop.read,
+        (
+            span("1", None, (0, 90), "FunctionAgent.workflow", {**root, "traceloop.entity.output": answer}),
+            span("2", "1", (5, 20), "Model.task", task(**chat, **{"gen_ai.input.messages": QUESTION})),
+            span(
+                "3",
+                "1",
+                (21, 30),
+                "Agent.task",
+                task(**called, **{"traceloop.entity.output": result("c1", gave)}),
+            ),
+            span("4", "3", (22, 29), "FunctionTool.task", task(**{"traceloop.entity.input": {"kwargs": LIMA}})),
+            span(
+                "5",
+                "1",
+                (31, 40),
+                "Agent.task",
+                task(**called, **{"traceloop.entity.output": result("c2", failed)}),
+            ),
+            span("6", "1", (41, 42), "Agent.task", task(**{"traceloop.entity.output": asked})),
+        ),
+        {
+            "agent": "weather",
+            "asked": ASKED,
+            "answered": ANSWERED,
+            "tokens": (100, 20),
+            "steps": [("model", "m", 100, 20), TOOL, ("tool", "get_weather", LIMA, None, "unknown city")],
+        },
+    )
+
+
+def mcp_in_traceloop() -> Case:
+    """Arguments and result stand in envelopes; what server and transport do is no step."""
+    root = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    tool = {"traceloop.span.kind": "tool", "traceloop.entity.name": "get_weather"}
+    given = {"tool_name": "get_weather", "arguments": LIMA}
+    envelopes = {"traceloop.entity.input": given, "traceloop.entity.output": {"result": json.dumps(WARM)}}
+    greeting = {"traceloop.entity.input": {"method": "initialize"}, "traceloop.entity.output": {"serverInfo": {}}}
+    return Case(
+        traceloop.read,
+        (
+            span("1", None, (0, 90), "invoke_agent weather", root),
+            span("2", "1", (1, 4), "initialize.mcp", greeting),
+            span("3", "1", (5, 20), "get_weather.tool", {**tool, **envelopes}),
+            span("4", "3", (6, 19), "ResponseStreamWriter", {"mcp.response.value": {"content": []}}),
+        ),
+        {"agent": "weather", "steps": [TOOL]},
+    )
+
+
+def crew_of_one_in_traceloop() -> Case:
+    """Crew and task say whose they are, not what they are called."""
+    invoke = {"gen_ai.operation.name": "invoke_agent"}
+    crew = {"crewai.crew.agents": [{"role": "weather"}], "crewai.crew.tasks": [{"description": ASKED}]}
+    agent = {"crewai.agent.role": "weather", "gen_ai.agent.name": "weather"}
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    counts = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
+    scope = "opentelemetry.instrumentation.crewai.instrumentation"
+    told_failure = [
+        {"role": "assistant", "tool_calls": CALLS},
+        {"role": "tool", "tool_call_id": "c1", "content": "Error executing tool: unknown city"},
+    ]
+    return Case(
+        crewai.read,
+        (
+            span(
+                "1", None, (0, 90), "crewai.workflow", {**invoke, **crew, "crewai.crew.result": ANSWERED}, scope=scope
+            ),
+            span("2", "1", (1, 80), "x.task", {**invoke, "crewai.task.agent": "weather"}, scope=scope),
+            span("3", "2", (2, 79), "weather.agent", {**invoke, **agent}, scope=scope),
+            span("4", "3", (5, 20), "chat", {**chat, **counts, "gen_ai.input.messages": QUESTION}),
+            span("5", "3", (25, 40), "chat", {**chat, **counts, "gen_ai.input.messages": told_failure}),
+        ),
+        {
+            "agent": "weather",
+            "asked": ASKED,
+            "answered": ANSWERED,
+            "tokens": (200, 40),
+            "steps": [
+                ("model", "m", 100, 20),
+                ("model", "m", 100, 20),
+                ("tool", "get_weather", LIMA, None, "Error executing tool: unknown city"),
+            ],
+        },
+    )
+
+
+def litellm_in_the_span_of_the_caller() -> Case:
+    """It writes what it knows of the last call on the span around all of them."""
+
+    def call(asked: list[Any], answer: dict[str, Any], used: tuple[int, int], call_id: str) -> dict[str, Any]:
+        usage = {"prompt_tokens": used[0], "completion_tokens": used[1]}
+        told = [{"index": 0, "message": answer}]
+        return {
+            "llm.openai.messages": repr(asked),
+            "llm.openai.choices": repr(told),
+            "llm.openai.usage": repr(usage),
+            "llm.openai.model": "m",
+            "llm.openai.id": call_id,
+        }
+
+    last = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 150, "gen_ai.usage.output_tokens": 30}
+    wish = {"role": "assistant", "content": None, "tool_calls": CALLS}
+    result = {"role": "tool", "tool_call_id": "c1", "content": json.dumps(WARM)}
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather", "gen_ai.tool.call.id": "c1"}
+    name = "raw_gen_ai_request"
+    first = call(QUESTION, wish, (100, 20), "r1")
+    second = call([*QUESTION, wish, result], {"role": "assistant", "content": ANSWERED}, (150, 30), "r2")
+    return Case(
+        litellm.read,
+        (
+            span("1", None, (0, 90), "invoke_agent weather", {**last, "gen_ai.agent.name": "weather"}),
+            span("2", "1", (5, 20), name, first, scope="litellm"),
+            span("3", "1", (21, 30), "execute_tool get_weather", tool),
+            span("4", "1", (31, 40), name, second, scope="litellm"),
+        ),
+        {"agent": "weather", "asked": ASKED, "answered": ANSWERED, **BOTH_CALLS, "steps": steps()},
+    )
+
+
+def objects_in_openinference() -> Case:
+    """What is not JSON stands as Python shows it, often cut; only the calls of the model have words."""
+
+    def of(kind: str, given: Any, gave: Any) -> dict[str, Any]:
+        return {"openinference.span.kind": kind, "input.value": given, "output.value": gave}
+
+    shown = "StopEvent(result=AgentOutput(response=ChatMessage(role=<MessageRole.ASSISTANT: 'assis..."
+    message = {"messages": ["ChatMessage(role=<MessageRole.USER: 'user'>, blocks=[])"]}
+    counts = {"llm.token_count.prompt": 100, "llm.token_count.completion": 20}
+    words = {
+        "llm.model_name": "m",
+        "llm.input_messages.0.message.role": "user",
+        "llm.input_messages.0.message.content": ASKED,
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.content": ANSWERED,
+    }
+    answer = {"message": {"role": "assistant", "content": ANSWERED}}
+    return Case(
+        openinference.read,
+        (
+            span("1", None, (0, 90), "Weather.run", of("CHAIN", "StartEvent(user_msg='Weat...", shown)),
+            span("2", "1", (1, 3), "Model._prepare_chat", of("LLM", message, message)),
+            span("3", "1", (5, 40), "Model.achat", {**of("LLM", message, answer), "llm.model_name": "m"}),
+            span("4", "3", (6, 39), "Model.achat", {**of("LLM", message, "assistant: ..."), **words, **counts}),
+            span("5", "1", (41, 50), "get_weather.__call__", of("TOOL", {"kwargs": LIMA}, WARM)),
+        ),
+        {
+            "agent": "Weather",
+            "asked": ASKED,
+            "answered": ANSWERED,
+            "tokens": (100, 20),
+            "steps": [("model", "m", 100, 20), TOOL],
+        },
+    )
+
+
+def events_as_spans_in_openinference() -> Case:
+    """BeeAI: a span without a duration is something that happened in the one around it; the result tells the error."""
+    words = 'ToolError(tools.errors): Tool Error\nContext: {"name": "get_weather"}\n  ValueError: unknown city'
+    given = {"input": LIMA, "options": None}
+    tool = {"openinference.span.kind": "TOOL", "tool.name": "get_weather", "input.value": given, "output.value": words}
+    happened = {
+        "openinference.span.kind": "TOOL",
+        "input.value": {"error": "Tool Error", **given},
+        "output.value": words,
+    }
+    root = {
+        "openinference.span.kind": "AGENT",
+        "agent.name": "weather",
+        "input.value": {"input": ASKED},
+        "output.value": ANSWERED,
+    }
+    return Case(
+        openinference.read,
+        (
+            span("1", None, (0, 90), "weather", root),
+            span("2", "1", (5, 20), "get_weather", tool, error="Tool Error"),
+            span("3", "2", (19, 19), "error", happened, error="Tool Error"),
+        ),
+        {
+            "agent": "weather",
+            "asked": ASKED,
+            "answered": ANSWERED,
+            "steps": [("tool", "get_weather", LIMA, words, words)],
+        },
+    )
+
+
 def handoff_in_traceloop() -> Case:
     def of(kind: str, **more: Any) -> dict[str, Any]:
         return {"traceloop.span.kind": kind, **{key.replace("__", "."): value for key, value in more.items()}}
@@ -629,6 +840,35 @@ def mlflow_around_langgraph() -> Case:
     )
 
 
+def mlflow_around_dspy() -> Case:
+    """Spans are called by class and method, and only the outermost one counts tokens."""
+
+    def of(kind: str, given: Any, gave: Any) -> dict[str, Any]:
+        return {"mlflow.spanType": json.dumps(kind), "mlflow.spanInputs": given, "mlflow.spanOutputs": gave}
+
+    asked, answer = {"kwargs": {"question": ASKED}}, {"answer": ANSWERED}
+    sums = {"mlflow.chat.tokenUsage": {"input_tokens": 250, "output_tokens": 50}}
+    thread = {"metadata": {"thread_id": "s1"}}
+    model = {"mlflow.llm.model": "m"}
+    return Case(
+        mlflow.read,
+        (
+            span("1", None, (0, 90), "Weather.forward", {**of("CHAIN", asked, answer), **sums}),
+            span("2", "1", (1, 80), "ReAct.forward", {**of("AGENT", asked, answer), **thread}),
+            span("3", "2", (2, 20), "LM.__call__", {**of("CHAT_MODEL", QUESTION, "text"), **model}),
+            span("4", "2", (21, 30), "Tool.get_weather", of("TOOL", {"kwargs": LIMA}, WARM)),
+        ),
+        {
+            "agent": "ReAct",
+            "asked": ASKED,
+            "answered": ANSWERED,
+            "session": "s1",
+            "tokens": (250, 50),
+            "steps": [("model", "m", None, None), TOOL],
+        },
+    )
+
+
 def vercel_without_a_name() -> Case:
     wish = {"type": "tool-call", "toolCallId": "c1", "toolName": "get_weather", "input": LIMA}
     value = {"type": "error-text", "value": "no such city"}
@@ -669,11 +909,15 @@ CASES = (
         llamaindex_in_traceloop,
         crewai_in_traceloop,
         handoff_in_traceloop,
+        workflow_of_llamaindex_in_traceloop,
+        crew_of_one_in_traceloop,
+        mcp_in_traceloop,
         agentops_decorators,
         langfuse_three,
         langsmith_traceable,
     ),
-    *(logfire_around_the_clients, mlflow_around_langgraph, vercel_without_a_name),
+    *(litellm_in_the_span_of_the_caller, objects_in_openinference, events_as_spans_in_openinference),
+    *(logfire_around_the_clients, mlflow_around_langgraph, mlflow_around_dspy, vercel_without_a_name),
 )
 
 
@@ -711,3 +955,10 @@ def tools_in(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
 def _is_part_of(step: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:
     """Whether a step tells nothing that is not in the whole one."""
     return step == whole or (len(step) <= len(whole) and all(a in (None, b) for a, b in zip(step, whole, strict=False)))
+
+
+def test_a_tool_that_took_no_time_by_a_coarse_clock_is_a_step() -> None:
+    root = {"openinference.span.kind": "AGENT", "agent.name": "weather"}
+    tool = {"openinference.span.kind": "TOOL", "input.value": LIMA, "output.value": WARM}
+    run = only_run(span("1", None, (0, 90), "weather", root), span("2", "1", (5, 5), "get_weather", tool))
+    assert told(run)["steps"] == [TOOL]

@@ -615,3 +615,151 @@ def test_model_calls_that_are_traces_of_their_own_tell_each_tool_once() -> None:
     assert [[step.input["city"] for step in run.tool_steps] for run in runs] == [[], ["Lima"], ["Oslo"]]
     assert [len(run.model_steps) for run in runs] == [1, 1, 1]
     assert (runs[-1].user_input, runs[-1].final_output) == ("Lima, then Oslo?", "Warm.")
+
+
+# ── errors that stand where answers belong ───────────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_that_is_only_the_words_of_the_last_error_is_that_error() -> None:
+    answer_of_agent = {"gen_ai.output.messages": [says("assistant", "Rate limit reached")]}
+    root = span("1", None, (0, 90), "invoke_agent", {**agent(), **answer_of_agent})
+    call = span("2", "1", (5, 20), "chat m", chat(), error="RateLimitError: 429 - Rate limit reached")
+    facts = told(only_run(root, call))
+    assert "answered" not in facts
+    assert facts["failed"] == "429 - Rate limit reached"
+
+
+def test_an_answer_of_a_failed_run_that_tells_the_error_in_full_is_that_error() -> None:
+    told_in_full = {"gen_ai.output.messages": [says("assistant", "Chat Model error: rate limit reached")]}
+    facts = told(only_run(span("1", None, (0, 90), "x", {**agent(), **told_in_full}, error="Chat Model error")))
+    assert facts == {"agent": "weather", "failed": "Chat Model error: rate limit reached", "steps": []}
+
+
+def test_an_answer_after_an_error_stays_an_answer() -> None:
+    answer_of_agent = {"gen_ai.output.messages": [says("assistant", "Sorry, I could not find it.")]}
+    root = span("1", None, (0, 90), "invoke_agent", {**agent(), **answer_of_agent})
+    failed = span("2", "1", (5, 20), "t", tool(gave=None), error="unknown city")
+    facts = told(only_run(root, failed))
+    assert facts["answered"] == "Sorry, I could not find it."
+    assert "failed" not in facts
+
+
+def test_a_failed_tool_fails_no_run_whose_models_are_not_traced() -> None:
+    failed = span("2", "1", (5, 20), "t", tool(gave=None), error="unknown city")
+    run = only_run(span("1", None, (0, 90), "invoke_agent", agent()), failed)
+    assert (run.status, run.error) == (RunStatus.SUCCESS, None)
+
+
+def test_a_sentence_in_the_place_of_the_type_is_what_happened() -> None:
+    attributes = {**tool(gave=None), "error.type": "unknown city: Lima"}
+    (step,) = only_run(
+        span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "t", attributes, error="Tool execution failed")
+    ).steps
+    assert step.error is not None
+    assert (step.error.type, step.error.message) == ("_OTHER", "unknown city: Lima")
+
+
+@pytest.mark.parametrize(
+    "words", ["Error executing tool: unknown city", "Failed to invoke Tool `get_weather`. Error: unknown city"]
+)
+def test_what_a_framework_tells_the_model_of_a_failure_is_an_error(words: str) -> None:
+    messages = [says("user", "Weather?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", words))]
+    run = only_run(
+        span("1", None, (0, 90), "x", agent()),
+        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+    )
+    assert told(run)["steps"][-1] == ("tool", "get_weather", LIMA, None, words)
+
+
+# ── what is told without names ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_answers_without_ids_are_those_of_the_calls_before_them_in_order() -> None:
+    cold = {"temp_c": 7}
+    asked = says("assistant", wish("c1", "Lima"), wish("c2", "Oslo"))
+    answers = [
+        says("tool", {"type": "tool_call_response", "response": WARM}),
+        says("tool", {"type": "tool_call_response", "response": cold}),
+    ]
+    call = chat(**{"gen_ai.input.messages": [says("user", "Weather?"), asked, *answers]})
+    run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
+    assert told(run)["steps"][1:] == [TOOL, ("tool", "get_weather", {"city": "Oslo"}, cold)]
+
+
+def test_an_answer_without_an_id_and_without_a_call_is_no_step() -> None:
+    lost = says("tool", {"type": "tool_call_response", "response": WARM})
+    call = chat(**{"gen_ai.input.messages": [says("user", "Weather?"), lost]})
+    run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
+    assert [step.kind.value for step in run.steps] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        """content='{"temp_c": 19}' name='get_weather' tool_call_id='c1'""",
+        """ToolMessage(content='{"temp_c": 19}', name='get_weather', tool_call_id='c1')""",
+    ],
+)
+def test_a_message_as_python_shows_it_is_its_content(shown: str) -> None:
+    run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "t", tool(gave=shown)))
+    assert told(run)["steps"] == [TOOL]
+
+
+def test_messages_of_private_fields_in_the_state_of_a_component() -> None:
+    messages = [
+        {"_role": "user", "_content": [{"text": "Weather?"}], "_name": None},
+        {"_role": "assistant", "_content": [{"tool_name": "get_weather", "arguments": LIMA, "id": "c1"}]},
+        {"_role": "tool", "_content": [{"result": json.dumps(WARM), "origin": {"id": "c1"}, "error": False}]},
+    ]
+    answered = [*messages, {"_role": "assistant", "_content": [{"text": "19 degrees."}]}]
+    pipeline = {
+        "traceloop.span.kind": "workflow",
+        "traceloop.entity.input": {"args": [], "kwargs": {"weather": {"messages": messages[:1]}}},
+        "traceloop.entity.output": {"weather": {"messages": answered}},
+    }
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.input.messages": messages}
+    facts = told(only_run(span("1", None, (0, 90), "x", pipeline), span("2", "1", (1, 2), "chat", call)))
+    assert (facts["asked"], facts["answered"]) == ("Weather?", "19 degrees.")
+    assert facts["steps"] == [("model", "m", None, None), TOOL]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"openinference.span.kind": "AGENT"},
+        {"langfuse.observation.type": "agent"},
+        {"mlflow.spanType": "AGENT"},
+        {"gcp.vertex.agent.invocation_id": "i1", "gen_ai.operation.name": "invoke_agent"},
+    ],
+)
+def test_a_user_who_was_given_a_pseudonym_on_the_way_is_the_user(evidence: dict[str, Any]) -> None:
+    run = only_run(span("1", None, (0, 90), "x", {**evidence, "enduser.pseudo.id": "hmac:1:2"}))
+    assert run.user_id == "hmac:1:2"
+
+
+def test_data_that_only_looks_like_a_failure_is_a_result() -> None:
+    messages = [
+        says("user", "?"),
+        says("assistant", wish("c1", "Lima")),
+        says("tool", answer("c1", "Error rate of the tool")),
+    ]
+    run = only_run(
+        span("1", None, (0, 90), "x", agent()),
+        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+    )
+    assert told(run)["steps"][-1] == ("tool", "get_weather", LIMA, "Error rate of the tool")
+
+
+def test_many_answers_without_ids_are_found_in_time_that_grows_with_them() -> None:
+    count = 20_000
+    wishes = [wish(f"c{index}", f"city {index}") for index in range(count)]
+    answers = [{"type": "tool_call_response", "response": index} for index in range(count)]
+    call = chat(**{"gen_ai.input.messages": [says("assistant", *wishes), says("tool", *answers)]})
+    run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
+    assert [step.output for step in run.steps if step.kind.value == "tool"] == list(range(count))
+
+
+@pytest.mark.parametrize("deep", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
+def test_values_that_lie_deep_do_no_harm(deep: str) -> None:
+    evidence = {"openinference.span.kind": "AGENT", "input.value": deep, "output.value": deep}
+    assert only_run(span("1", None, (0, 90), "weather", evidence)).agent_name == "weather"
