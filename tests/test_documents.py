@@ -27,7 +27,10 @@ PACKAGE = ROOT / "otel_agent_trace"
 README, CONTRIBUTING, REFERENCE = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/reference.md")
 )
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reference.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *("docs/reference.md", "docs/carriers.md", "docs/dialects.md", "docs/safety.md"),
+)
 SEPARATOR = "\x1e"
 
 
@@ -322,6 +325,12 @@ def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> Non
     exec(test_text, shown)
     (test,) = [value for name, value in shown.items() if name.startswith("test_")]
     test()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", sorted({dialect.name for dialect in dialects.DIALECTS}))
+def test_every_dialect_is_told_of(name: str) -> None:
+    text = (ROOT / "docs/dialects.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in text.split("## What makes a run", maxsplit=1)[0]
 
 
 def test_the_backend_that_is_shown_keeps_the_contract() -> None:
