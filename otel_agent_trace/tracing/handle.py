@@ -8,6 +8,7 @@ and timing stay what they were.
 from __future__ import annotations
 
 import inspect
+import itertools
 import threading
 from collections.abc import Mapping
 from contextvars import Token
@@ -172,11 +173,20 @@ class Handle(Parent):
         """Write what was collected, before the fields of the kind."""
         content = self._content
         if self._attributes:
-            content.extra(self._attributes)
+            content.extra(self._bearable(self._attributes))
         if self._metadata is not None:
             content.json(semconv.METADATA, "metadata", self._metadata or None)
         if self._usage is not None:
             content.usage(self._usage)
+
+    def _bearable(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The newest attributes of the caller's own, as many as the span takes."""
+        too_many = len(attributes) - self._recorder.most_extras
+        if too_many <= 0:
+            return attributes
+        self._note_cut(["attributes"])
+        self._content.cut_paths["attributes"] = ["attributes"]
+        return dict(itertools.islice(attributes.items(), too_many, None))
 
     def _write_error(self, error: StepError, end_ns: int) -> None:
         self._content.error(error)
@@ -254,10 +264,13 @@ class Handle(Parent):
         if lost or (self._recorder.sdk_cuts_texts and _any_shorter(kept, fields)):
             self._say_cut(lost or ["attributes"])
 
-    def _say_cut(self, lost: list[str]) -> None:
+    def _note_cut(self, lost: list[str]) -> None:
         ledger = self._recorder.ledger
         ledger.count("cut: by the provider's limits")
         ledger.say_once("provider's limits", "the provider's SpanLimits have cut %s of a span", " and ".join(lost))
+
+    def _say_cut(self, lost: list[str]) -> None:
+        self._note_cut(lost)
         self._content.list_cuts([*self._content.cuts, *lost])
         self._span.set_attributes(self._content.taken())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -24,6 +25,8 @@ from otel_agent_trace.tracing.providers import meter_provider_of, mode_of
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
 
+_OUR_ATTRIBUTES = 40
+"""More than a run or a step says of itself."""
 _REMEMBERED_ENDS = 65_536
 """Runs that ended are remembered by id, the last so many, to tell a second end from an unknown id."""
 _MANY_OPEN = 10_000
@@ -56,6 +59,8 @@ class Recorder:
         self._meter_provider = meter_provider
         self.sdk_cuts_texts = False
         """Whether the provider's limits cut texts."""
+        self.most_extras = sys.maxsize
+        """How many attributes of the caller's own a span takes beside ours, without the SDK's logging of each one more."""
         self.closed = False
         """Whether the tracer has closed its own provider."""
         self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
@@ -94,6 +99,8 @@ class Recorder:
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
         limits = getattr(provider, "_span_limits", None)
         self.sdk_cuts_texts = getattr(limits, "max_span_attribute_length", None) is not None
+        most = getattr(limits, "max_span_attributes", None)
+        self.most_extras = sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0)
         return tracer
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
