@@ -30,9 +30,9 @@ def is_of_signal_handler(error: BaseException) -> bool:
     codes = [_code_of(handler) for handler in handlers if handler is not signal.default_int_handler]
     if any(entry.tb_frame.f_code in codes for entry in _entries(error)):
         return True
-    if isinstance(error, KeyboardInterrupt):
+    if issubclass(type(error), KeyboardInterrupt):
         return not _was_raised_by_a_statement(error)
-    return isinstance(error, SystemExit) and None in codes
+    return issubclass(type(error), SystemExit) and None in codes
 
 
 def traceback_of(error: BaseException) -> TracebackType | None:

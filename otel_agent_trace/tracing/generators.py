@@ -43,7 +43,7 @@ class _Iteration:
 
     def thrown(self, error: BaseException) -> BaseException:
         """Note what the consumer throws in."""
-        self._closed = self._closed or isinstance(error, GeneratorExit)
+        self._closed = self._closed or issubclass(type(error), GeneratorExit)
         return error
 
     def gave(self, item: Any) -> None:
@@ -63,7 +63,7 @@ class _Iteration:
 
     def raised(self, error: BaseException) -> None:
         """End with what came out of the generator; GeneratorExit means that its consumer went away."""
-        if isinstance(error, GeneratorExit):
+        if issubclass(type(error), GeneratorExit):
             self._abandon()
         else:
             self._call.fail(error)

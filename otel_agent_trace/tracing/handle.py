@@ -343,7 +343,7 @@ H = TypeVar("H", bound=Handle)
 
 def _is_closing_a_generator(error: BaseException | None, traceback: TracebackType | None) -> bool:
     """Whether a block stands in a generator that its consumer closes."""
-    if traceback is None or not isinstance(error, GeneratorExit):
+    if traceback is None or not issubclass(type(error), GeneratorExit):
         return False
     return bool(traceback.tb_frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR))
 

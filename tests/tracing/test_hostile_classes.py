@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, Limits
@@ -215,6 +215,7 @@ def test_values_of_made_up_classes(tracer: AgentTracer, base: type, behaviours: 
 
 
 @given(st.sampled_from([Exception, BaseException, OSError, KeyError, TimeoutError, UnicodeError]), methods)
+@example(Exception, {"__getattribute__": ValueError})
 def test_exceptions_of_made_up_classes(tracer: AgentTracer, base: type, behaviours: dict[str, Any]) -> None:
     """Whatever an exception's class does, it is the one that arrives."""
     armed: list[bool] = []
