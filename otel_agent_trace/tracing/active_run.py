@@ -238,7 +238,7 @@ class ActiveRun(Handle):
     @property
     def counts(self) -> bool:
         """Whether it numbers its steps: not in a forked child, whose parent goes on counting."""
-        return self.started and not self.inherited
+        return self.last_event_ns > 0 and self._generation == self._recorder.generation
 
     def shared(self) -> Content:
         """What each of its steps says of it."""
@@ -254,20 +254,22 @@ class ActiveRun(Handle):
 
         Where it does not count, only a given id: steps without a number get one when they are read.
         """
-        if not self.counts:  # nor look at the lock, which a forked child may have found taken
+        if not self.last_event_ns or self._generation != self._recorder.generation:  # nor look at the lock, which a forked child may have found taken
             return start_ns or time.time_ns(), next(self._step_numbers), step_id
         with self._numbering:  # of two threads, the one that starts first has the smaller number
-            return start_ns or time.time_ns(), *self._next_number(step_id)
+            start_ns, index = start_ns or time.time_ns(), next(self._step_numbers)
+            if step_id is None and self._largest_id is None:
+                return start_ns, index, index + 1
+            return start_ns, index, self._id_at(index, step_id)
 
-    def _next_number(self, step_id: int | str | None) -> tuple[int, int | str]:
-        index, largest = next(self._step_numbers), self._largest_id
+    def _id_at(self, index: int, step_id: int | str | None) -> int | str:
+        """The id of a step, where one has been given an id out of turn."""
+        largest = self._largest_id
         if step_id is None:
-            if largest is None:
-                return index, index + 1
-            step_id = self._largest_id = largest + 1
+            step_id = self._largest_id = index + 1 if largest is None else largest + 1
         elif type(step_id) is int and (largest is not None or step_id != index + 1):
             self._largest_id = max(index if largest is None else largest, step_id)
-        return index, step_id
+        return step_id
 
     def remember_step(self, step_id: int | str, context: trace.SpanContext) -> None:
         """A step has started, which others may call their parent: the last so many of a run that never ends."""

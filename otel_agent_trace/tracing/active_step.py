@@ -196,7 +196,8 @@ class ActiveStep(Handle):
         content.put_all_of(run.shared())
         self._asked_model = self._model
         name = put_identity(content, kind, self._name, self._model)
-        put_number(content, run, self.index, self._step_id)
+        index, step_id = self.index, self._step_id
+        put_number(content, run, index, step_id)
         if self._input is not None:
             put_input(content, kind, self._input)
             self._input_written = True
@@ -210,7 +211,7 @@ class ActiveStep(Handle):
             record_exception=False,
             set_status_on_exception=False,
         )
-        run.remember_step(self.step_id, self._span.get_span_context())
+        run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -309,7 +310,9 @@ def put_number(content: Content, run: ActiveRun, index: int, step_id: Any) -> No
     """The place of a step in its run, as that has numbered it."""
     if run.counts:
         content.attributes[semconv.STEP_INDEX] = index
-    if step_id is not None and (type(step_id) is not int or step_id != index + 1 or not run.counts):
+        if step_id == index + 1 and type(step_id) is int:
+            return
+    if step_id is not None:
         put_step_id(content, step_id)
 
 

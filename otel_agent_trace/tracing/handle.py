@@ -149,11 +149,6 @@ class Handle(Parent):
         """Whether anything is kept of it."""
         return self._span.is_recording()
 
-    @property
-    def inherited(self) -> bool:
-        """Whether this is a forked child's copy, of what goes on in its parent."""
-        return self._generation != self._recorder.generation
-
     def _guarded(self, what: str, call: Any, *arguments: Any) -> Any:
         return guarded(self._recorder.ledger, what, call, *arguments)
 
@@ -204,7 +199,7 @@ class Handle(Parent):
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
         ledger = self._recorder.ledger
-        if self.inherited:  # else the span would be written twice, under one id
+        if self._generation != self._recorder.generation:  # else the span would be written twice, under one id
             self.ended = True
             ledger.count("ended in a forked child")
             return
@@ -304,7 +299,7 @@ class Handle(Parent):
         if token is not None:
             detach(token, self._attached)
             self._attached = None
-            if self.inherited:
+            if self._generation != self._recorder.generation:
                 disown_span()  # of a block around it, which the child leaves as well
 
     def enter(self) -> None:
