@@ -12,9 +12,9 @@ from typing import Any
 from otel_agent_trace.errors import AmbiguousRunError, BadRecordError, ConfigurationError, RunNotFoundError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.model import AgentRun, RunStatus
-from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.explain import RunExplanation, explain
+from otel_agent_trace.runs.joining import runs_of
 from otel_agent_trace.selection import Selection, of_service
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.span import Problem, SpanRecord, Wanted, narrowed
@@ -155,8 +155,7 @@ def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
     """The outermost runs in spans that are at hand, oldest first: `SpanRecord`s or spans of the OpenTelemetry SDK."""
     reader = SdkReader()
     records = (span if isinstance(span, SpanRecord) else reader.record(span) for span in spans)
-    runs = [run for trace in by_trace(records).values() for run in assemble(trace)]
-    return sorted(runs, key=_age)
+    return sorted(runs_of(by_trace(records).values()), key=_age)
 
 
 def _check_limit(limit: int | None) -> None:
@@ -165,11 +164,8 @@ def _check_limit(limit: int | None) -> None:
         raise ConfigurationError(msg)
 
 
-def _selected(traces: Iterator[list[SpanRecord]], selection: Selection) -> Iterator[AgentRun]:
-    for spans in traces:
-        for run in assemble(spans):
-            if selection.takes(run):
-                yield run
+def _selected(traces: Iterable[list[SpanRecord]], selection: Selection) -> Iterator[AgentRun]:
+    return (run for run in runs_of(traces) if selection.takes(run))
 
 
 def _age(run: AgentRun) -> tuple[int, str]:
@@ -182,16 +178,25 @@ def _newest(
     """The newest runs; `early`: nothing in a trace is newer than the latest start in the one before."""
     if limit is None:
         return sorted(_selected(traces, selection), key=_age, reverse=True)
-    newest: list[tuple[tuple[int, str], int, AgentRun]] = []
+    newest: list[_Aged] = []
     counter = itertools.count()
-    for spans in traces if limit else ():
-        for run in _selected(iter([spans]), selection):
-            heapq.heappush(newest, (_age(run), next(counter), run))
-            if len(newest) > limit:
-                heapq.heappop(newest)
-        if early and len(newest) == limit and newest[0][0][0] > max(span.start_ns for span in spans):
-            break
+    looked_at = _until(traces, newest, limit) if early else traces
+    for run in _selected(looked_at if limit else (), selection):
+        heapq.heappush(newest, (_age(run), next(counter), run))
+        if len(newest) > limit:
+            heapq.heappop(newest)
     return [run for _, _, run in sorted(newest, reverse=True)]
+
+
+_Aged = tuple[tuple[int, str], int, AgentRun]
+
+
+def _until(traces: Iterable[list[SpanRecord]], newest: list[_Aged], limit: int) -> Iterator[list[SpanRecord]]:
+    """The traces, until as many runs are found as are wanted, and what comes is older."""
+    for spans in traces:
+        yield spans
+        if len(newest) == limit and newest[0][0][0] > max(span.start_ns for span in spans):
+            return
 
 
 def _fitting(runs: Iterable[AgentRun], run_id: str | None) -> Iterator[tuple[AgentRun, bool]]:

@@ -1,0 +1,164 @@
+"""Runs of which each call is a trace of its own, as clients leave them that are traced without anything around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otel_agent_trace import dialects
+from otel_agent_trace.model import AgentRun, Message, StepKind
+from otel_agent_trace.runs.assemble import assemble
+from otel_agent_trace.span import SpanRecord
+
+MOST_HELD = 2_000
+"""Traces of single calls that are held for others to go on with; of more, the older half is told."""
+_LOST = "f" * 16
+_CALLS = (StepKind.MODEL, StepKind.TOOL)
+_TOOL_PARTS = ("tool_call", "tool_call_response")
+_LONGEST_PAUSE_NS = 600 * 10**9
+
+
+def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
+    """The outermost runs in traces; calls that go on with what others began are one run, told after all others."""
+    held: list[_Fragment] = []
+    around: list[AgentSpan] = []
+    for spans in traces:
+        runs = assemble(spans)
+        fragment = _fragment_of(spans, runs)
+        if fragment is None:
+            around.extend(_of_others(spans, runs))
+            yield from runs
+            continue
+        held.append(fragment)
+        if len(held) >= MOST_HELD:
+            held.sort(key=_start)
+            yield from _told(held[: MOST_HELD // 2], around)
+            del held[: MOST_HELD // 2]
+    yield from _told(held, around)
+
+
+class AgentSpan(NamedTuple):
+    """When an agent of another tracer was at work, in Unix nanoseconds."""
+
+    service_name: str | None
+    started_at_ns: int
+    ended_at_ns: int
+
+
+def _of_others(spans: list[SpanRecord], runs: list[AgentRun]) -> Iterator[AgentSpan]:
+    if spans and not dialects.is_ours(spans[0]):
+        for run in runs:
+            yield AgentSpan(run.service_name, run.started_at_ns, run.ended_at_ns or run.started_at_ns)
+
+
+def _fragment_of(spans: list[SpanRecord], runs: list[AgentRun]) -> _Fragment | None:
+    """A trace that has nothing but calls which another tracer saw, and tools among what models said, if it is one."""
+    if len(runs) != 1 or runs[0].span_id is not None or runs[0].agent_name is not None:
+        return None
+    if any(map(dialects.is_ours, spans)) or any(step.kind not in _CALLS for step in runs[0].steps):
+        return None
+    fragment = _Fragment(spans, runs[0])
+    return fragment if fragment.has_tools else None
+
+
+def _told(held: list[_Fragment], around: list[AgentSpan]) -> Iterator[AgentRun]:
+    for chain in _chains(held):
+        if len(chain) == 1 or _is_within(chain, around):
+            yield from (part.run for part in chain)
+        else:
+            yield from assemble(_as_one_trace(chain))
+
+
+def _is_within(chain: list[_Fragment], around: list[AgentSpan]) -> bool:
+    """Whether an agent was at work all the time: then these are its calls, of which it has told itself."""
+    service_name, started_at_ns = chain[0].run.service_name, chain[0].run.started_at_ns
+    return any(
+        agent.service_name == service_name
+        and agent.started_at_ns <= started_at_ns
+        and chain[-1].ended_at_ns <= agent.ended_at_ns
+        for agent in around
+    )
+
+
+def _as_one_trace(chain: list[_Fragment]) -> list[SpanRecord]:
+    """The spans of all, below one that was lost."""
+    spans = [span for part in chain for span in part.spans]
+    known = {span.span_id for span in spans}
+    return [
+        msgspec.structs.replace(
+            span,
+            trace_id=chain[0].run.trace_id or span.trace_id,
+            parent_span_id=span.parent_span_id if span.parent_span_id in known else _LOST,
+        )
+        for span in spans
+    ]
+
+
+def _may_go_on(spans: list[SpanRecord], runs: list[AgentRun]) -> bool:
+    """Whether a trace has nothing but calls that another tracer saw, without a span around them."""
+    return (
+        len(runs) == 1
+        and runs[0].span_id is None
+        and runs[0].agent_name is None
+        and all(step.kind in (StepKind.MODEL, StepKind.TOOL) for step in runs[0].steps)
+        and not any(map(dialects.is_ours, spans))
+    )
+
+
+class _Fragment:
+    """The calls of one trace, and what tells where they belong."""
+
+    def __init__(self, spans: list[SpanRecord], run: AgentRun) -> None:
+        self.spans, self.run = spans, run
+        models = [step for step in run.steps if step.kind is StepKind.MODEL]
+        self.messages: tuple[Message, ...] = models[0].messages if models else ()
+        parts = [part for step in models for message in step.messages for part in message.parts]
+        self.told = {_id(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
+        self.asked = {_id(part) for part in parts if part.get("type") == "tool_call"} - {None} - self.told
+        self.has_tools = bool(self.asked or self.told) or any(part.get("type") in _TOOL_PARTS for part in parts)
+        self.ended_at_ns = max((step.ended_at_ns or step.started_at_ns for step in run.steps), default=0)
+
+    def goes_on_with(self, earlier: _Fragment) -> bool:
+        """Whether it was told of what the earlier one asked for, or has its messages and more."""
+        one, other = earlier.run, self.run
+        pause_ns = other.started_at_ns - earlier.ended_at_ns
+        if one.service_name != other.service_name or not 0 <= pause_ns <= _LONGEST_PAUSE_NS:
+            return False
+        if one.session_id != other.session_id:
+            return False
+        if earlier.asked and self.told:
+            return not earlier.asked.isdisjoint(self.told)
+        sent = _sent(earlier.messages)
+        more = self.messages[len(sent) :]
+        return bool(sent) and self.messages[: len(sent)] == sent and any(message.role == "tool" for message in more)
+
+
+def _id(part: dict[Any, Any]) -> str | None:
+    return None if part.get("id") is None else str(part["id"])
+
+
+def _sent(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return messages[:-1] if messages and messages[-1].role == "assistant" else messages
+
+
+def _start(fragment: _Fragment) -> tuple[int, str]:
+    return fragment.run.started_at_ns, fragment.run.run_id
+
+
+def _chains(fragments: list[_Fragment]) -> list[list[_Fragment]]:
+    """The fragments, those of one run together, each with the latest that it goes on with."""
+    chains: list[list[_Fragment]] = []
+    by_service: dict[Any, list[list[_Fragment]]] = {}
+    for fragment in sorted(fragments, key=_start):
+        known = by_service.setdefault((fragment.run.service_name, fragment.run.session_id), [])
+        chain = next((chain for chain in reversed(known[-64:]) if fragment.goes_on_with(chain[-1])), None)
+        if chain is None:
+            chain = []
+            chains.append(chain)
+        else:
+            known.remove(chain)
+        chain.append(fragment)
+        known.append(chain)
+    return chains

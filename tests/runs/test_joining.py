@@ -1,0 +1,161 @@
+"""Calls that are traces of their own, as clients leave them that are traced without anything around them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, SpanRecord, load_runs, runs_from_spans
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.model import RunStatus
+from otel_agent_trace.runs.joining import MOST_HELD, runs_of
+from otel_agent_trace.span import Resource
+
+SECOND = 10**9
+START = 1_700_000_000 * SECOND
+QUESTION = {"role": "user", "parts": [{"type": "text", "content": "Rain in Lyon?"}]}
+
+
+def asks(call_id: str | None, city: str = "Lyon") -> dict[str, Any]:
+    part = {"type": "tool_call", "id": call_id, "name": "forecast", "arguments": {"city": city}}
+    return {"role": "assistant", "parts": [part]}
+
+
+def told(call_id: str | None, sky: str = "rain") -> dict[str, Any]:
+    return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": {"sky": sky}}]}
+
+
+def says(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "parts": [{"type": "text", "content": text}]}
+
+
+def chat(number: int, at_s: float, sent: list[Any], answer: Any, service: str = "app", **more: Any) -> SpanRecord:
+    """One model call, which is all of its trace."""
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 1,
+        "gen_ai.input.messages": json.dumps(sent),
+        "gen_ai.output.messages": json.dumps([answer]),
+        **more,
+    }
+    start_ns = START + int(at_s * SECOND)
+    resource = Resource({"service.name": service})
+    ids = format(number, "032x"), format(number, "016x")
+    return SpanRecord(*ids, None, "chat m", start_ns, start_ns + SECOND // 2, attributes, kind=3, resource=resource)
+
+
+def conversation(first: int, at_s: float, call_id: str | None, **more: Any) -> list[SpanRecord]:
+    """Two calls: the first asks for a tool, the second is told what that gave."""
+    asked, heard = asks(call_id), told(call_id)
+    return [
+        chat(first, at_s, [QUESTION], asked, **more),
+        chat(first + 1, at_s + 2, [QUESTION, asked, heard], says("Yes."), **more),
+    ]
+
+
+def assert_whole(run: AgentRun) -> None:
+    assert [(step.kind.value, step.name) for step in run.steps] == [
+        ("model", "m"),
+        ("tool", "forecast"),
+        ("model", "m"),
+    ]
+    assert (run.steps[1].tool_input, run.steps[1].tool_output) == ({"city": "Lyon"}, {"sky": "rain"})
+    assert (run.user_input, run.final_output, run.status) == ("Rain in Lyon?", "Yes.", RunStatus.SUCCESS)
+    assert run.usage is not None
+    assert (run.usage.input_tokens, run.usage.output_tokens) == (20, 2)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_calls_of_one_run_are_one_run(order: tuple[int, ...]) -> None:
+    """Who was told of the tool that the other asked for goes on with it; ids may come again in another conversation."""
+    spans = [*conversation(1, 0, "call_0"), *conversation(5, 60, "call_0")]
+    runs = runs_from_spans([spans[place] for place in order])
+    assert [run.run_id for run in runs] == [format(1, "032x"), format(5, "032x")]
+    for run in runs:
+        assert_whole(run)
+
+
+def test_calls_without_ids_are_known_by_what_was_said_before() -> None:
+    """The messages of the earlier call, and what a tool gave besides."""
+    (run,) = runs_from_spans(conversation(1, 0, None, **{"gen_ai.conversation.id": "c"}))
+    assert_whole(run)
+    assert run.session_id == "c"
+
+
+def test_files_give_the_same_in_any_order(tmp_path: Path) -> None:
+    lines = [otlp_json.encode([span]) for n in range(20) for span in conversation(10 * n + 1, 30 * n, f"call_{n}")] * 2
+    random.Random(1).shuffle(lines)
+    (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    runs = load_runs(tmp_path / "t.jsonl")
+    assert len(runs) == 20
+    for run in runs:
+        assert_whole(run)
+    assert [run.run_id for run in load_runs(tmp_path / "t.jsonl", limit=3, newest_first=True)] == [
+        run.run_id for run in runs[:-4:-1]
+    ]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        chat(2, 2, [QUESTION, asks("a"), told("b")], says("Yes.")),  # was told of another call
+        chat(2, 2, [QUESTION, asks("a"), told("a")], says("Yes."), service="other"),
+        chat(2, 2, [QUESTION, asks("a"), told("a")], says("Yes."), **{"gen_ai.conversation.id": "another"}),
+        chat(2, 3600, [QUESTION, asks("a"), told("a")], says("Yes.")),  # an hour later
+        chat(2, 0.1, [QUESTION, asks("a"), told("a")], says("Yes.")),  # before the first had answered
+        chat(2, 2, [QUESTION], says("Yes.")),  # the same question once more
+    ],
+)
+def test_other_calls_stay_runs_of_their_own(second: SpanRecord) -> None:
+    runs = runs_from_spans([chat(1, 0, [QUESTION], asks("a")), second])
+    assert [run.trace_id for run in runs] == [format(1, "032x"), format(2, "032x")]
+
+
+def test_calls_of_an_agent_that_has_told_them_itself(tmp_path: Path) -> None:
+    """Where an agent of the same service was at work all the time, its calls are not told once more."""
+    attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    resource = Resource({"service.name": "app"})
+    agent = SpanRecord("a" * 32, "b" * 16, None, "agent", START - 1, START + 9 * SECOND, attributes, resource=resource)
+    runs = runs_from_spans([*conversation(1, 0, "call_0"), agent])
+    assert [len(run.steps) for run in runs] == [0, 1, 2]
+
+
+def test_many_calls_are_not_all_held() -> None:
+    """Of more than are held the older ones are told meanwhile."""
+    spans = [span for n in range(MOST_HELD) for span in conversation(10 * n + 1, 30 * n, f"call_{n}")]
+    given = 0
+
+    def traces() -> Iterator[list[SpanRecord]]:
+        nonlocal given
+        for given, span in enumerate(spans, 1):
+            yield [span]
+
+    runs = runs_of(traces())
+    first = next(runs)
+    assert given <= MOST_HELD
+    found = [first, *runs]
+    assert len(found) == MOST_HELD
+    for run in found:
+        assert_whole(run)
+
+
+def test_calls_of_our_own_tracer_stay_runs_of_their_own() -> None:
+    """A model call outside of any run is a run of that one step, as it was told."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory)
+
+    @tracer.model(model="m")
+    def complete(messages: list[Any]) -> dict[str, Any]:
+        return {"role": "assistant", "content": "Yes."}
+
+    complete([QUESTION, asks("a")])
+    complete([QUESTION, asks("a"), told("a")])
+    assert [len(run.steps) for run in memory.runs()] == [1, 1]
