@@ -225,7 +225,7 @@ def test_an_agent_of_pydantic_ai_is_read_back(run_example: Run, tmp_path: Path) 
     """The framework's spans and our tool's are one run, with the tool in it once."""
     need_package("pydantic-ai-slim", "frameworks")
     printed = output_of(run_example("pydantic_ai_agent.py"))
-    assert printed.startswith("librarian (pydantic_ai): success\n")
+    assert printed.startswith("librarian (pydantic_ai + genai): success\n")
     assert "answered 'It stands in observatory-handbook.md.'" in printed
     (run,) = load_runs(tmp_path / "traces.jsonl")
     assert [step.kind.value for step in run.steps] == ["model", "tool", "model"]

@@ -133,7 +133,7 @@ def told(run: AgentRun) -> Told:
     """A run as it was read."""
     return Told(
         agent=str(run.agent_name),
-        dialect=str(run.dialect),
+        dialect=str(run.dialect).partition(" + ")[0],  # our own tool speaks another
         asked=run.user_input,
         answered=f"failed: {cause(run.error)}" if run.error else run.final_output,
         status=run.status.value,
