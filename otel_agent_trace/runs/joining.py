@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
+from array import array
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -23,34 +26,53 @@ _LONGEST_PAUSE_NS = 600 * 10**9
 def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
     """The outermost runs in traces; calls that go on with what others began are one run, told after all others."""
     held: list[_Fragment] = []
-    around: list[AgentSpan] = []
+    at_work = _AtWork()
     for spans in traces:
         runs = assemble(spans)
         fragment = _fragment_of(spans, runs)
         if fragment is None:
-            around.extend(_of_others(spans, runs))
+            at_work.note(spans, runs)
             yield from runs
             continue
         held.append(fragment)
         if len(held) >= MOST_HELD:
             held.sort(key=_start)
-            yield from _told(held[: MOST_HELD // 2], around)
+            yield from _told(held[: MOST_HELD // 2], at_work)
             del held[: MOST_HELD // 2]
-    yield from _told(held, around)
+    yield from _told(held, at_work)
 
 
-class AgentSpan(NamedTuple):
-    """When an agent of another tracer was at work, in Unix nanoseconds."""
+class _AtWork:
+    """When agents of other tracers were at work, by service, in 16 bytes each."""
 
-    service_name: str | None
-    started_at_ns: int
-    ended_at_ns: int
+    def __init__(self) -> None:
+        self._by_service: dict[str | None, tuple[array[int], array[int]]] = {}
+
+    def note(self, spans: list[SpanRecord], runs: list[AgentRun]) -> None:
+        """Note the runs of a trace."""
+        if spans and not dialects.is_ours(spans[0]):
+            for run in runs:
+                starts, ends = self._by_service.setdefault(run.service_name, (array("Q"), array("Q")))
+                starts.append(_in_64_bits(run.started_at_ns))
+                ends.append(_in_64_bits(run.ended_at_ns or run.started_at_ns))
+
+    def around(self, chains: Iterable[list[_Fragment]]) -> Iterator[bool]:
+        """For each chain whether an agent of its service was at work all the time."""
+        indexes = {service: _index(starts, ends) for service, (starts, ends) in self._by_service.items()}
+        for chain in chains:
+            starts, latest_ends = indexes.get(chain[0].run.service_name, ([], []))
+            before = bisect.bisect_right(starts, chain[0].run.started_at_ns)
+            yield before > 0 and latest_ends[before - 1] >= chain[-1].ended_at_ns
 
 
-def _of_others(spans: list[SpanRecord], runs: list[AgentRun]) -> Iterator[AgentSpan]:
-    if spans and not dialects.is_ours(spans[0]):
-        for run in runs:
-            yield AgentSpan(run.service_name, run.started_at_ns, run.ended_at_ns or run.started_at_ns)
+def _in_64_bits(time_ns: int) -> int:
+    return min(max(time_ns, 0), 2**64 - 1)
+
+
+def _index(starts: Iterable[int], ends: Iterable[int]) -> tuple[list[int], list[int]]:
+    """The starts in order, and the latest end of those that started until then."""
+    both = sorted(zip(starts, ends, strict=True))
+    return [start for start, _ in both], list(itertools.accumulate((end for _, end in both), max))
 
 
 def _fragment_of(spans: list[SpanRecord], runs: list[AgentRun]) -> _Fragment | None:
@@ -63,23 +85,14 @@ def _fragment_of(spans: list[SpanRecord], runs: list[AgentRun]) -> _Fragment | N
     return fragment if fragment.has_tools else None
 
 
-def _told(held: list[_Fragment], around: list[AgentSpan]) -> Iterator[AgentRun]:
-    for chain in _chains(held):
-        if len(chain) == 1 or _is_within(chain, around):
+def _told(held: list[_Fragment], at_work: _AtWork) -> Iterator[AgentRun]:
+    """The runs of fragments; calls of an agent that was at work are told by itself, and stay as they are."""
+    chains = _chains(held)
+    for chain, has_agent in zip(chains, at_work.around(chains), strict=True):
+        if len(chain) == 1 or has_agent:
             yield from (part.run for part in chain)
         else:
             yield from assemble(_as_one_trace(chain))
-
-
-def _is_within(chain: list[_Fragment], around: list[AgentSpan]) -> bool:
-    """Whether an agent was at work all the time: then these are its calls, of which it has told itself."""
-    service_name, started_at_ns = chain[0].run.service_name, chain[0].run.started_at_ns
-    return any(
-        agent.service_name == service_name
-        and agent.started_at_ns <= started_at_ns
-        and chain[-1].ended_at_ns <= agent.ended_at_ns
-        for agent in around
-    )
 
 
 def _as_one_trace(chain: list[_Fragment]) -> list[SpanRecord]:

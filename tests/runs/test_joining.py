@@ -128,6 +128,14 @@ def test_calls_of_an_agent_that_has_told_them_itself(tmp_path: Path) -> None:
     assert [len(run.steps) for run in runs] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("start_ns", "end_ns"), [(-5, -1), (2**70, 2**71), (2**70, None)])
+def test_times_that_are_none_do_no_harm(start_ns: int, end_ns: int | None) -> None:
+    attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    agent = SpanRecord("a" * 32, "b" * 16, None, "agent", start_ns, end_ns, attributes)
+    (*_, run) = sorted(runs_from_spans([agent, *conversation(1, 0, "call_0")]), key=lambda run: len(run.steps))
+    assert_whole(run)
+
+
 def test_many_calls_are_not_all_held() -> None:
     """Of more than are held the older ones are told meanwhile."""
     spans = [span for n in range(MOST_HELD) for span in conversation(10 * n + 1, 30 * n, f"call_{n}")]
