@@ -65,7 +65,7 @@ def fail(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(suppress_health_check=list(HealthCheck), max_examples=20)
 @given(spans=st.lists(_spans, min_size=1, max_size=4, unique_by=lambda span: span.span_id), data=st.data())
 def test_any_spans_come_back(write: Write, carrier: str, spans: list[SpanRecord], data: st.DataObject) -> None:
     """The same spans, by trace, however they are put into messages."""
@@ -123,7 +123,7 @@ def test_flipped_bytes(write: Write, what: str) -> None:
             assert len(span.span_id) == 16
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(
     beginning=st.sampled_from(
         [b"", b"{\n", b"[\n", b"\0\0\0\x20\n", b"\n\x20\n", b"\x20\n\x1e\n", b'{"data":[{"traceID":']

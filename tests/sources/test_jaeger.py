@@ -193,7 +193,7 @@ starts = st.one_of(
     parts=st.sampled_from([None, "window"]),
     most=st.sampled_from([None, 20]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=list(HealthCheck))
 def test_none_missed_none_doubled(
     jaeger: StandIn, traces: list[list[int]], depth: int, kind: str, parts: str | None, most: int | None
 ) -> None:
