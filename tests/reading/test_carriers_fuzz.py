@@ -75,6 +75,15 @@ def test_any_spans_come_back(write: Write, carrier: str, spans: list[SpanRecord]
     assert {trace_id for trace_id, _ in found} == {span.trace_id for span in spans}
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("name", ["traceID", "traceId", "resourceSpans", "trace_id", "resource_logs", "spanId"])
+def test_names_that_are_keys_elsewhere(write: Write, carrier: str, name: str) -> None:
+    """What a file is does not depend on the words in it."""
+    span = SpanRecord("ab" * 16, f"{1:016x}", None, name, 1, 2, {name: name}, scope=Scope(name))
+    path = write("x", CARRIERS[carrier](traces([span], 1)))
+    assert [found for group in open_source(path).traces(fail) for found in group] == [span]
+
+
 # ── what is damaged ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 SPANS = [

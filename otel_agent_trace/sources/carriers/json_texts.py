@@ -51,7 +51,9 @@ def _of_jaeger(text: bytes) -> Found:
     try:
         spans = jaeger_json.decode(text, reasons.append)
     except jaeger_json.NotJaegerError as error:
-        return salvaged(otlp_json.salvage(text), str(error))
+        return _respelled(text, error)  # the key may be a text of an OTLP document
+    if not spans and reasons and (found := _respelled(text, None)).spans:
+        return found
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return Found(spans, reason=f"{reasons[0]}{more}" if reasons else "")
 
