@@ -10,7 +10,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
 from otel_agent_trace.runs.settle import settle
-from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, unique
+from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, start_of, unique
 from otel_agent_trace.span import SpanRecord
 
 
@@ -45,15 +45,11 @@ def placed(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
 def _tell_apart(agents: list[Node]) -> None:
     """Give an id of its own to each run that would be called like another, since the spans above both were lost."""
     seen: set[str] = set()
-    for node in sorted(agents, key=_age):
+    for node in sorted(agents, key=start_of):
         if node.meaning.run_id is None and run_id_of(node.span, node.meaning) in seen:
             first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
             node.meaning.run_id = f"{node.span.trace_id}-{first}"
         seen.add(run_id_of(node.span, node.meaning))
-
-
-def _age(node: Node) -> tuple[int, str]:
-    return node.span.start_ns, node.span.span_id
 
 
 def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:

@@ -14,7 +14,7 @@ from otel_agent_trace.foreign.conversation import said_by
 from otel_agent_trace.foreign.payloads import result_of
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
-from otel_agent_trace.runs.tree import Node, Origin
+from otel_agent_trace.runs.tree import Node, Origin, start_of
 
 _FAILED = re.compile(
     r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
@@ -87,7 +87,7 @@ def _own_steps(run: Node) -> list[Node]:
         found.append(node)
         if node.kind is not StepKind.AGENT:
             pending.extend(node.below)
-    return sorted(found, key=_start)
+    return sorted(found, key=start_of)
 
 
 def _status(run: Node) -> RunStatus:
@@ -260,7 +260,7 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
     if not calls:
         return
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
-        run.below = sorted([*run.below, *(_step(call) for call in calls)], key=_start)
+        run.below = sorted([*run.below, *(_step(call) for call in calls)], key=start_of)
         return
     left, traced = list(calls), set[str]()
     _wrap_agents(run, left)
@@ -273,7 +273,7 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
                 _fill_tool(tool, call)
     lost = [call for call in left if call.name in traced and call.told_by is not None]
     if lost:  # the other calls of these tools have spans
-        run.below = sorted([*run.below, *map(_step, lost)], key=_start)
+        run.below = sorted([*run.below, *map(_step, lost)], key=start_of)
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
@@ -378,10 +378,6 @@ def _step(call: ToolCall) -> Node:
 def _failure(call: ToolCall) -> StepError:
     said = call.response
     return StepError(type="_OTHER", message="" if said is None else said if isinstance(said, str) else repr(said))
-
-
-def _start(node: Node) -> tuple[int, str]:
-    return node.span.start_ns, node.span.span_id
 
 
 def _end(node: Node) -> int:

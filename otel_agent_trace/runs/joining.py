@@ -109,17 +109,6 @@ def _as_one_trace(chain: list[_Fragment]) -> list[SpanRecord]:
     ]
 
 
-def _may_go_on(spans: list[SpanRecord], runs: list[AgentRun]) -> bool:
-    """Whether a trace has nothing but calls that another tracer saw, without a span around them."""
-    return (
-        len(runs) == 1
-        and runs[0].span_id is None
-        and runs[0].agent_name is None
-        and all(step.kind in (StepKind.MODEL, StepKind.TOOL) for step in runs[0].steps)
-        and not any(map(dialects.is_ours, spans))
-    )
-
-
 class _Fragment:
     """The calls of one trace, and what tells where they belong."""
 

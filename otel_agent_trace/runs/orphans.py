@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import start_of
+from otel_agent_trace.runs.tree import Node, start_of
 from otel_agent_trace.span import SpanRecord
 
 

@@ -12,8 +12,8 @@ from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.inferred import has_just_answered, infer
 from otel_agent_trace.runs.orphans import adopt, outermost_id
-from otel_agent_trace.runs.tree import Node
-from otel_agent_trace.runs.twins import become, fill, join_beside, join_twins, start_of, take_in, within
+from otel_agent_trace.runs.tree import Node, start_of
+from otel_agent_trace.runs.twins import become, fill, join_beside, join_twins, take_in, within
 from otel_agent_trace.span import SpanRecord
 
 _IS_REMOTE = 0x200
@@ -100,10 +100,9 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
     if is_known and len(agents) == len(meant):
         return [_crowned(agent) for agent in agents]  # below a request or a job, each a run of its own
-    if len(meant) == 1 and (outermost is None or meant[0].kind is not StepKind.MODEL):
-        if meant[0].kind is not StepKind.MODEL or not has_just_answered(meant[0]):
-            return meant  # a lone call
-        outermost = None
+    is_model = meant[0].kind is StepKind.MODEL
+    if len(meant) == 1 and not (is_model and (outermost is not None or has_just_answered(meant[0]))):
+        return meant  # a lone call
     return [_crowned(_above(meant, outermost))]
 
 

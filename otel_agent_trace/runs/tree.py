@@ -68,6 +68,11 @@ class Node:
 _ALL_ITS_OWN: Mapping[str, tuple[Origin, ...]] = {}
 
 
+def start_of(node: Node) -> tuple[int, str]:
+    """What nodes are sorted by."""
+    return node.span.start_ns, node.span.span_id
+
+
 def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
     """One record a span: where there are several, the one that tells most."""
     records: dict[str, SpanRecord] = {}

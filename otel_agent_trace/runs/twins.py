@@ -10,7 +10,7 @@ import msgspec
 
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.runs.tree import Node
+from otel_agent_trace.runs.tree import Node, start_of
 
 _ONCE = (StepKind.MODEL, StepKind.TOOL)
 _AT_ONCE = 64
@@ -241,8 +241,3 @@ def _is_around(outer: Node, inner: Node) -> bool:
         and outer.span.resource == inner.span.resource
         and _lasted_within(inner, outer)
     )
-
-
-def start_of(node: Node) -> tuple[int, str]:
-    """What nodes are sorted by."""
-    return node.span.start_ns, node.span.span_id

@@ -56,12 +56,12 @@ def _places_above(steps: tuple[AgentStep, ...]) -> list[int | None]:
     candidates = [places.get(step.parent_step_id, []) for step in steps]
     above: list[int | None] = [found[0] if len(found) == 1 else None for found in candidates]
     unclear = [place for place, found in enumerate(candidates) if len(found) > 1]
-    for place, found in enumerate(candidates):
-        if len(found) > 1:
-            before = bisect.bisect_left(found, place)
-            order = itertools.chain(range(before - 1, -1, -1), range(len(found) - 1, before - 1, -1))
-            others = (found[number] for number in order)
-            above[place] = next((other for other in others if not _leads_to(place, other, above)), None)
+    for place in unclear:
+        found = candidates[place]
+        before = bisect.bisect_left(found, place)
+        order = itertools.chain(range(before - 1, -1, -1), range(len(found) - 1, before - 1, -1))
+        others = (found[number] for number in order)
+        above[place] = next((other for other in others if not _leads_to(place, other, above)), None)
     return above if all(above[place] is not None for place in unclear) else _grown(steps, candidates)
 
 
