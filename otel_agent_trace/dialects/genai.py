@@ -15,6 +15,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
+from otel_agent_trace.foreign.attributes import exception_of, text_of, whole
 from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.messages import (
     EXTRA_KEY,
@@ -458,7 +459,7 @@ class _Reader:
             kind=kind,
             dialect=NAME,
             run_id=run_id,
-            index=index if type(index) is int else _integer(index),
+            index=index if type(index) is int else whole(index),
             agent_name=agent_name,
             session_id=session_id,
         )
@@ -533,7 +534,7 @@ class _Reader:
         meaning.step_id = _step_id(take(semconv.STEP_ID, None), self.types.get(semconv.STEP_ID))
         meaning.abandoned = take(semconv.ABANDONED, None) in (True, "true")
         meaning.is_inferred = take(semconv.INFERRED, None) in (True, "true")
-        meaning.first_chunk_at_ns = _integer(take(semconv.FIRST_CHUNK_AT_NS, None))
+        meaning.first_chunk_at_ns = whole(take(semconv.FIRST_CHUNK_AT_NS, None))
         meaning.sampling_probability = _number(take(semconv.SAMPLING_PROBABILITY, None))
         meaning.truncated = _texts(take(semconv.TRUNCATED, None))
         if meaning.first_chunk_at_ns is None:
@@ -600,9 +601,7 @@ class _Reader:
     def usage(self) -> Usage | None:
         rest, types = self.rest, self.types
         counts = {
-            field: _integer(restore(rest.pop(key), types.get(key)))
-            for field, key in semconv.USAGE.items()
-            if key in rest
+            field: whole(restore(rest.pop(key), types.get(key))) for field, key in semconv.USAGE.items() if key in rest
         }
         details = _mapping(self.json(semconv.USAGE_DETAILS))
         return Usage(**counts, details=details) if counts or details else None
@@ -617,12 +616,12 @@ class _Reader:
 
     def error(self) -> StepError | None:
         span = self.span
-        happened = next((e.attributes for e in reversed(span.events) if e.name == semconv.EXCEPTION_EVENT), {})
+        happened = exception_of(span)
         category = self.text(semconv.ERROR_CATEGORY)
-        error_type = self.text(semconv.ERROR_TYPE) or _optional_text(happened.get(semconv.EXCEPTION_TYPE))
+        error_type = self.text(semconv.ERROR_TYPE) or text_of(happened.get(semconv.EXCEPTION_TYPE))
         message = self.text(semconv.ERROR_MESSAGE)
         if message is None:
-            message = span.status_message or _optional_text(happened.get(semconv.EXCEPTION_MESSAGE)) or ""
+            message = span.status_message or text_of(happened.get(semconv.EXCEPTION_MESSAGE)) or ""
         if error_type in (None, semconv.ERROR_TYPE_OTHER) and not message and category is None:
             return None
         error_type = error_type or semconv.ERROR_TYPE_OTHER
@@ -694,19 +693,6 @@ def _list(value: Any) -> list[Any]:
 
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in _list(decode_text(value)))
-
-
-def _optional_text(value: Any) -> str | None:
-    return None if value is None else value if type(value) is str else str(value)
-
-
-def _integer(value: Any) -> int | None:
-    if type(value) is int or value is None:
-        return value
-    try:
-        return int(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _number(value: Any) -> float | None:

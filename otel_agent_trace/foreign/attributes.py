@@ -90,21 +90,21 @@ class Attributes:
             failed = span.status_code == semconv.STATUS_ERROR or said_type is not None
         if not failed:
             return None
-        happened = _exception(span)
-        text = message or _short(span.status_message) or _short(_text(happened.get(semconv.EXCEPTION_MESSAGE)))
-        text = text or _text(self.rest.get("error.message")) or ""
+        happened = exception_of(span)
+        text = message or _short(span.status_message) or _short(text_of(happened.get(semconv.EXCEPTION_MESSAGE)))
+        text = text or text_of(self.rest.get("error.message")) or ""
         if said_type is not None and " " in said_type:  # no type, but what happened
             text, said_type = message or said_type, None
-        event_text = _text(happened.get(semconv.EXCEPTION_MESSAGE))
+        event_text = text_of(happened.get(semconv.EXCEPTION_MESSAGE))
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text
         kind = said_type if said_type not in (None, semconv.ERROR_TYPE_OTHER) else None
-        kind = kind or _text(happened.get(semconv.EXCEPTION_TYPE)) or _type_in(text) or semconv.ERROR_TYPE_OTHER
+        kind = kind or text_of(happened.get(semconv.EXCEPTION_TYPE)) or _type_in(text) or semconv.ERROR_TYPE_OTHER
         return StepError(
             type=kind,
             message=(text or "").removeprefix(f"{kind.rpartition('.')[2]}: "),
             category=category_of_type(kind),
-            stacktrace=_text(happened.get(semconv.EXCEPTION_STACKTRACE)),
+            stacktrace=text_of(happened.get(semconv.EXCEPTION_STACKTRACE)),
         )
 
 
@@ -122,7 +122,8 @@ def whole(value: Any) -> int | None:
         return None
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """As a text; None stays None."""
     return value if value is None or type(value) is str else str(value)
 
 
@@ -135,7 +136,7 @@ def _type_in(message: str | None) -> str | None:
     return found[1] if found else None
 
 
-def _exception(span: SpanRecord) -> Mapping[str, Any]:
+def exception_of(span: SpanRecord) -> Mapping[str, Any]:
     """The last exception that the span has recorded."""
     return next((e.attributes for e in reversed(span.events) if e.name == semconv.EXCEPTION_EVENT), {})
 

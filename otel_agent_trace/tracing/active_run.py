@@ -254,9 +254,7 @@ class ActiveRun(Handle):
 
         Where it does not count, only a given id: steps without a number get one when they are read.
         """
-        if (
-            not self.last_event_ns or self._generation != self._recorder.generation
-        ):  # nor look at the lock, which a forked child may have found taken
+        if not self.counts:  # nor look at the lock, which a forked child may have found taken
             return start_ns or time.time_ns(), next(self._step_numbers), step_id
         with self._numbering:  # of two threads, the one that starts first has the smaller number
             start_ns, index = start_ns or time.time_ns(), next(self._step_numbers)

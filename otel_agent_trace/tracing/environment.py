@@ -45,7 +45,7 @@ class ProcessParent:
         current = otel_context.get_current()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
-        context = Context({**current, **self._context})
+        context: Context = self._context.over(current)
         for name, value in baggage.get_all(current).items():  # the program's own goes before
             context = baggage.set_baggage(name, value, context)
         return context
