@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from otel_agent_trace.version import __version__
 
 if TYPE_CHECKING:
-    from otel_agent_trace.backends import Background, FileBackend, InMemoryBackend, TracerBackend
+    from otel_agent_trace.backends import BackgroundBackend, FileBackend, InMemoryBackend, TracerBackend
     from otel_agent_trace.errors import (
         AgentTraceError,
         AmbiguousRunError,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from otel_agent_trace.metrics import compute_metrics
     from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
-    from otel_agent_trace.processing.user_ids import pseudonym
+    from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.reading import iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.sources import open_source
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
         extract,
         inject,
     )
-    from otel_agent_trace.values import Cut, Limits, Opaque, register_type
+    from otel_agent_trace.values import Limits, Opaque, Truncated, register_type
 
 _MODULES = {
-    "backends": ("Background", "FileBackend", "InMemoryBackend", "TracerBackend"),
+    "backends": ("BackgroundBackend", "FileBackend", "InMemoryBackend", "TracerBackend"),
     "errors": (
         "AgentTraceError",
         "AmbiguousRunError",
@@ -59,7 +59,7 @@ _MODULES = {
     ),
     "metrics": ("compute_metrics",),
     "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
-    "processing.user_ids": ("pseudonym",),
+    "policies.user_ids": ("pseudonymize_user_id",),
     "reading": ("iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "runs": ("run_to_spans",),
     "sources": ("open_source",),
@@ -80,7 +80,7 @@ _MODULES = {
         "extract",
         "inject",
     ),
-    "values": ("Cut", "Limits", "Opaque", "register_type"),
+    "values": ("Truncated", "Limits", "Opaque", "register_type"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -94,10 +94,9 @@ __all__ = [
     "AgentTraceError",
     "AgentTracer",
     "AmbiguousRunError",
-    "Background",
+    "BackgroundBackend",
     "BadRecordError",
     "ConfigurationError",
-    "Cut",
     "FileBackend",
     "InMemoryBackend",
     "JaegerSource",
@@ -115,6 +114,7 @@ __all__ = [
     "StepKind",
     "TracedExecutor",
     "TracerBackend",
+    "Truncated",
     "UnknownRunError",
     "Usage",
     "Wanted",
@@ -130,7 +130,7 @@ __all__ = [
     "load_run",
     "load_runs",
     "open_source",
-    "pseudonym",
+    "pseudonymize_user_id",
     "register_type",
     "run_to_spans",
     "runs_from_spans",

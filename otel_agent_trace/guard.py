@@ -15,7 +15,7 @@ T = TypeVar("T")
 _log = logging.getLogger("otel_agent_trace")
 
 
-class Ledger:
+class Diagnostics:
     """Counts by reason, and one log line for each cause.
 
     Counting takes a lock of its own that is never held while anything else runs.
@@ -36,13 +36,13 @@ class Ledger:
         with self._lock:
             self._counts[reason] += number
 
-    def say_once(self, cause: str, message: str, *arguments: object) -> None:
+    def warn_once(self, cause: str, message: str, *arguments: object) -> None:
         """Log a warning, the first time that this cause occurs."""
         with self._lock:
             if cause in self._said:
                 return
             self._said.add(cause)
-        warn(message, *arguments, ledger=self)
+        warn(message, *arguments, diagnostics=self)
 
     def counts(self) -> dict[str, int]:
         """What was counted so far."""
@@ -50,18 +50,18 @@ class Ledger:
             return dict(self._counts)
 
 
-def warn(message: str, *arguments: object, ledger: Ledger | None = None) -> None:
+def warn(message: str, *arguments: object, diagnostics: Diagnostics | None = None) -> None:
     """Log a warning; a handler or filter of the program that raises is counted, and that is all that can be done."""
     try:
         _log.warning(message, *arguments)
     except BaseException as error:
         if is_of_signal_handler(error):
             raise
-        if ledger is not None:
-            ledger.count("failed: logging")
+        if diagnostics is not None:
+            diagnostics.count("failed: logging")
 
 
-def guarded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
+def guarded(diagnostics: Diagnostics, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
     """Call, and give what it gives; when it fails, count it under `what`, say it once, and give None.
 
     What a signal handler raises here by chance goes through.
@@ -71,23 +71,23 @@ def guarded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) 
     except BaseException as error:  # the host must not notice
         if is_of_signal_handler(error):
             raise
-        failed(ledger, what, error)
+        failed(diagnostics, what, error)
         return None
 
 
-def failed(ledger: Ledger, what: str, error: BaseException) -> None:
+def failed(diagnostics: Diagnostics, what: str, error: BaseException) -> None:
     """Count a failure, and say it once."""
     kind = type(error).__name__
-    ledger.count(f"failed: {what}")
-    ledger.say_once(f"{what}/{kind}", "%s failed: %s: %s (said once)", what, kind, _text(error))
+    diagnostics.count(f"failed: {what}")
+    diagnostics.warn_once(f"{what}/{kind}", "%s failed: %s: %s (said once)", what, kind, _text(error))
 
 
-def shielded(ledger: Ledger, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
+def shielded(diagnostics: Diagnostics, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
     """As `guarded`, in a thread of our own: there also what would end a program ends only the call."""
     try:
-        return guarded(ledger, what, call, *arguments)
+        return guarded(diagnostics, what, call, *arguments)
     except BaseException as error:  # noqa: BLE001 - nobody would notice that the thread is gone
-        failed(ledger, what, error)
+        failed(diagnostics, what, error)
         return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
-from otel_agent_trace.values import Cut, decode_text
+from otel_agent_trace.values import Truncated, decode_text
 
 _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
@@ -114,7 +114,11 @@ def _part(part: Any) -> dict[Any, Any]:
     if data is None:
         return {"type": "text", "content": part if isinstance(part, str) else str(part)}
     writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
-    return writer(data) if writer else {key if isinstance(key, Cut) else str(key): item for key, item in data.items()}
+    return (
+        writer(data)
+        if writer
+        else {key if isinstance(key, Truncated) else str(key): item for key, item in data.items()}
+    )
 
 
 def _is_settled(part: Any) -> bool:

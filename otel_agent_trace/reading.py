@@ -12,10 +12,10 @@ from typing import Any
 from otel_agent_trace.errors import AmbiguousRunError, BadRecordError, ConfigurationError, RunNotFoundError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.query import Selection, of_service
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.explain import RunExplanation, explain
-from otel_agent_trace.runs.joining import runs_of
-from otel_agent_trace.selection import Selection, of_service
+from otel_agent_trace.runs.stitch import runs_of
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.span import Problem, SpanRecord, Wanted, narrowed
 

@@ -41,7 +41,7 @@ def traceback_of(error: BaseException) -> TracebackType | None:
     return traceback
 
 
-class Answer(Generic[T]):
+class OneShotResult(Generic[T]):
     """What another thread tells, once; it may be waited for in a signal handler, and while one runs.
 
     A lock, and no `queue.SimpleQueue`: a signal handler that runs until after the time of its `get(timeout)` makes it

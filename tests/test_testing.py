@@ -21,14 +21,14 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link as SdkLink
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from otel_agent_trace import AgentRun, AgentTracer, Background, InMemoryBackend
-from otel_agent_trace.backends.feed import Feed
-from otel_agent_trace.dialects import genai
+from otel_agent_trace import AgentRun, AgentTracer, BackgroundBackend, InMemoryBackend
+from otel_agent_trace.backends.dispatcher import RunDispatcher
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.mapping import reader
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.sources import FilesSource, SeveralSources
 from otel_agent_trace.span import Link, SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing import check_backend, check_dialect, check_source
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "custom_backend.py"
@@ -77,7 +77,7 @@ def test_sqlite_example_passes(example: types.ModuleType, tmp_path: Path) -> Non
 
 def test_background_passes() -> None:
     """A backend that is called in a thread of its own keeps the contract as well."""
-    check_backend(lambda: Background(DictBackend()), lambda backend: backend._backend.runs())
+    check_backend(lambda: BackgroundBackend(DictBackend()), lambda backend: backend._backend.runs())
 
 
 def test_outermost_runs_suffice() -> None:
@@ -220,13 +220,13 @@ def test_incomplete_backend_is_refused() -> None:
 
 def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that overlap, which only the library can prevent, are a fault."""
-    real_init = Feed.__init__
+    real_init = RunDispatcher.__init__
 
-    def without_lock(self: Feed, backend: Any) -> None:
+    def without_lock(self: RunDispatcher, backend: Any) -> None:
         real_init(self, backend)
         self._lock = contextlib.nullcontext()
 
-    monkeypatch.setattr(Feed, "__init__", without_lock)
+    monkeypatch.setattr(RunDispatcher, "__init__", without_lock)
     with pytest.raises(AssertionError, match="was called while another call was going on"):
         check_backend(DictBackend, DictBackend.runs)
 
@@ -393,32 +393,32 @@ def traced() -> list[SpanRecord]:
 def test_genai_passes(traced: list[SpanRecord]) -> None:
     """The GenAI dialect withstands whatever stands in any attribute that it knows."""
     assert len(traced) == 8
-    check_dialect(genai.read, traced)
+    check_dialect(reader.read, traced)
 
 
-def _renaming(span: SpanRecord) -> Meaning | None:
+def _renaming(span: SpanRecord) -> SpanFacts | None:
     if span.attributes:
         span.attributes["seen"] = True
-    return genai.read(span)
+    return reader.read(span)
 
 
-def _linking(span: SpanRecord) -> Meaning | None:
+def _linking(span: SpanRecord) -> SpanFacts | None:
     msgspec.structs.force_setattr(span, "links", (Link("0" * 32, "0" * 16),))
-    return genai.read(span)
+    return reader.read(span)
 
 
-def _trusting(span: SpanRecord) -> Meaning | None:
+def _trusting(span: SpanRecord) -> SpanFacts | None:
     name = span.attributes.get("gen_ai.operation.name")
-    return None if name is None else Meaning(kind=StepKind.OTHER, dialect="x", name=name)
+    return None if name is None else SpanFacts(kind=StepKind.OTHER, dialect="x", name=name)
 
 
-def _raising(span: SpanRecord) -> Meaning | None:
+def _raising(span: SpanRecord) -> SpanFacts | None:
     json.loads(span.attributes.get("gen_ai.tool.call.arguments", "{}"))
-    return genai.read(span)
+    return reader.read(span)
 
 
-def _claiming(span: SpanRecord) -> Meaning | None:
-    return genai.read(span) or Meaning(kind=None, dialect="x")
+def _claiming(span: SpanRecord) -> SpanFacts | None:
+    return reader.read(span) or SpanFacts(kind=None, dialect="x")
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def _claiming(span: SpanRecord) -> Meaning | None:
         (_raising, "_raising raised"),
         (_claiming, "claims"),
         (lambda span: None, "does not understand"),
-        (lambda span: True, "which is no Meaning"),
+        (lambda span: True, "which is no SpanFacts"),
     ],
 )
 def test_broken_dialects_fail(broken: Callable[[SpanRecord], Any], said: str, traced: list[SpanRecord]) -> None:
@@ -442,4 +442,4 @@ def test_broken_dialects_fail(broken: Callable[[SpanRecord], Any], said: str, tr
 def test_no_examples_is_no_pass() -> None:
     """A kit that was given nothing to check says so."""
     with pytest.raises(AssertionError, match="no spans"):
-        check_dialect(genai.read, [])
+        check_dialect(reader.read, [])

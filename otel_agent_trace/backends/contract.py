@@ -1,4 +1,4 @@
-"""What backends are: `SpanKeeper`, a span exporter that can be read back, and `TracerBackend`, yours."""
+"""What backends are: `SpanSink`, a span exporter that can be read back, and `TracerBackend`, yours."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_agent_trace.backends.quiet import quietly
+from otel_agent_trace.backends.quiet import suppress_instrumentation
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
-from otel_agent_trace.processing.user_ids import UserIds
-from otel_agent_trace.signals import Answer
+from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.signals import OneShotResult
 
 _Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
 
@@ -24,7 +24,7 @@ _CLOSE_S = 5.0
 
 
 @runtime_checkable
-class SpanKeeper(Protocol):
+class SpanSink(Protocol):
     """What `AgentSpanProcessor` feeds: spans as they start, and as they end.
 
     Both are called in the host's time, from any thread, and may overlap.
@@ -44,7 +44,7 @@ class TracerBackend(Protocol):
     """Your own backend: it is told of runs and steps instead of spans.
 
     - Calls never overlap, but MAY come from any thread, and happen in the host's time: wrap a slow store in
-      `Background`. What a call raises is counted and logged once; the host does not notice.
+      `BackgroundBackend`. What a call raises is counted and logged once; the host does not notice.
     - `start_run` comes when a run starts (status running). It MAY be missing: where the run's start was not seen.
     - `log_step` comes when a step has ended, inner steps first. It is a preview: what stands in the run is what counts.
     - `end_run` comes when the run has ended, with the whole run, and is authoritative. It MAY come again for the same
@@ -69,7 +69,7 @@ class TracerBackend(Protocol):
         ...
 
 
-class Background:
+class BackgroundBackend:
     """Calls a `TracerBackend` in a thread of its own, so that a slow store costs the host nothing but the queueing.
 
     At most `max_pending` calls wait; further previews (`start_run`, `log_step`) are dropped and counted, an `end_run`
@@ -80,7 +80,7 @@ class Background:
         self._backend = backend
         self._max_pending = max_pending
         self._patience_s = patience_s
-        self._ledger = Ledger()
+        self._diagnostics = Diagnostics()
         self._lock = ForkSafeLock()
         self._begin()
 
@@ -111,7 +111,7 @@ class Background:
         After 5 seconds what still waits is dropped and counted, and the backend, in the midst of a call, is left alone.
         """
         if self._has_work() and self._ask(self._reached, _CLOSE_S) is None:
-            self._ledger.count("dropped: waiting at close", self._calls.qsize())
+            self._diagnostics.count("dropped: waiting at close", self._calls.qsize())
             return
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -123,20 +123,20 @@ class Background:
 
     def stats(self) -> dict[str, int]:
         """What was dropped or failed, by reason."""
-        return self._ledger.counts()
+        return self._diagnostics.counts()
 
     def _ask(self, call: Callable[[float], bool], timeout_s: float) -> bool | None:
         """What a call in the thread, given the seconds that are left, gives; None if it failed or took too long."""
         deadline = time.monotonic() + timeout_s
-        answer: Answer[bool | None] = Answer()
+        answer: OneShotResult[bool | None] = OneShotResult()
         try:
             self._running().put((self._answer, (call, deadline, answer)), timeout=timeout_s)
         except queue.Full:
             return None
         return answer.within(deadline - time.monotonic())
 
-    def _answer(self, call: Callable[[float], bool], deadline: float, answer: Answer[bool | None]) -> None:
-        answer.tell(guarded(self._ledger, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
+    def _answer(self, call: Callable[[float], bool], deadline: float, answer: OneShotResult[bool | None]) -> None:
+        answer.tell(guarded(self._diagnostics, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
 
     def _flush_backend(self, timeout_s: float) -> bool:
         flush = getattr(self._backend, "flush", None)
@@ -149,8 +149,8 @@ class Background:
         try:
             self._running().put((call, arguments), block=patience_s > 0, timeout=patience_s or None)
         except queue.Full:
-            self._ledger.count(f"dropped: {call.__name__}")
-            self._ledger.say_once(
+            self._diagnostics.count(f"dropped: {call.__name__}")
+            self._diagnostics.warn_once(
                 "full", "the queue before %s is full; calls are dropped", type(self._backend).__name__
             )
 
@@ -173,4 +173,4 @@ class Background:
     def _work(self, calls: _Calls) -> None:
         while (item := calls.get()) is not None:
             call, arguments = item
-            guarded(self._ledger, call.__qualname__, quietly, call, *arguments)
+            guarded(self._diagnostics, call.__qualname__, suppress_instrumentation, call, *arguments)

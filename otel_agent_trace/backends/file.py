@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.processing import user_ids
-from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.policies import user_ids
+from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.reading import load_runs
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.span import Problem, SpanRecord
@@ -53,7 +53,7 @@ class FileBackend(SpanExporter):
             self._file.check()
         self._reader = SdkReader()
         self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
-        self._ledger = Ledger()
+        self._diagnostics = Diagnostics()
         self._closed = False
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
@@ -67,13 +67,13 @@ class FileBackend(SpanExporter):
         """Append spans that come from the SDK's own processors, after the policies."""
         if not spans:
             return SpanExportResult.SUCCESS
-        kept = guarded(self._ledger, "span that cannot be written", self._append, spans, self._mode)
+        kept = guarded(self._diagnostics, "span that cannot be written", self._append, spans, self._mode)
         return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
 
     def _append(self, spans: Sequence[ReadableSpan], mode: UserIds) -> bool:
         """Append what can be written of the spans; whether the file took it."""
         if self._closed:
-            self._ledger.count("after close", len(spans))
+            self._diagnostics.count("after close", len(spans))
         lines, number = (self._line(spans[0], mode), 1) if len(spans) == 1 else self._lines(spans, mode)
         try:
             self._file.append(lines, number)
@@ -84,12 +84,12 @@ class FileBackend(SpanExporter):
 
     def _lose(self, number: int, error: OSError) -> None:
         reason = error.strerror or str(error)
-        self._ledger.count(f"failed: {reason}", number)
-        self._ledger.say_once(reason, "%s does not take spans: %s; they are lost, and counted", self.path, reason)
+        self._diagnostics.count(f"failed: {reason}", number)
+        self._diagnostics.warn_once(reason, "%s does not take spans: %s; they are lost, and counted", self.path, reason)
 
     def _record(self, span: ReadableSpan, mode: UserIds) -> SpanRecord:
         record = self._reader.record(span)
-        if user_ids.offends(record.attributes, mode):
+        if user_ids.violates(record.attributes, mode):
             return msgspec.structs.replace(record, attributes=user_ids.applied(record.attributes, mode))
         return record
 
@@ -103,7 +103,7 @@ class FileBackend(SpanExporter):
         """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
         frames: dict[_Frame, list[bytes]] = {}
         for span in spans:
-            encoded = guarded(self._ledger, "span that cannot be written", self._encoded, span, mode)
+            encoded = guarded(self._diagnostics, "span that cannot be written", self._encoded, span, mode)
             if encoded is not None:
                 frame, line = encoded
                 frames.setdefault(frame, []).append(line)
@@ -140,7 +140,7 @@ class FileBackend(SpanExporter):
     def stats(self) -> dict[str, int]:
         """How many spans were kept, and what was lost, by reason."""
         kept = self._file.records
-        return {**({"kept": kept} if kept else {}), **self._ledger.counts()}
+        return {**({"kept": kept} if kept else {}), **self._diagnostics.counts()}
 
     def shutdown(self) -> None:
         """Close the file; spans that come nevertheless are kept, and counted."""

@@ -12,9 +12,9 @@ from otel_agent_trace.backends.policy import applied
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.reading import runs_from_spans
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.span import Problem, SpanRecord
@@ -40,7 +40,7 @@ class InMemoryBackend(SpanExporter):
             raise ConfigurationError(msg)
         self._max_runs = max_runs
         self._reader = SdkReader()
-        self._ledger = Ledger()
+        self._diagnostics = Diagnostics()
         self._kept = 0
         self.renew()
         renewed_in_children(self)
@@ -71,13 +71,13 @@ class InMemoryBackend(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep spans that come from the SDK's own processors, after the policies."""
         for span in spans:
-            guarded(self._ledger, "span that cannot be kept", self.keep, (span,), self._mode)
+            guarded(self._diagnostics, "span that cannot be kept", self.keep, (span,), self._mode)
         return SpanExportResult.SUCCESS
 
     def _drop_oldest(self) -> None:
         for trace_id in list(self._ended)[: len(self._ended) - (self._max_runs or 0)]:
             if self._ended.pop(trace_id, None) is not None:
-                self._ledger.count("dropped: max_runs")
+                self._diagnostics.count("dropped: max_runs")
 
     def runs(self) -> list[AgentRun]:
         """The outermost runs, oldest first; those in flight have status running."""
@@ -100,7 +100,7 @@ class InMemoryBackend(SpanExporter):
 
     def _read(self, spans: Iterable[ReadableSpan]) -> list[SpanRecord]:
         """The spans as records; one that cannot be one costs no other."""
-        records = (guarded(self._ledger, "span that cannot be read", self._reader.record, span) for span in spans)
+        records = (guarded(self._diagnostics, "span that cannot be read", self._reader.record, span) for span in spans)
         return [record for record in records if record is not None]
 
     def _records(self) -> list[SpanRecord]:
@@ -119,7 +119,7 @@ class InMemoryBackend(SpanExporter):
 
     def stats(self) -> dict[str, int]:
         """How many spans were kept, and what was dropped, by reason."""
-        return {**({"kept": self._kept} if self._kept else {}), **self._ledger.counts()}
+        return {**({"kept": self._kept} if self._kept else {}), **self._diagnostics.counts()}
 
     def shutdown(self) -> None:
         """Nothing is pending; what is kept stays readable."""

@@ -12,22 +12,22 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import quietly
+from otel_agent_trace.backends.quiet import suppress_instrumentation
 from otel_agent_trace.backends.span_queue import SpanQueue
 from otel_agent_trace.backends.worker_ends import call_at_end_of_workers
 from otel_agent_trace.errors import AgentTraceError, ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Ledger, guarded, shielded
-from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, Schedule, Sender, Settings
-from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.signals import Answer
+from otel_agent_trace.guard import Diagnostics, guarded, shielded
+from otel_agent_trace.otlp import Batch, BatchBuilder, EncodedSpan, Encoder, Outcome, Schedule, Sender, Settings
+from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import OneShotResult
 
 _END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
-_Asked = Answer[bool]
+_Asked = OneShotResult[bool]
 
 
 class OtlpBackend(SpanExporter):
@@ -52,12 +52,12 @@ class OtlpBackend(SpanExporter):
     ) -> None:
         self._mode = check_mode(user_ids)
         self._settings, self._schedule = settings, schedule
-        self._ledger = Ledger()
+        self._diagnostics = Diagnostics()
         self._of_parents: list[_Sending] = []  # a channel of gRPC must not be closed in a child, not even by chance
         self._sending: _Sending | None = None
         sender = None if settings is None else self._sender(settings)
         if settings is not None and sender is not None:
-            self._sending = _Sending(settings, schedule, self._ledger, sender)
+            self._sending = _Sending(settings, schedule, self._diagnostics, sender)
             renewed_in_children(self)
             call_at_end_of_workers(self)
             _BACKENDS[id(self)] = self
@@ -67,14 +67,14 @@ class OtlpBackend(SpanExporter):
         try:
             return _SpanSender(settings, self._schedule.patience_s)
         except ConfigurationError as error:
-            self._ledger.say_once("settings", "nothing is sent to %s: %s", settings.shown, error)
+            self._diagnostics.warn_once("settings", "nothing is sent to %s: %s", settings.shown, error)
             return None
 
     def renew(self) -> None:
         """Begin anew, in a forked child."""
         if self._sending is not None and self._settings is not None:
             self._of_parents.append(self._sending)
-            self._sending = _Sending(self._settings, self._schedule, self._ledger)
+            self._sending = _Sending(self._settings, self._schedule, self._diagnostics)
             call_at_end_of_workers(self)
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
@@ -83,7 +83,7 @@ class OtlpBackend(SpanExporter):
     def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
         """Queue the spans, but for those of the sending itself; what finds no room is dropped and counted."""
         if self._sending is None:
-            self._ledger.count("dropped: nowhere to send", len(spans))
+            self._diagnostics.count("dropped: nowhere to send", len(spans))
             return
         for span in spans:
             self._sending.put(span, mode)
@@ -95,7 +95,7 @@ class OtlpBackend(SpanExporter):
 
     def stats(self) -> dict[str, int]:
         """What was sent, and what was not, by reason."""
-        return self._ledger.counts()
+        return self._diagnostics.counts()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what waits now; whether all of it was taken, within that time."""
@@ -135,7 +135,7 @@ class _SpanSender(Sender):
         self._encoder = Encoder(settings.protocol)
         super().__init__(settings, self._encoder.join, patience_s=patience_s)
 
-    def pieces(self, span: ReadableSpan, mode: UserIds) -> list[Piece]:
+    def pieces(self, span: ReadableSpan, mode: UserIds) -> list[EncodedSpan]:
         """The span, encoded, under the policy."""
         return self._encoder.pieces([self._reader.record(applied(span, mode))])
 
@@ -147,9 +147,9 @@ class _Sending:
     """
 
     def __init__(
-        self, settings: Settings, schedule: Schedule, ledger: Ledger, sender: _SpanSender | None = None
+        self, settings: Settings, schedule: Schedule, diagnostics: Diagnostics, sender: _SpanSender | None = None
     ) -> None:
-        self._settings, self._schedule, self._ledger = settings, schedule, ledger
+        self._settings, self._schedule, self._diagnostics = settings, schedule, diagnostics
         self._sender = sender
         self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
         self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -158,9 +158,11 @@ class _Sending:
         self._silent_since: float | None = None
         """When somebody asked whom nothing was answered since; None where nobody is waiting."""
         self._is_over = False
-        self._ended: _Asked = Answer()
-        self._thread = threading.Thread(target=quietly, args=(self._work,), name="otel_agent_trace.otlp", daemon=True)
-        guarded(ledger, "OtlpBackend.thread", self._thread.start)
+        self._ended: _Asked = OneShotResult()
+        self._thread = threading.Thread(
+            target=suppress_instrumentation, args=(self._work,), name="otel_agent_trace.otlp", daemon=True
+        )
+        guarded(diagnostics, "OtlpBackend.thread", self._thread.start)
 
     # ── in the threads of the program ────────────────────────────────────────────────────────────────────────────────
 
@@ -170,8 +172,8 @@ class _Sending:
             return  # somebody traces what the sending does: it would never end
         full = self._queue.put(span, mode)
         if full is not None:
-            self._ledger.count(f"dropped: {full}")
-            self._ledger.say_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
+            self._diagnostics.count(f"dropped: {full}")
+            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
         elif self._queue.is_half_full and not self._is_called:
             self._is_called = True
             self._calls.put(None)
@@ -197,8 +199,10 @@ class _Sending:
             self._sender.stop()
         self._calls.put(None)
         if left:
-            self._ledger.count("dropped: waiting at the end", left)
-            self._ledger.say_once("end", "%d spans could not be sent to %s before the end", left, self._settings.shown)
+            self._diagnostics.count("dropped: waiting at the end", left)
+            self._diagnostics.warn_once(
+                "end", "%d spans could not be sent to %s before the end", left, self._settings.shown
+            )
             return
         self._ended.within(_CLOSING_S)
 
@@ -217,7 +221,7 @@ class _Sending:
     def _asked(self) -> _Asked:
         """What will be told whether all that waits now was taken."""
         self._wait_from_now()
-        asked: _Asked = Answer()
+        asked: _Asked = OneShotResult()
         self._calls.put(asked)
         if self._sender is not None:
             self._sender.hurry()
@@ -238,9 +242,9 @@ class _Sending:
 
     def _work(self) -> None:
         while not self._is_over:
-            shielded(self._ledger, "OtlpBackend", self._round)
+            shielded(self._diagnostics, "OtlpBackend", self._round)
         if self._sender is not None:
-            shielded(self._ledger, "OtlpBackend.close", self._sender.close)
+            shielded(self._diagnostics, "OtlpBackend.close", self._sender.close)
         self._ended.tell(True)
 
     def _round(self) -> None:
@@ -260,7 +264,7 @@ class _Sending:
         left, is_taken = len(self._queue), True
         while left > 0 and not self._is_over:
             number = min(left, self._schedule.batch_spans)
-            is_taken = bool(shielded(self._ledger, "OtlpBackend", self._send_some, number)) and is_taken
+            is_taken = bool(shielded(self._diagnostics, "OtlpBackend", self._send_some, number)) and is_taken
             left -= number
         return is_taken
 
@@ -276,9 +280,9 @@ class _Sending:
         """Pack spans and send them, in as many requests as it takes; whether all were taken."""
         if self._sender is None:  # in a child, which need not pay for it when it is forked
             self._sender = _SpanSender(self._settings, self._schedule.patience_s)
-        sender, packer, is_taken = self._sender, Packer(), True
+        sender, packer, is_taken = self._sender, BatchBuilder(), True
         for span, mode in spans:
-            pieces = shielded(self._ledger, "span that cannot be sent", sender.pieces, span, mode)
+            pieces = shielded(self._diagnostics, "span that cannot be sent", sender.pieces, span, mode)
             if pieces is None:
                 self._queue.answer(1)
                 is_taken = False
@@ -287,12 +291,12 @@ class _Sending:
                 packer.add(pieces, sender.limit)
         return self._send_packed(sender, packer) and is_taken
 
-    def _send_packed(self, sender: _SpanSender, packer: Packer) -> bool:
+    def _send_packed(self, sender: _SpanSender, packer: BatchBuilder) -> bool:
         batch = packer.take()
         if batch is None or self._is_over:
             return batch is None
         outcome = Outcome()
-        shielded(self._ledger, "sending", self._try, sender.send, batch, outcome)
+        shielded(self._diagnostics, "sending", self._try, sender.send, batch, outcome)
         return self._note(outcome, len(batch.pieces))
 
     def _try(self, send: Callable[[Batch, Outcome], Outcome], batch: Batch, outcome: Outcome) -> None:
@@ -300,7 +304,7 @@ class _Sending:
             send(batch, outcome)
         except AgentTraceError as error:
             if not self._is_over:
-                self._ledger.say_once("sending", "spans cannot be sent: %s (said once)", error)
+                self._diagnostics.warn_once("sending", "spans cannot be sent: %s (said once)", error)
 
     def _note(self, outcome: Outcome, number: int) -> bool:
         """Count what became of so many spans; whether all were taken."""
@@ -310,12 +314,12 @@ class _Sending:
         self._count("refused", len(outcome.refused))
         self._count("lost: sending", number - known)
         for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
-            self._ledger.say_once("refused", "spans are not taken: %s (said once)", note)
+            self._diagnostics.warn_once("refused", "spans are not taken: %s (said once)", note)
         return outcome.is_clean and known == number
 
     def _count(self, reason: str, number: int | None = None) -> None:
         """So many spans, or all the others that were taken, are answered for, unless the end has counted them."""
         counted = self._queue.answer(number)
         if counted:
-            self._ledger.count(reason, counted)
+            self._diagnostics.count(reason, counted)
             self._silent_since = time.monotonic()

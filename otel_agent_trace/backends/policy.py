@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_agent_trace.processing import user_ids
-from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.policies import user_ids
+from otel_agent_trace.policies.user_ids import UserIds
 
 
 def applied(span: ReadableSpan, mode: UserIds) -> ReadableSpan:
     """The span as it may be kept: itself, or a copy without the user ids that the mode forbids."""
     attributes = span.attributes
-    if mode == "plain" or attributes is None or not user_ids.offends(attributes, mode):
+    if mode == "plain" or attributes is None or not user_ids.violates(attributes, mode):
         return span
     return ReadableSpan(
         name=span.name,

@@ -16,7 +16,7 @@ def is_feeding() -> bool:
     return _KEY in otel_context.get_current()
 
 
-def quietly(call: Callable[..., Any], *arguments: Any) -> Any:
+def suppress_instrumentation(call: Callable[..., Any], *arguments: Any) -> Any:
     """Call, with instrumentations told to keep still."""
     context = otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True)
     token = otel_context.attach(otel_context.set_value(_KEY, True, context))

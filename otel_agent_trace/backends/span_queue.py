@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.policies.user_ids import UserIds
 
 _SPAN_BYTES = 2700
 """What a span of the SDK takes beside the values of its attributes."""

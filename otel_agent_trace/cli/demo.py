@@ -14,7 +14,7 @@ import click
 from otel_agent_trace import reading
 from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.options import json_option, source_argument
-from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import source_of
 from otel_agent_trace.cli.streams import output, write_json
 from otel_agent_trace.cli.summaries import short_ids, summary_of
@@ -68,7 +68,7 @@ def _ask_all(file: str) -> None:
 
 
 def _runs_since(began: str, file: str) -> list[AgentRun]:
-    with reading_talk() as reading_so_far:
+    with reporting_progress() as reading_so_far:
         runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reading_so_far.on_problem)
     if not runs:
         raise SourceError(f"{file}: none of the runs can be read back; is it writable, and is there room on the disk?")

@@ -12,7 +12,7 @@ import click
 from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
-from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import explained, source_of
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
@@ -100,7 +100,7 @@ def command(
     summary = ExportSummary()
     with (
         _told(summary, settings, state, as_json=as_json),
-        reading_talk("sending") as reading,
+        reporting_progress("sending") as reading,
         explained(name),
     ):
         export_spans(

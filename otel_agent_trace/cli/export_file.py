@@ -13,7 +13,7 @@ from typing import Any
 from otel_agent_trace import reading
 from otel_agent_trace.cli.escape import escaped_json, escaped_line
 from otel_agent_trace.cli.figures import plural
-from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import explained
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export.canonical import write_runs
@@ -24,7 +24,7 @@ Write = Callable[[bytes], object]
 
 def export_to_file(source: str, path: str, limit: int | None, filters: dict[str, Any], *, as_json: bool) -> None:
     """Write the runs that fit, and say how many."""
-    with reading_talk() as talk, explained(source), _opened(path) as write:
+    with reporting_progress() as talk, explained(source), _opened(path) as write:
         runs = reading.iter_runs(
             source,
             **filters,

@@ -10,7 +10,7 @@ import click
 from otel_agent_trace import reading
 from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
-from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import explained, source_of
 from otel_agent_trace.cli.streams import output, talk, write_json
 from otel_agent_trace.cli.summaries import RunSummary, summary_of
@@ -48,7 +48,7 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
 
 
 def _summaries(source: str, limit: int | None, filters: dict[str, Any]) -> list[RunSummary]:
-    with reading_talk() as reading_so_far, explained(source):
+    with reporting_progress() as reading_so_far, explained(source):
         runs = reading.iter_runs(
             source,
             **filters,

@@ -8,7 +8,7 @@ import click
 
 from otel_agent_trace import reading
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
-from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import explained, source_of
 from otel_agent_trace.cli.streams import output, write_json
 from otel_agent_trace.metrics import MetricsReport, compute_metrics
@@ -31,7 +31,7 @@ def command(source: str | None, bucket: str | None, *, as_json: bool, **filters:
 
 
 def _report(source: str, bucket: str | None, filters: dict[str, Any]) -> MetricsReport:
-    with reading_talk() as reading_so_far, explained(source):
+    with reporting_progress() as reading_so_far, explained(source):
         runs = reading.iter_runs(
             source, **filters, on_problem=reading_so_far.on_problem, on_progress=reading_so_far.on_progress
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.reading_talk import reading_talk
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import explained, target_of
 from otel_agent_trace.model import AgentRun
 
@@ -21,7 +21,7 @@ def run_of(first: str | None, second: str | None, service: str | None) -> AgentR
 def read_by(read: Callable[..., T], first: str | None, second: str | None, service: str | None) -> T:
     """What a reading function gives for the run that is meant."""
     target = target_of(first, second)
-    with reading_talk() as reading_so_far, explained(target.source, target.guess):
+    with reporting_progress() as reading_so_far, explained(target.source, target.guess):
         return read(
             target.source,
             target.run,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_agent_trace.cli.escape import escaped
-from otel_agent_trace.values import Cut, Opaque, encode
+from otel_agent_trace.values import Opaque, Truncated, encode
 
 _ONE_LINE_CHARS = 76
 _ELLIPSIS = "…"
@@ -59,7 +59,7 @@ def _said_alone(value: Any) -> str:
 
 
 def _lines(value: Any) -> Iterator[str]:
-    if isinstance(value, Cut):
+    if isinstance(value, Truncated):
         value = value.kept
     if isinstance(value, Opaque):
         yield f"<{value.type_name}>"

@@ -1,4 +1,4 @@
-"""What one span says: one module per attribute scheme, each a `read(span) -> Meaning | None`; a table picks.
+"""What one span says: one module per attribute scheme, each a `read(span) -> SpanFacts | None`; a table picks.
 
 None of the modules knows another. Of the schemes whose evidence is in a span the first that tells a fact is believed, fact
 by fact; a fact is never put together from two.
@@ -17,7 +17,6 @@ from otel_agent_trace.dialects import (
     agent_framework,
     agentops,
     claude_code,
-    conventions,
     crewai,
     genai,
     haystack,
@@ -35,11 +34,12 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 _log = logging.getLogger("otel_agent_trace")
-Read = Callable[[SpanRecord], "Meaning | None"]
+Read = Callable[[SpanRecord], "SpanFacts | None"]
 ENTRY_POINT_GROUP = "otel_agent_trace.dialects"
 """Entry points of this group add dialects, which are asked before those here: each a `Dialect`, or a function `read`."""
 
@@ -81,23 +81,23 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(livekit, "lk"),
     _row(vendors),
     _row(traceloop, "traceloop", "llm"),
-    _row(conventions, "gen_ai"),
+    _row(genai, "gen_ai"),
 )
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, in the dialects that understand it."""
-    return genai.read(span) if is_ours(span) else read_foreign(span)
+    return read_own(span) if is_ours(span) else read_third_party(span)
 
 
-def read_foreign(span: SpanRecord) -> Meaning | None:
+def read_third_party(span: SpanRecord) -> SpanFacts | None:
     """What a span of another tracer means, in the dialects that understand it."""
-    meanings = [
-        meaning
+    readings = [
+        facts
         for dialect in _candidates(frozenset([key.partition(".")[0] for key in span.attributes]), span.scope.name)
-        if (meaning := dialect.read(span)) is not None
+        if (facts := dialect.read(span)) is not None
     ]
-    return None if not meanings else meanings[0] if len(meanings) == 1 else merged(meanings)
+    return None if not readings else readings[0] if len(readings) == 1 else merged(readings)
 
 
 def is_ours(span: SpanRecord) -> bool:
@@ -113,7 +113,7 @@ _OURS = frozenset({semconv.RUN_ID, semconv.STEP_INDEX, semconv.STEP_ID, semconv.
 def _candidates(namespaces: frozenset[str], scope: str) -> tuple[Dialect, ...]:
     return tuple(
         dialect
-        for dialect in (*third_party(), *DIALECTS)
+        for dialect in (*plugin_dialects(), *DIALECTS)
         if not (dialect.namespaces or dialect.scopes)
         or not dialect.namespaces.isdisjoint(namespaces)
         or (dialect.scopes and scope.startswith(dialect.scopes))
@@ -121,7 +121,7 @@ def _candidates(namespaces: frozenset[str], scope: str) -> tuple[Dialect, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def third_party() -> tuple[Dialect, ...]:
+def plugin_dialects() -> tuple[Dialect, ...]:
     """The dialects of other packages."""
     from importlib import metadata  # noqa: PLC0415 - slow, and only foreign spans need it
 
@@ -139,9 +139,9 @@ def _loaded(point: Any) -> Any:
         return None
 
 
-def merged(meanings: Iterable[Meaning]) -> Meaning:
+def merged(readings: Iterable[SpanFacts]) -> SpanFacts:
     """The first word on each fact."""
-    first, *others = meanings
+    first, *others = readings
     for other in others:
         for field in _FACTS:
             if not getattr(first, field):
@@ -156,4 +156,4 @@ def merged(meanings: Iterable[Meaning]) -> Meaning:
     return first
 
 
-_FACTS = tuple(name for name in Meaning.__struct_fields__ if name not in ("dialect", "is_frame", "attributes"))
+_FACTS = tuple(name for name in SpanFacts.__struct_fields__ if name not in ("dialect", "is_frame", "attributes"))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import conversation
-from otel_agent_trace.foreign.payloads import parsed
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.conversation import conversation
+from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "claude_code"
 _KINDS = {"interaction": StepKind.AGENT, "llm_request": StepKind.MODEL, "tool": StepKind.TOOL}
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     said = given.text("span.type")
@@ -23,27 +23,27 @@ def read(span: SpanRecord) -> Meaning | None:
     if said is None or (kind is None and not span.name.startswith("claude_code")):
         return None
     call_id = given.text("gen_ai.tool.call.id", "tool_use_id")
-    meaning = Meaning(kind=kind, dialect=NAME, call_id=call_id)
-    meaning.label = None if kind is StepKind.AGENT else span.name
-    meaning.session_id = given.text("session.id")
-    meaning.user_id = given.text("user.id")
+    facts = SpanFacts(kind=kind, dialect=NAME, call_id=call_id)
+    facts.label = None if kind is StepKind.AGENT else span.name
+    facts.session_id = given.text("session.id")
+    facts.user_id = given.text("user.id")
     if kind is StepKind.AGENT:
-        meaning.input = parsed(given.text("user_prompt", "new_context"))
+        facts.input = parsed(given.text("user_prompt", "new_context"))
     elif kind is StepKind.TOOL:
-        meaning.name = given.text("tool_name", "tool.name", "name")
-        meaning.input, meaning.output = given.take("tool_input", "input"), given.take("tool_output", "output")
-        if meaning.output is None:
-            meaning.output = _output_in(span)
+        facts.name = given.text("tool_name", "tool.name", "name")
+        facts.input, facts.output = given.take("tool_input", "input"), given.take("tool_output", "output")
+        if facts.output is None:
+            facts.output = _output_in(span)
     elif kind is StepKind.MODEL:
         asked, told = given.parsed("new_context"), given.parsed("response.model_output")
-        meaning.messages = conversation(asked) + conversation(told, "assistant")
-        meaning.model = given.text("model")
-        meaning.usage = _usage(given)
+        facts.messages = conversation(asked) + conversation(told, "assistant")
+        facts.model = given.text("model")
+        facts.usage = _usage(given)
     said_error = given.text("error")
     failed = given.take("success") in (False, "false") or said_error is not None
-    meaning.error = given.error(failed=failed or None, message=said_error)
-    meaning.attributes = given.rest
-    return meaning
+    facts.error = given.error(failed=failed or None, message=said_error)
+    facts.attributes = given.rest
+    return facts
 
 
 def _output_in(span: SpanRecord) -> Any:

@@ -4,71 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import answer_in, conversation, has_messages, question_in
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, has_messages, question_in
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "haystack"
 _STEP = "haystack.agent.step."
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     if not any(key.startswith("haystack.") for key in span.attributes):
         return None
     given = Attributes(span)
-    meaning = Meaning(kind=None, dialect=NAME, label=given.text("haystack.component.name"))
+    facts = SpanFacts(kind=None, dialect=NAME, label=given.text("haystack.component.name"))
     if "haystack.tool.name" in given.rest or span.name == "haystack.agent.step.tool":
-        _tool(given, meaning)
+        _tool(given, facts)
     elif span.name == "haystack.agent.step.llm":
-        _model(given, meaning, given.parsed(f"{_STEP}llm.input"), given.parsed(f"{_STEP}llm.output"))
+        _model(given, facts, given.parsed(f"{_STEP}llm.input"), given.parsed(f"{_STEP}llm.output"))
     elif given.rest.get("haystack.component.type") == "Agent":
-        meaning.kind, meaning.name = StepKind.AGENT, meaning.label
+        facts.kind, facts.name = StepKind.AGENT, facts.label
     elif span.name == "haystack.agent.run" or "haystack.agent.input" in given.rest:
-        meaning.kind = StepKind.AGENT
-        meaning.input = question_in(given.parsed("haystack.agent.input"))
-        meaning.output = answer_in(given.parsed("haystack.agent.output"))
+        facts.kind = StepKind.AGENT
+        facts.input = question_in(given.parsed("haystack.agent.input"))
+        facts.output = answer_in(given.parsed("haystack.agent.output"))
     else:
-        _component(given, meaning)
-    if meaning.error is None:
-        meaning.error = given.error()
-    meaning.attributes = given.rest
-    return meaning
+        _component(given, facts)
+    if facts.error is None:
+        facts.error = given.error()
+    facts.attributes = given.rest
+    return facts
 
 
-def _tool(given: Attributes, meaning: Meaning) -> None:
-    meaning.kind, meaning.name = StepKind.TOOL, given.text("haystack.tool.name")
-    meaning.input = given.take(f"{_STEP}tool.input", "haystack.tool.input")
+def _tool(given: Attributes, facts: SpanFacts) -> None:
+    facts.kind, facts.name = StepKind.TOOL, given.text("haystack.tool.name")
+    facts.input = given.take(f"{_STEP}tool.input", "haystack.tool.input")
     told = given.parsed(f"{_STEP}tool.output", "haystack.tool.output")
     failed = given.take("haystack.tool.error") in (True, "true")
     if failed:
         message = told.get("error", told) if isinstance(told, dict) else told
-        meaning.error = given.error(failed=True, message=None if message is None else str(message))
+        facts.error = given.error(failed=True, message=None if message is None else str(message))
     else:
-        meaning.output = told
+        facts.output = told
 
 
-def _model(given: Attributes, meaning: Meaning, asked: Any, told: Any) -> None:
-    meaning.kind = StepKind.MODEL
-    meaning.messages = (conversation(asked) if has_messages(asked) else ()) + conversation(told, "assistant")
+def _model(given: Attributes, facts: SpanFacts, asked: Any, told: Any) -> None:
+    facts.kind = StepKind.MODEL
+    facts.messages = (conversation(asked) if has_messages(asked) else ()) + conversation(told, "assistant")
     meta = _meta(told)
-    meaning.model = None if meta.get("model") is None else str(meta["model"])
-    meaning.label = meaning.model or meaning.label
+    facts.model = None if meta.get("model") is None else str(meta["model"])
+    facts.label = facts.model or facts.label
     usage = meta.get("usage")
-    meaning.usage = usage_from(usage) if isinstance(usage, dict) and usage else None
+    facts.usage = usage_from(usage) if isinstance(usage, dict) and usage else None
 
 
-def _component(given: Attributes, meaning: Meaning) -> None:
+def _component(given: Attributes, facts: SpanFacts) -> None:
     asked, told = given.parsed("haystack.component.input"), given.parsed("haystack.component.output")
     if _meta(told).get("usage"):
-        _model(given, meaning, asked, told)
+        _model(given, facts, asked, told)
         return
     asked = given.parsed("haystack.pipeline.input_data") if asked is None else asked
     told = given.parsed("haystack.pipeline.output_data") if told is None else told
-    meaning.input, meaning.output = question_in(asked), answer_in(told)
+    facts.input, facts.output = question_in(asked), answer_in(told)
 
 
 def _meta(told: Any) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
-from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "langfuse"
 _OBSERVATION = "langfuse.observation."
@@ -21,30 +21,30 @@ _KINDS = {
 }
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     said = given.text(f"{_OBSERVATION}type")
     if said is None:
         return None
     kind = _KINDS.get(said.lower())
-    meaning = Meaning(kind=kind, dialect=NAME, label=span.name)
-    meaning.session_id = given.text("session.id", "langfuse.session.id")
-    meaning.user_id = given.text(*USER_IDS, "langfuse.user.id")
+    facts = SpanFacts(kind=kind, dialect=NAME, label=span.name)
+    facts.session_id = given.text("session.id", "langfuse.session.id")
+    facts.user_id = given.text(*USER_IDS, "langfuse.user.id")
     asked = given.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
     told = given.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
     if kind is StepKind.MODEL:
-        meaning.messages = conversation(asked) + conversation(told, "assistant")
-        meaning.model = given.quoted(f"{_OBSERVATION}model.name")
-        meaning.label = meaning.model or span.name
-        meaning.usage = given.usage_of(f"{_OBSERVATION}usage_details", f"{_OBSERVATION}usage")
+        facts.messages = conversation(asked) + conversation(told, "assistant")
+        facts.model = given.quoted(f"{_OBSERVATION}model.name")
+        facts.label = facts.model or span.name
+        facts.usage = given.usage_of(f"{_OBSERVATION}usage_details", f"{_OBSERVATION}usage")
     elif kind in (StepKind.AGENT, None):
-        meaning.name = span.name if kind is not None else None
-        meaning.input, meaning.output = question_in(asked), answer_in(told)
+        facts.name = span.name if kind is not None else None
+        facts.input, facts.output = question_in(asked), answer_in(told)
     else:
-        meaning.name = span.name if kind is StepKind.TOOL else None
-        meaning.input, meaning.output = asked, told
+        facts.name = span.name if kind is StepKind.TOOL else None
+        facts.input, facts.output = asked, told
     failed = given.text(f"{_OBSERVATION}level") == "ERROR" or span.status_code == semconv.STATUS_ERROR
-    meaning.error = given.error(failed=failed, message=given.quoted(f"{_OBSERVATION}status_message"))
-    meaning.attributes = given.rest
-    return meaning
+    facts.error = given.error(failed=failed, message=given.quoted(f"{_OBSERVATION}status_message"))
+    facts.attributes = given.rest
+    return facts

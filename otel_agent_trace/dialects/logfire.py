@@ -5,44 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import conversation
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.conversation import conversation
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "logfire"
 _TEMPLATE = "logfire.msg_template"
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     if not any(key.startswith("logfire.") for key in span.attributes):
         return None
     given = Attributes(span)
     sort = given.text("logfire.span_type")
     if sort == "pending_span":  # stands for a span that had only begun
-        return Meaning(kind=None, is_frame=True, dialect=NAME)
+        return SpanFacts(kind=None, is_frame=True, dialect=NAME)
     template = given.text(_TEMPLATE) or ""
     kind = next((kind for start, kind in _TEMPLATES.items() if template.startswith(start)), None)
-    meaning = Meaning(kind=kind, dialect=NAME)
+    facts = SpanFacts(kind=kind, dialect=NAME)
     name = given.rest.get("name")
     metadata = given.rest.get("metadata")
     if kind is StepKind.AGENT:
-        meaning.name = str(given.take("name")) if name else None
+        facts.name = str(given.take("name")) if name else None
     elif kind is StepKind.TOOL:
-        meaning.name = str(given.take("name")) if name else None
-        meaning.input, meaning.output = given.take("input"), given.take("output")
+        facts.name = str(given.take("name")) if name else None
+        facts.input, facts.output = given.take("input"), given.take("output")
     elif kind is StepKind.MODEL or "request_data" in given.rest or "events" in given.rest or "raw_input" in given.rest:
-        _call(given, meaning)
+        _call(given, facts)
     elif kind is None and "group_id" in given.rest:
-        _trace(given, meaning, name, metadata)
+        _trace(given, facts, name, metadata)
     said = given.parsed("error")
-    meaning.error = given.error(message=_error_text(said))
+    facts.error = given.error(message=_error_text(said))
     given.take("logfire.json_schema", "logfire.msg")
-    meaning.attributes = given.rest
-    return meaning
+    facts.attributes = given.rest
+    return facts
 
 
 _TEMPLATES = {
@@ -55,13 +55,13 @@ _TEMPLATES = {
 }
 
 
-def _trace(given: Attributes, meaning: Meaning, name: Any, metadata: Any) -> None:
-    meaning.label = None if name is None else str(name)
-    meaning.session_id = given.text("group_id")
+def _trace(given: Attributes, facts: SpanFacts, name: Any, metadata: Any) -> None:
+    facts.label = None if name is None else str(name)
+    facts.session_id = given.text("group_id")
     data = given.parsed("metadata")
     if isinstance(data, dict):
-        meaning.metadata = data
-        meaning.user_id = None if data.get("user_id") is None else str(data["user_id"])
+        facts.metadata = data
+        facts.user_id = None if data.get("user_id") is None else str(data["user_id"])
 
 
 def _error_text(said: Any) -> str | None:
@@ -73,17 +73,17 @@ def _error_text(said: Any) -> str | None:
     return None if text is None else str(text)
 
 
-def _call(given: Attributes, meaning: Meaning) -> None:
+def _call(given: Attributes, facts: SpanFacts) -> None:
     events = given.parsed("events")
     request, response = given.parsed("request_data", "raw_input"), given.parsed("response_data", "response")
     if events:
-        meaning.messages = conversation(events)
+        facts.messages = conversation(events)
     elif request is not None:
-        meaning.messages = conversation(request) + conversation(response, "assistant")
-    meaning.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL) or _said_model(request)
+        facts.messages = conversation(request) + conversation(response, "assistant")
+    facts.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL) or _said_model(request)
     usage = response.get("usage") if isinstance(response, dict) else None
-    meaning.usage = usage_from({str(key): item for key, item in usage.items()}) if isinstance(usage, dict) else None
-    meaning.response_id = given.text("response_id", semconv.RESPONSE_ID)
+    facts.usage = usage_from({str(key): item for key, item in usage.items()}) if isinstance(usage, dict) else None
+    facts.response_id = given.text("response_id", semconv.RESPONSE_ID)
 
 
 def _said_model(request: Any) -> str | None:

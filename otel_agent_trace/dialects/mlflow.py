@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
-from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
-from otel_agent_trace.foreign.names import without_method
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
+from otel_agent_trace.dialects.parsing.names import without_method
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "mlflow"
 _KINDS = {
@@ -23,37 +23,37 @@ _KINDS = {
 }
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     said = given.quoted("mlflow.spanType")
     if said is None:
         return None
     kind = _KINDS.get(said.upper())
-    meaning = Meaning(
+    facts = SpanFacts(
         kind=kind, dialect=NAME, label=given.quoted("mlflow.spanFunctionName") or without_method(span.name)
     )
-    meaning.session_id = given.quoted("mlflow.trace.session", "session.id")
+    facts.session_id = given.quoted("mlflow.trace.session", "session.id")
     metadata = given.parsed("metadata")
-    if meaning.session_id is None and isinstance(metadata, dict) and isinstance(metadata.get("thread_id"), str):
-        meaning.session_id = metadata["thread_id"]
-    meaning.user_id = given.quoted("mlflow.trace.user", *USER_IDS)
+    if facts.session_id is None and isinstance(metadata, dict) and isinstance(metadata.get("thread_id"), str):
+        facts.session_id = metadata["thread_id"]
+    facts.user_id = given.quoted("mlflow.trace.user", *USER_IDS)
     asked, told = given.parsed("mlflow.spanInputs"), given.parsed("mlflow.spanOutputs")
     if kind is StepKind.MODEL:
-        meaning.messages = conversation(asked) + conversation(told, "assistant")
-        meaning.model = given.quoted("mlflow.llm.model", "model") or _asked_model(asked)
-        meaning.usage = given.usage_of("mlflow.chat.tokenUsage")
-        meaning.label = meaning.model or span.name
+        facts.messages = conversation(asked) + conversation(told, "assistant")
+        facts.model = given.quoted("mlflow.llm.model", "model") or _asked_model(asked)
+        facts.usage = given.usage_of("mlflow.chat.tokenUsage")
+        facts.label = facts.model or span.name
     elif kind in (StepKind.AGENT, None):
-        meaning.name = meaning.label if kind is not None else None
-        meaning.input, meaning.output = question_in(asked), answer_in(told)
-        meaning.usage = given.usage_of("mlflow.chat.tokenUsage")
+        facts.name = facts.label if kind is not None else None
+        facts.input, facts.output = question_in(asked), answer_in(told)
+        facts.usage = given.usage_of("mlflow.chat.tokenUsage")
     else:
-        meaning.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None
-        meaning.input, meaning.output = asked, told
-    meaning.error = given.error()
-    meaning.attributes = given.rest
-    return meaning
+        facts.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None
+        facts.input, facts.output = asked, told
+    facts.error = given.error()
+    facts.attributes = given.rest
+    return facts
 
 
 def _asked_model(request: Any) -> str | None:

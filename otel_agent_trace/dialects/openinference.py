@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import USER_IDS, Attributes
-from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
-from otel_agent_trace.foreign.names import without_method
-from otel_agent_trace.foreign.payloads import parsed
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
+from otel_agent_trace.dialects.parsing.names import without_method
+from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "openinference"
 KIND = "openinference.span.kind"
@@ -38,7 +38,7 @@ _USAGE = {
 }
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     said = given.text(KIND)
@@ -55,23 +55,23 @@ def read(span: SpanRecord) -> Meaning | None:
     if said.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
         given.rest.setdefault("agent.name", span.name)
-    meaning = Meaning(kind=kind, dialect=NAME, label=without_method(span.name))
-    meaning.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
-    meaning.user_id = given.text(*USER_IDS) or _of(metadata, "user_id")
+    facts = SpanFacts(kind=kind, dialect=NAME, label=without_method(span.name))
+    facts.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
+    facts.user_id = given.text(*USER_IDS) or _of(metadata, "user_id")
     if isinstance(metadata, dict):
-        meaning.metadata = metadata
+        facts.metadata = metadata
     if kind is StepKind.MODEL:
-        _model(given, meaning)
+        _model(given, facts)
     elif kind is StepKind.TOOL:
-        _tool(given, meaning)
+        _tool(given, facts)
     elif kind in (StepKind.AGENT, None):
-        _agent(given, meaning)
+        _agent(given, facts)
     else:
-        _other(given, meaning)
-    meaning.error = given.error()
+        _other(given, facts)
+    facts.error = given.error()
     given.take("input.mime_type", "output.mime_type", "llm.token_count.total")
-    meaning.attributes = given.rest
-    return meaning
+    facts.attributes = given.rest
+    return facts
 
 
 def _is_event(span: SpanRecord) -> bool:
@@ -93,13 +93,13 @@ def _is_graph(metadata: Any, name: str) -> bool:
     return metadata.get("lc_agent_name") == name or "langgraph_node" not in metadata
 
 
-def _agent(given: Attributes, meaning: Meaning) -> None:
-    meaning.name = given.text("agent.name", *(("graph.node.name", "graph.node.id") if meaning.kind is not None else ()))
-    meaning.agent_name = meaning.name
+def _agent(given: Attributes, facts: SpanFacts) -> None:
+    facts.name = given.text("agent.name", *(("graph.node.name", "graph.node.id") if facts.kind is not None else ()))
+    facts.agent_name = facts.name
     asked, told = given.parsed("input.value"), given.parsed("output.value")
-    meaning.input, meaning.output = _readable(question_in(asked)), _readable(answer_in(told))
-    meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
-    meaning.usage = given.usage(**_USAGE)
+    facts.input, facts.output = _readable(question_in(asked)), _readable(answer_in(told))
+    facts.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    facts.usage = given.usage(**_USAGE)
 
 
 def _readable(value: Any) -> Any:
@@ -113,27 +113,27 @@ def _shows_objects(value: Any, depth: int) -> bool:
     return type(value) is str and _OBJECT.match(value) is not None
 
 
-def _tool(given: Attributes, meaning: Meaning) -> None:
+def _tool(given: Attributes, facts: SpanFacts) -> None:
     called = given.text("tool_call.function.name")
-    meaning.name = called or given.text("tool.name")
-    meaning.call_id = given.text("tool_call.id", "tool.id")
-    meaning.input = given.take("tool_call.function.arguments", "input.value")
+    facts.name = called or given.text("tool.name")
+    facts.call_id = given.text("tool_call.id", "tool.id")
+    facts.input = given.take("tool_call.function.arguments", "input.value")
     parameters = given.rest.get("tool.parameters")
-    if meaning.input is None and parameters is not None and "properties" not in str(parameters):
-        meaning.input = given.take("tool.parameters")
-    meaning.output = given.take("output.value")
+    if facts.input is None and parameters is not None and "properties" not in str(parameters):
+        facts.input = given.take("tool.parameters")
+    facts.output = given.take("output.value")
 
 
-def _model(given: Attributes, meaning: Meaning) -> None:
-    meaning.messages = _messages(given, "llm.input_messages", "input.value", "user") + _messages(
+def _model(given: Attributes, facts: SpanFacts) -> None:
+    facts.messages = _messages(given, "llm.input_messages", "input.value", "user") + _messages(
         given, "llm.output_messages", "output.value", "assistant"
     )
-    meaning.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    facts.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
     parameters = parsed(given.rest.get("llm.invocation_parameters"))
-    if meaning.model is None and isinstance(parameters, dict):
-        meaning.model = _of(parameters, "model", "model_name")
-    meaning.label = meaning.model or given.span.name
-    meaning.usage = given.usage(**_USAGE)
+    if facts.model is None and isinstance(parameters, dict):
+        facts.model = _of(parameters, "model", "model_name")
+    facts.label = facts.model or given.span.name
+    facts.usage = given.usage(**_USAGE)
 
 
 def _messages(given: Attributes, spread: str, whole: str, role: str) -> tuple[Message, ...]:
@@ -173,11 +173,11 @@ def _only(item: Any) -> Any:
     )
 
 
-def _other(given: Attributes, meaning: Meaning) -> None:
-    meaning.input = given.parsed("input.value")
+def _other(given: Attributes, facts: SpanFacts) -> None:
+    facts.input = given.parsed("input.value")
     documents = given.under("retrieval.documents")
     if isinstance(documents, list):
-        meaning.output = [item.get("document", item) if isinstance(item, dict) else item for item in documents]
+        facts.output = [item.get("document", item) if isinstance(item, dict) else item for item in documents]
     else:
-        meaning.output = given.parsed("output.value")
-    meaning.model = given.text("embedding.model_name", "reranker.model_name")
+        facts.output = given.parsed("output.value")
+    facts.model = given.text("embedding.model_name", "reranker.model_name")

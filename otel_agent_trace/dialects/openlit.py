@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.payloads import arguments_of, parsed
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, parsed
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "openlit"
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     is_call = "function.args" in given.rest or "function.kwargs" in given.rest
@@ -21,11 +21,11 @@ def read(span: SpanRecord) -> Meaning | None:
     is_own = span.scope.name == "openlit" and is_told
     if not is_call and (not is_own or semconv.OPERATION_NAME in given.rest):
         return None
-    meaning = Meaning(kind=None, dialect=NAME, label=span.name)
+    facts = SpanFacts(kind=None, dialect=NAME, label=span.name)
     arguments: Any = {"args": given.parsed("function.args"), "kwargs": given.parsed("function.kwargs") or {}}
-    meaning.input = arguments_of(arguments) if is_call else None
-    meaning.output = parsed(given.take(semconv.OUTPUT_MESSAGES))
-    meaning.is_function = True
-    meaning.error = given.error()
-    meaning.attributes = given.rest
-    return meaning
+    facts.input = arguments_of(arguments) if is_call else None
+    facts.output = parsed(given.take(semconv.OUTPUT_MESSAGES))
+    facts.is_function = True
+    facts.error = given.error()
+    facts.attributes = given.rest
+    return facts

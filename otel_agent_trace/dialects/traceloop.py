@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import answer_in, question_in
-from otel_agent_trace.foreign.payloads import parsed
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.conversation import answer_in, question_in
+from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "traceloop"
 _KINDS = {"agent": StepKind.AGENT, "tool": StepKind.TOOL}
@@ -18,7 +18,7 @@ _PROPERTIES = "traceloop.association.properties."
 _MODEL_TYPES = ("chat", "completion")
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     if not any(key.startswith("traceloop.") or key == "llm.request.type" for key in span.attributes):
         return None
@@ -27,44 +27,44 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(said)
     if not said and given.text("llm.request.type") in _MODEL_TYPES:
         kind = StepKind.MODEL
-    meaning = Meaning(kind=kind, dialect=NAME)
-    meaning.session_id = given.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
-    meaning.user_id = given.text(f"{_PROPERTIES}user_id")
+    facts = SpanFacts(kind=kind, dialect=NAME)
+    facts.session_id = given.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
+    facts.user_id = given.text(f"{_PROPERTIES}user_id")
     entity = given.text("traceloop.entity.name")
     if said == "task" and entity is not None and entity == given.rest.get(f"{_PROPERTIES}lc_agent_name"):
         # A graph in a graph. Its nodes inherit that property, but are called something else.
-        said, meaning.kind = "agent", StepKind.AGENT
+        said, facts.kind = "agent", StepKind.AGENT
     if said == "task" and "tool.name" in given.rest:
-        said, meaning.kind = "tool", StepKind.TOOL
+        said, facts.kind = "tool", StepKind.TOOL
     asked = given.take("traceloop.entity.input", "gen_ai.task.input")
     told = given.take("traceloop.entity.output", "gen_ai.task.output")
     if said == "tool":
-        _tool(given, meaning, _tool_name(told) or entity, asked, told)
+        _tool(given, facts, _tool_name(told) or entity, asked, told)
     elif said in ("agent", "workflow"):
         if said == "agent":
             named = span.name.removesuffix(".agent") if span.name.endswith(".agent") else None
-            meaning.name = entity or given.text(semconv.AGENT_NAME) or named
-        meaning.label = _agent_in(told) or entity
-        meaning.input, meaning.output = question_in(asked), answer_in(told)
-    if said and meaning.error is None:
-        meaning.error = given.error()
-    meaning.attributes = given.rest
-    return meaning
+            facts.name = entity or given.text(semconv.AGENT_NAME) or named
+        facts.label = _agent_in(told) or entity
+        facts.input, facts.output = question_in(asked), answer_in(told)
+    if said and facts.error is None:
+        facts.error = given.error()
+    facts.attributes = given.rest
+    return facts
 
 
-def _tool(given: Attributes, meaning: Meaning, name: str | None, asked: Any, told: Any) -> None:
+def _tool(given: Attributes, facts: SpanFacts, name: str | None, asked: Any, told: Any) -> None:
     arguments = given.take("tool.arguments")
-    meaning.name = given.text("tool.name") or name
-    meaning.input = asked if arguments is None else arguments
-    meaning.output = _out_of_envelope(asked, told)
+    facts.name = given.text("tool.name") or name
+    facts.input = asked if arguments is None else arguments
+    facts.output = _out_of_envelope(asked, told)
     result = parsed(told) if type(told) is str and '"tool_output"' in told else None
     if isinstance(result, dict):
-        meaning.call_id = result["tool_id"] if isinstance(result.get("tool_id"), str) else None
-        output = meaning.output = result.get("tool_output")
+        facts.call_id = result["tool_id"] if isinstance(result.get("tool_id"), str) else None
+        output = facts.output = result.get("tool_output")
         if isinstance(output, dict) and output.get("is_error") is True:
             words = output.get("raw_output")
-            meaning.error = given.error(failed=True, message=words if isinstance(words, str) else None)
-            meaning.output = None
+            facts.error = given.error(failed=True, message=words if isinstance(words, str) else None)
+            facts.output = None
 
 
 def _out_of_envelope(asked: Any, told: Any) -> Any:

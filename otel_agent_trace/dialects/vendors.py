@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import answer_in, conversation, question_in
-from otel_agent_trace.foreign.payloads import parsed
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
+from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "vendors"
 _KNOWN = frozenset({"lmnr", "weave", "mastra", "braintrust", "confident"})
@@ -31,7 +31,7 @@ _KINDS = {
 }
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     mark = next((key for key in span.attributes if key.endswith(_MARKS)), None)
     if mark is None or mark.startswith(_ELSEWHERE):
@@ -42,9 +42,9 @@ def read(span: SpanRecord) -> Meaning | None:
     kind = _KINDS.get(sort)
     if kind is None and vendor not in _KNOWN:
         return None
-    meaning = Meaning(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
-    meaning.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
-    meaning.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
+    facts = SpanFacts(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
+    facts.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
+    facts.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
     asked, told = (
         given.take(
             f"{vendor}.span.{way}", f"{vendor}.{sort}.{way}", f"{vendor}.{way}_json", f"{vendor}.{way}", f"{way}.value"
@@ -53,18 +53,18 @@ def read(span: SpanRecord) -> Meaning | None:
     )
     name = given.text(f"{vendor}.{sort}.name", f"{vendor}.span.name") or name or _name(given)
     if kind is StepKind.MODEL:
-        meaning.messages = conversation(asked) + conversation(told, "assistant")
-        meaning.model = given.text(f"{vendor}.{sort}.model", f"{vendor}.span.model") or _model(given, vendor)
-        meaning.usage = given.usage_of(f"{vendor}.metrics") or given.usage(**_usage_names(f"{vendor}.{sort}"))
-        meaning.label = meaning.model or span.name
+        facts.messages = conversation(asked) + conversation(told, "assistant")
+        facts.model = given.text(f"{vendor}.{sort}.model", f"{vendor}.span.model") or _model(given, vendor)
+        facts.usage = given.usage_of(f"{vendor}.metrics") or given.usage(**_usage_names(f"{vendor}.{sort}"))
+        facts.label = facts.model or span.name
     elif kind in (StepKind.AGENT, None):
-        meaning.name = name if kind is not None or name != span.name else None
-        meaning.input, meaning.output = question_in(asked), answer_in(told)
+        facts.name = name if kind is not None or name != span.name else None
+        facts.input, facts.output = question_in(asked), answer_in(told)
     else:
-        meaning.name, meaning.input, meaning.output = name, asked, told
-    meaning.error = given.error()
-    meaning.attributes = given.rest
-    return meaning
+        facts.name, facts.input, facts.output = name, asked, told
+    facts.error = given.error()
+    facts.attributes = given.rest
+    return facts
 
 
 _QUOTED = re.compile(r"[a-z ]+: '(.+)'")

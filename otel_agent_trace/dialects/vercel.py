@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.conversation import conversation, question_in
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.conversation import conversation, question_in
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "vercel_ai"
 _RUNS = ("ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject")
@@ -21,26 +21,26 @@ _USAGE = {
 }
 
 
-def read(span: SpanRecord) -> Meaning | None:
+def read(span: SpanRecord) -> SpanFacts | None:
     """What the span means, or None where it speaks another language."""
     given = Attributes(span)
     operation = given.text("ai.operationId")
     if operation is None:
         return None
-    meaning = Meaning(
+    facts = SpanFacts(
         kind=_kind(operation), dialect=NAME, label=None if _kind(operation) is StepKind.AGENT else operation
     )
     function = given.text("ai.telemetry.functionId", "resource.name")
-    meaning.session_id = given.text("ai.telemetry.metadata.sessionId", "ai.telemetry.metadata.conversationId")
-    meaning.user_id = given.text("ai.telemetry.metadata.userId")
-    if meaning.kind is StepKind.TOOL:
-        meaning.name, meaning.call_id = given.text("ai.toolCall.name"), given.text("ai.toolCall.id")
-        meaning.input, meaning.output = given.take("ai.toolCall.args"), given.take("ai.toolCall.result")
+    facts.session_id = given.text("ai.telemetry.metadata.sessionId", "ai.telemetry.metadata.conversationId")
+    facts.user_id = given.text("ai.telemetry.metadata.userId")
+    if facts.kind is StepKind.TOOL:
+        facts.name, facts.call_id = given.text("ai.toolCall.name"), given.text("ai.toolCall.id")
+        facts.input, facts.output = given.take("ai.toolCall.args"), given.take("ai.toolCall.result")
     else:
-        _generation(given, meaning, function)
-    meaning.error = given.error()
-    meaning.attributes = given.rest
-    return meaning
+        _generation(given, facts, function)
+    facts.error = given.error()
+    facts.attributes = given.rest
+    return facts
 
 
 def _kind(operation: str) -> StepKind | None:
@@ -53,21 +53,21 @@ def _kind(operation: str) -> StepKind | None:
     return StepKind.OTHER if operation.startswith("ai.embed") else None
 
 
-def _generation(given: Attributes, meaning: Meaning, function: str | None) -> None:
+def _generation(given: Attributes, facts: SpanFacts, function: str | None) -> None:
     sent = conversation(given.parsed("ai.prompt.messages")) or _prompt(given)
     text, calls = given.take("ai.response.text"), given.parsed("ai.response.toolCalls")
     found = given.parsed("ai.response.object")
-    meaning.model = given.text("ai.response.model", "ai.model.id", "gen_ai.response.model", "gen_ai.request.model")
-    meaning.usage = given.usage(**_USAGE)
-    if meaning.kind is StepKind.AGENT:
-        meaning.name = function
-        meaning.input = question_in([{"role": m.role, "parts": list(m.parts)} for m in sent]) if sent else None
-        meaning.output = text if text is not None else found
+    facts.model = given.text("ai.response.model", "ai.model.id", "gen_ai.response.model", "gen_ai.request.model")
+    facts.usage = given.usage(**_USAGE)
+    if facts.kind is StepKind.AGENT:
+        facts.name = function
+        facts.input = question_in([{"role": m.role, "parts": list(m.parts)} for m in sent]) if sent else None
+        facts.output = text if text is not None else found
         return
     answer = {"role": "assistant", "content": text, "tool_calls": calls}
-    meaning.messages = sent + (conversation([answer]) if text or calls else conversation(found, "assistant"))
-    meaning.response_id = given.text("ai.response.id", "gen_ai.response.id")
-    meaning.label = meaning.model or meaning.label
+    facts.messages = sent + (conversation([answer]) if text or calls else conversation(found, "assistant"))
+    facts.response_id = given.text("ai.response.id", "gen_ai.response.id")
+    facts.label = facts.model or facts.label
 
 
 def _prompt(given: Attributes) -> tuple[Message, ...]:

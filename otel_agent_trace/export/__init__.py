@@ -15,11 +15,21 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export.pipeline import Pipeline
 from otel_agent_trace.export.state import ExportState, state_path
 from otel_agent_trace.model import AgentRun, RunStatus
-from otel_agent_trace.otlp import Batch, Encoder, Outcome, Packer, Piece, RefusedSpan, Sender, Settings, settings_of
+from otel_agent_trace.otlp import (
+    Batch,
+    BatchBuilder,
+    EncodedSpan,
+    Encoder,
+    Outcome,
+    RefusedSpan,
+    Sender,
+    Settings,
+    settings_of,
+)
 from otel_agent_trace.otlp.sender import DEFAULT_PATIENCE_S
+from otel_agent_trace.query import Selection, of_service
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.tree import unique
-from otel_agent_trace.selection import Selection, of_service
 from otel_agent_trace.sources import Progress, open_source
 from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted, narrowed
 
@@ -237,7 +247,7 @@ class _Export:
     def __init__(self, encoder: Encoder, sender: Sender, state: ExportState | None, summary: ExportSummary) -> None:
         self._encoder, self._sender = encoder, sender
         self._state, self._summary = state, summary
-        self._packer = Packer()
+        self._packer = BatchBuilder()
         self._packed: list[_Trace] = []
         self._pipeline: Pipeline[_Load, Outcome] = Pipeline(self._send, self._take)
 
@@ -269,7 +279,7 @@ class _Export:
         self._summary.unfinished += [span.end_ns for span in records].count(None)
         self._pack(pieces, trace)
 
-    def _pack(self, pieces: Sequence[Piece], trace: _Trace) -> None:
+    def _pack(self, pieces: Sequence[EncodedSpan], trace: _Trace) -> None:
         """Into the batch that is being made, if there is room for all; else one by one, into as many as it takes."""
         if self._packer.add(pieces, self._sender.limit):
             self._mark(trace)
@@ -317,7 +327,7 @@ def _count(summary: ExportSummary, outcome: Outcome) -> None:
         summary.notes[note] = None
 
 
-def _digest(pieces: list[Piece]) -> int:
+def _digest(pieces: list[EncodedSpan]) -> int:
     """64 bits of a trace's id and content: a trace that has changed has another, but for one of 4 billion."""
     content, frame = 0, None
     for piece in pieces:

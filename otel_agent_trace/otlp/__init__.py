@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, Batch, Encoder, Packer, Piece
+from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, Batch, BatchBuilder, EncodedSpan, Encoder
 from otel_agent_trace.otlp.schedule import Schedule, schedule_of
 from otel_agent_trace.otlp.sender import Outcome, RefusedSpan, Sender
 from otel_agent_trace.otlp.settings import Protocol, Settings, settings_of, usable_variables
@@ -10,10 +10,10 @@ from otel_agent_trace.otlp.settings import Protocol, Settings, settings_of, usab
 __all__ = [
     "MAX_REQUEST_BYTES",
     "Batch",
+    "BatchBuilder",
+    "EncodedSpan",
     "Encoder",
     "Outcome",
-    "Packer",
-    "Piece",
     "Protocol",
     "RefusedSpan",
     "Schedule",

@@ -19,7 +19,7 @@ _HTML = re.compile(rb"(?i)\s*(<!doctype html|<html)")
 _WORDS = ("message", "detail", "error", "error_description", "errors")
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """The receiver does not take this request, and would not if it came again."""
 
     def __init__(self, reason: str, *, for_size: bool = False) -> None:
@@ -27,11 +27,11 @@ class RefusedError(Exception):
         self.for_size = for_size
 
 
-class FailedError(Exception):
+class ServerError(Exception):
     """The receiver failed over this request (500): by chance, or because of what is in it."""
 
 
-class TryLaterError(Exception):
+class RetryableError(Exception):
     """This request may be taken later; `after_s` are the seconds that the receiver asks for."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
@@ -39,7 +39,7 @@ class TryLaterError(Exception):
         self.after_s = after_s
 
 
-class LostError(TryLaterError):
+class ConnectionLostError(RetryableError):
     """The connection was lost, or none came about."""
 
 
@@ -72,7 +72,7 @@ def _json_words(body: bytes) -> str:
     return found if isinstance(found, str) else text
 
 
-class Discretion:
+class SecretScrubber:
     """Shortens what a receiver said, and takes out what was told to it in confidence."""
 
     def __init__(self, headers: Iterable[str]) -> None:

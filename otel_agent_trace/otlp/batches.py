@@ -23,7 +23,7 @@ _MAX_FRAMES = 256
 Join = Callable[[Iterable[tuple[Resource, Scope, Sequence[bytes]]]], bytes]
 
 
-class Frame(msgspec.Struct, eq=False):
+class ResourceScope(msgspec.Struct, eq=False):
     """What the spans of one resource and scope stand in; `head` is it without any."""
 
     resource: Resource
@@ -36,10 +36,10 @@ class Frame(msgspec.Struct, eq=False):
         return len(self.head) + _FRAME_EXTRA
 
 
-class Piece(NamedTuple):
+class EncodedSpan(NamedTuple):
     """One encoded span, and what it is called when it is refused."""
 
-    frame: Frame
+    frame: ResourceScope
     data: bytes
     trace_id: str
     span_id: str
@@ -53,13 +53,13 @@ class Encoder:
         codec = otlp_json if protocol == "http/json" else otlp_proto
         self._encode_span = codec.encode_span
         self.join: Join = codec.join
-        self._frames: dict[tuple[int, int], Frame] = {}
+        self._frames: dict[tuple[int, int], ResourceScope] = {}
 
-    def pieces(self, spans: Iterable[SpanRecord]) -> list[Piece]:
+    def pieces(self, spans: Iterable[SpanRecord]) -> list[EncodedSpan]:
         """The spans, encoded."""
         encode_span, frames = self._encode_span, self._frames
         return [
-            Piece(
+            EncodedSpan(
                 frames.get((id(span.resource), id(span.scope))) or self._framed(span.resource, span.scope),
                 encode_span(span),
                 span.trace_id,
@@ -69,11 +69,11 @@ class Encoder:
             for span in spans
         ]
 
-    def _framed(self, resource: Resource, scope: Scope) -> Frame:
+    def _framed(self, resource: Resource, scope: Scope) -> ResourceScope:
         """A new frame; it holds both, so that their ids stay theirs as long as it is remembered."""
         if len(self._frames) >= _MAX_FRAMES:
             self._frames.clear()
-        frame = Frame(resource, scope, self.join([(resource, scope, [])]))
+        frame = ResourceScope(resource, scope, self.join([(resource, scope, [])]))
         self._frames[id(resource), id(scope)] = frame
         return frame
 
@@ -83,7 +83,7 @@ class Batch:
 
     __slots__ = ("pieces", "size")
 
-    def __init__(self, pieces: list[Piece], size: int | None = None) -> None:
+    def __init__(self, pieces: list[EncodedSpan], size: int | None = None) -> None:
         self.pieces = pieces
         self.size = _size(pieces) if size is None else size
         """In bytes, a little more than the request has, before it is compressed."""
@@ -105,23 +105,23 @@ class Batch:
         return Batch(self.pieces[:middle]), Batch(self.pieces[middle:])
 
 
-def _size(pieces: Sequence[Piece]) -> int:
+def _size(pieces: Sequence[EncodedSpan]) -> int:
     return sum(len(piece.data) + _SPAN_EXTRA for piece in pieces) + sum(frame.size for frame in _frames(pieces))
 
 
-def _frames(pieces: Iterable[Piece]) -> set[Frame]:
+def _frames(pieces: Iterable[EncodedSpan]) -> set[ResourceScope]:
     return {piece.frame for piece in pieces}
 
 
-class Packer:
+class BatchBuilder:
     """Fills batches up to a limit; a span above it gets a batch for itself."""
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
-        self._frames: set[Frame] = set()
+        self._pieces: list[EncodedSpan] = []
+        self._frames: set[ResourceScope] = set()
         self._size = 0
 
-    def add(self, pieces: Sequence[Piece], limit: int) -> bool:
+    def add(self, pieces: Sequence[EncodedSpan], limit: int) -> bool:
         """Put them all to the others, unless that would be too much; true if it was done.
 
         To an empty one a single span can always be added.

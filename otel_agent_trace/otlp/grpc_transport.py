@@ -8,7 +8,13 @@ from typing import Any
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
-from otel_agent_trace.otlp.answers import Discretion, FailedError, LostError, RefusedError, TryLaterError
+from otel_agent_trace.otlp.answers import (
+    ConnectionLostError,
+    RejectedError,
+    RetryableError,
+    SecretScrubber,
+    ServerError,
+)
 from otel_agent_trace.otlp.settings import Settings
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -28,7 +34,7 @@ class GrpcTransport:
         import grpc  # noqa: PLC0415 - only for this
 
         self._settings = settings
-        self._discreet = Discretion(settings.headers.values())
+        self._discreet = SecretScrubber(settings.headers.values())
         self._metadata = tuple(settings.headers.items())
         self._error = grpc.RpcError
         compression = grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
@@ -47,7 +53,7 @@ class GrpcTransport:
         """Send one request and say what became of it.
 
         Raises:
-            RefusedError, FailedError, TryLaterError, EndpointError: as their names say.
+            RejectedError, ServerError, RetryableError, EndpointError: as their names say.
         """
         try:
             answer = self._export(body, timeout=self._settings.timeout_s, metadata=self._metadata)
@@ -69,14 +75,14 @@ class GrpcTransport:
         if code == "UNAVAILABLE":
             return self._unavailable(details, after_s)
         if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and after_s is None and _SIZE.search(details):
-            return RefusedError(said, for_size=True)
+            return RejectedError(said, for_size=True)
         if code == "RESOURCE_EXHAUSTED":
-            return TryLaterError(said, after_s)
+            return RetryableError(said, after_s)
         if code in _LATER:
-            return TryLaterError(said, after_s)
+            return RetryableError(said, after_s)
         if code == "INVALID_ARGUMENT":
-            return RefusedError(said)
-        return FailedError(said) if code in _FAILED else EndpointError(said)
+            return RejectedError(said)
+        return ServerError(said) if code in _FAILED else EndpointError(said)
 
     def _unavailable(self, details: str, after_s: float | None) -> Exception:
         shown = self._settings.shown
@@ -87,7 +93,7 @@ class GrpcTransport:
         if "http2" in details.lower() and "preface" in details.lower():
             return EndpointError(f"{shown} does not speak gRPC; is it HTTP (http://host:4318)?")
         said = f"{shown}: {details or 'UNAVAILABLE'}"
-        return LostError(said) if after_s is None else TryLaterError(said, after_s)
+        return ConnectionLostError(said) if after_s is None else RetryableError(said, after_s)
 
 
 def _retry_after_s(metadata: Any) -> float | None:

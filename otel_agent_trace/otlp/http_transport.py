@@ -15,11 +15,11 @@ from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
 from otel_agent_trace.otlp.answers import (
     MAX_ANSWER_BYTES,
-    Discretion,
-    FailedError,
-    LostError,
-    RefusedError,
-    TryLaterError,
+    ConnectionLostError,
+    RejectedError,
+    RetryableError,
+    SecretScrubber,
+    ServerError,
     is_html,
     success_of,
     words_of,
@@ -46,7 +46,7 @@ class HttpTransport:
         import httpx  # noqa: PLC0415 - half a second, and only for this
 
         self._settings = settings
-        self._discreet = Discretion(settings.headers.values())
+        self._discreet = SecretScrubber(settings.headers.values())
         self._headers = {"content-type": _CONTENT_TYPES[settings.protocol]}
         if settings.gzip:
             self._headers["content-encoding"] = "gzip"
@@ -63,7 +63,7 @@ class HttpTransport:
         """Send one request and say what became of it.
 
         Raises:
-            RefusedError, FailedError, TryLaterError, EndpointError: as their names say.
+            RejectedError, ServerError, RetryableError, EndpointError: as their names say.
         """
         content = gzip.compress(body, _GZIP_LEVEL) if self._settings.gzip else body
         headers = {**self._headers, "content-length": str(len(content))}
@@ -86,7 +86,7 @@ class HttpTransport:
             if len(body) > MAX_ANSWER_BYTES:
                 return body[: MAX_ANSWER_BYTES + 1]
             if time.monotonic() > deadline:
-                raise LostError(f"no whole answer within {self._settings.timeout_s:g} s")
+                raise ConnectionLostError(f"no whole answer within {self._settings.timeout_s:g} s")
         return body
 
     def _result(self, response: httpx.Response, body: bytes) -> PartialSuccess:
@@ -98,11 +98,11 @@ class HttpTransport:
         words = self._discreet(words_of(content_type, body))
         said = self._told(status) + (f": {words}" if words else "")
         if status in _LATER:
-            raise TryLaterError(said, retry_after_s(response.headers.get("retry-after")))
+            raise RetryableError(said, retry_after_s(response.headers.get("retry-after")))
         if status in _REFUSALS and not (is_html(body) and status != _TOO_LARGE):
-            raise RefusedError(said, for_size=status == _TOO_LARGE)
+            raise RejectedError(said, for_size=status == _TOO_LARGE)
         if status == _FAILED:
-            raise FailedError(said)
+            raise ServerError(said)
         raise EndpointError(said)
 
     def _success(self, status: int, content_type: str, body: bytes) -> PartialSuccess:
@@ -125,7 +125,7 @@ class HttpTransport:
             return EndpointError(f"{shown}: there is no such host")
         if reason.startswith("illegal "):  # status or request line, as the client has it
             return EndpointError(f"{shown} does not speak HTTP/1.1; is it gRPC (grpc://host:4317)?")
-        return LostError(f"{shown}: {_lost_words(error, reason)}")
+        return ConnectionLostError(f"{shown}: {_lost_words(error, reason)}")
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:

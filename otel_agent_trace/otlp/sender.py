@@ -13,8 +13,8 @@ import msgspec
 
 from otel_agent_trace.errors import EndpointError
 from otel_agent_trace.formats.otlp_proto import PartialSuccess
-from otel_agent_trace.otlp.answers import FailedError, LostError, RefusedError, TryLaterError
-from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, USUAL_REQUEST_BYTES, Batch, Join, Piece
+from otel_agent_trace.otlp.answers import ConnectionLostError, RejectedError, RetryableError, ServerError
+from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, USUAL_REQUEST_BYTES, Batch, EncodedSpan, Join
 from otel_agent_trace.otlp.settings import Settings
 
 DEFAULT_PATIENCE_S = 60.0
@@ -113,7 +113,7 @@ class Sender:
             part = pending.pop()
             try:
                 partial = self._delivered(part, is_whole=part is batch)
-            except RefusedError as refusal:
+            except RejectedError as refusal:
                 self._note_size(part, refusal)
                 if len(part.pieces) > 1:
                     pending.extend(reversed(part.halves()))
@@ -146,7 +146,7 @@ class Sender:
         while True:
             try:
                 return self._send_once(part)
-            except (FailedError, TryLaterError) as error:
+            except (ServerError, RetryableError) as error:
                 wait_s = patience.wait_s(error)
                 if wait_s is None:
                     raise patience.given_up(error) from error
@@ -189,12 +189,12 @@ class Sender:
             self._any_accepted = self._any_accepted or rejected < len(part.pieces)
             self._refused_in_a_row = 0
 
-    def _note_size(self, part: Batch, refusal: RefusedError) -> None:
+    def _note_size(self, part: Batch, refusal: RejectedError) -> None:
         if refusal.for_size and len(part.pieces) > 1:
             self.limit = max(min(self.limit, part.size // 2), _LEAST_LIMIT)
 
-    def _refused(self, piece: Piece, refusal: RefusedError) -> RefusedSpan:
-        failed = isinstance(refusal.__cause__, FailedError)
+    def _refused(self, piece: EncodedSpan, refusal: RejectedError) -> RefusedSpan:
+        failed = isinstance(refusal.__cause__, ServerError)
         with self._lock:
             self._refused_in_a_row += 1
             hopeless = self._refused_in_a_row >= _REFUSED_IN_A_ROW and (failed or not self._any_accepted)
@@ -214,13 +214,13 @@ class _Patience:
         self._wait_s = _FIRST_WAIT_S
         self._began = time.monotonic()
 
-    def wait_s(self, error: FailedError | TryLaterError) -> float | None:
+    def wait_s(self, error: ServerError | RetryableError) -> float | None:
         """After how many seconds to send it again; None for never."""
-        if isinstance(error, FailedError):
+        if isinstance(error, ServerError):
             may_fail, self._may_fail = self._may_fail, False
             wait_s = self._next_wait_s() if self._is_whole else 0.0  # of a part, the whole has waited
             return wait_s if may_fail else None
-        self._times_lost += isinstance(error, LostError)
+        self._times_lost += isinstance(error, ConnectionLostError)
         if self.is_too_large(error):
             return None
         wait_s = self._next_wait_s() if error.after_s is None else error.after_s
@@ -231,18 +231,18 @@ class _Patience:
         wait_s, self._wait_s = self._wait_s, min(self._wait_s * 2, _LONGEST_WAIT_S)
         return wait_s + _chance.uniform(0, _JITTER_S)
 
-    def given_up(self, error: FailedError | TryLaterError) -> RefusedError | EndpointError:
+    def given_up(self, error: ServerError | RetryableError) -> RejectedError | EndpointError:
         """What to raise for the last failure."""
-        if isinstance(error, FailedError):
-            return RefusedError(str(error))
+        if isinstance(error, ServerError):
+            return RejectedError(str(error))
         if self.is_too_large(error):
-            return RefusedError(f"{error} (a span of {self._part.size >> 10} KiB)", for_size=True)
+            return RejectedError(f"{error} (a span of {self._part.size >> 10} KiB)", for_size=True)
         return EndpointError(f"{error} (given up after {self.spent_s():.0f} s)")
 
-    def is_too_large(self, error: TryLaterError) -> bool:
+    def is_too_large(self, error: RetryableError) -> bool:
         """Whether the connection is lost because of what is sent."""
         oversize = len(self._part.pieces) == 1 and self._part.size > MAX_REQUEST_BYTES
-        return oversize and isinstance(error, LostError) and self._times_lost >= _TIMES_LOST
+        return oversize and isinstance(error, ConnectionLostError) and self._times_lost >= _TIMES_LOST
 
     def spent_s(self) -> float:
         """Seconds since it was first sent."""

@@ -7,9 +7,9 @@ import operator
 from collections.abc import Iterable
 
 from otel_agent_trace import semconv
-from otel_agent_trace.foreign.conversation import said_by
+from otel_agent_trace.dialects.parsing.conversation import said_by
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
-from otel_agent_trace.runs.settle import settle
+from otel_agent_trace.runs.normalize import settle
 from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, start_of, unique
 from otel_agent_trace.span import SpanRecord
 
@@ -25,8 +25,8 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
 
 def placed(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
     """The outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
-    tops, any_foreign = grow(records)
-    if any_foreign:
+    tops, any_third_party = grow(records)
+    if any_third_party:
         tops = settle(tops, records)
     agents: list[Node] = []
     strays: list[Node] = []
@@ -46,10 +46,10 @@ def _tell_apart(agents: list[Node]) -> None:
     """Give an id of its own to each run that would be called like another, since the spans above both were lost."""
     seen: set[str] = set()
     for node in sorted(agents, key=start_of):
-        if node.meaning.run_id is None and run_id_of(node.span, node.meaning) in seen:
+        if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
             first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
-            node.meaning.run_id = f"{node.span.trace_id}-{first}"
-        seen.add(run_id_of(node.span, node.meaning))
+            node.facts.run_id = f"{node.span.trace_id}-{first}"
+        seen.add(run_id_of(node.span, node.facts))
 
 
 def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
@@ -61,35 +61,35 @@ def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
 
 
 def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
-    span, meaning = node.span, node.meaning
-    run_id = run_id_of(span, meaning)
+    span, facts = node.span, node.facts
+    run_id = run_id_of(span, facts)
     steps = _steps(node.below, run_id)
     return AgentRun(
         run_id=run_id,
-        agent_name=meaning.name,
-        user_input=meaning.input,
-        user_id=meaning.user_id,
-        session_id=meaning.session_id,
-        model=meaning.model,
-        config=meaning.config,
-        metadata=meaning.metadata,
-        attributes=meaning.attributes,
-        status=meaning.status or (RunStatus.RUNNING if span.end_ns is None else RunStatus.SUCCESS),
+        agent_name=facts.name,
+        user_input=facts.input,
+        user_id=facts.user_id,
+        session_id=facts.session_id,
+        model=facts.model,
+        config=facts.config,
+        metadata=facts.metadata,
+        attributes=facts.attributes,
+        status=facts.status or (RunStatus.RUNNING if span.end_ns is None else RunStatus.SUCCESS),
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
-        final_output=meaning.output,
-        error=meaning.error,
-        usage=meaning.usage or leaf_usage(steps),
+        final_output=facts.output,
+        error=facts.error,
+        usage=facts.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
         span_id=_span_id(node),
-        parent_run_id=above_run_id if meaning.parent_run_id is None else meaning.parent_run_id,
+        parent_run_id=above_run_id if facts.parent_run_id is None else facts.parent_run_id,
         service_name=_service(span),
-        abandoned=meaning.abandoned,
-        first_chunk_at_ns=meaning.first_chunk_at_ns,
-        truncated=meaning.truncated,
-        sampling_probability=meaning.sampling_probability,
-        replay_of=meaning.replay_of,
+        abandoned=facts.abandoned,
+        first_chunk_at_ns=facts.first_chunk_at_ns,
+        truncated=facts.truncated,
+        sampling_probability=facts.sampling_probability,
+        replay_of=facts.replay_of,
         dialect=_dialects([node]),
     )
 
@@ -100,19 +100,19 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
     A single model or tool span that never had a run is one that is over.
     """
     first = group[0]
-    span, meaning = first.span, first.meaning
+    span, facts = first.span, first.facts
     lone = run_id is None
-    known_id = run_id_of(span, meaning) if run_id is None else run_id
+    known_id = run_id_of(span, facts) if run_id is None else run_id
     steps = _steps(group, known_id)
-    own = [node.meaning for node in group if node.kind is not StepKind.AGENT]
+    own = [node.facts for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
         run_id=known_id,
-        user_input=said_by(meaning.messages, "user") if lone and first.is_foreign else None,
-        final_output=said_by(meaning.messages[-1:], "assistant") if lone and first.is_foreign else None,
+        user_input=said_by(facts.messages, "user") if lone and first.is_third_party else None,
+        final_output=said_by(facts.messages[-1:], "assistant") if lone and first.is_third_party else None,
         agent_name=next((said.agent_name for said in own if said.agent_name), None),
         session_id=next((said.session_id for said in own if said.session_id), None),
         status=_lone_status(first) if lone else RunStatus.RUNNING,
-        error=meaning.error if lone else None,
+        error=facts.error if lone else None,
         started_at_ns=min(node.span.start_ns for node in group),
         ended_at_ns=span.end_ns if lone else None,
         usage=leaf_usage(steps),
@@ -126,16 +126,16 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
 def _lone_status(node: Node) -> RunStatus:
     if node.span.end_ns is None:
         return RunStatus.RUNNING
-    return RunStatus.ERROR if node.meaning.error is not None else RunStatus.SUCCESS
+    return RunStatus.ERROR if node.facts.error is not None else RunStatus.SUCCESS
 
 
 def _dialects(nodes: list[Node]) -> str:
     """The dialects of nodes and of all below, in which their spans were read."""
-    return " + ".join(dict.fromkeys([below.meaning.dialect for node in nodes for below in node.walk()]))
+    return " + ".join(dict.fromkeys([below.facts.dialect for node in nodes for below in node.walk()]))
 
 
 def _span_id(node: Node) -> str | None:
-    return None if node.meaning.is_inferred else node.span.span_id or None
+    return None if node.facts.is_inferred else node.span.span_id or None
 
 
 def _service(span: SpanRecord) -> str | None:
@@ -161,17 +161,17 @@ def in_order(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
 
 def _number(nodes: list[Node]) -> None:
     """Give each step that has no ordinal the next one that no other has."""
-    without = [node for node in nodes if node.meaning.index is None]
+    without = [node for node in nodes if node.facts.index is None]
     if without:
-        taken = {node.meaning.index for node in nodes}
+        taken = {node.facts.index for node in nodes}
         free = (index for index in itertools.count() if index not in taken)
         for node in without:
-            node.meaning.index = next(free)
+            node.facts.index = next(free)
 
 
 def _step_id(node: Node) -> int | str:
-    meaning = node.meaning
-    return (meaning.index or 0) + 1 if meaning.step_id is None else meaning.step_id
+    facts = node.facts
+    return (facts.index or 0) + 1 if facts.step_id is None else facts.step_id
 
 
 def _flat(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
@@ -185,40 +185,40 @@ def _flat(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
 
 def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
     node = entry[0]
-    index = node.meaning.index
+    index = node.facts.index
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
 def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
-    span, meaning = node.span, node.meaning
+    span, facts = node.span, node.facts
     run = _run(node, run_id) if node.is_run else None
     kind = node.kind or StepKind.OTHER
-    is_tool, index = kind is StepKind.TOOL, meaning.index or 0
-    name = meaning.name if meaning.name is not None else meaning.label or span.name
+    is_tool, index = kind is StepKind.TOOL, facts.index or 0
+    name = facts.name if facts.name is not None else facts.label or span.name
     return AgentStep(
-        step_id=index + 1 if meaning.step_id is None else meaning.step_id,
+        step_id=index + 1 if facts.step_id is None else facts.step_id,
         index=index,
         kind=kind,
         name=name,
-        input=meaning.input,
-        output=meaning.output,
-        error=meaning.error,
-        messages=meaning.messages,
-        model=meaning.model,
-        usage=meaning.usage if run is None else run.usage,
-        metadata=meaning.metadata,
-        attributes=meaning.attributes,
+        input=facts.input,
+        output=facts.output,
+        error=facts.error,
+        messages=facts.messages,
+        model=facts.model,
+        usage=facts.usage if run is None else run.usage,
+        metadata=facts.metadata,
+        attributes=facts.attributes,
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
         span_id=_span_id(node),
         parent_step_id=parent_step_id,
-        abandoned=meaning.abandoned,
-        first_chunk_at_ns=meaning.first_chunk_at_ns,
-        truncated=meaning.truncated,
+        abandoned=facts.abandoned,
+        first_chunk_at_ns=facts.first_chunk_at_ns,
+        truncated=facts.truncated,
         run=run,
         tool_name=name if is_tool else None,
-        tool_input=meaning.input if is_tool else None,
-        tool_output=meaning.output if is_tool else None,
+        tool_input=facts.input if is_tool else None,
+        tool_output=facts.output if is_tool else None,
     )
 
 

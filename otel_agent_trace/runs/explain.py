@@ -11,7 +11,7 @@ import msgspec
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.runs.assemble import in_order, placed
-from otel_agent_trace.runs.places import EVIDENCE, places_of
+from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.tree import Node, Origin, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
@@ -117,10 +117,10 @@ def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -
 
 def _unread(spans: Iterable[SpanRecord]) -> Iterator[Unread]:
     for span in sorted(spans, key=lambda span: (span.start_ns, span.span_id)):
-        meaning = dialects.read(span)
-        attributes = tuple(span.attributes if meaning is None else meaning.attributes)
+        facts = dialects.read(span)
+        attributes = tuple(span.attributes if facts is None else facts.attributes)
         if attributes:
-            yield Unread(span.span_id, span.name, meaning is not None, attributes)
+            yield Unread(span.span_id, span.name, facts is not None, attributes)
 
 
 _RUN_FIELDS = {
@@ -159,7 +159,7 @@ class _Explainer:
     def run_facts(self, run: AgentRun, node: Node, pairs: list[tuple[AgentStep, Node]]) -> list[Fact]:
         """What is known of a run."""
         facts = self.facts(run, node, _RUN_FIELDS)
-        if run.usage and not node.meaning.usage:
+        if run.usage and not node.facts.usage:
             facts[-1] = self.sum(run, pairs)
         return facts
 
@@ -168,7 +168,7 @@ class _Explainer:
         facts = []
         for name in ("agent_name", "session_id"):
             value = getattr(run, name)
-            teller = next((node for _, node in pairs if value and getattr(node.meaning, name) == value), None)
+            teller = next((node for _, node in pairs if value and getattr(node.facts, name) == value), None)
             if teller is not None:
                 facts.append(Fact(name, value, self.sources(teller.origins(name)), "from a step"))
         for name in ("user_input", "final_output"):
@@ -184,7 +184,7 @@ class _Explainer:
         failure = next((fact for fact in facts if fact.name == "error"), None)
         if failure is not None:
             return Fact("status", run.status.value, failure.sources, "what the error says")
-        sources = () if node is None or node.is_foreign else self.sources((Origin(node.span, "status"),))
+        sources = () if node is None or node.is_third_party else self.sources((Origin(node.span, "status"),))
         return Fact("status", run.status.value, sources, "no end" if run.ended_at_ns is None else "no error")
 
     def sum(self, run: AgentRun, pairs: list[tuple[AgentStep, Node]]) -> Fact:
@@ -206,7 +206,7 @@ class _Explainer:
         for name, field in fields.items():
             value = getattr(item, name)
             if value not in (None, "", (), {}):
-                origins = node.origins("label" if name == "name" and node.meaning.name is None else field)
+                origins = node.origins("label" if name == "name" and node.facts.name is None else field)
                 facts.append(Fact(name, value, self.sources(_words(name, origins)), _how(field, origins, node)))
         return facts
 
@@ -225,7 +225,7 @@ class _Explainer:
 
 def _counted(node: Node) -> list[Node]:
     """The calls whose tokens are those of a step: its own, or those below a sub-agent that does not say its sum."""
-    if node.meaning.usage:
+    if node.facts.usage:
         return [node]
     return [call for below in node.below if below.kind in _SUMMED_KINDS for call in _counted(below)]
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.foreign.conversation import said_by
-from otel_agent_trace.foreign.payloads import result_of
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.conversation import said_by
+from otel_agent_trace.dialects.parsing.payloads import result_of
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.runs.tree import Node, Origin, start_of
+from otel_agent_trace.span_facts import SpanFacts
 
 _FAILED = re.compile(
     r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
@@ -45,37 +45,37 @@ class ToolAnswer(NamedTuple):
 def infer(top: Node) -> None:
     """Complete the runs of other tracers from a node on down, innermost first."""
     for node in [*top.walk()][::-1]:
-        if node.kind is StepKind.AGENT and node.is_foreign:
+        if node.kind is StepKind.AGENT and node.is_third_party:
             _complete(node)
-        elif node is top and node.kind is StepKind.TOOL and node.is_foreign:
+        elif node is top and node.kind is StepKind.TOOL and node.is_third_party:
             _explain_error(node)
 
 
 def _complete(run: Node) -> None:
-    meaning = run.meaning
+    facts = run.facts
     own = _own_steps(run)
     models = [node for node in own if node.kind is StepKind.MODEL]
     is_alone = not run.span.span_id and len(own) == len(models) == 1
     calls = _just_answered(models[0]) if is_alone else _tool_calls(models)
     _complete_tools(run, own, calls)
     for node in own:
-        if node.kind is StepKind.TOOL and node.is_foreign:
+        if node.kind is StepKind.TOOL and node.is_third_party:
             _explain_error(node)
     _complete_question(run, models)
     _tell_errors_from_answers(run, own)
-    if meaning.error is None or meaning.error.type.endswith("ExceptionGroup"):
+    if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
         _take_error_at_the_end(run, own)
-    if meaning.output is None and meaning.error is None:
+    if facts.output is None and facts.error is None:
         _take_last_words(run)
     for node in own:
         run.learn("session_id", node)
         run.learn("user_id", node)
-    if meaning.name is None:
+    if facts.name is None:
         _take_name(run, own)
-    meaning.agent_name = meaning.name
-    if any(node.meaning.usage for node in own if node.kind in (StepKind.MODEL, StepKind.AGENT)):
-        meaning.usage = None  # the sum of these is
-    meaning.status = _status(run)
+    facts.agent_name = facts.name
+    if any(node.facts.usage for node in own if node.kind in (StepKind.MODEL, StepKind.AGENT)):
+        facts.usage = None  # the sum of these is
+    facts.status = _status(run)
 
 
 def _own_steps(run: Node) -> list[Node]:
@@ -91,22 +91,22 @@ def _own_steps(run: Node) -> list[Node]:
 
 
 def _status(run: Node) -> RunStatus:
-    error = run.meaning.error
+    error = run.facts.error
     if error is not None:
         return RunStatus.TIMEOUT if error.category == TIMEOUT else RunStatus.ERROR
     return RunStatus.RUNNING if run.span.end_ns is None else RunStatus.SUCCESS
 
 
 def _complete_question(run: Node, models: list[Node]) -> None:
-    meaning = run.meaning
-    if type(meaning.input) is not str:
+    facts = run.facts
+    if type(facts.input) is not str:
         for model in models:
-            asked = said_by(model.meaning.messages, "user")
+            asked = said_by(model.facts.messages, "user")
             if asked is not None:
-                meaning.input = asked
+                facts.input = asked
                 run.note("input", *model.origins("messages"))
                 break
-    if meaning.input is None:
+    if facts.input is None:
         first = next((node for node in run.below if node.kind is StepKind.AGENT), None)
         if first is not None:
             run.take("input", first)
@@ -114,11 +114,11 @@ def _complete_question(run: Node, models: list[Node]) -> None:
 
 def _take_name(run: Node, own: list[Node]) -> None:
     """The one agent that steps say they belong to; else what the span is called."""
-    if run.meaning.agent_name is not None:
+    if run.facts.agent_name is not None:
         run.take("name", run, "agent_name")
         return
-    named = [node for node in own if node.kind is not StepKind.AGENT and node.meaning.agent_name is not None]
-    if len({node.meaning.agent_name for node in named}) == 1:
+    named = [node for node in own if node.kind is not StepKind.AGENT and node.facts.agent_name is not None]
+    if len({node.facts.agent_name for node in named}) == 1:
         run.take("name", named[0], "agent_name")
     else:
         run.take("name", run, "label")
@@ -128,41 +128,41 @@ def _take_last_words(run: Node) -> None:
     """What was said last in a run: by its own model, or by the agent that it handed over to."""
     for node in sorted(run.below, key=_end):
         if node.kind is StepKind.MODEL:
-            said = said_by(_answer(node.meaning), "assistant")
+            said = said_by(_answer(node.facts), "assistant")
             if said:
-                run.meaning.output = said
+                run.facts.output = said
                 run.note("output", *node.origins("messages"))
-        elif node.kind is StepKind.AGENT and node.meaning.output is not None:
+        elif node.kind is StepKind.AGENT and node.facts.output is not None:
             run.take("output", node)
 
 
-def _answer(meaning: Meaning) -> Any:
-    messages = meaning.messages
+def _answer(facts: SpanFacts) -> Any:
+    messages = facts.messages
     return messages[-1:] if messages and messages[-1].role == "assistant" else ()
 
 
 def _tell_errors_from_answers(run: Node, own: list[Node]) -> None:
     """An answer that is nothing but the words of the error that the run ended with, or those and more, is that error."""
-    said = run.meaning.output
+    said = run.facts.output
     last = max((node for node in own if node.kind is not StepKind.TOOL), key=_end, default=None)
     if type(said) is not str or not said.strip():
         return
-    if last is not None and last.meaning.error is not None and said.strip() in last.meaning.error.message:
-        run.meaning.output = None
+    if last is not None and last.facts.error is not None and said.strip() in last.facts.error.message:
+        run.facts.output = None
         run.take("error", last)
-    elif run.meaning.error is not None and run.meaning.error.message and run.meaning.error.message in said:
-        run.meaning.output, run.meaning.error = None, msgspec.structs.replace(run.meaning.error, message=said)
+    elif run.facts.error is not None and run.facts.error.message and run.facts.error.message in said:
+        run.facts.output, run.facts.error = None, msgspec.structs.replace(run.facts.error, message=said)
         run.note("error", *run.origins("error"), *run.origins("output"))
 
 
 def _take_error_at_the_end(run: Node, own: list[Node]) -> None:
     """The error that a run ended with, though its span does not say so."""
     steps = [node for node in own if node.kind in (StepKind.MODEL, StepKind.TOOL, StepKind.AGENT)]
-    if not steps or run.meaning.output is not None:
+    if not steps or run.facts.output is not None:
         return
     last = max(steps, key=_end)
     is_last_told = any(node.kind is not StepKind.TOOL for node in steps)  # else a model may have heard of it untraced
-    if last.meaning.error and is_last_told:
+    if last.facts.error and is_last_told:
         run.take("error", last)
 
 
@@ -173,7 +173,7 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
     """The calls that models asked for, in order, each once."""
     calls: dict[Any, ToolCall] = {}
     responses: dict[Any, ToolAnswer] = {}
-    earlier = {_key(part) for part in _earlier(models[0].meaning.messages)} if models else set()
+    earlier = {_key(part) for part in _earlier(models[0].facts.messages)} if models else set()
     for model in models:
         for key, part in _parts(model):
             if part.get("type") == "tool_call" and part.get("name"):
@@ -204,7 +204,7 @@ def _just_answered(model: Node) -> list[ToolCall]:
 
 
 def _last_answers(model: Node) -> list[dict[Any, Any]]:
-    messages = list(model.meaning.messages)
+    messages = list(model.facts.messages)
     if messages and messages[-1].role == "assistant":
         messages.pop()
     found: list[dict[Any, Any]] = []
@@ -241,7 +241,7 @@ def _response(part: dict[Any, Any]) -> Any:
 def _parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
     """The parts of all messages, calls and answers with the key of the call; answers without one are told in its order."""
     waiting = OrderedDict[Any, None]()
-    for message in model.meaning.messages:
+    for message in model.facts.messages:
         if any(part.get("type") == "tool_call" for part in message.parts):
             waiting.clear()
         for part in message.parts:
@@ -265,11 +265,11 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
     left, traced = list(calls), set[str]()
     _wrap_agents(run, left)
     for tool in tools:
-        call = _call_of(tool.meaning, left)
+        call = _call_of(tool.facts, left)
         if call is not None:
             left.remove(call)
             traced.add(call.name)
-            if tool.is_foreign:
+            if tool.is_third_party:
                 _fill_tool(tool, call)
     lost = [call for call in left if call.name in traced and call.told_by is not None]
     if lost:  # the other calls of these tools have spans
@@ -279,8 +279,8 @@ def _complete_tools(run: Node, own: list[Node], calls: list[ToolCall]) -> None:
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
     """A sub-agent that a model called as a tool, where the tool has no span."""
     for place, agent in enumerate(run.below):
-        if agent.kind is StepKind.AGENT and agent.is_foreign:
-            call = next((call for call in calls if call.name in (agent.meaning.name, agent.meaning.label)), None)
+        if agent.kind is StepKind.AGENT and agent.is_third_party:
+            call = next((call for call in calls if call.name in (agent.facts.name, agent.facts.label)), None)
             if call is not None:
                 calls.remove(call)
                 run.below[place] = _around(agent, call)
@@ -293,7 +293,7 @@ def _around(agent: Node, call: ToolCall) -> Node:
     return tool
 
 
-def _call_of(tool: Meaning, calls: list[ToolCall]) -> ToolCall | None:
+def _call_of(tool: SpanFacts, calls: list[ToolCall]) -> ToolCall | None:
     if tool.call_id is not None:
         exact = [call for call in calls if call.call_id == tool.call_id]
         if exact:
@@ -315,7 +315,7 @@ def _with_nothing_more(arguments: Any, value: Any) -> bool:
 
 
 def _fill_tool(node: Node, call: ToolCall) -> None:
-    tool = node.meaning
+    tool = node.facts
     if tool.input is None or _holds(call.arguments, tool.input) or _with_nothing_more(call.arguments, tool.input):
         tool.input = call.arguments
         node.note("input", *call.asked_by.origins("messages"))
@@ -337,7 +337,7 @@ def _note_response(node: Node, field: str, call: ToolCall, *more: Origin) -> Non
 
 def _explain_error(node: Node) -> None:
     """Where an error says no more than its type, or no more than the result does, the result's words."""
-    error, said = node.meaning.error, node.meaning.output
+    error, said = node.facts.error, node.facts.output
     words = error.message.removeprefix(error.type.rpartition(".")[2]).strip(": ") if error is not None else ""
     if error is None or not said:
         return
@@ -345,7 +345,7 @@ def _explain_error(node: Node) -> None:
         return
     text = next((said[key] for key in ("error", "message") if said.get(key)), None) if isinstance(said, dict) else said
     if isinstance(text, str):
-        node.meaning.error = msgspec.structs.replace(error, message=text)
+        node.facts.error = msgspec.structs.replace(error, message=text)
         node.note("error", *node.origins("error"), *node.origins("output"))
 
 
@@ -356,21 +356,21 @@ def _step(call: ToolCall) -> Node:
     span = msgspec.structs.replace(
         call.asked_by.span, span_id="", name=call.name, start_ns=start_ns, end_ns=end_ns, attributes={}, events=()
     )
-    meaning = Meaning(
+    facts = SpanFacts(
         kind=StepKind.TOOL,
-        dialect=call.asked_by.meaning.dialect,
+        dialect=call.asked_by.facts.dialect,
         name=call.name,
         input=call.arguments,
         call_id=call.call_id,
     )
-    node = Node(span, meaning)
+    node = Node(span, facts)
     for field in ("kind", "name", "input"):
         node.note(field, *call.asked_by.origins("messages"))
     if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
-        meaning.error = _failure(call)
+        facts.error = _failure(call)
         _note_response(node, "error", call)
     else:
-        meaning.output = call.response
+        facts.output = call.response
         _note_response(node, "output", call)
     return node
 

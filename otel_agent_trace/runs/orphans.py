@@ -12,7 +12,7 @@ def adopt(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     homes = [top for top in tops if not _is_lost(top, records)]
     left: list[Node] = []
     for top in sorted(tops, key=start_of):
-        home = _home(top, homes) if top.is_foreign and _is_lost(top, records) else None
+        home = _home(top, homes) if top.is_third_party and _is_lost(top, records) else None
         if home is None:
             left.append(top)
         else:

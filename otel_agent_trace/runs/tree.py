@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from otel_agent_trace import dialects
-from otel_agent_trace.dialects import genai
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 DEEPEST = 64
 """Sub-agents within each other that have runs of their own; the steps of deeper ones stand in the run above."""
@@ -25,15 +25,15 @@ class Origin(NamedTuple):
 class Node:
     """A span that means something, and what hangs below it; without a kind, a frame around what does."""
 
-    __slots__ = ("above", "below", "is_foreign", "is_run", "kind", "meaning", "said_run_id", "sources", "span")
+    __slots__ = ("above", "below", "facts", "is_run", "is_third_party", "kind", "said_run_id", "sources", "span")
 
-    def __init__(self, span: SpanRecord, meaning: Meaning, *, is_foreign: bool = True) -> None:
-        self.span, self.meaning = span, meaning
-        self.kind = meaning.kind
-        self.is_foreign = is_foreign
+    def __init__(self, span: SpanRecord, facts: SpanFacts, *, is_third_party: bool = True) -> None:
+        self.span, self.facts = span, facts
+        self.kind = facts.kind
+        self.is_third_party = is_third_party
         # A step that was only said to be an agent's has a place in its run, but no run of its own.
-        self.is_run = self.kind is StepKind.AGENT and (meaning.index is None or meaning.parent_run_id is not None)
-        self.said_run_id = meaning.parent_run_id if self.is_run else meaning.run_id
+        self.is_run = self.kind is StepKind.AGENT and (facts.index is None or facts.parent_run_id is not None)
+        self.said_run_id = facts.parent_run_id if self.is_run else facts.run_id
         self.sources: Mapping[str, tuple[Origin, ...]] = _ALL_ITS_OWN
         self.above: Node | None = None
         self.below: list[Node] = []
@@ -48,12 +48,12 @@ class Node:
 
     def take(self, field: str, other: Node, other_field: str | None = None) -> None:
         """Know what another node knows."""
-        setattr(self.meaning, field, getattr(other.meaning, other_field or field))
+        setattr(self.facts, field, getattr(other.facts, other_field or field))
         self.note(field, *other.origins(other_field or field))
 
     def learn(self, field: str, other: Node) -> None:
         """Know what another node knows, unless this one does."""
-        if not getattr(self.meaning, field) and getattr(other.meaning, field):
+        if not getattr(self.facts, field) and getattr(other.facts, field):
             self.take(field, other)
 
     def walk(self) -> Iterator[Node]:
@@ -90,13 +90,13 @@ def _told(span: SpanRecord) -> tuple[bool, int, int]:
 def grow(records: dict[str, SpanRecord]) -> tuple[list[Node], bool]:
     """The nodes that have none above them, each with its own below it; and whether others' spans are among them."""
     nodes: dict[str, Node] = {}
-    any_foreign = False
+    any_third_party = False
     for span_id, span in records.items():
-        is_foreign = not dialects.is_ours(span)
-        meaning = dialects.read_foreign(span) if is_foreign else genai.read(span)
-        if meaning is not None:
-            nodes[span_id] = Node(span, meaning, is_foreign=is_foreign)
-            any_foreign = any_foreign or is_foreign
+        is_third_party = not dialects.is_ours(span)
+        facts = dialects.read_third_party(span) if is_third_party else read_own(span)
+        if facts is not None:
+            nodes[span_id] = Node(span, facts, is_third_party=is_third_party)
+            any_third_party = any_third_party or is_third_party
     _link(nodes, records)
     tops: list[Node] = []
     for node in nodes.values():
@@ -105,7 +105,7 @@ def grow(records: dict[str, SpanRecord]) -> tuple[list[Node], bool]:
             above.below.append(node)
         else:
             tops.append(node)
-    return tops, any_foreign
+    return tops, any_third_party
 
 
 def _link(nodes: dict[str, Node], records: dict[str, SpanRecord]) -> None:
@@ -129,7 +129,7 @@ def _link(nodes: dict[str, Node], records: dict[str, SpanRecord]) -> None:
 
 def _link_lost(lost: list[Node], nodes: dict[str, Node]) -> None:
     """Put spans whose parents were lost below the run that they say they belong to, if that is here."""
-    by_run_id = {run_id_of(node.span, node.meaning): node for node in nodes.values() if node.is_run}
+    by_run_id = {run_id_of(node.span, node.facts): node for node in nodes.values() if node.is_run}
     for node in lost:
         run = by_run_id.get(node.said_run_id or "")
         node.above = run if run is not node else None
@@ -173,8 +173,8 @@ def bound_depth(nodes: list[Node]) -> None:
         pending.extend((child, depth) for child in node.below)
 
 
-def run_id_of(span: SpanRecord, meaning: Meaning) -> str:
+def run_id_of(span: SpanRecord, facts: SpanFacts) -> str:
     """The id of the run that a span is."""
-    if meaning.run_id is not None:
-        return meaning.run_id
+    if facts.run_id is not None:
+        return facts.run_id
     return span.trace_id if span.parent_span_id is None else f"{span.trace_id}-{span.span_id}"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.dialects.genai import (
-    Content,
+from otel_agent_trace.mapping.writer import (
+    AttributeWriter,
     fact_names,
     put_identity,
     put_input,
@@ -20,7 +20,7 @@ from otel_agent_trace.dialects.genai import (
     status_message,
 )
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind
-from otel_agent_trace.processing.user_ids import is_pseudonym
+from otel_agent_trace.policies.user_ids import is_pseudonym
 from otel_agent_trace.runs.assemble import leaf_usage
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
 from otel_agent_trace.values import NO_LIMITS
@@ -130,7 +130,7 @@ class _Writer:
 
     def run_span(self, run: AgentRun, step: AgentStep | None, ids: _Ids) -> SpanRecord:
         """The span of a run; where it is a sub-agent's, with its place as a step."""
-        content = Content(NO_LIMITS)
+        content = AttributeWriter(NO_LIMITS)
         content.extra(run.attributes, _taken_names(StepKind.AGENT, run))
         name = _put_identity(content, StepKind.AGENT, run.agent_name or "", run)
         if run.agent_name is None:
@@ -148,14 +148,14 @@ class _Writer:
         failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
         return self.span(content, name, run, ids, failed=failed, resource=self.resource(run))
 
-    def put_inferred(self, content: Content, item: AgentRun | AgentStep) -> None:
+    def put_inferred(self, content: AttributeWriter, item: AgentRun | AgentStep) -> None:
         """Say of what was read from somewhere and has no span that this one is made up."""
         if item.span_id is None and self.is_read:
             content.attributes[semconv.INFERRED] = True
 
     def step_span(self, run: AgentRun, step: AgentStep, ids: _Ids, *, has_run: bool) -> SpanRecord:
         """The span of a step that is no run of its own."""
-        content = Content(NO_LIMITS)
+        content = AttributeWriter(NO_LIMITS)
         content.extra(step.attributes, _taken_names(step.kind, step))
         name = _put_identity(content, step.kind, step.name, step)
         if has_run:
@@ -179,7 +179,7 @@ class _Writer:
 
     def span(
         self,
-        content: Content,
+        content: AttributeWriter,
         name: str,
         item: AgentRun | AgentStep,
         ids: _Ids,
@@ -244,7 +244,7 @@ _TOLD_BY_STEPS = (
 )
 
 
-def _put_run(content: Content, run: AgentRun) -> None:
+def _put_run(content: AttributeWriter, run: AgentRun) -> None:
     content.text(semconv.RUN_ID, "run_id", run.run_id)
     content.text(semconv.RUN_PARENT_ID, "parent_run_id", run.parent_run_id)
     content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
@@ -264,7 +264,7 @@ def _put_run(content: Content, run: AgentRun) -> None:
         content.usage(run.usage)
 
 
-def _put_step(content: Content, step: AgentStep) -> None:
+def _put_step(content: AttributeWriter, step: AgentStep) -> None:
     put_input(content, step.kind, step.input)
     put_output(content, step.kind, step.output, failed=step.error is not None)
     content.messages(step.messages, step.kind)
@@ -273,7 +273,7 @@ def _put_step(content: Content, step: AgentStep) -> None:
     _put_marks(content, step)
 
 
-def _put_marks(content: Content, item: AgentRun | AgentStep) -> None:
+def _put_marks(content: AttributeWriter, item: AgentRun | AgentStep) -> None:
     if item.abandoned:
         content.attributes[semconv.ABANDONED] = True
     if item.first_chunk_at_ns is not None:
@@ -286,7 +286,7 @@ def _taken_names(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:
     return fact_names(kind) if is_asked else fact_names(kind) | {semconv.REQUEST_MODEL}
 
 
-def _put_identity(content: Content, kind: StepKind, name: str, item: AgentRun | AgentStep) -> str:
+def _put_identity(content: AttributeWriter, kind: StepKind, name: str, item: AgentRun | AgentStep) -> str:
     """What the span is; where the model that answered was another than the one asked for, both."""
     asked = item.attributes.get(semconv.REQUEST_MODEL)
     if type(asked) is not str or item.model is None:
@@ -295,13 +295,13 @@ def _put_identity(content: Content, kind: StepKind, name: str, item: AgentRun | 
     return put_identity(content, kind, name, asked)
 
 
-def _put_place(content: Content, step: AgentStep) -> None:
+def _put_place(content: AttributeWriter, step: AgentStep) -> None:
     content.attributes[semconv.STEP_INDEX] = step.index
     if step.step_id != step.index + 1 or type(step.step_id) is not int:
         put_step_id(content, step.step_id)
 
 
-def _events(content: Content, error: StepError | None, time_ns: int) -> tuple[Event, ...]:
+def _events(content: AttributeWriter, error: StepError | None, time_ns: int) -> tuple[Event, ...]:
     if error is None or error.stacktrace is None:
         return ()
     return (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(error, error.stacktrace)),)

@@ -1,4 +1,4 @@
-"""Spans out of local files of any carrier, plain or compressed, in bounded memory.
+"""Spans out of local files of any file_format, plain or compressed, in bounded memory.
 
 Two passes: the first notes in which block of bytes each trace is seen last, the second decodes and yields a trace as
 soon as that block is behind it. What a file grows by meanwhile is left for the next reading, and a file that is renamed
@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
-from otel_agent_trace.sources.carriers import HEAD_BYTES, Carrier, DamagedError, Pieces, carrier_of
+from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
@@ -34,9 +34,9 @@ MAX_LINE_BYTES = 64 << 20
 MAX_RATIO = 1000
 """What unpacks to more times its size is not read on; the first GB is free, since a little may say the same often."""
 SUFFIXES = tuple(
-    f".{carrier}{packing}"
+    f".{file_format}{packing}"
     for packing in ("", ".gz", ".zst")
-    for carrier in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
+    for file_format in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
 )
 """What is read of a directory."""
 
@@ -79,10 +79,10 @@ class FilesSource:
         open_traces = _OpenTraces(on_problem, on_log)
         read_up_to = 0
         for file in noted:
-            carrier = file.carrier()
-            for pieces, numbers, position in _read(file, carrier, on_problem, next(counters, _ignore)):
+            file_format = file.file_format()
+            for pieces, numbers, position in _read(file, file_format, on_problem, next(counters, _ignore)):
                 for piece, number in zip(pieces, numbers, strict=False):
-                    open_traces.take(piece, carrier, file.path, number)
+                    open_traces.take(piece, file_format, file.path, number)
                 block = file.block_at(position)
                 if block > read_up_to:
                     read_up_to = block
@@ -129,7 +129,7 @@ class _Noted(NamedTuple):
 
     path: str
     identity: _Identity | None
-    carrier: Callable[[], Carrier]
+    file_format: Callable[[], FileFormat]
     first_block: int
     size: int
 
@@ -163,14 +163,14 @@ class _Ends:
         with _open(file) as (raw, blocks):
             identity = _identity(raw.fileno())
             seen = _Counted(_undamaged(blocks))
-            carrier, all_blocks = _carrier_in(seen)
-            for trace_ids, position in carrier().trace_ids(all_blocks, MAX_LINE_BYTES):
+            file_format, all_blocks = _carrier_in(seen)
+            for trace_ids, position in file_format().trace_ids(all_blocks, MAX_LINE_BYTES):
                 number = first + (position - 1) // BLOCK_BYTES
                 for trace_id in trace_ids:
                     last[_key(trace_id)] = number
                 count(raw.tell())
             size = seen.all()
-        noted = _Noted(file, identity, carrier, first, size)
+        noted = _Noted(file, identity, file_format, first, size)
         self._next_block = noted.block_at(size) + 1
         return noted
 
@@ -223,7 +223,7 @@ class _Counted:
         return self._size
 
 
-def _carrier_in(blocks: Iterator[bytes]) -> tuple[Callable[[], Carrier], Iterator[bytes]]:
+def _carrier_in(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], Iterator[bytes]]:
     """What reads these blocks, and all of them again."""
     seen: list[bytes] = []
     size = 0
@@ -232,11 +232,11 @@ def _carrier_in(blocks: Iterator[bytes]) -> tuple[Callable[[], Carrier], Iterato
         size += len(block)
         if size >= HEAD_BYTES:
             break
-    return carrier_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
+    return file_format_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
 
 
 def _read(
-    file: _Noted, carrier: Carrier, on_problem: Callable[[Problem], None], count: Callable[[int], None]
+    file: _Noted, file_format: FileFormat, on_problem: Callable[[Problem], None], count: Callable[[int], None]
 ) -> Iterator[Pieces]:
     """Some pieces at a time."""
     number = 1
@@ -246,7 +246,7 @@ def _read(
         return
     with opened as (raw, blocks):
         try:
-            for found in carrier.pieces(blocks, file.size, MAX_LINE_BYTES):
+            for found in file_format.pieces(blocks, file.size, MAX_LINE_BYTES):
                 yield found
                 number = found.numbers[-1] + 1
                 count(raw.tell())
@@ -281,19 +281,19 @@ class _OpenTraces:
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
-    def take(self, piece: bytes | None, carrier: Carrier, file: str, number: int) -> None:
+    def take(self, piece: bytes | None, file_format: FileFormat, file: str, number: int) -> None:
         """Add the spans of one piece; one that cannot be read as a whole is reported, and what is whole in it is added."""
         if piece is None:
-            self._on_problem(Problem(file, number, f"a {carrier.what} of more than {MAX_LINE_BYTES >> 20} MiB"))
+            self._on_problem(Problem(file, number, f"a {file_format.what} of more than {MAX_LINE_BYTES >> 20} MiB"))
             return
         refusal: Exception | None = None
         records: Sequence[SpanRecord] = ()
         try:
-            records = carrier.read(piece)
+            records = file_format.read(piece)
         except ValueError as error:
             refusal = error
         if not records:
-            records = self._read_otherwise(piece, refusal, carrier, file, number)
+            records = self._read_otherwise(piece, refusal, file_format, file, number)
         traces = self._traces
         for record in records:
             known = traces.get(record.trace_id)
@@ -303,10 +303,10 @@ class _OpenTraces:
                 known.append(record)
 
     def _read_otherwise(
-        self, piece: bytes, refusal: Exception | None, carrier: Carrier, file: str, number: int
+        self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int
     ) -> Sequence[SpanRecord]:
         """The spans of what is none of the usual pieces; its log records are kept until the spans are there."""
-        spans, logs, reason = carrier.read_otherwise(piece, refusal)
+        spans, logs, reason = file_format.read_otherwise(piece, refusal)
         if reason:
             self._on_problem(Problem(file, number, reason))
         for log in logs:
@@ -478,10 +478,10 @@ class _Unpacked(Protocol):
 
 
 def _check(path: str) -> None:
-    """Refuse a file whose beginning no carrier understands, and say what it looks like."""
+    """Refuse a file whose beginning no file_format understands, and say what it looks like."""
     with _open(path) as (_, blocks):
         head = _head(path, blocks)
-    if not carrier_of(head)().fits(head):
+    if not file_format_of(head)().fits(head):
         msg = f"{path}: no OTLP and no traces of Jaeger; it looks like {_looks_like(head)}"
         raise SourceError(msg)
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.span import Event, SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing.require import require, shown
 
-Dialect = Callable[[SpanRecord], "Meaning | None"]
+Dialect = Callable[[SpanRecord], "SpanFacts | None"]
 _DEPTH = 60
 
 
@@ -20,7 +20,7 @@ def check_dialect(read: Dialect, spans: Iterable[SpanRecord]) -> None:
     """Read spans that the dialect understands, and spans that nobody does.
 
     It must understand the former, say None of a span without any of its attributes, never raise, whatever stands in an
-    attribute, give `Meaning`s whose fields are of the types that they say, and leave the span as it was.
+    attribute, give `SpanFacts`s whose fields are of the types that they say, and leave the span as it was.
 
     Args:
         read: the dialect.
@@ -39,19 +39,19 @@ def check_dialect(read: Dialect, spans: Iterable[SpanRecord]) -> None:
             _read(read, hostile)
 
 
-def _read(read: Dialect, span: SpanRecord) -> Meaning | None:
+def _read(read: Dialect, span: SpanRecord) -> SpanFacts | None:
     before = repr(span)
     try:
-        meaning = read(span)
+        facts = read(span)
     except Exception as error:
         msg = f"{_named(read)} raised {type(error).__name__}: {shown(error)} on {shown(span)}"
         raise AssertionError(msg) from error
     require(repr(span) == before, f"{_named(read)} changed the span {before}")
-    if meaning is not None:
-        require(isinstance(meaning, Meaning), f"{_named(read)} gave {shown(meaning)}, which is no Meaning")
-        for item in (meaning, meaning.error, meaning.usage, *meaning.messages):
+    if facts is not None:
+        require(isinstance(facts, SpanFacts), f"{_named(read)} gave {shown(facts)}, which is no SpanFacts")
+        for item in (facts, facts.error, facts.usage, *facts.messages):
             _check_types(read, item, span)
-    return meaning
+    return facts
 
 
 def _check_types(read: Dialect, item: msgspec.Struct | None, span: SpanRecord) -> None:

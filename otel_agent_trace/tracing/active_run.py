@@ -17,23 +17,23 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, Status
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.dialects.genai import Content, put_identity
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.mapping.writer import AttributeWriter, put_identity
 from otel_agent_trace.model import RunStatus, StepError, StepKind
-from otel_agent_trace.processing import user_ids
+from otel_agent_trace.policies import user_ids
+from otel_agent_trace.tracing.active_span import ActiveSpan
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, put_number, step_kind
+from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.failures import is_timeout
-from otel_agent_trace.tracing.given import text_of
-from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.state import TracerState
 
 _REMEMBERED_STEPS = 65_536
 """Steps of one run that `log_step` can be told as parents, the last so many."""
 
 
-class ActiveRun(Handle):
+class ActiveRun(ActiveSpan):
     """A run that is going on: a context manager, sync and async, with the fields of `AgentRun` to be set.
 
     Outside of any run, `current_run()` gives one that takes everything and keeps nothing.
@@ -59,17 +59,17 @@ class ActiveRun(Handle):
         "run_id",
     )
 
-    def __init__(self, recorder: Recorder, fields: Mapping[str, Any], parent: Any = None) -> None:
-        super().__init__(recorder, StepKind.AGENT, parent)
+    def __init__(self, state: TracerState, fields: Mapping[str, Any], parent: Any = None) -> None:
+        super().__init__(state, StepKind.AGENT, parent)
         self._agent_name: str | None = fields.get("agent_name")
         self._user_input = fields.get("user_input")
-        self._user_id = recorder.recorded_user(fields.get("user_id"))
+        self._user_id = state.recorded_user(fields.get("user_id"))
         self._session_id: str | None = fields.get("session_id")
         self._model: str | None = fields.get("model")
         self._config = fields.get("config")
         self._final_output: Any = None
         self._status: RunStatus | None = None
-        self._shared: Content | None = None
+        self._shared: AttributeWriter | None = None
         self._step_numbers = itertools.count()
         self._numbering = threading.RLock()  # signal handlers may start steps, too
         self._largest_id: int | None = None  # as long as each step is called by its number
@@ -122,7 +122,7 @@ class ActiveRun(Handle):
 
     @user_id.setter
     def user_id(self, value: object) -> None:
-        self._user_id = self._recorder.recorded_user(value)
+        self._user_id = self._state.recorded_user(value)
         self._put_user()
 
     @property
@@ -238,12 +238,12 @@ class ActiveRun(Handle):
     @property
     def counts(self) -> bool:
         """Whether it numbers its steps: not in a forked child, whose parent goes on counting."""
-        return self.last_event_ns > 0 and self._generation == self._recorder.generation
+        return self.last_event_ns > 0 and self._generation == self._state.generation
 
-    def shared(self) -> Content:
+    def shared(self) -> AttributeWriter:
         """What each of its steps says of it."""
         if self._shared is None:
-            self._shared = Content(self._recorder.limits)
+            self._shared = AttributeWriter(self._state.limits)
             self._shared.text(semconv.RUN_ID, "run_id", self.run_id or None)
             self._shared.text(semconv.AGENT_NAME, "agent_name", self._agent_name)
             self._shared.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
@@ -286,28 +286,28 @@ class ActiveRun(Handle):
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
         """Start the span; the parent is the current one unless a context is given."""
         if self.started:
-            self._recorder.ledger.count("started again")
+            self._state.diagnostics.count("started again")
             return self
         base = self._base() if parent is None else parent
-        self._generation = self._recorder.generation
+        self._generation = self._state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
-        recorder = self._recorder
+        state = self._state
         self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
-        if recorder.meters is not None:
+        if state.meters is not None:
             self.calls = Calls()
-        recorder.ledger.count("runs")
-        recorder.remember(self)
+        state.diagnostics.count("runs")
+        state.remember(self)
         return self
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
-        content, recorder = self._content, self._recorder
+        content, state = self._content, self._state
         name = self._put_name()
         if self.run_id:
             content.text(semconv.RUN_ID, "run_id", self.run_id)
-        if above is not None and above.recording and above.recorder.current_provider() is recorder.current_provider():
+        if above is not None and above.recording and above.state.current_provider() is state.current_provider():
             self.parent_run_id = above.run_id
             content.text(semconv.RUN_PARENT_ID, "parent_run_id", above.run_id)
             self._start_ns, index, step_id = above.number(None, start_ns)
@@ -320,7 +320,7 @@ class ActiveRun(Handle):
         if self._metadata:
             content.json(semconv.METADATA, "metadata", self._metadata)
         self._said = content.taken()
-        self._span = self._recorder.otel().start_span(
+        self._span = self._state.otel().start_span(
             name,
             context=base,
             kind=SpanKind.INTERNAL,
@@ -368,15 +368,15 @@ class ActiveRun(Handle):
     def end(self, end_ns: int | None = None) -> None:
         """End it; the second time does nothing, and is counted."""
         self._finish(end_ns or time.time_ns())
-        self._recorder.forget(self)
+        self._state.forget(self)
 
-    def put_into(self, base: Context) -> Context:
+    def set_in_context(self, base: Context) -> Context:
         """The context with this as the current one."""
         return otel_context.set_value(STEP_KEY, None, with_own(self._span, base, RUN_KEY, self))
 
     def over(self, base: Context) -> Context | None:
         """The context with this as the current one; None before it starts."""
-        return self.put_into(base) if self.started else None
+        return self.set_in_context(base) if self.started else None
 
 
 def _run_id(span: Span) -> str:

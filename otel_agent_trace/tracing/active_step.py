@@ -11,17 +11,17 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from otel_agent_trace import semconv
-from otel_agent_trace.dialects.genai import Content, put_identity, put_input, put_output, put_step_id
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
+from otel_agent_trace.mapping.writer import AttributeWriter, put_identity, put_input, put_output, put_step_id
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.tracing.active_span import ActiveSpan
+from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
-from otel_agent_trace.tracing.given import metadata_of, text_of
-from otel_agent_trace.tracing.handle import Handle
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import ModelResult, model_result
+from otel_agent_trace.tracing.state import TracerState
 
 if TYPE_CHECKING:
     from otel_agent_trace.tracing.active_run import ActiveRun
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SPAN_KINDS = {StepKind.MODEL: SpanKind.CLIENT, StepKind.RETRIEVAL: SpanKind.CLIENT}
 
 
-class ActiveStep(Handle):
+class ActiveStep(ActiveSpan):
     """A step that is going on: a context manager, sync and async, with the fields of `AgentStep` to be set."""
 
     __slots__ = (
@@ -56,10 +56,10 @@ class ActiveStep(Handle):
         *,
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
-        recorder: Recorder | None = None,
+        state: TracerState | None = None,
         parent: Any = None,
     ) -> None:
-        super().__init__(recorder or run.recorder, kind, parent)
+        super().__init__(state or run.state, kind, parent)
         self.run = run
         self._name = name if type(name) is str else text_of(name)
         self.index = -1
@@ -73,7 +73,7 @@ class ActiveStep(Handle):
         self._abandoned = False
         self._first_chunk_at_ns: int | None = None
         if metadata is not None:
-            self._metadata = metadata_of(self._recorder.ledger, metadata)
+            self._metadata = metadata_of(self._state.diagnostics, metadata)
 
     @property
     def kind(self) -> StepKind:
@@ -147,15 +147,15 @@ class ActiveStep(Handle):
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveStep:
         """Start the span; the parent is the current one unless a context is given."""
         if self._start_ns:
-            self._recorder.ledger.count("started again")
+            self._state.diagnostics.count("started again")
             return self
-        self._generation = self._recorder.generation
+        self._generation = self._state.generation
         self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
-        ledger, base = self._recorder.ledger, self._base() if parent is None else parent
-        guarded(ledger, "starting a step", self._open, base)
+        diagnostics, base = self._state.diagnostics, self._base() if parent is None else parent
+        guarded(diagnostics, "starting a step", self._open, base)
         if self.run.calls is not None:
             self._count_call(self.run.calls, base)
-        ledger.count("steps")
+        diagnostics.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
         return self
@@ -185,11 +185,11 @@ class ActiveStep(Handle):
         run = self.run
         if self._parent is None and run.last_event_ns:
             base = otel_context.get_current()
-            return base if base.get(RUN_KEY) is run else run.put_into(base)
+            return base if base.get(RUN_KEY) is run else run.set_in_context(base)
         base = super()._base()
         if not run.last_event_ns:
             return base
-        return run.put_into(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
+        return run.set_in_context(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
 
     def _open(self, parent: Context) -> None:
         run, content, kind = self.run, self._content, self._kind
@@ -202,7 +202,7 @@ class ActiveStep(Handle):
             put_input(content, kind, self._input)
             self._input_written = True
         self._said = content.taken()
-        self._span = self._recorder.otel().start_span(
+        self._span = self._state.otel().start_span(
             name,
             context=parent,
             kind=_SPAN_KINDS.get(kind, SpanKind.INTERNAL),
@@ -237,7 +237,7 @@ class ActiveStep(Handle):
         if self.run.last_event_ns:
             self.run.last_event_ns = end_ns
 
-    def put_into(self, base: Context) -> Context:
+    def set_in_context(self, base: Context) -> Context:
         """The context with this as the current one."""
         return with_own(self._span, base, STEP_KEY, self)
 
@@ -246,7 +246,7 @@ class ActiveStep(Handle):
         if not self._start_ns:
             return None
         run = self.run if self.run.started else None
-        return self.put_into(otel_context.set_value(RUN_KEY, run, base))
+        return self.set_in_context(otel_context.set_value(RUN_KEY, run, base))
 
 
 class ActiveModelCall(ActiveStep):
@@ -269,13 +269,13 @@ class ActiveModelCall(ActiveStep):
         input: Any = None,  # noqa: A002 - the name of the field
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
-        recorder: Recorder | None = None,
+        state: TracerState | None = None,
         parent: Any = None,
     ) -> None:
         asked = None if model is None else text_of(model)
         called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
         super().__init__(
-            run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, recorder=recorder, parent=parent
+            run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, state=state, parent=parent
         )
         self._model = asked
         self._provider = provider
@@ -306,7 +306,7 @@ class ActiveModelCall(ActiveStep):
         super()._write_fields()
 
 
-def put_number(content: Content, run: ActiveRun, index: int, step_id: Any) -> None:
+def put_number(content: AttributeWriter, run: ActiveRun, index: int, step_id: Any) -> None:
     """The place of a step in its run, as that has numbered it."""
     if run.counts:
         content.attributes[semconv.STEP_INDEX] = index

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active_span import ActiveSpan
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
-from otel_agent_trace.tracing.bound import bound_fields
+from otel_agent_trace.tracing.bind import bound_fields
+from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
-from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among, text_of
-from otel_agent_trace.tracing.handle import Handle
-from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.results import answer
-from otel_agent_trace.values import Cut, is_iterator
+from otel_agent_trace.tracing.state import TracerState
+from otel_agent_trace.values import Truncated, is_iterator
 
 _MAX_CHUNKS = 10_000
 _NS_PER_S = 1_000_000_000
@@ -74,12 +74,12 @@ def name_of(function: Any) -> str:
 
 
 def run_fields(
-    given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None, ledger: Ledger
+    given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None, diagnostics: Diagnostics
 ) -> dict[str, Any]:
     """The fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
     said = {**bound, **{key: value for key, value in given.items() if value is not None}}
     fields = {key: said[key] for key in RUN_FIELDS if said.get(key) is not None}
-    fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(ledger, given, RUN_FIELDS)} or None
+    fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(diagnostics, given, RUN_FIELDS)} or None
     for name in _TEXT_FIELDS:
         if name in fields:
             fields[name] = text_of(fields[name])
@@ -105,15 +105,15 @@ class _Pieces:
             self.kept.append(item)
 
     def whole(self, kept: Any, size: int | None) -> Any:
-        """What was made of the kept ones; as a `Cut` where there were more."""
-        return kept if self.given == len(self.kept) else Cut(kept, size, "bytes")
+        """What was made of the kept ones; as a `Truncated` where there were more."""
+        return kept if self.given == len(self.kept) else Truncated(kept, size, "bytes")
 
     def text(self) -> str | None:
         """The whole text, where the pieces are texts."""
         return "".join(self.kept) if self.kept and all(type(piece) is str for piece in self.kept) else None
 
 
-class _Streamed(Handle):
+class _Streamed(ActiveSpan):
     """What may give its result in pieces; few do."""
 
     __slots__ = ()
@@ -129,7 +129,7 @@ class _Streamed(Handle):
         """The pieces so far."""
         pieces = self._pieces
         if pieces is None:
-            pieces = self._pieces = _Pieces(self._recorder.limits.value_bytes)
+            pieces = self._pieces = _Pieces(self._state.limits.value_bytes)
         return pieces
 
 
@@ -171,10 +171,10 @@ class ToolCall(_StreamedStep):
 
     __slots__ = ("_pieces", "_spec")
 
-    def __init__(self, recorder: Recorder, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        run, recorder = surroundings(recorder)
-        given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
-        ActiveStep.__init__(self, run, StepKind.TOOL, spec.name, given, recorder=recorder)
+    def __init__(self, state: TracerState, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        run, state = surroundings(state)
+        given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
+        ActiveStep.__init__(self, run, StepKind.TOOL, spec.name, given, state=state)
         self._pieces = None
         self._spec = spec
         if spec.side_effects:
@@ -198,9 +198,9 @@ class ModelCall(_StreamedStep, ActiveModelCall):
 
     __slots__ = ("_chunk_times_ns", "_pieces", "_spec")
 
-    def __init__(self, recorder: Recorder, spec: ModelSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        run, recorder = surroundings(recorder)
-        given = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
+    def __init__(self, state: TracerState, spec: ModelSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        run, state = surroundings(state)
+        given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) or {}
         model = spec.model if spec.model is not None else spec.arguments.effective(given, "model")
         ActiveModelCall.__init__(
             self,
@@ -210,7 +210,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
             provider=spec.provider,
             name=spec.name,
             input=given,
-            recorder=recorder,
+            state=state,
         )
         self._chunk_times_ns: list[int] = []
         self._pieces = None
@@ -219,7 +219,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
     def chunk(self, item: Any) -> None:
         """Note a piece of the answer, and when it came."""
         super().chunk(item)
-        if self._recorder.meters is not None and len(self._chunk_times_ns) < _MAX_CHUNKS:
+        if self._state.meters is not None and len(self._chunk_times_ns) < _MAX_CHUNKS:
             self._chunk_times_ns.append(time.perf_counter_ns())
 
     def _chunk_gaps_s(self) -> list[float]:
@@ -229,7 +229,7 @@ class ModelCall(_StreamedStep, ActiveModelCall):
         """Note the answer, and its tokens."""
         super().returned(result)
         if self._spec.usage is not None:
-            self.usage = guarded(self.ledger, "usage", self._tokens, self._spec.usage, result)
+            self.usage = guarded(self.diagnostics, "usage", self._tokens, self._spec.usage, result)
 
     def exhausted(self, result: Any) -> None:
         """Note the whole of the stream; pieces of text are the answer."""
@@ -257,13 +257,13 @@ class AgentCall(_Streamed, ActiveRun):
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, recorder: Recorder, spec: AgentSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _, recorder = surroundings(recorder)
-        named = guarded(recorder.ledger, "arguments", spec.arguments.named, args, kwargs) or {}
+    def __init__(self, state: TracerState, spec: AgentSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        _, state = surroundings(state)
+        named = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) or {}
         bound = bound_fields()
         outermost = None if inside_a_run() else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
-        ActiveRun.__init__(self, recorder, run_fields(fields, bound, None, recorder.ledger))
+        ActiveRun.__init__(self, state, run_fields(fields, bound, None, state.diagnostics))
         self._pieces = None
 
     def returned(self, result: Any) -> None:
@@ -293,15 +293,15 @@ class AgentCall(_Streamed, ActiveRun):
         return pieces.whole(pieces.kept, pieces.given) if text is None else pieces.whole(text, None)
 
 
-def surroundings(recorder: Recorder) -> tuple[ActiveRun, Recorder]:
+def surroundings(state: TracerState) -> tuple[ActiveRun, TracerState]:
     """The run around this code, or one that was never started; and who records.
 
     A tracer without a provider of its own records where the run around it does.
     """
     run = surrounding_run()
     if run is None:
-        return ActiveRun(recorder, {}), recorder
-    return run, recorder if recorder.provider is not None else run.recorder
+        return ActiveRun(state, {}), state
+    return run, state if state.provider is not None else run.state
 
 
 def _asked(named: dict[str, Any], spec: AgentSpec) -> Any:

@@ -9,9 +9,9 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.active_step import ActiveStep
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
-from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.state import TracerState
 
-_INERT = Recorder(trace.NoOpTracerProvider(), user_ids="plain")  # what is kept nowhere needs no key
+_INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")  # what is kept nowhere needs no key
 
 
 def current_run() -> ActiveRun:

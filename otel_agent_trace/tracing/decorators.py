@@ -100,7 +100,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
             call.fail(error)
             call.end()
             raise
-        followed = type(result) not in _NO_STREAMS and guarded(call.ledger, "stream", follow, result, call)
+        followed = type(result) not in _NO_STREAMS and guarded(call.diagnostics, "stream", follow, result, call)
         call.leave()
         if not followed:
             call.returned(result)
@@ -122,7 +122,7 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
             call.fail(error)
             call.end()
             raise
-        followed = type(result) not in _NO_STREAMS and guarded(call.ledger, "stream", follow, result, call)
+        followed = type(result) not in _NO_STREAMS and guarded(call.diagnostics, "stream", follow, result, call)
         call.leave()
         if not followed:
             call.returned(result)

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, fields_of
 from otel_agent_trace.tracing.contexts import RUN_KEY
 from otel_agent_trace.tracing.remote import RemoteContext
@@ -33,7 +33,7 @@ class ProcessParent:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._context: RemoteContext | None = None
         if environ.get(_SWITCH, "").strip().lower() not in _OFF:
-            self._context = guarded(Ledger(), "environment", _context_in, environ)
+            self._context = guarded(Diagnostics(), "environment", _context_in, environ)
         renewed_in_children(self)
 
     def renew(self) -> None:
@@ -66,7 +66,7 @@ def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
         broken.add(TRACESTATE)
     for name, field in VARIABLES.items():
         if field in broken:
-            Ledger().say_once(field, "%s of the environment is no W3C %s; what is broken is ignored", name, field)
+            Diagnostics().warn_once(field, "%s of the environment is no W3C %s; what is broken is ignored", name, field)
     return context
 
 

@@ -18,8 +18,8 @@ from opentelemetry.trace import Span
 
 from otel_agent_trace import semconv
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.tracing.by_provider import ByProvider
-from otel_agent_trace.tracing.one_by_one import OneByOne
+from otel_agent_trace.tracing.one_by_one import SerialExecutor
+from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 from otel_agent_trace.version import __version__
 
 _AGENT = (semconv.AGENT_NAME,)
@@ -72,7 +72,7 @@ class Meters:
         self._first_chunk_time = _histogram(meter, semconv.FIRST_CHUNK_TIME)
         self._output_chunk_time = _histogram(meter, semconv.OUTPUT_CHUNK_TIME)
         self._tokens_used = {key: _counter(meter, metric) for key, metric in semconv.TOKENS_USED.items()}
-        self._one_by_one = OneByOne()
+        self._one_by_one = SerialExecutor()
         self._tokens_per_call = {key: _histogram(meter, metric) for key, metric in semconv.TOKENS_PER_CALL.items()}
 
     def ended(
@@ -128,7 +128,7 @@ class Meters:
             self._output_chunk_time.record(gap_s, attributes, context)
 
 
-_METERS: ByProvider[Meters] = ByProvider()
+_METERS: ProviderRegistry[Meters] = ProviderRegistry()
 
 
 def meters_of(provider: MeterProvider) -> Meters:

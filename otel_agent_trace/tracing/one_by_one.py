@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class OneByOne:
+class SerialExecutor:
     """Makes calls one at a time, and none while the process forks.
 
     The locks of what is called are then free in a forked child, as far as these calls took them. A call that comes from
@@ -23,9 +23,9 @@ class OneByOne:
         if hasattr(os, "register_at_fork"):
             reference = weakref.ref(self)
             os.register_at_fork(
-                before=lambda: _with(reference, OneByOne._hold),
-                after_in_parent=lambda: _with(reference, OneByOne._go_on),
-                after_in_child=lambda: _with(reference, OneByOne._begin_anew),
+                before=lambda: _with(reference, SerialExecutor._hold),
+                after_in_parent=lambda: _with(reference, SerialExecutor._go_on),
+                after_in_child=lambda: _with(reference, SerialExecutor._begin_anew),
             )
 
     def make(self, call: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class OneByOne:
         self._lock.release()
 
 
-def _with(reference: weakref.ref[OneByOne], do: Callable[[OneByOne], None]) -> None:
+def _with(reference: weakref.ref[SerialExecutor], do: Callable[[SerialExecutor], None]) -> None:
     calls = reference()
     if calls is not None:
         do(calls)

@@ -8,21 +8,21 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import fields_of
 from otel_agent_trace.tracing.contexts import Parent, with_span
 from otel_agent_trace.tracing.remote import RemoteContext
 
 
-def parent_context(ledger: Ledger, parent: object, base: Context) -> Context | None:
+def parent_context(diagnostics: Diagnostics, parent: object, base: Context) -> Context | None:
     """The context below that parent, a context of OpenTelemetry as it is, anything else over `base`.
 
     None, counted and said once, for what is no parent.
     """
-    found = guarded(ledger, "parent", _over, parent, base)
+    found = guarded(diagnostics, "parent", _over, parent, base)
     if found is None:
-        ledger.count("parent ignored")
-        ledger.say_once(
+        diagnostics.count("parent ignored")
+        diagnostics.warn_once(
             "parent ignored",
             "parent= takes a handle that has started, the id of an open run, a context, a span, or a carrier; "
             "a %s was ignored, and the current context used",

@@ -12,24 +12,24 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from otel_agent_trace.backends.contract import SpanKeeper, TracerBackend
-from otel_agent_trace.backends.feed import Feed
+from otel_agent_trace.backends.contract import SpanSink, TracerBackend
+from otel_agent_trace.backends.dispatcher import RunDispatcher
 from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import is_feeding, quietly
+from otel_agent_trace.backends.quiet import is_feeding, suppress_instrumentation
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.guard import Ledger, failed, guarded
-from otel_agent_trace.processing.user_ids import UserIds, check_mode
+from otel_agent_trace.guard import Diagnostics, failed, guarded
+from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.signals import is_of_signal_handler
 
 _SAMPLED = TraceFlags.SAMPLED
 
 
 class _Exporting:
-    """Any other span exporter as a `SpanKeeper`: one export call a span."""
+    """Any other span exporter as a `SpanSink`: one export call a span."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self.exporter = exporter
-        self.ledger = Ledger()
+        self.diagnostics = Diagnostics()
 
     def started(self, span: ReadableSpan, mode: UserIds) -> None:
         """Exporters see only what has ended."""
@@ -39,10 +39,10 @@ class _Exporting:
         if is_feeding():
             return
         allowed = [applied(span, mode) for span in spans]
-        if quietly(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
+        if suppress_instrumentation(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
             msg = f"{type(self.exporter).__name__} refused a span"
             raise OSError(msg)
-        self.ledger.count("kept", len(spans))
+        self.diagnostics.count("kept", len(spans))
 
 
 class AgentSpanProcessor(SpanProcessor):
@@ -58,7 +58,7 @@ class AgentSpanProcessor(SpanProcessor):
 
     def __init__(self, *backends: Any, user_ids: UserIds = "pseudonym") -> None:
         self.user_ids = check_mode(user_ids)
-        self._ledger = Ledger()
+        self._diagnostics = Diagnostics()
         self._backends = backends
         self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
         self._open: dict[int, SpanContext] = {}  # by identity, which costs less than a look at the ids
@@ -89,11 +89,11 @@ class AgentSpanProcessor(SpanProcessor):
         """Tell the backends what has ended."""
         context = span.context
         if context is None or not context.trace_flags & _SAMPLED:
-            self._ledger.count("dropped: span without ids" if context is None else "dropped: span not sampled")
+            self._diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
         self._open.pop(id(context), None)
         if self._inherited and id(context) in self._inherited:
-            self._ledger.count("ended in a forked child")
+            self._diagnostics.count("ended in a forked child")
             return
         interrupt: BaseException | None = None
         for name, keeper in self._keepers:
@@ -108,12 +108,12 @@ class AgentSpanProcessor(SpanProcessor):
         """Count what a backend raised; what a signal handler raised is given back, for after the other backends."""
         if is_of_signal_handler(error):
             return error
-        failed(self._ledger, name, error)
+        failed(self._diagnostics, name, error)
         return None
 
     def stats(self) -> dict[str, int]:
         """What was kept, dropped and lost, by backend and reason."""
-        counts = Counter(self._ledger.counts())
+        counts = Counter(self._diagnostics.counts())
         for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
             for told in (_own_stats(backend), _stats_of_keeper(keeper)):
                 counts.update({f"{name}: {reason}": number for reason, number in told.items()})
@@ -123,10 +123,10 @@ class AgentSpanProcessor(SpanProcessor):
         """Close the backends."""
         for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
             close: Callable[[], Any] | None = (
-                keeper.close if isinstance(keeper, Feed) else getattr(backend, "shutdown", None)
+                keeper.close if isinstance(keeper, RunDispatcher) else getattr(backend, "shutdown", None)
             )
             if close is not None:
-                guarded(self._ledger, f"{name}.shutdown", close)
+                guarded(self._diagnostics, f"{name}.shutdown", close)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the backends, all of them within that time; whether all could."""
@@ -137,12 +137,12 @@ class AgentSpanProcessor(SpanProcessor):
         ]
         return all(results)
 
-    def _flush(self, backend: Any, keeper: SpanKeeper, deadline: float) -> bool:
+    def _flush(self, backend: Any, keeper: SpanSink, deadline: float) -> bool:
         left_s = max(0.0, deadline - time.monotonic())
-        if isinstance(keeper, Feed):
+        if isinstance(keeper, RunDispatcher):
             return keeper.flush(left_s)
         flush = getattr(backend, "force_flush", None)
-        return flush is None or bool(guarded(self._ledger, "force_flush", flush, int(left_s * 1000)))
+        return flush is None or bool(guarded(self._diagnostics, "force_flush", flush, int(left_s * 1000)))
 
 
 def _own_stats(backend: Any) -> dict[str, int]:
@@ -150,21 +150,21 @@ def _own_stats(backend: Any) -> dict[str, int]:
     return stats() if stats else {}
 
 
-def _stats_of_keeper(keeper: SpanKeeper) -> dict[str, int]:
+def _stats_of_keeper(keeper: SpanSink) -> dict[str, int]:
     """What is counted before backends that need not count themselves."""
-    if isinstance(keeper, Feed):
-        return {**({"kept": keeper.kept} if keeper.kept else {}), **keeper.ledger.counts()}
-    return keeper.ledger.counts() if isinstance(keeper, _Exporting) else {}
+    if isinstance(keeper, RunDispatcher):
+        return {**({"kept": keeper.kept} if keeper.kept else {}), **keeper.diagnostics.counts()}
+    return keeper.diagnostics.counts() if isinstance(keeper, _Exporting) else {}
 
 
-def _keeper(backend: Any) -> SpanKeeper:
+def _keeper(backend: Any) -> SpanSink:
     if isinstance(backend, type):
         msg = f"{backend.__name__} is a class; give an instance of it"
         raise TypeError(msg)
-    if isinstance(backend, SpanKeeper):
+    if isinstance(backend, SpanSink):
         return backend
     if isinstance(backend, TracerBackend):
-        return Feed(backend)
+        return RunDispatcher(backend)
     if hasattr(backend, "export"):
         return _Exporting(backend)
     msg = f"{type(backend).__name__} is no backend: it has neither export() nor start_run(), log_step() and end_run()"

@@ -10,7 +10,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import FIELDS, fields_of
 from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
 from otel_agent_trace.tracing.parents import parent_context
@@ -18,7 +18,7 @@ from otel_agent_trace.tracing.remote import RemoteContext
 
 C = TypeVar("C", bound=MutableMapping[str, Any])
 _PROPAGATORS = (TraceContextTextMapPropagator(), W3CBaggagePropagator())
-_LEDGER = Ledger()  # of what belongs to no tracer
+_DIAGNOSTICS = Diagnostics()  # of what belongs to no tracer
 
 
 @overload
@@ -33,7 +33,7 @@ def inject(carrier: Any = None, *, context: Any = None) -> Any:
             are replaced.
         context: another context than the current one: whatever `parent=` takes.
     """
-    return injected(_LEDGER, carrier, context)
+    return injected(_DIAGNOSTICS, carrier, context)
 
 
 def extract(carrier: object) -> RemoteContext:
@@ -43,7 +43,7 @@ def extract(carrier: object) -> RemoteContext:
     with such attributes as the metadata of MCP, or None. What is malformed or too long is ignored; where nothing is left,
     what starts in it has no parent.
     """
-    return extracted(_LEDGER, carrier)
+    return extracted(_DIAGNOSTICS, carrier)
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -60,16 +60,16 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
     return {**kept, **{name: carrier[field] for name, field in VARIABLES.items() if field in carrier}}
 
 
-def injected(ledger: Ledger, carrier: Any, context: Any) -> Any:
+def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     """The carrier, or a new one, with the fields of a context; see `inject`."""
-    known = None if context is None else parent_context(ledger, context, otel_context.get_current())
+    known = None if context is None else parent_context(diagnostics, context, otel_context.get_current())
     fields: dict[str, str] = {}
     for propagator in _PROPAGATORS:
-        guarded(ledger, "inject", propagator.inject, fields, PROCESS_PARENT.base() if known is None else known)
+        guarded(diagnostics, "inject", propagator.inject, fields, PROCESS_PARENT.base() if known is None else known)
     if carrier is None:
         return fields
-    guarded(ledger, "inject", _clear, carrier)
-    guarded(ledger, "inject", _fill, carrier, fields)
+    guarded(diagnostics, "inject", _clear, carrier)
+    guarded(diagnostics, "inject", _fill, carrier, fields)
     return carrier
 
 
@@ -85,7 +85,7 @@ def _fill(carrier: MutableMapping[Any, Any], fields: Mapping[str, str]) -> None:
         carrier[name] = value
 
 
-def extracted(ledger: Ledger, carrier: object) -> RemoteContext:
+def extracted(diagnostics: Diagnostics, carrier: object) -> RemoteContext:
     """The context that a carrier holds; see `extract`."""
-    fields = None if carrier is None else guarded(ledger, "extract", fields_of, carrier)
-    return guarded(ledger, "extract", RemoteContext, fields or {}) or RemoteContext({})
+    fields = None if carrier is None else guarded(diagnostics, "extract", fields_of, carrier)
+    return guarded(diagnostics, "extract", RemoteContext, fields or {}) or RemoteContext({})

@@ -15,14 +15,14 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.tracing.by_provider import ByProvider
+from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.tracing.endpoints import Protocol, otlp_backend
 from otel_agent_trace.tracing.ids import PrivateIdGenerator
 from otel_agent_trace.tracing.processor import AgentSpanProcessor
+from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 
-_MODES: ByProvider[UserIds] = ByProvider()
-_METER_PROVIDERS: ByProvider[MeterProvider] = ByProvider()
+_MODES: ProviderRegistry[UserIds] = ProviderRegistry()
+_METER_PROVIDERS: ProviderRegistry[MeterProvider] = ProviderRegistry()
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
 _ATTRIBUTES = 4096
 _EVENTS = 1024

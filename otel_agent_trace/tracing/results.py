@@ -11,7 +11,7 @@ import msgspec
 
 from otel_agent_trace.messages import message_from, usage_from
 from otel_agent_trace.model import Message, Usage
-from otel_agent_trace.values import Cut, is_iterator
+from otel_agent_trace.values import Truncated, is_iterator
 
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic"}
 
@@ -31,7 +31,7 @@ def model_result(result: Any) -> ModelResult:
     """What a result tells; a text is the answer itself."""
     if isinstance(result, str):
         return ModelResult(message=answer(result))
-    if isinstance(result, Cut):
+    if isinstance(result, Truncated):
         return model_result(result.kept)
     if isinstance(result, list) and result and isinstance(_get(result[0], "choices"), list):
         return _facts(completion_of(result), result[0])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from otel_agent_trace.guard import Ledger
+from otel_agent_trace.guard import Diagnostics
 
 
 class Traced(Protocol):
     """One call that is being traced, whatever it is."""
 
     @property
-    def ledger(self) -> Ledger:
+    def diagnostics(self) -> Diagnostics:
         """Where it is counted what fails."""
 
     def enter(self) -> None:

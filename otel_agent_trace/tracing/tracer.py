@@ -15,19 +15,19 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus
-from otel_agent_trace.processing.user_ids import UserIds, check_mode
-from otel_agent_trace.signals import Answer
-from otel_agent_trace.tracing import calls, logged, propagation
+from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.signals import OneShotResult
+from otel_agent_trace.tracing import calls, imperative, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
-from otel_agent_trace.tracing.bound import Bound, bound_fields
-from otel_agent_trace.tracing.carrying import TracedExecutor, carrying
+from otel_agent_trace.tracing.bind import Bound, bound_fields
+from otel_agent_trace.tracing.coercion import given_fields
 from otel_agent_trace.tracing.decorators import wrap
+from otel_agent_trace.tracing.executors import TracedExecutor, carrying
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.given import given_fields
 from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
-from otel_agent_trace.tracing.recorder import Recorder
 from otel_agent_trace.tracing.remote import RemoteContext
+from otel_agent_trace.tracing.state import TracerState
 from otel_agent_trace.tracing.traced import Traced
 from otel_agent_trace.values import Limits
 
@@ -78,7 +78,7 @@ class AgentTracer:
         self._own: TracerProvider | None = None
         if backend is not None:
             self._own = private_provider(as_backends(backend), mode or "pseudonym")
-        self._recorder = Recorder(
+        self._state = TracerState(
             self._own if self._own is not None else tracer_provider,
             user_ids=mode,
             limits=limits,
@@ -98,7 +98,7 @@ class AgentTracer:
         Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, the
         id of an open run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
         """
-        run = ActiveRun(self._recorder, self._run_fields(given_fields(self._recorder.ledger, fields, more)), parent)
+        run = ActiveRun(self._state, self._run_fields(given_fields(self._state.diagnostics, fields, more)), parent)
         run.start()
         return run.run_id
 
@@ -114,8 +114,8 @@ class AgentTracer:
             UnknownRunError: the id was never handed out.
             ConfigurationError: a kind that does not exist, or a time that is none.
         """
-        run = self._recorder.find(run_id)
-        return logged.log_step(self._recorder, run, given_fields(self._recorder.ledger, fields, more))
+        run = self._state.find(run_id)
+        return imperative.log_step(self._state, run, given_fields(self._state.diagnostics, fields, more))
 
     def log_error(self, run_id: str, error: object, *, status: RunStatus | str | None = None) -> None:
         """Record an error, an exception or a text, and end the run with status error (timeout for a timeout).
@@ -124,8 +124,8 @@ class AgentTracer:
             UnknownRunError: the id was never handed out.
             ConfigurationError: a status that does not exist.
         """
-        run = self._recorder.find(run_id)
-        logged.end_run(self._recorder, run, error="" if error is None else error, status=status)
+        run = self._state.find(run_id)
+        imperative.end_run(self._state, run, error="" if error is None else error, status=status)
 
     def end_run(
         self, run_id: str, final_output: Any = None, *, status: RunStatus | str | None = None, usage: Any = None
@@ -136,18 +136,18 @@ class AgentTracer:
             UnknownRunError: the id was never handed out.
             ConfigurationError: a status that does not exist.
         """
-        run = self._recorder.find(run_id)
-        logged.end_run(self._recorder, run, final_output=final_output, status=status, usage=usage)
+        run = self._state.find(run_id)
+        imperative.end_run(self._state, run, final_output=final_output, status=status, usage=usage)
 
     # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> ActiveRun:
         """A run, for a ``with`` block, sync or async; takes what `start_run` takes."""
-        return ActiveRun(self._recorder, self._run_fields(given_fields(self._recorder.ledger, fields, more)), parent)
+        return ActiveRun(self._state, self._run_fields(given_fields(self._state.diagnostics, fields, more)), parent)
 
     def bind(self, **fields: Any) -> Bound:
         """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
-        return Bound(self._recorder.ledger, fields)
+        return Bound(self._state.diagnostics, fields)
 
     # ── decorators ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,10 +166,10 @@ class AgentTracer:
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name)
-            recorder = self._recorder
+            state = self._state
 
             def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.AgentCall(recorder, spec, args, kwargs)
+                return calls.AgentCall(state, spec, args, kwargs)
 
             return wrap(function, start, arguments.belong_to)
 
@@ -201,10 +201,10 @@ class AgentTracer:
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function), exclude)
             spec = calls.ToolSpec(given or calls.name_of(function), arguments, capture, side_effects)
-            recorder = self._recorder
+            state = self._state
 
             def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.ToolCall(recorder, spec, args, kwargs)
+                return calls.ToolCall(state, spec, args, kwargs)
 
             return wrap(function, start, arguments.belong_to)
 
@@ -231,7 +231,7 @@ class AgentTracer:
     ) -> Any:
         """Make each call of a function a model step of the run around it.
 
-        A parameter ``messages`` gives the messages, ``model`` the model, by default too. Answer, tokens and
+        A parameter ``messages`` gives the messages, ``model`` the model, by default too. OneShotResult, tokens and
         model are taken from results of OpenAI's and Anthropic's clients, and from mappings of the same shape.
 
         Args:
@@ -244,10 +244,10 @@ class AgentTracer:
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage)
-            recorder = self._recorder
+            state = self._state
 
             def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.ModelCall(recorder, spec, args, kwargs)
+                return calls.ModelCall(state, spec, args, kwargs)
 
             return wrap(function, start, arguments.belong_to)
 
@@ -261,11 +261,11 @@ class AgentTracer:
         It may be called several times, also at once. Coroutine and generator functions stay what they are; all others
         can be pickled if they could before.
         """
-        return carrying(self._recorder.ledger, function)
+        return carrying(self._state.diagnostics, function)
 
     def executor(self, executor: Executor) -> TracedExecutor:
         """The executor, of threads or processes; its calls have the context in which they were submitted."""
-        return TracedExecutor(self._recorder.ledger, executor)
+        return TracedExecutor(self._state.diagnostics, executor)
 
     @overload
     def inject(self, carrier: None = None, *, context: Any = None) -> dict[str, str]: ...
@@ -273,11 +273,11 @@ class AgentTracer:
     def inject(self, carrier: C, *, context: Any = None) -> C: ...
     def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
         """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
-        return propagation.injected(self._recorder.ledger, carrier, self._recorder.open_run(context))
+        return propagation.injected(self._state.diagnostics, carrier, self._state.open_run(context))
 
     def extract(self, carrier: object) -> RemoteContext:
         """The context that a carrier holds, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""
-        return propagation.extracted(self._recorder.ledger, carrier)
+        return propagation.extracted(self._state.diagnostics, carrier)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -286,10 +286,10 @@ class AgentTracer:
 
         The backends are those of every `AgentSpanProcessor` of the provider that is used now.
         """
-        counts = Counter(self._recorder.ledger.counts())
-        if still_open := self._recorder.open_runs():
+        counts = Counter(self._state.diagnostics.counts())
+        if still_open := self._state.open_runs():
             counts["runs open"] = still_open
-        for processor in processors_of(self._recorder.current_provider()):
+        for processor in processors_of(self._state.current_provider()):
             counts.update(processor.stats())
         return dict(counts)
 
@@ -298,24 +298,24 @@ class AgentTracer:
 
         It may be called from a signal handler, whatever that has interrupted.
         """
-        provider = self._recorder.current_provider()
+        provider = self._state.current_provider()
         flush = getattr(provider, "force_flush", None)
         if flush is None:
             return True
-        answer: Answer[bool] = Answer()
+        answer: OneShotResult[bool] = OneShotResult()
 
         def work() -> None:
-            answer.tell(bool(guarded(self._recorder.ledger, "flush", flush, int(timeout_s * 1000))))
+            answer.tell(bool(guarded(self._state.diagnostics, "flush", flush, int(timeout_s * 1000))))
 
         # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
-        if guarded(self._recorder.ledger, "flush", _thread.start_new_thread, work, ()) is None:
+        if guarded(self._state.diagnostics, "flush", _thread.start_new_thread, work, ()) is None:
             return False
         return answer.within(timeout_s) is True
 
     def close(self) -> None:
         """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""
         if self._own is not None:
-            self._recorder.closed = True
+            self._state.closed = True
             self._own.shutdown()
         else:
             self.flush(_CLOSING_S)
@@ -329,7 +329,7 @@ class AgentTracer:
         self.close()
 
     def _run_fields(self, given: dict[str, Any]) -> dict[str, Any]:
-        return calls.run_fields(given, bound_fields(), self.agent_name, self._recorder.ledger)
+        return calls.run_fields(given, bound_fields(), self.agent_name, self._state.diagnostics)
 
 
 def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from otel_agent_trace.values.classes import register_type, repaired
 from otel_agent_trace.values.equality import same
-from otel_agent_trace.values.kinds import NO_LIMITS, Cut, Encoded, EncodedText, Limits, Opaque, Tag
+from otel_agent_trace.values.kinds import NO_LIMITS, Encoded, EncodedText, Limits, Opaque, Tag, Truncated
 from otel_agent_trace.values.restoring import decode_text, restore
 from otel_agent_trace.values.writing import encode, encode_string, encode_text, is_iterator
 
 __all__ = [
     "NO_LIMITS",
-    "Cut",
     "Encoded",
     "EncodedText",
     "Limits",
     "Opaque",
     "Tag",
+    "Truncated",
     "decode_text",
     "encode",
     "encode_string",

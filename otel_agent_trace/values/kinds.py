@@ -17,7 +17,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     `value_bytes` counts the UTF-8 bytes of its texts (at least 1) and 8 for every other scalar and container, and the
     paths of what was cut; `depth` its nesting;
-    `error_bytes` bounds an error's message and its stack trace, each. What exceeds them is a `Cut`.
+    `error_bytes` bounds an error's message and its stack trace, each. What exceeds them is a `Truncated`.
     """
 
     value_bytes: int = 1_048_576
@@ -29,7 +29,7 @@ NO_LIMITS = Limits(value_bytes=2**62, depth=150, error_bytes=2**62)
 """For values that were bounded when they were recorded."""
 
 
-class Cut(msgspec.Struct, frozen=True, eq=False):
+class Truncated(msgspec.Struct, frozen=True, eq=False):
     """What is left of a value that a limit cut.
 
     `kept` is the part that fits, of the type of the whole (None where nothing could be kept), `size` the length of the
@@ -41,7 +41,7 @@ class Cut(msgspec.Struct, frozen=True, eq=False):
     reason: str
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Cut):
+        if not isinstance(other, Truncated):
             return NotImplemented
         return (self.size, self.reason) == (other.size, other.reason) and same(self.kept, other.kept)
 

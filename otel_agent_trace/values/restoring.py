@@ -17,7 +17,7 @@ from otel_agent_trace.values.builtin import (
     unescaped,
 )
 from otel_agent_trace.values.classes import BY_NAME
-from otel_agent_trace.values.kinds import Cut, Opaque, Tag
+from otel_agent_trace.values.kinds import Opaque, Tag, Truncated
 
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError, RecursionError)
 _decode_json = msgspec.json.Decoder().decode
@@ -76,9 +76,9 @@ def _restore_class(data: Any, tag: dict[str, Any]) -> Any:
         return Opaque(name, parts)
 
 
-def _restore_cut(data: Any, tag: dict[str, Any]) -> Cut:
+def _restore_cut(data: Any, tag: dict[str, Any]) -> Truncated:
     size, reason = tag["x"]
-    return Cut(restore(data, tag.get("k")), size, str(reason))
+    return Truncated(restore(data, tag.get("k")), size, str(reason))
 
 
 def _restore_text_codec(codec: TextCodec) -> Callable[[Any, dict[str, Any]], Any]:

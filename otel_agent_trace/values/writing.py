@@ -21,7 +21,7 @@ from otel_agent_trace.values.builtin import (
     integer_text,
 )
 from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
-from otel_agent_trace.values.kinds import NO_LIMITS, Cut, Encoded, EncodedText, Limits, Opaque, Tag
+from otel_agent_trace.values.kinds import NO_LIMITS, Encoded, EncodedText, Limits, Opaque, Tag, Truncated
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
@@ -155,7 +155,7 @@ class _Walk:
                 return self.mapping(value, depth, path)
             if kind in SEQUENCES:
                 return self.sequence(value, SEQUENCES[kind], depth, path)
-            if kind is Opaque or kind is Cut:
+            if kind is Opaque or kind is Truncated:
                 return self.marked(value, depth, path)
             return self.foreign(value, depth, path)
         finally:
@@ -269,8 +269,8 @@ class _Walk:
             return data, data, tag
         return _JSON.encode(data).decode(), data, tag
 
-    def marked(self, value: Opaque | Cut, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        """An `Opaque` or a `Cut` that was read somewhere, and is written again."""
+    def marked(self, value: Opaque | Truncated, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """An `Opaque` or a `Truncated` that was read somewhere, and is written again."""
         if isinstance(value, Opaque):
             data, tag = self.node(value.data, _below(value.data, depth), path)
             return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag)

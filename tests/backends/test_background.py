@@ -1,4 +1,4 @@
-"""`Background`: a slow `TracerBackend` in a thread of its own."""
+"""`BackgroundBackend`: a slow `TracerBackend` in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentTracer, Background
+from otel_agent_trace import AgentTracer, BackgroundBackend
 
 Recording = Any
 
@@ -25,7 +25,7 @@ def test_the_same_calls_in_another_thread(recording: type[Recording]) -> None:
             super()._note(name, what)
 
     plain, behind = recording(), Threads()
-    tracer = AgentTracer(backend=[plain, Background(behind)])
+    tracer = AgentTracer(backend=[plain, BackgroundBackend(behind)])
     for number in range(20):
         with tracer.run(run_id=str(number)) as run, run.step("s"):
             pass
@@ -58,7 +58,7 @@ class Gate:
 def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
     """A store that hangs costs the host next to nothing; what does not fit is dropped, counted, and said once."""
     gate = Gate()
-    background = Background(gate, max_pending=5, patience_s=0.01)
+    background = BackgroundBackend(gate, max_pending=5, patience_s=0.01)
     tracer = AgentTracer(backend=background)
     began = time.monotonic()
     for number in range(30):
@@ -80,7 +80,7 @@ def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_store_that_fails(recording: type[Recording], caplog: pytest.LogCaptureFixture) -> None:
     """What the store raises is counted, said once a kind of call, and does not end the thread."""
     failing = recording(ValueError("x"))
-    background = Background(failing)
+    background = BackgroundBackend(failing)
     tracer = AgentTracer(backend=background)
     for _ in range(3):
         with tracer.run():
@@ -101,7 +101,7 @@ def test_a_program_that_ends(run_python: Callable[..., Any]) -> None:
             def start_run(self, run): pass
             def log_step(self, run_id, step): pass
             def end_run(self, run): print(run.run_id, flush=True)
-        tracer = AgentTracer(backend=Background(Slow()))
+        tracer = AgentTracer(backend=BackgroundBackend(Slow()))
         for i in range(50):
             with tracer.run(run_id=str(i)): pass
         """
@@ -112,7 +112,7 @@ def test_a_program_that_ends(run_python: Callable[..., Any]) -> None:
 def test_going_on_after_close(recording: type[Recording]) -> None:
     """Runs after close() are still told."""
     backend = recording()
-    background = Background(backend)
+    background = BackgroundBackend(backend)
     tracer = AgentTracer(backend=background)
     background.close()
     with tracer.run(run_id="r"):
@@ -137,7 +137,7 @@ def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> No
             def log_step(self, run_id, step): pass
             def end_run(self, run): pass
             def close(self): print("closed while it was called")
-        background = Background(Hanging(), max_pending=3, patience_s=0)
+        background = BackgroundBackend(Hanging(), max_pending=3, patience_s=0)
         contract._CLOSE_S = 0.1
         tracer = AgentTracer(backend=background)
         for i in range(10):
@@ -162,7 +162,7 @@ def test_flushing_reaches_the_store(recording: type[Recording], answer: Any) -> 
             return answer
 
     behind = Flushing()
-    tracer = AgentTracer(backend=Background(behind))
+    tracer = AgentTracer(backend=BackgroundBackend(behind))
     with tracer.run():
         pass
     assert tracer.flush(60) is (answer is None or answer is True)
@@ -187,7 +187,7 @@ def test_forks(run_python: Callable[..., Any]) -> None:
             def end_run(self, run): self.ended += run.run_id == "child"
         own = Own()
         sys.setswitchinterval(1e-5)
-        tracer, stop = AgentTracer(backend=Background(own)), threading.Event()
+        tracer, stop = AgentTracer(backend=BackgroundBackend(own)), threading.Event()
         def work():
             while not stop.is_set():
                 with tracer.run() as run, run.step("s"): pass

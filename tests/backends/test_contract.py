@@ -25,7 +25,7 @@ from otel_agent_trace import (
     configure,
     current_run,
 )
-from otel_agent_trace.backends import feed as feed_module
+from otel_agent_trace.backends import dispatcher as feed_module
 from otel_agent_trace.runs import assemble
 
 Recording = Any

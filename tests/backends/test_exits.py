@@ -178,7 +178,7 @@ HANGING = """
         silent = socket.create_server(("127.0.0.1", 0))
         sending = configure(otlp=f"http://127.0.0.1:{silent.getsockname()[1]}")
         sending.get_tracer("t").start_span("s").end()
-        background = Background(Hanging())
+        background = BackgroundBackend(Hanging())
         """
 FLUSHES = {
     "a tracer": "AgentTracer(backend=Hanging()).flush(600)",

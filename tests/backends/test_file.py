@@ -28,7 +28,7 @@ from otel_agent_trace import (
     iter_runs,
     load_runs,
 )
-from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.policies.user_ids import UserIds
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 

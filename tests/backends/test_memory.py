@@ -23,7 +23,7 @@ from otel_agent_trace import (
     iter_runs,
     load_run,
     load_runs,
-    pseudonym,
+    pseudonymize_user_id,
 )
 
 
@@ -178,7 +178,7 @@ def test_under_the_sdks_processor() -> None:
 @pytest.mark.parametrize(("mode", "seen"), [("pseudonym", "hmac"), ("plain", "alice"), ("none", None)])
 def test_user_ids_of_what_is_open(mode: str, seen: str | None) -> None:
     """A plain user id in somebody else's span is treated from its start on, also one that is set while it is open."""
-    seen = pseudonym("alice") if seen == "hmac" else seen
+    seen = pseudonymize_user_id("alice") if seen == "hmac" else seen
     memory, told = InMemoryBackend(), []
 
     class Own:

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace.cli.figures import count_text, duration_text, share_text, time_text, when_text
-from otel_agent_trace.cli.reading_talk import ReadingTalk
+from otel_agent_trace.cli.progress import ProgressReporter
 from otel_agent_trace.cli.sources import Target, target_of
 from otel_agent_trace.cli.values_text import SHORT, WHOLE, shortened, value_text
 from otel_agent_trace.span import Problem
-from otel_agent_trace.values import Cut, Opaque
+from otel_agent_trace.values import Opaque, Truncated
 
 DEFAULT = "traces.jsonl"
 
@@ -119,7 +119,7 @@ def test_times():
         ((1, 2), "[1, 2]"),
         (None, "null"),
         (float("nan"), '"NaN"'),
-        (Cut("begin", 900, "bytes"), "begin"),
+        (Truncated("begin", 900, "bytes"), "begin"),
         (Opaque("app.City", {"name": "Lyon"}), '<app.City>\n{"name": "Lyon"}'),
     ],
 )
@@ -151,7 +151,7 @@ def test_any_value_has_a_text(value):
 
 def test_problems_are_told_once(capsys):
     """The same problem twice is told once."""
-    talk = ReadingTalk(watched=False)
+    talk = ProgressReporter(watched=False)
     for line in (1, 1, 2):
         talk.on_problem(Problem("a.jsonl", line, "broken"))
     talk.close()
@@ -164,7 +164,7 @@ def test_progress_shows_after_a_while(capsys, monkeypatch):
     now = 0.0
     for watched, shown in ((True, True), (False, False)):
         now = 0.0
-        talk = ReadingTalk(watched=watched, clock=lambda: now)
+        talk = ProgressReporter(watched=watched, clock=lambda: now)
         talk.on_progress(1, 100)
         assert capsys.readouterr().err == ""
         now = 1.0

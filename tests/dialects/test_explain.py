@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, SpanRecord, dialects, runs_from_spans
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, explain
-from otel_agent_trace.runs.places import places_of
+from otel_agent_trace.runs.provenance import places_of
 from otel_agent_trace.span import BODY_KEY, Event, Scope
+from otel_agent_trace.span_facts import SpanFacts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ERROR = 2
@@ -205,11 +205,11 @@ def test_the_spans_of_our_own_tracer_are_explained_as_well() -> None:
 
 
 def test_a_dialect_of_another_package_needs_to_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(record: SpanRecord) -> Meaning | None:
+    def read(record: SpanRecord) -> SpanFacts | None:
         given = Attributes(record)
         if given.text("acme.what") != "action":
             return None
-        meaning = Meaning(kind=StepKind.TOOL, dialect="acme", name=given.text("acme.title", "acme.name"))
+        meaning = SpanFacts(kind=StepKind.TOOL, dialect="acme", name=given.text("acme.title", "acme.name"))
         meaning.usage = Usage(input_tokens=given.integer("acme.tokens"))
         meaning.attributes = given.rest
         return meaning

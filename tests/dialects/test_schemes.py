@@ -16,8 +16,8 @@ from otel_agent_trace import SpanRecord, runs_from_spans
 from otel_agent_trace.dialects import (
     agentops,
     claude_code,
-    conventions,
     crewai,
+    genai,
     langfuse,
     langsmith,
     litellm,
@@ -30,7 +30,7 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing import check_dialect
 
 ASKED, ANSWERED = "Weather in Lima?", "Lima: 19 degrees."
@@ -47,7 +47,7 @@ def steps(model: str = "m") -> list[Any]:
 
 
 class Case(NamedTuple):
-    read: Callable[[SpanRecord], Meaning | None]
+    read: Callable[[SpanRecord], SpanFacts | None]
     spans: tuple[SpanRecord, ...]
     truth: dict[str, Any]
 
@@ -311,7 +311,7 @@ def koog_that_hides_content() -> Case:
         "gen_ai.tool.call.arguments": LIMA,
     }
     return Case(
-        conventions.read,
+        genai.read,
         (
             span("0", None, (0, 99), "create_agent", {"gen_ai.operation.name": "create_agent"}),
             span("1", "0", (1, 90), "invoke_agent", invoked),
@@ -334,7 +334,7 @@ def hosted_agent_of_azure() -> Case:
     answered = said("gen_ai.assistant.message", {"role": "assistant", "content": {"text": {"value": ANSWERED}}})
     used = {"gen_ai.usage.input_tokens": 250, "gen_ai.usage.output_tokens": 50}
     return Case(
-        conventions.read,
+        genai.read,
         (
             span("0", None, (0, 99), "main"),
             span("1", "0", (1, 2), "create_thread", of("create_thread")),
@@ -365,7 +365,7 @@ def semantic_kernel_for_net() -> Case:
     call = {"gen_ai.operation.name": "chat.completions", "gen_ai.request.model": "m", **used}
     choice = said("gen_ai.choice", index=0, message={"role": "Assistant", "content": None, "tool_calls": CALLS})
     return Case(
-        conventions.read,
+        genai.read,
         (
             span(
                 "1",
@@ -397,7 +397,7 @@ def function_of_google_genai() -> Case:
     called = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather", **values}
     model = {"gen_ai.operation.name": "generate_content", "gen_ai.request.model": "m"}
     return Case(
-        conventions.read,
+        genai.read,
         (
             span("1", None, (0, 90), "generate_content m", model),
             span(

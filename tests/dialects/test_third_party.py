@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 MODULE = """
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.model import StepKind
 
 
@@ -15,7 +15,7 @@ def read(span):
     what = span.attributes.get("acme.what")
     if what != "job":
         return None
-    return Meaning(kind=StepKind.AGENT, dialect="acme", name="told by acme")
+    return SpanFacts(kind=StepKind.AGENT, dialect="acme", name="told by acme")
 """
 PROGRAM = """
 from otel_agent_trace import SpanRecord, runs_from_spans

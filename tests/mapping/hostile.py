@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from otel_agent_trace.values import Cut, Opaque, register_type
+from otel_agent_trace.values import Opaque, Truncated, register_type
 
 
 class Boom(Exception):
@@ -136,9 +136,9 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "generator": lambda: (number for number in range(3)),
     "object": object,
     "function": lambda: len,
-    "long cut": lambda: Cut(1, 10**30, "bytes"),
-    "nan cut": lambda: Cut(1, math.nan, "bytes"),  # type: ignore[arg-type]
-    "odd cut": lambda: Cut({1}, object(), "\ud800"),  # type: ignore[arg-type]
+    "long cut": lambda: Truncated(1, 10**30, "bytes"),
+    "nan cut": lambda: Truncated(1, math.nan, "bytes"),  # type: ignore[arg-type]
+    "odd cut": lambda: Truncated({1}, object(), "\ud800"),  # type: ignore[arg-type]
     "broken opaque": lambda: Opaque("\ud800", 1),
     "odd opaque": lambda: Opaque(5, object()),  # type: ignore[arg-type]
     "long range": lambda: range(-(10**5000), 10**6000, 10**4400),

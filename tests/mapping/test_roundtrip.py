@@ -21,13 +21,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import Run, Step, ToldError, runs, values
 
-from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend, load_runs, pseudonym, runs_from_spans
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    FileBackend,
+    InMemoryBackend,
+    load_runs,
+    pseudonymize_user_id,
+    runs_from_spans,
+)
 from otel_agent_trace.model import TOKEN_FIELDS, AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
 from otel_agent_trace.sources import files
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.tracing import ActiveRun, ActiveStep
-from otel_agent_trace.values import Cut, Limits
+from otel_agent_trace.values import Limits, Truncated
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -123,7 +131,7 @@ class Stage:
         known = {
             "agent_name": given.get("agent_name"),
             "user_input": given.get("user_input"),
-            "user_id": pseudonym(str(given["user_id"])) if "user_id" in given else None,
+            "user_id": pseudonymize_user_id(str(given["user_id"])) if "user_id" in given else None,
             "session_id": str(given["session_id"]) if "session_id" in given else None,
             "model": given.get("model"),
             "config": given.get("config"),
@@ -146,7 +154,7 @@ class Stage:
             self.tracer.log_error(run_id, script.error.given, status=script.status)
             told.fields.update(final_output=None, usage=None)
         elif script.error is not None:
-            run = self.tracer._recorder.find(run_id)
+            run = self.tracer._state.find(run_id)
             run.error = script.error.given
             self.end(script, run_id)
         else:
@@ -179,7 +187,7 @@ class Stage:
             setattr(handle, name, value)
             told.fields[name] = value
         if "user_id" in script.changed:
-            told.fields["user_id"] = pseudonym(script.changed["user_id"])
+            told.fields["user_id"] = pseudonymize_user_id(script.changed["user_id"])
         self.set_attributes(handle, script.attributes, told.fields)
         places = Places(told.steps)
         for event in script.events:
@@ -589,7 +597,7 @@ def test_small_limits_cut_and_say_so(plan: list[Run], limits: Limits) -> None:
         for run in kept:
             for below in run.walk():
                 assert_cuts_listed(below)
-                assert "Cut(" not in repr([message.role for step in below.steps for message in step.messages])
+                assert "Truncated(" not in repr([message.role for step in below.steps for message in step.messages])
 
 
 VALUE_FIELDS = (
@@ -606,7 +614,7 @@ VALUE_FIELDS = (
 
 
 def assert_cuts_listed(item: AgentRun | AgentStep) -> None:
-    """Where there is a `Cut` there is a path, and no path twice."""
+    """Where there is a `Truncated` there is a path, and no path twice."""
     assert len(set(item.truncated)) == len(item.truncated)
     if not item.truncated:
         assert not any(has_cut(getattr(item, name, None)) for name in VALUE_FIELDS)
@@ -615,7 +623,7 @@ def assert_cuts_listed(item: AgentRun | AgentStep) -> None:
 
 
 def has_cut(value: Any) -> bool:
-    if isinstance(value, Cut):
+    if isinstance(value, Truncated):
         return True
     if isinstance(value, dict):
         return any(map(has_cut, [*value, *value.values()]))

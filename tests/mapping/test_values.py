@@ -22,9 +22,9 @@ from strategies import Aliased, Celsius, Pair, Point, Tag, Unregistered, texts, 
 
 from otel_agent_trace.values import (
     NO_LIMITS,
-    Cut,
     Limits,
     Opaque,
+    Truncated,
     decode_text,
     encode,
     encode_string,
@@ -173,8 +173,8 @@ def test_shared_parts_are_no_cycle() -> None:
 
 
 def cuts_in(value: Any, path: str = "") -> list[str]:
-    """Where `Cut`s stand in a value, outermost last, in the words of `Encoded.cuts`."""
-    if isinstance(value, Cut):
+    """Where `Truncated`s stand in a value, outermost last, in the words of `Encoded.cuts`."""
+    if isinstance(value, Truncated):
         return [*cuts_in(value.kept, path), path]
     if isinstance(value, Opaque):
         return cuts_in(value.data, path)
@@ -195,7 +195,7 @@ small_limits = st.builds(Limits, value_bytes=st.integers(0, 120), depth=st.integ
 
 @given(values(), small_limits)
 def test_small_limits_never_raise(value: Any, limits: Limits) -> None:
-    """With limits of any size a value is either whole, or holds a `Cut` and a path for it."""
+    """With limits of any size a value is either whole, or holds a `Truncated` and a path for it."""
     encoded = encode_text(value, limits)
     decoded = decode_text(encoded.text, carried(encoded.tag))
     if encoded.cuts:
@@ -250,18 +250,18 @@ def test_large_values_are_bounded(name: str) -> None:
 
 
 def test_every_cut_is_listed_where_it_is() -> None:
-    """Each place where something is missing is a `Cut`, and its path is told."""
+    """Each place where something is missing is a `Truncated`, and its path is told."""
     value = {"a": "x" * 50, "b": [[[("deep",)]]], "c": 1}
     encoded = encode(value, Limits(value_bytes=1000, depth=3))
     assert encoded.cuts == (".b[0][0]",)
     restored = restore(encoded.data, encoded.tag)
-    assert restored == {"a": "x" * 50, "b": [[Cut(None, 1, "depth")]], "c": 1}
+    assert restored == {"a": "x" * 50, "b": [[Truncated(None, 1, "depth")]], "c": 1}
 
 
 def test_texts_are_cut_by_their_bytes() -> None:
     """A text that does not fit keeps its beginning and its length."""
     encoded = encode(["é" * 10], Limits(value_bytes=15))
-    assert restore(encoded.data, encoded.tag) == [Cut("ééé", 10, "bytes")]
+    assert restore(encoded.data, encoded.tag) == [Truncated("ééé", 10, "bytes")]
     assert encoded.cuts == ("[0]",)
 
 
@@ -269,7 +269,7 @@ def test_keys_stay_at_the_last_level() -> None:
     """A dictionary at the last level that fits keeps its keys beside a value that does not."""
     encoded = encode({"a": 1, "b": (1,), (1,): 2}, Limits(depth=1))
     restored = restore(encoded.data, encoded.tag)
-    assert (restored["a"], restored["b"]) == (1, Cut(None, 1, "depth"))
+    assert (restored["a"], restored["b"]) == (1, Truncated(None, 1, "depth"))
     assert encoded.cuts == (".b", ".(key)")
 
 
@@ -284,7 +284,7 @@ def test_self_references_are_cut() -> None:
     loop: list[Any] = [1]
     loop.append({"again": loop})
     encoded = encode(loop)
-    assert restore(encoded.data, encoded.tag) == [1, {"again": Cut(None, None, "cycle")}]
+    assert restore(encoded.data, encoded.tag) == [1, {"again": Truncated(None, None, "cycle")}]
     assert encoded.cuts == ("[1].again",)
 
 
@@ -386,7 +386,7 @@ _BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
         (datetime.datetime(2026, 1, 1, fold=0), datetime.datetime(2026, 1, 1, fold=1)),
         (datetime.time(1, fold=0), datetime.time(1, fold=1)),
         (range(0), range(1, 1)),
-        (Cut([1], 2, "bytes"), Cut([True], 2, "bytes")),
+        (Truncated([1], 2, "bytes"), Truncated([True], 2, "bytes")),
         (Opaque("a", 1), Opaque("a", 1.0)),
         ([1, 2], [1]),
         ({"a": 1}, {"b": 1}),
@@ -413,7 +413,7 @@ def test_different_values_are_not_the_same(one: Any, other: Any) -> None:
         lambda: Pair(float("nan")),
         lambda: Tag("a", float("nan")),
         lambda: collections.deque([float("nan")]),
-        lambda: Cut(float("nan"), None, "bytes"),
+        lambda: Truncated(float("nan"), None, "bytes"),
     ],
 )
 def test_nan_is_the_same_as_nan(make: Any) -> None:

@@ -1,4 +1,4 @@
-"""Files of every carrier read as the same spans, whatever lies beside them, and however they end."""
+"""Files of every file_format read as the same spans, whatever lies beside them, and however they end."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ def expected() -> list[list[SpanRecord]]:
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_every_carrier(write: Write, carrier: str, packing: str) -> None:
+@pytest.mark.parametrize("file_format", CARRIERS)
+def test_every_carrier(write: Write, file_format: str, packing: str) -> None:
     """The spans that the official classes wrote are those that come, by trace; the name of the file says nothing."""
-    path = write("any name", PACKINGS[packing](CARRIERS[carrier](traces(SPANS))))
+    path = write("any name", PACKINGS[packing](CARRIERS[file_format](traces(SPANS))))
     assert spans_in(path) == expected()
     assert load_runs(path, strict=True) == RUNS
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_one_trace_in_files_of_two_carriers(write: Write, carrier: str) -> None:
-    """A trace whose spans lie in two carriers is whole and comes once, in either order of the files."""
+@pytest.mark.parametrize("file_format", CARRIERS)
+def test_one_trace_in_files_of_two_carriers(write: Write, file_format: str) -> None:
+    """A trace whose spans lie in two file_formats is whole and comes once, in either order of the files."""
     messages = traces(SPANS, size=1)
     first = write("a", CARRIERS["lines"](messages[::2]))
-    second = write("b", CARRIERS[carrier](messages[1::2]))
+    second = write("b", CARRIERS[file_format](messages[1::2]))
     for paths in ([first, second], [second, first]):
         assert spans_in(paths) == expected()
         assert list(iter_runs(paths, newest_first=True)) == RUNS[::-1]
 
 
 def test_all_carriers_of_one_folder(tmp_path: Path) -> None:
-    """A folder is read whole: a span in each carrier, and all of them make one run."""
+    """A folder is read whole: a span in each file_format, and all of them make one run."""
     spans = [*run_to_spans(RUNS[0]), *run_to_spans(RUNS[1])]
     names = ("a.jsonl", "b.json", "c.pb", "d.proto.zst", "e.binpb.gz", "f.ndjson", "g.json.gz", "h.pb.zst")
     kinds = ("lines", "a document", "messages", "a message", "messages behind varints", "lines in snake_case")
@@ -104,8 +104,8 @@ def test_nothing_in_a_text_is_taken_for_a_key(write: Write) -> None:
     """What looks like another spelling within a text stays as it is."""
     text = 'say "trace_id": null, {"kind":"SPAN_KIND_SERVER","trace_id" : "AAAAAAAAAAAAAAAAAAAAAA=="}, start_time'
     span = SpanRecord("1" * 32, "2" * 16, None, 'a "trace_id":null', 1, 2, {"trace_id": text, text: "trace_id"})
-    for carrier in ("lines of protobuf's JSON in snake_case", "documents of protobuf's JSON in snake_case"):
-        assert spans_in(write("x", CARRIERS[carrier](traces([span])))) == [[span]]
+    for file_format in ("lines of protobuf's JSON in snake_case", "documents of protobuf's JSON in snake_case"):
+        assert spans_in(write("x", CARRIERS[file_format](traces([span])))) == [[span]]
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_text_that_is_torn_below_its_first_line_is_no_document(write: Write, pro
 # ── what is damaged ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("carrier", ["messages", "messages behind varints"])
-def test_damaged_message_costs_itself(write: Write, problems: Problems, carrier: str) -> None:
+@pytest.mark.parametrize("file_format", ["messages", "messages behind varints"])
+def test_damaged_message_costs_itself(write: Write, problems: Problems, file_format: str) -> None:
     """The others are read, and the spans that are whole in it."""
     messages = traces(SPANS, size=PER_RUN)
-    parts = [CARRIERS[carrier]([message]) for message in messages]
+    parts = [CARRIERS[file_format]([message]) for message in messages]
     bad = bytearray(parts[3])
     bad[bad.rindex(bytes.fromhex(SPANS[4 * PER_RUN - 1].span_id)) - 1] = 7  # the id of its last span is shorter
     path = write("x.pb", b"".join([*parts[:3], bytes(bad), *parts[4:]]))
@@ -181,8 +181,8 @@ def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPa
     """A document or message beyond the limit costs itself."""
     monkeypatch.setattr(files_module, "MAX_LINE_BYTES", 20_000)
     big = SpanRecord("f" * 32, "1" * 16, None, "x" * 30_000, 1, 2)
-    for carrier, what in (("documents", "document"), ("messages", "message")):
+    for file_format, what in (("documents", "document"), ("messages", "message")):
         problems.clear()
-        path = write("x", CARRIERS[carrier](traces([*SPANS[:PER_RUN], big, *SPANS[PER_RUN:]], size=1)))
+        path = write("x", CARRIERS[file_format](traces([*SPANS[:PER_RUN], big, *SPANS[PER_RUN:]], size=1)))
         assert load_runs(path, on_problem=problems) == RUNS
         assert [problem.reason for problem in problems] == [f"a {what} of more than 0 MiB"]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from told import BEGAN_NS, failed_run, lines_of, make_run
 
-from otel_agent_trace import AgentRun, RunStatus, iter_runs, load_runs, pseudonym, run_to_spans
+from otel_agent_trace import AgentRun, RunStatus, iter_runs, load_runs, pseudonymize_user_id, run_to_spans
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.selection import moment_ns
+from otel_agent_trace.query import moment_ns
 
 Write = Callable[..., Path]
 UTC = datetime.timezone.utc
@@ -64,11 +64,11 @@ def test_filters(path: Path, filters: dict[str, Any], found: list[int]) -> None:
 
 def test_user_is_found_by_name_and_by_pseudonym(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who knows the key finds a user's runs by the id that the program knows; everybody by the pseudonym."""
-    hidden = make_run(1, user_id=pseudonym("alice"))
+    hidden = make_run(1, user_id=pseudonymize_user_id("alice"))
     plain = make_run(2, user_id="alice")
     file = write("runs.jsonl", lines_of(span for run in (hidden, plain) for span in run_to_spans(run)))
     assert numbers(load_runs(file, user_id="alice")) == [1, 2]
-    assert numbers(load_runs(file, user_id=pseudonym("alice"))) == [1]
+    assert numbers(load_runs(file, user_id=pseudonymize_user_id("alice"))) == [1]
     monkeypatch.setenv("OTEL_AGENT_TRACE_USER_KEY", "another")
     assert numbers(load_runs(file, user_id="alice")) == [2]
 

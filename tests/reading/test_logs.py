@@ -1,4 +1,4 @@
-"""Log records become events of their spans, wherever they lie, in whatever order and carrier."""
+"""Log records become events of their spans, wherever they lie, in whatever order and file_format."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("blocks")
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_logs_of_every_carrier(write: Write, carrier: str) -> None:
+@pytest.mark.parametrize("file_format", CARRIERS)
+def test_logs_of_every_carrier(write: Write, file_format: str) -> None:
     """In files of their own, before and after those of the spans."""
     spans = write("spans", CARRIERS["lines"](traces(SPANS)))
-    records = write("logs", CARRIERS[carrier](logs([*LOGS, *NOWHERE])))
+    records = write("logs", CARRIERS[file_format](logs([*LOGS, *NOWHERE])))
     assert events_in([spans, records]) == EVENTS
     assert events_in([records, spans]) == EVENTS
 
@@ -111,8 +111,8 @@ def _inner(document: bytes) -> bytes:
 
 def test_logs_without_spans_are_no_runs(write: Write) -> None:
     """A file of logs alone holds none, and is none that is refused."""
-    for carrier in CARRIERS:
-        assert load_runs(write("logs", CARRIERS[carrier](logs(LOGS))), strict=True) == []
+    for file_format in CARRIERS:
+        assert load_runs(write("logs", CARRIERS[file_format](logs(LOGS))), strict=True) == []
 
 
 def test_logs_of_traces_that_never_come_are_not_held(write: Write) -> None:

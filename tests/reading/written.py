@@ -1,4 +1,4 @@
-"""Spans and log records as each carrier has them, written by the official classes where these can."""
+"""Spans and log records as each file_format has them, written by the official classes where these can."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ CARRIERS: dict[str, Callable[[Messages], bytes]] = {
         zstd.compress(_lines([_with_hex_ids(_data(each))]).strip()) for each in messages
     ),
 }
-"""Every carrier of OTLP, with what writes it."""
+"""Every file_format of OTLP, with what writes it."""
 
 PACKINGS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
 

@@ -14,7 +14,7 @@ import pytest
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, SpanRecord, load_runs, runs_from_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import RunStatus
-from otel_agent_trace.runs.joining import MOST_HELD, runs_of
+from otel_agent_trace.runs.stitch import MOST_HELD, runs_of
 from otel_agent_trace.span import Resource
 
 SECOND = 10**9

@@ -23,11 +23,11 @@ from otel_agent_trace import (
     Usage,
     current_run,
     current_step,
-    pseudonym,
+    pseudonymize_user_id,
 )
 
 TheRun = Callable[[], AgentRun]
-PRIVATE = pseudonym("u1", key="test")
+PRIVATE = pseudonymize_user_id("u1", key="test")
 TIMEOUT_S = 120
 
 

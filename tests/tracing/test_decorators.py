@@ -18,7 +18,16 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentStep, AgentTracer, Cut, InMemoryBackend, RunStatus, StepKind, current_run
+from otel_agent_trace import (
+    AgentRun,
+    AgentStep,
+    AgentTracer,
+    InMemoryBackend,
+    RunStatus,
+    StepKind,
+    Truncated,
+    current_run,
+)
 
 LATER = 0 if sys.version_info >= (3, 14) else annotations.compiler_flag
 TheRun = Callable[[], AgentRun]
@@ -613,7 +622,7 @@ def test_many_chunks_are_bounded(tracer: AgentTracer, steps: Steps) -> None:
 
     assert sum(stream()) == sum(range(20_000))
     (step,) = steps()
-    assert step.output == Cut(list(range(10_000)), 20_000, "bytes")
+    assert step.output == Truncated(list(range(10_000)), 20_000, "bytes")
     assert step.truncated == ("output",)
     assert tracer.stats()["cut"] == 1
 
@@ -637,7 +646,7 @@ def test_large_chunks_are_not_kept(memory: InMemoryBackend, decorator: str) -> N
     output, truncated = (
         (run.final_output, run.truncated) if decorator == "agent" else (run.steps[0].output, run.steps[0].truncated)
     )
-    assert isinstance(output, Cut)
+    assert isinstance(output, Truncated)
     assert any("output" in path for path in truncated)
 
 

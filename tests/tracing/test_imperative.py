@@ -360,7 +360,7 @@ def test_a_run_that_another_thread_ends_just_now(tracer: AgentTracer) -> None:
                 pool.submit(tracer.end_run, run_id).result()
 
     run_id = tracer.start_run()
-    tracer._recorder._open = Watched(tracer._recorder._open)
+    tracer._state._open = Watched(tracer._state._open)
     tracer.end_run(run_id)
     assert tracer.stats()["ended again"] == 1
 

@@ -18,13 +18,13 @@ from otel_agent_trace import (
     AgentSpanProcessor,
     AgentStep,
     AgentTracer,
-    Cut,
     FileBackend,
     InMemoryBackend,
+    Truncated,
     load_runs,
-    pseudonym,
+    pseudonymize_user_id,
 )
-from otel_agent_trace.backends import feed
+from otel_agent_trace.backends import dispatcher
 from otel_agent_trace.tracing import active_run
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -82,7 +82,7 @@ def test_an_output_of_50_mb(run_python: RunPython, tmp_path: Path, name: str) ->
     (step,) = run.steps
     assert any(path.startswith("output") for path in step.truncated)
     if name != "list":
-        assert isinstance(step.output, Cut)
+        assert isinstance(step.output, Truncated)
 
 
 def test_what_is_cut_off_is_not_looked_at(run_python: RunPython) -> None:
@@ -137,7 +137,7 @@ def test_50_mb_of_everything_that_has_a_name(run_python: RunPython, tmp_path: Pa
     assert (tmp_path / "t.jsonl").stat().st_size < 20_000_000
     named, other = load_runs(tmp_path / "t.jsonl")
     assert named.run_id == "names"
-    assert named.user_id == pseudonym("x" * 50_000_000)
+    assert named.user_id == pseudonymize_user_id("x" * 50_000_000)
     assert {"name", "model", "session_id", "attributes", "metadata.m"} <= set(named.truncated)
     assert [len(key) for key in named.attributes] == [1024]
     assert len(named.steps) == 4
@@ -231,7 +231,7 @@ def test_identity_survives_many_attributes(
     assert (run.run_id, run.agent_name, run.user_id, run.session_id) == (
         outer.run_id,
         "weather",
-        pseudonym("alice"),
+        pseudonymize_user_id("alice"),
         "s",
     )
     assert (run.user_input, run.final_output) == ("q", "done") or "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT" in limits
@@ -288,7 +288,7 @@ def test_texts_that_the_provider_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
             step.output = 1
     (run,) = memory.runs()
     assert (run.run_id, run.agent_name, run.session_id) == (outer.run_id, "weather", "s")
-    assert pseudonym("alice").startswith(run.user_id or "?")
+    assert pseudonymize_user_id("alice").startswith(run.user_id or "?")
     assert [(step.name, step.index, step.truncated) for step in run.steps] == [
         ("long", 0, ("attributes",)),
         ("short", 1, ()),
@@ -391,10 +391,10 @@ def test_parents_of_other_providers_are_forgotten() -> None:
         with other.get_tracer("x").start_as_current_span("not seen"), tracer.run() as run, run.step("s"):
             pass
     ((_, keeper),) = processor._keepers
-    assert isinstance(keeper, feed.Feed)
-    assert len(keeper._over) <= feed._REMEMBERED_TREES
-    assert len(keeper._nodes) <= 3 * feed._REMEMBERED_TREES
-    assert len(keeper._runs) <= feed._REMEMBERED_TREES
+    assert isinstance(keeper, dispatcher.RunDispatcher)
+    assert len(keeper._over) <= dispatcher._REMEMBERED_TREES
+    assert len(keeper._nodes) <= 3 * dispatcher._REMEMBERED_TREES
+    assert len(keeper._runs) <= dispatcher._REMEMBERED_TREES
 
 
 @pytest.mark.slow
@@ -407,8 +407,8 @@ def test_100_000_runs(run_python: RunPython, backend: str) -> None:
         def start_run(self, run): pass
         def log_step(self, run_id, step): pass
         def end_run(self, run): pass
-    from otel_agent_trace.tracing import recorder
-    recorder._REMEMBERED_ENDS = 5_000
+    from otel_agent_trace.tracing import state
+    state._REMEMBERED_ENDS = 5_000
     tracer = AgentTracer(backend={backend})
     def runs(count):
         for number in range(count):
@@ -416,7 +416,7 @@ def test_100_000_runs(run_python: RunPython, backend: str) -> None:
                 pass
         return now_mb()
     warm = runs(20_000)
-    print(json.dumps([runs(80_000) - warm, len(tracer._recorder._ended), tracer.stats()["runs"]]))
+    print(json.dumps([runs(80_000) - warm, len(tracer._state._ended), tracer.stats()["runs"]]))
     """
     )
     grown_mb, remembered, count = told(result)

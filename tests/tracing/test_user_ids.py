@@ -27,11 +27,11 @@ from otel_agent_trace import (
     configure,
     current_run,
     iter_runs,
-    pseudonym,
+    pseudonymize_user_id,
 )
-from otel_agent_trace.processing import user_ids
+from otel_agent_trace.policies import user_ids
 
-PRIVATE = pseudonym("u1", key="test")
+PRIVATE = pseudonymize_user_id("u1", key="test")
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 
 
@@ -68,7 +68,7 @@ def test_a_pseudonym_everywhere(tmp_path: Path) -> None:
         with tracer.run() as run:
             run.user_id = "u1-plain"
             assert run.user_id == mine
-    assert mine == pseudonym("u1-plain", key="test")
+    assert mine == pseudonymize_user_id("u1-plain", key="test")
     assert mine.startswith("hmac:")
     for runs in (memory.runs(), list(iter_runs(path)), seen.runs[1::2]):
         assert [run.user_id for run in runs] == [mine, mine]
@@ -182,7 +182,7 @@ def test_a_pseudonym_is_never_hashed_again() -> None:
     provider = configure(backends=[memory], otlp=False)
     with AgentTracer(tracer_provider=provider).run(user_id=PRIVATE):
         pass
-    assert memory.runs()[0].user_id == PRIVATE == pseudonym(PRIVATE)
+    assert memory.runs()[0].user_id == PRIVATE == pseudonymize_user_id(PRIVATE)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_user_that_is_no_text_is_found(user: Any, mode: Any) -> None:
     for asked in (user, text):
         assert len(list(iter_runs(memory, user_id=asked))) == 1
     if mode == "pseudonym":
-        assert memory.runs()[0].user_id == pseudonym(text)
+        assert memory.runs()[0].user_id == pseudonymize_user_id(text)
 
 
 def test_a_key_file_without_hard_links(no_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,11 +255,11 @@ def test_a_key_file_without_hard_links(no_key: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    first = pseudonym("u1")
+    first = pseudonymize_user_id("u1")
     key = no_key.read_bytes()
     assert stat.S_IMODE(no_key.stat().st_mode) == 0o600
     user_ids._make_key_file(no_key)
-    assert (pseudonym("u1"), no_key.read_bytes(), os.listdir(no_key.parent)) == (first, key, [no_key.name])
+    assert (pseudonymize_user_id("u1"), no_key.read_bytes(), os.listdir(no_key.parent)) == (first, key, [no_key.name])
 
 
 def test_the_key_file(no_key: Path) -> None:
@@ -274,24 +274,24 @@ def test_the_key_file(no_key: Path) -> None:
     assert stat.S_IMODE(no_key.parent.stat().st_mode) == 0o700
     key = no_key.read_text().strip()
     assert len(key) >= 32
-    assert first == pseudonym("u1") == pseudonym("u1", key=key)
+    assert first == pseudonymize_user_id("u1") == pseudonymize_user_id("u1", key=key)
     assert os.listdir(no_key.parent) == ["user.key"]
 
 
 def test_the_environment_goes_over_the_key_file(no_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key in the environment is used, and no file is made."""
     monkeypatch.setenv(KEY_VARIABLE, "test")
-    assert pseudonym("u1") == PRIVATE
+    assert pseudonymize_user_id("u1") == PRIVATE
     assert not no_key.exists()
 
 
 def test_a_key_that_is_replaced(no_key: Path) -> None:
     """Another key in the file is noticed: ids change, and so does the id of the key in them."""
-    first = pseudonym("u1")
+    first = pseudonymize_user_id("u1")
     no_key.unlink()
     no_key.write_text("another key\n")
-    second = pseudonym("u1")
-    assert second == pseudonym("u1", key="another key")
+    second = pseudonymize_user_id("u1")
+    assert second == pseudonymize_user_id("u1", key="another key")
     assert first.split(":")[1] != second.split(":")[1]
 
 
@@ -327,14 +327,14 @@ def test_threads_that_come_first_at_once(no_key: Path) -> None:
 
     def work() -> None:
         begin.wait()
-        ids.append(pseudonym("u1"))
+        ids.append(pseudonymize_user_id("u1"))
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert set(ids) == {pseudonym("u1", key=no_key.read_text().strip())}
+    assert set(ids) == {pseudonymize_user_id("u1", key=no_key.read_text().strip())}
 
 
 def test_processes_that_come_first_at_once(no_key: Path, run_python: Callable[..., Any]) -> None:
@@ -342,12 +342,12 @@ def test_processes_that_come_first_at_once(no_key: Path, run_python: Callable[..
     result = run_python(
         """
         import os, sys
-        from otel_agent_trace import pseudonym
+        from otel_agent_trace import pseudonymize_user_id
         children, (ready, go), (out, results) = [], os.pipe(), os.pipe()
         for _ in range(8):
             if (child := os.fork()) == 0:
                 os.read(ready, 1)
-                os.write(results, (pseudonym("u1") + "\\n").encode())
+                os.write(results, (pseudonymize_user_id("u1") + "\\n").encode())
                 os._exit(0)
             children.append(child)
         os.write(go, b"x" * 8)
@@ -359,7 +359,7 @@ def test_processes_that_come_first_at_once(no_key: Path, run_python: Callable[..
     )
     lines = result.stdout.split()
     assert len(lines) == 8, result.stderr
-    assert set(lines) == {pseudonym("u1")}
+    assert set(lines) == {pseudonymize_user_id("u1")}
     assert os.listdir(no_key.parent) == ["user.key"]
 
 

@@ -19,7 +19,7 @@ _QUIET_S = 0.5
 _REFRESH_S = 0.1
 
 
-class ReadingTalk:
+class ProgressReporter:
     """Keeps the first distinct problems and counts the others; shows a bar once a reading takes long.
 
     Args:
@@ -64,9 +64,9 @@ class ReadingTalk:
 
 
 @contextmanager
-def reading_talk(doing: str = "reading") -> Iterator[ReadingTalk]:
+def reporting_progress(doing: str = "reading") -> Iterator[ProgressReporter]:
     """Talk on standard error while something is read, and close it before anything else is written."""
-    reading = ReadingTalk(watched=sys.stderr.isatty(), doing=doing)
+    reading = ProgressReporter(watched=sys.stderr.isatty(), doing=doing)
     try:
         yield reading
     finally:

@@ -15,11 +15,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
-from otel_agent_trace.guard import Ledger, guarded
-from otel_agent_trace.processing import user_ids
-from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.policies import user_ids
+from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.given import text_of
 from otel_agent_trace.tracing.meters import Meters, meters_of
 from otel_agent_trace.tracing.providers import meter_provider_of, mode_of
 from otel_agent_trace.values import Limits
@@ -32,7 +32,7 @@ _REMEMBERED_ENDS = 65_536
 _MANY_OPEN = 10_000
 
 
-class Recorder:
+class TracerState:
     """The shared part of one tracer.
 
     Without a provider it is OpenTelemetry's global one, looked up whenever a run starts.
@@ -49,8 +49,8 @@ class Recorder:
     ) -> None:
         self.provider = provider
         self.limits = limits
-        self.ledger = Ledger()
-        self.error_rules = tuple(functools.partial(_guarded_rule, self.ledger, rule) for rule in error_rules)
+        self.diagnostics = Diagnostics()
+        self.error_rules = tuple(functools.partial(_guarded_rule, self.diagnostics, rule) for rule in error_rules)
         self._user_ids = user_ids
         self.sampler_may_drop = True
         """Whether the provider's sampler may forget to hand attributes on."""
@@ -71,7 +71,7 @@ class Recorder:
         """How many forks lie between this process and the one that made the tracer."""
         renewed_in_children(self)
         if provider is not None:  # now: the first look holds a lock, which a signal handler would wait for in vain
-            guarded(self.ledger, "provider", self._tracer_of, provider)
+            guarded(self.diagnostics, "provider", self._tracer_of, provider)
 
     def renew(self) -> None:
         """Know that this is a forked child, which leaves to its parent what the parent has started."""
@@ -89,11 +89,11 @@ class Recorder:
 
     def _tracer_of(self, provider: trace.TracerProvider) -> trace.Tracer:
         if isinstance(provider, trace.ProxyTracerProvider):
-            self.ledger.say_once(
+            self.diagnostics.warn_once(
                 "no provider",
                 "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
             )
-        self.meters = guarded(self.ledger, "meter provider", self._meters_for, provider)
+        self.meters = guarded(self.diagnostics, "meter provider", self._meters_for, provider)
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
         self._otel = (provider, tracer)
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
@@ -111,7 +111,7 @@ class Recorder:
         """A user id in the form that is recorded."""
         if user_id is None:
             return None
-        return guarded(self.ledger, "user id", self._recorded_user, user_id)
+        return guarded(self.diagnostics, "user id", self._recorded_user, user_id)
 
     def _recorded_user(self, user_id: object) -> str | None:
         return user_ids.recorded(user_id, self._user_ids or mode_of(self.current_provider()))
@@ -126,15 +126,17 @@ class Recorder:
             self._ended.pop(run.run_id, None)
             many = len(self._open) > _MANY_OPEN
         if many:
-            self.ledger.say_once(
+            self.diagnostics.warn_once(
                 "many open", "more than %d runs are open at once; each is held until it ends", _MANY_OPEN
             )
         if self.closed:
-            self.ledger.count("after close")
-            self.ledger.say_once("closed", "a run was started after the tracer was closed; it may be lost")
+            self.diagnostics.count("after close")
+            self.diagnostics.warn_once("closed", "a run was started after the tracer was closed; it may be lost")
         if other is not run:
-            self.ledger.count("run id twice")
-            self.ledger.say_once("run id twice", "a run was started under the id of one that is open: %s", run.run_id)
+            self.diagnostics.count("run id twice")
+            self.diagnostics.warn_once(
+                "run id twice", "a run was started under the id of one that is open: %s", run.run_id
+            )
 
     def open_run(self, parent: Any) -> Any:
         """The open run that an id names; whatever names none, as it is."""
@@ -166,5 +168,5 @@ class Recorder:
         return run
 
 
-def _guarded_rule(ledger: Ledger, rule: ErrorRule, error: BaseException | str) -> str | None:
-    return guarded(ledger, "error rule", rule, error)
+def _guarded_rule(diagnostics: Diagnostics, rule: ErrorRule, error: BaseException | str) -> str | None:
+    return guarded(diagnostics, "error rule", rule, error)

@@ -50,7 +50,7 @@ def is_pseudonym(user_id: str) -> bool:
     return _PSEUDONYM.fullmatch(user_id) is not None
 
 
-def pseudonym(user_id: str, *, key: str | bytes | None = None) -> str:
+def pseudonymize_user_id(user_id: str, *, key: str | bytes | None = None) -> str:
     """The pseudonym of a user id, as the traces carry it; a pseudonym stays what it is.
 
     Args:
@@ -83,7 +83,7 @@ def recorded(user_id: object, mode: UserIds) -> str | None:
     if user_id is None or mode == "none":
         return None
     text = _text_of(user_id)
-    return text if mode == "plain" else pseudonym(text)
+    return text if mode == "plain" else pseudonymize_user_id(text)
 
 
 def known_forms(user_id: object) -> frozenset[str]:
@@ -96,7 +96,7 @@ def known_forms(user_id: object) -> frozenset[str]:
     return frozenset(forms)
 
 
-def offends(attributes: Mapping[str, Any], mode: UserIds) -> bool:
+def violates(attributes: Mapping[str, Any], mode: UserIds) -> bool:
     """Whether the attributes name a user in a way that the mode does not allow."""
     return not _FORBIDDEN[mode].isdisjoint(attributes)
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from otel_agent_trace.sources.carriers.json_lines import JsonLines
-from otel_agent_trace.sources.carriers.json_texts import LOGS_KEY
-from otel_agent_trace.sources.carriers.pieces import Pieces
+from otel_agent_trace.sources.file_formats.json_lines import JsonLines
+from otel_agent_trace.sources.file_formats.json_texts import LOGS_KEY
+from otel_agent_trace.sources.file_formats.pieces import Pieces
 from otel_agent_trace.span import SpanRecord
 
 _OPENING = re.compile(rb"\s*[\[{][\s\[{]*\n")
@@ -23,7 +23,7 @@ def is_document(head: bytes) -> bool:
 
 
 class JsonDocuments(JsonLines):
-    """A `Carrier` of JSON texts over many lines."""
+    """A `FileFormat` of JSON texts over many lines."""
 
     what = "document"
 

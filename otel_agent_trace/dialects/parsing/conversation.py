@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from otel_agent_trace.foreign.payloads import HIDDEN, message_in, parsed, result_of, sole_text
+from otel_agent_trace.dialects.parsing.payloads import HIDDEN, message_in, parsed, result_of, sole_text
 from otel_agent_trace.model import Message
 
 Part = dict[str, Any]

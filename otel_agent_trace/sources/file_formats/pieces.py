@@ -38,7 +38,7 @@ class DamagedError(Exception):
     """What comes next in a file cannot be read."""
 
 
-class Carrier(Protocol):
+class FileFormat(Protocol):
     """A way in which spans lie in a file, for one reading of one file."""
 
     what: str

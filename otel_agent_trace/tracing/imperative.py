@@ -16,8 +16,8 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.tracing.active_run import ActiveRun, end_status
 from otel_agent_trace.tracing.active_step import ActiveStep, step_kind
-from otel_agent_trace.tracing.given import metadata_among, text_of
-from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.coercion import metadata_among, text_of
+from otel_agent_trace.tracing.state import TracerState
 
 _NS_PER_S = 1_000_000_000
 _LAST_NS = 2**63 - 1
@@ -42,13 +42,13 @@ _STEP_FIELDS = (
 )
 
 
-def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any]) -> int | str:
+def log_step(state: TracerState, run: ActiveRun | None, fields: Mapping[str, Any]) -> int | str:
     """Emit a step that is over; of a run that has ended it is counted, and dropped."""
     kind = step_kind(fields.get("kind") or StepKind.TOOL)
     started_ns, ended_ns = _times(fields, run.last_event_ns if run is not None else 0)
     if run is None:
-        recorder.ledger.count("dropped: step after the end of its run")
-        recorder.ledger.say_once("late step", "a step was logged after the end of its run; such steps are dropped")
+        state.diagnostics.count("dropped: step after the end of its run")
+        state.diagnostics.warn_once("late step", "a step was logged after the end of its run; such steps are dropped")
         return fields.get("step_id") or 0
     step = ActiveStep(
         run,
@@ -56,10 +56,10 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
         _name(fields) or _default_name(kind, fields.get("model")),
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
-        metadata=metadata_among(recorder.ledger, fields, _STEP_FIELDS),
+        metadata=metadata_among(state.diagnostics, fields, _STEP_FIELDS),
     )
     step.model = fields.get("model")
-    step.start(_parent(recorder, run, fields.get("parent_step_id")), started_ns)
+    step.start(_parent(state, run, fields.get("parent_step_id")), started_ns)
     step.output = _either(fields, "output", "tool_output")
     step.messages = fields.get("messages")
     step.usage = fields.get("usage")
@@ -69,7 +69,7 @@ def log_step(recorder: Recorder, run: ActiveRun | None, fields: Mapping[str, Any
 
 
 def end_run(
-    recorder: Recorder,
+    state: TracerState,
     run: ActiveRun | None,
     *,
     final_output: Any = None,
@@ -80,7 +80,7 @@ def end_run(
     """End a run; one that has ended already is counted, and left alone."""
     meant = None if status is None else end_status(status)
     if run is None:
-        recorder.ledger.count("ended again")
+        state.diagnostics.count("ended again")
         return
     if error is not None:
         run.error = error
@@ -110,11 +110,11 @@ def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:
     return fields.get(tool_name) if value is None else value
 
 
-def _parent(recorder: Recorder, run: ActiveRun, parent_step_id: Any) -> Context:
+def _parent(state: TracerState, run: ActiveRun, parent_step_id: Any) -> Context:
     """The step above, where one is named and known, else the run."""
     known = None
     if parent_step_id is not None:
-        known = guarded(recorder.ledger, "parent_step_id", run.context_of, parent_step_id)
+        known = guarded(state.diagnostics, "parent_step_id", run.context_of, parent_step_id)
     span = trace.NonRecordingSpan(known) if known is not None else run.span
     return trace.set_span_in_context(span, Context())
 

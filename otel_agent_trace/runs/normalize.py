@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otel_agent_trace.foreign.attributes import Attributes
-from otel_agent_trace.foreign.payloads import arguments_of, result_of
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, result_of
 from otel_agent_trace.model import StepKind
+from otel_agent_trace.runs.deduplicate import become, fill, join_beside, join_twins, take_in, within
 from otel_agent_trace.runs.inferred import has_just_answered, infer
 from otel_agent_trace.runs.orphans import adopt, outermost_id
 from otel_agent_trace.runs.tree import Node, start_of
-from otel_agent_trace.runs.twins import become, fill, join_beside, join_twins, take_in, within
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 _IS_REMOTE = 0x200
 """The flag of a span whose parent is another program's."""
@@ -27,12 +27,12 @@ def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
     for node in nodes:
         node.below.sort(key=start_of)
         _unwrap(node)
-    if any(node.meaning.is_function for node in nodes):
+    if any(node.facts.is_function for node in nodes):
         _name_functions(tops)
     join_twins(tops)
     tops = adopt(tops, records)
-    runs = _runs([top for top in tops if top.is_foreign], records)
-    ours = [top for top in tops if not top.is_foreign]
+    runs = _runs([top for top in tops if top.is_third_party], records)
+    ours = [top for top in tops if not top.is_third_party]
     for top in ours:
         _settle_guests(top)
     for top in runs + ours:
@@ -42,9 +42,9 @@ def settle(tops: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
 
 
 def _unwrap(node: Node) -> None:
-    meaning = node.meaning
-    if node.is_foreign and node.kind is StepKind.TOOL:
-        meaning.input, meaning.output = arguments_of(meaning.input), result_of(meaning.output)
+    facts = node.facts
+    if node.is_third_party and node.kind is StepKind.TOOL:
+        facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
 
 
 def _name_functions(tops: list[Node]) -> None:
@@ -52,9 +52,9 @@ def _name_functions(tops: list[Node]) -> None:
     pending = [(top, False) for top in tops]
     while pending:
         node, is_called = pending.pop()
-        if node.meaning.is_function:
+        if node.facts.is_function:
             _name_function(node, is_called=is_called)
-        is_called = is_called or node.meaning.is_function or node.kind is not None
+        is_called = is_called or node.facts.is_function or node.kind is not None
         pending.extend((child, is_called) for child in node.below)
 
 
@@ -63,7 +63,7 @@ def _name_function(node: Node, *, is_called: bool) -> None:
         node.kind, node.is_run = StepKind.AGENT, True
     elif is_called:
         node.kind = StepKind.TOOL
-        node.meaning.output = result_of(node.meaning.output)
+        node.facts.output = result_of(node.facts.output)
 
 
 # ── which spans are runs ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,11 +108,11 @@ def _runs_of(group: list[Node], records: dict[str, SpanRecord]) -> list[Node]:
 
 def _hear(run: Node, group: list[Node]) -> None:
     """Know what was asked in the same conversation just before, where the run itself does not say."""
-    told = run.meaning
+    told = run.facts
     if told.input is None and told.session_id is not None:
         earlier = [node for node in sorted(group, key=start_of) if node.span.start_ns < run.span.start_ns]
         for node in reversed(earlier):
-            if node.meaning.session_id == told.session_id:
+            if node.facts.session_id == told.session_id:
                 run.learn("input", node)
 
 
@@ -125,10 +125,10 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
         span = msgspec.structs.replace(
             first.span, span_id="", parent_span_id=None, name="", start_ns=first.span.start_ns, end_ns=end_ns, events=()
         )
-    meaning = Meaning(kind=None, dialect=first.meaning.dialect)
+    facts = SpanFacts(kind=None, dialect=first.facts.dialect)
     if span.span_id:
-        meaning.error = Attributes(span).error()
-    node = Node(span, meaning)
+        facts.error = Attributes(span).error()
+    node = Node(span, facts)
     node.below = sorted(nodes, key=start_of)
     join_beside(node)
     return node
@@ -142,7 +142,7 @@ def _crowned(node: Node) -> Node:
         while _is_outside(node):
             _take_over(node)
     elif node.kind is None and node.span.parent_span_id is not None:
-        node.meaning.label = node.meaning.input = node.meaning.output = None  # a turn of a run that was lost
+        node.facts.label = node.facts.input = node.facts.output = None  # a turn of a run that was lost
     node.kind, node.is_run = StepKind.AGENT, True
     _settle_agents(node)
     return node
@@ -153,7 +153,7 @@ def _settle_guests(top: Node) -> None:
     pending = [top]
     while pending:
         for child in within(pending.pop()):
-            if child.kind is StepKind.AGENT and child.is_foreign:
+            if child.kind is StepKind.AGENT and child.is_third_party:
                 if _is_outside(child):
                     _take_over(child)
                 _settle_agents(child)
@@ -168,7 +168,7 @@ def _is_outside(node: Node) -> bool:
     inner = [child for child in within(node) if child.kind in (StepKind.AGENT, StepKind.MODEL)]
     if not inner or any(child.kind is StepKind.MODEL for child in inner):
         return False
-    name, own_name = inner[0].meaning.name, node.meaning.name
+    name, own_name = inner[0].facts.name, node.facts.name
     if node.kind is None:
         return len(inner) == 1 or own_name in (None, name)
     return name is not None and own_name in (None, name)
@@ -177,19 +177,19 @@ def _is_outside(node: Node) -> bool:
 def _take_over(node: Node) -> None:
     """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
     inner = [child for child in within(node) if child.kind is StepKind.AGENT]
-    outer, first, last = Node(node.span, msgspec.structs.replace(node.meaning)), inner[0], max(inner, key=_end)
+    outer, first, last = Node(node.span, msgspec.structs.replace(node.facts)), inner[0], max(inner, key=_end)
     outer.sources = node.sources
     several = len(inner) > 1
     take_in(node, first)
     fill(first, outer)
     become(node, first)
-    if not first.meaning.name:
+    if not first.facts.name:
         node.take("name", first, "label")
     if several:
-        node.take("output", last if outer.meaning.output is None else outer)
-    if type(outer.meaning.input) is str and (several or type(first.meaning.input) is not str):
+        node.take("output", last if outer.facts.output is None else outer)
+    if type(outer.facts.input) is str and (several or type(first.facts.input) is not str):
         node.take("input", outer)
-    node.take("error", outer if outer.meaning.error else last)
+    node.take("error", outer if outer.facts.error else last)
 
 
 def _settle_agents(run: Node) -> None:
@@ -199,7 +199,7 @@ def _settle_agents(run: Node) -> None:
         node = pending.pop()
         if node.kind is StepKind.AGENT:
             inner = [child for child in within(node) if child.kind is StepKind.AGENT]
-            names = {node.meaning.name, *(child.meaning.name for child in inner)} - {None}
+            names = {node.facts.name, *(child.facts.name for child in inner)} - {None}
             if len(inner) == 1 and len(names) == 1:
                 take_in(node, inner[0])
         pending.extend(node.below)
@@ -213,24 +213,24 @@ def _drop_frames(top: Node) -> None:
     for node in [*top.walk()]:
         if node.kind is None or all(child.kind is not None for child in node.below):
             continue
-        if node.kind is StepKind.AGENT and node.is_foreign:
+        if node.kind is StepKind.AGENT and node.is_third_party:
             for frame in _frames(node):
                 node.learn("session_id", frame)
                 node.learn("user_id", frame)
-            if node.meaning.input is None and not _has_messages(node):
-                asked = [frame for frame in sorted(_frames(node), key=start_of) if isinstance(frame.meaning.input, str)]
+            if node.facts.input is None and not _has_messages(node):
+                asked = [frame for frame in sorted(_frames(node), key=start_of) if isinstance(frame.facts.input, str)]
                 if asked:
                     node.take("input", asked[0])
-        elif node.kind is StepKind.TOOL and node.is_foreign and node.meaning.call_id is not None:
+        elif node.kind is StepKind.TOOL and node.is_third_party and node.facts.call_id is not None:
             for frame in _frames(node):
-                if frame.meaning.call_id == node.meaning.call_id:
+                if frame.facts.call_id == node.facts.call_id:
                     fill(node, frame)
         node.below = sorted(within(node), key=start_of)
 
 
 def _has_messages(node: Node) -> bool:
     """Whether calls of models below tell what was asked."""
-    return any(child.kind is StepKind.MODEL and child.meaning.messages for child in node.walk())
+    return any(child.kind is StepKind.MODEL and child.facts.messages for child in node.walk())
 
 
 def _frames(node: Node) -> Iterator[Node]:

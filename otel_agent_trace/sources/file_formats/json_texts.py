@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from otel_agent_trace.formats import jaeger_json, otlp_json, otlp_spellings
-from otel_agent_trace.sources.carriers.pieces import Found, salvaged
+from otel_agent_trace.sources.file_formats.pieces import Found, salvaged
 from otel_agent_trace.span import SpanRecord
 
 _ANY_KEY = b'"trace'

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.sources import zstandard
-from otel_agent_trace.sources.carriers.json_texts import JsonTexts
-from otel_agent_trace.sources.carriers.json_texts import trace_ids as trace_ids_of_text
-from otel_agent_trace.sources.carriers.pieces import DamagedError, Found, Pieces, salvaged
+from otel_agent_trace.sources.file_formats.json_texts import JsonTexts
+from otel_agent_trace.sources.file_formats.json_texts import trace_ids as trace_ids_of_text
+from otel_agent_trace.sources.file_formats.pieces import DamagedError, Found, Pieces, salvaged
 from otel_agent_trace.span import SpanRecord
 
 _FIXED_BYTES, _VARINT_BYTES = 4, 5
@@ -84,7 +84,7 @@ def _begins_message(length: _Length | None, head: bytes) -> bool:
 
 
 class Messages:
-    """A `Carrier` of messages with their lengths."""
+    """A `FileFormat` of messages with their lengths."""
 
     what = "message"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.values import encode_string
 
 RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
@@ -19,24 +19,24 @@ def text_of(value: object) -> str:
     return str.__str__(value) if issubclass(type(value), str) else encode_string(value).text
 
 
-def given_fields(ledger: Ledger, fields: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+def given_fields(diagnostics: Diagnostics, fields: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
     """Both together; of a mapping whose methods raise nothing."""
     if isinstance(fields, Mapping):
-        fields = guarded(ledger, "fields", dict, fields)
+        fields = guarded(diagnostics, "fields", dict, fields)
     return {**({} if fields is None else fields), **more}
 
 
-def metadata_of(ledger: Ledger, value: object) -> dict[Any, Any]:
+def metadata_of(diagnostics: Diagnostics, value: object) -> dict[Any, Any]:
     """A copy of a mapping; anything else under the key ``metadata``; never raises."""
     if value is None:
         return {}
-    return guarded(ledger, "metadata", _mapping, value) or {}
+    return guarded(diagnostics, "metadata", _mapping, value) or {}
 
 
-def metadata_among(ledger: Ledger, fields: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
+def metadata_among(diagnostics: Diagnostics, fields: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
     """The metadata that fields hold: what stands under that key, and whatever has a key that is not known."""
     unknown = {key: value for key, value in fields.items() if key not in known}
-    return {**metadata_of(ledger, fields.get("metadata")), **unknown}
+    return {**metadata_of(diagnostics, fields.get("metadata")), **unknown}
 
 
 def _mapping(value: object) -> dict[Any, Any]:

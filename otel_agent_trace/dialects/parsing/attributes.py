@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
-from otel_agent_trace.foreign.payloads import HIDDEN, parsed
+from otel_agent_trace.dialects.parsing.payloads import HIDDEN, parsed
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, Usage
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import exception_of, integer_of, text_of
 
 _TRACEBACK = "Traceback (most recent call last)"
 _COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
@@ -55,7 +56,7 @@ class Attributes:
 
     def integer(self, *keys: str) -> int | None:
         """A whole number, also one in a text."""
-        return whole(self.take(*keys))
+        return integer_of(self.take(*keys))
 
     def usage(self, **keys: Iterable[str] | str) -> Usage | None:
         """Tokens: for each field of `Usage` the names of its attribute."""
@@ -112,21 +113,6 @@ def _is_nothing(value: Any) -> bool:
     return type(value) is str and len(value) <= _LONGEST_NOTHING and value in _NOTHING
 
 
-def whole(value: Any) -> int | None:
-    """A whole number in a number or a text; None where there is none."""
-    if type(value) is int or value is None:
-        return value
-    try:
-        return int(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def text_of(value: Any) -> str | None:
-    """As a text; None stays None."""
-    return value if value is None or type(value) is str else str(value)
-
-
 _TYPE = re.compile(r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Group|Interrupt|Exit))\b(?=: |\()")
 
 
@@ -134,11 +120,6 @@ def _type_in(message: str | None) -> str | None:
     """The class of an exception where a message begins with it."""
     found = _TYPE.match(message) if message else None
     return found[1] if found else None
-
-
-def exception_of(span: SpanRecord) -> Mapping[str, Any]:
-    """The last exception that the span has recorded."""
-    return next((e.attributes for e in reversed(span.events) if e.name == semconv.EXCEPTION_EVENT), {})
 
 
 def _short(text: str | None) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.foreign.conversation import said_by
-from otel_agent_trace.meaning import Meaning
+from otel_agent_trace.dialects.parsing.conversation import said_by
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import same
 
 EVIDENCE = "kind"
@@ -22,10 +22,10 @@ _OTHER = "~"
 SAID = {"said by user": "user", "said by assistant": "assistant"}
 """Further facts: the last words of a role in the messages, of which questions and answers are made."""
 _NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes")
-_FIELDS = (*(name for name in Meaning.__struct_fields__ if name not in _NOT_FACTS), *SAID)
+_FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *SAID)
 Change = tuple[str, SpanRecord]
 """What was changed in a span, and the span with that change."""
-_Compare = Callable[[Meaning, "Meaning | None"], list[str]]
+_Compare = Callable[[SpanFacts, "SpanFacts | None"], list[str]]
 
 
 def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
@@ -47,11 +47,11 @@ def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
     return found if _is_complete(told, found) else _found(told, alone, _equal) | found
 
 
-def _is_complete(told: Meaning, found: Mapping[str, tuple[str, ...]]) -> bool:
+def _is_complete(told: SpanFacts, found: Mapping[str, tuple[str, ...]]) -> bool:
     return all(name in found for name in (EVIDENCE, *_told(told)))
 
 
-def _found(told: Meaning, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
+def _found(told: SpanFacts, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
     """For each fact the places that a comparison finds."""
     found: dict[str, tuple[str, ...]] = {}
     for place, span in changes:
@@ -61,24 +61,24 @@ def _found(told: Meaning, changes: Iterable[Change], compare: _Compare) -> dict[
     return found
 
 
-def _differing(told: Meaning, other: Meaning | None) -> list[str]:
+def _differing(told: SpanFacts, other: SpanFacts | None) -> list[str]:
     if other is None or (other.kind, other.dialect, other.is_frame) != (told.kind, told.dialect, told.is_frame):
         return [EVIDENCE]
     return [name for name in _told(told) if not same(_fact(other, name), _fact(told, name))]
 
 
-def _equal(told: Meaning, other: Meaning | None) -> list[str]:
+def _equal(told: SpanFacts, other: SpanFacts | None) -> list[str]:
     if other is None or other.kind != told.kind:
         return []
     return [EVIDENCE, *(name for name in _told(told) if same(_fact(other, name), _fact(told, name)))]
 
 
-def _told(meaning: Meaning) -> list[str]:
-    return [name for name in _FIELDS if (value := _fact(meaning, name)) not in _NOTHING and value is not False]
+def _told(facts: SpanFacts) -> list[str]:
+    return [name for name in _FIELDS if (value := _fact(facts, name)) not in _NOTHING and value is not False]
 
 
-def _fact(meaning: Meaning, name: str) -> Any:
-    return said_by(meaning.messages, SAID[name]) if name in SAID else getattr(meaning, name)
+def _fact(facts: SpanFacts, name: str) -> Any:
+    return said_by(facts.messages, SAID[name]) if name in SAID else getattr(facts, name)
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────

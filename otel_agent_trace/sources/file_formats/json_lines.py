@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
-from otel_agent_trace.sources.carriers.json_texts import JsonTexts, trace_ids
-from otel_agent_trace.sources.carriers.pieces import Pieces
+from otel_agent_trace.sources.file_formats.json_texts import JsonTexts, trace_ids
+from otel_agent_trace.sources.file_formats.pieces import Pieces
 
 _BEGINNING = b'{"resourceSpans"'
 _ID_BYTES = 64
@@ -14,7 +14,7 @@ _ID_BYTES = 64
 
 
 class JsonLines(JsonTexts):
-    """A `Carrier` of JSON texts, each on a line of its own."""
+    """A `FileFormat` of JSON texts, each on a line of its own."""
 
     what = "line"
 

@@ -13,7 +13,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import AgentRun, RunStatus
-from otel_agent_trace.processing.user_ids import known_forms
+from otel_agent_trace.policies.user_ids import known_forms
 from otel_agent_trace.span import SpanRecord
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -13,12 +13,12 @@ from opentelemetry.trace import SpanContext
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import is_feeding, quietly
+from otel_agent_trace.backends.quiet import is_feeding, suppress_instrumentation
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun, StepKind
-from otel_agent_trace.processing.user_ids import UserIds
+from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.span import SpanRecord
 
@@ -68,15 +68,15 @@ class _Node:
         return [node.record for node in nodes if node.record is not None]
 
 
-class Feed:
-    """A `SpanKeeper` before a `TracerBackend`; holds the spans of open runs, and of the last ones that ended.
+class RunDispatcher:
+    """A `SpanSink` before a `TracerBackend`; holds the spans of open runs, and of the last ones that ended.
 
     What the end of a span costs grows with the run that ends with it, however long its trace is.
     """
 
     def __init__(self, backend: TracerBackend) -> None:
         self.backend = backend
-        self.ledger = Ledger()
+        self.diagnostics = Diagnostics()
         self.kept = 0
         """Spans that the backend was told of, and raised nothing."""
         self._refused = False
@@ -114,13 +114,13 @@ class Feed:
     def flush(self, timeout_s: float) -> bool:
         """Flush the backend, where it can be flushed."""
         flush = getattr(self.backend, "flush", None)
-        return flush is None or guarded(self.ledger, "flush", flush, timeout_s) is not False
+        return flush is None or guarded(self.diagnostics, "flush", flush, timeout_s) is not False
 
     def close(self) -> None:
         """Close the backend, where it can be closed."""
         close = getattr(self.backend, "close", None)
         if close is not None:
-            guarded(self.ledger, "close", close)
+            guarded(self.diagnostics, "close", close)
 
     # ── what the backend is told ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,16 +136,16 @@ class Feed:
 
     def _tell(self, node: _Node, record: SpanRecord) -> None:
         """Tell of the step or run that ended with a span, and again of runs that had ended before it did."""
-        meaning = dialects.read(record)
-        if meaning is None or meaning.kind is None:
+        facts = dialects.read(record)
+        if facts is None or facts.kind is None:
             return
-        own = _run_of(record, _runs_in(node.records())) if meaning.kind is StepKind.AGENT else None
+        own = _run_of(record, _runs_in(node.records())) if facts.kind is StepKind.AGENT else None
         if own is not None:
             own = _placed(own, node)
             self._begins(node, own)
             self._call("end_run", own)
         else:
-            self._log_step(node, record, is_said=meaning.run_id is not None)
+            self._log_step(node, record, is_said=facts.run_id is not None)
             self._end_lone(node)
         for above in node.ancestors():
             if above.run is above and above.record is not None:
@@ -175,7 +175,7 @@ class Feed:
 
     def _call(self, name: str, *arguments: object) -> None:
         call = getattr(self.backend, name)
-        if not guarded(self.ledger, f"{type(self.backend).__name__}.{name}", _called, call, *arguments):
+        if not guarded(self.diagnostics, f"{type(self.backend).__name__}.{name}", _called, call, *arguments):
             self._refused = True
 
     # ── what is held of spans ────────────────────────────────────────────────────────────────────────────────────────
@@ -260,7 +260,7 @@ class Feed:
 
 
 def _called(call: Callable[..., None], *arguments: object) -> bool:
-    quietly(call, *arguments)
+    suppress_instrumentation(call, *arguments)
     return True
 
 

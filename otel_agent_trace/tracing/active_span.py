@@ -1,4 +1,4 @@
-"""What runs and steps that are going on have in common: `Handle`.
+"""What runs and steps that are going on have in common: `ActiveSpan`.
 
 A handle writes what is known at the start into the new span at once, collects what its fields are given meanwhile, and
 writes that when it ends. Whatever goes wrong while recording is counted and logged once; the host's result, exception
@@ -21,22 +21,22 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_agent_trace import semconv
-from otel_agent_trace.dialects.genai import Content, status_message
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.mapping.writer import AttributeWriter, status_message
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
-from otel_agent_trace.tracing.given import metadata_of, text_of
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.parents import parent_context
-from otel_agent_trace.tracing.recorder import Recorder
+from otel_agent_trace.tracing.state import TracerState
 
 _NS_PER_S = 1_000_000_000
 
 
-class Handle(Parent):
+class ActiveSpan(Parent):
     """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
 
     __slots__ = (
@@ -49,21 +49,21 @@ class Handle(Parent):
         "_kind",
         "_metadata",
         "_parent",
-        "_recorder",
         "_said",
         "_span",
         "_start_ns",
+        "_state",
         "_token",
         "_usage",
         "calls",
         "ended",
     )
 
-    def __init__(self, recorder: Recorder, kind: StepKind, parent: Any = None) -> None:
-        self._recorder = recorder
-        self._generation = recorder.generation
+    def __init__(self, state: TracerState, kind: StepKind, parent: Any = None) -> None:
+        self._state = state
+        self._generation = state.generation
         self._kind = kind
-        self._content = Content(recorder.limits)
+        self._content = AttributeWriter(state.limits)
         self._span: Span = trace.INVALID_SPAN
         self._said: dict[str, Any] = {}
         self._token: Token[Context] | None = None
@@ -106,7 +106,7 @@ class Handle(Parent):
 
     @metadata.setter
     def metadata(self, value: Mapping[Any, Any] | None) -> None:
-        self._metadata = metadata_of(self._recorder.ledger, value)
+        self._metadata = metadata_of(self._state.diagnostics, value)
 
     @property
     def usage(self) -> Usage | None:
@@ -135,14 +135,14 @@ class Handle(Parent):
     # ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def recorder(self) -> Recorder:
+    def state(self) -> TracerState:
         """Where it is recorded."""
-        return self._recorder
+        return self._state
 
     @property
-    def ledger(self) -> Ledger:
+    def diagnostics(self) -> Diagnostics:
         """Where it is counted what fails."""
-        return self._recorder.ledger
+        return self._state.diagnostics
 
     @property
     def recording(self) -> bool:
@@ -150,10 +150,10 @@ class Handle(Parent):
         return self._span.is_recording()
 
     def _guarded(self, what: str, call: Any, *arguments: Any) -> Any:
-        return guarded(self._recorder.ledger, what, call, *arguments)
+        return guarded(self._state.diagnostics, what, call, *arguments)
 
     def _describe(self, error: object) -> StepError:
-        described = self._guarded("error", step_error, error, self._recorder.error_rules)
+        described = self._guarded("error", step_error, error, self._state.error_rules)
         return described or StepError(type=type(error).__qualname__)
 
     def fail(self, error: BaseException) -> None:
@@ -164,7 +164,7 @@ class Handle(Parent):
         """Note that the consumer closed the stream early, which is no error."""
         raise NotImplementedError
 
-    def _put_rest(self) -> None:
+    def _write_common(self) -> None:
         """Write what was collected, before the fields of the kind."""
         content = self._content
         if self._attributes:
@@ -176,7 +176,7 @@ class Handle(Parent):
 
     def _bearable(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """The newest attributes of the caller's own, as many as the span takes."""
-        too_many = len(attributes) - self._recorder.most_extras
+        too_many = len(attributes) - self._state.most_extras
         if too_many <= 0:
             return attributes
         self._note_cut(["attributes"])
@@ -185,7 +185,7 @@ class Handle(Parent):
 
     def _write_error(self, error: StepError, end_ns: int) -> None:
         self._content.error(error)
-        message = status_message(error, self._recorder.limits)
+        message = status_message(error, self._state.limits)
         self._span.set_status(Status(StatusCode.ERROR, message or None))
         self._write_stack(error, end_ns)
 
@@ -198,31 +198,31 @@ class Handle(Parent):
 
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
-        ledger = self._recorder.ledger
-        if self._generation != self._recorder.generation:  # else the span would be written twice, under one id
+        diagnostics = self._state.diagnostics
+        if self._generation != self._state.generation:  # else the span would be written twice, under one id
             self.ended = True
-            ledger.count("ended in a forked child")
+            diagnostics.count("ended in a forked child")
             return
         if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
-            ledger.count("ended again")
+            diagnostics.count("ended again")
             return
         self.ended = True
         aside: Token[Context] | None = None
         if self._token is not None:
             # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
             aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
-        meters = self._recorder.meters
+        meters = self._state.meters
         told: dict[str, Any] | None = None
         try:
             recording = self._span.is_recording()
             if recording or meters is not None:
-                told = guarded(ledger, "recording", self._write, end_ns)
+                told = guarded(diagnostics, "recording", self._write, end_ns)
             if not recording:
-                ledger.count("dropped: not recorded")
+                diagnostics.count("dropped: not recorded")
         finally:
-            guarded(ledger, "ending a span", self._span.end, end_ns)
+            guarded(diagnostics, "ending a span", self._span.end, end_ns)
             if meters is not None and self._start_ns:
-                guarded(ledger, "metrics", self._measure, meters, {**self._said, **(told or {})}, end_ns)
+                guarded(diagnostics, "metrics", self._measure, meters, {**self._said, **(told or {})}, end_ns)
             if aside is not None:
                 detach(aside)
 
@@ -233,59 +233,61 @@ class Handle(Parent):
 
     def _write(self, end_ns: int) -> dict[str, Any]:
         """Write what is left, and give it."""
-        self._put_rest()
+        self._write_common()
         self._write_fields()
         if self._error is not None:
             self._write_error(self._error, end_ns)
         if self._content.cut_paths:
-            self._recorder.ledger.count("cut", len(self._content.cuts))
+            self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()
-        span, recorder = self._span, self._recorder
+        span, state = self._span, self._state
         span.set_attributes(written)
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
-        if lost or recorder.sdk_cuts_texts:
-            self._say_again(self._said | self._content.fields_of(written), _lost(span))
-        elif recorder.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
-            self._say_again(self._said, [])
+        if lost or state.sdk_cuts_texts:
+            self._restore_dropped(self._said | self._content.fields_of(written), _lost(span))
+        elif state.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
+            self._restore_dropped(self._said, [])
         return written
 
-    def _say_again(self, fields: dict[str, Any], lost: list[str]) -> None:
+    def _restore_dropped(self, fields: dict[str, Any], lost: list[str]) -> None:
         """What a full span or a sampler has dropped of the fields, and that the provider's limits cut something."""
         kept: Any = getattr(self._span, "attributes", None)
         if kept is None:
             return
         if not kept.keys() >= fields.keys():  # a full span drops its oldest: all of them become the newest
             self._span.set_attributes({key: kept.get(key, value) for key, value in fields.items()})
-        if lost or (self._recorder.sdk_cuts_texts and _any_shorter(kept, fields)):
-            self._say_cut(lost or ["attributes"])
+        if lost or (self._state.sdk_cuts_texts and _any_shorter(kept, fields)):
+            self._record_truncation(lost or ["attributes"])
 
     def _note_cut(self, lost: list[str]) -> None:
-        ledger = self._recorder.ledger
-        ledger.count("cut: by the provider's limits")
-        ledger.say_once("provider's limits", "the provider's SpanLimits have cut %s of a span", " and ".join(lost))
+        diagnostics = self._state.diagnostics
+        diagnostics.count("cut: by the provider's limits")
+        diagnostics.warn_once(
+            "provider's limits", "the provider's SpanLimits have cut %s of a span", " and ".join(lost)
+        )
 
-    def _say_cut(self, lost: list[str]) -> None:
+    def _record_truncation(self, lost: list[str]) -> None:
         self._note_cut(lost)
         self._content.list_cuts([*self._content.cuts, *lost])
         self._span.set_attributes(self._content.taken())
 
     # ── being current ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def put_into(self, base: Context) -> Context:
+    def set_in_context(self, base: Context) -> Context:
         """The context with this as the current one."""
         raise NotImplementedError
 
     def _base(self) -> Context:
         """The context in which it starts, unless it is given another: that of its parent, else the current one."""
         if self._parent is not None:
-            parent = self._recorder.open_run(self._parent)
-            given = parent_context(self._recorder.ledger, parent, otel_context.get_current())
+            parent = self._state.open_run(self._parent)
+            given = parent_context(self._state.diagnostics, parent, otel_context.get_current())
             if given is not None:
                 return given
             self._parent = None
         return PROCESS_PARENT.base()
 
-    def start(self, parent: Context | None = None, start_ns: int | None = None) -> Handle:
+    def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveSpan:
         """Start it; the parent is the current one unless a context is given."""
         raise NotImplementedError
 
@@ -299,7 +301,7 @@ class Handle(Parent):
         if token is not None:
             detach(token, self._attached)
             self._attached = None
-            if self._generation != self._recorder.generation:
+            if self._generation != self._state.generation:
                 disown_span()  # of a block around it, which the child leaves as well
 
     def enter(self) -> None:
@@ -307,7 +309,7 @@ class Handle(Parent):
         base = self._base()
         self.start(base)
         if self._token is None:
-            self._attached = self.put_into(base)
+            self._attached = self.set_in_context(base)
             self._token = otel_context.attach(self._attached)
 
     def __enter__(self: H) -> H:
@@ -333,7 +335,7 @@ class Handle(Parent):
         self.__exit__(kind, error, traceback)
 
 
-H = TypeVar("H", bound=Handle)
+H = TypeVar("H", bound=ActiveSpan)
 
 
 def _is_closing_a_generator(error: BaseException | None, traceback: TracebackType | None) -> bool:

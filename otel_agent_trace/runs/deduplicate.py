@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace.meaning import Meaning
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.tree import Node, start_of
+from otel_agent_trace.span_facts import SpanFacts
 
 _ONCE = (StepKind.MODEL, StepKind.TOOL)
 _AT_ONCE = 64
@@ -32,18 +32,18 @@ def join_twins(tops: list[Node]) -> None:
 def fill(node: Node, other: Node) -> None:
     """Take from another node the facts that are not known."""
     for field in _FACTS:
-        if getattr(node.meaning, field) in _NOTHING:
+        if getattr(node.facts, field) in _NOTHING:
             node.take(field, other)
 
 
 def become(node: Node, other: Node) -> None:
     """Mean what another node means."""
-    node.meaning = msgspec.structs.replace(other.meaning)
-    node.sources = {field: other.origins(field) for field in Meaning.__struct_fields__}
+    node.facts = msgspec.structs.replace(other.facts)
+    node.sources = {field: other.origins(field) for field in SpanFacts.__struct_fields__}
 
 
 _OWN_FIELDS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
-_FACTS = tuple(field for field in Meaning.__struct_fields__ if field not in _OWN_FIELDS)
+_FACTS = tuple(field for field in SpanFacts.__struct_fields__ if field not in _OWN_FIELDS)
 _NOTHING: tuple[object, ...] = (None, (), {}, "", False)
 
 
@@ -69,14 +69,14 @@ def take_in(node: Node, inner: Node) -> None:
         if child is inner:
             parent.below.remove(inner)
             break
-    if node.is_foreign and not inner.is_foreign:  # our own tracer knows better
-        if inner.meaning.error is not None:
-            node.meaning.output = None  # what the model was told about the failure
+    if node.is_third_party and not inner.is_third_party:  # our own tracer knows better
+        if inner.facts.error is not None:
+            node.facts.output = None  # what the model was told about the failure
         fill(inner, node)
         become(node, inner)
-        node.meaning.index = node.meaning.run_id = None
+        node.facts.index = node.facts.run_id = None
     else:
-        if len(inner.meaning.messages) > len(node.meaning.messages):
+        if len(inner.facts.messages) > len(node.facts.messages):
             node.take("messages", inner)
         fill(node, inner)
     node.below = sorted([*node.below, *inner.below], key=start_of)
@@ -89,31 +89,31 @@ def _join_within(node: Node) -> None:
     if node.kind not in _ONCE:
         return
     inner = [child for child in within(node) if child.kind is node.kind]
-    if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_foreign:
+    if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_third_party:
         _tell_apart(node, inner)
-    elif len(inner) == 1 and (inner[0].is_foreign or node.is_foreign) and _may_be(node, inner[0]):
+    elif len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be(node, inner[0]):
         take_in(node, inner[0])
 
 
 def _tell_apart(node: Node, inner: list[Node]) -> None:
     """A model span with several in it: its tokens are the sum of theirs, or, where they have none, they are its parts."""
-    calls = [call.meaning for call in inner]
-    if node.meaning.usage is not None and not any(call.usage for call in calls):
+    calls = [call.facts for call in inner]
+    if node.facts.usage is not None and not any(call.usage for call in calls):
         for part in inner:
             part.kind = None
         return
     node.kind = None
     for call in calls:
-        call.model = call.model or node.meaning.model
+        call.model = call.model or node.facts.model
     if not calls[-1].messages:
-        calls[-1].messages = node.meaning.messages
+        calls[-1].messages = node.facts.messages
 
 
 def _may_be(outer: Node, inner: Node) -> bool:
     """Whether the inner one is the same call: a model that asks a model is one, a tool that calls a tool seldom."""
     if outer.kind is StepKind.MODEL:
         return True
-    one, other = outer.meaning, inner.meaning
+    one, other = outer.facts, inner.facts
     if one.call_id is not None and one.call_id == other.call_id:
         return True
     if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
@@ -128,7 +128,7 @@ def _may_be(outer: Node, inner: Node) -> bool:
 
 def join_beside(node: Node) -> None:
     """Join spans of the same call that lie right below a node."""
-    calls = [child for child in node.below if child.kind in _ONCE and child.is_foreign]
+    calls = [child for child in node.below if child.kind in _ONCE and child.is_third_party]
     if len({call.span.scope.name for call in calls}) < 2:
         return
     gone: set[int] = set()
@@ -146,8 +146,8 @@ def _is_twin(one: Node, other: Node) -> bool:
     if one.kind is not other.kind or one.span.scope.name == other.span.scope.name:
         return False
     if one.kind is StepKind.TOOL:
-        return one.meaning.call_id is not None and one.meaning.call_id == other.meaning.call_id
-    ids = {one.meaning.response_id, other.meaning.response_id}
+        return one.facts.call_id is not None and one.facts.call_id == other.facts.call_id
+    ids = {one.facts.response_id, other.facts.response_id}
     if None not in ids:
         return len(ids) == 1
     return _covers(one, other) or _covers(other, one)
@@ -168,18 +168,18 @@ def _lasted_within(inner: Node, outer: Node) -> bool:
 
 
 def _tokens(node: Node) -> tuple[int | None, int | None] | None:
-    usage = node.meaning.usage
+    usage = node.facts.usage
     return None if usage is None else (usage.input_tokens, usage.output_tokens)
 
 
 def _tells_more(one: Node, other: Node) -> bool:
-    return len(one.meaning.messages) >= len(other.meaning.messages)
+    return len(one.facts.messages) >= len(other.facts.messages)
 
 
 def _join_agents(node: Node) -> None:
     """Join an agent of which nothing but itself is told with the same agent beside it, whose steps are."""
-    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_foreign]
-    empty = [agent for agent in agents if not agent.below and agent.meaning.name is not None]
+    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_third_party]
+    empty = [agent for agent in agents if not agent.below and agent.facts.name is not None]
     for agent in empty:
         others = [other for other in agents if other.below and _is_same_agent(agent, other)]
         if len(others) == 1:
@@ -188,8 +188,8 @@ def _join_agents(node: Node) -> None:
 
 
 def _is_same_agent(empty: Node, other: Node) -> bool:
-    names = (other.meaning.name, other.meaning.label)
-    return empty.meaning.name in names and _lasted_within(other, empty)
+    names = (other.facts.name, other.facts.label)
+    return empty.facts.name in names and _lasted_within(other, empty)
 
 
 # ── in different places ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,7 +221,7 @@ def _taken_in(calls: list[Node]) -> Iterator[Node]:
     earlier: deque[Node] = deque(maxlen=_AT_ONCE)
     for call in sorted(calls, key=_longest_first):
         other = next((other for other in earlier if _is_around(other, call)), None)
-        if other is None or not call.is_foreign or call.below:
+        if other is None or not call.is_third_party or call.below:
             earlier.append(call)
         else:
             earlier.remove(other)
@@ -234,7 +234,7 @@ def _longest_first(call: Node) -> tuple[int, int, str]:
 
 
 def _is_around(outer: Node, inner: Node) -> bool:
-    ids = {outer.meaning.response_id, inner.meaning.response_id} - {None}
+    ids = {outer.facts.response_id, inner.facts.response_id} - {None}
     return (
         len(ids) < 2
         and outer.span.scope.name != inner.span.scope.name

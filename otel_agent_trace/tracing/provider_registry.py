@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class ByProvider(Generic[T]):
+class ProviderRegistry(Generic[T]):
     """A fact for each provider, by its identity, as long as the provider lives."""
 
     def __init__(self) -> None:

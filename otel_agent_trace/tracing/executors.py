@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_agent_trace.guard import Ledger, guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.contexts import ELSEWHERE, RUN_KEY, detach, disown_span
 from otel_agent_trace.tracing.current import inside_a_run
 from otel_agent_trace.tracing.decorators import is_plain, wrap
@@ -23,23 +23,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def carrying(ledger: Ledger, function: F) -> F:
+def carrying(diagnostics: Diagnostics, function: F) -> F:
     """The function, bound to the context of now.
 
     A plain function runs in a copy of all context variables, for each call one, as with `asyncio.to_thread`, and can be
     pickled if it could before. Coroutines and generators have the variables of who runs them, and of these only
     OpenTelemetry's are swapped while they run.
     """
-    if guarded(ledger, "with_context", is_plain, function) is not False:
-        return cast("F", carried(ledger, function))
+    if guarded(diagnostics, "with_context", is_plain, function) is not False:
+        return cast("F", carried(diagnostics, function))
     context = otel_context.get_current()
-    return wrap(function, lambda args, kwargs: _Within(ledger, context), lambda wrapper: None)
+    return wrap(function, lambda args, kwargs: _Within(diagnostics, context), lambda wrapper: None)
 
 
-def carried(ledger: Ledger, function: Callable[..., T]) -> Carried[T]:
+def carried(diagnostics: Diagnostics, function: Callable[..., T]) -> Carried[T]:
     """The function, called in the context variables of now, under its own name."""
     bound = Carried(function, contextvars.copy_context())
-    guarded(ledger, "with_context", functools.update_wrapper, bound, function, functools.WRAPPER_ASSIGNMENTS, ())
+    guarded(diagnostics, "with_context", functools.update_wrapper, bound, function, functools.WRAPPER_ASSIGNMENTS, ())
     return bound
 
 
@@ -74,8 +74,8 @@ def _received(function: Callable[..., T], carrier: dict[str, str], in_a_run: boo
 class _Within:
     """A call that happens in a context; nothing of it is recorded."""
 
-    def __init__(self, ledger: Ledger, context: Context) -> None:
-        self.ledger = ledger
+    def __init__(self, diagnostics: Diagnostics, context: Context) -> None:
+        self.diagnostics = diagnostics
         self._context = context
 
     def enter(self) -> None:
@@ -111,17 +111,17 @@ class TracedExecutor(Executor):
     Everything else of it is at hand as before.
     """
 
-    def __init__(self, ledger: Ledger, executor: Executor) -> None:
-        self._ledger = ledger
+    def __init__(self, diagnostics: Diagnostics, executor: Executor) -> None:
+        self._diagnostics = diagnostics
         self._executor = executor
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Submit a call, in the context of now."""
-        return self._executor.submit(carried(self._ledger, fn), *args, **kwargs)
+        return self._executor.submit(carried(self._diagnostics, fn), *args, **kwargs)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """Submit a call for each item, in the context of now; options as the executor has them."""
-        return self._executor.map(carried(self._ledger, fn), *iterables, **options)
+        return self._executor.map(carried(self._diagnostics, fn), *iterables, **options)
 
     def shutdown(self, *args: Any, **options: Any) -> None:
         """Shut the executor down; options as the executor has them."""

@@ -10,9 +10,9 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_agent_trace.guard import Ledger
+from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among
 from otel_agent_trace.tracing.contexts import detach
-from otel_agent_trace.tracing.given import RUN_FIELDS, metadata_among
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 
@@ -23,9 +23,9 @@ class Bound:
     Metadata adds up. One may be used again, also by several threads or tasks at once.
     """
 
-    def __init__(self, ledger: Ledger, fields: Mapping[str, Any]) -> None:
+    def __init__(self, diagnostics: Diagnostics, fields: Mapping[str, Any]) -> None:
         self._fields = {key: value for key, value in fields.items() if key in RUN_FIELDS}
-        self._metadata = metadata_among(ledger, fields, RUN_FIELDS)
+        self._metadata = metadata_among(diagnostics, fields, RUN_FIELDS)
         self._attached: dict[int, tuple[Token[Context], Context]] = {}
 
     def __enter__(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.span import SpanRecord
 
 
-class Meaning(msgspec.Struct, kw_only=True, gc=False):
+class SpanFacts(msgspec.Struct, kw_only=True, gc=False):
     """The facts that one span holds; None, or empty, where it does not say.
 
     `kind` is None for a span that is no step by itself: a frame around steps (a workflow, a turn, a chain), whose facts
@@ -54,3 +57,23 @@ class Meaning(msgspec.Struct, kw_only=True, gc=False):
     """Its span was made up, for something that was only told of."""
     first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()
+
+
+def integer_of(value: Any) -> int | None:
+    """Return the whole number that a number or a text holds, else None."""
+    if type(value) is int or value is None:
+        return value
+    try:
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def text_of(value: Any) -> str | None:
+    """Return the value as a text; None stays None."""
+    return value if value is None or type(value) is str else str(value)
+
+
+def exception_of(span: SpanRecord) -> Mapping[str, Any]:
+    """Return the attributes of the last exception event of a span; empty where it has none."""
+    return next((e.attributes for e in reversed(span.events) if e.name == semconv.EXCEPTION_EVENT), {})
