@@ -26,6 +26,7 @@ from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, pu
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.failures import is_timeout
+from otel_agent_trace.tracing.interception import INSTALLED
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.state import TracerState
 
@@ -187,6 +188,10 @@ class ActiveRun(ActiveSpan):
         """Note that the consumer closed the stream early, which is no error."""
         self.set_attribute(semconv.ABANDONED, value=True)
 
+    def mark_first_chunk(self) -> None:
+        """Note that the first piece of a streamed answer is here."""
+        self._content.attributes[semconv.FIRST_CHUNK_AT_NS] = time.time_ns()
+
     # steps
 
     def step(
@@ -289,10 +294,17 @@ class ActiveRun(ActiveSpan):
             self._state.diagnostics.count("started again")
             return self
         base = self._base() if parent is None else parent
-        self._generation = self._state.generation
+        if INSTALLED.interceptor is None:
+            self._begin(base, start_ns)
+        else:
+            self._begin_asking(base, start_ns, "block" if self.function is None else "call")
+        return self
+
+    def _begin(self, base: Context, start_ns: int | None) -> None:
+        state = self._state
+        self._generation = state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         above = base.get(RUN_KEY)
-        state = self._state
         self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
@@ -300,7 +312,6 @@ class ActiveRun(ActiveSpan):
             self.calls = Calls()
         state.diagnostics.count("runs")
         state.remember(self)
-        return self
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state = self._content, self._state

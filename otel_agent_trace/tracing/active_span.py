@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
+from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.state import TracerState
@@ -55,8 +56,10 @@ class ActiveSpan(Parent):
         "_state",
         "_token",
         "_usage",
+        "answer",
         "calls",
         "ended",
+        "function",
     )
 
     def __init__(self, state: TracerState, kind: StepKind, parent: Any = None) -> None:
@@ -75,6 +78,10 @@ class ActiveSpan(Parent):
         self._usage: Usage | None = None
         self._end = threading.Lock()
         self._start_ns = 0
+        self.function: Callable[..., Any] | None = None
+        """The function whose call it is, where it is one."""
+        self.answer: Answer | None = None
+        """What somebody else answers in place of that function."""
         self.calls: Calls | None = None
         """The calls that are made inside it, where they are measured."""
         self.ended = False
@@ -290,6 +297,29 @@ class ActiveSpan(Parent):
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveSpan:
         """Start it; the parent is the current one unless a context is given."""
         raise NotImplementedError
+
+    def _begin(self, base: Context, start_ns: int | None) -> None:
+        raise NotImplementedError
+
+    def _begin_asking(self, base: Context, start_ns: int | None, how: How) -> None:
+        """Begin, after whoever intercepts calls has been asked; what that raises ends the span as failed.
+
+        It is asked before the span is opened: else the first span below would go where the interceptor sends none.
+        """
+        interceptor = INSTALLED.interceptor
+        if interceptor is not None:
+            request = Request(self, base, how, self.function)
+            if how == "logged":  # it has happened
+                self._guarded("interception", interceptor.intercept, request)
+            else:
+                try:
+                    self.answer = interceptor.intercept(request)
+                except BaseException as refusal:
+                    self._begin(base, start_ns)
+                    self.fail(refusal)
+                    self.end()
+                    raise
+        self._begin(base, start_ns)
 
     def end(self, end_ns: int | None = None) -> None:
         """End it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.tracing.active_span import ActiveSpan
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
+from otel_agent_trace.tracing.interception import INSTALLED, How
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.results import ModelResult, model_result
 from otel_agent_trace.tracing.state import TracerState
@@ -26,6 +28,7 @@ from otel_agent_trace.tracing.state import TracerState
 if TYPE_CHECKING:
     from otel_agent_trace.tracing.active_run import ActiveRun
 
+_NS_PER_S = 1_000_000_000
 _SPAN_KINDS = {StepKind.MODEL: SpanKind.CLIENT, StepKind.RETRIEVAL: SpanKind.CLIENT}
 
 
@@ -144,21 +147,36 @@ class ActiveStep(ActiveSpan):
         """Note that the consumer closed the stream early, which is no error."""
         self._abandoned = True
 
-    def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveStep:
-        """Start the span; the parent is the current one unless a context is given."""
+    def start(
+        self, parent: Context | None = None, start_ns: int | None = None, *, how: How | None = None
+    ) -> ActiveStep:
+        """Start the span; the parent is the current one unless a context is given.
+
+        Args:
+            parent: the context above.
+            start_ns: when it began, Unix nanoseconds; by default now.
+            how: "logged" for a step that is over already.
+        """
         if self._start_ns:
             self._state.diagnostics.count("started again")
             return self
+        base = self._base() if parent is None else parent
+        if INSTALLED.interceptor is None:
+            self._begin(base, start_ns)
+        else:
+            self._begin_asking(base, start_ns, how or ("block" if self.function is None else "call"))
+        return self
+
+    def _begin(self, base: Context, start_ns: int | None) -> None:
         self._generation = self._state.generation
         self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
-        diagnostics, base = self._state.diagnostics, self._base() if parent is None else parent
+        diagnostics = self._state.diagnostics
         guarded(diagnostics, "starting a step", self._open, base)
         if self.run.calls is not None:
             self._count_call(self.run.calls, base)
         diagnostics.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
-        return self
 
     def _count_call(self, of_run: Calls, base: Context) -> None:
         """Count it for the agent that makes it: the run, or the step of kind agent around it."""
@@ -177,7 +195,7 @@ class ActiveStep(ActiveSpan):
             meters.streamed(said, self._chunk_gaps_s(), self._span)
 
     def _chunk_gaps_s(self) -> Iterable[float]:
-        """Seconds from each piece of a streamed result to the next, where they are known."""
+        """Return the seconds from each piece of a streamed result to the next, where they are known."""
         return ()
 
     def _base(self) -> Context:
@@ -256,7 +274,7 @@ class ActiveModelCall(ActiveStep):
     message are taken where nobody said them.
     """
 
-    __slots__ = ("_provider",)
+    __slots__ = ("_provider", "chunk_times_ns")
 
     def __init__(
         self,
@@ -279,8 +297,14 @@ class ActiveModelCall(ActiveStep):
         )
         self._model = asked
         self._provider = provider
+        self.chunk_times_ns: list[int] = []
+        """When the pieces of a streamed answer came, by `time.perf_counter_ns`, where that is measured."""
         if messages is not None:
             self.messages = messages
+
+    def _chunk_gaps_s(self) -> Iterable[float]:
+        times_ns = self.chunk_times_ns
+        return [(later - earlier) / _NS_PER_S for earlier, later in itertools.pairwise(times_ns)]
 
     def _open(self, parent: Context) -> None:
         if self._provider is not None:

@@ -20,6 +20,7 @@ from otel_agent_trace.policies import user_ids
 from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
 from otel_agent_trace.tracing.meters import Meters, meters_of
 from otel_agent_trace.tracing.providers import meter_provider_of, mode_of
 from otel_agent_trace.values import Limits
@@ -78,12 +79,19 @@ class TracerState:
         self.generation += 1
 
     def current_provider(self) -> trace.TracerProvider:
-        """The provider that is used now."""
+        """Return the provider that takes spans now."""
+        diverted = diverted_provider() if INSTALLED.interceptor is not None else None
+        return diverted if diverted is not None else self.own_provider()
+
+    def own_provider(self) -> trace.TracerProvider:
+        """Return the provider that takes spans as long as nobody diverts them."""
         return self.provider if self.provider is not None else trace.get_tracer_provider()
 
     def otel(self) -> trace.Tracer:
-        """OpenTelemetry's tracer."""
-        provider = self.provider if self.provider is not None else trace.get_tracer_provider()
+        """Return OpenTelemetry's tracer."""
+        provider = (
+            self.provider if INSTALLED.interceptor is None and self.provider is not None else self.current_provider()
+        )
         known = self._otel
         return known[1] if known is not None and known[0] is provider else self._tracer_of(provider)
 
@@ -104,6 +112,8 @@ class TracerState:
         return tracer
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
+        if provider is diverted_provider():
+            return None
         given = self._meter_provider if self._meter_provider is not None else meter_provider_of(provider)
         return None if given is None else meters_of(given)
 
@@ -114,7 +124,7 @@ class TracerState:
         return guarded(self.diagnostics, "user id", self._recorded_user, user_id)
 
     def _recorded_user(self, user_id: object) -> str | None:
-        return user_ids.recorded(user_id, self._user_ids or mode_of(self.current_provider()))
+        return user_ids.recorded(user_id, self._user_ids or mode_of(self.own_provider()))
 
     # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -138,7 +138,7 @@ def give_everywhere(tracer: AgentTracer, value: Any) -> None:
             next(pieces)
         assert stop.value.value is value
         assert driven(decorate(astream)(value).__anext__()) is value
-    with tracer.bind(session_id=value, metadata=value, user_id=value, other=value):
+    with tracer.bind(session_id=value, metadata=value, user_id=value):
         with tracer.run(user_input=value, config=value, model=value, agent_name=value, mine=value) as run:
             run.final_output = run.usage = run.error = run.metadata = run.session_id = run.user_id = value
             run.model = run.agent_name = run.user_input = value
