@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import inspect
 import json
@@ -195,12 +196,11 @@ def test_a_tool_whose_results_are_not_wanted(tracer: AgentTracer, the_run: TheRu
         pieces.append(weakref.ref(piece))
         yield piece
         del piece
-        gc.collect()
+        yield Piece()
         pieces.append(pieces[0]())
         yield Piece()
 
     pieces: list[Any] = []
-    for _ in secret():
-        pass
+    collections.deque(secret(), maxlen=0)
     (step,) = the_run().steps
     assert (pieces[1], step.output, step.first_chunk_at_ns is None) == (None, None, False)

@@ -139,7 +139,7 @@ def give_everywhere(tracer: AgentTracer, value: Any) -> None:
         assert stop.value.value is value
         assert driven(decorate(astream)(value).__anext__()) is value
     with tracer.bind(session_id=value, metadata=value, user_id=value):
-        with tracer.run(user_input=value, config=value, model=value, agent_name=value, mine=value) as run:
+        with tracer.run({"mine": value}, user_input=value, config=value, model=value, agent_name=value) as run:
             run.final_output = run.usage = run.error = run.metadata = run.session_id = run.user_id = value
             run.model = run.agent_name = run.user_input = value
             run.set_attribute("mine", value)
@@ -154,7 +154,15 @@ def give_everywhere(tracer: AgentTracer, value: Any) -> None:
     fields = {"user_input": value, "user_id": value, "metadata": {"a": value}, "mine": value}
     run_id = tracer.start_run(fields)
     tracer.log_step(
-        run_id, name=value, input=value, output=value, error=value, step_id=value, usage=value, metadata=value, x=value
+        run_id,
+        {"x": value},
+        name=value,
+        input=value,
+        output=value,
+        error=value,
+        step_id=value,
+        usage=value,
+        metadata=value,
     )
     tracer.log_step(run_id, name="s", messages=[value], parent_step_id=value, model=value, kind="model")
     tracer.log_error(run_id, value)
