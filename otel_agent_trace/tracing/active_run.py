@@ -385,7 +385,7 @@ class ActiveRun(ActiveSpan):
         """The context with this as the current one."""
         return otel_context.set_value(STEP_KEY, None, with_own(self._span, base, RUN_KEY, self))
 
-    def over(self, base: Context) -> Context | None:
+    def as_parent_context(self, base: Context) -> Context | None:
         """The context with this as the current one; None before it starts."""
         return self.set_in_context(base) if self.started else None
 

@@ -25,13 +25,13 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.mapping.writer import AttributeWriter, status_message
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.state import TracerState
 
 _NS_PER_S = 1_000_000_000

@@ -259,7 +259,7 @@ class ActiveStep(ActiveSpan):
         """The context with this as the current one."""
         return with_own(self._span, base, STEP_KEY, self)
 
-    def over(self, base: Context) -> Context | None:
+    def as_parent_context(self, base: Context) -> Context | None:
         """The context with this, and its run, as the current ones; None before it starts."""
         if not self._start_ns:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -80,8 +80,16 @@ def configure(
 
 
 def as_backends(given: Any) -> list[Any]:
-    """One backend or many, as a list."""
-    return list(given) if isinstance(given, list | tuple) else [given]
+    """Return one backend or many as a list.
+
+    Raises:
+        TypeError: a path, which is no backend.
+    """
+    backends = [given] if isinstance(given, str | PathLike) or not isinstance(given, Iterable) else list(given)
+    for backend in backends:
+        if isinstance(backend, str | PathLike):
+            raise TypeError(f"backend={os.fspath(backend)!r} is a path, and no backend: write FileBackend({os.fspath(backend)!r})")
+    return backends
 
 
 def make_provider(resource: Resource | Mapping[str, Any] | None = None) -> TracerProvider:

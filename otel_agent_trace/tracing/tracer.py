@@ -23,12 +23,12 @@ from otel_agent_trace.tracing import calls, imperative, propagation
 from otel_agent_trace.tracing.active_run import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import Bound, bound_fields
+from otel_agent_trace.tracing.carriers import RemoteContext
 from otel_agent_trace.tracing.coercion import merged_fields, run_fields
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, carrying
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
-from otel_agent_trace.tracing.remote import RemoteContext
 from otel_agent_trace.tracing.state import TracerState
 from otel_agent_trace.types import RunFields, StepFields
 from otel_agent_trace.values import Limits
@@ -47,8 +47,9 @@ class AgentTracer:
     """Emits each run of an agent as one trace: the run a span, each step a span below it.
 
     Args:
-        backend: where spans are kept: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` of your own, any
-            `SpanExporter`, or a list of them. The tracer then has a provider of its own.
+        backend: where spans are kept: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` or `SpanSink` of your own,
+            or any `SpanExporter`. The tracer then has a provider of its own.
+        backends: several of them, in place of `backend`.
         tracer_provider: emits to this provider instead, and does nothing else to it; see `configure`. With neither, it
             is OpenTelemetry's global provider, looked up for each run.
         agent_name: the name of outermost runs that are not given another.
@@ -62,13 +63,15 @@ class AgentTracer:
     What fails while recording is counted (`stats`) and logged once; it is never raised into the program.
 
     Raises:
-        TypeError: both a backend and a provider.
+        TypeError: more than one of backend, backends and tracer_provider, or a backend that is none.
+        ConfigurationError: an argument that cannot be meant.
     """
 
     def __init__(
         self,
         backend: Any = None,
         *,
+        backends: Iterable[Any] | None = None,
         tracer_provider: trace.TracerProvider | None = None,
         agent_name: str | None = None,
         user_ids: UserIds | None = None,
@@ -76,13 +79,16 @@ class AgentTracer:
         error_rules: Iterable[ErrorRule] = (),
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        if backend is not None and tracer_provider is not None:
-            msg = "AgentTracer takes a backend or a tracer_provider; for both: configure(provider=p, backends=[...])"
-            raise TypeError(msg)
+        if sum(argument is not None for argument in (backend, backends, tracer_provider)) > 1:
+            raise TypeError(
+                "AgentTracer takes one of backend=, backends= and tracer_provider=; for a provider and backends: "
+                "AgentTracer(tracer_provider=configure(provider=p, backends=[...]))"
+            )
         mode = None if user_ids is None else check_mode(user_ids)
         self._own: TracerProvider | None = None
-        if backend is not None:
-            self._own = private_provider(as_backends(backend), mode or "pseudonym")
+        kept = backend if backends is None else backends
+        if kept is not None:
+            self._own = private_provider(as_backends(kept), mode or "pseudonym")
         self._state = TracerState(
             self._own if self._own is not None else tracer_provider,
             user_ids=mode,

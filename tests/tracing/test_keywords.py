@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
-from otel_agent_trace import AgentTracer, InMemoryBackend
+from otel_agent_trace import AgentTracer, InMemoryBackend, configure
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,33 @@ def test_unknown_keys_of_a_mapping_stay_metadata(tracer: AgentTracer, memory: In
     tracer.end_run(run_id)
     (run,) = memory.runs()
     assert (run.user_input, run.metadata, run.steps[0].metadata) == ("question", {"user_inptu": "q"}, {"toolname": 1})
+
+
+@pytest.mark.parametrize("given", ["t.jsonl", Path("t.jsonl")])
+@pytest.mark.parametrize("name", ["backend", "backends"])
+def test_a_path_is_no_backend(name: str, given: Any) -> None:
+    """A path in place of a backend is a TypeError that names FileBackend; so is one in a list, and for configure()."""
+    for call in (
+        lambda: AgentTracer(**{name: given}),
+        lambda: AgentTracer(**{name: [InMemoryBackend(), given]}),
+        lambda: configure(backends=[given]),
+    ):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert "write FileBackend('t.jsonl')" in str(caught.value)
+
+
+def test_one_way_to_say_where_spans_go() -> None:
+    """backend=, backends= and tracer_provider= exclude each other."""
+    memory, provider = InMemoryBackend(), TracerProvider(shutdown_on_exit=False)
+    for options in ({"backend": memory, "backends": [memory]}, {"backends": [memory], "tracer_provider": provider}):
+        with pytest.raises(TypeError, match="one of backend=, backends= and tracer_provider="):
+            AgentTracer(**options)
+
+
+def test_several_backends() -> None:
+    """Each of `backends` gets every run."""
+    memories = [InMemoryBackend(), InMemoryBackend()]
+    with AgentTracer(backends=memories).run(run_id="1"):
+        pass
+    assert [[run.run_id for run in memory.runs()] for memory in memories] == [["1"], ["1"]]
