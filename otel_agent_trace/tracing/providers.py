@@ -88,7 +88,9 @@ def as_backends(given: Any) -> list[Any]:
     backends = [given] if isinstance(given, str | PathLike) or not isinstance(given, Iterable) else list(given)
     for backend in backends:
         if isinstance(backend, str | PathLike):
-            raise TypeError(f"backend={os.fspath(backend)!r} is a path, and no backend: write FileBackend({os.fspath(backend)!r})")
+            raise TypeError(
+                f"backend={os.fspath(backend)!r} is a path, and no backend: write FileBackend({os.fspath(backend)!r})"
+            )
     return backends
 
 

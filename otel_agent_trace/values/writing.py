@@ -21,7 +21,8 @@ from otel_agent_trace.values.builtin import (
     integer_text,
 )
 from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
-from otel_agent_trace.values.kinds import NO_LIMITS, Encoded, EncodedText, Limits, Opaque, Tag, Truncated
+from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
+from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
