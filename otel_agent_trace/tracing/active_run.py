@@ -294,13 +294,7 @@ class ActiveRun(ActiveSpan):
             self._state.diagnostics.count("started again")
             return self
         base = self._base() if parent is None else parent
-        if INSTALLED.interceptor is None:
-            self._begin(base, start_ns)
-        else:
-            self._begin_asking(base, start_ns, "block" if self.function is None else "call")
-        return self
-
-    def _begin(self, base: Context, start_ns: int | None) -> None:
+        refusal = None if INSTALLED.interceptor is None else self._asked(base, self._how())
         state = self._state
         self._generation = state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
@@ -312,6 +306,9 @@ class ActiveRun(ActiveSpan):
             self.calls = Calls()
         state.diagnostics.count("runs")
         state.remember(self)
+        if refusal is not None:
+            self._refused(refusal)
+        return self
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state = self._content, self._state

@@ -298,28 +298,27 @@ class ActiveSpan(Parent):
         """Start it; the parent is the current one unless a context is given."""
         raise NotImplementedError
 
-    def _begin(self, base: Context, start_ns: int | None) -> None:
-        raise NotImplementedError
+    def _asked(self, base: Context, how: How) -> BaseException | None:
+        """Ask whoever intercepts calls, before the span is opened; return what that raises, which ends the span as failed.
 
-    def _begin_asking(self, base: Context, start_ns: int | None, how: How) -> None:
-        """Begin, after whoever intercepts calls has been asked; what that raises ends the span as failed.
-
-        It is asked before the span is opened: else the first span below would go where the interceptor sends none.
+        Later would be too late: the first span below would go where the interceptor sends none.
         """
         interceptor = INSTALLED.interceptor
         if interceptor is not None:
-            request = Request(self, base, how, self.function)
-            if how == "logged":  # it has happened
-                self._guarded("interception", interceptor.intercept, request)
-            else:
-                try:
-                    self.answer = interceptor.intercept(request)
-                except BaseException as refusal:
-                    self._begin(base, start_ns)
-                    self.fail(refusal)
-                    self.end()
-                    raise
-        self._begin(base, start_ns)
+            try:
+                self.answer = interceptor.intercept(Request(self, base, how, self.function))
+            except BaseException as refusal:  # noqa: BLE001 - it is raised as soon as the span tells of it
+                return refusal
+        return None
+
+    def _how(self) -> How:
+        return "block" if self.function is None else "call"
+
+    def _refused(self, refusal: BaseException) -> None:
+        """End the span as failed, and raise what the interceptor raised."""
+        self.fail(refusal)
+        self.end()
+        raise refusal
 
     def end(self, end_ns: int | None = None) -> None:
         """End it."""

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.guard import guarded
+from otel_agent_trace.guard import failed, guarded
 from otel_agent_trace.mapping.writer import AttributeWriter, put_identity, put_input, put_output, put_step_id
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, StepKind
@@ -161,13 +161,7 @@ class ActiveStep(ActiveSpan):
             self._state.diagnostics.count("started again")
             return self
         base = self._base() if parent is None else parent
-        if INSTALLED.interceptor is None:
-            self._begin(base, start_ns)
-        else:
-            self._begin_asking(base, start_ns, how or ("block" if self.function is None else "call"))
-        return self
-
-    def _begin(self, base: Context, start_ns: int | None) -> None:
+        refusal = None if INSTALLED.interceptor is None else self._asked(base, how or self._how())
         self._generation = self._state.generation
         self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
         diagnostics = self._state.diagnostics
@@ -177,6 +171,12 @@ class ActiveStep(ActiveSpan):
         diagnostics.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
+        if refusal is not None:
+            if how == "logged":  # it has happened
+                failed(diagnostics, "interception", refusal)
+            else:
+                self._refused(refusal)
+        return self
 
     def _count_call(self, of_run: Calls, base: Context) -> None:
         """Count it for the agent that makes it: the run, or the step of kind agent around it."""

@@ -14,7 +14,6 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.tracing.active_run import ActiveRun
-from otel_agent_trace.tracing.active_span import ActiveSpan
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
@@ -89,28 +88,17 @@ class _Pieces:
 
 
 class _Streaming(Invocation):
-    """A call that may give its result in pieces; few do."""
+    """A call that may give its result in pieces; few do, so what keeps them is made when it is needed."""
 
-    __slots__ = ("_kept_pieces", "_state")
-
-    def __init__(
-        self,
-        active: ActiveSpan,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        super().__init__(active, function, args, kwargs)
-        active.function = function
-        self._state = active.state
-        self._kept_pieces: _Pieces | None = None
+    __slots__ = ("_kept_pieces",)
+    _kept_pieces: _Pieces
 
     @property
     def _pieces(self) -> _Pieces:
-        pieces = self._kept_pieces
-        if pieces is None:
-            pieces = self._kept_pieces = _Pieces(self._state.limits.value_bytes)
-        return pieces
+        if not hasattr(self, "_kept_pieces"):
+            active: Any = self.active
+            self._kept_pieces = _Pieces(active.state.limits.value_bytes)
+        return self._kept_pieces
 
 
 class ToolInvocation(_Streaming):
@@ -128,11 +116,11 @@ class ToolInvocation(_Streaming):
     ) -> None:
         run, state = surroundings(state)
         given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
-        self._step = step = ActiveStep(run, StepKind.TOOL, spec.name, given, state=state)
-        self._spec = spec
+        self.active = self._step = step = ActiveStep(run, StepKind.TOOL, spec.name, given, state=state)
+        self._function, self._args, self._kwargs, self._spec = function, args, kwargs, spec
+        step.function = function
         if spec.side_effects:
             step.set_attribute(semconv.SIDE_EFFECTS, value=True)
-        super().__init__(step, function, args, kwargs)
 
     def returned(self, result: Any) -> None:
         """Note what the tool gave, if that is wanted."""
@@ -171,7 +159,7 @@ class ModelInvocation(_Streaming):
         run, state = surroundings(state)
         given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) or {}
         model = spec.model if spec.model is not None else spec.arguments.effective(given, "model")
-        self._call = ActiveModelCall(
+        self.active = self._call = ActiveModelCall(
             run,
             model if issubclass(type(model), str) else None,
             spec.arguments.effective(given, "messages"),
@@ -180,8 +168,8 @@ class ModelInvocation(_Streaming):
             input=given,
             state=state,
         )
-        self._spec = spec
-        super().__init__(self._call, function, args, kwargs)
+        self._function, self._args, self._kwargs, self._spec = function, args, kwargs, spec
+        self._call.function = function
 
     def returned(self, result: Any) -> None:
         """Note the answer, and its tokens."""
@@ -243,8 +231,9 @@ class AgentInvocation(_Streaming):
         bound = bound_fields()
         outermost = None if inside_a_run() else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
-        self._run = ActiveRun(state, run_fields(state.diagnostics, fields, bound, None))
-        super().__init__(self._run, function, args, kwargs)
+        self.active = self._run = ActiveRun(state, run_fields(state.diagnostics, fields, bound, None))
+        self._function, self._args, self._kwargs = function, args, kwargs
+        self._run.function = function
 
     def returned(self, result: Any) -> None:
         """Note the answer, unless the code inside has set another."""

@@ -78,7 +78,12 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        return self._ended(result)
+        followed = type(result) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
+        active.leave()
+        if not followed:
+            self.returned(result)
+            active.end()
+        return result
 
     async def call_async(self) -> Any:
         """Call a coroutine function, and return its result."""
@@ -90,7 +95,12 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        return self._ended(result)
+        followed = type(result) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
+        active.leave()
+        if not followed:
+            self.returned(result)
+            active.end()
+        return result
 
     def stream(self) -> Any:
         """Make the generator of a generator function, before its first step."""
@@ -107,16 +117,6 @@ class Invocation:
         active.leave()
         active.fail(error)
         active.end()
-
-    def _ended(self, result: Any) -> Any:
-        """Note the result, or have the call last as long as the stream that it gave."""
-        active = self.active
-        followed = type(result) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
-        active.leave()
-        if not followed:
-            self.returned(result)
-            active.end()
-        return result
 
     # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 
