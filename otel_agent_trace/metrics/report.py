@@ -229,13 +229,13 @@ class MetricsReport:
 
 def _common_bucket_ns(one: MetricsReport, other: MetricsReport) -> int | None:
     """The width that both reports share; a report of no runs and no series goes with any."""
-    told = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
-    if len(told) > 1:
+    widths = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
+    if len(widths) > 1:
         raise ConfigurationError(
             f"reports with different buckets cannot be added: {_width(one)} and {_width(other)}; "
             "compute both with the same bucket"
         )
-    return next(iter(told), None)
+    return next(iter(widths), None)
 
 
 def _width(report: MetricsReport) -> str:
