@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.one_run import read_by
 from otel_agent_trace.cli.options import json_option, run_argument, service_option, source_argument
-from otel_agent_trace.cli.streams import output, write_json
+from otel_agent_trace.cli.sources import read_by
+from otel_agent_trace.cli.streams import stdout_console, write_json
 
 
 @click.command("explain")
@@ -25,6 +25,6 @@ def command(source: str | None, run: str | None, *, service: str | None, as_json
     if as_json:
         write_json(explanation.to_dict())
         return
-    from otel_agent_trace.cli.fact_table import print_explanation  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli.printing import print_explanation  # noqa: PLC0415 - --json does without rich
 
-    print_explanation(explanation, output())
+    print_explanation(explanation, stdout_console())

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_agent_trace.cli.figures import count_text, duration_text, share_text, time_text, when_text
 from otel_agent_trace.cli.progress import ProgressReporter
 from otel_agent_trace.cli.sources import Target, target_of
-from otel_agent_trace.cli.values_text import SHORT, WHOLE, shortened, value_text
 from otel_agent_trace.span import Problem
 from otel_agent_trace.values import Opaque, Truncated
+from otel_agent_trace.views.figures import count_text, duration_text, share_text, time_text, when_text
+from otel_agent_trace.views.values_text import SHORT, WHOLE, shortened, value_text
 
 DEFAULT = "traces.jsonl"
 
