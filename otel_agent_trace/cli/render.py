@@ -37,10 +37,9 @@ STYLES = {
 
 def styled(line: Cell | Line) -> Text:
     """Return a cell or a line as a text for a terminal, escaped."""
-    text = Text()
-    for cell in [line] if isinstance(line, Cell) else line:
-        text.append(escaped(cell.text), style_of(cell.tone))
-    return text
+    if isinstance(line, Cell):
+        return Text(escaped(line.text), style_of(line.tone))
+    return Text().join(styled(cell) for cell in line)
 
 
 def style_of(tone: str) -> str:

@@ -30,7 +30,8 @@ def run_text(run: AgentRun, *, full: bool = False) -> str:
         _branch_lines(steps_tree(run, full=full)),
         _row_lines(ending_rows(run, full=full), LABEL_WIDTH),
     )
-    return "\n\n".join("\n".join(line.rstrip() for line in lines) for lines in sections).rstrip()
+    texts = ("\n".join(line.rstrip() for line in lines) for lines in sections)
+    return "\n\n".join(text for text in texts if text)
 
 
 def line_text(line: Line) -> str:

@@ -20,6 +20,7 @@ from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, Step
 from otel_agent_trace.replay.walk import walk_run
 from otel_agent_trace.values import Opaque
 from otel_agent_trace.views.summaries import summary_of
+from otel_agent_trace.views.text import run_text
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 NASTY = (
@@ -81,7 +82,7 @@ def hostile_run(text: str) -> AgentRun:
 
 
 def everything_shown(run: AgentRun, width: int) -> str:
-    """All that the commands for people write of a run, in colour."""
+    """All that the commands for people write of a run, in colour, and its plain text."""
     file = io.StringIO()
     console = Console(
         file=file,
@@ -100,7 +101,7 @@ def everything_shown(run: AgentRun, width: int) -> str:
         print_ending(run, console, names_only=False, full=full)
     print_runs([summary_of(run)], console, at_time(0))
     print_report(compute_metrics([run], bucket="1h"), console)
-    return file.getvalue()
+    return file.getvalue() + run_text(run, full=True)
 
 
 def controls_in(shown: str) -> set[str]:
