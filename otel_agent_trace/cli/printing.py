@@ -14,9 +14,10 @@ from otel_agent_trace.runs.explain import RunExplanation
 from otel_agent_trace.views.explanation import fact_sections, unread_lines
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
 from otel_agent_trace.views.rows import Cell, Row
+from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title, status_cell
 from otel_agent_trace.views.steps import step_rows, step_title
-from otel_agent_trace.views.summaries import RunSummary, runs_table
+from otel_agent_trace.views.summaries import RunSummary
 from otel_agent_trace.views.text import INDENT, LABEL_WIDTH
 from otel_agent_trace.views.tree import steps_tree
 from otel_agent_trace.views.values_text import one_line

@@ -10,9 +10,10 @@ from otel_agent_trace import AgentRun, AgentStep, Message, RunStatus, StepError,
 from otel_agent_trace.model import at_time
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
 from otel_agent_trace.views.rows import TONES, Branch, Cell, Row, Table
+from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title
 from otel_agent_trace.views.steps import step_rows, step_title
-from otel_agent_trace.views.summaries import runs_table, summary_of
+from otel_agent_trace.views.summaries import summary_of
 from otel_agent_trace.views.text import run_text
 from otel_agent_trace.views.tree import steps_tree
 
