@@ -18,7 +18,7 @@ from otel_agent_trace.cli.streams import stdout_console, write_json
 def command(source: str | None, run: str | None, *, service: str | None, as_json: bool) -> None:
     """One run of SOURCE, fact by fact: which span each came from, and which attribute or event of it says it.
 
-    It tells also what was inferred, and which attributes nobody understood. RUN is a run id, the beginning of one, or
+    It says also what was inferred, and which attributes nobody understood. RUN is a run id, the beginning of one, or
     "last" (the default); SOURCE#RUN names both in one word.
     """
     explanation = read_by(reading.explain_run, source, run, service)

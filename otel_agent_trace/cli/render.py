@@ -90,7 +90,7 @@ class Rows:
 
 
 def print_table(table: Table, console: Console, *, indent: int = 0) -> None:
-    """Print a table without lines; where the terminal is narrow, the columns that tell least are left out."""
+    """Print a table without lines; where the terminal is narrow, the columns that matter least are left out."""
     width = console.width - indent
     columns = _fitting([_Column(column) for column in table.columns], width, table.last_width)
     if table.last_width:

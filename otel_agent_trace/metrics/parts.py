@@ -80,7 +80,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """How outermost runs ended.
 
     `success_rate` is of the `finished` runs (all but the running ones), `success_interval` its 95 % Wilson interval
-    (low, high); `latency` is of the finished ones that tell their end. `tokens` are of all runs, with those below them.
+    (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
     """
 
     runs: int = 0

@@ -152,7 +152,7 @@ def _by_start() -> Table[int | None, OutcomeTally]:
 
 @dataclass(slots=True)
 class RunTally:
-    """All that a report tells, of any number of runs; `bucket_ns` is the width of the time series' buckets."""
+    """All that a report is made of, of any number of runs; `bucket_ns` is the width of the time series' buckets."""
 
     bucket_ns: int | None = None
     outcomes: OutcomeTally = field(default_factory=OutcomeTally)

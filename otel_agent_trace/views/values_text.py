@@ -100,7 +100,8 @@ def _entry(mark: str, item: Any) -> Iterator[str]:
 
 
 def _part_text(part: Mapping[str, Any]) -> str:
-    write = _PART_WRITERS.get(part.get("type"))
+    kind = part.get("type")
+    write = _PART_WRITERS.get(kind) if isinstance(kind, str) else None
     return write(part) if write is not None else f"[{compact(dict(part))}]"
 
 
@@ -113,7 +114,7 @@ def _tool_call_text(part: Mapping[str, Any]) -> str:
     return f"→ {part.get('name')}({'' if arguments in (None, {}) else _content_text(arguments)})"
 
 
-_PART_WRITERS: dict[Any, Callable[[Mapping[str, Any]], str]] = {
+_PART_WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "text": lambda part: _content_text(part.get("content", "")),
     "reasoning": lambda part: f"(thinks) {_content_text(part.get('content', ''))}",
     "tool_call": _tool_call_text,

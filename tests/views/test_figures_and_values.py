@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_agent_trace.model import Message
 from otel_agent_trace.values import Opaque, Truncated
 from otel_agent_trace.views.figures import count_text, duration_text, share_text, time_text, when_text
-from otel_agent_trace.views.values_text import SHORT, WHOLE, shortened, value_text
+from otel_agent_trace.views.values_text import SHORT, WHOLE, message_text, shortened, value_text
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,18 @@ def test_any_value_has_a_text(value):
     assert text.count("\n") <= SHORT.lines
     assert len(text) <= SHORT.chars + 60
     assert len(shortened(value, 20)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "text", "content": "Rain?"}, "Rain?"),
+        ({"type": "tool_call", "name": "forecast", "arguments": {"city": "Lyon"}}, '→ forecast({"city": "Lyon"})'),
+        ({"type": "tool_call_response", "response": "sunny"}, "← sunny"),
+        ({"type": "new", "a": 1}, '[{"type": "new", "a": 1}]'),
+        ({"type": ["no", "text"]}, '[{"type": ["no", "text"]}]'),
+    ],
+)
+def test_messages(part, text):
+    """A part of a message has a text of its kind, and one of no kind that is known is shown as it is."""
+    assert message_text(Message(role="user", parts=(part,))) == text
