@@ -192,6 +192,8 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()
     run: AgentRun | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
     tool_name: str | None = None
     tool_input: Any = None
     tool_output: Any = None
@@ -256,6 +258,12 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     span_id: str | None = None
     parent_run_id: str | None = None
     service_name: str | None = None
+    service_version: str | None = None
+    environment: str | None = None
+    tags: tuple[str, ...] = ()
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    trace_ids: tuple[str, ...] = ()
     abandoned: bool = False
     first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()

@@ -11,27 +11,27 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.escape import escaped_json, escaped_line
-from otel_agent_trace.cli.figures import plural
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import explained
+from otel_agent_trace.cli.sources import hints_on_error
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export.canonical import write_runs
+from otel_agent_trace.views.escape import escaped_json, escaped_line
+from otel_agent_trace.views.figures import plural
 
 STANDARD_OUTPUT = "-"
 Write = Callable[[bytes], object]
 
 
 def export_to_file(source: str, path: str, limit: int | None, filters: dict[str, Any], *, as_json: bool) -> None:
-    """Write the runs that fit, and say how many."""
-    with reporting_progress() as talk, explained(source), _opened(path) as write:
+    """Write the runs that fit, and print how many they were."""
+    with reporting_progress() as reporter, hints_on_error(source), _opened(path) as write:
         runs = reading.iter_runs(
             source,
             **filters,
             limit=limit,
             newest_first=limit is not None,
-            on_problem=talk.on_problem,
-            on_progress=talk.on_progress,
+            on_problem=reporter.on_problem,
+            on_progress=reporter.on_progress,
         )
         number = write_runs(runs, write)
     if path == STANDARD_OUTPUT:
@@ -44,7 +44,7 @@ def export_to_file(source: str, path: str, limit: int | None, filters: dict[str,
 
 @contextmanager
 def _opened(path: str) -> Iterator[Write]:
-    """What writes there; a file is replaced when all is written, so that it may be the source as well."""
+    """Yield what writes there; a file is replaced when all is written, so that it may be the source as well."""
     if path == STANDARD_OUTPUT:
         yield _to_standard_output
     elif _is_special(path):
@@ -56,7 +56,7 @@ def _opened(path: str) -> Iterator[Write]:
 
 
 def _to_standard_output(lines: bytes) -> None:
-    """The lines as they are; to a terminal without any control character."""
+    """Write the lines as they are; to a terminal without any control character."""
     if sys.stdout.isatty():
         sys.stdout.write(escaped_json(lines.decode()))
     else:
@@ -65,7 +65,7 @@ def _to_standard_output(lines: bytes) -> None:
 
 
 def _is_special(path: str) -> bool:
-    """Whether something stands there that cannot be replaced: a pipe, a device."""
+    """Return whether something stands there that cannot be replaced: a pipe, a device."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:

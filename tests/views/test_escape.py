@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_agent_trace.cli.escape import escaped, escaped_json, escaped_line
+from otel_agent_trace.views.escape import escaped, escaped_json, escaped_line
 
 any_text = st.text(st.characters(codec=None))
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -1,4 +1,4 @@
-"""Nothing that a trace says may steer a terminal: control characters are shown, never sent."""
+"""Keep a trace from steering a terminal: its control characters are shown, never sent."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def escaped(text: str) -> str:
-    r"""The text with its controls (C0 but \n and \t, DEL, C1), format characters (among them those that turn the
-    direction of writing), line and paragraph separators and lone surrogates as visible escapes; the rest unchanged.
+    r"""Return the text with visible escapes for controls (C0 but \n and \t, DEL, C1), format characters (among them those
+    that turn the direction of writing), line and paragraph separators and lone surrogates; the rest is unchanged.
     """
     return _SUSPECT.sub(_python_escape, text)
 
 
 def escaped_line(text: str) -> str:
-    """The same on one line: whatever white space there is becomes one blank."""
+    """Return the text escaped and on one line: whatever white space there is becomes one blank."""
     return escaped(" ".join(text.split()))
 
 
 def escaped_json(text: str) -> str:
-    """A JSON text that says the same without such a character."""
+    """Return a JSON text of the same value without such a character."""
     return _SUSPECT.sub(_json_escape, text)
 
 

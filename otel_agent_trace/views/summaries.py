@@ -1,4 +1,4 @@
-"""A run in one line: what a list of runs says of each."""
+"""A run in short, and ids in short: what a list of many runs holds of each."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace.cli.values_text import shortened
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.views.values_text import shortened
 
 _QUESTION_CHARS = 200
 _RANDOM_ID = re.compile(r"[0-9a-f-]{32,}")
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list says of a run; its steps, tools and errors count those of its sub-agents too."""
+    """What a list holds of a run; its steps, tools and errors count those of its sub-agents too."""
 
     run: AgentRun
     user_input: str
@@ -25,7 +25,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     tools: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able data."""
+        """Return JSON-able data."""
         run, usage = self.run, self.run.usage
         return {
             "run_id": run.run_id,
@@ -44,14 +44,18 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
             "user_id": run.user_id,
             "session_id": run.session_id,
             "model": run.model,
+            "tags": list(run.tags),
             "service_name": run.service_name,
+            "service_version": run.service_version,
+            "environment": run.environment,
             "trace_id": run.trace_id,
+            "trace_ids": list(run.trace_ids),
             "dialect": run.dialect,
         }
 
 
 def summary_of(run: AgentRun) -> RunSummary:
-    """The summary of a run, without its steps, so that many can be kept."""
+    """Return the summary of a run, without its steps, so that many can be kept."""
     steps = _all_steps(run)
     return RunSummary(
         run=msgspec.structs.replace(
@@ -64,12 +68,8 @@ def summary_of(run: AgentRun) -> RunSummary:
     )
 
 
-def _all_steps(run: AgentRun) -> list[AgentStep]:
-    return [step for one in run.walk() for step in one.steps]
-
-
 def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
-    """For each id its shortest beginning, of so many characters at least, that fits no other.
+    """Return for each id its shortest beginning, of so many characters at least, that fits no other.
 
     Ids that somebody chose stay whole: the beginning of "order-100" may be "order-1", a run that is not among these.
     """
@@ -84,3 +84,7 @@ def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
 def _shared_length(one: str, other: str) -> int:
     pairs = enumerate(zip(one, other, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _all_steps(run: AgentRun) -> list[AgentStep]:
+    return [step for one in run.walk() for step in one.steps]

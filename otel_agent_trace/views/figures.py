@@ -10,7 +10,7 @@ UNKNOWN = "-"
 
 
 def duration_text(seconds: float | None) -> str:
-    """A duration in about four characters."""
+    """Return a duration in about four characters."""
     if seconds is None:
         return UNKNOWN
     if seconds < 0:
@@ -28,7 +28,7 @@ def duration_text(seconds: float | None) -> str:
 
 
 def count_text(count: int | None) -> str:
-    """A count in at most five characters."""
+    """Return a count in at most five characters."""
     if count is None:
         return UNKNOWN
     for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (10_000, "k")):
@@ -39,12 +39,12 @@ def count_text(count: int | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
+    """Return a count with its noun."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def usage_text(usage: Usage | None) -> str:
-    """Tokens in and out, with how many of them were cached or thought; empty where nobody said."""
+    """Return tokens in and out, with how many of them were cached or reasoning; empty where nothing is known."""
     if not usage:
         return ""
     cached, thought = usage.cache_read_input_tokens, usage.reasoning_output_tokens
@@ -54,12 +54,12 @@ def usage_text(usage: Usage | None) -> str:
 
 
 def time_text(unix_ns: int) -> str:
-    """A full local time with its offset."""
+    """Return a full local time with its offset."""
     return _local(unix_ns).isoformat(" ", "milliseconds") if unix_ns else UNKNOWN
 
 
 def when_text(unix_ns: int, now: datetime) -> str:
-    """A local time as short as it can be: the hour for today, the day for this year, else the date."""
+    """Return a local time as short as it can be: the hour for today, the day for this year, else the date."""
     if not unix_ns:
         return UNKNOWN
     local = _local(unix_ns)
@@ -69,12 +69,12 @@ def when_text(unix_ns: int, now: datetime) -> str:
 
 
 def local_minute_text(moment: datetime | None) -> str:
-    """A local time to the minute."""
+    """Return a local time to the minute."""
     return "before" if moment is None else f"{_localised(moment):%Y-%m-%d %H:%M}"
 
 
 def share_text(share: float | None) -> str:
-    """A share of 1 in percent; only all is 100 and only nothing is 0."""
+    """Return a share of 1 in percent; only all is 100 and only nothing is 0."""
     if share is None:
         return UNKNOWN
     percent = f"{share * 100:.1f}".removesuffix(".0")
