@@ -263,6 +263,9 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     sampling_probability: float | None = None
     replay_of: str | None = None
     dialect: str | None = None
+    resource: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    trace_ids: tuple[str, ...] = ()
 
     @property
     def tool_steps(self) -> tuple[AgentStep, ...]:
