@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,25 +14,26 @@ from otel_agent_trace import reading
 from otel_agent_trace.cli.escape import escaped_json, escaped_line
 from otel_agent_trace.cli.figures import plural
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import explained
+from otel_agent_trace.cli.sources import Target, explained
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export.canonical import write_runs
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.query import RunQuery
 
 STANDARD_OUTPUT = "-"
 Write = Callable[[bytes], object]
 
 
-def export_to_file(source: str, path: str, limit: int | None, filters: dict[str, Any], *, as_json: bool) -> None:
-    """Write the runs that fit, and say how many."""
-    with reporting_progress() as talk, explained(source), _opened(path) as write:
-        runs = reading.iter_runs(
-            source,
-            **filters,
-            limit=limit,
-            newest_first=limit is not None,
-            on_problem=talk.on_problem,
-            on_progress=talk.on_progress,
-        )
+def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool) -> None:
+    """Write the run that is meant, or those that fit, and say how many."""
+    with reporting_progress() as talk, explained(target.source, target.guess), _opened(path) as write:
+        keywords: dict[str, Any] = {"on_problem": talk.on_problem, "on_progress": talk.on_progress}
+        runs: Iterable[AgentRun]
+        if target.run is not None:
+            runs = [reading.load_run(target.source, target.run, service=query.service, **keywords)]
+        else:
+            query = query.but(newest_first=query.limit is not None)
+            runs = reading.iter_runs(target.source, query, **keywords)
         number = write_runs(runs, write)
     if path == STANDARD_OUTPUT:
         return

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.sources import is_address
+from otel_agent_trace.sources.addresses import with_scheme
 from otel_agent_trace.sources.files import SUFFIXES
 
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
@@ -19,10 +20,10 @@ LAST = "last"
 
 
 class Target(NamedTuple):
-    """One run of one source; `guess` is the single word that was taken for the run, or None."""
+    """One run of one source, or all; `guess` is the single word that was taken for the run, or None."""
 
     source: str
-    run: str
+    run: str | None
     guess: str | None = None
 
 
@@ -31,21 +32,24 @@ def source_of(word: str | None) -> str:
     return word or os.environ.get(SOURCE_VARIABLE) or DEFAULT_SOURCE
 
 
-def target_of(first: str | None, second: str | None) -> Target:
-    """The run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing."""
+def target_of(first: str | None, second: str | None, *, without: str | None = LAST) -> Target:
+    """The run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing.
+
+    Where no run is named, it is the one called `without`.
+    """
     if first is None or second is not None:
-        return Target(source_of(first), second or LAST)
+        return Target(source_of(first), second or without)
     if is_address(first):
         source, _, run = first.partition("#")
-        return Target(source, run or LAST)
+        return Target(source, run or without)
     if _is_source(first):
-        return Target(first, LAST)
+        return Target(first, without)
     if "#" in first:
         source, run = _split(first)
-        return Target(source_of(source), run or LAST)
+        return Target(source_of(source), run or without)
     if _looks_like_run(first):
         return Target(source_of(None), first, guess=None if first == LAST else first)
-    return Target(first, LAST)
+    return Target(first, without)
 
 
 def _split(word: str) -> tuple[str, str]:
@@ -70,6 +74,9 @@ def explained(source: str, guess: str | None = None) -> Iterator[None]:
 def _hints(source: str, guess: str | None) -> Iterator[str]:
     if guess is not None:
         yield f"{guess!r} is no file here, so it was taken for a run id"
+        address = with_scheme(guess)
+        if address is not None:
+            yield f"for the address of a server write {address}"
     if source == DEFAULT_SOURCE and not os.path.lexists(source):
         yield f"name a source, or set {SOURCE_VARIABLE}, or begin with 'otel-agent-trace demo'"
 
