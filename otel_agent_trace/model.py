@@ -271,6 +271,7 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     sampling_probability: float | None = None
     replay_of: str | None = None
     dialect: str | None = None
+    resource: dict[str, Any] = {}
 
     @property
     def tool_steps(self) -> tuple[AgentStep, ...]:

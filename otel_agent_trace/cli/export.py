@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
-from otel_agent_trace.cli.options import filter_options, json_option, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import hints_on_error, source_of
+from otel_agent_trace.cli.sources import hints_on_error, target_of
 from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.otlp import Settings, settings_of
+from otel_agent_trace.query import RunQuery
 from otel_agent_trace.views.escape import escaped_line
 
 OTLP_JSON = "otlp-json"
@@ -24,6 +25,7 @@ _MB = 1e6
 
 @click.command("export")
 @source_argument
+@run_argument
 @click.option(
     "--to",
     "endpoint",
@@ -50,8 +52,8 @@ _MB = 1e6
 )
 @click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for one request, by default 10.")
 @click.option(
-    "--patience",
-    "patience_s",
+    "--retry-timeout",
+    "retry_timeout_s",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     metavar="S",
@@ -61,6 +63,7 @@ _MB = 1e6
 @json_option
 def command(
     source: str | None,
+    run: str | None,
     *,
     endpoint: str,
     path: str | None,
@@ -68,12 +71,14 @@ def command(
     protocol: str | None,
     headers: Sequence[str],
     timeout_s: float | None,
-    patience_s: float,
+    retry_timeout_s: float,
     again: bool,
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of the runs that fit; or write runs.
+    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of RUN, or of the runs that fit; or write runs.
+
+    RUN is a run id, the beginning of one, or "last"; SOURCE#RUN names both in one word.
 
     An export that was interrupted goes on where it stopped when it is called again. OTEL_EXPORTER_OTLP_HEADERS,
     _TIMEOUT, _COMPRESSION, _CERTIFICATE and the like are honoured.
@@ -83,30 +88,33 @@ def command(
     To otlp-json the runs that fit are written, whoever traced them, as our tracer would have: OTLP JSON Lines with the
     current names of the GenAI conventions, which read back equal.
     """
-    name = source_of(source)
+    target = target_of(source, run, without=None)
+    query = RunQuery.of(**filters, limit=limit or None)
+    if target.run is not None and query.but(service=None) != RunQuery():
+        raise _usage("RUN is one run: only --service may be said beside it")
     if endpoint == OTLP_JSON:
         if protocol or headers or timeout_s or again:
             raise _usage("--protocol, --header, --timeout and --again are for what is sent to an address")
-        export_to_file(name, path or STANDARD_OUTPUT, limit or None, filters, as_json=as_json)
+        export_to_file(target, path or STANDARD_OUTPUT, query, as_json=as_json)
         return _OK
     if path is not None:
         raise _usage("--output is for --to otlp-json")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
-    filters["limit"] = limit or None
-    state = ExportState(state_path(name, settings, filters))
+    query = query.but(run_id=target.run)
+    state = ExportState(state_path(target.source, settings, query.given()))
     if again:
         state.remove()
     summary = ExportSummary()
     with (
         _reporting_outcome(summary, settings, state, as_json=as_json),
         reporting_progress("sending") as reporter,
-        hints_on_error(name),
+        hints_on_error(target.source, target.guess),
     ):
         export_spans(
-            name,
+            target.source,
             settings,
-            **filters,
-            patience_s=patience_s,
+            query,
+            retry_timeout_s=retry_timeout_s,
             state=state,
             summary=summary,
             on_problem=reporter.on_problem,

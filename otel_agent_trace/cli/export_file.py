@@ -6,15 +6,17 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import hints_on_error
+from otel_agent_trace.cli.sources import Target, hints_on_error
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export.canonical import write_runs
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.query import RunQuery
 from otel_agent_trace.views.escape import escaped_json, escaped_line
 from otel_agent_trace.views.figures import plural
 
@@ -22,17 +24,16 @@ STANDARD_OUTPUT = "-"
 Write = Callable[[bytes], object]
 
 
-def export_to_file(source: str, path: str, limit: int | None, filters: dict[str, Any], *, as_json: bool) -> None:
-    """Write the runs that fit, and print how many they were."""
-    with reporting_progress() as reporter, hints_on_error(source), _opened(path) as write:
-        runs = reading.iter_runs(
-            source,
-            **filters,
-            limit=limit,
-            newest_first=limit is not None,
-            on_problem=reporter.on_problem,
-            on_progress=reporter.on_progress,
-        )
+def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool) -> None:
+    """Write the run that is meant, or those that fit, and print how many they were."""
+    with reporting_progress() as reporter, hints_on_error(target.source, target.guess), _opened(path) as write:
+        keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
+        runs: Iterable[AgentRun]
+        if target.run is not None:
+            runs = [reading.load_run(target.source, target.run, service=query.service, **keywords)]
+        else:
+            query = query.but(newest_first=query.limit is not None)
+            runs = reading.iter_runs(target.source, query, **keywords)
         number = write_runs(runs, write)
     if path == STANDARD_OUTPUT:
         return

@@ -12,6 +12,7 @@ from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.metrics import MetricsReport, compute_metrics
+from otel_agent_trace.query import RunQuery
 
 
 @click.command("metrics")
@@ -21,7 +22,7 @@ from otel_agent_trace.metrics import MetricsReport, compute_metrics
 @json_option
 def command(source: str | None, bucket: str | None, *, as_json: bool, **filters: Any) -> None:
     """Success rate, latency, tokens, tools, models and errors of the runs of SOURCE, all of them or those that fit."""
-    report = _report(source_of(source), bucket, filters)
+    report = _report(source_of(source), bucket, RunQuery.of(**filters).but(sort=None))
     if as_json:
         write_json(report.to_dict())
         return
@@ -30,7 +31,7 @@ def command(source: str | None, bucket: str | None, *, as_json: bool, **filters:
     print_report(report, stdout_console())
 
 
-def _report(source: str, bucket: str | None, filters: dict[str, Any]) -> MetricsReport:
+def _report(source: str, bucket: str | None, query: RunQuery) -> MetricsReport:
     with reporting_progress() as reporter, hints_on_error(source):
-        runs = reading.iter_runs(source, **filters, on_problem=reporter.on_problem, on_progress=reporter.on_progress)
+        runs = reading.iter_runs(source, query, on_problem=reporter.on_problem, on_progress=reporter.on_progress)
         return compute_metrics(runs, bucket=bucket)

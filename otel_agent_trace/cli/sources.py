@@ -14,6 +14,7 @@ from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.sources import is_address
+from otel_agent_trace.sources.addresses import with_scheme
 from otel_agent_trace.sources.files import SUFFIXES
 
 T = TypeVar("T")
@@ -23,10 +24,10 @@ LAST = "last"
 
 
 class Target(NamedTuple):
-    """One run of one source; `guess` is the single word that was taken for the run, or None."""
+    """One run of one source, or all; `guess` is the single word that was taken for the run, or None."""
 
     source: str
-    run: str
+    run: str | None
     guess: str | None = None
 
 
@@ -35,21 +36,24 @@ def source_of(word: str | None) -> str:
     return word or os.environ.get(SOURCE_VARIABLE) or DEFAULT_SOURCE
 
 
-def target_of(first: str | None, second: str | None) -> Target:
-    """Return the run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing."""
+def target_of(first: str | None, second: str | None, *, without: str | None = LAST) -> Target:
+    """Return the run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing.
+
+    Where no run is named, it is the one called `without`.
+    """
     if first is None or second is not None:
-        return Target(source_of(first), second or LAST)
+        return Target(source_of(first), second or without)
     if is_address(first):
         source, _, run = first.partition("#")
-        return Target(source, run or LAST)
+        return Target(source, run or without)
     if _is_source(first):
-        return Target(first, LAST)
+        return Target(first, without)
     if "#" in first:
         source, run = _split(first)
-        return Target(source_of(source), run or LAST)
+        return Target(source_of(source), run or without)
     if _looks_like_run(first):
         return Target(source_of(None), first, guess=None if first == LAST else first)
-    return Target(first, LAST)
+    return Target(first, without)
 
 
 def _split(word: str) -> tuple[str, str]:
@@ -92,6 +96,9 @@ def hints_on_error(source: str, guess: str | None = None) -> Iterator[None]:
 def _hints(source: str, guess: str | None) -> Iterator[str]:
     if guess is not None:
         yield f"{guess!r} is no file here, so it was taken for a run id"
+        address = with_scheme(guess)
+        if address is not None:
+            yield f"for the address of a server write {address}"
     if source == DEFAULT_SOURCE and not os.path.lexists(source):
         yield f"name a source, or set {SOURCE_VARIABLE}, or begin with 'otel-agent-trace demo'"
 

@@ -12,6 +12,7 @@ from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.runs.assemble import in_order, placed
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
+from otel_agent_trace.runs.stitch import as_one_trace
 from otel_agent_trace.runs.tree import Node, Origin, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
@@ -95,7 +96,9 @@ class RunExplanation(msgspec.Struct, frozen=True):
 
 def explain(spans: Iterable[SpanRecord]) -> list[RunExplanation]:
     """The outermost runs in the spans of one trace, as `assemble` gives them, explained."""
-    records = unique(spans)
+    spans = tuple(spans)
+    joined = len({span.trace_id for span in spans}) > 1
+    records = unique(as_one_trace(spans) if joined else spans)
     runs = placed(records)
     explained = []
     for run, nodes in runs:

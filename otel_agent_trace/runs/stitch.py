@@ -6,7 +6,7 @@ import bisect
 import itertools
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,19 @@ _TOOL_PARTS = ("tool_call", "tool_call_response")
 _LONGEST_PAUSE_NS = 600 * 10**9
 
 
+class Assembled(NamedTuple):
+    """A run, and the original spans of the traces that it was read from."""
+
+    run: AgentRun
+    spans: tuple[SpanRecord, ...]
+
+
 def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
+    """The runs alone."""
+    return (found.run for found in assembled(traces))
+
+
+def assembled(traces: Iterable[list[SpanRecord]]) -> Iterator[Assembled]:
     """The outermost runs in traces; calls that go on with what others began are one run, told after all others."""
     held: list[_Fragment] = []
     at_work = _AtWork()
@@ -32,7 +44,8 @@ def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
         fragment = _fragment_of(spans, runs)
         if fragment is None:
             at_work.note(spans, runs)
-            yield from runs
+            whole = tuple(spans)
+            yield from (Assembled(run, whole) for run in runs)
             continue
         held.append(fragment)
         if len(held) >= MOST_HELD:
@@ -85,24 +98,26 @@ def _fragment_of(spans: list[SpanRecord], runs: list[AgentRun]) -> _Fragment | N
     return fragment if fragment.has_tools else None
 
 
-def _told(held: list[_Fragment], at_work: _AtWork) -> Iterator[AgentRun]:
+def _told(held: list[_Fragment], at_work: _AtWork) -> Iterator[Assembled]:
     """The runs of fragments; calls of an agent that was at work are told by itself, and stay as they are."""
     chains = _chains(held)
     for chain, has_agent in zip(chains, at_work.around(chains), strict=True):
         if len(chain) == 1 or has_agent:
-            yield from (part.run for part in chain)
+            yield from (Assembled(part.run, tuple(part.spans)) for part in chain)
         else:
-            yield from assemble(_as_one_trace(chain))
+            spans = tuple(span for part in chain for span in part.spans)
+            trace_ids = tuple(dict.fromkeys(span.trace_id for span in spans))
+            for run in assemble(as_one_trace(spans)):
+                yield Assembled(msgspec.structs.replace(run, trace_ids=trace_ids), spans)
 
 
-def _as_one_trace(chain: list[_Fragment]) -> list[SpanRecord]:
-    """The spans of all, below one that was lost."""
-    spans = [span for part in chain for span in part.spans]
+def as_one_trace(spans: tuple[SpanRecord, ...]) -> list[SpanRecord]:
+    """The spans of all traces, below one that was lost, in the first."""
     known = {span.span_id for span in spans}
     return [
         msgspec.structs.replace(
             span,
-            trace_id=chain[0].run.trace_id or span.trace_id,
+            trace_id=spans[0].trace_id,
             parent_span_id=span.parent_span_id if span.parent_span_id in known else _LOST,
         )
         for span in spans

@@ -15,7 +15,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace.guard import guarded
-from otel_agent_trace.keywords import names_keywords
+from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.signals import OneShotResult
@@ -100,7 +100,7 @@ class AgentTracer:
 
     # ── imperative ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @names_keywords(RunFields)
+    @takes_fields(RunFields)
     def start_run(
         self,
         fields: Mapping[str, Any] | None = None,
@@ -140,7 +140,7 @@ class AgentTracer:
         merged = merged_fields(diagnostics, example, fields, given)
         return ActiveRun(self._state, run_fields(diagnostics, merged, bound_fields(), self.agent_name), parent)
 
-    @names_keywords(StepFields)
+    @takes_fields(StepFields)
     def log_step(
         self,
         run_id: str,
@@ -208,7 +208,7 @@ class AgentTracer:
 
     # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    @names_keywords(RunFields)
+    @takes_fields(RunFields)
     def run(
         self,
         fields: Mapping[str, Any] | None = None,
@@ -220,7 +220,7 @@ class AgentTracer:
         """Return a run, for a ``with`` block, sync or async; takes what `start_run` takes, and raises what it raises."""
         return self._run("run", fields, given, parent)
 
-    @names_keywords(RunFields)
+    @takes_fields(RunFields)
     def bind(self, **given: Unpack[RunFields]) -> Bound:
         """Return a ``with`` block in which every run that starts has these fields, unless it is given others.
 

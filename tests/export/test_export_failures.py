@@ -345,7 +345,7 @@ def test_the_wrong_protocol_is_told(
     result = export(path, "--to", grpc_receiver.endpoint.replace("grpc", "http"))
     assert result.code == 2
     assert "grpc://" in result.err
-    result = export(path, "--to", http_receiver.endpoint.replace("http", "grpc"), "--patience", "1")
+    result = export(path, "--to", http_receiver.endpoint.replace("http", "grpc"), "--retry-timeout", "1")
     assert result.code == 2
 
 
@@ -353,7 +353,7 @@ def test_the_wrong_protocol_is_told(
 def test_nobody_there(export: Exporter, path: Path, scheme: str) -> None:
     """One error, when patience is at its end."""
     [port] = free_ports(1)
-    result = export(path, "--to", f"{scheme}://127.0.0.1:{port}", "--patience", "0.5")
+    result = export(path, "--to", f"{scheme}://127.0.0.1:{port}", "--retry-timeout", "0.5")
     assert (result.code, result.out) == (2, "")
     assert result.err.splitlines()[-1].startswith(f"error: {scheme}://127.0.0.1:{port}")
     assert "given up after" in result.err
@@ -364,7 +364,7 @@ def test_nobody_there(export: Exporter, path: Path, scheme: str) -> None:
 def test_no_such_host(export: Exporter, path: Path, scheme: str) -> None:
     """A name that nobody has is not asked for again and again."""
     began = time.monotonic()
-    result = export(path, "--to", f"{scheme}://nobody.invalid:4318", "--patience", "600")
+    result = export(path, "--to", f"{scheme}://nobody.invalid:4318", "--retry-timeout", "600")
     assert result.code == 2
     assert "nobody.invalid" in result.err
     assert time.monotonic() - began < 60
@@ -380,7 +380,7 @@ def test_slow_receivers(http_receiver: StandIn, grpc_receiver: StandIn, export: 
 
     for receiver in (http_receiver, grpc_receiver):
         receiver.answer = slow
-        result = export(path, "--to", receiver.endpoint, "--timeout", "0.3", "--patience", "0.2")
+        result = export(path, "--to", receiver.endpoint, "--timeout", "0.3", "--retry-timeout", "0.2")
         assert result.code == 2
         assert "given up" in result.err
     leave.set()
@@ -406,7 +406,7 @@ def test_a_body_that_drips(export: Exporter, path: Path) -> None:
         thread = threading.Thread(target=drip)
         thread.start()
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        result = export(path, "--to", endpoint, "--timeout", "0.4", "--patience", "0.1")
+        result = export(path, "--to", endpoint, "--timeout", "0.4", "--retry-timeout", "0.1")
         stop.set()
         thread.join()
     assert result.code == 2
@@ -504,7 +504,7 @@ def test_tls(authority: trustme.CA, export: Exporter, path: Path, monkeypatch: p
         assert result.code == 0, result.err
         assert receiver.ids() == ids(TRACES)
         monkeypatch.delenv("OTEL_EXPORTER_OTLP_CERTIFICATE")
-        result = export(path, "--to", receiver.endpoint, "--patience", "10")
+        result = export(path, "--to", receiver.endpoint, "--retry-timeout", "10")
         assert result.code == 2
         assert "TLS fails" in result.err
 

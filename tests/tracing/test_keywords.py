@@ -23,7 +23,7 @@ from otel_agent_trace import AgentTracer, InMemoryBackend, configure
             lambda tracer: tracer.log_step(tracer.start_run(), toolname="t", tol_output=1),
             ["log_step()", "'toolname' (did you mean 'tool_name'?)", "'tol_output' (did you mean 'tool_output'?)"],
         ),
-        (lambda tracer: tracer.run(zzzzzz=1), ["no keyword 'zzzzzz'"]),
+        (lambda tracer: tracer.run(zzzzzz=1), ["unexpected keyword argument 'zzzzzz'"]),
     ],
 )
 def test_each_misspelt_keyword_is_named(
