@@ -19,7 +19,7 @@ from otel_agent_trace.tracing.active_span import ActiveSpan
 from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
-from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among, text_of
+from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among, text_of, texts_of
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.tracing.state import TracerState
@@ -28,7 +28,7 @@ from otel_agent_trace.values import Truncated, is_iterator
 _MAX_CHUNKS = 10_000
 _NS_PER_S = 1_000_000_000
 _TEXTS = (str, bytes, bytearray)
-_TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id")
+_TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id", "prompt_name", "prompt_version")
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -83,6 +83,8 @@ def run_fields(
     for name in _TEXT_FIELDS:
         if name in fields:
             fields[name] = text_of(fields[name])
+    if "tags" in fields:
+        fields["tags"] = guarded(diagnostics, "tags", texts_of, fields["tags"])
     fields.setdefault("agent_name", agent_name)
     return fields
 

@@ -8,8 +8,12 @@ from typing import Any
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.values import encode_string
 
-RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
+RUN_FIELDS = frozenset(
+    {"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"}
+    | {"tags", "prompt_name", "prompt_version"}
+)
 """What `AgentTracer.start_run` takes beside metadata."""
+_COLLECTIONS = (list, tuple, set, frozenset)
 
 
 def text_of(value: object) -> str:
@@ -17,6 +21,11 @@ def text_of(value: object) -> str:
     if type(value) is str:
         return value
     return str.__str__(value) if issubclass(type(value), str) else encode_string(value).text
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """Return the items of a collection as texts, anything else as the only one; an iterator is not consumed."""
+    return tuple(map(text_of, value)) if isinstance(value, _COLLECTIONS) else (text_of(value),)
 
 
 def given_fields(diagnostics: Diagnostics, fields: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
