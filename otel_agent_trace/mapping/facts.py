@@ -163,6 +163,7 @@ class Fact(NamedTuple):
 IDENTITY = (
     Fact("kind", semconv.OPERATION_NAME, None, EVERY - _OTHERS),
     Fact("kind", semconv.STEP_KIND, None, _OTHERS),
+    Fact("kind", semconv.TOOL_TYPE, None, _TOOLS),
     Fact("run_id", semconv.RUN_ID, TEXT, shared=True),
     Fact("parent_run_id", semconv.RUN_PARENT_ID, TEXT, RUNS),
     Fact("trace_ids", semconv.RUN_TRACE_IDS, TRACE_IDS, RUNS),

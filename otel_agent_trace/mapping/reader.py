@@ -26,7 +26,8 @@ from otel_agent_trace.values import (
 
 NAME = "genai"
 
-_RUN_ID, _STEP_INDEX, _AGENT_NAME = semconv.RUN_ID, semconv.STEP_INDEX, semconv.AGENT_NAME
+_OPERATION, _RUN_ID, _STEP_INDEX = semconv.OPERATION_NAME, semconv.RUN_ID, semconv.STEP_INDEX
+_AGENT_NAME, _ERROR_TYPE = semconv.AGENT_NAME, semconv.ERROR_TYPE
 _CONVERSATION_ID, _TOOL_NAME, _TOOL_TYPE = semconv.CONVERSATION_ID, semconv.TOOL_NAME, semconv.TOOL_TYPE
 _TOOL_ARGUMENTS, _TOOL_RESULT = semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT
 _WRITTEN_STATUSES = (RunStatus.TIMEOUT.value, RunStatus.ERROR.value)
@@ -48,22 +49,22 @@ def read(span: SpanRecord) -> SpanFacts | None:
         if semconv.STEP_KIND not in attributes:
             return None
         kind = StepKind.OTHER
-    return _Reader(span, kind).facts()
+    reader = _Reader(attributes)
+    reader.span, reader.kind = span, kind
+    return reader.facts()
 
 
 class _Reader(AttributeReader):
     """One reading of one span."""
 
     __slots__ = ("kind", "span")
-
-    def __init__(self, span: SpanRecord, kind: StepKind) -> None:
-        super().__init__(span.attributes)
-        self.span, self.kind = span, kind
-        self.rest.pop(semconv.OPERATION_NAME, None)
+    span: SpanRecord
+    kind: StepKind
 
     def facts(self) -> SpanFacts:
         kind, rest = self.kind, self.rest
         pop = rest.pop
+        pop(_OPERATION, None)
         index, run_id = pop(_STEP_INDEX, None), pop(_RUN_ID, None)
         agent_name, session_id = pop(_AGENT_NAME, None), pop(_CONVERSATION_ID, None)
         if self.types or not _TEXTS.issuperset((type(run_id), type(agent_name), type(session_id))):
@@ -77,7 +78,7 @@ class _Reader(AttributeReader):
             agent_name=agent_name,
             session_id=session_id,
         )
-        if self.span.status_code == semconv.STATUS_ERROR or semconv.ERROR_TYPE in rest:
+        if self.span.status_code == semconv.STATUS_ERROR or _ERROR_TYPE in rest:
             facts.error = self.error()
         if kind is StepKind.TOOL:
             self.tool(facts)
@@ -86,9 +87,19 @@ class _Reader(AttributeReader):
         else:
             self.call(facts)
         if rest:
+            self.plain(facts)
+        if rest:
             self.rare(facts)
             facts.attributes = self.unread() if rest else {}
         return facts
+
+    def plain(self, facts: SpanFacts) -> None:
+        """Read the facts that are rows of the table."""
+        rest, rows = self.rest, READ[self.kind]
+        for key in rest.keys() & rows.keys():
+            if key in rest:  # of a user id, both names are taken at once
+                field, read_value = rows[key]
+                setattr(facts, field, read_value(self, key))
 
     def tool(self, facts: SpanFacts) -> None:
         pop, types, name = self.rest.pop, self.types, self.rest.pop(_TOOL_NAME, None)
@@ -135,12 +146,8 @@ class _Reader(AttributeReader):
         return answered if answered is not None else self.text(semconv.REQUEST_MODEL)
 
     def rare(self, facts: SpanFacts) -> None:
-        """Read what few spans have: plain facts, messages, tokens."""
-        rest, rows = self.rest, READ[self.kind]
-        for key in [key for key in rest if key in rows]:
-            if key in rest:  # of a user id, both names are taken at once
-                field, read_value = rows[key]
-                setattr(facts, field, read_value(self, key))
+        """Read what few spans have: messages, tokens, an id of the caller's own."""
+        rest = self.rest
         if semconv.INPUT_MESSAGES in rest or semconv.OUTPUT_MESSAGES in rest:
             facts.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
         facts.usage = self.usage()

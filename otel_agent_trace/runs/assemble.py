@@ -66,13 +66,14 @@ def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
 _MADE_HERE = frozenset({"usage", "parent_run_id"})
 _RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _MADE_HERE)
 """Facts of a run that are what its span says."""
+_run_facts_of = operator.attrgetter(*_RUN_FACTS)
 
 
 def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     span, facts = node.span, node.facts
     run_id = run_id_of(span, facts)
     steps = _steps(node.below, run_id)
-    known: dict[str, Any] = {name: getattr(facts, name) for name in _RUN_FACTS}
+    known: dict[str, Any] = dict(zip(_RUN_FACTS, _run_facts_of(facts), strict=True))
     return AgentRun(
         run_id=run_id,
         agent_name=facts.name,
