@@ -310,7 +310,8 @@ class AttributeReader:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Take texts that stand as a JSON array."""
-        return tuple([str(kept(item)) for item in as_list(kept(self.json(key)))])
+        items = [kept(item) for item in as_list(kept(self.json(key)))]
+        return tuple([item if type(item) is str else str(item) for item in items if item is not None])
 
     def integer(self, key: str) -> int | None:
         """Take a whole number, also one that JSON alone does not hold."""

@@ -148,7 +148,7 @@ class Fact(NamedTuple):
 
     `read_as` is the field of `SpanFacts` where that is called otherwise. A `shared` fact is one of the run that stands on
     the spans of its steps too. One that is `mutable` is written again at the end, since the program may have changed it
-    in place meanwhile.
+    in place meanwhile. Those that are `given` are taken by `AgentTracer.run` and `start_run`.
     """
 
     field: str
@@ -158,13 +158,14 @@ class Fact(NamedTuple):
     read_as: str = ""
     shared: bool = False
     mutable: bool = False
+    given: bool = False
 
 
 IDENTITY = (
     Fact("kind", semconv.OPERATION_NAME, None, EVERY - _OTHERS),
     Fact("kind", semconv.STEP_KIND, None, _OTHERS),
     Fact("kind", semconv.TOOL_TYPE, None, _TOOLS),
-    Fact("run_id", semconv.RUN_ID, TEXT, shared=True),
+    Fact("run_id", semconv.RUN_ID, TEXT, shared=True, given=True),
     Fact("parent_run_id", semconv.RUN_PARENT_ID, TEXT, RUNS),
     Fact("trace_ids", semconv.RUN_TRACE_IDS, TRACE_IDS, RUNS),
     Fact("index", semconv.STEP_INDEX),
@@ -177,11 +178,11 @@ IDENTITY = (
 """Which run or step a span is, and how it was recorded."""
 
 FACTS = (
-    Fact("agent_name", semconv.AGENT_NAME, None, RUNS, "name"),
+    Fact("agent_name", semconv.AGENT_NAME, None, RUNS, "name", given=True),
     Fact("agent_name", semconv.AGENT_NAME, TEXT, STEPS, shared=True),
     Fact("name", semconv.TOOL_NAME, None, _TOOLS),
     Fact("name", semconv.STEP_NAME, None, EVERY - _TOOLS),
-    Fact("user_input", semconv.INPUT_MESSAGES, None, RUNS, "input"),
+    Fact("user_input", semconv.INPUT_MESSAGES, None, RUNS, "input", given=True),
     Fact("input", semconv.TOOL_ARGUMENTS, None, _TOOLS),
     Fact("input", semconv.RETRIEVAL_QUERY, None, _RETRIEVALS),
     Fact("input", semconv.INPUT, None, STEPS - _TOOLS),
@@ -195,17 +196,17 @@ FACTS = (
     Fact("messages", semconv.INPUT_MESSAGES, None, STEPS),
     Fact("messages", semconv.OUTPUT_MESSAGES, None, STEPS),
     Fact("messages", semconv.MESSAGES, None, RUNS),
-    Fact("session_id", semconv.CONVERSATION_ID, TEXT, shared=True),
-    Fact("user_id", semconv.ENDUSER_PSEUDO_ID, USER_ID, RUNS),
+    Fact("session_id", semconv.CONVERSATION_ID, TEXT, shared=True, given=True),
+    Fact("user_id", semconv.ENDUSER_PSEUDO_ID, USER_ID, RUNS, given=True),
     Fact("user_id", semconv.USER_ID, USER_ID, RUNS),
-    Fact("tags", semconv.TAGS, TEXTS, RUNS),
-    Fact("model", semconv.REQUEST_MODEL),
+    Fact("tags", semconv.TAGS, TEXTS, RUNS, given=True),
+    Fact("model", semconv.REQUEST_MODEL, given=True),
     Fact("model", semconv.RESPONSE_MODEL),
     *(Fact("usage", attribute) for attribute in (*semconv.USAGE.values(), semconv.USAGE_DETAILS)),
-    Fact("prompt_name", semconv.PROMPT_NAME, TEXT),
-    Fact("prompt_version", semconv.PROMPT_VERSION, TEXT),
-    Fact("config", semconv.CONFIG, JSON, RUNS, mutable=True),
-    Fact("metadata", semconv.METADATA, JSON_OBJECT, mutable=True),
+    Fact("prompt_name", semconv.PROMPT_NAME, TEXT, given=True),
+    Fact("prompt_version", semconv.PROMPT_VERSION, TEXT, given=True),
+    Fact("config", semconv.CONFIG, JSON, RUNS, mutable=True, given=True),
+    Fact("metadata", semconv.METADATA, JSON_OBJECT, mutable=True, given=True),
     Fact("abandoned", semconv.ABANDONED, FLAG),
     Fact("first_chunk_at_ns", semconv.FIRST_CHUNK_AT_NS, INTEGER),
     Fact("first_chunk_at_ns", semconv.TIME_TO_FIRST_CHUNK),
@@ -252,6 +253,8 @@ READ: Mapping[StepKind, Mapping[str, tuple[str, Read]]] = {
     for kind in StepKind
 }
 """For each kind and attribute the field of `SpanFacts`, and what reads it."""
+GIVEN = frozenset(fact.field for fact in TABLE if fact.given)
+"""Fields that are given when a run starts."""
 FLAGS = frozenset(fact.field for fact in TABLE if fact.codec is FLAG)
 """Fields that are True or say nothing."""
 TAKEN_NAMES = semconv.AWKWARD_NAMES.union(

@@ -6,12 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.mapping.facts import GIVEN
 from otel_agent_trace.values import encode_string
 
-RUN_FIELDS = frozenset(
-    {"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"}
-    | {"tags", "prompt_name", "prompt_version"}
-)
+RUN_FIELDS = GIVEN
 """What `AgentTracer.start_run` takes beside metadata."""
 _COLLECTIONS = (list, tuple, set, frozenset)
 
