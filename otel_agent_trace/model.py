@@ -7,6 +7,7 @@ These classes know nothing of OpenTelemetry. They are immutable, and equal when 
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -65,6 +66,16 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
 
     def __hash__(self) -> int:
         return hash(type(self))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _fields(type(self)))
+        return f"{type(self).__qualname__}({fields})"
+
+
+@functools.cache
+def _fields(cls: type[_Compared]) -> tuple[str, ...]:
+    """Return the fields of a class, those that it shares with others (`RunFacts`) last."""
+    return tuple(sorted(cls.__struct_fields__, key=RunFacts.__struct_fields__.__contains__))
 
 
 _PROVENANCE = frozenset({"dialect", "interrupted"})
@@ -363,7 +374,7 @@ _TYPES_KEY = "types"
 def _to_dict(item: _Compared) -> dict[str, Any]:
     data: dict[str, Any] = {}
     tags: dict[str, Any] = {}
-    for name in item.__struct_fields__:
+    for name in _fields(type(item)):
         value = getattr(item, name)
         if name in _VALUE_FIELDS or _needs_a_tag(value):
             encoded = _encode_parts(value) if name == "parts" else encode(value)

@@ -139,8 +139,7 @@ FLAG, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Integer(), _Number(), _Cuts(), 
 EVERY = frozenset(StepKind)
 RUNS = frozenset({StepKind.AGENT})
 STEPS = EVERY - RUNS
-_TOOLS, _MODELS, _RETRIEVALS = (frozenset({kind}) for kind in (StepKind.TOOL, StepKind.MODEL, StepKind.RETRIEVAL))
-_OTHERS = frozenset({StepKind.OTHER})
+_TOOLS, _RETRIEVALS, _OTHERS = (frozenset({kind}) for kind in (StepKind.TOOL, StepKind.RETRIEVAL, StepKind.OTHER))
 
 
 class Fact(NamedTuple):
