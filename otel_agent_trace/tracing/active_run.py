@@ -13,17 +13,17 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.mapping.writer import AttributeWriter, put_identity
+from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.writer import put_answer, put_place, put_run, put_run_identity, put_shared, put_status
 from otel_agent_trace.model import RunStatus, StepError, StepKind
-from otel_agent_trace.policies import user_ids
-from otel_agent_trace.tracing.active_span import ActiveSpan
-from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, put_number, step_kind
-from otel_agent_trace.tracing.coercion import text_of
+from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
+from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep, step_kind
+from otel_agent_trace.tracing.coercion import text_of, texts_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.interception import INSTALLED
@@ -41,33 +41,24 @@ class ActiveRun(ActiveSpan):
     """
 
     __slots__ = (
-        "_agent_name",
-        "_config",
         "_final_output",
         "_largest_id",
-        "_model",
         "_numbering",
-        "_session_id",
         "_shared",
         "_span_contexts",
         "_status",
         "_step_numbers",
         "_timed_out",
-        "_user_id",
-        "_user_input",
         "last_event_ns",
         "parent_run_id",
         "run_id",
     )
 
     def __init__(self, state: TracerState, fields: Mapping[str, Any], parent: Any = None) -> None:
-        super().__init__(state, StepKind.AGENT, parent)
-        self._agent_name: str | None = fields.get("agent_name")
-        self._user_input = fields.get("user_input")
-        self._user_id = state.recorded_user(fields.get("user_id"))
-        self._session_id: str | None = fields.get("session_id")
-        self._model: str | None = fields.get("model")
-        self._config = fields.get("config")
+        facts = {name: value for name, value in fields.items() if value is not None}
+        super().__init__(state, StepKind.AGENT, parent, facts)
+        if "user_id" in facts:
+            facts["user_id"] = state.recorded_user(facts["user_id"])
         self._final_output: Any = None
         self._status: RunStatus | None = None
         self._shared: AttributeWriter | None = None
@@ -75,8 +66,7 @@ class ActiveRun(ActiveSpan):
         self._numbering = threading.RLock()  # signal handlers may start steps, too
         self._largest_id: int | None = None  # as long as each step is called by its number
         self._timed_out = False
-        self._metadata = fields.get("metadata")
-        self.run_id: str = fields.get("run_id") or ""
+        self.run_id: str = facts.pop("run_id", "")
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
         """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
@@ -87,74 +77,73 @@ class ActiveRun(ActiveSpan):
     @property
     def agent_name(self) -> str | None:
         """The agent's name; steps that start from now on carry it."""
-        return self._agent_name
+        agent_name: str | None = self.fact("agent_name")
+        return agent_name
 
     @agent_name.setter
     def agent_name(self, value: object) -> None:
-        self._agent_name = None if value is None else text_of(value)
+        self._facts["agent_name"] = None if value is None else text_of(value)
         self._shared = None
         if self.started:
             self._guarded("agent_name", self._rename)
 
     def _rename(self) -> None:
-        self._span.update_name(self._put_name())
-
-    def _put_name(self) -> str:
-        name = put_identity(self._content, StepKind.AGENT, self._agent_name or "", self._model)
-        if self._agent_name is None:
-            del self._content.attributes[semconv.AGENT_NAME]
-            self._content.text(semconv.AGENT_NAME, "name", None)
-        return name
+        self._span.update_name(put_run_identity(self._content, self.agent_name, self.model))
 
     @property
     def user_input(self) -> Any:
         """What was asked."""
-        return self._user_input
+        return self.fact("user_input")
 
     @user_input.setter
     def user_input(self, value: Any) -> None:
-        self._user_input = value
+        self._facts["user_input"] = value
         self._guarded("user_input", self._content.spoken, semconv.INPUT_MESSAGES, "user_input", "user", value)
 
     @property
     def user_id(self) -> str | None:
         """The user, in the form that is recorded."""
-        return self._user_id
+        user_id: str | None = self.fact("user_id")
+        return user_id
 
     @user_id.setter
     def user_id(self, value: object) -> None:
-        self._user_id = self._state.recorded_user(value)
-        self._put_user()
+        self.put_fact("user_id", None)  # a pseudonym and an id that is none stand under different names
+        self.put_fact("user_id", self._state.recorded_user(value))
 
     @property
     def session_id(self) -> str | None:
         """The conversation; steps that start from now on carry it."""
-        return self._session_id
+        session_id: str | None = self.fact("session_id")
+        return session_id
 
     @session_id.setter
     def session_id(self, value: object) -> None:
-        self._session_id = None if value is None else text_of(value)
         self._shared = None
-        self._content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
+        self.put_fact("session_id", None if value is None else text_of(value))
+
+    tags = FactField(texts_of)
+    """Words to find it by."""
 
     @property
     def model(self) -> str | None:
         """The model that the agent uses."""
-        return self._model
+        model: str | None = self.fact("model")
+        return model
 
     @model.setter
     def model(self, value: object) -> None:
-        self._model = None if value is None else text_of(value)
-        self._content.text(semconv.REQUEST_MODEL, "model", self._model)
+        self._facts["model"] = None if value is None else text_of(value)
+        self._content.text(semconv.REQUEST_MODEL, "model", self.model)
 
     @property
     def config(self) -> Any:
         """How the agent was set up."""
-        return self._config
+        return self.fact("config")
 
     @config.setter
     def config(self, value: Any) -> None:
-        self._config = value
+        self._facts["config"] = value
 
     @property
     def final_output(self) -> Any:
@@ -184,14 +173,6 @@ class ActiveRun(ActiveSpan):
             self._status = None
         return super()._describe(error)
 
-    def abandon(self) -> None:
-        """Note that the consumer closed the stream early, which is no error."""
-        self.set_attribute(semconv.ABANDONED, value=True)
-
-    def mark_first_chunk(self) -> None:
-        """Note that the first piece of a streamed answer is here."""
-        self._content.attributes[semconv.FIRST_CHUNK_AT_NS] = time.time_ns()
-
     # steps
 
     def step(
@@ -202,13 +183,25 @@ class ActiveRun(ActiveSpan):
         kind: StepKind | str = StepKind.TOOL,
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
         parent: Any = None,
     ) -> ActiveStep:
         """A step of this run, for a ``with`` block: it starts when the block is entered.
 
         Its parent is the current span, or what `parent` says (see `AgentTracer.start_run`).
         """
-        return ActiveStep(self, step_kind(kind), name, input, step_id=step_id, metadata=metadata, parent=parent)
+        return ActiveStep(
+            self,
+            step_kind(kind),
+            name,
+            input,
+            step_id=step_id,
+            metadata=metadata,
+            prompt_name=prompt_name,
+            prompt_version=prompt_version,
+            parent=parent,
+        )
 
     def model_call(
         self,
@@ -220,6 +213,8 @@ class ActiveRun(ActiveSpan):
         input: Any = None,  # noqa: A002 - the name of the field
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
         parent: Any = None,
     ) -> ActiveModelCall:
         """A model call of this run, for a ``with`` block; starts as `step` does, with a parent as there."""
@@ -232,6 +227,8 @@ class ActiveRun(ActiveSpan):
             input=input,
             step_id=step_id,
             metadata=metadata,
+            prompt_name=prompt_name,
+            prompt_version=prompt_version,
             parent=parent,
         )
 
@@ -249,9 +246,7 @@ class ActiveRun(ActiveSpan):
         """What each of its steps says of it."""
         if self._shared is None:
             self._shared = AttributeWriter(self._state.limits)
-            self._shared.text(semconv.RUN_ID, "run_id", self.run_id or None)
-            self._shared.text(semconv.AGENT_NAME, "agent_name", self._agent_name)
-            self._shared.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
+            put_shared(self._shared, {**self._facts, "run_id": self.run_id or None})
         return self._shared
 
     def number(self, step_id: int | str | None, start_ns: int | None) -> tuple[int, int, int | str | None]:
@@ -311,22 +306,13 @@ class ActiveRun(ActiveSpan):
         return self
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
-        content, state = self._content, self._state
-        name = self._put_name()
-        if self.run_id:
-            content.text(semconv.RUN_ID, "run_id", self.run_id)
+        content, state, facts = self._content, self._state, self._facts
         if above is not None and above.recording and above.state.current_provider() is state.current_provider():
-            self.parent_run_id = above.run_id
-            content.text(semconv.RUN_PARENT_ID, "parent_run_id", above.run_id)
+            facts["parent_run_id"] = self.parent_run_id = above.run_id
             self._start_ns, index, step_id = above.number(None, start_ns)
             self.last_event_ns = self._start_ns
-            put_number(content, above, index, step_id)
-        content.text(semconv.CONVERSATION_ID, "session_id", self._session_id)
-        self._put_user()
-        content.spoken(semconv.INPUT_MESSAGES, "user_input", "user", self._user_input)
-        content.json(semconv.CONFIG, "config", self._config)
-        if self._metadata:
-            content.json(semconv.METADATA, "metadata", self._metadata)
+            put_place(content, index if above.counts else None, step_id)
+        name = put_run(content, {**facts, "run_id": self.run_id or None})
         self._said = content.taken()
         self._span = self._state.otel().start_span(
             name,
@@ -342,31 +328,13 @@ class ActiveRun(ActiveSpan):
             self._said[semconv.RUN_ID] = self.run_id
             self._span.set_attribute(semconv.RUN_ID, self.run_id)
 
-    def _put_user(self) -> None:
-        if self._user_id is None:
-            for key in (semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID):
-                self._content.text(key, "user_id", None)
-            return
-        key = semconv.ENDUSER_PSEUDO_ID if user_ids.is_pseudonym(self._user_id) else semconv.USER_ID
-        self._content.text(key, "user_id", self._user_id)
-
     def _write_fields(self) -> None:
-        content = self._content
-        content.spoken(semconv.OUTPUT_MESSAGES, "final_output", "assistant", self._final_output)
-        content.json(semconv.CONFIG, "config", self._config)
-        status = self.status
-        if status is RunStatus.TIMEOUT:
-            content.attributes[semconv.RUN_STATUS] = status.value
-        if self._error is None and status is not RunStatus.SUCCESS:
-            content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
-            self._span.set_status(Status(StatusCode.ERROR))
+        put_answer(self._content, self._final_output)
+        put_status(self._content, self.status)
 
-    def _write_error(self, error: StepError, end_ns: int) -> None:
-        if self.status is not RunStatus.SUCCESS:
-            super()._write_error(error, end_ns)
-            return
-        self._content.error(error, failed=False)  # a run that the caller calls a success in spite of it
-        self._write_stack(error, end_ns)
+    @property
+    def _failed(self) -> bool:
+        return self.status is not RunStatus.SUCCESS  # also in spite of an error, as the caller says
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
         if self.status is RunStatus.SUCCESS:  # in spite of an error, as the caller says

@@ -10,10 +10,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -22,7 +23,9 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.mapping.writer import AttributeWriter, status_message
+from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.facts import MUTABLE
+from otel_agent_trace.mapping.writer import put_attributes, put_fact, put_failure
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
 from otel_agent_trace.tracing.carriers import parent_context
@@ -34,7 +37,29 @@ from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Reques
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.state import TracerState
 
+T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
+
+
+class FactField(Generic[T]):
+    """A field that callers may set at any time: kept in the form in which it is recorded, and written at once."""
+
+    def __init__(self, coerce: Callable[[Any], T]) -> None:
+        self._coerce = coerce
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, handle: None, owner: type) -> FactField[T]: ...
+    @overload
+    def __get__(self, handle: ActiveSpan, owner: type) -> T | None: ...
+    def __get__(self, handle: ActiveSpan | None, owner: type) -> FactField[T] | T | None:
+        return self if handle is None else handle.fact(self._name)
+
+    def __set__(self, handle: ActiveSpan, value: Any) -> None:
+        handle.put_fact(self._name, None if value is None else handle._guarded(self._name, self._coerce, value))  # noqa: SLF001 - its own descriptor
 
 
 class ActiveSpan(Parent):
@@ -46,9 +71,9 @@ class ActiveSpan(Parent):
         "_content",
         "_end",
         "_error",
+        "_facts",
         "_generation",
         "_kind",
-        "_metadata",
         "_parent",
         "_said",
         "_span",
@@ -62,7 +87,9 @@ class ActiveSpan(Parent):
         "function",
     )
 
-    def __init__(self, state: TracerState, kind: StepKind, parent: Any = None) -> None:
+    def __init__(
+        self, state: TracerState, kind: StepKind, parent: Any = None, facts: dict[str, Any] | None = None
+    ) -> None:
         self._state = state
         self._generation = state.generation
         self._kind = kind
@@ -72,7 +99,7 @@ class ActiveSpan(Parent):
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
         self._parent = parent
-        self._metadata: dict[Any, Any] | None = None
+        self._facts = {} if facts is None else facts
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
         self._usage: Usage | None = None
@@ -107,13 +134,17 @@ class ActiveSpan(Parent):
     @property
     def metadata(self) -> dict[Any, Any]:
         """Anything else worth keeping; written when it ends."""
-        if self._metadata is None:
-            self._metadata = {}
-        return self._metadata
+        metadata: dict[Any, Any] = self._facts.setdefault("metadata", {})
+        return metadata
 
     @metadata.setter
     def metadata(self, value: Mapping[Any, Any] | None) -> None:
-        self._metadata = metadata_of(self._state.diagnostics, value)
+        self._facts["metadata"] = metadata_of(self._state.diagnostics, value)
+
+    prompt_name = FactField(text_of)
+    """The name of the template that the prompt was made of."""
+    prompt_version = FactField(text_of)
+    """The version of that template."""
 
     @property
     def usage(self) -> Usage | None:
@@ -169,15 +200,31 @@ class ActiveSpan(Parent):
 
     def abandon(self) -> None:
         """Note that the consumer closed the stream early, which is no error."""
-        raise NotImplementedError
+        self.put_fact("abandoned", value=True)
+
+    def mark_first_chunk(self) -> None:
+        """Note that the first piece of a streamed result is here; later calls change nothing."""
+        if "first_chunk_at_ns" not in self._facts:
+            self.put_fact("first_chunk_at_ns", time.time_ns())
+
+    def fact(self, field: str) -> Any:
+        """Return a fact that was put; None where it was not."""
+        return self._facts.get(field)
+
+    def put_fact(self, field: str, value: Any) -> None:
+        """Keep a fact in the form in which it is recorded, and write it."""
+        self._facts[field] = value
+        self._guarded(field, put_fact, self._content, field, value)
 
     def _write_common(self) -> None:
         """Write what was collected, before the fields of the kind."""
-        content = self._content
+        content, facts = self._content, self._facts
         if self._attributes:
-            content.extra(self._bearable(self._attributes))
-        if self._metadata is not None:
-            content.json(semconv.METADATA, "metadata", self._metadata or None)
+            put_attributes(content, self._bearable(self._attributes))
+        if facts:
+            for field, key, write in MUTABLE[self._kind]:
+                if field in facts:
+                    write(content, key, field, facts[field])
         if self._usage is not None:
             content.usage(self._usage)
 
@@ -190,15 +237,21 @@ class ActiveSpan(Parent):
         self._content.cut_paths["attributes"] = ["attributes"]
         return dict(itertools.islice(attributes.items(), too_many, None))
 
-    def _write_error(self, error: StepError, end_ns: int) -> None:
-        self._content.error(error)
-        message = status_message(error, self._state.limits)
-        self._span.set_status(Status(StatusCode.ERROR, message or None))
-        self._write_stack(error, end_ns)
+    @property
+    def _failed(self) -> bool:
+        """Whether it ends as an error."""
+        return self._error is not None
 
-    def _write_stack(self, error: StepError, end_ns: int) -> None:
-        if error.stacktrace is not None:
-            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(error, error.stacktrace), end_ns)
+    def _write_failure(self, end_ns: int) -> None:
+        """Write what went wrong, if anything did."""
+        error, failed = self._error, self._failed
+        if error is None and not failed:
+            return
+        message = put_failure(self._content, error, failed=failed)
+        if failed:
+            self._span.set_status(Status(StatusCode.ERROR, message or None))
+        if error is not None and error.stacktrace is not None:
+            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(message, error.stacktrace), end_ns)
 
     def _write_fields(self) -> None:
         raise NotImplementedError
@@ -242,8 +295,7 @@ class ActiveSpan(Parent):
         """Write what is left, and give it."""
         self._write_common()
         self._write_fields()
-        if self._error is not None:
-            self._write_error(self._error, end_ns)
+        self._write_failure(end_ns)
         if self._content.cut_paths:
             self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()

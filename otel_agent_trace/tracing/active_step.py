@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import failed, guarded
-from otel_agent_trace.mapping.writer import AttributeWriter, put_identity, put_input, put_output, put_step_id
+from otel_agent_trace.mapping.writer import REMOTE_KINDS, put_identity, put_input, put_output, put_place
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.tracing.active_span import ActiveSpan
@@ -29,16 +29,14 @@ if TYPE_CHECKING:
     from otel_agent_trace.tracing.active_run import ActiveRun
 
 _NS_PER_S = 1_000_000_000
-_SPAN_KINDS = {StepKind.MODEL: SpanKind.CLIENT, StepKind.RETRIEVAL: SpanKind.CLIENT}
+_SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
 
 
 class ActiveStep(ActiveSpan):
     """A step that is going on: a context manager, sync and async, with the fields of `AgentStep` to be set."""
 
     __slots__ = (
-        "_abandoned",
         "_asked_model",
-        "_first_chunk_at_ns",
         "_input",
         "_input_written",
         "_messages",
@@ -59,6 +57,8 @@ class ActiveStep(ActiveSpan):
         *,
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
         state: TracerState | None = None,
         parent: Any = None,
     ) -> None:
@@ -73,10 +73,12 @@ class ActiveStep(ActiveSpan):
         self._messages: tuple[Message, ...] = ()
         self._model: str | None = None
         self._asked_model: str | None = None
-        self._abandoned = False
-        self._first_chunk_at_ns: int | None = None
         if metadata is not None:
-            self._metadata = metadata_of(self._state.diagnostics, metadata)
+            self._facts["metadata"] = metadata_of(self._state.diagnostics, metadata)
+        if prompt_name is not None:
+            self.prompt_name = prompt_name
+        if prompt_version is not None:
+            self.prompt_version = prompt_version
 
     @property
     def kind(self) -> StepKind:
@@ -138,15 +140,6 @@ class ActiveStep(ActiveSpan):
     def model(self, value: object) -> None:
         self._model = None if value is None else text_of(value)
 
-    def mark_first_chunk(self) -> None:
-        """Note that the first piece of a streamed result is here; later calls change nothing."""
-        if self._first_chunk_at_ns is None:
-            self._first_chunk_at_ns = time.time_ns()
-
-    def abandon(self) -> None:
-        """Note that the consumer closed the stream early, which is no error."""
-        self._abandoned = True
-
     def start(
         self, parent: Context | None = None, start_ns: int | None = None, *, how: How | None = None
     ) -> ActiveStep:
@@ -191,7 +184,7 @@ class ActiveStep(ActiveSpan):
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
         super()._measure(meters, said, end_ns)
-        if self._first_chunk_at_ns is not None and self._kind is StepKind.MODEL:
+        if self._kind is StepKind.MODEL and "first_chunk_at_ns" in self._facts:
             meters.streamed(said, self._chunk_gaps_s(), self._span)
 
     def _chunk_gaps_s(self) -> Iterable[float]:
@@ -215,7 +208,7 @@ class ActiveStep(ActiveSpan):
         self._asked_model = self._model
         name = put_identity(content, kind, self._name, self._model)
         index, step_id = self.index, self._step_id
-        put_number(content, run, index, step_id)
+        put_place(content, index if run.counts else None, step_id)
         if self._input is not None:
             put_input(content, kind, self._input)
             self._input_written = True
@@ -241,12 +234,8 @@ class ActiveStep(ActiveSpan):
             put_output(content, kind, self._output, failed=self._error is not None)
         if self._messages or kind is StepKind.MODEL:
             content.messages(self._messages, kind)
-        if self._abandoned:
-            content.attributes[semconv.ABANDONED] = True
-        if self._first_chunk_at_ns is not None:
-            content.attributes[semconv.FIRST_CHUNK_AT_NS] = self._first_chunk_at_ns
-            if kind is StepKind.MODEL:
-                content.attributes[semconv.TIME_TO_FIRST_CHUNK] = (self._first_chunk_at_ns - self._start_ns) / 1e9
+        if kind is StepKind.MODEL and (first_chunk_at_ns := self._facts.get("first_chunk_at_ns")) is not None:
+            content.attributes[semconv.TIME_TO_FIRST_CHUNK] = (first_chunk_at_ns - self._start_ns) / 1e9
 
     def end(self, end_ns: int | None = None) -> None:
         """End it; the second time does nothing, and is counted."""
@@ -287,13 +276,24 @@ class ActiveModelCall(ActiveStep):
         input: Any = None,  # noqa: A002 - the name of the field
         step_id: int | str | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
         state: TracerState | None = None,
         parent: Any = None,
     ) -> None:
         asked = None if model is None else text_of(model)
         called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
         super().__init__(
-            run, StepKind.MODEL, called, input, step_id=step_id, metadata=metadata, state=state, parent=parent
+            run,
+            StepKind.MODEL,
+            called,
+            input,
+            step_id=step_id,
+            metadata=metadata,
+            prompt_name=prompt_name,
+            prompt_version=prompt_version,
+            state=state,
+            parent=parent,
         )
         self._model = asked
         self._provider = provider
@@ -328,16 +328,6 @@ class ActiveModelCall(ActiveStep):
         if self._provider is None and told.provider is not None:
             content.attributes[semconv.PROVIDER_NAME] = told.provider
         super()._write_fields()
-
-
-def put_number(content: AttributeWriter, run: ActiveRun, index: int, step_id: Any) -> None:
-    """The place of a step in its run, as that has numbered it."""
-    if run.counts:
-        content.attributes[semconv.STEP_INDEX] = index
-        if step_id == index + 1 and type(step_id) is int:
-            return
-    if step_id is not None:
-        put_step_id(content, step_id)
 
 
 def step_kind(kind: StepKind | str) -> StepKind:

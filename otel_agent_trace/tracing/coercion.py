@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.types import RunFields, StepFields
+from otel_agent_trace.mapping.facts import GIVEN
+from otel_agent_trace.types import StepFields
 from otel_agent_trace.values import encode_string
 
-RUN_FIELDS = frozenset(RunFields.__annotations__)
+RUN_FIELDS = GIVEN
 """The fields of a run that a caller gives; in a mapping all other keys are metadata."""
 STEP_FIELDS = frozenset(StepFields.__annotations__)
 """Likewise of a step that is logged."""
+_COLLECTIONS = (list, tuple, set, frozenset)
 _SHOWN_CHARS = 80
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id", "prompt_name", "prompt_version")
 
@@ -59,8 +61,15 @@ def run_fields(
     for name in _TEXT_FIELDS:
         if name in fields:
             fields[name] = text_of(fields[name])
+    if "tags" in fields:
+        fields["tags"] = guarded(diagnostics, "tags", texts_of, fields["tags"])
     fields.setdefault("agent_name", agent_name)
     return fields
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """Return the items of a collection as texts, anything else as the only one; an iterator is not consumed."""
+    return tuple(map(text_of, value)) if isinstance(value, _COLLECTIONS) else (text_of(value),)
 
 
 def metadata_of(diagnostics: Diagnostics, value: object) -> dict[Any, Any]:

@@ -38,6 +38,8 @@ def log_step(state: TracerState, run: ActiveRun | None, fields: Mapping[str, Any
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
         metadata=metadata_among(state.diagnostics, fields, STEP_FIELDS),
+        prompt_name=fields.get("prompt_name"),
+        prompt_version=fields.get("prompt_version"),
     )
     step.model = fields.get("model")
     step.start(_parent(state, run, fields.get("parent_step_id")), started_ns, how="logged")

@@ -73,7 +73,7 @@ def hostile_run(text: str) -> AgentRun:
         steps=(tool, model, agent),
         trace_id=text + "t",
         parent_run_id=text,
-        service_name=text,
+        resource={"service.name": text},
         truncated=(text,),
         replay_of=text,
         started_at_ns=5,
