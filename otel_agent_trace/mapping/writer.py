@@ -169,7 +169,7 @@ def put_identity(content: AttributeWriter, kind: StepKind, name: str, model: str
 def put_run_identity(content: AttributeWriter, agent_name: str | None, model: str | None) -> str:
     """Write whose run a span is, and return the name of the span."""
     content.attributes[semconv.OPERATION_NAME] = semconv.OPERATION_INVOKE_AGENT
-    content.text(semconv.AGENT_NAME, "agent_name", agent_name)
+    content.text(semconv.AGENT_NAME, "name", agent_name)
     if model is not None:
         content.text(semconv.REQUEST_MODEL, "model", model)
     return _titled(semconv.OPERATION_INVOKE_AGENT, agent_name)
