@@ -253,6 +253,7 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     usage: Usage | None = None
     steps: tuple[AgentStep, ...] = ()
     trace_id: str | None = None
+    trace_ids: tuple[str, ...] = ()
     span_id: str | None = None
     parent_run_id: str | None = None
     service_name: str | None = None
