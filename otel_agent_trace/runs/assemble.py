@@ -82,6 +82,7 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
         usage=facts.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
+        trace_ids=(span.trace_id,),
         span_id=_span_id(node),
         parent_run_id=above_run_id if facts.parent_run_id is None else facts.parent_run_id,
         service_name=_service(span),
@@ -118,6 +119,7 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
         usage=leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
+        trace_ids=(span.trace_id,),
         service_name=_service(span),
         dialect=_dialects(group),
     )

@@ -10,8 +10,9 @@ import msgspec
 
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
-from otel_agent_trace.runs.assemble import in_order, placed
+from otel_agent_trace.runs.assemble import by_trace, in_order, placed
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
+from otel_agent_trace.runs.stitch import Assembled, as_one_trace, assembled
 from otel_agent_trace.runs.tree import Node, Origin, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
@@ -94,15 +95,19 @@ class RunExplanation(msgspec.Struct, frozen=True):
 
 
 def explain(spans: Iterable[SpanRecord]) -> list[RunExplanation]:
-    """The outermost runs in the spans of one trace, as `assemble` gives them, explained."""
-    records = unique(spans)
+    """Explain the outermost runs in spans of any traces: the runs that `runs_of` gives, in its order."""
+    return [explain_assembled(found) for found in assembled(by_trace(spans).values())]
+
+
+def explain_assembled(found: Assembled) -> RunExplanation:
+    """Explain an outermost run, put together again from the spans of its traces; `walk` has those of its sub-agents."""
+    run = found.run
+    records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
     runs = placed(records)
-    explained = []
-    for run, nodes in runs:
-        ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
-        own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
-        explained.append(msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own))))
-    return explained
+    nodes = next((nodes for other, nodes in runs if other.run_id == run.run_id), runs[0][1])
+    ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
+    own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
+    return msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own)))
 
 
 def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
