@@ -240,7 +240,7 @@ def _is_told_by_steps(run: AgentRun) -> bool:
 
 _TOLD_BY_STEPS = (
     *("run_id", "agent_name", "session_id", "status", "error", "started_at_ns", "ended_at_ns", "usage", "steps"),
-    *("trace_id", "service_name"),
+    *("trace_id", "trace_ids", "service_name"),
 )
 
 
