@@ -104,7 +104,7 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     run = found.run
     records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
     runs = placed(records)
-    nodes = next((nodes for other, nodes in runs if other.run_id == run.run_id), runs[0][1])
+    nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
     ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
     own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
     return msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own)))
