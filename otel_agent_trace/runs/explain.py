@@ -10,10 +10,11 @@ import msgspec
 
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
-from otel_agent_trace.runs.assemble import by_trace, in_order, placed
+from otel_agent_trace.runs.assemble import by_trace, in_order, runs_with_nodes
+from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.stitch import Assembled, as_one_trace, assembled
-from otel_agent_trace.runs.tree import Node, Origin, unique
+from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
 
@@ -103,7 +104,7 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     """Explain an outermost run, put together again from the spans of its traces; `walk` has those of its sub-agents."""
     run = found.run
     records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
-    runs = placed(records)
+    runs = runs_with_nodes(records)
     nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
     ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
     own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
