@@ -47,7 +47,8 @@ def infer_outcomes(tree: TraceTree) -> None:
     else the last words of its own models, or of the agent that it handed over to, are the answer.
     """
     for run in tree.agents_of_others():
-        own, facts = run.own_steps(), run.facts
+        facts = run.facts
+        own = [node for node in run.own_steps() if node.span.span_id]  # nobody knows when made-up ones ended
         _turn_answer_into_error(run, own)
         if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
             _take_error_at_the_end(run, own)
