@@ -286,6 +286,7 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     final_output: Any = None
     steps: tuple[AgentStep, ...] = ()
     trace_id: str | None = None
+    trace_ids: tuple[str, ...] = ()
     span_id: str | None = None
     resource: dict[str, Any] = {}
     interrupted: bool | None = None

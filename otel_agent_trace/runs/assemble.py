@@ -11,56 +11,42 @@ import msgspec
 
 from otel_agent_trace.dialects.parsing.conversation import said_by
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, RunFacts, RunStatus, StepKind, Usage
-from otel_agent_trace.runs.normalize import settle
-from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, start_of, unique
+from otel_agent_trace.runs.node import Node
+from otel_agent_trace.runs.passes import normalize
+from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
 
 def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
-    """The outermost runs in the spans of one trace, oldest first.
+    """Return the outermost runs in the spans of one trace, oldest first.
 
     Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
-    return [run for run, _ in placed(unique(spans))]
+    return [run for run, _ in runs_with_nodes(unique(spans))]
 
 
-def placed(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
-    """The outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
-    tops, any_third_party = grow(records)
-    if any_third_party:
-        tops = settle(tops, records)
+def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
+    """Return the outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
+    tree = build_tree(records)
+    normalize(tree)
     agents: list[Node] = []
     strays: list[Node] = []
-    for node in tops:
-        is_whole = node.is_run and (node.said_run_id is None or node.span.parent_span_id is None)
+    for node in tree.tops:
+        is_whole = node.is_run and (node.claimed_run_id is None or node.span.parent_span_id is None)
         (agents if is_whole else strays).append(node)
-    if len(records) > DEEPEST:
-        bound_depth(tops)
-    if len(agents) > 1:
-        _tell_apart(agents)
     runs = [(_run(node), [node]) for node in agents]
     runs.extend((_headless(run_id, group), group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda made: (made[0].started_at_ns, made[0].run_id))
-
-
-def _tell_apart(agents: list[Node]) -> None:
-    """Give an id of its own to each run that would be called like another, since the spans above both were lost."""
-    seen: set[str] = set()
-    for node in sorted(agents, key=start_of):
-        if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
-            first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
-            node.facts.run_id = f"{node.span.trace_id}-{first}"
-        seen.add(run_id_of(node.span, node.facts))
 
 
 def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
     """Steps without a run above them, together by the id of the run that they say they belong to."""
     groups: dict[str, list[Node]] = {}
     for node in strays:
-        groups.setdefault(node.said_run_id or f"\0{node.span.span_id}", []).append(node)
-    return [(group[0].said_run_id, group) for group in groups.values()]
+        groups.setdefault(node.claimed_run_id or f"\0{node.span.span_id}", []).append(node)
+    return [(group[0].claimed_run_id, group) for group in groups.values()]
 
 
 _MADE_HERE = frozenset({"usage", "parent_run_id"})

@@ -11,10 +11,11 @@ import msgspec
 from otel_agent_trace import dialects
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
-from otel_agent_trace.runs.assemble import in_order, placed
+from otel_agent_trace.runs.assemble import by_trace, in_order, runs_with_nodes
+from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
-from otel_agent_trace.runs.stitch import as_one_trace
-from otel_agent_trace.runs.tree import Node, Origin, unique
+from otel_agent_trace.runs.stitch import Assembled, as_one_trace, assembled
+from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
 
@@ -96,17 +97,19 @@ class RunExplanation(msgspec.Struct, frozen=True):
 
 
 def explain(spans: Iterable[SpanRecord]) -> list[RunExplanation]:
-    """The outermost runs in the spans of one trace, as `assemble` gives them, explained."""
-    spans = tuple(spans)
-    joined = len({span.trace_id for span in spans}) > 1
-    records = unique(as_one_trace(spans) if joined else spans)
-    runs = placed(records)
-    explained = []
-    for run, nodes in runs:
-        ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
-        own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
-        explained.append(msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own))))
-    return explained
+    """Explain the outermost runs in spans of any traces: the runs that `runs_of` gives, in its order."""
+    return [explain_assembled(found) for found in assembled(by_trace(spans).values())]
+
+
+def explain_assembled(found: Assembled) -> RunExplanation:
+    """Explain an outermost run, put together again from the spans of its traces; `walk` has those of its sub-agents."""
+    run = found.run
+    records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
+    runs = runs_with_nodes(records)
+    nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
+    ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
+    own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
+    return msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own)))
 
 
 def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
