@@ -230,7 +230,7 @@ def _is_told_by_steps(run: AgentRun) -> bool:
 _SHARED = frozenset(field for field, _, _ in SHARED)
 _TOLD_BY_STEPS = (
     *_SHARED,
-    *("status", "error", "started_at_ns", "ended_at_ns", "usage", "steps", "trace_id", "trace_ids", "resource"),
+    *("status", "error", "started_at_ns", "ended_at_ns", "usage", "steps", "trace_id", "resource"),
 )
 _STEP_FACTS = frozenset(field for field, _, _ in WRITTEN[StepKind.AGENT]) & frozenset(AgentStep.__struct_fields__)
 """Facts that a step of kind agent shares with its run."""
