@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from otel_agent_trace.metrics import compute_metrics
     from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
+    from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.reading import iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.runs import run_to_spans
@@ -59,6 +60,7 @@ _MODULES = {
     ),
     "metrics": ("compute_metrics",),
     "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
+    "pipeline": ("SpanSink",),
     "policies.user_ids": ("pseudonymize_user_id",),
     "reading": ("iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "runs": ("run_to_spans",),
@@ -109,6 +111,7 @@ __all__ = [
     "RunStatus",
     "SourceError",
     "SpanRecord",
+    "SpanSink",
     "SpanSource",
     "StepError",
     "StepKind",

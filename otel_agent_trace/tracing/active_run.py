@@ -96,7 +96,7 @@ class ActiveRun(ActiveSpan):
             self._guarded("agent_name", self._rename)
 
     def _rename(self) -> None:
-        self._span.update_name(self._put_name())
+        self._update_name(self._put_name())
 
     def _put_name(self) -> str:
         name = put_identity(self._content, StepKind.AGENT, self._agent_name or "", self._model)
@@ -320,15 +320,7 @@ class ActiveRun(ActiveSpan):
         if self._metadata:
             content.json(semconv.METADATA, "metadata", self._metadata)
         self._said = content.taken()
-        self._span = self._state.otel().start_span(
-            name,
-            context=base,
-            kind=SpanKind.INTERNAL,
-            attributes=self._said,
-            start_time=self.last_event_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        self._span = self._start_span(name, base, SpanKind.INTERNAL, self.last_event_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
             self._said[semconv.RUN_ID] = self.run_id
@@ -351,7 +343,7 @@ class ActiveRun(ActiveSpan):
             content.attributes[semconv.RUN_STATUS] = status.value
         if self._error is None and status is not RunStatus.SUCCESS:
             content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
-            self._span.set_status(Status(StatusCode.ERROR))
+            self._writes.set_status(Status(StatusCode.ERROR))
 
     def _write_error(self, error: StepError, end_ns: int) -> None:
         if self.status is not RunStatus.SUCCESS:

@@ -592,7 +592,7 @@ def test_stats_of_a_given_provider(http_receiver: StandIn, tmp_path: Any) -> Non
     provider = TracerProvider(shutdown_on_exit=False)
     for _ in range(2):
         configure(provider=provider, otlp=http_receiver.endpoint)
-    provider.add_span_processor(AgentSpanProcessor(InMemoryBackend(max_runs=1), InMemoryBackend(max_runs=1)))
+    provider.add_span_processor(AgentSpanProcessor([InMemoryBackend(max_runs=1), InMemoryBackend(max_runs=1)]))
     tracer = AgentTracer(tracer_provider=provider)
     for _ in range(2):
         with tracer.run():
