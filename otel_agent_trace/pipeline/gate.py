@@ -14,6 +14,8 @@ from otel_agent_trace.span import LogRecord, SpanRecord
 
 _REMEMBERED_DECISIONS = 65_536
 _TRACE_BYTES, _ENTRY_BYTES = 1000, 500
+_START_BYTES = 3000
+"""Its values are those of the span, which holds them as long as it is open, and are counted when it ends."""
 _DROPPED, _LET_GO_EARLY = "dropped: by the gate", "let go: gate full"
 _COUNTED = ("on_end", "on_log")
 
@@ -109,7 +111,7 @@ class HeldTraces:
         try:
             self._outlet.tell_journals("on_start", span)
         finally:  # an exception of a signal handler's goes on
-            self._tell_or_add(trace_id, self._outlet.tell_others, "on_start", span.held(), span.estimated_bytes())
+            self._tell_or_add(trace_id, self._outlet.tell_others, "on_start", span.held(), _START_BYTES)
 
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
         """Hold a span that has ended, or one that a policy has dropped then, and ask the gate."""

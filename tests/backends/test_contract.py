@@ -456,10 +456,10 @@ def test_a_failing_exporter_and_spans_of_others(error: type[BaseException]) -> N
     """What an exporter raises does not reach programs whose spans are not ours either."""
 
     class Raising(InMemoryBackend):
-        def keep(self, spans: Any) -> None:
+        def on_end(self, span: Any) -> None:
             raise error
 
-        started = keep  # type: ignore[assignment]
+        on_start = on_end  # type: ignore[assignment]
 
     provider = configure(backends=[Raising()], otlp=False)
     with provider.get_tracer("other").start_as_current_span("x"):
