@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def said(attributes: Any) -> str:
 
 
 @pytest.fixture(params=["memory", "file", "otlp", "runs", "sink", "exporter"])
-def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn) -> Iterator[Kind]:
+def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn) -> Kind:
     """A backend, and what it has: the names of spans, and what they say was answered."""
     memory, file, own, sink, exporter = (
         InMemoryBackend(),
@@ -100,7 +100,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn)
             lambda: sorted((span.name, said(span.attributes or {})) for span in exporter.get_finished_spans()),
         ),
     }
-    yield kinds[request.param]()
+    return kinds[request.param]()
 
 
 def mask(record: Any) -> Any:
