@@ -59,7 +59,9 @@ class FileBackend(ExportingSink):
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; what the file does not take is counted, by reason."""
-        self._append(self._line(span.record), 1)
+        record = span.record
+        head, tail = self._frame(record)
+        self._append(b"%b%b%b" % (head, otlp_json.encode_span(record), tail), 1)
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans, in one write, and return whether the file took them."""
@@ -87,11 +89,6 @@ class FileBackend(ExportingSink):
         self._diagnostics.count(f"failed: {reason}", number)
         self._diagnostics.warn_once(reason, "%s does not take spans: %s; they are lost, and counted", self.path, reason)
 
-    def _line(self, record: SpanRecord) -> bytes:
-        """One span as a line; what all spans share is encoded once."""
-        head, tail = self._frame(record)
-        return b"%b%b%b" % (head, otlp_json.encode_span(record), tail)
-
     def _lines(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:
         """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
         frames: dict[_Frame, list[bytes]] = {}
@@ -108,6 +105,7 @@ class FileBackend(ExportingSink):
         return lines, sum(map(len, frames.values()))
 
     def _frame(self, record: SpanRecord) -> _Frame:
+        """What stands before and after a span; what all spans share is encoded once."""
         key = (id(record.resource), id(record.scope))
         known = self._frames.get(key)
         if known is None or known[0] is not record.resource or known[1] is not record.scope:

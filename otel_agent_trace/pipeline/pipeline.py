@@ -14,7 +14,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Diagnostics, failed, guarded
 from otel_agent_trace.pipeline.gate import Gate, HeldTraces
 from otel_agent_trace.pipeline.sinks import SpanSink
-from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy
+from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, StartedSpan
 from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord
@@ -84,27 +84,33 @@ class Pipeline:
         gate = given[-1] if given and isinstance(given[-1], Gate) else None
         self._policies = Policies((policy for policy in given if not isinstance(policy, Gate)), self._diagnostics)
         self._held = None if gate is None else HeldTraces(gate, self, self._diagnostics)
-        self._hears_starts = bool(self._all["on_start"])
+        self._starts, self._ends = self._all["on_start"], self._all["on_end"]
+        self.hears_starts = bool(self._starts) or self._held is not None
+        """Whether `on_start` does anything."""
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_start(self, span: ReadableSpan) -> None:
         """A span has started, and has ids."""
-        if not self._hears_starts:  # then nobody asks what it says, policies included
+        if not self._starts:  # then nobody asks what it says, policies included
             if self._held is not None:
                 self._held.on_start(span.context.trace_id, None)
             return
         interrupt: BaseException | None = None
         try:
-            started = self._policies.admit_start(span)
+            started = self._policies.admit(span, StartedSpan)
         except BaseException as error:  # noqa: BLE001 - a signal handler's
-            interrupt, started = error, self._policies.admit_start(span)
+            interrupt, started = error, self._policies.admit(span, StartedSpan)
         if self._held is not None:
             self._held.on_start(span.context.trace_id, started)
         elif started is not None:
-            self._tell(self._all["on_start"], started)
+            for name, listen in self._starts:
+                try:
+                    listen(started)
+                except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span and a sink
+                    interrupt = self._failed(name, error) or interrupt
         if started is not None:
-            started.told()
+            started.is_told = True
         if interrupt is not None:
             raise interrupt
 
@@ -112,16 +118,20 @@ class Pipeline:
         """A span has ended, and has ids."""
         interrupt: BaseException | None = None
         try:
-            admitted = self._policies.admit(span)
+            admitted = self._policies.admit(span, PipelineSpan)
         except BaseException as error:  # noqa: BLE001 - a signal handler's
-            interrupt, admitted = error, self._policies.admit(span)
+            interrupt, admitted = error, self._policies.admit(span, PipelineSpan)
         if admitted is None:
             self._diagnostics.count(DROPPED_BY_A_POLICY)
             self._discard(PipelineSpan(self._policies, span, None, None))
         elif self._held is not None:
             self._held.on_end(admitted, is_discarded=False)
         else:
-            self._tell(self._all["on_end"], admitted)
+            for name, listen in self._ends:
+                try:
+                    listen(admitted)
+                except BaseException as error:  # noqa: BLE001 - likewise
+                    interrupt = self._failed(name, error) or interrupt
         if interrupt is not None:
             raise interrupt
 
@@ -134,7 +144,7 @@ class Pipeline:
                 else:
                     self.on_end(span)
             return True
-        admitted = [seen for span in spans if (seen := self._policies.admit(span)) is not None]
+        admitted = [seen for span in spans if (seen := self._policies.admit(span, PipelineSpan)) is not None]
         if len(admitted) < len(spans):
             self._diagnostics.count(DROPPED_BY_A_POLICY, len(spans) - len(admitted))
         taken = [guarded(self._diagnostics, sink.name, sink.on_batch, admitted) for sink in self.sinks if admitted]
@@ -201,13 +211,17 @@ class Pipeline:
         for name, listen in listeners:
             try:
                 listen(thing)
-            except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span and a sink
-                if is_of_signal_handler(error):
-                    interrupt = error
-                else:
-                    failed(self._diagnostics, name, error)
+            except BaseException as error:  # noqa: BLE001 - likewise
+                interrupt = self._failed(name, error) or interrupt
         if interrupt is not None:
             raise interrupt
+
+    def _failed(self, name: str, error: BaseException) -> BaseException | None:
+        """Count what a sink raised; what a signal handler raised is given back, for after the other sinks."""
+        if is_of_signal_handler(error):
+            return error
+        failed(self._diagnostics, name, error)
+        return None
 
 
 def _listeners(sinks: Iterable[SpanSink]) -> _Listeners:

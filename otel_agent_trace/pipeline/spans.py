@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
@@ -25,18 +26,17 @@ no record is made in the host's time."""
 R = TypeVar("R", SpanRecord, LogRecord)
 
 
-class PipelineSpan:
+class PipelineSpan(msgspec.Struct, eq=False):
     """A span that has passed the policies."""
 
-    __slots__ = ("_before", "_policies", "_readable", "_record", "_span")
-
-    def __init__(
-        self, policies: Policies, span: ReadableSpan, before: SpanRecord | None, record: SpanRecord | None
-    ) -> None:
-        self._policies = policies
-        self._span = span
-        self._before, self._record = before, record
-        self._readable: ReadableSpan | None = None
+    # A struct, since one is made whenever a span starts or ends, and a class in Python takes three times as long.
+    _policies: Policies
+    _span: Any
+    _before: SpanRecord | None
+    _record: SpanRecord | None
+    _readable: ReadableSpan | None = None
+    is_told: bool = False
+    """Whether the sinks that hear of starts have heard of it as of one that starts."""
 
     @property
     def record(self) -> SpanRecord:
@@ -53,7 +53,8 @@ class PipelineSpan:
     def readable(self) -> ReadableSpan:
         """The SDK's span; a copy where a policy changed it."""
         if self._record is self._before:
-            return self._span
+            span: ReadableSpan = self._span
+            return span
         if self._readable is None:
             self._readable = readable_of(self._span, self._before, self.record)
         return self._readable
@@ -67,7 +68,8 @@ class PipelineSpan:
     @property
     def parent(self) -> SpanContext | None:
         """The ids of its parent, as the SDK has them."""
-        return self._span.parent
+        parent: SpanContext | None = self._span.parent
+        return parent
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -82,14 +84,6 @@ class PipelineSpan:
 class StartedSpan(PipelineSpan):
     """A span that has started and is still being written; what it says here is what it said at its start."""
 
-    __slots__ = ("_is_told",)
-
-    def __init__(
-        self, policies: Policies, span: ReadableSpan, before: SpanRecord | None, record: SpanRecord | None
-    ) -> None:
-        super().__init__(policies, span, before, record)
-        self._is_told = False
-
     @property
     def record(self) -> SpanRecord:
         """The span as plain data: as it was at its start, if it was asked for then; else as it is now.
@@ -98,7 +92,7 @@ class StartedSpan(PipelineSpan):
             ValueError: it has no ids.
             LookupError: it is asked for later, and a policy drops the span as it is now.
         """
-        if self._record is None and self._is_told:  # policies have not seen what was written since
+        if self._record is None and self.is_told:  # policies have not seen what was written since
             self._record = self.current()
             if self._record is None:
                 msg = "a policy drops the span"
@@ -108,7 +102,7 @@ class StartedSpan(PipelineSpan):
     @property
     def readable(self) -> ReadableSpan:
         """The SDK's span, a copy where a policy changed it, and always a copy after `on_start`."""
-        if not self._is_told:
+        if not self.is_told:
             return super().readable
         if self._readable is None:
             self._readable = readable_of(self._span, None, self.record)
@@ -117,7 +111,7 @@ class StartedSpan(PipelineSpan):
     @property
     def attributes(self) -> Mapping[str, Any]:
         """Its attributes, as `record` has them."""
-        return self.record.attributes if self._is_told else super().attributes
+        return self.record.attributes if self.is_told else super().attributes
 
     def current(self) -> SpanRecord | None:
         """Return the span as it is now, after the policies; None if one drops it.
@@ -125,18 +119,14 @@ class StartedSpan(PipelineSpan):
         Raises:
             ValueError: it has no ids any more.
         """
-        seen = self._policies.admit(self._span)
+        seen = self._policies.admit(self._span, PipelineSpan)
         return None if seen is None else seen.record
-
-    def told(self) -> StartedSpan:
-        """Say from now on what it said up to now, and no more: the sinks that hear of starts have been told."""
-        self._is_told = True
-        return self
 
     def held(self) -> StartedSpan:
         """Keep what it says now for sinks that are told later."""
         self._before = self.record
-        return self.told()
+        self.is_told = True
+        return self
 
 
 class _Step(NamedTuple):
@@ -158,15 +148,8 @@ class Policies:
         self._diagnostics = diagnostics
         self.reader = SdkReader()
 
-    def admit(self, span: ReadableSpan) -> PipelineSpan | None:
-        """Return the span as it may be told, or None."""
-        return self._admitted(span, PipelineSpan)
-
-    def admit_start(self, span: ReadableSpan) -> StartedSpan | None:
-        """Return the span, which has started, as it may be told, or None."""
-        return self._admitted(span, StartedSpan)
-
-    def _admitted(self, span: ReadableSpan, kind: type[S]) -> S | None:
+    def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:
+        """Return the span, which has started or ended, as it may be told; or None."""
         before = record = None
         for step in self._steps:
             try:

@@ -22,7 +22,6 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
-from otel_agent_trace.policies.looks import attributes_of
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -32,10 +31,10 @@ UserIds = Literal["pseudonym", "plain", "none"]
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
 _KEY_BYTES = 32
-_FORBIDDEN: dict[UserIds, tuple[str, ...]] = {
-    "plain": (),
-    "pseudonym": tuple(semconv.PLAIN_USER_IDS),
-    "none": (*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID),
+_FORBIDDEN: dict[UserIds, frozenset[str]] = {
+    "plain": frozenset(),
+    "pseudonym": frozenset(semconv.PLAIN_USER_IDS),
+    "none": frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID)),
 }
 
 
@@ -122,13 +121,24 @@ class UserIdPolicy:
         return text if self.mode == "plain" else pseudonymize_user_id(text)
 
     def violates(self, span: Any) -> bool:
-        """Return whether a span of the SDK names a user in a way that the mode does not allow."""
-        return self._names_a_user(attributes_of(span))
+        """Return whether a span of the SDK names a user in a way that the mode does not allow.
+
+        The SDK's property gives a proxy of a mapping that is written in Python: a look at one key is twenty times as slow
+        there as in the dictionary behind it.
+        """
+        try:
+            attributes: Mapping[str, Any] = span._attributes._dict  # noqa: SLF001 - see above
+        except AttributeError:  # a plain mapping, as in spans made by hand
+            attributes = span.attributes or {}
+        for key in self._keys:  # noqa: SIM110 - any() takes three times as long, and this runs twice a span
+            if key in attributes:
+                return True
+        return False
 
     def __call__(self, record: R) -> R:
         """Return the record with user ids as the mode says."""
         attributes = record.attributes
-        if not self._names_a_user(attributes):
+        if self._keys.isdisjoint(attributes):
             return record
         changed = dict(attributes)
         for key in (*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID):
@@ -136,12 +146,6 @@ class UserIdPolicy:
             if known is not None:
                 changed.setdefault(semconv.ENDUSER_PSEUDO_ID, known)
         return msgspec.structs.replace(record, attributes=changed)
-
-    def _names_a_user(self, attributes: Mapping[str, Any]) -> bool:
-        for key in self._keys:  # noqa: SIM110 - any() takes three times as long, and this runs once a span
-            if key in attributes:
-                return True
-        return False
 
 
 # ── the key ──────────────────────────────────────────────────────────────────────────────────────────────────────────

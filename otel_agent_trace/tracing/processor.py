@@ -47,6 +47,7 @@ class AgentSpanProcessor(SpanProcessor):
         self._diagnostics = Diagnostics()
         self.pipeline = Pipeline((UserIdPolicy.of(user_ids), *policies), map(sink_for, as_backends(backends)))
         """What it hands on to; log records go to its `on_log`."""
+        self._hears_starts = self.pipeline.hears_starts
         self._open: dict[int, SpanContext] = {}  # by identity, which costs less than a look at the ids
         self._inherited: dict[int, SpanContext] = {}
         renewed_in_children(self)
@@ -61,7 +62,8 @@ class AgentSpanProcessor(SpanProcessor):
         context = span.get_span_context()
         if context.trace_flags & _SAMPLED:
             self._open[id(context)] = context
-            self.pipeline.on_start(span)
+            if self._hears_starts:
+                self.pipeline.on_start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand on what has ended."""
