@@ -11,6 +11,7 @@ from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.backends.dispatcher import RunDispatcher
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import PipelineSpan, SpanSink
 
 
@@ -26,7 +27,7 @@ def sink_for(backend: Any) -> SpanSink:
         raise TypeError(msg)
     if isinstance(backend, ExportingSink) and backend.policies:
         msg = (
-            f"the policies of a {backend.name} are for the SDK's own processors; "
+            f"the policies of a {type(backend).__name__} are for the SDK's own processors; "
             "here give them to AgentTracer, configure or AgentSpanProcessor: policies=[...]"
         )
         raise ConfigurationError(msg)
@@ -48,12 +49,8 @@ class ExporterSink(SpanSink):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter: Any = exporter  # of any maker: it may lack what the SDK's class has
-        self._kept = 0
-
-    @property
-    def name(self) -> str:
-        """The name of the exporter's class."""
-        return type(self._exporter).__name__
+        self.name = type(exporter).__name__
+        self._diagnostics = Diagnostics()
 
     def on_end(self, span: PipelineSpan) -> None:
         """Export the span.
@@ -64,7 +61,7 @@ class ExporterSink(SpanSink):
         if self._exporter.export((span.readable,)) is not SpanExportResult.SUCCESS:
             msg = f"{self.name} refused a span"
             raise OSError(msg)
-        self._kept += 1
+        self._diagnostics.count("kept")
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Flush the exporter, where it can be flushed."""
@@ -79,7 +76,7 @@ class ExporterSink(SpanSink):
 
     def stats(self) -> dict[str, int]:
         """Return how many spans it took, and what it says itself, where it does."""
-        counts = Counter({"kept": self._kept} if self._kept else {})
+        counts = Counter(self._diagnostics.counts())
         stats = getattr(self._exporter, "stats", None)
         if stats is not None:
             counts.update(stats())

@@ -75,6 +75,7 @@ class RunDispatcher(SpanSink):
 
     def __init__(self, backend: TracerBackend) -> None:
         self.backend = backend
+        self.name = type(backend).__name__
         self.diagnostics = Diagnostics()
         self.kept = 0
         """Spans that the backend was told of, and raised nothing."""
@@ -82,11 +83,6 @@ class RunDispatcher(SpanSink):
         self._lock = ForkSafeLock()
         self.renew()
         renewed_in_children(self)
-
-    @property
-    def name(self) -> str:
-        """The name of the backend's class."""
-        return type(self.backend).__name__
 
     def renew(self) -> None:
         """Forget all spans, in a forked child: those of its parent end there."""

@@ -147,7 +147,7 @@ class Pipeline:
         admitted = [seen for span in spans if (seen := self._policies.admit(span, PipelineSpan)) is not None]
         if len(admitted) < len(spans):
             self._diagnostics.count(DROPPED_BY_A_POLICY, len(spans) - len(admitted))
-        taken = [guarded(self._diagnostics, sink.name, sink.on_batch, admitted) for sink in self.sinks if admitted]
+        taken = [guarded(self._diagnostics, name_of(sink), sink.on_batch, admitted) for sink in self.sinks if admitted]
         return all(taken)
 
     def on_log(self, log: LogRecord) -> None:
@@ -166,7 +166,7 @@ class Pipeline:
         if self._held is not None:
             self._held.decide_all()
         flushed = [
-            guarded(self._diagnostics, f"{sink.name}.flush", sink.flush, max(0.0, deadline - time.monotonic()))
+            guarded(self._diagnostics, f"{name_of(sink)}.flush", sink.flush, max(0.0, deadline - time.monotonic()))
             for sink in self.sinks
         ]
         return all(flushed)
@@ -176,14 +176,14 @@ class Pipeline:
         if self._held is not None:
             self._held.close()
         for sink in self.sinks:
-            guarded(self._diagnostics, f"{sink.name}.close", sink.close)
+            guarded(self._diagnostics, f"{name_of(sink)}.close", sink.close)
 
     def stats(self) -> dict[str, int]:
         """Return what was dropped and failed here, and what each sink says after its name, by reason."""
         counts = Counter(self._diagnostics.counts())
         for sink in self.sinks:
-            own = guarded(self._diagnostics, f"{sink.name}.stats", sink.stats) or {}
-            counts.update({f"{sink.name}: {reason}": number for reason, number in own.items()})
+            own = guarded(self._diagnostics, f"{name_of(sink)}.stats", sink.stats) or {}
+            counts.update({f"{name_of(sink)}: {reason}": number for reason, number in own.items()})
         return dict(counts)
 
     # ── telling sinks ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,12 +224,20 @@ class Pipeline:
         return None
 
 
+def name_of(sink: SpanSink) -> str:
+    """Return what a sink is called in counts and in the log."""
+    return sink.name or type(sink).__name__
+
+
 def _listeners(sinks: Iterable[SpanSink]) -> _Listeners:
     """The methods of the sinks' own, with the names of the sinks, by name of the method."""
     given = list(sinks)
     return {
         method: tuple(
-            (sink.name, partial(_suppressed, getattr(sink, method)) if sink.is_suppressed else getattr(sink, method))
+            (
+                name_of(sink),
+                partial(_suppressed, getattr(sink, method)) if sink.is_suppressed else getattr(sink, method),
+            )
             for sink in given
             if getattr(type(sink), method) is not getattr(SpanSink, method)
         )

@@ -16,16 +16,13 @@ class SpanSink:
     and logged once; neither the host nor other sinks notice.
     """
 
+    name = ""
+    """What it is called in counts and in the log; empty for the name of its class."""
     journals = False
     """Whether it hears at once what a `Gate` holds: starts, and `on_hold`."""
     is_suppressed = True
     """Whether calls run with instrumentation suppressed, and what is traced meanwhile is not told; False for a sink that
     makes no spans, or sees to it itself: suppressing costs 2 µs a call."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in counts and in the log."""
-        return type(self).__name__
 
     def on_start(self, span: StartedSpan) -> None:
         """Hear of a span that has started; `span.current()` is what it says later."""
