@@ -103,15 +103,14 @@ class HeldTraces:
             if held is not None:
                 held.open += 1
                 held.has_starts = True
-        if span is None:
-            return
-        if held is None or held.decision is not None:
+        if span is not None and (held is None or held.decision is not None):
             self._tell_or_add(trace_id, self._outlet.tell, "on_start", span)
-            return
-        try:
-            self._outlet.tell_journals("on_start", span)
-        finally:  # an exception of a signal handler's goes on
-            self._tell_or_add(trace_id, self._outlet.tell_others, "on_start", span.held(), _START_BYTES)
+        elif span is not None:
+            try:
+                self._outlet.tell_journals("on_start", span)
+            finally:  # an exception of a signal handler's goes on
+                self._tell_or_add(trace_id, self._outlet.tell_others, "on_start", span.held(), _START_BYTES)
+        self._make_room()
 
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
         """Hold a span that has ended, or one that a policy has dropped then, and ask the gate."""
@@ -128,7 +127,8 @@ class HeldTraces:
         if not is_discarded:
             held.records.append(span.record)
         self._tell_or_add(trace_id, self._outlet.tell, what, span, span.estimated_bytes())
-        if self._asked(trace_id, held, is_over=held.is_over) is None and not is_discarded:
+        decision = self._asked(trace_id, held, is_over=held.is_over)
+        if decision is None and held.decision is None and not is_discarded:
             self._outlet.tell_journals("on_hold", span)
         self._make_room()
 
@@ -145,7 +145,8 @@ class HeldTraces:
     def decide_all(self) -> None:
         """Ask about everything that is held, and let go what the gate would hold on to."""
         for trace_id, held in list(self._held.items()):
-            self._asked(trace_id, held, is_over=True, is_last=True)
+            if held.decision is None:
+                self._asked(trace_id, held, is_over=True, is_last=True)
             self._let_go(trace_id, held)  # what an exception of a signal handler's has left there
 
     def close(self) -> None:

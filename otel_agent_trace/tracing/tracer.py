@@ -84,7 +84,7 @@ class AgentTracer:
             self._own = private_provider(backend, mode or "pseudonym", policies)
         self._state = TracerState(
             self._own if self._own is not None else tracer_provider,
-            user_ids=mode,
+            user_ids=mode if self._own is None else None,  # else the provider's settings have it
             limits=limits,
             error_rules=error_rules,
             meter_provider=meter_provider,

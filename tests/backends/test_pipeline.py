@@ -693,6 +693,42 @@ def test_a_gate_that_is_full() -> None:
     assert (stats["let go: gate full"], stats["dropped: by the gate"]) == (1, 4)
 
 
+def test_spans_that_never_end_are_not_held_for_ever() -> None:
+    """Traces of which only starts are known count as well."""
+    gate = when_over(False)
+    gate.max_held_bytes = 50_000
+    provider = provider_with(SpanSink(), gate)
+    spans = [provider.get_tracer("x").start_span("x") for _ in range(1000)]
+    held = pipeline_of(provider)._held
+    assert held is not None
+    assert len(held._held) <= 50
+    assert pipeline_of(provider).stats()["let go: gate full"] >= 950
+    assert len(spans) == 1000
+
+
+def test_a_signal_handler_that_traces_while_a_trace_is_told() -> None:
+    """What it begins and ends in that trace is told once, after what waited."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    class Signalled(Hearing):
+        def on_end(self, span: PipelineSpan) -> None:
+            super().on_end(span)
+            if span.record.name == "b":
+                signal.raise_signal(signal.SIGALRM)
+
+    sink = Signalled()
+    provider = provider_with(sink, when_over(True))
+    tracer = provider.get_tracer("x")
+    root = tracer.start_span("a")
+    signal.signal(signal.SIGALRM, lambda *_: tracer.start_span("of the handler", context=_below(root)).end())
+    try:
+        tracer.start_span("b", context=_below(root)).end()
+        root.end()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert sink.heard == ["start a", "start b", "end b", "end a", "start of the handler", "end of the handler"]
+
+
 def test_a_gate_that_raises() -> None:
     """What is over is let go: a broken gate loses nothing."""
     sink = Hearing()
