@@ -57,7 +57,7 @@ def configure(
         policies: what else is done to spans and logs before any backend has them: functions from a `SpanRecord` or a
             `LogRecord` to one, or to None, which drops it; the last may be a `Gate`. On a provider that was not made here,
             tracers apply them to what they write, before the span has it; what others write there, only these backends
-            see after the policies.
+            see after the policies. Those of an earlier call hold as well, but for its gate.
         meter_provider: where runs and steps are measured, by the metrics of the GenAI conventions; without one they are
             not. Tracers see it from the first run that they record after this.
         resource: attributes of the program, beside those of ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
@@ -76,12 +76,13 @@ def configure(
         raise ConfigurationError(msg)
     sending = otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
+    before = settings_of(provider)
+    given = (*(policy for policy in before.policies if not isinstance(policy, Gate)), *given)
     if keepers:
         provider.add_span_processor(AgentSpanProcessor(keepers, user_ids=of_users, policies=given))
-    before = settings_of(provider)
     settings = ProviderSettings(
         of_users,
-        (*before.policies, *given),
+        given,
         meter_provider if meter_provider is not None else before.meter_provider,
         is_ours or before.is_ours,
     )

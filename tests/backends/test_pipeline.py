@@ -478,6 +478,16 @@ def test_a_gate_without_backends_is_refused() -> None:
         AgentTracer(tracer_provider=TracerProvider(), policies=[Gate()])
 
 
+def test_configured_twice() -> None:
+    """What was said of a provider first holds for backends that are added later, too."""
+    one, two = InMemoryBackend(), InMemoryBackend()
+    provider = configure(backends=one, policies=[Looking("x"), when_over(True)], otlp=False)
+    configure(provider=provider, backends=two, policies=[renaming("y")], otlp=False)
+    provider.get_tracer("x").start_span("x", attributes={"a": 1}).end()
+    assert [(span.name, span.attributes) for span in one.spans()] == [("x", {"cleaned": True})]
+    assert [(span.name, span.attributes) for span in two.spans()] == [("y", {"cleaned": True})]
+
+
 def test_policies_of_a_backend_that_would_not_be_applied() -> None:
     """A backend with policies for the SDK's own processors is refused by ours."""
     with pytest.raises(ConfigurationError, match="give them to AgentTracer"):
