@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -178,3 +181,54 @@ def test_a_module_with_a_tracer_is_imported_first(tmp_path: Path) -> None:
     """)
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("['abab'] False\n", "")
+
+
+def test_other_instrumentations_are_diverted_as_well(tmp_path: Path) -> None:
+    """A span of another tracer on a configured provider joins the captured run, after the policies, and is not written."""
+    path = tmp_path / "traces.jsonl"
+    provider = configure(file=path, policies=[without_secret])
+    tracer, other = AgentTracer(tracer_provider=provider), provider.get_tracer("other")
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "theirs", "secret": "x"}
+    outside = other.start_span("began before")
+    with capture_runs() as runs:
+        with tracer.run(agent_name="ours"), other.start_as_current_span("execute_tool theirs", attributes=tool):
+            pass
+        late = other.start_span("execute_tool late", attributes=tool)
+        outside.end()
+    late.end()
+    assert [[(run.agent_name, step.name, step.attributes) for step in run.steps] for run in runs] == [
+        [("ours", "theirs", {})],
+        [(None, "theirs", {})],
+    ]
+    assert [span["name"] for span in spans_of(path)] == ["began before"]
+
+
+def test_policies_hold_inside(tmp_path: Path) -> None:
+    """What a policy takes out of spans is not captured either, of a tracer with backends as of one with a provider."""
+    tracers = [
+        AgentTracer(backend=InMemoryBackend(), policies=[without_secret]),
+        AgentTracer(tracer_provider=configure(backends=[InMemoryBackend()], policies=[without_secret])),
+        AgentTracer(tracer_provider=TracerProvider(shutdown_on_exit=False), policies=[without_secret]),
+    ]
+    for tracer in tracers:
+        with capture_runs() as runs, tracer.run() as run:
+            run.set_attribute("secret", "x")
+            run.set_attribute("open", "y")
+        assert [run.attributes for run in runs] == [{"open": "y"}]
+
+
+def without_secret(record: Any) -> Any:
+    """A policy."""
+    kept = {key: value for key, value in record.attributes.items() if key != "secret"}
+    return msgspec.structs.replace(record, attributes=kept)
+
+
+def spans_of(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        span
+        for line in lines
+        for group in line["resourceSpans"]
+        for scope in group["scopeSpans"]
+        for span in scope["spans"]
+    ]

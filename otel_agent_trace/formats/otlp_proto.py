@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from otel_agent_trace.span import BODY_KEY, Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
@@ -368,11 +368,9 @@ def _log(data: memoryview) -> LogRecord:
     attributes = _attributes(part for tag, part in _fields(data) if tag == 0x32)
     body = _value(found.get(0x2A, b""), _MAX_VALUE_DEPTH)
     name = _text(found.get(0x62, b"")) or str(attributes.pop("event.name", ""))
-    if body not in (None, "", {}):
-        attributes.setdefault(BODY_KEY, body)
     time_ns = _unsigned(found.get(0x09, b"")) or _unsigned(found.get(0x59, b""))
     trace_id, span_id = (bytes(found.get(tag, b"")).hex() for tag in (0x4A, 0x52))
-    return LogRecord(trace_id, span_id, Event(name, time_ns, attributes))
+    return LogRecord(trace_id, span_id, name, time_ns, attributes, body)
 
 
 def salvage(data: bytes | memoryview) -> list[SpanRecord]:

@@ -46,6 +46,7 @@ class _Capture(Interceptor):
 
     def __init__(self, backend: InMemoryBackend) -> None:
         self.provider = private_provider([backend], "plain")  # tracers have treated user ids before
+        self.sink = backend
 
 
 @contextmanager
@@ -53,7 +54,8 @@ def capture_runs() -> Iterator[CapturedRuns]:
     """Divert every tracer of the process into memory for a block, and give the runs.
 
     Tracers that were made before, decorators at import among them, are diverted too, those of other threads as well;
-    nothing of what they emit is written or measured elsewhere meanwhile. A run that began before the block ends where it
+    nothing of what they emit is written or measured elsewhere meanwhile. So are spans of other instrumentations that pass
+    an `AgentSpanProcessor`, as on a provider of `configure`. Policies hold as ever, but for a gate. A run that began before the block ends where it
     began. Blocks may lie within each other: the inner one captures. As a fixture of pytest::
 
         @pytest.fixture

@@ -88,7 +88,7 @@ class ActiveRun(ActiveSpan):
             self._guarded("agent_name", self._rename)
 
     def _rename(self) -> None:
-        self._span.update_name(put_run_identity(self._content, self.agent_name, self.model))
+        self._update_name(put_run_identity(self._content, self.agent_name, self.model))
 
     @property
     def user_input(self) -> Any:
@@ -314,15 +314,7 @@ class ActiveRun(ActiveSpan):
             put_place(content, index if above.counts else None, step_id)
         name = put_run(content, {**facts, "run_id": self.run_id or None})
         self._said = content.taken()
-        self._span = self._state.otel().start_span(
-            name,
-            context=base,
-            kind=SpanKind.INTERNAL,
-            attributes=self._said,
-            start_time=self.last_event_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        self._span = self._start_span(name, base, SpanKind.INTERNAL, self.last_event_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
             self._said[semconv.RUN_ID] = self.run_id

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, overload
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
 
 from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
@@ -81,6 +81,7 @@ class ActiveSpan(Parent):
         "_state",
         "_token",
         "_usage",
+        "_writes",
         "answer",
         "calls",
         "ended",
@@ -96,6 +97,7 @@ class ActiveSpan(Parent):
         self._content = AttributeWriter(state.limits)
         self._span: Span = trace.INVALID_SPAN
         self._said: dict[str, Any] = {}
+        self._writes: Any = trace.INVALID_SPAN
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
         self._parent = parent
@@ -249,12 +251,34 @@ class ActiveSpan(Parent):
             return
         message = put_failure(self._content, error, failed=failed)
         if failed:
-            self._span.set_status(Status(StatusCode.ERROR, message or None))
+            self._writes.set_status(Status(StatusCode.ERROR, message or None))
         if error is not None and error.stacktrace is not None:
-            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(message, error.stacktrace), end_ns)
+            self._writes.add_event(semconv.EXCEPTION_EVENT, self._content.exception(message, error.stacktrace), end_ns)
 
     def _write_fields(self) -> None:
         raise NotImplementedError
+
+    def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
+        """The span, which says `_said`; where a policy drops it, none: what is below it hangs on what is above."""
+        otel, policies = self._state.otel(), self._state.write_policies
+        if policies is not None:
+            record = policies.at_start(name, self._said, kind, start_ns, parent)
+            if record is None:
+                return NonRecordingSpan(trace.get_current_span(parent).get_span_context())
+            name, self._said = record.name, dict(record.attributes)
+        return otel.start_span(
+            name,
+            context=parent,
+            kind=kind,
+            attributes=self._said,
+            start_time=start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def _update_name(self, name: str) -> None:
+        policies = self._state.write_policies
+        self._span.update_name(name if policies is None else policies.name_of(self._span, name))
 
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
@@ -271,7 +295,8 @@ class ActiveSpan(Parent):
         if self._token is not None:
             # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
             aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
-        meters = self._state.meters
+        meters, policies = self._state.meters, self._state.write_policies
+        self._writes = self._span if policies is None else policies.at_end(self._span, self._said, end_ns)
         told: dict[str, Any] | None = None
         try:
             recording = self._span.is_recording()
@@ -300,11 +325,13 @@ class ActiveSpan(Parent):
             self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()
         span, state = self._span, self._state
-        span.set_attributes(written)
+        self._writes.set_attributes(written)
+        if self._writes is not span:
+            written = self._writes.write()
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
         if lost or state.sdk_cuts_texts:
             self._restore_dropped(self._said | self._content.fields_of(written), _lost(span))
-        elif state.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
+        elif state.sampler_may_drop and next(iter(self._said), "") not in getattr(span, "attributes", self._said):
             self._restore_dropped(self._said, [])
         return written
 

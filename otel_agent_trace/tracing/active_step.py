@@ -97,7 +97,7 @@ class ActiveStep(ActiveSpan):
             self._guarded("name", self._rename)
 
     def _rename(self) -> None:
-        self._span.update_name(put_identity(self._content, self._kind, self._name, self._asked_model))
+        self._update_name(put_identity(self._content, self._kind, self._name, self._asked_model))
 
     @property
     def step_id(self) -> int | str:
@@ -213,15 +213,7 @@ class ActiveStep(ActiveSpan):
             put_input(content, kind, self._input)
             self._input_written = True
         self._said = content.taken()
-        self._span = self._state.otel().start_span(
-            name,
-            context=parent,
-            kind=_SPAN_KINDS.get(kind, SpanKind.INTERNAL),
-            attributes=self._said,
-            start_time=self._start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
         run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
 
     def _write_fields(self) -> None:

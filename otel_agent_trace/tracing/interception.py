@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from otel_agent_trace.pipeline import SpanSink
+
 How = Literal["call", "block", "logged"]
 """How a run or a step starts: a decorated function is called, a block or handle is started, it is logged afterwards."""
 
@@ -44,10 +46,12 @@ class Request(NamedTuple):
 class Interceptor:
     """Is asked before every span of our tracers is opened; by default it answers nothing and leaves spans where they go.
 
-    `provider` takes the spans of every tracer as long as it is installed; None leaves them where they go.
+    As long as it is installed, `provider` takes the spans of every tracer, and `sink` those of other instrumentations that
+    pass an `AgentSpanProcessor`, after its policies; None leaves them where they go.
     """
 
     provider: trace.TracerProvider | None = None
+    sink: SpanSink | None = None
 
     def intercept(self, request: Request) -> Answer | None:
         """Return an answer for a call, or None to let it happen.

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import RunStatus
+from otel_agent_trace.pipeline import Gate, Policy, policies_without_gate
 from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.tracing import calls, imperative, propagation
@@ -28,7 +29,7 @@ from otel_agent_trace.tracing.coercion import merged_fields, run_fields
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, carrying
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
+from otel_agent_trace.tracing.providers import private_provider, processors_of
 from otel_agent_trace.tracing.state import TracerState
 from otel_agent_trace.types import RunFields, StepFields
 from otel_agent_trace.values import Limits
@@ -55,6 +56,8 @@ class AgentTracer:
         agent_name: the name of outermost runs that are not given another.
         user_ids: what happens to user ids: "pseudonym" (the default), "plain" or "none"; with a provider that
             `configure` made, what was said there.
+        policies: what else is done to spans before any backend has them (see `configure`); with a provider, or none, to what
+            this tracer writes, before the span has it.
         limits: what of one value is kept at most.
         error_rules: functions from an exception or a text to a category of error, or None; the first that knows decides.
         meter_provider: where runs and steps are measured; by default, with a provider that `configure` made, what was
@@ -75,6 +78,7 @@ class AgentTracer:
         tracer_provider: trace.TracerProvider | None = None,
         agent_name: str | None = None,
         user_ids: UserIds | None = None,
+        policies: Iterable[Policy | Gate] = (),
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
         meter_provider: MeterProvider | None = None,
@@ -88,13 +92,14 @@ class AgentTracer:
         self._own: TracerProvider | None = None
         kept = backend if backends is None else backends
         if kept is not None:
-            self._own = private_provider(as_backends(kept), mode or "pseudonym")
+            self._own = private_provider(kept, mode or "pseudonym", policies)
         self._state = TracerState(
             self._own if self._own is not None else tracer_provider,
-            user_ids=mode,
+            user_ids=mode if self._own is None else None,  # else the provider's settings have it
             limits=limits,
             error_rules=error_rules,
             meter_provider=meter_provider,
+            policies=() if self._own is not None else policies_without_gate(policies),
         )
         self.agent_name = agent_name
 

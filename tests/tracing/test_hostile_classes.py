@@ -216,7 +216,7 @@ def test_values_of_made_up_classes(tracer: AgentTracer, base: type, behaviours: 
     give_everywhere(tracer, value)
     assert time.process_time() - began_s < MOST_CPU_S
     armed.clear()
-    (memory, _) = tracer._own._active_span_processor._span_processors[0]._backends  # type: ignore[union-attr]
+    (memory, _) = tracer._own._active_span_processor._span_processors[0].pipeline.sinks  # type: ignore[union-attr]
     runs = memory.runs()
     assert runs
     assert all(part.ended_at_ns is not None for top in runs for part in top.walk())

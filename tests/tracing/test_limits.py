@@ -390,7 +390,7 @@ def test_parents_of_other_providers_are_forgotten() -> None:
     for _ in range(1000):
         with other.get_tracer("x").start_as_current_span("not seen"), tracer.run() as run, run.step("s"):
             pass
-    ((_, keeper),) = processor._keepers
+    (keeper,) = processor.pipeline.sinks
     assert isinstance(keeper, dispatcher.RunDispatcher)
     assert len(keeper._over) <= dispatcher._REMEMBERED_TREES
     assert len(keeper._nodes) <= 3 * dispatcher._REMEMBERED_TREES
