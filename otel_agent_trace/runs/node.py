@@ -23,9 +23,13 @@ class Node:
     """A span that means something, and what hangs below it; without a kind, a frame around what does.
 
     `is_run`: it is an agent with a run of its own. `claimed_run_id`: the id of the run that it says it belongs to.
+    `merged_scopes`: the scopes of the spans of the same call that it has taken in.
     """
 
-    __slots__ = ("above", "below", "claimed_run_id", "facts", "is_run", "is_third_party", "kind", "sources", "span")
+    __slots__ = (
+        *("above", "below", "claimed_run_id", "facts", "is_run", "is_third_party", "kind", "merged_scopes", "sources"),
+        "span",
+    )
 
     def __init__(self, span: SpanRecord, facts: SpanFacts, *, is_third_party: bool = True) -> None:
         self.span, self.facts = span, facts
@@ -35,6 +39,7 @@ class Node:
         self.is_run = self.kind is StepKind.AGENT and (facts.index is None or facts.parent_run_id is not None)
         self.claimed_run_id = facts.parent_run_id if self.is_run else facts.run_id
         self.sources: Mapping[str, tuple[Origin, ...]] = _ALL_ITS_OWN
+        self.merged_scopes: frozenset[str] = _NO_SCOPES
         self.above: Node | None = None
         self.below: list[Node] = []
 
@@ -64,6 +69,17 @@ class Node:
         for field in _SHARED_FACTS:
             if getattr(self.facts, field) in _NOTHING:
                 self.copy_fact(field, other)
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The instrumentation scopes that saw this call."""
+        return self.merged_scopes | {self.span.scope.name}
+
+    def merge(self, other: Node) -> None:
+        """Know what another span of the same call knows, where this one does not, and have below what it has."""
+        self.fill_from(other)
+        self.merged_scopes |= other.scopes
+        self.hang_below(other.below)
 
     def replace_facts(self, other: Node) -> None:
         """Forget what is known for what another node knows."""
@@ -121,14 +137,13 @@ class Node:
             inner.fill_from(self)
             self.replace_facts(inner)
             self.facts.index = self.facts.run_id = None
-        else:
-            if len(inner.facts.messages) > len(self.facts.messages):
-                self.copy_fact("messages", inner)
-            self.fill_from(inner)
-        self.hang_below(inner.below)
+        elif len(inner.facts.messages) > len(self.facts.messages):
+            self.copy_fact("messages", inner)
+        self.merge(inner)
 
 
 _ALL_ITS_OWN: Mapping[str, tuple[Origin, ...]] = {}
+_NO_SCOPES: frozenset[str] = frozenset()
 _OWN_FACTS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
 _SHARED_FACTS = tuple(field for field in SpanFacts.__struct_fields__ if field not in _OWN_FACTS)
 _NOTHING: tuple[object, ...] = (None, (), {}, "", False)

@@ -14,7 +14,13 @@ from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scat
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
-from otel_agent_trace.runs.passes.outcomes import drop_usage_sums, identify_agents, infer_outcomes, infer_questions
+from otel_agent_trace.runs.passes.outcomes import (
+    drop_usage_sums,
+    identify_agents,
+    infer_answers,
+    infer_errors,
+    infer_questions,
+)
 from otel_agent_trace.runs.passes.shape import limit_depth, separate_run_ids
 from otel_agent_trace.runs.passes.tools import explain_tool_errors, infer_tool_steps
 from otel_agent_trace.runs.tree import TraceTree
@@ -33,7 +39,8 @@ FOR_OTHERS: tuple[Pass, ...] = (
     infer_tool_steps,
     explain_tool_errors,
     infer_questions,
-    infer_outcomes,
+    infer_errors,
+    infer_answers,
     drop_usage_sums,
 )
 """Passes for trees in which another tracer wrote something: ours writes runs as they are read."""

@@ -43,9 +43,7 @@ def merge_guest_shells(tree: TraceTree) -> None:
     while pending:
         for child in pending.pop().steps_below():
             if child.kind is StepKind.AGENT and child.is_third_party:
-                while _is_shell(child):
-                    _become_inner_agent(child)
-                _merge_doubled_agents(child)
+                _merge_shells(child)
             else:
                 pending.append(child)
 
@@ -114,11 +112,18 @@ def _as_run(node: Node) -> Node:
     """The node as a run: a shell with the facts of the agent in it, an agent without a name with that of the one in it."""
     if node.kind is None and not _is_shell(node) and node.span.parent_span_id is not None:
         node.facts.label = node.facts.input = node.facts.output = None  # a turn of a run that was lost
-    while _is_shell(node):
-        _become_inner_agent(node)
+    _merge_shells(node)
     node.kind, node.is_run = StepKind.AGENT, True
-    _merge_doubled_agents(node)
     return node
+
+
+def _merge_shells(node: Node) -> None:
+    """Let a node be the agent that it is only the outside of, and so each agent in it, until none is."""
+    is_done = False
+    while not is_done:
+        while _is_shell(node):
+            _become_inner_agent(node)
+        is_done = not _merge_doubled_agents(node)  # else the names of those in it may be known now
 
 
 def _is_shell(node: Node) -> bool:
@@ -153,20 +158,23 @@ def _become_inner_agent(shell: Node) -> None:
     shell.kind = StepKind.AGENT
 
 
-def _merge_doubled_agents(run: Node) -> None:
-    """Merge agents within a run that have nothing but one agent of the same name in them.
+def _merge_doubled_agents(run: Node) -> bool:
+    """Merge agents within a run that have no other agent but one of the same name in them; return whether there were any.
 
     Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`), LangChain's callbacks and
     OpenInference a graph and the agent that it is.
     """
+    has_merged = False
     pending = list(run.below)
     while pending:
         node = pending.pop()
         inner = _sole_inner_agent(node)
         while inner is not None:
+            has_merged = True
             node.absorb(inner)
             inner = _sole_inner_agent(node)
         pending.extend(node.below)
+    return has_merged
 
 
 def _sole_inner_agent(node: Node) -> Node | None:

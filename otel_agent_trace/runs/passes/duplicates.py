@@ -27,7 +27,8 @@ def merge_duplicates(tree: TraceTree) -> None:
     """
     for node in tree.walk_up():
         if node.below:
-            _merge_nested(node)
+            while _merge_nested(node):
+                pass
             merge_siblings(node)
             _merge_bare_agents(node)
 
@@ -56,14 +57,18 @@ def merge_scattered_calls(tree: TraceTree) -> None:
 # ── one within the other ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _merge_nested(node: Node) -> None:
+def _merge_nested(node: Node) -> bool:
+    """Merge a call with the one in it; return whether there may be more."""
     if node.kind not in _CALLS:
-        return
+        return False
     inner = [child for child in node.steps_below() if child.kind is node.kind]
     if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_third_party:
         _separate(node, inner)
-    elif len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be_same(node, inner[0]):
+        return True
+    if len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be_same(node, inner[0]):
         node.absorb(inner[0])
+        return True
+    return False
 
 
 def _separate(node: Node, inner: list[Node]) -> None:
@@ -107,14 +112,13 @@ def merge_siblings(node: Node) -> None:
         for other in calls[place + 1 :]:
             if id(call) not in gone and id(other) not in gone and _is_same_call(call, other):
                 kept, lost = (call, other) if _has_more_messages(call, other) else (other, call)
-                kept.fill_from(lost)
-                kept.hang_below(lost.below)
+                kept.merge(lost)
                 gone.add(id(lost))
     node.below = [child for child in node.below if id(child) not in gone]
 
 
 def _is_same_call(one: Node, other: Node) -> bool:
-    if one.kind is not other.kind or one.span.scope.name == other.span.scope.name:
+    if one.kind is not other.kind or not one.scopes.isdisjoint(other.scopes):
         return False
     if one.kind is StepKind.TOOL:
         return one.facts.call_id is not None and one.facts.call_id == other.facts.call_id
@@ -174,8 +178,7 @@ def _merged_into_others(calls: list[Node]) -> Iterator[Node]:
         if other is None or not call.is_third_party or call.below:
             earlier.append(call)
         else:
-            earlier.remove(other)
-            other.fill_from(call)
+            other.merge(call)
             yield call
 
 
@@ -187,7 +190,7 @@ def _is_around(outer: Node, inner: Node) -> bool:
     ids = {outer.facts.response_id, inner.facts.response_id} - {None}
     return (
         len(ids) < 2
-        and outer.span.scope.name != inner.span.scope.name
+        and outer.scopes.isdisjoint(inner.scopes)  # each saw a call once
         and outer.span.resource == inner.span.resource
         and _lasted_within(inner, outer)
     )

@@ -39,12 +39,11 @@ def infer_questions(tree: TraceTree) -> None:
         _infer_question(run, [node for node in run.own_steps() if node.kind is StepKind.MODEL])
 
 
-def infer_outcomes(tree: TraceTree) -> None:
-    """Set how a run ended: its answer or its error, and its status.
+def infer_errors(tree: TraceTree) -> None:
+    """Set the error that a run ended with, where its span does not say so, and its status.
 
     An answer that is nothing but the words of the last error is that error (PydanticAI, Agno). Without an answer, the run
-    failed as its last step did, though its span does not say so (OpenAI Agents, smolagents, an ExceptionGroup around);
-    else the last words of its own models, or of the agent that it handed over to, are the answer.
+    failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
     """
     for run in tree.agents_of_others():
         facts = run.facts
@@ -52,9 +51,18 @@ def infer_outcomes(tree: TraceTree) -> None:
         _turn_answer_into_error(run, own)
         if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
             _take_error_at_the_end(run, own)
-        if facts.output is None and facts.error is None:
-            _take_last_words(run)
         facts.status = _status(run)
+
+
+def infer_answers(tree: TraceTree) -> None:
+    """Take for the answer of a run that did not fail the last words of its own models, or of the agent it handed over to.
+
+    The agent's span has no answer in OpenAI Agents (OpenInference, OpenLLMetry, Logfire), AutoGen, Google ADK, Strands,
+    MLflow, traceloop-sdk.
+    """
+    for run in tree.agents_of_others():
+        if run.facts.output is None and run.facts.error is None:
+            _take_last_words(run)
 
 
 def drop_usage_sums(tree: TraceTree) -> None:
