@@ -13,8 +13,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
-from otel_agent_trace.tracing.active_run import ActiveRun
-from otel_agent_trace.tracing.active_step import ActiveModelCall, ActiveStep
+from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
 from otel_agent_trace.tracing.coercion import run_fields

@@ -14,8 +14,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
-from otel_agent_trace.tracing.active_run import ActiveRun, end_status
-from otel_agent_trace.tracing.active_step import ActiveStep, step_kind
+from otel_agent_trace.tracing.active import ActiveRun, ActiveStep, end_status, step_kind
 from otel_agent_trace.tracing.coercion import STEP_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.state import TracerState
 

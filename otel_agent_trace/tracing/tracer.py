@@ -21,7 +21,7 @@ from otel_agent_trace.pipeline import Gate, Policy, policies_without_gate
 from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.tracing import calls, imperative, propagation
-from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import Bound, bound_fields
 from otel_agent_trace.tracing.carriers import RemoteContext

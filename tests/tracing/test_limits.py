@@ -25,7 +25,6 @@ from otel_agent_trace import (
     pseudonymize_user_id,
 )
 from otel_agent_trace.backends import dispatcher
-from otel_agent_trace.tracing import active_run
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -355,7 +354,7 @@ def test_steps_are_remembered_as_parents_for_a_while(
     tracer: AgentTracer, the_run: Callable[[], AgentRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a run without end only the last steps are known as parents; below another one a step is one of the run."""
-    monkeypatch.setattr(active_run, "_REMEMBERED_STEPS", 3)
+    monkeypatch.setattr(active, "_REMEMBERED_STEPS", 3)
     run_id = tracer.start_run()
     for _ in range(5):
         tracer.log_step(run_id, name="s")
