@@ -320,7 +320,8 @@ class ActiveSpan(Parent):
         """Write what is left, and give it."""
         self._write_common()
         self._write_fields()
-        self._write_failure(end_ns)
+        if self._error is not None or self._kind is StepKind.AGENT:  # a run may fail without an error
+            self._write_failure(end_ns)
         if self._content.cut_paths:
             self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()

@@ -103,32 +103,31 @@ class _Streaming(Invocation):
 class ToolInvocation(_Streaming):
     """A call of a tool: a step that is current while the function runs."""
 
-    __slots__ = ("_spec", "_step")
+    __slots__ = ("_spec",)
+    active: ActiveStep
 
     def __init__(
         self,
         state: TracerState,
         spec: ToolSpec,
-        function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
         run, state = surroundings(state)
         given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
-        self.active = self._step = step = ActiveStep(run, StepKind.TOOL, spec.name, given, state=state)
-        self._function, self._args, self._kwargs, self._spec = function, args, kwargs, spec
-        step.function = function
+        self.active = ActiveStep(run, StepKind.TOOL, spec.name, given, state=state)
+        self._spec = spec
         if spec.side_effects:
-            step.set_attribute(semconv.SIDE_EFFECTS, value=True)
+            self.active.set_attribute(semconv.SIDE_EFFECTS, value=True)
 
     def returned(self, result: Any) -> None:
         """Note what the tool gave, if that is wanted."""
         if self._spec.capture:
-            self._step.output = result
+            self.active.output = result
 
     def chunk(self, item: Any) -> None:
         """Note a piece of what the tool gives; itself only if that is wanted."""
-        self._step.mark_first_chunk()
+        self.active.mark_first_chunk()
         if self._spec.capture:
             self._pieces.add(item)
 
@@ -138,27 +137,27 @@ class ToolInvocation(_Streaming):
 
     def abandoned(self) -> None:
         """Note that the consumer closed the stream, and what it had got until then."""
-        self._step.abandon()
+        self.active.abandon()
         self.returned(self._pieces.listed())
 
 
 class ModelInvocation(_Streaming):
     """A call of a model: a step that is current while the function runs."""
 
-    __slots__ = ("_call", "_spec")
+    __slots__ = ("_spec",)
+    active: ActiveModelCall
 
     def __init__(
         self,
         state: TracerState,
         spec: ModelSpec,
-        function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
         run, state = surroundings(state)
         given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) or {}
         model = spec.model if spec.model is not None else spec.arguments.effective(given, "model")
-        self.active = self._call = ActiveModelCall(
+        self.active = ActiveModelCall(
             run,
             model if issubclass(type(model), str) else None,
             spec.arguments.effective(given, "messages"),
@@ -167,22 +166,21 @@ class ModelInvocation(_Streaming):
             input=given,
             state=state,
         )
-        self._function, self._args, self._kwargs, self._spec = function, args, kwargs, spec
-        self._call.function = function
+        self._spec = spec
 
     def returned(self, result: Any) -> None:
         """Note the answer, and its tokens."""
         self._note(result, result)
 
     def _note(self, output: Any, result: Any) -> None:
-        call = self._call
+        call = self.active
         call.output = output
         if self._spec.usage is not None:
             call.usage = guarded(call.diagnostics, "usage", self._tokens, self._spec.usage, result)
 
     def chunk(self, item: Any) -> None:
         """Note a piece of the answer, and when it came."""
-        call = self._call
+        call = self.active
         call.mark_first_chunk()
         self._pieces.add(item)
         if call.state.meters is not None and len(call.chunk_times_ns) < _MAX_CHUNKS:
@@ -197,11 +195,11 @@ class ModelInvocation(_Streaming):
 
     def abandoned(self) -> None:
         """Note that the consumer closed the stream; pieces of text are the answer as far as it goes."""
-        self._call.abandon()
+        self.active.abandon()
         self._answered()
 
     def _answered(self) -> None:
-        pieces, call = self._pieces, self._call
+        pieces, call = self._pieces, self.active
         self._note(pieces.listed(), pieces.kept)
         text = pieces.text()
         if text is not None and not (call.messages and call.messages[-1].role == "assistant"):
@@ -215,13 +213,13 @@ class ModelInvocation(_Streaming):
 class AgentInvocation(_Streaming):
     """A call of an agent: a run that is current while the function runs."""
 
-    __slots__ = ("_run",)
+    __slots__ = ()
+    active: ActiveRun
 
     def __init__(
         self,
         state: TracerState,
         spec: AgentSpec,
-        function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
@@ -230,20 +228,18 @@ class AgentInvocation(_Streaming):
         bound = bound_fields()
         outermost = None if inside_a_run() else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
-        self.active = self._run = ActiveRun(state, run_fields(state.diagnostics, fields, bound, None))
-        self._function, self._args, self._kwargs = function, args, kwargs
-        self._run.function = function
+        self.active = ActiveRun(state, run_fields(state.diagnostics, fields, bound, None))
 
     def returned(self, result: Any) -> None:
         """Note the answer, unless the code inside has set another."""
-        if self._run.final_output is None:
-            self._run.final_output = result
+        if self.active.final_output is None:
+            self.active.final_output = result
 
     def chunk(self, item: Any) -> None:
         """Note a piece of the answer, and when the first one came."""
         pieces = self._pieces
         if not pieces.count:
-            self._run.mark_first_chunk()
+            self.active.mark_first_chunk()
         pieces.add(item)
 
     def exhausted(self, result: Any) -> None:
@@ -252,7 +248,7 @@ class AgentInvocation(_Streaming):
 
     def abandoned(self) -> None:
         """Note what the consumer had got when it closed the stream."""
-        self._run.abandon()
+        self.active.abandon()
         self.returned(self._joined())
 
     def _joined(self) -> Any:

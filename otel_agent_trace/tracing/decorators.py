@@ -92,7 +92,7 @@ def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
-        return start(function, args, kwargs).call()
+        return start(args, kwargs).call(function, args, kwargs)
 
     return traced
 
@@ -100,7 +100,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
 def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
     @functools.wraps(function)
     async def traced(*args: Any, **kwargs: Any) -> Any:
-        return await start(function, args, kwargs).call_async()
+        return await start(args, kwargs).call_async(function, args, kwargs)
 
     return traced
 

@@ -35,11 +35,7 @@ def carrying(diagnostics: Diagnostics, function: F) -> F:
     if guarded(diagnostics, "with_context", is_plain, function) is not False:
         return cast("F", carried(diagnostics, function))
     context = otel_context.get_current()
-
-    def start(called: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Invocation:
-        return Invocation(_CarriedContext(diagnostics, context), called, args, kwargs)
-
-    return wrap(function, start, lambda wrapper: None)
+    return wrap(function, lambda args, kwargs: Invocation(_CarriedContext(diagnostics, context)), lambda wrapper: None)
 
 
 def carried(diagnostics: Diagnostics, function: Callable[..., T]) -> Carried[T]:
@@ -81,6 +77,7 @@ class _CarriedContext:
     """A context that is current while a function runs; nothing of the call is recorded."""
 
     answer: Answer | None = None
+    function: Callable[..., Any] | None = None
 
     def __init__(self, diagnostics: Diagnostics, context: Context) -> None:
         self.diagnostics = diagnostics

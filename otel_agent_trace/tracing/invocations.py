@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from functools import partial
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Protocol
 
@@ -26,6 +27,9 @@ _NO_STREAMS = frozenset((dict, list, tuple, str, bytes, int, float, bool, type(N
 
 class Active(Protocol):
     """What is current while a function runs: a run, a step, or a context that is carried."""
+
+    function: Callable[..., Any] | None
+    """The function that is called."""
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -49,32 +53,24 @@ class Active(Protocol):
 
 
 class Invocation:
-    """One call of a wrapped function; by itself it notes nothing of what the call gives.
+    """One call of a wrapped function; by itself it notes nothing of what the call gives."""
 
-    Args:
-        active: what is current while the function runs.
-        function: what is called.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
-    """
+    __slots__ = ("active",)
 
-    __slots__ = ("_args", "_function", "_kwargs", "active")
-
-    def __init__(
-        self, active: Active, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self.active = active
-        self._function, self._args, self._kwargs = function, args, kwargs
+    def __init__(self, active: Any) -> None:
+        self.active: Any = active  # an `Active`, of the subclasses a run or a step
+        """What is current while the function runs."""
 
     # ── making the call ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def call(self) -> Any:
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a plain function, and return its result."""
         active = self.active
+        active.function = function
         active.enter()
         try:
             answered = active.answer
-            result = self._function(*self._args, **self._kwargs) if answered is None else answered.value()
+            result = function(*args, **kwargs) if answered is None else answered.value()
         except BaseException as error:
             self._failed(error)
             raise
@@ -85,13 +81,14 @@ class Invocation:
             active.end()
         return result
 
-    async def call_async(self) -> Any:
+    async def call_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a coroutine function, and return its result."""
         active = self.active
+        active.function = function
         active.enter()
         try:
             answered = active.answer
-            result = await (self._function(*self._args, **self._kwargs) if answered is None else answered.awaited())
+            result = await (function(*args, **kwargs) if answered is None else answered.awaited())
         except BaseException as error:
             self._failed(error)
             raise
@@ -102,15 +99,14 @@ class Invocation:
             active.end()
         return result
 
-    def stream(self) -> Any:
-        """Make the generator of a generator function, before its first step."""
-        answered = self.active.answer
-        return self._function(*self._args, **self._kwargs) if answered is None else answered.items()
-
-    def async_stream(self) -> Any:
-        """Make the generator of an async generator function, before its first step."""
-        answered = self.active.answer
-        return self._function(*self._args, **self._kwargs) if answered is None else answered.async_items()
+    def begin(self, function: Callable[..., Any]) -> Iteration:
+        """Begin the call of a generator function, with its first step."""
+        active = self.active
+        active.function = function
+        active.enter()
+        inside = otel_context.get_current()
+        active.leave()
+        return Iteration(self, inside)
 
     def _failed(self, error: BaseException) -> None:
         active = self.active
@@ -133,11 +129,11 @@ class Invocation:
         """Note that the consumer closed the stream, and what it had got until then."""
 
 
-Start = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Invocation]
-"""Makes the invocation of a function with some arguments; never raises."""
+Start = Callable[[tuple[Any, ...], dict[str, Any]], Invocation]
+"""Makes the invocation of a call with some arguments; never raises."""
 
 
-class _Iteration:
+class Iteration:
     """A traced call that lasts as long as a generator, and the context in which the generator begins.
 
     Entered for each step, it makes current what the step before left, and keeps what this step leaves: the context is
@@ -158,6 +154,12 @@ class _Iteration:
     ) -> None:
         self._inside = otel_context.get_current()
         detach(self._token)
+
+    @property
+    def answer(self) -> Answer | None:
+        """Return what somebody else answers in place of the generator."""
+        answer: Answer | None = self._call.active.answer
+        return answer
 
     def thrown(self, error: BaseException) -> BaseException:
         """Note what the consumer throws in."""
@@ -201,16 +203,17 @@ class _Iteration:
             self._call.active.end()
 
 
-_Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[_Iteration, Callable[[], Any]]]
-"""Makes the iteration for the arguments of a call, and what makes the stream that is iterated over."""
+_Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Iteration, Callable[[], Any]]]
+"""Makes the iteration of a call with some arguments, and what makes the generator that it steps through."""
 
 
 def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
     """Return the generator function, traced; the call starts at the first step."""
 
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Iteration, Callable[[], Any]]:
-        invocation = start(function, args, kwargs)
-        return _begun(invocation), invocation.stream
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Iteration, Callable[[], Any]]:
+        iteration = start(args, kwargs).begin(function)
+        answered = iteration.answer
+        return iteration, partial(function, *args, **kwargs) if answered is None else answered.items
 
     return _stepped(function, begin)
 
@@ -218,19 +221,12 @@ def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., 
 def wrap_async_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
     """Return the async generator function, traced; the call starts at the first step."""
 
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Iteration, Callable[[], Any]]:
-        invocation = start(function, args, kwargs)
-        return _begun(invocation), invocation.async_stream
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Iteration, Callable[[], Any]]:
+        iteration = start(args, kwargs).begin(function)
+        answered = iteration.answer
+        return iteration, partial(function, *args, **kwargs) if answered is None else answered.async_items
 
     return _stepped_async(function, begin)
-
-
-def _begun(invocation: Invocation) -> _Iteration:
-    active = invocation.active
-    active.enter()
-    inside = otel_context.get_current()
-    active.leave()
-    return _Iteration(invocation, inside)
 
 
 def follow(result: Any, invocation: Invocation) -> bool:
@@ -246,7 +242,7 @@ def follow(result: Any, invocation: Invocation) -> bool:
     wrap = _stepped if type(pieces) is GeneratorType else _stepped_async if type(pieces) is AsyncGeneratorType else None
     if wrap is None:
         return False
-    iteration = _Iteration(invocation, otel_context.get_current())
+    iteration = Iteration(invocation, otel_context.get_current())
     held["_iterator"] = wrap(_nothing, lambda args, kwargs: (iteration, lambda: pieces))()
     return True
 

@@ -25,6 +25,7 @@ from otel_agent_trace import (
     pseudonymize_user_id,
 )
 from otel_agent_trace.backends import dispatcher
+from otel_agent_trace.tracing import active
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
