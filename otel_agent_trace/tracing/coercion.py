@@ -29,7 +29,7 @@ def text_of(value: object) -> str:
 def merged_fields(
     diagnostics: Diagnostics, call: str, fields: Mapping[str, Any] | None, keywords: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the fields of a mapping, if there is one, and over them the keywords that are not None.
+    """Return the fields of a mapping, if there is one, and over them the keywords that are not None; else all keywords.
 
     A mapping whose methods raise counts as empty.
 
@@ -42,9 +42,9 @@ def merged_fields(
     Raises:
         TypeError: `fields` is no mapping.
     """
-    given = {name: value for name, value in keywords.items() if value is not None}
     if fields is None:
-        return given
+        return {**keywords}
+    given = {name: value for name, value in keywords.items() if value is not None}
     if not isinstance(fields, Mapping):
         shown = encode_string(repr(fields)).text if isinstance(fields, str) else type(fields).__name__
         raise TypeError(f"fields go by keyword, or in a mapping, not as {shown[:_SHOWN_CHARS]}: write {call}")
