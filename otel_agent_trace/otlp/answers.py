@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.formats import otlp_proto
-from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 
 MAX_ANSWER_BYTES = 64 << 10
 _SHOWN_CHARS = 300
@@ -55,7 +55,7 @@ def words_of(content_type: str, body: bytes) -> str:
     if is_html(body):
         return "a web page"
     if "protobuf" in content_type:
-        with suppress(NotOtlpError):
+        with suppress(OtlpProtoError):
             return otlp_proto.decode_status(body).message
     if body.lstrip().startswith(b"{"):
         return _json_words(body)
@@ -105,19 +105,19 @@ def success_of(content_type: str, body: bytes) -> PartialSuccess:
     An empty body says that all is well, whatever its type is.
 
     Raises:
-        NotOtlpError: it is no answer of a receiver of OTLP.
+        OtlpProtoError: it is no answer of a receiver of OTLP.
     """
     if not body:
         return PartialSuccess()
     if len(body) > MAX_ANSWER_BYTES:
         msg = f"more than {MAX_ANSWER_BYTES >> 10} KiB"
-        raise NotOtlpError(msg)
+        raise OtlpProtoError(msg)
     if "json" in content_type or (not content_type and body.lstrip().startswith(b"{")):
         return _json_success(body)
     if "protobuf" in content_type or not content_type:
         return otlp_proto.decode_response(body)
     what = "a web page" if is_html(body) else content_type
-    raise NotOtlpError(what)
+    raise OtlpProtoError(what)
 
 
 def _json_success(body: bytes) -> PartialSuccess:
@@ -126,8 +126,8 @@ def _json_success(body: bytes) -> PartialSuccess:
         told: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         partial = msgspec.json.decode(body, type=_Response, strict=False).partial_success or _Partial()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotOtlpError(str(error)) from error
+        raise OtlpProtoError(str(error)) from error
     if told and "partialSuccess" not in told:
         msg = f"JSON with {', '.join(sorted(told)[:3])}"
-        raise NotOtlpError(msg)
+        raise OtlpProtoError(msg)
     return PartialSuccess(max(partial.rejected_spans, 0), partial.error_message)

@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats import otlp_proto
-from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 from otel_agent_trace.otlp.answers import (
     ConnectionLostError,
     RejectedError,
@@ -60,7 +60,7 @@ class GrpcTransport:
             partial = otlp_proto.decode_response(answer)
         except self._error as error:
             raise self._failure(error) from error
-        except NotOtlpError as error:
+        except OtlpProtoError as error:
             raise EndpointError(f"{self._settings.shown} answers, but not as a receiver of OTLP does") from error
         return partial._replace(message=self._discreet(partial.message))
 
@@ -101,7 +101,7 @@ def _retry_after_s(metadata: Any) -> float | None:
         if name == _STATUS_DETAILS:
             try:
                 return otlp_proto.decode_status(value).retry_after_s
-            except NotOtlpError:
+            except OtlpProtoError:
                 return None
     return None
 

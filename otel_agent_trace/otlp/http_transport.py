@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
-from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 from otel_agent_trace.otlp.answers import (
     MAX_ANSWER_BYTES,
     ConnectionLostError,
@@ -108,7 +108,7 @@ class HttpTransport:
     def _success(self, status: int, content_type: str, body: bytes) -> PartialSuccess:
         try:
             partial = success_of(content_type, body)
-        except NotOtlpError as error:
+        except OtlpProtoError as error:
             said = self._discreet(str(error))
             raise EndpointError(f"{self._told(status)}, but not as a receiver of OTLP does: {said}") from error
         return partial._replace(message=self._discreet(partial.message))

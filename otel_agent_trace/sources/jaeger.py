@@ -278,14 +278,14 @@ class _V3:
         body = _body(self._http, answer)
         try:
             records = [record for part in _results(self._http, body) for record in self._records(part)]
-        except (*_REFUSALS, otlp_json.NotOtlpError):
+        except (*_REFUSALS, otlp_json.OtlpJsonError):
             raise _unreadable(self._http, answer) from None
         return _Received(by_trace(_own_attributes(record) for record in records), len(body))
 
     def _records(self, data: bytes) -> list[SpanRecord]:
         try:
             return otlp_json.decode(data)
-        except otlp_json.NotOtlpError:
+        except otlp_json.OtlpJsonError:
             return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is no OTLP: {reason}"))
 
 
