@@ -65,7 +65,7 @@ class OtlpBackend(SpanExporter):
     def _sender(self, settings: Settings) -> _SpanSender | None:
         """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
         try:
-            return _SpanSender(settings, self._schedule.patience_s)
+            return _SpanSender(settings, self._schedule.retry_timeout_s)
         except ConfigurationError as error:
             self._diagnostics.warn_once("settings", "nothing is sent to %s: %s", settings.shown, error)
             return None
@@ -130,14 +130,14 @@ def _hurry_all_but(one: OtlpBackend) -> None:
 class _SpanSender(Sender):
     """A sender that also makes of spans what it sends; for one thread."""
 
-    def __init__(self, settings: Settings, patience_s: float) -> None:
+    def __init__(self, settings: Settings, retry_timeout_s: float) -> None:
         self._reader = SdkReader()
         self._encoder = Encoder(settings.protocol)
-        super().__init__(settings, self._encoder.join, patience_s=patience_s)
+        super().__init__(settings, self._encoder.join, retry_timeout_s=retry_timeout_s)
 
     def pieces(self, span: ReadableSpan, mode: UserIds) -> list[EncodedSpan]:
         """The span, encoded, under the policy."""
-        return self._encoder.pieces([self._reader.record(applied(span, mode))])
+        return self._encoder.encode([self._reader.record(applied(span, mode))])
 
 
 class _Sending:
@@ -279,7 +279,7 @@ class _Sending:
     def _send(self, spans: Sequence[tuple[ReadableSpan, UserIds]]) -> bool:
         """Pack spans and send them, in as many requests as it takes; whether all were taken."""
         if self._sender is None:  # in a child, which need not pay for it when it is forked
-            self._sender = _SpanSender(self._settings, self._schedule.patience_s)
+            self._sender = _SpanSender(self._settings, self._schedule.retry_timeout_s)
         sender, packer, is_taken = self._sender, BatchBuilder(), True
         for span, mode in spans:
             pieces = shielded(self._diagnostics, "span that cannot be sent", sender.pieces, span, mode)
@@ -297,7 +297,7 @@ class _Sending:
             return batch is None
         outcome = Outcome()
         shielded(self._diagnostics, "sending", self._try, sender.send, batch, outcome)
-        return self._note(outcome, len(batch.pieces))
+        return self._note(outcome, len(batch.spans))
 
     def _try(self, send: Callable[[Batch, Outcome], Outcome], batch: Batch, outcome: Outcome) -> None:
         try:

@@ -146,32 +146,18 @@ class _Retries:
 @contextmanager
 def _told(summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool) -> Iterator[None]:
     """Tell what became of it, whether it comes to its end or not."""
-    with _quiet_retries():
-        try:
-            yield
-        except BaseException:
-            if summary.spans:
-                _say(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
-            raise
-        finally:
-            _tell_losses(summary, state)
+    try:
+        yield
+    except BaseException:
+        if summary.spans:
+            _say(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
+        raise
+    finally:
+        _tell_losses(summary, state)
     if as_json:
         write_json(summary.to_dict() | {"endpoint": settings.shown})
     else:
         print(escaped_line(_sentence(summary, settings)))  # noqa: T201
-
-
-@contextmanager
-def _quiet_retries() -> Iterator[None]:
-    """We say ourselves that something is tried again: stamina would, on standard output where structlog is installed."""
-    from stamina import instrumentation  # noqa: PLC0415 - only where something is sent
-
-    hooks = instrumentation.get_on_retry_hooks()
-    instrumentation.set_on_retry_hooks([])
-    try:
-        yield
-    finally:
-        instrumentation.set_on_retry_hooks(hooks)
 
 
 def _tell_losses(summary: ExportSummary, state: ExportState) -> None:

@@ -26,7 +26,7 @@ from otel_agent_trace.otlp import (
     Settings,
     settings_of,
 )
-from otel_agent_trace.otlp.sender import DEFAULT_PATIENCE_S
+from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S
 from otel_agent_trace.query import Selection, of_service
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.tree import unique
@@ -88,7 +88,7 @@ def export_spans(
     protocol: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
-    patience_s: float = DEFAULT_PATIENCE_S,
+    patience_s: float = DEFAULT_RETRY_TIMEOUT_S,
     state: ExportState | None = None,
     summary: ExportSummary | None = None,
     on_problem: Callable[[Problem], None] | None = None,
@@ -145,7 +145,7 @@ def export_spans(
         summary=summary,
     )
     encoder = Encoder(settings.protocol)
-    sender = Sender(settings, encoder.join, patience_s=patience_s, on_retry=on_retry)
+    sender = Sender(settings, encoder.join, retry_timeout_s=patience_s, on_retry=on_retry)
     began = time.monotonic()
     try:
         _Export(encoder, sender, state, summary).run(wanted.traces())
@@ -270,25 +270,25 @@ class _Export:
         records = list(unique(spans).values())
         if not records:
             return
-        pieces = self._encoder.pieces(records)
-        trace = _Trace(_digest(pieces))
+        encoded = self._encoder.encode(records)
+        trace = _Trace(_digest(encoded))
         self._summary.traces += 1
         if trace.digest in before:
             self._summary.traces_before += 1
             return
         self._summary.unfinished += [span.end_ns for span in records].count(None)
-        self._pack(pieces, trace)
+        self._pack(encoded, trace)
 
-    def _pack(self, pieces: Sequence[EncodedSpan], trace: _Trace) -> None:
+    def _pack(self, spans: Sequence[EncodedSpan], trace: _Trace) -> None:
         """Into the batch that is being made, if there is room for all; else one by one, into as many as it takes."""
-        if self._packer.add(pieces, self._sender.limit):
+        if self._packer.add(spans, self._sender.limit):
             self._mark(trace)
             return
         trace.on_their_way += 1  # it is not delivered before it is packed
-        for piece in pieces:
-            if not self._packer.add([piece], self._sender.limit):
+        for span in spans:
+            if not self._packer.add([span], self._sender.limit):
                 self._dispatch()
-                self._packer.add([piece], self._sender.limit)
+                self._packer.add([span], self._sender.limit)
             self._mark(trace)
         trace.on_their_way -= 1
 
@@ -327,15 +327,15 @@ def _count(summary: ExportSummary, outcome: Outcome) -> None:
         summary.notes[note] = None
 
 
-def _digest(pieces: list[EncodedSpan]) -> int:
+def _digest(spans: list[EncodedSpan]) -> int:
     """64 bits of a trace's id and content: a trace that has changed has another, but for one of 4 billion."""
-    content, frame = 0, None
-    for piece in pieces:
-        if piece.frame is not frame:
-            frame = piece.frame
-            content = zlib.crc32(frame.head, content)
-        content = zlib.crc32(piece.data, content)
-    return zlib.crc32(pieces[0].trace_id.encode()) << 32 | content
+    content, within = 0, None
+    for span in spans:
+        if span.resource_scope is not within:
+            within = span.resource_scope
+            content = zlib.crc32(within.head, content)
+        content = zlib.crc32(span.data, content)
+    return zlib.crc32(spans[0].trace_id.encode()) << 32 | content
 
 
 __all__ = ["ExportState", "ExportSummary", "export_spans", "state_path"]

@@ -8,11 +8,11 @@ from typing import Any
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
+from otel_agent_trace.http import SecretScrubber
 from otel_agent_trace.otlp.answers import (
     ConnectionLostError,
     RejectedError,
     RetryableError,
-    SecretScrubber,
     ServerError,
 )
 from otel_agent_trace.otlp.settings import Settings

@@ -1,4 +1,4 @@
-"""Where to send, and how: what the caller says, else what ``OTEL_EXPORTER_OTLP_*`` says."""
+"""Where to send, how, and when: what the caller says, else what ``OTEL_EXPORTER_OTLP_*`` and ``OTEL_BSP_*`` say."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from otel_agent_trace.errors import ConfigurationError
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
 
 DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_RETRY_TIMEOUT_S = 60.0
 _GRPC_PORT = 4317
 _HTTP_PATH = "/v1/traces"
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
 _FEWEST_MS = 1000
+_QUEUE, _BATCH, _DELAY = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY"
+_MS = 1000
+_MAX_DIGITS, _SHOWN_CHARS = 9, 50
+_LONGEST_DELAY_S = 3600.0
 _SIGNALS = ("_TRACES_", "_")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -264,3 +269,40 @@ def _wants_gzip(variables: _Variables) -> bool:
     if text not in (None, "gzip", "none"):
         raise ConfigurationError(f"{name} is {text!r}, which is neither gzip nor none")
     return text == "gzip"
+
+
+# ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """At most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`.
+
+    A request that cannot be delivered is given up after `retry_timeout_s`.
+    """
+
+    max_waiting_spans: int = 2048
+    max_waiting_bytes: int = 64 << 20
+    batch_spans: int = 512
+    delay_s: float = 5.0
+    retry_timeout_s: float = DEFAULT_RETRY_TIMEOUT_S
+
+
+def schedule_of(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> Schedule:
+    """Read the schedule from the environment; of what cannot be meant `on_broken` is told, and the default is used."""
+
+    def whole_number(name: str, default: int) -> int:
+        text = environ.get(name, "").strip()
+        if not text:
+            return default
+        if text.isdecimal() and int(text[:_MAX_DIGITS]) > 0:
+            return int(text[:_MAX_DIGITS])
+        on_broken(f"{name} is {text[:_SHOWN_CHARS]!r}, which is no positive whole number; {default} is used")
+        return default
+
+    default = Schedule()
+    waiting = whole_number(_QUEUE, default.max_waiting_spans)
+    batch = whole_number(_BATCH, default.batch_spans)
+    if batch > waiting and environ.get(_BATCH, "").strip():
+        on_broken(f"{_BATCH} is more than {_QUEUE}: {batch} and {waiting}; batches are of {waiting}")
+    delay_s = whole_number(_DELAY, round(default.delay_s * _MS)) / _MS
+    return Schedule(max_waiting_spans=waiting, batch_spans=min(batch, waiting), delay_s=min(delay_s, _LONGEST_DELAY_S))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.http import retry_after_s
 from otel_agent_trace.otlp import settings_of
-from otel_agent_trace.otlp.http_transport import retry_after_s
 
 OTLP = "OTEL_EXPORTER_OTLP_"
 
