@@ -18,7 +18,7 @@ Protocol = Literal["http/protobuf", "http/json", "grpc"]
 
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_RETRY_TIMEOUT_S = 60.0
-_GRPC_PORT = 4317
+_GRPC_PORT, _HTTP_PORT, _LAST_PORT = 4317, 4318, 65535
 _HTTP_PATH = "/v1/traces"
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
@@ -28,6 +28,7 @@ _MS = 1000
 _MAX_DIGITS, _SHOWN_CHARS = 9, 50
 _LONGEST_DELAY_S = 3600.0
 _SIGNALS = ("_TRACES_", "_")
+_BARE_ENDPOINT = re.compile(r"(?P<host>[\w-]+(?:\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?P<path>/\S*)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -78,6 +79,8 @@ def settings_of(
     variables = _Variables(os.environ if environ is None else environ)
     parts = _split(endpoint)
     wanted = _protocol(parts.scheme, protocol, variables)
+    if wanted != "grpc" and not parts.scheme:
+        raise ConfigurationError(_no_scheme(endpoint, wanted))
     host = _host(parts, wanted)
     is_grpc = wanted == "grpc"
     path = parts.path if is_whole else _http_path(parts)
@@ -94,6 +97,14 @@ def settings_of(
         client_certificate=variables.get("CLIENT_CERTIFICATE"),
         client_key=variables.get("CLIENT_KEY"),
     )
+
+
+def with_scheme(endpoint: str) -> str | None:
+    """Complete an endpoint that lacks its scheme, as ``localhost:4318`` does; None for what is no such thing."""
+    match = _BARE_ENDPOINT.fullmatch(endpoint.strip().rpartition("@")[2])
+    if match is None or int(match["port"] or 0) > _LAST_PORT:
+        return None
+    return f"http://{match['host']}:{match['port'] or _HTTP_PORT}{match['path'] or ''}"
 
 
 def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
@@ -169,6 +180,13 @@ def _no_endpoint(endpoint: str) -> str:
     return f"{endpoint.rpartition('@')[2]!r} is no endpoint like http://localhost:4318 or grpc://localhost:4317"
 
 
+def _no_scheme(endpoint: str, protocol: Protocol) -> str:
+    address = with_scheme(endpoint) or "http://localhost:4318"
+    is_grpc = urlsplit(address).port == _GRPC_PORT
+    advice = f"{address.replace('http', 'grpc', 1)}, or {address} if HTTP is spoken there" if is_grpc else address
+    return f"{endpoint.rpartition('@')[2]!r} has no http://, which {protocol} needs; write {advice}"
+
+
 def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Protocol:
     """An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
     name, text = variables.named("PROTOCOL")
@@ -179,9 +197,8 @@ def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Proto
         wanted = "grpc"
     else:
         wanted = "http/protobuf" if asked is None or (asked == "grpc" and scheme) else asked
-    if wanted != "grpc" and scheme not in _HTTP_SCHEMES:
-        start = f"begins with {scheme}://" if scheme else "has no http://"
-        raise ConfigurationError(f"{wanted} does not go with an address that {start}")
+    if wanted != "grpc" and scheme in _GRPC_SCHEMES:
+        raise ConfigurationError(f"{wanted} does not go with an address that begins with {scheme}://")
     return wanted
 
 

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace.backends import FileBackend
@@ -33,7 +34,7 @@ def configure(
     provider: TracerProvider | None = None,
     backends: Any = (),
     file: str | PathLike[str] | None = None,
-    otlp: str | bool | None = None,
+    otlp: str | bool | SpanExporter | None = None,
     protocol: Protocol | None = None,
     user_ids: UserIds = "pseudonym",
     meter_provider: MeterProvider | None = None,
@@ -49,7 +50,9 @@ def configure(
             them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for what ``OTEL_EXPORTER_OTLP_*`` says, which is also
-            what None does when an endpoint is set there; False for no OTLP. Spans are sent in batches, in the background.
+            what None does when an endpoint is set there; False for no OTLP; or an exporter, for example the official
+            ``OTLPSpanExporter`` over HTTP or gRPC, for receivers that want what only it can do. Spans are sent in batches,
+            in the background.
         protocol: "http/protobuf" (the default, or what ``OTEL_EXPORTER_OTLP_PROTOCOL`` says) or "grpc".
         user_ids: what happens to user ids: "pseudonym" (keyed HMAC), "plain", or "none" (not recorded).
         meter_provider: where runs and steps are measured, by the metrics of the GenAI conventions; without one they are

@@ -100,6 +100,27 @@ def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, s
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "advice"),
+    [
+        ("localhost:4318", "write http://localhost:4318"),
+        ("127.0.0.1:4318", "write http://127.0.0.1:4318"),
+        ("localhost", "write http://localhost:4318"),
+        ("myhost:4318/v1/traces", "write http://myhost:4318/v1/traces"),
+        (" my-host.example.org:80 ", "write http://my-host.example.org:80"),
+        ("[::1]:4318", "write http://[::1]:4318"),
+        ("me:secret@h:4318", "write http://h:4318"),
+        ("127.0.0.1:4317", "write grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+    ],
+)
+def test_an_address_without_a_scheme_is_told_what_it_lacks(endpoint: str, advice: str) -> None:
+    """What was given, what is wrong, what to write instead; and no secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings_of(endpoint, environ={})
+    given = endpoint.rpartition("@")[2]
+    assert str(caught.value) == f"{given!r} has no http://, which http/protobuf needs; {advice}"
+
+
 def test_retry_after() -> None:
     """Seconds, a date, or nothing that can be read."""
     assert retry_after_s("3") == 3
