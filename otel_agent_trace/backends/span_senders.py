@@ -148,15 +148,8 @@ class ExporterSender:
         readable = [span for span in made if span is not None]
         if len(readable) < len(made):
             yield Delivery(len(made) - len(readable), {}, is_counted=True)
-        result = shielded(self._diagnostics, f"{self._name}.export", self._exporter.export, readable)
-        if result is SpanExportResult.SUCCESS:
-            yield Delivery(len(readable), {"sent": len(readable)})
-            return
-        if result is not None:  # of what it raises, the guard has told
-            self._diagnostics.warn_once(
-                "sending", "spans cannot be sent: %s.export() gives %s (said once)", self._name, result
-            )
-        yield Delivery(len(readable), {})
+        is_taken = shielded(self._diagnostics, f"{self._name}.export", self._export, readable)
+        yield Delivery(len(readable), {"sent": len(readable)} if is_taken else {})
 
     def flush(self, timeout_s: float) -> bool:
         """Flush the exporter."""
@@ -174,6 +167,15 @@ class ExporterSender:
     def close(self) -> None:
         """Shut the exporter down."""
         self._exporter.shutdown()
+
+    def _export(self, spans: Sequence[ReadableSpan]) -> bool:
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            return True
+        self._diagnostics.warn_once(
+            "sending", "spans cannot be sent: %s.export() gives %s (said once)", self._name, result
+        )
+        return False
 
 
 def _readable(span: QueuedSpan) -> ReadableSpan:
