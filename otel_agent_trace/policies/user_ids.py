@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
+from otel_agent_trace.user_paths import user_file
 
 UserIds = Literal["pseudonym", "plain", "none"]
 """What happens to user ids: a pseudonym, as they are, or not recorded."""
@@ -115,9 +116,12 @@ def applied(attributes: Mapping[str, Any], mode: UserIds) -> dict[str, Any]:
 
 
 def key_file() -> Path:
-    """Where the key of this account lies."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "otel-agent-trace" / "user.key"
+    """Where the key of this account lies.
+
+    Raises:
+        RuntimeError: it has no home.
+    """
+    return user_file("config", "user.key")
 
 
 def default_key() -> bytes:
