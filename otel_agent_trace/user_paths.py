@@ -33,8 +33,10 @@ def _places(kind: Kind, variable: str, home: str) -> tuple[Path, Path]:
     import platformdirs  # noqa: PLC0415 - slow, and only where a file of the account is looked for
 
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
-    before, now = _xdg(kind, variable) / _APP, find(_APP, appauthor=False)
-    return before, now if now.is_absolute() else before  # older ones of `platformdirs` take a variable that is relative
+    now = find(_APP, appauthor=False)
+    if not now.is_absolute():  # older ones of `platformdirs` take a variable that is relative
+        now = _xdg(kind, "") / _APP
+    return _xdg(kind, variable) / _APP, now
 
 
 def _xdg(kind: Kind, variable: str) -> Path:

@@ -36,7 +36,9 @@ def state_path(source: str, settings: Settings, selected: Mapping[str, Any]) -> 
     try:
         return str(user_file("state", "export", name))
     except RuntimeError as error:
-        raise ConfigurationError(f"{error} to note in what was delivered; set XDG_STATE_HOME to a folder") from error
+        raise ConfigurationError(
+            f"no place to note what was delivered: {error}; set XDG_STATE_HOME to a folder"
+        ) from error
 
 
 class ExportState:
