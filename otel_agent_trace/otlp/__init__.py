@@ -1,4 +1,4 @@
-"""Sends `SpanRecord`s to an OTLP endpoint, over HTTP or gRPC."""
+"""Send `SpanRecord`s to an OTLP endpoint, over HTTP or gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a receiver may answer, as the sender has to take it."""
+"""Read what a receiver may answer, as the sender has to take it."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class ConnectionLostError(RetryableError):
 
 
 def is_html(body: bytes) -> bool:
-    """Whether it looks like a web page."""
+    """Return whether it looks like a web page."""
     return _HTML.match(body) is not None
 
 
 def words_of(content_type: str, body: bytes) -> str:
-    """Why it was refused, as an answer says it."""
+    """Return why it was refused, as an answer says it."""
     if not body:
         return ""
     if is_html(body):
@@ -83,7 +83,7 @@ class _Response(msgspec.Struct, rename="camel"):
 
 
 def success_of(content_type: str, body: bytes) -> PartialSuccess:
-    """What an answer with a status of success says.
+    """Read an answer that has a status of success.
 
     An empty body says that all is well, whatever its type is.
 
@@ -104,7 +104,7 @@ def success_of(content_type: str, body: bytes) -> PartialSuccess:
 
 
 def _json_success(body: bytes) -> PartialSuccess:
-    """Unknown fields are fine beside the known one; alone they make it the answer of something else."""
+    """Read one in JSON. Unknown fields are fine beside the known one; alone they make it the answer of something else."""
     try:
         answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         partial = msgspec.json.decode(body, type=_Response, strict=False).partial_success or _Partial()

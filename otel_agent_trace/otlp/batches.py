@@ -24,7 +24,7 @@ Join = Callable[[Iterable[tuple[Resource, Scope, Sequence[bytes]]]], bytes]
 
 
 class ResourceScope(msgspec.Struct, eq=False):
-    """What the spans of one resource and scope stand in; `head` is it without any."""
+    """Hold what the spans of one resource and scope stand in; `head` is it without any."""
 
     resource: Resource
     scope: Scope
@@ -32,12 +32,12 @@ class ResourceScope(msgspec.Struct, eq=False):
 
     @property
     def size(self) -> int:
-        """How much it adds to a request, at most."""
+        """Bytes that it adds to a request, at most."""
         return len(self.head) + _SCOPE_EXTRA
 
 
 class EncodedSpan(NamedTuple):
-    """One encoded span, and what it is called when it is refused."""
+    """Hold one encoded span, and what it is called when it is refused."""
 
     resource_scope: ResourceScope
     data: bytes
@@ -47,7 +47,7 @@ class EncodedSpan(NamedTuple):
 
 
 class Encoder:
-    """Encodes spans for a protocol, one by one. Not for several threads at once."""
+    """Encode spans for a protocol, one by one. Not for several threads at once."""
 
     def __init__(self, protocol: Protocol) -> None:
         codec = otlp_json if protocol == "http/json" else otlp_proto
@@ -79,7 +79,7 @@ class Encoder:
 
 
 class Batch:
-    """Spans that go in one request."""
+    """Hold spans that go in one request."""
 
     __slots__ = ("size", "spans")
 
@@ -89,7 +89,7 @@ class Batch:
         """In bytes, a little more than the request has, before it is compressed."""
 
     def body(self, join: Join) -> bytes:
-        """The request."""
+        """Make the request."""
         groups: dict[int, tuple[Resource, Scope, list[bytes]]] = {}
         for span in self.spans:
             within = span.resource_scope
@@ -100,7 +100,7 @@ class Batch:
         return join(groups.values())
 
     def halves(self) -> tuple[Batch, Batch]:
-        """The same in two; there must be two spans at least."""
+        """Return the same in two; there must be two spans at least."""
         middle = len(self.spans) // 2
         return Batch(self.spans[:middle]), Batch(self.spans[middle:])
 
@@ -114,7 +114,7 @@ def _scopes(spans: Iterable[EncodedSpan]) -> set[ResourceScope]:
 
 
 class BatchBuilder:
-    """Fills batches up to a limit; a span above it gets a batch for itself."""
+    """Fill batches up to a limit; a span above it gets a batch for itself."""
 
     def __init__(self) -> None:
         self._spans: list[EncodedSpan] = []
@@ -122,7 +122,7 @@ class BatchBuilder:
         self._size = 0
 
     def add(self, spans: Sequence[EncodedSpan], limit: int) -> bool:
-        """Put them all to the others, unless that would be too much; true if it was done.
+        """Add them all to the others, unless that would be too much; return whether it was done.
 
         To an empty one a single span can always be added.
         """
@@ -137,7 +137,7 @@ class BatchBuilder:
         return True
 
     def take(self) -> Batch | None:
-        """What was added so far, if anything, after which it is empty."""
+        """Return what was added so far, if anything, after which it is empty."""
         batch = Batch(self._spans, self._size) if self._spans else None
         self._spans, self._scopes, self._size = [], set(), 0
         return batch

@@ -32,7 +32,7 @@ _GZIP_LEVEL = 1
 
 
 class HttpTransport:
-    """Sends requests one at a time, from any thread.
+    """Send requests one at a time, from any thread.
 
     Raises:
         ConfigurationError: a certificate, or a proxy of the environment, that cannot be used.
@@ -40,7 +40,7 @@ class HttpTransport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._discreet = SecretScrubber(settings.headers.values())
+        self._scrub = SecretScrubber(settings.headers.values())
         self._headers = {"content-type": _CONTENT_TYPES[settings.protocol]}
         if settings.gzip:
             self._headers["content-encoding"] = "gzip"
@@ -78,7 +78,7 @@ class HttpTransport:
             return EndpointError(
                 f"{self._answered(status)}: it redirects to {_place(location)}, where no spans are sent"
             )
-        words = self._discreet(words_of(response.content_type, body))
+        words = self._scrub(words_of(response.content_type, body))
         reason = self._answered(status) + (f": {words}" if words else "")
         if status in _LATER:
             return RetryableError(reason, retry_after_s(response.headers.get("retry-after")))
@@ -90,15 +90,15 @@ class HttpTransport:
         try:
             partial = success_of(response.content_type, response.body)
         except OtlpProtoError as error:
-            answered, words = self._answered(response.status), self._discreet(str(error))
+            answered, words = self._answered(response.status), self._scrub(str(error))
             raise EndpointError(f"{answered}, but not as a receiver of OTLP does: {words}") from error
-        return partial._replace(message=self._discreet(partial.message))
+        return partial._replace(message=self._scrub(partial.message))
 
     def _answered(self, status: int) -> str:
         return f"{self._settings.shown} answered {status}"
 
     def _failure(self, error: HttpError) -> Exception:
-        shown, reason = self._settings.shown, self._discreet(str(error))
+        shown, reason = self._settings.shown, self._scrub(str(error))
         if error.kind in ("tls", "certificate"):
             return EndpointError(f"{shown}: TLS fails: {reason}")
         if error.kind == "protocol":
@@ -107,7 +107,7 @@ class HttpTransport:
 
 
 def _place(location: str) -> str:
-    """Where a redirect leads, without what it may give away."""
+    """Return where a redirect leads, without what it may give away."""
     return repr(location.partition("?")[0].rpartition("@")[2][:200])
 
 

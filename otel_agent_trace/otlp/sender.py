@@ -1,4 +1,4 @@
-"""Sends batches: waits where a receiver asks for it, and halves what it refuses until the bad span stands alone."""
+"""Send batches: wait where a receiver asks for it, and halve what it refuses until the bad span stands alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFUSED_IN_A_ROW = 100
 
 
 class RefusedSpan(NamedTuple):
-    """A span that a receiver does not take, and its words."""
+    """Name a span that a receiver does not take, with the reason that it gives."""
 
     trace_id: str
     span_id: str
@@ -33,14 +33,14 @@ class RefusedSpan(NamedTuple):
 
 
 class Outcome(msgspec.Struct):
-    """What became of a batch; `accepted` spans in `sent_bytes` of requests, before compression."""
+    """Count what became of a batch: `accepted` spans in `sent_bytes` of requests, before compression."""
 
     accepted: int = 0
     rejected: int = 0
     """Spans that the receiver did not take out of requests that it took; it does not say which."""
     refused: list[RefusedSpan] = []
     notes: list[str] = []
-    """What the receiver said of those, or as a warning."""
+    """The words of the receiver about those, or its warnings."""
     sent_bytes: int = 0
 
     @property
@@ -50,10 +50,10 @@ class Outcome(msgspec.Struct):
 
 
 class Transport(Protocol):
-    """One request at a time, from any thread."""
+    """Send one request at a time, from any thread."""
 
     def send(self, body: bytes) -> PartialSuccess:
-        """Send it; raises what `answers` has, or `EndpointError`."""
+        """Send it; raise what `answers` has, or `EndpointError`."""
         ...
 
     def close(self) -> None:
@@ -62,13 +62,13 @@ class Transport(Protocol):
 
 
 class Sender:
-    """Sends batches to an endpoint, from any thread.
+    """Send batches to an endpoint, from any thread.
 
     Args:
         settings: where and how.
         join: how encoded spans are made a request, of the `Encoder` that they are from.
         retry_timeout_s: seconds after which a request that could not be delivered is given up.
-        on_retry: is told why a request is sent again, in the thread that sends it.
+        on_retry: is called with the reason when a request is sent again, in the thread that sends it.
 
     Raises:
         ConfigurationError: a certificate that cannot be used.

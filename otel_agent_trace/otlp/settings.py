@@ -34,7 +34,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
+    """Hold everything about an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
 
     protocol: Protocol
     url: str
@@ -61,7 +61,7 @@ def settings_of(
     environ: Mapping[str, str] | None = None,
     is_whole: bool = False,
 ) -> Settings:
-    """The settings for an endpoint.
+    """Make the settings for an endpoint, of what is given and what the environment has.
 
     Args:
         endpoint: ``http(s)://host:4318`` (``/v1/traces`` is added unless it ends so), ``grpc://host:4317`` or
@@ -108,9 +108,9 @@ def with_scheme(endpoint: str) -> str | None:
 
 
 def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
-    """The environment, without the headers, timeout and compression of OTLP that cannot be meant; they are told.
+    """Return the environment without the headers, timeout and compression of OTLP that cannot be meant.
 
-    For programs that must start whatever somebody mistyped.
+    For programs that must start whatever somebody mistyped; `on_broken` is called with what is wrong with each.
     """
     kept = dict(environ)
     for name in [
@@ -122,7 +122,7 @@ def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None
 
 
 def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
-    """Of headers those that can be sent; of the rest all or nothing."""
+    """Keep of headers those that can be sent; of the rest all or nothing."""
     parts = text.split(",") if name.endswith("HEADERS") else [text]
     usable = []
     for part in parts:
@@ -130,8 +130,8 @@ def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
             _check_variable(name, part)
             usable.append(part)
         except ConfigurationError as error:
-            said = str(error)
-            on_broken(said if name in said else f"{name}: {said}")
+            reason = str(error)
+            on_broken(reason if name in reason else f"{name}: {reason}")
     return ",".join(usable)
 
 
@@ -143,7 +143,7 @@ def _check_variable(name: str, text: str) -> None:
 
 
 class _Variables:
-    """The variables of OTLP: those for traces go before those for all signals."""
+    """Look up the variables of OTLP: those for traces go before those for all signals."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -152,7 +152,7 @@ class _Variables:
         return self.named(name)[1]
 
     def named(self, name: str) -> tuple[str, str | None]:
-        """The value, and the full name of the variable that has it."""
+        """Return the full name of the variable that has a value, and the value."""
         for signal in _SIGNALS:
             full = f"OTEL_EXPORTER_OTLP{signal}{name}"
             value = self._environ.get(full, "").strip()
@@ -188,7 +188,7 @@ def _no_scheme(endpoint: str, protocol: Protocol) -> str:
 
 
 def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Protocol:
-    """An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
+    """Choose the protocol. An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
     name, text = variables.named("PROTOCOL")
     asked = _known(text, name) if text else None
     if protocol is not None:
@@ -211,7 +211,7 @@ def _known(protocol: str, name: str) -> Protocol:
 
 
 def _host(parts: SplitResult, wanted: Protocol) -> str:
-    """The host, with its port where there is one, without user and password."""
+    """Return the host, with its port where there is one, without user and password."""
     host = parts.netloc.rpartition("@")[2]
     return f"{host}:{_GRPC_PORT}" if wanted == "grpc" and parts.port is None else host
 
@@ -264,7 +264,7 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _timeout_s(variables: _Variables) -> float:
-    """OpenTelemetry means milliseconds, its Python SDK reads seconds: so few as no request takes are seconds."""
+    """Read the timeout. OpenTelemetry means milliseconds, its Python SDK reads seconds: so few as no request takes are seconds."""
     name, text = variables.named("TIMEOUT")
     if text is None:
         return DEFAULT_TIMEOUT_S
@@ -292,7 +292,7 @@ def _wants_gzip(variables: _Variables) -> bool:
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`.
+    """Bound what waits and how long: at most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`.
 
     A request that cannot be delivered is given up after `retry_timeout_s`.
     """
@@ -305,7 +305,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def schedule_of(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> Schedule:
-    """Read the schedule from the environment; of what cannot be meant `on_broken` is told, and the default is used."""
+    """Read the schedule from the environment; `on_broken` is called with what cannot be meant, and the default is used."""
 
     def whole_number(name: str, default: int) -> int:
         text = environ.get(name, "").strip()

@@ -38,7 +38,7 @@ def otlp_backend(otlp: str | bool | SpanExporter | None, protocol: str | None) -
     if isinstance(otlp, SpanExporter):
         return _exporting(otlp, protocol)
     if otlp is None:
-        otlp = _said((_TRACES_ENDPOINT, _ENDPOINT)) is not None
+        otlp = _variable((_TRACES_ENDPOINT, _ENDPOINT)) is not None
     if otlp is False:
         return None
     wanted = protocol or _protocol_of_environment()
@@ -76,7 +76,7 @@ def _no_endpoint(endpoint: str) -> str:
 
 def _of_environment(protocol: str, environ: Mapping[str, str]) -> Settings | None:
     """The variable for traces alone is the whole address, and goes before the other; None if it cannot be meant."""
-    whole, base = _said((_TRACES_ENDPOINT,)), _said((_ENDPOINT,))
+    whole, base = _variable((_TRACES_ENDPOINT,)), _variable((_ENDPOINT,))
     try:
         return settings_of(
             whole or base or _DEFAULTS[protocol], protocol=protocol, environ=environ, is_whole=whole is not None
@@ -93,14 +93,14 @@ def _check_protocol(protocol: str) -> None:
 
 def _protocol_of_environment() -> str:
     """What the environment says; a protocol that is not spoken here is warned of, and replaced."""
-    said = _said(_PROTOCOLS) or "http/protobuf"
-    if said in get_args(Protocol):
-        return said
-    warn("OTLP protocol %r of the environment is not spoken here; http/protobuf is used", said)
+    named = _variable(_PROTOCOLS) or "http/protobuf"
+    if named in get_args(Protocol):
+        return named
+    warn("OTLP protocol %r of the environment is not spoken here; http/protobuf is used", named)
     return "http/protobuf"
 
 
-def _said(names: Sequence[str]) -> str | None:
+def _variable(names: Sequence[str]) -> str | None:
     return next((text for name in names if (text := os.environ.get(name, "").strip())), None)
 
 
