@@ -27,7 +27,8 @@ def otlp_backend(otlp: str | bool | SpanExporter | None, protocol: str | None) -
     """Make what sends, if anything shall.
 
     Args:
-        otlp: an endpoint, or an exporter that sends in its own way; True or None for that of the environment, without which None is no OTLP; False for no OTLP.
+        otlp: an endpoint, or an exporter that sends in its own way; True or None for the endpoint of the environment,
+            without which None is no OTLP; False for no OTLP.
         protocol: "http/protobuf" or "grpc"; None for that of the environment.
 
     Raises:
