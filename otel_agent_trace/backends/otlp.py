@@ -8,14 +8,15 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from otel_agent_trace.backends.exporting import ExportingSink
-from otel_agent_trace.errors import AgentTraceError, ConfigurationError
+from otel_agent_trace.backends.span_senders import Delivery, Destination, SpanSender, name_of, sender_for
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, shielded
-from otel_agent_trace.otlp import Batch, BatchBuilder, EncodedSpan, Encoder, Outcome, Schedule, Sender, Settings
+from otel_agent_trace.otlp import Schedule
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.policies.user_ids import UserIds
@@ -25,18 +26,25 @@ _END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
-_Asked = OneShotResult[bool]
+
+class _Asked(OneShotResult[bool]):
+    """What will be told whether all that waited when it was asked was taken; nobody waits for it after `until`."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__()
+        self.until = time.monotonic() + timeout_s
 
 
 class OtlpBackend(ExportingSink):
-    """Sends spans to a receiver of OTLP; what `on_end` costs is a place in a queue.
+    """Sends spans to a receiver of OTLP, or into an exporter; what `on_end` costs is a place in a queue.
 
     A forked child begins with an empty queue and a thread of its own. What waits when a process ends is sent, also in
     processes of `multiprocessing`; a receiver that does not answer holds the end up for a second at most. Everything
     may be called by a signal handler, whatever it interrupts: no lock is held while anything is waited for.
 
     Args:
-        settings: where to, and how; None for nowhere: all is dropped, and counted.
+        destination: the settings of an endpoint, or a span exporter, which is then called in a thread of ours alone; None
+            for nowhere: all is dropped, and counted.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
         policies: what else is done to what comes through them.
         schedule: how many spans may wait, and how long.
@@ -44,36 +52,36 @@ class OtlpBackend(ExportingSink):
 
     def __init__(
         self,
-        settings: Settings | None,
+        destination: Destination | None,
         *,
         user_ids: UserIds = "pseudonym",
         policies: Iterable[Policy | Gate] = (),
         schedule: Schedule = Schedule(),  # noqa: B008 - immutable
     ) -> None:
         super().__init__(user_ids, policies)
-        self._settings, self._schedule = settings, schedule
+        self._destination, self._schedule = destination, schedule
         self._of_parents: list[_Sending] = []  # a channel of gRPC must not be closed in a child, not even by chance
         self._sending: _Sending | None = None
-        sender = None if settings is None else self._sender(settings)
-        if settings is not None and sender is not None:
-            self._sending = _Sending(settings, schedule, self._diagnostics, sender)
+        sender = None if destination is None else self._sender(destination)
+        if destination is not None and sender is not None:
+            self._sending = _Sending(destination, schedule, self._diagnostics, sender)
             renewed_in_children(self)
             _call_at_end_of_workers(self)
             _BACKENDS[id(self)] = self
 
-    def _sender(self, settings: Settings) -> _SpanSender | None:
-        """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
+    def _sender(self, destination: Destination) -> SpanSender | None:
+        """Return what sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
         try:
-            return _SpanSender(settings, self._schedule.patience_s)
+            return sender_for(destination, self._schedule.retry_timeout_s, self._diagnostics)
         except ConfigurationError as error:
-            self._diagnostics.warn_once("settings", "nothing is sent to %s: %s", settings.shown, error)
+            self._diagnostics.warn_once("settings", "nothing is sent to %s: %s", name_of(destination), error)
             return None
 
     def renew(self) -> None:
         """Begin anew, in a forked child."""
-        if self._sending is not None and self._settings is not None:
+        if self._sending is not None and self._destination is not None:
             self._of_parents.append(self._sending)
-            self._sending = _Sending(self._settings, self._schedule, self._diagnostics)
+            self._sending = _Sending(self._destination, self._schedule, self._diagnostics)
             _call_at_end_of_workers(self)
 
     def on_end(self, span: PipelineSpan) -> None:
@@ -229,18 +237,6 @@ class _SpanQueue:
 # ── what sends ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _SpanSender(Sender):
-    """A sender that also makes of spans what it sends; for one thread."""
-
-    def __init__(self, settings: Settings, patience_s: float) -> None:
-        self._encoder = Encoder(settings.protocol)
-        super().__init__(settings, self._encoder.join, patience_s=patience_s)
-
-    def pieces(self, span: PipelineSpan) -> list[EncodedSpan]:
-        """The span, encoded."""
-        return self._encoder.pieces([span.record])
-
-
 class _Sending:
     """The queue of one process, and the thread that empties it.
 
@@ -248,9 +244,9 @@ class _Sending:
     """
 
     def __init__(
-        self, settings: Settings, schedule: Schedule, diagnostics: Diagnostics, sender: _SpanSender | None = None
+        self, destination: Destination, schedule: Schedule, diagnostics: Diagnostics, sender: SpanSender | None = None
     ) -> None:
-        self._settings, self._schedule, self._diagnostics = settings, schedule, diagnostics
+        self._destination, self._schedule, self._diagnostics = destination, schedule, diagnostics
         self._sender = sender
         self._queue = _SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
         self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -259,7 +255,7 @@ class _Sending:
         self._silent_since: float | None = None
         """When somebody asked whom nothing was answered since; None where nobody is waiting."""
         self._is_over = False
-        self._ended: _Asked = OneShotResult()
+        self._ended: OneShotResult[bool] = OneShotResult()
         self._thread = threading.Thread(
             target=suppress_instrumentation, args=(self._work,), name="otel_agent_trace.otlp", daemon=True
         )
@@ -274,7 +270,8 @@ class _Sending:
         full = self._queue.put(span)
         if full is not None:
             self._diagnostics.count(f"dropped: {full}")
-            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
+            name = name_of(self._destination)
+            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (said once)", name, full)
         elif self._queue.is_half_full and not self._is_called:
             self._is_called = True
             self._calls.put(None)
@@ -286,7 +283,7 @@ class _Sending:
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
         hurried, self._hurried = self._hurried, None
-        is_taken = self._asked().within(timeout_s) is True
+        is_taken = self._asked(timeout_s).within(timeout_s) is True
         return is_taken and (hurried is None or hurried.within(0) is True)
 
     def end(self) -> None:
@@ -301,28 +298,27 @@ class _Sending:
         self._calls.put(None)
         if left:
             self._diagnostics.count("dropped: waiting at the end", left)
-            self._diagnostics.warn_once(
-                "end", "%d spans could not be sent to %s before the end", left, self._settings.shown
-            )
+            name = name_of(self._destination)
+            self._diagnostics.warn_once("end", "%d spans could not be sent to %s before the end", left, name)
             return
         self._ended.within(_CLOSING_S)
 
     def hurry(self) -> None:
         """Begin to send what waits."""
         if self._hurried is None or self._hurried.is_told:
-            self._hurried = self._asked()
+            self._hurried = self._asked(_END_MOST_S)
 
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
-        asked, until = self._asked(), time.monotonic() + _END_MOST_S
-        while (left_s := min(until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
+        asked = self._asked(_END_MOST_S)
+        while (left_s := min(asked.until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
             if asked.within(left_s) is not None:
                 return
 
-    def _asked(self) -> _Asked:
+    def _asked(self, timeout_s: float) -> _Asked:
         """What will be told whether all that waits now was taken."""
         self._wait_from_now()
-        asked: _Asked = OneShotResult()
+        asked = _Asked(timeout_s)
         self._calls.put(asked)
         if self._sender is not None:
             self._sender.hurry()
@@ -356,6 +352,8 @@ class _Sending:
             asked = None
         self._is_called = False
         is_taken = self._send_all()
+        if asked is not None and self._sender is not None and not self._is_over:
+            is_taken = self._sender.flush(max(asked.until - time.monotonic(), 0)) and is_taken
         if self._calls.empty():
             self._silent_since = None
         if asked is not None:
@@ -378,45 +376,25 @@ class _Sending:
             self._queue.release(taken)
 
     def _send(self, spans: Sequence[PipelineSpan]) -> bool:
-        """Pack spans and send them, in as many requests as it takes; whether all were taken."""
+        """Send spans; whether all were taken."""
         if self._sender is None:  # in a child, which need not pay for it when it is forked
-            self._sender = _SpanSender(self._settings, self._schedule.patience_s)
-        sender, packer, is_taken = self._sender, BatchBuilder(), True
-        for span in spans:
-            pieces = shielded(self._diagnostics, "span that cannot be sent", sender.pieces, span)
-            if pieces is None:
-                self._queue.answer(1)
-                is_taken = False
-            elif not packer.add(pieces, sender.limit):
-                is_taken = self._send_packed(sender, packer) and is_taken
-                packer.add(pieces, sender.limit)
-        return self._send_packed(sender, packer) and is_taken
+            self._sender = sender_for(self._destination, self._schedule.retry_timeout_s, self._diagnostics)
+        is_taken = True
+        for delivery in self._sender.send(spans):
+            is_taken = self._note(delivery) and is_taken
+            if self._is_over:
+                return False
+        return is_taken
 
-    def _send_packed(self, sender: _SpanSender, packer: BatchBuilder) -> bool:
-        batch = packer.take()
-        if batch is None or self._is_over:
-            return batch is None
-        outcome = Outcome()
-        shielded(self._diagnostics, "sending", self._try, sender.send, batch, outcome)
-        return self._note(outcome, len(batch.pieces))
-
-    def _try(self, send: Callable[[Batch, Outcome], Outcome], batch: Batch, outcome: Outcome) -> None:
-        try:
-            send(batch, outcome)
-        except AgentTraceError as error:
-            if not self._is_over:
-                self._diagnostics.warn_once("sending", "spans cannot be sent: %s (said once)", error)
-
-    def _note(self, outcome: Outcome, number: int) -> bool:
-        """Count what became of so many spans; whether all were taken."""
-        known = outcome.accepted + outcome.rejected + len(outcome.refused)
-        self._count("sent", outcome.accepted)
-        self._count("rejected", outcome.rejected)
-        self._count("refused", len(outcome.refused))
-        self._count("lost: sending", number - known)
-        for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
-            self._diagnostics.warn_once("refused", "spans are not taken: %s (said once)", note)
-        return outcome.is_clean and known == number
+    def _note(self, delivery: Delivery) -> bool:
+        """Count what became of some spans; whether all were taken."""
+        if delivery.is_counted:
+            self._queue.answer(delivery.number)
+            return False
+        for reason, number in delivery.counts.items():
+            self._count(reason, number)
+        self._count("lost: sending", delivery.number - sum(delivery.counts.values()))
+        return delivery.counts.get("sent") == delivery.number
 
     def _count(self, reason: str, number: int | None = None) -> None:
         """So many spans, or all the others that were taken, are answered for, unless the end has counted them."""

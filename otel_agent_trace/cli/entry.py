@@ -8,7 +8,6 @@ Data goes to standard output, everything else to standard error. The exit status
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -83,7 +82,6 @@ def _command(context: click.Context) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (by default the program's own) and give its exit status."""
     prepare_streams()
-    logging.getLogger("stamina").addHandler(logging.NullHandler())  # what is tried again is nothing to talk about
     arguments = None if argv is None else list(argv)
     try:
         code = _command.main(arguments, prog_name=PROGRAM, standalone_mode=False)

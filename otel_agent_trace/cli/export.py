@@ -155,32 +155,18 @@ def _reporting_outcome(
     summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool
 ) -> Iterator[None]:
     """Report what became of the export, whether it comes to its end or not."""
-    with _quiet_retries():
-        try:
-            yield
-        except BaseException:
-            if summary.spans:
-                write_message(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
-            raise
-        finally:
-            _report_losses(summary, state)
+    try:
+        yield
+    except BaseException:
+        if summary.spans:
+            write_message(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
+        raise
+    finally:
+        _report_losses(summary, state)
     if as_json:
         write_json(summary.to_dict() | {"endpoint": settings.shown})
     else:
         print(escaped_line(_sentence(summary, settings)))  # noqa: T201
-
-
-@contextmanager
-def _quiet_retries() -> Iterator[None]:
-    """Keep stamina from reporting retries, as we do: it would on standard output where structlog is installed."""
-    from stamina import instrumentation  # noqa: PLC0415 - only where something is sent
-
-    hooks = instrumentation.get_on_retry_hooks()
-    instrumentation.set_on_retry_hooks([])
-    try:
-        yield
-    finally:
-        instrumentation.set_on_retry_hooks(hooks)
 
 
 def _report_losses(summary: ExportSummary, state: ExportState) -> None:

@@ -180,7 +180,7 @@ _BEFORE_SPANS, _AFTER_SPANS = b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-class NotOtlpError(ValueError):
+class OtlpJsonError(ValueError):
     """Bytes that are no OTLP/JSON object; the message says why."""
 
 
@@ -191,7 +191,7 @@ def decode(data: bytes) -> list[SpanRecord]:
     """The spans of one OTLP/JSON object; an object without spans (another signal, an empty one) has none.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or not of that shape.
+        OtlpJsonError: no JSON, not UTF-8, or not of that shape.
     """
     return Decoder().decode(data)
 
@@ -212,7 +212,7 @@ class Decoder:
         """The spans of one object, as the function of this name gives them.
 
         Raises:
-            NotOtlpError: no JSON, not UTF-8, or not of that shape.
+            OtlpJsonError: no JSON, not UTF-8, or not of that shape.
         """
         try:
             if self._head and data.startswith(self._head) and data.endswith(_AFTER_SPANS):
@@ -229,7 +229,7 @@ class Decoder:
                 return _without_spans(wire, data)
             return [record for group in wire.resource_spans for record in self._group(group)]
         except _REFUSALS as error:
-            raise NotOtlpError(str(error)) from error
+            raise OtlpJsonError(str(error)) from error
 
     def _group(self, group: _ResourceSpans) -> Iterator[SpanRecord]:
         resource = _resource(bytes(group.resource), group.schema_url)
@@ -260,14 +260,14 @@ def decode_logs(data: bytes) -> list[LogRecord]:
     """The log records of one OTLP/JSON object that belong to a span; an object of another signal has none.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or not of that shape.
+        OtlpJsonError: no JSON, not UTF-8, or not of that shape.
     """
     try:
         raw = bytes(_decoder.decode(data).resource_logs)
         groups = _logs_decoder.decode(raw) if raw else []
         return [log for group in groups for part in group.scope_logs for log in _logs_of_spans(group, part)]
     except _REFUSALS as error:
-        raise NotOtlpError(str(error)) from error
+        raise OtlpJsonError(str(error)) from error
 
 
 def _logs_of_spans(group: _ResourceLogs, part: _ScopeLogs) -> Iterator[LogRecord]:
@@ -441,11 +441,11 @@ def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
     for candidate in (piece, _closed(piece)):
         try:
             return decoder.decode(candidate)
-        except NotOtlpError:
+        except OtlpJsonError:
             pass
     try:
         return decode_each(candidate, _ignore)
-    except NotOtlpError:
+    except OtlpJsonError:
         return []
 
 
@@ -474,12 +474,12 @@ def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
     """The spans that can be read of one object in which not all can; `on_bad` is told what is wrong with each other.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or no spans by resource and scope.
+        OtlpJsonError: no JSON, not UTF-8, or no spans by resource and scope.
     """
     try:
         groups = _parts_decoder.decode(data).resource_spans
     except _REFUSALS as error:
-        raise NotOtlpError(str(error)) from error
+        raise OtlpJsonError(str(error)) from error
     records = []
     for group in groups:
         for part in group.scope_spans:

@@ -23,6 +23,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 from otel_agent_trace.span import LogRecord, SpanRecord
+from otel_agent_trace.user_paths import user_file
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
@@ -152,9 +153,12 @@ class UserIdPolicy:
 
 
 def key_file() -> Path:
-    """Where the key of this account lies."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "otel-agent-trace" / "user.key"
+    """Where the key of this account lies.
+
+    Raises:
+        RuntimeError: it has no home.
+    """
+    return user_file("config", "user.key")
 
 
 def default_key() -> bytes:

@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
@@ -34,7 +35,7 @@ def configure(
     provider: TracerProvider | None = None,
     backends: Any = (),
     file: str | PathLike[str] | None = None,
-    otlp: str | bool | None = None,
+    otlp: str | bool | SpanExporter | None = None,
     protocol: Protocol | None = None,
     user_ids: UserIds = "pseudonym",
     policies: Iterable[Policy | Gate] = (),
@@ -51,7 +52,9 @@ def configure(
             a list of them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for what ``OTEL_EXPORTER_OTLP_*`` says, which is also
-            what None does when an endpoint is set there; False for no OTLP. Spans are sent in batches, in the background.
+            what None does when an endpoint is set there; False for no OTLP; or an exporter, for example the official
+            ``OTLPSpanExporter`` over HTTP or gRPC, for receivers that want what only it can do. Spans are sent in batches,
+            in the background.
         protocol: "http/protobuf" (the default, or what ``OTEL_EXPORTER_OTLP_PROTOCOL`` says) or "grpc".
         user_ids: what happens to user ids: "pseudonym" (keyed HMAC), "plain", or "none" (not recorded).
         policies: what else is done to spans and logs before any backend has them: functions from a `SpanRecord` or a

@@ -207,7 +207,7 @@ def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: 
     """A flush takes the time that it was given; what cannot be delivered in time is given up and counted."""
 
     def flush_s() -> float:
-        provider = sending(endpoint, protocol, timeout_s=0.4, patience_s=0.6)
+        provider = sending(endpoint, protocol, timeout_s=0.4, retry_timeout_s=0.6)
         emit(provider, 3)
         began = time.monotonic()
         assert provider.force_flush(100) is False
@@ -223,7 +223,7 @@ def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: 
 def test_nobody_there(sending: Callable[..., TracerProvider]) -> None:
     """With nobody listening spans are lost when patience is at its end, and later ones are tried anew."""
     [port] = free_ports(1)
-    provider = sending(f"http://127.0.0.1:{port}", patience_s=0.1)
+    provider = sending(f"http://127.0.0.1:{port}", retry_timeout_s=0.1)
     for round_ in (1, 2):
         emit(provider, 3)
         assert provider.force_flush(60_000) is False
