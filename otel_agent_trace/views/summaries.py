@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.views.values_text import shortened
 
 _QUESTION_CHARS = 200
+_SERVICE = (semconv.SERVICE_NAME, semconv.SERVICE_VERSION, *semconv.ENVIRONMENTS)
 _RANDOM_ID = re.compile(r"[0-9a-f-]{32,}")
 
 
@@ -59,7 +61,14 @@ def summary_of(run: AgentRun) -> RunSummary:
     steps = _all_steps(run)
     return RunSummary(
         run=msgspec.structs.replace(
-            run, steps=(), user_input=None, final_output=None, config=None, metadata={}, attributes={}
+            run,
+            steps=(),
+            user_input=None,
+            final_output=None,
+            config=None,
+            metadata={},
+            attributes={},
+            resource={key: run.resource[key] for key in _SERVICE if key in run.resource},
         ),
         user_input=shortened(run.user_input, _QUESTION_CHARS),
         steps=len(steps),
