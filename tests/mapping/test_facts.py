@@ -209,7 +209,7 @@ SHOP = {"service.name": "shop", "service.version": "1.2", "deployment.environmen
 def test_the_resource_of_a_run_comes_back(tmp_path: Path) -> None:
     memory, path = InMemoryBackend(), tmp_path / "traces.jsonl"
     provider = TracerProvider(resource=SdkResource(SHOP))
-    provider.add_span_processor(AgentSpanProcessor(memory, FileBackend(path)))
+    provider.add_span_processor(AgentSpanProcessor([memory, FileBackend(path)]))
     tracer = AgentTracer(tracer_provider=provider)
     with tracer.run() as run, tracer.run(agent_name="inner"), run.step("s"):
         pass

@@ -28,10 +28,18 @@ def step(index: int, **facts: object) -> AgentStep:
     return AgentStep(**{**defaults, "ended_at_ns": began_ns + 10_000_000, **facts})
 
 
+_OF_THE_RESOURCE = {
+    "service_name": "service.name",
+    "service_version": "service.version",
+    "environment": "deployment.environment.name",
+}
+
+
 def run(**facts: object) -> AgentRun:
-    """A run of two seconds."""
+    """A run of two seconds; facts of its resource by their names in a run."""
+    resource = {key: facts.pop(name) for name, key in _OF_THE_RESOURCE.items() if name in facts}
     defaults = {"run_id": "r1", "agent_name": "weather", "status": RunStatus.SUCCESS, "started_at_ns": BEGAN_NS}
-    return AgentRun(**{**defaults, "ended_at_ns": BEGAN_NS + 2_000_000_000, **facts})
+    return AgentRun(**{**defaults, "ended_at_ns": BEGAN_NS + 2_000_000_000, "resource": resource, **facts})
 
 
 def facts_of(of_run: AgentRun) -> dict[str, str]:
