@@ -43,8 +43,7 @@ def shape(tree: TraceTree) -> list[Any]:
 def _shape(node: Node) -> Any:
     facts = msgspec.structs.asdict(node.facts)
     sources = {
-        field: [(origin.span.span_id, origin.field) for origin in node.origins(field)]
-        for field in sorted(node.sources)
+        field: [(origin.span.span_id, origin.field) for origin in node.origins(field)] for field in sorted(node.sources)
     }
     return node.span, node.kind, node.is_run, facts, sources, [_shape(child) for child in node.below]
 
