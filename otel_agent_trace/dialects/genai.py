@@ -51,7 +51,7 @@ _OF_THE_SAME_SORT = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span by ``gen_ai.operation.name``, or by what spans from before it have; None where nothing tells what it is."""
     given = Attributes(span)
     operation = given.text(semconv.OPERATION_NAME)
     kind = _kind(span, operation)
