@@ -21,14 +21,17 @@ if TYPE_CHECKING:
         SourceError,
         UnknownRunError,
     )
+    from otel_agent_trace.export import export_spans
     from otel_agent_trace.metrics import compute_metrics
     from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
+    from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
-    from otel_agent_trace.reading import iter_runs, load_run, load_runs, runs_from_spans
+    from otel_agent_trace.query import RunQuery
+    from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.sources import open_source
     from otel_agent_trace.sources.jaeger import JaegerSource
-    from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted
+    from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
     from otel_agent_trace.tracing import (
         ActiveModelCall,
         ActiveRun,
@@ -57,14 +60,17 @@ _MODULES = {
         "SourceError",
         "UnknownRunError",
     ),
+    "export": ("export_spans",),
     "metrics": ("compute_metrics",),
     "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
+    "pipeline": ("SpanSink",),
     "policies.user_ids": ("pseudonymize_user_id",),
-    "reading": ("iter_runs", "load_run", "load_runs", "runs_from_spans"),
+    "query": ("RunQuery",),
+    "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "runs": ("run_to_spans",),
     "sources": ("open_source",),
     "sources.jaeger": ("JaegerSource",),
-    "span": ("Problem", "SpanRecord", "SpanSource", "Wanted"),
+    "span": ("Capabilities", "Problem", "SpanRecord", "SpanSource"),
     "tracing": (
         "ActiveModelCall",
         "ActiveRun",
@@ -96,6 +102,7 @@ __all__ = [
     "AmbiguousRunError",
     "BackgroundBackend",
     "BadRecordError",
+    "Capabilities",
     "ConfigurationError",
     "FileBackend",
     "InMemoryBackend",
@@ -106,9 +113,11 @@ __all__ = [
     "Problem",
     "RemoteContext",
     "RunNotFoundError",
+    "RunQuery",
     "RunStatus",
     "SourceError",
     "SpanRecord",
+    "SpanSink",
     "SpanSource",
     "StepError",
     "StepKind",
@@ -117,13 +126,14 @@ __all__ = [
     "Truncated",
     "UnknownRunError",
     "Usage",
-    "Wanted",
     "__version__",
     "child_environment",
     "compute_metrics",
     "configure",
     "current_run",
     "current_step",
+    "explain_run",
+    "export_spans",
     "extract",
     "inject",
     "iter_runs",

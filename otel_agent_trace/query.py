@@ -1,104 +1,335 @@
-"""Which runs are asked for: the filters that reading and the command share."""
+"""`RunQuery`: which runs are asked for. A filter is a field of it, a row of `_FILTERS`, and an option of the commands."""
 
 from __future__ import annotations
 
+import functools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.keywords import check_keywords
+from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind
 from otel_agent_trace.policies.user_ids import known_forms
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.values import encode, same
+
+Time: TypeAlias = datetime | date | timedelta | str | float
+"""A moment: a datetime or date, Unix seconds, ISO 8601; or how long ago: a timedelta, or "30m", "7d"."""
+Duration: TypeAlias = str | float | timedelta
+"""Seconds, or "200ms", "1.5s", "2m"."""
+Sort: TypeAlias = Literal["time", "duration", "steps", "tokens"]
+
+INTERRUPTED = "interrupted"
+LAST = "last"
+STATUSES = (*(status.value for status in RunStatus), INTERRUPTED)
+"""What may be asked for as a status."""
+ANY_TOOL = "*"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|h|d|w)?")
+_UNITS_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6} | {unit: s * 10**9 for unit, s in _UNITS_S.items()}
 _NS_PER_S = 1_000_000_000
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run must be like: every filter that is given must fit."""
+class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_defaults=True):
+    """What a run must be like, which of these are meant, and in which order. What is None asks for nothing.
+
+    Args:
+        agent: the agent's name.
+        status: running, success, error, timeout; or interrupted: running, though its process is known to be gone.
+        tool: a tool that the run, or a sub-agent of it, called.
+        tool_error: a tool that failed in the run or in a sub-agent of it, whether the run succeeded or not; True or "*":
+            any tool.
+        model: a model that was asked, or answered, in the run or in a sub-agent of it.
+        user_id: the user, as the program knows them or as the pseudonym that the traces carry.
+        session_id: the conversation.
+        service: a service that takes part in the trace.
+        tag: a tag of the run, or several, all of which it must have.
+        where: facts by name, all of which must be equal by type and value: ``metadata.KEY`` of the run, ``resource.KEY``,
+            ``step.KEY`` (an attribute of any step, of sub-agents too); any other name is an attribute of the run. KEY is
+            taken as it is, dots included.
+        since: the run began at that time or later: a datetime, a date, Unix seconds, ISO 8601, or a timedelta or "7d"
+            (ago).
+        until: it began before that time.
+        min_duration: it took so long or longer, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that have not
+            ended do not count.
+        text: what stands, in upper or lower case, in the question, the answer, errors (type and message), inputs,
+            outputs or messages of the run or of sub-agents: in texts and keys, however deep; not in numbers.
+        run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run means the run which
+            it is part of. "last" is the newest run.
+        sort: the newest first, or those with the longest duration, the most steps (of sub-agents too) or tokens.
+        newest_first: the same as ``sort="time"``; `sort` goes before it.
+        limit: at most so many: the first ones in the order that is asked for.
+
+    Raises:
+        ConfigurationError: a value that cannot be meant.
+    """
 
     agent: str | None = None
-    status: RunStatus | None = None
+    status: RunStatus | str | None = None
     tool: str | None = None
-    user_ids: frozenset[str] | None = None
+    tool_error: str | Literal[True] | None = None
+    model: str | None = None
+    user_id: str | None = None
     session_id: str | None = None
-    since_ns: int | None = None
-    until_ns: int | None = None
+    service: str | None = None
+    tag: str | Sequence[str] | None = None
+    where: Mapping[str, Any] | None = None
+    since: Time | None = None
+    until: Time | None = None
+    min_duration: Duration | None = None
+    text: str | None = None
+    run_id: str | None = None
+    sort: Sort | None = None
+    newest_first: bool = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _ = self._asked
+        if self.sort is not None and self.sort not in _SORTS:
+            msg = f"sort {self.sort!r} is none of {', '.join(_SORTS)}"
+            raise ConfigurationError(msg)
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
+            msg = f"limit must be a number of runs, 0 or more, not {self.limit!r}"
+            raise ConfigurationError(msg)
 
     @classmethod
-    def of(
-        cls,
-        *,
-        agent: str | None,
-        status: RunStatus | str | None,
-        tool: str | None,
-        user_id: str | None,
-        session_id: str | None,
-        since: Any,
-        until: Any,
-    ) -> Selection:
-        """The selection that these arguments mean.
+    def of(cls, **keywords: Any) -> RunQuery:
+        """Return the query that keywords, held as data, mean.
 
         Raises:
-            ConfigurationError: an unknown status, or a time that cannot be read.
+            TypeError: a keyword that there is not; it names the closest one.
+            ConfigurationError: a value that cannot be meant.
         """
-        return cls(
-            agent=agent,
-            status=None if status is None else _status(status),
-            tool=tool,
-            user_ids=None if user_id is None else known_forms(user_id),
-            session_id=session_id,
-            since_ns=None if since is None else moment_ns(since),
-            until_ns=None if until is None else moment_ns(until),
-        )
+        check_keywords(cls.__name__, keywords, RunQuery.__struct_fields__)
+        return RunQuery(**keywords)
 
-    def takes(self, run: AgentRun) -> bool:
-        """Whether the run is asked for."""
-        return (
-            (self.status is None or run.status is self.status)
-            and (self.agent is None or run.agent_name == self.agent)
-            and (self.session_id is None or run.session_id == self.session_id)
-            and (self.user_ids is None or run.user_id in self.user_ids)
-            and (self.since_ns is None or run.started_at_ns >= self.since_ns)
-            and (self.until_ns is None or run.started_at_ns < self.until_ns)
-            and (self.tool is None or _uses(run, self.tool))
-        )
+    def but(self, **changes: Any) -> RunQuery:
+        """Return this query with some of its fields changed."""
+        return RunQuery(**{**self.given(), **changes})
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that ask for something, as they were given."""
+        values = {name: getattr(self, name) for name in RunQuery.__struct_fields__}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
+
+    @property
+    def is_filter(self) -> bool:
+        """Whether any run may be left out for what it is like."""
+        return bool(self._asked)
+
+    @property
+    def since_ns(self) -> int | None:
+        """`since` in Unix nanoseconds."""
+        return self._time_ns("since")
+
+    @property
+    def until_ns(self) -> int | None:
+        """`until` in Unix nanoseconds."""
+        return self._time_ns("until")
+
+    def matches(self, run: AgentRun, spans: Iterable[SpanRecord] = ()) -> bool:
+        """Return whether the run is like what is asked for; `spans` are those of its traces, where they are known."""
+        return all(row.fits(run, spans, value) for row, value in self._asked)
+
+    @property
+    def order(self) -> Callable[[AgentRun], tuple[Any, ...]] | None:
+        """The key by which the runs that come first are the largest, if an order is asked for."""
+        sort = self.sort or ("time" if self.newest_first else None)
+        return None if sort is None else _SORTS[sort]
+
+    @functools.cached_property
+    def _asked(self) -> tuple[tuple[_Filter, Any], ...]:
+        """The filters that are given, each with its value as it is compared; an age counts from when the query is made."""
+        asked = []
+        for name, row in _FILTERS.items():
+            given = getattr(self, name)
+            if given is not None:
+                try:
+                    asked.append((row, row.read(given)))
+                except _NoTextError:
+                    msg = f"{name} must be a text, not {given!r}"
+                    raise ConfigurationError(msg) from None
+        return tuple(asked)
+
+    def _time_ns(self, name: str) -> int | None:
+        return next((value for row, value in self._asked if row is _FILTERS[name]), None)
 
 
-def of_service(traces: Iterator[list[SpanRecord]], service: str | None) -> Iterator[list[SpanRecord]]:
-    """The traces in which a service takes part; all of them if none is named."""
-    if service is None:
-        return traces
-    return (spans for spans in traces if any(_service(span) == service for span in spans))
+# ── what a run is like ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _service(span: SpanRecord) -> Any:
-    return span.resource.attributes.get(semconv.SERVICE_NAME)
+class _Filter(NamedTuple):
+    """How a value that is asked for is read, and whether a run, of whose traces these are the spans, fits it."""
+
+    read: Callable[[Any], Any]
+    fits: Callable[[AgentRun, Iterable[SpanRecord], Any], bool]
 
 
-def _uses(run: AgentRun, tool: str) -> bool:
-    return any(step.tool_name == tool for part in run.walk() for step in part.steps)
+class _NoTextError(Exception):
+    """Something else was given where a text is needed."""
 
 
-def _status(status: RunStatus | str) -> RunStatus:
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise _NoTextError
+    return given
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(map(_text, given if isinstance(given, Iterable) else (given,)))
+
+
+def _status(given: Any) -> str:
+    if given not in STATUSES:
+        msg = f"status {given!r} is none of {', '.join(STATUSES)}"
+        raise ConfigurationError(msg)
+    return str(given)
+
+
+def _has_status(run: AgentRun, _: Any, status: str) -> bool:
+    if status == INTERRUPTED:
+        return run.status is RunStatus.RUNNING and run.interrupted is True
+    return run.status.value == status
+
+
+def _tool_or_any(given: Any) -> str:
+    return ANY_TOOL if given is True else _text(given)
+
+
+def _all_steps(run: AgentRun) -> Iterator[AgentStep]:
+    return (step for part in run.walk() for step in part.steps)
+
+
+def _has_tool_error(run: AgentRun, _: Any, tool: str) -> bool:
+    return any(
+        step.kind is StepKind.TOOL and step.error is not None and tool in (ANY_TOOL, step.name)
+        for step in _all_steps(run)
+    )
+
+
+def _has_model(run: AgentRun, _: Any, model: str) -> bool:
+    """Return whether a model answered, or was asked: where both are known, the latter is an attribute."""
+    parts: list[AgentRun | AgentStep] = [*run.walk(), *_all_steps(run)]
+    return any(model in (part.model, part.attributes.get(semconv.REQUEST_MODEL)) for part in parts)
+
+
+def _takes_part(run: AgentRun, spans: Iterable[SpanRecord], service: str) -> bool:
+    return any(part.service_name == service for part in run.walk()) or any(
+        span.resource.attributes.get(semconv.SERVICE_NAME) == service for span in spans
+    )
+
+
+def _has_tags(run: AgentRun, _: Any, tags: tuple[str, ...]) -> bool:
+    return set(tags) <= set(run.tags)
+
+
+def _facts(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        msg = f'where must be a mapping like {{"metadata.tenant": "acme"}}, not {given!r}'
+        raise ConfigurationError(msg)
+    return dict(given)
+
+
+def _has_facts(run: AgentRun, _: Any, facts: dict[str, Any]) -> bool:
+    return all(any(same(found, value) for found in _facts_called(name, run)) for name, value in facts.items())
+
+
+def _facts_called(name: str, run: AgentRun) -> list[Any]:
+    """Return the values that stand in a run under a name; those of the steps may be many."""
+    where, _, key = name.partition(".")
+    if where == "step":
+        places = [step.attributes for step in _all_steps(run)]
+    elif where == "metadata":
+        places = [run.metadata]
+    elif where == "resource":
+        places = [run.resource]
+    else:
+        places, key = [run.attributes], name
+    return [place[key] for place in places if key in place]
+
+
+def _duration_ns(given: Any) -> Decimal:
+    """Return nanoseconds, exactly as they were written: 0.1 is a tenth of a second."""
+    if isinstance(given, timedelta) and given >= timedelta():
+        return Decimal(given // _MICROSECOND) * 1000
+    match = None if isinstance(given, bool) else _DURATION.fullmatch(_number_text(given))
+    if match is None:
+        msg = f'min_duration {given!r} is neither seconds nor like "200ms", "1.5s", "2m"'
+        raise ConfigurationError(msg)
+    return Decimal(match[1]) * _UNITS_NS[match[2] or "s"]
+
+
+def _number_text(given: Any) -> str:
+    if isinstance(given, str):
+        return given.strip()
     try:
-        return RunStatus(status)
-    except ValueError:
-        names = ", ".join(known.value for known in RunStatus)
-        msg = f"status {status!r} is none of {names}"
-        raise ConfigurationError(msg) from None
+        return format(Decimal(str(given)), "f")  # without an exponent
+    except (InvalidOperation, ValueError):  # ValueError: an integer of thousands of digits
+        return ""
+
+
+def _is_as_long(run: AgentRun, _: Any, least_ns: Decimal) -> bool:
+    return run.ended_at_ns is not None and run.ended_at_ns - run.started_at_ns >= least_ns
+
+
+def _folded(given: Any) -> str:
+    return _text(given).casefold()
+
+
+def _says(run: AgentRun, _: Any, text: str) -> bool:
+    return any(text in found.casefold() for part in run.walk() for found in _words_of(part))
+
+
+def _words_of(run: AgentRun) -> Iterator[str]:
+    """Yield the texts in a run, without those of sub-agents' runs."""
+    yield from _texts_in([run.user_input, run.final_output, run.error])
+    for step in run.steps:
+        yield from _texts_in([step.input, step.output, step.error, *step.messages])
+
+
+def _texts_in(values: list[Any]) -> Iterator[str]:
+    """Yield each text and each key in values; other objects say what they say as JSON."""
+    pending, seen = values[::-1], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, StepError):
+            pending += [value.message, value.type]
+        elif isinstance(value, Message):
+            pending += [value.extra, value.name]
+            pending += [found for part in value.parts for key, found in part.items() if key != "type"]
+        elif isinstance(value, dict | list | tuple | set | frozenset):
+            if id(value) not in seen:  # what a backend gives may hold itself
+                seen.add(id(value))
+                pending += value if not isinstance(value, dict) else [*value.values(), *value]
+        elif value is not None and not isinstance(value, int | float):
+            pending.append(encode(value).data)
+
+
+def _begins(run: AgentRun, _: Any, run_id: str) -> bool:
+    if run_id == LAST:
+        return True  # which one that is, the order says
+    return any(known.startswith(run_id) for known in (*trace_ids_of(run), *(part.run_id for part in run.walk())))
+
+
+def trace_ids_of(run: AgentRun) -> tuple[str, ...]:
+    """Return the traces that a run was read from."""
+    return run.trace_ids or ((run.trace_id,) if run.trace_id else ())
 
 
 def moment_ns(when: Any) -> int:
-    """Unix nanoseconds for a datetime, a date, a timedelta (ago), Unix seconds or a text ("7d" ago, or ISO 8601).
+    """Return Unix nanoseconds for a datetime, a date, a timedelta (ago), Unix seconds or a text ("7d" ago, ISO 8601).
 
     A time without an offset is local time.
 
@@ -126,3 +357,44 @@ def _unix_ns(when: Any) -> int:
     if ago is not None:
         return time.time_ns() - int(float(ago[1]) * _UNITS_S[ago[2]] * _NS_PER_S)
     return _unix_ns(datetime.fromisoformat(text.replace("Z", "+00:00")))
+
+
+_FILTERS: dict[str, _Filter] = {
+    "agent": _Filter(_text, lambda run, _, name: run.agent_name == name),
+    "status": _Filter(_status, _has_status),
+    "tool": _Filter(_text, lambda run, _, name: any(step.tool_name == name for step in _all_steps(run))),
+    "tool_error": _Filter(_tool_or_any, _has_tool_error),
+    "model": _Filter(_text, _has_model),
+    "user_id": _Filter(known_forms, lambda run, _, ids: run.user_id in ids),
+    "session_id": _Filter(_text, lambda run, _, session_id: run.session_id == session_id),
+    "service": _Filter(_text, _takes_part),
+    "tag": _Filter(_texts, _has_tags),
+    "where": _Filter(_facts, _has_facts),
+    "since": _Filter(moment_ns, lambda run, _, since_ns: run.started_at_ns >= since_ns),
+    "until": _Filter(moment_ns, lambda run, _, until_ns: run.started_at_ns < until_ns),
+    "min_duration": _Filter(_duration_ns, _is_as_long),
+    "text": _Filter(_folded, _says),
+    "run_id": _Filter(_text, _begins),
+}
+"""Field of `RunQuery` → how its value is read, and which runs fit."""
+
+
+# ── in which order ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def age(run: AgentRun) -> tuple[int, str]:
+    """Return the key by which runs are sorted by time."""
+    return run.started_at_ns, run.run_id
+
+
+def _duration_or_none_ns(run: AgentRun) -> int:
+    return -1 if run.ended_at_ns is None else run.ended_at_ns - run.started_at_ns
+
+
+_SORTS: dict[str, Callable[[AgentRun], tuple[Any, ...]]] = {
+    "time": age,
+    "duration": lambda run: (_duration_or_none_ns(run), *age(run)),
+    "steps": lambda run: (sum(1 for _ in _all_steps(run)), *age(run)),
+    "tokens": lambda run: (run.usage.total_tokens if run.usage else 0, *age(run)),
+}
+"""`RunQuery.sort` → the key of which the largest come first."""

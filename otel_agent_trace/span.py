@@ -72,18 +72,36 @@ BODY_KEY = "body"
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
-    """A log record that belongs to a span, as the event of the span that it is."""
+    """One log record as plain immutable data; ids as in `SpanRecord`, empty where it belongs to no span.
+
+    `time_ns` is Unix nanoseconds, `name` the event's name, `severity_number` as in OTLP (1 to 24; 0: not known).
+    """
 
     trace_id: str
     span_id: str
-    event: Event
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Any] = {}
+    body: Any = None
+    severity_number: int = 0
+    severity_text: str = ""
+    resource: Resource = Resource()
+    scope: Scope = Scope()
+
+    @property
+    def event(self) -> Event:
+        """The event of its span that it is read as; the body is the attribute `body`, unless it has one of that name."""
+        if self.body in (None, "", {}) or BODY_KEY in self.attributes:
+            return Event(self.name, self.time_ns, self.attributes)
+        return Event(self.name, self.time_ns, {**self.attributes, BODY_KEY: self.body})
 
 
 def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:
-    """The spans of a trace with the log records that belong to them as further events, by time; others are left out."""
+    """Return the spans of a trace with the log records that belong to them as further events, by time; others are left out."""
     events: dict[str, dict[tuple[int, str, str], Event]] = {}
     for log in logs:
-        events.setdefault(log.span_id, {}).setdefault(_order_of(log.event), log.event)  # lines may come twice
+        event = log.event
+        events.setdefault(log.span_id, {}).setdefault(_order_of(event), event)  # lines may come twice
     return [
         msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more.values()), key=_order_of)))
         if (more := events.get(span.span_id))
@@ -122,17 +140,21 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.path}:{self.line}: {self.reason}" if self.line else f"{self.path}: {self.reason}"
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs a reader is going to keep; a field that is None says nothing.
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `SpanSource` can do beside `traces`, said in its attribute `capabilities`.
 
-    Runs that started at `since_ns` or later and before `until_ns` (Unix nanoseconds), in traces that `service` takes part
-    in, whose id (or the id of whose trace) is or begins with `run_id`.
+    Readers answer themselves what a source does not, and look again at what it gives.
     """
 
-    since_ns: int | None = None
-    until_ns: int | None = None
-    service: str | None = None
-    run_id: str | None = None
+    filters: frozenset[str] = frozenset()
+    """Fields of `RunQuery` by which `narrowed(query)` leaves out traces that hold no run which fits."""
+    newest_first: bool = False
+    """`traces` gives them in the order of their latest start (the latest `start_ns` of their spans), newest first."""
+    logs: bool = False
+    """There is `traces_and_logs(on_problem, on_log)`: as `traces`, but `on_log` is given the log records whose spans it
+    has not, before the rest of their trace comes or, where there is none, at some time."""
+    runs: bool = False
+    """There is `runs()`, which gives the outermost runs themselves."""
 
 
 class SpanSource(Protocol):
@@ -143,15 +165,9 @@ class SpanSource(Protocol):
     when the whole source is unreadable. It MAY be called again, and then reads again. What it yields belongs to the
     caller.
 
-    A source MAY have more, which readers use when it is there:
-
-    - `narrowed(wanted: Wanted) -> SpanSource`: the same spans, where traces may be left out that hold no run which fits
-      `wanted`. Readers filter again what comes.
-    - `newest_first: bool`: whether the traces come in the order of their latest start (the latest `start_ns` of their
-      spans), newest first. Readers who want the newest runs then stop early.
-    - `name: str`: what it is called in messages, without secrets.
-    - `traces_and_logs(on_problem, on_log)`: as `traces`, but `on_log` is given the log records whose spans it has not,
-      before the rest of their trace comes or, where there is none, at some time.
+    A source MAY have `capabilities: Capabilities`, which says what else it has, as `narrowed(query: RunQuery) ->
+    SpanSource` (the query holds only those of its fields which `capabilities.filters` names); and `name: str`, what it
+    is called in messages, without secrets.
     """
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
@@ -159,16 +175,22 @@ class SpanSource(Protocol):
         ...
 
 
+def capabilities_of(source: object) -> Capabilities:
+    """Return what a source can do beside `traces`: nothing, unless it says so."""
+    capabilities: Capabilities = getattr(source, "capabilities", _NONE)
+    return capabilities
+
+
+_NONE = Capabilities()
+
+
 def traces_and_logs(
     source: SpanSource, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
 ) -> Iterator[list[SpanRecord]]:
-    """The traces of a source; `on_log` is given the log records whose spans are elsewhere, if it has any."""
-    read = getattr(source, "traces_and_logs", None)
-    traces: Iterator[list[SpanRecord]] = source.traces(on_problem) if read is None else read(on_problem, on_log)
+    """Yield the traces of a source; `on_log` is given the log records whose spans are elsewhere, if it has any."""
+    reader: Any = source
+    logged = capabilities_of(source).logs
+    traces: Iterator[list[SpanRecord]] = (
+        reader.traces_and_logs(on_problem, on_log) if logged else source.traces(on_problem)
+    )
     return traces
-
-
-def narrowed(source: SpanSource, wanted: Wanted) -> SpanSource:
-    """The source without what is not wanted, as far as it can tell."""
-    narrow: Callable[[Wanted], SpanSource] | None = getattr(source, "narrowed", None)
-    return source if narrow is None or wanted == Wanted() else narrow(wanted)

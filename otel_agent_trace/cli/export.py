@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
-from otel_agent_trace.cli.options import filter_options, json_option, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import explained, source_of
-from otel_agent_trace.cli.streams import write_json
+from otel_agent_trace.cli.sources import hints_on_error, target_of
+from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.otlp import Settings, settings_of
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.views.escape import escaped_line
 
 OTLP_JSON = "otlp-json"
 _OK, _REFUSED = 0, 1
@@ -25,6 +25,7 @@ _MB = 1e6
 
 @click.command("export")
 @source_argument
+@run_argument
 @click.option(
     "--to",
     "endpoint",
@@ -51,8 +52,8 @@ _MB = 1e6
 )
 @click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for one request, by default 10.")
 @click.option(
-    "--patience",
-    "patience_s",
+    "--retry-timeout",
+    "retry_timeout_s",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     metavar="S",
@@ -62,6 +63,7 @@ _MB = 1e6
 @json_option
 def command(
     source: str | None,
+    run: str | None,
     *,
     endpoint: str,
     path: str | None,
@@ -69,12 +71,14 @@ def command(
     protocol: str | None,
     headers: Sequence[str],
     timeout_s: float | None,
-    patience_s: float,
+    retry_timeout_s: float,
     again: bool,
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of the runs that fit; or write runs.
+    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of RUN, or of the runs that fit; or write runs.
+
+    RUN is a run id, the beginning of one, or "last"; SOURCE#RUN names both in one word.
 
     An export that was interrupted goes on where it stopped when it is called again. OTEL_EXPORTER_OTLP_HEADERS,
     _TIMEOUT, _COMPRESSION, _CERTIFICATE and the like are honoured.
@@ -84,35 +88,38 @@ def command(
     To otlp-json the runs that fit are written, whoever traced them, as our tracer would have: OTLP JSON Lines with the
     current names of the GenAI conventions, which read back equal.
     """
-    name = source_of(source)
+    target = target_of(source, run, without=None)
+    query = RunQuery.of(**filters, limit=limit or None)
+    if target.run is not None and query.but(service=None) != RunQuery():
+        raise _usage("RUN is one run: only --service may be said beside it")
     if endpoint == OTLP_JSON:
         if protocol or headers or timeout_s or again:
             raise _usage("--protocol, --header, --timeout and --again are for what is sent to an address")
-        export_to_file(name, path or STANDARD_OUTPUT, limit or None, filters, as_json=as_json)
+        export_to_file(target, path or STANDARD_OUTPUT, query, as_json=as_json)
         return _OK
     if path is not None:
         raise _usage("--output is for --to otlp-json")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
-    filters["limit"] = limit or None
-    state = ExportState(state_path(name, settings, filters))
+    query = query.but(run_id=target.run)
+    state = ExportState(state_path(target.source, settings, query.given()))
     if again:
         state.remove()
     summary = ExportSummary()
     with (
-        _told(summary, settings, state, as_json=as_json),
-        reporting_progress("sending") as reading,
-        explained(name),
+        _reporting_outcome(summary, settings, state, as_json=as_json),
+        reporting_progress("sending") as reporter,
+        hints_on_error(target.source, target.guess),
     ):
         export_spans(
-            name,
+            target.source,
             settings,
-            **filters,
-            patience_s=patience_s,
+            query,
+            retry_timeout_s=retry_timeout_s,
             state=state,
             summary=summary,
-            on_problem=reading.on_problem,
-            on_progress=reading.on_progress,
-            on_retry=_Retries(),
+            on_problem=reporter.on_problem,
+            on_progress=reporter.on_progress,
+            on_retry=_RetryReporter(),
         )
     return _OK if summary.is_complete else _REFUSED
 
@@ -131,58 +138,46 @@ def _usage(text: str) -> click.UsageError:
     return click.UsageError(text, click.get_current_context())
 
 
-class _Retries:
-    """Says once for each reason that a request is sent again."""
+class _RetryReporter:
+    """Reports once for each reason that a request is sent again."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def __call__(self, reason: str) -> None:
-        if reason not in self._said and len(self._said) < 5:
-            self._said.add(reason)
-            _say(f"{reason}; trying again")
+        if reason not in self._reported and len(self._reported) < 5:
+            self._reported.add(reason)
+            write_message(f"{reason}; trying again")
 
 
 @contextmanager
-def _told(summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool) -> Iterator[None]:
-    """Tell what became of it, whether it comes to its end or not."""
-    with _quiet_retries():
-        try:
-            yield
-        except BaseException:
-            if summary.spans:
-                _say(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
-            raise
-        finally:
-            _tell_losses(summary, state)
+def _reporting_outcome(
+    summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool
+) -> Iterator[None]:
+    """Report what became of the export, whether it comes to its end or not."""
+    try:
+        yield
+    except BaseException:
+        if summary.spans:
+            write_message(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
+        raise
+    finally:
+        _report_losses(summary, state)
     if as_json:
         write_json(summary.to_dict() | {"endpoint": settings.shown})
     else:
         print(escaped_line(_sentence(summary, settings)))  # noqa: T201
 
 
-@contextmanager
-def _quiet_retries() -> Iterator[None]:
-    """We say ourselves that something is tried again: stamina would, on standard output where structlog is installed."""
-    from stamina import instrumentation  # noqa: PLC0415 - only where something is sent
-
-    hooks = instrumentation.get_on_retry_hooks()
-    instrumentation.set_on_retry_hooks([])
-    try:
-        yield
-    finally:
-        instrumentation.set_on_retry_hooks(hooks)
-
-
-def _tell_losses(summary: ExportSummary, state: ExportState) -> None:
+def _report_losses(summary: ExportSummary, state: ExportState) -> None:
     if state.problem is not None:
-        _say(f"warning: {state.problem}: an interrupted export will begin anew")
+        write_message(f"warning: {state.problem}: an interrupted export will begin anew")
     for span in summary.refused_spans:
-        _say(f"refused: span {span.span_id} ({span.name}) of trace {span.trace_id}: {span.reason}")
+        write_message(f"refused: span {span.span_id} ({span.name}) of trace {span.trace_id}: {span.reason}")
     if summary.refused > len(summary.refused_spans):
-        _say(f"... and {summary.refused - len(summary.refused_spans)} more")
+        write_message(f"... and {summary.refused - len(summary.refused_spans)} more")
     for note in summary.notes:
-        _say(f"the receiver says: {note}")
+        write_message(f"the receiver says: {note}")
 
 
 def _sentence(summary: ExportSummary, settings: Settings) -> str:
@@ -203,7 +198,3 @@ def _sentence(summary: ExportSummary, settings: Settings) -> str:
 
 def _spans(number: int) -> str:
     return f"{number} span{'' if number == 1 else 's'}"
-
-
-def _say(text: str) -> None:
-    print(escaped_line(text), file=sys.stderr)  # noqa: T201

@@ -1,29 +1,82 @@
-"""The arguments and options that several commands share; the names of the filters are those of the reading functions."""
+"""The arguments and options that several commands share; a filter is a row of `FILTERS`, called as its field of `RunQuery`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from otel_agent_trace.model import RunStatus
+from otel_agent_trace.query import STATUSES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TIME_HELP = "a time (2026-05-01, 2026-05-01T12:00) or an age (90s, 15m, 24h, 7d)"
-_FILTERS = (
-    click.option(
-        "--status", type=click.Choice([status.value for status in RunStatus]), help="Only runs that ended so."
-    ),
-    click.option("--agent", metavar="NAME", help="Only runs of this agent."),
-    click.option("--tool", metavar="NAME", help="Only runs that called this tool."),
-    click.option("--user", "user_id", metavar="ID", help="Only runs of this user."),
-    click.option("--session", "session_id", metavar="ID", help="Only runs of this session."),
-    click.option("--service", metavar="NAME", help="Only runs in whose trace this service takes part."),
-    click.option("--since", metavar="TIME", help=f"Only runs that started then or later: {_TIME_HELP}."),
-    click.option("--until", metavar="TIME", help="Only runs that started before."),
-)
+
+
+def _several(_: click.Context, __: click.Parameter, words: Sequence[str]) -> Sequence[str] | None:
+    return words or None
+
+
+def _facts(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -> dict[str, Any] | None:
+    facts: dict[str, Any] = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not (name and sign):
+            msg = f"{word!r} is not like metadata.tenant=acme"
+            raise click.BadParameter(msg, param=parameter)
+        facts[name] = _json_or_text(text)
+    return facts or None
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "--status": {"type": click.Choice(STATUSES), "help": "Only runs that ended so, or have not."},
+    "--agent": {"metavar": "NAME", "help": "Only runs of this agent."},
+    "--tool": {"metavar": "NAME", "help": "Only runs that called this tool."},
+    "--tool-error": {
+        "metavar": "NAME",
+        "help": "Only runs in which this tool failed, successful ones too; '*': any tool.",
+    },
+    "--model": {"metavar": "NAME", "help": "Only runs that called this model."},
+    "--user": {"dest": "user_id", "metavar": "ID", "help": "Only runs of this user."},
+    "--session": {"dest": "session_id", "metavar": "ID", "help": "Only runs of this session."},
+    "--service": {"metavar": "NAME", "help": "Only runs in whose trace this service takes part."},
+    "--tag": {
+        "multiple": True,
+        "callback": _several,
+        "metavar": "TAG",
+        "help": "Only runs with this tag; with all, if repeated.",
+    },
+    "--where": {
+        "multiple": True,
+        "callback": _facts,
+        "metavar": "K=V",
+        "help": "Only runs where metadata.KEY, resource.KEY, step.KEY (of any step) or an attribute of the run is V: JSON, else text.",
+    },
+    "--text": {
+        "metavar": "WORDS",
+        "help": "Only runs with these words in question, answer, errors, inputs, outputs or messages.",
+    },
+    "--since": {"metavar": "TIME", "help": f"Only runs that started then or later: {_TIME_HELP}."},
+    "--until": {"metavar": "TIME", "help": "Only runs that started before."},
+    "--min-duration": {
+        "metavar": "TIME",
+        "help": "Only runs that took so long or longer: seconds, or 200ms, 1.5s, 2m.",
+    },
+    "--sort": {
+        "type": click.Choice(["time", "duration", "steps", "tokens"]),
+        "help": "The newest first, or those with the most of it.",
+    },
+}
+"""Each filter: how it is written, and what click is to know of it; `dest` is its field, where that is not called so."""
 
 source_argument = click.argument("source", required=False)
 run_argument = click.argument("run", required=False)
@@ -34,6 +87,7 @@ full_option = click.option("--full", is_flag=True, help="Show every step and eve
 
 def filter_options(function: F) -> F:
     """Which runs of the source are meant."""
-    for option in reversed(_FILTERS):
-        function = option(function)
+    for name, row in reversed(FILTERS.items()):
+        names = [name, row["dest"]] if "dest" in row else [name]
+        function = click.option(*names, **{key: value for key, value in row.items() if key != "dest"})(function)
     return function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import time
 import zlib
@@ -14,7 +13,7 @@ import msgspec
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export.pipeline import Pipeline
 from otel_agent_trace.export.state import ExportState, state_path
-from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.keywords import called_with
 from otel_agent_trace.otlp import (
     Batch,
     BatchBuilder,
@@ -26,12 +25,15 @@ from otel_agent_trace.otlp import (
     Settings,
     settings_of,
 )
-from otel_agent_trace.otlp.sender import DEFAULT_PATIENCE_S
-from otel_agent_trace.query import Selection, of_service
-from otel_agent_trace.runs import assemble
+from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.runs import run_to_spans
+from otel_agent_trace.runs.assemble import by_trace
+from otel_agent_trace.runs.stitch import Assembled
 from otel_agent_trace.runs.tree import unique
-from otel_agent_trace.sources import Progress, open_source
-from otel_agent_trace.span import Problem, SpanRecord, SpanSource, Wanted, narrowed
+from otel_agent_trace.sources import Progress, name_of, open_source
+from otel_agent_trace.sources.search import find, narrowed, search
+from otel_agent_trace.span import Problem, SpanRecord, SpanSource
 
 _log = logging.getLogger("otel_agent_trace")
 _MOST_KEPT = 20
@@ -72,83 +74,65 @@ class ExportSummary(msgspec.Struct):
         return told | {"refused_spans": [span._asdict() for span in self.refused_spans], "notes": list(self.notes)}
 
 
-def export_spans(
-    source: Any,
-    endpoint: str | Settings,
-    *,
-    agent: str | None = None,
-    status: RunStatus | str | None = None,
-    tool: str | None = None,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    service: str | None = None,
-    since: Any = None,
-    until: Any = None,
-    limit: int | None = None,
-    protocol: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    timeout_s: float | None = None,
-    patience_s: float = DEFAULT_PATIENCE_S,
-    state: ExportState | None = None,
-    summary: ExportSummary | None = None,
-    on_problem: Callable[[Problem], None] | None = None,
-    on_progress: Progress | None = None,
-    on_retry: Callable[[str], None] | None = None,
-) -> ExportSummary:
+class ExportKeywords(RunQuery, frozen=True, kw_only=True):
+    """The keywords of `export_spans`: which runs, and how to send."""
+
+    protocol: str | None = None
+    headers: Mapping[str, str] | None = None
+    timeout_s: float | None = None
+    retry_timeout_s: float = DEFAULT_RETRY_TIMEOUT_S
+    state: ExportState | None = None
+    summary: ExportSummary | None = None
+    on_problem: Callable[[Problem], None] | None = None
+    on_progress: Progress | None = None
+    on_retry: Callable[[str], None] | None = None
+
+
+class ExportCall(ExportKeywords, frozen=True):
+    """A call of `export_spans`; keywords go before what `query` says."""
+
+    source: Any
+    endpoint: str | Settings
+    query: RunQuery = RunQuery()
+
+
+@called_with(ExportCall)
+def export_spans(call: ExportCall) -> ExportSummary:
     """Send what a source holds to an OTLP endpoint, and say what became of it.
 
-    Without a filter every span goes; with filters the whole traces of the runs that fit. Sending again what was sent is
-    harmless to readers: ids stay what they were.
+    Without a filter every span goes; with fields of `RunQuery` (as keywords, or a `query`) the whole traces of the runs
+    that fit: of `limit` the newest, or those that `sort` puts first; of `run_id` one run, found as `load_run` does.
+    Sending again what was sent is harmless to readers: ids stay what they were.
 
-    Args:
-        source: as for `iter_runs`.
-        endpoint: ``http(s)://host:4318``, ``grpc(s)://host:4317``, or settings that were made before.
-        agent: the agent's name.
-        status: running, success, error or timeout.
-        tool: a tool that the run called.
-        user_id: the user, or their pseudonym.
-        session_id: the conversation.
-        service: a service that takes part in the trace.
-        since: began at that time or later, as for `iter_runs`.
-        until: began before that time.
-        limit: only the newest so many runs.
-        protocol: "http/protobuf", "http/json" or "grpc", as for `settings_of`.
-        headers: of the requests, beside those of ``OTEL_EXPORTER_OTLP_HEADERS``.
-        timeout_s: seconds for one request.
-        patience_s: seconds after which a request that could not be delivered is given up.
-        state: what was delivered before is left out, and what is delivered is noted; removed at the end.
-        summary: is kept up to date, also when an error ends the export.
-        on_problem: is told what cannot be read; without it a warning is logged.
-        on_progress: is told the bytes read and, where it is known, their total.
-        on_retry: is told why a request is sent again, in another thread.
+    `source` is as for `iter_runs`, and so are `on_problem` and `on_progress`. `endpoint` is ``http(s)://host:4318``,
+    ``grpc(s)://host:4317``, or settings that were made before. `protocol` is "http/protobuf", "http/json" or "grpc", as
+    for `settings_of`; `headers` go with each request, beside those of ``OTEL_EXPORTER_OTLP_HEADERS``; `timeout_s` are
+    seconds for one request, `retry_timeout_s` seconds after which one that could not be delivered is given up. What
+    `state` says was delivered before is left out, and what is delivered is noted there; it is removed at the end.
+    `summary` is kept up to date, also when an error ends the export. `on_retry` is told why a request is sent again, in
+    another thread.
 
     Raises:
         SourceError: the source cannot be read at all.
         EndpointError: the endpoint cannot be reached, is no receiver of OTLP, or refuses everything.
+        RunNotFoundError: with `run_id`, no run has it.
+        AmbiguousRunError: with `run_id`, several runs fit.
         ConfigurationError: an argument that cannot be meant.
+        TypeError: a keyword that there is not; it names the closest one.
     """
-    selection = Selection.of(
-        agent=agent, status=status, tool=tool, user_id=user_id, session_id=session_id, since=since, until=until
-    )
-    if patience_s <= 0 or (limit is not None and limit < 0):
-        raise ConfigurationError("limit and patience_s are no negative numbers")
-    settings = _settings(endpoint, protocol, headers, timeout_s)
-    summary = ExportSummary() if summary is None else summary
-    meant = Wanted(since_ns=selection.since_ns, until_ns=selection.until_ns, service=service)
-    opened = narrowed(open_source(source, on_progress=on_progress), meant)
-    wanted = _Wanted(
-        opened,
-        selection=selection,
-        service=service,
-        limit=limit,
-        on_problem=on_problem or _warn,
-        summary=summary,
-    )
+    if call.retry_timeout_s <= 0:
+        msg = f"retry_timeout_s must be a number of seconds greater than 0, not {call.retry_timeout_s!r}"
+        raise ConfigurationError(msg)
+    settings = _settings(call.endpoint, call.protocol, call.headers, call.timeout_s)
+    summary = ExportSummary() if call.summary is None else call.summary
+    source = open_source(call.source, on_progress=call.on_progress)
+    query = call.query.but(**call.given())
+    chosen = _Chosen(source, query, call.on_problem or _warn, summary, name_of(call.source))
     encoder = Encoder(settings.protocol)
-    sender = Sender(settings, encoder.join, patience_s=patience_s, on_retry=on_retry)
+    sender = Sender(settings, encoder.join, retry_timeout_s=call.retry_timeout_s, on_retry=call.on_retry)
     began = time.monotonic()
     try:
-        _Export(encoder, sender, state, summary).run(wanted.traces())
+        _Export(encoder, sender, call.state, summary).run(chosen.traces())
     finally:
         sender.close()
         summary.seconds = time.monotonic() - began
@@ -172,54 +156,65 @@ def _warn(problem: Problem) -> None:
 # ── which traces ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Wanted:
+class _Chosen:
     """The traces of a source that are to go."""
 
     def __init__(
         self,
         source: SpanSource,
-        *,
-        selection: Selection,
-        service: str | None,
-        limit: int | None,
+        query: RunQuery,
         on_problem: Callable[[Problem], None],
         summary: ExportSummary,
+        name: str,
     ) -> None:
-        self._source = source
-        self._selection, self._service, self._limit = selection, service, limit
-        self._on_problem, self._summary = on_problem, summary
+        self._source, self._query, self._on_problem = source, query, on_problem
+        self._summary, self._name = summary, name
 
     def traces(self) -> Iterator[list[SpanRecord]]:
-        """Each trace, whole."""
-        if self._limit is not None:
-            newest = self._newest(self._limit)
-            self._summary.runs = len(newest)
-            meant = {trace_id for _, _, trace_id in newest}
-            return (spans for spans in self._all() if spans[0].trace_id in meant)
-        if self._selection != Selection():
-            self._summary.runs = 0
-            return (spans for spans in self._all() if self._fits(spans))
-        return self._all()
+        """Return each trace, whole."""
+        if self._query.run_id is not None:
+            return self._of_one_run()
+        if self._query.limit is not None:
+            return self._of_first_runs()
+        return self._of_runs() if self._query.is_filter else self._source.traces(self._on_problem)
 
-    def _all(self) -> Iterator[list[SpanRecord]]:
-        return of_service(self._source.traces(self._on_problem), self._service)
+    def _of_one_run(self) -> Iterator[list[SpanRecord]]:
+        whole = find(self._source, self._query, self._on_problem, self._name).whole
+        self._summary.runs = 1
+        return iter(by_trace(_spans_of(whole)).values())
 
-    def _fits(self, spans: list[SpanRecord]) -> bool:
-        number = sum(1 for _ in self._runs(spans))
-        self._summary.runs = (self._summary.runs or 0) + number
-        return number > 0
+    def _of_first_runs(self) -> Iterator[list[SpanRecord]]:
+        """Read twice: which traces these are, and the traces; many runs may be asked for, and their spans be large."""
+        query = self._query if self._query.order else self._query.but(newest_first=True)
+        first = list(search(self._source, query, _ignore, lambda found: {span.trace_id for span in _spans_of(found)}))
+        self._summary.runs = len(first)
+        meant = set().union(*first)
+        traces = narrowed(self._source, query).traces(self._on_problem) if meant else iter(())
+        return (spans for spans in traces if spans and spans[0].trace_id in meant)
 
-    def _runs(self, spans: list[SpanRecord]) -> Iterator[AgentRun]:
-        return (run for run in assemble(spans) if self._selection.takes(run))
+    def _of_runs(self) -> Iterator[list[SpanRecord]]:
+        self._summary.runs = 0
+        given: set[str] = set()
+        for found in search(self._source, self._query.but(sort=None, newest_first=False), self._on_problem, _itself):
+            self._summary.runs += 1
+            if not found.spans:  # of a backend that has only runs
+                yield run_to_spans(found.run)
+                continue
+            traces = by_trace(found.spans)
+            yield from (spans for trace_id, spans in traces.items() if trace_id not in given)
+            given.update(traces)
 
-    def _newest(self, limit: int) -> list[tuple[int, str, str]]:
-        """The newest runs by start and id, as in a list of them, each with the id of its trace."""
-        ages = (
-            (run.started_at_ns, run.run_id, spans[0].trace_id)
-            for spans in of_service(self._source.traces(lambda _: None), self._service)  # told when read again
-            for run in self._runs(spans)
-        )
-        return heapq.nlargest(limit, ages)
+
+def _spans_of(found: Assembled) -> Sequence[SpanRecord]:
+    return found.spans or run_to_spans(found.run)
+
+
+def _itself(found: Assembled) -> Assembled:
+    return found
+
+
+def _ignore(problem: Problem) -> None:
+    """Say nothing: the source is read again."""
 
 
 # ── sending them ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,25 +265,25 @@ class _Export:
         records = list(unique(spans).values())
         if not records:
             return
-        pieces = self._encoder.pieces(records)
-        trace = _Trace(_digest(pieces))
+        encoded = self._encoder.encode(records)
+        trace = _Trace(_digest(encoded))
         self._summary.traces += 1
         if trace.digest in before:
             self._summary.traces_before += 1
             return
         self._summary.unfinished += [span.end_ns for span in records].count(None)
-        self._pack(pieces, trace)
+        self._pack(encoded, trace)
 
-    def _pack(self, pieces: Sequence[EncodedSpan], trace: _Trace) -> None:
+    def _pack(self, spans: Sequence[EncodedSpan], trace: _Trace) -> None:
         """Into the batch that is being made, if there is room for all; else one by one, into as many as it takes."""
-        if self._packer.add(pieces, self._sender.limit):
+        if self._packer.add(spans, self._sender.limit):
             self._mark(trace)
             return
         trace.on_their_way += 1  # it is not delivered before it is packed
-        for piece in pieces:
-            if not self._packer.add([piece], self._sender.limit):
+        for span in spans:
+            if not self._packer.add([span], self._sender.limit):
                 self._dispatch()
-                self._packer.add([piece], self._sender.limit)
+                self._packer.add([span], self._sender.limit)
             self._mark(trace)
         trace.on_their_way -= 1
 
@@ -327,15 +322,15 @@ def _count(summary: ExportSummary, outcome: Outcome) -> None:
         summary.notes[note] = None
 
 
-def _digest(pieces: list[EncodedSpan]) -> int:
+def _digest(spans: list[EncodedSpan]) -> int:
     """64 bits of a trace's id and content: a trace that has changed has another, but for one of 4 billion."""
-    content, frame = 0, None
-    for piece in pieces:
-        if piece.frame is not frame:
-            frame = piece.frame
-            content = zlib.crc32(frame.head, content)
-        content = zlib.crc32(piece.data, content)
-    return zlib.crc32(pieces[0].trace_id.encode()) << 32 | content
+    content, within = 0, None
+    for span in spans:
+        if span.resource_scope is not within:
+            within = span.resource_scope
+            content = zlib.crc32(within.head, content)
+        content = zlib.crc32(span.data, content)
+    return zlib.crc32(spans[0].trace_id.encode()) << 32 | content
 
 
 __all__ = ["ExportState", "ExportSummary", "export_spans", "state_path"]

@@ -9,8 +9,9 @@ from os import PathLike
 from typing import Any
 
 from otel_agent_trace.errors import ConfigurationError, SourceError
-from otel_agent_trace.sources.addresses import scheme_of, without_secrets
+from otel_agent_trace.sources.addresses import scheme_of, with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.sources.several import SeveralSources
 from otel_agent_trace.span import SpanSource
 
@@ -31,11 +32,11 @@ _OPENERS = {
 
 
 def open_source(source: Any, *, on_progress: Progress | None = None, **options: Any) -> SpanSource:
-    """The source that a path, a glob, a directory, an address, a backend, or a list of them names.
+    """Return the source that a path, a glob, a directory, an address, a backend, or a list of them names.
 
     Args:
         source: what to read. A text with a scheme (``http://host:16686?service=NAME``) is an address, unless there is a
-            file of that name.
+            file of that name. A backend is anything that has `traces(on_problem)`, as a `SpanSource`, or `runs()`.
         on_progress: is told how far a reading is.
         options: for the source of an address; of Jaeger those of `JaegerSource`.
 
@@ -50,15 +51,18 @@ def open_source(source: Any, *, on_progress: Progress | None = None, **options: 
         msg = f"{', '.join(options)}: options are for addresses, as http://HOST:PORT"
         raise ConfigurationError(msg)
     if isinstance(source, str | PathLike):
+        _check_path(source)
         return FilesSource([source], on_progress=on_progress)
     if hasattr(source, "traces"):
         readable: SpanSource = source
         return readable
+    if callable(getattr(source, "runs", None)):
+        return RunsSource(source)
     if isinstance(source, Iterable):
         return _open_several(list(source), on_progress)
     msg = (
         f"cannot read runs from {type(source).__name__}; "
-        "give a path, a glob, a directory, an address, a backend, or a list of them"
+        "give a path, a glob, a directory, an address, a backend that has traces() or runs(), or a list of them"
     )
     raise SourceError(msg)
 
@@ -75,6 +79,14 @@ def name_of(source: Any) -> str:
     if isinstance(source, PathLike):  # whose own name lacks the folder
         return str(os.fspath(source))
     return str(getattr(source, "name", None) or type(source).__name__)
+
+
+def _check_path(path: str | PathLike[str]) -> None:
+    """Refuse the address of a server without its scheme, which would be taken for a file, unless there is one."""
+    address = with_scheme(path) if isinstance(path, str) and not os.path.lexists(path) else None
+    if address is not None:
+        msg = f"{path}: there is no such file; for the address of a server write {address}"
+        raise SourceError(msg)
 
 
 def _opener(text: str) -> Opener | None:
@@ -105,6 +117,8 @@ def _third_party(scheme: str) -> Opener:
 def _open_several(sources: list[Any], on_progress: Progress | None) -> SpanSource:
     paths = [source for source in sources if isinstance(source, str | PathLike) and not is_address(source)]
     others = [open_source(source) for source in sources if not isinstance(source, str | PathLike) or is_address(source)]
+    for path in paths:
+        _check_path(path)
     files = [FilesSource(paths, on_progress=on_progress)] if paths else []
     opened = [*files, *others]
     return opened[0] if len(opened) == 1 else SeveralSources(opened)

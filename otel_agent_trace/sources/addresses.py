@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from otel_agent_trace.errors import SourceError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: C:// is a drive
+_BARE_ADDRESS = re.compile(r"(?:[A-Za-z0-9_.-]{2,}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}(?:[/?#]|$)")
 _LOGIN, _LOGIN_IN_DISORDER = re.compile(r"//[^/?#]*@"), re.compile(r"//.*@", re.DOTALL)
 _TRACE = re.compile(r"/(?:trace|api/traces|api/v3/traces)/([^/]+)")
 _PAGE = re.compile(r"/(?:search|api/traces|api/v3/traces)$")
@@ -36,6 +37,11 @@ def scheme_of(text: str) -> str | None:
     """The scheme of an address, in lower case; None for what is none: paths, drives, names with colons."""
     match = _SCHEME.match(text)
     return None if match is None else match[1].lower()
+
+
+def with_scheme(text: str) -> str | None:
+    """Return the address that a text without a scheme is, as in ``localhost:16686``; None for what looks like none."""
+    return f"http://{text}" if _BARE_ADDRESS.match(text) else None
 
 
 def without_secrets(text: str) -> str:

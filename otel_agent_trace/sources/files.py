@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple, Protocol
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
-from otel_agent_trace.span import LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
+from otel_agent_trace.span import Capabilities, LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
@@ -48,6 +48,8 @@ _MOST_RENAMES = 3
 
 class FilesSource:
     """A `SpanSource` over files, globs and directories (of which it reads the files that end in `SUFFIXES`)."""
+
+    capabilities = Capabilities(logs=True)
 
     def __init__(
         self,

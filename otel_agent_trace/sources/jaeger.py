@@ -19,11 +19,12 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.formats import jaeger_json, otlp_json
+from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.sources.addresses import Address, parse_address
-from otel_agent_trace.sources.http import Answer, HttpReader, TooLargeError, shown
+from otel_agent_trace.sources.http import Answer, HttpReader, TooLargeError
 from otel_agent_trace.sources.windows import NS_PER_S, Found, TooMuchError, Traces, Windows
-from otel_agent_trace.span import Problem, SpanRecord, Wanted
+from otel_agent_trace.span import Capabilities, Problem, SpanRecord
 
 HEADERS_VARIABLE = "OTEL_AGENT_TRACE_JAEGER_HEADERS"
 SEARCH_DEPTH = 100
@@ -62,7 +63,7 @@ class JaegerSource:
         ConfigurationError: an argument that cannot be meant.
     """
 
-    newest_first = True
+    capabilities = Capabilities(filters=frozenset({"since", "until", "service", "run_id"}), newest_first=True)
 
     def __init__(
         self,
@@ -87,18 +88,18 @@ class JaegerSource:
         self._timeout_s, self._verify = timeout_s, verify if isinstance(verify, bool) else os.fspath(verify)
         self._depth, self._max_bytes = search_depth, max_answer_bytes
         self._on_progress = on_progress
-        self._wanted = Wanted()
+        self._query = RunQuery()
 
     @property
     def name(self) -> str:
         """The address without user, password and query."""
         return self._address.name
 
-    def narrowed(self, wanted: Wanted) -> JaegerSource:
-        """The same source, which leaves out what Jaeger can tell to be of no use."""
-        services = self._services or (() if wanted.service is None else (wanted.service,))
+    def narrowed(self, query: RunQuery) -> JaegerSource:
+        """Return the same source, which leaves out what Jaeger can tell to be of no use."""
+        services = self._services or (() if query.service is None else (query.service,))
         narrow = copy.copy(self)
-        narrow.__dict__.update(_wanted=wanted, _services=services)
+        narrow.__dict__.update(_query=query, _services=services)
         return narrow
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
@@ -120,18 +121,18 @@ class JaegerSource:
             http.close()
 
     def _chosen(self, reading: _Reading) -> Iterator[list[SpanRecord]]:
-        """What is wanted, by the shortest way there is."""
-        wanted = self._wanted
+        """Yield what is asked for, by the shortest way there is."""
+        query = self._query
         trace_id = self._address.trace_id
         if trace_id is not None:
             yield from reading.one(trace_id)
             return
-        begin_ns, end_ns = wanted.since_ns or 0, wanted.until_ns
-        if not wanted.run_id:
+        begin_ns, end_ns = query.since_ns or 0, query.until_ns
+        if not query.run_id:
             yield from reading.all(begin_ns, end_ns)
             return
-        found = list(reading.one(wanted.run_id[:_TRACE_DIGITS])) if _begins_with_trace_id(wanted.run_id) else []
-        yield from found or reading.of_run(wanted.run_id, begin_ns, end_ns)
+        found = list(reading.one(query.run_id[:_TRACE_DIGITS])) if _begins_with_trace_id(query.run_id) else []
+        yield from found or reading.of_run(query.run_id, begin_ns, end_ns)
 
 
 def _begins_with_trace_id(run_id: str) -> bool:
@@ -232,7 +233,7 @@ _EMPTY: dict[str, dict[str, Any] | None] = {"services": {}, "data": None}
 
 def _no_jaeger(http: HttpReader, answer: Answer) -> SourceError:
     if answer.status >= 500:
-        return http.error(f"it fails ({answer.status}): {_said(answer)}")
+        return http.error(f"it fails ({answer.status}): {_words(http, answer)}")
     if answer.status != _OK:
         return http.error(f"there is no Jaeger ({answer.status} where its API should be); {_ADVICE}")
     if answer.is_page:
@@ -278,14 +279,14 @@ class _V3:
         body = _body(self._http, answer)
         try:
             records = [record for part in _results(self._http, body) for record in self._records(part)]
-        except (*_REFUSALS, otlp_json.NotOtlpError):
+        except (*_REFUSALS, otlp_json.OtlpJsonError):
             raise _unreadable(self._http, answer) from None
         return _Received(by_trace(_own_attributes(record) for record in records), len(body))
 
     def _records(self, data: bytes) -> list[SpanRecord]:
         try:
             return otlp_json.decode(data)
-        except otlp_json.NotOtlpError:
+        except otlp_json.OtlpJsonError:
             return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is no OTLP: {reason}"))
 
 
@@ -339,7 +340,7 @@ def _body(http: HttpReader, answer: Answer) -> bytes:
     if answer.status == _NOT_FOUND and answer.body.lstrip().startswith(b"{"):
         return b""
     if answer.status >= _FIRST_ERROR:
-        raise _RefusedError(str(http.error(f"it refuses ({answer.status}): {_said(answer)}")))
+        raise _RefusedError(str(http.error(f"it refuses ({answer.status}): {_words(http, answer)}")))
     return answer.body
 
 
@@ -383,7 +384,7 @@ def _results(http: HttpReader, body: bytes) -> Iterator[bytes]:
         parts = [_result_decoder.decode(line) for line in body.splitlines() if line.strip()]
     for part in parts:
         if part.error is not None:
-            raise _RefusedError(str(http.error(f"it breaks off: {shown(part.error.message)}")))
+            raise _RefusedError(str(http.error(f"it breaks off: {http.shown(part.error.message)}")))
         if not bytes(part.result):
             raise msgspec.DecodeError
         if bytes(part.result) not in _NOTHING:
@@ -404,17 +405,17 @@ def _own_attributes(record: SpanRecord) -> SpanRecord:
 _FORMAT = "internal.span.format"
 
 
-def _said(answer: Answer) -> str:
+def _words(http: HttpReader, answer: Answer) -> str:
     """What an answer says of an error, in either interface's way, or as it stands there."""
     try:
-        said = _result_decoder.decode(answer.body)
+        result = _result_decoder.decode(answer.body)
     except _REFUSALS:
-        return "a web page" if answer.is_page else shown(answer.body[:_SAID_BYTES].decode("utf-8", "replace"))
-    errors = [said.error] if said.error is not None else said.errors or []
-    return shown("; ".join(error.message or error.msg for error in errors)) or "it does not say why"
+        return "a web page" if answer.is_page else http.shown(answer.body[:_WORDS_BYTES].decode("utf-8", "replace"))
+    errors = [result.error] if result.error is not None else result.errors or []
+    return http.shown("; ".join(error.message or error.msg for error in errors)) or "it does not say why"
 
 
-_SAID_BYTES = 1000
+_WORDS_BYTES = 1000
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

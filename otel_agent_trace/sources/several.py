@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from otel_agent_trace.query import RunQuery
 from otel_agent_trace.span import (
+    Capabilities,
     LogRecord,
     Problem,
     SpanRecord,
     SpanSource,
-    Wanted,
-    narrowed,
+    capabilities_of,
     traces_and_logs,
     with_logs,
 )
@@ -24,13 +26,20 @@ class SeveralSources:
     records of the first become events of the spans of the others.
     """
 
+    capabilities = Capabilities(filters=frozenset({"since"}))
+
     def __init__(self, sources: Sequence[SpanSource]) -> None:
         self._sources = tuple(sources)
 
-    def narrowed(self, wanted: Wanted) -> SeveralSources:
-        """The same without what is too old; by all else, one source may leave out what belongs to a trace of another."""
-        since = Wanted(since_ns=wanted.since_ns)
-        return SeveralSources([narrowed(source, since) for source in self._sources])
+    def narrowed(self, query: RunQuery) -> SeveralSources:
+        """Return the same without what is too old.
+
+        By all else, one source may leave out what belongs to a trace of another.
+        """
+        readers: tuple[Any, ...] = self._sources
+        return SeveralSources(
+            [reader.narrowed(query) if "since" in capabilities_of(reader).filters else reader for reader in readers]
+        )
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, once."""

@@ -192,7 +192,7 @@ def test_nothing_to_send(http_receiver: StandIn, export: Exporter, tmp_path: Pat
         (["--to", "http://h", "--header", "secret"], "NAME=VALUE"),
         (["--to", "http://h", "--protocol", "thrift"], "thrift"),
         (["--to", "http://h", "--timeout", "-1"], "timeout"),
-        (["--to", "http://h", "--patience", "0"], "--patience"),
+        (["--to", "http://h", "--retry-timeout", "0"], "--retry-timeout"),
         (["--to", "http://h", "--limit", "-1"], "--limit"),
         (["--to", "http://h", "--since", "whenever"], "whenever"),
     ],

@@ -345,15 +345,30 @@ def test_the_wrong_protocol_is_told(
     result = export(path, "--to", grpc_receiver.endpoint.replace("grpc", "http"))
     assert result.code == 2
     assert "grpc://" in result.err
-    result = export(path, "--to", http_receiver.endpoint.replace("http", "grpc"), "--patience", "1")
+    result = export(path, "--to", http_receiver.endpoint.replace("http", "grpc"), "--retry-timeout", "1")
     assert result.code == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("localhost:4318", "http://localhost:4318"),
+        ("127.0.0.1:4317", "grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+        ("myhost:4318/v1/traces", "http://myhost:4318/v1/traces"),
+    ],
+)
+def test_an_address_without_its_scheme(export: Exporter, path: Path, address: str, advice: str) -> None:
+    """One line: what was given, what it lacks, what to write instead; nothing is sent."""
+    result = export(path, "--to", address)
+    error = f"error: {address!r} has no http://, which http/protobuf needs; write {advice}\n"
+    assert (result.code, result.out, result.err) == (2, "", error)
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_nobody_there(export: Exporter, path: Path, scheme: str) -> None:
     """One error, when patience is at its end."""
     [port] = free_ports(1)
-    result = export(path, "--to", f"{scheme}://127.0.0.1:{port}", "--patience", "0.5")
+    result = export(path, "--to", f"{scheme}://127.0.0.1:{port}", "--retry-timeout", "0.5")
     assert (result.code, result.out) == (2, "")
     assert result.err.splitlines()[-1].startswith(f"error: {scheme}://127.0.0.1:{port}")
     assert "given up after" in result.err
@@ -364,7 +379,7 @@ def test_nobody_there(export: Exporter, path: Path, scheme: str) -> None:
 def test_no_such_host(export: Exporter, path: Path, scheme: str) -> None:
     """A name that nobody has is not asked for again and again."""
     began = time.monotonic()
-    result = export(path, "--to", f"{scheme}://nobody.invalid:4318", "--patience", "600")
+    result = export(path, "--to", f"{scheme}://nobody.invalid:4318", "--retry-timeout", "600")
     assert result.code == 2
     assert "nobody.invalid" in result.err
     assert time.monotonic() - began < 60
@@ -380,7 +395,7 @@ def test_slow_receivers(http_receiver: StandIn, grpc_receiver: StandIn, export: 
 
     for receiver in (http_receiver, grpc_receiver):
         receiver.answer = slow
-        result = export(path, "--to", receiver.endpoint, "--timeout", "0.3", "--patience", "0.2")
+        result = export(path, "--to", receiver.endpoint, "--timeout", "0.3", "--retry-timeout", "0.2")
         assert result.code == 2
         assert "given up" in result.err
     leave.set()
@@ -406,7 +421,7 @@ def test_a_body_that_drips(export: Exporter, path: Path) -> None:
         thread = threading.Thread(target=drip)
         thread.start()
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        result = export(path, "--to", endpoint, "--timeout", "0.4", "--patience", "0.1")
+        result = export(path, "--to", endpoint, "--timeout", "0.4", "--retry-timeout", "0.1")
         stop.set()
         thread.join()
     assert result.code == 2
@@ -504,7 +519,7 @@ def test_tls(authority: trustme.CA, export: Exporter, path: Path, monkeypatch: p
         assert result.code == 0, result.err
         assert receiver.ids() == ids(TRACES)
         monkeypatch.delenv("OTEL_EXPORTER_OTLP_CERTIFICATE")
-        result = export(path, "--to", receiver.endpoint, "--patience", "10")
+        result = export(path, "--to", receiver.endpoint, "--retry-timeout", "10")
         assert result.code == 2
         assert "TLS fails" in result.err
 

@@ -226,7 +226,7 @@ def test_mlflow_refuses_spans_of_a_resource_with_bytes(
     with AgentTracer(tracer_provider=provider, agent_name="weather") as tracer:
         trace_id = trace(tracer)
     export = ["export", str(tmp_path / "traces.jsonl"), "--to", mlflow_server.url("http")]
-    assert main([*export, "--header", f"{EXPERIMENT}=0", "--patience", "1"]) == 1
+    assert main([*export, "--header", f"{EXPERIMENT}=0", "--retry-timeout", "1"]) == 1
     assert "6 refused" in capsys.readouterr().out
     status, _ = mlflow_server.get("http", f"/api/3.0/mlflow/traces/get?trace_id=tr-{trace_id}")
     assert status == http.client.NOT_FOUND

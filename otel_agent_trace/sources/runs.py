@@ -1,0 +1,52 @@
+"""A backend that gives runs and no spans, as a source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.runs.write import run_to_spans
+from otel_agent_trace.span import Capabilities, Problem, SpanRecord
+
+
+class RunsSource:
+    """A `SpanSource` over an object whose `runs()` gives `AgentRun`s, again each time it is called.
+
+    It may give those of sub-agents as runs of their own as well, as a `TracerBackend` is told of them.
+    """
+
+    capabilities = Capabilities(runs=True)
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def runs(self) -> Iterator[AgentRun]:
+        """Yield the outermost runs, as they were given. In memory are only the ids of the others.
+
+        Raises:
+            SourceError: it gives something else than runs.
+        """
+        nested = {part.run_id for run in self._all() for part in run.walk() if part is not run}
+        yield from (run for run in self._all() if run.run_id not in nested)
+
+    def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """Yield the spans that tell of these runs, those of one trace together."""
+        left = Counter(run.trace_id for run in self.runs())
+        begun: dict[str | None, list[SpanRecord]] = {}
+        for run in self.runs():
+            spans = begun.setdefault(run.trace_id, [])
+            spans.extend(run_to_spans(run))
+            left[run.trace_id] -= 1
+            if run.trace_id is None or left[run.trace_id] <= 0:
+                yield begun.pop(run.trace_id)
+        yield from begun.values()
+
+    def _all(self) -> Iterator[AgentRun]:
+        for run in self._backend.runs():
+            if not isinstance(run, AgentRun):
+                msg = f"{type(self._backend).__name__}.runs() gave a {type(run).__name__}; it must give AgentRuns"
+                raise SourceError(msg)
+            yield run
