@@ -29,7 +29,8 @@ class TracerBackend(Protocol):
     - `start_run` comes when a run starts (status running). It MAY be missing: where the run's start was not seen.
     - `log_step` comes when a step has ended, inner steps first. It is a preview: what stands in the run is what counts.
     - `end_run` comes when the run has ended, with the whole run, and is authoritative. It MAY come again for the same
-      `run_id`, when a step ends after its run: so upsert by `run_id`.
+      `run_id`, when a step ends after its run, or a model call that is a trace of its own goes on with the run of an
+      earlier one: so upsert by `run_id`.
     - A sub-agent is a run of its own, with `parent_run_id`; it also stands in the run that called it.
     - Runs and steps are immutable and belong to whoever is given them.
     - `flush(timeout_s)` and `close()`, where a backend has them, are called when the tracer flushes or closes.

@@ -17,6 +17,7 @@ from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.pipeline import PipelineSpan, SpanSink, StartedSpan
 from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
 from otel_agent_trace.runs import assemble
+from otel_agent_trace.runs.stitch import Stitcher
 from otel_agent_trace.span import SpanRecord
 
 _REMEMBERED_TREES = 128
@@ -89,6 +90,7 @@ class RunDispatcher(SpanSink):
         self._nodes: dict[_Key, _Node] = {}
         self._runs: dict[tuple[int, str], _Node] = {}
         self._over: OrderedDict[_Key, _Node] = OrderedDict()
+        self._stitcher = Stitcher()
 
     def on_start(self, span: StartedSpan) -> None:
         """Tell the backend of a run that starts."""
@@ -143,6 +145,7 @@ class RunDispatcher(SpanSink):
         if own is not None:
             own = _placed(own, node)
             self._begins(node, own)
+            self._stitcher.note([record], [own])
             self._call("start_run", own)
         elif runs and node.run is None:
             self._begins(node, runs[0])
@@ -156,10 +159,17 @@ class RunDispatcher(SpanSink):
         if own is not None:
             own = _placed(own, node)
             self._begins(node, own)
+            self._stitcher.note([record], [own])
             self._call("end_run", own)
         else:
-            self._log_step(node, record, is_said=facts.run_id is not None)
-            self._end_lone(node)
+            lone = self._lone_runs(node)
+            joined = next((run for run in lone if len(run.trace_ids) > 1), None)
+            if joined is None:
+                self._log_step(node, record, is_said=facts.run_id is not None)
+            else:
+                self._log_joined(node, record, joined)
+            for run in lone:
+                self._call("end_run", run)
         for above in node.ancestors():
             if above.run is above and above.record is not None:
                 again = _run_of(above.record, _runs_in(above.records()))
@@ -175,16 +185,26 @@ class RunDispatcher(SpanSink):
             for step in run.steps:
                 self._call("log_step", around or run.run_id, step)
 
-    def _end_lone(self, node: _Node) -> None:
-        """A step outside of any run is a run of that step, once nothing is open above that may be its agent."""
+    def _log_joined(self, node: _Node, record: SpanRecord, run: AgentRun) -> None:
+        """The step as it stands in the run that it goes on with, which began in another trace."""
+        if node.run is not None:
+            node.run.run_id = run.run_id
+        for step in run.steps:
+            if step.span_id == record.span_id:
+                self._call("log_step", run.run_id, step)
+
+    def _lone_runs(self, node: _Node) -> list[AgentRun]:
+        """A step outside of any run as a run, once nothing is open above that may be its agent.
+
+        That is a run of that step, or the run of the call in another trace that it goes on with, as readers say.
+        """
         begin = node.run
         if begin is None or begin.record is None:
-            return
+            return []
         if any(above.record is None or above.run_id is not None for above in begin.ancestors()):
-            return
-        for run in assemble(begin.records()):
-            if run.span_id is None and run.ended_at_ns is not None:
-                self._call("end_run", run)
+            return []
+        runs = [found.run for found in self._stitcher.add(begin.records())]
+        return [run for run in runs if run.span_id is None and run.ended_at_ns is not None]
 
     def _call(self, name: str, *arguments: object) -> None:
         call = getattr(self.backend, name)

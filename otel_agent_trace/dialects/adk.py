@@ -17,7 +17,7 @@ _MERGED = "(merged tools)"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Google ADK (1.x, and 2 with schema 1) by its ``gcp.vertex.agent...``; None where there is none."""
     is_own = span.scope.name == "gcp.vertex.agent"
     prefixes = (_PREFIX, "gen_ai.") if is_own else _PREFIX
     is_bare = is_own and not span.attributes  # the span around an invocation

@@ -10,7 +10,7 @@ NAME = "agent_framework"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What a span of a workflow means, or None where it is none."""
+    """Read the spans of Agent Framework's workflows, ``workflow.run`` and its executors, as frames; None for others."""
     is_workflow = span.name == "workflow.run" and any(key.startswith("workflow.") for key in span.attributes)
     if not is_workflow and "workflow.name" not in span.attributes:
         return None

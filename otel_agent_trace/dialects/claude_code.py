@@ -16,7 +16,7 @@ _KINDS = {"interaction": StepKind.AGENT, "llm_request": StepKind.MODEL, "tool": 
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Claude Code or the Claude Agent SDK by ``span.type``; None where that is no type of theirs."""
     given = Attributes(span)
     said = given.text("span.type")
     kind = _KINDS.get(said.removeprefix("claude_code.")) if said is not None else None

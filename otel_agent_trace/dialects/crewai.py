@@ -15,7 +15,7 @@ NAME = "crewai"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What crew and task attributes tell, or None where there are none."""
+    """Read what crew and task attributes of CrewAI tell beside OpenInference or OpenLLMetry; None where there are none."""
     given = Attributes(span)
     facts = SpanFacts(kind=None, dialect=NAME)
     if span.name.endswith(".llm") and semconv.REQUEST_MODEL in given.rest:

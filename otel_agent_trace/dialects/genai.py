@@ -10,7 +10,13 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
-from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, has_messages, question_in, said_by
+from otel_agent_trace.dialects.parsing.conversation import (
+    answer_in,
+    conversation,
+    has_messages,
+    last_words,
+    question_in,
+)
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import Message, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
@@ -51,7 +57,7 @@ _OF_THE_SAME_SORT = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span by ``gen_ai.operation.name``, or by what spans from before it have; None where nothing tells what it is."""
     given = Attributes(span)
     operation = given.text(semconv.OPERATION_NAME)
     kind = _kind(span, operation)
@@ -109,7 +115,7 @@ def _parameters(given: Attributes) -> dict[str, Any] | None:
 def _agent(given: Attributes, facts: SpanFacts) -> None:
     facts.name = facts.agent_name
     sent, answered = _messages(given)
-    facts.input, facts.output = said_by(sent, "user"), said_by(answered or sent[-1:], "assistant")
+    facts.input, facts.output = last_words(sent, "user"), last_words(answered or sent[-1:], "assistant")
     if facts.input is None:
         facts.input = question_in(given.take("gen_ai.agent.invocation_input"))
     if facts.output is None:
@@ -138,7 +144,7 @@ def _other(given: Attributes, facts: SpanFacts) -> None:
 
 def _frame(given: Attributes, facts: SpanFacts) -> None:
     sent, answered = _messages(given)
-    facts.input, facts.output = said_by(sent, "user"), said_by(answered, "assistant")
+    facts.input, facts.output = last_words(sent, "user"), last_words(answered, "assistant")
     facts.name = given.text("gen_ai.workflow.name")
 
 

@@ -16,7 +16,7 @@ _STEP = "haystack.agent.step."
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Haystack by its ``haystack...`` attributes; None where there are none."""
     if not any(key.startswith("haystack.") for key in span.attributes):
         return None
     given = Attributes(span)

@@ -22,7 +22,7 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Langfuse 3 to 5 by ``langfuse.observation.type``; None where it has none."""
     given = Attributes(span)
     said = given.text(f"{_OBSERVATION}type")
     if said is None:

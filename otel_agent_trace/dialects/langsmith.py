@@ -22,7 +22,7 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of LangSmith's OpenTelemetry export by ``langsmith.span.kind``; None where it has none."""
     given = Attributes(span)
     said = given.text("langsmith.span.kind")
     if said is None:

@@ -13,7 +13,7 @@ _ANSWERS = (".choices", ".candidates", ".content")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it holds no answer of a provider."""
+    """Read the provider's request and answer that LiteLLM leaves in ``llm.PROVIDER...``; None where there is no answer."""
     given = Attributes(span)
     key = next((key for key in given.rest if key.startswith("llm.") and key.endswith(_ANSWERS)), None)
     if key is None or key.count(".") != 2:

@@ -12,7 +12,7 @@ _TOOL = "lk.function_tool."
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of LiveKit Agents by its ``lk...`` attributes; None where there are none."""
     if not any(key.startswith("lk.") for key in span.attributes):
         return None
     given = Attributes(span)

@@ -19,7 +19,7 @@ _AUTOMATIC_TAG = "LLM"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Logfire's integrations by its ``logfire...`` attributes; None where there are none."""
     if not any(key.startswith("logfire.") for key in span.attributes):
         return None
     given = Attributes(span)

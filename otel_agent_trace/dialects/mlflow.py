@@ -24,7 +24,7 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of MLflow 3 by ``mlflow.spanType``; None where it has none."""
     given = Attributes(span)
     said = given.quoted("mlflow.spanType")
     if said is None:

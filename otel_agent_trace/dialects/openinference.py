@@ -39,7 +39,7 @@ _USAGE = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of an OpenInference instrumentation by ``openinference.span.kind``; None where it has none."""
     given = Attributes(span)
     said = given.text(KIND)
     if said is None:

@@ -14,7 +14,7 @@ NAME = "openlit"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a function under OpenLIT's decorator by ``function.args``, or by its scope; None for its other spans."""
     given = Attributes(span)
     is_call = "function.args" in given.rest or "function.kwargs" in given.rest
     is_told = not given.rest or any(key.startswith("gen_ai.") for key in given.rest)

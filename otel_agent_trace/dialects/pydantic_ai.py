@@ -24,7 +24,7 @@ _USAGE = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of pydantic-ai 1 and 2 (formats 1 to 6) by its own attributes; None where there are none."""
     is_own = span.scope.name.startswith("pydantic-ai") and any(key.startswith(_OWN) for key in span.attributes)
     if not is_own and not any(key in span.attributes for key in _AGENT_KEYS):
         return None

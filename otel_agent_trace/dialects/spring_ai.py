@@ -13,7 +13,7 @@ _PREFIX = "spring.ai."
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Spring AI by ``spring.ai.kind``; None where it has none."""
     given = Attributes(span)
     said = given.text(f"{_PREFIX}kind")
     if said is None:

@@ -19,7 +19,7 @@ _MODEL_TYPES = ("chat", "completion")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of OpenLLMetry by ``traceloop...`` or ``llm.request.type``; None where there are none."""
     if not any(key.startswith("traceloop.") or key == "llm.request.type" for key in span.attributes):
         return None
     given = Attributes(span)

@@ -32,7 +32,7 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span in which an attribute such as ``VENDOR.span.type`` says what it is; None where none does."""
     mark = next((key for key in span.attributes if key.endswith(_MARKS)), None)
     if mark is None or mark.startswith(_ELSEWHERE):
         return None

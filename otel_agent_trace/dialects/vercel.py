@@ -22,7 +22,7 @@ _USAGE = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, or None where it speaks another language."""
+    """Read a span of Vercel's AI SDK up to 6 by ``ai.operationId``; None where it has none."""
     given = Attributes(span)
     operation = given.text("ai.operationId")
     if operation is None:

@@ -71,7 +71,7 @@ class Unread(msgspec.Struct, frozen=True):
 
 
 class RunExplanation(msgspec.Struct, frozen=True):
-    """The facts of a run and of its steps, and what in its trace nobody understood (said of the outermost run)."""
+    """The facts of a run and of its steps, and what in its trace nobody understood (of the outermost run)."""
 
     run: AgentRun
     facts: tuple[Fact, ...]
@@ -188,7 +188,7 @@ class _Explainer:
         return Fact("usage", run.usage, sources, f"the sum of {len(calls)}" if len(calls) > 1 else "from a step")
 
     def step(self, step: AgentStep, node: Node) -> StepExplanation:
-        """The facts of a step; those of a sub-agent are told of its run."""
+        """The facts of a step; those of a sub-agent stand in its run."""
         kind = Fact("kind", step.kind.value, self.sources(node.origins(EVIDENCE)), _made_up(node))
         if step.run is not None:
             return StepExplanation(step, (kind,), self.run(step.run, [node]))
@@ -229,8 +229,8 @@ def _counted(node: Node) -> list[Node]:
 
 def _words(name: str, origins: tuple[Origin, ...]) -> tuple[Origin, ...]:
     """Where a question or an answer was read out of messages, only what these words depend on."""
-    said = {"user_input": "said by user", "final_output": "said by assistant"}.get(name)
-    return tuple(origin._replace(field=said) if said and origin.field == "messages" else origin for origin in origins)
+    words = {"user_input": "last words of the user", "final_output": "last words of the assistant"}.get(name)
+    return tuple(origin._replace(field=words) if words and origin.field == "messages" else origin for origin in origins)
 
 
 def _made_up(node: Node) -> str:
@@ -238,7 +238,7 @@ def _made_up(node: Node) -> str:
 
 
 def _how(field: str, origins: tuple[Origin, ...], node: Node) -> str:
-    """How a fact was come by, where it does not stand as such in the span that it is told of."""
+    """How a fact was come by, where it does not stand as such in the span that it is a fact of."""
     if field != "messages" and any(origin.field == "messages" for origin in origins):
         return "out of the messages"
     if any(origin.span.span_id != node.span.span_id for origin in origins):

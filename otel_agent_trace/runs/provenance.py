@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.dialects.parsing.conversation import said_by
+from otel_agent_trace.dialects.parsing.conversation import last_words
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import same
@@ -19,10 +19,10 @@ EVIDENCE = "kind"
 _NUMBERED = re.compile(r"\.\d+(\..*)?$")
 _NOTHING: tuple[object, ...] = (None, "", "[]", "{}", "null", [], {}, ())
 _OTHER = "~"
-SAID = {"said by user": "user", "said by assistant": "assistant"}
+LAST_WORDS = {"last words of the user": "user", "last words of the assistant": "assistant"}
 """Further facts: the last words of a role in the messages, of which questions and answers are made."""
 _NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes")
-_FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *SAID)
+_FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *LAST_WORDS)
 Change = tuple[str, SpanRecord]
 """What was changed in a span, and the span with that change."""
 _Compare = Callable[[SpanFacts, "SpanFacts | None"], list[str]]
@@ -34,51 +34,51 @@ def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
     A dialect is only called, never asked: a place is one where another value makes another fact; where no value does,
     one without which the fact is another; and where something else steps in with the same, one that suffices for it.
     """
-    told = dialects.read(span)
-    if told is None:
+    facts = dialects.read(span)
+    if facts is None:
         return {}
-    found = _found(told, _changed(span), _differing)
-    if _is_complete(told, found):
+    found = _found(facts, _changed(span), _differing)
+    if _is_complete(facts, found):
         return found
-    found = _found(told, _without(span), _differing) | found
+    found = _found(facts, _without(span), _differing) | found
     evidence = found.get(EVIDENCE, ())
     bare, *alone = _alone(span, evidence)
-    found = dict.fromkeys(_equal(told, dialects.read(bare[1])), evidence) | found  # what says what it is says that too
-    return found if _is_complete(told, found) else _found(told, alone, _equal) | found
+    found = dict.fromkeys(_equal(facts, dialects.read(bare[1])), evidence) | found  # what says what it is says that too
+    return found if _is_complete(facts, found) else _found(facts, alone, _equal) | found
 
 
-def _is_complete(told: SpanFacts, found: Mapping[str, tuple[str, ...]]) -> bool:
-    return all(name in found for name in (EVIDENCE, *_told(told)))
+def _is_complete(facts: SpanFacts, found: Mapping[str, tuple[str, ...]]) -> bool:
+    return all(name in found for name in (EVIDENCE, *_known(facts)))
 
 
-def _found(told: SpanFacts, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
+def _found(facts: SpanFacts, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
     """For each fact the places that a comparison finds."""
     found: dict[str, tuple[str, ...]] = {}
     for place, span in changes:
         other = dialects.read(span)
-        for name in compare(told, other):
+        for name in compare(facts, other):
             found[name] = (*found.get(name, ()), place)
     return found
 
 
-def _differing(told: SpanFacts, other: SpanFacts | None) -> list[str]:
-    if other is None or (other.kind, other.dialect, other.is_frame) != (told.kind, told.dialect, told.is_frame):
+def _differing(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
+    if other is None or (other.kind, other.dialect, other.is_frame) != (facts.kind, facts.dialect, facts.is_frame):
         return [EVIDENCE]
-    return [name for name in _told(told) if not same(_fact(other, name), _fact(told, name))]
+    return [name for name in _known(facts) if not same(_fact(other, name), _fact(facts, name))]
 
 
-def _equal(told: SpanFacts, other: SpanFacts | None) -> list[str]:
-    if other is None or other.kind != told.kind:
+def _equal(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
+    if other is None or other.kind != facts.kind:
         return []
-    return [EVIDENCE, *(name for name in _told(told) if same(_fact(other, name), _fact(told, name)))]
+    return [EVIDENCE, *(name for name in _known(facts) if same(_fact(other, name), _fact(facts, name)))]
 
 
-def _told(facts: SpanFacts) -> list[str]:
+def _known(facts: SpanFacts) -> list[str]:
     return [name for name in _FIELDS if (value := _fact(facts, name)) not in _NOTHING and value is not False]
 
 
 def _fact(facts: SpanFacts, name: str) -> Any:
-    return said_by(facts.messages, SAID[name]) if name in SAID else getattr(facts, name)
+    return last_words(facts.messages, LAST_WORDS[name]) if name in LAST_WORDS else getattr(facts, name)
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────

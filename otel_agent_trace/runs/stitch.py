@@ -56,7 +56,9 @@ def assembled(traces: Iterable[list[SpanRecord]]) -> Iterator[Assembled]:
         part = _part_of(spans, runs)
         if part is None:
             agents.note(spans, runs)
-            yield from _with_spans(runs, spans)
+            whole = tuple(spans)
+            for run in runs:
+                yield Assembled(run, whole)
             continue
         held.append(part)
         if len(held) >= MOST_HELD:
@@ -118,10 +120,10 @@ class Stitcher:
         part = _part_of(spans, runs)
         if part is None:
             self.note(spans, runs)
-            return list(_with_spans(runs, spans))
+            return [Assembled(run, tuple(spans)) for run in runs]
         chain = self._extended(part)
         if len(chain) == 1 or self._has_agent(chain):
-            return list(_with_spans(runs, spans))
+            return [Assembled(part.run, part.spans)]
         return list(_joined(chain))
 
     def _extended(self, part: _Part) -> list[_Part]:
@@ -185,11 +187,6 @@ def _index(starts: Iterable[int], ends: Iterable[int]) -> tuple[list[int], list[
     """Return the starts in order, and the latest end of those that started until then."""
     both = sorted(zip(starts, ends, strict=True))
     return [start for start, _ in both], list(itertools.accumulate((end for _, end in both), max))
-
-
-def _with_spans(runs: Iterable[AgentRun], spans: Iterable[SpanRecord]) -> Iterator[Assembled]:
-    whole = tuple(spans)
-    return (Assembled(run, whole) for run in runs)
 
 
 def _stitched(held: list[_Part], agents: _AgentTimes) -> Iterator[Assembled]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -285,6 +286,33 @@ def test_a_step_outside_of_any_run(recording: type[Recording]) -> None:
     nested, [run] = memory.runs()[0], [run for name, run in backend.calls if name == "end_run"]
     assert run == memory.runs()[1]
     assert [what[0] for name, what in backend.calls if name == "log_step"] == [nested.run_id] * 2 + [run.run_id] * 2
+
+
+def test_calls_that_go_on_with_each_other_are_one_run(recording: type[Recording]) -> None:
+    """Each is a trace of its own; the run comes again under the id of the first, as readers have it in the end."""
+    backend, memory = recording(), InMemoryBackend()
+    other = configure(backends=[backend, memory], otlp=False).get_tracer("client")
+    wish = {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "forecast", "arguments": {}}]}
+    result = {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "rain"}]}
+    question = {"role": "user", "parts": [{"type": "text", "content": "Rain?"}]}
+    answer = {"role": "assistant", "parts": [{"type": "text", "content": "Yes."}]}
+    for sent, received in (([question], wish), ([question, wish, result], answer)):
+        attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "m",
+            "gen_ai.input.messages": json.dumps(sent),
+            "gen_ai.output.messages": json.dumps([received]),
+        }
+        other.start_span("chat m", attributes=attributes).end()
+    [run] = memory.runs()
+    assert backend.names() == [
+        f"log_step {run.run_id} m",
+        f"end_run {run.run_id} 1",
+        f"log_step {run.run_id} m",
+        f"end_run {run.run_id} 3",
+    ]
+    assert backend.calls[-1][1] == run
+    assert (backend.calls[2][1][1], len(run.trace_ids)) == (run.steps[2], 2)
 
 
 def test_a_step_of_kind_agent(recording: type[Recording]) -> None:

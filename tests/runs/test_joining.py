@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, SpanRecord, load_runs, runs_from_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import RunStatus
-from otel_agent_trace.runs.stitch import MOST_HELD, runs_of
-from otel_agent_trace.span import Resource
+from otel_agent_trace.runs.explain import explain, explain_assembled
+from otel_agent_trace.runs.stitch import MOST_HELD, Assembled, Stitcher, assembled, runs_of
+from otel_agent_trace.span import Resource, Scope
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
@@ -167,3 +171,143 @@ def test_calls_of_our_own_tracer_stay_runs_of_their_own() -> None:
     complete([QUESTION, asks("a")])
     complete([QUESTION, asks("a"), told("a")])
     assert [len(run.steps) for run in memory.runs()] == [1, 1]
+
+
+# ── where a joined run comes from ────────────────────────────────────────────────────────────────────────────────────
+
+
+def agent_at_work(start_ns: int, end_ns: int | None, service: str = "app") -> SpanRecord:
+    attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    resource = Resource({"service.name": service})
+    return SpanRecord("a" * 32, "b" * 16, None, "agent", start_ns, end_ns, attributes, resource=resource)
+
+
+def test_a_joined_run_knows_its_traces_and_its_spans_as_they_were() -> None:
+    spans = conversation(1, 0, "call_0")
+    (found,) = assembled([[spans[1]], [spans[0]]])
+    assert_whole(found.run)
+    assert (found.run.run_id, found.run.trace_id) == (spans[0].trace_id, spans[0].trace_id)
+    assert found.run.trace_ids == (spans[0].trace_id, spans[1].trace_id)
+    assert found.spans == tuple(spans)
+
+
+def test_a_run_of_one_trace_knows_that_one() -> None:
+    request = SpanRecord("a" * 32, "c" * 16, None, "GET /", START, START + SECOND, {})
+    agents = [
+        SpanRecord("a" * 32, f"{n:016x}", "c" * 16, "agent", START + n, None, {"gen_ai.operation.name": "invoke_agent"})
+        for n in (1, 2)
+    ]
+    found = list(assembled([[request, *agents]]))
+    assert [run.trace_ids for run, _ in found] == [("a" * 32,)] * 2
+    assert [spans for _, spans in found] == [(request, *agents)] * 2
+
+
+def test_the_run_has_the_id_of_its_first_call_also_where_that_has_a_parent_elsewhere() -> None:
+    spans = [msgspec.structs.replace(span, parent_span_id="e" * 16) for span in conversation(1, 0, "call_0")]
+    (alone,) = runs_from_spans(spans[:1])
+    (joined,) = runs_from_spans(spans)
+    assert joined.run_id == alone.run_id == f"{spans[0].trace_id}-{spans[0].span_id}"
+    assert_whole(joined)
+
+
+def test_a_joined_run_is_explained_whole() -> None:
+    spans = conversation(1, 0, "call_0")
+    (explanation,) = explain(spans[::-1])
+    assert explanation.run == runs_from_spans(spans)[0]
+    assert [step.step.name for step in explanation.steps] == ["m", "forecast", "m"]
+    tool = {fact.name: fact.sources[0] for fact in explanation.steps[1].facts}
+    assert tool["input"].span_id == spans[0].span_id
+    assert tool["output"].span_id == spans[1].span_id
+    assert tool["output"].places == ("gen_ai.input.messages", "gen_ai.output.messages")
+
+
+def test_each_run_of_several_is_explained_by_itself() -> None:
+    spans = [*conversation(1, 0, "call_0"), *conversation(5, 60, "call_0"), agent_at_work(START + 99 * SECOND, None)]
+    found = list(assembled([[span] for span in spans]))
+    assert [explain_assembled(one).run for one in found] == [one.run for one in found]
+    assert len(found) == 3
+
+
+# ── live ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def live(spans: list[SpanRecord], stitcher: Stitcher | None = None) -> list[list[Assembled]]:
+    """What is given at the end of each trace."""
+    stitcher = Stitcher() if stitcher is None else stitcher
+    return [stitcher.add([span]) for span in spans]
+
+
+def test_a_call_that_goes_on_gives_the_run_again_as_readers_have_it() -> None:
+    spans = conversation(1, 0, "call_0")
+    (first,), (again,) = live(spans)
+    assert first.run == runs_from_spans(spans[:1])[0]
+    assert again.run == runs_from_spans(spans)[0]
+    assert again.run.run_id == first.run.run_id
+    assert_whole(again.run)
+    assert again.spans == tuple(spans)
+
+
+@given(st.lists(st.sampled_from([0, 60, 120, 180]), unique=True, min_size=1), st.sampled_from(["call_0", None]))
+def test_what_was_given_last_of_each_run_is_what_readers_have(starts: list[int], call_id: str | None) -> None:
+    chats = [conversation(10 * n + 1, at_s, call_id) for n, at_s in enumerate(starts)]
+    spans = sorted((span for pair in chats for span in pair), key=lambda span: span.start_ns)
+    last = {found.run.run_id: found.run for given in live(spans) for found in given}
+    assert list(last.values()) == runs_from_spans(spans)
+
+
+def test_a_trace_that_is_given_again_takes_its_own_place() -> None:
+    spans = conversation(1, 0, "call_0")
+    stitcher = Stitcher()
+    live(spans, stitcher)
+    (again,) = stitcher.add(spans[:1])
+    assert_whole(again.run)
+    (again,) = stitcher.add(spans[1:])
+    assert_whole(again.run)
+
+
+def test_of_more_calls_than_are_held_the_oldest_runs_are_forgotten() -> None:
+    starts = [(10 * n + 1, 5 * n) for n in range(3)]
+    firsts = [conversation(number, at_s, f"call_{number}")[0] for number, at_s in starts]
+    rests = [conversation(number, at_s, f"call_{number}")[1] for number, at_s in starts]
+    stitcher = Stitcher(most_held=2)
+    live(firsts, stitcher)
+    assert [len(given[0].run.steps) for given in live(rests[:1], stitcher)] == [2]  # with the tool that it was told of
+    (given,) = stitcher.add(rests[2:])
+    assert_whole(given.run)
+
+
+def test_a_run_of_more_calls_than_are_held_begins_anew() -> None:
+    sent: list[Any] = [QUESTION]
+    spans = []
+    for number in range(1, 6):
+        spans.append(chat(number, 2 * number, list(sent), asks(f"call_{number}")))
+        sent += [asks(f"call_{number}"), told(f"call_{number}")]
+    given = [found.run for (found,) in live(spans, Stitcher(most_held=2))]
+    assert [run.run_id[-1] for run in given] == ["1", "1", "1", "4", "4"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "is_joined"),
+    [
+        (agent_at_work(START - 1, None), False),
+        (agent_at_work(START - 1, START + 9 * SECOND), False),
+        (agent_at_work(START - 1, START + SECOND), True),
+        (agent_at_work(START + 1, None), True),
+        (agent_at_work(START - 1, None, service="another"), True),
+    ],
+    ids=["at work", "was at work", "ended before", "began after", "another service"],
+)
+def test_calls_of_an_agent_that_is_at_work_stay_as_they_are(agent: SpanRecord, is_joined: bool) -> None:
+    stitcher = Stitcher()
+    stitcher.note([agent], runs_from_spans([agent]))
+    spans = conversation(1, 0, "call_0")
+    _, (last,) = live(spans, stitcher)
+    assert (len(last.run.trace_ids) == 2) is is_joined
+
+
+def test_agents_of_our_own_tracer_do_not_matter() -> None:
+    agent = msgspec.structs.replace(agent_at_work(START - 1, None), scope=Scope("otel_agent_trace"))
+    stitcher = Stitcher()
+    stitcher.note([agent], runs_from_spans([agent]))
+    _, (last,) = live(conversation(1, 0, "call_0"), stitcher)
+    assert_whole(last.run)

@@ -43,14 +43,14 @@ def question_in(value: Any) -> Any:
     """What was asked in a value: the last words of the user, where it holds messages, else its one text."""
     value = parsed(value)
     messages = tuple(_messages(value, None, _DEEPEST))
-    return said_by(messages, "user") if messages else sole_text(value, answered=False)
+    return last_words(messages, "user") if messages else sole_text(value, answered=False)
 
 
 def answer_in(value: Any) -> Any:
     """What was answered in a value: the last words of the assistant, where it holds messages, else its one text."""
     value = parsed(value)
     messages = tuple(_messages(value, None, _DEEPEST))
-    return said_by(messages, "assistant") if messages else sole_text(value, answered=True)
+    return last_words(messages, "assistant") if messages else sole_text(value, answered=True)
 
 
 def has_messages(value: Any) -> bool:
@@ -58,8 +58,8 @@ def has_messages(value: Any) -> bool:
     return any(True for _ in _messages(parsed(value), None, _DEEPEST))
 
 
-def said_by(messages: Iterable[Message], role: str) -> str | None:
-    """What that role said last, where it said something."""
+def last_words(messages: Iterable[Message], role: str) -> str | None:
+    """Return the text of the last message of a role that has one."""
     for message in reversed(tuple(messages)):
         if message.role == role:
             text = message.text

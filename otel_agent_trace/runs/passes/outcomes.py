@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.dialects.parsing.conversation import said_by
+from otel_agent_trace.dialects.parsing.conversation import last_words
 from otel_agent_trace.model import Message, RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.tree import TraceTree
@@ -91,7 +91,7 @@ def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
     if type(facts.input) is not str:
         for model in models:
-            asked = said_by(model.facts.messages, "user")
+            asked = last_words(model.facts.messages, "user")
             if asked is not None:
                 facts.input = asked
                 run.set_origins("input", *model.origins("messages"))
@@ -131,7 +131,7 @@ def _take_last_words(run: Node) -> None:
     """What was said last in a run: by its own model, or by the agent that it handed over to."""
     for node in sorted(run.below, key=end_of):
         if node.kind is StepKind.MODEL:
-            words = said_by(_answer(node.facts), "assistant")
+            words = last_words(_answer(node.facts), "assistant")
             if words:
                 run.facts.output = words
                 run.set_origins("output", *node.origins("messages"))

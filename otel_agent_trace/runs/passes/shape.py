@@ -31,11 +31,10 @@ def separate_run_ids(tree: TraceTree) -> None:
     Takes runs; those whose node was made up, since the spans above several runs of one trace were lost (a worker that
     serves several requests of one trace), have no id but the trace's.
     """
-    agents = [top for top in tree.tops if top.is_run]
-    if len(agents) < 2:
+    if len(tree.tops) < 2:
         return
     seen: set[str] = set()
-    for node in sorted(agents, key=start_of):
+    for node in sorted([top for top in tree.tops if top.is_run], key=start_of):
         if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
             first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
             node.facts.run_id = f"{node.span.trace_id}-{first}"
