@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.export import export_spans
     from otel_agent_trace.metrics import compute_metrics
     from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
+    from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
@@ -62,6 +63,7 @@ _MODULES = {
     "export": ("export_spans",),
     "metrics": ("compute_metrics",),
     "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
+    "pipeline": ("SpanSink",),
     "policies.user_ids": ("pseudonymize_user_id",),
     "query": ("RunQuery",),
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
@@ -115,6 +117,7 @@ __all__ = [
     "RunStatus",
     "SourceError",
     "SpanRecord",
+    "SpanSink",
     "SpanSource",
     "StepError",
     "StepKind",

@@ -6,11 +6,12 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Call = TypeVar("Call")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -41,6 +42,34 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
         return function(*args, **keywords)
 
     return checked
+
+
+def takes_fields(fields: type) -> Callable[[F], F]:
+    """Let a method that takes ``**given: Unpack[fields]``, a `TypedDict`, name the closest keyword for one that it does not have.
+
+    The keys of the dictionary become keyword-only parameters of the signature, for `help` and editors; type checkers see
+    them by themselves.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [item for item in signature.parameters.values() if item.kind is not item.VAR_KEYWORD]
+        keywords = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in inspect.get_annotations(fields).items()
+        ]
+        known = frozenset(item.name for item in (*own, *keywords) if item.kind is item.KEYWORD_ONLY)
+
+        @functools.wraps(function)
+        def checked(*args: Any, **given: Any) -> Any:
+            if not known.issuperset(given):
+                check_keywords(function.__name__, given, sorted(known))
+            return function(*args, **given)
+
+        vars(checked)["__signature__"] = signature.replace(parameters=[*own, *keywords])
+        return cast("F", checked)
+
+    return decorate
 
 
 def called_with(call: Callable[P, Call]) -> Callable[[Callable[[Call], T]], Callable[P, T]]:

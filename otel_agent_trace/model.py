@@ -7,12 +7,14 @@ These classes know nothing of OpenTelemetry. They are immutable, and equal when 
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.values import Encoded, encode, register_type, restore, same
 
 T = TypeVar("T", bound="_Compared")
@@ -64,6 +66,16 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
 
     def __hash__(self) -> int:
         return hash(type(self))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _fields(type(self)))
+        return f"{type(self).__qualname__}({fields})"
+
+
+@functools.cache
+def _fields(cls: type[_Compared]) -> tuple[str, ...]:
+    """Return the fields of a class, those that it shares with others (`RunFacts`) last."""
+    return tuple(sorted(cls.__struct_fields__, key=RunFacts.__struct_fields__.__contains__))
 
 
 _PROVENANCE = frozenset({"dialect", "interrupted"})
@@ -144,9 +156,42 @@ class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
         return tuple(part for part in self.parts if part.get("type") == "tool_call")
 
 
-class _Timed(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
-    started_at_ns: int = 0
-    ended_at_ns: int | None = None
+class Facts(msgspec.Struct, kw_only=True, gc=False):
+    """What is known of a run or a step, each from one place in its span: fields that `AgentRun`, `AgentStep` and
+    `SpanFacts` share.
+    """
+
+    error: StepError | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    metadata: dict[Any, Any] = {}
+    attributes: dict[str, Any] = {}
+    abandoned: bool = False
+    first_chunk_at_ns: int | None = None
+    truncated: tuple[str, ...] = ()
+
+
+class RunFacts(Facts, kw_only=True, gc=False):
+    """What is known of a run alone: further fields that `AgentRun` and `SpanFacts` share."""
+
+    user_id: str | None = None
+    session_id: str | None = None
+    tags: tuple[str, ...] = ()
+    config: Any = None
+    trace_ids: tuple[str, ...] = ()
+    parent_run_id: str | None = None
+    sampling_probability: float | None = None
+    replay_of: str | None = None
+
+
+class _Timed:
+    """Start and end of what has `started_at_ns` and `ended_at_ns`."""
+
+    __slots__ = ()
+    started_at_ns: int
+    ended_at_ns: int | None
 
     @property
     def started_at(self) -> datetime:
@@ -164,14 +209,14 @@ class _Timed(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
         return None if self.ended_at_ns is None else (self.ended_at_ns - self.started_at_ns) / _NS_PER_S
 
 
-class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
+class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
     """One step of a run: a call of a tool or of a model, a sub-agent, a retrieval, or something else.
 
-    `input` and `output` are arguments and return value of every kind of step; `tool_name`, `tool_input`, `tool_output`
-    are name, input and output of a tool step (None for the others) and may be given in their stead. `messages` is what
-    a model was sent and, last, what it answered. `index` counts the steps of the run from 0 in the order of their
-    start. `attributes` are those of the span that nothing else here says. `truncated` lists the paths of what limits
-    cut. `run` is the sub-agent's own run, for a step of kind agent.
+    `input` and `output` are arguments and return value of every kind of step. `messages` is what a model was sent and,
+    last, what it answered. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
+    those of the span that nothing else here says. `prompt_name` and `prompt_version` name the template that a prompt
+    was made of. `truncated` lists the paths of what limits cut. `run` is the sub-agent's own run, for a step of kind
+    agent.
     """
 
     step_id: int | str = 0
@@ -180,37 +225,27 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     name: str = ""
     input: Any = None
     output: Any = None
-    error: StepError | None = None
     messages: tuple[Message, ...] = ()
-    model: str | None = None
-    usage: Usage | None = None
-    metadata: dict[Any, Any] = {}
-    attributes: dict[str, Any] = {}
+    started_at_ns: int = 0
+    ended_at_ns: int | None = None
     span_id: str | None = None
     parent_step_id: int | str | None = None
-    abandoned: bool = False
-    first_chunk_at_ns: int | None = None
-    truncated: tuple[str, ...] = ()
     run: AgentRun | None = None
-    tool_name: str | None = None
-    tool_input: Any = None
-    tool_output: Any = None
 
-    def __post_init__(self) -> None:
-        if self.kind is not StepKind.TOOL or (
-            self.name
-            and self.tool_name is self.name
-            and self.tool_input is self.input
-            and self.tool_output is self.output
-        ):
-            return
-        for tool_field, field in (("tool_name", "name"), ("tool_input", "input"), ("tool_output", "output")):
-            value = getattr(self, field)
-            if value is None or (field == "name" and not value):
-                value = getattr(self, tool_field)
-                value = "" if value is None and field == "name" else value
-                _set(self, field, value)
-            _set(self, tool_field, value)
+    @property
+    def tool_name(self) -> str | None:
+        """Return the name of a tool step, None for other kinds."""
+        return self.name if self.kind is StepKind.TOOL else None
+
+    @property
+    def tool_input(self) -> Any:
+        """Return the arguments of a tool step, None for other kinds."""
+        return self.input if self.kind is StepKind.TOOL else None
+
+    @property
+    def tool_output(self) -> Any:
+        """Return the result of a tool step, None for other kinds."""
+        return self.output if self.kind is StepKind.TOOL else None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able data; `from_dict` gives an equal step back."""
@@ -226,11 +261,15 @@ class AgentStep(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
         return _from_dict(cls, data)
 
 
-class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
+class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
     """One run of an agent.
 
     `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is what
     was said of the whole run, else the sum over its model calls. `session_id` is the conversation the run belongs to.
+    `tags` are words to find it by, `prompt_name` and `prompt_version` name the template that its prompt was made of.
+    `resource` holds the attributes of the program that emitted its span (`service_name`, `service_version` and
+    `environment` are read from there). `trace_ids` are all the traces that it was joined from, in order of their start;
+    where only one is known, that is `trace_id`.
     Of an agent that streams, `abandoned` says that its consumer closed it early, `first_chunk_at_ns` when it gave its
     first piece.
     `truncated` lists the paths of what limits cut. `interrupted` says of a running run whether its process is known to
@@ -241,31 +280,36 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
     run_id: str
     agent_name: str | None = None
     user_input: Any = None
-    user_id: str | None = None
-    session_id: str | None = None
-    model: str | None = None
-    config: Any = None
-    metadata: dict[Any, Any] = {}
-    attributes: dict[str, Any] = {}
     status: RunStatus = RunStatus.RUNNING
+    started_at_ns: int = 0
+    ended_at_ns: int | None = None
     final_output: Any = None
-    error: StepError | None = None
-    usage: Usage | None = None
     steps: tuple[AgentStep, ...] = ()
     trace_id: str | None = None
-    span_id: str | None = None
-    parent_run_id: str | None = None
-    service_name: str | None = None
-    abandoned: bool = False
-    first_chunk_at_ns: int | None = None
-    truncated: tuple[str, ...] = ()
-    interrupted: bool | None = None
-    sampling_probability: float | None = None
-    replay_of: str | None = None
-    dialect: str | None = None
-    resource: dict[str, Any] = {}
-    tags: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
+    span_id: str | None = None
+    resource: dict[str, Any] = {}
+    interrupted: bool | None = None
+    dialect: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.trace_id is not None and len(self.trace_ids) < 2:  # also where another trace id has replaced it
+            _set(self, "trace_ids", (self.trace_id,))
+
+    @property
+    def service_name(self) -> str | None:
+        """Return ``service.name`` of the resource."""
+        return _text_among(self.resource, semconv.SERVICE_NAME)
+
+    @property
+    def service_version(self) -> str | None:
+        """Return ``service.version`` of the resource."""
+        return _text_among(self.resource, semconv.SERVICE_VERSION)
+
+    @property
+    def environment(self) -> str | None:
+        """Return ``deployment.environment.name`` of the resource, or what that was called before."""
+        return _text_among(self.resource, *semconv.ENVIRONMENTS)
 
     @property
     def tool_steps(self) -> tuple[AgentStep, ...]:
@@ -298,6 +342,12 @@ class AgentRun(_Timed, frozen=True, kw_only=True, eq=False, gc=False):
         return _from_dict(cls, data)
 
 
+def _text_among(attributes: Mapping[str, Any], *keys: str) -> str | None:
+    """Return the first of some attributes that is there, as a text."""
+    value = next((attributes[key] for key in keys if attributes.get(key) is not None), None)
+    return value if value is None or type(value) is str else str(value)
+
+
 for _class in (RunStatus, StepKind, StepError, Usage, Message, AgentStep, AgentRun):
     register_type(_class)  # in arguments and results they come back by themselves
 
@@ -313,15 +363,19 @@ def at_time(unix_ns: int) -> datetime:
 # ── dictionaries ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _VALUE_FIELDS = frozenset(
-    {"input", "output", "metadata", "attributes", "user_input", "final_output", "config", "details", "parts", "extra"}
+    (
+        *("input", "output", "metadata", "attributes", "user_input", "final_output", "config", "details", "parts"),
+        *("extra", "resource"),
+    )
 )
+_OF_RESOURCES = {"service_name": semconv.SERVICE_NAME, "service_version": semconv.SERVICE_VERSION}
 _TYPES_KEY = "types"
 
 
 def _to_dict(item: _Compared) -> dict[str, Any]:
     data: dict[str, Any] = {}
     tags: dict[str, Any] = {}
-    for name in item.__struct_fields__:
+    for name in _fields(type(item)):
         value = getattr(item, name)
         if name in _VALUE_FIELDS or _needs_a_tag(value):
             encoded = _encode_parts(value) if name == "parts" else encode(value)
@@ -330,13 +384,29 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
                 tags[name] = encoded.tag
         else:
             data[name] = _plain(value)
-    if isinstance(item, AgentStep) and item.kind is StepKind.TOOL:
-        data.update(tool_name=data["name"], tool_input=data["input"], tool_output=data["output"])
+    if isinstance(item, AgentStep):
+        for tool_field, field in _TOOL_FIELDS.items():
+            data[tool_field] = data[field] if item.kind is StepKind.TOOL else None
+    elif isinstance(item, AgentRun):
+        data.update(service_name=item.service_name, service_version=item.service_version, environment=item.environment)
+        _leave_out_resources(item, data["steps"])
     if isinstance(item, _Timed):
         data["duration_s"] = item.duration_s
     if tags:
         data[_TYPES_KEY] = tags
     return data
+
+
+_TOOL_FIELDS = {"tool_name": "name", "tool_input": "input", "tool_output": "output"}
+
+
+def _leave_out_resources(run: AgentRun, steps: list[dict[str, Any]]) -> None:
+    """Take the resource out of the dictionaries of sub-agents that have the same as the run around them."""
+    for step, data in zip(run.steps, steps, strict=True):
+        if step.run is not None and same(step.run.resource, run.resource):
+            del data["run"]["resource"]
+            if "resource" in (tags := data["run"].get(_TYPES_KEY, {})):
+                del tags["resource"]
 
 
 def _needs_a_tag(value: Any) -> bool:
@@ -358,25 +428,58 @@ def _plain(value: Any) -> Any:
 
 def _from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
     try:
-        return msgspec.convert(_restored(data), cls)
+        return msgspec.convert(_restored(data, cls), cls)
     except (msgspec.ValidationError, AttributeError, TypeError) as error:
         msg = f"not the data of {cls.__name__}.to_dict(): {error}"
         raise ValueError(msg) from error
 
 
-def _restored(data: Any) -> Any:
-    """The data with its values brought back, nested items too, ready to be converted field by field."""
+def _restored(data: Any, cls: type[_Compared]) -> Any:
+    """Return the data with its values brought back, nested items too, ready to be converted field by field."""
     tags = data.get(_TYPES_KEY) or {}
     ready = dict(data)
     for name, tag in tags.items():
         ready[name] = restore(data.get(name), tag)
-    for name in ("error", "usage", "run"):
+    if cls is AgentStep:
+        _take_tool_fields(ready)
+    elif cls is AgentRun:
+        _take_resource(ready)
+    for name, nested in _NESTED.items():
         if isinstance(ready.get(name), Mapping):
-            ready[name] = _restored(ready[name])
-    for name in ("steps", "messages"):
-        if isinstance(ready.get(name), list | tuple):
-            ready[name] = [_restored(item) for item in ready[name]]
-    for name, value_name in (("tool_input", "input"), ("tool_output", "output")):
-        if value_name in ready:
-            ready.pop(name, None)
+            ready[name] = _restored(ready[name], nested)
+        elif isinstance(ready.get(name), list | tuple):
+            ready[name] = [_restored(item, nested) for item in ready[name]]
     return ready
+
+
+_NESTED: dict[str, type[_Compared]] = {
+    "error": StepError,
+    "usage": Usage,
+    "run": AgentRun,
+    "steps": AgentStep,
+    "messages": Message,
+}
+
+
+def _take_tool_fields(data: dict[str, Any]) -> None:
+    """Fill in a tool step's name, input and output from its `tool_*` fields, where only these are given."""
+    if data.get("kind", StepKind.TOOL) == StepKind.TOOL:
+        for tool_field, field in _TOOL_FIELDS.items():
+            if tool_field in data:
+                data.setdefault(field, data[tool_field])
+
+
+def _take_resource(data: dict[str, Any]) -> None:
+    """Fill in a run's resource from `service_name` and `service_version`, where only these are given; below it as well."""
+    if "resource" not in data:
+        known = {key: data[name] for name, key in _OF_RESOURCES.items() if data.get(name) is not None}
+        data.update({"resource": known} if known else {})
+    steps = data.get("steps")
+    if "resource" in data and isinstance(steps, list | tuple):
+        data["steps"] = [_with_resource(step, data["resource"]) for step in steps]
+
+
+def _with_resource(step: Any, resource: Any) -> Any:
+    """Return a step whose sub-agent has a resource: its own, else that of the run around it."""
+    run = step.get("run")
+    return {**step, "run": {"resource": resource, **run}} if isinstance(run, Mapping) else step

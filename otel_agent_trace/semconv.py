@@ -34,6 +34,8 @@ TOOL_RESULT = "gen_ai.tool.call.result"
 RETRIEVAL_QUERY = "gen_ai.retrieval.query.text"
 RETRIEVAL_DOCUMENTS = "gen_ai.retrieval.documents"
 MODALITY = "gen_ai.token.modality"
+PROMPT_NAME = "gen_ai.prompt.name"
+PROMPT_VERSION = "gen_ai.prompt.version"
 
 USAGE = {
     "input_tokens": "gen_ai.usage.input_tokens",
@@ -64,15 +66,23 @@ USER_ID = "user.id"
 ENDUSER_ID = "enduser.id"
 ENDUSER_PSEUDO_ID = "enduser.pseudo.id"
 SERVICE_NAME = "service.name"
+SERVICE_VERSION = "service.version"
+ENVIRONMENTS = ("deployment.environment.name", "deployment.environment")
+"""The resource's attribute for where a program is deployed, and what it was called before 2024."""
 PLAIN_USER_IDS = (USER_ID, ENDUSER_ID)
 """Attributes of the conventions that hold a user id as it is."""
 
 # ── our own ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+OUR_PREFIX = "agent_trace."
 RUN_ID = "agent_trace.run.id"
 RUN_PARENT_ID = "agent_trace.run.parent_id"
 RUN_STATUS = "agent_trace.run.status"
 """Only where the span's own status does not say it: ``timeout``, or ``error`` of what has no end."""
+RUN_TRACE_IDS = "agent_trace.run.trace_ids"
+"""JSON array, only of a run that was joined from several traces."""
+TAGS = "agent_trace.tags"
+"""JSON array of texts."""
 CONFIG = "agent_trace.config"
 METADATA = "agent_trace.metadata"
 REPLAY_OF = "agent_trace.replay_of"

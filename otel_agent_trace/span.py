@@ -72,18 +72,36 @@ BODY_KEY = "body"
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
-    """A log record that belongs to a span, as the event of the span that it is."""
+    """One log record as plain immutable data; ids as in `SpanRecord`, empty where it belongs to no span.
+
+    `time_ns` is Unix nanoseconds, `name` the event's name, `severity_number` as in OTLP (1 to 24; 0: not known).
+    """
 
     trace_id: str
     span_id: str
-    event: Event
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Any] = {}
+    body: Any = None
+    severity_number: int = 0
+    severity_text: str = ""
+    resource: Resource = Resource()
+    scope: Scope = Scope()
+
+    @property
+    def event(self) -> Event:
+        """The event of its span that it is read as; the body is the attribute `body`, unless it has one of that name."""
+        if self.body in (None, "", {}) or BODY_KEY in self.attributes:
+            return Event(self.name, self.time_ns, self.attributes)
+        return Event(self.name, self.time_ns, {**self.attributes, BODY_KEY: self.body})
 
 
 def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:
-    """The spans of a trace with the log records that belong to them as further events, by time; others are left out."""
+    """Return the spans of a trace with the log records that belong to them as further events, by time; others are left out."""
     events: dict[str, dict[tuple[int, str, str], Event]] = {}
     for log in logs:
-        events.setdefault(log.span_id, {}).setdefault(_order_of(log.event), log.event)  # lines may come twice
+        event = log.event
+        events.setdefault(log.span_id, {}).setdefault(_order_of(event), event)  # lines may come twice
     return [
         msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more.values()), key=_order_of)))
         if (more := events.get(span.span_id))

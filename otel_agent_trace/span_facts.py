@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from otel_agent_trace import semconv
-from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.model import Message, RunFacts, RunStatus, StepKind
 from otel_agent_trace.span import SpanRecord
 
 
-class SpanFacts(msgspec.Struct, kw_only=True, gc=False):
+class SpanFacts(RunFacts, kw_only=True, gc=False):
     """The facts that one span holds; None, or empty, where it does not say.
 
     `kind` is None for a span that is no step by itself: a frame around steps (a workflow, a turn, a chain), whose facts
@@ -35,28 +33,14 @@ class SpanFacts(msgspec.Struct, kw_only=True, gc=False):
     """The provider's id of the model's answer."""
     input: Any = None
     output: Any = None
-    error: StepError | None = None
     status: RunStatus | None = None
     messages: tuple[Message, ...] = ()
-    model: str | None = None
-    usage: Usage | None = None
     agent_name: str | None = None
-    session_id: str | None = None
-    user_id: str | None = None
-    config: Any = None
-    metadata: dict[Any, Any] = {}
-    attributes: dict[str, Any] = {}
     run_id: str | None = None
-    parent_run_id: str | None = None
-    replay_of: str | None = None
-    sampling_probability: float | None = None
     step_id: int | str | None = None
     index: int | None = None
-    abandoned: bool = False
     is_inferred: bool = False
     """Its span was made up, for something that was only told of."""
-    first_chunk_at_ns: int | None = None
-    truncated: tuple[str, ...] = ()
 
 
 def integer_of(value: Any) -> int | None:

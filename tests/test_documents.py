@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialects, semconv
 from otel_agent_trace.cli import COMMANDS, entry
+from otel_agent_trace.mapping import facts
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "otel_agent_trace"
@@ -233,8 +235,23 @@ def section(title: str) -> str:
     return REFERENCE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
+def mapped(name: str) -> list[list[str]]:
+    """The rows of the span mapping about a field: fields, of what, attributes."""
+    rows = [line.strip("| ").split(" | ") for line in section("Span mapping").splitlines() if line.startswith("| `")]
+    return [row for row in rows if mentions(row[0], "span_id" if name == "is_inferred" else name)]
+
+
+@pytest.mark.parametrize("fact", facts.TABLE, ids=lambda fact: f"{fact.field}: {fact.attribute}")
+def test_every_row_of_the_table_of_facts_is_in_the_span_mapping(fact: facts.Fact) -> None:
+    rows = [row for row in mapped(fact.field) if f"`{fact.attribute}`" in row[2]]
+    assert rows != []
+    owners = [name for name, owner in (("run", AgentRun), ("step", AgentStep)) if hasattr(owner, fact.field)]
+    assert owners == [] or any(mentions(row[1], owner) for row in rows for owner in owners)
+
+
 def attribute_names() -> list[str]:
-    constants = [value for name, value in vars(semconv).items() if name.isupper() and name != "SCOPE_NAME"]
+    aside = ("SCOPE_NAME", "OUR_PREFIX")
+    constants = [value for name, value in vars(semconv).items() if name.isupper() and name not in aside]
     names = [value for value in constants if isinstance(value, str)]
     return sorted({name.removesuffix(".") for name in [*names, *semconv.USAGE.values()] if "." in name})
 
@@ -312,8 +329,35 @@ def test_the_layers_are_those_that_are_checked() -> None:
     assert [text for language, text in blocks(CONTRIBUTING) if language == "text"] == ["\n".join(layers) + "\n"]
 
 
+def chapter(title: str) -> str:
+    return CONTRIBUTING.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_fact_that_is_shown_is_a_field_and_a_row(tmp_path: Path) -> None:
+    """In a copy of the package that has these two lines more, its test passes."""
+    field, row, test = python_blocks(chapter("Add a fact"))
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    package = tmp_path / PACKAGE.name
+    insert(package / "model.py", "    replay_of: str | None = None\n", f"    {field}")
+    insert(
+        package / "mapping/facts.py", '    Fact("replay_of", semconv.REPLAY_OF, TEXT, RUNS),\n', f"    {row.strip()},\n"
+    )
+    (tmp_path / "test_fact.py").write_text(test, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_fact.py"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OTEL_AGENT_TRACE_USER_KEY": "fact"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def insert(path: Path, after: str, lines: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(after) == 1
+    path.write_text(text.replace(after, after + lines), encoding="utf-8")
+
+
 def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    module_text, row_text, test_text, _ = python_blocks(CONTRIBUTING)
+    module_text, row_text, test_text = python_blocks(chapter("Add a dialect"))
     dialect = types.ModuleType("otel_agent_trace.dialects.acme")
     exec(module_text, dialect.__dict__)
     monkeypatch.setattr(dialects, "acme", dialect, raising=False)

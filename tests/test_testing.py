@@ -235,8 +235,8 @@ def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _in_memory(spans: Sequence[SpanRecord]) -> InMemoryBackend:
-    backend = InMemoryBackend()
-    backend.keep([_sdk_span(span) for span in spans], "plain")
+    backend = InMemoryBackend(user_ids="plain")
+    backend.export([_sdk_span(span) for span in spans])
     return backend
 
 

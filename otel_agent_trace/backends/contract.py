@@ -1,4 +1,4 @@
-"""What backends are: `SpanSink`, a span exporter that can be read back, and `TracerBackend`, yours."""
+"""`TracerBackend`, a backend of your own for runs and steps, and `BackgroundBackend` before a slow one."""
 
 from __future__ import annotations
 
@@ -6,37 +6,18 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from opentelemetry.sdk.trace import ReadableSpan
-
-from otel_agent_trace.backends.quiet import suppress_instrumentation
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
-from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.signals import OneShotResult
 
 _Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
 
 _CLOSE_S = 5.0
-
-
-@runtime_checkable
-class SpanSink(Protocol):
-    """What `AgentSpanProcessor` feeds: spans as they start, and as they end.
-
-    Both are called in the host's time, from any thread, and may overlap.
-    """
-
-    def started(self, span: ReadableSpan, mode: UserIds) -> None:
-        """A span has started; it is still being written, so the policies are to be applied whenever it is looked at."""
-        ...
-
-    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Spans have ended; the policies are to be applied before they are kept."""
-        ...
 
 
 @runtime_checkable
@@ -73,13 +54,13 @@ class BackgroundBackend:
     """Calls a `TracerBackend` in a thread of its own, so that a slow store costs the host nothing but the queueing.
 
     At most `max_pending` calls wait; further previews (`start_run`, `log_step`) are dropped and counted, an `end_run`
-    waits up to `patience_s` seconds for room before it is.
+    waits up to `enqueue_timeout_s` seconds for room before it is.
     """
 
-    def __init__(self, backend: TracerBackend, *, max_pending: int = 10_000, patience_s: float = 0.1) -> None:
+    def __init__(self, backend: TracerBackend, *, max_pending: int = 10_000, enqueue_timeout_s: float = 0.1) -> None:
         self._backend = backend
         self._max_pending = max_pending
-        self._patience_s = patience_s
+        self._enqueue_timeout_s = enqueue_timeout_s
         self._diagnostics = Diagnostics()
         self._lock = ForkSafeLock()
         self._begin()
@@ -99,7 +80,7 @@ class BackgroundBackend:
 
     def end_run(self, run: AgentRun) -> None:
         """Queue the call."""
-        self._put(self._backend.end_run, (run,), self._patience_s)
+        self._put(self._backend.end_run, (run,), self._enqueue_timeout_s)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until what is queued now has been called and the backend flushed; False if it could not be in time."""
@@ -145,9 +126,9 @@ class BackgroundBackend:
     def _reached(self, timeout_s: float) -> bool:
         return True
 
-    def _put(self, call: Callable[..., None], arguments: tuple[Any, ...], patience_s: float) -> None:
+    def _put(self, call: Callable[..., None], arguments: tuple[Any, ...], enqueue_timeout_s: float) -> None:
         try:
-            self._running().put((call, arguments), block=patience_s > 0, timeout=patience_s or None)
+            self._running().put((call, arguments), block=enqueue_timeout_s > 0, timeout=enqueue_timeout_s or None)
         except queue.Full:
             self._diagnostics.count(f"dropped: {call.__name__}")
             self._diagnostics.warn_once(

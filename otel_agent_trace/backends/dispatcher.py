@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
-from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import is_feeding, suppress_instrumentation
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
-from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun, StepKind
-from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.pipeline import PipelineSpan, SpanSink, StartedSpan
+from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.span import SpanRecord
 
@@ -68,19 +65,21 @@ class _Node:
         return [node.record for node in nodes if node.record is not None]
 
 
-class RunDispatcher:
+class RunDispatcher(SpanSink):
     """A `SpanSink` before a `TracerBackend`; holds the spans of open runs, and of the last ones that ended.
 
     What the end of a span costs grows with the run that ends with it, however long its trace is.
     """
 
+    is_suppressed = False  # the calls of the backend are
+
     def __init__(self, backend: TracerBackend) -> None:
         self.backend = backend
+        self.name = type(backend).__name__
         self.diagnostics = Diagnostics()
         self.kept = 0
         """Spans that the backend was told of, and raised nothing."""
         self._refused = False
-        self._reader = SdkReader()
         self._lock = ForkSafeLock()
         self.renew()
         renewed_in_children(self)
@@ -91,27 +90,32 @@ class RunDispatcher:
         self._runs: dict[tuple[int, str], _Node] = {}
         self._over: OrderedDict[_Key, _Node] = OrderedDict()
 
-    def started(self, span: ReadableSpan, mode: UserIds) -> None:
+    def on_start(self, span: StartedSpan) -> None:
         """Tell the backend of a run that starts."""
-        if is_feeding():
+        if is_in_a_sink():
             return
-        span = applied(span, mode)
         with self._lock:
             node = self._opened(span)
-            if node.run is None or _is_agent(span.attributes or {}):
-                self._begin(node, self._reader.record(span))
+            if node.run is None or _is_agent(span.attributes):
+                self._begin(node, span.record)
 
-    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Tell the backend of steps and runs that ended, but for its own."""
-        if is_feeding():
+    def on_end(self, span: PipelineSpan) -> None:
+        """Tell the backend of a step or run that ended, but for its own."""
+        if is_in_a_sink():
             return
         with self._lock:
-            for span in spans:
-                self._refused = False
-                self._ended(applied(span, mode))
-                self.kept += not self._refused
+            self._refused = False
+            self._ended(span)
+            self.kept += not self._refused
 
-    def flush(self, timeout_s: float) -> bool:
+    def on_discard(self, span: PipelineSpan) -> None:
+        """Hold a span open no longer that the backend is not told of."""
+        with self._lock:
+            node = self._nodes.get(_key(span.context))
+            if node is not None and node.is_open:
+                self._closed(node)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
         """Flush the backend, where it can be flushed."""
         flush = getattr(self.backend, "flush", None)
         return flush is None or guarded(self.diagnostics, "flush", flush, timeout_s) is not False
@@ -121,6 +125,15 @@ class RunDispatcher:
         close = getattr(self.backend, "close", None)
         if close is not None:
             guarded(self.diagnostics, "close", close)
+
+    def stats(self) -> dict[str, int]:
+        """Return how many spans the backend took, what failed, and what it says itself, where it does."""
+        counts = Counter({"kept": self.kept} if self.kept else {})
+        counts.update(self.diagnostics.counts())
+        stats = getattr(self.backend, "stats", None)
+        if stats is not None:
+            counts.update(stats())
+        return dict(counts)
 
     # ── what the backend is told ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +193,7 @@ class RunDispatcher:
 
     # ── what is held of spans ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _opened(self, span: ReadableSpan) -> _Node:
+    def _opened(self, span: PipelineSpan) -> _Node:
         node = self._nodes[_key(span.context)] = _Node(_key(span.context), self._above(span))
         self._count_open(node)
         return node
@@ -190,7 +203,7 @@ class RunDispatcher:
         node.tree.open += 1
         self._over.pop(node.tree.key, None)
 
-    def _above(self, span: ReadableSpan) -> _Node | None:
+    def _above(self, span: PipelineSpan) -> _Node | None:
         """The node above a span.
 
         Where it is not here, because the parent's start was not seen or it is another provider's, it is that of the
@@ -199,13 +212,13 @@ class RunDispatcher:
         if span.parent is None:
             return None
         key = _key(span.parent)
-        above = self._nodes.get(key) or self._runs.get((key.trace_id, _said_run(span.attributes or {})))
+        above = self._nodes.get(key) or self._runs.get((key.trace_id, _said_run(span.attributes)))
         if above is None and not span.parent.is_remote:
             above = self._nodes[key] = self._over[key] = _Node(key, None)
         return above
 
-    def _ended(self, span: ReadableSpan) -> None:
-        record = self._reader.record(span)
+    def _ended(self, span: PipelineSpan) -> None:
+        record = span.record
         node = self._nodes.get(_key(span.context))
         if node is None and dialects.read(record) is None:
             self._refused = True  # it tells nothing of a run
@@ -226,7 +239,7 @@ class RunDispatcher:
         if node.tree.open == 0:
             self._settle(node.tree)
 
-    def _fill(self, node: _Node, span: ReadableSpan) -> None:
+    def _fill(self, node: _Node, span: PipelineSpan) -> None:
         """A span whose start was not seen has ended after one below it, or a span has ended again."""
         self._count_open(node)
         above = self._above(span) if node.above is None else None

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 
-import msgspec
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
+from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.policies import user_ids
-from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
+from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.reading import load_runs
 from otel_agent_trace.sources import FilesSource
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.lines import LineFile
 
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
@@ -29,8 +25,8 @@ _MAX_FRAMES = 256
 _Frame = tuple[bytes, bytes]
 
 
-class FileBackend(SpanExporter):
-    """Appends spans to a file as OTLP JSON Lines, which the Collector, DuckDB and every OTLP reader understand.
+class FileBackend(ExportingSink):
+    """Appends spans and logs to a file as OTLP JSON Lines, which the Collector, DuckDB and every OTLP reader understand.
 
     A `SpanExporter` for any `TracerProvider`, and a source for every reading function. Each call writes once; there is
     no queue and nothing to flush. The file is private (mode 0600), is opened when the first span is kept, and may be
@@ -39,46 +35,52 @@ class FileBackend(SpanExporter):
     Args:
         path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Its folders are made.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
+        policies: what else is done to what comes through them.
 
     Raises:
         ConfigurationError: the path that is given can never be such a file (a directory, a device, ...).
     """
 
-    def __init__(self, path: str | PathLike[str] | None = None, *, user_ids: UserIds = "pseudonym") -> None:
-        self._mode = check_mode(user_ids)
+    def __init__(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        user_ids: UserIds = "pseudonym",
+        policies: Iterable[Policy | Gate] = (),
+    ) -> None:
+        super().__init__(user_ids, policies)
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = os.path.abspath(os.fspath(given))
         self._file = LineFile(self.path)
         if path is not None:  # what the environment says may be wrong: then nothing is kept, and that is said
             self._file.check()
-        self._reader = SdkReader()
         self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
-        self._diagnostics = Diagnostics()
         self._closed = False
 
-    def started(self, span: ReadableSpan, mode: UserIds) -> None:
-        """A file holds what has ended."""
+    def on_end(self, span: PipelineSpan) -> None:
+        """Append a span; what the file does not take is counted, by reason."""
+        record = span.record
+        head, tail = self._frame(record)
+        self._append(b"%b%b%b" % (head, otlp_json.encode_span(record), tail), 1)
 
-    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Append spans, in one write; what the file does not take is counted, by reason."""
-        self._append(spans, mode)
+    def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
+        """Append spans, in one write, and return whether the file took them."""
+        lines, number = self._lines(spans)
+        return number > 0 and self._append(lines, number)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Append spans that come from the SDK's own processors, after the policies."""
-        if not spans:
-            return SpanExportResult.SUCCESS
-        kept = guarded(self._diagnostics, "span that cannot be written", self._append, spans, self._mode)
-        return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
+    def on_log(self, log: LogRecord) -> None:
+        """Append a log record, as a line of its own."""
+        if self._append(otlp_json.encode_log(log) + b"\n", 0):
+            self._diagnostics.count("logs kept")
 
-    def _append(self, spans: Sequence[ReadableSpan], mode: UserIds) -> bool:
-        """Append what can be written of the spans; whether the file took it."""
+    def _append(self, lines: bytes, number: int) -> bool:
+        """Append lines with so many spans in one write; return whether the file took them."""
         if self._closed:
-            self._diagnostics.count("after close", len(spans))
-        lines, number = (self._line(spans[0], mode), 1) if len(spans) == 1 else self._lines(spans, mode)
+            self._diagnostics.count("after close", number or 1)
         try:
             self._file.append(lines, number)
         except OSError as error:
-            self._lose(number, error)
+            self._lose(number or 1, error)
             return False
         return True
 
@@ -87,23 +89,11 @@ class FileBackend(SpanExporter):
         self._diagnostics.count(f"failed: {reason}", number)
         self._diagnostics.warn_once(reason, "%s does not take spans: %s; they are lost, and counted", self.path, reason)
 
-    def _record(self, span: ReadableSpan, mode: UserIds) -> SpanRecord:
-        record = self._reader.record(span)
-        if user_ids.violates(record.attributes, mode):
-            return msgspec.structs.replace(record, attributes=user_ids.applied(record.attributes, mode))
-        return record
-
-    def _line(self, span: ReadableSpan, mode: UserIds) -> bytes:
-        """One span as a line; what all spans share is encoded once."""
-        record = self._record(span, mode)
-        head, tail = self._frame(record)
-        return b"%b%b%b" % (head, otlp_json.encode_span(record), tail)
-
-    def _lines(self, spans: Sequence[ReadableSpan], mode: UserIds) -> tuple[bytes, int]:
+    def _lines(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:
         """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
         frames: dict[_Frame, list[bytes]] = {}
         for span in spans:
-            encoded = guarded(self._diagnostics, "span that cannot be written", self._encoded, span, mode)
+            encoded = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
             if encoded is not None:
                 frame, line = encoded
                 frames.setdefault(frame, []).append(line)
@@ -115,6 +105,7 @@ class FileBackend(SpanExporter):
         return lines, sum(map(len, frames.values()))
 
     def _frame(self, record: SpanRecord) -> _Frame:
+        """What stands before and after a span; what all spans share is encoded once."""
         key = (id(record.resource), id(record.scope))
         known = self._frames.get(key)
         if known is None or known[0] is not record.resource or known[1] is not record.scope:
@@ -125,8 +116,8 @@ class FileBackend(SpanExporter):
             self._frames[key] = known
         return known[2], known[3]
 
-    def _encoded(self, span: ReadableSpan, mode: UserIds) -> tuple[_Frame, bytes]:
-        record = self._record(span, mode)
+    def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
+        record = span.record
         return self._frame(record), otlp_json.encode_span(record)
 
     def runs(self) -> list[AgentRun]:
@@ -142,14 +133,10 @@ class FileBackend(SpanExporter):
         kept = self._file.records
         return {**({"kept": kept} if kept else {}), **self._diagnostics.counts()}
 
-    def shutdown(self) -> None:
+    def close(self) -> None:
         """Close the file; spans that come nevertheless are kept, and counted."""
         self._closed = True
         self._file.close()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is pending: every call has written."""
-        return True
 
 
 def _parts(encoded: list[bytes]) -> Iterator[list[bytes]]:

@@ -5,42 +5,44 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-from otel_agent_trace.backends.policy import applied
+from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy, StartedSpan
+from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.reading import runs_from_spans
 from otel_agent_trace.runs.assemble import by_trace
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
 
 
-class InMemoryBackend(SpanExporter):
-    """Keeps spans in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
+class InMemoryBackend(ExportingSink):
+    """Keeps spans and logs in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
 
     A forked child begins with none.
 
     Args:
         max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
+        policies: what else is done to what comes through them.
 
     Raises:
         ConfigurationError: `max_runs` is no positive number.
     """
 
-    def __init__(self, *, max_runs: int | None = None, user_ids: UserIds = "pseudonym") -> None:
-        self._mode = check_mode(user_ids)
+    def __init__(
+        self,
+        *,
+        max_runs: int | None = None,
+        user_ids: UserIds = "pseudonym",
+        policies: Iterable[Policy | Gate] = (),
+    ) -> None:
+        super().__init__(user_ids, policies)
         if max_runs is not None and (type(max_runs) is not int or max_runs < 1):
             msg = f"max_runs={max_runs!r} is no number of runs: 1 or more, or None for all"
             raise ConfigurationError(msg)
         self._max_runs = max_runs
-        self._reader = SdkReader()
-        self._diagnostics = Diagnostics()
         self._kept = 0
         self.renew()
         renewed_in_children(self)
@@ -48,31 +50,41 @@ class InMemoryBackend(SpanExporter):
     def renew(self) -> None:
         """Begin anew, in a forked child: what its parent has is the parent's to tell."""
         self._lock = threading.RLock()
-        self._ended: dict[int, list[ReadableSpan]] = {}
-        self._open: dict[int, tuple[ReadableSpan, UserIds]] = {}
+        self._ended: dict[int, list[PipelineSpan]] = {}
+        self._open: dict[int, StartedSpan] = {}
+        self._logs: dict[str, list[LogRecord]] = {}
 
-    def started(self, span: ReadableSpan, mode: UserIds) -> None:
+    def on_start(self, span: StartedSpan) -> None:
         """Remember a span that is being written."""
-        with self._lock:
-            self._open[span.context.span_id] = span, mode
+        self._open[span.context.span_id] = span  # one step, which needs no lock
 
-    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Keep spans that have ended."""
-        allowed = [applied(span, mode) for span in spans]
+    def on_end(self, span: PipelineSpan) -> None:
+        """Keep a span that has ended."""
+        context = span.context
         with self._lock:
-            for span in allowed:
-                context = span.context
-                self._ended.setdefault(context.trace_id, []).append(span)
-                self._open.pop(context.span_id, None)
-                self._kept += 1
+            self._ended.setdefault(context.trace_id, []).append(span)
+            self._open.pop(context.span_id, None)
+            self._kept += 1
             if self._max_runs is not None and len(self._ended) > self._max_runs:
                 self._drop_oldest()
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Keep spans that come from the SDK's own processors, after the policies."""
+    def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
+        """Keep spans that have ended; one that cannot be kept costs no other."""
         for span in spans:
-            guarded(self._diagnostics, "span that cannot be kept", self.keep, (span,), self._mode)
-        return SpanExportResult.SUCCESS
+            guarded(self._diagnostics, "span that cannot be kept", self.on_end, span)
+        return True
+
+    def on_discard(self, span: PipelineSpan) -> None:
+        """Forget a span that was being written."""
+        with self._lock:
+            self._open.pop(span.context.span_id, None)
+
+    def on_log(self, log: LogRecord) -> None:
+        """Keep a log record, of the last `max_runs` traces that have any."""
+        with self._lock:
+            self._logs.setdefault(log.trace_id, []).append(log)
+            if self._max_runs is not None and len(self._logs) > self._max_runs:
+                del self._logs[next(iter(self._logs))]
 
     def _drop_oldest(self) -> None:
         for trace_id in list(self._ended)[: len(self._ended) - (self._max_runs or 0)]:
@@ -80,14 +92,19 @@ class InMemoryBackend(SpanExporter):
                 self._diagnostics.count("dropped: max_runs")
 
     def runs(self) -> list[AgentRun]:
-        """The outermost runs, oldest first; those in flight have status running."""
-        return runs_from_spans(self._records())
+        """Return the outermost runs, oldest first; those in flight have status running."""
+        return runs_from_spans(span for spans in self._by_trace() for span in spans)
 
     def spans(self) -> list[SpanRecord]:
-        """The spans that have ended, in the order of their ends."""
+        """Return the spans that have ended, in the order of their ends."""
         return self._in_order(self._snapshot()[1])
 
-    def _snapshot(self) -> tuple[list[tuple[ReadableSpan, UserIds]], list[ReadableSpan]]:
+    def logs(self) -> list[LogRecord]:
+        """Return the log records; those of one trace stand together."""
+        with self._lock:
+            return [log for logs in list(self._logs.values()) for log in logs]
+
+    def _snapshot(self) -> tuple[list[StartedSpan], list[PipelineSpan]]:
         """What is open and what has ended at one moment: a step that ended between two looks would lack its run.
 
         A signal handler may trace meanwhile, in spite of the lock; what it begins and ends is seen or not.
@@ -95,35 +112,35 @@ class InMemoryBackend(SpanExporter):
         with self._lock:
             return list(self._open.values()), [span for spans in list(self._ended.values()) for span in spans]
 
-    def _in_order(self, ended: list[ReadableSpan]) -> list[SpanRecord]:
-        return sorted(self._read(ended), key=lambda record: record.end_ns or 0)
+    def _in_order(self, ended: list[PipelineSpan]) -> list[SpanRecord]:
+        return sorted(self._read(map(_record_of, ended)), key=lambda record: record.end_ns or 0)
 
-    def _read(self, spans: Iterable[ReadableSpan]) -> list[SpanRecord]:
+    def _read(self, records: Iterable[Callable[[], SpanRecord | None]]) -> list[SpanRecord]:
         """The spans as records; one that cannot be one costs no other."""
-        records = (guarded(self._diagnostics, "span that cannot be read", self._reader.record, span) for span in spans)
-        return [record for record in records if record is not None]
+        read = (guarded(self._diagnostics, "span that cannot be read", record) for record in records)
+        return [record for record in read if record is not None]
 
-    def _records(self) -> list[SpanRecord]:
+    def _by_trace(self) -> Iterable[list[SpanRecord]]:
         in_flight, ended = self._snapshot()
-        return [*self._read(applied(span, mode) for span, mode in in_flight), *self._in_order(ended)]
+        records = [*self._read(span.current for span in in_flight), *self._in_order(ended)]
+        for trace_id, spans in by_trace(records).items():
+            yield with_logs(spans, list(self._logs.get(trace_id, ())))
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """The spans of each trace, open ones included (see `SpanSource`)."""
-        yield from by_trace(self._records()).values()
+        """Yield the spans of each trace, open ones included, their logs as events (see `SpanSource`)."""
+        yield from self._by_trace()
 
     def clear(self) -> None:
         """Forget everything, also what is in flight."""
         with self._lock:
             self._ended.clear()
             self._open.clear()
+            self._logs.clear()
 
     def stats(self) -> dict[str, int]:
-        """How many spans were kept, and what was dropped, by reason."""
+        """Return how many spans were kept, and what was dropped, by reason."""
         return {**({"kept": self._kept} if self._kept else {}), **self._diagnostics.counts()}
 
-    def shutdown(self) -> None:
-        """Nothing is pending; what is kept stays readable."""
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is pending."""
-        return True
+def _record_of(span: PipelineSpan) -> Callable[[], SpanRecord]:
+    return lambda: span.record

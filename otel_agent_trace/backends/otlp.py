@@ -3,108 +3,106 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import suppress_instrumentation
-from otel_agent_trace.backends.span_queue import SpanQueue
-from otel_agent_trace.backends.worker_ends import call_at_end_of_workers
-from otel_agent_trace.errors import AgentTraceError, ConfigurationError
+from otel_agent_trace.backends.exporting import ExportingSink
+from otel_agent_trace.backends.span_senders import Delivery, Destination, SpanSender, name_of, sender_for
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Diagnostics, guarded, shielded
-from otel_agent_trace.otlp import Batch, BatchBuilder, EncodedSpan, Encoder, Outcome, Schedule, Sender, Settings
-from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.otlp import Schedule
+from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
+from otel_agent_trace.pipeline.suppression import suppress_instrumentation
+from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.signals import OneShotResult
 
 _END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
 """At the end: as long as nothing is answered, and in all."""
 _CLOSING_S = 0.3
 
-_Asked = OneShotResult[bool]
+
+class _Asked(OneShotResult[bool]):
+    """What will be told whether all that waited when it was asked was taken; nobody waits for it after `until`."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__()
+        self.until = time.monotonic() + timeout_s
 
 
-class OtlpBackend(SpanExporter):
-    """Sends spans to a receiver of OTLP; what `keep` costs is a place in a queue.
+class OtlpBackend(ExportingSink):
+    """Sends spans to a receiver of OTLP, or into an exporter; what `on_end` costs is a place in a queue.
 
     A forked child begins with an empty queue and a thread of its own. What waits when a process ends is sent, also in
     processes of `multiprocessing`; a receiver that does not answer holds the end up for a second at most. Everything
     may be called by a signal handler, whatever it interrupts: no lock is held while anything is waited for.
 
     Args:
-        settings: where to, and how; None for nowhere: all is dropped, and counted.
+        destination: the settings of an endpoint, or a span exporter, which is then called in a thread of ours alone; None
+            for nowhere: all is dropped, and counted.
         user_ids: what happens to plain user ids that come through the SDK's own processors.
+        policies: what else is done to what comes through them.
         schedule: how many spans may wait, and how long.
     """
 
     def __init__(
         self,
-        settings: Settings | None,
+        destination: Destination | None,
         *,
         user_ids: UserIds = "pseudonym",
+        policies: Iterable[Policy | Gate] = (),
         schedule: Schedule = Schedule(),  # noqa: B008 - immutable
     ) -> None:
-        self._mode = check_mode(user_ids)
-        self._settings, self._schedule = settings, schedule
-        self._diagnostics = Diagnostics()
+        super().__init__(user_ids, policies)
+        self._destination, self._schedule = destination, schedule
         self._of_parents: list[_Sending] = []  # a channel of gRPC must not be closed in a child, not even by chance
         self._sending: _Sending | None = None
-        sender = None if settings is None else self._sender(settings)
-        if settings is not None and sender is not None:
-            self._sending = _Sending(settings, schedule, self._diagnostics, sender)
+        sender = None if destination is None else self._sender(destination)
+        if destination is not None and sender is not None:
+            self._sending = _Sending(destination, schedule, self._diagnostics, sender)
             renewed_in_children(self)
-            call_at_end_of_workers(self)
+            _call_at_end_of_workers(self)
             _BACKENDS[id(self)] = self
 
-    def _sender(self, settings: Settings) -> _SpanSender | None:
-        """What sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
+    def _sender(self, destination: Destination) -> SpanSender | None:
+        """Return what sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
         try:
-            return _SpanSender(settings, self._schedule.patience_s)
+            return sender_for(destination, self._schedule.retry_timeout_s, self._diagnostics)
         except ConfigurationError as error:
-            self._diagnostics.warn_once("settings", "nothing is sent to %s: %s", settings.shown, error)
+            self._diagnostics.warn_once("settings", "nothing is sent to %s: %s", name_of(destination), error)
             return None
 
     def renew(self) -> None:
         """Begin anew, in a forked child."""
-        if self._sending is not None and self._settings is not None:
+        if self._sending is not None and self._destination is not None:
             self._of_parents.append(self._sending)
-            self._sending = _Sending(self._settings, self._schedule, self._diagnostics)
-            call_at_end_of_workers(self)
+            self._sending = _Sending(self._destination, self._schedule, self._diagnostics)
+            _call_at_end_of_workers(self)
 
-    def started(self, span: ReadableSpan, mode: UserIds) -> None:
-        """Sent is what has ended."""
-
-    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Queue the spans, but for those of the sending itself; what finds no room is dropped and counted."""
+    def on_end(self, span: PipelineSpan) -> None:
+        """Queue a span, but for those of the sending itself; what finds no room is dropped and counted."""
         if self._sending is None:
-            self._diagnostics.count("dropped: nowhere to send", len(spans))
-            return
-        for span in spans:
-            self._sending.put(span, mode)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Queue spans that come from the SDK's own processors, after the policies."""
-        self.keep(spans, self._mode)
-        return SpanExportResult.SUCCESS
+            self._diagnostics.count("dropped: nowhere to send")
+        else:
+            self._sending.put(span)
 
     def stats(self) -> dict[str, int]:
-        """What was sent, and what was not, by reason."""
+        """Return what was sent, and what was not, by reason."""
         return self._diagnostics.counts()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what waits now; whether all of it was taken, within that time."""
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Send what waits now, and return whether all of it was taken within that time."""
         if self._sending is None:
             return True
         _hurry_all_but(self)
-        return self._sending.flush(timeout_millis / 1000)
+        return self._sending.flush(timeout_s)
 
-    def shutdown(self) -> None:
+    def close(self) -> None:
         """Send what waits, as long as it is being taken, and drop the rest."""
         if self._sending is not None:
             _hurry_all_but(self)
@@ -127,17 +125,116 @@ def _hurry_all_but(one: OtlpBackend) -> None:
             backend.hurry()
 
 
-class _SpanSender(Sender):
-    """A sender that also makes of spans what it sends; for one thread."""
+# ── the end of processes of `multiprocessing` ────────────────────────────────────────────────────────────────────────
 
-    def __init__(self, settings: Settings, patience_s: float) -> None:
-        self._reader = SdkReader()
-        self._encoder = Encoder(settings.protocol)
-        super().__init__(settings, self._encoder.join, patience_s=patience_s)
 
-    def pieces(self, span: ReadableSpan, mode: UserIds) -> list[EncodedSpan]:
-        """The span, encoded, under the policy."""
-        return self._encoder.pieces([self._reader.record(applied(span, mode))])
+def _call_at_end_of_workers(backend: OtlpBackend) -> None:
+    """Have a backend shut down at the end of a process that `multiprocessing` made: these run no `atexit`.
+
+    To be called again in each forked child: whoever imports `multiprocessing` may do so later than we are made.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    process: Any = sys.modules.get("multiprocessing.process")
+    if util is None or process is None:
+        return
+    util.register_after_fork(backend, _register)  # a new process first forgets what was registered, then calls these
+    if process.parent_process() is not None:
+        _register(backend)
+
+
+def _register(backend: OtlpBackend) -> None:
+    util: Any = sys.modules["multiprocessing.util"]
+    util.Finalize(None, _end, args=(weakref.ref(backend),), exitpriority=0)
+
+
+def _end(reference: weakref.ref[OtlpBackend]) -> None:
+    backend = reference()
+    if backend is not None:
+        backend.shutdown()
+
+
+# ── what waits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Taken(NamedTuple):
+    """Spans that are on their way, and their size."""
+
+    spans: list[PipelineSpan]
+    size: int
+
+
+class _SpanQueue:
+    """A queue bounded by number and by estimated bytes, for any number of threads that put and one that takes.
+
+    Of what was taken the memory counts until it is released, and each span until it is answered for: so every span is
+    counted once, either by whoever takes them, or by whoever closes the queue meanwhile.
+
+    The lock may be taken again by a signal handler of the thread that holds it. A sum that such a handler spoils in this
+    moment is right again as soon as the queue is empty.
+    """
+
+    def __init__(self, max_spans: int, max_bytes: int) -> None:
+        self._max_spans, self._max_bytes = max_spans, max_bytes
+        self._half_spans, self._half_bytes = max_spans / 2, max_bytes / 2
+        self._spans: deque[tuple[PipelineSpan, int]] = deque()
+        self._bytes = 0
+        self._unanswered = 0
+        self._is_closed = False
+        self.is_half_full = False
+        """It is time to send, however short ago that was; until something is taken."""
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def put(self, span: PipelineSpan) -> str | None:
+        """Add a span; why not, if it cannot be added."""
+        size = span.estimated_bytes()
+        with self._lock:
+            if self._is_closed:
+                return "after the end"
+            number, size_of_all = len(self._spans), self._bytes + size
+            if number >= self._max_spans:
+                return "queue full"
+            if size_of_all > self._max_bytes and size_of_all > size:
+                return "queue too large"
+            self._bytes = size_of_all
+            self._spans.append((span, size))
+            if number + 1 >= self._half_spans or size_of_all >= self._half_bytes:
+                self.is_half_full = True
+        return None
+
+    def take(self, number: int) -> _Taken:
+        """The first so many spans, or as many as there are."""
+        with self._lock:
+            entries = [self._spans.popleft() for _ in range(min(number, len(self._spans)))]
+            self._unanswered += len(entries)
+            self.is_half_full = False
+        return _Taken([span for span, _ in entries], sum(size for _, size in entries))
+
+    def answer(self, number: int | None = None) -> int:
+        """So many of the taken spans are answered for, or all; how many nobody has counted before."""
+        with self._lock:
+            number = self._unanswered if number is None else min(number, self._unanswered)
+            self._unanswered -= number
+        return number
+
+    def close(self) -> int:
+        """Take no more spans, and forget those that are here; how many these and the unanswered ones are."""
+        with self._lock:
+            self._is_closed = True
+            left = len(self._spans) + self._unanswered
+            self._spans.clear()
+            self._unanswered = 0
+        return left
+
+    def release(self, taken: _Taken) -> None:
+        """Nothing is kept of them any more."""
+        with self._lock:
+            self._bytes = max(self._bytes - taken.size, 0) if self._spans else 0
+
+
+# ── what sends ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Sending:
@@ -147,18 +244,18 @@ class _Sending:
     """
 
     def __init__(
-        self, settings: Settings, schedule: Schedule, diagnostics: Diagnostics, sender: _SpanSender | None = None
+        self, destination: Destination, schedule: Schedule, diagnostics: Diagnostics, sender: SpanSender | None = None
     ) -> None:
-        self._settings, self._schedule, self._diagnostics = settings, schedule, diagnostics
+        self._destination, self._schedule, self._diagnostics = destination, schedule, diagnostics
         self._sender = sender
-        self._queue = SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
+        self._queue = _SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
         self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._is_called = False
         self._hurried: _Asked | None = None
         self._silent_since: float | None = None
         """When somebody asked whom nothing was answered since; None where nobody is waiting."""
         self._is_over = False
-        self._ended: _Asked = OneShotResult()
+        self._ended: OneShotResult[bool] = OneShotResult()
         self._thread = threading.Thread(
             target=suppress_instrumentation, args=(self._work,), name="otel_agent_trace.otlp", daemon=True
         )
@@ -166,14 +263,15 @@ class _Sending:
 
     # ── in the threads of the program ────────────────────────────────────────────────────────────────────────────────
 
-    def put(self, span: ReadableSpan, mode: UserIds) -> None:
-        """Queue a span, to which the policies are applied before it is sent."""
+    def put(self, span: PipelineSpan) -> None:
+        """Queue a span."""
         if threading.get_ident() == self._thread.ident:
             return  # somebody traces what the sending does: it would never end
-        full = self._queue.put(span, mode)
+        full = self._queue.put(span)
         if full is not None:
             self._diagnostics.count(f"dropped: {full}")
-            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (said once)", self._settings.shown, full)
+            name = name_of(self._destination)
+            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (said once)", name, full)
         elif self._queue.is_half_full and not self._is_called:
             self._is_called = True
             self._calls.put(None)
@@ -185,7 +283,7 @@ class _Sending:
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
         hurried, self._hurried = self._hurried, None
-        is_taken = self._asked().within(timeout_s) is True
+        is_taken = self._asked(timeout_s).within(timeout_s) is True
         return is_taken and (hurried is None or hurried.within(0) is True)
 
     def end(self) -> None:
@@ -200,28 +298,27 @@ class _Sending:
         self._calls.put(None)
         if left:
             self._diagnostics.count("dropped: waiting at the end", left)
-            self._diagnostics.warn_once(
-                "end", "%d spans could not be sent to %s before the end", left, self._settings.shown
-            )
+            name = name_of(self._destination)
+            self._diagnostics.warn_once("end", "%d spans could not be sent to %s before the end", left, name)
             return
         self._ended.within(_CLOSING_S)
 
     def hurry(self) -> None:
         """Begin to send what waits."""
         if self._hurried is None or self._hurried.is_told:
-            self._hurried = self._asked()
+            self._hurried = self._asked(_END_MOST_S)
 
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
-        asked, until = self._asked(), time.monotonic() + _END_MOST_S
-        while (left_s := min(until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
+        asked = self._asked(_END_MOST_S)
+        while (left_s := min(asked.until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
             if asked.within(left_s) is not None:
                 return
 
-    def _asked(self) -> _Asked:
+    def _asked(self, timeout_s: float) -> _Asked:
         """What will be told whether all that waits now was taken."""
         self._wait_from_now()
-        asked: _Asked = OneShotResult()
+        asked = _Asked(timeout_s)
         self._calls.put(asked)
         if self._sender is not None:
             self._sender.hurry()
@@ -255,6 +352,8 @@ class _Sending:
             asked = None
         self._is_called = False
         is_taken = self._send_all()
+        if asked is not None and self._sender is not None and not self._is_over:
+            is_taken = self._sender.flush(max(asked.until - time.monotonic(), 0)) and is_taken
         if self._calls.empty():
             self._silent_since = None
         if asked is not None:
@@ -276,46 +375,26 @@ class _Sending:
             self._count("lost: sending")
             self._queue.release(taken)
 
-    def _send(self, spans: Sequence[tuple[ReadableSpan, UserIds]]) -> bool:
-        """Pack spans and send them, in as many requests as it takes; whether all were taken."""
+    def _send(self, spans: Sequence[PipelineSpan]) -> bool:
+        """Send spans; whether all were taken."""
         if self._sender is None:  # in a child, which need not pay for it when it is forked
-            self._sender = _SpanSender(self._settings, self._schedule.patience_s)
-        sender, packer, is_taken = self._sender, BatchBuilder(), True
-        for span, mode in spans:
-            pieces = shielded(self._diagnostics, "span that cannot be sent", sender.pieces, span, mode)
-            if pieces is None:
-                self._queue.answer(1)
-                is_taken = False
-            elif not packer.add(pieces, sender.limit):
-                is_taken = self._send_packed(sender, packer) and is_taken
-                packer.add(pieces, sender.limit)
-        return self._send_packed(sender, packer) and is_taken
+            self._sender = sender_for(self._destination, self._schedule.retry_timeout_s, self._diagnostics)
+        is_taken = True
+        for delivery in self._sender.send(spans):
+            is_taken = self._note(delivery) and is_taken
+            if self._is_over:
+                return False
+        return is_taken
 
-    def _send_packed(self, sender: _SpanSender, packer: BatchBuilder) -> bool:
-        batch = packer.take()
-        if batch is None or self._is_over:
-            return batch is None
-        outcome = Outcome()
-        shielded(self._diagnostics, "sending", self._try, sender.send, batch, outcome)
-        return self._note(outcome, len(batch.pieces))
-
-    def _try(self, send: Callable[[Batch, Outcome], Outcome], batch: Batch, outcome: Outcome) -> None:
-        try:
-            send(batch, outcome)
-        except AgentTraceError as error:
-            if not self._is_over:
-                self._diagnostics.warn_once("sending", "spans cannot be sent: %s (said once)", error)
-
-    def _note(self, outcome: Outcome, number: int) -> bool:
-        """Count what became of so many spans; whether all were taken."""
-        known = outcome.accepted + outcome.rejected + len(outcome.refused)
-        self._count("sent", outcome.accepted)
-        self._count("rejected", outcome.rejected)
-        self._count("refused", len(outcome.refused))
-        self._count("lost: sending", number - known)
-        for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
-            self._diagnostics.warn_once("refused", "spans are not taken: %s (said once)", note)
-        return outcome.is_clean and known == number
+    def _note(self, delivery: Delivery) -> bool:
+        """Count what became of some spans; whether all were taken."""
+        if delivery.is_counted:
+            self._queue.answer(delivery.number)
+            return False
+        for reason, number in delivery.counts.items():
+            self._count(reason, number)
+        self._count("lost: sending", delivery.number - sum(delivery.counts.values()))
+        return delivery.counts.get("sent") == delivery.number
 
     def _count(self, reason: str, number: int | None = None) -> None:
         """So many spans, or all the others that were taken, are answered for, unless the end has counted them."""

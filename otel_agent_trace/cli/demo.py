@@ -1,10 +1,9 @@
-"""``otel-agent-trace demo``: trace an example agent, then look at its runs with the other commands' eyes."""
+"""``otel-agent-trace demo``: trace an example agent, then print its runs as the other commands do."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import source_of
-from otel_agent_trace.cli.streams import output, write_json
-from otel_agent_trace.cli.summaries import short_ids, summary_of
+from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.metrics import compute_metrics
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.views.escape import escaped_line
+from otel_agent_trace.views.summaries import short_ids, summary_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,11 +47,11 @@ def command(source: str | None, file: str | None, *, as_json: bool) -> None:
         summaries = [summary_of(run).to_dict() for run in runs]
         write_json({"file": file, "runs": summaries, "metrics": compute_metrics(runs).to_dict()})
     else:
-        _look_at(runs, file, [] if is_new else ["--since", began])
+        _print_runs(runs, file, [] if is_new else ["--since", began])
 
 
 def _ask_all(file: str) -> None:
-    """Ask the agent every question; those that it cannot answer are part of what is to be seen."""
+    """Ask the agent every question; those that it cannot answer are part of what the demo shows."""
     from otel_agent_trace.backends import FileBackend  # noqa: PLC0415 - OpenTelemetry is imported when it is used
     from otel_agent_trace.demo import QUESTIONS, make_tools, run_agent  # noqa: PLC0415
     from otel_agent_trace.tracing import AgentTracer  # noqa: PLC0415
@@ -60,29 +59,27 @@ def _ask_all(file: str) -> None:
     tools = make_tools()
     with AgentTracer(backend=FileBackend(file)) as tracer:
         for question in QUESTIONS:
-            _say("Q:", question)
+            write_message(f"Q: {question}")
             try:
-                _say("A:", run_agent(question, tools, tracer))
-            except Exception as error:  # noqa: BLE001 - an agent fails in its own ways, and its run tells how
-                _say("A:", f"{type(error).__name__}: {error}")
+                write_message(f"A: {run_agent(question, tools, tracer)}")
+            except Exception as error:  # noqa: BLE001 - an agent fails in its own ways, and its run shows how
+                write_message(f"A: {type(error).__name__}: {error}")
 
 
 def _runs_since(began: str, file: str) -> list[AgentRun]:
-    with reporting_progress() as reading_so_far:
-        runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reading_so_far.on_problem)
+    with reporting_progress() as reporter:
+        runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reporter.on_problem)
     if not runs:
         raise SourceError(f"{file}: none of the runs can be read back; is it writable, and is there room on the disk?")
     return runs
 
 
-def _look_at(runs: Sequence[AgentRun], file: str, since: Sequence[str]) -> None:
-    """What the other commands show of these runs, each below the words that show it again."""
-    from otel_agent_trace.cli.report_tables import print_report  # noqa: PLC0415 - --json does without rich
-    from otel_agent_trace.cli.run_table import print_runs  # noqa: PLC0415
-    from otel_agent_trace.cli.run_tree import print_run  # noqa: PLC0415
+def _print_runs(runs: Sequence[AgentRun], file: str, since: Sequence[str]) -> None:
+    """Print what the other commands print of these runs, each below the words that print it again."""
+    from otel_agent_trace.cli.printing import print_report, print_run, print_runs  # noqa: PLC0415 - --json does without rich
 
-    console = output()
-    shown = _most_telling(runs)
+    console = stdout_console()
+    shown = _run_to_show(runs)
     short_id = short_ids([run.run_id for run in runs])[shown.run_id]
     _print_command(console, "list", file, *since)
     print_runs([summary_of(run) for run in runs], console, datetime.now().astimezone())
@@ -99,14 +96,10 @@ def _print_command(console: Console, *words: str) -> None:
     console.print(f"\n$ {_command_text(*words)}", style="bold", soft_wrap=True)
 
 
-def _most_telling(runs: Sequence[AgentRun]) -> AgentRun:
-    """The run to show: where a step failed and the agent found a way, else the longest."""
+def _run_to_show(runs: Sequence[AgentRun]) -> AgentRun:
+    """Return the run in which a step failed and the agent found a way, else the longest."""
     return max(runs, key=lambda run: (run.error is None and any(step.error for step in run.steps), len(run.steps)))
 
 
 def _command_text(*words: str) -> str:
     return escaped_line(shlex.join([_PROGRAM, *words]))
-
-
-def _say(mark: str, text: str) -> None:
-    print(mark, escaped_line(text), file=sys.stderr)  # noqa: T201

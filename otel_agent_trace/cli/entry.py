@@ -1,6 +1,6 @@
 """The command ``otel-agent-trace``: a table of commands, each imported when it is called, and how any of them ends.
 
-Data goes to standard output, talk to standard error. The exit status is 0, or what the command says (1 when
+Data goes to standard output, everything else to standard error. The exit status is 0, or what the command says (1 when
 ``export`` was refused spans), or 2 for bad usage or input (one line ``error: ...`` says what, where and what to do), or
 130 after Ctrl-C. Whoever reads our output may stop at any time.
 """
@@ -8,7 +8,6 @@ Data goes to standard output, talk to standard error. The exit status is 0, or w
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,8 +15,7 @@ from contextlib import suppress
 
 import click
 
-from otel_agent_trace.cli.escape import escaped_line
-from otel_agent_trace.cli.streams import prepare_streams
+from otel_agent_trace.cli.streams import prepare_streams, write_message
 from otel_agent_trace.errors import AgentTraceError
 from otel_agent_trace.version import __version__
 
@@ -84,7 +82,6 @@ def _command(context: click.Context) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (by default the program's own) and give its exit status."""
     prepare_streams()
-    logging.getLogger("stamina").addHandler(logging.NullHandler())  # what is tried again is nothing to talk about
     arguments = None if argv is None else list(argv)
     try:
         code = _command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
@@ -105,12 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failure(message: str) -> int:
-    print(f"error: {escaped_line(message)}", file=sys.stderr)  # noqa: T201 - this is where the command talks
+    write_message(f"error: {message}")
     return FAILED
 
 
 def _usage_text(error: click.ClickException) -> str:
-    """What click says, with where to look for help when a command was called wrongly."""
+    """Return click's message, with where to look for help when a command was called wrongly."""
     text = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{text} (see '{context.command_path} --help')" if context is not None else text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.one_run import read_by
 from otel_agent_trace.cli.options import json_option, run_argument, service_option, source_argument
-from otel_agent_trace.cli.streams import output, write_json
+from otel_agent_trace.cli.sources import read_by
+from otel_agent_trace.cli.streams import stdout_console, write_json
 
 
 @click.command("explain")
@@ -18,13 +18,13 @@ from otel_agent_trace.cli.streams import output, write_json
 def command(source: str | None, run: str | None, *, service: str | None, as_json: bool) -> None:
     """One run of SOURCE, fact by fact: which span each came from, and which attribute or event of it says it.
 
-    It tells also what was inferred, and which attributes nobody understood. RUN is a run id, the beginning of one, or
+    It says also what was inferred, and which attributes nobody understood. RUN is a run id, the beginning of one, or
     "last" (the default); SOURCE#RUN names both in one word.
     """
     explanation = read_by(reading.explain_run, source, run, service)
     if as_json:
         write_json(explanation.to_dict())
         return
-    from otel_agent_trace.cli.fact_table import print_explanation  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli.printing import print_explanation  # noqa: PLC0415 - --json does without rich
 
-    print_explanation(explanation, output())
+    print_explanation(explanation, stdout_console())

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
 from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import explained, target_of
-from otel_agent_trace.cli.streams import write_json
+from otel_agent_trace.cli.sources import hints_on_error, target_of
+from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.otlp import Settings, settings_of
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.views.escape import escaped_line
 
 OTLP_JSON = "otlp-json"
 _OK, _REFUSED = 0, 1
@@ -107,9 +106,9 @@ def command(
         state.remove()
     summary = ExportSummary()
     with (
-        _told(summary, settings, state, as_json=as_json),
-        reporting_progress("sending") as reading,
-        explained(target.source, target.guess),
+        _reporting_outcome(summary, settings, state, as_json=as_json),
+        reporting_progress("sending") as reporter,
+        hints_on_error(target.source, target.guess),
     ):
         export_spans(
             target.source,
@@ -118,9 +117,9 @@ def command(
             retry_timeout_s=retry_timeout_s,
             state=state,
             summary=summary,
-            on_problem=reading.on_problem,
-            on_progress=reading.on_progress,
-            on_retry=_Retries(),
+            on_problem=reporter.on_problem,
+            on_progress=reporter.on_progress,
+            on_retry=_RetryReporter(),
         )
     return _OK if summary.is_complete else _REFUSED
 
@@ -139,58 +138,46 @@ def _usage(text: str) -> click.UsageError:
     return click.UsageError(text, click.get_current_context())
 
 
-class _Retries:
-    """Says once for each reason that a request is sent again."""
+class _RetryReporter:
+    """Reports once for each reason that a request is sent again."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def __call__(self, reason: str) -> None:
-        if reason not in self._said and len(self._said) < 5:
-            self._said.add(reason)
-            _say(f"{reason}; trying again")
+        if reason not in self._reported and len(self._reported) < 5:
+            self._reported.add(reason)
+            write_message(f"{reason}; trying again")
 
 
 @contextmanager
-def _told(summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool) -> Iterator[None]:
-    """Tell what became of it, whether it comes to its end or not."""
-    with _quiet_retries():
-        try:
-            yield
-        except BaseException:
-            if summary.spans:
-                _say(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
-            raise
-        finally:
-            _tell_losses(summary, state)
+def _reporting_outcome(
+    summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool
+) -> Iterator[None]:
+    """Report what became of the export, whether it comes to its end or not."""
+    try:
+        yield
+    except BaseException:
+        if summary.spans:
+            write_message(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
+        raise
+    finally:
+        _report_losses(summary, state)
     if as_json:
         write_json(summary.to_dict() | {"endpoint": settings.shown})
     else:
         print(escaped_line(_sentence(summary, settings)))  # noqa: T201
 
 
-@contextmanager
-def _quiet_retries() -> Iterator[None]:
-    """We say ourselves that something is tried again: stamina would, on standard output where structlog is installed."""
-    from stamina import instrumentation  # noqa: PLC0415 - only where something is sent
-
-    hooks = instrumentation.get_on_retry_hooks()
-    instrumentation.set_on_retry_hooks([])
-    try:
-        yield
-    finally:
-        instrumentation.set_on_retry_hooks(hooks)
-
-
-def _tell_losses(summary: ExportSummary, state: ExportState) -> None:
+def _report_losses(summary: ExportSummary, state: ExportState) -> None:
     if state.problem is not None:
-        _say(f"warning: {state.problem}: an interrupted export will begin anew")
+        write_message(f"warning: {state.problem}: an interrupted export will begin anew")
     for span in summary.refused_spans:
-        _say(f"refused: span {span.span_id} ({span.name}) of trace {span.trace_id}: {span.reason}")
+        write_message(f"refused: span {span.span_id} ({span.name}) of trace {span.trace_id}: {span.reason}")
     if summary.refused > len(summary.refused_spans):
-        _say(f"... and {summary.refused - len(summary.refused_spans)} more")
+        write_message(f"... and {summary.refused - len(summary.refused_spans)} more")
     for note in summary.notes:
-        _say(f"the receiver says: {note}")
+        write_message(f"the receiver says: {note}")
 
 
 def _sentence(summary: ExportSummary, settings: Settings) -> str:
@@ -211,7 +198,3 @@ def _sentence(summary: ExportSummary, settings: Settings) -> str:
 
 def _spans(number: int) -> str:
     return f"{number} span{'' if number == 1 else 's'}"
-
-
-def _say(text: str) -> None:
-    print(escaped_line(text), file=sys.stderr)  # noqa: T201

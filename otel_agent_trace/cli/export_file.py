@@ -11,23 +11,23 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.escape import escaped_json, escaped_line
-from otel_agent_trace.cli.figures import plural
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import Target, explained
+from otel_agent_trace.cli.sources import Target, hints_on_error
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.views.escape import escaped_json, escaped_line
+from otel_agent_trace.views.figures import plural
 
 STANDARD_OUTPUT = "-"
 Write = Callable[[bytes], object]
 
 
 def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool) -> None:
-    """Write the run that is meant, or those that fit, and say how many."""
-    with reporting_progress() as talk, explained(target.source, target.guess), _opened(path) as write:
-        keywords: dict[str, Any] = {"on_problem": talk.on_problem, "on_progress": talk.on_progress}
+    """Write the run that is meant, or those that fit, and print how many they were."""
+    with reporting_progress() as reporter, hints_on_error(target.source, target.guess), _opened(path) as write:
+        keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
         runs: Iterable[AgentRun]
         if target.run is not None:
             runs = [reading.load_run(target.source, target.run, service=query.service, **keywords)]
@@ -45,7 +45,7 @@ def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool)
 
 @contextmanager
 def _opened(path: str) -> Iterator[Write]:
-    """What writes there; a file is replaced when all is written, so that it may be the source as well."""
+    """Yield what writes there; a file is replaced when all is written, so that it may be the source as well."""
     if path == STANDARD_OUTPUT:
         yield _to_standard_output
     elif _is_special(path):
@@ -57,7 +57,7 @@ def _opened(path: str) -> Iterator[Write]:
 
 
 def _to_standard_output(lines: bytes) -> None:
-    """The lines as they are; to a terminal without any control character."""
+    """Write the lines as they are; to a terminal without any control character."""
     if sys.stdout.isatty():
         sys.stdout.write(escaped_json(lines.decode()))
     else:
@@ -66,7 +66,7 @@ def _to_standard_output(lines: bytes) -> None:
 
 
 def _is_special(path: str) -> bool:
-    """Whether something stands there that cannot be replaced: a pipe, a device."""
+    """Return whether something stands there that cannot be replaced: a pipe, a device."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:

@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from otel_agent_trace import reading
-from otel_agent_trace.cli.escape import escaped_line
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import explained, source_of
-from otel_agent_trace.cli.streams import output, talk, write_json
-from otel_agent_trace.cli.summaries import RunSummary, summary_of
+from otel_agent_trace.cli.sources import hints_on_error, source_of
+from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of
+from otel_agent_trace.views.summaries import RunSummary, summary_of
 
 _LIMIT = 20
 
@@ -39,19 +38,17 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
         write_json([summary.to_dict() for summary in summaries])
         return
     if not summaries:
-        talk().print(f"no runs in {escaped_line(name_of(source_of(source)))}{' that fit' if query.is_filter else ''}")
+        write_message(f"no runs in {name_of(source_of(source))}{' that fit' if query.is_filter else ''}")
         return
-    from otel_agent_trace.cli.run_table import print_runs  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli.printing import print_runs  # noqa: PLC0415 - --json does without rich
 
-    print_runs(summaries, output(), datetime.now().astimezone())
+    print_runs(summaries, stdout_console(), datetime.now().astimezone())
     if len(summaries) == limit:
         which = "first" if query.sort else "newest"
-        talk().print(f"(the {which} {limit}; --limit 0 lists all)", style="dim")
+        stderr_console().print(f"(the {which} {limit}; --limit 0 lists all)", style="dim")
 
 
 def _summaries(source: str, query: RunQuery) -> list[RunSummary]:
-    with reporting_progress() as reading_so_far, explained(source):
-        runs = reading.iter_runs(
-            source, query, on_problem=reading_so_far.on_problem, on_progress=reading_so_far.on_progress
-        )
+    with reporting_progress() as reporter, hints_on_error(source):
+        runs = reading.iter_runs(source, query, on_problem=reporter.on_problem, on_progress=reporter.on_progress)
         return [summary_of(run) for run in runs]

@@ -9,8 +9,8 @@ import click
 from otel_agent_trace import reading
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import explained, source_of
-from otel_agent_trace.cli.streams import output, write_json
+from otel_agent_trace.cli.sources import hints_on_error, source_of
+from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.metrics import MetricsReport, compute_metrics
 from otel_agent_trace.query import RunQuery
 
@@ -26,14 +26,12 @@ def command(source: str | None, bucket: str | None, *, as_json: bool, **filters:
     if as_json:
         write_json(report.to_dict())
         return
-    from otel_agent_trace.cli.report_tables import print_report  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli.printing import print_report  # noqa: PLC0415 - --json does without rich
 
-    print_report(report, output())
+    print_report(report, stdout_console())
 
 
 def _report(source: str, bucket: str | None, query: RunQuery) -> MetricsReport:
-    with reporting_progress() as reading_so_far, explained(source):
-        runs = reading.iter_runs(
-            source, query, on_problem=reading_so_far.on_problem, on_progress=reading_so_far.on_progress
-        )
+    with reporting_progress() as reporter, hints_on_error(source):
+        runs = reading.iter_runs(source, query, on_problem=reporter.on_problem, on_progress=reporter.on_progress)
         return compute_metrics(runs, bucket=bucket)

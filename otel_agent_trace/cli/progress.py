@@ -1,4 +1,4 @@
-"""What a reading has to say while it goes on: how far it is, and what it could not read."""
+"""Report on standard error how far a reading is, and what could not be read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from otel_agent_trace.cli.escape import escaped_line
+from otel_agent_trace.cli.streams import stderr_console, write_message
 from otel_agent_trace.span import Problem
 
 if TYPE_CHECKING:
@@ -53,33 +53,31 @@ class ProgressReporter:
         bar.refresh()
 
     def close(self) -> None:
-        """Take the bar away and tell the problems."""
+        """Take the bar away and write the problems."""
         if self._bar is not None:
             self._bar[0].stop()
             self._bar = None
         for text in self._problems:
-            print(f"warning: {escaped_line(text)}", file=sys.stderr)  # noqa: T201
+            write_message(f"warning: {text}")
         if self._more:
-            print(f"... and {self._more} more", file=sys.stderr)  # noqa: T201
+            write_message(f"... and {self._more} more")
 
 
 @contextmanager
 def reporting_progress(doing: str = "reading") -> Iterator[ProgressReporter]:
-    """Talk on standard error while something is read, and close it before anything else is written."""
-    reading = ProgressReporter(watched=sys.stderr.isatty(), doing=doing)
+    """Report on standard error while something is read, and have done with it before anything else is written."""
+    reporter = ProgressReporter(watched=sys.stderr.isatty(), doing=doing)
     try:
-        yield reading
+        yield reporter
     finally:
-        reading.close()
+        reporter.close()
 
 
 def _started_bar(doing: str, bytes_total: int | None) -> tuple[Progress, TaskID]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    from otel_agent_trace.cli.streams import talk  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - slow
 
     columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=talk(), transient=True, auto_refresh=False)
+    bar = Progress(*columns, console=stderr_console(), transient=True, auto_refresh=False)
     task = bar.add_task(doing, total=bytes_total)
     bar.start()
     return bar, task

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from otel_agent_trace.cli.one_run import run_of
 from otel_agent_trace.cli.options import full_option, json_option, run_argument, service_option, source_argument
-from otel_agent_trace.cli.streams import output, write_json
+from otel_agent_trace.cli.sources import run_of
+from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.replay.walk import walk_run
 
@@ -23,7 +23,7 @@ _LONGEST_S = 3600.0
 _NEXT_HINT = "-- any key: next step, q: quit --"
 
 
-def _a_number(_: click.Context, parameter: click.Parameter, speed: float | None) -> float | None:
+def _refuse_nan(_: click.Context, parameter: click.Parameter, speed: float | None) -> float | None:
     if speed is not None and math.isnan(speed):
         raise click.BadParameter("nan is no speed", param=parameter)
     return speed
@@ -37,7 +37,7 @@ def _a_number(_: click.Context, parameter: click.Parameter, speed: float | None)
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_a_number,
+    callback=_refuse_nan,
     metavar="X",
     help="Wait between steps as the run did, X times as fast. By default there is no waiting.",
 )
@@ -62,7 +62,7 @@ def command(source: str | None, run: str | None, **options: Any) -> None:
 
 
 def paced(steps: Iterator[Placed], speed: float, sleep: Callable[[float], object]) -> Iterator[Placed]:
-    """The steps, each as long after the one before as it was then, so many times as fast; an hour at most."""
+    """Yield the steps, each as long after the one before as it was then, so many times as fast; an hour at most."""
     before_ns: int | None = None
     for placed in steps:
         started_ns = placed[1].started_at_ns
@@ -73,7 +73,7 @@ def paced(steps: Iterator[Placed], speed: float, sleep: Callable[[float], object
 
 
 def stepped(steps: Iterator[Placed], wants_more: Callable[[], bool]) -> Iterator[Placed]:
-    """The steps, until nobody wants more; the first comes unasked."""
+    """Yield the steps, until nobody wants more; the first comes unasked."""
     for index, placed in enumerate(steps):
         if index and not wants_more():
             return
@@ -92,7 +92,7 @@ def _names(step: AgentStep) -> dict[str, Any]:
 
 
 def _own_data(step: AgentStep) -> dict[str, Any]:
-    """The step without its sub-agent's run, whose steps have lines of their own."""
+    """Return the step without its sub-agent's run, whose steps have lines of their own."""
     data = step.to_dict()
     if step.run is not None:
         data["run"] = {"run_id": step.run.run_id}
@@ -100,9 +100,9 @@ def _own_data(step: AgentStep) -> dict[str, Any]:
 
 
 def _write(steps: Iterator[Placed], run: AgentRun, *, names_only: bool, full: bool) -> None:
-    from otel_agent_trace.cli.run_steps import print_beginning, print_ending, print_step  # noqa: PLC0415
+    from otel_agent_trace.cli.printing import print_beginning, print_ending, print_step  # noqa: PLC0415 - slow
 
-    console = output()
+    console = stdout_console()
     print_beginning(run, console, full=full)
     left = sum(1 for _ in walk_run(run))
     for depth, step in steps:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from otel_agent_trace.cli.one_run import run_of
 from otel_agent_trace.cli.options import full_option, json_option, run_argument, service_option, source_argument
-from otel_agent_trace.cli.streams import output, write_json
+from otel_agent_trace.cli.sources import run_of
+from otel_agent_trace.cli.streams import stdout_console, write_json
 
 
 @click.command("show")
@@ -24,6 +24,6 @@ def command(source: str | None, run: str | None, *, service: str | None, full: b
     if as_json:
         write_json(shown.to_dict())
         return
-    from otel_agent_trace.cli.run_tree import print_run  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli.printing import print_run  # noqa: PLC0415 - --json does without rich
 
-    print_run(shown, output(), full=full)
+    print_run(shown, stdout_console(), full=full)

@@ -1,19 +1,23 @@
-"""Which source and which run the words of a command line mean."""
+"""Find out which source and which run the words of a command line mean, and read the one run."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from otel_agent_trace import reading
+from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
+from otel_agent_trace.model import AgentRun
 from otel_agent_trace.sources import is_address
 from otel_agent_trace.sources.addresses import with_scheme
 from otel_agent_trace.sources.files import SUFFIXES
 
+T = TypeVar("T")
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_SOURCE = "traces.jsonl"
 LAST = "last"
@@ -28,12 +32,12 @@ class Target(NamedTuple):
 
 
 def source_of(word: str | None) -> str:
-    """The source that was named, or the one meant when none is."""
+    """Return the source that was named, or the one meant when none is."""
     return word or os.environ.get(SOURCE_VARIABLE) or DEFAULT_SOURCE
 
 
 def target_of(first: str | None, second: str | None, *, without: str | None = LAST) -> Target:
-    """The run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing.
+    """Return the run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing.
 
     Where no run is named, it is the one called `without`.
     """
@@ -53,15 +57,33 @@ def target_of(first: str | None, second: str | None, *, without: str | None = LA
 
 
 def _split(word: str) -> tuple[str, str]:
-    """SOURCE and RUN of one word; where several signs stand in it, at the first one behind a source that exists."""
+    """Return SOURCE and RUN of one word, cut at the first ``#`` behind a source that exists, else at the last."""
     *_, last = cuts = [match.start() for match in re.finditer("#", word)]
     cut = next((cut for cut in cuts if cut == 0 or _is_source(word[:cut])), last)
     return word[:cut], word[cut + 1 :]
 
 
+def run_of(first: str | None, second: str | None, service: str | None) -> AgentRun:
+    """Read the run meant by ``[SOURCE] [RUN]``, of a service if one is named."""
+    return read_by(reading.load_run, first, second, service)
+
+
+def read_by(read: Callable[..., T], first: str | None, second: str | None, service: str | None) -> T:
+    """Return what a reading function gives for the run that is meant."""
+    target = target_of(first, second)
+    with reporting_progress() as reporter, hints_on_error(target.source, target.guess):
+        return read(
+            target.source,
+            target.run,
+            service=service,
+            on_problem=reporter.on_problem,
+            on_progress=reporter.on_progress,
+        )
+
+
 @contextmanager
-def explained(source: str, guess: str | None = None) -> Iterator[None]:
-    """Say of a failure what may have been meant instead: a file by the word taken for a run, another source."""
+def hints_on_error(source: str, guess: str | None = None) -> Iterator[None]:
+    """Add to a failure what may have been meant instead: a file by the word taken for a run, another source."""
     try:
         yield
     except (SourceError, RunNotFoundError) as error:

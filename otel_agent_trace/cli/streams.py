@@ -1,4 +1,4 @@
-"""The two streams of the command: data on standard output, talk on standard error."""
+"""The two streams of the command: data on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from otel_agent_trace.cli.escape import escaped_json
+from otel_agent_trace.views.escape import escaped_json, escaped_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,18 +28,23 @@ def _nowhere(mode: Literal["r", "w"]) -> TextIO:
     return open(os.devnull, mode, encoding="utf-8")
 
 
-def output() -> Console:
-    """Standard output for people: no text is ever taken for markup."""
+def stdout_console() -> Console:
+    """Return a console on standard output, for people; it takes no text for markup."""
     return _console(stderr=False)
 
 
-def talk() -> Console:
-    """Standard error for people."""
+def stderr_console() -> Console:
+    """Return a console on standard error, for people."""
     return _console(stderr=True)
 
 
+def write_message(text: str) -> None:
+    """Write one line to standard error, with its control characters escaped."""
+    print(escaped_line(text), file=sys.stderr)  # noqa: T201
+
+
 def write_json(data: Any, indent: int | None = 2) -> None:
-    """One JSON text on standard output, in what its encoding can say and without any control character."""
+    """Write one JSON text to standard output, in what its encoding has and without any control character."""
     encoding = (sys.stdout.encoding or "ascii").lower()
     text = json.dumps(data, ensure_ascii=not encoding.startswith("utf"), indent=indent)
     sys.stdout.write(escaped_json(text) + "\n")

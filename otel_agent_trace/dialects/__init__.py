@@ -34,7 +34,9 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, result_of
 from otel_agent_trace.mapping.reader import read as read_own
+from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -91,13 +93,21 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def read_third_party(span: SpanRecord) -> SpanFacts | None:
-    """What a span of another tracer means, in the dialects that understand it."""
+    """Return what a span of another tracer means, in the dialects that understand it.
+
+    A tool's arguments and result are without what frameworks put around them, whichever dialect tells them.
+    """
     readings = [
         facts
         for dialect in _candidates(frozenset([key.partition(".")[0] for key in span.attributes]), span.scope.name)
         if (facts := dialect.read(span)) is not None
     ]
-    return None if not readings else readings[0] if len(readings) == 1 else merged(readings)
+    if not readings:
+        return None
+    facts = readings[0] if len(readings) == 1 else merged(readings)
+    if facts.kind is StepKind.TOOL:
+        facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
+    return facts
 
 
 def is_ours(span: SpanRecord) -> bool:

@@ -65,6 +65,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if facts.user_id is None and span.events:
         users = (event.attributes.get(semconv.USER_ID) for event in span.events)
         facts.user_id = next((str(user) for user in users if user), None)
+    facts.prompt_name, facts.prompt_version = given.text(semconv.PROMPT_NAME), given.text(semconv.PROMPT_VERSION)
     facts.call_id = given.text(semconv.TOOL_CALL_ID)
     (_frame if kind is None else _READERS[kind])(given, facts)
     facts.error = given.error()

@@ -31,6 +31,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=kind, dialect=NAME, label=span.name)
     facts.session_id = given.text("session.id", "langfuse.session.id")
     facts.user_id = given.text(*USER_IDS, "langfuse.user.id")
+    facts.tags = given.texts("langfuse.trace.tags")
+    facts.prompt_name = given.text(f"{_OBSERVATION}prompt.name")
+    facts.prompt_version = given.text(f"{_OBSERVATION}prompt.version")
     asked = given.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
     told = given.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
     if kind is StepKind.MODEL:

@@ -25,7 +25,7 @@ from otel_agent_trace.otlp import (
     Settings,
     settings_of,
 )
-from otel_agent_trace.otlp.sender import DEFAULT_PATIENCE_S
+from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs import run_to_spans
 from otel_agent_trace.runs.assemble import by_trace
@@ -80,7 +80,7 @@ class ExportKeywords(RunQuery, frozen=True, kw_only=True):
     protocol: str | None = None
     headers: Mapping[str, str] | None = None
     timeout_s: float | None = None
-    retry_timeout_s: float = DEFAULT_PATIENCE_S
+    retry_timeout_s: float = DEFAULT_RETRY_TIMEOUT_S
     state: ExportState | None = None
     summary: ExportSummary | None = None
     on_problem: Callable[[Problem], None] | None = None
@@ -129,7 +129,7 @@ def export_spans(call: ExportCall) -> ExportSummary:
     query = call.query.but(**call.given())
     chosen = _Chosen(source, query, call.on_problem or _warn, summary, name_of(call.source))
     encoder = Encoder(settings.protocol)
-    sender = Sender(settings, encoder.join, patience_s=call.retry_timeout_s, on_retry=call.on_retry)
+    sender = Sender(settings, encoder.join, retry_timeout_s=call.retry_timeout_s, on_retry=call.on_retry)
     began = time.monotonic()
     try:
         _Export(encoder, sender, call.state, summary).run(chosen.traces())
@@ -265,25 +265,25 @@ class _Export:
         records = list(unique(spans).values())
         if not records:
             return
-        pieces = self._encoder.pieces(records)
-        trace = _Trace(_digest(pieces))
+        encoded = self._encoder.encode(records)
+        trace = _Trace(_digest(encoded))
         self._summary.traces += 1
         if trace.digest in before:
             self._summary.traces_before += 1
             return
         self._summary.unfinished += [span.end_ns for span in records].count(None)
-        self._pack(pieces, trace)
+        self._pack(encoded, trace)
 
-    def _pack(self, pieces: Sequence[EncodedSpan], trace: _Trace) -> None:
+    def _pack(self, spans: Sequence[EncodedSpan], trace: _Trace) -> None:
         """Into the batch that is being made, if there is room for all; else one by one, into as many as it takes."""
-        if self._packer.add(pieces, self._sender.limit):
+        if self._packer.add(spans, self._sender.limit):
             self._mark(trace)
             return
         trace.on_their_way += 1  # it is not delivered before it is packed
-        for piece in pieces:
-            if not self._packer.add([piece], self._sender.limit):
+        for span in spans:
+            if not self._packer.add([span], self._sender.limit):
                 self._dispatch()
-                self._packer.add([piece], self._sender.limit)
+                self._packer.add([span], self._sender.limit)
             self._mark(trace)
         trace.on_their_way -= 1
 
@@ -322,15 +322,15 @@ def _count(summary: ExportSummary, outcome: Outcome) -> None:
         summary.notes[note] = None
 
 
-def _digest(pieces: list[EncodedSpan]) -> int:
+def _digest(spans: list[EncodedSpan]) -> int:
     """64 bits of a trace's id and content: a trace that has changed has another, but for one of 4 billion."""
-    content, frame = 0, None
-    for piece in pieces:
-        if piece.frame is not frame:
-            frame = piece.frame
-            content = zlib.crc32(frame.head, content)
-        content = zlib.crc32(piece.data, content)
-    return zlib.crc32(pieces[0].trace_id.encode()) << 32 | content
+    content, within = 0, None
+    for span in spans:
+        if span.resource_scope is not within:
+            within = span.resource_scope
+            content = zlib.crc32(within.head, content)
+        content = zlib.crc32(span.data, content)
+    return zlib.crc32(spans[0].trace_id.encode()) << 32 | content
 
 
 __all__ = ["ExportState", "ExportSummary", "export_spans", "state_path"]

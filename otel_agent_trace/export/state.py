@@ -11,15 +11,20 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.otlp import Settings
 from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.user_paths import user_file
 
 _DIGEST = re.compile(rb"[0-9a-f]{16}")
-_FOLDER = ("otel-agent-trace", "export")
 
 
 def state_path(source: str, settings: Settings, selected: Mapping[str, Any]) -> str:
-    """The file for an export of that source to that endpoint with those filters."""
+    """Return the file for an export of that source to that endpoint with those filters.
+
+    Raises:
+        ConfigurationError: this account has no home, and no folder is named for it.
+    """
     told = [
         source if "://" in source else os.path.abspath(source),
         settings.protocol,
@@ -28,9 +33,12 @@ def state_path(source: str, settings: Settings, selected: Mapping[str, Any]) -> 
         sorted((name, str(value)) for name, value in selected.items() if value is not None),
     ]
     name = hashlib.blake2b(msgspec.json.encode(told), digest_size=16).hexdigest()
-    home = os.environ.get("XDG_STATE_HOME", "")
-    base = home if os.path.isabs(home) else os.path.expanduser("~/.local/state")
-    return os.path.join(base, *_FOLDER, name)
+    try:
+        return str(user_file("state", "export", name))
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"no place to note what was delivered: {error}; set XDG_STATE_HOME to a folder"
+        ) from error
 
 
 class ExportState:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from otel_agent_trace.span import BODY_KEY, Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
 from otel_agent_trace.values import encode_string
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
@@ -136,14 +136,20 @@ class _LogRecord(_Wire):
     event_name: str = ""
     body: _Value | None = None
     attributes: list[_Pair] = []
+    severity_number: Any = 0
+    severity_text: Any = ""
 
 
 class _ScopeLogs(_Wire):
     log_records: list[_LogRecord] = []
+    scope: msgspec.Raw = msgspec.Raw(b"{}")
+    schema_url: str = ""
 
 
 class _ResourceLogs(_Wire):
     scope_logs: list[_ScopeLogs] = []
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
+    schema_url: str = ""
 
 
 class _ScopeParts(_Wire):
@@ -174,7 +180,7 @@ _BEFORE_SPANS, _AFTER_SPANS = b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-class NotOtlpError(ValueError):
+class OtlpJsonError(ValueError):
     """Bytes that are no OTLP/JSON object; the message says why."""
 
 
@@ -185,7 +191,7 @@ def decode(data: bytes) -> list[SpanRecord]:
     """The spans of one OTLP/JSON object; an object without spans (another signal, an empty one) has none.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or not of that shape.
+        OtlpJsonError: no JSON, not UTF-8, or not of that shape.
     """
     return Decoder().decode(data)
 
@@ -206,7 +212,7 @@ class Decoder:
         """The spans of one object, as the function of this name gives them.
 
         Raises:
-            NotOtlpError: no JSON, not UTF-8, or not of that shape.
+            OtlpJsonError: no JSON, not UTF-8, or not of that shape.
         """
         try:
             if self._head and data.startswith(self._head) and data.endswith(_AFTER_SPANS):
@@ -223,7 +229,7 @@ class Decoder:
                 return _without_spans(wire, data)
             return [record for group in wire.resource_spans for record in self._group(group)]
         except _REFUSALS as error:
-            raise NotOtlpError(str(error)) from error
+            raise OtlpJsonError(str(error)) from error
 
     def _group(self, group: _ResourceSpans) -> Iterator[SpanRecord]:
         resource = _resource(bytes(group.resource), group.schema_url)
@@ -254,29 +260,39 @@ def decode_logs(data: bytes) -> list[LogRecord]:
     """The log records of one OTLP/JSON object that belong to a span; an object of another signal has none.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or not of that shape.
+        OtlpJsonError: no JSON, not UTF-8, or not of that shape.
     """
     try:
         raw = bytes(_decoder.decode(data).resource_logs)
         groups = _logs_decoder.decode(raw) if raw else []
-        return [log for group in groups for part in group.scope_logs for log in _logs_of_spans(part)]
+        return [log for group in groups for part in group.scope_logs for log in _logs_of_spans(group, part)]
     except _REFUSALS as error:
-        raise NotOtlpError(str(error)) from error
+        raise OtlpJsonError(str(error)) from error
 
 
-def _logs_of_spans(part: _ScopeLogs) -> Iterator[LogRecord]:
+def _logs_of_spans(group: _ResourceLogs, part: _ScopeLogs) -> Iterator[LogRecord]:
+    resource = _resource(bytes(group.resource), group.schema_url)
+    scope = _scope(bytes(part.scope), part.schema_url)
     for record in part.log_records:
         if record.trace_id and record.span_id:
-            yield LogRecord(record.trace_id.lower(), record.span_id.lower(), _event_of_log(record))
+            yield _log(record, resource, scope)
 
 
-def _event_of_log(record: _LogRecord) -> Event:
+def _log(record: _LogRecord, resource: Resource, scope: Scope) -> LogRecord:
     attributes = _attributes(record.attributes)
-    body = _value(record.body, _MAX_VALUE_DEPTH)
-    name = record.event_name or str(attributes.pop("event.name", ""))
-    if body not in (None, "", {}):
-        attributes.setdefault(BODY_KEY, body)
-    return Event(name, record.time_unix_nano or record.observed_time_unix_nano, attributes)
+    severity = record.severity_number
+    return LogRecord(
+        record.trace_id.lower(),
+        record.span_id.lower(),
+        record.event_name or str(attributes.pop("event.name", "")),
+        record.time_unix_nano or record.observed_time_unix_nano,
+        attributes,
+        _value(record.body, _MAX_VALUE_DEPTH),
+        severity if type(severity) is int else 0,
+        record.severity_text if type(record.severity_text) is str else "",
+        resource,
+        scope,
+    )
 
 
 def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
@@ -425,11 +441,11 @@ def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
     for candidate in (piece, _closed(piece)):
         try:
             return decoder.decode(candidate)
-        except NotOtlpError:
+        except OtlpJsonError:
             pass
     try:
         return decode_each(candidate, _ignore)
-    except NotOtlpError:
+    except OtlpJsonError:
         return []
 
 
@@ -458,12 +474,12 @@ def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
     """The spans that can be read of one object in which not all can; `on_bad` is told what is wrong with each other.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or no spans by resource and scope.
+        OtlpJsonError: no JSON, not UTF-8, or no spans by resource and scope.
     """
     try:
         groups = _parts_decoder.decode(data).resource_spans
     except _REFUSALS as error:
-        raise NotOtlpError(str(error)) from error
+        raise OtlpJsonError(str(error)) from error
     records = []
     for group in groups:
         for part in group.scope_spans:
@@ -520,6 +536,30 @@ def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
     )
     tail = b"]%b}]%b}%b" % (_schema_url(scope.schema_url), _schema_url(resource.schema_url), _CLOSE)
     return head, tail
+
+
+def encode_log(log: LogRecord) -> bytes:
+    """Return one OTLP/JSON object with this log record alone, without a line feed."""
+    return b'{"resourceLogs":[{"resource":%b,"scopeLogs":[{"scope":%b,"logRecords":[%b]%b}]%b}]}' % (
+        _json({"attributes": _pairs(log.resource.attributes)}),
+        _json(_scope_data(log.scope)),
+        _json(_log_data(log)),
+        _schema_url(log.scope.schema_url),
+        _schema_url(log.resource.schema_url),
+    )
+
+
+def _log_data(log: LogRecord) -> dict[str, Any]:
+    data: dict[str, Any] = {"timeUnixNano": str(_time(log.time_ns))}
+    if log.severity_number:
+        data["severityNumber"] = log.severity_number
+    if log.severity_text:
+        data["severityText"] = log.severity_text
+    if log.name:
+        data["eventName"] = log.name
+    if log.body is not None:
+        data["body"] = _any_value(log.body, _MAX_VALUE_DEPTH)
+    return {**data, "attributes": _pairs(log.attributes), "traceId": log.trace_id, "spanId": log.span_id}
 
 
 def _scope_data(scope: Scope) -> dict[str, Any]:

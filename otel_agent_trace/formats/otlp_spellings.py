@@ -63,15 +63,11 @@ _list_decoder = msgspec.json.Decoder(list[_Object])
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class NotOtlpError(ValueError):
-    """Bytes that hold no OTLP/JSON object in any spelling; the message says why."""
-
-
 def respelled(data: bytes) -> list[bytes]:
     """The OTLP/JSON objects that a text holds, as the protocol spells them.
 
     Raises:
-        NotOtlpError: no JSON, not UTF-8, or no such objects.
+        ValueError: no JSON, not UTF-8, or no such objects.
     """
     data = _KEY.sub(_protocol_key, data)
     data = _NULL.sub(_UNKNOWN_KEY, data)
@@ -80,7 +76,7 @@ def respelled(data: bytes) -> list[bytes]:
     try:
         return _objects(data, _MAX_WRAPPERS)
     except _REFUSALS as error:
-        raise NotOtlpError(str(error)) from error
+        raise ValueError(str(error)) from error
 
 
 def _objects(data: bytes, depth: int) -> list[bytes]:

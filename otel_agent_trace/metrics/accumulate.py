@@ -1,4 +1,9 @@
-"""How one run is counted into a tally."""
+"""Count one run into a tally.
+
+Usage stands on several levels: on a model call, on a call that wraps it, on the run (for all its calls) and on the
+runs around it. The innermost calls are what everything else sums up, so that no token counts twice. A run's own figure
+stands in only where no call in it, or in the runs below it, has one.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,7 @@ from collections import Counter
 
 from otel_agent_trace import categories
 from otel_agent_trace.metrics.series import bucket_start_ns
-from otel_agent_trace.metrics.tally import CallTally, OutcomeTally, RunTally
-from otel_agent_trace.metrics.texts import Occurrences, normalised
-from otel_agent_trace.metrics.tokens import counting_calls, used_tokens
+from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, normalised
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
 
 UNKNOWN = "unknown"
@@ -19,7 +22,7 @@ _CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.UNKNOWN, RunStatus.TIMEOUT: c
 
 def count_run(tally: RunTally, run: AgentRun) -> None:
     """Count one outermost run with everything below it."""
-    tokens = token_counts(used_tokens(run))
+    tokens = _token_counts(_used_tokens(run))
     agent = tally.agents.at(_label(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket(tally, run)):
         _count_outcome(outcomes, run, tokens)
@@ -30,9 +33,46 @@ def count_run(tally: RunTally, run: AgentRun) -> None:
         _count_steps(tally, nested)
 
 
-def token_counts(usage: Usage) -> Counter[str]:
-    """The tokens by kind; a kind that nobody told of is missing."""
+def _token_counts(usage: Usage) -> Counter[str]:
+    """Return the tokens by kind; a kind of which nothing is known is missing."""
     return Counter({name: count for name in TOKEN_FIELDS if (count := getattr(usage, name))})
+
+
+def _used_tokens(run: AgentRun) -> Usage:
+    """Return the tokens of a run and all runs below it."""
+    return _used(run)[0]
+
+
+def _counting_calls(run: AgentRun) -> list[AgentStep]:
+    """Return the model calls of this very run that have tokens and wrap no other that has."""
+    calls = [step for step in run.steps if step.kind is StepKind.MODEL and _has_counts(step.usage)]
+    wrappers = _ancestors(calls, run.steps)
+    return [step for step in calls if step.step_id not in wrappers]
+
+
+def _used(run: AgentRun) -> tuple[Usage, bool]:
+    """Return the tokens of a run, and whether any call in it or below it has some."""
+    by_call = [step.usage for step in _counting_calls(run) if step.usage is not None]
+    below = [_used(step.run) for step in run.steps if step.run is not None]
+    is_of_calls = bool(by_call) or any(any_below for _, any_below in below)
+    if not is_of_calls and run.usage is not None and _has_counts(run.usage):
+        return run.usage, False
+    return sum((*by_call, *(usage for usage, _ in below)), Usage()), is_of_calls
+
+
+def _has_counts(usage: Usage | None) -> bool:
+    return usage is not None and any(getattr(usage, name) is not None for name in TOKEN_FIELDS)
+
+
+def _ancestors(steps: list[AgentStep], run_steps: tuple[AgentStep, ...]) -> set[int | str]:
+    parents = {step.step_id: step.parent_step_id for step in run_steps}
+    found: set[int | str] = set()
+    for step in steps:
+        parent = step.parent_step_id
+        while parent is not None and parent != step.step_id and parent not in found:
+            found.add(parent)
+            parent = parents.get(parent)
+    return found
 
 
 def _bucket(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
@@ -59,9 +99,9 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
         error = _step_error(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
-    for step in counting_calls(run):
+    for step in _counting_calls(run):
         if step.usage is not None:
-            tally.models.at(_label(step.model)).tokens.update(token_counts(step.usage))
+            tally.models.at(_label(step.model)).tokens.update(_token_counts(step.usage))
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
@@ -73,7 +113,7 @@ def _count_call(call: CallTally, step: AgentStep) -> None:
 
 
 def _step_error(step: AgentStep) -> StepError | None:
-    """What failed a step: nothing if it was abandoned; a sub-agent's failure if its step tells none."""
+    """Return what failed a step: nothing if it was abandoned; a sub-agent's failure if its step has none."""
     if step.abandoned:
         return None
     return step.run.error if step.error is None and step.run is not None else step.error

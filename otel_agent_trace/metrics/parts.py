@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from otel_agent_trace.metrics.rates import rate, wilson_interval
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.tally import AgentTally, CallTally, OutcomeTally
 from otel_agent_trace.model import RunStatus, at_time
 
 _NS_PER_S = 1_000_000_000
 _PERCENTILES = (50, 90, 95, 99)
+_Z_95 = 1.959963984540054  # the standard normal quantile at 0.975
 _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
 
 
@@ -79,7 +80,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """How outermost runs ended.
 
     `success_rate` is of the `finished` runs (all but the running ones), `success_interval` its 95 % Wilson interval
-    (low, high); `latency` is of the finished ones that tell their end. `tokens` are of all runs, with those below them.
+    (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
     """
 
     runs: int = 0
@@ -121,7 +122,7 @@ class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def latency(durations_ns: Distribution) -> Latency:
-    """The figures of durations in nanoseconds."""
+    """Return the figures of durations in nanoseconds."""
     return Latency(
         count=durations_ns.count,
         total_s=durations_ns.total / _NS_PER_S,
@@ -133,7 +134,7 @@ def latency(durations_ns: Distribution) -> Latency:
 
 
 def sizes(counts: Distribution) -> Sizes:
-    """The figures of counts of something."""
+    """Return the figures of counts of something."""
     return Sizes(
         count=counts.count,
         mean=rate(counts.total, counts.count),
@@ -144,33 +145,51 @@ def sizes(counts: Distribution) -> Sizes:
 
 
 def tokens(counts: Counter[str]) -> Tokens:
-    """The figures of tokens by kind."""
+    """Return the figures of tokens by kind."""
     return Tokens(total_tokens=counts["input_tokens"] + counts["output_tokens"], **counts)
 
 
 def tool(tally: CallTally) -> ToolMetrics:
-    """The figures of a tool."""
+    """Return the figures of a tool."""
     return ToolMetrics(**_calls(tally))
 
 
 def model(tally: CallTally) -> ModelMetrics:
-    """The figures of a model."""
+    """Return the figures of a model."""
     return ModelMetrics(**_calls(tally), tokens=tokens(tally.tokens))
 
 
 def outcomes(tally: OutcomeTally) -> Outcomes:
-    """The figures of runs."""
+    """Return the figures of runs."""
     return Outcomes(**_outcomes(tally))
 
 
 def agent(tally: AgentTally) -> AgentMetrics:
-    """The figures of an agent."""
+    """Return the figures of an agent."""
     return AgentMetrics(**_outcomes(tally.outcomes), nested_runs=tally.nested_runs)
 
 
 def bucket(start_ns: int | None, tally: OutcomeTally) -> Bucket:
-    """The figures of a bucket."""
+    """Return the figures of a bucket."""
     return Bucket(**_outcomes(tally), start=None if start_ns is None else at_time(start_ns))
+
+
+def rate(part: int, whole: int) -> float | None:
+    """Return the share of `part` in `whole`, from 0 to 1; None of nothing."""
+    return part / whole if whole else None
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
+    """Return the 95 % Wilson score interval (low, high) of a rate, each from 0 to 1; None without a trial."""
+    if not trials:
+        return None
+    share, z2 = successes / trials, _Z_95**2
+    scale = 1 + z2 / trials
+    centre = (share + z2 / (2 * trials)) / scale
+    margin = _Z_95 / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    low = 0.0 if successes == 0 else max(0.0, centre - margin)
+    high = 1.0 if successes == trials else min(1.0, centre + margin)
+    return low, high
 
 
 def _calls(tally: CallTally) -> dict[str, Any]:
@@ -205,5 +224,5 @@ def _seconds(duration_ns: float | None) -> float | None:
 
 
 def _whole(estimate: float | None) -> float | None:
-    """The whole number that an estimate means, where only one is within the error."""
+    """Return the whole number that an estimate means, where only one is within the error."""
     return float(round(estimate)) if estimate is not None and estimate < _ROUNDED_BELOW else estimate

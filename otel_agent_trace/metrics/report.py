@@ -70,7 +70,7 @@ class MetricsReport:
     _tally: RunTally = field(default_factory=RunTally)
 
     def __add__(self, other: MetricsReport) -> MetricsReport:
-        """The report of the runs of both.
+        """Return the report of the runs of both.
 
         Raises:
             ConfigurationError: the buckets of their series differ in width.
@@ -157,7 +157,7 @@ class MetricsReport:
     def models(self) -> Mapping[str, ModelMetrics]:
         """The models by name, the most called first.
 
-        Their tokens are those of model calls: they miss what only a run tells as a whole.
+        Their tokens are those of model calls: they miss tokens that only a run has as a whole.
         """
         return _figures(self._tally.models, parts.model, lambda model: model.calls)
 
@@ -228,14 +228,14 @@ class MetricsReport:
 
 
 def _common_bucket_ns(one: MetricsReport, other: MetricsReport) -> int | None:
-    """The width that both reports share; a report of no runs and no series goes with any."""
-    told = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
-    if len(told) > 1:
+    """Return the width that both reports share; a report of no runs and no series goes with any."""
+    widths = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
+    if len(widths) > 1:
         raise ConfigurationError(
             f"reports with different buckets cannot be added: {_width(one)} and {_width(other)}; "
             "compute both with the same bucket"
         )
-    return next(iter(told), None)
+    return next(iter(widths), None)
 
 
 def _width(report: MetricsReport) -> str:
@@ -243,7 +243,7 @@ def _width(report: MetricsReport) -> str:
 
 
 def _figures(table: Table[str, Any], figures: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
-    """The figures by name, the largest first."""
+    """Return the figures by name, the largest first."""
     by_name = {name: figures(tally) for name, tally in table.items()}
     return MappingProxyType(dict(sorted(by_name.items(), key=lambda item: (-size(item[1]), item[0]))))
 

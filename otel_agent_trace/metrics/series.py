@@ -18,7 +18,7 @@ _FIRST_MONDAY_NS = 4 * 86_400 * _NS_PER_S
 
 
 def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
-    """The width in nanoseconds of ``"15m"``, ``"1h"``, ``"1d"`` and the like (units s, m, h, d, w) or of a timedelta.
+    """Return the width in nanoseconds of ``"15m"``, ``"1h"``, ``"1d"`` and the like (units s, m, h, d, w) or of a timedelta.
 
     Raises:
         ConfigurationError: it is no such text, or not longer than nothing.
@@ -32,12 +32,12 @@ def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
 
 
 def bucket_start_ns(time_ns: int, width_ns: int) -> int:
-    """The Unix nanoseconds at which the bucket begins that a time falls into."""
+    """Return the Unix nanoseconds at which the bucket begins that a time falls into."""
     return time_ns - (time_ns - _FIRST_MONDAY_NS) % width_ns
 
 
 def newest_first(start_ns: int | None) -> int:
-    """A rank for buckets that favours the newest."""
+    """Return a rank for a bucket; it favours the newest."""
     return -(start_ns or 0)
 
 

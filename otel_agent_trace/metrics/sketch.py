@@ -57,7 +57,7 @@ class Distribution:
         self.maximum = greatest if self.maximum is None else max(self.maximum, greatest)
 
     def percentile(self, percent: int) -> float | None:
-        """The least value that so many per cent of the values do not exceed, within 1 %; None without a value."""
+        """Return the least value that so many per cent of the values do not exceed, within 1 %; None without a value."""
         rank = max(-(-percent * self.count // 100) - 1, 0)
         share = (rank + 0.5) / max(self.count - 1, 1)  # the sketch wants a share; amid two ranks it rounds down
         estimate = self._sketch.get_quantile_value(min(share, 1.0))

@@ -40,12 +40,12 @@ class Table(Generic[K, V]):
         self._worst_first: list[tuple[int, Any]] = []
 
     def at(self, key: K) -> V:
-        """The entry to count into for that key."""
+        """Return the entry to count into for that key."""
         entry = self._entries.get(key)
         return self._entry_for_new(key) if entry is None else entry
 
     def items(self) -> ItemsView[K, V]:
-        """The entries by key, in no particular order."""
+        """Return the entries by key, in no particular order."""
         return self._entries.items()
 
     def absorb(self, other: Table[K, V]) -> None:
@@ -73,5 +73,5 @@ class Table(Generic[K, V]):
 
 
 def scattered(name: str) -> int:
-    """A rank for names: the same everywhere, and favouring none."""
+    """Return a rank for a name: the same everywhere, and favouring none."""
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big")

@@ -1,11 +1,18 @@
-"""Sends `SpanRecord`s to an OTLP endpoint, over HTTP or gRPC."""
+"""Send `SpanRecord`s to an OTLP endpoint, over HTTP or gRPC."""
 
 from __future__ import annotations
 
 from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, Batch, BatchBuilder, EncodedSpan, Encoder
-from otel_agent_trace.otlp.schedule import Schedule, schedule_of
 from otel_agent_trace.otlp.sender import Outcome, RefusedSpan, Sender
-from otel_agent_trace.otlp.settings import Protocol, Settings, settings_of, usable_variables
+from otel_agent_trace.otlp.settings import (
+    Protocol,
+    Schedule,
+    Settings,
+    schedule_of,
+    settings_of,
+    usable_variables,
+    with_scheme,
+)
 
 __all__ = [
     "MAX_REQUEST_BYTES",
@@ -22,4 +29,5 @@ __all__ = [
     "schedule_of",
     "settings_of",
     "usable_variables",
+    "with_scheme",
 ]

@@ -1,20 +1,18 @@
-"""What a receiver may answer, as the sender has to take it."""
+"""Read what a receiver may answer, as the sender has to take it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from otel_agent_trace.formats import otlp_proto
-from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
+from otel_agent_trace.http import MAX_ERROR_BYTES
 
-MAX_ANSWER_BYTES = 64 << 10
-_SHOWN_CHARS = 300
-_SHORTEST_SECRET = 4
+MAX_ANSWER_BYTES = MAX_ERROR_BYTES
 _HTML = re.compile(rb"(?i)\s*(<!doctype html|<html)")
 _WORDS = ("message", "detail", "error", "error_description", "errors")
 
@@ -44,18 +42,18 @@ class ConnectionLostError(RetryableError):
 
 
 def is_html(body: bytes) -> bool:
-    """Whether it looks like a web page."""
+    """Return whether it looks like a web page."""
     return _HTML.match(body) is not None
 
 
 def words_of(content_type: str, body: bytes) -> str:
-    """Why it was refused, as an answer says it."""
+    """Return why it was refused, as an answer says it."""
     if not body:
         return ""
     if is_html(body):
         return "a web page"
     if "protobuf" in content_type:
-        with suppress(NotOtlpError):
+        with suppress(OtlpProtoError):
             return otlp_proto.decode_status(body).message
     if body.lstrip().startswith(b"{"):
         return _json_words(body)
@@ -65,26 +63,11 @@ def words_of(content_type: str, body: bytes) -> str:
 def _json_words(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     try:
-        told = msgspec.json.decode(body)
+        answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
-    found = next((told[name] for name in _WORDS if told.get(name)), None)
+    found = next((answer[name] for name in _WORDS if answer.get(name)), None)
     return found if isinstance(found, str) else text
-
-
-class SecretScrubber:
-    """Shortens what a receiver said, and takes out what was told to it in confidence."""
-
-    def __init__(self, headers: Iterable[str]) -> None:
-        parts = {part for value in headers for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
-        self._secrets = sorted(parts, key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        """What may be shown of a text."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        text = " ".join(text.split())
-        return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 
 # ── answers to what was taken ────────────────────────────────────────────────────────────────────────────────────────
@@ -100,34 +83,34 @@ class _Response(msgspec.Struct, rename="camel"):
 
 
 def success_of(content_type: str, body: bytes) -> PartialSuccess:
-    """What an answer with a status of success says.
+    """Read an answer that has a status of success.
 
     An empty body says that all is well, whatever its type is.
 
     Raises:
-        NotOtlpError: it is no answer of a receiver of OTLP.
+        OtlpProtoError: it is no answer of a receiver of OTLP.
     """
     if not body:
         return PartialSuccess()
     if len(body) > MAX_ANSWER_BYTES:
         msg = f"more than {MAX_ANSWER_BYTES >> 10} KiB"
-        raise NotOtlpError(msg)
+        raise OtlpProtoError(msg)
     if "json" in content_type or (not content_type and body.lstrip().startswith(b"{")):
         return _json_success(body)
     if "protobuf" in content_type or not content_type:
         return otlp_proto.decode_response(body)
     what = "a web page" if is_html(body) else content_type
-    raise NotOtlpError(what)
+    raise OtlpProtoError(what)
 
 
 def _json_success(body: bytes) -> PartialSuccess:
-    """Unknown fields are fine beside the known one; alone they make it the answer of something else."""
+    """Read one in JSON. Unknown fields are fine beside the known one; alone they make it the answer of something else."""
     try:
-        told: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+        answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         partial = msgspec.json.decode(body, type=_Response, strict=False).partial_success or _Partial()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotOtlpError(str(error)) from error
-    if told and "partialSuccess" not in told:
-        msg = f"JSON with {', '.join(sorted(told)[:3])}"
-        raise NotOtlpError(msg)
+        raise OtlpProtoError(str(error)) from error
+    if answer and "partialSuccess" not in answer:
+        msg = f"JSON with {', '.join(sorted(answer)[:3])}"
+        raise OtlpProtoError(msg)
     return PartialSuccess(max(partial.rejected_spans, 0), partial.error_message)

@@ -7,12 +7,12 @@ from typing import Any
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats import otlp_proto
-from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
+from otel_agent_trace.http import SecretScrubber
 from otel_agent_trace.otlp.answers import (
     ConnectionLostError,
     RejectedError,
     RetryableError,
-    SecretScrubber,
     ServerError,
 )
 from otel_agent_trace.otlp.settings import Settings
@@ -28,18 +28,18 @@ _RECONNECT_MS = {"initial": 100, "max": 2000}
 
 
 class GrpcTransport:
-    """Sends requests one at a time, from any thread."""
+    """Send requests one at a time, from any thread."""
 
     def __init__(self, settings: Settings) -> None:
         import grpc  # noqa: PLC0415 - only for this
 
         self._settings = settings
-        self._discreet = SecretScrubber(settings.headers.values())
+        self._scrub = SecretScrubber(settings.headers.values())
         self._metadata = tuple(settings.headers.items())
         self._error = grpc.RpcError
         compression = grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
         options = [
-            ("grpc.enable_retries", 0),  # ours are counted and told
+            ("grpc.enable_retries", 0),  # ours are counted and reported
             *((f"grpc.{which}_reconnect_backoff_ms", number) for which, number in _RECONNECT_MS.items()),
             ("grpc.min_reconnect_backoff_ms", int(settings.timeout_s * 1000)),  # how long a connection may take to come
         ]
@@ -60,29 +60,29 @@ class GrpcTransport:
             partial = otlp_proto.decode_response(answer)
         except self._error as error:
             raise self._failure(error) from error
-        except NotOtlpError as error:
+        except OtlpProtoError as error:
             raise EndpointError(f"{self._settings.shown} answers, but not as a receiver of OTLP does") from error
-        return partial._replace(message=self._discreet(partial.message))
+        return partial._replace(message=self._scrub(partial.message))
 
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
 
     def _failure(self, error: Any) -> Exception:
-        code, details = error.code().name, self._discreet(error.details() or "")
-        said = f"{self._settings.shown} answered {code}" + (f": {details}" if details else "")
+        code, details = error.code().name, self._scrub(error.details() or "")
+        reason = f"{self._settings.shown} answered {code}" + (f": {details}" if details else "")
         after_s = _retry_after_s(error.trailing_metadata() or ())
         if code == "UNAVAILABLE":
             return self._unavailable(details, after_s)
         if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and after_s is None and _SIZE.search(details):
-            return RejectedError(said, for_size=True)
+            return RejectedError(reason, for_size=True)
         if code == "RESOURCE_EXHAUSTED":
-            return RetryableError(said, after_s)
+            return RetryableError(reason, after_s)
         if code in _LATER:
-            return RetryableError(said, after_s)
+            return RetryableError(reason, after_s)
         if code == "INVALID_ARGUMENT":
-            return RejectedError(said)
-        return ServerError(said) if code in _FAILED else EndpointError(said)
+            return RejectedError(reason)
+        return ServerError(reason) if code in _FAILED else EndpointError(reason)
 
     def _unavailable(self, details: str, after_s: float | None) -> Exception:
         shown = self._settings.shown
@@ -92,8 +92,8 @@ class GrpcTransport:
             return EndpointError(f"{shown}: TLS fails: {details}")
         if "http2" in details.lower() and "preface" in details.lower():
             return EndpointError(f"{shown} does not speak gRPC; is it HTTP (http://host:4318)?")
-        said = f"{shown}: {details or 'UNAVAILABLE'}"
-        return ConnectionLostError(said) if after_s is None else RetryableError(said, after_s)
+        reason = f"{shown}: {details or 'UNAVAILABLE'}"
+        return ConnectionLostError(reason) if after_s is None else RetryableError(reason, after_s)
 
 
 def _retry_after_s(metadata: Any) -> float | None:
@@ -101,7 +101,7 @@ def _retry_after_s(metadata: Any) -> float | None:
         if name == _STATUS_DETAILS:
             try:
                 return otlp_proto.decode_status(value).retry_after_s
-            except NotOtlpError:
+            except OtlpProtoError:
                 return None
     return None
 

@@ -1,34 +1,27 @@
-"""OTLP over HTTP, with `httpx`."""
+"""OTLP over HTTP."""
 
 from __future__ import annotations
 
-import email.utils
 import gzip
-import math
-import socket
-import ssl
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
-from otel_agent_trace.formats.otlp_proto import NotOtlpError, PartialSuccess
+from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
+from otel_agent_trace.http import HttpClient, HttpError, Response, SecretScrubber, retry_after_s, tls_context
 from otel_agent_trace.otlp.answers import (
     MAX_ANSWER_BYTES,
     ConnectionLostError,
     RejectedError,
     RetryableError,
-    SecretScrubber,
     ServerError,
     is_html,
     success_of,
     words_of,
 )
 from otel_agent_trace.otlp.settings import Settings
-from otel_agent_trace.version import __version__
 
 if TYPE_CHECKING:
-    import httpx
+    import ssl
 
 _CONTENT_TYPES = {"http/protobuf": "application/x-protobuf", "http/json": "application/json"}
 _LATER = frozenset({408, 429, 502, 503, 504})
@@ -36,28 +29,29 @@ _TOO_LARGE = 413
 _REFUSALS = frozenset({400, _TOO_LARGE, 422})
 _FAILED = 500
 _GZIP_LEVEL = 1
-_CHUNK_BYTES = 256 << 10
 
 
 class HttpTransport:
-    """Sends requests one at a time, from any thread."""
+    """Send requests one at a time, from any thread.
+
+    Raises:
+        ConfigurationError: a certificate, or a proxy of the environment, that cannot be used.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        import httpx  # noqa: PLC0415 - half a second, and only for this
-
         self._settings = settings
-        self._discreet = SecretScrubber(settings.headers.values())
+        self._scrub = SecretScrubber(settings.headers.values())
         self._headers = {"content-type": _CONTENT_TYPES[settings.protocol]}
         if settings.gzip:
             self._headers["content-encoding"] = "gzip"
-        own = {"user-agent": f"otel-agent-trace/{__version__}", "accept-encoding": "identity"}
         try:
-            self._client = httpx.Client(
-                headers={**own, **settings.headers}, verify=_tls(settings), timeout=settings.timeout_s
+            self._client = HttpClient(
+                headers={"accept-encoding": "identity", **settings.headers},
+                timeout_s=settings.timeout_s,
+                tls=_tls(settings) if settings.secure else None,
             )
-        except ValueError as error:
-            raise ConfigurationError(f"a proxy of the environment (HTTP_PROXY, ...): {error}") from error
-        self._lost = httpx.TransportError
+        except HttpError as error:
+            raise ConfigurationError(str(error)) from error
 
     def send(self, body: bytes) -> PartialSuccess:
         """Send one request and say what became of it.
@@ -66,127 +60,66 @@ class HttpTransport:
             RejectedError, ServerError, RetryableError, EndpointError: as their names say.
         """
         content = gzip.compress(body, _GZIP_LEVEL) if self._settings.gzip else body
-        headers = {**self._headers, "content-length": str(len(content))}
-        deadline = time.monotonic() + self._settings.timeout_s
         try:
-            with self._client.stream("POST", self._settings.url, content=_chunks(content), headers=headers) as response:
-                return self._result(response, self._body(response, deadline))
-        except self._lost as error:
+            response = self._client.post(self._settings.url, content, headers=self._headers, max_bytes=MAX_ANSWER_BYTES)
+        except HttpError as error:
             raise self._failure(error) from error
+        if response.is_success:
+            return self._success(response)
+        raise self._refusal(response)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _body(self, response: httpx.Response, deadline: float) -> bytes:
-        """As much of the answer as anybody may have to say."""
-        body = b""
-        for part in response.iter_raw():
-            body += part
-            if len(body) > MAX_ANSWER_BYTES:
-                return body[: MAX_ANSWER_BYTES + 1]
-            if time.monotonic() > deadline:
-                raise ConnectionLostError(f"no whole answer within {self._settings.timeout_s:g} s")
-        return body
-
-    def _result(self, response: httpx.Response, body: bytes) -> PartialSuccess:
-        status, content_type = response.status_code, response.headers.get("content-type", "").lower()
-        if response.is_success:
-            return self._success(status, content_type, body)
-        if response.has_redirect_location:
-            raise EndpointError(f"{self._told(status)}: it redirects to {_place(response)}, where no spans are sent")
-        words = self._discreet(words_of(content_type, body))
-        said = self._told(status) + (f": {words}" if words else "")
+    def _refusal(self, response: Response) -> Exception:
+        status, body, location = response.status, response.body, response.redirects_to
+        if location is not None:
+            return EndpointError(
+                f"{self._answered(status)}: it redirects to {_place(location)}, where no spans are sent"
+            )
+        words = self._scrub(words_of(response.content_type, body))
+        reason = self._answered(status) + (f": {words}" if words else "")
         if status in _LATER:
-            raise RetryableError(said, retry_after_s(response.headers.get("retry-after")))
+            return RetryableError(reason, retry_after_s(response.headers.get("retry-after")))
         if status in _REFUSALS and not (is_html(body) and status != _TOO_LARGE):
-            raise RejectedError(said, for_size=status == _TOO_LARGE)
-        if status == _FAILED:
-            raise ServerError(said)
-        raise EndpointError(said)
+            return RejectedError(reason, for_size=status == _TOO_LARGE)
+        return ServerError(reason) if status == _FAILED else EndpointError(reason)
 
-    def _success(self, status: int, content_type: str, body: bytes) -> PartialSuccess:
+    def _success(self, response: Response) -> PartialSuccess:
         try:
-            partial = success_of(content_type, body)
-        except NotOtlpError as error:
-            said = self._discreet(str(error))
-            raise EndpointError(f"{self._told(status)}, but not as a receiver of OTLP does: {said}") from error
-        return partial._replace(message=self._discreet(partial.message))
+            partial = success_of(response.content_type, response.body)
+        except OtlpProtoError as error:
+            answered, words = self._answered(response.status), self._scrub(str(error))
+            raise EndpointError(f"{answered}, but not as a receiver of OTLP does: {words}") from error
+        return partial._replace(message=self._scrub(partial.message))
 
-    def _told(self, status: int) -> str:
+    def _answered(self, status: int) -> str:
         return f"{self._settings.shown} answered {status}"
 
-    def _failure(self, error: httpx.TransportError) -> Exception:
-        shown, reason = self._settings.shown, str(error) or type(error).__name__
-        causes = _causes(error)
-        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    def _failure(self, error: HttpError) -> Exception:
+        shown, reason = self._settings.shown, self._scrub(str(error))
+        if error.kind in ("tls", "certificate"):
             return EndpointError(f"{shown}: TLS fails: {reason}")
-        if any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes):
-            return EndpointError(f"{shown}: there is no such host")
-        if reason.startswith("illegal "):  # status or request line, as the client has it
+        if error.kind == "protocol":
             return EndpointError(f"{shown} does not speak HTTP/1.1; is it gRPC (grpc://host:4317)?")
-        return ConnectionLostError(f"{shown}: {_lost_words(error, reason)}")
+        return (ConnectionLostError if error.may_pass else EndpointError)(f"{shown}: {reason}")
 
 
-def _chunks(content: bytes) -> Iterator[bytes]:
-    """Of what is sent whole, the client copies the rest each time that the connection has taken some."""
-    return (content[start : start + _CHUNK_BYTES] for start in range(0, len(content), _CHUNK_BYTES))
-
-
-def _lost_words(error: Exception, reason: str) -> str:
-    kind = type(error).__name__
-    return "no answer in time" if kind.endswith("Timeout") else reason
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    causes: list[BaseException] = []
-    while error is not None and error not in causes:
-        causes.append(error)
-        error = error.__cause__ or error.__context__
-    return causes
-
-
-def _place(response: httpx.Response) -> str:
-    """Where a redirect leads, without what it may give away."""
-    location = response.headers["location"]
+def _place(location: str) -> str:
+    """Return where a redirect leads, without what it may give away."""
     return repr(location.partition("?")[0].rpartition("@")[2][:200])
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    """How to check whom we talk to; where no TLS is spoken nothing of it is loaded."""
-    import httpx  # noqa: PLC0415
-
-    if not settings.secure:
-        return False
+def _tls(settings: Settings) -> ssl.SSLContext:
     try:
-        context = (
-            httpx.create_ssl_context()
-            if settings.ca_file is None
-            else ssl.create_default_context(cafile=settings.ca_file)
+        return tls_context(
+            ca_file=settings.ca_file,
+            client_certificate=settings.client_certificate,
+            client_key=settings.client_key,
         )
-        if settings.client_certificate is not None:
-            context.load_cert_chain(settings.client_certificate, settings.client_key)
     except (OSError, ValueError) as error:  # also those of ssl
         raise ConfigurationError(
             "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE or _CLIENT_KEY: "
             f"{getattr(error, 'strerror', None) or error}"
         ) from error
-    return context
-
-
-def retry_after_s(text: str | None) -> float | None:
-    """Seconds, of a header that has them or a date; None where it has neither."""
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        return _until(text)
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _until(date: str) -> float | None:
-    try:
-        return max(email.utils.parsedate_to_datetime(date).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None

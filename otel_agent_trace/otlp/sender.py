@@ -1,11 +1,9 @@
-"""Sends batches: waits where a receiver asks for it, and halves what it refuses until the bad span stands alone."""
+"""Send batches: wait where a receiver asks for it, and halve what it refuses until the bad span stands alone."""
 
 from __future__ import annotations
 
 import queue
-import random
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -13,13 +11,11 @@ import msgspec
 
 from otel_agent_trace.errors import EndpointError
 from otel_agent_trace.formats.otlp_proto import PartialSuccess
+from otel_agent_trace.http import Retries, RetryPolicy
 from otel_agent_trace.otlp.answers import ConnectionLostError, RejectedError, RetryableError, ServerError
 from otel_agent_trace.otlp.batches import MAX_REQUEST_BYTES, USUAL_REQUEST_BYTES, Batch, EncodedSpan, Join
-from otel_agent_trace.otlp.settings import Settings
+from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S, Settings
 
-DEFAULT_PATIENCE_S = 60.0
-_chance = random.SystemRandom()  # the sequence of `random` is the program's
-_FIRST_WAIT_S, _LONGEST_WAIT_S, _JITTER_S = 0.25, 5.0, 0.25
 _LEAST_LIMIT = 64 << 10
 _TIMES_LOST = 3
 """A single span above the limit whose connection is lost so often is too large: some receivers say it so."""
@@ -28,7 +24,7 @@ _REFUSED_IN_A_ROW = 100
 
 
 class RefusedSpan(NamedTuple):
-    """A span that a receiver does not take, and its words."""
+    """Name a span that a receiver does not take, with the reason that it gives."""
 
     trace_id: str
     span_id: str
@@ -37,14 +33,14 @@ class RefusedSpan(NamedTuple):
 
 
 class Outcome(msgspec.Struct):
-    """What became of a batch; `accepted` spans in `sent_bytes` of requests, before compression."""
+    """Count what became of a batch: `accepted` spans in `sent_bytes` of requests, before compression."""
 
     accepted: int = 0
     rejected: int = 0
     """Spans that the receiver did not take out of requests that it took; it does not say which."""
     refused: list[RefusedSpan] = []
     notes: list[str] = []
-    """What the receiver said of those, or as a warning."""
+    """The words of the receiver about those, or its warnings."""
     sent_bytes: int = 0
 
     @property
@@ -54,10 +50,10 @@ class Outcome(msgspec.Struct):
 
 
 class Transport(Protocol):
-    """One request at a time, from any thread."""
+    """Send one request at a time, from any thread."""
 
     def send(self, body: bytes) -> PartialSuccess:
-        """Send it; raises what `answers` has, or `EndpointError`."""
+        """Send it; raise what `answers` has, or `EndpointError`."""
         ...
 
     def close(self) -> None:
@@ -66,13 +62,13 @@ class Transport(Protocol):
 
 
 class Sender:
-    """Sends batches to an endpoint, from any thread.
+    """Send batches to an endpoint, from any thread.
 
     Args:
         settings: where and how.
         join: how encoded spans are made a request, of the `Encoder` that they are from.
-        patience_s: seconds after which a request that could not be delivered is given up.
-        on_retry: is told why a request is sent again, in the thread that sends it.
+        retry_timeout_s: seconds after which a request that could not be delivered is given up.
+        on_retry: is called with the reason when a request is sent again, in the thread that sends it.
 
     Raises:
         ConfigurationError: a certificate that cannot be used.
@@ -83,11 +79,11 @@ class Sender:
         settings: Settings,
         join: Join,
         *,
-        patience_s: float = DEFAULT_PATIENCE_S,
+        retry_timeout_s: float = DEFAULT_RETRY_TIMEOUT_S,
         on_retry: Callable[[str], None] | None = None,
     ) -> None:
         self._settings, self._join = settings, join
-        self._patience_s, self._on_retry = patience_s, on_retry
+        self._policy, self._on_retry = RetryPolicy(timeout_s=retry_timeout_s), on_retry
         self._transport = _transport(settings)
         self._is_stopped = False
         self._interruptions: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -115,10 +111,10 @@ class Sender:
                 partial = self._delivered(part, is_whole=part is batch)
             except RejectedError as refusal:
                 self._note_size(part, refusal)
-                if len(part.pieces) > 1:
+                if len(part.spans) > 1:
                     pending.extend(reversed(part.halves()))
                 else:
-                    outcome.refused.append(self._refused(part.pieces[0], refusal))
+                    outcome.refused.append(self._refused(part.spans[0], refusal))
             else:
                 self._note_accepted(part, partial, outcome)
         return outcome
@@ -142,15 +138,16 @@ class Sender:
 
     def _delivered(self, part: Batch, *, is_whole: bool) -> PartialSuccess:
         """Send it until it is answered for good."""
-        patience = _Patience(self, part, is_whole=is_whole)
+        attempts = _Attempts(part, self._policy.begin(), is_whole=is_whole)
         while True:
             try:
                 return self._send_once(part)
             except (ServerError, RetryableError) as error:
-                wait_s = patience.wait_s(error)
+                wait_s = attempts.wait_s(error)
                 if wait_s is None:
-                    raise patience.given_up(error) from error
-                self.told_retry(error)
+                    raise attempts.given_up(error) from error
+                if self._on_retry is not None:
+                    self._on_retry(str(error))
             self._wait(wait_s)
 
     def _send_once(self, part: Batch) -> PartialSuccess:
@@ -166,87 +163,62 @@ class Sender:
         except queue.Empty:
             return
 
-    def told_retry(self, error: Exception) -> None:
-        """Tell whoever wants to know."""
-        if self._on_retry is not None:
-            self._on_retry(str(error))
-
-    @property
-    def patience_s(self) -> float:
-        """How long a request is tried."""
-        return self._patience_s
-
     # ── what is remembered of all ────────────────────────────────────────────────────────────────────────────────────
 
     def _note_accepted(self, part: Batch, partial: PartialSuccess, outcome: Outcome) -> None:
-        rejected = min(partial.rejected_spans, len(part.pieces))
-        outcome.accepted += len(part.pieces) - rejected
+        rejected = min(partial.rejected_spans, len(part.spans))
+        outcome.accepted += len(part.spans) - rejected
         outcome.rejected += rejected
         outcome.sent_bytes += part.size
         if partial.message:
             outcome.notes.append(partial.message)
         with self._lock:
-            self._any_accepted = self._any_accepted or rejected < len(part.pieces)
+            self._any_accepted = self._any_accepted or rejected < len(part.spans)
             self._refused_in_a_row = 0
 
     def _note_size(self, part: Batch, refusal: RejectedError) -> None:
-        if refusal.for_size and len(part.pieces) > 1:
+        if refusal.for_size and len(part.spans) > 1:
             self.limit = max(min(self.limit, part.size // 2), _LEAST_LIMIT)
 
-    def _refused(self, piece: EncodedSpan, refusal: RejectedError) -> RefusedSpan:
+    def _refused(self, span: EncodedSpan, refusal: RejectedError) -> RefusedSpan:
         failed = isinstance(refusal.__cause__, ServerError)
         with self._lock:
             self._refused_in_a_row += 1
             hopeless = self._refused_in_a_row >= _REFUSED_IN_A_ROW and (failed or not self._any_accepted)
         if hopeless:
             raise EndpointError(f"{refusal} ({_REFUSED_IN_A_ROW} spans in a row, each sent alone)") from refusal
-        return RefusedSpan(piece.trace_id, piece.span_id, piece.name, str(refusal))
+        return RefusedSpan(span.trace_id, span.span_id, span.name, str(refusal))
 
 
-class _Patience:
-    """How long and how often one request is sent."""
+class _Attempts:
+    """The attempts at one request: what the policy says, and what the kind of failure adds to it."""
 
-    def __init__(self, sender: Sender, part: Batch, *, is_whole: bool) -> None:
-        self._sender, self._part = sender, part
-        self._is_whole = is_whole
-        self._may_fail = is_whole or len(part.pieces) == 1  # once: that may have been by chance
+    def __init__(self, part: Batch, retries: Retries, *, is_whole: bool) -> None:
+        self._part, self._retries, self._is_whole = part, retries, is_whole
+        self._may_fail = is_whole or len(part.spans) == 1  # once: that may have been by chance
         self._times_lost = 0
-        self._wait_s = _FIRST_WAIT_S
-        self._began = time.monotonic()
 
     def wait_s(self, error: ServerError | RetryableError) -> float | None:
-        """After how many seconds to send it again; None for never."""
+        """Seconds until it is sent again; None to give up."""
         if isinstance(error, ServerError):
             may_fail, self._may_fail = self._may_fail, False
-            wait_s = self._next_wait_s() if self._is_whole else 0.0  # of a part, the whole has waited
+            wait_s = self._retries.backoff_s() if self._is_whole else 0.0  # of a part, the whole has waited
             return wait_s if may_fail else None
         self._times_lost += isinstance(error, ConnectionLostError)
-        if self.is_too_large(error):
-            return None
-        wait_s = self._next_wait_s() if error.after_s is None else error.after_s
-        return wait_s if self.spent_s() + wait_s < self._sender.patience_s else None
-
-    def _next_wait_s(self) -> float:
-        """Twice as long each time, with some chance in it: others were cut off at the same moment."""
-        wait_s, self._wait_s = self._wait_s, min(self._wait_s * 2, _LONGEST_WAIT_S)
-        return wait_s + _chance.uniform(0, _JITTER_S)
+        return None if self._is_too_large(error) else self._retries.wait_s(error.after_s)
 
     def given_up(self, error: ServerError | RetryableError) -> RejectedError | EndpointError:
-        """What to raise for the last failure."""
+        """Make the error to raise for the last failure."""
         if isinstance(error, ServerError):
             return RejectedError(str(error))
-        if self.is_too_large(error):
+        if self._is_too_large(error):
             return RejectedError(f"{error} (a span of {self._part.size >> 10} KiB)", for_size=True)
-        return EndpointError(f"{error} (given up after {self.spent_s():.0f} s)")
+        return EndpointError(f"{error} (given up after {self._retries.spent_s:.0f} s)")
 
-    def is_too_large(self, error: RetryableError) -> bool:
+    def _is_too_large(self, error: RetryableError) -> bool:
         """Whether the connection is lost because of what is sent."""
-        oversize = len(self._part.pieces) == 1 and self._part.size > MAX_REQUEST_BYTES
+        oversize = len(self._part.spans) == 1 and self._part.size > MAX_REQUEST_BYTES
         return oversize and isinstance(error, ConnectionLostError) and self._times_lost >= _TIMES_LOST
-
-    def spent_s(self) -> float:
-        """Seconds since it was first sent."""
-        return time.monotonic() - self._began
 
 
 def _transport(settings: Settings) -> Transport:

@@ -1,4 +1,4 @@
-"""Where to send, and how: what the caller says, else what ``OTEL_EXPORTER_OTLP_*`` says."""
+"""Where to send, how, and when: what the caller says, else what ``OTEL_EXPORTER_OTLP_*`` and ``OTEL_BSP_*`` say."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ from otel_agent_trace.errors import ConfigurationError
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
 
 DEFAULT_TIMEOUT_S = 10.0
-_GRPC_PORT = 4317
+DEFAULT_RETRY_TIMEOUT_S = 60.0
+_GRPC_PORT, _HTTP_PORT, _LAST_PORT = 4317, 4318, 65535
 _HTTP_PATH = "/v1/traces"
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
 _FEWEST_MS = 1000
+_QUEUE, _BATCH, _DELAY = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY"
+_MS = 1000
+_MAX_DIGITS, _SHOWN_CHARS = 9, 50
+_LONGEST_DELAY_S = 3600.0
 _SIGNALS = ("_TRACES_", "_")
+_BARE_ENDPOINT = re.compile(r"(?P<host>[\w-]+(?:\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?P<path>/\S*)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
+    """Hold everything about an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
 
     protocol: Protocol
     url: str
@@ -55,7 +61,7 @@ def settings_of(
     environ: Mapping[str, str] | None = None,
     is_whole: bool = False,
 ) -> Settings:
-    """The settings for an endpoint.
+    """Make the settings for an endpoint, of what is given and what the environment has.
 
     Args:
         endpoint: ``http(s)://host:4318`` (``/v1/traces`` is added unless it ends so), ``grpc://host:4317`` or
@@ -73,6 +79,8 @@ def settings_of(
     variables = _Variables(os.environ if environ is None else environ)
     parts = _split(endpoint)
     wanted = _protocol(parts.scheme, protocol, variables)
+    if wanted != "grpc" and not parts.scheme:
+        raise ConfigurationError(_no_scheme(endpoint, wanted))
     host = _host(parts, wanted)
     is_grpc = wanted == "grpc"
     path = parts.path if is_whole else _http_path(parts)
@@ -91,10 +99,18 @@ def settings_of(
     )
 
 
-def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
-    """The environment, without the headers, timeout and compression of OTLP that cannot be meant; they are told.
+def with_scheme(endpoint: str) -> str | None:
+    """Complete an endpoint that lacks its scheme, as ``localhost:4318`` does; None for what is no such thing."""
+    match = _BARE_ENDPOINT.fullmatch(endpoint.strip().rpartition("@")[2])
+    if match is None or int(match["port"] or 0) > _LAST_PORT:
+        return None
+    return f"http://{match['host']}:{match['port'] or _HTTP_PORT}{match['path'] or ''}"
 
-    For programs that must start whatever somebody mistyped.
+
+def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
+    """Return the environment without the headers, timeout and compression of OTLP that cannot be meant.
+
+    For programs that must start whatever somebody mistyped; `on_broken` is called with what is wrong with each.
     """
     kept = dict(environ)
     for name in [
@@ -106,7 +122,7 @@ def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None
 
 
 def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
-    """Of headers those that can be sent; of the rest all or nothing."""
+    """Keep of headers those that can be sent; of the rest all or nothing."""
     parts = text.split(",") if name.endswith("HEADERS") else [text]
     usable = []
     for part in parts:
@@ -114,8 +130,8 @@ def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
             _check_variable(name, part)
             usable.append(part)
         except ConfigurationError as error:
-            said = str(error)
-            on_broken(said if name in said else f"{name}: {said}")
+            reason = str(error)
+            on_broken(reason if name in reason else f"{name}: {reason}")
     return ",".join(usable)
 
 
@@ -127,7 +143,7 @@ def _check_variable(name: str, text: str) -> None:
 
 
 class _Variables:
-    """The variables of OTLP: those for traces go before those for all signals."""
+    """Look up the variables of OTLP: those for traces go before those for all signals."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -136,7 +152,7 @@ class _Variables:
         return self.named(name)[1]
 
     def named(self, name: str) -> tuple[str, str | None]:
-        """The value, and the full name of the variable that has it."""
+        """Return the full name of the variable that has a value, and the value."""
         for signal in _SIGNALS:
             full = f"OTEL_EXPORTER_OTLP{signal}{name}"
             value = self._environ.get(full, "").strip()
@@ -164,8 +180,15 @@ def _no_endpoint(endpoint: str) -> str:
     return f"{endpoint.rpartition('@')[2]!r} is no endpoint like http://localhost:4318 or grpc://localhost:4317"
 
 
+def _no_scheme(endpoint: str, protocol: Protocol) -> str:
+    address = with_scheme(endpoint) or "http://localhost:4318"
+    is_grpc = urlsplit(address).port == _GRPC_PORT
+    advice = f"{address.replace('http', 'grpc', 1)}, or {address} if HTTP is spoken there" if is_grpc else address
+    return f"{endpoint.rpartition('@')[2]!r} has no http://, which {protocol} needs; write {advice}"
+
+
 def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Protocol:
-    """An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
+    """Choose the protocol. An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
     name, text = variables.named("PROTOCOL")
     asked = _known(text, name) if text else None
     if protocol is not None:
@@ -174,9 +197,8 @@ def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Proto
         wanted = "grpc"
     else:
         wanted = "http/protobuf" if asked is None or (asked == "grpc" and scheme) else asked
-    if wanted != "grpc" and scheme not in _HTTP_SCHEMES:
-        start = f"begins with {scheme}://" if scheme else "has no http://"
-        raise ConfigurationError(f"{wanted} does not go with an address that {start}")
+    if wanted != "grpc" and scheme in _GRPC_SCHEMES:
+        raise ConfigurationError(f"{wanted} does not go with an address that begins with {scheme}://")
     return wanted
 
 
@@ -189,7 +211,7 @@ def _known(protocol: str, name: str) -> Protocol:
 
 
 def _host(parts: SplitResult, wanted: Protocol) -> str:
-    """The host, with its port where there is one, without user and password."""
+    """Return the host, with its port where there is one, without user and password."""
     host = parts.netloc.rpartition("@")[2]
     return f"{host}:{_GRPC_PORT}" if wanted == "grpc" and parts.port is None else host
 
@@ -242,7 +264,7 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _timeout_s(variables: _Variables) -> float:
-    """OpenTelemetry means milliseconds, its Python SDK reads seconds: so few as no request takes are seconds."""
+    """Read the timeout. OpenTelemetry means milliseconds, its Python SDK reads seconds: so few as no request takes are seconds."""
     name, text = variables.named("TIMEOUT")
     if text is None:
         return DEFAULT_TIMEOUT_S
@@ -264,3 +286,40 @@ def _wants_gzip(variables: _Variables) -> bool:
     if text not in (None, "gzip", "none"):
         raise ConfigurationError(f"{name} is {text!r}, which is neither gzip nor none")
     return text == "gzip"
+
+
+# ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound what waits and how long: at most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`.
+
+    A request that cannot be delivered is given up after `retry_timeout_s`.
+    """
+
+    max_waiting_spans: int = 2048
+    max_waiting_bytes: int = 64 << 20
+    batch_spans: int = 512
+    delay_s: float = 5.0
+    retry_timeout_s: float = DEFAULT_RETRY_TIMEOUT_S
+
+
+def schedule_of(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> Schedule:
+    """Read the schedule from the environment; `on_broken` is called with what cannot be meant, and the default is used."""
+
+    def whole_number(name: str, default: int) -> int:
+        text = environ.get(name, "").strip()
+        if not text:
+            return default
+        if text.isdecimal() and int(text[:_MAX_DIGITS]) > 0:
+            return int(text[:_MAX_DIGITS])
+        on_broken(f"{name} is {text[:_SHOWN_CHARS]!r}, which is no positive whole number; {default} is used")
+        return default
+
+    default = Schedule()
+    waiting = whole_number(_QUEUE, default.max_waiting_spans)
+    batch = whole_number(_BATCH, default.batch_spans)
+    if batch > waiting and environ.get(_BATCH, "").strip():
+        on_broken(f"{_BATCH} is more than {_QUEUE}: {batch} and {waiting}; batches are of {waiting}")
+    delay_s = whole_number(_DELAY, round(default.delay_s * _MS)) / _MS
+    return Schedule(max_waiting_spans=waiting, batch_spans=min(batch, waiting), delay_s=min(delay_s, _LONGEST_DELAY_S))

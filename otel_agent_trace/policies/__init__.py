@@ -1,1 +1,1 @@
-"""Policies over what is recorded, pure: user ids."""
+"""Policies over what is recorded, pure: each a callable from a record to a record, or None."""

@@ -5,92 +5,77 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterable
+from typing import Any
 
-from otel_agent_trace import semconv
+import msgspec
+
 from otel_agent_trace.dialects.parsing.conversation import said_by
-from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind, Usage
-from otel_agent_trace.runs.normalize import settle
-from otel_agent_trace.runs.tree import DEEPEST, Node, bound_depth, grow, run_id_of, start_of, unique
+from otel_agent_trace.model import AgentRun, AgentStep, Facts, RunFacts, RunStatus, StepKind, Usage
+from otel_agent_trace.runs.node import Node
+from otel_agent_trace.runs.passes import normalize
+from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
 
 
 def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
-    """The outermost runs in the spans of one trace, oldest first.
+    """Return the outermost runs in the spans of one trace, oldest first.
 
     Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
     make a run that is still running; a tool or model span outside any run reads as a run of that one step.
     """
-    return [run for run, _ in placed(unique(spans))]
+    return [run for run, _ in runs_with_nodes(unique(spans))]
 
 
-def placed(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
-    """The outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
-    tops, any_third_party = grow(records)
-    if any_third_party:
-        tops = settle(tops, records)
+def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
+    """Return the outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
+    tree = build_tree(records)
+    normalize(tree)
     agents: list[Node] = []
     strays: list[Node] = []
-    for node in tops:
-        is_whole = node.is_run and (node.said_run_id is None or node.span.parent_span_id is None)
+    for node in tree.tops:
+        is_whole = node.is_run and (node.claimed_run_id is None or node.span.parent_span_id is None)
         (agents if is_whole else strays).append(node)
-    if len(records) > DEEPEST:
-        bound_depth(tops)
-    if len(agents) > 1:
-        _tell_apart(agents)
     runs = [(_run(node), [node]) for node in agents]
     runs.extend((_headless(run_id, group), group) for run_id, group in _by_run(strays))
     return runs if len(runs) < 2 else sorted(runs, key=lambda made: (made[0].started_at_ns, made[0].run_id))
-
-
-def _tell_apart(agents: list[Node]) -> None:
-    """Give an id of its own to each run that would be called like another, since the spans above both were lost."""
-    seen: set[str] = set()
-    for node in sorted(agents, key=start_of):
-        if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
-            first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
-            node.facts.run_id = f"{node.span.trace_id}-{first}"
-        seen.add(run_id_of(node.span, node.facts))
 
 
 def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
     """Steps without a run above them, together by the id of the run that they say they belong to."""
     groups: dict[str, list[Node]] = {}
     for node in strays:
-        groups.setdefault(node.said_run_id or f"\0{node.span.span_id}", []).append(node)
-    return [(group[0].said_run_id, group) for group in groups.values()]
+        groups.setdefault(node.claimed_run_id or f"\0{node.span.span_id}", []).append(node)
+    return [(group[0].claimed_run_id, group) for group in groups.values()]
+
+
+_MADE_HERE = frozenset({"usage", "parent_run_id"})
+_RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _MADE_HERE)
+"""Facts of a run that are what its span says."""
+_run_facts_of = operator.attrgetter(*_RUN_FACTS)
 
 
 def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     span, facts = node.span, node.facts
     run_id = run_id_of(span, facts)
     steps = _steps(node.below, run_id)
+    known: dict[str, Any] = dict(zip(_RUN_FACTS, _run_facts_of(facts), strict=True))
     return AgentRun(
         run_id=run_id,
         agent_name=facts.name,
         user_input=facts.input,
-        user_id=facts.user_id,
-        session_id=facts.session_id,
-        model=facts.model,
-        config=facts.config,
-        metadata=facts.metadata,
-        attributes=facts.attributes,
         status=facts.status or (RunStatus.RUNNING if span.end_ns is None else RunStatus.SUCCESS),
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
         final_output=facts.output,
-        error=facts.error,
         usage=facts.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
         span_id=_span_id(node),
         parent_run_id=above_run_id if facts.parent_run_id is None else facts.parent_run_id,
-        service_name=_service(span),
-        abandoned=facts.abandoned,
-        first_chunk_at_ns=facts.first_chunk_at_ns,
-        truncated=facts.truncated,
-        sampling_probability=facts.sampling_probability,
-        replay_of=facts.replay_of,
+        resource=dict(span.resource.attributes),
         dialect=_dialects([node]),
+        **known,
     )
 
 
@@ -111,6 +96,7 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
         final_output=said_by(facts.messages[-1:], "assistant") if lone and first.is_third_party else None,
         agent_name=next((said.agent_name for said in own if said.agent_name), None),
         session_id=next((said.session_id for said in own if said.session_id), None),
+        tags=next((said.tags for said in own if said.tags), ()),
         status=_lone_status(first) if lone else RunStatus.RUNNING,
         error=facts.error if lone else None,
         started_at_ns=min(node.span.start_ns for node in group),
@@ -118,7 +104,7 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
         usage=leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
-        service_name=_service(span),
+        resource=dict(span.resource.attributes),
         dialect=_dialects(group),
     )
 
@@ -136,11 +122,6 @@ def _dialects(nodes: list[Node]) -> str:
 
 def _span_id(node: Node) -> str | None:
     return None if node.facts.is_inferred else node.span.span_id or None
-
-
-def _service(span: SpanRecord) -> str | None:
-    name = span.resource.attributes.get(semconv.SERVICE_NAME)
-    return None if name is None else str(name)
 
 
 def _steps(nodes: list[Node], run_id: str) -> tuple[AgentStep, ...]:
@@ -189,17 +170,22 @@ def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
     return node.span.start_ns, -1 if index is None else index, node.span.span_id
 
 
+_USUAL = frozenset({"error", "model", "usage", "metadata", "attributes"})
+_RARE = tuple(name for name in Facts.__struct_fields__ if name not in _USUAL)
+"""Facts that few steps have."""
+_rare_of = operator.attrgetter(*_RARE)
+_NONE_OF_THEM = _rare_of(SpanFacts(kind=None, dialect=""))
+
+
 def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
     span, facts = node.span, node.facts
     run = _run(node, run_id) if node.is_run else None
-    kind = node.kind or StepKind.OTHER
-    is_tool, index = kind is StepKind.TOOL, facts.index or 0
-    name = facts.name if facts.name is not None else facts.label or span.name
-    return AgentStep(
+    index = facts.index or 0
+    step = AgentStep(
         step_id=index + 1 if facts.step_id is None else facts.step_id,
         index=index,
-        kind=kind,
-        name=name,
+        kind=node.kind or StepKind.OTHER,
+        name=facts.name if facts.name is not None else facts.label or span.name,
         input=facts.input,
         output=facts.output,
         error=facts.error,
@@ -212,14 +198,13 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         ended_at_ns=span.end_ns,
         span_id=_span_id(node),
         parent_step_id=parent_step_id,
-        abandoned=facts.abandoned,
-        first_chunk_at_ns=facts.first_chunk_at_ns,
-        truncated=facts.truncated,
         run=run,
-        tool_name=name if is_tool else None,
-        tool_input=facts.input if is_tool else None,
-        tool_output=facts.output if is_tool else None,
     )
+    rare = _rare_of(facts)
+    if rare != _NONE_OF_THEM:
+        for name, value in zip(_RARE, rare, strict=True):
+            msgspec.structs.force_setattr(step, name, value)
+    return step
 
 
 def leaf_usage(steps: tuple[AgentStep, ...]) -> Usage | None:

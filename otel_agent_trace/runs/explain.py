@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import dialects
+from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
-from otel_agent_trace.runs.assemble import in_order, placed
+from otel_agent_trace.runs.assemble import by_trace, in_order, runs_with_nodes
+from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
-from otel_agent_trace.runs.stitch import as_one_trace
-from otel_agent_trace.runs.tree import Node, Origin, unique
+from otel_agent_trace.runs.stitch import Assembled, as_one_trace, assembled
+from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
 
@@ -95,17 +97,19 @@ class RunExplanation(msgspec.Struct, frozen=True):
 
 
 def explain(spans: Iterable[SpanRecord]) -> list[RunExplanation]:
-    """The outermost runs in the spans of one trace, as `assemble` gives them, explained."""
-    spans = tuple(spans)
-    joined = len({span.trace_id for span in spans}) > 1
-    records = unique(as_one_trace(spans) if joined else spans)
-    runs = placed(records)
-    explained = []
-    for run, nodes in runs:
-        ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
-        own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
-        explained.append(msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own))))
-    return explained
+    """Explain the outermost runs in spans of any traces: the runs that `runs_of` gives, in its order."""
+    return [explain_assembled(found) for found in assembled(by_trace(spans).values())]
+
+
+def explain_assembled(found: Assembled) -> RunExplanation:
+    """Explain an outermost run, put together again from the spans of its traces; `walk` has those of its sub-agents."""
+    run = found.run
+    records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
+    runs = runs_with_nodes(records)
+    nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
+    ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
+    own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
+    return msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own)))
 
 
 def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
@@ -126,19 +130,6 @@ def _unread(spans: Iterable[SpanRecord]) -> Iterator[Unread]:
             yield Unread(span.span_id, span.name, facts is not None, attributes)
 
 
-_RUN_FIELDS = {
-    "agent_name": "name",
-    "user_input": "input",
-    "final_output": "output",
-    "error": "error",
-    "session_id": "session_id",
-    "user_id": "user_id",
-    "model": "model",
-    "config": "config",
-    "metadata": "metadata",
-    "usage": "usage",
-}
-_STEP_FIELDS = {name: name for name in ("name", "input", "output", "error", "messages", "model", "usage", "metadata")}
 _BESIDE_ATTRIBUTES = {"label": ("span name",), "error": ("span status",)}
 """What of a span that means nothing by itself tells a fact of the run that it is around."""
 _SUMMED_KINDS = (StepKind.MODEL, StepKind.AGENT)
@@ -161,15 +152,15 @@ class _Explainer:
 
     def run_facts(self, run: AgentRun, node: Node, pairs: list[tuple[AgentStep, Node]]) -> list[Fact]:
         """What is known of a run."""
-        facts = self.facts(run, node, _RUN_FIELDS)
+        facts = self.facts(run, node, RUN_FIELDS)
         if run.usage and not node.facts.usage:
-            facts[-1] = self.sum(run, pairs)
+            return [self.sum(run, pairs) if fact.name == "usage" else fact for fact in facts]
         return facts
 
     def headless_facts(self, run: AgentRun, pairs: list[tuple[AgentStep, Node]]) -> list[Fact]:
         """What is known of a run whose own span is missing: what its steps say of it."""
         facts = []
-        for name in ("agent_name", "session_id"):
+        for name in ("agent_name", "session_id", "tags"):
             value = getattr(run, name)
             teller = next((node for _, node in pairs if value and getattr(node.facts, name) == value), None)
             if teller is not None:
@@ -201,14 +192,14 @@ class _Explainer:
         kind = Fact("kind", step.kind.value, self.sources(node.origins(EVIDENCE)), _made_up(node))
         if step.run is not None:
             return StepExplanation(step, (kind,), self.run(step.run, [node]))
-        return StepExplanation(step, (kind, *self.facts(step, node, _STEP_FIELDS)))
+        return StepExplanation(step, (kind, *self.facts(step, node, STEP_FIELDS)))
 
     def facts(self, item: AgentRun | AgentStep, node: Node, fields: dict[str, str]) -> list[Fact]:
         """The facts that are known, each with where its field was read."""
         facts = []
         for name, field in fields.items():
             value = getattr(item, name)
-            if value not in (None, "", (), {}):
+            if value not in _NOTHING and not (value is False and name in FLAGS):
                 origins = node.origins("label" if name == "name" and node.facts.name is None else field)
                 facts.append(Fact(name, value, self.sources(_words(name, origins)), _how(field, origins, node)))
         return facts
@@ -224,6 +215,9 @@ class _Explainer:
         self._spans.setdefault(span.span_id, span)
         places = self._places(span.span_id).get(origin.field, ())
         return Source(span.span_id, span.name, places or _BESIDE_ATTRIBUTES.get(origin.field, ()))
+
+
+_NOTHING: tuple[object, ...] = (None, "", (), {})
 
 
 def _counted(node: Node) -> list[Node]:

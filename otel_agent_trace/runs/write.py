@@ -5,30 +5,37 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.facts import SHARED, WRITTEN, fact_names
 from otel_agent_trace.mapping.writer import (
-    AttributeWriter,
-    fact_names,
+    FAILURES,
+    REMOTE_KINDS,
+    put_answer,
+    put_attributes,
+    put_facts,
+    put_failure,
     put_identity,
     put_input,
     put_output,
-    put_step_id,
-    status_message,
+    put_place,
+    put_run,
+    put_shared,
+    put_status,
 )
-from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind
-from otel_agent_trace.policies.user_ids import is_pseudonym
+from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs.assemble import leaf_usage
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
-from otel_agent_trace.values import NO_LIMITS
+from otel_agent_trace.values import NO_LIMITS, same
 
 _SCOPE = Scope(semconv.SCOPE_NAME)
 _Ids = tuple[str, str | None]
 """Of a span, and of the one above it."""
-_REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 
 
 def run_to_spans(run: AgentRun) -> list[SpanRecord]:
@@ -96,12 +103,15 @@ class _Writer:
     def __init__(self, run: AgentRun) -> None:
         self.is_read = run.trace_id is not None
         self.trace_id = run.trace_id or _derived(run.run_id, 32)
-        self.resources: dict[str | None, Resource] = {}
+        self.resources: list[Resource] = []
 
     def resource(self, run: AgentRun) -> Resource:
-        """The program that a run took place in."""
-        name = run.service_name
-        return self.resources.setdefault(name, Resource({} if name is None else {semconv.SERVICE_NAME: name}))
+        """Return the program that a run took place in, the same object for an equal one."""
+        known = next((known for known in self.resources if same(known.attributes, run.resource)), None)
+        if known is None:
+            known = Resource(run.resource)
+            self.resources.append(known)
+        return known
 
     def derived_id(self, run: AgentRun, place: str) -> str:
         """An id for the span of a run, or of the step at a place, that has none; runs of one trace may share theirs."""
@@ -129,72 +139,51 @@ class _Writer:
                 yield self.step_span(run, item, (step_span_id, above), has_run=has_run)
 
     def run_span(self, run: AgentRun, step: AgentStep | None, ids: _Ids) -> SpanRecord:
-        """The span of a run; where it is a sub-agent's, with its place as a step."""
-        content = AttributeWriter(NO_LIMITS)
-        content.extra(run.attributes, _taken_names(StepKind.AGENT, run))
-        name = _put_identity(content, StepKind.AGENT, run.agent_name or "", run)
-        if run.agent_name is None:
-            del content.attributes[semconv.AGENT_NAME]
-        _put_run(content, run)
-        self.put_inferred(content, run)
-        _put_marks(content, run)
+        """Return the span of a run; where it is a sub-agent's, with its place as a step."""
+        content, fields = AttributeWriter(NO_LIMITS), self.fields_of(run)
+        put_attributes(content, run.attributes, _names_of_facts(StepKind.AGENT, run))
+        fields["model"] = _asked_model(content, run)
         if step is not None:
-            if run.agent_name is None and step.name != name:
-                content.text(semconv.STEP_NAME, "name", step.name)
-            _put_place(content, step)
-            _put_marks(content, step)
+            fields.update({name: value for name, value in _fields_of(step, _STEP_FACTS).items() if not fields[name]})
             content.messages(step.messages, StepKind.AGENT)
-        content.list_cuts(run.truncated)
-        failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
-        return self.span(content, name, run, ids, failed=failed, resource=self.resource(run))
-
-    def put_inferred(self, content: AttributeWriter, item: AgentRun | AgentStep) -> None:
-        """Say of what was read from somewhere and has no span that this one is made up."""
-        if item.span_id is None and self.is_read:
-            content.attributes[semconv.INFERRED] = True
+            put_place(content, step.index, step.step_id)
+        name = put_run(content, fields)
+        if step is not None and run.agent_name is None and step.name != name:
+            content.text(semconv.STEP_NAME, "name", step.name)
+        put_answer(content, run.final_output)
+        if run.usage != leaf_usage(run.steps):  # reading sums the calls up anyway
+            content.usage(run.usage)
+        put_status(content, run.status, has_ended=run.ended_at_ns is not None)
+        return self.span(content, name, run, ids, failed=run.status in FAILURES, run=run)
 
     def step_span(self, run: AgentRun, step: AgentStep, ids: _Ids, *, has_run: bool) -> SpanRecord:
-        """The span of a step that is no run of its own."""
-        content = AttributeWriter(NO_LIMITS)
-        content.extra(step.attributes, _taken_names(step.kind, step))
-        name = _put_identity(content, step.kind, step.name, step)
-        if has_run:
-            content.text(semconv.RUN_ID, "run_id", run.run_id)
-        if step.kind is not StepKind.AGENT:
-            content.text(semconv.AGENT_NAME, "agent_name", run.agent_name)
-        content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
-        _put_place(content, step)
-        _put_step(content, step)
-        self.put_inferred(content, step)
-        content.list_cuts(step.truncated)
-        return self.span(
-            content,
-            name,
-            step,
-            ids,
-            failed=step.error is not None,
-            kind=semconv.KIND_CLIENT if step.kind in _REMOTE_KINDS else semconv.KIND_INTERNAL,
-            resource=self.resource(run),
-        )
+        """Return the span of a step that is no run of its own."""
+        content, kind = AttributeWriter(NO_LIMITS), step.kind
+        put_attributes(content, step.attributes, _names_of_facts(kind, step))
+        put_shared(content, _fields_of(run, _SHARED if has_run else _SHARED - {"run_id"}))
+        name = put_identity(content, kind, step.name, _asked_model(content, step))
+        put_place(content, step.index, step.step_id)
+        put_facts(content, WRITTEN[kind], self.fields_of(step))
+        put_input(content, kind, step.input)
+        put_output(content, kind, step.output, failed=step.error is not None)
+        content.messages(step.messages, kind)
+        content.usage(step.usage)
+        return self.span(content, name, step, ids, failed=step.error is not None, run=run)
+
+    def fields_of(self, item: AgentRun | AgentStep) -> dict[str, Any]:
+        """Return the fields to be written; of what was read from somewhere and has no span, that it is made up."""
+        return {**_fields_of(item, item.__struct_fields__), "is_inferred": item.span_id is None and self.is_read}
 
     def span(
-        self,
-        content: AttributeWriter,
-        name: str,
-        item: AgentRun | AgentStep,
-        ids: _Ids,
-        *,
-        failed: bool,
-        resource: Resource,
-        kind: int = semconv.KIND_INTERNAL,
+        self, content: AttributeWriter, name: str, item: AgentRun | AgentStep, ids: _Ids, *, failed: bool, run: AgentRun
     ) -> SpanRecord:
-        """The span of a run or a step, whose content has been put together."""
-        error = item.error
-        if error is not None:
-            content.error(error, failed=failed)
-        elif failed:
-            content.attributes[semconv.ERROR_TYPE] = semconv.ERROR_TYPE_OTHER
-        events = _events(content, error, item.ended_at_ns or item.started_at_ns)
+        """Return the span of a run, or of a step of it, whose content has been put together."""
+        error, time_ns = item.error, item.ended_at_ns or item.started_at_ns
+        message = put_failure(content, error, failed=failed)
+        events: tuple[Event, ...] = ()
+        if error is not None and error.stacktrace is not None:
+            events = (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(message, error.stacktrace)),)
+        is_remote = isinstance(item, AgentStep) and item.kind in REMOTE_KINDS
         return SpanRecord(
             self.trace_id,
             *ids,
@@ -202,11 +191,11 @@ class _Writer:
             item.started_at_ns,
             item.ended_at_ns,
             content.taken(),
-            kind=kind,
+            kind=semconv.KIND_CLIENT if is_remote else semconv.KIND_INTERNAL,
             status_code=semconv.STATUS_ERROR if failed else semconv.STATUS_UNSET,
-            status_message=status_message(error, NO_LIMITS) if error is not None and failed else "",
+            status_message=message if failed else "",
             events=events,
-            resource=resource,
+            resource=self.resource(run),
             scope=_SCOPE,
         )
 
@@ -238,70 +227,34 @@ def _is_told_by_steps(run: AgentRun) -> bool:
     return run.started_at_ns == began and run == AgentRun(**{name: getattr(run, name) for name in _TOLD_BY_STEPS})
 
 
+_SHARED = frozenset(field for field, _, _ in SHARED)
 _TOLD_BY_STEPS = (
-    *("run_id", "agent_name", "session_id", "status", "error", "started_at_ns", "ended_at_ns", "usage", "steps"),
-    *("trace_id", "service_name"),
+    *_SHARED,
+    *("status", "error", "started_at_ns", "ended_at_ns", "usage", "steps", "trace_id", "resource"),
 )
+_STEP_FACTS = frozenset(field for field, _, _ in WRITTEN[StepKind.AGENT]) & frozenset(AgentStep.__struct_fields__)
+"""Facts that a step of kind agent shares with its run."""
 
 
-def _put_run(content: AttributeWriter, run: AgentRun) -> None:
-    content.text(semconv.RUN_ID, "run_id", run.run_id)
-    content.text(semconv.RUN_PARENT_ID, "parent_run_id", run.parent_run_id)
-    content.text(semconv.CONVERSATION_ID, "session_id", run.session_id)
-    content.text(semconv.REPLAY_OF, "replay_of", run.replay_of)
-    if run.user_id is not None:
-        key = semconv.ENDUSER_PSEUDO_ID if is_pseudonym(run.user_id) else semconv.USER_ID
-        content.text(key, "user_id", run.user_id)
-    put_input(content, StepKind.AGENT, run.user_input)
-    put_output(content, StepKind.AGENT, run.final_output, failed=False)
-    content.json(semconv.CONFIG, "config", run.config)
-    content.json(semconv.METADATA, "metadata", run.metadata or None)
-    if run.status is RunStatus.TIMEOUT or (run.status is RunStatus.ERROR and run.ended_at_ns is None):
-        content.attributes[semconv.RUN_STATUS] = run.status.value
-    if run.sampling_probability is not None:
-        content.attributes[semconv.SAMPLING_PROBABILITY] = run.sampling_probability
-    if run.usage != leaf_usage(run.steps):  # reading sums the calls up anyway
-        content.usage(run.usage)
+def _names_of_facts(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:
+    """Return the names under which facts stand, so that attributes which nobody understood cannot."""
+    return fact_names(kind) if _asked(item) is None else fact_names(kind) - {semconv.REQUEST_MODEL}
 
 
-def _put_step(content: AttributeWriter, step: AgentStep) -> None:
-    put_input(content, step.kind, step.input)
-    put_output(content, step.kind, step.output, failed=step.error is not None)
-    content.messages(step.messages, step.kind)
-    content.usage(step.usage)
-    content.json(semconv.METADATA, "metadata", step.metadata or None)
-    _put_marks(content, step)
-
-
-def _put_marks(content: AttributeWriter, item: AgentRun | AgentStep) -> None:
-    if item.abandoned:
-        content.attributes[semconv.ABANDONED] = True
-    if item.first_chunk_at_ns is not None:
-        content.attributes[semconv.FIRST_CHUNK_AT_NS] = item.first_chunk_at_ns
-
-
-def _taken_names(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:
-    """Names under which facts stand, so that attributes which nobody understood cannot."""
-    is_asked = item.model is not None and type(item.attributes.get(semconv.REQUEST_MODEL)) is str
-    return fact_names(kind) if is_asked else fact_names(kind) | {semconv.REQUEST_MODEL}
-
-
-def _put_identity(content: AttributeWriter, kind: StepKind, name: str, item: AgentRun | AgentStep) -> str:
-    """What the span is; where the model that answered was another than the one asked for, both."""
-    asked = item.attributes.get(semconv.REQUEST_MODEL)
-    if type(asked) is not str or item.model is None:
-        return put_identity(content, kind, name, item.model)
+def _asked_model(content: AttributeWriter, item: AgentRun | AgentStep) -> str | None:
+    """Write the model that answered, where that is known beside the one that was asked, and return the latter."""
+    asked = _asked(item)
+    if asked is None:
+        return item.model
     content.text(semconv.RESPONSE_MODEL, "model", item.model)
-    return put_identity(content, kind, name, asked)
+    return asked
 
 
-def _put_place(content: AttributeWriter, step: AgentStep) -> None:
-    content.attributes[semconv.STEP_INDEX] = step.index
-    if step.step_id != step.index + 1 or type(step.step_id) is not int:
-        put_step_id(content, step.step_id)
+def _asked(item: AgentRun | AgentStep) -> str | None:
+    """Return the model that was asked, which stays an attribute where the model that answered is known."""
+    asked = item.attributes.get(semconv.REQUEST_MODEL)
+    return asked if type(asked) is str and item.model is not None else None
 
 
-def _events(content: AttributeWriter, error: StepError | None, time_ns: int) -> tuple[Event, ...]:
-    if error is None or error.stacktrace is None:
-        return ()
-    return (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(error, error.stacktrace)),)
+def _fields_of(item: AgentRun | AgentStep, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in names}

@@ -22,7 +22,7 @@ from otel_agent_trace.formats import jaeger_json, otlp_json
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.sources.addresses import Address, parse_address
-from otel_agent_trace.sources.http import Answer, HttpReader, TooLargeError, shown
+from otel_agent_trace.sources.http import Answer, HttpReader, TooLargeError
 from otel_agent_trace.sources.windows import NS_PER_S, Found, TooMuchError, Traces, Windows
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord
 
@@ -233,7 +233,7 @@ _EMPTY: dict[str, dict[str, Any] | None] = {"services": {}, "data": None}
 
 def _no_jaeger(http: HttpReader, answer: Answer) -> SourceError:
     if answer.status >= 500:
-        return http.error(f"it fails ({answer.status}): {_said(answer)}")
+        return http.error(f"it fails ({answer.status}): {_words(http, answer)}")
     if answer.status != _OK:
         return http.error(f"there is no Jaeger ({answer.status} where its API should be); {_ADVICE}")
     if answer.is_page:
@@ -279,14 +279,14 @@ class _V3:
         body = _body(self._http, answer)
         try:
             records = [record for part in _results(self._http, body) for record in self._records(part)]
-        except (*_REFUSALS, otlp_json.NotOtlpError):
+        except (*_REFUSALS, otlp_json.OtlpJsonError):
             raise _unreadable(self._http, answer) from None
         return _Received(by_trace(_own_attributes(record) for record in records), len(body))
 
     def _records(self, data: bytes) -> list[SpanRecord]:
         try:
             return otlp_json.decode(data)
-        except otlp_json.NotOtlpError:
+        except otlp_json.OtlpJsonError:
             return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is no OTLP: {reason}"))
 
 
@@ -340,7 +340,7 @@ def _body(http: HttpReader, answer: Answer) -> bytes:
     if answer.status == _NOT_FOUND and answer.body.lstrip().startswith(b"{"):
         return b""
     if answer.status >= _FIRST_ERROR:
-        raise _RefusedError(str(http.error(f"it refuses ({answer.status}): {_said(answer)}")))
+        raise _RefusedError(str(http.error(f"it refuses ({answer.status}): {_words(http, answer)}")))
     return answer.body
 
 
@@ -384,7 +384,7 @@ def _results(http: HttpReader, body: bytes) -> Iterator[bytes]:
         parts = [_result_decoder.decode(line) for line in body.splitlines() if line.strip()]
     for part in parts:
         if part.error is not None:
-            raise _RefusedError(str(http.error(f"it breaks off: {shown(part.error.message)}")))
+            raise _RefusedError(str(http.error(f"it breaks off: {http.shown(part.error.message)}")))
         if not bytes(part.result):
             raise msgspec.DecodeError
         if bytes(part.result) not in _NOTHING:
@@ -405,17 +405,17 @@ def _own_attributes(record: SpanRecord) -> SpanRecord:
 _FORMAT = "internal.span.format"
 
 
-def _said(answer: Answer) -> str:
+def _words(http: HttpReader, answer: Answer) -> str:
     """What an answer says of an error, in either interface's way, or as it stands there."""
     try:
-        said = _result_decoder.decode(answer.body)
+        result = _result_decoder.decode(answer.body)
     except _REFUSALS:
-        return "a web page" if answer.is_page else shown(answer.body[:_SAID_BYTES].decode("utf-8", "replace"))
-    errors = [said.error] if said.error is not None else said.errors or []
-    return shown("; ".join(error.message or error.msg for error in errors)) or "it does not say why"
+        return "a web page" if answer.is_page else http.shown(answer.body[:_WORDS_BYTES].decode("utf-8", "replace"))
+    errors = [result.error] if result.error is not None else result.errors or []
+    return http.shown("; ".join(error.message or error.msg for error in errors)) or "it does not say why"
 
 
-_SAID_BYTES = 1000
+_WORDS_BYTES = 1000
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

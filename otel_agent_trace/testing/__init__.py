@@ -1,10 +1,11 @@
-"""Kits for those who write backends, sources and dialects of their own: each runs a contract against an implementation.
+"""What tests need: `capture_runs`, and kits that run a contract against a backend, a source or a dialect of your own.
 
-They raise `AssertionError` with what is wrong, and need no test runner.
+The kits raise `AssertionError` with what is wrong, and need no test runner.
 """
 
 from otel_agent_trace.testing.backends import check_backend
+from otel_agent_trace.testing.capture import capture_runs
 from otel_agent_trace.testing.dialects import check_dialect
 from otel_agent_trace.testing.sources import check_source
 
-__all__ = ["check_backend", "check_dialect", "check_source"]
+__all__ = ["capture_runs", "check_backend", "check_dialect", "check_source"]

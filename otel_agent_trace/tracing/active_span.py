@@ -10,30 +10,56 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
 
 from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.mapping.writer import AttributeWriter, status_message
+from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.facts import MUTABLE
+from otel_agent_trace.mapping.writer import put_attributes, put_fact, put_failure
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
+from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.parents import parent_context
 from otel_agent_trace.tracing.state import TracerState
 
+T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
+
+
+class FactField(Generic[T]):
+    """A field that callers may set at any time: kept in the form in which it is recorded, and written at once."""
+
+    def __init__(self, coerce: Callable[[Any], T]) -> None:
+        self._coerce = coerce
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, handle: None, owner: type) -> FactField[T]: ...
+    @overload
+    def __get__(self, handle: ActiveSpan, owner: type) -> T | None: ...
+    def __get__(self, handle: ActiveSpan | None, owner: type) -> FactField[T] | T | None:
+        return self if handle is None else handle.fact(self._name)
+
+    def __set__(self, handle: ActiveSpan, value: Any) -> None:
+        handle.put_fact(self._name, None if value is None else handle._guarded(self._name, self._coerce, value))  # noqa: SLF001 - its own descriptor
 
 
 class ActiveSpan(Parent):
@@ -45,9 +71,9 @@ class ActiveSpan(Parent):
         "_content",
         "_end",
         "_error",
+        "_facts",
         "_generation",
         "_kind",
-        "_metadata",
         "_parent",
         "_said",
         "_span",
@@ -55,26 +81,36 @@ class ActiveSpan(Parent):
         "_state",
         "_token",
         "_usage",
+        "_writes",
+        "answer",
         "calls",
         "ended",
+        "function",
     )
 
-    def __init__(self, state: TracerState, kind: StepKind, parent: Any = None) -> None:
+    def __init__(
+        self, state: TracerState, kind: StepKind, parent: Any = None, facts: dict[str, Any] | None = None
+    ) -> None:
         self._state = state
         self._generation = state.generation
         self._kind = kind
         self._content = AttributeWriter(state.limits)
         self._span: Span = trace.INVALID_SPAN
         self._said: dict[str, Any] = {}
+        self._writes: Any = trace.INVALID_SPAN
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
         self._parent = parent
-        self._metadata: dict[Any, Any] | None = None
+        self._facts = {} if facts is None else facts
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
         self._usage: Usage | None = None
         self._end = threading.Lock()
         self._start_ns = 0
+        self.function: Callable[..., Any] | None = None
+        """The function whose call it is, where it is one."""
+        self.answer: Answer | None = None
+        """What somebody else answers in place of that function."""
         self.calls: Calls | None = None
         """The calls that are made inside it, where they are measured."""
         self.ended = False
@@ -100,13 +136,17 @@ class ActiveSpan(Parent):
     @property
     def metadata(self) -> dict[Any, Any]:
         """Anything else worth keeping; written when it ends."""
-        if self._metadata is None:
-            self._metadata = {}
-        return self._metadata
+        metadata: dict[Any, Any] = self._facts.setdefault("metadata", {})
+        return metadata
 
     @metadata.setter
     def metadata(self, value: Mapping[Any, Any] | None) -> None:
-        self._metadata = metadata_of(self._state.diagnostics, value)
+        self._facts["metadata"] = metadata_of(self._state.diagnostics, value)
+
+    prompt_name = FactField(text_of)
+    """The name of the template that the prompt was made of."""
+    prompt_version = FactField(text_of)
+    """The version of that template."""
 
     @property
     def usage(self) -> Usage | None:
@@ -162,15 +202,31 @@ class ActiveSpan(Parent):
 
     def abandon(self) -> None:
         """Note that the consumer closed the stream early, which is no error."""
-        raise NotImplementedError
+        self.put_fact("abandoned", value=True)
+
+    def mark_first_chunk(self) -> None:
+        """Note that the first piece of a streamed result is here; later calls change nothing."""
+        if "first_chunk_at_ns" not in self._facts:
+            self.put_fact("first_chunk_at_ns", time.time_ns())
+
+    def fact(self, field: str) -> Any:
+        """Return a fact that was put; None where it was not."""
+        return self._facts.get(field)
+
+    def put_fact(self, field: str, value: Any) -> None:
+        """Keep a fact in the form in which it is recorded, and write it."""
+        self._facts[field] = value
+        self._guarded(field, put_fact, self._content, field, value)
 
     def _write_common(self) -> None:
         """Write what was collected, before the fields of the kind."""
-        content = self._content
+        content, facts = self._content, self._facts
         if self._attributes:
-            content.extra(self._bearable(self._attributes))
-        if self._metadata is not None:
-            content.json(semconv.METADATA, "metadata", self._metadata or None)
+            put_attributes(content, self._bearable(self._attributes))
+        if facts:
+            for field, key, write in MUTABLE[self._kind]:
+                if field in facts:
+                    write(content, key, field, facts[field])
         if self._usage is not None:
             content.usage(self._usage)
 
@@ -183,18 +239,46 @@ class ActiveSpan(Parent):
         self._content.cut_paths["attributes"] = ["attributes"]
         return dict(itertools.islice(attributes.items(), too_many, None))
 
-    def _write_error(self, error: StepError, end_ns: int) -> None:
-        self._content.error(error)
-        message = status_message(error, self._state.limits)
-        self._span.set_status(Status(StatusCode.ERROR, message or None))
-        self._write_stack(error, end_ns)
+    @property
+    def _failed(self) -> bool:
+        """Whether it ends as an error."""
+        return self._error is not None
 
-    def _write_stack(self, error: StepError, end_ns: int) -> None:
-        if error.stacktrace is not None:
-            self._span.add_event(semconv.EXCEPTION_EVENT, self._content.exception(error, error.stacktrace), end_ns)
+    def _write_failure(self, end_ns: int) -> None:
+        """Write what went wrong, if anything did."""
+        error, failed = self._error, self._failed
+        if error is None and not failed:
+            return
+        message = put_failure(self._content, error, failed=failed)
+        if failed:
+            self._writes.set_status(Status(StatusCode.ERROR, message or None))
+        if error is not None and error.stacktrace is not None:
+            self._writes.add_event(semconv.EXCEPTION_EVENT, self._content.exception(message, error.stacktrace), end_ns)
 
     def _write_fields(self) -> None:
         raise NotImplementedError
+
+    def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
+        """The span, which says `_said`; where a policy drops it, none: what is below it hangs on what is above."""
+        otel, policies = self._state.otel(), self._state.write_policies
+        if policies is not None:
+            record = policies.at_start(name, self._said, kind, start_ns, parent)
+            if record is None:
+                return NonRecordingSpan(trace.get_current_span(parent).get_span_context())
+            name, self._said = record.name, dict(record.attributes)
+        return otel.start_span(
+            name,
+            context=parent,
+            kind=kind,
+            attributes=self._said,
+            start_time=start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def _update_name(self, name: str) -> None:
+        policies = self._state.write_policies
+        self._span.update_name(name if policies is None else policies.name_of(self._span, name))
 
     def _finish(self, end_ns: int) -> None:
         """Write all that is left, and end the span; the latter also when the former fails."""
@@ -211,7 +295,8 @@ class ActiveSpan(Parent):
         if self._token is not None:
             # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
             aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
-        meters = self._state.meters
+        meters, policies = self._state.meters, self._state.write_policies
+        self._writes = self._span if policies is None else policies.at_end(self._span, self._said, end_ns)
         told: dict[str, Any] | None = None
         try:
             recording = self._span.is_recording()
@@ -235,17 +320,19 @@ class ActiveSpan(Parent):
         """Write what is left, and give it."""
         self._write_common()
         self._write_fields()
-        if self._error is not None:
-            self._write_error(self._error, end_ns)
+        if self._error is not None or self._kind is StepKind.AGENT:  # a run may fail without an error
+            self._write_failure(end_ns)
         if self._content.cut_paths:
             self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()
         span, state = self._span, self._state
-        span.set_attributes(written)
+        self._writes.set_attributes(written)
+        if self._writes is not span:
+            written = self._writes.write()
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
         if lost or state.sdk_cuts_texts:
             self._restore_dropped(self._said | self._content.fields_of(written), _lost(span))
-        elif state.sampler_may_drop and next(iter(self._said)) not in getattr(span, "attributes", self._said):
+        elif state.sampler_may_drop and next(iter(self._said), "") not in getattr(span, "attributes", self._said):
             self._restore_dropped(self._said, [])
         return written
 
@@ -290,6 +377,28 @@ class ActiveSpan(Parent):
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveSpan:
         """Start it; the parent is the current one unless a context is given."""
         raise NotImplementedError
+
+    def _asked(self, base: Context, how: How) -> BaseException | None:
+        """Ask whoever intercepts calls, before the span is opened; return what that raises, which ends the span as failed.
+
+        Later would be too late: the first span below would go where the interceptor sends none.
+        """
+        interceptor = INSTALLED.interceptor
+        if interceptor is not None:
+            try:
+                self.answer = interceptor.intercept(Request(self, base, how, self.function))
+            except BaseException as refusal:  # noqa: BLE001 - it is raised as soon as the span tells of it
+                return refusal
+        return None
+
+    def _how(self) -> How:
+        return "block" if self.function is None else "call"
+
+    def _refused(self, refusal: BaseException) -> None:
+        """End the span as failed, and raise what the interceptor raised."""
+        self.fail(refusal)
+        self.end()
+        raise refusal
 
     def end(self, end_ns: int | None = None) -> None:
         """End it."""

@@ -1,10 +1,22 @@
-"""What of a carrier says where a trace comes from: W3C's fields in headers, environments, messages and metadata."""
+"""Carriers of contexts: W3C's fields in headers, environments, messages and metadata, and what stands below them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextvars import Token
 from itertools import islice
+from types import TracebackType
 from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry import context as otel_context
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.tracing.contexts import Parent, detach, with_span
 
 TRACEPARENT, TRACESTATE, BAGGAGE = FIELDS = ("traceparent", "tracestate", "baggage")
 """The fields of W3C Trace Context and W3C Baggage; in an environment they are written in capitals."""
@@ -14,6 +26,8 @@ _MOST_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192}
 _MOST_ENTRIES = 10_000
 _REQUEST_PREFIX = "http_"
 _META = ("_meta", "meta")
+_TRACE_CONTEXT = TraceContextTextMapPropagator()
+_BAGGAGE = W3CBaggagePropagator()
 
 
 def fields_of(carrier: object) -> dict[str, list[str]]:
@@ -67,3 +81,70 @@ def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     return value if isinstance(value, str) else ""
+
+
+class RemoteContext(Context, Parent):
+    """The context of a caller elsewhere: current inside a ``with`` block, sync and async, or given as ``parent=``.
+
+    It stands in for the span, the run and the baggage of the current context; where the caller named no span, there is
+    none. One may be used again, also by several threads or tasks at once.
+    """
+
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        context = with_span(INVALID_SPAN, baggage.clear(Context()))
+        if len(fields.get(TRACEPARENT, ())) == 1:  # of two nobody knows which is meant
+            context = _TRACE_CONTEXT.extract(fields, context)
+        super().__init__(_BAGGAGE.extract(fields, context))
+        self._attached: dict[int, tuple[Token[Context], Context]] = {}
+
+    def as_parent_context(self, base: Context) -> Context:
+        """That context, with this one's span, run and baggage."""
+        return Context({**base, **self})
+
+    def __enter__(self) -> RemoteContext:
+        context = self.as_parent_context(otel_context.get_current())
+        self._attached[id(context)] = otel_context.attach(context), context
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        own = self._attached.pop(id(otel_context.get_current()), None)
+        detach(*(own or self._attached.popitem()[1]))
+
+    async def __aenter__(self) -> RemoteContext:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+def parent_context(diagnostics: Diagnostics, parent: object, base: Context) -> Context | None:
+    """The context below that parent, a context of OpenTelemetry as it is, anything else over `base`.
+
+    None, counted and said once, for what is no parent.
+    """
+    found = guarded(diagnostics, "parent", _as_context, parent, base)
+    if found is None:
+        diagnostics.count("parent ignored")
+        diagnostics.warn_once(
+            "parent ignored",
+            "parent= takes a handle that has started, the id of an open run, a context, a span, or a carrier; "
+            "a %s was ignored, and the current context used",
+            type(parent).__name__,
+        )
+    return found
+
+
+def _as_context(parent: Any, base: Context) -> Context | None:
+    if isinstance(parent, Parent):
+        return parent.as_parent_context(base)
+    if isinstance(parent, Context):
+        return parent
+    if isinstance(parent, Span):
+        return with_span(parent, base)
+    if isinstance(parent, SpanContext):
+        return with_span(NonRecordingSpan(parent), base)
+    return RemoteContext(fields_of(parent)).as_parent_context(base) if isinstance(parent, Mapping) else None

@@ -1,4 +1,4 @@
-"""What callers give, in the form in which it is recorded: texts as texts, metadata as a mapping."""
+"""Bring what callers give into the form in which it is recorded: texts as texts, metadata as a mapping."""
 
 from __future__ import annotations
 
@@ -6,35 +6,81 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.mapping.facts import GIVEN
+from otel_agent_trace.types import StepFields
 from otel_agent_trace.values import encode_string
 
-RUN_FIELDS = frozenset({"user_input", "model", "agent_name", "user_id", "session_id", "config", "metadata", "run_id"})
-"""What `AgentTracer.start_run` takes beside metadata."""
+RUN_FIELDS = GIVEN
+"""The fields of a run that a caller gives; in a mapping all other keys are metadata."""
+STEP_FIELDS = frozenset(StepFields.__annotations__)
+"""Likewise of a step that is logged."""
+_COLLECTIONS = (list, tuple, set, frozenset)
+_SHOWN_CHARS = 80
+_TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id", "prompt_name", "prompt_version")
 
 
 def text_of(value: object) -> str:
-    """A text as it is (of an enum of texts the value), anything else as the text that `str` makes of it; never raises."""
+    """Return a text as it is (of an enum of texts the value), anything else as the text that `str` makes of it; never raises."""
     if type(value) is str:
         return value
     return str.__str__(value) if issubclass(type(value), str) else encode_string(value).text
 
 
-def given_fields(diagnostics: Diagnostics, fields: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both together; of a mapping whose methods raise nothing."""
-    if isinstance(fields, Mapping):
-        fields = guarded(diagnostics, "fields", dict, fields)
-    return {**({} if fields is None else fields), **more}
+def merged_fields(
+    diagnostics: Diagnostics, call: str, fields: Mapping[str, Any] | None, keywords: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the fields of a mapping, if there is one, and over them the keywords that are not None; else all keywords.
+
+    A mapping whose methods raise counts as empty.
+
+    Args:
+        diagnostics: counts what fails.
+        call: the call that was made, for the error: ``run(user_input=...)``.
+        fields: the mapping.
+        keywords: the keywords by name; None for what was not given.
+
+    Raises:
+        TypeError: `fields` is no mapping.
+    """
+    if fields is None:
+        return {**keywords}
+    given = {name: value for name, value in keywords.items() if value is not None}
+    if not isinstance(fields, Mapping):
+        shown = encode_string(repr(fields)).text if isinstance(fields, str) else type(fields).__name__
+        raise TypeError(f"fields go by keyword, or in a mapping, not as {shown[:_SHOWN_CHARS]}: write {call}")
+    return {**(guarded(diagnostics, "fields", dict, fields) or {}), **given}
+
+
+def run_fields(
+    diagnostics: Diagnostics, given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None
+) -> dict[str, Any]:
+    """Return the fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
+    merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
+    fields = {key: merged[key] for key in RUN_FIELDS if merged.get(key) is not None}
+    fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(diagnostics, given, RUN_FIELDS)} or None
+    for name in _TEXT_FIELDS:
+        if name in fields:
+            fields[name] = text_of(fields[name])
+    if "tags" in fields:
+        fields["tags"] = guarded(diagnostics, "tags", texts_of, fields["tags"])
+    fields.setdefault("agent_name", agent_name)
+    return fields
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """Return the items of a collection as texts, anything else as the only one; an iterator is not consumed."""
+    return tuple(map(text_of, value)) if isinstance(value, _COLLECTIONS) else (text_of(value),)
 
 
 def metadata_of(diagnostics: Diagnostics, value: object) -> dict[Any, Any]:
-    """A copy of a mapping; anything else under the key ``metadata``; never raises."""
+    """Return a copy of a mapping; anything else under the key ``metadata``; never raises."""
     if value is None:
         return {}
     return guarded(diagnostics, "metadata", _mapping, value) or {}
 
 
 def metadata_among(diagnostics: Diagnostics, fields: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
-    """The metadata that fields hold: what stands under that key, and whatever has a key that is not known."""
+    """Return the metadata that fields hold: what stands under that key, and whatever has a key that is not known."""
     unknown = {key: value for key, value in fields.items() if key not in known}
     return {**metadata_of(diagnostics, fields.get("metadata")), **unknown}
 

@@ -21,7 +21,7 @@ class Parent:
 
     __slots__ = ()
 
-    def over(self, base: Context) -> Context | None:
+    def as_parent_context(self, base: Context) -> Context | None:
         """That context, with this as what is current; None where it cannot be a parent yet."""
         raise NotImplementedError
 

@@ -6,8 +6,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.tracing.active_run import ActiveRun
-from otel_agent_trace.tracing.active_step import ActiveStep
+from otel_agent_trace.tracing.active import ActiveRun, ActiveStep
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.state import TracerState
 

@@ -12,20 +12,21 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
-from otel_agent_trace.guard import guarded
-from otel_agent_trace.tracing.generators import follow, wrap_async_generator, wrap_generator
-from otel_agent_trace.tracing.traced import Start
+from otel_agent_trace.tracing.invocations import Start, wrap_async_generator, wrap_generator
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
-_NO_STREAMS = frozenset((dict, list, tuple, str, bytes, int, float, bool, type(None)))
 
 
-def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
-    """The function, traced; `told` is given the wrapper, which stands in classes in its place."""
+def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
+    """Return the function, traced; `on_wrapped` is given the wrapper, which stands in classes in its place.
+
+    Raises:
+        TypeError: it is a class, or cannot be called.
+    """
     if isinstance(function, _SHARED):
         kind = type(function)
-        return cast("F", kind(wrap(function.__func__, start, told)))
+        return cast("F", kind(wrap(function.__func__, start, on_wrapped)))
     if isinstance(function, type) or not callable(function):
         msg = f"only functions can be traced, not {function!r}"
         raise TypeError(msg)
@@ -41,12 +42,12 @@ def wrap(function: F, start: Start, told: Callable[[object], None]) -> F:
         wrapper = _plain(function, start)
     _lend_methods(function, wrapper)
     _lend_signature(function, wrapper)
-    told(wrapper)
+    on_wrapped(wrapper)
     return cast("F", wrapper)
 
 
 def is_plain(function: Callable[..., Any]) -> bool:
-    """Whether a call of it is over when it returns: it gives no coroutine, and nothing to be iterated over."""
+    """Return whether a call is over when it returns: it gives no coroutine, and nothing to be iterated over."""
     return not (
         inspect.isasyncgenfunction(function)
         or inspect.isgeneratorfunction(function)
@@ -56,7 +57,7 @@ def is_plain(function: Callable[..., Any]) -> bool:
 
 
 def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
-    """What can be called of something that is no plain function stays at hand: ``cache_clear`` of a cached one."""
+    """Keep at hand what can be called of something that is no plain function: ``cache_clear`` of a cached one."""
     kind = type(function)
     for name in () if inspect.isfunction(function) else dir(kind):
         if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
@@ -64,7 +65,7 @@ def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
 
 
 def _lend_signature(function: Callable[..., Any], wrapper: Any) -> None:
-    """For those who ask without unwrapping, as `inspect.getfullargspec` does.
+    """Set the signature for those who ask without unwrapping, as `inspect.getfullargspec` does.
 
     Not where annotations are texts: whoever has them evaluated goes on to the function for that, and must not stop here.
     """
@@ -78,12 +79,12 @@ def _lend_signature(function: Callable[..., Any], wrapper: Any) -> None:
 
 
 def _is_called_async(function: Callable[..., Any]) -> bool:
-    """Whether it is an object whose class makes it callable by a coroutine function."""
+    """Return whether it is an object whose class makes it callable by a coroutine function."""
     return inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
-    """Whether it is what `types.coroutine` makes: a generator function whose generators are awaited."""
+    """Return whether `types.coroutine` made it: a generator function whose generators are awaited."""
     code = getattr(function, "__code__", None)
     return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
@@ -91,21 +92,7 @@ def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
-        call = start(args, kwargs)
-        call.enter()
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            call.leave()
-            call.fail(error)
-            call.end()
-            raise
-        followed = type(result) not in _NO_STREAMS and guarded(call.diagnostics, "stream", follow, result, call)
-        call.leave()
-        if not followed:
-            call.returned(result)
-            call.end()
-        return result
+        return start(args, kwargs).call(function, args, kwargs)
 
     return traced
 
@@ -113,21 +100,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
 def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
     @functools.wraps(function)
     async def traced(*args: Any, **kwargs: Any) -> Any:
-        call = start(args, kwargs)
-        call.enter()
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            call.leave()
-            call.fail(error)
-            call.end()
-            raise
-        followed = type(result) not in _NO_STREAMS and guarded(call.diagnostics, "stream", follow, result, call)
-        call.leave()
-        if not followed:
-            call.returned(result)
-            call.end()
-        return result
+        return await start(args, kwargs).call_async(function, args, kwargs)
 
     return traced
 

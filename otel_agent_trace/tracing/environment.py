@@ -15,9 +15,8 @@ from opentelemetry.trace import INVALID_SPAN
 
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, fields_of
+from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, RemoteContext, fields_of
 from otel_agent_trace.tracing.contexts import RUN_KEY
-from otel_agent_trace.tracing.remote import RemoteContext
 
 VARIABLES = {name.upper(): name for name in FIELDS}
 """The variables, with the fields that they hold."""
@@ -45,7 +44,7 @@ class ProcessParent:
         current = otel_context.get_current()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
-        context: Context = self._context.over(current)
+        context: Context = self._context.as_parent_context(current)
         for name, value in baggage.get_all(current).items():  # the program's own goes before
             context = baggage.set_baggage(name, value, context)
         return context

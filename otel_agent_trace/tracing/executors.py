@@ -17,6 +17,8 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.contexts import ELSEWHERE, RUN_KEY, detach, disown_span
 from otel_agent_trace.tracing.current import inside_a_run
 from otel_agent_trace.tracing.decorators import is_plain, wrap
+from otel_agent_trace.tracing.interception import Answer
+from otel_agent_trace.tracing.invocations import Invocation
 from otel_agent_trace.tracing.propagation import extract, inject
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,7 +35,7 @@ def carrying(diagnostics: Diagnostics, function: F) -> F:
     if guarded(diagnostics, "with_context", is_plain, function) is not False:
         return cast("F", carried(diagnostics, function))
     context = otel_context.get_current()
-    return wrap(function, lambda args, kwargs: _Within(diagnostics, context), lambda wrapper: None)
+    return wrap(function, lambda args, kwargs: Invocation(_CarriedContext(diagnostics, context)), lambda wrapper: None)
 
 
 def carried(diagnostics: Diagnostics, function: Callable[..., T]) -> Carried[T]:
@@ -71,8 +73,11 @@ def _received(function: Callable[..., T], carrier: dict[str, str], in_a_run: boo
     return Carried(function, variables)
 
 
-class _Within:
-    """A call that happens in a context; nothing of it is recorded."""
+class _CarriedContext:
+    """A context that is current while a function runs; nothing of the call is recorded."""
+
+    answer: Answer | None = None
+    function: Callable[..., Any] | None = None
 
     def __init__(self, diagnostics: Diagnostics, context: Context) -> None:
         self.diagnostics = diagnostics
@@ -86,23 +91,11 @@ class _Within:
         """Make current what was before."""
         detach(self._token, self._context)
 
-    def returned(self, result: Any) -> None:
-        """Nothing to note."""
-
     def fail(self, error: BaseException) -> None:
-        """Nothing to note."""
-
-    def abandoned(self) -> None:
-        """Nothing to note."""
-
-    def chunk(self, item: Any) -> None:
-        """Nothing to note."""
-
-    def exhausted(self, result: Any) -> None:
-        """Nothing to note."""
+        """Note nothing."""
 
     def end(self) -> None:
-        """Nothing to end."""
+        """End nothing."""
 
 
 class TracedExecutor(Executor):

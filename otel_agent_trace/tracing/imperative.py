@@ -14,32 +14,12 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import RunStatus, StepKind
-from otel_agent_trace.tracing.active_run import ActiveRun, end_status
-from otel_agent_trace.tracing.active_step import ActiveStep, step_kind
-from otel_agent_trace.tracing.coercion import metadata_among, text_of
+from otel_agent_trace.tracing.active import ActiveRun, ActiveStep, end_status, step_kind
+from otel_agent_trace.tracing.coercion import STEP_FIELDS, metadata_among, text_of
 from otel_agent_trace.tracing.state import TracerState
 
 _NS_PER_S = 1_000_000_000
 _LAST_NS = 2**63 - 1
-_STEP_FIELDS = (
-    "step_id",
-    "kind",
-    "name",
-    "tool_name",
-    "input",
-    "tool_input",
-    "output",
-    "tool_output",
-    "error",
-    "messages",
-    "model",
-    "usage",
-    "metadata",
-    "parent_step_id",
-    "started_at",
-    "ended_at",
-    "duration_s",
-)
 
 
 def log_step(state: TracerState, run: ActiveRun | None, fields: Mapping[str, Any]) -> int | str:
@@ -56,10 +36,12 @@ def log_step(state: TracerState, run: ActiveRun | None, fields: Mapping[str, Any
         _name(fields) or _default_name(kind, fields.get("model")),
         _either(fields, "input", "tool_input"),
         step_id=fields.get("step_id"),
-        metadata=metadata_among(state.diagnostics, fields, _STEP_FIELDS),
+        metadata=metadata_among(state.diagnostics, fields, STEP_FIELDS),
+        prompt_name=fields.get("prompt_name"),
+        prompt_version=fields.get("prompt_version"),
     )
     step.model = fields.get("model")
-    step.start(_parent(state, run, fields.get("parent_step_id")), started_ns)
+    step.start(_parent(state, run, fields.get("parent_step_id")), started_ns, how="logged")
     step.output = _either(fields, "output", "tool_output")
     step.messages = fields.get("messages")
     step.usage = fields.get("usage")

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from opentelemetry import trace
@@ -18,7 +22,6 @@ from opentelemetry.trace import Span
 
 from otel_agent_trace import semconv
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.tracing.one_by_one import SerialExecutor
 from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 from otel_agent_trace.version import __version__
 
@@ -72,7 +75,7 @@ class Meters:
         self._first_chunk_time = _histogram(meter, semconv.FIRST_CHUNK_TIME)
         self._output_chunk_time = _histogram(meter, semconv.OUTPUT_CHUNK_TIME)
         self._tokens_used = {key: _counter(meter, metric) for key, metric in semconv.TOKENS_USED.items()}
-        self._one_by_one = SerialExecutor()
+        self._serially = SerialExecutor()
         self._tokens_per_call = {key: _histogram(meter, metric) for key, metric in semconv.TOKENS_PER_CALL.items()}
 
     def ended(
@@ -89,7 +92,7 @@ class Meters:
         """
         if kind in self._durations:
             context = trace.set_span_in_context(span)
-            self._one_by_one.make(functools.partial(self._ended, kind, duration_s, said, context, calls))
+            self._serially.make(functools.partial(self._ended, kind, duration_s, said, context, calls))
 
     def _ended(
         self, kind: StepKind, duration_s: float, said: Mapping[str, Any], context: Context, calls: Calls | None
@@ -117,7 +120,7 @@ class Meters:
 
     def streamed(self, said: Mapping[str, Any], chunk_gaps_s: Iterable[float], span: Span) -> None:
         """Record the times of a streamed answer: to the first chunk, and from each to the next."""
-        self._one_by_one.make(functools.partial(self._streamed, said, chunk_gaps_s, trace.set_span_in_context(span)))
+        self._serially.make(functools.partial(self._streamed, said, chunk_gaps_s, trace.set_span_in_context(span)))
 
     def _streamed(self, said: Mapping[str, Any], chunk_gaps_s: Iterable[float], context: Context) -> None:
         attributes = _among(said, _CLIENT)
@@ -157,3 +160,59 @@ def _among(said: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
+
+
+# ── calls into the SDK's instruments ─────────────────────────────────────────────────────────────────────────────────
+
+
+class SerialExecutor:
+    """Makes calls one at a time, and none while the process forks.
+
+    The locks of what is called are then free in a forked child, as far as these calls took them. A call that comes from
+    within another one, as a finalizer's or a signal handler's may, is made after that one: it would wait for itself.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._calling = False
+        if hasattr(os, "register_at_fork"):
+            reference = weakref.ref(self)
+            os.register_at_fork(
+                before=lambda: _with(reference, SerialExecutor._hold),
+                after_in_parent=lambda: _with(reference, SerialExecutor._go_on),
+                after_in_child=lambda: _with(reference, SerialExecutor._begin_anew),
+            )
+
+    def make(self, call: Callable[[], None]) -> None:
+        """Make a call, and those that wait.
+
+        Raises:
+            Exception: what a call raises; those behind it are made next time.
+        """
+        self._waiting.append(call)
+        with self._lock:
+            if self._calling:
+                return
+            self._calling = True
+            try:
+                while self._waiting:
+                    self._waiting.popleft()()
+            finally:
+                self._calling = False
+
+    def _hold(self) -> None:
+        self._lock.acquire()
+
+    def _go_on(self) -> None:
+        self._lock.release()
+
+    def _begin_anew(self) -> None:
+        self._waiting.clear()  # the parent makes them
+        self._lock.release()
+
+
+def _with(reference: weakref.ref[SerialExecutor], do: Callable[[SerialExecutor], None]) -> None:
+    calls = reference()
+    if calls is not None:
+        do(calls)

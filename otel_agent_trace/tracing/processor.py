@@ -1,66 +1,60 @@
-"""`AgentSpanProcessor`: tells backends what starts and what has ended, at once, and applies the policies."""
+"""`AgentSpanProcessor`: hands on what starts and what has ended, at once, to a pipeline."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
+from os import PathLike
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from otel_agent_trace.backends.contract import SpanSink, TracerBackend
-from otel_agent_trace.backends.dispatcher import RunDispatcher
-from otel_agent_trace.backends.policy import applied
-from otel_agent_trace.backends.quiet import is_feeding, suppress_instrumentation
+from otel_agent_trace.backends.adapters import sink_for
+from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.guard import Diagnostics, failed, guarded
-from otel_agent_trace.policies.user_ids import UserIds, check_mode
-from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_policies
+from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.tracing.interception import INSTALLED
 
 _SAMPLED = TraceFlags.SAMPLED
 
 
-class _Exporting:
-    """Any other span exporter as a `SpanSink`: one export call a span."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self.exporter = exporter
-        self.diagnostics = Diagnostics()
-
-    def started(self, span: ReadableSpan, mode: UserIds) -> None:
-        """Exporters see only what has ended."""
-
-    def keep(self, spans: Sequence[ReadableSpan], mode: UserIds) -> None:
-        """Export the spans, but for the exporter's own; a refusal is an error that is counted."""
-        if is_feeding():
-            return
-        allowed = [applied(span, mode) for span in spans]
-        if suppress_instrumentation(self.exporter.export, allowed) is not SpanExportResult.SUCCESS:
-            msg = f"{type(self.exporter).__name__} refused a span"
-            raise OSError(msg)
-        self.diagnostics.count("kept", len(spans))
-
-
 class AgentSpanProcessor(SpanProcessor):
-    """Feeds backends with spans as they start and end, in the thread in which that happens.
+    """Feeds backends with spans as they start and end, after the policies, in the thread in which that happens.
 
-    Each backend is an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` of your own, or any `SpanExporter`. One that
-    fails is counted, logged once, and keeps neither the others nor the program from going on.
+    Each backend is an `InMemoryBackend`, a `FileBackend`, a `SpanSink` or a `TracerBackend` of your own, or any
+    `SpanExporter`. One that fails is counted, logged once, and keeps neither the others nor the program from going on.
 
     Args:
-        backends: where spans are kept.
-        user_ids: what happens to plain user ids in spans, whoever emitted them: "pseudonym", "plain" or "none".
+        backends: where spans are kept: one, or several.
+        user_ids: what happens to plain user ids in spans, whoever emitted them: "pseudonym", "plain" or "none"; the first
+            policy.
+        policies: functions from a `SpanRecord` or a `LogRecord` to one, or to None, which drops it; the last may be a
+            `Gate`. See `otel_agent_trace.pipeline.Policy`.
+
+    Raises:
+        TypeError: something is no backend.
+        ConfigurationError: something is no policy, or no mode of user ids.
     """
 
-    def __init__(self, *backends: Any, user_ids: UserIds = "pseudonym") -> None:
-        self.user_ids = check_mode(user_ids)
+    def __init__(
+        self,
+        backends: Any = (),
+        *,
+        user_ids: UserIds | UserIdPolicy = "pseudonym",
+        policies: Iterable[Policy | Gate] = (),
+    ) -> None:
         self._diagnostics = Diagnostics()
-        self._backends = backends
-        self._keepers = tuple((type(backend).__name__, _keeper(backend)) for backend in backends)
+        self._policies = (UserIdPolicy.of(user_ids), *checked_policies(policies))
+        self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
+        """What it hands on to; log records go to its `on_log`."""
+        self._hears_starts = self.pipeline.hears_starts
+        self._diversion: tuple[SpanSink, Pipeline] | None = None
+        self._diverted: dict[int, Pipeline] = {}
+        """The pipelines of open spans that began while spans were diverted, by the identity of the spans' contexts."""
         self._open: dict[int, SpanContext] = {}  # by identity, which costs less than a look at the ids
         self._inherited: dict[int, SpanContext] = {}
         renewed_in_children(self)
@@ -69,24 +63,21 @@ class AgentSpanProcessor(SpanProcessor):
         """Note, in a forked child, which spans its parent is going to end."""
         self._inherited |= self._open
         self._open = {}
+        self._diverted = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell the backends what starts, unless its end would not be told."""
+        """Hand on what starts, unless its end would not be."""
         context = span.get_span_context()
-        if not context.trace_flags & _SAMPLED:
-            return
-        self._open[id(context)] = context
-        interrupt: BaseException | None = None
-        for name, keeper in self._keepers:
-            try:
-                keeper.started(span, self.user_ids)
-            except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
-                interrupt = self._failed(name, error) or interrupt
-        if interrupt is not None:
-            raise interrupt
+        if context.trace_flags & _SAMPLED:
+            self._open[id(context)] = context
+            if INSTALLED.interceptor is not None and (diverted := self._diverted_pipeline()) is not None:
+                self._diverted[id(context)] = diverted
+                diverted.on_start(span)
+            elif self._hears_starts:
+                self.pipeline.on_start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell the backends what has ended."""
+        """Hand on what has ended."""
         context = span.context
         if context is None or not context.trace_flags & _SAMPLED:
             self._diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
@@ -95,77 +86,33 @@ class AgentSpanProcessor(SpanProcessor):
         if self._inherited and id(context) in self._inherited:
             self._diagnostics.count("ended in a forked child")
             return
-        interrupt: BaseException | None = None
-        for name, keeper in self._keepers:
-            try:
-                keeper.keep((span,), self.user_ids)
-            except BaseException as error:  # noqa: BLE001 - likewise
-                interrupt = self._failed(name, error) or interrupt
-        if interrupt is not None:
-            raise interrupt
+        (self._diverted.pop(id(context), self.pipeline) if self._diverted else self.pipeline).on_end(span)
 
-    def _failed(self, name: str, error: BaseException) -> BaseException | None:
-        """Count what a backend raised; what a signal handler raised is given back, for after the other backends."""
-        if is_of_signal_handler(error):
-            return error
-        failed(self._diagnostics, name, error)
-        return None
+    def _diverted_pipeline(self) -> Pipeline | None:
+        """Return what takes spans that begin now in place of the backends: the policies, but for a gate, and one sink."""
+        interceptor = INSTALLED.interceptor
+        sink = None if interceptor is None else interceptor.sink
+        if sink is None or sink in self.pipeline.sinks:
+            return None
+        if self._diversion is None or self._diversion[0] is not sink:
+            policies = (policy for policy in self._policies if not isinstance(policy, Gate))
+            self._diversion = sink, Pipeline(policies, [sink], self._diagnostics)
+        return self._diversion[1]
 
     def stats(self) -> dict[str, int]:
-        """What was kept, dropped and lost, by backend and reason."""
-        counts = Counter(self._diagnostics.counts())
-        for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
-            for told in (_own_stats(backend), _stats_of_keeper(keeper)):
-                counts.update({f"{name}: {reason}": number for reason, number in told.items()})
-        return dict(counts)
+        """Return what was kept, dropped and lost, by backend and reason."""
+        return dict(Counter(self._diagnostics.counts()) + Counter(self.pipeline.stats()))
 
     def shutdown(self) -> None:
         """Close the backends."""
-        for backend, (name, keeper) in zip(self._backends, self._keepers, strict=True):
-            close: Callable[[], Any] | None = (
-                keeper.close if isinstance(keeper, RunDispatcher) else getattr(backend, "shutdown", None)
-            )
-            if close is not None:
-                guarded(self._diagnostics, f"{name}.shutdown", close)
+        self.pipeline.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the backends, all of them within that time; whether all could."""
-        deadline = time.monotonic() + timeout_millis / 1000
-        results = [
-            self._flush(backend, keeper, deadline)
-            for backend, (_, keeper) in zip(self._backends, self._keepers, strict=True)
-        ]
-        return all(results)
-
-    def _flush(self, backend: Any, keeper: SpanSink, deadline: float) -> bool:
-        left_s = max(0.0, deadline - time.monotonic())
-        if isinstance(keeper, RunDispatcher):
-            return keeper.flush(left_s)
-        flush = getattr(backend, "force_flush", None)
-        return flush is None or bool(guarded(self._diagnostics, "force_flush", flush, int(left_s * 1000)))
+        """Flush the backends, all of them within that time; return whether all could be."""
+        return self.pipeline.flush(timeout_millis / 1000)
 
 
-def _own_stats(backend: Any) -> dict[str, int]:
-    stats = getattr(backend, "stats", None)
-    return stats() if stats else {}
-
-
-def _stats_of_keeper(keeper: SpanSink) -> dict[str, int]:
-    """What is counted before backends that need not count themselves."""
-    if isinstance(keeper, RunDispatcher):
-        return {**({"kept": keeper.kept} if keeper.kept else {}), **keeper.diagnostics.counts()}
-    return keeper.diagnostics.counts() if isinstance(keeper, _Exporting) else {}
-
-
-def _keeper(backend: Any) -> SpanSink:
-    if isinstance(backend, type):
-        msg = f"{backend.__name__} is a class; give an instance of it"
-        raise TypeError(msg)
-    if isinstance(backend, SpanSink):
-        return backend
-    if isinstance(backend, TracerBackend):
-        return RunDispatcher(backend)
-    if hasattr(backend, "export"):
-        return _Exporting(backend)
-    msg = f"{type(backend).__name__} is no backend: it has neither export() nor start_run(), log_step() and end_run()"
-    raise TypeError(msg)
+def as_backends(given: Any) -> list[Any]:
+    """Return one backend or many as a list."""
+    is_one = isinstance(given, str | PathLike | SpanSink | TracerBackend) or hasattr(given, "export")
+    return [given] if is_one or not isinstance(given, Iterable) else list(given)

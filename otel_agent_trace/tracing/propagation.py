@@ -11,10 +11,8 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.carriers import FIELDS, fields_of
+from otel_agent_trace.tracing.carriers import FIELDS, RemoteContext, fields_of, parent_context
 from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
-from otel_agent_trace.tracing.parents import parent_context
-from otel_agent_trace.tracing.remote import RemoteContext
 
 C = TypeVar("C", bound=MutableMapping[str, Any])
 _PROPAGATORS = (TraceContextTextMapPropagator(), W3CBaggagePropagator())

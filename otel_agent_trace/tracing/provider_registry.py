@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from otel_agent_trace.pipeline import Gate, Policy
+from otel_agent_trace.policies.user_ids import UserIdPolicy
 
 T = TypeVar("T")
 
@@ -13,6 +19,8 @@ class ProviderRegistry(Generic[T]):
 
     def __init__(self) -> None:
         self._facts: dict[int, tuple[weakref.ref[Any], T]] = {}
+        self.changes = 0
+        """How often something was noted; who remembers what stood here sees by it whether to look again."""
 
     def put(self, provider: Any, fact: T) -> None:
         """Note a fact.
@@ -22,8 +30,29 @@ class ProviderRegistry(Generic[T]):
         """
         key = id(provider)
         self._facts[key] = weakref.ref(provider, lambda _: self._facts.pop(key, None)), fact
+        self.changes += 1
 
     def get(self, provider: Any) -> T | None:
-        """What was noted, if something was."""
+        """Return what was noted, if something was."""
         known = self._facts.get(id(provider))
         return known[1] if known is not None and known[0]() is provider else None
+
+
+class ProviderSettings(NamedTuple):
+    """What the configuration of a provider says, for the tracers that use it."""
+
+    user_ids: UserIdPolicy
+    policies: tuple[Policy | Gate, ...] = ()
+    meter_provider: MeterProvider | None = None
+    """Where its runs are measured."""
+    is_ours: bool = False
+    """Whether we made it: then all that it emits passes our pipeline, unless somebody adds to it."""
+
+
+SETTINGS: ProviderRegistry[ProviderSettings] = ProviderRegistry()
+_UNCONFIGURED = ProviderSettings(UserIdPolicy("pseudonym"))
+
+
+def settings_of(provider: TracerProvider) -> ProviderSettings:
+    """Return the settings of a provider; those that hold where nobody configured it here."""
+    return SETTINGS.get(provider) or _UNCONFIGURED

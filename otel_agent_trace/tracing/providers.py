@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -11,18 +12,19 @@ from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.pipeline import Gate, Policy, checked_policies
+from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.endpoints import Protocol, otlp_backend
-from otel_agent_trace.tracing.ids import PrivateIdGenerator
-from otel_agent_trace.tracing.processor import AgentSpanProcessor
-from otel_agent_trace.tracing.provider_registry import ProviderRegistry
+from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
+from otel_agent_trace.tracing.provider_registry import SETTINGS, ProviderSettings, settings_of
 
-_MODES: ProviderRegistry[UserIds] = ProviderRegistry()
-_METER_PROVIDERS: ProviderRegistry[MeterProvider] = ProviderRegistry()
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
 _ATTRIBUTES = 4096
 _EVENTS = 1024
@@ -33,9 +35,10 @@ def configure(
     provider: TracerProvider | None = None,
     backends: Any = (),
     file: str | PathLike[str] | None = None,
-    otlp: str | bool | None = None,
+    otlp: str | bool | SpanExporter | None = None,
     protocol: Protocol | None = None,
     user_ids: UserIds = "pseudonym",
+    policies: Iterable[Policy | Gate] = (),
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
     set_global: bool = False,
@@ -45,13 +48,19 @@ def configure(
     Args:
         provider: is added to; without it one is made, which records every run whatever its parent's sampled flag says,
             unless ``OTEL_TRACES_SAMPLER`` is set.
-        backends: an `InMemoryBackend`, a `FileBackend`, any `SpanExporter`, a `TracerBackend` of your own, or a list of
-            them.
+        backends: an `InMemoryBackend`, a `FileBackend`, any `SpanExporter`, a `SpanSink` or `TracerBackend` of your own, or
+            a list of them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for what ``OTEL_EXPORTER_OTLP_*`` says, which is also
-            what None does when an endpoint is set there; False for no OTLP. Spans are sent in batches, in the background.
+            what None does when an endpoint is set there; False for no OTLP; or an exporter, for example the official
+            ``OTLPSpanExporter`` over HTTP or gRPC, for receivers that want what only it can do. Spans are sent in batches,
+            in the background.
         protocol: "http/protobuf" (the default, or what ``OTEL_EXPORTER_OTLP_PROTOCOL`` says) or "grpc".
         user_ids: what happens to user ids: "pseudonym" (keyed HMAC), "plain", or "none" (not recorded).
+        policies: what else is done to spans and logs before any backend has them: functions from a `SpanRecord` or a
+            `LogRecord` to one, or to None, which drops it; the last may be a `Gate`. On a provider that was not made here,
+            tracers apply them to what they write, before the span has it; what others write there, only these backends
+            see after the policies. Those of an earlier call hold as well, but for its gate.
         meter_provider: where runs and steps are measured, by the metrics of the GenAI conventions; without one they are
             not. Tracers see it from the first run that they record after this.
         resource: attributes of the program, beside those of ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
@@ -60,8 +69,9 @@ def configure(
     Raises:
         ConfigurationError: an argument that cannot be meant.
     """
-    mode = check_mode(user_ids)
+    of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
+    is_ours = provider is None
     if provider is None:
         provider = make_provider(resource)
     elif resource is not None:
@@ -69,19 +79,20 @@ def configure(
         raise ConfigurationError(msg)
     sending = otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
+    before = settings_of(provider)
+    given = (*(policy for policy in before.policies if not isinstance(policy, Gate)), *given)
     if keepers:
-        provider.add_span_processor(AgentSpanProcessor(*keepers, user_ids=mode))
-    _MODES.put(provider, mode)
-    if meter_provider is not None:
-        _METER_PROVIDERS.put(provider, meter_provider)
+        provider.add_span_processor(AgentSpanProcessor(keepers, user_ids=of_users, policies=given))
+    settings = ProviderSettings(
+        of_users,
+        given,
+        meter_provider if meter_provider is not None else before.meter_provider,
+        is_ours or before.is_ours,
+    )
+    SETTINGS.put(provider, settings)
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
-
-
-def as_backends(given: Any) -> list[Any]:
-    """One backend or many, as a list."""
-    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def make_provider(resource: Resource | Mapping[str, Any] | None = None) -> TracerProvider:
@@ -105,22 +116,35 @@ def make_provider(resource: Resource | Mapping[str, Any] | None = None) -> Trace
     )
 
 
-def private_provider(backends: Sequence[Any], user_ids: UserIds) -> TracerProvider:
-    """The provider of a tracer with backends of its own."""
-    provider = make_provider()
-    provider.add_span_processor(AgentSpanProcessor(*backends, user_ids=user_ids))
-    _MODES.put(provider, user_ids)
+def private_provider(backends: Any, user_ids: UserIds, policies: Iterable[Policy | Gate] = ()) -> TracerProvider:
+    """Return a provider for a tracer with backends of its own."""
+    provider, of_users, given = make_provider(), UserIdPolicy(user_ids), checked_policies(policies)
+    provider.add_span_processor(AgentSpanProcessor(backends, user_ids=of_users, policies=given))
+    SETTINGS.put(provider, ProviderSettings(of_users, given, is_ours=True))
     return provider
 
 
-def mode_of(provider: trace.TracerProvider) -> UserIds:
-    """What the provider's configuration says of user ids; a pseudonym where nobody configured it here."""
-    return _MODES.get(provider) or "pseudonym"
+class PrivateIdGenerator(IdGenerator):
+    """Ids that do not come from `random`, whose sequence is the host's, but from a generator of its own.
 
+    It is seeded by the system, anew in a forked child.
+    """
 
-def meter_provider_of(provider: trace.TracerProvider) -> MeterProvider | None:
-    """Where the provider's configuration says that its runs are measured."""
-    return _METER_PROVIDERS.get(provider)
+    def __init__(self) -> None:
+        self._random = random.Random(os.urandom(32))  # noqa: S311 - ids are no secrets
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Begin another sequence."""
+        self._random.seed(os.urandom(32))
+
+    def generate_span_id(self) -> int:
+        """Return 64 random bits, not all zero."""
+        return self._random.getrandbits(64) or self.generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        """Return 128 random bits, not all zero."""
+        return self._random.getrandbits(128) or self.generate_trace_id()
 
 
 def processors_of(provider: trace.TracerProvider) -> list[AgentSpanProcessor]:

@@ -16,12 +16,14 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import UnknownRunError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.policies import user_ids
-from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.pipeline import Gate, Policy
+from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
 from otel_agent_trace.tracing.meters import Meters, meters_of
-from otel_agent_trace.tracing.providers import meter_provider_of, mode_of
+from otel_agent_trace.tracing.provider_registry import SETTINGS, settings_of
+from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
 
@@ -46,12 +48,16 @@ class TracerState:
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
         meter_provider: MeterProvider | None = None,
+        policies: Iterable[Policy | Gate] = (),
     ) -> None:
         self.provider = provider
         self.limits = limits
         self.diagnostics = Diagnostics()
         self.error_rules = tuple(functools.partial(_guarded_rule, self.diagnostics, rule) for rule in error_rules)
-        self._user_ids = user_ids
+        self._user_ids = None if user_ids is None else UserIdPolicy(user_ids)
+        self._policies = tuple(policies)
+        self.write_policies: WritePolicies | None = None
+        """What is done to what spans say before they have it, where that is not only for backends of ours."""
         self.sampler_may_drop = True
         """Whether the provider's sampler may forget to hand attributes on."""
         self.meters: Meters | None = None
@@ -63,7 +69,7 @@ class TracerState:
         """How many attributes of the caller's own a span takes beside ours, without the SDK's logging of each one more."""
         self.closed = False
         """Whether the tracer has closed its own provider."""
-        self._otel: tuple[trace.TracerProvider, trace.Tracer] | None = None
+        self._otel: tuple[trace.TracerProvider, trace.Tracer, int] | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._lock = ForkSafeLock()
@@ -78,14 +84,23 @@ class TracerState:
         self.generation += 1
 
     def current_provider(self) -> trace.TracerProvider:
-        """The provider that is used now."""
+        """Return the provider that takes spans now."""
+        diverted = diverted_provider() if INSTALLED.interceptor is not None else None
+        return diverted if diverted is not None else self.own_provider()
+
+    def own_provider(self) -> trace.TracerProvider:
+        """Return the provider that takes spans as long as nobody diverts them."""
         return self.provider if self.provider is not None else trace.get_tracer_provider()
 
     def otel(self) -> trace.Tracer:
-        """OpenTelemetry's tracer."""
-        provider = self.provider if self.provider is not None else trace.get_tracer_provider()
+        """Return OpenTelemetry's tracer."""
+        provider = (
+            self.provider if INSTALLED.interceptor is None and self.provider is not None else self.current_provider()
+        )
         known = self._otel
-        return known[1] if known is not None and known[0] is provider else self._tracer_of(provider)
+        if known is not None and known[0] is provider and known[2] == SETTINGS.changes:
+            return known[1]
+        return self._tracer_of(provider)
 
     def _tracer_of(self, provider: trace.TracerProvider) -> trace.Tracer:
         if isinstance(provider, trace.ProxyTracerProvider):
@@ -93,9 +108,11 @@ class TracerState:
                 "no provider",
                 "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
             )
+        changes = SETTINGS.changes
         self.meters = guarded(self.diagnostics, "meter provider", self._meters_for, provider)
+        self.write_policies = self._write_policies_for(provider)
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
-        self._otel = (provider, tracer)
+        self._otel = (provider, tracer, changes)
         self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
         limits = getattr(provider, "_span_limits", None)
         self.sdk_cuts_texts = getattr(limits, "max_span_attribute_length", None) is not None
@@ -104,8 +121,22 @@ class TracerState:
         return tracer
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
-        given = self._meter_provider if self._meter_provider is not None else meter_provider_of(provider)
+        if provider is diverted_provider():
+            return None
+        given = self._meter_provider if self._meter_provider is not None else settings_of(provider).meter_provider
         return None if given is None else meters_of(given)
+
+    def _write_policies_for(self, provider: trace.TracerProvider) -> WritePolicies | None:
+        """Return the policies for spans that others than backends behind them get; None where that is only user ids.
+
+        Where spans are diverted, the policies of the tracer's own provider hold.
+        """
+        own = self.own_provider()
+        settings = settings_of(own)
+        behind_them = settings.is_ours and provider is own
+        policies = self._policies if behind_them else (*settings.policies, *self._policies)
+        users = self._user_ids or settings.user_ids
+        return WritePolicies((users, *policies), self.diagnostics) if policies else None
 
     def recorded_user(self, user_id: object) -> str | None:
         """A user id in the form that is recorded."""
@@ -114,7 +145,7 @@ class TracerState:
         return guarded(self.diagnostics, "user id", self._recorded_user, user_id)
 
     def _recorded_user(self, user_id: object) -> str | None:
-        return user_ids.recorded(user_id, self._user_ids or mode_of(self.current_provider()))
+        return (self._user_ids or settings_of(self.own_provider()).user_ids).recorded(user_id)
 
     # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,30 +6,36 @@ import _thread
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace.guard import guarded
+from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import RunStatus
+from otel_agent_trace.pipeline import Gate, Policy, policies_without_gate
 from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.tracing import calls, imperative, propagation
-from otel_agent_trace.tracing.active_run import ActiveRun
+from otel_agent_trace.tracing.active import ActiveRun
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import Bound, bound_fields
-from otel_agent_trace.tracing.coercion import given_fields
+from otel_agent_trace.tracing.carriers import RemoteContext
+from otel_agent_trace.tracing.coercion import merged_fields, run_fields
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, carrying
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.providers import as_backends, private_provider, processors_of
-from otel_agent_trace.tracing.remote import RemoteContext
+from otel_agent_trace.tracing.providers import private_provider, processors_of
 from otel_agent_trace.tracing.state import TracerState
-from otel_agent_trace.tracing.traced import Traced
+from otel_agent_trace.types import RunFields, StepFields
 from otel_agent_trace.values import Limits
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=MutableMapping[str, Any])
@@ -42,13 +48,16 @@ class AgentTracer:
     """Emits each run of an agent as one trace: the run a span, each step a span below it.
 
     Args:
-        backend: where spans are kept: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` of your own, any
-            `SpanExporter`, or a list of them. The tracer then has a provider of its own.
+        backend: where spans are kept: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` or `SpanSink` of your own,
+            or any `SpanExporter`. The tracer then has a provider of its own.
+        backends: several of them, in place of `backend`.
         tracer_provider: emits to this provider instead, and does nothing else to it; see `configure`. With neither, it
             is OpenTelemetry's global provider, looked up for each run.
         agent_name: the name of outermost runs that are not given another.
         user_ids: what happens to user ids: "pseudonym" (the default), "plain" or "none"; with a provider that
             `configure` made, what was said there.
+        policies: what else is done to spans before any backend has them (see `configure`); with a provider, or none, to what
+            this tracer writes, before the span has it.
         limits: what of one value is kept at most.
         error_rules: functions from an exception or a text to a category of error, or None; the first that knows decides.
         meter_provider: where runs and steps are measured; by default, with a provider that `configure` made, what was
@@ -57,65 +66,128 @@ class AgentTracer:
     What fails while recording is counted (`stats`) and logged once; it is never raised into the program.
 
     Raises:
-        TypeError: both a backend and a provider.
+        TypeError: more than one of backend, backends and tracer_provider, or a backend that is none.
+        ConfigurationError: an argument that cannot be meant.
     """
 
     def __init__(
         self,
         backend: Any = None,
         *,
+        backends: Iterable[Any] | None = None,
         tracer_provider: trace.TracerProvider | None = None,
         agent_name: str | None = None,
         user_ids: UserIds | None = None,
+        policies: Iterable[Policy | Gate] = (),
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        if backend is not None and tracer_provider is not None:
-            msg = "AgentTracer takes a backend or a tracer_provider; for both: configure(provider=p, backends=[...])"
-            raise TypeError(msg)
+        if sum(argument is not None for argument in (backend, backends, tracer_provider)) > 1:
+            raise TypeError(
+                "AgentTracer takes one of backend=, backends= and tracer_provider=; for a provider and backends: "
+                "AgentTracer(tracer_provider=configure(provider=p, backends=[...]))"
+            )
         mode = None if user_ids is None else check_mode(user_ids)
         self._own: TracerProvider | None = None
-        if backend is not None:
-            self._own = private_provider(as_backends(backend), mode or "pseudonym")
+        kept = backend if backends is None else backends
+        if kept is not None:
+            self._own = private_provider(kept, mode or "pseudonym", policies)
         self._state = TracerState(
             self._own if self._own is not None else tracer_provider,
-            user_ids=mode,
+            user_ids=mode if self._own is None else None,  # else the provider's settings have it
             limits=limits,
             error_rules=error_rules,
             meter_provider=meter_provider,
+            policies=() if self._own is not None else policies_without_gate(policies),
         )
         self.agent_name = agent_name
 
     # ── imperative ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start_run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> str:
-        """Start a run, and get its id.
+    @takes_fields(RunFields)
+    def start_run(
+        self,
+        fields: Mapping[str, Any] | None = None,
+        /,
+        *,
+        parent: Any = None,
+        **given: Unpack[RunFields],
+    ) -> str:
+        """Start a run, and return its id.
 
-        Takes, as a mapping or as keywords: user_input, model, agent_name, user_id, session_id, config, metadata,
-        run_id; unknown keys go to the metadata.
+        Args:
+            fields: the same as a mapping, as it comes from elsewhere; its other keys go to the metadata.
+            user_input: the question, any value.
+            model: the model that the agent uses.
+            agent_name: the agent's name; by default that of the tracer.
+            user_id: who asks; recorded as the tracer's `user_ids` says.
+            session_id: the conversation.
+            config: how the agent was set up, any value.
+            metadata: anything else worth keeping.
+            run_id: an id of your own; by default it is made of the trace's.
+            tags: words to find the run by.
+            prompt_name: the prompt that the agent uses, and
+            prompt_version: its version.
+            parent: what the run is put below, by default the current span: a run or step that has started, the id of an
+                open run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
 
-        Its parent is the current span, if there is one, or what `parent` says: a run or step that has started, the
-        id of an open run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
+        Raises:
+            TypeError: a keyword that does not exist, or fields that are no mapping.
         """
-        run = ActiveRun(self._state, self._run_fields(given_fields(self._state.diagnostics, fields, more)), parent)
+        run = self._run("start_run", fields, given, parent)
         run.start()
         return run.run_id
 
-    def log_step(self, run_id: str, fields: Mapping[str, Any] | None = None, /, **more: Any) -> int | str:
-        """Log a step of an open run that is over, and get its step id.
+    def _run(self, method: str, fields: Mapping[str, Any] | None, given: Mapping[str, Any], parent: Any) -> ActiveRun:
+        diagnostics = self._state.diagnostics
+        example = f"{method}(user_input={fields!r:.60})" if isinstance(fields, str) else f"{method}(user_input=...)"
+        merged = merged_fields(diagnostics, example, fields, given)
+        return ActiveRun(self._state, run_fields(diagnostics, merged, bound_fields(), self.agent_name), parent)
 
-        Takes, as a mapping or as keywords: step_id (default: the next number), kind (default: tool), name or tool_name,
-        input or tool_input, output or tool_output, error (an exception or a text), messages, model, usage, metadata,
-        parent_step_id, started_at, ended_at (datetimes, or Unix seconds), duration_s; unknown keys go to the metadata.
+    @takes_fields(StepFields)
+    def log_step(
+        self,
+        run_id: str,
+        fields: Mapping[str, Any] | None = None,
+        /,
+        **given: Unpack[StepFields],
+    ) -> int | str:
+        """Log a step of an open run that is over, and return its step id.
+
         Without times the step lasts from the run's previous event to now.
+
+        Args:
+            run_id: what `start_run` gave.
+            fields: the same as a mapping, as it comes from elsewhere; its other keys go to the metadata.
+            step_id: by default the next number.
+            kind: tool (the default), model, agent, retrieval or other.
+            name: the tool's, or what else it is called; the same as
+            tool_name: the tool's name.
+            input: the arguments; the same as
+            tool_input: the tool's arguments.
+            output: the result; the same as
+            tool_output: the tool's result.
+            error: an exception or a text, for a step that failed.
+            messages: what a model was sent and answered.
+            model: the model that was asked.
+            usage: tokens, as a `Usage` or in OpenAI's or Anthropic's words.
+            metadata: anything else worth keeping.
+            prompt_name: the prompt that was used, and
+            prompt_version: its version.
+            parent_step_id: the step that this one is part of.
+            started_at: a datetime, or Unix seconds.
+            ended_at: likewise.
+            duration_s: in place of one of them.
 
         Raises:
             UnknownRunError: the id was never handed out.
             ConfigurationError: a kind that does not exist, or a time that is none.
+            TypeError: a keyword that does not exist, or fields that are no mapping.
         """
         run = self._state.find(run_id)
-        return imperative.log_step(self._state, run, given_fields(self._state.diagnostics, fields, more))
+        merged = merged_fields(self._state.diagnostics, "log_step(run_id, tool_name=...)", fields, given)
+        return imperative.log_step(self._state, run, merged)
 
     def log_error(self, run_id: str, error: object, *, status: RunStatus | str | None = None) -> None:
         """Record an error, an exception or a text, and end the run with status error (timeout for a timeout).
@@ -141,13 +213,26 @@ class AgentTracer:
 
     # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def run(self, fields: Mapping[str, Any] | None = None, /, *, parent: Any = None, **more: Any) -> ActiveRun:
-        """A run, for a ``with`` block, sync or async; takes what `start_run` takes."""
-        return ActiveRun(self._state, self._run_fields(given_fields(self._state.diagnostics, fields, more)), parent)
+    @takes_fields(RunFields)
+    def run(
+        self,
+        fields: Mapping[str, Any] | None = None,
+        /,
+        *,
+        parent: Any = None,
+        **given: Unpack[RunFields],
+    ) -> ActiveRun:
+        """Return a run, for a ``with`` block, sync or async; takes what `start_run` takes, and raises what it raises."""
+        return self._run("run", fields, given, parent)
 
-    def bind(self, **fields: Any) -> Bound:
-        """For a ``with`` block: every run that starts inside has these fields, unless it is given others."""
-        return Bound(self._state.diagnostics, fields)
+    @takes_fields(RunFields)
+    def bind(self, **given: Unpack[RunFields]) -> Bound:
+        """Return a ``with`` block in which every run that starts has these fields, unless it is given others.
+
+        Raises:
+            TypeError: a keyword that does not exist.
+        """
+        return Bound(self._state.diagnostics, merged_fields(self._state.diagnostics, "bind()", None, given))
 
     # ── decorators ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,12 +251,7 @@ class AgentTracer:
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name)
-            state = self._state
-
-            def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.AgentCall(state, spec, args, kwargs)
-
-            return wrap(function, start, arguments.belong_to)
+            return wrap(function, partial(calls.AgentInvocation, self._state, spec), arguments.belong_to)
 
         return _bare_or_with_options(decorate, name)
 
@@ -201,12 +281,7 @@ class AgentTracer:
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function), exclude)
             spec = calls.ToolSpec(given or calls.name_of(function), arguments, capture, side_effects)
-            state = self._state
-
-            def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.ToolCall(state, spec, args, kwargs)
-
-            return wrap(function, start, arguments.belong_to)
+            return wrap(function, partial(calls.ToolInvocation, self._state, spec), arguments.belong_to)
 
         return _bare_or_with_options(decorate, name)
 
@@ -244,12 +319,7 @@ class AgentTracer:
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage)
-            state = self._state
-
-            def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-                return calls.ModelCall(state, spec, args, kwargs)
-
-            return wrap(function, start, arguments.belong_to)
+            return wrap(function, partial(calls.ModelInvocation, self._state, spec), arguments.belong_to)
 
         return _bare_or_with_options(decorate, name)
 
@@ -327,9 +397,6 @@ class AgentTracer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _run_fields(self, given: dict[str, Any]) -> dict[str, Any]:
-        return calls.run_fields(given, bound_fields(), self.agent_name, self._state.diagnostics)
 
 
 def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:

@@ -12,8 +12,9 @@ What JSON can say has no tag at all, so plain values cost one look.
 from __future__ import annotations
 
 from otel_agent_trace.values.classes import register_type, repaired
+from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
 from otel_agent_trace.values.equality import same
-from otel_agent_trace.values.kinds import NO_LIMITS, Encoded, EncodedText, Limits, Opaque, Tag, Truncated
+from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 from otel_agent_trace.values.restoring import decode_text, restore
 from otel_agent_trace.values.writing import encode, encode_string, encode_text, is_iterator
 

@@ -17,7 +17,8 @@ from otel_agent_trace.values.builtin import (
     unescaped,
 )
 from otel_agent_trace.values.classes import BY_NAME
-from otel_agent_trace.values.kinds import Opaque, Tag, Truncated
+from otel_agent_trace.values.encoded import Opaque, Tag
+from otel_agent_trace.values.limits import Truncated
 
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError, RecursionError)
 _decode_json = msgspec.json.Decoder().decode

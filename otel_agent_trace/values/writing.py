@@ -21,7 +21,8 @@ from otel_agent_trace.values.builtin import (
     integer_text,
 )
 from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
-from otel_agent_trace.values.kinds import NO_LIMITS, Encoded, EncodedText, Limits, Opaque, Tag, Truncated
+from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
+from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
@@ -71,7 +72,11 @@ def _plain_json(value: Any, limits: Limits) -> bytes | None:
     """The JSON of a value that JSON can say as it is, if the limits surely let it; None for what needs a walk."""
     try:
         most = limits.value_bytes // _MAX_COST_OF_A_BYTE
-        if _room_after((value,), limits.depth + 1, most) < 0:
+        if type(value) is dict:  # arguments and most results: not a list of one, which would be one call more
+            left = _room_after_mapping(value, limits.depth + 1, most)
+        else:
+            left = _room_after((value,), limits.depth + 1, most)
+        if left < 0:
             return None
         text = _JSON.encode(value)
     except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a change by another thread while we look
@@ -94,10 +99,7 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
             if not _INT64_MIN <= item < _INT64_END:
                 return -1
         elif kind is dict:
-            if not _STRING_ONLY.issuperset(map(type, item)):
-                return -1
-            size = len(item)
-            left = _room_after(item.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(item))))
+            left = _room_after_mapping(item, depth, left)
         elif kind is list:
             left = _room_after(item, depth - 1, left - len(item))
         elif item is not None and kind is not bool:
@@ -107,11 +109,19 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
     return left
 
 
+def _room_after_mapping(mapping: dict[Any, Any], depth: int, left: int) -> int:
+    """Return the same for a mapping at that depth."""
+    for key in mapping:
+        if type(key) is not str:
+            return -1
+    size = len(mapping)
+    return _room_after(mapping.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(mapping))))
+
+
 _MAX_COST_OF_A_BYTE = 8
 """What a byte of JSON costs at most, by the limits' way of counting: a number of one digit."""
 _FEW_KEYS = 64
 """Keys of so few items are not counted, which would cost every result of a tool a microsecond."""
-_STRING_ONLY = frozenset({str})
 
 
 class _Walk:

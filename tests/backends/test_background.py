@@ -58,7 +58,7 @@ class Gate:
 def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
     """A store that hangs costs the host next to nothing; what does not fit is dropped, counted, and said once."""
     gate = Gate()
-    background = BackgroundBackend(gate, max_pending=5, patience_s=0.01)
+    background = BackgroundBackend(gate, max_pending=5, enqueue_timeout_s=0.01)
     tracer = AgentTracer(backend=background)
     began = time.monotonic()
     for number in range(30):
@@ -137,7 +137,7 @@ def test_closing_before_a_store_that_hangs(run_python: Callable[..., Any]) -> No
             def log_step(self, run_id, step): pass
             def end_run(self, run): pass
             def close(self): print("closed while it was called")
-        background = BackgroundBackend(Hanging(), max_pending=3, patience_s=0)
+        background = BackgroundBackend(Hanging(), max_pending=3, enqueue_timeout_s=0)
         contract._CLOSE_S = 0.1
         tracer = AgentTracer(backend=background)
         for i in range(10):

@@ -191,7 +191,7 @@ def test_spans_of_others_are_no_calls(recording: type[Recording]) -> None:
         with other.start_as_current_span("GET /"), other.start_as_current_span("socket"):
             pass
     assert backend.calls == []
-    feed = provider._active_span_processor._span_processors[0]._keepers[0][1]  # type: ignore[attr-defined]
+    feed = provider._active_span_processor._span_processors[0].pipeline.sinks[0]  # type: ignore[attr-defined]
     assert len(feed._nodes) <= 300
 
 
@@ -201,7 +201,7 @@ def test_nothing_is_held_of_runs_that_are_over(recording: type[Recording]) -> No
     for _ in range(500):
         with tracer.run() as run, run.step("s"):
             pass
-    feed = tracer._own._active_span_processor._span_processors[0]._keepers[0][1]  # type: ignore[union-attr]
+    feed = tracer._own._active_span_processor._span_processors[0].pipeline.sinks[0]  # type: ignore[union-attr]
     assert len(feed._nodes) <= 300
     assert len(feed._runs) <= 150
 
@@ -233,7 +233,7 @@ def test_many_runs_in_one_trace(above: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(backend.runs) == 400
     assert all(len(run.steps) == 1 for run in backend.runs.values())
     assert sum(assembled) <= 400 * 6
-    feed = provider._active_span_processor._span_processors[0]._keepers[0][1]  # type: ignore[attr-defined]
+    feed = provider._active_span_processor._span_processors[0].pipeline.sinks[0]  # type: ignore[attr-defined]
     assert len(feed._nodes) <= (900 if above == "a run" else 300)
 
 
@@ -456,10 +456,10 @@ def test_a_failing_exporter_and_spans_of_others(error: type[BaseException]) -> N
     """What an exporter raises does not reach programs whose spans are not ours either."""
 
     class Raising(InMemoryBackend):
-        def keep(self, spans: Any) -> None:
+        def on_end(self, span: Any) -> None:
             raise error
 
-        started = keep  # type: ignore[assignment]
+        on_start = on_end  # type: ignore[assignment]
 
     provider = configure(backends=[Raising()], otlp=False)
     with provider.get_tracer("other").start_as_current_span("x"):

@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from otel_agent_trace import (
     iter_runs,
     load_runs,
 )
-from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.pipeline import PipelineSpan
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -60,8 +60,8 @@ def ended_spans(count: int, size: int = 0) -> list[ReadableSpan]:
     spans: list[ReadableSpan] = []
 
     class Keep(InMemoryBackend):
-        def keep(self, given: Sequence[ReadableSpan], mode: UserIds) -> None:
-            spans.extend(given)
+        def on_end(self, span: PipelineSpan) -> None:
+            spans.append(span.readable)
 
     tracer = AgentTracer(backend=Keep())
     for number in range(count):
@@ -464,7 +464,7 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "write", writing)
     monkeypatch.setattr(os, "close", closing)
-    backend.keep(ended_spans(1), "plain")
+    backend.export(ended_spans(1))
     others[0].join()
     assert happened == ["written", "closed"]
     assert backend.stats() == {"kept": 3}

@@ -163,7 +163,7 @@ class Everywhere:
         self.own = Own()
         self.provider = TracerProvider(shutdown_on_exit=False)
         for processor in (
-            AgentSpanProcessor(self.files[0], self.memories[0], self.own),
+            AgentSpanProcessor([self.files[0], self.memories[0], self.own]),
             BatchSpanProcessor(self.files[1], max_queue_size=4096, schedule_delay_millis=60_000),
             SimpleSpanProcessor(self.files[2]),
             BatchSpanProcessor(self.memories[1], max_queue_size=4096, schedule_delay_millis=60_000),
@@ -284,7 +284,7 @@ def test_spans_without_ids(tmp_path: Path) -> None:
         assert backend.export(spans) is SpanExportResult.SUCCESS
     assert file.stats() == {"kept": 2, "failed: span that cannot be written": 1}
     assert memory.stats() == {"kept": 2, "failed: span that cannot be kept": 1}
-    processor = AgentSpanProcessor(file, memory)
+    processor = AgentSpanProcessor([file, memory])
     processor.on_end(spans[1])
     assert processor.stats()["dropped: span without ids"] == 1
     assert (len(records_of(file)), len(memory.spans())) == (2, 2)

@@ -43,7 +43,7 @@ class Broken(InMemoryBackend):
     def fail(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("broken")
 
-    started = keep = export = shutdown = force_flush = fail  # type: ignore[assignment]
+    on_start = on_end = flush = close = fail  # type: ignore[assignment]
 
 
 def test_one_that_always_raises(caplog: pytest.LogCaptureFixture) -> None:
@@ -60,7 +60,7 @@ def test_one_that_always_raises(caplog: pytest.LogCaptureFixture) -> None:
     ]
     assert tracer.flush() is False
     tracer.close()
-    assert tracer.stats()["failed: Broken.shutdown"] == 1
+    assert tracer.stats()["failed: Broken.close"] == 1
 
 
 class Late(Exception):

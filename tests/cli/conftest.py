@@ -107,7 +107,7 @@ def weather_run() -> AgentRun:
         user_id="hmac:k1:9c1185a5c5e9fc54612808977ee8f548",
         session_id="s-42",
         model="gpt-4o",
-        service_name="weather-api",
+        resource={"service.name": "weather-api"},
         status=RunStatus.SUCCESS,
         started_at_ns=at(0),
         ended_at_ns=at(5300),

@@ -19,7 +19,9 @@ from otel_agent_trace.runs import run_to_spans
 def jaeger(make_run, make_step):
     with StandIn() as server:
         for number, service in enumerate(["weather", "travel", "weather"]):
-            run = make_run(f"run-{number}", number * 60, user_input=f"question {number}", service_name=service)
+            run = make_run(
+                f"run-{number}", number * 60, user_input=f"question {number}", resource={"service.name": service}
+            )
             server.keep(run_to_spans(run))
         yield server
 
@@ -66,7 +68,13 @@ def test_the_address_comes_from_the_environment(run_command, jaeger, monkeypatch
 
 
 def test_a_service_in_a_file(run_command, write_runs, make_run):
-    write_runs([make_run("a", 0, service_name="weather"), make_run("b", 1, service_name="travel"), make_run("c", 2)])
+    write_runs(
+        [
+            make_run("a", 0, resource={"service.name": "weather"}),
+            make_run("b", 1, resource={"service.name": "travel"}),
+            make_run("c", 2),
+        ]
+    )
     assert [run["run_id"] for run in json.loads(run_command("list", "--service", "travel", "--json").out)] == ["b"]
 
 

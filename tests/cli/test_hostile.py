@@ -7,15 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from otel_agent_trace.cli.report_tables import print_report
-from otel_agent_trace.cli.run_steps import print_beginning, print_ending, print_step
-from otel_agent_trace.cli.run_table import print_runs
-from otel_agent_trace.cli.run_tree import print_run
-from otel_agent_trace.cli.summaries import summary_of
+from otel_agent_trace.cli.printing import (
+    print_beginning,
+    print_ending,
+    print_report,
+    print_run,
+    print_runs,
+    print_step,
+)
 from otel_agent_trace.metrics import compute_metrics
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, at_time
 from otel_agent_trace.replay.walk import walk_run
 from otel_agent_trace.values import Opaque
+from otel_agent_trace.views.summaries import summary_of
+from otel_agent_trace.views.text import run_text
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 NASTY = (
@@ -68,7 +73,7 @@ def hostile_run(text: str) -> AgentRun:
         steps=(tool, model, agent),
         trace_id=text + "t",
         parent_run_id=text,
-        service_name=text,
+        resource={"service.name": text},
         truncated=(text,),
         replay_of=text,
         started_at_ns=5,
@@ -77,7 +82,7 @@ def hostile_run(text: str) -> AgentRun:
 
 
 def everything_shown(run: AgentRun, width: int) -> str:
-    """All that the commands for people write of a run, in colour."""
+    """All that the commands for people write of a run, in colour, and its plain text."""
     file = io.StringIO()
     console = Console(
         file=file,
@@ -96,7 +101,7 @@ def everything_shown(run: AgentRun, width: int) -> str:
         print_ending(run, console, names_only=False, full=full)
     print_runs([summary_of(run)], console, at_time(0))
     print_report(compute_metrics([run], bucket="1h"), console)
-    return file.getvalue()
+    return file.getvalue() + run_text(run, full=True)
 
 
 def controls_in(shown: str) -> set[str]:

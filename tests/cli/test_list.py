@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from otel_agent_trace.cli.summaries import short_ids
 from otel_agent_trace.model import RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.views.summaries import short_ids
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from otel_agent_trace.model import AgentRun, RunStatus, StepKind, Usage
 from otel_agent_trace.reading import load_run
+from otel_agent_trace.views.text import run_text
 
 GOLDEN = Path(__file__).parent / "golden" / "show.txt"
 
@@ -18,6 +19,15 @@ def test_golden(run_command, write_runs, weather_run):
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(result.out, "utf-8")
     assert result.out == GOLDEN.read_text("utf-8")
+
+
+@pytest.mark.parametrize("options", [[], ["--full"]])
+def test_the_text_of_a_run_is_what_show_prints(run_command, write_runs, weather_run, monkeypatch, options):
+    """Where no line is too long for the terminal, both are the same."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    write_runs([weather_run])
+    shown = run_command("show", *options).out
+    assert run_text(load_run("traces.jsonl"), full=bool(options)) == shown.removesuffix("\n")
 
 
 def test_json_is_the_run(run_command, write_runs, weather_run):

@@ -1,4 +1,4 @@
-"""Makes `by_hand` importable."""
+"""Makes `by_hand` and `any_traces` importable."""
 
 from __future__ import annotations
 

@@ -6,29 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from any_traces import CALL, chat, span, traces
 from hypothesis import example, given
-from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, SpanRecord, StepKind, load_runs, run_to_spans, runs_from_spans
 from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.runs.explain import explain
-from otel_agent_trace.span import Resource, Scope
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-ERROR = 2
-
-
-def span(number: int, above: int | None, name: str, attributes: dict[str, Any], **more: Any) -> SpanRecord:
-    """A span with a number for an id; each begins a millisecond after the one before."""
-    facts: dict[str, Any] = {
-        "start_ns": 1_000_000 * number,
-        "end_ns": 1_000_000_000 - 1_000_000 * number,
-        "resource": Resource({"service.name": "shop"}),
-        "scope": Scope("acme.instrumentation"),
-        **more,
-    }
-    parent = None if above is None else f"{above:016x}"
-    return SpanRecord(TRACE, f"{number:016x}", parent, name, attributes=attributes, **facts)
+from otel_agent_trace.span import Resource
 
 
 def written(runs: list[AgentRun]) -> bytes:
@@ -41,25 +25,6 @@ def again(runs: list[AgentRun]) -> list[AgentRun]:
     return runs_from_spans([record for run in runs for record in run_to_spans(run)])
 
 
-def chat(asked: str, answered: str = "", call: dict[str, Any] | None = None, told: Any = None) -> dict[str, Any]:
-    """The attributes of a model call, in which a tool may be asked for, and its answer told."""
-    sent: list[Any] = [{"role": "user", "parts": [{"type": "text", "content": asked}]}]
-    if told is not None:
-        sent += [
-            {"role": "assistant", "parts": [{"type": "tool_call", **(call or {})}]},
-            {"role": "tool", "parts": [{"type": "tool_call_response", "id": (call or {}).get("id"), "response": told}]},
-        ]
-    part = {"type": "text", "content": answered} if told is not None or call is None else {"type": "tool_call", **call}
-    return {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "m-1",
-        "gen_ai.input.messages": json.dumps(sent),
-        "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [part]}]),
-        "gen_ai.usage.input_tokens": 5,
-    }
-
-
-CALL = {"id": "c1", "name": "forecast", "arguments": {"city": "Lyon"}}
 NO_TOOL_SPANS = [
     span(1, None, "invoke_agent", {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}),
     span(2, 1, "chat m-1", chat("Rain?", call=CALL), end_ns=3_000_000),
@@ -191,108 +156,6 @@ def test_a_run_names_all_dialects_that_its_spans_speak() -> None:
     (run,) = runs_from_spans(spans)
     assert run.dialect == "openinference + genai"
     assert again([run])[0].dialect == "genai"
-
-
-# ── any traces ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-TEXTS = st.sampled_from(["", "Rain?", "No.", "é\ud800", "[1]", '{"a": 1}', "{'city': 'Lyon'}"])
-NAMES = st.sampled_from(["a", "b", "forecast", ""])
-
-
-def conventions(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    if kind == "model":
-        call = st.sampled_from([None, CALL, {"id": None, "name": "b", "arguments": '{"x": 1}'}])
-        return st.builds(chat, TEXTS, TEXTS, call, st.sampled_from([None, "sun", {"t": 1}, "Error: x"]))
-    operation = {"agent": "invoke_agent", "tool": "execute_tool", "frame": "invoke_workflow"}[kind]
-    return st.fixed_dictionaries(
-        {"gen_ai.operation.name": st.just(operation)},
-        optional={
-            "gen_ai.agent.name": NAMES,
-            "gen_ai.tool.name": NAMES,
-            "gen_ai.tool.call.id": st.sampled_from(["c1", "c2"]),
-            "gen_ai.tool.call.arguments": TEXTS,
-            "gen_ai.tool.call.result": TEXTS,
-            "gen_ai.conversation.id": NAMES,
-            "gen_ai.usage.input_tokens": st.integers(0, 9),
-        },
-    )
-
-
-def openinference(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    said = {"agent": "AGENT", "tool": "TOOL", "frame": "CHAIN", "model": "LLM"}[kind]
-    return st.fixed_dictionaries(
-        {"openinference.span.kind": st.just(said)},
-        optional={
-            "agent.name": NAMES,
-            "tool.name": NAMES,
-            "input.value": TEXTS,
-            "output.value": TEXTS,
-            "llm.model_name": NAMES,
-            "llm.input_messages.0.message.role": st.just("user"),
-            "llm.input_messages.0.message.content": TEXTS,
-            "llm.token_count.prompt": st.integers(0, 9),
-            "session.id": NAMES,
-            "user.id": NAMES,
-            "metadata": TEXTS,
-        },
-    )
-
-
-def langfuse(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    said = {"agent": "agent", "tool": "tool", "frame": "span", "model": "generation"}[kind]
-    return st.fixed_dictionaries(
-        {"langfuse.observation.type": st.just(said)},
-        optional={
-            "langfuse.observation.input": TEXTS,
-            "langfuse.observation.output": TEXTS,
-            "langfuse.observation.level": st.just("ERROR"),
-            "langfuse.observation.usage_details": st.just('{"prompt_tokens": 3}'),
-            "user.id": NAMES,
-        },
-    )
-
-
-def traceloop(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    said = {"agent": "agent", "tool": "tool", "frame": "workflow", "model": "task"}[kind]
-    return st.fixed_dictionaries(
-        {"traceloop.span.kind": st.just(said)},
-        optional={
-            "traceloop.entity.name": NAMES,
-            "traceloop.entity.input": TEXTS,
-            "traceloop.entity.output": TEXTS,
-            "llm.request.type": st.just("chat"),
-        },
-    )
-
-
-ODD = st.dictionaries(
-    st.sampled_from(
-        ["gen_ai.tool.type", "gen_ai.response.finish_reasons", "error.type", "x", "agent_trace.x", "user.id"]
-    ),
-    st.one_of(TEXTS, st.integers(0, 5), st.just(["stop"])),
-    max_size=2,
-)
-
-
-@st.composite
-def traces(draw: st.DrawFn) -> list[SpanRecord]:
-    """Spans of one trace in several languages, some of them lost."""
-    spans = []
-    for number in range(1, draw(st.integers(1, 7)) + 1):
-        speak = draw(st.sampled_from([conventions, openinference, langfuse, traceloop]))
-        said = {**draw(speak(draw(st.sampled_from(["agent", "tool", "frame", "model"])))), **draw(ODD)}
-        more = {
-            "end_ns": draw(st.sampled_from([None, 50_000_000, 900_000_000])),
-            "status_code": draw(st.sampled_from([0, 0, ERROR])),
-            "status_message": draw(st.sampled_from(["", "boom"])),
-            "scope": Scope(draw(st.sampled_from(["one", "two"]))),
-        }
-        above = (
-            draw(st.one_of(st.none(), st.integers(1, number - 1))) if number > 1 else draw(st.sampled_from([None, 99]))
-        )
-        if draw(st.integers(0, 9)):
-            spans.append(span(number, above, draw(st.sampled_from(["run", "chat m"])), said, **more))
-    return spans
 
 
 @given(traces())

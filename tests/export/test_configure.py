@@ -152,6 +152,24 @@ def test_bad_endpoint(endpoint: Any, protocol: str) -> None:
     assert repr(endpoint) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "advice"),
+    [
+        ("localhost:4318", "; write http://localhost:4318"),
+        ("127.0.0.1:4317", '; write http://127.0.0.1:4317 and protocol="grpc"'),
+        ("myhost:4318/v1/traces", "; write http://myhost:4318/v1/traces"),
+        ("grpc://h:4317", '; write http://h:4317 and protocol="grpc"'),
+        ("ftp://h", ""),
+        ("localhost:70000", ""),
+    ],
+)
+def test_bad_endpoint_that_can_be_put_right(endpoint: str, advice: str) -> None:
+    """The error says what to write instead."""
+    with pytest.raises(ConfigurationError) as refused:
+        configure(otlp=endpoint)
+    assert str(refused.value) == f"otlp={endpoint!r} is no endpoint like http://localhost:4318{advice}"
+
+
 @pytest.mark.parametrize("otlp", [None, False, "http://localhost:4318"])
 def test_bad_protocol(otlp: Any) -> None:
     """A protocol that there is not is refused, and those that there are named."""

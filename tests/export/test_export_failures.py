@@ -349,6 +349,21 @@ def test_the_wrong_protocol_is_told(
     assert result.code == 2
 
 
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("localhost:4318", "http://localhost:4318"),
+        ("127.0.0.1:4317", "grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+        ("myhost:4318/v1/traces", "http://myhost:4318/v1/traces"),
+    ],
+)
+def test_an_address_without_its_scheme(export: Exporter, path: Path, address: str, advice: str) -> None:
+    """One line: what was given, what it lacks, what to write instead; nothing is sent."""
+    result = export(path, "--to", address)
+    error = f"error: {address!r} has no http://, which http/protobuf needs; write {advice}\n"
+    assert (result.code, result.out, result.err) == (2, "", error)
+
+
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_nobody_there(export: Exporter, path: Path, scheme: str) -> None:
     """One error, when patience is at its end."""

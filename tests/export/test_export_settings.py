@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.http import retry_after_s
 from otel_agent_trace.otlp import settings_of
-from otel_agent_trace.otlp.http_transport import retry_after_s
 
 OTLP = "OTEL_EXPORTER_OTLP_"
 
@@ -98,6 +98,27 @@ def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, s
         settings_of(endpoint, **options, environ={OTLP + name: value for name, value in environ.items()})
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "advice"),
+    [
+        ("localhost:4318", "write http://localhost:4318"),
+        ("127.0.0.1:4318", "write http://127.0.0.1:4318"),
+        ("localhost", "write http://localhost:4318"),
+        ("myhost:4318/v1/traces", "write http://myhost:4318/v1/traces"),
+        (" my-host.example.org:80 ", "write http://my-host.example.org:80"),
+        ("[::1]:4318", "write http://[::1]:4318"),
+        ("me:secret@h:4318", "write http://h:4318"),
+        ("127.0.0.1:4317", "write grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+    ],
+)
+def test_an_address_without_a_scheme_is_told_what_it_lacks(endpoint: str, advice: str) -> None:
+    """What was given, what is wrong, what to write instead; and no secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings_of(endpoint, environ={})
+    given = endpoint.rpartition("@")[2]
+    assert str(caught.value) == f"{given!r} has no http://, which http/protobuf needs; {advice}"
 
 
 def test_retry_after() -> None:

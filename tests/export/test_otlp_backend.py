@@ -207,7 +207,7 @@ def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: 
     """A flush takes the time that it was given; what cannot be delivered in time is given up and counted."""
 
     def flush_s() -> float:
-        provider = sending(endpoint, protocol, timeout_s=0.4, patience_s=0.6)
+        provider = sending(endpoint, protocol, timeout_s=0.4, retry_timeout_s=0.6)
         emit(provider, 3)
         began = time.monotonic()
         assert provider.force_flush(100) is False
@@ -223,7 +223,7 @@ def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: 
 def test_nobody_there(sending: Callable[..., TracerProvider]) -> None:
     """With nobody listening spans are lost when patience is at its end, and later ones are tried anew."""
     [port] = free_ports(1)
-    provider = sending(f"http://127.0.0.1:{port}", patience_s=0.1)
+    provider = sending(f"http://127.0.0.1:{port}", retry_timeout_s=0.1)
     for round_ in (1, 2):
         emit(provider, 3)
         assert provider.force_flush(60_000) is False
@@ -430,12 +430,12 @@ def test_shutdown(http_receiver: StandIn) -> None:
     tracer = provider.get_tracer("t")
     late = tracer.start_span("late")
     emit(provider, 3)
-    [backend] = provider._active_span_processor._span_processors[0]._backends  # type: ignore[attr-defined]
+    [backend] = provider._active_span_processor._span_processors[0].pipeline.sinks  # type: ignore[attr-defined]
     provider.shutdown()
     backend.shutdown()
     assert backend.stats() == {"sent": 3}
     assert len(http_receiver.accepted) == 3
-    backend.keep([late], "plain")
+    backend.export([late])
     assert backend.stats() == {"sent": 3, "dropped: after the end": 1}
     wait_until(lambda: "otel_agent_trace.otlp" not in [t.name for t in threading.enumerate()], "the thread's end")
 
@@ -592,7 +592,7 @@ def test_stats_of_a_given_provider(http_receiver: StandIn, tmp_path: Any) -> Non
     provider = TracerProvider(shutdown_on_exit=False)
     for _ in range(2):
         configure(provider=provider, otlp=http_receiver.endpoint)
-    provider.add_span_processor(AgentSpanProcessor(InMemoryBackend(max_runs=1), InMemoryBackend(max_runs=1)))
+    provider.add_span_processor(AgentSpanProcessor([InMemoryBackend(max_runs=1), InMemoryBackend(max_runs=1)]))
     tracer = AgentTracer(tracer_provider=provider)
     for _ in range(2):
         with tracer.run():

@@ -574,6 +574,7 @@ class Step:
     messages: Told
     model: str | None
     usage: Told
+    prompt: dict[str, str]
     metadata: dict[Any, Any]
     unknown: dict[str, Any]
     attributes: dict[str, Any]
@@ -614,6 +615,16 @@ def _whens(draw: st.DrawFn) -> tuple[int, int]:
     return draw(few | any_time), draw(few | any_time)
 
 
+def prompts() -> st.SearchStrategy[dict[str, str]]:
+    """Name and version of a prompt, either or none."""
+    return st.fixed_dictionaries({}, optional={"prompt_name": texts(), "prompt_version": texts()})
+
+
+def tags() -> st.SearchStrategy[list[str]]:
+    """Words to find a run by."""
+    return st.lists(texts(), max_size=3)
+
+
 def _step_ids() -> st.SearchStrategy[int | str | None]:
     return st.one_of(st.none(), st.none(), st.integers(-2, 5), integers(), texts())
 
@@ -637,6 +648,7 @@ def steps(draw: st.DrawFn, how: str, depth: int) -> Step:
         messages=draw(conversations()),
         model=draw(st.none() | texts()),
         usage=draw(usages()),
+        prompt=draw(prompts()),
         metadata=draw(metadatas()),
         unknown=draw(unknown_fields()) if how == "logged" else {},
         attributes=draw(attributes()) if how != "logged" else {},
@@ -665,6 +677,9 @@ def runs(draw: st.DrawFn, how: str | None = None, depth: int = 2) -> Run:
         "user_id": st.one_of(texts(), st.integers(), st.just("hmac:01234567:" + "0" * 64)),
         "session_id": st.one_of(texts(), st.integers()),
         "config": values(6),
+        "tags": tags(),
+        "prompt_name": texts(),
+        "prompt_version": texts(),
         "run_id": st.builds(lambda text, unique: f"{text}{unique.hex}", texts(), st.uuids(version=4)),
     }
     changed = {
@@ -673,6 +688,9 @@ def runs(draw: st.DrawFn, how: str | None = None, depth: int = 2) -> Run:
         "session_id": texts(),
         "model": texts(),
         "user_id": texts(),
+        "tags": tags(),
+        "prompt_name": st.none() | texts(),
+        "prompt_version": texts(),
         "metadata": metadatas(),
     }
     events = steps("logged", 0) if how == "imperative" else _block_events(depth)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import texts
 
-from otel_agent_trace.formats.otlp_json import NotOtlpError, decode, encode, encode_span
+from otel_agent_trace.formats.otlp_json import OtlpJsonError, decode, encode, encode_span
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -189,7 +189,7 @@ def decoded(data: bytes) -> list[SpanRecord]:
     """The spans, or none where it is no OTLP; what was decoded can be encoded."""
     try:
         spans = decode(data)
-    except NotOtlpError:
+    except OtlpJsonError:
         return []
     line = encode(spans)
     json.loads(line, parse_constant=_refuse)
@@ -207,7 +207,7 @@ def decoded(data: bytes) -> list[SpanRecord]:
 @example(b'{"resourceSpans":[null]}')
 @example(b"\xef\xbb\xbf{}")
 def test_any_bytes(data: bytes) -> None:
-    """Bytes are spans, or raise `NotOtlpError`."""
+    """Bytes are spans, or raise `OtlpJsonError`."""
     decoded(data)
 
 
@@ -220,7 +220,7 @@ _JSON = st.recursive(
 
 @given(records(), st.data())
 def test_any_change_of_one_value(span: SpanRecord, data: st.DataObject) -> None:
-    """A line of which one value is another is spans, or raises `NotOtlpError`."""
+    """A line of which one value is another is spans, or raises `OtlpJsonError`."""
     tree = json.loads(encode([span]))
     places = list(_places(tree))
     holder, key = data.draw(st.sampled_from(places))
@@ -237,7 +237,7 @@ def _places(tree: Any) -> Any:
 
 @given(records(), st.data())
 def test_any_change_of_some_bytes(span: SpanRecord, data: st.DataObject) -> None:
-    """A line that was torn, or in which bytes were turned, is spans, or raises `NotOtlpError`."""
+    """A line that was torn, or in which bytes were turned, is spans, or raises `OtlpJsonError`."""
     line = bytearray(encode([span]))
     for _ in range(data.draw(st.integers(0, 3))):
         line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
@@ -262,7 +262,7 @@ def test_ids_that_are_none_cost_the_line(field: str, value: str) -> None:
     """Ids are hex digits: whatever else stands there never gets into what is written again."""
     tree = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "n", field: value}
     line = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [tree]}]}]}).encode()
-    with pytest.raises(NotOtlpError):
+    with pytest.raises(OtlpJsonError):
         decode(line)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from test_otlp_json import records, sayable_records
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_proto import (
-    NotOtlpError,
+    OtlpProtoError,
     PartialSuccess,
     decode,
     decode_response,
@@ -29,6 +31,7 @@ from otel_agent_trace.formats.otlp_proto import (
     encode,
     encode_span,
     join,
+    salvage,
 )
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
@@ -167,7 +170,7 @@ def decoded(data: bytes) -> list[SpanRecord]:
     """The spans, or none where it is no OTLP."""
     try:
         spans = decode(data)
-    except NotOtlpError:
+    except OtlpProtoError:
         return []
     assert_alike(decode(encode(spans)), spans)
     return spans
@@ -181,18 +184,18 @@ def decoded(data: bytes) -> list[SpanRecord]:
 @example(b'{"resourceSpans":[]}')
 @example(b"<!DOCTYPE html>")
 def test_any_bytes(data: bytes) -> None:
-    """Bytes are spans, or raise `NotOtlpError`; so are those of answers."""
+    """Bytes are spans, or raise `OtlpProtoError`; so are those of answers."""
     decoded(data)
     for read in (decode_response, decode_status):
         try:
             read(data)
-        except NotOtlpError:
+        except OtlpProtoError:
             pass
 
 
 @given(records(), st.data())
 def test_any_change_of_some_bytes(span: SpanRecord, data: st.DataObject) -> None:
-    """What was torn, or in which bytes were turned, is spans, or raises `NotOtlpError`."""
+    """What was torn, or in which bytes were turned, is spans, or raises `OtlpProtoError`."""
     line = bytearray(encode([span]))
     for _ in range(data.draw(st.integers(0, 3))):
         line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
@@ -217,18 +220,82 @@ def _varint(number: int) -> bytes:
     return bytes([number & 0x7F | 0x80, *_varint(number >> 7)]) if number > 0x7F else bytes([number])
 
 
+def _deep_pair(lists: int) -> bytes:
+    """An attribute `k` of so many lists within each other."""
+    value = b""
+    for _ in range(lists):
+        value = b"\x2a" + _varint(len(inner := b"\x0a" + _varint(len(value)) + value)) + inner
+    return b"\x0a\x01k\x12" + _varint(len(value)) + value
+
+
 def test_deep_values_cost_the_innermost() -> None:
     """However deep a message is nested, it is read in bounded depth."""
-    value = b""
-    for _ in range(5000):
-        value = b"\x2a" + _varint(len(inner := b"\x0a" + _varint(len(value)) + value)) + inner
-    pair = b"\x0a\x01k\x12" + _varint(len(value)) + value
+    pair = _deep_pair(5000)
     ids = b"\x0a\x10" + b"1" * 16 + b"\x12\x08" + b"1" * 8
     span = ids + b"\x4a" + _varint(len(pair)) + pair
     spans = b"\x12" + _varint(len(span)) + span
     block = b"\x12" + _varint(len(spans)) + spans
     [read] = decode(b"\x0a" + _varint(len(block)) + block)
     assert list(read.attributes) == ["k"]
+
+
+SPAN = SpanRecord("1" * 32, "1" * 16, None, "n", 1, 2, {"a": "b"})
+
+
+def _field(tag: bytes, data: bytes) -> bytes:
+    return tag + _varint(len(data)) + data
+
+
+@pytest.mark.parametrize("tag", [b"\x4a", b"\x5a", b"\x6a"], ids=["attribute", "event", "link"])
+def test_a_deep_value_costs_nothing_beside_it(tag: bytes) -> None:
+    """Wherever it is, all else of its span and the other spans of the message are read; the innermost is None."""
+    pair = _deep_pair(200)
+    inside = {b"\x4a": pair, b"\x5a": _field(b"\x1a", pair), b"\x6a": _field(b"\x22", pair)}[tag]
+    whole = ExportTraceServiceRequest.FromString(encode([SPAN])).resource_spans[0].scope_spans[0].spans[0]
+    deep = _field(b"\x12", whole.SerializeToString() + _field(tag, inside))
+    read, other = decode(join([(Resource({"r": 1}), Scope("s"), [deep, encode_span(SPAN)])]))
+    assert (read.resource, read.scope, other.attributes) == (Resource({"r": 1}), Scope("s"), {"a": "b"})
+    attributes = {b"\x4a": read, b"\x5a": next(iter(read.events), None), b"\x6a": next(iter(read.links), None)}[tag]
+    assert (read.name, read.attributes["a"]) == ("n", "b")
+    innermost, depth = attributes.attributes["k"], 0
+    while innermost is not None:
+        [innermost], depth = innermost, depth + 1
+    assert 40 < depth < 100
+
+
+def test_a_deep_value_of_a_resource_costs_no_span() -> None:
+    resource = _field(b"\x0a", _field(b"\x0a", _deep_pair(200)))
+    block = _field(b"\x12", encode_span(SPAN))
+    [read] = decode(_field(b"\x0a", resource + block))
+    assert (read.name, list(read.resource.attributes)) == ("n", ["k"])
+
+
+def test_a_text_that_is_no_utf8_costs_its_span() -> None:
+    """The message is refused, and what is whole in it is read."""
+    bad = encode_span(SPAN).replace(b"a\x12\x03\x0a\x01b", b"a\x12\x03\x0a\x01\xff")
+    data = join([(Resource({"r": 1}), Scope("s"), [encode_span(SPAN), bad, encode_span(SPAN)])])
+    with pytest.raises(OtlpProtoError):
+        decode(data)
+    assert [(span.attributes, span.resource.attributes) for span in salvage(data)] == [({"a": "b"}, {"r": 1})] * 2
+
+
+@pytest.mark.parametrize("lost", [1, 5, 40])
+def test_of_a_message_that_ends_early_the_whole_spans_are_read(lost: int) -> None:
+    data = join([(Resource({"r": 1}), Scope("s"), [encode_span(SPAN)] * 3)])
+    with pytest.raises(OtlpProtoError):
+        decode(data[:-lost])
+    assert salvage(data[:-lost]) == decode(data)[:2]
+
+
+def test_the_classes_are_imported_where_protobuf_is_decoded() -> None:
+    """Whoever writes spans, or is told by a receiver that all is well, does not wait for them."""
+    code = (
+        "import sys\nfrom otel_agent_trace.formats import otlp_proto\nfrom otel_agent_trace.span import SpanRecord\n"
+        "data = otlp_proto.encode([SpanRecord('1' * 32, '1' * 16, None, 'n', 1, 2)])\n"
+        "otlp_proto.decode_response(b''), otlp_proto.decode_response(bytes([10, 0]))\n"
+        "assert 'google.protobuf' not in sys.modules\notlp_proto.decode(data)\nassert 'google.protobuf' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -265,7 +332,7 @@ def test_what_is_refused_the_official_classes_refuse_or_the_ids_are_none(data: b
         return
     try:
         read = decode_response(data)
-    except NotOtlpError as error:
+    except OtlpProtoError as error:
         assert "wire type" in str(error) or "number" in str(error)
         return
     assert read.message == official.partial_success.error_message

@@ -65,6 +65,9 @@ def assert_told(run: AgentRun, told: Known) -> None:
     assert_fields(run, told)
     assert run.truncated == ()
     assert run.trace_id is not None
+    assert run.trace_ids == (run.trace_id,)
+    assert run.resource["telemetry.sdk.language"] == "python"
+    assert run.service_name == run.resource["service.name"]
     assert run.span_id is not None
     by_index = {step.index: step for step in run.steps}
     assert sorted(by_index) == list(range(len(told.steps))) == sorted(step.index for step in run.steps)
@@ -135,6 +138,9 @@ class Stage:
             "session_id": str(given["session_id"]) if "session_id" in given else None,
             "model": given.get("model"),
             "config": given.get("config"),
+            "tags": tuple(given.get("tags", ())),
+            "prompt_name": given.get("prompt_name"),
+            "prompt_version": given.get("prompt_version"),
             "metadata": {**script.metadata, **script.unknown},
             "attributes": {},
             "final_output": script.final_output,
@@ -188,6 +194,8 @@ class Stage:
             told.fields[name] = value
         if "user_id" in script.changed:
             told.fields["user_id"] = pseudonymize_user_id(script.changed["user_id"])
+        if "tags" in script.changed:
+            told.fields["tags"] = tuple(script.changed["tags"])
         self.set_attributes(handle, script.attributes, told.fields)
         places = Places(told.steps)
         for event in script.events:
@@ -221,6 +229,8 @@ class Stage:
                 "metadata": known.fields["metadata"],
                 "attributes": known.fields["attributes"],
                 "model": known.fields["model"],
+                "prompt_name": known.fields["prompt_name"],
+                "prompt_version": known.fields["prompt_version"],
                 "messages": (),
                 "parent_step_id": above,
             }
@@ -246,6 +256,7 @@ class Stage:
 
     def step_handle(self, script: Step, run: ActiveRun, fields: dict[str, Any]) -> ActiveStep:
         common: dict[str, Any] = {"input": script.input, "step_id": script.step_id, "metadata": script.metadata}
+        common.update(script.prompt)
         if script.how == "model":
             fields["name"] = script.name or script.model or "chat"
             if script.model is None and script.raises:
@@ -284,6 +295,8 @@ class Stage:
             "messages": script.messages.meant,
             "model": script.model,
             "usage": script.usage.meant,
+            "prompt_name": script.prompt.get("prompt_name"),
+            "prompt_version": script.prompt.get("prompt_version"),
             "metadata": {**script.metadata, **script.unknown},
             "attributes": {},
             "abandoned": False,
@@ -319,6 +332,7 @@ class Stage:
             "model": script.model,
             "usage": script.usage.given,
             "metadata": script.metadata,
+            **script.prompt,
             "error": script.error.given if script.error is not None else None,
         }
         return {**{name: value for name, value in fields.items() if value is not None}, **script.unknown}

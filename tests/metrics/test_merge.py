@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.metrics import MetricsReport, compute_metrics, tally, texts
+from otel_agent_trace.metrics import MetricsReport, compute_metrics, tally
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.texts import Occurrences, Texts
+from otel_agent_trace.metrics.tally import Occurrences, Texts
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
 
 HOUR = 3600 * 1_000_000_000
@@ -68,7 +68,7 @@ def same(one: MetricsReport, other: MetricsReport) -> None:
 def tight_bounds():
     """Bounds so tight that ordinary examples exceed them, in every test of this module."""
     tight = lambda *args, limit, **named: Table(*args, limit=2, **named)
-    with mock.patch.object(tally, "Table", tight), mock.patch.object(texts, "MESSAGES_PER_TYPE", 2):
+    with mock.patch.object(tally, "Table", tight), mock.patch.object(tally, "MESSAGES_PER_TYPE", 2):
         yield
 
 

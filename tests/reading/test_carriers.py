@@ -186,3 +186,11 @@ def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPa
         path = write("x", CARRIERS[file_format](traces([*SPANS[:PER_RUN], big, *SPANS[PER_RUN:]], size=1)))
         assert load_runs(path, on_problem=problems) == RUNS
         assert [problem.reason for problem in problems] == [f"a {what} of more than 0 MiB"]
+
+
+def test_a_document_that_begins_with_a_block(write: Write) -> None:
+    """A document over many lines whose first line is the first of a block of bytes is one of its own."""
+    documents = [CARRIERS["a document"](traces([span])) for span in SPANS[:2]]
+    first = documents[0] + b"\n" * (-len(documents[0]) % files_module.BLOCK_BYTES)
+    found = spans_in(write("a", first + documents[1]))
+    assert sorted(span.span_id for spans in found for span in spans) == sorted(span.span_id for span in SPANS[:2])

@@ -16,7 +16,7 @@ from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans, runs_from_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
-from otel_agent_trace.runs.assemble import DEEPEST
+from otel_agent_trace.runs.passes.shape import DEEPEST
 from otel_agent_trace.sources import files as files_module
 
 Write = Callable[..., Path]

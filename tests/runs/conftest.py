@@ -1,8 +1,9 @@
-"""Makes `by_hand` importable."""
+"""Makes `by_hand` and `any_traces` importable, and the traces of other tests."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "dialects"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent / "dialects"), str(HERE)]

@@ -65,7 +65,7 @@ def facts(runs: Sequence[AgentRun]) -> list[dict[str, Any]]:
     return [_without_times(run.to_dict()) for run in runs]
 
 
-_ASIDE = ("duration_s", "service_name", "dialect")
+_ASIDE = ("duration_s", "service_name", "service_version", "resource", "dialect")
 
 
 def _without_times(value: Any) -> Any:

@@ -218,7 +218,7 @@ def test_bound_fields_reach_every_run_inside(tracer: AgentTracer, memory: InMemo
     def main() -> None:
         sub()
 
-    with tracer.bind(user_id="u1", session_id="s1", metadata={"m": 1}, release="r"):
+    with tracer.bind(user_id="u1", session_id="s1", metadata={"m": 1, "release": "r"}):
         main()
         tracer.end_run(tracer.start_run())
         with tracer.run():
@@ -299,12 +299,12 @@ def test_one_bind_in_overlapping_threads(tracer: AgentTracer, memory: InMemoryBa
     assert [(run.run_id, run.session_id) for run in memory.runs()] == [("first", None), ("second", None)]
 
 
-def test_unknown_bound_keys_are_metadata_too(tracer: AgentTracer, the_run: TheRun) -> None:
-    """An unknown key goes over those outside of it, however either was said, None included."""
+def test_unknown_keys_of_a_mapping_go_over_bound_metadata(tracer: AgentTracer, the_run: TheRun) -> None:
+    """An unknown key of a mapping goes over the bound metadata outside of it, None included."""
     with (
-        tracer.bind(a=0, b=0, c=0, d=0, metadata={"e": 0, "f": 0}),
-        tracer.bind(a=1, metadata={"b": 1}, e=1),
-        tracer.run(metadata={"c": 2}, d=None, f=None),
+        tracer.bind(metadata={"a": 0, "b": 0, "c": 0, "d": 0, "e": 0, "f": 0}),
+        tracer.bind(metadata={"a": 1, "b": 1, "e": 1}),
+        tracer.run({"d": None, "f": None}, metadata={"c": 2}),
     ):
         pass
     assert the_run().metadata == {"a": 1, "b": 1, "c": 2, "d": None, "e": 1, "f": None}

@@ -419,7 +419,7 @@ from otel_agent_trace import *
 tracer = AgentTracer(backend=[FileBackend(), InMemoryBackend()])
 with tracer.run(user_id="u", user_input=1) as run, run.step("s"):
     pass
-print(tracer.flush(5) in (True, False), [run.user_input for run in tracer._own._active_span_processor._span_processors[0]._backends[1].runs()])
+print(tracer.flush(5) in (True, False), [run.user_input for run in tracer._own._active_span_processor._span_processors[0].pipeline.sinks[1].runs()])
 tracer.close()
 print([record.getMessage() for record in records] if len(records) > 1 else "at most one warning")
 """

@@ -184,7 +184,9 @@ def test_hostile_values(hostile: dict[str, Any], name: str, tmp_path: Any) -> No
             step.output = step.model = step.error = value
         with run.model_call(value, value, input=value) as call:
             call.output = call.usage = value
-    run_id = tracer.start_run(user_input=value, session_id=value, agent_name=value, model=value, config=value, x=value)
+    run_id = tracer.start_run(
+        {"x": value}, user_input=value, session_id=value, agent_name=value, model=value, config=value
+    )
     assert tracer.log_step(run_id, name=value, input=value, output=value, messages=value, usage=value, error=value) == 1
     tracer.log_error(run_id, value)
     assert time.process_time() - began_s < 20  # endless would be endless

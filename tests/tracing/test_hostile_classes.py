@@ -138,8 +138,8 @@ def give_everywhere(tracer: AgentTracer, value: Any) -> None:
             next(pieces)
         assert stop.value.value is value
         assert driven(decorate(astream)(value).__anext__()) is value
-    with tracer.bind(session_id=value, metadata=value, user_id=value, other=value):
-        with tracer.run(user_input=value, config=value, model=value, agent_name=value, mine=value) as run:
+    with tracer.bind(session_id=value, metadata=value, user_id=value):
+        with tracer.run({"mine": value}, user_input=value, config=value, model=value, agent_name=value) as run:
             run.final_output = run.usage = run.error = run.metadata = run.session_id = run.user_id = value
             run.model = run.agent_name = run.user_input = value
             run.set_attribute("mine", value)
@@ -154,7 +154,15 @@ def give_everywhere(tracer: AgentTracer, value: Any) -> None:
     fields = {"user_input": value, "user_id": value, "metadata": {"a": value}, "mine": value}
     run_id = tracer.start_run(fields)
     tracer.log_step(
-        run_id, name=value, input=value, output=value, error=value, step_id=value, usage=value, metadata=value, x=value
+        run_id,
+        {"x": value},
+        name=value,
+        input=value,
+        output=value,
+        error=value,
+        step_id=value,
+        usage=value,
+        metadata=value,
     )
     tracer.log_step(run_id, name="s", messages=[value], parent_step_id=value, model=value, kind="model")
     tracer.log_error(run_id, value)
@@ -208,7 +216,7 @@ def test_values_of_made_up_classes(tracer: AgentTracer, base: type, behaviours: 
     give_everywhere(tracer, value)
     assert time.process_time() - began_s < MOST_CPU_S
     armed.clear()
-    (memory, _) = tracer._own._active_span_processor._span_processors[0]._backends  # type: ignore[union-attr]
+    (memory, _) = tracer._own._active_span_processor._span_processors[0].pipeline.sinks  # type: ignore[union-attr]
     runs = memory.runs()
     assert runs
     assert all(part.ended_at_ns is not None for top in runs for part in top.walk())

@@ -60,7 +60,7 @@ def test_keywords_go_over_the_mapping(tracer: AgentTracer, the_run: TheRun) -> N
 def test_metadata_that_is_no_mapping_is_kept(tracer: AgentTracer, the_run: TheRun) -> None:
     """A list given as metadata of run and step is kept under the key metadata, and nothing is raised."""
     run_id = tracer.start_run(metadata=["a"])
-    tracer.log_step(run_id, tool_name="t", metadata=[1], extra=2)
+    tracer.log_step(run_id, {"extra": 2}, tool_name="t", metadata=[1])
     tracer.end_run(run_id)
     assert the_run().metadata == {"metadata": ["a"]}
     assert the_run().steps[0].metadata == {"metadata": [1], "extra": 2}
@@ -119,6 +119,7 @@ def test_all_fields_of_a_step(tracer: AgentTracer, the_run: TheRun) -> None:
     outer = tracer.log_step(run_id, step_id="outer", kind="retrieval", name="index", input="q", output=[{"d": 1}])
     tracer.log_step(
         run_id,
+        {"attempt": 2},
         step_id=7,
         kind=StepKind.MODEL,
         name="call",
@@ -127,7 +128,6 @@ def test_all_fields_of_a_step(tracer: AgentTracer, the_run: TheRun) -> None:
         usage={"prompt_tokens": 3, "completion_tokens": 4},
         error="no answer",
         metadata={"m": 1},
-        attempt=2,
         parent_step_id=outer,
     )
     tracer.end_run(run_id)

@@ -25,7 +25,7 @@ from otel_agent_trace import (
     pseudonymize_user_id,
 )
 from otel_agent_trace.backends import dispatcher
-from otel_agent_trace.tracing import active_run
+from otel_agent_trace.tracing import active
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -355,7 +355,7 @@ def test_steps_are_remembered_as_parents_for_a_while(
     tracer: AgentTracer, the_run: Callable[[], AgentRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a run without end only the last steps are known as parents; below another one a step is one of the run."""
-    monkeypatch.setattr(active_run, "_REMEMBERED_STEPS", 3)
+    monkeypatch.setattr(active, "_REMEMBERED_STEPS", 3)
     run_id = tracer.start_run()
     for _ in range(5):
         tracer.log_step(run_id, name="s")
@@ -390,7 +390,7 @@ def test_parents_of_other_providers_are_forgotten() -> None:
     for _ in range(1000):
         with other.get_tracer("x").start_as_current_span("not seen"), tracer.run() as run, run.step("s"):
             pass
-    ((_, keeper),) = processor._keepers
+    (keeper,) = processor.pipeline.sinks
     assert isinstance(keeper, dispatcher.RunDispatcher)
     assert len(keeper._over) <= dispatcher._REMEMBERED_TREES
     assert len(keeper._nodes) <= 3 * dispatcher._REMEMBERED_TREES

@@ -193,7 +193,7 @@ class Deciding(Sampler):
 
 
 def with_processor(provider: TracerProvider, *backends: Any) -> AgentTracer:
-    provider.add_span_processor(AgentSpanProcessor(*backends))
+    provider.add_span_processor(AgentSpanProcessor(backends))
     return AgentTracer(tracer_provider=provider)
 
 

@@ -133,7 +133,7 @@ def test_plain_ids_of_others_while_they_run() -> None:
     """A span of another instrumentation shows no plain id before it has ended either."""
     memory, seen = InMemoryBackend(), Seen()
     provider = TracerProvider()
-    provider.add_span_processor(AgentSpanProcessor(memory, seen))
+    provider.add_span_processor(AgentSpanProcessor([memory, seen]))
     attributes = {"gen_ai.operation.name": "invoke_agent", "user.id": "u1"}
     span = provider.get_tracer("other").start_span("invoke_agent", attributes=attributes)
     assert [run.user_id for run in memory.runs() + seen.runs] == [PRIVATE, PRIVATE]
@@ -162,7 +162,7 @@ def test_spans_of_others(tmp_path: Path, processor: str, attribute: str) -> None
     file = FileBackend(path)
     provider = TracerProvider(shutdown_on_exit=False)
     if processor == "agent":
-        provider.add_span_processor(AgentSpanProcessor(memory, file))
+        provider.add_span_processor(AgentSpanProcessor([memory, file]))
     else:
         wrap: Any = SimpleSpanProcessor if processor == "simple" else BatchSpanProcessor
         provider.add_span_processor(wrap(memory))

@@ -111,6 +111,11 @@ with_options()  # type: ignore[call-arg]
 tracer.tool("name", effects=True)  # type: ignore[call-overload]
 tracer.agent(5)  # type: ignore[call-overload]
 AgentTracer(user_ids="hash")  # type: ignore[arg-type]
+tracer.run(user_inptu="q")  # type: ignore[call-arg]
+tracer.start_run({"anything": 1}, sesion_id="s")  # type: ignore[call-arg]
+tracer.bind(userid="u")  # type: ignore[call-arg]
+tracer.log_step("1", toolname="t")  # type: ignore[call-arg]
+tracer.run("question")  # type: ignore[arg-type]
 
 
 async def handles() -> None:

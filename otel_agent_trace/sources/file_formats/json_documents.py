@@ -40,12 +40,12 @@ class JsonDocuments(JsonLines):
         begun = _Begun(1, max_bytes)
         for lines, numbers, position in super().pieces(blocks, size, max_bytes):
             first = numbers[0]
-            begins = [0, *_begins(lines, begun.last_line), len(lines)]
+            begins = [*_begins(lines, begun.last_line), len(lines)]
             ended: list[_Begun] = []
+            begun.add(lines[: begins[0]])
             for begin, end in pairwise(begins):
-                if begin:
-                    ended.append(begun)
-                    begun = _Begun(first + begin, max_bytes)
+                ended.append(begun)
+                begun = _Begun(first + begin, max_bytes)
                 begun.add(lines[begin:end])
             if ended:
                 yield Pieces([each.text() for each in ended], [each.number for each in ended], position - begun.size)

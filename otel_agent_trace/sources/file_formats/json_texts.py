@@ -61,7 +61,7 @@ def _of_jaeger(text: bytes) -> Found:
 def _respelled(text: bytes, refusal: Exception | None) -> Found:
     try:
         parts = otlp_spellings.respelled(text)
-    except otlp_spellings.NotOtlpError as error:
+    except ValueError as error:
         return salvaged(otlp_json.salvage(text), str(refusal or error))
     found = [_logs(part) if part.startswith(_LOGS) else _spans(part) for part in parts]
     return Found(
@@ -74,12 +74,12 @@ def _respelled(text: bytes, refusal: Exception | None) -> Found:
 def _spans(part: bytes) -> Found:
     try:
         return Found(otlp_json.decode(part))
-    except otlp_json.NotOtlpError as error:
+    except otlp_json.OtlpJsonError as error:
         return salvaged(otlp_json.salvage(part), str(error))
 
 
 def _logs(part: bytes) -> Found:
     try:
         return Found(logs=otlp_json.decode_logs(part))
-    except otlp_json.NotOtlpError as error:
+    except otlp_json.OtlpJsonError as error:
         return Found(reason=str(error))

@@ -139,7 +139,7 @@ class Messages:
             return Found(reason=str(error))
         if content.startswith(_JSON):
             return self._texts.read_otherwise(content, refusal)
-        with suppress(otlp_proto.NotOtlpError):
+        with suppress(otlp_proto.OtlpProtoError):
             if otlp_proto.holds_logs(content):
                 return Found(logs=otlp_proto.decode_logs(content))
             if refusal is None or otlp_proto.holds_metrics(content):
@@ -175,7 +175,7 @@ class Messages:
             return trace_ids_of_text(content)
         try:
             return otlp_proto.trace_ids(content)
-        except otlp_proto.NotOtlpError:
+        except otlp_proto.OtlpProtoError:
             return {span.trace_id.encode() for span in otlp_proto.salvage(content)}
 
 

@@ -1,0 +1,96 @@
+"""What the commands print for people: runs, a report, an explanation, each from its view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console
+
+from otel_agent_trace.cli.render import Rows, Wrapped, print_table, rich_tree, styled
+from otel_agent_trace.metrics import MetricsReport
+from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.runs.explain import RunExplanation
+from otel_agent_trace.views.explanation import fact_sections, unread_lines
+from otel_agent_trace.views.report import report_rows, report_tables, report_title
+from otel_agent_trace.views.rows import Cell, Row
+from otel_agent_trace.views.run_list import runs_table
+from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title, status_cell
+from otel_agent_trace.views.steps import step_rows, step_title
+from otel_agent_trace.views.summaries import RunSummary
+from otel_agent_trace.views.text import INDENT, LABEL_WIDTH
+from otel_agent_trace.views.tree import steps_tree
+from otel_agent_trace.views.values_text import one_line
+
+_WIDE = 120
+_STEP_INDENT = 4
+_DEEPEST = 10
+
+
+def print_runs(summaries: Sequence[RunSummary], console: Console, now: datetime) -> None:
+    """Print many runs as a table, one line for each."""
+    print_table(runs_table(summaries, now, is_wide=console.width >= _WIDE), console)
+
+
+def print_run(run: AgentRun, console: Console, *, full: bool) -> None:
+    """Print what is known of a run, its question, its steps as a tree, and how it ended."""
+    console.print(styled(run_title(run)))
+    for rows in (fact_rows(run, full=full), question_rows(run, full=full)):
+        console.print(Rows(rows, least_label_width=LABEL_WIDTH))
+        console.print()
+    console.print(rich_tree(steps_tree(run, full=full)))
+    console.print()
+    console.print(Rows(ending_rows(run, full=full), least_label_width=LABEL_WIDTH))
+
+
+def print_beginning(run: AgentRun, console: Console, *, full: bool) -> None:
+    """Print which run it is and what the agent was asked."""
+    console.print(styled(run_title(run)))
+    rows = [Row("run", one_line(run.run_id)), *question_rows(run, full=full)]
+    console.print(Rows(rows, least_label_width=LABEL_WIDTH))
+
+
+def print_step(step: AgentStep, depth: int, run: AgentRun, console: Console, *, names_only: bool, full: bool) -> None:
+    """Print one step, indented by its depth."""
+    indent = _STEP_INDENT * min(depth, _DEEPEST)
+    if not names_only:
+        console.print()
+    console.print(Wrapped(step_title(step, run.started_at_ns), indent))
+    rows = [] if names_only else list(step_rows(step, full=full))
+    if rows:
+        console.print(Rows(rows, indent=indent + INDENT))
+
+
+def print_ending(run: AgentRun, console: Console, *, names_only: bool, full: bool) -> None:
+    """Print how the run ended."""
+    if not names_only:
+        console.print()
+    rows = [Row("ended", *status_cell(run)), *([] if names_only else ending_rows(run, full=full))]
+    console.print(Rows(rows, least_label_width=LABEL_WIDTH))
+
+
+def print_report(report: MetricsReport, console: Console) -> None:
+    """Print how the runs went, then tools, models, agents, errors and the course of time, each where there is any."""
+    console.print(styled(report_title(report)))
+    console.print(Rows(report_rows(report)))
+    for table in report_tables(report):
+        console.print()
+        if table.title:
+            console.print(styled(Cell(table.title, "strong")))
+        print_table(table, console, indent=INDENT)
+        if table.left_out:
+            console.print(styled(Cell(f"{' ' * INDENT}… {table.left_out:,} more (--json lists them)", "faint")))
+
+
+def print_explanation(explanation: RunExplanation, console: Console) -> None:
+    """Print the facts of a run, of its steps and those of its sub-agents, and what nobody understood."""
+    for each in explanation.walk():
+        for section in fact_sections(each):
+            for line in section.lines:
+                console.print(styled(line))
+            print_table(section.facts, console, indent=INDENT)
+            console.print()
+    if explanation.unread:
+        console.print(styled(Cell("not understood", "strong")))
+    for line in unread_lines(explanation.unread):
+        console.print(styled((Cell(" " * INDENT), *line)), no_wrap=True, overflow="ellipsis", crop=True)

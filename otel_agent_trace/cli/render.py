@@ -1,0 +1,153 @@
+"""Lines, rows, tables and trees of the views on a terminal, by rich: the one place where their texts are escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.text import Text
+from rich.tree import Tree
+
+from otel_agent_trace.views.escape import escaped
+from otel_agent_trace.views.rows import Branch, Cell, Column, Line, Row, Table
+from otel_agent_trace.views.text import INDENT, escaped_rows, label_width
+
+_LEAST_WIDTH = 16
+_GAP = 2
+_FAINT = "dim"
+STYLES = {
+    "faint": _FAINT,
+    "strong": "bold",
+    "id": "yellow",
+    "failed": "red",
+    "warning": "yellow",
+    "success": "green",
+    "error": "bold red",
+    "timeout": "bold yellow",
+    "running": "cyan",
+    "interrupted": "bold yellow",
+    "tool": "cyan",
+    "model": "magenta",
+    "agent": "bold blue",
+    "retrieval": "green",
+    "other": "default",
+}
+"""The looks of each word of `views.rows.TONES`."""
+
+
+def styled(line: Cell | Line) -> Text:
+    """Return a cell or a line as a text for a terminal, escaped."""
+    if isinstance(line, Cell):
+        return Text(escaped(line.text), style_of(line.tone))
+    return Text().join(styled(cell) for cell in line)
+
+
+def style_of(tone: str) -> str:
+    """Return the style of a tone."""
+    return " ".join(STYLES[word] for word in tone.split())
+
+
+class Wrapped:
+    """A line wrapped behind a margin; a rich renderable that leaves no blanks at the ends of lines."""
+
+    def __init__(self, line: Line, indent: int = 0) -> None:
+        self._text, self._indent = styled(line), indent
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield line by line."""
+        width = max(_LEAST_WIDTH, options.max_width - self._indent)
+        for line in self._text.wrap(console, width, overflow="fold"):
+            line.rstrip()
+            yield Text(" " * self._indent).append_text(line)
+
+
+class Rows:
+    """Rows with their texts wrapped in one column; a rich renderable that leaves no blanks at the ends of lines.
+
+    Args:
+        rows: what to show.
+        indent: blanks before each line.
+        least_label_width: of the labels, in characters.
+    """
+
+    def __init__(self, rows: Iterable[Row], *, indent: int = INDENT, least_label_width: int = 0) -> None:
+        self._rows = escaped_rows(rows)
+        self._indent = indent
+        self._label_width = label_width(self._rows, least_label_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield line by line."""
+        margin = self._indent + self._label_width + _GAP
+        width = max(_LEAST_WIDTH, options.max_width - margin)
+        for row in self._rows:
+            label = row.label
+            for line in Text(row.text, style_of(row.tone)).wrap(console, width, overflow="fold"):
+                shown = Text(" " * self._indent)
+                shown.append(label.ljust(self._label_width), _FAINT).append(" " * _GAP).append_text(line)
+                shown.rstrip()
+                yield shown
+                label = ""
+
+
+def print_table(table: Table, console: Console, *, indent: int = 0) -> None:
+    """Print a table without lines; where the terminal is narrow, the columns that matter least are left out."""
+    width = console.width - indent
+    columns = _fitting([_Column(column) for column in table.columns], width, table.last_width)
+    if table.last_width:
+        columns[-1].width = max(1, width - sum(column.width + _GAP for column in columns[:-1]))
+    for index in range(len(columns[-1].texts)):
+        console.print(_table_line(columns, index, indent), no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def rich_tree(branch: Branch) -> Tree:
+    """Return a tree of rich for a tree of steps."""
+    root = Tree(styled(branch.title), guide_style=_FAINT)
+    _add_children(root, branch)
+    return root
+
+
+class _Column:
+    """A column with its title above its cells, escaped, as wide as its widest text within its limit."""
+
+    def __init__(self, column: Column) -> None:
+        self.align, self.rank = column.align, column.rank
+        self.texts = [styled(Cell(column.title, "faint")), *map(styled, column.cells)]
+        self.width = min(column.max_width, max(text.cell_len for text in self.texts))
+
+
+def _table_line(columns: Sequence[_Column], index: int, indent: int) -> Text:
+    line = Text(" " * indent)
+    for column in columns:
+        cell = column.texts[index]
+        cell.truncate(column.width, overflow="ellipsis")
+        cell.align(column.align, column.width)
+        line.append_text(cell).append(" " * _GAP)
+    line.rstrip()
+    return line
+
+
+def _fitting(columns: list[_Column], width: int, last_width: int) -> list[_Column]:
+    """Return the columns that fit, when the last is as wide as it is, or has `last_width`."""
+    kept = list(columns)
+    while _total_width(kept, last_width) > width:
+        least = max(kept, key=lambda column: column.rank)
+        if least.rank == 0:
+            break
+        kept.remove(least)
+    return kept
+
+
+def _total_width(columns: Sequence[_Column], last_width: int) -> int:
+    *others, last = columns
+    return sum(column.width + _GAP for column in others) + (last_width or last.width)
+
+
+def _add_children(tree: Tree, branch: Branch) -> None:
+    for child in branch.children:
+        title = child.title
+        if child.left_out:
+            title = (*title, Cell(" (--full shows them)", "faint"))
+        parts: list[Wrapped | Rows] = [Wrapped(title)]
+        if child.rows:
+            parts.append(Rows(child.rows))
+        _add_children(tree.add(Group(*parts)), child)

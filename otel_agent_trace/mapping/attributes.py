@@ -1,0 +1,369 @@
+"""The attributes of one span: written with type tags and limits, and read back.
+
+Every value stands as standard JSON; what JSON cannot say is restored from the type tags in ``agent_trace.types``, an object
+from attribute name to tag. A tag of ``gen_ai.input.messages`` or ``gen_ai.output.messages`` on a run says that the one
+text part is a text with a tag (``text``) or JSON (``json``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.messages import FINISH_REASON_KEY, NO_FINISH_REASON, message_data
+from otel_agent_trace.model import Message, StepError, StepKind, Usage
+from otel_agent_trace.span_facts import integer_of
+from otel_agent_trace.values import (
+    Limits,
+    Opaque,
+    Truncated,
+    decode_text,
+    encode,
+    encode_string,
+    encode_text,
+    repaired,
+    restore,
+)
+
+_INT64_MIN, _INT64_END = -(2**63), 2**63
+_LEFT_OUT = "\n...\n"
+_KEY_CHARACTERS = 1024
+_to_json = msgspec.json.encode
+
+
+class AttributeWriter:
+    """The attributes of one span while they are written, with the type tags and the cuts that go beside them.
+
+    What is written under a key again replaces what stood there, also when that has gone to the span already.
+    """
+
+    __slots__ = ("_earlier_cuts", "_extra", "_written", "attributes", "cut_paths", "limits", "types")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.attributes: dict[str, Any] = {}
+        self.types: dict[str, Any] = {}
+        self.cut_paths: dict[str, list[str]] = {}
+        self._earlier_cuts: list[str] | None = None
+        self._extra: set[str] = set()
+        self._written: set[str] = set()
+
+    @property
+    def cuts(self) -> list[str]:
+        """The paths of what was cut."""
+        if self._earlier_cuts is not None:
+            return self._earlier_cuts
+        return list(dict.fromkeys(path for paths in self.cut_paths.values() for path in paths))
+
+    def put_all_of(self, other: AttributeWriter) -> None:
+        """Write what was written into another one, which is not taken yet."""
+        self.attributes.update(other.attributes)
+        if other.types:
+            self.types.update(other.types)
+        if other.cut_paths:
+            self.cut_paths.update(other.cut_paths)
+
+    def list_cuts(self, paths: Iterable[str]) -> None:
+        """List what was cut when this was first recorded, instead of what is cut now."""
+        self._earlier_cuts = list(paths)
+
+    def json(self, key: str, field: str, value: Any) -> None:
+        """A value as JSON text; None is not written, unless it replaces something."""
+        if value is None:
+            self.clear(key)
+            return
+        encoded = encode_text(value, self.limits)
+        self.attributes[key] = encoded.text
+        if encoded.tag is not None or self.types or self.cut_paths:
+            self.beside(key, field, encoded.tag, encoded.cuts)
+
+    def text(self, key: str, field: str, value: object) -> None:
+        """A text as it is; None is not written, unless it replaces something."""
+        if value is None:
+            self.clear_text(key)
+            return
+        if type(value) is str and value.isascii() and len(value) <= self.limits.value_bytes:
+            self.attributes[key] = value
+            self.beside(key, field, None, ())
+            return
+        encoded = encode_string(value, self.limits)
+        self.attributes[key] = encoded.text
+        self.beside(key, field, encoded.tag, encoded.cuts)
+
+    def texts(self, key: str, field: str, values: Iterable[str]) -> None:
+        """Texts that stand as they are."""
+        encoded = [encode_string(value, self.limits) for value in values]
+        self.attributes[key] = tuple(one.text for one in encoded)
+        self.beside(key, field, None, [f"[{index}]" for index, one in enumerate(encoded) if one.cuts])
+
+    def clear(self, key: str) -> None:
+        """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
+        if self._stands(key):
+            self.attributes[key] = "null"
+            self.beside(key, "", None, ())
+
+    def clear_text(self, key: str) -> None:
+        """Take back a text that stands as it is."""
+        if self._stands(key):
+            self.attributes[key] = ""
+            self.beside(key, "", "none", ())
+
+    def _stands(self, key: str) -> bool:
+        """Whether a field was written there; an attribute of the caller's own stays."""
+        return (key in self.attributes or key in self._written) and key not in self._extra
+
+    def beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
+        """Keep the type tag and the cut paths of what was written under a key, in place of those from before."""
+        if tag is not None:
+            self.types[key] = tag
+        elif self.types:
+            self.types.pop(key, None)
+        if cuts:
+            self.cut_paths[key] = [field + path for path in cuts]
+        elif self.cut_paths:
+            self.cut_paths.pop(key, None)
+
+    def spoken(self, key: str, field: str, role: str, value: Any) -> None:
+        """What a run was asked or answered: one message with one text part."""
+        if value is None:
+            self.clear(key)
+            return
+        encoded = encode_string(value, self.limits) if type(value) is str else encode_text(value, self.limits)
+        message: dict[str, Any] = {"role": role, "parts": [{"type": "text", "content": encoded.text}]}
+        if key == semconv.OUTPUT_MESSAGES:
+            message[FINISH_REASON_KEY] = NO_FINISH_REASON
+        self.attributes[key] = _to_json([message]).decode()
+        form = "text" if type(value) is str else "json"
+        plain = form == "text" and encoded.tag is None
+        self.beside(key, field, None if plain else {"t": form, "k": encoded.tag}, encoded.cuts)
+
+    def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
+        """What a model was sent, and what it answered: the last message where that is the assistant's."""
+        data = list(map(message_data, messages))
+        if kind is StepKind.AGENT:
+            self.json(semconv.MESSAGES, "messages", data or None)
+            return
+        sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
+        self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
+        answer = data[sent:]
+        self.json(semconv.OUTPUT_MESSAGES, "messages", answer or None)
+        if answer and _lacks_reason(answer[0]):
+            self._put_placeholder()
+        if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
+            paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
+            self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
+
+    def _put_placeholder(self) -> None:
+        """Give the one answer a finish reason that stands for none; afterwards, since limits are for what users gave."""
+        text = self.attributes[semconv.OUTPUT_MESSAGES]
+        if text.startswith('[{"'):
+            self.attributes[semconv.OUTPUT_MESSAGES] = f"{text[:-2]},{_PLACEHOLDER}}}]"
+
+    def usage(self, usage: Usage | None) -> None:
+        """Token counts under their standard names."""
+        if usage is None:
+            return
+        for field, key in semconv.USAGE.items():
+            count = getattr(usage, field)
+            if count is not None:
+                self.count(key, f"usage.{field}", count)
+        self.json(semconv.USAGE_DETAILS, "usage.details", usage.details or None)
+
+    def count(self, key: str, field: str, number: int) -> None:
+        """An integer; one that attributes cannot hold as a text with a tag."""
+        if _is_attribute(number):
+            self.attributes[key] = number
+            return
+        encoded = encode(number, self.limits)
+        self.attributes[key] = encoded.data or ""
+        self.beside(key, field, encoded.tag, encoded.cuts)
+
+    def extra(self, attributes: Mapping[Any, Any], taken: Collection[str]) -> None:
+        """Write attributes of the caller's own: scalars as they are, everything else as JSON text with a tag.
+
+        One with a name of those that are `taken` stands under another.
+        """
+        for given, value in attributes.items():
+            key = self._own_key(given if type(given) is str else str(given))
+            if key in taken or key.startswith(semconv.ATTRIBUTE_PREFIX):
+                key = semconv.ATTRIBUTE_PREFIX + key
+            self._extra.add(key)
+            if _is_attribute(value):
+                self.attributes[key] = value
+            elif type(value) is str:
+                self.text(key, f"attributes.{key}", value)
+                if key == semconv.FINISH_REASONS:  # of which reading takes a text for JSON
+                    self.types[key] = {"t": "text", "k": self.types.get(key)}
+            else:
+                encoded = encode_text(value, self.limits)
+                self.attributes[key] = encoded.text
+                self.beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
+
+    def fields_of(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """What is no attribute of the caller's own."""
+        return {key: value for key, value in attributes.items() if key not in self._extra}
+
+    def _own_key(self, given: str) -> str:
+        if len(given) > _KEY_CHARACTERS:
+            self.cut_paths.setdefault("", ["attributes"])
+        return repaired(given[:_KEY_CHARACTERS])
+
+    def error(self, error: StepError, *, failed: bool) -> str:
+        """Write what went wrong, and return the message as spans can hold it: the description of an Error status.
+
+        Where there is no such status, or that is not the message as it is, the message is an attribute too.
+        """
+        self.text(semconv.ERROR_TYPE, "error.type", error.type)
+        self.text(semconv.ERROR_CATEGORY, "error.category", error.category)
+        message = encode_string(error.message, Limits(value_bytes=self.limits.error_bytes))
+        if message.tag is not None or not failed:
+            self.attributes[semconv.ERROR_MESSAGE] = message.text
+            self.beside(semconv.ERROR_MESSAGE, "error.message", message.tag, message.cuts)
+        return message.text
+
+    def exception(self, message: str, stacktrace: str) -> dict[str, Any]:
+        """The attributes of the event that holds the stack trace; of one that is too long both ends are kept."""
+        both_ends = _ends(stacktrace, self.limits.error_bytes)
+        shown = encode_string(both_ends)
+        cuts = () if both_ends is stacktrace else ("",)
+        self.beside(semconv.EXCEPTION_STACKTRACE, "error.stacktrace", shown.tag, cuts)
+        return {
+            semconv.EXCEPTION_TYPE: self.attributes[semconv.ERROR_TYPE],
+            semconv.EXCEPTION_MESSAGE: message,
+            semconv.EXCEPTION_STACKTRACE: shown.text,
+        }
+
+    def taken(self) -> dict[str, Any]:
+        """The attributes since the last time, with all tags and cuts."""
+        attributes, self.attributes = self.attributes, {}
+        if self.types or semconv.TYPES in self._written:
+            attributes[semconv.TYPES] = _to_json(self.types).decode()
+        if self.cut_paths or self._earlier_cuts or semconv.TRUNCATED in self._written:
+            attributes[semconv.TRUNCATED] = _to_json(self.cuts).decode()
+        self._written.update(attributes)
+        return attributes
+
+
+def _ends(text: str, size_bytes: int) -> str:
+    """The text, or its two ends where its UTF-8 is larger than that."""
+    if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
+        return text
+    if len(text) <= size_bytes and len(text.encode("utf-8", "backslashreplace")) <= size_bytes:
+        return text
+    half = max(0, size_bytes - len(_LEFT_OUT)) // 2
+    head = text[:half].encode("utf-8", "backslashreplace")[:half].decode("utf-8", "ignore")
+    tail = text[max(0, len(text) - half) :].encode("utf-8", "backslashreplace")[-half:].decode("utf-8", "ignore")
+    return f"{head}{_LEFT_OUT}{tail}" if half else _LEFT_OUT[: max(0, size_bytes)]
+
+
+_PLACEHOLDER = _to_json({FINISH_REASON_KEY: NO_FINISH_REASON}).decode()[1:-1]
+
+
+def _lacks_reason(answer: dict[Any, Any]) -> bool:
+    """Whether it says none, nor has a key that JSON may write like that one."""
+    return FINISH_REASON_KEY not in answer and all(type(key) is str for key in answer)
+
+
+def _is_attribute(value: Any) -> bool:
+    kind = type(value)
+    if kind is int:
+        return bool(_INT64_MIN <= value < _INT64_END)
+    return kind is bool or (kind is float and value - value == 0.0 and value != 0.0)
+
+
+class AttributeReader:
+    """The attributes of one span while they are read: takes those that are asked for, leaves the rest."""
+
+    __slots__ = ("rest", "types")
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self.rest = rest = dict(attributes)
+        types = rest.pop(semconv.TYPES, None)
+        self.types: dict[str, Any] = {} if types is None else _object(types)
+
+    def text(self, key: str) -> str | None:
+        """Take a text."""
+        return self.as_text(key, self.rest.pop(key, None))
+
+    def as_text(self, key: str, value: Any) -> str | None:
+        """Return what stood under a key as a text."""
+        if value is None:
+            return None
+        if self.types and key in self.types:
+            value = kept(restore(value, self.types[key]))
+        return value if value is None or type(value) is str else str(value)
+
+    def json(self, key: str) -> Any:
+        """Take the value that stands as JSON."""
+        value = self.rest.pop(key, None)
+        if value is None:
+            return None
+        return decode_text(value, self.types.get(key) if self.types else None)
+
+    def mapping(self, key: str) -> dict[Any, Any]:
+        """Take a mapping that stands as JSON, empty where it is none."""
+        value = kept(self.json(key))
+        return value if isinstance(value, dict) else {}
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Take texts that stand as a JSON array."""
+        items = [kept(item) for item in as_list(kept(self.json(key)))]
+        return tuple([item if type(item) is str else str(item) for item in items if item is not None])
+
+    def integer(self, key: str) -> int | None:
+        """Take a whole number, also one that JSON alone does not hold."""
+        return integer_of(restore(self.rest.pop(key, None), self.types.get(key)))
+
+    def number(self, key: str) -> float | None:
+        """Take a number, also out of a text."""
+        return number_of(self.rest.pop(key, None))
+
+    def unread(self) -> dict[str, Any]:
+        """Return what nobody has taken, under the names that callers gave, with what JSON could not say brought back."""
+        attributes: dict[str, Any] = {}
+        for key, value in self.rest.items():
+            tag = self.types.get(key)
+            name = key.removeprefix(semconv.ATTRIBUTE_PREFIX)
+            if tag is not None:
+                attributes[name] = tagged(value, tag)
+            elif key == semconv.FINISH_REASONS:
+                attributes[name] = decode_text(value)
+            else:
+                attributes[name] = value
+        return attributes
+
+
+def tagged(value: Any, tag: Any) -> Any:
+    """Return a value whose tag says whether its text is JSON (see `AttributeWriter.extra` and `AttributeWriter.spoken`)."""
+    form = tag.get("t") if isinstance(tag, dict) else None
+    if form == "json":
+        return decode_text(value, tag.get("k"))
+    return restore(value, tag.get("k") if form == "text" else tag)
+
+
+def kept(value: Any) -> Any:
+    """Return what a limit left of a list or a text that stands where the model wants exactly that."""
+    while isinstance(value, Truncated | Opaque):
+        value = value.kept if isinstance(value, Truncated) else value.data
+    return value
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, None as an empty one, anything else as its only item."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def number_of(value: Any) -> float | None:
+    """Return the number that a number or a text holds, else None."""
+    try:
+        return None if value is None else float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    data = decode_text(value)
+    return data if isinstance(data, dict) else {}

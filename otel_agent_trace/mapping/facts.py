@@ -1,0 +1,280 @@
+"""THE table of facts: which field of a run or a step stands in which attribute of our own spans, and how.
+
+From it come the writer and the reader of our spans, the names that attributes of callers cannot have, what `explain`
+tells, and the documents' table. A fact that no codec can say alone (its attribute depends on the kind of step, or on
+other facts) has a row without one, and a named function in `mapping.writer` and in `mapping.reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from otel_agent_trace import semconv
+from otel_agent_trace.mapping.attributes import AttributeReader, AttributeWriter
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.policies.user_ids import is_pseudonym
+
+# ── codecs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Codec(Protocol):
+    """How a value stands in an attribute: written, and read back."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        """Write a value, or for None take back what was written; `field` is its path in the list of what limits cut."""
+
+    def read(self, reader: AttributeReader, key: str) -> Any:
+        """Take the value that stands under a key."""
+
+
+class _Text:
+    """A text, as it is."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        writer.text(key, field, value)
+
+    def read(self, reader: AttributeReader, key: str) -> str | None:
+        return reader.text(key)
+
+
+class _Json:
+    """Any value, as JSON."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        writer.json(key, field, value)
+
+    def read(self, reader: AttributeReader, key: str) -> Any:
+        return reader.json(key)
+
+
+class _JsonObject:
+    """A mapping, as JSON; an empty one is not written."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        writer.json(key, field, value or None)
+
+    def read(self, reader: AttributeReader, key: str) -> dict[Any, Any]:
+        return reader.mapping(key)
+
+
+class _Texts:
+    """Texts, as a JSON array: some carriers make one of an array of attributes anyway. None are not written."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        writer.json(key, field, list(value or ()) or None)
+
+    def read(self, reader: AttributeReader, key: str) -> tuple[str, ...]:
+        return reader.texts(key)
+
+
+class _TraceIds(_Texts):
+    """Trace ids; a single one is that of the span anyway."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        super().write(writer, key, field, value if len(value or ()) > 1 else None)
+
+
+class _Flag:
+    """True, or nothing."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value:
+            writer.attributes[key] = True
+
+    def read(self, reader: AttributeReader, key: str) -> bool:
+        return reader.rest.pop(key) in (True, "true")
+
+
+class _Integer:
+    """A whole number."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value is not None:
+            writer.count(key, field, value)
+
+    def read(self, reader: AttributeReader, key: str) -> int | None:
+        return reader.integer(key)
+
+
+class _Number:
+    """A number."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value is not None:
+            writer.attributes[key] = value
+
+    def read(self, reader: AttributeReader, key: str) -> float | None:
+        return reader.number(key)
+
+
+class _Cuts:
+    """Paths of what limits cut, when the fact was first recorded."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value:
+            writer.list_cuts(value)
+
+    def read(self, reader: AttributeReader, key: str) -> tuple[str, ...]:
+        return reader.texts(key)
+
+
+class _UserId:
+    """A user id, under the name of the conventions for what it is: a pseudonym, or the id as it is."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value is None:
+            writer.text(semconv.ENDUSER_PSEUDO_ID, field, None)
+        writer.text(semconv.ENDUSER_PSEUDO_ID if value and is_pseudonym(value) else semconv.USER_ID, field, value)
+
+    def read(self, reader: AttributeReader, key: str) -> str | None:
+        return reader.text(semconv.ENDUSER_PSEUDO_ID) or reader.text(semconv.USER_ID)
+
+
+TEXT, JSON, JSON_OBJECT, TEXTS, TRACE_IDS = _Text(), _Json(), _JsonObject(), _Texts(), _TraceIds()
+FLAG, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Integer(), _Number(), _Cuts(), _UserId()
+
+# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+EVERY = frozenset(StepKind)
+RUNS = frozenset({StepKind.AGENT})
+STEPS = EVERY - RUNS
+_TOOLS, _RETRIEVALS, _OTHERS = (frozenset({kind}) for kind in (StepKind.TOOL, StepKind.RETRIEVAL, StepKind.OTHER))
+
+
+class Fact(NamedTuple):
+    """A row: a field of `AgentRun` or `AgentStep`, the attribute it stands in, how, and on the spans of which kinds.
+
+    `read_as` is the field of `SpanFacts` where that is called otherwise. A `shared` fact is one of the run that stands on
+    the spans of its steps too. One that is `mutable` is written again at the end, since the program may have changed it
+    in place meanwhile. Those that are `given` are taken by `AgentTracer.run` and `start_run`.
+    """
+
+    field: str
+    attribute: str
+    codec: Codec | None = None
+    kinds: frozenset[StepKind] = EVERY
+    read_as: str = ""
+    shared: bool = False
+    mutable: bool = False
+    given: bool = False
+
+
+IDENTITY = (
+    Fact("kind", semconv.OPERATION_NAME, None, EVERY - _OTHERS),
+    Fact("kind", semconv.STEP_KIND, None, _OTHERS),
+    Fact("kind", semconv.TOOL_TYPE, None, _TOOLS),
+    Fact("run_id", semconv.RUN_ID, TEXT, shared=True, given=True),
+    Fact("parent_run_id", semconv.RUN_PARENT_ID, TEXT, RUNS),
+    Fact("trace_ids", semconv.RUN_TRACE_IDS, TRACE_IDS, RUNS),
+    Fact("index", semconv.STEP_INDEX),
+    Fact("step_id", semconv.STEP_ID),
+    Fact("status", semconv.RUN_STATUS, None, RUNS),
+    Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, NUMBER),
+    Fact("is_inferred", semconv.INFERRED, FLAG),
+    Fact("truncated", semconv.TRUNCATED, CUTS),
+)
+"""Which run or step a span is, and how it was recorded."""
+
+FACTS = (
+    Fact("agent_name", semconv.AGENT_NAME, None, RUNS, "name", given=True),
+    Fact("agent_name", semconv.AGENT_NAME, TEXT, STEPS, shared=True),
+    Fact("name", semconv.TOOL_NAME, None, _TOOLS),
+    Fact("name", semconv.STEP_NAME, None, EVERY - _TOOLS),
+    Fact("user_input", semconv.INPUT_MESSAGES, None, RUNS, "input", given=True),
+    Fact("input", semconv.TOOL_ARGUMENTS, None, _TOOLS),
+    Fact("input", semconv.RETRIEVAL_QUERY, None, _RETRIEVALS),
+    Fact("input", semconv.INPUT, None, STEPS - _TOOLS),
+    Fact("final_output", semconv.OUTPUT_MESSAGES, None, RUNS, "output"),
+    Fact("output", semconv.TOOL_RESULT, None, _TOOLS),
+    Fact("output", semconv.RETRIEVAL_DOCUMENTS, None, _RETRIEVALS),
+    Fact("output", semconv.OUTPUT, None, STEPS),
+    Fact("error", semconv.ERROR_TYPE),
+    Fact("error", semconv.ERROR_CATEGORY),
+    Fact("error", semconv.ERROR_MESSAGE),
+    Fact("messages", semconv.INPUT_MESSAGES, None, STEPS),
+    Fact("messages", semconv.OUTPUT_MESSAGES, None, STEPS),
+    Fact("messages", semconv.MESSAGES, None, RUNS),
+    Fact("session_id", semconv.CONVERSATION_ID, TEXT, shared=True, given=True),
+    Fact("user_id", semconv.ENDUSER_PSEUDO_ID, USER_ID, RUNS, given=True),
+    Fact("user_id", semconv.USER_ID, USER_ID, RUNS),
+    Fact("tags", semconv.TAGS, TEXTS, RUNS, given=True),
+    Fact("model", semconv.REQUEST_MODEL, given=True),
+    Fact("model", semconv.RESPONSE_MODEL),
+    *(Fact("usage", attribute) for attribute in (*semconv.USAGE.values(), semconv.USAGE_DETAILS)),
+    Fact("prompt_name", semconv.PROMPT_NAME, TEXT, given=True),
+    Fact("prompt_version", semconv.PROMPT_VERSION, TEXT, given=True),
+    Fact("config", semconv.CONFIG, JSON, RUNS, mutable=True, given=True),
+    Fact("metadata", semconv.METADATA, JSON_OBJECT, mutable=True, given=True),
+    Fact("abandoned", semconv.ABANDONED, FLAG),
+    Fact("first_chunk_at_ns", semconv.FIRST_CHUNK_AT_NS, INTEGER),
+    Fact("first_chunk_at_ns", semconv.TIME_TO_FIRST_CHUNK),
+    Fact("replay_of", semconv.REPLAY_OF, TEXT, RUNS),
+)
+"""What is known of a run or a step, in the order in which `explain` tells it."""
+
+TABLE = (*IDENTITY, *FACTS)
+
+# ── what comes from it ───────────────────────────────────────────────────────────────────────────────────────────────
+
+Write = Callable[[AttributeWriter, str, str, Any], None]
+Read = Callable[[AttributeReader, str], Any]
+Row = tuple[str, str, Write]
+"""Field, attribute, and what writes it."""
+
+
+def _rows(kind: StepKind, *, mutable: bool = False) -> tuple[Row, ...]:
+    """Return the facts of a kind that a codec writes, each once."""
+    found = {
+        fact.field: (fact.field, fact.attribute, fact.codec.write)
+        for fact in reversed(TABLE)
+        if fact.codec is not None and kind in fact.kinds and (fact.mutable or not mutable)
+    }
+    return tuple(reversed(found.values()))
+
+
+WRITTEN: Mapping[StepKind, tuple[Row, ...]] = {kind: _rows(kind) for kind in StepKind}
+"""For each kind the rows that a codec writes."""
+MUTABLE: Mapping[StepKind, tuple[Row, ...]] = {kind: _rows(kind, mutable=True) for kind in StepKind}
+"""Those that are written again at the end."""
+WRITES: Mapping[str, Row] = {row[0]: row for kind in StepKind for row in WRITTEN[kind]}
+"""The rows of `WRITTEN` by their field."""
+SHARED: tuple[Row, ...] = tuple(
+    (fact.field, fact.attribute, fact.codec.write) for fact in TABLE if fact.shared and fact.codec is not None
+)
+"""The rows of a run that stand on its steps too."""
+READ: Mapping[StepKind, Mapping[str, tuple[str, Read]]] = {
+    kind: {
+        fact.attribute: (fact.read_as or fact.field, fact.codec.read)
+        for fact in TABLE
+        if fact.codec is not None and kind in fact.kinds
+    }
+    for kind in StepKind
+}
+"""For each kind and attribute the field of `SpanFacts`, and what reads it."""
+GIVEN = frozenset(fact.field for fact in TABLE if fact.given)
+"""Fields that are given when a run starts."""
+FLAGS = frozenset(fact.field for fact in TABLE if fact.codec is FLAG)
+"""Fields that are True or say nothing."""
+TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
+    (semconv.OPERATION_NAME, semconv.TYPES),
+    (fact.attribute for fact in TABLE if fact.attribute.startswith(semconv.OUR_PREFIX)),
+)
+"""An attribute of the caller's own that is called so stands under another name."""
+_FACT_NAMES = {kind: frozenset(fact.attribute for fact in TABLE if kind in fact.kinds) for kind in StepKind}
+
+
+def fact_names(kind: StepKind) -> frozenset[str]:
+    """Return the attributes that reading takes for facts of a step; another tracer's may hold something else."""
+    return _FACT_NAMES[kind]
+
+
+def _explained(model: type[AgentRun | AgentStep], kinds: frozenset[StepKind]) -> dict[str, str]:
+    known = model.__struct_fields__
+    return {fact.field: fact.read_as or fact.field for fact in FACTS if fact.field in known and fact.kinds & kinds}
+
+
+RUN_FIELDS = _explained(AgentRun, RUNS)
+"""Field of a run → field of `SpanFacts`, for every fact that is told of a run."""
+STEP_FIELDS = _explained(AgentStep, STEPS)
+"""The same for a step."""

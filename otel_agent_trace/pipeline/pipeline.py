@@ -1,0 +1,250 @@
+"""`Pipeline`: what starts, ends or is logged passes the policies, then the gate, then goes to every sink."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import Diagnostics, failed, guarded
+from otel_agent_trace.pipeline.gate import Gate, HeldTraces
+from otel_agent_trace.pipeline.sinks import SpanSink
+from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, StartedSpan
+from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.span import LogRecord
+
+DROPPED_BY_A_POLICY = "dropped: by a policy"
+_METHODS = ("on_start", "on_end", "on_discard", "on_log", "on_hold", "on_drop")
+_Listeners = dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]
+
+
+def checked_policies(policies: Iterable[Policy | Gate]) -> tuple[Policy | Gate, ...]:
+    """Return policies as a tuple.
+
+    Raises:
+        ConfigurationError: something is no policy, or a `Gate` is not the last.
+    """
+    if isinstance(policies, Gate) or callable(policies):
+        msg = f"policies={policies!r} is one policy; write policies=[...]"
+        raise ConfigurationError(msg)
+    given = tuple(policies)
+    if any(isinstance(policy, Gate) for policy in given[:-1]):
+        msg = "policies: a Gate decides about what all policies have seen; put it last, and only one"
+        raise ConfigurationError(msg)
+    Policies((policy for policy in given if not isinstance(policy, Gate)), Diagnostics())
+    return given
+
+
+def policies_without_gate(policies: Iterable[Policy | Gate]) -> tuple[Policy | Gate, ...]:
+    """Return policies as a tuple, where there is nothing that a gate could hold.
+
+    Raises:
+        ConfigurationError: something is no policy, or a `Gate`.
+    """
+    given = checked_policies(policies)
+    if any(isinstance(policy, Gate) for policy in given):
+        msg = "policies: a Gate belongs before backends: AgentTracer(backend=...), configure or AgentSpanProcessor"
+        raise ConfigurationError(msg)
+    return given
+
+
+class Pipeline:
+    """Policies in their order, the last may be a `Gate`; then sinks.
+
+    What a policy or a sink raises is counted and logged once, and keeps no other sink from being told; an exception of a
+    signal handler of the host goes on to the host when all sinks have been told.
+
+    Args:
+        policies: see `Policy`.
+        sinks: what is told.
+        diagnostics: where it is counted what was dropped, and what failed; by default its own.
+
+    Raises:
+        ConfigurationError: something is no policy, or a gate is not the last.
+    """
+
+    def __init__(
+        self,
+        policies: Iterable[Policy | Gate] = (),
+        sinks: Iterable[SpanSink] = (),
+        diagnostics: Diagnostics | None = None,
+    ) -> None:
+        given = checked_policies(policies)
+        self.sinks = tuple(sinks)
+        self._diagnostics = diagnostics or Diagnostics()
+        self._all = _listeners(self.sinks)
+        self._journals = _listeners(sink for sink in self.sinks if sink.journals)
+        self._others = _listeners(sink for sink in self.sinks if not sink.journals)
+        gate = given[-1] if given and isinstance(given[-1], Gate) else None
+        self._policies = Policies((policy for policy in given if not isinstance(policy, Gate)), self._diagnostics)
+        self._held = None if gate is None else HeldTraces(gate, self, self._diagnostics)
+        self._starts, self._ends = self._all["on_start"], self._all["on_end"]
+        self.hears_starts = bool(self._starts) or self._held is not None
+        """Whether `on_start` does anything."""
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_start(self, span: ReadableSpan) -> None:
+        """A span has started, and has ids."""
+        if not self._starts:  # then nobody asks what it says, policies included
+            if self._held is not None:
+                self._held.on_start(span.context.trace_id, None)
+            return
+        interrupt: BaseException | None = None
+        try:
+            started = self._policies.admit(span, StartedSpan)
+        except BaseException as error:  # noqa: BLE001 - a signal handler's
+            interrupt, started = error, self._policies.admit(span, StartedSpan)
+        if self._held is not None:
+            self._held.on_start(span.context.trace_id, started)
+        elif started is not None:
+            for name, listen in self._starts:
+                try:
+                    listen(started)
+                except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span and a sink
+                    interrupt = self._failed(name, error) or interrupt
+        if started is not None:
+            started.is_told = True
+        if interrupt is not None:
+            raise interrupt
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """A span has ended, and has ids."""
+        interrupt: BaseException | None = None
+        try:
+            admitted = self._policies.admit(span, PipelineSpan)
+        except BaseException as error:  # noqa: BLE001 - a signal handler's
+            interrupt, admitted = error, self._policies.admit(span, PipelineSpan)
+        if admitted is None:
+            self._diagnostics.count(DROPPED_BY_A_POLICY)
+            self._discard(PipelineSpan(self._policies, span, None, None))
+        elif self._held is not None:
+            self._held.on_end(admitted, is_discarded=False)
+        else:
+            for name, listen in self._ends:
+                try:
+                    listen(admitted)
+                except BaseException as error:  # noqa: BLE001 - likewise
+                    interrupt = self._failed(name, error) or interrupt
+        if interrupt is not None:
+            raise interrupt
+
+    def on_batch(self, spans: Sequence[ReadableSpan]) -> bool:
+        """Spans have ended, whose starts were not told; return whether no sink failed or refused."""
+        if self._held is not None:
+            for span in spans:
+                if span.context is None:
+                    self._diagnostics.count("dropped: span without ids")
+                else:
+                    self.on_end(span)
+            return True
+        admitted = [seen for span in spans if (seen := self._policies.admit(span, PipelineSpan)) is not None]
+        if len(admitted) < len(spans):
+            self._diagnostics.count(DROPPED_BY_A_POLICY, len(spans) - len(admitted))
+        taken = [guarded(self._diagnostics, name_of(sink), sink.on_batch, admitted) for sink in self.sinks if admitted]
+        return all(taken)
+
+    def on_log(self, log: LogRecord) -> None:
+        """Something was logged."""
+        admitted = self._policies.of_record(log)
+        if admitted is None:
+            self._diagnostics.count(DROPPED_BY_A_POLICY)
+        elif self._held is not None:
+            self._held.on_log(admitted)
+        else:
+            self.tell("on_log", admitted)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Decide what the gate holds, flush every sink within that many seconds, and return whether all could be."""
+        deadline = time.monotonic() + timeout_s
+        if self._held is not None:
+            self._held.decide_all()
+        flushed = [
+            guarded(self._diagnostics, f"{name_of(sink)}.flush", sink.flush, max(0.0, deadline - time.monotonic()))
+            for sink in self.sinks
+        ]
+        return all(flushed)
+
+    def close(self) -> None:
+        """Decide what the gate holds, and close every sink."""
+        if self._held is not None:
+            self._held.close()
+        for sink in self.sinks:
+            guarded(self._diagnostics, f"{name_of(sink)}.close", sink.close)
+
+    def stats(self) -> dict[str, int]:
+        """Return what was dropped and failed here, and what each sink says after its name, by reason."""
+        counts = Counter(self._diagnostics.counts())
+        for sink in self.sinks:
+            own = guarded(self._diagnostics, f"{name_of(sink)}.stats", sink.stats) or {}
+            counts.update({f"{name_of(sink)}: {reason}": number for reason, number in own.items()})
+        return dict(counts)
+
+    # ── telling sinks ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell(self, what: str, thing: Any) -> None:
+        """Call the method `what` of every sink that has one of its own."""
+        self._tell(self._all[what], thing)
+
+    def tell_others(self, what: str, thing: Any) -> None:
+        """Call it of the sinks that keep no journal."""
+        self._tell(self._others[what], thing)
+
+    def tell_journals(self, what: str, thing: Any) -> None:
+        """Call it of the sinks that keep a journal."""
+        self._tell(self._journals[what], thing)
+
+    def _discard(self, span: PipelineSpan) -> None:
+        if self._held is not None:
+            self._held.on_end(span, is_discarded=True)
+        else:
+            self.tell("on_discard", span)
+
+    def _tell(self, listeners: Iterable[tuple[str, Callable[[Any], Any]]], thing: Any) -> None:
+        interrupt: BaseException | None = None
+        for name, listen in listeners:
+            try:
+                listen(thing)
+            except BaseException as error:  # noqa: BLE001 - likewise
+                interrupt = self._failed(name, error) or interrupt
+        if interrupt is not None:
+            raise interrupt
+
+    def _failed(self, name: str, error: BaseException) -> BaseException | None:
+        """Count what a sink raised; what a signal handler raised is given back, for after the other sinks."""
+        if is_of_signal_handler(error):
+            return error
+        failed(self._diagnostics, name, error)
+        return None
+
+
+def name_of(sink: SpanSink) -> str:
+    """Return what a sink is called in counts and in the log."""
+    return sink.name or type(sink).__name__
+
+
+def _listeners(sinks: Iterable[SpanSink]) -> _Listeners:
+    """The methods of the sinks' own, with the names of the sinks, by name of the method."""
+    given = list(sinks)
+    return {
+        method: tuple(
+            (
+                name_of(sink),
+                partial(_suppressed, getattr(sink, method)) if sink.is_suppressed else getattr(sink, method),
+            )
+            for sink in given
+            if getattr(type(sink), method) is not getattr(SpanSink, method)
+        )
+        for method in _METHODS
+    }
+
+
+def _suppressed(listen: Callable[[Any], Any], thing: Any) -> None:
+    if not is_in_a_sink():
+        suppress_instrumentation(listen, thing)

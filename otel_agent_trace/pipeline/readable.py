@@ -1,0 +1,75 @@
+"""Records back into spans of the SDK, for exporters that know nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+
+from otel_agent_trace.span import Link, SpanRecord
+
+
+def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecord) -> ReadableSpan:
+    """Return a copy of a span of the SDK that says what a record says.
+
+    Args:
+        span: what the record came from; ids, and what the record has not changed, are its own objects.
+        before: the record of the span before anything changed it; None where the span may have changed since.
+        record: what the copy says.
+    """
+
+    def is_same(field: str) -> bool:
+        return before is not None and getattr(before, field) is getattr(record, field)
+
+    has_same_status = is_same("status_code") and is_same("status_message")
+    return ReadableSpan(
+        name=record.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource if is_same("resource") else _resource(record),
+        attributes=span.attributes if is_same("attributes") else _attributes(record.attributes),
+        events=span.events if is_same("events") else _events(record),
+        links=span.links if is_same("links") else _links(record.links, span.links or ()),
+        kind=span.kind if is_same("kind") else SpanKind(record.kind - 1),
+        status=span.status if has_same_status else _status(record),
+        start_time=span.start_time if is_same("start_ns") else record.start_ns,
+        end_time=span.end_time if is_same("end_ns") else record.end_ns,
+        instrumentation_scope=span.instrumentation_scope if is_same("scope") else _scope(record),
+    )
+
+
+def _attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes with arrays as tuples, as the SDK has them."""
+    return {key: tuple(value) if type(value) is list else value for key, value in attributes.items()}
+
+
+def _resource(record: SpanRecord) -> Resource:
+    return Resource(_attributes(record.resource.attributes), record.resource.schema_url)
+
+
+def _scope(record: SpanRecord) -> InstrumentationScope:
+    scope = record.scope
+    return InstrumentationScope(scope.name, scope.version, scope.schema_url, _attributes(scope.attributes))
+
+
+def _events(record: SpanRecord) -> list[Event]:
+    return [Event(event.name, _attributes(event.attributes), event.time_ns) for event in record.events]
+
+
+def _links(links: Iterable[Link], given: Iterable[trace.Link]) -> list[trace.Link]:
+    contexts = {(link.context.trace_id, link.context.span_id): link.context for link in given}
+    made = []
+    for link in links:
+        ids = (int(link.trace_id, 16), int(link.span_id, 16))
+        made.append(trace.Link(contexts.get(ids) or SpanContext(*ids, is_remote=True), _attributes(link.attributes)))
+    return made
+
+
+def _status(record: SpanRecord) -> Status:
+    code = StatusCode(record.status_code)
+    return Status(code, (record.status_message or None) if code is StatusCode.ERROR else None)

@@ -1,0 +1,186 @@
+"""Which spans of other tracers are runs, and which of several are one agent."""
+
+from __future__ import annotations
+
+import msgspec
+
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.runs.node import Node, end_of, start_of
+from otel_agent_trace.runs.passes.duplicates import merge_siblings
+from otel_agent_trace.runs.passes.tools import has_just_answered
+from otel_agent_trace.runs.tree import TraceTree
+from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span_facts import SpanFacts
+
+_IS_REMOTE = 0x200
+"""The flag of a span whose parent is another program's."""
+_STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
+
+
+def find_runs(tree: TraceTree) -> None:
+    """Leave as tops the runs, calls that are in none, and what our own tracer wrote; each run with its agent's facts.
+
+    Takes any tops; those of other tracers in which nothing is a step or an agent go (decoys: LangGraph's `create_agent`,
+    the building of Agent Framework's workflows, MCP's notifications). Tops below one span, known or lost, are looked at
+    together: agents below a request or a job are a run each, anything else below it is one run (model calls below
+    ``POST /ask``; what smolagents leaves of a failed run), whose node is made up where the span was lost. A span that
+    is only the outside of an agent (OpenAI Agents' `workflow` and `task`, Traceloop's `NAME.workflow`, Google ADK's
+    `invocation`) and the agent are one; an agent after it, to which it handed over, is its sub-agent.
+    """
+    runs = [run for group in _groups(tree) for run in _runs_of(group, tree)]
+    ours = [top for top in tree.tops if not top.is_third_party]
+    tree.tops = sorted([*ours, *runs], key=start_of)
+
+
+def merge_guest_shells(tree: TraceTree) -> None:
+    """Merge agents of other tracers that lie in runs of ours with the spans that are only their outside.
+
+    Leaves the outermost agents of others, each with its agent's facts, as `find_runs` does for runs: a framework that is
+    traced by an instrumentation, and called from a run or a tool of our tracer.
+    """
+    pending = [top for top in tree.tops if not top.is_third_party]
+    while pending:
+        for child in pending.pop().steps_below():
+            if child.kind is StepKind.AGENT and child.is_third_party:
+                _merge_shells(child)
+            else:
+                pending.append(child)
+
+
+def _groups(tree: TraceTree) -> list[list[Node]]:
+    """The tops of other tracers, together where the same span, known or lost, is above them."""
+    groups: dict[str, list[Node]] = {}
+    for place, top in enumerate(tree.tops):
+        if top.is_third_party:
+            made_up = f"\0{place}"  # is a run already
+            key = tree.outermost_id(top.span) if top.span.span_id else made_up
+            groups.setdefault(key, []).append(top)
+    return list(groups.values())
+
+
+def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
+    """The runs in nodes that one span is above of, or in a node that is outermost itself."""
+    meant = [top for top in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in top.walk())]
+    if not meant:
+        return []
+    if len(meant) == 1 and (meant[0].kind in (None, StepKind.AGENT)):
+        run = _as_run(meant[0])
+        _default_question(run, group)
+        return [run]
+    outermost = tree.records.get(tree.outermost_id(meant[0].span))
+    if outermost is meant[0].span:
+        outermost = None  # the call itself, among other spans
+    agents = [top for top in meant if top.kind is StepKind.AGENT]
+    is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
+    if is_known and len(agents) == len(meant):
+        return [_as_run(agent) for agent in agents]
+    is_model = meant[0].kind is StepKind.MODEL
+    if len(meant) == 1 and not (is_model and (outermost is not None or has_just_answered(meant[0]))):
+        return meant
+    return [_as_run(_above(meant, outermost))]
+
+
+def _default_question(run: Node, group: list[Node]) -> None:
+    """Where a run does not say what was asked: what was asked in the same conversation just before."""
+    facts = run.facts
+    if facts.input is None and facts.session_id is not None:
+        for node in reversed([node for node in group if node.span.start_ns < run.span.start_ns]):
+            if node.facts.session_id == facts.session_id:
+                run.default_fact("input", node)
+
+
+def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
+    """A node for the span above others: one that means nothing by itself, or one that was lost."""
+    first = nodes[0]
+    if span is None:
+        ends = [node.span.end_ns for node in nodes]
+        end_ns = None if None in ends else max(end for end in ends if end is not None)
+        span = msgspec.structs.replace(
+            first.span, span_id="", parent_span_id=None, name="", start_ns=first.span.start_ns, end_ns=end_ns, events=()
+        )
+    facts = SpanFacts(kind=None, dialect=first.facts.dialect)
+    if span.span_id:
+        facts.error = Attributes(span).error()
+    node = Node(span, facts)
+    node.hang_below(nodes)
+    merge_siblings(node)
+    return node
+
+
+def _as_run(node: Node) -> Node:
+    """The node as a run: a shell with the facts of the agent in it, an agent without a name with that of the one in it."""
+    if node.kind is None and not _is_shell(node) and node.span.parent_span_id is not None:
+        node.facts.label = node.facts.input = node.facts.output = None  # a turn of a run that was lost
+    _merge_shells(node)
+    node.kind, node.is_run = StepKind.AGENT, True
+    return node
+
+
+def _merge_shells(node: Node) -> None:
+    """Let a node be the agent that it is only the outside of, and so each agent in it, until none is."""
+    is_done = False
+    while not is_done:
+        while _is_shell(node):
+            _become_inner_agent(node)
+        is_done = not _merge_doubled_agents(node)  # else the names of those in it may be known now
+
+
+def _is_shell(node: Node) -> bool:
+    """Whether a node is only the outside of the agents in it: it asks no model itself, and is neither another agent nor
+    a workflow of several with a name of its own.
+    """
+    inner = [child for child in node.steps_below() if child.kind in (StepKind.AGENT, StepKind.MODEL)]
+    if not inner or any(child.kind is StepKind.MODEL for child in inner):
+        return False
+    name, own_name = inner[0].facts.name, node.facts.name
+    if node.kind is None:
+        return len(inner) == 1 or own_name in (None, name)
+    return name is not None and own_name in (None, name)
+
+
+def _become_inner_agent(shell: Node) -> None:
+    """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
+    inner = [child for child in shell.steps_below() if child.kind is StepKind.AGENT]
+    outer, first, last = Node(shell.span, msgspec.structs.replace(shell.facts)), inner[0], max(inner, key=end_of)
+    outer.sources = shell.sources
+    several = len(inner) > 1
+    shell.absorb(first)
+    first.fill_from(outer)
+    shell.replace_facts(first)
+    if not first.facts.name:
+        shell.copy_fact("name", first, "label")
+    if several:
+        shell.copy_fact("output", last if outer.facts.output is None else outer)
+    if type(outer.facts.input) is str and (several or type(first.facts.input) is not str):
+        shell.copy_fact("input", outer)
+    shell.copy_fact("error", outer if outer.facts.error else last)
+    shell.kind = StepKind.AGENT
+
+
+def _merge_doubled_agents(run: Node) -> bool:
+    """Merge agents within a run that have no other agent but one of the same name in them; return whether there were any.
+
+    Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`), LangChain's callbacks and
+    OpenInference a graph and the agent that it is.
+    """
+    has_merged = False
+    pending = list(run.below)
+    while pending:
+        node = pending.pop()
+        inner = _sole_inner_agent(node)
+        while inner is not None:
+            has_merged = True
+            node.absorb(inner)
+            inner = _sole_inner_agent(node)
+        pending.extend(node.below)
+    return has_merged
+
+
+def _sole_inner_agent(node: Node) -> Node | None:
+    """The one agent in an agent, if no other name but one is known of both."""
+    if node.kind is not StepKind.AGENT:
+        return None
+    inner = [child for child in node.steps_below() if child.kind is StepKind.AGENT]
+    names = {node.facts.name, *(child.facts.name for child in inner)} - {None}
+    return inner[0] if len(inner) == 1 and len(names) == 1 else None

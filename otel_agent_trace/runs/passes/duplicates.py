@@ -1,0 +1,196 @@
+"""One call that several instrumentations saw is one step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from otel_agent_trace.model import StepKind
+from otel_agent_trace.runs.node import Node
+from otel_agent_trace.runs.tree import TraceTree
+
+_CALLS = (StepKind.MODEL, StepKind.TOOL)
+_MOST_COMPARED = 64
+"""Calls with as many tokens, before one, that are compared with it."""
+
+
+def merge_duplicates(tree: TraceTree) -> None:
+    """Merge spans of the same call, or of the same agent, that lie within each other or side by side.
+
+    Leaves one node a call, which knows what all of them know; goes from below up, so that three within each other become
+    one. Within each other: a wrapper and the client in it, client and server of an MCP tool, AutoGen's `execute_tool` in
+    OpenInference's TOOL span, Google ADK's `call_llm` around `generate_content`. Side by side: the Anthropic SDK's own
+    spans beside those of an instrumentation. A model span around several (AI SDK, Spring AI, Haystack's generators) is
+    their sum, or they are its parts. Agents: OpenInference's callbacks and another tracer's context know one sub-agent at
+    two places of the tree.
+    """
+    for node in tree.walk_up():
+        if node.below:
+            while _merge_nested(node):
+                pass
+            merge_siblings(node)
+            _merge_bare_agents(node)
+
+
+def merge_scattered_calls(tree: TraceTree) -> None:
+    """Merge model calls that lasted within others of as many tokens and of another scope, wherever these are.
+
+    What traces a framework by its callbacks (LangChain) may know another span above than OpenTelemetry's context, where
+    the client's own instrumentation hangs the same calls: in the run of ours around it, say.
+    """
+    nodes = [*tree.walk()]
+    models = [node for node in nodes if node.kind is StepKind.MODEL]
+    if len({node.span.scope.name for node in models}) < 2:
+        return
+    by_tokens: dict[Any, list[Node]] = {}
+    for node in models:
+        by_tokens.setdefault(_tokens(node), []).append(node)
+    by_tokens.pop(None, None)
+    gone = {id(call) for calls in by_tokens.values() for call in _merged_into_others(calls)}
+    if gone:
+        tree.tops = [top for top in tree.tops if id(top) not in gone]
+        for node in nodes:
+            node.below = [child for child in node.below if id(child) not in gone]
+
+
+# ── one within the other ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _merge_nested(node: Node) -> bool:
+    """Merge a call with the one in it; return whether there may be more."""
+    if node.kind not in _CALLS:
+        return False
+    inner = [child for child in node.steps_below() if child.kind is node.kind]
+    if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_third_party:
+        _separate(node, inner)
+        return True
+    if len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be_same(node, inner[0]):
+        node.absorb(inner[0])
+        return True
+    return False
+
+
+def _separate(node: Node, inner: list[Node]) -> None:
+    """Make a frame of a model span with several in it whose tokens it sums up; of those in it, where they have none."""
+    calls = [call.facts for call in inner]
+    if node.facts.usage is not None and not any(call.usage for call in calls):
+        for part in inner:
+            part.kind = None
+        return
+    node.kind = None
+    for call in calls:
+        call.model = call.model or node.facts.model
+    if not calls[-1].messages:
+        calls[-1].messages = node.facts.messages
+
+
+def _may_be_same(outer: Node, inner: Node) -> bool:
+    """Whether the inner one is the same call: a model that asks a model is one, a tool that calls a tool seldom."""
+    if outer.kind is StepKind.MODEL:
+        return True
+    one, other = outer.facts, inner.facts
+    if one.call_id is not None and one.call_id == other.call_id:
+        return True
+    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
+        return False
+    if one.name is None and other.name is None:
+        return one.label is not None and one.label == other.label
+    return one.name is None or other.name is None or one.name == other.name
+
+
+# ── side by side ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def merge_siblings(node: Node) -> None:
+    """Merge spans of the same call that lie right below a node."""
+    calls = [child for child in node.below if child.kind in _CALLS and child.is_third_party]
+    if len({call.span.scope.name for call in calls}) < 2:
+        return
+    gone: set[int] = set()
+    for place, call in enumerate(calls):
+        for other in calls[place + 1 :]:
+            if id(call) not in gone and id(other) not in gone and _is_same_call(call, other):
+                kept, lost = (call, other) if _has_more_messages(call, other) else (other, call)
+                kept.merge(lost)
+                gone.add(id(lost))
+    node.below = [child for child in node.below if id(child) not in gone]
+
+
+def _is_same_call(one: Node, other: Node) -> bool:
+    if one.kind is not other.kind or not one.scopes.isdisjoint(other.scopes):
+        return False
+    if one.kind is StepKind.TOOL:
+        return one.facts.call_id is not None and one.facts.call_id == other.facts.call_id
+    ids = {one.facts.response_id, other.facts.response_id}
+    if None not in ids:
+        return len(ids) == 1
+    return _covers(one, other) or _covers(other, one)
+
+
+def _covers(outer: Node, inner: Node) -> bool:
+    """Whether one lasted as long as the other, or longer on both ends, and their tokens do not differ."""
+    if not _lasted_within(inner, outer):
+        return False
+    return _tokens(outer) is None or _tokens(inner) is None or _tokens(outer) == _tokens(inner)
+
+
+def _lasted_within(inner: Node, outer: Node) -> bool:
+    one, other = outer.span, inner.span
+    if one.end_ns is None or other.end_ns is None:
+        return False
+    return one.start_ns <= other.start_ns and other.end_ns <= one.end_ns
+
+
+def _tokens(node: Node) -> tuple[int | None, int | None] | None:
+    usage = node.facts.usage
+    return None if usage is None else (usage.input_tokens, usage.output_tokens)
+
+
+def _has_more_messages(one: Node, other: Node) -> bool:
+    return len(one.facts.messages) >= len(other.facts.messages)
+
+
+def _merge_bare_agents(node: Node) -> None:
+    """Merge an agent of which nothing but itself is known with the same agent beside it, whose steps are."""
+    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_third_party]
+    for bare in [agent for agent in agents if not agent.below and agent.facts.name is not None]:
+        others = [other for other in agents if other.below and _is_same_agent(bare, other)]
+        if len(others) == 1:
+            others[0].fill_from(bare)
+            node.below.remove(bare)
+
+
+def _is_same_agent(bare: Node, other: Node) -> bool:
+    return bare.facts.name in (other.facts.name, other.facts.label) and _lasted_within(other, bare)
+
+
+# ── in different places ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _merged_into_others(calls: list[Node]) -> Iterator[Node]:
+    """Yield the calls that are the same as others, which know now what they know."""
+    if len({call.span.scope.name for call in calls}) < 2:
+        return
+    earlier: deque[Node] = deque(maxlen=_MOST_COMPARED)
+    for call in sorted(calls, key=_longest_first):
+        other = next((other for other in earlier if _is_around(other, call)), None)
+        if other is None or not call.is_third_party or call.below:
+            earlier.append(call)
+        else:
+            other.merge(call)
+            yield call
+
+
+def _longest_first(call: Node) -> tuple[int, int, str]:
+    return call.span.start_ns, -(call.span.end_ns or 0), call.span.span_id
+
+
+def _is_around(outer: Node, inner: Node) -> bool:
+    ids = {outer.facts.response_id, inner.facts.response_id} - {None}
+    return (
+        len(ids) < 2
+        and outer.scopes.isdisjoint(inner.scopes)  # each saw a call once
+        and outer.span.resource == inner.span.resource
+        and _lasted_within(inner, outer)
+    )

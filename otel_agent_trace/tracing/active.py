@@ -1,0 +1,681 @@
+"""Runs and steps that are going on: `ActiveRun`, `ActiveStep`, `ActiveModelCall`.
+
+They stand in one module since a run makes its steps, and a step knows its run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind
+
+from otel_agent_trace import semconv
+from otel_agent_trace.categories import TIMEOUT
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import failed, guarded
+from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.writer import (
+    REMOTE_KINDS,
+    put_answer,
+    put_identity,
+    put_input,
+    put_output,
+    put_place,
+    put_run,
+    put_run_identity,
+    put_shared,
+    put_status,
+)
+from otel_agent_trace.messages import messages_from
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
+from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
+from otel_agent_trace.tracing.coercion import metadata_of, text_of, texts_of
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
+from otel_agent_trace.tracing.failures import is_timeout
+from otel_agent_trace.tracing.interception import INSTALLED, How
+from otel_agent_trace.tracing.meters import Calls, Meters
+from otel_agent_trace.tracing.results import ModelResult, model_result
+from otel_agent_trace.tracing.state import TracerState
+
+_NS_PER_S = 1_000_000_000
+_SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
+
+
+class ActiveStep(ActiveSpan):
+    """A step that is going on: a context manager, sync and async, with the fields of `AgentStep` to be set."""
+
+    __slots__ = (
+        "_asked_model",
+        "_input",
+        "_input_written",
+        "_messages",
+        "_model",
+        "_name",
+        "_step_id",
+        "index",
+        "output",
+        "run",
+    )
+
+    def __init__(
+        self,
+        run: ActiveRun,
+        kind: StepKind,
+        name: str,
+        input: Any = None,  # noqa: A002 - the name of the field
+        *,
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
+        state: TracerState | None = None,
+        parent: Any = None,
+    ) -> None:
+        super().__init__(state or run.state, kind, parent)
+        self.run = run
+        self._name = name if type(name) is str else text_of(name)
+        self.index = -1
+        self._step_id = step_id if step_id is None or type(step_id) is int else text_of(step_id)
+        self._input = input
+        self._input_written = False
+        self.output: Any = None
+        """Its result."""
+        self._messages: tuple[Message, ...] = ()
+        self._model: str | None = None
+        self._asked_model: str | None = None
+        if metadata is not None:
+            self._facts["metadata"] = metadata_of(self._state.diagnostics, metadata)
+        if prompt_name is not None:
+            self.prompt_name = prompt_name
+        if prompt_version is not None:
+            self.prompt_version = prompt_version
+
+    @property
+    def kind(self) -> StepKind:
+        """What it does."""
+        return self._kind
+
+    @property
+    def name(self) -> str:
+        """Which tool, model, agent; may be changed while it runs."""
+        return self._name
+
+    @name.setter
+    def name(self, value: object) -> None:
+        self._name = text_of(value)
+        if self._start_ns:
+            self._guarded("name", self._rename)
+
+    def _rename(self) -> None:
+        self._update_name(put_identity(self._content, self._kind, self._name, self._asked_model))
+
+    @property
+    def step_id(self) -> int | str:
+        """Its id in the run: the caller's, else the next number, counted from 1."""
+        return self.index + 1 if self._step_id is None else self._step_id
+
+    @property
+    def input(self) -> Any:
+        """Its arguments."""
+        return self._input
+
+    @input.setter
+    def input(self, value: Any) -> None:
+        self._input, self._input_written = value, False
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What a model was sent and, last, what it answered."""
+        return self._messages
+
+    @messages.setter
+    def messages(self, value: Any) -> None:
+        self._messages = self._guarded("messages", messages_from, value) or ()
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered."""
+        return self._model
+
+    @model.setter
+    def model(self, value: object) -> None:
+        self._model = None if value is None else text_of(value)
+
+    def start(
+        self, parent: Context | None = None, start_ns: int | None = None, *, how: How | None = None
+    ) -> ActiveStep:
+        """Start the span; the parent is the current one unless a context is given.
+
+        Args:
+            parent: the context above.
+            start_ns: when it began, Unix nanoseconds; by default now.
+            how: "logged" for a step that is over already.
+        """
+        if self._start_ns:
+            self._state.diagnostics.count("started again")
+            return self
+        base = self._base() if parent is None else parent
+        refusal = None if INSTALLED.interceptor is None else self._asked(base, how or self._how())
+        self._generation = self._state.generation
+        self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
+        diagnostics = self._state.diagnostics
+        guarded(diagnostics, "starting a step", self._open, base)
+        if self.run.calls is not None:
+            self._count_call(self.run.calls, base)
+        diagnostics.count("steps")
+        if self.run.last_event_ns:
+            self.run.last_event_ns = self._start_ns
+        if refusal is not None:
+            if how == "logged":  # it has happened
+                failed(diagnostics, "interception", refusal)
+            else:
+                self._refused(refusal)
+        return self
+
+    def _count_call(self, of_run: Calls, base: Context) -> None:
+        """Count it for the agent that makes it: the run, or the step of kind agent around it."""
+        above = base.get(STEP_KEY)
+        within = above.calls if isinstance(above, ActiveStep) and above.run is self.run else None
+        calls = within or of_run
+        calls.note(self._kind)
+        if self._kind is not StepKind.AGENT:
+            self.calls = calls
+        elif base.get(RUN_KEY) is self.run:  # one that is logged is over, and what it called is not known
+            self.calls = Calls()
+
+    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+        super()._measure(meters, said, end_ns)
+        if self._kind is StepKind.MODEL and "first_chunk_at_ns" in self._facts:
+            meters.streamed(said, self._chunk_gaps_s(), self._span)
+
+    def _chunk_gaps_s(self) -> Iterable[float]:
+        """Return the seconds from each piece of a streamed result to the next, where they are known."""
+        return ()
+
+    def _base(self) -> Context:
+        """The context in which it starts; where its run is another, as in a new thread, with the step's own in it."""
+        run = self.run
+        if self._parent is None and run.last_event_ns:
+            base = otel_context.get_current()
+            return base if base.get(RUN_KEY) is run else run.set_in_context(base)
+        base = super()._base()
+        if not run.last_event_ns:
+            return base
+        return run.set_in_context(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
+
+    def _open(self, parent: Context) -> None:
+        run, content, kind = self.run, self._content, self._kind
+        content.put_all_of(run.shared())
+        self._asked_model = self._model
+        name = put_identity(content, kind, self._name, self._model)
+        index, step_id = self.index, self._step_id
+        put_place(content, index if run.counts else None, step_id)
+        if self._input is not None:
+            put_input(content, kind, self._input)
+            self._input_written = True
+        self._said = content.taken()
+        self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
+        run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
+
+    def _write_fields(self) -> None:
+        content, kind = self._content, self._kind
+        if not self._input_written:
+            put_input(content, kind, self._input)
+        if self._model != self._asked_model:
+            content.text(semconv.RESPONSE_MODEL, "model", self._model)
+        if self.output is not None:
+            put_output(content, kind, self.output, failed=self._error is not None)
+        if self._messages or kind is StepKind.MODEL:
+            content.messages(self._messages, kind)
+        if kind is StepKind.MODEL and (first_chunk_at_ns := self._facts.get("first_chunk_at_ns")) is not None:
+            content.attributes[semconv.TIME_TO_FIRST_CHUNK] = (first_chunk_at_ns - self._start_ns) / 1e9
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End it; the second time does nothing, and is counted."""
+        end_ns = end_ns or time.time_ns()
+        self._finish(end_ns)
+        if self.run.last_event_ns:
+            self.run.last_event_ns = end_ns
+
+    def set_in_context(self, base: Context) -> Context:
+        """The context with this as the current one."""
+        return with_own(self._span, base, STEP_KEY, self)
+
+    def as_parent_context(self, base: Context) -> Context | None:
+        """The context with this, and its run, as the current ones; None before it starts."""
+        if not self._start_ns:
+            return None
+        run = self.run if self.run.started else None
+        return self.set_in_context(otel_context.set_value(RUN_KEY, run, base))
+
+
+class ActiveModelCall(ActiveStep):
+    """A model call that is going on.
+
+    `output` takes the answer: a text, or a result of OpenAI's or Anthropic's client, of which model, tokens and
+    message are taken where nobody said them.
+    """
+
+    __slots__ = ("_provider", "chunk_times_ns")
+
+    def __init__(
+        self,
+        run: ActiveRun,
+        model: str | None,
+        messages: Any = None,
+        *,
+        provider: str | None = None,
+        name: str | None = None,
+        input: Any = None,  # noqa: A002 - the name of the field
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
+        state: TracerState | None = None,
+        parent: Any = None,
+    ) -> None:
+        asked = None if model is None else text_of(model)
+        called = (name is not None and text_of(name)) or asked or semconv.OPERATION_CHAT
+        super().__init__(
+            run,
+            StepKind.MODEL,
+            called,
+            input,
+            step_id=step_id,
+            metadata=metadata,
+            prompt_name=prompt_name,
+            prompt_version=prompt_version,
+            state=state,
+            parent=parent,
+        )
+        self._model = asked
+        self._provider = provider
+        self.chunk_times_ns: list[int] = []
+        """When the pieces of a streamed answer came, by `time.perf_counter_ns`, where that is measured."""
+        if messages is not None:
+            self.messages = messages
+
+    def _chunk_gaps_s(self) -> Iterable[float]:
+        times_ns = self.chunk_times_ns
+        return [(later - earlier) / _NS_PER_S for earlier, later in itertools.pairwise(times_ns)]
+
+    def _open(self, parent: Context) -> None:
+        if self._provider is not None:
+            self._content.text(semconv.PROVIDER_NAME, "provider", self._provider)
+        if self._messages:
+            self._content.messages(self._messages, self._kind)
+        super()._open(parent)
+
+    def _write_fields(self) -> None:
+        told = self._guarded("model result", model_result, self.output) or ModelResult()
+        content = self._content
+        if self._usage is None and told.usage is not None:
+            content.usage(told.usage)
+        if self._model == self._asked_model and told.model is not None:
+            self._model = told.model
+        if told.message is not None and not (self._messages and self._messages[-1].role == "assistant"):
+            self._messages = (*self._messages, told.message)
+        content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
+        if told.finish_reasons:
+            content.texts(semconv.FINISH_REASONS, "finish_reasons", told.finish_reasons)
+        if self._provider is None and told.provider is not None:
+            content.attributes[semconv.PROVIDER_NAME] = told.provider
+        super()._write_fields()
+
+
+def step_kind(kind: StepKind | str) -> StepKind:
+    """The kind that is meant.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+    """
+    said = text_of(kind)
+    try:
+        return StepKind(said)
+    except ValueError:
+        msg = f"kind {said!r} is none of {', '.join(known.value for known in StepKind)}"
+        raise ConfigurationError(msg) from None
+
+
+_REMEMBERED_STEPS = 65_536
+"""Steps of one run that `log_step` can be told as parents, the last so many."""
+
+
+class ActiveRun(ActiveSpan):
+    """A run that is going on: a context manager, sync and async, with the fields of `AgentRun` to be set.
+
+    Outside of any run, `current_run()` gives one that takes everything and keeps nothing.
+    """
+
+    __slots__ = (
+        "_largest_id",
+        "_numbering",
+        "_shared",
+        "_span_contexts",
+        "_status",
+        "_step_numbers",
+        "_timed_out",
+        "final_output",
+        "last_event_ns",
+        "parent_run_id",
+        "run_id",
+    )
+
+    def __init__(self, state: TracerState, fields: Mapping[str, Any], parent: Any = None) -> None:
+        facts = {name: value for name, value in fields.items() if value is not None}
+        super().__init__(state, StepKind.AGENT, parent, facts)
+        if "user_id" in facts:
+            facts["user_id"] = state.recorded_user(facts["user_id"])
+        self.final_output: Any = None
+        """What was answered."""
+        self._status: RunStatus | None = None
+        self._shared: AttributeWriter | None = None
+        self._step_numbers = itertools.count()
+        self._numbering = threading.RLock()  # signal handlers may start steps, too
+        self._largest_id: int | None = None  # as long as each step is called by its number
+        self._timed_out = False
+        self.run_id: str = facts.pop("run_id", "")
+        self.parent_run_id: str | None = None
+        self.last_event_ns = 0
+        """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
+        self._span_contexts: OrderedDict[int | str, trace.SpanContext] = OrderedDict()
+
+    # fields, in the order of AgentRun
+
+    @property
+    def agent_name(self) -> str | None:
+        """The agent's name; steps that start from now on carry it."""
+        agent_name: str | None = self.fact("agent_name")
+        return agent_name
+
+    @agent_name.setter
+    def agent_name(self, value: object) -> None:
+        self._facts["agent_name"] = None if value is None else text_of(value)
+        self._shared = None
+        if self.started:
+            self._guarded("agent_name", self._rename)
+
+    def _rename(self) -> None:
+        self._update_name(put_run_identity(self._content, self.agent_name, self.model))
+
+    @property
+    def user_input(self) -> Any:
+        """What was asked."""
+        return self.fact("user_input")
+
+    @user_input.setter
+    def user_input(self, value: Any) -> None:
+        self._facts["user_input"] = value
+        self._guarded("user_input", self._content.spoken, semconv.INPUT_MESSAGES, "user_input", "user", value)
+
+    @property
+    def user_id(self) -> str | None:
+        """The user, in the form that is recorded."""
+        user_id: str | None = self.fact("user_id")
+        return user_id
+
+    @user_id.setter
+    def user_id(self, value: object) -> None:
+        self.put_fact("user_id", None)  # a pseudonym and an id that is none stand under different names
+        self.put_fact("user_id", self._state.recorded_user(value))
+
+    @property
+    def session_id(self) -> str | None:
+        """The conversation; steps that start from now on carry it."""
+        session_id: str | None = self.fact("session_id")
+        return session_id
+
+    @session_id.setter
+    def session_id(self, value: object) -> None:
+        self._shared = None
+        self.put_fact("session_id", None if value is None else text_of(value))
+
+    tags = FactField(texts_of)
+    """Words to find it by."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that the agent uses."""
+        model: str | None = self.fact("model")
+        return model
+
+    @model.setter
+    def model(self, value: object) -> None:
+        self._facts["model"] = None if value is None else text_of(value)
+        self._content.text(semconv.REQUEST_MODEL, "model", self.model)
+
+    @property
+    def config(self) -> Any:
+        """How the agent was set up."""
+        return self.fact("config")
+
+    @config.setter
+    def config(self, value: Any) -> None:
+        self._facts["config"] = value
+
+    @property
+    def status(self) -> RunStatus:
+        """How it ends; without a word from you: success, or error or timeout if something was raised or set."""
+        if self._status is not None:
+            return self._status
+        if self._error is None:
+            return RunStatus.SUCCESS if self.ended else RunStatus.RUNNING
+        return RunStatus.TIMEOUT if self._timed_out or self._error.category == TIMEOUT else RunStatus.ERROR
+
+    @status.setter
+    def status(self, value: RunStatus | str) -> None:
+        self._status = end_status(value)
+
+    def _describe(self, error: object) -> StepError:
+        self._timed_out = is_timeout(error)
+        if self._status is RunStatus.SUCCESS:  # the last word counts
+            self._status = None
+        return super()._describe(error)
+
+    # steps
+
+    def step(
+        self,
+        name: str,
+        input: Any = None,  # noqa: A002 - the name of the field
+        *,
+        kind: StepKind | str = StepKind.TOOL,
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
+        parent: Any = None,
+    ) -> ActiveStep:
+        """A step of this run, for a ``with`` block: it starts when the block is entered.
+
+        Its parent is the current span, or what `parent` says (see `AgentTracer.start_run`).
+        """
+        return ActiveStep(
+            self,
+            step_kind(kind),
+            name,
+            input,
+            step_id=step_id,
+            metadata=metadata,
+            prompt_name=prompt_name,
+            prompt_version=prompt_version,
+            parent=parent,
+        )
+
+    def model_call(
+        self,
+        model: str | None = None,
+        messages: Any = None,
+        *,
+        provider: str | None = None,
+        name: str | None = None,
+        input: Any = None,  # noqa: A002 - the name of the field
+        step_id: int | str | None = None,
+        metadata: Mapping[Any, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
+        parent: Any = None,
+    ) -> ActiveModelCall:
+        """A model call of this run, for a ``with`` block; starts as `step` does, with a parent as there."""
+        return ActiveModelCall(
+            self,
+            model,
+            messages,
+            provider=provider,
+            name=name,
+            input=input,
+            step_id=step_id,
+            metadata=metadata,
+            prompt_name=prompt_name,
+            prompt_version=prompt_version,
+            parent=parent,
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether it has started; outside of any run, there is one that never does."""
+        return self.last_event_ns > 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether it numbers its steps: not in a forked child, whose parent goes on counting."""
+        return self.last_event_ns > 0 and self._generation == self._state.generation
+
+    def shared(self) -> AttributeWriter:
+        """What each of its steps says of it."""
+        if self._shared is None:
+            self._shared = AttributeWriter(self._state.limits)
+            put_shared(self._shared, {**self._facts, "run_id": self.run_id or None})
+        return self._shared
+
+    def number(self, step_id: int | str | None, start_ns: int | None) -> tuple[int, int, int | str | None]:
+        """When the next step starts, its ordinal, and its id: the one that is given, else the next number.
+
+        Where it does not count, only a given id: steps without a number get one when they are read.
+        """
+        if not self.counts:  # nor look at the lock, which a forked child may have found taken
+            return start_ns or time.time_ns(), next(self._step_numbers), step_id
+        with self._numbering:  # of two threads, the one that starts first has the smaller number
+            start_ns, index = start_ns or time.time_ns(), next(self._step_numbers)
+            if step_id is None and self._largest_id is None:
+                return start_ns, index, index + 1
+            return start_ns, index, self._id_at(index, step_id)
+
+    def _id_at(self, index: int, step_id: int | str | None) -> int | str:
+        """The id of a step, where one has been given an id out of turn."""
+        largest = self._largest_id
+        if step_id is None:
+            step_id = self._largest_id = index + 1 if largest is None else largest + 1
+        elif type(step_id) is int and (largest is not None or step_id != index + 1):
+            self._largest_id = max(index if largest is None else largest, step_id)
+        return step_id
+
+    def remember_step(self, step_id: int | str, context: trace.SpanContext) -> None:
+        """A step has started, which others may call their parent: the last so many of a run that never ends."""
+        self._span_contexts[step_id] = context
+        if len(self._span_contexts) > _REMEMBERED_STEPS:
+            self._span_contexts.popitem(last=False)
+
+    def context_of(self, step_id: int | str) -> trace.SpanContext | None:
+        """The span of one of its steps, if it is remembered."""
+        return self._span_contexts.get(step_id)
+
+    # start and end
+
+    def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
+        """Start the span; the parent is the current one unless a context is given."""
+        if self.started:
+            self._state.diagnostics.count("started again")
+            return self
+        base = self._base() if parent is None else parent
+        refusal = None if INSTALLED.interceptor is None else self._asked(base, self._how())
+        state = self._state
+        self._generation = state.generation
+        self._start_ns = self.last_event_ns = start_ns or time.time_ns()
+        above = base.get(RUN_KEY)
+        self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
+        if not self.run_id:
+            self.run_id = _run_id(self._span)
+        if state.meters is not None:
+            self.calls = Calls()
+        state.diagnostics.count("runs")
+        state.remember(self)
+        if refusal is not None:
+            self._refused(refusal)
+        return self
+
+    def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
+        content, state, facts = self._content, self._state, self._facts
+        if above is not None and above.recording and above.state.current_provider() is state.current_provider():
+            facts["parent_run_id"] = self.parent_run_id = above.run_id
+            self._start_ns, index, step_id = above.number(None, start_ns)
+            self.last_event_ns = self._start_ns
+            put_place(content, index if above.counts else None, step_id)
+        name = put_run(content, {**facts, "run_id": self.run_id or None})
+        self._said = content.taken()
+        self._span = self._start_span(name, base, SpanKind.INTERNAL, self.last_event_ns)
+        if not self.run_id:
+            self.run_id = _run_id(self._span)
+            self._said[semconv.RUN_ID] = self.run_id
+            self._span.set_attribute(semconv.RUN_ID, self.run_id)
+
+    def _write_fields(self) -> None:
+        put_answer(self._content, self.final_output)
+        put_status(self._content, self.status)
+
+    @property
+    def _failed(self) -> bool:
+        return self.status is not RunStatus.SUCCESS  # also in spite of an error, as the caller says
+
+    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+        if self.status is RunStatus.SUCCESS:  # in spite of an error, as the caller says
+            said.pop(semconv.ERROR_TYPE, None)
+        super()._measure(meters, said, end_ns)
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End it; the second time does nothing, and is counted."""
+        self._finish(end_ns or time.time_ns())
+        self._state.forget(self)
+
+    def set_in_context(self, base: Context) -> Context:
+        """The context with this as the current one."""
+        return otel_context.set_value(STEP_KEY, None, with_own(self._span, base, RUN_KEY, self))
+
+    def as_parent_context(self, base: Context) -> Context | None:
+        """The context with this as the current one; None before it starts."""
+        return self.set_in_context(base) if self.started else None
+
+
+def _run_id(span: Span) -> str:
+    context = span.get_span_context()
+    if not context.is_valid or isinstance(span, NonRecordingSpan):
+        return uuid.uuid4().hex
+    trace_id = format(context.trace_id, "032x")
+    parent = getattr(span, "parent", None)
+    return trace_id if parent is None else f"{trace_id}-{context.span_id:016x}"
+
+
+def end_status(status: RunStatus | str) -> RunStatus:
+    """The status that is meant for a run that ends.
+
+    Raises:
+        ConfigurationError: there is no such status, or it is "running".
+    """
+    said = text_of(status)
+    try:
+        meant = RunStatus(said)
+    except ValueError:
+        meant = RunStatus.RUNNING
+    if meant is RunStatus.RUNNING:
+        msg = f"status {said!r} is none of success, error, timeout"
+        raise ConfigurationError(msg)
+    return meant

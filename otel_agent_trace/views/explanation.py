@@ -1,0 +1,93 @@
+"""The facts of a run: what each is, what it says, and in which span it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from otel_agent_trace.model import Message, StepError, Usage
+from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
+from otel_agent_trace.views.figures import plural, usage_text
+from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
+from otel_agent_trace.views.runs import run_title
+from otel_agent_trace.views.steps import step_title
+from otel_agent_trace.views.values_text import one_line, shortened
+
+_VALUE_WIDTH = 24
+_PLACE_WIDTH = 44
+_SPAN_WIDTH = 20
+_SHOWN_SOURCES = 4
+_SHOWN_NAMES = 12
+
+
+class FactSection(NamedTuple):
+    """The facts of a run or of a step, below the lines that name it."""
+
+    lines: tuple[Line, ...]
+    facts: Table
+
+
+def fact_sections(explanation: RunExplanation) -> Iterator[FactSection]:
+    """Yield the facts of a run and of its steps; those of the runs of its sub-agents have an explanation of their own."""
+    run = explanation.run
+    origin = Cell(f"run {one_line(run.run_id)}  read as {one_line(run.dialect or '?')}", "faint")
+    yield FactSection((run_title(run), (origin,)), _facts_table(explanation.facts))
+    for step in explanation.steps:
+        yield FactSection((step_title(step.step, run.started_at_ns),), _facts_table(step.facts))
+
+
+def unread_lines(unread: Sequence[Unread]) -> Iterator[Line]:
+    """Yield the spans of which attributes were not understood, with how many."""
+    for span in unread:
+        what = "" if span.is_understood else "nothing: "
+        names = one_line(", ".join(span.attributes[:_SHOWN_NAMES]))
+        more = ", …" if len(span.attributes) > _SHOWN_NAMES else ""
+        count = plural(len(span.attributes), "attribute")
+        yield Cell(_span_text(span), "faint"), Cell(f"  {what}{count}: {names}{more}")
+
+
+class _FactRow(NamedTuple):
+    fact: str
+    value: str
+    place: str
+    span: str
+
+
+def _facts_table(facts: Sequence[Fact]) -> Table:
+    rows = [row for fact in facts for row in _fact_rows(fact)]
+    columns = [
+        Column("fact", cells((row.fact for row in rows), "faint"), "left"),
+        Column("value", cells(row.value for row in rows), "left", rank=1, max_width=_VALUE_WIDTH),
+        Column("read from", cells((row.place for row in rows), "strong"), "left", max_width=_PLACE_WIDTH),
+        Column("of the span", cells(row.span for row in rows), "left"),
+    ]
+    return Table(columns, last_width=_SPAN_WIDTH)
+
+
+def _fact_rows(fact: Fact) -> Iterator[_FactRow]:
+    """Yield one row for each place; how a fact was come by stands in one of its own."""
+    name, value = fact.name.replace("_", " "), _value_text(fact)
+    if fact.how or not fact.sources:
+        yield _FactRow(name, value, f"({fact.how})" if fact.how else "", "")
+        name = value = ""
+    for source in fact.sources[:_SHOWN_SOURCES]:
+        for place in source.places or ("(the span as a whole)",):
+            yield _FactRow(name, value, one_line(place), _span_text(source))
+            name = value = ""
+    if len(fact.sources) > _SHOWN_SOURCES:
+        yield _FactRow("", "", f"… and {plural(len(fact.sources) - _SHOWN_SOURCES, 'more span')}", "")
+
+
+def _span_text(source: Source | Unread) -> str:
+    return one_line(f"{source.span_id} {source.span_name}")
+
+
+def _value_text(fact: Fact) -> str:
+    value = fact.value
+    if isinstance(value, Usage):
+        return usage_text(value)
+    if isinstance(value, StepError):
+        return shortened(str(value), _VALUE_WIDTH)
+    if isinstance(value, tuple) and value and all(isinstance(item, Message) for item in value):
+        return plural(len(value), "message")
+    return shortened(value, _VALUE_WIDTH)

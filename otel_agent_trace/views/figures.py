@@ -1,0 +1,94 @@
+"""Times, durations and counts as people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from otel_agent_trace.model import Usage, at_time
+
+UNKNOWN = "-"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration in about four characters."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0:
+        return f"-{duration_text(-seconds)}"
+    if seconds < 0.9995:
+        millis = seconds * 1000
+        return f"{millis:.0f}ms" if millis >= 9.95 or millis == 0 else f"{millis:.1f}ms"
+    if seconds < 59.95:
+        return f"{seconds:.2f}s" if seconds < 9.995 else f"{seconds:.1f}s"
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes}m{round(seconds) % 60:02}s"
+    hours = minutes // 60
+    return f"{hours}h{minutes % 60:02}m" if hours < 48 else f"{hours // 24}d{hours % 24:02}h"
+
+
+def count_text(count: int | None) -> str:
+    """Return a count in at most five characters."""
+    if count is None:
+        return UNKNOWN
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (10_000, "k")):
+        if count >= size:
+            scaled = count / (1000 if unit == "k" else size)
+            return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"
+    return str(count)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def usage_text(usage: Usage | None) -> str:
+    """Return tokens in and out, with how many of them were cached or reasoning; empty where nothing is known."""
+    if not usage:
+        return ""
+    cached, thought = usage.cache_read_input_tokens, usage.reasoning_output_tokens
+    sent = f"{count_text(usage.input_tokens)} in" + (f" ({count_text(cached)} cached)" if cached else "")
+    answered = f"{count_text(usage.output_tokens)} out" + (f" ({count_text(thought)} reasoning)" if thought else "")
+    return f"{sent}, {answered}"
+
+
+def time_text(unix_ns: int) -> str:
+    """Return a full local time with its offset."""
+    return _local(unix_ns).isoformat(" ", "milliseconds") if unix_ns else UNKNOWN
+
+
+def when_text(unix_ns: int, now: datetime) -> str:
+    """Return a local time as short as it can be: the hour for today, the day for this year, else the date."""
+    if not unix_ns:
+        return UNKNOWN
+    local = _local(unix_ns)
+    if local.date() == now.date():
+        return f"{local:%H:%M:%S}"
+    return f"{local:%b %d %H:%M}" if local.year == now.year else f"{local:%Y-%m-%d}"
+
+
+def local_minute_text(moment: datetime | None) -> str:
+    """Return a local time to the minute."""
+    return "before" if moment is None else f"{_localised(moment):%Y-%m-%d %H:%M}"
+
+
+def share_text(share: float | None) -> str:
+    """Return a share of 1 in percent; only all is 100 and only nothing is 0."""
+    if share is None:
+        return UNKNOWN
+    percent = f"{share * 100:.1f}".removesuffix(".0")
+    if percent == "100" and share < 1:
+        return ">99.9%"
+    return "<0.1%" if percent == "0" and share > 0 else f"{percent}%"
+
+
+def _local(unix_ns: int) -> datetime:
+    return _localised(at_time(unix_ns))
+
+
+def _localised(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError, OSError):  # at the ends of the calendar there is no other zone
+        return moment

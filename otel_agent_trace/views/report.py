@@ -1,0 +1,191 @@
+"""The figures of many runs: a headline, rows of the whole, and tables of tools, models, agents, errors and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from otel_agent_trace.metrics import (
+    AgentMetrics,
+    Bucket,
+    ErrorMessage,
+    Latency,
+    MetricsReport,
+    ModelMetrics,
+    Tokens,
+    ToolMetrics,
+)
+from otel_agent_trace.views.figures import UNKNOWN, count_text, duration_text, local_minute_text, plural, share_text
+from otel_agent_trace.views.rows import Cell, Column, Line, Row, Table, cells
+from otel_agent_trace.views.values_text import one_line
+
+T = TypeVar("T")
+_SHOWN_ROWS = 20
+_SHOWN_MESSAGES = 5
+_MESSAGE_WIDTH = 30
+_NAME_WIDTH = 32
+_BAR_WIDTH = 20
+
+
+def report_title(report: MetricsReport) -> Line:
+    """Return how many runs there were and how many of them succeeded."""
+    title = [Cell(plural(report.runs, "run"), "strong")]
+    if report.success_rate is not None:
+        tone = _rate_tone(1 - report.success_rate)
+        title += [Cell("  "), Cell(f"{share_text(report.success_rate)} succeeded", f"strong {tone}")]
+    if report.success_interval is not None:
+        low, high = report.success_interval
+        title.append(Cell(f"  (95% sure: {share_text(low)} to {share_text(high)})", "strong faint"))
+    return tuple(title)
+
+
+def report_rows(report: MetricsReport) -> Iterator[Row]:
+    """Yield the figures of all runs together."""
+    counts = (
+        (report.success, "success"),
+        (report.errors, "error"),
+        (report.timeouts, "timeout"),
+        (report.running, "running"),
+    )
+    yield Row("status", ", ".join(f"{count:,} {word}" for count, word in counts if count) or UNKNOWN)
+    yield Row("latency", _latency_text(report.latency))
+    steps = report.steps_per_run
+    if steps.mean is not None:
+        yield Row("steps", f"mean {steps.mean:.1f}, p50 {steps.p50:g}, p95 {steps.p95:g}, max {steps.max:,} per run")
+    if report.tokens.total_tokens:
+        yield Row("tokens", _tokens_text(report.tokens))
+    if report.run_errors:
+        yield Row("run errors", _counts_text(report.run_errors))
+    if report.step_errors:
+        yield Row("step errors", _counts_text(report.step_errors))
+
+
+def report_tables(report: MetricsReport) -> Iterator[Table]:
+    """Yield tools, models, agents, errors and the course of time, each where there is any."""
+    if report.tools:
+        yield _named_table("tools", report.tools, _tool_columns)
+    if report.models:
+        yield _named_table("models", report.models, _model_columns)
+    if len(report.agents) > 1:
+        yield _named_table("agents", report.agents, _agent_columns)
+    if report.error_messages:
+        yield _errors_table(report.error_messages)
+    if report.series:
+        yield Table(_bucket_columns(report.series), title="over time")
+
+
+def _latency_text(latency: Latency) -> str:
+    if not latency.count:
+        return UNKNOWN
+    figures = (
+        ("mean", latency.mean_s),
+        ("p50", latency.p50_s),
+        ("p90", latency.p90_s),
+        ("p99", latency.p99_s),
+        ("max", latency.max_s),
+    )
+    return ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in figures)
+
+
+def _tokens_text(tokens: Tokens) -> str:
+    cached, thought = tokens.cache_read_input_tokens, tokens.reasoning_output_tokens
+    sent = f"{tokens.input_tokens:,} in" + (f" ({cached:,} cached)" if cached else "")
+    return f"{sent}, {tokens.output_tokens:,} out" + (f" ({thought:,} reasoning)" if thought else "")
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {one_line(name)}" for name, count in counts.items())
+
+
+def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:
+    """Return a table of the first things by name, whose first column says what they are."""
+    names = list(items)[:_SHOWN_ROWS]
+    name_column = Column(title, cells(map(one_line, names), "strong"), "left", max_width=_NAME_WIDTH)
+    shown = [items[name] for name in names]
+    return Table([name_column, *columns(shown)], left_out=len(items) - len(names))
+
+
+def _tool_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
+    return [
+        Column("calls", cells(count_text(tool.calls) for tool in tools)),
+        Column("errors", [_errors_cell(tool.errors, tool.error_rate) for tool in tools]),
+        *_latency_columns([tool.latency for tool in tools]),
+    ]
+
+
+def _model_columns(models: Sequence[ModelMetrics]) -> list[Column]:
+    return [*_tool_columns(models), *_token_columns([model.tokens for model in models])]
+
+
+def _agent_columns(agents: Sequence[AgentMetrics]) -> list[Column]:
+    return [
+        Column("runs", cells(count_text(agent.runs) for agent in agents)),
+        Column("nested", cells(count_text(agent.nested_runs) for agent in agents), rank=5),
+        Column("success", [_success_cell(agent.success_rate) for agent in agents]),
+        *_latency_columns([agent.latency for agent in agents]),
+        *_token_columns([agent.tokens for agent in agents]),
+    ]
+
+
+def _bucket_columns(buckets: Sequence[Bucket]) -> list[Column]:
+    most = max(bucket.runs for bucket in buckets)
+    return [
+        Column("from", cells(local_minute_text(bucket.start) for bucket in buckets), "left"),
+        Column("runs", cells(count_text(bucket.runs) for bucket in buckets)),
+        Column("success", [_success_cell(bucket.success_rate) for bucket in buckets]),
+        *_latency_columns([bucket.latency for bucket in buckets]),
+        *_token_columns([bucket.tokens for bucket in buckets]),
+        Column("", [_bar(bucket, most) for bucket in buckets], "left", rank=6),
+    ]
+
+
+def _latency_columns(latencies: Sequence[Latency]) -> list[Column]:
+    return [
+        Column("p50", cells(duration_text(latency.p50_s) for latency in latencies)),
+        Column("p95", cells(duration_text(latency.p95_s) for latency in latencies), rank=2),
+        Column("max", cells(duration_text(latency.max_s) for latency in latencies), rank=3),
+    ]
+
+
+def _token_columns(tokens: Sequence[Tokens]) -> list[Column]:
+    if not any(item.total_tokens for item in tokens):
+        return []
+    return [
+        Column("tokens in", cells(count_text(item.input_tokens) for item in tokens), rank=4),
+        Column("tokens out", cells(count_text(item.output_tokens) for item in tokens), rank=4),
+    ]
+
+
+def _errors_table(messages: Sequence[ErrorMessage]) -> Table:
+    shown = messages[:_SHOWN_MESSAGES]
+    columns = [
+        Column("times", cells(count_text(error.count) for error in shown)),
+        Column("error", cells((_class_name(error.type) for error in shown), "failed"), "left"),
+        Column("message", cells(one_line(error.message) for error in shown), "left"),
+    ]
+    return Table(columns, last_width=_MESSAGE_WIDTH, left_out=len(messages) - len(shown))
+
+
+def _errors_cell(count: int, share: float | None) -> Cell:
+    return Cell(f"{count:,} ({share_text(share)})", "failed") if count else Cell("0", "faint")
+
+
+def _success_cell(share: float | None) -> Cell:
+    return Cell(UNKNOWN) if share is None else Cell(share_text(share), _rate_tone(1 - share))
+
+
+def _rate_tone(failed_share: float) -> str:
+    return "success" if failed_share <= 0.05 else "warning" if failed_share <= 0.25 else "failed"
+
+
+def _bar(bucket: Bucket, most: int) -> Line:
+    """Return a bar as long as there were runs, its end as long as there were failures."""
+    length = max(1, round(_BAR_WIDTH * bucket.runs / most))
+    failed = round(length * (bucket.errors + bucket.timeouts) / bucket.runs)
+    return Cell("#" * (length - failed), "success"), Cell("x" * failed, "failed")
+
+
+def _class_name(error_type: str) -> str:
+    """Return the type of an error without its module."""
+    name = one_line(error_type)
+    return name.rpartition(".")[2] or name

@@ -1,0 +1,107 @@
+"""A run's own facts: who, when, how long, with what, and how it ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.views.figures import duration_text, time_text, usage_text
+from otel_agent_trace.views.rows import Cell, Line, Row
+from otel_agent_trace.views.steps import bounds_of, error_rows, name_and_version, truncated_rows
+from otel_agent_trace.views.values_text import one_line, value_text
+
+_NO_SERVICE = "unknown_service"  # what OpenTelemetry says where nobody named the service
+
+
+def run_title(run: AgentRun) -> Line:
+    """Return agent, status and duration."""
+    status = status_cell(run)
+    title = [
+        Cell(one_line(run.agent_name or "(unnamed agent)"), "strong"),
+        Cell("  "),
+        Cell(status.text, f"strong {status.tone}"),
+    ]
+    if run.duration_s is not None:
+        title.append(Cell(f"  {duration_text(run.duration_s)}"))
+    return tuple(title)
+
+
+def status_cell(run: AgentRun) -> Cell:
+    """Return what became of a run; a running run whose process is gone is interrupted."""
+    is_interrupted = run.status is RunStatus.RUNNING and run.interrupted
+    status = "interrupted" if is_interrupted else run.status.value
+    return Cell(status, status)
+
+
+def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
+    """Yield everything that is known of a run but its steps, its question and its answer."""
+    bounds = bounds_of(full=full)
+    for label, text in _facts(run):
+        if text:
+            yield Row(label, one_line(text))
+    for label, value in (("metadata", run.metadata), ("config", run.config)):
+        if value:
+            yield Row(label, value_text(value, bounds))
+    if full and run.attributes:
+        yield Row("attributes", value_text(run.attributes, bounds))
+    yield from truncated_rows(run.truncated)
+
+
+def question_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
+    """Yield what the agent was asked."""
+    if run.user_input is not None:
+        yield Row("question", value_text(run.user_input, bounds_of(full=full)))
+
+
+def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
+    """Yield what the agent answered, or what ended it."""
+    if run.final_output is not None:
+        yield Row("answer", value_text(run.final_output, bounds_of(full=full)))
+    if run.error is not None:
+        yield from error_rows(run.error, full=full)
+
+
+def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
+    yield "run", run.run_id
+    yield from _trace_facts(run)
+    yield "parent run", run.parent_run_id
+    yield "replay of", run.replay_of
+    yield "started", time_text(run.started_at_ns) if run.started_at_ns else None
+    yield "user", run.user_id
+    yield "session", run.session_id
+    yield "service", _service_text(run)
+    yield "environment", run.environment
+    yield "dialect", run.dialect
+    yield "model", run.model
+    yield "prompt", name_and_version(run.prompt_name, run.prompt_version)
+    yield "tags", ", ".join(run.tags)
+    yield "tokens", usage_text(run.usage)
+    yield "steps", _steps_text(run)
+    yield "sampled", None if run.sampling_probability in (None, 1) else f"with probability {run.sampling_probability:g}"
+    yield "status", "its process ended without saying how" if run.interrupted else None
+
+
+def _trace_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
+    """Yield the traces of which a run was made, where they are not its id."""
+    if len(run.trace_ids) > 1:
+        yield "traces", ", ".join(run.trace_ids)
+    else:
+        yield "trace", run.trace_id if run.trace_id != run.run_id else None
+
+
+def _service_text(run: AgentRun) -> str:
+    is_named = not (run.service_name or "").startswith(_NO_SERVICE)
+    return name_and_version(run.service_name if is_named else None, run.service_version)
+
+
+def _steps_text(run: AgentRun) -> str:
+    """Return how many steps there are of which kind, those of sub-agents too, and how many failed."""
+    kinds: Counter[str] = Counter()
+    failed = 0
+    for one in run.walk():
+        for step in one.steps:
+            kinds[step.kind.value] += 1
+            failed += step.error is not None
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    return f"{kinds.total():,}" + (f" ({counts})" if counts else "") + (f", {failed:,} failed" if failed else "")

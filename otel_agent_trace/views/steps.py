@@ -1,0 +1,104 @@
+"""One step: a line that names it, and rows of what went in and came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from otel_agent_trace.model import AgentStep, Message, StepError, StepKind
+from otel_agent_trace.views.figures import duration_text, plural, usage_text
+from otel_agent_trace.views.rows import Cell, Line, Row
+from otel_agent_trace.views.values_text import SHORT, WHOLE, Bounds, bounded, message_text, one_line, value_text
+
+_NAME_CHARS = 80
+_MESSAGES_SHOWN = 2
+_NS_PER_S = 1_000_000_000
+
+
+def step_title(step: AgentStep, run_started_at_ns: int) -> Line:
+    """Return kind, name, model, duration, time since the run began, and whether it failed."""
+    kind = step.kind.value
+    title = [Cell(f"{step.step_id} ", "faint"), Cell(f"{kind} ", kind), Cell(_name(step), "strong")]
+    for cell in _title_facts(step, run_started_at_ns):
+        title += [Cell("  "), cell]
+    return tuple(title)
+
+
+def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
+    """Yield what went into a step and what came out of it, its error, its tokens, and what of it was cut."""
+    bounds = bounds_of(full=full)
+    if step.messages:
+        yield from _message_rows(step.messages, full=full)
+    if step.kind is StepKind.AGENT and step.run is not None:
+        question = step.run.user_input if step.input is None else step.input
+        answer = step.run.final_output if step.output is None else step.output
+        yield from _value_rows((("in", question), ("out", answer)), bounds)
+    elif full or not step.messages:
+        yield from _value_rows((("in", step.input), ("out", step.output)), bounds)
+    if step.error is not None:
+        yield from error_rows(step.error, full=full)
+    if step.usage:
+        yield Row("tokens", usage_text(step.usage), "faint")
+    if step.prompt_name:
+        yield Row("prompt", name_and_version(step.prompt_name, step.prompt_version), "faint")
+    if step.metadata:
+        yield Row("meta", value_text(step.metadata, bounds), "faint")
+    if step.attributes and full:
+        yield Row("attributes", value_text(step.attributes, bounds), "faint")
+    yield from truncated_rows(step.truncated)
+
+
+def error_rows(error: StepError, *, full: bool) -> Iterator[Row]:
+    """Yield what went wrong; with where, when everything is shown."""
+    yield Row("error", bounded(str(error), bounds_of(full=full)), "failed")
+    if full and error.stacktrace:
+        yield Row("", error.stacktrace.rstrip(), "faint")
+
+
+def truncated_rows(paths: Sequence[str]) -> Iterator[Row]:
+    """Yield which values a limit cut when they were recorded."""
+    if paths:
+        names = ", ".join(path.lstrip(".") for path in paths)
+        yield Row("cut", one_line(f"by a limit when recorded: {names}"), "warning")
+
+
+def bounds_of(*, full: bool) -> Bounds:
+    """Return how much is shown of each value."""
+    return WHOLE if full else SHORT
+
+
+def name_and_version(name: str | None, version: str | None) -> str:
+    """Return a name with its version behind it, as far as they are known."""
+    return one_line(f"{name or ''} {version or ''}")
+
+
+def _name(step: AgentStep) -> str:
+    name = one_line(step.name) or one_line(step.model or "") or "(unnamed)"
+    return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
+
+
+def _title_facts(step: AgentStep, run_started_at_ns: int) -> Iterator[Cell]:
+    if step.model and step.model != step.name:
+        yield Cell(one_line(step.model)[:_NAME_CHARS])
+    yield Cell("unfinished", "warning") if step.duration_s is None else Cell(duration_text(step.duration_s))
+    if step.started_at_ns and run_started_at_ns:
+        yield Cell(f"at +{duration_text((step.started_at_ns - run_started_at_ns) / _NS_PER_S)}", "faint")
+    if step.abandoned:
+        yield Cell("abandoned", "warning")
+    if step.error is not None:
+        yield Cell("failed", "strong failed")
+
+
+def _value_rows(values: Iterable[tuple[str, Any]], bounds: Bounds) -> Iterator[Row]:
+    for label, value in values:
+        if value is not None:
+            yield Row(label, value_text(value, bounds))
+
+
+def _message_rows(messages: tuple[Message, ...], *, full: bool) -> Iterator[Row]:
+    """Yield the last messages: what the model was sent last and what it answered."""
+    shown = messages if full else messages[-_MESSAGES_SHOWN:]
+    if len(shown) < len(messages):
+        yield Row("", f"… ({plural(len(messages) - len(shown), 'earlier message')})", "faint")
+    for message in shown:
+        yield Row(one_line(message.role), bounded(message_text(message), bounds_of(full=full)))

@@ -1,0 +1,99 @@
+"""A run in short, and ids in short: what a list of many runs holds of each."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.views.values_text import shortened
+
+_QUESTION_CHARS = 200
+_SERVICE = (semconv.SERVICE_NAME, semconv.SERVICE_VERSION, *semconv.ENVIRONMENTS)
+_RANDOM_ID = re.compile(r"[0-9a-f-]{32,}")
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list holds of a run; its steps, tools and errors count those of its sub-agents too."""
+
+    run: AgentRun
+    user_input: str
+    steps: int
+    errors: int
+    tools: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able data."""
+        run, usage = self.run, self.run.usage
+        return {
+            "run_id": run.run_id,
+            "agent_name": run.agent_name,
+            "status": run.status.value,
+            "interrupted": run.interrupted,
+            "started_at": run.started_at.isoformat(),
+            "duration_s": run.duration_s,
+            "steps": self.steps,
+            "errors": self.errors,
+            "tools": self.tools,
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "error": str(run.error) if run.error is not None else None,
+            "user_input": self.user_input,
+            "user_id": run.user_id,
+            "session_id": run.session_id,
+            "model": run.model,
+            "tags": list(run.tags),
+            "service_name": run.service_name,
+            "service_version": run.service_version,
+            "environment": run.environment,
+            "trace_id": run.trace_id,
+            "trace_ids": list(run.trace_ids),
+            "dialect": run.dialect,
+        }
+
+
+def summary_of(run: AgentRun) -> RunSummary:
+    """Return the summary of a run, without its steps, so that many can be kept."""
+    steps = _all_steps(run)
+    return RunSummary(
+        run=msgspec.structs.replace(
+            run,
+            steps=(),
+            user_input=None,
+            final_output=None,
+            config=None,
+            metadata={},
+            attributes={},
+            resource={key: run.resource[key] for key in _SERVICE if key in run.resource},
+        ),
+        user_input=shortened(run.user_input, _QUESTION_CHARS),
+        steps=len(steps),
+        errors=sum(step.error is not None for step in steps),
+        tools=dict(Counter(step.name for step in steps if step.kind is StepKind.TOOL)),
+    )
+
+
+def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
+    """Return for each id its shortest beginning, of so many characters at least, that fits no other.
+
+    Ids that somebody chose stay whole: the beginning of "order-100" may be "order-1", a run that is not among these.
+    """
+    ordered = sorted(set(ids))
+    short: dict[str, str] = {}
+    for before, run_id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        shared = max(_shared_length(before, run_id), _shared_length(run_id, after))
+        short[run_id] = run_id[: max(shortest, shared + 1)] if _RANDOM_ID.fullmatch(run_id) else run_id
+    return short
+
+
+def _shared_length(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _all_steps(run: AgentRun) -> list[AgentStep]:
+    return [step for one in run.walk() for step in one.steps]

@@ -1,0 +1,80 @@
+"""A run as plain text, for whatever shows text and no more: the report of a failed test, a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.views.escape import escaped
+from otel_agent_trace.views.rows import Branch, Line, Row
+from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title
+from otel_agent_trace.views.tree import steps_tree
+
+LABEL_WIDTH = 8
+INDENT = 2
+_WIDEST_LABEL = 14
+
+
+def run_text(run: AgentRun, *, full: bool = False) -> str:
+    """Return what is known of a run, its question, its steps as a tree, and how it ended, with inputs and outputs.
+
+    It is what the command ``show`` prints, without colours and not wrapped; control characters are escaped.
+
+    Args:
+        run: the run to show.
+        full: whether to show every step and every value whole; otherwise long ones end with how much is missing.
+    """
+    sections = (
+        [line_text(run_title(run)), *_row_lines(fact_rows(run, full=full), LABEL_WIDTH)],
+        _row_lines(question_rows(run, full=full), LABEL_WIDTH),
+        _branch_lines(steps_tree(run, full=full)),
+        _row_lines(ending_rows(run, full=full), LABEL_WIDTH),
+    )
+    texts = ("\n".join(line.rstrip() for line in lines) for lines in sections)
+    return "\n\n".join(text for text in texts if text)
+
+
+def line_text(line: Line) -> str:
+    """Return the texts of a line, with their control characters escaped."""
+    return escaped("".join(cell.text for cell in line))
+
+
+def escaped_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return rows with their control characters escaped, and with labels that leave room for the texts behind them."""
+    return [Row(_shortened_label(escaped(row.label)), escaped(row.text), row.tone) for row in rows]
+
+
+def label_width(rows: Iterable[Row], least: int = 0) -> int:
+    """Return the characters that the labels of the rows need, and at least so many."""
+    return max([least, *(len(row.label) for row in rows)])
+
+
+def _shortened_label(label: str) -> str:
+    return label if len(label) <= _WIDEST_LABEL else f"{label[: _WIDEST_LABEL - 1]}…"
+
+
+def _row_lines(rows: Iterable[Row], least_label_width: int = 0) -> list[str]:
+    """Return the lines of rows: their labels, and behind them the lines of their texts in one column."""
+    shown = escaped_rows(rows)
+    width = label_width(shown, least_label_width)
+    lines = []
+    for row in shown:
+        first, *others = row.text.split("\n")
+        lines.append(f"{' ' * INDENT}{row.label:{width}}  {first}")
+        lines += [f"{' ' * (INDENT + width + 2)}{other}" for other in others]
+    return lines
+
+
+def _branch_lines(branch: Branch) -> Iterator[str]:
+    yield from line_text(branch.title).split("\n")
+    yield from _child_lines(branch.children)
+
+
+def _child_lines(children: Sequence[Branch]) -> Iterator[str]:
+    for child in children:
+        is_last = child is children[-1]
+        first, rest = ("└── ", "    ") if is_last else ("├── ", "│   ")
+        lines = [*line_text(child.title).split("\n"), *_row_lines(child.rows)]
+        yield first + lines[0]
+        yield from (rest + line for line in lines[1:])
+        yield from (rest + line for line in _child_lines(child.children))

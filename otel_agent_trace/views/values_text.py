@@ -1,0 +1,125 @@
+"""Any recorded value and message as text for people: laid out in lines, and no longer than asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from otel_agent_trace.model import Message
+from otel_agent_trace.values import Opaque, Truncated, encode
+
+_ONE_LINE_CHARS = 76
+_ELLIPSIS = "…"
+_BLANKS = " \n"  # tabs are expanded before; other white space is content, and is shown when it is escaped
+
+
+class Bounds(NamedTuple):
+    """How much of a value is shown."""
+
+    lines: int
+    chars: int
+
+
+SHORT = Bounds(lines=10, chars=800)
+WHOLE = Bounds(lines=2**62, chars=2**62)
+
+
+def value_text(value: Any, bounds: Bounds) -> str:
+    """Return the value over as many lines as it needs, within the bounds: text as it is, the rest as JSON."""
+    return bounded("\n".join(_lines(value)), bounds)
+
+
+def message_text(message: Message) -> str:
+    """Return what a message holds, part after part."""
+    return "\n".join(filter(None, map(_part_text, message.parts))) or "(nothing)"
+
+
+def bounded(text: str, bounds: Bounds) -> str:
+    """Return the beginning of a text, and how much of it was left out."""
+    lines = text.expandtabs(4).rstrip(_BLANKS).split("\n")
+    kept = "\n".join(lines[: bounds.lines])
+    if len(kept) > bounds.chars:
+        return f"{kept[: bounds.chars].rstrip(_BLANKS)}{_ELLIPSIS} ({len(text) - bounds.chars:,} more characters)"
+    missing = len(lines) - bounds.lines
+    return kept if missing <= 0 else f"{kept}\n{_ELLIPSIS} ({missing:,} more {'line' if missing == 1 else 'lines'})"
+
+
+def shortened(value: Any, chars: int) -> str:
+    """Return the beginning of a value on one line."""
+    line = one_line(_plain_text(value)[: 8 * chars])
+    return line if len(line) <= chars else line[: chars - 1].rstrip() + _ELLIPSIS
+
+
+def one_line(text: str) -> str:
+    """Return the text with one blank for whatever white space there is."""
+    return " ".join(text.split())
+
+
+def compact(value: Any) -> str:
+    """Return the value as one line of JSON."""
+    return json.dumps(encode(value).data, ensure_ascii=False)
+
+
+def _plain_text(value: Any) -> str:
+    """Return a text, also where it is all that a dictionary holds, and anything else as JSON."""
+    if isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value.values()))
+    return "" if value is None else value if isinstance(value, str) else compact(value)
+
+
+def _lines(value: Any) -> Iterator[str]:
+    if isinstance(value, Truncated):
+        value = value.kept
+    if isinstance(value, Opaque):
+        yield f"<{value.type_name}>"
+        value = value.data
+    if isinstance(value, str):
+        yield from value.replace("\r\n", "\n").split("\n")
+        return
+    line = compact(value)
+    if len(line) <= _ONE_LINE_CHARS:
+        yield line
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _entry(f"{key if isinstance(key, str) else compact(key)}:", item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _entry("-", item)
+    else:
+        yield line
+
+
+def _entry(mark: str, item: Any) -> Iterator[str]:
+    """Yield one item behind its mark; a text of several lines under it."""
+    if isinstance(item, str) and "\n" in item.strip():
+        yield mark
+        yield from (f"  {line}" for line in item.strip().replace("\r\n", "\n").split("\n"))
+    else:
+        yield f"{mark} {item.strip() if isinstance(item, str) else compact(item)}"
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    kind = part.get("type")
+    write = _PART_WRITERS.get(kind) if isinstance(kind, str) else None
+    return write(part) if write is not None else f"[{compact(dict(part))}]"
+
+
+def _content_text(value: Any) -> str:
+    return value.strip("\n") if isinstance(value, str) else compact(value)
+
+
+def _tool_call_text(part: Mapping[str, Any]) -> str:
+    arguments = part.get("arguments")
+    return f"→ {part.get('name')}({'' if arguments in (None, {}) else _content_text(arguments)})"
+
+
+_PART_WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "text": lambda part: _content_text(part.get("content", "")),
+    "reasoning": lambda part: f"(thinks) {_content_text(part.get('content', ''))}",
+    "tool_call": _tool_call_text,
+    "tool_call_response": lambda part: f"← {_content_text(part.get('response', part.get('result')))}",
+    "blob": lambda part: f"[{part.get('mime_type') or part.get('modality') or 'data'}]",
+    "file": lambda part: f"[file {part.get('file_id') or ''}]",
+    "uri": lambda part: f"[{part.get('uri')}]",
+}

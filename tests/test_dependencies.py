@@ -1,0 +1,88 @@
+"""What is imported is declared, what is declared is used, and CONTRIBUTING.md says what for."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "otel_agent_trace"
+ONLY_GIVEN_BY_USERS = {"opentelemetry-exporter-otlp"}
+"""Never imported by us: our documents give its exporters to `configure(otlp=)` and to the SDK's metric reader."""
+BEFORE_PYTHON_3_14 = {"backports.zstd"}
+NEWER_STANDARD_LIBRARY = {"annotationlib", "compression"}
+
+
+def _section(name: str) -> list[str]:
+    """The requirements of a list of pyproject.toml (`tomllib` is not in every Python that we run on)."""
+    text = (ROOT / "pyproject.toml").read_text()
+    found = re.search(rf"^{name} = \[(.*?)\](?: *#.*)?$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return re.findall(r'"([\w.-]+)[^"\n]*"', found[1])
+
+
+def _dependencies() -> set[str]:
+    return set(_section("dependencies"))
+
+
+def _names(tree: ast.AST) -> Iterator[tuple[str, ...]]:
+    """Of each import the modules that it may name, the most exact first."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name,) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((f"{node.module}.{alias.name}", node.module) for alias in node.names)
+
+
+@functools.cache
+def _owners() -> dict[str, str]:
+    """The distribution that each installed module is a file of."""
+    owners = {}
+    for distribution in metadata.distributions():
+        for file in distribution.files or ():
+            if file.suffix in (".py", ".so", ".pyd"):
+                parts = [*file.parts[:-1], file.name.partition(".")[0]]
+                owners[".".join(parts).removesuffix(".__init__")] = distribution.name.lower()
+    return owners
+
+
+def _imported() -> dict[str, set[str]]:
+    """The distributions that the package imports, each with the files of ours that do."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / PACKAGE).rglob("*.py"):
+        for names in _names(ast.parse(path.read_text())):
+            top = names[0].partition(".")[0]
+            if top == PACKAGE or top in sys.stdlib_module_names or top in NEWER_STANDARD_LIBRARY:
+                continue
+            owner = next((_owners()[name] for name in names if name in _owners()), None)
+            found.setdefault(owner or f"nobody's: {names[0]}", set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Also what comes with another dependency today, which may do without it tomorrow."""
+    allowed = _dependencies() | set(_section("openai")) | {"nobody's: backports.zstd"}
+    assert {name: files for name, files in _imported().items() if name not in allowed} == {}
+
+
+def test_what_is_declared_is_used() -> None:
+    """An import, or our documents, name it."""
+    exempt = ONLY_GIVEN_BY_USERS | (BEFORE_PYTHON_3_14 if sys.version_info >= (3, 14) else set())
+    assert _dependencies() - exempt == set(_imported()) & _dependencies() - exempt
+    assert not ONLY_GIVEN_BY_USERS & set(_imported())
+    reference = (ROOT / "docs/reference.md").read_text()
+    assert "from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter" in reference
+
+
+def test_contributing_says_what_each_is_for() -> None:
+    """A row a dependency, with one line; and no row for what we no longer have."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition("\n## Dependencies\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w.-]+)` \| (.+) \|$", table, re.MULTILINE))
+    assert set(rows) == _dependencies()
+    assert all(len(words.split()) >= 4 for words in rows.values())
