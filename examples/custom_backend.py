@@ -1,4 +1,4 @@
-"""A backend of your own: runs in an SQLite database, ready for SQL, and read back as they were.
+"""A backend of your own: runs in an SQLite database, ready for SQL, and read, replayed and measured from there.
 
 Run it:  python examples/custom_backend.py [runs.db]
 """
@@ -11,8 +11,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
-from otel_agent_trace import AgentRun, AgentStep, AgentTracer, TracerBackend
+from otel_agent_trace import AgentRun, AgentStep, AgentTracer, TracerBackend, compute_metrics, load_run, load_runs
 from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools, run_agent
+from otel_agent_trace.replay import walk_run
 
 _TABLE = "CREATE TABLE IF NOT EXISTS runs (run_id TEXT PRIMARY KEY, agent TEXT, status TEXT, started_at_ns INTEGER, data TEXT)"
 _UPSERT = "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)"
@@ -38,7 +39,7 @@ class SQLiteBackend(TracerBackend):
         self._keep(run)
 
     def runs(self) -> Iterator[AgentRun]:
-        """All runs, oldest first."""
+        """All runs, oldest first: a backend that has this is a source for all that reads runs."""
         for (data,) in self._database.execute("SELECT data FROM runs ORDER BY started_at_ns"):
             yield AgentRun.from_dict(json.loads(data))
 
@@ -62,9 +63,13 @@ def main(path: str) -> None:
         for question in QUESTIONS:
             with suppress(NoAnswerError):  # which the run tells as well
                 run_agent(question, tools, tracer)
-        for run in backend.runs():
-            print(f"{run.status:<8} {len(run.steps)} steps  {run.user_input}")
         print(backend.count_by_status())
+        for run in load_runs(backend, tool_error="*", sort="steps"):
+            print(f"a tool failed: {run.user_input}")
+        for depth, step in walk_run(load_run(backend, "last")):
+            print(f"{'  ' * depth}{step.index}. {step.kind} {step.name}: {step.error or step.output}")
+        report = compute_metrics(load_runs(backend))
+        print(f"{report.runs} runs, {report.success_rate:.0%} succeeded")
 
 
 if __name__ == "__main__":

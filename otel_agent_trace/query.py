@@ -63,7 +63,7 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         min_duration: it took so long or longer, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that have not
             ended do not count.
         text: what stands, in upper or lower case, in the question, the answer, errors (type and message), inputs,
-            outputs or messages of the run or of sub-agents: in texts and keys, however deep; not in numbers.
+            outputs or messages of the run or of sub-agents: in texts, keys and numbers, however deep.
         run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run means the run which
             it is part of. "last" is the newest run.
         sort: the newest first, or those with the longest duration, the most steps (of sub-agents too) or tokens.
@@ -270,10 +270,11 @@ def _duration_ns(given: Any) -> Decimal:
 
 
 def _number_text(given: Any) -> str:
+    """Return a number as it is written, without an exponent; nothing for one that is too long to be written."""
     if isinstance(given, str):
         return given.strip()
     try:
-        return format(Decimal(str(given)), "f")  # without an exponent
+        return format(Decimal(str(given)), "f")
     except (InvalidOperation, ValueError):  # ValueError: an integer of thousands of digits
         return ""
 
@@ -298,7 +299,7 @@ def _words_of(run: AgentRun) -> Iterator[str]:
 
 
 def _texts_in(values: list[Any]) -> Iterator[str]:
-    """Yield each text and each key in values; other objects say what they say as JSON."""
+    """Yield each text, key and number in values; other objects say what they say as JSON."""
     pending, seen = values[::-1], set()
     while pending:
         value = pending.pop()
@@ -313,7 +314,9 @@ def _texts_in(values: list[Any]) -> Iterator[str]:
             if id(value) not in seen:  # what a backend gives may hold itself
                 seen.add(id(value))
                 pending += value if not isinstance(value, dict) else [*value.values(), *value]
-        elif value is not None and not isinstance(value, int | float):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield _number_text(value)
+        elif value is not None and not isinstance(value, bool):
             pending.append(encode(value).data)
 
 

@@ -98,3 +98,48 @@ def test_talk_is_one_line(run_process, jaeger):
     assert result.stderr.decode().splitlines() == [
         f"error: {jaeger.url()}: it is busy or not ready (503 Service Unavailable); try again later"
     ]
+
+
+# ── an address without its scheme ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("word", ["127.0.0.1:16686", "localhost:16686", "[::1]:16686", "j.example.com:80/trace/abc"])
+@pytest.mark.parametrize(
+    "command",
+    [["list"], ["metrics"], ["show", "last"], ["explain", "last"], ["replay", "last"], ["export", "--to", "otlp-json"]],
+    ids=lambda words: words[0],
+)
+def test_an_address_without_its_scheme_is_told_how_to_write_it(run_command, command, word):
+    result = run_command(command[0], word, *command[1:])
+    assert (result.code, result.out) == (2, "")
+    assert len(result.err.splitlines()) == 1
+    assert f"write http://{word}" in result.err
+
+
+@pytest.mark.parametrize("command", ["show", "explain", "replay"])
+@pytest.mark.parametrize("has_default", [False, True])
+def test_a_single_word_may_be_an_address(run_command, write_runs, make_run, command, has_default):
+    """It is taken for a run id, as any word that is no file; the error says what else may have been meant."""
+    if has_default:
+        write_runs([make_run("run-1")])
+    result = run_command(command, "myhost:16686")
+    assert (result.code, result.out) == (2, "")
+    assert "write http://myhost:16686" in result.err
+    assert "'myhost:16686' is no file here" in result.err
+
+
+def test_a_file_or_a_run_of_that_name_wins(run_command, write_runs, make_run):
+    write_runs([make_run("run-1", user_input="in the file")], "localhost:16686")
+    for command in (["list", "localhost:16686"], ["show", "localhost:16686"], ["show", "localhost:16686#run-1"]):
+        result = run_command(*command)
+        assert (result.code, result.err) == (0, "")
+        assert "in the file" in result.out
+    write_runs([make_run("job:42", user_input="by its id")])
+    assert "by its id" in run_command("show", "job:42").out
+
+
+@pytest.mark.parametrize("word", ["traces:1.jsonl", "C:16686.jsonl", "a:b", "host:port", "x/y:1", "host:123456"])
+def test_other_words_are_no_addresses(run_command, word):
+    result = run_command("list", word)
+    assert result.code == 2
+    assert "http://" not in result.err

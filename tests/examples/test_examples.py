@@ -178,6 +178,16 @@ def test_custom_backend_keeps_runs(run_example: Run, tmp_path: Path) -> None:
     assert [len(run.steps) for run in runs] == [2, 3, 1, 3, 2, 1]
 
 
+def test_custom_backend_is_read_replayed_and_measured(run_example: Run) -> None:
+    """The readers of the library filter, order and walk what the database holds, and count it."""
+    printed = output_of(run_example("custom_backend.py", "own.db")).splitlines()
+    assert [line for line in printed if line.startswith("a tool failed: ")] == [
+        f"a tool failed: {QUESTIONS[3]}",
+        f"a tool failed: {QUESTIONS[5]}",
+    ]
+    assert printed[-2:] == ["0. tool calculator: ZeroDivisionError: division by zero", "6 runs, 83% succeeded"]
+
+
 def test_async_agent_is_one_trace(run_example: Run, tmp_path: Path) -> None:
     """Tools at the same time, a streaming tool and a sub-agent stand in one run."""
     printed = output_of(run_example("async_agent.py"))
