@@ -17,12 +17,13 @@ if TYPE_CHECKING:
         AmbiguousRunError,
         BadRecordError,
         ConfigurationError,
+        EndpointError,
         RunNotFoundError,
         SourceError,
         UnknownRunError,
     )
     from otel_agent_trace.export import export_spans
-    from otel_agent_trace.metrics import compute_metrics
+    from otel_agent_trace.metrics import MetricsReport, compute_metrics
     from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
     from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
@@ -56,12 +57,13 @@ _MODULES = {
         "AmbiguousRunError",
         "BadRecordError",
         "ConfigurationError",
+        "EndpointError",
         "RunNotFoundError",
         "SourceError",
         "UnknownRunError",
     ),
     "export": ("export_spans",),
-    "metrics": ("compute_metrics",),
+    "metrics": ("MetricsReport", "compute_metrics"),
     "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
     "policies.user_ids": ("pseudonymize_user_id",),
@@ -104,11 +106,13 @@ __all__ = [
     "BadRecordError",
     "Capabilities",
     "ConfigurationError",
+    "EndpointError",
     "FileBackend",
     "InMemoryBackend",
     "JaegerSource",
     "Limits",
     "Message",
+    "MetricsReport",
     "Opaque",
     "Problem",
     "RemoteContext",

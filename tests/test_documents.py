@@ -34,6 +34,7 @@ DOCUMENTS = (
     *("docs/reference.md", "docs/carriers.md", "docs/dialects.md", "docs/safety.md"),
 )
 SEPARATOR = "\x1e"
+MADE_UP = ("otel_agent_trace.dialects.acme",)
 
 
 # ── what stands in a document ────────────────────────────────────────────────────────────────────────────────────────
@@ -400,3 +401,24 @@ def test_every_link_within_leads_to_a_heading(name: str) -> None:
         for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)\s]+)\)", text)) <= headings
+
+
+def _dotted_names() -> list[str]:
+    found = re.findall(r"\botel_agent_trace(?:\.[A-Za-z_]\w*)+", "\n".join(map(_text_of, DOCUMENTS)))
+    return sorted(set(found))
+
+
+def _text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", _dotted_names())
+def test_what_documents_name_is_where_they_say(name: str) -> None:
+    """Each dotted name of the package is a module, or something in one; but for names of entry points and made-up ones."""
+    if name in MADE_UP:
+        return
+    module, _, attribute = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        assert hasattr(importlib.import_module(module), attribute)
