@@ -47,7 +47,7 @@ def _owners() -> dict[str, str]:
         for file in distribution.files or ():
             if file.suffix in (".py", ".so", ".pyd"):
                 parts = [*file.parts[:-1], file.name.partition(".")[0]]
-                owners[".".join(parts).removesuffix(".__init__")] = distribution.name.lower()
+                owners[".".join(parts).removesuffix(".__init__")] = distribution.name.lower().replace("_", "-")
     return owners
 
 

@@ -337,16 +337,35 @@ def chapter(title: str) -> str:
 def test_the_fact_that_is_shown_is_a_field_and_a_row(tmp_path: Path) -> None:
     """In a copy of the package that has these two lines more, its test passes."""
     field, row, test = python_blocks(chapter("Add a fact"))
-    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    package = tmp_path / PACKAGE.name
+    package = copied_package(tmp_path)
     insert(package / "model.py", "    replay_of: str | None = None\n", f"    {field}")
     insert(
         package / "mapping/facts.py", '    Fact("replay_of", semconv.REPLAY_OF, TEXT, RUNS),\n', f"    {row.strip()},\n"
     )
-    (tmp_path / "test_fact.py").write_text(test, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_fact.py"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OTEL_AGENT_TRACE_USER_KEY": "fact"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
+    check_passes(test, tmp_path)
+
+
+def test_the_filter_that_is_shown_is_a_field_a_predicate_and_an_option(tmp_path: Path) -> None:
+    """In a copy of the package that has these three lines more, its test passes."""
+    field, row, option, test = python_blocks(chapter("Add a filter"))
+    assert [len(lines.splitlines()) for lines in (field, row, option)] == [1, 1, 1]
+    package = copied_package(tmp_path)
+    insert(package / "query.py", "    text: str | None = None\n", f"    {field}")
+    insert(package / "query.py", "_FILTERS: dict[str, _Filter] = {\n", f"    {row}")
+    insert(package / "cli/options.py", "FILTERS: dict[str, dict[str, Any]] = {\n", f"    {option}")
+    check_passes(test, tmp_path)
+
+
+def copied_package(folder: Path) -> Path:
+    return shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def check_passes(test: str, folder: Path) -> None:
+    """Run a test that is shown, with the copy of the package that stands in this folder."""
+    (folder / "test_shown.py").write_text(test, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shown.py"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OTEL_AGENT_TRACE_USER_KEY": "shown"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
 

@@ -29,7 +29,7 @@ from otel_agent_trace import (
     runs_from_spans,
 )
 from otel_agent_trace.cli.export_file import export_to_file
-from otel_agent_trace.cli.sources import Target
+from otel_agent_trace.cli.sources import Target, read_by
 from otel_agent_trace.replay import walk_run
 from otel_agent_trace.span import Capabilities
 
