@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from otel_agent_trace.cli.one_run import read_by
 
 from otel_agent_trace import (
     AgentRun,
