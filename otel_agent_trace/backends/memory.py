@@ -56,14 +56,14 @@ class InMemoryBackend(ExportingSink):
 
     def on_start(self, span: StartedSpan) -> None:
         """Remember a span that is being written."""
-        self._open[span.context.span_id] = span  # one step, which needs no lock
+        self._open[span.context[1]] = span  # one step, which needs no lock
 
     def on_end(self, span: PipelineSpan) -> None:
         """Keep a span that has ended."""
-        context = span.context
+        trace_id, span_id = span.context[:2]  # a tuple: its properties are written in Python
         with self._lock:
-            self._ended.setdefault(context.trace_id, []).append(span)
-            self._open.pop(context.span_id, None)
+            self._ended.setdefault(trace_id, []).append(span)
+            self._open.pop(span_id, None)
             self._kept += 1
             if self._max_runs is not None and len(self._ended) > self._max_runs:
                 self._drop_oldest()

@@ -19,7 +19,9 @@ from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.interception import INSTALLED
 
-_SAMPLED = TraceFlags.SAMPLED
+_SAMPLED = int(TraceFlags.SAMPLED)
+_FLAGS = 3
+"""The place of the flags in a `SpanContext`: a tuple, whose properties are written in Python."""
 
 
 class AgentSpanProcessor(SpanProcessor):
@@ -68,7 +70,7 @@ class AgentSpanProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Hand on what starts, unless its end would not be."""
         context = span.get_span_context()
-        if context.trace_flags & _SAMPLED:
+        if context[_FLAGS] & _SAMPLED:
             self._open[id(context)] = context
             if INSTALLED.interceptor is not None and (diverted := self._diverted_pipeline()) is not None:
                 self._diverted[id(context)] = diverted
@@ -79,7 +81,7 @@ class AgentSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Hand on what has ended."""
         context = span.context
-        if context is None or not context.trace_flags & _SAMPLED:
+        if context is None or not context[_FLAGS] & _SAMPLED:  # type: ignore[operator]
             self._diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
         self._open.pop(id(context), None)

@@ -84,7 +84,7 @@ def _plain_json(value: Any, limits: Limits) -> bytes | None:
     return text if len(text) <= most else None
 
 
-def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
+def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PLR0912 - a branch a type, inlined
     """What is left of so many characters after these items; negative where that is nothing, or one is not plain."""
     if depth == 0:
         return -1
@@ -99,7 +99,11 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:
             if not _INT64_MIN <= item < _INT64_END:
                 return -1
         elif kind is dict:
-            left = _room_after_mapping(item, depth, left)
+            for key in item:  # as in _room_after_mapping, since a call costs as much as the look
+                if type(key) is not str:
+                    return -1
+            size = len(item)
+            left = _room_after(item.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(item))))
         elif kind is list:
             left = _room_after(item, depth - 1, left - len(item))
         elif item is not None and kind is not bool:
