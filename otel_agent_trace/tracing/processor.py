@@ -70,7 +70,7 @@ class AgentSpanProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Hand on what starts, unless its end would not be."""
         context = span.get_span_context()
-        if context[_FLAGS] & _SAMPLED:
+        if context[_FLAGS] & _SAMPLED:  # type: ignore[operator]
             self._open[id(context)] = context
             if INSTALLED.interceptor is not None and (diverted := self._diverted_pipeline()) is not None:
                 self._diverted[id(context)] = diverted
@@ -81,7 +81,7 @@ class AgentSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Hand on what has ended."""
         context = span.context
-        if context is None or not context[_FLAGS] & _SAMPLED:  # type: ignore[operator]
+        if context is None or not context[_FLAGS] & _SAMPLED:
             self._diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
         self._open.pop(id(context), None)
