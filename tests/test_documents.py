@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialects, semconv
-from otel_agent_trace.cli import COMMANDS, entry
+from otel_agent_trace.cli import COMMANDS, commands as command_table
 from otel_agent_trace.mapping import facts
 
 ROOT = Path(__file__).parents[1]
@@ -214,7 +214,7 @@ def command_options() -> list[tuple[str, str]]:
     commands = {name: importlib.import_module(module).command for name, (module, _) in COMMANDS.items()}
     return [
         (name, option)
-        for name, command in {"": entry._command, **commands}.items()
+        for name, command in {"": command_table._command, **commands}.items()
         for parameter in command.params
         if parameter.param_type_name == "option"
         for option in parameter.opts

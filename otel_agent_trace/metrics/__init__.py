@@ -1,6 +1,6 @@
 """Figures over many runs: success rates, latencies, tokens and errors, in one pass and bounded memory, and mergeable."""
 
-from otel_agent_trace.metrics.parts import (
+from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
     ErrorMessage,

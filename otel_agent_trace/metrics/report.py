@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.metrics import parts
+from otel_agent_trace.metrics import figures
 from otel_agent_trace.metrics.accumulate import count_run
-from otel_agent_trace.metrics.parts import (
+from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
     ErrorMessage,
@@ -91,7 +91,7 @@ class MetricsReport:
     @cached_property
     def outcomes(self) -> Outcomes:
         """All figures of the outermost runs together; the properties up to `tokens` are its own."""
-        return parts.outcomes(self._tally.outcomes)
+        return figures.outcomes(self._tally.outcomes)
 
     @property
     def runs(self) -> int:
@@ -146,12 +146,12 @@ class MetricsReport:
     @cached_property
     def steps_per_run(self) -> Sizes:
         """How many steps the finished runs had, without those of the runs below them."""
-        return parts.sizes(self._tally.steps)
+        return figures.sizes(self._tally.steps)
 
     @cached_property
     def tools(self) -> Mapping[str, ToolMetrics]:
         """The tools by name, the most called first."""
-        return _figures(self._tally.tools, parts.tool, lambda tool: tool.calls)
+        return _figures(self._tally.tools, figures.tool, lambda tool: tool.calls)
 
     @cached_property
     def models(self) -> Mapping[str, ModelMetrics]:
@@ -159,12 +159,12 @@ class MetricsReport:
 
         Their tokens are those of model calls: they miss tokens that only a run has as a whole.
         """
-        return _figures(self._tally.models, parts.model, lambda model: model.calls)
+        return _figures(self._tally.models, figures.model, lambda model: model.calls)
 
     @cached_property
     def agents(self) -> Mapping[str, AgentMetrics]:
         """The agents by name, the one with most runs first."""
-        return _figures(self._tally.agents, parts.agent, lambda agent: agent.runs)
+        return _figures(self._tally.agents, figures.agent, lambda agent: agent.runs)
 
     @cached_property
     def run_errors(self) -> Mapping[str, int]:
@@ -200,7 +200,7 @@ class MetricsReport:
     def series(self) -> tuple[Bucket, ...]:
         """The buckets in which a run began, in order of time; buckets without a run are left out."""
         entries = sorted(self._tally.series.items(), key=lambda item: (item[0] is not None, item[0] or 0))
-        return tuple(parts.bucket(start_ns, tally) for start_ns, tally in entries)
+        return tuple(figures.bucket(start_ns, tally) for start_ns, tally in entries)
 
     def to_dict(self, *, error_messages: int = _LISTED_MESSAGES) -> dict[str, Any]:
         """JSON-able data: all properties by their names, the `error_messages` most frequent messages only.
@@ -242,9 +242,9 @@ def _width(report: MetricsReport) -> str:
     return "no buckets" if report.bucket_s is None else f"buckets of {report.bucket_s:g} s"
 
 
-def _figures(table: Table[str, Any], figures: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
+def _figures(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
     """Return the figures by name, the largest first."""
-    by_name = {name: figures(tally) for name, tally in table.items()}
+    by_name = {name: figure(tally) for name, tally in table.items()}
     return MappingProxyType(dict(sorted(by_name.items(), key=lambda item: (-size(item[1]), item[0]))))
 
 

@@ -21,7 +21,7 @@ _COUNTED = ("on_end", "on_log")
 
 
 class Gate:
-    """Decides whether the spans and logs of a trace are told, all of them or none; the last of the policies may be one.
+    """Decides whether the spans and logs of a trace are delivered, all of them or none; the last of the policies may be one.
 
     When more than `max_held_bytes` (estimated) are held, the traces that have been held longest are let go, and counted.
     """
@@ -44,20 +44,29 @@ class Gate:
 class Outlet(Protocol):
     """Where the gate's decisions lead."""
 
-    def tell(self, what: str, thing: Any) -> None:
+    def deliver(self, what: str, thing: Any) -> None:
         """Call the method `what` of every sink that has one."""
 
-    def tell_others(self, what: str, thing: Any) -> None:
-        """Call it of the sinks that keep no journal: those that do have been told."""
+    def deliver_to_others(self, what: str, thing: Any) -> None:
+        """Call it of the sinks that keep no journal: those that do have it."""
 
-    def tell_journals(self, what: str, thing: Any) -> None:
+    def deliver_to_journals(self, what: str, thing: Any) -> None:
         """Call it of the sinks that keep a journal."""
 
 
 class _Held:
     """What is held of one trace, and what was decided about it meanwhile."""
 
-    __slots__ = ("bytes", "decision", "entries", "has_root_ended", "has_starts", "is_being_told", "open", "records")
+    __slots__ = (
+        "bytes",
+        "decision",
+        "entries",
+        "has_root_ended",
+        "has_starts",
+        "is_being_delivered",
+        "open",
+        "records",
+    )
 
     def __init__(self) -> None:
         self.entries: deque[tuple[Callable[[str, Any], None], str, Any]] = deque()
@@ -66,7 +75,7 @@ class _Held:
         self.open = 0
         self.has_starts = self.has_root_ended = False
         self.decision: bool | None = None
-        self.is_being_told = False
+        self.is_being_delivered = False
 
     @property
     def is_over(self) -> bool:
@@ -77,7 +86,7 @@ class _Held:
 class HeldTraces:
     """Holds traces until the gate has decided, and remembers its decisions for what comes late.
 
-    No lock is held while the gate or a sink is called: what ends in another thread while a trace is being told is told
+    No lock is held while the gate or a sink is called: what ends in another thread while a trace is delivered is delivered
     by the thread that is at it, in its order. A forked child holds nothing of its parent's, and follows its decisions.
     """
 
@@ -97,19 +106,19 @@ class HeldTraces:
     # ── what comes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_start(self, trace_id: int, span: StartedSpan | None) -> None:
-        """Note that a span has started (None: one that is not told) and hold it, or tell it."""
+        """Note that a span has started (None: one that is not delivered) and hold it, or deliver it."""
         with self._lock:
             held = self._of(trace_id)
             if held is not None:
                 held.open += 1
                 held.has_starts = True
         if span is not None and (held is None or held.decision is not None):
-            self._tell_or_add(trace_id, self._outlet.tell, "on_start", span)
+            self._deliver_or_add(trace_id, self._outlet.deliver, "on_start", span)
         elif span is not None:
             try:
-                self._outlet.tell_journals("on_start", span)
+                self._outlet.deliver_to_journals("on_start", span)
             finally:  # an exception of a signal handler's goes on
-                self._tell_or_add(trace_id, self._outlet.tell_others, "on_start", span.held(), _START_BYTES)
+                self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", span.held(), _START_BYTES)
         self._make_room()
 
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
@@ -122,24 +131,24 @@ class HeldTraces:
                 held.has_root_ended |= span.parent is None or span.parent.is_remote
         what = "on_discard" if is_discarded else "on_end"
         if held is None or held.decision is not None:
-            self._tell_or_add(trace_id, self._outlet.tell, what, span)
+            self._deliver_or_add(trace_id, self._outlet.deliver, what, span)
             return
         if not is_discarded:
             held.records.append(span.record)
-        self._tell_or_add(trace_id, self._outlet.tell, what, span, span.estimated_bytes())
+        self._deliver_or_add(trace_id, self._outlet.deliver, what, span, span.estimated_bytes())
         decision = self._asked(trace_id, held, is_over=held.is_over)
         if decision is None and held.decision is None and not is_discarded:
-            self._outlet.tell_journals("on_hold", span)
+            self._outlet.deliver_to_journals("on_hold", span)
         self._make_room()
 
     def on_log(self, log: LogRecord) -> None:
-        """Hold a log record whose trace is held; another one follows the decision about its trace, or is told."""
+        """Hold a log record whose trace is held; another one follows the decision about its trace, or is delivered."""
         trace_id = int(log.trace_id, 16) if log.trace_id else 0
         size = values_bytes(log.attributes) + values_bytes({"body": log.body})
         if trace_id in self._held or trace_id in self._decisions:
-            self._tell_or_add(trace_id, self._outlet.tell, "on_log", log, size)
+            self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log, size)
         else:
-            self._outlet.tell("on_log", log)
+            self._outlet.deliver("on_log", log)
         self._make_room()
 
     def decide_all(self) -> None:
@@ -157,7 +166,7 @@ class HeldTraces:
     # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _of(self, trace_id: int) -> _Held | None:
-        """What is held of a trace; None where it has been decided, and all of it was told."""
+        """What is held of a trace; None where it has been decided, and all of it was delivered."""
         held = self._held.get(trace_id)
         if held is None and trace_id not in self._decisions:
             held = self._held[trace_id] = _Held()
@@ -194,7 +203,7 @@ class HeldTraces:
             self._let_go(trace_id, held)
             return
         self._diagnostics.count(_DROPPED, sum(what in _COUNTED for _, what, _ in held.entries))
-        self._outlet.tell("on_drop", f"{trace_id:032x}")
+        self._outlet.deliver("on_drop", f"{trace_id:032x}")
 
     def _make_room(self) -> None:
         while self._bytes > self._gate.max_held_bytes:
@@ -210,16 +219,16 @@ class HeldTraces:
             )
             self._decide(*oldest, is_kept=True)
 
-    # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── delivering ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _tell_or_add(
-        self, trace_id: int, tell: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
+    def _deliver_or_add(
+        self, trace_id: int, deliver: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
     ) -> None:
         """Tell it where its trace was let go and nothing waits; else put it behind what waits; or drop it."""
         with self._lock:
             held = self._held.get(trace_id)
             if held is not None:
-                held.entries.append((tell, what, thing))
+                held.entries.append((deliver, what, thing))
                 if held.decision is None:
                     held.bytes += size + _ENTRY_BYTES
                     self._bytes += size + _ENTRY_BYTES
@@ -227,31 +236,31 @@ class HeldTraces:
             if held.decision:
                 self._let_go(trace_id, held)
         elif self._decisions.get(trace_id, True):
-            tell(what, thing)
+            deliver(what, thing)
         elif what in _COUNTED:
             self._diagnostics.count(_DROPPED)
 
     def _let_go(self, trace_id: int, held: _Held) -> None:
         """Tell what is held, unless another thread is at it, or it was dropped."""
         with self._lock:
-            if held.is_being_told or not held.decision:
+            if held.is_being_delivered or not held.decision:
                 return
-            held.is_being_told = True
+            held.is_being_delivered = True
         interrupt: BaseException | None = None
         try:
             while (entry := self._next_entry(trace_id, held)) is not None:
-                tell, what, thing = entry
+                deliver, what, thing = entry
                 try:
-                    tell(what, thing)
+                    deliver(what, thing)
                 except BaseException as error:  # noqa: BLE001 - a signal handler's: the outlet has guarded the sinks
                     interrupt = error
         finally:
-            held.is_being_told = False
+            held.is_being_delivered = False
         if interrupt is not None:
             raise interrupt
 
     def _next_entry(self, trace_id: int, held: _Held) -> tuple[Callable[[str, Any], None], str, Any] | None:
-        """The next that waits; where none does, what comes from now on is told at once."""
+        """The next that waits; where none does, what comes from now on is delivered at once."""
         with self._lock:
             if held.entries:
                 return held.entries.popleft()

@@ -57,12 +57,12 @@ def policies_without_gate(policies: Iterable[Policy | Gate]) -> tuple[Policy | G
 class Pipeline:
     """Policies in their order, the last may be a `Gate`; then sinks.
 
-    What a policy or a sink raises is counted and logged once, and keeps no other sink from being told; an exception of a
-    signal handler of the host goes on to the host when all sinks have been told.
+    What a policy or a sink raises is counted and logged once, and keeps no other sink from hearing of it; an exception of a
+    signal handler of the host goes on to the host when all sinks have heard of it.
 
     Args:
         policies: see `Policy`.
-        sinks: what is told.
+        sinks: what hears of them.
         diagnostics: where it is counted what was dropped, and what failed; by default its own.
 
     Raises:
@@ -110,7 +110,7 @@ class Pipeline:
                 except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span and a sink
                     interrupt = self._failed(name, error) or interrupt
         if started is not None:
-            started.is_told = True
+            started.is_announced = True
         if interrupt is not None:
             raise interrupt
 
@@ -136,7 +136,7 @@ class Pipeline:
             raise interrupt
 
     def on_batch(self, spans: Sequence[ReadableSpan]) -> bool:
-        """Spans have ended, whose starts were not told; return whether no sink failed or refused."""
+        """Spans have ended, whose starts were not announced; return whether no sink failed or refused."""
         if self._held is not None:
             for span in spans:
                 if span.context is None:
@@ -158,7 +158,7 @@ class Pipeline:
         elif self._held is not None:
             self._held.on_log(admitted)
         else:
-            self.tell("on_log", admitted)
+            self.deliver("on_log", admitted)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Decide what the gate holds, flush every sink within that many seconds, and return whether all could be."""
@@ -186,27 +186,27 @@ class Pipeline:
             counts.update({f"{name_of(sink)}: {reason}": number for reason, number in own.items()})
         return dict(counts)
 
-    # ── telling sinks ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── delivering ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def tell(self, what: str, thing: Any) -> None:
+    def deliver(self, what: str, thing: Any) -> None:
         """Call the method `what` of every sink that has one of its own."""
-        self._tell(self._all[what], thing)
+        self._deliver(self._all[what], thing)
 
-    def tell_others(self, what: str, thing: Any) -> None:
+    def deliver_to_others(self, what: str, thing: Any) -> None:
         """Call it of the sinks that keep no journal."""
-        self._tell(self._others[what], thing)
+        self._deliver(self._others[what], thing)
 
-    def tell_journals(self, what: str, thing: Any) -> None:
+    def deliver_to_journals(self, what: str, thing: Any) -> None:
         """Call it of the sinks that keep a journal."""
-        self._tell(self._journals[what], thing)
+        self._deliver(self._journals[what], thing)
 
     def _discard(self, span: PipelineSpan) -> None:
         if self._held is not None:
             self._held.on_end(span, is_discarded=True)
         else:
-            self.tell("on_discard", span)
+            self.deliver("on_discard", span)
 
-    def _tell(self, listeners: Iterable[tuple[str, Callable[[Any], Any]]], thing: Any) -> None:
+    def _deliver(self, listeners: Iterable[tuple[str, Callable[[Any], Any]]], thing: Any) -> None:
         interrupt: BaseException | None = None
         for name, listen in listeners:
             try:

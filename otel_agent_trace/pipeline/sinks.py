@@ -21,14 +21,14 @@ class SpanSink:
     journals = False
     """Whether it hears at once what a `Gate` holds: starts, and `on_hold`."""
     is_suppressed = True
-    """Whether calls run with instrumentation suppressed, and what is traced meanwhile is not told; False for a sink that
+    """Whether calls run with instrumentation suppressed, and what is traced meanwhile is not delivered; False for a sink that
     makes no spans, or sees to it itself: suppressing costs 2 µs a call."""
 
     def on_start(self, span: StartedSpan) -> None:
         """Hear of a span that has started; `span.current()` is what it says later."""
 
     def on_end(self, span: PipelineSpan) -> None:
-        """Hear of a span that has ended. Its start may not have been told: another provider's, or kept by a policy."""
+        """Hear of a span that has ended. Its start may not have been announced: another provider's, or kept by a policy."""
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Hear of several spans that have ended, and return whether they were taken."""

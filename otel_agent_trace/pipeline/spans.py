@@ -35,7 +35,7 @@ class PipelineSpan(msgspec.Struct, eq=False):
     _before: SpanRecord | None
     _record: SpanRecord | None
     _readable: ReadableSpan | None = None
-    is_told: bool = False
+    is_announced: bool = False
     """Whether the sinks that hear of starts have heard of it as of one that starts."""
 
     @property
@@ -92,7 +92,7 @@ class StartedSpan(PipelineSpan):
             ValueError: it has no ids.
             LookupError: it is asked for later, and a policy drops the span as it is now.
         """
-        if self._record is None and self.is_told:  # policies have not seen what was written since
+        if self._record is None and self.is_announced:  # policies have not seen what was written since
             self._record = self.current()
             if self._record is None:
                 msg = "a policy drops the span"
@@ -102,7 +102,7 @@ class StartedSpan(PipelineSpan):
     @property
     def readable(self) -> ReadableSpan:
         """The SDK's span, a copy where a policy changed it, and always a copy after `on_start`."""
-        if not self.is_told:
+        if not self.is_announced:
             return super().readable
         if self._readable is None:
             self._readable = readable_of(self._span, None, self.record)
@@ -111,7 +111,7 @@ class StartedSpan(PipelineSpan):
     @property
     def attributes(self) -> Mapping[str, Any]:
         """Its attributes, as `record` has them."""
-        return self.record.attributes if self.is_told else super().attributes
+        return self.record.attributes if self.is_announced else super().attributes
 
     def current(self) -> SpanRecord | None:
         """Return the span as it is now, after the policies; None if one drops it.
@@ -123,9 +123,9 @@ class StartedSpan(PipelineSpan):
         return None if seen is None else seen.record
 
     def held(self) -> StartedSpan:
-        """Keep what it says now for sinks that are told later."""
+        """Keep what it says now for sinks that hear of it later."""
         self._before = self.record
-        self.is_told = True
+        self.is_announced = True
         return self
 
 
@@ -149,7 +149,7 @@ class Policies:
         self.reader = SdkReader()
 
     def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:
-        """Return the span, which has started or ended, as it may be told; or None."""
+        """Return the span, which has started or ended, as sinks may see it; or None."""
         before = record = None
         for step in self._steps:
             try:
@@ -166,7 +166,7 @@ class Policies:
         return kind(self, span, before, record)
 
     def of_record(self, record: R) -> R | None:
-        """Return a record as it may be told, or None."""
+        """Return a record as sinks may see it, or None."""
         for step in self._steps:
             try:
                 changed: R | None = step.policy(record)

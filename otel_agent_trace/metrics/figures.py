@@ -1,4 +1,4 @@
-"""The parts of a report: plain frozen figures. Counts are 0 and rates, means and quantiles None where nothing was seen."""
+"""The figures of a report: plain and frozen. Counts are 0 and rates, means and quantiles None where nothing was seen."""
 
 from __future__ import annotations
 
