@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.values import Encoded, encode, register_type, restore, same
+from otel_agent_trace.values import encode, register_type, restore, same
 
 T = TypeVar("T", bound="_Compared")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -368,6 +368,8 @@ _VALUE_FIELDS = frozenset(
         *("extra", "resource"),
     )
 )
+_ARRAY_FIELDS = frozenset(("parts", "tags", "trace_ids", "truncated"))
+"""Tuples that are arrays in JSON, without a type tag for that."""
 _OF_RESOURCES = {"service_name": semconv.SERVICE_NAME, "service_version": semconv.SERVICE_VERSION}
 _TYPES_KEY = "types"
 
@@ -378,7 +380,7 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
     for name in _fields(type(item)):
         value = getattr(item, name)
         if name in _VALUE_FIELDS or _needs_a_tag(value):
-            encoded = _encode_parts(value) if name == "parts" else encode(value)
+            encoded = encode(list(value) if name in _ARRAY_FIELDS else value)
             data[name] = encoded.data
             if encoded.tag is not None:
                 tags[name] = encoded.tag
@@ -410,12 +412,10 @@ def _leave_out_resources(run: AgentRun, steps: list[dict[str, Any]]) -> None:
 
 
 def _needs_a_tag(value: Any) -> bool:
-    """Whether it is a text or a number that some readers of JSON would change or refuse."""
+    """Whether it is, or holds, a text or a number that some readers of JSON would change or refuse."""
+    if type(value) is tuple:
+        return any(map(_needs_a_tag, value))
     return (type(value) is str and not value.isascii()) or (type(value) is int and value.bit_length() > _INT64_BITS)
-
-
-def _encode_parts(parts: tuple[dict[str, Any], ...]) -> Encoded:
-    return encode(list(parts))
 
 
 def _plain(value: Any) -> Any:

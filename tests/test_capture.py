@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,49 @@ def test_nothing_is_measured_meanwhile() -> None:
     with tracer.run():
         pass
     assert reader.get_metrics_data() is not None
+
+
+def test_a_run_around_the_block_is_measured() -> None:
+    """It ends where it began, for its meters too, though a run was captured meanwhile."""
+    reader = InMemoryMetricReader()
+    tracer = AgentTracer(InMemoryBackend(), meter_provider=MeterProvider([reader], shutdown_on_exit=False))
+    with tracer.run(user_input="outer"), capture_runs(), tracer.run(user_input="inner"):
+        pass
+    data = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
+    (scope,) = data["resource_metrics"][0]["scope_metrics"]
+    durations = next(one for one in scope["metrics"] if "duration" in one["name"])
+    assert [point["count"] for point in durations["data"]["data_points"]] == [1]
+
+
+def test_a_run_below_one_that_is_not_captured_is_captured_as_itself() -> None:
+    """The run around it is elsewhere."""
+    tracer = AgentTracer(InMemoryBackend())
+    with tracer.run(user_input="outer"), capture_runs() as runs, tracer.run(user_input="inner"):
+        pass
+    assert [run.user_input for run in runs] == ["inner"]
+
+
+def test_nothing_is_held_of_a_capture_that_is_over() -> None:
+    """Suites that capture a thousand times do not grow."""
+    tracer = AgentTracer(InMemoryBackend())
+    backends = []
+    for _ in range(5):
+        with capture_runs() as runs, tracer.run(user_input="question"):
+            pass
+        backends.append(weakref.ref(runs._backend))  # type: ignore[attr-defined]
+        del runs
+    with tracer.run():
+        pass
+    gc.collect()
+    assert [backend() for backend in backends] == [None] * 5
+
+
+def test_runs_are_captured_whatever_the_sampler_of_the_environment_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite is not silent because nothing is sampled where it runs."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    with capture_runs() as runs, AgentTracer(InMemoryBackend()).run(user_input="question"):
+        pass
+    assert [run.user_input for run in runs] == ["question"]
 
 
 def test_a_run_that_began_before_ends_where_it_began() -> None:

@@ -21,7 +21,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialects, semconv
-from otel_agent_trace.cli import COMMANDS, commands as command_table
+from otel_agent_trace.cli import COMMANDS
+from otel_agent_trace.cli import commands as command_table
 from otel_agent_trace.mapping import facts
 
 ROOT = Path(__file__).parents[1]

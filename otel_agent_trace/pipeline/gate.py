@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any, Protocol
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
@@ -93,6 +94,8 @@ class HeldTraces:
     def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
         self._gate, self._outlet, self._diagnostics = gate, outlet, diagnostics
         self._is_closed = False
+        self._asking: set[int] = set()
+        """The threads in which the gate is at work."""
         self._decisions: OrderedDict[int, bool] = OrderedDict()
         self._lock = ForkSafeLock()
         self.renew()
@@ -107,6 +110,8 @@ class HeldTraces:
 
     def on_start(self, trace_id: int, span: StartedSpan | None) -> None:
         """Note that a span has started (None: one that is not delivered) and hold it, or deliver it."""
+        if get_ident() in self._asking:
+            return
         with self._lock:
             held = self._of(trace_id)
             if held is not None:
@@ -118,12 +123,17 @@ class HeldTraces:
             try:
                 self._outlet.deliver_to_journals("on_start", span)
             finally:  # an exception of a signal handler's goes on
-                self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", span.held(), _START_BYTES)
+                later = guarded(self._diagnostics, "gate", span.held)
+                if later is not None:
+                    self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", later, _START_BYTES)
         self._make_room()
 
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
         """Hold a span that has ended, or one that a policy has dropped then, and ask the gate."""
         trace_id = span.context.trace_id
+        if get_ident() in self._asking:  # the gate traces: asked about that, it would never end
+            self._diagnostics.count(_DROPPED)
+            return
         with self._lock:
             held = self._of(trace_id)
             if held is not None:
@@ -133,9 +143,10 @@ class HeldTraces:
         if held is None or held.decision is not None:
             self._deliver_or_add(trace_id, self._outlet.deliver, what, span)
             return
-        if not is_discarded:
-            held.records.append(span.record)
-        self._deliver_or_add(trace_id, self._outlet.deliver, what, span, span.estimated_bytes())
+        if not is_discarded and (record := guarded(self._diagnostics, "gate", _record_of, span)) is not None:
+            held.records.append(record)
+        size = guarded(self._diagnostics, "gate", span.estimated_bytes) or 0
+        self._deliver_or_add(trace_id, self._outlet.deliver, what, span, size)
         decision = self._asked(trace_id, held, is_over=held.is_over)
         if decision is None and held.decision is None and not is_discarded:
             self._outlet.deliver_to_journals("on_hold", span)
@@ -143,8 +154,7 @@ class HeldTraces:
 
     def on_log(self, log: LogRecord) -> None:
         """Hold a log record whose trace is held; another one follows the decision about its trace, or is delivered."""
-        trace_id = int(log.trace_id, 16) if log.trace_id else 0
-        size = values_bytes(log.attributes) + values_bytes({"body": log.body})
+        trace_id, size = guarded(self._diagnostics, "gate", _place_of, log) or (0, 0)
         if trace_id in self._held or trace_id in self._decisions:
             self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log, size)
         else:
@@ -176,6 +186,8 @@ class HeldTraces:
     def _asked(self, trace_id: int, held: _Held, *, is_over: bool, is_last: bool = False) -> bool | None:
         """Ask the gate, and do what it says; the last time, and where it fails about what is over, None is True."""
         is_last = is_last or self._is_closed
+        if held.decision is not None:
+            return held.decision
         answer = guarded(self._diagnostics, "gate", self._answer, held.records, is_over or is_last)
         decision = (is_over or None) if answer is None else answer[0]
         if decision is None and is_last:
@@ -185,7 +197,12 @@ class HeldTraces:
         return decision
 
     def _answer(self, records: Sequence[SpanRecord], is_over: bool) -> tuple[bool | None]:
-        decision = self._gate.decide(records, is_over=is_over)
+        thread_id = get_ident()
+        self._asking.add(thread_id)
+        try:
+            decision = self._gate.decide(records, is_over=is_over)
+        finally:
+            self._asking.discard(thread_id)
         return (None if decision is None else bool(decision),)
 
     def _decide(self, trace_id: int, held: _Held, *, is_kept: bool) -> None:
@@ -266,3 +283,13 @@ class HeldTraces:
                 return held.entries.popleft()
             self._held.pop(trace_id, None)
             return None
+
+
+def _record_of(span: PipelineSpan) -> SpanRecord:
+    return span.record
+
+
+def _place_of(log: LogRecord) -> tuple[int, int]:
+    """The trace that a log record is of, 0 for none, and about how much memory it takes."""
+    size = values_bytes(log.attributes) + values_bytes({"body": log.body})
+    return int(log.trace_id, 16) if log.trace_id else 0, size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -21,7 +22,8 @@ Policy = Callable[[Any], Any]
 """`(SpanRecord) -> SpanRecord | None` and `(LogRecord) -> LogRecord | None`: None drops it. It must be idempotent, return
 changed copies (`msgspec.structs.replace`), and leave ids alone. It may have `violates(span) -> bool`, which is asked first
 with a span of the SDK (name, attributes, events, links, resource, status): False means that there is nothing to do, so that
-no record is made in the host's time."""
+no record is made in the host's time. What it traces itself is dropped, lest it be asked about that for ever; with
+``traces = False`` it promises to trace nothing, which saves the look."""
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
@@ -129,6 +131,25 @@ class StartedSpan(PipelineSpan):
         return self
 
 
+class _Guarded:
+    """A policy, or its look, which is not asked about what it traces itself in the same thread: that would never end."""
+
+    __slots__ = ("_answer", "_busy", "_call")
+
+    def __init__(self, call: Callable[[Any], Any], busy: set[int], answer: Any) -> None:
+        self._call, self._busy, self._answer = call, busy, answer
+
+    def __call__(self, given: Any) -> Any:
+        thread_id = get_ident()
+        if thread_id in self._busy:
+            return self._answer
+        self._busy.add(thread_id)
+        try:
+            return self._call(given)
+        finally:
+            self._busy.discard(thread_id)
+
+
 class _Step(NamedTuple):
     """One policy, and what is known of it."""
 
@@ -158,6 +179,7 @@ class Policies:
                         continue
                     before = record = self.reader.record(span)
                 record = step.policy(record)
+                _check(record, before)
             except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
                 self._fail(step, error)
                 return None
@@ -170,6 +192,7 @@ class Policies:
         for step in self._steps:
             try:
                 changed: R | None = step.policy(record)
+                _check(changed, record)
             except BaseException as error:  # noqa: BLE001 - likewise
                 self._fail(step, error)
                 return None
@@ -191,4 +214,25 @@ def _step(policy: Any) -> _Step:
         )
         raise ConfigurationError(msg)
     name = getattr(policy, "__name__", None) or type(policy).__name__
-    return _Step(policy, getattr(policy, "violates", None), name)
+    violates, busy = getattr(policy, "violates", None), set[int]()
+    if not getattr(policy, "traces", True):
+        return _Step(policy, violates, name)
+    look = None if violates is None else _Guarded(violates, busy, True)
+    return _Step(_Guarded(policy, busy, None), look, name)
+
+
+def _check(changed: Any, given: Any) -> None:
+    """See that a policy gave what may go on: nothing, or the same kind of record with the ids that it had.
+
+    Raises:
+        TypeError: it gave something else.
+        ValueError: it changed ids.
+    """
+    if changed is None or changed is given:
+        return
+    if type(changed) is not type(given):
+        msg = f"a policy gave {type(changed).__name__} for a {type(given).__name__}"
+        raise TypeError(msg)
+    if changed.trace_id != given.trace_id or changed.span_id != given.span_id:
+        msg = "a policy changed ids"
+        raise ValueError(msg)

@@ -101,6 +101,8 @@ class UserIdPolicy:
         ConfigurationError: there is no such mode.
     """
 
+    traces = False
+
     def __init__(self, mode: str = "pseudonym") -> None:
         self.mode = check_mode(mode)
         self._keys = _FORBIDDEN[self.mode]
@@ -138,15 +140,19 @@ class UserIdPolicy:
 
     def __call__(self, record: R) -> R:
         """Return the record with user ids as the mode says."""
-        attributes = record.attributes
+        attributes = self.attributes(record.attributes)
+        return record if attributes is record.attributes else msgspec.structs.replace(record, attributes=attributes)
+
+    def attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return attributes with user ids as the mode says; the same ones where there is nothing to do."""
         if self._keys.isdisjoint(attributes):
-            return record
+            return attributes
         changed = dict(attributes)
         for key in (*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID):
             known = self.recorded(changed.pop(key, None)) if key in self._keys else None
             if known is not None:
                 changed.setdefault(semconv.ENDUSER_PSEUDO_ID, known)
-        return msgspec.structs.replace(record, attributes=changed)
+        return changed
 
 
 # ── the key ──────────────────────────────────────────────────────────────────────────────────────────────────────────

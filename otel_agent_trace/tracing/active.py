@@ -178,7 +178,10 @@ class ActiveStep(ActiveSpan):
             if how == "logged":  # it has happened
                 failed(diagnostics, "interception", refusal)
             else:
-                self._refused(refusal)
+                try:
+                    self._refused(refusal)
+                finally:
+                    del refusal  # an exception that holds this frame must not be held by it
         return self
 
     def _count_call(self, of_run: Calls, base: Context) -> None:
@@ -605,17 +608,20 @@ class ActiveRun(ActiveSpan):
         self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
-        if state.meters is not None:
+        if self.destination.meters is not None:
             self.calls = Calls()
         state.diagnostics.count("runs")
         state.remember(self)
         if refusal is not None:
-            self._refused(refusal)
+            try:
+                self._refused(refusal)
+            finally:
+                del refusal  # an exception that holds this frame must not be held by it
         return self
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state, facts = self._content, self._state, self._facts
-        if above is not None and above.recording and above.state.current_provider() is state.current_provider():
+        if above is not None and above.recording and above.destination.provider is state.destination().provider:
             facts["parent_run_id"] = self.parent_run_id = above.run_id
             self._start_ns, index, step_id = above.number(None, start_ns)
             self.last_event_ns = self._start_ns

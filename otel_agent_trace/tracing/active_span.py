@@ -35,7 +35,7 @@ from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.state import TracerState
+from otel_agent_trace.tracing.state import NOWHERE, TracerState
 
 T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
@@ -84,6 +84,7 @@ class ActiveSpan(Parent):
         "_writes",
         "answer",
         "calls",
+        "destination",
         "ended",
         "function",
     )
@@ -107,6 +108,8 @@ class ActiveSpan(Parent):
         self._usage: Usage | None = None
         self._end = threading.Lock()
         self._start_ns = 0
+        self.destination = NOWHERE
+        """Where its span goes, as it was when that started."""
         self.function: Callable[..., Any] | None = None
         """The function whose call it is, where it is one."""
         self.answer: Answer | None = None
@@ -222,7 +225,7 @@ class ActiveSpan(Parent):
         """Write what was collected, before the fields of the kind."""
         content, facts = self._content, self._facts
         if self._attributes:
-            put_attributes(content, self._bearable(self._attributes))
+            put_attributes(content, self._guarded("user id", self._own_attributes, self._attributes) or {})
         if facts:
             for field, key, write in MUTABLE[self._kind]:
                 if field in facts:
@@ -230,9 +233,17 @@ class ActiveSpan(Parent):
         if self._usage is not None:
             content.usage(self._usage)
 
+    def _own_attributes(self, given: dict[str, Any]) -> Mapping[str, Any]:
+        """The caller's own, with user ids as the policy says: on a provider of others nobody else looks at these."""
+        bearable = self._bearable(given)
+        seen = self._state.user_policy().attributes(bearable)
+        if seen is bearable or semconv.ENDUSER_PSEUDO_ID not in self._said:
+            return seen
+        return {key: value for key, value in seen.items() if key != semconv.ENDUSER_PSEUDO_ID}  # the run has its own
+
     def _bearable(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """The newest attributes of the caller's own, as many as the span takes."""
-        too_many = len(attributes) - self._state.most_extras
+        too_many = len(attributes) - self.destination.most_extras
         if too_many <= 0:
             return attributes
         self._note_cut(["attributes"])
@@ -260,13 +271,14 @@ class ActiveSpan(Parent):
 
     def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
         """The span, which says `_said`; where a policy drops it, none: what is below it hangs on what is above."""
-        otel, policies = self._state.otel(), self._state.write_policies
+        self.destination = destination = self._state.destination()
+        policies = destination.write_policies
         if policies is not None:
             record = policies.at_start(name, self._said, kind, start_ns, parent)
             if record is None:
                 return NonRecordingSpan(trace.get_current_span(parent).get_span_context())
             name, self._said = record.name, dict(record.attributes)
-        return otel.start_span(
+        return destination.tracer.start_span(
             name,
             context=parent,
             kind=kind,
@@ -277,7 +289,7 @@ class ActiveSpan(Parent):
         )
 
     def _update_name(self, name: str) -> None:
-        policies = self._state.write_policies
+        policies = self.destination.write_policies
         self._span.update_name(name if policies is None else policies.name_of(self._span, name))
 
     def _finish(self, end_ns: int) -> None:
@@ -295,7 +307,7 @@ class ActiveSpan(Parent):
         if self._token is not None:
             # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
             aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
-        meters, policies = self._state.meters, self._state.write_policies
+        meters, policies = self.destination.meters, self.destination.write_policies
         self._writes = self._span if policies is None else policies.at_end(self._span, self._said, end_ns)
         told: dict[str, Any] | None = None
         try:
@@ -325,14 +337,14 @@ class ActiveSpan(Parent):
         if self._content.cut_paths:
             self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()
-        span, state = self._span, self._state
+        span, destination = self._span, self.destination
         self._writes.set_attributes(written)
         if self._writes is not span:
             written = self._writes.write()
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
-        if lost or state.sdk_cuts_texts:
+        if lost or destination.sdk_cuts_texts:
             self._restore_dropped(self._said | self._content.fields_of(written), _lost(span))
-        elif state.sampler_may_drop and next(iter(self._said), "") not in getattr(span, "attributes", self._said):
+        elif destination.sampler_may_drop and next(iter(self._said), "") not in getattr(span, "attributes", self._said):
             self._restore_dropped(self._said, [])
         return written
 
@@ -343,7 +355,7 @@ class ActiveSpan(Parent):
             return
         if not kept.keys() >= fields.keys():  # a full span drops its oldest: all of them become the newest
             self._span.set_attributes({key: kept.get(key, value) for key, value in fields.items()})
-        if lost or (self._state.sdk_cuts_texts and _any_shorter(kept, fields)):
+        if lost or (self.destination.sdk_cuts_texts and _any_shorter(kept, fields)):
             self._record_truncation(lost or ["attributes"])
 
     def _note_cut(self, lost: list[str]) -> None:
@@ -398,7 +410,10 @@ class ActiveSpan(Parent):
         """End the span as failed, and raise what the interceptor raised."""
         self.fail(refusal)
         self.end()
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            del refusal  # an exception that holds this frame must not be held by it
 
     def end(self, end_ns: int | None = None) -> None:
         """End it."""

@@ -183,7 +183,7 @@ class ModelInvocation(_Streaming):
         call = self.active
         call.mark_first_chunk()
         self._pieces.add(item)
-        if call.state.meters is not None and len(call.chunk_times_ns) < _MAX_CHUNKS:
+        if call.destination.meters is not None and len(call.chunk_times_ns) < _MAX_CHUNKS:
             call.chunk_times_ns.append(time.perf_counter_ns())
 
     def exhausted(self, result: Any) -> None:

@@ -94,7 +94,7 @@ class AgentSpanProcessor(SpanProcessor):
         """Return what takes spans that begin now in place of the backends: the policies, but for a gate, and one sink."""
         interceptor = INSTALLED.interceptor
         sink = None if interceptor is None else interceptor.sink
-        if sink is None or sink in self.pipeline.sinks:
+        if sink is None or any(own is sink for own in self.pipeline.sinks):
             return None
         if self._diversion is None or self._diversion[0] is not sink:
             policies = (policy for policy in self._policies if not isinstance(policy, Gate))

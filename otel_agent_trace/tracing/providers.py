@@ -80,6 +80,8 @@ def configure(
     sending = otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
     before = settings_of(provider)
+    # What was there before does not see the policies that come now, which tracers then apply themselves.
+    reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))
     given = (*(policy for policy in before.policies if not isinstance(policy, Gate)), *given)
     if keepers:
         provider.add_span_processor(AgentSpanProcessor(keepers, user_ids=of_users, policies=given))
@@ -87,7 +89,7 @@ def configure(
         of_users,
         given,
         meter_provider if meter_provider is not None else before.meter_provider,
-        is_ours or before.is_ours,
+        reaches_all,
     )
     SETTINGS.put(provider, settings)
     if set_global:
@@ -95,12 +97,15 @@ def configure(
     return provider
 
 
-def make_provider(resource: Resource | Mapping[str, Any] | None = None) -> TracerProvider:
-    """A provider that records every run."""
+def make_provider(
+    resource: Resource | Mapping[str, Any] | None = None, *, is_temporary: bool = False
+) -> TracerProvider:
+    """Make a provider that records every run; a temporary one whatever ``OTEL_TRACES_SAMPLER`` says, and not until exit."""
     if resource is not None and not isinstance(resource, Resource):
         resource = Resource.create(dict(resource))
     return TracerProvider(
-        sampler=None if os.environ.get(_SAMPLER_VARIABLE) else ALWAYS_ON,
+        sampler=None if os.environ.get(_SAMPLER_VARIABLE) and not is_temporary else ALWAYS_ON,
+        shutdown_on_exit=not is_temporary,
         resource=resource,
         id_generator=PrivateIdGenerator(),
         span_limits=SpanLimits(
@@ -116,9 +121,12 @@ def make_provider(resource: Resource | Mapping[str, Any] | None = None) -> Trace
     )
 
 
-def private_provider(backends: Any, user_ids: UserIds, policies: Iterable[Policy | Gate] = ()) -> TracerProvider:
-    """Return a provider for a tracer with backends of its own."""
-    provider, of_users, given = make_provider(), UserIdPolicy(user_ids), checked_policies(policies)
+def private_provider(
+    backends: Any, user_ids: UserIds, policies: Iterable[Policy | Gate] = (), *, is_temporary: bool = False
+) -> TracerProvider:
+    """Return a provider for a tracer with backends of its own; a temporary one is not kept until the process ends."""
+    provider, of_users = make_provider(is_temporary=is_temporary), UserIdPolicy(user_ids)
+    given = checked_policies(policies)
     provider.add_span_processor(AgentSpanProcessor(backends, user_ids=of_users, policies=given))
     SETTINGS.put(provider, ProviderSettings(of_users, given, is_ours=True))
     return provider

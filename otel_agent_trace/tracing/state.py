@@ -6,7 +6,7 @@ import functools
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
@@ -34,6 +34,29 @@ _REMEMBERED_ENDS = 65_536
 _MANY_OPEN = 10_000
 
 
+class Destination(NamedTuple):
+    """Where a span goes, which does not change while it is open."""
+
+    provider: trace.TracerProvider | None = None
+    changes: int = 0
+    """How often settings of providers had been changed when it was looked up."""
+    tracer: trace.Tracer = trace.NoOpTracer()
+    write_policies: WritePolicies | None = None
+    """What is done to what spans say before they have it, where that is not only for backends of ours."""
+    meters: Meters | None = None
+    """What measures runs and steps, if a meter provider was given."""
+    sampler_may_drop: bool = True
+    """Whether the provider's sampler may forget to hand attributes on."""
+    sdk_cuts_texts: bool = False
+    """Whether the provider's limits cut texts."""
+    most_extras: int = sys.maxsize
+    """How many attributes of the caller's own a span takes beside ours, without the SDK's logging of each one more."""
+
+
+NOWHERE = Destination()
+"""Of a span that has not been started."""
+
+
 class TracerState:
     """The shared part of one tracer.
 
@@ -56,20 +79,10 @@ class TracerState:
         self.error_rules = tuple(functools.partial(_guarded_rule, self.diagnostics, rule) for rule in error_rules)
         self._user_ids = None if user_ids is None else UserIdPolicy(user_ids)
         self._policies = tuple(policies)
-        self.write_policies: WritePolicies | None = None
-        """What is done to what spans say before they have it, where that is not only for backends of ours."""
-        self.sampler_may_drop = True
-        """Whether the provider's sampler may forget to hand attributes on."""
-        self.meters: Meters | None = None
-        """What measures runs and steps, as soon as the first is recorded, if a meter provider was given."""
         self._meter_provider = meter_provider
-        self.sdk_cuts_texts = False
-        """Whether the provider's limits cut texts."""
-        self.most_extras = sys.maxsize
-        """How many attributes of the caller's own a span takes beside ours, without the SDK's logging of each one more."""
         self.closed = False
         """Whether the tracer has closed its own provider."""
-        self._otel: tuple[trace.TracerProvider, trace.Tracer, int] | None = None
+        self._destination: Destination | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._lock = ForkSafeLock()
@@ -77,7 +90,7 @@ class TracerState:
         """How many forks lie between this process and the one that made the tracer."""
         renewed_in_children(self)
         if provider is not None:  # now: the first look holds a lock, which a signal handler would wait for in vain
-            guarded(self.diagnostics, "provider", self._tracer_of, provider)
+            guarded(self.diagnostics, "provider", self._destination_at, provider)
 
     def renew(self) -> None:
         """Know that this is a forked child, which leaves to its parent what the parent has started."""
@@ -92,33 +105,36 @@ class TracerState:
         """Return the provider that takes spans as long as nobody diverts them."""
         return self.provider if self.provider is not None else trace.get_tracer_provider()
 
-    def otel(self) -> trace.Tracer:
-        """Return OpenTelemetry's tracer."""
+    def destination(self) -> Destination:
+        """Return where a span that starts now goes."""
         provider = (
             self.provider if INSTALLED.interceptor is None and self.provider is not None else self.current_provider()
         )
-        known = self._otel
-        if known is not None and known[0] is provider and known[2] == SETTINGS.changes:
-            return known[1]
-        return self._tracer_of(provider)
+        known = self._destination
+        if known is not None and known.provider is provider and known.changes == SETTINGS.changes:
+            return known
+        return self._destination_at(provider)
 
-    def _tracer_of(self, provider: trace.TracerProvider) -> trace.Tracer:
+    def _destination_at(self, provider: trace.TracerProvider) -> Destination:
         if isinstance(provider, trace.ProxyTracerProvider):
             self.diagnostics.warn_once(
                 "no provider",
                 "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
             )
         changes = SETTINGS.changes
-        self.meters = guarded(self.diagnostics, "meter provider", self._meters_for, provider)
-        self.write_policies = self._write_policies_for(provider)
-        tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__)
-        self._otel = (provider, tracer, changes)
-        self.sampler_may_drop = getattr(provider, "sampler", None) is not ALWAYS_ON
         limits = getattr(provider, "_span_limits", None)
-        self.sdk_cuts_texts = getattr(limits, "max_span_attribute_length", None) is not None
         most = getattr(limits, "max_span_attributes", None)
-        self.most_extras = sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0)
-        return tracer
+        self._destination = destination = Destination(
+            provider,
+            changes,
+            provider.get_tracer(semconv.SCOPE_NAME, __version__),
+            self._write_policies_for(provider),
+            guarded(self.diagnostics, "meter provider", self._meters_for, provider),
+            getattr(provider, "sampler", None) is not ALWAYS_ON,
+            getattr(limits, "max_span_attribute_length", None) is not None,
+            sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0),
+        )
+        return destination
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
         if provider is diverted_provider():
@@ -135,8 +151,7 @@ class TracerState:
         settings = settings_of(own)
         behind_them = settings.is_ours and provider is own
         policies = self._policies if behind_them else (*settings.policies, *self._policies)
-        users = self._user_ids or settings.user_ids
-        return WritePolicies((users, *policies), self.diagnostics) if policies else None
+        return WritePolicies((self.user_policy(), *policies), self.diagnostics) if policies else None
 
     def recorded_user(self, user_id: object) -> str | None:
         """A user id in the form that is recorded."""
@@ -145,7 +160,11 @@ class TracerState:
         return guarded(self.diagnostics, "user id", self._recorded_user, user_id)
 
     def _recorded_user(self, user_id: object) -> str | None:
-        return (self._user_ids or settings_of(self.own_provider()).user_ids).recorded(user_id)
+        return self.user_policy().recorded(user_id)
+
+    def user_policy(self) -> UserIdPolicy:
+        """Return what happens to user ids: what was said here, else what the configuration of the provider says."""
+        return self._user_ids or settings_of(self.own_provider()).user_ids
 
     # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
 

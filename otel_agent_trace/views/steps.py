@@ -18,7 +18,7 @@ _NS_PER_S = 1_000_000_000
 def step_title(step: AgentStep, run_started_at_ns: int) -> Line:
     """Return kind, name, model, duration, time since the run began, and whether it failed."""
     kind = step.kind.value
-    title = [Cell(f"{step.step_id} ", "faint"), Cell(f"{kind} ", kind), Cell(_name(step), "strong")]
+    title = [Cell(f"{one_line(str(step.step_id))} ", "faint"), Cell(f"{kind} ", kind), Cell(_name(step), "strong")]
     for cell in _title_facts(step, run_started_at_ns):
         title += [Cell("  "), cell]
     return tuple(title)

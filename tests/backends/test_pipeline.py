@@ -836,3 +836,95 @@ def test_a_forked_child_holds_nothing_of_its_parents(run_python: RunPython) -> N
     )
     told, lines = result.stdout.splitlines()
     assert (sorted(told.split()), lines) == (["r:2"], "3"), result.stderr
+
+
+# ── policies and gates that misbehave ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_policy_that_traces_is_not_asked_about_its_own_spans() -> None:
+    """What a policy traces is dropped and counted; asked about it, it would never end."""
+    memory = InMemoryBackend()
+    asked = []
+
+    def policy(record: SpanRecord) -> SpanRecord:
+        asked.append(record.name)
+        with tracer.run(user_input="of the policy"):
+            pass
+        return record
+
+    tracer = AgentTracer(memory, policies=[policy])
+    with tracer.run(user_input="question"):
+        pass
+    assert [run.user_input for run in memory.runs()] == ["question"]
+    assert len(asked) == 2  # as it starts and as it ends
+    assert tracer.stats()["dropped: by a policy"] > 0
+
+
+def test_a_gate_that_traces_is_not_asked_about_its_own_spans() -> None:
+    """Likewise."""
+    memory = InMemoryBackend()
+    asked = []
+
+    class Tracing(Gate):
+        def decide(self, spans: Sequence[SpanRecord], *, is_over: bool) -> bool | None:
+            asked.append(len(spans))
+            with tracer.run(user_input="of the gate"):
+                pass
+            return True
+
+    tracer = AgentTracer(memory, policies=[Tracing()])
+    with tracer.run(user_input="question"):
+        pass
+    assert [run.user_input for run in memory.runs()] == ["question"]
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda record: "no record",
+        lambda record: msgspec.structs.replace(record, trace_id="nothex!"),
+        lambda record: msgspec.structs.replace(record, span_id="0" * 16),
+    ],
+)
+def test_what_a_policy_must_not_give_is_dropped_and_counted(policy: Any) -> None:
+    """No backend has to cope with something else than a record, or with other ids."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(memory, policies=[policy])
+    with tracer.run(user_input="question"):
+        pass
+    assert memory.runs() == []
+    assert tracer.stats()["dropped: by a policy"] == 1
+    assert any(reason.startswith("failed: policy") for reason in tracer.stats())
+
+
+def test_a_hostile_value_does_not_raise_out_of_a_gate() -> None:
+    """A text whose size cannot be told is held all the same."""
+
+    class Hostile(str):
+        def __sizeof__(self) -> int:
+            raise RuntimeError("sizeof")
+
+    memory = InMemoryBackend()
+    provider = configure(backends=[memory], policies=[when_over(True)], otlp=False)
+    with provider.get_tracer("other").start_as_current_span("chat") as span:
+        span.set_attribute("said", Hostile("hello"))
+    assert [span.name for span in memory.spans()] == ["chat"]
+
+
+def test_a_log_with_a_made_up_trace_id_does_not_raise_out_of_a_gate() -> None:
+    """It is of no trace, and goes on."""
+    memory = InMemoryBackend()
+    pipeline = pipeline_of(provider_with(memory, when_over(True)))
+    pipeline.on_log(LogRecord("zz", "", "name", 1))
+    assert [log.name for log in memory.logs()] == ["name"]
+
+
+def test_policies_that_are_added_to_a_provider_of_ours_hold_for_what_tracers_write_on_it() -> None:
+    """The backends of the first call see nothing that the policies of the second would have changed."""
+    memory = InMemoryBackend()
+    provider = configure(backends=[memory], otlp=False)
+    configure(provider=provider, policies=[renaming("hidden")], otlp=False)
+    with AgentTracer(tracer_provider=provider).run(user_input="question"):
+        pass
+    assert [span.name for span in memory.spans()] == ["hidden"]

@@ -3,7 +3,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -119,6 +119,7 @@ def test_nothing_but_colour_reaches_the_terminal(width):
 
 @settings(deadline=None)
 @given(st.text(st.one_of(st.sampled_from(NASTY), st.characters(codec=None)), max_size=40))
+@example("\t")
 def test_no_text_gets_through(text):
     """The same of any text at all."""
     assert controls_in(everything_shown(hostile_run(text), 80)) == set()

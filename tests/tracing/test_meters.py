@@ -786,7 +786,7 @@ def test_without_a_meter_provider(memory: InMemoryBackend, monkeypatch: pytest.M
     tracer = AgentTracer(backend=memory)
     with tracer.run() as run, run.step("t") as step:
         pass
-    assert (run.state.meters, run.calls, step.calls) == (None, None, None)
+    assert (run.destination.meters, run.calls, step.calls) == (None, None, None)
 
 
 # ── harmless ─────────────────────────────────────────────────────────────────────────────────────────────────────────

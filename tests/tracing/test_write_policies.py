@@ -278,7 +278,7 @@ def test_where_there_is_nothing_to_do_nothing_is_done(made: str, monkeypatch: py
             tracer_provider=configure(backends=[InMemoryBackend()], policies=[mask], user_ids="none", otlp=False)
         )
     with tracer.run(user_id="u1") as run:
-        assert run.state.write_policies is None
+        assert run.destination.write_policies is None
         assert isinstance(run, ActiveSpan)
 
 
@@ -290,3 +290,15 @@ def test_the_global_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     trace_secrets(tracer)
     assert provider.spans()
     assert SECRET not in provider.text()
+
+
+@pytest.mark.parametrize("mode", ["pseudonym", "none"])
+def test_a_user_id_among_attributes_is_no_plain_one_on_a_provider_of_others(mode: Any) -> None:
+    """Without other policies too."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with AgentTracer(tracer_provider=provider, user_ids=mode).run() as run, run.step("s") as step:
+        run.set_attribute("user.id", "alice")
+        step.set_attribute("enduser.id", "alice")
+    assert "alice" not in "".join(span.to_json() for span in exporter.get_finished_spans())
