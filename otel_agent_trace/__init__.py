@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         SourceError,
         UnknownRunError,
     )
-    from otel_agent_trace.export import export_spans
+    from otel_agent_trace.export import ExportSummary, export_spans
     from otel_agent_trace.metrics import MetricsReport, compute_metrics
     from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
     from otel_agent_trace.pipeline import SpanSink
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.runs import run_to_spans
+    from otel_agent_trace.runs.explain import RunExplanation
     from otel_agent_trace.sources import open_source
     from otel_agent_trace.sources.jaeger import JaegerSource
     from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
@@ -62,7 +63,7 @@ _MODULES = {
         "SourceError",
         "UnknownRunError",
     ),
-    "export": ("export_spans",),
+    "export": ("ExportSummary", "export_spans"),
     "metrics": ("MetricsReport", "compute_metrics"),
     "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
@@ -70,6 +71,7 @@ _MODULES = {
     "query": ("RunQuery",),
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "runs": ("run_to_spans",),
+    "runs.explain": ("RunExplanation",),
     "sources": ("open_source",),
     "sources.jaeger": ("JaegerSource",),
     "span": ("Capabilities", "Problem", "SpanRecord", "SpanSource"),
@@ -107,6 +109,7 @@ __all__ = [
     "Capabilities",
     "ConfigurationError",
     "EndpointError",
+    "ExportSummary",
     "FileBackend",
     "InMemoryBackend",
     "JaegerSource",
@@ -116,6 +119,7 @@ __all__ = [
     "Opaque",
     "Problem",
     "RemoteContext",
+    "RunExplanation",
     "RunNotFoundError",
     "RunQuery",
     "RunStatus",

@@ -390,7 +390,8 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
         for tool_field, field in _TOOL_FIELDS.items():
             data[tool_field] = data[field] if item.kind is StepKind.TOOL else None
     elif isinstance(item, AgentRun):
-        data.update(service_name=item.service_name, service_version=item.service_version, environment=item.environment)
+        for name in ("service_name", "service_version", "environment"):
+            data[name] = encode(getattr(item, name)).data  # said again: they come back from the resource
         _leave_out_resources(item, data["steps"])
     if isinstance(item, _Timed):
         data["duration_s"] = item.duration_s

@@ -157,7 +157,7 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
                 try:
                     asked.append((row, row.read(given)))
                 except _NoTextError:
-                    msg = f"{name} must be a text, not {given!r}"
+                    msg = f"{name} must be a text{' or True' if row.read is _tool_or_any else ''}, not {given!r}"
                     raise ConfigurationError(msg) from None
         return tuple(asked)
 

@@ -158,6 +158,19 @@ def test_a_run_below_one_that_is_not_captured_is_captured_as_itself() -> None:
     assert [run.user_input for run in runs] == ["inner"]
 
 
+def test_a_run_that_goes_on_after_the_block_is_captured_whole() -> None:
+    """None of its steps turn up elsewhere."""
+    memory = InMemoryBackend()
+    tracer = AgentTracer(memory)
+    with capture_runs() as runs:
+        run_id = tracer.start_run(user_input="open")
+        tracer.log_step(run_id, tool_name="inside")
+    tracer.log_step(run_id, tool_name="after")
+    tracer.end_run(run_id, "done")
+    assert [[step.name for step in run.steps] for run in runs] == [["inside", "after"]]
+    assert memory.spans() == []
+
+
 def test_nothing_is_held_of_a_capture_that_is_over() -> None:
     """Suites that capture a thousand times do not grow."""
     tracer = AgentTracer(InMemoryBackend())

@@ -41,7 +41,9 @@ def sink_for(backend: Any) -> SpanSink:
         return ExporterSink(backend)
     if isinstance(backend, str | PathLike):
         path = os.fspath(backend)
-        raise TypeError(f"backend={path!r} is a path, and no backend: write FileBackend({path!r})")
+        is_address = isinstance(path, str) and "://" in path
+        what, instead = ("an address", "configure(otlp={!r})") if is_address else ("a path", "FileBackend({!r})")
+        raise TypeError(f"backend={path!r} is {what}, and no backend: write {instead.format(path)}")
     msg = (
         f"{type(backend).__name__} is no backend: it is no SpanSink, and has neither export() "
         "nor start_run(), log_step() and end_run()"

@@ -37,7 +37,7 @@ class SpanSink:
         return True
 
     def on_discard(self, span: PipelineSpan) -> None:
-        """Forget a span that was announced: it has ended, and a policy dropped it. Only its ids are for use."""
+        """Forget a span that may have been announced: it has ended, and a policy dropped it. Only its ids are for use."""
 
     def on_log(self, log: LogRecord) -> None:
         """Hear of a log record."""

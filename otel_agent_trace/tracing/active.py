@@ -44,7 +44,7 @@ from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.interception import INSTALLED, How
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.results import ModelResult, model_result
-from otel_agent_trace.tracing.state import TracerState
+from otel_agent_trace.tracing.state import Destination, TracerState
 
 _NS_PER_S = 1_000_000_000
 _SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
@@ -228,6 +228,11 @@ class ActiveStep(ActiveSpan):
         self._said = content.taken()
         self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
         run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
+
+    def _destination_now(self) -> Destination:
+        """Return where its span goes: where its run was captured, also when that is over, lest a trace be torn."""
+        of_run = self.run.destination
+        return of_run if of_run.is_diverted and INSTALLED.interceptor is None else super()._destination_now()
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind

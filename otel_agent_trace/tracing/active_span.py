@@ -35,7 +35,7 @@ from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.state import NOWHERE, TracerState
+from otel_agent_trace.tracing.state import NOWHERE, Destination, TracerState
 
 T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
@@ -271,7 +271,7 @@ class ActiveSpan(Parent):
 
     def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
         """The span, which says `_said`; where a policy drops it, none: what is below it hangs on what is above."""
-        self.destination = destination = self._state.destination()
+        self.destination = destination = self._destination_now()
         policies = destination.write_policies
         if policies is not None:
             record = policies.at_start(name, self._said, kind, start_ns, parent)
@@ -287,6 +287,10 @@ class ActiveSpan(Parent):
             record_exception=False,
             set_status_on_exception=False,
         )
+
+    def _destination_now(self) -> Destination:
+        """Return where its span goes if it starts now."""
+        return self._state.destination()
 
     def _update_name(self, name: str) -> None:
         policies = self.destination.write_policies

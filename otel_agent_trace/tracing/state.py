@@ -51,6 +51,8 @@ class Destination(NamedTuple):
     """Whether the provider's limits cut texts."""
     most_extras: int = sys.maxsize
     """How many attributes of the caller's own a span takes beside ours, without the SDK's logging of each one more."""
+    is_diverted: bool = False
+    """Whether that is where somebody has sent it for the time being."""
 
 
 NOWHERE = Destination()
@@ -133,6 +135,7 @@ class TracerState:
             getattr(provider, "sampler", None) is not ALWAYS_ON,
             getattr(limits, "max_span_attribute_length", None) is not None,
             sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0),
+            provider is diverted_provider(),
         )
         return destination
 

@@ -339,8 +339,10 @@ def test_a_logged_step_takes_them(kept: tuple[AgentTracer, InMemoryBackend, Path
 @pytest.mark.parametrize("tag", ["\ud800", "\ud83d\ude00", "😀", "plain"])
 def test_tags_of_any_text_come_back_from_dictionaries_and_spans(tag: str) -> None:
     """Lone surrogates too, which not every writer of JSON takes, and pairs of them, which some readers join."""
-    run = AgentRun(run_id="r", tags=(tag,), started_at_ns=1, ended_at_ns=2, trace_id="a" * 32)
+    run = AgentRun(
+        run_id="r", tags=(tag,), resource={"service.name": tag}, started_at_ns=1, ended_at_ns=2, trace_id="a" * 32
+    )
     text = json.dumps(run.to_dict(), allow_nan=False)
     json.dumps(json.loads(text), ensure_ascii=False).encode()
-    assert AgentRun.from_dict(json.loads(text)).tags == (tag,)
+    assert AgentRun.from_dict(json.loads(text)) == run
     assert runs_from_spans(run_to_spans(run))[0].tags == (tag,)

@@ -483,7 +483,7 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
         ({"tag": 5}, "tag must be a text, not 5"),
         ({"tag": ["a", 5]}, "tag must be a text"),
         ({"text": 5}, "text must be a text, not 5"),
-        ({"tool_error": 5}, "tool_error must be a text, not 5"),
+        ({"tool_error": 5}, "tool_error must be a text or True, not 5"),
         ({"model": ["m"]}, "model must be a text"),
         ({"where": "a=b"}, """where must be a mapping like {"metadata.tenant": "acme"}, not 'a=b'"""),
         ({"where": {1: 2}}, "where must be a mapping"),
