@@ -36,12 +36,17 @@ def run_text(run: AgentRun, *, full: bool = False) -> str:
 
 def line_text(line: Line) -> str:
     """Return the texts of a line, with their control characters escaped."""
-    return escaped("".join(cell.text for cell in line))
+    return _shown("".join(cell.text for cell in line))
+
+
+def _shown(text: str) -> str:
+    """Return a text escaped, and with blanks for tabs, which would be as wide as whatever shows them likes."""
+    return escaped(text).expandtabs()
 
 
 def escaped_rows(rows: Iterable[Row]) -> list[Row]:
     """Return rows with their control characters escaped, and with labels that leave room for the texts behind them."""
-    return [Row(_shortened_label(escaped(row.label)), escaped(row.text), row.tone) for row in rows]
+    return [Row(_shortened_label(_shown(row.label)), _shown(row.text), row.tone) for row in rows]
 
 
 def label_width(rows: Iterable[Row], least: int = 0) -> int:

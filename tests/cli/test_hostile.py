@@ -120,6 +120,8 @@ def test_nothing_but_colour_reaches_the_terminal(width):
 @settings(deadline=None)
 @given(st.text(st.one_of(st.sampled_from(NASTY), st.characters(codec=None)), max_size=40))
 @example("\t")
+@example("\t0")
+@example("a\tb\n\tc")
 def test_no_text_gets_through(text):
     """The same of any text at all."""
     assert controls_in(everything_shown(hostile_run(text), 80)) == set()
