@@ -83,7 +83,8 @@ class Retries:
         Args:
             after_s: the seconds that the server asks for, if it names them.
         """
-        wait_s = self.backoff_s() if after_s is None else after_s
+        # A server that says "now" may go on saying so: without a wait that would be thousands of requests a second.
+        wait_s = after_s or self.backoff_s()
         if self._attempts >= self._policy.attempts or self.spent_s + wait_s >= self._policy.timeout_s:
             return None
         self._attempts += 1
@@ -207,7 +208,7 @@ class HttpClient:
             )
         except UnicodeError:
             raise _unsendable_header() from None
-        except (ValueError, httpx.InvalidURL) as error:
+        except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: no package for socks5://
             raise HttpError("proxy", f"a proxy of the environment (HTTP_PROXY, ...): {error}") from None
 
     def close(self) -> None:

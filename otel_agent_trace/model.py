@@ -370,7 +370,11 @@ _VALUE_FIELDS = frozenset(
 )
 _ARRAY_FIELDS = frozenset(("parts", "tags", "trace_ids", "truncated"))
 """Tuples that are arrays in JSON, without a type tag for that."""
-_OF_RESOURCES = {"service_name": semconv.SERVICE_NAME, "service_version": semconv.SERVICE_VERSION}
+_OF_RESOURCES = {
+    "service_name": semconv.SERVICE_NAME,
+    "service_version": semconv.SERVICE_VERSION,
+    "environment": semconv.ENVIRONMENTS[0],
+}
 _TYPES_KEY = "types"
 
 

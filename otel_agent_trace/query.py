@@ -95,7 +95,7 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
 
     def __post_init__(self) -> None:
         _ = self._asked
-        if self.sort is not None and self.sort not in _SORTS:
+        if self.sort is not None and not (isinstance(self.sort, str) and self.sort in _SORTS):
             msg = f"sort {self.sort!r} is none of {', '.join(_SORTS)}"
             raise ConfigurationError(msg)
         if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
@@ -246,8 +246,10 @@ def _has_facts(run: AgentRun, _: Any, facts: dict[str, Any]) -> bool:
 
 def _facts_called(name: str, run: AgentRun) -> list[Any]:
     """Return the values that stand in a run under a name; those of the steps may be many."""
-    where, _, key = name.partition(".")
-    if where == "step":
+    where, dot, key = name.partition(".")
+    if not dot:
+        places, key = [run.attributes], name
+    elif where == "step":
         places = [step.attributes for step in _all_steps(run)]
     elif where == "metadata":
         places = [run.metadata]
@@ -300,7 +302,7 @@ def _words_of(run: AgentRun) -> Iterator[str]:
 
 def _texts_in(values: list[Any]) -> Iterator[str]:
     """Yield each text, key and number in values; other objects say what they say as JSON."""
-    pending, seen = values[::-1], set()
+    pending, seen = values[::-1], dict[int, Any]()  # what was seen stays alive, lest another get its id
     while pending:
         value = pending.pop()
         if isinstance(value, str):
@@ -312,7 +314,7 @@ def _texts_in(values: list[Any]) -> Iterator[str]:
             pending += [found for part in value.parts for key, found in part.items() if key != "type"]
         elif isinstance(value, dict | list | tuple | set | frozenset):
             if id(value) not in seen:  # what a backend gives may hold itself
-                seen.add(id(value))
+                seen[id(value)] = value
                 pending += value if not isinstance(value, dict) else [*value.values(), *value]
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield _number_text(value)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from otel_agent_trace.query import STATUSES
+from otel_agent_trace.values import same
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,7 +27,11 @@ def _facts(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -
         if not (name and sign):
             msg = f"{word!r} is not like metadata.tenant=acme"
             raise click.BadParameter(msg, param=parameter)
-        facts[name] = _json_or_text(text)
+        value = _json_or_text(text)
+        if name in facts and not same(facts[name], value):
+            msg = f"{name} is given twice, and cannot have both values"
+            raise click.BadParameter(msg, param=parameter)
+        facts[name] = value
     return facts or None
 
 

@@ -68,7 +68,8 @@ def parse_address(text: str) -> Address:
         host, port = parts.hostname, parts.port
         services = tuple(dict.fromkeys(filter(None, parse_qs(parts.query).get("service", []))))
     except ValueError as error:
-        msg = f"{without_secrets(text)}: this is no address ({error}); write http://HOST:PORT"
+        why = "" if "@" in text else f" ({error})"  # the error may quote a part of a password
+        msg = f"{without_secrets(text)}: this is no address{why}; write http://HOST:PORT"
         raise SourceError(msg) from None
     if not host or not host.isprintable() or " " in host:
         msg = f"{without_secrets(text)}: an address without a host; write http://HOST:PORT"

@@ -28,7 +28,7 @@ def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Cal
     runs is held, or of all without a limit; a source that gives the newest first is not read further than it takes.
     """
     if query.run_id == LAST:
-        query = query.but(run_id=None, sort="time", limit=1)
+        query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
         return islice(map(keep, _fitting(source, query, on_problem)), query.limit)
     return iter(_in_order(source, query, query.order, on_problem, keep))
