@@ -31,7 +31,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=kind, dialect=NAME, label=span.name)
     facts.session_id = given.text("session.id", "langfuse.session.id")
     facts.user_id = given.text(*USER_IDS, "langfuse.user.id")
-    facts.tags = given.texts("langfuse.trace.tags")
+    facts.tags = given.tags("langfuse.trace.tags")
     facts.prompt_name = given.text(f"{_OBSERVATION}prompt.name")
     facts.prompt_version = given.text(f"{_OBSERVATION}prompt.version")
     asked = given.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")

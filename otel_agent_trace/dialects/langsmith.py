@@ -35,7 +35,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=kind, is_frame=kind is None, dialect=NAME, label=name, agent_name=agent)
     facts.session_id = given.text(*(_METADATA + key for key in ("thread_id", "session_id", "conversation_id")))
     facts.user_id = given.text(f"{_METADATA}user_id")
-    facts.tags = tuple(tag for tag in given.texts("langsmith.span.tags") if not tag.startswith(_AUTOMATIC))
+    facts.tags = tuple(tag for tag in given.tags("langsmith.span.tags") if not tag.startswith(_AUTOMATIC))
     asked, told = given.parsed("gen_ai.prompt"), given.parsed("gen_ai.completion")
     given.take(semconv.OPERATION_NAME)
     if kind is StepKind.MODEL:

@@ -40,7 +40,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         _call(given, facts)
     elif kind is None and "group_id" in given.rest:
         _trace(given, facts, name, metadata)
-    facts.tags = tuple(tag for tag in given.texts("logfire.tags") if tag != _AUTOMATIC_TAG)
+    facts.tags = tuple(tag for tag in given.tags("logfire.tags") if tag != _AUTOMATIC_TAG)
     said = given.parsed("error")
     facts.error = given.error(message=_error_text(said))
     given.take("logfire.json_schema", "logfire.msg")

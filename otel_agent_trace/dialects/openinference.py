@@ -58,7 +58,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=kind, dialect=NAME, label=without_method(span.name))
     facts.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
     facts.user_id = given.text(*USER_IDS) or _of(metadata, "user_id")
-    facts.tags, facts.prompt_version = given.texts("tag.tags"), given.text("llm.prompt_template.version")
+    facts.tags, facts.prompt_version = given.tags("tag.tags"), given.text("llm.prompt_template.version")
     if isinstance(metadata, dict):
         facts.metadata = metadata
     if kind is StepKind.MODEL:

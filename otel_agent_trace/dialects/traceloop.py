@@ -30,7 +30,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=kind, dialect=NAME)
     facts.session_id = given.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
     facts.user_id = given.text(f"{_PROPERTIES}user_id")
-    facts.tags = given.texts(f"{_PROPERTIES}tags")
+    facts.tags = given.tags(f"{_PROPERTIES}tags")
     facts.prompt_name, facts.prompt_version = given.text("traceloop.prompt.key"), given.text("traceloop.prompt.version")
     entity = given.text("traceloop.entity.name")
     if said == "task" and entity is not None and entity == given.rest.get(f"{_PROPERTIES}lc_agent_name"):

@@ -45,7 +45,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
     facts.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
     facts.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
-    facts.tags = given.texts(f"{vendor}.association.properties.tags")
+    facts.tags = given.tags(f"{vendor}.association.properties.tags")
     asked, told = (
         given.take(
             f"{vendor}.span.{way}", f"{vendor}.{sort}.{way}", f"{vendor}.{way}_json", f"{vendor}.{way}", f"{way}.value"

@@ -33,7 +33,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     function = given.text("ai.telemetry.functionId", "resource.name")
     facts.session_id = given.text("ai.telemetry.metadata.sessionId", "ai.telemetry.metadata.conversationId")
     facts.user_id = given.text("ai.telemetry.metadata.userId")
-    facts.tags = given.texts("ai.telemetry.metadata.tags")
+    facts.tags = given.tags("ai.telemetry.metadata.tags")
     if facts.kind is StepKind.TOOL:
         facts.name, facts.call_id = given.text("ai.toolCall.name"), given.text("ai.toolCall.id")
         facts.input, facts.output = given.take("ai.toolCall.args"), given.take("ai.toolCall.result")

@@ -40,7 +40,7 @@ TRACELOOP_AGENT = {"traceloop.span.kind": "agent", "traceloop.entity.name": "a"}
 def test_tags(attributes: dict[str, Any], tags: tuple[str, ...]) -> None:
     run = read(attributes)
     assert run.tags == tags
-    assert [name for name in run.attributes if "tags" in name] == []
+    assert [name for name in run.attributes if "tags" in name] == [name for name in attributes if "tags" in name]
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,14 @@ def test_a_name_of_a_prompt_is_no_message() -> None:
 def test_a_lone_call_has_the_tags_of_its_span() -> None:
     run = read({"openinference.span.kind": "LLM", "llm.model_name": "m", "tag.tags": ["beta"]})
     assert (run.tags, len(run.steps)) == (("beta",), 1)
+
+
+def test_tags_of_a_step_stay_among_its_attributes() -> None:
+    """A step has no tags; what its span says of them is not lost."""
+    tool = {"openinference.span.kind": "TOOL", "tool.name": "t", "tag.tags": ["mine"]}
+    spans = [
+        SpanRecord(TRACE, "00f067aa0ba902b7", None, "agent", 1, 4, OPENINFERENCE_AGENT),
+        SpanRecord(TRACE, "00f067aa0ba902b8", "00f067aa0ba902b7", "t", 2, 3, tool),
+    ]
+    (run,) = runs_from_spans(spans)
+    assert run.steps[0].attributes == {"tag.tags": ["mine"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import inspect
 import json
@@ -15,7 +16,9 @@ from told import BEGAN_NS, lines_of, make_run
 from otel_agent_trace import (
     AgentRun,
     AgentStep,
+    AgentTracer,
     AmbiguousRunError,
+    InMemoryBackend,
     Message,
     RunNotFoundError,
     RunQuery,
@@ -569,3 +572,16 @@ def test_commands_refuse_what_cannot_be_meant(
 ) -> None:
     assert main([command[0], str(path), *command[1:], *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_text_in_each_of_many_values_of_classes() -> None:
+    """What is made to be looked at does not hide what is looked at next."""
+    memory = InMemoryBackend()
+    with AgentTracer(memory).run() as run, run.step("search") as step:
+        step.output = [Labelled("alpha"), Labelled("beta"), Labelled("gamma")]
+    assert [len(load_runs(memory, text=word)) for word in ("alpha", "beta", "gamma")] == [1, 1, 1]
+
+
+@dataclasses.dataclass
+class Labelled:
+    label: str

@@ -54,9 +54,9 @@ class Attributes:
         """The first of these that says something, as the value that its text stands for."""
         return parsed(self.take(*keys))
 
-    def texts(self, *keys: str) -> tuple[str, ...]:
-        """The first of these that says something, as texts: a list, one in JSON, or one with commas."""
-        value = parsed(self.take(*keys))
+    def tags(self, key: str) -> tuple[str, ...]:
+        """Return tags: a list, one in JSON, or one with commas. They stay among the attributes, since only runs have tags."""
+        value = parsed(self.rest.get(key))
         if isinstance(value, list | tuple):
             return tuple([item if type(item) is str else str(item) for item in value])
         return () if value is None else tuple([item.strip() for item in str(value).split(",") if item.strip()])
