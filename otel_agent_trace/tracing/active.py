@@ -232,7 +232,7 @@ class ActiveStep(ActiveSpan):
     def _destination_now(self) -> Destination:
         """Return where its span goes: where its run was captured, also when that is over, lest a trace be torn."""
         of_run = self.run.destination
-        return of_run if of_run.is_diverted and INSTALLED.interceptor is None else super()._destination_now()
+        return of_run if of_run.is_diverted and INSTALLED.interceptor is None else self._state.destination()
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind

@@ -39,6 +39,7 @@ from otel_agent_trace.tracing.state import NOWHERE, Destination, TracerState
 
 T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
+_USER_IDS = frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID))
 
 
 class FactField(Generic[T]):
@@ -225,7 +226,10 @@ class ActiveSpan(Parent):
         """Write what was collected, before the fields of the kind."""
         content, facts = self._content, self._facts
         if self._attributes:
-            put_attributes(content, self._guarded("user id", self._own_attributes, self._attributes) or {})
+            own = self._bearable(self._attributes)
+            if not _USER_IDS.isdisjoint(own):  # on a provider of others nobody else looks at these
+                own = self._guarded("user id", self._as_policy_says, own) or {}
+            put_attributes(content, own)
         if facts:
             for field, key, write in MUTABLE[self._kind]:
                 if field in facts:
@@ -233,13 +237,12 @@ class ActiveSpan(Parent):
         if self._usage is not None:
             content.usage(self._usage)
 
-    def _own_attributes(self, given: dict[str, Any]) -> Mapping[str, Any]:
-        """The caller's own, with user ids as the policy says: on a provider of others nobody else looks at these."""
-        bearable = self._bearable(given)
-        seen = self._state.user_policy().attributes(bearable)
-        if seen is bearable or semconv.ENDUSER_PSEUDO_ID not in self._said:
-            return seen
-        return {key: value for key, value in seen.items() if key != semconv.ENDUSER_PSEUDO_ID}  # the run has its own
+    def _as_policy_says(self, own: dict[str, Any]) -> dict[str, Any]:
+        """The caller's own attributes with user ids as the policy says; where the run has its own, that counts."""
+        seen = dict(self._state.user_policy().attributes(own))
+        if semconv.ENDUSER_PSEUDO_ID in self._said:
+            seen.pop(semconv.ENDUSER_PSEUDO_ID, None)
+        return seen
 
     def _bearable(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """The newest attributes of the caller's own, as many as the span takes."""

@@ -113,7 +113,7 @@ class TracerState:
             self.provider if INSTALLED.interceptor is None and self.provider is not None else self.current_provider()
         )
         known = self._destination
-        if known is not None and known.provider is provider and known.changes == SETTINGS.changes:
+        if known is not None and known[0] is provider and known[1] == SETTINGS.changes:  # by place, which is faster
             return known
         return self._destination_at(provider)
 
