@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from threading import get_ident
+from operator import attrgetter
 from typing import Any, Protocol
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline.sizes import values_bytes
 from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
+from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 _REMEMBERED_DECISIONS = 65_536
@@ -94,8 +95,7 @@ class HeldTraces:
     def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
         self._gate, self._outlet, self._diagnostics = gate, outlet, diagnostics
         self._is_closed = False
-        self._asking: set[int] = set()
-        """The threads in which the gate is at work."""
+        self._at_work = AtWork()
         self._decisions: OrderedDict[int, bool] = OrderedDict()
         self._lock = ForkSafeLock()
         self.renew()
@@ -110,7 +110,7 @@ class HeldTraces:
 
     def on_start(self, trace_id: int, span: StartedSpan | None) -> None:
         """Note that a span has started (None: one that is not delivered) and hold it, or deliver it."""
-        if get_ident() in self._asking:
+        if self._at_work.is_here():
             return
         with self._lock:
             held = self._of(trace_id)
@@ -131,7 +131,7 @@ class HeldTraces:
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
         """Hold a span that has ended, or one that a policy has dropped then, and ask the gate."""
         trace_id = span.context.trace_id
-        if get_ident() in self._asking:  # the gate traces: asked about that, it would never end
+        if self._at_work.is_here():  # the gate traces
             self._diagnostics.count(_DROPPED)
             return
         with self._lock:
@@ -143,7 +143,7 @@ class HeldTraces:
         if held is None or held.decision is not None:
             self._deliver_or_add(trace_id, self._outlet.deliver, what, span)
             return
-        if not is_discarded and (record := guarded(self._diagnostics, "gate", _record_of, span)) is not None:
+        if not is_discarded and (record := guarded(self._diagnostics, "gate", attrgetter("record"), span)) is not None:
             held.records.append(record)
         size = guarded(self._diagnostics, "gate", span.estimated_bytes) or 0
         self._deliver_or_add(trace_id, self._outlet.deliver, what, span, size)
@@ -197,12 +197,8 @@ class HeldTraces:
         return decision
 
     def _answer(self, records: Sequence[SpanRecord], is_over: bool) -> tuple[bool | None]:
-        thread_id = get_ident()
-        self._asking.add(thread_id)
-        try:
+        with self._at_work:
             decision = self._gate.decide(records, is_over=is_over)
-        finally:
-            self._asking.discard(thread_id)
         return (None if decision is None else bool(decision),)
 
     def _decide(self, trace_id: int, held: _Held, *, is_kept: bool) -> None:
@@ -283,10 +279,6 @@ class HeldTraces:
                 return held.entries.popleft()
             self._held.pop(trace_id, None)
             return None
-
-
-def _record_of(span: PipelineSpan) -> SpanRecord:
-    return span.record
 
 
 def _place_of(log: LogRecord) -> tuple[int, int]:

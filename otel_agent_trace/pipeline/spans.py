@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -15,6 +14,7 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import Diagnostics, failed
 from otel_agent_trace.pipeline.readable import readable_of
 from otel_agent_trace.pipeline.sizes import estimated_bytes
+from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, SpanRecord
 
@@ -132,22 +132,18 @@ class StartedSpan(PipelineSpan):
 
 
 class _Guarded:
-    """A policy, or its look, which is not asked about what it traces itself in the same thread: that would never end."""
+    """A policy, or its look, which is not asked about what it traces itself in the same thread."""
 
-    __slots__ = ("_answer", "_busy", "_call")
+    __slots__ = ("_answer", "_at_work", "_call")
 
-    def __init__(self, call: Callable[[Any], Any], busy: set[int], answer: Any) -> None:
-        self._call, self._busy, self._answer = call, busy, answer
+    def __init__(self, call: Callable[[Any], Any], at_work: AtWork, answer: Any) -> None:
+        self._call, self._at_work, self._answer = call, at_work, answer
 
     def __call__(self, given: Any) -> Any:
-        thread_id = get_ident()
-        if thread_id in self._busy:
+        if self._at_work.is_here():
             return self._answer
-        self._busy.add(thread_id)
-        try:
+        with self._at_work:
             return self._call(given)
-        finally:
-            self._busy.discard(thread_id)
 
 
 class _Step(NamedTuple):
@@ -214,11 +210,11 @@ def _step(policy: Any) -> _Step:
         )
         raise ConfigurationError(msg)
     name = getattr(policy, "__name__", None) or type(policy).__name__
-    violates, busy = getattr(policy, "violates", None), set[int]()
+    violates, at_work = getattr(policy, "violates", None), AtWork()
     if not getattr(policy, "traces", True):
         return _Step(policy, violates, name)
-    look = None if violates is None else _Guarded(violates, busy, True)
-    return _Step(_Guarded(policy, busy, None), look, name)
+    look = None if violates is None else _Guarded(violates, at_work, True)
+    return _Step(_Guarded(policy, at_work, None), look, name)
 
 
 def _check(changed: Any, given: Any) -> None:

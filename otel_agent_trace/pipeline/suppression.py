@@ -1,8 +1,9 @@
-"""Keeping what a sink does itself from being traced."""
+"""Keeping what sinks, policies and gates do themselves from being traced."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -24,3 +25,22 @@ def suppress_instrumentation(call: Callable[..., Any], *arguments: Any) -> Any:
         return call(*arguments)
     finally:
         otel_context.detach(token)
+
+
+class AtWork:
+    """Knows the threads in which a policy or a gate is at work: asked about what it traces there, it would never end."""
+
+    __slots__ = ("_thread_ids",)
+
+    def __init__(self) -> None:
+        self._thread_ids: set[int] = set()
+
+    def is_here(self) -> bool:
+        """Return whether it is at work in this thread."""
+        return get_ident() in self._thread_ids
+
+    def __enter__(self) -> None:
+        self._thread_ids.add(get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        self._thread_ids.discard(get_ident())

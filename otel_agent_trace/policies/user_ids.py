@@ -32,10 +32,11 @@ UserIds = Literal["pseudonym", "plain", "none"]
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
 _KEY_BYTES = 32
+USER_ID_ATTRIBUTES = frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID))
 _FORBIDDEN: dict[UserIds, frozenset[str]] = {
     "plain": frozenset(),
     "pseudonym": frozenset(semconv.PLAIN_USER_IDS),
-    "none": frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID)),
+    "none": USER_ID_ATTRIBUTES,
 }
 
 

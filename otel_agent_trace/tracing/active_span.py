@@ -28,6 +28,7 @@ from otel_agent_trace.mapping.facts import MUTABLE
 from otel_agent_trace.mapping.writer import put_attributes, put_fact, put_failure
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.policies.user_ids import USER_ID_ATTRIBUTES
 from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
@@ -39,7 +40,6 @@ from otel_agent_trace.tracing.state import NOWHERE, Destination, TracerState
 
 T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
-_USER_IDS = frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID))
 
 
 class FactField(Generic[T]):
@@ -227,7 +227,7 @@ class ActiveSpan(Parent):
         content, facts = self._content, self._facts
         if self._attributes:
             own = self._bearable(self._attributes)
-            if not _USER_IDS.isdisjoint(own):  # on a provider of others nobody else looks at these
+            if not USER_ID_ATTRIBUTES.isdisjoint(own):  # on a provider of others nobody else looks at these
                 own = self._guarded("user id", self._as_policy_says, own) or {}
             put_attributes(content, own)
         if facts:

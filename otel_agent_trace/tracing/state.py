@@ -126,22 +126,21 @@ class TracerState:
         changes = SETTINGS.changes
         limits = getattr(provider, "_span_limits", None)
         most = getattr(limits, "max_span_attributes", None)
+        is_diverted = provider is diverted_provider()
         self._destination = destination = Destination(
             provider,
             changes,
             provider.get_tracer(semconv.SCOPE_NAME, __version__),
             self._write_policies_for(provider),
-            guarded(self.diagnostics, "meter provider", self._meters_for, provider),
+            None if is_diverted else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
             getattr(provider, "sampler", None) is not ALWAYS_ON,
             getattr(limits, "max_span_attribute_length", None) is not None,
             sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0),
-            provider is diverted_provider(),
+            is_diverted,
         )
         return destination
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
-        if provider is diverted_provider():
-            return None
         given = self._meter_provider if self._meter_provider is not None else settings_of(provider).meter_provider
         return None if given is None else meters_of(given)
 
