@@ -164,7 +164,8 @@ class ActiveStep(ActiveSpan):
             self._state.diagnostics.count("started again")
             return self
         base = self._base() if parent is None else parent
-        refusal = None if INSTALLED.interceptor is None else self._asked(base, how or self._how())
+        if INSTALLED.interceptor is not None:
+            self._ask(base, how or self._how())
         self._generation = self._state.generation
         self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
         diagnostics = self._state.diagnostics
@@ -174,14 +175,11 @@ class ActiveStep(ActiveSpan):
         diagnostics.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
-        if refusal is not None:
-            if how == "logged":  # it has happened
-                failed(diagnostics, "interception", refusal)
-            else:
-                try:
-                    self._refused(refusal)
-                finally:
-                    del refusal  # an exception that holds this frame must not be held by it
+        if self._refusal is not None and how == "logged":  # it has happened
+            failed(diagnostics, "interception", self._refusal)
+            self._refusal = None
+        if self._refusal is not None:
+            self._raise_refusal()
         return self
 
     def _count_call(self, of_run: Calls, base: Context) -> None:
@@ -605,7 +603,8 @@ class ActiveRun(ActiveSpan):
             self._state.diagnostics.count("started again")
             return self
         base = self._base() if parent is None else parent
-        refusal = None if INSTALLED.interceptor is None else self._asked(base, self._how())
+        if INSTALLED.interceptor is not None:
+            self._ask(base, self._how())
         state = self._state
         self._generation = state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
@@ -617,11 +616,8 @@ class ActiveRun(ActiveSpan):
             self.calls = Calls()
         state.diagnostics.count("runs")
         state.remember(self)
-        if refusal is not None:
-            try:
-                self._refused(refusal)
-            finally:
-                del refusal  # an exception that holds this frame must not be held by it
+        if self._refusal is not None:
+            self._raise_refusal()
         return self
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:

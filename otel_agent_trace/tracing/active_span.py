@@ -76,6 +76,7 @@ class ActiveSpan(Parent):
         "_generation",
         "_kind",
         "_parent",
+        "_refusal",
         "_said",
         "_span",
         "_start_ns",
@@ -107,6 +108,7 @@ class ActiveSpan(Parent):
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
         self._usage: Usage | None = None
+        self._refusal: BaseException | None = None
         self._end = threading.Lock()
         self._start_ns = 0
         self.destination = NOWHERE
@@ -397,8 +399,8 @@ class ActiveSpan(Parent):
         """Start it; the parent is the current one unless a context is given."""
         raise NotImplementedError
 
-    def _asked(self, base: Context, how: How) -> BaseException | None:
-        """Ask whoever intercepts calls, before the span is opened; return what that raises, which ends the span as failed.
+    def _ask(self, base: Context, how: How) -> None:
+        """Ask whoever intercepts calls, before the span is opened; keep what that raises, which ends the span as failed.
 
         Later would be too late: the first span below would go where the interceptor sends none.
         """
@@ -407,14 +409,16 @@ class ActiveSpan(Parent):
             try:
                 self.answer = interceptor.intercept(Request(self, base, how, self.function))
             except BaseException as refusal:  # noqa: BLE001 - it is raised as soon as the span tells of it
-                return refusal
-        return None
+                self._refusal = refusal
 
     def _how(self) -> How:
         return "block" if self.function is None else "call"
 
-    def _refused(self, refusal: BaseException) -> None:
-        """End the span as failed, and raise what the interceptor raised."""
+    def _raise_refusal(self) -> None:
+        """End the span as failed and raise what the interceptor raised, if it did."""
+        refusal, self._refusal = self._refusal, None
+        if refusal is None:
+            return
         self.fail(refusal)
         self.end()
         try:
