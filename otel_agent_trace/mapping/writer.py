@@ -10,12 +10,19 @@ import functools
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace import semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.call_input import encode_input
 from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN, Row
-from otel_agent_trace.model import RunStatus, StepError, StepKind
-from otel_agent_trace.values import repaired
+from otel_agent_trace.mapping.conversation import Conversation, NamedCall
+from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
+from otel_agent_trace.messages import message_data
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
+from otel_agent_trace.values import EncodedText, encode, repaired
 
+_to_json = msgspec.json.Encoder().encode
 _NAME_CHARACTERS = 1024
 _SHORT_NAME = 256
 REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
@@ -101,6 +108,64 @@ def put_output(content: AttributeWriter, kind: StepKind, value: Any, *, failed: 
         content.spoken(semconv.OUTPUT_MESSAGES, "output", "assistant", value)
     else:
         content.json(_output_key(kind, value, failed=failed), "output", value)
+
+
+def put_sent(
+    content: AttributeWriter, conversation: Conversation, earlier: NamedCall | None, *, has_answer: bool
+) -> None:
+    """Write the messages that a model call is sent; those that it shares with an earlier call only by naming that.
+
+    Where the last message is an answer, it stands apart.
+    """
+    first, entries = 0, conversation.entries
+    if earlier is not None:
+        first = earlier.messages
+        content.attributes[semconv.HISTORY_SPAN_ID] = format(earlier.span_id, "016x")
+        content.attributes[semconv.HISTORY_MESSAGES] = first
+    if first or has_answer:
+        entries = entries[first : len(entries) - has_answer]
+    if not entries:
+        content.clear(semconv.INPUT_MESSAGES)
+        return
+    is_whole = len(entries) == len(conversation.entries)
+    text = conversation.text if is_whole else ",".join([entry.text for entry in entries])
+    tags = {}
+    if conversation.is_tagged:
+        tags = {str(index): entry.tag for index, entry in enumerate(entries) if entry.tag is not None}
+    content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(f"[{text}]", {"c": tags} if tags else None))
+
+
+def put_answer_message(content: AttributeWriter, message: Message | None, sent: int) -> None:
+    """Write what a model answered to so many messages."""
+    content.answer([] if message is None else [message_data(message)], sent)
+
+
+def put_call_input(
+    content: AttributeWriter, value: Any, messages: Any, conversation: Conversation | None, earlier: NamedCall | None
+) -> bool:
+    """Write the input of a model call; its messages only by references, if it holds them, which is returned."""
+    encoded = None
+    if conversation is not None and value is not None:
+        first = earlier.messages if earlier is not None and earlier.has_input else 0
+        encoded = encode_input(content, value, messages, conversation, first)
+    if encoded is None:
+        put_input(content, StepKind.MODEL, value)
+        return False
+    content.encoded(semconv.INPUT, "input", encoded)
+    return True
+
+
+def put_call_output(content: AttributeWriter, value: Any, answer: Message | None) -> None:
+    """Write the output of a model call, after its answer; the answer's texts in it only by references."""
+    encoded = encode(value, content.limits)
+    whole = not encoded.cuts and semconv.OUTPUT_MESSAGES not in content.cut_paths
+    references = references_to(answer) if answer is not None and whole else {}
+    try:
+        referring = refer(encoded.data, references) if references else encoded.data
+    except AmbiguousError:
+        referring = encoded.data
+    tag = encoded.tag if referring == encoded.data else {"t": ANSWER_TAG, "k": encoded.tag}
+    content.encoded(semconv.OUTPUT, "output", EncodedText(_to_json(referring).decode(), tag, encoded.cuts))
 
 
 def _output_key(kind: StepKind, value: Any, *, failed: bool) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, RunFacts, RunStatus, StepKind, Usage
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
@@ -29,7 +30,7 @@ def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
 
 def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
     """Return the outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
-    tree = build_tree(records)
+    tree = build_tree(whole_records(records))
     normalize(tree)
     agents: list[Node] = []
     strays: list[Node] = []
