@@ -76,8 +76,10 @@ def _something(data: dict[Any, Any]) -> dict[Any, Any]:
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
     """A mapping as it is, a client's object as one; None for anything else."""
+    if type(value) is dict:
+        return value
     if issubclass(type(value), dict):
-        return value if type(value) is dict else dict.copy(value)
+        return dict.copy(value)
     if isinstance(value, Mapping):
         return value
     dump = getattr(value, "model_dump", None)
@@ -110,6 +112,8 @@ def _held(items: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
 
 
 def _part(part: Any) -> dict[Any, Any]:
+    if type(part) is str:
+        return {"type": "text", "content": part}
     data = mapping_of(part)
     if data is None:
         return {"type": "text", "content": part if isinstance(part, str) else str(part)}

@@ -160,6 +160,11 @@ class AttributeWriter:
             paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
             self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
 
+    def plain_answer(self, message: str) -> None:
+        """Write an answer that is JSON already, without a finish reason, and within the limits."""
+        self.attributes[semconv.OUTPUT_MESSAGES] = f"[{message[:-1]},{_PLACEHOLDER}}}]"
+        self.beside(semconv.OUTPUT_MESSAGES, "messages", None, ())
+
     def encoded(self, key: str, field: str, text: EncodedText) -> None:
         """Write a text that was encoded elsewhere, with its tag and its cuts."""
         self.attributes[key] = text.text

@@ -110,7 +110,9 @@ def items_of(recorded: RecordedInput, messages: Sequence[Message], first: int = 
     own, tags = _own_messages(recorded.data), recorded.tag.get(ITEM_TAGS) or {}
     first -= recorded.tag.get(AFTER, 0)
     return [
-        Item(resolve(data, messages[index - first] if 0 <= index - first < len(messages) else None), tags.get(str(index)))
+        Item(
+            resolve(data, messages[index - first] if 0 <= index - first < len(messages) else None), tags.get(str(index))
+        )
         for index, data in enumerate(own)
     ]
 

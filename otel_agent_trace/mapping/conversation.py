@@ -6,6 +6,7 @@ has sent: copies of the messages as they were given, which tell one that was cha
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -179,11 +180,50 @@ def _plain_entry(given: dict[str, Any], role: str, content: str) -> Entry:
     """Return a message that is a text, as nearly all are; what follows for any message, written out."""
     message = Message(role=role, parts=({"type": "text", "content": content},))
     text = _to_json({"role": role, "parts": message.parts})
-    referring = _to_json({key: _FIRST_TEXT if key == "content" else role for key in given})
-    return Entry(message, text.decode(), None, referring.decode(), None, _size_bytes(text))
+    referring = _referring(role, next(iter(given)) == "role")
+    return Entry(message, text.decode(), None, referring, None, len(text) + _PLAIN_VALUES * _NODE_BYTES)
+
+
+@functools.lru_cache(maxsize=64)
+def _referring(role: str, is_role_first: bool) -> str:
+    """Return the JSON of a message that is a text, as it was given, with a reference to the text."""
+    message = {"role": role, "content": _FIRST_TEXT}
+    return _to_json(message if is_role_first else dict(reversed(message.items()))).decode()
+
+
+def plain_text(message: Message) -> str | None:
+    """Return the JSON of a message that is a text, in the shape of the conventions; None for any other."""
+    if message.name is not None or message.extra or len(message.parts) != 1:
+        return None
+    part = message.parts[0]
+    if type(part) is not dict or part.keys() != _PARTS_OF_TEXT or part["type"] != "text":
+        return None
+    content = part["content"]
+    if type(content) is not str or type(message.role) is not str:
+        return None
+    try:
+        return _to_json({"role": message.role, "parts": message.parts}).decode()
+    except UnicodeEncodeError:  # lone surrogates
+        return None
+
+
+def plain_reference(value: Any, message: Message) -> str | None:
+    """Return the JSON of a text, or of a message that is one, with a reference to the text of a message; None for others."""
+    if len(message.parts) != 1:
+        return None
+    content = value.get("content") if type(value) is dict and len(value) == 2 else value
+    if type(content) is not str or message.parts[0] != {"type": "text", "content": content}:
+        return None
+    if content is value:
+        return _to_json(_FIRST_TEXT).decode()
+    role = value.get("role")
+    return _referring(role, next(iter(value)) == "role") if type(role) is str and role.isascii() else None
 
 
 _FIRST_TEXT = {TEXT_KEY: 0}
+_PARTS_OF_TEXT = {"type", "content"}
+_PLAIN_VALUES = 12
+"""More than the values, containers and keys of a message that is a text."""
 
 
 def _joined(earlier: str, added: list[str]) -> str:

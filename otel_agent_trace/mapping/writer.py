@@ -15,8 +15,8 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.call_input import encode_input
+from otel_agent_trace.mapping.conversation import Conversation, NamedCall, plain_reference, plain_text
 from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN, Row
-from otel_agent_trace.mapping.conversation import Conversation, NamedCall
 from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
 from otel_agent_trace.messages import message_data
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
@@ -25,6 +25,8 @@ from otel_agent_trace.values import EncodedText, encode, repaired
 _to_json = msgspec.json.Encoder().encode
 _NAME_CHARACTERS = 1024
 _SHORT_NAME = 256
+_ANSWER_DEPTH = 5
+"""Levels of nesting of a list with one message that is a text, and one more."""
 REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 """Steps that another program answers: their spans are of kind CLIENT, all others INTERNAL."""
 FAILURES = (RunStatus.ERROR, RunStatus.TIMEOUT)
@@ -135,9 +137,13 @@ def put_sent(
     content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(f"[{text}]", {"c": tags} if tags else None))
 
 
-def put_answer_message(content: AttributeWriter, message: Message | None, sent: int) -> None:
+def put_answer_message(content: AttributeWriter, message: Message, sent: int) -> None:
     """Write what a model answered to so many messages."""
-    content.answer([] if message is None else [message_data(message)], sent)
+    text = plain_text(message)
+    if text is not None and len(text) < content.limits.value_bytes // 8 and content.limits.depth > _ANSWER_DEPTH:
+        content.plain_answer(text)
+    else:
+        content.answer([message_data(message)], sent)
 
 
 def put_call_input(
@@ -157,15 +163,22 @@ def put_call_input(
 
 def put_call_output(content: AttributeWriter, value: Any, answer: Message | None) -> None:
     """Write the output of a model call, after its answer; the answer's texts in it only by references."""
+    if answer is None or semconv.OUTPUT_MESSAGES in content.cut_paths:
+        content.json(semconv.OUTPUT, "output", value)
+        return
+    text = plain_reference(value, answer)
+    if text is not None:
+        content.encoded(semconv.OUTPUT, "output", EncodedText(text, {"t": ANSWER_TAG}))
+        return
     encoded = encode(value, content.limits)
-    whole = not encoded.cuts and semconv.OUTPUT_MESSAGES not in content.cut_paths
-    references = references_to(answer) if answer is not None and whole else {}
+    data, tag = encoded.data, encoded.tag
     try:
-        referring = refer(encoded.data, references) if references else encoded.data
+        data = data if encoded.cuts else refer(data, references_to(answer))
     except AmbiguousError:
-        referring = encoded.data
-    tag = encoded.tag if referring == encoded.data else {"t": ANSWER_TAG, "k": encoded.tag}
-    content.encoded(semconv.OUTPUT, "output", EncodedText(_to_json(referring).decode(), tag, encoded.cuts))
+        pass
+    if data is not encoded.data and data != encoded.data:
+        tag = {"t": ANSWER_TAG} if tag is None else {"t": ANSWER_TAG, "k": tag}
+    content.encoded(semconv.OUTPUT, "output", EncodedText(_to_json(data).decode(), tag, encoded.cuts))
 
 
 def _output_key(kind: StepKind, value: Any, *, failed: bool) -> str:

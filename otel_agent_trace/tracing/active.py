@@ -403,7 +403,10 @@ class ActiveModelCall(ActiveStep):
                 content.messages(self._messages, self._kind)
             else:
                 put_sent(content, self._conversation, self._earlier, has_answer=given_answer is not None)
-                put_answer_message(content, given_answer, len(self._conversation.entries) - 1)
+                if given_answer is None:
+                    content.clear(semconv.OUTPUT_MESSAGES)
+                else:
+                    put_answer_message(content, given_answer, len(self._conversation.entries) - 1)
         if self._answer is not None:
             put_answer_message(content, self._answer, len(self.messages) - 1)
 

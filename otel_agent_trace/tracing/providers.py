@@ -23,7 +23,13 @@ from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.endpoints import Protocol, otlp_backend
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
-from otel_agent_trace.tracing.provider_registry import SETTINGS, HistoryMode, ProviderSettings, check_history, settings_of
+from otel_agent_trace.tracing.provider_registry import (
+    SETTINGS,
+    HistoryMode,
+    ProviderSettings,
+    check_history,
+    settings_of,
+)
 
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
 _ATTRIBUTES = 4096
