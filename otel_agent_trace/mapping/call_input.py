@@ -99,21 +99,19 @@ def recorded_input(text: Any, tag: Any) -> RecordedInput | None:
         return None
 
 
-def items_of(recorded: RecordedInput, messages: Sequence[Message], first: int = 0) -> list[Item]:
+def items_of(recorded: RecordedInput, messages: Sequence[Message], missing: int = 0) -> list[Item]:
     """Return the messages of an input as they were given.
 
     Args:
         recorded: the input.
         messages: the messages of the call, what was sent and what was answered.
-        first: the index of the first of these, where those before are missing.
+        missing: how many come before these, and stand with an earlier call that is not here; they are left out.
     """
     own, tags = _own_messages(recorded.data), recorded.tag.get(ITEM_TAGS) or {}
-    first -= recorded.tag.get(AFTER, 0)
+    first = max(0, missing - recorded.tag.get(AFTER, 0)) if missing else 0
     return [
-        Item(
-            resolve(data, messages[index - first] if 0 <= index - first < len(messages) else None), tags.get(str(index))
-        )
-        for index, data in enumerate(own)
+        Item(resolve(data, messages[index] if index < len(messages) else None), tags.get(str(index + first)))
+        for index, data in enumerate(own[first:])
     ]
 
 

@@ -39,13 +39,25 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int
 
 
-class NamedCall(msgspec.Struct, frozen=True):
-    """A model call that has ended: the ids of its span, how many messages it was sent, and whether its input has them too."""
+class EndedCall(msgspec.Struct, frozen=True):
+    """A model call that has ended: the ids of its span, how many messages it was sent, what it answered.
+
+    `has_input` says whether its input has the messages too.
+    """
 
     trace_id: int
     span_id: int
-    messages: int
+    sent: int
+    answer: Message | None
     has_input: bool
+
+
+class NamedCall(msgspec.Struct, frozen=True):
+    """An earlier call as a later one names it: how many messages it has that come first here, and how many its input has."""
+
+    span_id: int
+    messages: int
+    given: int
 
 
 class Conversation(msgspec.Struct):
@@ -63,22 +75,26 @@ class Conversation(msgspec.Struct):
     is_tagged: bool
     earlier: Conversation | None = None
     shared: int = 0
-    call: NamedCall | None = None
+    call: EndedCall | None = None
 
-    def named_call(self) -> NamedCall | None:
-        """Return an earlier call that has ended, with how many of the first messages here it was sent; None without any.
+    def earlier_call(self, trace_id: int, most: int) -> NamedCall | None:
+        """Return a call of a trace that has ended, and had the first messages here, at most so many; None without any.
 
-        One that goes on may never end up where spans are kept, if its process is killed.
+        One that goes on may never come where spans are kept, if its process is killed.
         """
-        shared, earlier = self.shared, self.earlier
+        shared, earlier = min(self.shared, most), self.earlier
         while earlier is not None:
-            if earlier.call is not None:
-                shared = min(shared, earlier.call.messages)
-                return msgspec.structs.replace(earlier.call, messages=shared) if shared else None
+            call = earlier.call
+            if call is not None:
+                shared = min(shared, call.sent)
+                with_answer = shared == call.sent and shared < most and self.entries[shared].message == call.answer
+                if call.trace_id != trace_id or not shared + with_answer:
+                    return None
+                return NamedCall(call.span_id, shared + with_answer, shared if call.has_input else 0)
             shared, earlier = min(shared, earlier.shared), earlier.earlier
         return None
 
-    def end(self, call: NamedCall) -> None:
+    def end(self, call: EndedCall) -> None:
         """Note the call that was sent this, which has ended; later calls may name it."""
         self.call = call
         self.earlier = None  # else every conversation of the run would be kept
@@ -109,7 +125,8 @@ class History:
         earlier, shared = self._longest_match(items)
         conversation = self._extended(earlier, shared, items)
         if conversation is not None:
-            self._known = (conversation, *(known for known in self._known if known is not earlier))[:_REMEMBERED]
+            continued = earlier if shared == len(earlier.entries) else None
+            self._known = (conversation, *(known for known in self._known if known is not continued))[:_REMEMBERED]
         return conversation
 
     def _longest_match(self, items: list[Any]) -> tuple[Conversation, int]:
@@ -119,12 +136,10 @@ class History:
             size = len(known.copies)
             if size <= most:
                 continue
-            if size <= len(items) and known.copies == items[:size]:
-                best, most = known, size
-            elif most == 0:
+            if size > len(items) or known.copies != items[:size]:
                 size = _common(known.copies, items)
-                if size > most:
-                    best, most = known, size
+            if size > most:
+                best, most = known, size
         return best, most
 
     def _extended(self, earlier: Conversation, shared: int, items: list[Any]) -> Conversation | None:

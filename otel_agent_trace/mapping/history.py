@@ -14,6 +14,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.mapping.call_input import AFTER, ITEM_TAGS, MESSAGES_TAG, key_of_messages
 from otel_agent_trace.mapping.references import MESSAGES_KEY
+from otel_agent_trace.messages import FINISH_REASON_KEY, NO_FINISH_REASON
 from otel_agent_trace.span import SpanRecord
 
 _texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -69,11 +70,11 @@ def _joined(own: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any
     count = own.get(semconv.HISTORY_MESSAGES)
     attributes = {key: value for key, value in own.items() if key not in _HISTORY}
     types, earlier_types = _types(own), _types(earlier)
-    before, after = _messages(earlier, semconv.INPUT_MESSAGES), _messages(own, semconv.INPUT_MESSAGES)
+    before, before_tags = _sent_and_answered(earlier, earlier_types)
     if type(count) is not int or not 0 < count <= len(before):
         raise _MissingError
-    attributes[semconv.INPUT_MESSAGES] = _array([*before[:count], *after])
-    tags = _shifted(types.get(semconv.INPUT_MESSAGES), earlier_types.get(semconv.INPUT_MESSAGES), "c", count)
+    attributes[semconv.INPUT_MESSAGES] = _array([*before[:count], *_messages(own, semconv.INPUT_MESSAGES)])
+    tags = _shifted(types.get(semconv.INPUT_MESSAGES), {"c": before_tags}, "c", count)
     _set_tag(types, semconv.INPUT_MESSAGES, {"c": tags} if tags else None)
     tag = types.get(semconv.INPUT)
     if isinstance(tag, dict) and tag.get("t") == MESSAGES_TAG and tag.get(AFTER):
@@ -96,6 +97,20 @@ _HISTORY = (semconv.HISTORY_SPAN_ID, semconv.HISTORY_MESSAGES)
 
 def _messages(attributes: Mapping[str, Any], key: str) -> list[msgspec.Raw]:
     return _decoded(_texts, attributes.get(key, "[]"))  # type: ignore[no-any-return]
+
+
+def _sent_and_answered(
+    attributes: Mapping[str, Any], types: Mapping[str, Any]
+) -> tuple[list[msgspec.Raw], dict[str, Any]]:
+    """Return all messages of a call, and their tags by index."""
+    sent, tags = _messages(attributes, semconv.INPUT_MESSAGES), _children(types.get(semconv.INPUT_MESSAGES), "c")
+    for answer in _messages(attributes, semconv.OUTPUT_MESSAGES)[:1]:
+        message = _decoded(_objects, bytes(answer).decode())
+        if message.get(FINISH_REASON_KEY) == NO_FINISH_REASON:
+            del message[FINISH_REASON_KEY]
+        tags |= {str(len(sent)): tag for tag in _children(types.get(semconv.OUTPUT_MESSAGES), "c").values()}
+        sent.append(msgspec.Raw(_to_json(message)))
+    return sent, tags
 
 
 def _types(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def put_call_input(
     """Write the input of a model call; its messages only by references, if it holds them, which is returned."""
     encoded = None
     if conversation is not None and value is not None:
-        first = earlier.messages if earlier is not None and earlier.has_input else 0
+        first = 0 if earlier is None else earlier.given
         encoded = encode_input(content, value, messages, conversation, first)
     if encoded is None:
         put_input(content, StepKind.MODEL, value)

@@ -23,7 +23,7 @@ from otel_agent_trace.categories import TIMEOUT
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import failed, guarded
 from otel_agent_trace.mapping.attributes import AttributeWriter
-from otel_agent_trace.mapping.conversation import Conversation, History, NamedCall
+from otel_agent_trace.mapping.conversation import Conversation, EndedCall, History, NamedCall
 from otel_agent_trace.mapping.writer import (
     REMOTE_KINDS,
     put_answer,
@@ -380,15 +380,11 @@ class ActiveModelCall(ActiveStep):
         if self._provider is not None:
             self._content.text(semconv.PROVIDER_NAME, "provider", self._provider)
         if self._conversation is not None and self._state.history == "new":
-            self._earlier = self._earlier_in(trace.get_current_span(parent).get_span_context().trace_id)
+            trace_id = trace.get_current_span(parent).get_span_context().trace_id
+            self._earlier = self._conversation.earlier_call(trace_id, self._sent(self._conversation))
         if self._messages_given is not None:
             self._write_messages()
         super()._open(parent)
-
-    def _earlier_in(self, trace_id: int) -> NamedCall | None:
-        """Return an earlier call that was sent the first of these messages, if it stands in that trace."""
-        named = None if self._conversation is None else self._conversation.named_call()
-        return named if named is not None and named.trace_id == trace_id else None
 
     def _write_input(self) -> None:
         self._input_has_messages = put_call_input(
@@ -434,8 +430,12 @@ class ActiveModelCall(ActiveStep):
         super().end(end_ns)
         conversation, ids = self._conversation, self._span.get_span_context()
         if conversation is not None:
-            sent = len(conversation.entries) - (self._given_answer() is not None)
-            conversation.end(NamedCall(ids.trace_id, ids.span_id, sent, self._input_has_messages))
+            sent, has_input = self._sent(conversation), self._input_has_messages
+            conversation.end(EndedCall(ids.trace_id, ids.span_id, sent, self._answer, has_input))
+
+    def _sent(self, conversation: Conversation) -> int:
+        """Return how many messages were sent, where the last that was given may be the answer."""
+        return len(conversation.entries) - (self._given_answer() is not None)
 
 
 def step_kind(kind: StepKind | str) -> StepKind:
