@@ -14,6 +14,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export.pipeline import Pipeline
 from otel_agent_trace.export.state import ExportState, state_path
 from otel_agent_trace.keywords import called_with
+from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.otlp import (
     Batch,
     BatchBuilder,
@@ -262,7 +263,7 @@ class _Export:
 
     def _add(self, spans: list[SpanRecord], before: frozenset[int]) -> None:
         """Pack a trace, unless it was delivered before."""
-        records = list(unique(spans).values())
+        records = list(whole_records(unique(spans)).values())  # receivers know no earlier calls
         if not records:
             return
         encoded = self._encoder.encode(records)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_agent_trace import (
     AgentRun,
@@ -22,6 +25,7 @@ from otel_agent_trace import (
     Message,
     SpanRecord,
     configure,
+    export_spans,
     load_runs,
     register_type,
     run_to_spans,
@@ -452,3 +456,34 @@ def test_any_conversations_come_back(turns: list[tuple[int, list[Any]]]) -> None
         assert same(step.input["messages"], messages)
         assert same(whole.input["messages"], messages)
         assert step.messages == whole.messages
+
+
+def test_exports_hold_the_whole() -> None:
+    source = InMemoryBackend()
+    tracer = AgentTracer(backend=source, history="new")
+    with tracer.run(user_input="?"):
+        for sent in growing(MESSAGES[:5]):
+            tracer.model(lambda messages: "ok")(sent)
+    exported: list[int] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    for span in scope.spans:
+                        attributes = {item.key: item.value for item in span.attributes}
+                        if "gen_ai.input.messages" in attributes and span.name.startswith("chat"):
+                            exported.append(len(json.loads(attributes["gen_ai.input.messages"].string_value)))
+                        assert "agent_trace.history.span_id" not in attributes
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        export_spans(source, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert sorted(exported) == [1, 2, 2, 4, 5]  # the third list ends with an answer
