@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace.mapping.attributes import AttributeWriter
-from otel_agent_trace.mapping.conversation import Conversation, Entry
+from otel_agent_trace.mapping.conversation import Conversation, Entry, array_of
 from otel_agent_trace.mapping.references import MESSAGES_KEY, resolve
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import EncodedText, Tag, encode, restore
@@ -54,8 +54,7 @@ def encode_input(
         first: the index of the first message to be written; those before stand with an earlier call.
     """
     entries = conversation.entries[first:] if first else conversation.entries
-    texts = conversation.given if not first else ",".join([entry.given for entry in entries])
-    written = msgspec.Raw(f'{{"{MESSAGES_KEY}":[{texts}]}}'.encode())
+    written = msgspec.Raw(f'{{"{MESSAGES_KEY}":{array_of([entry.given for entry in entries])}}}'.encode())
     tag = _list_tag(messages, entries if conversation.is_tagged else (), first)
     if value is messages:
         return EncodedText(bytes(written).decode(), tag)

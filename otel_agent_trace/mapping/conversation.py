@@ -63,14 +63,12 @@ class NamedCall(msgspec.Struct, frozen=True):
 class Conversation(msgspec.Struct):
     """Messages that a call is sent: as they were given when it started, and encoded.
 
-    `text` and `given` are the JSON of all, without the brackets around; `size_bytes` is not less than what limits count.
+    `size_bytes` is not less than what limits count for all, `is_tagged` whether any has a tag.
     `call` is the call itself, once it has ended, and `earlier` the conversation that the first `shared` messages come from.
     """
 
     copies: list[Any]
     entries: list[Entry]
-    text: str
-    given: str
     size_bytes: int
     is_tagged: bool
     earlier: Conversation | None = None
@@ -104,7 +102,7 @@ class Conversation(msgspec.Struct):
         return tuple([entry.message for entry in self.entries])
 
 
-_NOTHING = Conversation([], [], "", "", 0, is_tagged=False)
+_NOTHING = Conversation([], [], 0, is_tagged=False)
 
 
 class History:
@@ -143,31 +141,21 @@ class History:
         return best, most
 
     def _extended(self, earlier: Conversation, shared: int, items: list[Any]) -> Conversation | None:
-        kept = earlier.entries[:shared]
-        new = [self._entry(item) for item in items[shared:]]
-        if None in new:
-            return None
-        entries: list[Entry] = kept + new  # type: ignore[operator]
+        kept, added = earlier.entries[:shared], []
+        size_bytes, is_tagged = earlier.size_bytes, earlier.is_tagged
         if shared < len(earlier.entries):
-            earlier_text, earlier_given = ",".join([e.text for e in kept]), ",".join([e.given for e in kept])
-            size_bytes, is_tagged = sum([e.size_bytes for e in kept]), any(map(_is_tagged, kept))
-        else:
-            earlier_text, earlier_given = earlier.text, earlier.given
-            size_bytes, is_tagged = earlier.size_bytes, earlier.is_tagged
-        added = entries[shared:]
-        size_bytes += sum([e.size_bytes for e in added])
+            size_bytes, is_tagged = sum([entry.size_bytes for entry in kept]), any(map(_is_tagged, kept))
+        for item in items[shared:]:
+            entry = self._entry(item)
+            if entry is None:
+                return None
+            added.append(entry)
+            size_bytes += entry.size_bytes
+            is_tagged = is_tagged or _is_tagged(entry)
         if size_bytes > self._limits.value_bytes - 8 * _NODE_BYTES:
             return None
-        return Conversation(
-            earlier.copies[:shared] + [copy_of(item) for item in items[shared:]],
-            entries,
-            _joined(earlier_text, [e.text for e in added]),
-            _joined(earlier_given, [e.given for e in added]),
-            size_bytes,
-            is_tagged or any(map(_is_tagged, added)),
-            earlier if shared else None,
-            shared,
-        )
+        copies = earlier.copies[:shared] + [copy_of(item) for item in items[shared:]]
+        return Conversation(copies, kept + added, size_bytes, is_tagged, earlier if shared else None, shared)
 
     def _entry(self, given: Any) -> Entry | None:
         """Return a message encoded; None where limits cut it, or it cannot be referred to."""
@@ -241,8 +229,13 @@ _PLAIN_VALUES = 12
 """More than the values, containers and keys of a message that is a text."""
 
 
-def _joined(earlier: str, added: list[str]) -> str:
-    return ",".join([earlier, *added] if earlier else added)
+def array_of(texts: list[str]) -> str:
+    """Return JSON texts as an array. A history is long: it is put together at once, without copies on the way."""
+    if not texts:
+        return "[]"
+    texts[0] = f"[{texts[0]}"
+    texts[-1] = f"{texts[-1]}]"
+    return ",".join(texts)
 
 
 def _is_tagged(entry: Entry) -> bool:

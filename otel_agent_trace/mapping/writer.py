@@ -15,7 +15,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.call_input import encode_input
-from otel_agent_trace.mapping.conversation import Conversation, NamedCall, plain_reference, plain_text
+from otel_agent_trace.mapping.conversation import Conversation, NamedCall, array_of, plain_reference, plain_text
 from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN, Row
 from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
 from otel_agent_trace.messages import message_data
@@ -129,12 +129,11 @@ def put_sent(
     if not entries:
         content.clear(semconv.INPUT_MESSAGES)
         return
-    is_whole = len(entries) == len(conversation.entries)
-    text = conversation.text if is_whole else ",".join([entry.text for entry in entries])
     tags = {}
     if conversation.is_tagged:
         tags = {str(index): entry.tag for index, entry in enumerate(entries) if entry.tag is not None}
-    content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(f"[{text}]", {"c": tags} if tags else None))
+    text = array_of([entry.text for entry in entries])
+    content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(text, {"c": tags} if tags else None))
 
 
 def put_answer_message(content: AttributeWriter, message: Message, sent: int) -> None:
