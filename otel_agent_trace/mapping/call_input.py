@@ -54,15 +54,15 @@ def encode_input(
         first: the index of the first message to be written; those before stand with an earlier call.
     """
     entries = conversation.entries[first:] if first else conversation.entries
-    written = msgspec.Raw(f'{{"{MESSAGES_KEY}":{array_of([entry.given for entry in entries])}}}'.encode())
+    written = f'{{"{MESSAGES_KEY}":{array_of([entry.given for entry in entries])}}}'
     tag = _list_tag(messages, entries if conversation.is_tagged else (), first)
     if value is messages:
-        return EncodedText(bytes(written).decode(), tag)
-    key = next((key for key, item in value.items() if item is messages), None) if type(value) is dict else None
-    if type(key) is not str:
+        return EncodedText(written, tag)
+    key = _key_of(messages, value) if type(value) is dict else None
+    if key is None:
         return None
     if len(value) == 1:
-        return EncodedText(_to_json({key: written}).decode(), tag)
+        return EncodedText(f"{{{_to_json(key).decode()}:{written}}}", tag)
     rest = encode({name: item for name, item in value.items() if name != key}, content.limits)
     if rest.cuts or type(rest.data) is not dict or len(rest.data) != len(value) - 1 or key in rest.data:
         return None
@@ -72,7 +72,14 @@ def encode_input(
         return None
     if rest.tag is not None:
         tag["k"] = rest.tag
-    return EncodedText(_to_json({**rest.data, key: written}).decode(), tag)
+    return EncodedText(_to_json({**rest.data, key: msgspec.Raw(written.encode())}).decode(), tag)
+
+
+def _key_of(messages: Any, value: dict[Any, Any]) -> str | None:
+    for key, item in value.items():
+        if item is messages and type(key) is str:
+            return key
+    return None
 
 
 def _list_tag(messages: Any, entries: Sequence[Entry], first: int) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def model_result(result: Any) -> ModelResult:
     """What a result tells; a text is the answer itself."""
     if isinstance(result, str):
         return ModelResult(message=answer(result))
-    if type(result) is dict and result.keys() == _KEYS_OF_MESSAGE:
-        return ModelResult(message=_message(result, None))
+    if type(result) is dict and result.keys() == _KEYS_OF_MESSAGE and type(result["content"]) is str:
+        return ModelResult(message=answer(result["content"], _text(result["role"]) or "assistant"))
     if isinstance(result, Truncated):
         return model_result(result.kept)
     if isinstance(result, list) and result and isinstance(_get(result[0], "choices"), list):
@@ -109,9 +109,9 @@ def _text(value: Any) -> str | None:
     return str.__str__(value) if issubclass(type(value), str) else None
 
 
-def answer(text: str) -> Message:
+def answer(text: str, role: str = "assistant") -> Message:
     """What a model answered, where that is a text."""
-    return Message(role="assistant", parts=({"type": "text", "content": text},))
+    return Message(role=role, parts=({"type": "text", "content": text},))
 
 
 def _message(result: Any, choice: Any) -> Message | None:
