@@ -58,7 +58,8 @@ class SourceError(AgentTraceError):
 class BadRecordError(SourceError):
     """One record of a source that cannot be read.
 
-    `path` is the file as it was given, `line` counts from 1 (0 where a record has no line), `reason` says what is wrong.
+    `path` is the file as it was given, `line` counts from 1 (0 where a record has no line), `reason` says what is
+    wrong.
     """
 
     def __init__(self, path: str, line: int, reason: str) -> None:

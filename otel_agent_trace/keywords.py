@@ -45,10 +45,11 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def takes_fields(fields: type) -> Callable[[F], F]:
-    """Let a method that takes ``**given: Unpack[fields]``, a `TypedDict`, name the closest keyword for one that it does not have.
+    """Let a method that takes ``**given: Unpack[fields]``, a `TypedDict`, name the closest keyword for one that it does
+    not have.
 
-    The keys of the dictionary become keyword-only parameters of the signature, for `help` and editors; type checkers see
-    them by themselves.
+    The keys of the dictionary become keyword-only parameters of the signature, for `help` and editors; type checkers
+    see them by themselves.
     """
 
     def decorate(function: F) -> F:

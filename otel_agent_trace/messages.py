@@ -17,8 +17,9 @@ EXTRA_KEY = "agent_trace.extra"
 """Key of a message that stands as it is, parts included; it holds `Message.extra`."""
 
 FINISH_REASON_KEY, NO_FINISH_REASON = "finish_reason", ""
-"""Key of an answer which the conventions required up to 1.41, and what stands there where a message says nothing: readers
-of that time drop a list of answers without it. The reason itself stands in ``gen_ai.response.finish_reasons``."""
+"""Key of an answer which the conventions required up to 1.41, and what stands there where a message says nothing:
+readers of that time drop a list of answers without it. The reason itself stands in
+``gen_ai.response.finish_reasons``."""
 
 
 def messages_from(value: Any) -> tuple[Message, ...]:

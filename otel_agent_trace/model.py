@@ -269,11 +269,10 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     `tags` are words to find it by, `prompt_name` and `prompt_version` name the template that its prompt was made of.
     `resource` holds the attributes of the program that emitted its span (`service_name`, `service_version` and
     `environment` are read from there). `trace_ids` are all the traces that it was joined from, in order of their start;
-    where only one is known, that is `trace_id`.
-    Of an agent that streams, `abandoned` says that its consumer closed it early, `first_chunk_at_ns` when it gave its
-    first piece.
-    `truncated` lists the paths of what limits cut. `interrupted` says of a running run whether its process is known to
-    be gone (None where that cannot be known), `dialect` in which attribute scheme it was read (several are joined: ``langfuse + genai``), `sampling_probability`
+    where only one is known, that is `trace_id`. Of an agent that streams, `abandoned` says that its consumer closed it
+    early, `first_chunk_at_ns` when it gave its first piece. `truncated` lists the paths of what limits cut.
+    `interrupted` says of a running run whether its process is known to be gone (None where that cannot be known),
+    `dialect` in which attribute scheme it was read (several are joined: ``langfuse + genai``), `sampling_probability`
     with which probability such a run was kept.
     """
 

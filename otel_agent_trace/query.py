@@ -47,21 +47,21 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         agent: the agent's name.
         status: running, success, error, timeout; or interrupted: running, though its process is known to be gone.
         tool: a tool that the run, or a sub-agent of it, called.
-        tool_error: a tool that failed in the run or in a sub-agent of it, whether the run succeeded or not; True or "*":
-            any tool.
+        tool_error: a tool that failed in the run or in a sub-agent of it, whether the run succeeded or not; True or
+            "*": any tool.
         model: a model that was asked, or answered, in the run or in a sub-agent of it.
         user_id: the user, as the program knows them or as the pseudonym that the traces carry.
         session_id: the conversation.
         service: a service that takes part in the trace.
         tag: a tag of the run, or several, all of which it must have.
-        where: facts by name, all of which must be equal by type and value: ``metadata.KEY`` of the run, ``resource.KEY``,
-            ``step.KEY`` (an attribute of any step, of sub-agents too); any other name is an attribute of the run. KEY is
-            taken as it is, dots included.
+        where: facts by name, all of which must be equal by type and value: ``metadata.KEY`` of the run,
+            ``resource.KEY``, ``step.KEY`` (an attribute of any step, of sub-agents too); any other name is an attribute
+            of the run. KEY is taken as it is, dots included.
         since: the run began at that time or later: a datetime, a date, Unix seconds, ISO 8601, or a timedelta or "7d"
             (ago).
         until: it began before that time.
-        min_duration: it took so long or longer, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that have not
-            ended do not count.
+        min_duration: it took so long or longer, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that have
+            not ended do not count.
         text: what stands, in upper or lower case, in the question, the answer, errors (type and message), inputs,
             outputs or messages of the run or of sub-agents: in texts, keys and numbers, however deep.
         run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run means the run which

@@ -18,7 +18,8 @@ _FIRST_MONDAY_NS = 4 * 86_400 * _NS_PER_S
 
 
 def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
-    """Return the width in nanoseconds of ``"15m"``, ``"1h"``, ``"1d"`` and the like (units s, m, h, d, w) or of a timedelta.
+    """Return the width in nanoseconds of ``"15m"``, ``"1h"``, ``"1d"`` and the like (units s, m, h, d, w) or of a
+    timedelta.
 
     Raises:
         ConfigurationError: it is no such text, or not longer than nothing.

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, RunFacts, RunStatus, StepKind, Usage
 from otel_agent_trace.runs.node import Node
@@ -93,8 +93,8 @@ def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
     own = [node.facts for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
         run_id=known_id,
-        user_input=last_words(facts.messages, "user") if lone and first.is_third_party else None,
-        final_output=last_words(facts.messages[-1:], "assistant") if lone and first.is_third_party else None,
+        user_input=last_text(facts.messages, "user") if lone and first.is_third_party else None,
+        final_output=last_text(facts.messages[-1:], "assistant") if lone and first.is_third_party else None,
         agent_name=next((step.agent_name for step in own if step.agent_name), None),
         session_id=next((step.session_id for step in own if step.session_id), None),
         tags=next((step.tags for step in own if step.tags), ()),

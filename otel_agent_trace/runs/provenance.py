@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import same
@@ -78,7 +78,7 @@ def _known(facts: SpanFacts) -> list[str]:
 
 
 def _fact(facts: SpanFacts, name: str) -> Any:
-    return last_words(facts.messages, LAST_WORDS[name]) if name in LAST_WORDS else getattr(facts, name)
+    return last_text(facts.messages, LAST_WORDS[name]) if name in LAST_WORDS else getattr(facts, name)
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,8 @@
 """Runs of which each call is a trace of its own, joined.
 
 A client that is traced without anything around it (the OpenAI and Anthropic SDKs in a plain loop, under OpenInference,
-OpenLLMetry or the contributed instrumentations) leaves every model call as a trace of its own, tools among its messages.
+OpenLLMetry or the contributed instrumentations) leaves every model call as a trace of its own, tools among its
+messages.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ class Stitcher:
     """Joins calls that are traces of their own while they happen, for who cannot wait for the traces to come.
 
     A call that ends belongs, by the same rules as in `assembled`, to the run of the call that it goes on with: that run
-    is given again, longer, under the id that it has had from its first call on. The last `MOST_HELD_LIVE` calls are held,
-    those of one run together; a call that goes on with one that is no longer held begins a run. What an agent of another
-    tracer does while it is at work is told by the agent itself: its calls stay as they are.
+    is given again, longer, under the id that it has had from its first call on. The last `MOST_HELD_LIVE` calls are
+    held, those of one run together; a call that goes on with one that is no longer held begins a run. What an agent of
+    another tracer does while it is at work is told by the agent itself: its calls stay as they are.
     """
 
     def __init__(self, most_held: int = MOST_HELD_LIVE) -> None:

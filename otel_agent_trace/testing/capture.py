@@ -54,7 +54,8 @@ def capture_runs() -> Iterator[CapturedRuns]:
     """Divert every tracer of the process into memory for a block, and give the runs.
 
     Tracers that were made before, decorators at import among them, are diverted too, those of other threads as well;
-    nothing of what they emit is written or measured elsewhere meanwhile. So are spans of other instrumentations that pass
+    nothing of what they emit is written or measured elsewhere meanwhile. So are spans of other instrumentations that
+    pass
     an `AgentSpanProcessor`, as on a provider of `configure`. Policies hold as ever, but for a gate, and a span of a
     tracer that is dropped only at its end stays as it began. A run that began before the block ends where it began.
     Blocks may lie within each other: the inner one captures. As a fixture of pytest::

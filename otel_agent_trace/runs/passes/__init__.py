@@ -1,7 +1,7 @@
 """What follows from many spans of one trace: named passes over one tree, in this order.
 
-Each takes the tree as those before it leave it, and changes it in place; done twice it is as done once, and the order in
-which spans came does not matter. A pass says which framework, or which report, made it necessary: one that no trace
+Each takes the tree as those before it leave it, and changes it in place; done twice it is as done once, and the order
+in which spans came does not matter. A pass says which framework, or which report, made it necessary: one that no trace
 needs any more can go.
 """
 

@@ -21,12 +21,13 @@ _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 def find_runs(tree: TraceTree) -> None:
     """Leave as tops the runs, calls that are in none, and what our own tracer wrote; each run with its agent's facts.
 
-    Takes any tops; those of other tracers in which nothing is a step or an agent go (decoys: LangGraph's `create_agent`,
-    the building of Agent Framework's workflows, MCP's notifications). Tops below one span, known or lost, are looked at
-    together: agents below a request or a job are a run each, anything else below it is one run (model calls below
-    ``POST /ask``; what smolagents leaves of a failed run), whose node is made up where the span was lost. A span that
-    is only the outside of an agent (OpenAI Agents' `workflow` and `task`, Traceloop's `NAME.workflow`, Google ADK's
-    `invocation`) and the agent are one; an agent after it, to which it handed over, is its sub-agent.
+    Takes any tops; those of other tracers in which nothing is a step or an agent go (decoys: LangGraph's
+    `create_agent`, the building of Agent Framework's workflows, MCP's notifications). Tops below one span, known or
+    lost, are looked at together: agents below a request or a job are a run each, anything else below it is one run
+    (model calls below ``POST /ask``; what smolagents leaves of a failed run), whose node is made up where the span was
+    lost. A span that is only the outside of an agent (OpenAI Agents' `workflow` and `task`, Traceloop's
+    `NAME.workflow`, Google ADK's `invocation`) and the agent are one; an agent after it, to which it handed over, is
+    its sub-agent.
     """
     runs = [run for group in _groups(tree) for run in _runs_of(group, tree)]
     ours = [top for top in tree.tops if not top.is_third_party]
@@ -36,8 +37,8 @@ def find_runs(tree: TraceTree) -> None:
 def merge_guest_shells(tree: TraceTree) -> None:
     """Merge agents of other tracers that lie in runs of ours with the spans that are only their outside.
 
-    Leaves the outermost agents of others, each with its agent's facts, as `find_runs` does for runs: a framework that is
-    traced by an instrumentation, and called from a run or a tool of our tracer.
+    Leaves the outermost agents of others, each with its agent's facts, as `find_runs` does for runs: a framework that
+    is traced by an instrumentation, and called from a run or a tool of our tracer.
     """
     pending = [top for top in tree.tops if not top.is_third_party]
     while pending:
@@ -159,7 +160,8 @@ def _become_inner_agent(shell: Node) -> None:
 
 
 def _merge_doubled_agents(run: Node) -> bool:
-    """Merge agents within a run that have no other agent but one of the same name in them; return whether there were any.
+    """Merge agents within a run that have no other agent but one of the same name in them; return whether there were
+    any.
 
     Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`), LangChain's callbacks and
     OpenInference a graph and the agent that it is.

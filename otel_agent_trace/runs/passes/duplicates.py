@@ -18,12 +18,12 @@ _MOST_COMPARED = 64
 def merge_duplicates(tree: TraceTree) -> None:
     """Merge spans of the same call, or of the same agent, that lie within each other or side by side.
 
-    Leaves one node a call, which knows what all of them know; goes from below up, so that three within each other become
-    one. Within each other: a wrapper and the client in it, client and server of an MCP tool, AutoGen's `execute_tool` in
-    OpenInference's TOOL span, Google ADK's `call_llm` around `generate_content`. Side by side: the Anthropic SDK's own
-    spans beside those of an instrumentation. A model span around several (AI SDK, Spring AI, Haystack's generators) is
-    their sum, or they are its parts. Agents: OpenInference's callbacks and another tracer's context know one sub-agent at
-    two places of the tree.
+    Leaves one node a call, which knows what all of them know; goes from below up, so that three within each other
+    become one. Within each other: a wrapper and the client in it, client and server of an MCP tool, AutoGen's
+    `execute_tool` in OpenInference's TOOL span, Google ADK's `call_llm` around `generate_content`. Side by side: the
+    Anthropic SDK's own spans beside those of an instrumentation. A model span around several (AI SDK, Spring AI,
+    Haystack's generators) is their sum, or they are its parts. Agents: OpenInference's callbacks and another tracer's
+    context know one sub-agent at two places of the tree.
     """
     for node in tree.walk_up():
         if node.below:

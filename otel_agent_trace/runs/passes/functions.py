@@ -11,8 +11,8 @@ from otel_agent_trace.runs.tree import TraceTree
 def classify_functions(tree: TraceTree) -> None:
     """Make a function that asks models an agent, and another one that was called from a traced one a tool.
 
-    Takes frames that are functions; leaves those that are neither as frames. OpenLIT's decorator writes agents, tools and
-    plain functions alike, as spans with ``function.args`` and without a kind.
+    Takes frames that are functions; leaves those that are neither as frames. OpenLIT's decorator writes agents, tools
+    and plain functions alike, as spans with ``function.args`` and without a kind.
     """
     pending = [(top, False) for top in tree.tops]
     while pending:

@@ -12,8 +12,8 @@ def adopt_orphans(tree: TraceTree) -> None:
     """Put what has a lost parent back below the innermost node that was going on when it began.
 
     Takes tops below spans that are not there; leaves those tops for which nothing, or more than one thing, went on. Any
-    exporter loses spans: a batch that was dropped, a process that was killed, a root that smolagents never ends. Without
-    this a trace with one span missing reads as several runs, with their steps told twice.
+    exporter loses spans: a batch that was dropped, a process that was killed, a root that smolagents never ends.
+    Without this a trace with one span missing reads as several runs, with their steps told twice.
     """
     lost = {id(top) for top in tree.tops if tree.outermost_id(top.span) not in tree.records}
     homes = [top for top in tree.tops if id(top) not in lost]

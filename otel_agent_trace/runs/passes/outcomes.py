@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.model import Message, RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.tree import TraceTree
@@ -15,9 +15,9 @@ from otel_agent_trace.span_facts import SpanFacts
 def identify_agents(tree: TraceTree) -> None:
     """Name agents without a name after the one agent that steps say they belong to, else after their span.
 
-    Leaves name, conversation and user of each agent, as far as a step knows them. `gen_ai.agent.name` stands on model and
-    tool spans alone in OpenAI Agents' hand-written loops and older OpenLLMetry; smolagents and Langfuse have the name in
-    the span's name; instrumentations of clients put `session.id` and `user.id` on the calls.
+    Leaves name, conversation and user of each agent, as far as a step knows them. `gen_ai.agent.name` stands on model
+    and tool spans alone in OpenAI Agents' hand-written loops and older OpenLLMetry; smolagents and Langfuse have the
+    name in the span's name; instrumentations of clients put `session.id` and `user.id` on the calls.
     """
     for run in tree.agents_of_others():
         own = run.own_steps()
@@ -32,8 +32,9 @@ def identify_agents(tree: TraceTree) -> None:
 def infer_questions(tree: TraceTree) -> None:
     """Take for the question of a run, where it is no text, the last words of the user that its first model was sent.
 
-    Else what the first sub-agent was asked. The agent's span has no question in OpenAI Agents (OpenInference, OpenLLMetry,
-    Logfire), AutoGen, Google ADK, Semantic Kernel, MLflow's conventions; a state or a task with more in CrewAI, LangGraph.
+    Else what the first sub-agent was asked. The agent's span has no question in OpenAI Agents (OpenInference,
+    OpenLLMetry, Logfire), AutoGen, Google ADK, Semantic Kernel, MLflow's conventions; a state or a task with more in
+    CrewAI, LangGraph.
     """
     for run in tree.agents_of_others():
         _infer_question(run, [node for node in run.own_steps() if node.kind is StepKind.MODEL])
@@ -42,8 +43,8 @@ def infer_questions(tree: TraceTree) -> None:
 def infer_errors(tree: TraceTree) -> None:
     """Set the error that a run ended with, where its span does not say so, and its status.
 
-    An answer that is nothing but the words of the last error is that error (PydanticAI, Agno). Without an answer, the run
-    failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
+    An answer that is nothing but the words of the last error is that error (PydanticAI, Agno). Without an answer, the
+    run failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
     """
     for run in tree.agents_of_others():
         facts = run.facts
@@ -55,21 +56,22 @@ def infer_errors(tree: TraceTree) -> None:
 
 
 def infer_answers(tree: TraceTree) -> None:
-    """Take for the answer of a run that did not fail the last words of its own models, or of the agent it handed over to.
+    """Take for the answer of a run that did not fail the last words of its own models, or of the agent it handed over
+    to.
 
     The agent's span has no answer in OpenAI Agents (OpenInference, OpenLLMetry, Logfire), AutoGen, Google ADK, Strands,
     MLflow, traceloop-sdk.
     """
     for run in tree.agents_of_others():
         if run.facts.output is None and run.facts.error is None:
-            _take_last_words(run)
+            _take_last_text(run)
 
 
 def drop_usage_sums(tree: TraceTree) -> None:
     """Forget an agent's own tokens where its steps have theirs.
 
-    Agent Framework, Strands, PydanticAI, smolagents and AI SDK write the sum of the calls on the agent's span, under the
-    same names; Strands that of the agent's whole life.
+    Agent Framework, Strands, PydanticAI, smolagents and AI SDK write the sum of the calls on the agent's span, under
+    the same names; Strands that of the agent's whole life.
     """
     for run in tree.agents_of_others():
         if any(node.facts.usage for node in run.own_steps() if node.kind in (StepKind.MODEL, StepKind.AGENT)):
@@ -91,7 +93,7 @@ def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
     if type(facts.input) is not str:
         for model in models:
-            asked = last_words(model.facts.messages, "user")
+            asked = last_text(model.facts.messages, "user")
             if asked is not None:
                 facts.input = asked
                 run.set_origins("input", *model.origins("messages"))
@@ -127,11 +129,11 @@ def _take_error_at_the_end(run: Node, own: list[Node]) -> None:
         run.copy_fact("error", last)
 
 
-def _take_last_words(run: Node) -> None:
+def _take_last_text(run: Node) -> None:
     """What was said last in a run: by its own model, or by the agent that it handed over to."""
     for node in sorted(run.below, key=end_of):
         if node.kind is StepKind.MODEL:
-            words = last_words(_answer(node.facts), "assistant")
+            words = last_text(_answer(node.facts), "assistant")
             if words:
                 run.facts.output = words
                 run.set_origins("output", *node.origins("messages"))

@@ -12,8 +12,8 @@ DEEPEST = 64
 def limit_depth(tree: TraceTree) -> None:
     """Let agents that lie more than `DEEPEST` deep be steps without a run of their own.
 
-    Runs lie within each other, and whoever walks them goes as deep: a file, or an agent that calls itself, must not decide
-    how deep that is.
+    Runs lie within each other, and whoever walks them goes as deep: a file, or an agent that calls itself, must not
+    decide how deep that is.
     """
     if len(tree.records) <= DEEPEST:
         return

@@ -47,9 +47,9 @@ def infer_tool_steps(tree: TraceTree) -> None:
 
     Takes runs whose models have messages; leaves tools with arguments, results or errors, and made-up nodes (without a
     span id) between the model that asked and the one that was sent the result. A run has all its calls made up where
-    none has a span (clients traced alone: the OpenAI SDK under ``POST /ask``), else those that were answered (spans were
-    lost). A bare first argument (LangChain under OpenInference) becomes the arguments that the model named. An agent
-    that a model called as a tool without a span for the tool is put below one.
+    none has a span (clients traced alone: the OpenAI SDK under ``POST /ask``), else those that were answered (spans
+    were lost). A bare first argument (LangChain under OpenInference) becomes the arguments that the model named. An
+    agent that a model called as a tool without a span for the tool is put below one.
     """
     for run in tree.agents_of_others():
         own = run.own_steps()
