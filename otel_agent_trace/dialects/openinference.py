@@ -116,7 +116,7 @@ def _read_agent_or_chain(attributes: Attributes, facts: SpanFacts) -> None:
 
 
 def _none_if_repr(value: Any) -> Any:
-    """Return the value, or None where it holds the `repr` of an object: often truncated, and no text that anybody wrote."""
+    """Return the value, or None where it holds the `repr` of an object: often truncated, and written by nobody."""
     return None if _holds_repr(value, _DEEPEST) else value
 
 

@@ -81,7 +81,7 @@ def _read_tool_entity(
 
 
 def _unwrapped_mcp_result(recorded_input: Any, recorded_output: Any) -> Any:
-    """Return an MCP call's result without ``{"result": ...}``, which OpenLLMetry writes where it wraps arguments too."""
+    """Return an MCP call's result without ``{"result": ...}``, which OpenLLMetry adds where it wraps arguments too."""
     request = parsed(recorded_input) if type(recorded_input) is str and '"tool_name"' in recorded_input else None
     result = (
         parsed(recorded_output) if isinstance(request, dict) and request.keys() == {"tool_name", "arguments"} else None

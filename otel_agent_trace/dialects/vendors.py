@@ -96,7 +96,7 @@ def _kind_and_name(attributes: Attributes, mark: str) -> tuple[str, str | None]:
 
 
 def _conventional_or_quoted_name(attributes: Attributes) -> str:
-    """Return the name in an attribute of the conventions, else the span's or its part in quotes (``tool: 'search'``)."""
+    """Return the name in an attribute of the conventions, else the span's name or its quoted part (``tool: 'f'``)."""
     known = attributes.text(semconv.TOOL_NAME, semconv.AGENT_NAME)
     quoted = _QUOTED.fullmatch(attributes.span.name)
     return known or (quoted[1] if quoted else attributes.span.name)

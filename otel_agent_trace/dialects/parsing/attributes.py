@@ -26,8 +26,7 @@ _LONGEST_MISSING = max(map(len, _MISSING))
 
 
 class Attributes:
-    """Hold the attributes of one span; reading one removes it, so that `rest` keeps what the dialect did not
-    understand.
+    """Hold the attributes of one span; reading one removes it, so that `rest` keeps what was not understood.
 
     A value that stands for nothing (empty, ``None``, ``N/A``, or a mark of hidden content) counts as missing.
     """

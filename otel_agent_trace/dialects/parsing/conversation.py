@@ -47,7 +47,7 @@ def question_in(value: Any) -> Any:
 
 
 def answer_in(value: Any) -> Any:
-    """Return the answer in a value: the last text of the assistant in its messages, else its only text, else the value."""
+    """Return the answer in a value: the assistant's last text in its messages, else its only text, else the value."""
     value = parsed(value)
     messages = tuple(_messages_in(value, None, _DEEPEST))
     return last_text(messages, "assistant") if messages else sole_text(value, answered=True)
@@ -259,7 +259,7 @@ _REPR_OF_CALL = re.compile(r"\w*ToolCall\(")
 
 
 def _text_or_call(text: str) -> Part:
-    """Return a text part, or the call whose `repr` it is: ``ResponseFunctionToolCall(arguments='{}', name='search')``."""
+    """Return a text part, or the call whose `repr` it is: ``ResponseFunctionToolCall(arguments='{}', name='f')``."""
     call = _call_in_repr(text) if _REPR_OF_CALL.match(text) else None
     return {"type": "text", "content": text} if call is None else call
 

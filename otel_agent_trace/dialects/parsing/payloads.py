@@ -122,7 +122,7 @@ _REPR_OF_MESSAGE = re.compile(
 
 
 def _content_in_repr(value: Any) -> Any:
-    """Return the content of a LangChain tool message from its `repr`, ``content='...' name='...' tool_call_id='...'``."""
+    """Return the content of a LangChain tool message from its `repr`, ``content='...' tool_call_id='...'``."""
     found = _REPR_OF_MESSAGE.match(value) if type(value) is str else None
     return value if found is None else _literal(found[1])
 
@@ -165,7 +165,7 @@ def _is_tool_message(value: Any) -> bool:
 
 
 def message_in(value: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the message in an envelope of LangChain (class or type), or with private fields (``_role``); else the value."""
+    """Return the message in an envelope of LangChain (class or type) or with private fields (``_role``); else `value`."""
     if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
         return _with_type(value["kwargs"], value.get("id"))
     if isinstance(value.get("data"), dict) and isinstance(value.get("type"), str) and "content" in value["data"]:

@@ -1,4 +1,4 @@
-"""Spans that are no steps, around those that are."""
+"""Remove spans that are no steps, but around steps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from otel_agent_trace.runs.tree import TraceTree
 
 
 def remove_frames(tree: TraceTree) -> None:
-    """Hang what is in frames below the node around them, which takes the facts that it does not know itself.
+    """Move what is in frames up to the node around them, which takes the facts that it has no value for.
 
     Takes runs with frames (chains, turns, tasks, workflows, event loop cycles, graph nodes) anywhere below; leaves none
-    but tops. An agent learns conversation, user and question (OpenInference's chains, Traceloop's workflows, Haystack's
-    components), a tool what a frame with its call id knows (Claude Code's `tool.execution`).
+    except tops. An agent takes conversation, user and question (OpenInference's chains, Traceloop's workflows,
+    Haystack's components), a tool all facts of a frame with its call id (Claude Code's `tool.execution`).
     """
     for node in [*tree.walk()]:
         if node.kind is None or all(child.kind is not None for child in node.below):
             continue
         if node.kind is StepKind.AGENT and node.is_third_party:
-            _learn_as_agent(node)
+            _take_facts_of_frames(node)
         elif node.kind is StepKind.TOOL and node.is_third_party and node.facts.call_id is not None:
             for frame in _frames(node):
                 if frame.facts.call_id == node.facts.call_id:
@@ -28,7 +28,7 @@ def remove_frames(tree: TraceTree) -> None:
         node.below = sorted(node.steps_below(), key=start_of)
 
 
-def _learn_as_agent(node: Node) -> None:
+def _take_facts_of_frames(node: Node) -> None:
     for frame in _frames(node):
         node.default_fact("session_id", frame)
         node.default_fact("user_id", frame)
@@ -39,7 +39,7 @@ def _learn_as_agent(node: Node) -> None:
 
 
 def _has_messages(node: Node) -> bool:
-    """Whether calls of models below say what was asked."""
+    """Return whether model calls below have messages, in which the question is found more reliably."""
     return any(child.kind is StepKind.MODEL and child.facts.messages for child in node.walk())
 
 
