@@ -1,4 +1,4 @@
-"""A real agent to try tracing with: it answers questions over a folder of text files.
+"""Provide an example agent, which answers questions over a folder of text files, for trying out tracing.
 
 Without any service it decides by rules; where ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` is set, a model decides::
 

@@ -1,4 +1,4 @@
-"""The example agent: it answers questions over a folder of texts, and is traced from the first thought to the last."""
+"""Run the example agent, which answers questions over a folder of texts, with its run, tools and model calls traced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otel_agent_trace.demo.planner import Answer, GiveUp, NoAnswerError, Observa
 from otel_agent_trace.tracing import AgentTracer
 
 TEXTS = Path(__file__).parent / "texts"
-"""The folder of texts that comes with the package."""
+"""Folder of texts that comes with the package."""
 
 QUESTIONS = (
     "At what wind speed does the dome have to be closed?",
@@ -23,11 +23,11 @@ QUESTIONS = (
     "How deep was the water where the Halcyon anchored in Gannet Bay?",
     "What is 84 divided by (7 - 7)?",
 )
-"""Something to ask about `TEXTS`: the fourth meets a failing tool, the last has no answer."""
+"""Questions about `TEXTS`: the fourth meets a failing tool, the last has no answer."""
 
 
 def make_tools(folder: str | Path = TEXTS) -> dict[str, Callable[..., Any]]:
-    """The agent's tools over a folder of texts: `search`, `read` and `calculator`."""
+    """Return the agent's tools over a folder of texts: `search`, `read` and `calculator`."""
     library = TextLibrary(folder)
     return {"search": library.search, "read": library.read, "calculator": calculator}
 
@@ -38,7 +38,7 @@ def run_agent(question: str, tools: Tools, tracer: AgentTracer) -> str:
     A model decides what to do if the environment names one (`chat.is_configured`), else a few rules do.
 
     Raises:
-        NoAnswerError: there is no answer, since the tools that could have told failed.
+        NoAnswerError: there is no answer, since the tools that might have found it failed.
     """
     traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
 
@@ -66,7 +66,7 @@ def follow_rules(question: str, tools: Tools) -> str:
 
 
 def observe(call: ToolCall, tools: Tools) -> Observation:
-    """Make a call and see what comes of it."""
+    """Call a tool and return its result, or the error that it raised."""
     try:
         return Observation(call, result=tools[call.tool](**call.arguments))
     except Exception as error:  # noqa: BLE001 - tools fail in their own ways, and an agent goes on with what it has

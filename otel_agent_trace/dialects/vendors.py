@@ -18,7 +18,7 @@ from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "vendors"
 _KNOWN = frozenset({"lmnr", "weave", "mastra", "braintrust", "confident"})
-"""Vendors whose spans are read as frames of an agent even where their kind is none of `_KINDS`."""
+"""Vendors whose spans are read as frames of an agent even where their kind is unknown to `_KINDS`."""
 _ELSEWHERE = ("openinference.", "traceloop.", "agentops.", "langsmith.", "logfire.")
 _MARKS = (".span.type", ".span.kind", ".span_attributes")
 _KINDS = {

@@ -1,4 +1,4 @@
-"""Find the attributes and events that each fact of a span was read from, in any dialect, by changing them one by one."""
+"""Find the attributes and events that each fact of a span was read from, in any dialect, by varying one at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAST_TEXTS = {"last text of the user": "user", "last text of the assistant": "as
 _NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes")
 _FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *LAST_TEXTS)
 Change = tuple[str, SpanRecord]
-"""A place in a span, and the span with a change at that place."""
+"""Name of a place in a span, and the span with a change at that place."""
 _Compare = Callable[[SpanFacts, "SpanFacts | None"], list[str]]
 
 

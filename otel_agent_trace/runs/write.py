@@ -35,7 +35,7 @@ from otel_agent_trace.values import NO_LIMITS, same
 
 _SCOPE = Scope(semconv.SCOPE_NAME)
 _Ids = tuple[str, str | None]
-"""The id of a span, and that of its parent."""
+"""Ids of a span and of its parent."""
 
 
 def run_to_spans(run: AgentRun) -> list[SpanRecord]:
@@ -73,7 +73,7 @@ def _parent_places(steps: tuple[AgentStep, ...]) -> list[int | None]:
 
 
 def _parent_places_top_down(steps: tuple[AgentStep, ...], candidates: list[list[int]]) -> list[int | None]:
-    """Return the parents' places, each step below the first candidate placed: used where choosing the closest left gaps."""
+    """Return the parents' places, each step below the first candidate placed, where choosing the closest left gaps."""
     above: list[int | None] = [None] * len(steps)
     waiting: dict[int | str | None, list[int]] = {}
     for place, step in enumerate(steps):

@@ -165,7 +165,7 @@ def _is_tool_message(value: Any) -> bool:
 
 
 def message_in(value: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the message in an envelope of LangChain (class or type) or with private fields (``_role``); else `value`."""
+    """Return the message in an envelope of LangChain (class or type) or with private fields (``_role``), else it."""
     if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
         return _with_type(value["kwargs"], value.get("id"))
     if isinstance(value.get("data"), dict) and isinstance(value.get("type"), str) and "content" in value["data"]:

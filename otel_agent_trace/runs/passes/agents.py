@@ -142,7 +142,7 @@ def _is_shell(node: Node) -> bool:
 
 
 def _merge_with_inner_agents(shell: Node) -> None:
-    """Merge a shell with its first agent; agents after it, to which it handed over, are sub-agents, and the last one answers."""
+    """Merge a shell with its first agent; those it handed over to are its sub-agents, and the last of them answers."""
     inner = [child for child in shell.steps_below() if child.kind is StepKind.AGENT]
     outer, first, last = Node(shell.span, msgspec.structs.replace(shell.facts)), inner[0], max(inner, key=end_of)
     outer.sources = shell.sources

@@ -86,7 +86,7 @@ def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
 
 
 def _may_be_same_call(outer: Node, inner: Node) -> bool:
-    """Return whether the inner call may be the same: a model within a model is; a tool within a tool only by id or name."""
+    """Return whether the inner call may be the outer one: models within models are, tools only by id, name or label."""
     if outer.kind is StepKind.MODEL:
         return True
     one, other = outer.facts, inner.facts

@@ -19,7 +19,7 @@ _FAILED = re.compile(
     r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
     r"|(Error (executing|running|calling|invoking)|Failed to (execute|run|call|invoke)) ([^.:\n]{1,40} )?[Tt]ool\b"
 )
-"""Beginnings of the texts by which frameworks (LangGraph, LlamaIndex, Agent Framework, ...) report a failed tool to a model."""
+"""Beginnings of the texts that frameworks (LangGraph, LlamaIndex, Agent Framework, ...) send for a failed tool."""
 
 
 class ToolCall(NamedTuple):
