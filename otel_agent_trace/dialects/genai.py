@@ -28,7 +28,7 @@ NAME = "genai"
 _DETAILS = "gen_ai.client.inference.operation.details"
 _MODEL_OPERATIONS = (
     *("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"),
-    *("chat.completions", "text.completions"),
+    *("chat.completions", "text.completions"),  # Semantic Kernel for .NET
 )
 _KINDS = {
     **dict.fromkeys(_MODEL_OPERATIONS, StepKind.MODEL),
@@ -55,6 +55,7 @@ _USAGE = {
     "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
 }
 _MODEL_EVIDENCE = frozenset({*_USAGE["input_tokens"], "llm.request.type", "gen_ai.prompt.0.role"})
+"""Attributes that make a span without an operation name a model call: before 1.27 the conventions had none."""
 _TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
@@ -66,7 +67,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if kind is None and operation is None and not any(key.startswith("gen_ai.") for key in attributes.rest):
         return None
     facts = SpanFacts(kind=kind, dialect=NAME, agent_name=attributes.text(semconv.AGENT_NAME))
-    if operation == "create_agent":
+    if operation == "create_agent":  # building an agent is not running it; Koog's spans of runs are inside that span
         return SpanFacts(kind=None, is_frame=True, dialect=NAME)
     facts.session_id = attributes.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
     facts.user_id = attributes.text(
@@ -102,7 +103,9 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
         del attributes.rest[semconv.TOOL_TYPE]
     facts.input = attributes.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
     facts.output = attributes.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
-    if facts.input is None:
+    if (
+        facts.input is None
+    ):  # OpenTelemetry's instrumentation of google-genai writes them after the conventions for code
         facts.input = _function_parameters(attributes)
     for event in attributes.span.events:
         if event.name == "gen_ai.tool.message" and facts.input is None:
@@ -231,7 +234,7 @@ _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 
 def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))
+    body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))  # the latter: Azure, Semantic Kernel
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
 
 

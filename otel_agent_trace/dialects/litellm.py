@@ -1,7 +1,8 @@
 """Read the raw requests and responses of providers that LiteLLM's OpenTelemetry callback records.
 
-Recognised by the scope ``litellm`` and an attribute ``llm.PROVIDER.choices``, ``.candidates`` or ``.content``. They
-stand on a span inside that of the call, or on the caller's own span.
+Recognised by the scope ``litellm`` and an attribute ``llm.PROVIDER.choices``, ``.candidates`` or ``.content``. LiteLLM
+writes what it knows of the last call on the caller's span; each single call stands only in a span
+``raw_gen_ai_request`` below it.
 """
 
 from __future__ import annotations

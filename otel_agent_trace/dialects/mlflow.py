@@ -53,7 +53,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
         facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
     else:
-        facts.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None
+        facts.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None  # "Tool.NAME" in DSPy's traces
         facts.input, facts.output = recorded_input, recorded_output
     facts.error = attributes.error()
     facts.attributes = attributes.rest

@@ -53,7 +53,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         kind = StepKind.TOOL
     if span.start_ns == span.end_ns and _is_event(span):
         kind = None
-    if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # a private method around a call is not the call
+    if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # LlamaIndex's `_prepare_chat` is no call of a model
         kind = None
     metadata = attributes.parsed("metadata")
     if recorded_kind.upper() == "CHAIN" and _is_graph(metadata, span.name):
@@ -82,7 +82,11 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _is_event(span: SpanRecord) -> bool:
-    """Return whether a span without a duration is an event rather than a step: it has no name, and no output."""
+    """Return whether a span without a duration is an event rather than a step: it has no name, and no output.
+
+    BeeAI's instrumentation writes events as such spans. A tool that was too fast for a coarse clock has a name or an
+    output.
+    """
     has_output = "output.value" in span.attributes and span.status_code != semconv.STATUS_ERROR
     return not has_output and _NAMES.isdisjoint(span.attributes)
 
@@ -105,6 +109,7 @@ def _is_graph(metadata: Any, name: str) -> bool:
 
 
 def _read_agent_or_chain(attributes: Attributes, facts: SpanFacts) -> None:
+    # Agno's agents have their name in the graph node; nodes of a graph that are chains are not agents
     facts.name = attributes.text(
         "agent.name", *(("graph.node.name", "graph.node.id") if facts.kind is not None else ())
     )
@@ -127,6 +132,7 @@ def _holds_repr(value: Any, depth: int) -> bool:
 
 
 def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
+    # An action group of a Bedrock agent is a tool span: `tool.name` is the group, the call in it has the function's name
     called_name = attributes.text("tool_call.function.name")
     facts.name = called_name or attributes.text("tool.name")
     facts.call_id = attributes.text("tool_call.id", "tool.id")

@@ -243,7 +243,7 @@ def _part_of(value: Any) -> Part:
         return read(value)
     if kind is None and "tool_name" in value and "arguments" in value:
         return _call_part(value)
-    if kind is None and type(value.get("origin")) is dict:
+    if kind is None and type(value.get("origin")) is dict:  # Haystack's ToolCallResult, whose origin is the call
         return _response_part_of(value)
     for key, of_key in _PARTS_BY_KEY.items():
         if type(value.get(key)) is dict:

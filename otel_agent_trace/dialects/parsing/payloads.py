@@ -141,7 +141,7 @@ def _result_in(value: Any) -> Any:
         return _mcp_result(value)
     if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
         return value["value"]
-    if "raw_output" in value and "tool_name" in value:
+    if "raw_output" in value and "tool_name" in value:  # LlamaIndex's ToolOutput
         return value["raw_output"]
     if "toolResult" in value and isinstance(value["toolResult"], dict):
         return value["toolResult"].get("content")
@@ -149,6 +149,7 @@ def _result_in(value: Any) -> Any:
 
 
 _TYPED_VALUES = ("text", "json", "content", "error-text", "error-json")
+"""Types of the output of a tool in messages of Vercel's AI SDK, which holds the result as `value`."""
 
 
 def _output_in_envelope(value: dict[Any, Any]) -> Any:
