@@ -62,7 +62,7 @@ def message_data(message: Message) -> dict[str, Any]:
 
 
 def _fits_among_keys(extra: dict[Any, Any]) -> bool:
-    """Return whether extra keys can stand among the keys of a message."""
+    """Return whether extra keys fit among the keys of a message."""
     return not extra or not any(map(_would_be_lost, extra.keys(), extra.values()))
 
 

@@ -1,6 +1,6 @@
 """Read spans of AgentOps 0.4.
 
-Recognised by ``agentops.span.kind``. Inputs and outputs stand in ``agentops.entity.*``, those of tools also in
+Recognised by ``agentops.span.kind``. Inputs and outputs are in ``agentops.entity.*``, those of tools also in
 ``tool.*``.
 """
 

@@ -1,7 +1,7 @@
-"""Read the attributes of CrewAI that stand beside those of OpenInference or OpenLLMetry.
+"""Read the attributes of CrewAI beside those of OpenInference or OpenLLMetry.
 
 Recognised by ``crew_key`` and ``task_key`` (OpenInference's instrumentation of CrewAI) and by ``crewai.*``
-(OpenLLMetry's). A crew's question stands in its inputs, or in the description of its tasks.
+(OpenLLMetry's). A crew's question is in its inputs, or in the description of its tasks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Read spans of the OpenTelemetry GenAI conventions in the versions since 1.26, whoever wrote them.
 
-Recognised by ``gen_ai.operation.name``, else by any ``gen_ai.*`` attribute. Messages stand in attributes, in span
+Recognised by ``gen_ai.operation.name``, else by any ``gen_ai.*`` attribute. Messages are in attributes, in span
 events or in log records; log records have been added to their span as events before a dialect sees it
 (`span.with_logs`).
 """
@@ -207,7 +207,7 @@ def _conversation_if_any(value: Any, role: str) -> tuple[Message, ...]:
 def _messages_of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return the messages sent and answered in span events: the five of 1.28 to 1.36, and the two before them.
 
-    Their fields stand in the event's attributes or in its body.
+    Their fields are in the event's attributes or in its body.
     """
     sent: list[Any] = []
     answered: list[Any] = []

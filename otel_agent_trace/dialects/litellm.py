@@ -1,7 +1,7 @@
 """Read the raw requests and responses of providers that LiteLLM's OpenTelemetry callback records.
 
 Recognised by the scope ``litellm`` and an attribute ``llm.PROVIDER.choices``, ``.candidates`` or ``.content``. LiteLLM
-writes what it knows of the last call on the caller's span; each single call stands only in a span
+writes what it knows of the last call on the caller's span; each single call is only in a span
 ``raw_gen_ai_request`` below it.
 """
 

@@ -1,6 +1,6 @@
 """Read spans of Logfire's integrations, among them its spans around the OpenAI Agents SDK.
 
-Recognised by any ``logfire.*`` attribute; the kind of a span by its ``logfire.msg_template``. Values stand in
+Recognised by any ``logfire.*`` attribute; the kind of a span by its ``logfire.msg_template``. Values are in
 attributes with bare names (``request_data``, ``name``, ``input``).
 """
 

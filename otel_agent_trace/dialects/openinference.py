@@ -1,7 +1,7 @@
 """Read spans of the OpenInference instrumentations, which follow the semantic conventions of Arize's Phoenix.
 
 Recognised by ``openinference.span.kind``. Messages are spread over attributes like
-``llm.input_messages.0.message.role``; inputs and outputs as a whole stand in ``input.value`` and ``output.value``.
+``llm.input_messages.0.message.role``; whole inputs and outputs are in ``input.value`` and ``output.value``.
 """
 
 from __future__ import annotations

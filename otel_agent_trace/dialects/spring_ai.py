@@ -1,6 +1,6 @@
 """Read spans of Spring AI, whose model calls follow the GenAI conventions.
 
-Recognised by ``spring.ai.kind``. Chat clients are agents; tools, also those served by MCP, stand in ``spring.ai.*``.
+Recognised by ``spring.ai.kind``. Chat clients are agents; tools, also those served by MCP, are in ``spring.ai.*``.
 """
 
 from __future__ import annotations

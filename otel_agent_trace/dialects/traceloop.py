@@ -1,6 +1,6 @@
 """Read spans of OpenLLMetry and of Traceloop's SDK.
 
-Recognised by any ``traceloop.*`` attribute or by ``llm.request.type``. Workflows, agents, tasks and tools stand in
+Recognised by any ``traceloop.*`` attribute or by ``llm.request.type``. Workflows, agents, tasks and tools are in
 ``traceloop.entity.*``; model calls follow the GenAI conventions of several versions.
 """
 

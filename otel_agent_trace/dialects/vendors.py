@@ -1,4 +1,4 @@
-"""Read spans of vendors whose schemes are alike: ``VENDOR.span.type`` holds the kind, the values stand beside it.
+"""Read spans of vendors whose schemes are alike: ``VENDOR.span.type`` holds the kind, the values are beside it.
 
 Recognised by an attribute that ends in ``.span.type``, ``.span.kind`` or ``.span_attributes``, as Laminar (``lmnr``),
 Weave, Mastra, Braintrust, DeepEval (``confident``), agentUniverse (``au``) and others write it.

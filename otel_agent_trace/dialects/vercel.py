@@ -1,6 +1,6 @@
 """Read spans of Vercel's AI SDK up to version 6 (version 7 follows the GenAI conventions).
 
-Recognised by ``ai.operationId``. Prompts, answers and tool calls stand in ``ai.prompt*``, ``ai.response.*`` and
+Recognised by ``ai.operationId``. Prompts, answers and tool calls are in ``ai.prompt*``, ``ai.response.*`` and
 ``ai.toolCall.*``.
 """
 

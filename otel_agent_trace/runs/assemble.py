@@ -37,7 +37,7 @@ def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list
     normalize(tree)
     agents: list[Node] = []
     lone_nodes: list[Node] = []
-    for node in tree.tops:
+    for node in tree.roots:
         is_whole = node.is_run and (node.claimed_run_id is None or node.span.parent_span_id is None)
         (agents if is_whole else lone_nodes).append(node)
     runs = [(_run(node), [node]) for node in agents]
@@ -62,7 +62,7 @@ _run_facts_of = operator.attrgetter(*_RUN_FACTS)
 def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     span, facts = node.span, node.facts
     run_id = run_id_of(span, facts)
-    steps = _steps(node.below, run_id)
+    steps = _steps(node.children, run_id)
     known: dict[str, Any] = dict(zip(_RUN_FACTS, _run_facts_of(facts), strict=True))
     return AgentRun(
         run_id=run_id,
@@ -163,8 +163,8 @@ def _flat(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
     """Return each step of a run with its parent step; steps of a sub-agent belong to the sub-agent's run."""
     flat: list[tuple[Node, Node | None]] = [(node, None) for node in nodes]
     for node, _ in flat:
-        if node.below and not node.is_run:
-            flat.extend((child, node) for child in node.below)
+        if node.children and not node.is_run:
+            flat.extend((child, node) for child in node.children)
     return flat
 
 
@@ -176,7 +176,7 @@ def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
 
 _USUAL = frozenset({"error", "model", "usage", "metadata", "attributes"})
 _RARE = tuple(name for name in Facts.__struct_fields__ if name not in _USUAL)
-"""Facts that few steps have, set only where there are some: assembling is the hot path of reading."""
+"""Facts that few steps have; they are set only where there are some, which makes reading faster."""
 _rare_of = operator.attrgetter(*_RARE)
 _RARE_DEFAULTS = _rare_of(SpanFacts(kind=None, dialect=""))
 

@@ -31,7 +31,7 @@ class Source(msgspec.Struct, frozen=True):
 class Fact(msgspec.Struct, frozen=True):
     """Represent a fact of a run or a step with the spans it was read from.
 
-    `how` is empty where the fact stands in the span as such, else a phrase like ``the sum of 3`` or ``from another
+    `how` is empty where the span holds the fact as such, else a phrase like ``the sum of 3`` or ``from another
     span``.
     """
 
@@ -117,7 +117,7 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
     runs = runs_with_nodes(records)
     nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
-    ids = {node.span.span_id for top in nodes for node in top.walk()} if len(runs) > 1 else None
+    ids = {node.span.span_id for root in nodes for node in root.walk()} if len(runs) > 1 else None
     own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
     return msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own)))
 
@@ -155,7 +155,7 @@ class _Explainer:
     def run(self, run: AgentRun, nodes: list[Node]) -> RunExplanation:
         """Return the explanation of a run from its own node, or from those of its outermost steps."""
         head = nodes[0] if nodes[0].is_run and len(nodes) == 1 else None
-        placed_steps = in_order(nodes if head is None else head.below)
+        placed_steps = in_order(nodes if head is None else head.children)
         pairs = [(step, node) for step, (node, _) in zip(run.steps, placed_steps, strict=True)]
         facts = self.facts_from_steps(run, pairs) if head is None else self.run_facts(run, head, pairs)
         return RunExplanation(run, (*facts, self.status(run, facts, head)), tuple(self.step(*pair) for pair in pairs))
@@ -236,7 +236,7 @@ def _counted(node: Node) -> list[Node]:
     """Return the calls whose tokens make up a step's: its own, or those below a sub-agent that reports no sum."""
     if node.facts.usage:
         return [node]
-    return [call for below in node.below if below.kind in _SUMMED_KINDS for call in _counted(below)]
+    return [call for below in node.children if below.kind in _SUMMED_KINDS for call in _counted(below)]
 
 
 def _narrowed_to_text(name: str, origins: tuple[Origin, ...]) -> tuple[Origin, ...]:
@@ -250,7 +250,7 @@ def _note_if_inferred(node: Node) -> str:
 
 
 def _how(field: str, origins: tuple[Origin, ...], node: Node) -> str:
-    """Return how a fact was derived, where it does not stand as such in the span of its run or step."""
+    """Return how a fact was derived, where the span of its run or step does not hold it as such."""
     if field != "messages" and any(origin.field == "messages" for origin in origins):
         return "out of the messages"
     if any(origin.span.span_id != node.span.span_id for origin in origins):

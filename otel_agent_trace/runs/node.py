@@ -29,7 +29,17 @@ class Node:
     """
 
     __slots__ = (
-        *("above", "below", "claimed_run_id", "facts", "is_run", "is_third_party", "kind", "merged_scopes", "sources"),
+        *(
+            "children",
+            "claimed_run_id",
+            "facts",
+            "is_run",
+            "is_third_party",
+            "kind",
+            "merged_scopes",
+            "parent",
+            "sources",
+        ),
         "span",
     )
 
@@ -42,8 +52,8 @@ class Node:
         self.claimed_run_id = facts.parent_run_id if self.is_run else facts.run_id
         self.sources: Mapping[str, tuple[Origin, ...]] = _NO_OTHER_SOURCES
         self.merged_scopes: frozenset[str] = _NO_SCOPES
-        self.above: Node | None = None
-        self.below: list[Node] = []
+        self.parent: Node | None = None
+        self.children: list[Node] = []
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,7 +91,7 @@ class Node:
         """Fill in the facts of another span of the same call, and take over the nodes below it."""
         self.fill_from(other)
         self.merged_scopes |= other.scopes
-        self.hang_below(other.below)
+        self.add_children(other.children)
 
     def replace_facts(self, other: Node) -> None:
         """Replace all facts, and their origins, by those of another node."""
@@ -96,7 +106,7 @@ class Node:
         while pending:
             node = pending.pop()
             yield node
-            pending.extend(reversed(node.below))
+            pending.extend(reversed(node.children))
 
     def steps_below(self) -> Iterator[Node]:
         """Yield the closest nodes below that are not frames."""
@@ -104,34 +114,34 @@ class Node:
 
     def _steps_with_parents(self) -> Iterator[tuple[Node, Node]]:
         """Yield the closest nodes below that are not frames, each with its direct parent."""
-        pending = [(self, child) for child in reversed(self.below)]
+        pending = [(self, child) for child in reversed(self.children)]
         while pending:
             parent, child = pending.pop()
             if child.kind is not None:
                 yield parent, child
             else:
-                pending.extend((child, below) for below in reversed(child.below))
+                pending.extend((child, below) for below in reversed(child.children))
 
     def own_steps(self) -> list[Node]:
         """Return the steps of a run in order of start, without those of its sub-agents."""
         found: list[Node] = []
-        pending = list(self.below)
+        pending = list(self.children)
         while pending:
             node = pending.pop()
             found.append(node)
             if node.kind is not StepKind.AGENT:
-                pending.extend(node.below)
+                pending.extend(node.children)
         return sorted(found, key=start_of)
 
-    def hang_below(self, nodes: Iterable[Node]) -> None:
+    def add_children(self, nodes: Iterable[Node]) -> None:
         """Add nodes below this one, in order of start."""
-        self.below = sorted([*self.below, *nodes], key=start_of)
+        self.children = sorted([*self.children, *nodes], key=start_of)
 
     def absorb(self, inner: Node) -> None:
         """Merge a node below into this one: take its facts and the nodes below it, and remove it."""
         for parent, child in self._steps_with_parents():
             if child is inner:
-                parent.below.remove(inner)
+                parent.children.remove(inner)
                 break
         if self.is_third_party and not inner.is_third_party:  # our tracer sees the call itself, a framework its outside
             if inner.facts.error is not None:

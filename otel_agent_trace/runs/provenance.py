@@ -15,7 +15,7 @@ from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import same
 
 EVIDENCE = "kind"
-"""Field under which the places stand that make the span a step of its kind at all."""
+"""Field for the places that make the span a step of its kind at all."""
 _NUMBERED = re.compile(r"\.\d+(\..*)?$")
 _NOTHING: tuple[object, ...] = (None, "", "[]", "{}", "null", [], {}, ())
 _OTHER = "~"

@@ -24,7 +24,7 @@ from otel_agent_trace.span import SpanRecord
 MOST_HELD = 2_000
 """Traces of single calls that are held back for others to continue; of more, the older half is released."""
 MOST_HELD_LIVE = 128
-"""Calls that a `Stitcher` holds: they stand in the memory of the traced program, each with all its messages."""
+"""Calls that a `Stitcher` holds: they take memory of the traced program, each with all its messages."""
 _LOST = "f" * 16
 """Span id of the missing parent that all calls of a joined run are put below."""
 _CALLS = (StepKind.MODEL, StepKind.TOOL)

@@ -16,21 +16,21 @@ class TraceTree:
     """Hold the nodes of one trace, which passes change in place.
 
     Attributes:
-        tops: the nodes without a node above them, in order of start.
-        has_third_party: whether spans of other tracers are among them; what hangs below each node is then sorted by
+        roots: the nodes without a node above them, in order of start.
+        has_third_party: whether spans of other tracers are among them; the children of each node are then sorted by
             start too.
         records: all spans by id, also those without facts.
     """
 
-    __slots__ = ("has_third_party", "records", "tops")
+    __slots__ = ("has_third_party", "records", "roots")
 
-    def __init__(self, records: dict[str, SpanRecord], tops: list[Node], *, has_third_party: bool) -> None:
-        self.records, self.tops, self.has_third_party = records, tops, has_third_party
+    def __init__(self, records: dict[str, SpanRecord], roots: list[Node], *, has_third_party: bool) -> None:
+        self.records, self.roots, self.has_third_party = records, roots, has_third_party
 
     def walk(self) -> Iterator[Node]:
         """Yield all nodes, parents before children."""
-        for top in self.tops:
-            yield from top.walk()
+        for root in self.roots:
+            yield from root.walk()
 
     def walk_up(self) -> list[Node]:
         """Return all nodes, children before parents."""
@@ -77,19 +77,19 @@ def build_tree(records: dict[str, SpanRecord]) -> TraceTree:
             nodes[span_id] = Node(span, facts, is_third_party=is_third_party)
             has_third_party = has_third_party or is_third_party
     _link(nodes, records)
-    tops: list[Node] = []
+    roots: list[Node] = []
     for node in nodes.values():
-        above, node.above = node.above, None  # a reference cycle would live until the garbage collector runs
+        above, node.parent = node.parent, None  # a reference cycle would live until the garbage collector runs
         if above is not None:
-            above.below.append(node)
+            above.children.append(node)
         else:
-            tops.append(node)
-    if len(tops) > 1:
-        tops.sort(key=start_of)
+            roots.append(node)
+    if len(roots) > 1:
+        roots.sort(key=start_of)
     if has_third_party:
         for node in nodes.values():
-            node.below.sort(key=start_of)
-    return TraceTree(records, tops, has_third_party=has_third_party)
+            node.children.sort(key=start_of)
+    return TraceTree(records, roots, has_third_party=has_third_party)
 
 
 def _link(nodes: dict[str, Node], records: dict[str, SpanRecord]) -> None:
@@ -100,10 +100,10 @@ def _link(nodes: dict[str, Node], records: dict[str, SpanRecord]) -> None:
         span = node.span
         if span.parent_span_id is not None:
             above = nodes.get(span.parent_span_id)
-            node.above = above = above if above is not None else _nearest(span, records, nodes)
+            node.parent = above = above if above is not None else _nearest(span, records, nodes)
             if above is not None and above.span.start_ns >= span.start_ns:
                 may_have_cycles = True
-        if node.above is None and node.claimed_run_id is not None:
+        if node.parent is None and node.claimed_run_id is not None:
             orphans.append(node)
     if orphans:
         _link_orphans(orphans, nodes)
@@ -116,7 +116,7 @@ def _link_orphans(orphans: list[Node], nodes: dict[str, Node]) -> None:
     by_run_id = {run_id_of(node.span, node.facts): node for node in _sorted_nodes(nodes) if node.is_run}
     for node in orphans:
         run = by_run_id.get(node.claimed_run_id or "")
-        node.above = run if run is not node else None
+        node.parent = run if run is not node else None
 
 
 def _sorted_nodes(nodes: dict[str, Node]) -> list[Node]:
@@ -138,7 +138,7 @@ def _nearest(span: SpanRecord, records: dict[str, SpanRecord], nodes: dict[str, 
 
 
 def _break_cycles(nodes: dict[str, Node]) -> None:
-    """Break cycles of parents, which only a damaged trace has, so that the tree has a top."""
+    """Break cycles of parents, which only a damaged trace has, so that the tree has a root."""
     safe: set[int] = set()
     for node in _sorted_nodes(nodes):
         current: Node | None = node
@@ -146,9 +146,9 @@ def _break_cycles(nodes: dict[str, Node]) -> None:
         while current is not None and id(current) not in safe:
             safe.add(id(current))
             path.append(current)
-            current = current.above
+            current = current.parent
         if current is not None and any(current is passed for passed in path):
-            current.above = None
+            current.parent = None
 
 
 def run_id_of(span: SpanRecord, facts: SpanFacts) -> str:

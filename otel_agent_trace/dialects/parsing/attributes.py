@@ -38,7 +38,7 @@ class Attributes:
         self.rest: dict[str, Any] = dict(span.attributes)
 
     def take(self, *keys: str) -> Any:
-        """Remove all of these attributes and return the first value that is not missing, as it stands; else None."""
+        """Remove all of these attributes and return the first value that is not missing, unconverted; else None."""
         found = None
         for key in keys:
             value = self.rest.pop(key, None)
@@ -83,7 +83,7 @@ class Attributes:
         return Usage(**found) if found else None
 
     def usage_of(self, *keys: str) -> Usage | None:
-        """Return token counts that stand as one object in one of these attributes, under the names of any provider."""
+        """Return the token counts in an attribute that holds an object, under the names of any provider."""
         value = self.parsed(*keys)
         if not isinstance(value, dict):
             return None
@@ -116,7 +116,7 @@ class Attributes:
         event_text = text_of(exception.get(semconv.EXCEPTION_MESSAGE))
         text = message or _without_stack_trace(span.status_message) or _without_stack_trace(event_text)
         text = text or text_of(self.rest.get("error.message")) or ""
-        if recorded_type is not None and " " in recorded_type:  # a message stands where the type belongs
+        if recorded_type is not None and " " in recorded_type:  # a message in place of the type
             text, recorded_type = message or recorded_type, None
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text

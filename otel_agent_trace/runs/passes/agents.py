@@ -19,9 +19,9 @@ _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 
 
 def find_runs(tree: TraceTree) -> None:
-    """Leave as tops the runs, calls outside any run, and what our own tracer wrote; each run gets its agent's facts.
+    """Leave as roots the runs, calls outside any run, and what our own tracer wrote; each run gets its agent's facts.
 
-    Takes any tops. Those of other tracers with neither a step nor an agent below are dropped: LangGraph's
+    Takes any roots. Those of other tracers with neither a step nor an agent below are dropped: LangGraph's
     `create_agent`, the building of Agent Framework's workflows, MCP's notifications. Tops below the same span, known or
     missing, are decided together: agents below a request or a job are a run each, anything else below it is one run
     (model calls below ``POST /ask``; what smolagents leaves of a failed run), whose node is inferred where the span is
@@ -30,8 +30,8 @@ def find_runs(tree: TraceTree) -> None:
     its sub-agent.
     """
     runs = [run for group in _groups(tree) for run in _runs_of(group, tree)]
-    ours = [top for top in tree.tops if not top.is_third_party]
-    tree.tops = sorted([*ours, *runs], key=start_of)
+    ours = [root for root in tree.roots if not root.is_third_party]
+    tree.roots = sorted([*ours, *runs], key=start_of)
 
 
 def merge_shells_in_our_runs(tree: TraceTree) -> None:
@@ -40,7 +40,7 @@ def merge_shells_in_our_runs(tree: TraceTree) -> None:
     Leaves the outermost agents of other tracers, each with its agent's facts, as `find_runs` does for runs. Needed
     where a framework with an instrumentation of its own is called from a run or a tool of our tracer.
     """
-    pending = [top for top in tree.tops if not top.is_third_party]
+    pending = [root for root in tree.roots if not root.is_third_party]
     while pending:
         for child in pending.pop().steps_below():
             if child.kind is StepKind.AGENT and child.is_third_party:
@@ -50,19 +50,19 @@ def merge_shells_in_our_runs(tree: TraceTree) -> None:
 
 
 def _groups(tree: TraceTree) -> list[list[Node]]:
-    """Group the tops of other tracers by the outermost span above them, known or missing."""
+    """Group the roots of other tracers by the outermost span above them, known or missing."""
     groups: dict[str, list[Node]] = {}
-    for place, top in enumerate(tree.tops):
-        if top.is_third_party:
+    for place, root in enumerate(tree.roots):
+        if root.is_third_party:
             own_group = f"\0{place}"  # an inferred node is a run already: the pass has been run before
-            key = tree.outermost_id(top.span) if top.span.span_id else own_group
-            groups.setdefault(key, []).append(top)
+            key = tree.outermost_id(root.span) if root.span.span_id else own_group
+            groups.setdefault(key, []).append(root)
     return list(groups.values())
 
 
 def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
-    """Return the runs in tops that share the outermost span above them."""
-    with_steps = [top for top in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in top.walk())]
+    """Return the runs in roots that share the outermost span above them."""
+    with_steps = [root for root in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in root.walk())]
     if not with_steps:
         return []
     if len(with_steps) == 1 and (with_steps[0].kind in (None, StepKind.AGENT)):
@@ -72,8 +72,8 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
     outermost = tree.records.get(tree.outermost_id(with_steps[0].span))
     if outermost is with_steps[0].span:
         outermost = None  # the call itself, among other spans
-    agents = [top for top in with_steps if top.kind is StepKind.AGENT]
-    is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in with_steps)
+    agents = [root for root in with_steps if root.kind is StepKind.AGENT]
+    is_known = outermost is not None or all(root.span.flags & _IS_REMOTE for root in with_steps)
     if is_known and len(agents) == len(with_steps):
         return [_as_run(agent) for agent in agents]
     is_model = with_steps[0].kind is StepKind.MODEL
@@ -104,7 +104,7 @@ def _node_around(nodes: list[Node], span: SpanRecord | None) -> Node:
     if span.span_id:
         facts.error = Attributes(span).error()
     node = Node(span, facts)
-    node.hang_below(nodes)
+    node.add_children(nodes)
     merge_siblings(node)
     return node
 
@@ -167,7 +167,7 @@ def _merge_doubled_agents(run: Node) -> bool:
     OpenInference write a graph and the agent that it is.
     """
     has_merged = False
-    pending = list(run.below)
+    pending = list(run.children)
     while pending:
         node = pending.pop()
         inner = _sole_inner_agent(node)
@@ -175,7 +175,7 @@ def _merge_doubled_agents(run: Node) -> bool:
             has_merged = True
             node.absorb(inner)
             inner = _sole_inner_agent(node)
-        pending.extend(node.below)
+        pending.extend(node.children)
     return has_merged
 
 

@@ -26,7 +26,7 @@ def merge_duplicates(tree: TraceTree) -> None:
     context place one sub-agent differently.
     """
     for node in tree.walk_up():
-        if node.below:
+        if node.children:
             while _merge_nested(node):
                 pass
             merge_siblings(node)
@@ -49,9 +49,9 @@ def merge_scattered_calls(tree: TraceTree) -> None:
     by_tokens.pop(None, None)
     gone = {id(call) for calls in by_tokens.values() for call in _merged_into_others(calls)}
     if gone:
-        tree.tops = [top for top in tree.tops if id(top) not in gone]
+        tree.roots = [root for root in tree.roots if id(root) not in gone]
         for node in nodes:
-            node.below = [child for child in node.below if id(child) not in gone]
+            node.children = [child for child in node.children if id(child) not in gone]
 
 
 # ── one within the other ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,7 +104,7 @@ def _may_be_same_call(outer: Node, inner: Node) -> bool:
 
 def merge_siblings(node: Node) -> None:
     """Merge spans of the same call that are direct children of a node."""
-    calls = [child for child in node.below if child.kind in _CALLS and child.is_third_party]
+    calls = [child for child in node.children if child.kind in _CALLS and child.is_third_party]
     if len({call.span.scope.name for call in calls}) < 2:
         return
     gone: set[int] = set()
@@ -114,7 +114,7 @@ def merge_siblings(node: Node) -> None:
                 kept, lost = (call, other) if _has_more_messages(call, other) else (other, call)
                 kept.merge(lost)
                 gone.add(id(lost))
-    node.below = [child for child in node.below if id(child) not in gone]
+    node.children = [child for child in node.children if id(child) not in gone]
 
 
 def _is_same_call(one: Node, other: Node) -> bool:
@@ -153,12 +153,12 @@ def _has_more_messages(one: Node, other: Node) -> bool:
 
 def _merge_bare_agents(node: Node) -> None:
     """Merge an agent without steps into the same agent beside it that has them."""
-    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_third_party]
-    for bare in [agent for agent in agents if not agent.below and agent.facts.name is not None]:
-        others = [other for other in agents if other.below and _is_same_agent(bare, other)]
+    agents = [child for child in node.children if child.kind is StepKind.AGENT and child.is_third_party]
+    for bare in [agent for agent in agents if not agent.children and agent.facts.name is not None]:
+        others = [other for other in agents if other.children and _is_same_agent(bare, other)]
         if len(others) == 1:
             others[0].fill_from(bare)
-            node.below.remove(bare)
+            node.children.remove(bare)
 
 
 def _is_same_agent(bare: Node, other: Node) -> bool:
@@ -175,7 +175,7 @@ def _merged_into_others(calls: list[Node]) -> Iterator[Node]:
     earlier: deque[Node] = deque(maxlen=_MOST_COMPARED)
     for call in sorted(calls, key=_longest_first):
         other = next((other for other in earlier if _is_around(other, call)), None)
-        if other is None or not call.is_third_party or call.below:
+        if other is None or not call.is_third_party or call.children:
             earlier.append(call)
         else:
             other.merge(call)

@@ -9,22 +9,22 @@ from otel_agent_trace.span import SpanRecord
 
 
 def adopt_orphans(tree: TraceTree) -> None:
-    """Put a top whose parent is missing below the innermost node that was running when it began.
+    """Put a root whose parent is missing below the innermost node that was running when it began.
 
-    Leaves tops for which there is no such node, or more than one. Any exporter loses spans: a dropped batch, a killed
+    Leaves roots for which there is no such node, or more than one. Any exporter loses spans: a dropped batch, a killed
     process, a root span that smolagents never ends. Without this pass a trace with one span missing would read as
     several runs, with their steps reported twice.
     """
-    lost = {id(top) for top in tree.tops if tree.outermost_id(top.span) not in tree.records}
-    candidates = [top for top in tree.tops if id(top) not in lost]
+    lost = {id(root) for root in tree.roots if tree.outermost_id(root.span) not in tree.records}
+    candidates = [root for root in tree.roots if id(root) not in lost]
     left: list[Node] = []
-    for top in tree.tops:
-        adopting = _node_to_adopt(top, candidates) if top.is_third_party and id(top) in lost else None
+    for root in tree.roots:
+        adopting = _node_to_adopt(root, candidates) if root.is_third_party and id(root) in lost else None
         if adopting is None:
-            left.append(top)
+            left.append(root)
         else:
-            adopting.hang_below([top])
-    tree.tops = left
+            adopting.add_children([root])
+    tree.roots = left
 
 
 def _node_to_adopt(orphan: Node, candidates: list[Node]) -> Node | None:
@@ -33,7 +33,7 @@ def _node_to_adopt(orphan: Node, candidates: list[Node]) -> Node | None:
     around = _running_at_start_of(orphan, candidates)
     while len(around) == 1:
         adopting = around[0]
-        around = _running_at_start_of(orphan, adopting.below)
+        around = _running_at_start_of(orphan, adopting.children)
     return adopting
 
 

@@ -98,7 +98,7 @@ def _infer_question(run: Node, models: list[Node]) -> None:
                 run.set_origins("input", *model.origins("messages"))
                 break
     if facts.input is None:
-        first = next((node for node in run.below if node.kind is StepKind.AGENT), None)
+        first = next((node for node in run.children if node.kind is StepKind.AGENT), None)
         if first is not None:
             run.copy_fact("input", first)
 
@@ -132,7 +132,7 @@ def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
 
 def _take_last_text(run: Node) -> None:
     """Set the answer to the last text of the run's own models, or of the agent it handed over to."""
-    for node in sorted(run.below, key=end_of):
+    for node in sorted(run.children, key=end_of):
         if node.kind is StepKind.MODEL:
             text = last_text(_answer(node.facts), "assistant")
             if text:

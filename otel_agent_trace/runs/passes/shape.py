@@ -17,12 +17,12 @@ def limit_depth(tree: TraceTree) -> None:
     """
     if len(tree.records) <= DEEPEST:
         return
-    pending = [(node, 0) for node in tree.tops]
+    pending = [(node, 0) for node in tree.roots]
     while pending:
         node, depth = pending.pop()
         node.is_run = node.is_run and depth <= DEEPEST
         depth += node.is_run
-        pending.extend((child, depth) for child in node.below)
+        pending.extend((child, depth) for child in node.children)
 
 
 def separate_run_ids(tree: TraceTree) -> None:
@@ -31,10 +31,10 @@ def separate_run_ids(tree: TraceTree) -> None:
     Runs whose node was inferred have no id but the trace's: the spans above several runs of one trace are missing, for
     example those of a worker that serves several requests of one trace.
     """
-    if len(tree.tops) < 2:
+    if len(tree.roots) < 2:
         return
     seen: set[str] = set()
-    for node in sorted([top for top in tree.tops if top.is_run], key=start_of):
+    for node in sorted([root for root in tree.roots if root.is_run], key=start_of):
         if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
             first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
             node.facts.run_id = f"{node.span.trace_id}-{first}"

@@ -64,9 +64,9 @@ def explain_tool_errors(tree: TraceTree) -> None:
     Takes tools that failed, in runs of other tracers or in none. ADK records only the type, clients of MCP ``Tool
     execution failed``; the actual message is in the result.
     """
-    for top in tree.tops:
-        if top.kind is StepKind.TOOL and top.is_third_party:
-            _explain_error(top)
+    for root in tree.roots:
+        if root.kind is StepKind.TOOL and root.is_third_party:
+            _explain_error(root)
     for run in tree.agents_of_others():
         for node in run.own_steps():
             if node.kind is StepKind.TOOL and node.is_third_party:
@@ -105,8 +105,8 @@ def _tool_calls(models: list[Node]) -> list[ToolCall]:
 
 def _calls_of_earlier_turns(messages: tuple[Message, ...]) -> Iterator[dict[Any, Any]]:
     """Yield the calls of earlier turns: those before the last user text that the first model of a run was sent."""
-    asked = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
-    for message in messages[: asked[-1]] if asked else ():
+    questions = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
+    for message in messages[: questions[-1]] if questions else ():
         yield from (part for part in message.parts if part.get("type") == "tool_call" and part.get("name"))
 
 
@@ -178,7 +178,7 @@ def _complete_tools(run: Node, tools: list[Node], calls: list[ToolCall]) -> None
     if not calls:
         return
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
-        run.hang_below(map(_inferred_tool, calls))
+        run.add_children(map(_inferred_tool, calls))
         return
     left, traced = list(calls), set[str]()
     _wrap_agents(run, left)
@@ -190,23 +190,23 @@ def _complete_tools(run: Node, tools: list[Node], calls: list[ToolCall]) -> None
             if tool.is_third_party:
                 _fill_tool(tool, call)
     # where other calls of the same tool have spans, those of these calls were lost; other tools may not be traced at all
-    run.hang_below([_inferred_tool(call) for call in left if call.name in traced and call.sent_to is not None])
+    run.add_children([_inferred_tool(call) for call in left if call.name in traced and call.sent_to is not None])
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
     """Put sub-agents that a model called as tools below a tool, where the tool has no span."""
-    for place, agent in enumerate(run.below):
+    for place, agent in enumerate(run.children):
         if agent.kind is StepKind.AGENT and agent.is_third_party:
             call = next((call for call in calls if call.name in (agent.facts.name, agent.facts.label)), None)
             if call is not None:
                 calls.remove(call)
-                run.below[place] = _inferred_tool_around(agent, call)
+                run.children[place] = _inferred_tool_around(agent, call)
 
 
 def _inferred_tool_around(agent: Node, call: ToolCall) -> Node:
     tool = _inferred_tool(call)
     tool.span = msgspec.structs.replace(tool.span, start_ns=agent.span.start_ns, end_ns=agent.span.end_ns)
-    tool.below = [agent]
+    tool.children = [agent]
     return tool
 
 
