@@ -94,6 +94,8 @@ class StepError(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
     stacktrace: str | None = None
 
     def __str__(self) -> str:
+        if self.type == semconv.ERROR_TYPE_OTHER:  # "no class known" is a word for programs, not for people
+            return self.message or "other"
         return f"{self.type}: {self.message}" if self.message else self.type
 
 

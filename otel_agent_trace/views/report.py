@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from otel_agent_trace import semconv
 from otel_agent_trace.metrics import (
     AgentMetrics,
     Bucket,
@@ -94,7 +95,7 @@ def _tokens_text(tokens: Tokens) -> str:
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {one_line(name)}" for name, count in counts.items())
+    return ", ".join(f"{count:,} {_error_name(name)}" for name, count in counts.items())
 
 
 def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:
@@ -187,5 +188,10 @@ def _bar(bucket: Bucket, most: int) -> Line:
 
 def _class_name(error_type: str) -> str:
     """Return the type of an error without its module."""
-    name = one_line(error_type)
+    name = _error_name(error_type)
     return name.rpartition(".")[2] or name
+
+
+def _error_name(type_or_category: str) -> str:
+    """Return an error's type or category on one line; "other" where the conventions know no class (``_OTHER``)."""
+    return "other" if type_or_category == semconv.ERROR_TYPE_OTHER else one_line(type_or_category)
