@@ -125,7 +125,7 @@ def test_a_single_word_may_be_an_address(run_command, write_runs, make_run, comm
     result = run_command(command, "myhost:16686")
     assert (result.code, result.out) == (2, "")
     assert "write http://myhost:16686" in result.err
-    assert "'myhost:16686' is no file here" in result.err
+    assert "there is no file 'myhost:16686'" in result.err
 
 
 def test_a_file_or_a_run_of_that_name_wins(run_command, write_runs, make_run):

@@ -254,7 +254,7 @@ def test_partial_success_is_counted_and_told(
     assert result.code == 1
     assert result.out.startswith(f"{len(ids(TRACES)) - 3} spans of")
     assert "3 rejected by the receiver" in result.out
-    assert "the receiver says: three were old" in result.err
+    assert "message of the receiver: three were old" in result.err
 
 
 def test_partial_success_over_grpc(grpc_receiver: StandIn, export: Exporter, path: Path) -> None:
@@ -263,7 +263,7 @@ def test_partial_success_over_grpc(grpc_receiver: StandIn, export: Exporter, pat
     assert "3 rejected" in export(path, "--to", grpc_receiver.endpoint).out
     grpc_receiver.answer = lambda request: Answer(Code.OK, partial(0, "soon to be switched off"))
     result = export(path, "--to", grpc_receiver.endpoint)
-    assert (result.code, result.err) == (0, "the receiver says: soon to be switched off\n")
+    assert (result.code, result.err) == (0, "message of the receiver: soon to be switched off\n")
 
 
 # ── what is no receiver of OTLP ──────────────────────────────────────────────────────────────────────────────────────

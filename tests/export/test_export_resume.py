@@ -201,7 +201,7 @@ def test_ctrl_c_ends_cleanly(http_receiver: StandIn, export: Exporter, path: Pat
         assert process.stderr is not None
         said = process.stderr.read()
     hold.set()
-    assert "the same command goes on from there" in said
+    assert "the same command resumes from there" in said
     assert "Traceback" not in said
     assert len(export.states()) == 1
     http_receiver.answer = lambda request: OK

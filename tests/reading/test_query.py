@@ -557,8 +557,8 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--where", "tenant"], "'tenant' is not like metadata.tenant=acme"),
-        (["--where", "=x"], "'=x' is not like metadata.tenant=acme"),
+        (["--where", "tenant"], "'tenant' must be like metadata.tenant=acme"),
+        (["--where", "=x"], "'=x' must be like metadata.tenant=acme"),
         (["--min-duration", "long"], "got 'long'"),
         (["--sort", "size"], "'size'"),
         (["--status", "great"], "'great'"),
