@@ -380,12 +380,12 @@ class AgentTracer:
         answer: OneShotResult[bool] = OneShotResult()
 
         def work() -> None:
-            answer.tell(bool(guarded(self._state.diagnostics, "flush", flush, int(timeout_s * 1000))))
+            answer.set(bool(guarded(self._state.diagnostics, "flush", flush, int(timeout_s * 1000))))
 
         # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
         if guarded(self._state.diagnostics, "flush", _thread.start_new_thread, work, ()) is None:
             return False
-        return answer.within(timeout_s) is True
+        return answer.wait(timeout_s) is True
 
     def close(self) -> None:
         """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""
