@@ -33,7 +33,7 @@ from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.stitch import Assembled
 from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.sources import Progress, name_of, open_source
-from otel_agent_trace.sources.search import find, narrowed, search
+from otel_agent_trace.sources.search import find, search, with_filters
 from otel_agent_trace.span import Problem, SpanRecord, SpanSource
 
 _log = logging.getLogger("otel_agent_trace")
@@ -197,7 +197,7 @@ class _SelectedTraces:
         first = list(ids_by_run)
         self._summary.runs = len(first)
         trace_ids = set().union(*first)
-        traces = narrowed(self._source, query).traces(self._on_problem) if trace_ids else iter(())
+        traces = with_filters(self._source, query).traces(self._on_problem) if trace_ids else iter(())
         return (spans for spans in traces if spans and spans[0].trace_id in trace_ids)
 
     def _of_runs(self) -> Iterator[list[SpanRecord]]:

@@ -86,7 +86,7 @@ def test_secrets_are_not_shown(run_command, jaeger):
     jaeger.behaviour.always = Reply(401)
     result = run_command("list", url)
     assert result.code == 2
-    assert result.err.startswith(f"error: {jaeger.url()}: it does not let us in (401 Unauthorized)")
+    assert result.err.startswith(f"error: {jaeger.url()}: access denied (401 Unauthorized)")
     assert "hunter2" not in result.err
 
 
@@ -96,7 +96,7 @@ def test_talk_is_one_line(run_process, jaeger):
     result = run_process("list", jaeger.url())
     assert result.returncode == 2
     assert result.stderr.decode().splitlines() == [
-        f"error: {jaeger.url()}: it is busy or not ready (503 Service Unavailable); try again later"
+        f"error: {jaeger.url()}: the server is busy or not ready (503 Service Unavailable); try again later"
     ]
 
 

@@ -273,10 +273,10 @@ def test_partial_success_over_grpc(grpc_receiver: StandIn, export: Exporter, pat
     ("answer", "said"),
     [
         (html(), "a web page"),
-        (Answer(200, b"<html>", {}, "application/x-protobuf"), "not as a receiver of OTLP does"),
+        (Answer(200, b"<html>", {}, "application/x-protobuf"), "not as an OTLP receiver does"),
         (Answer(200, b"OK", {}, "text/plain"), "text/plain"),
         (Answer(200, b'{"error": "no such route"}', {}, "application/json"), "error"),
-        (Answer(200, b"[]", {}, "application/json"), "not as a receiver of OTLP does"),
+        (Answer(200, b"[]", {}, "application/json"), "not as an OTLP receiver does"),
         (Answer(200, b"\x0a\x00" * 40_000), "64 KiB"),
         (Answer(302, b"", {"Location": "https://me:pass@login.example.org/?next=token"}), "login.example.org"),
         (Answer(307, b"", {"Location": "/elsewhere"}), "/elsewhere"),
@@ -353,7 +353,7 @@ def test_the_wrong_protocol_is_told(
     ("address", "advice"),
     [
         ("localhost:4318", "http://localhost:4318"),
-        ("127.0.0.1:4317", "grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+        ("127.0.0.1:4317", "grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if it uses HTTP"),
         ("myhost:4318/v1/traces", "http://myhost:4318/v1/traces"),
     ],
 )
@@ -425,7 +425,7 @@ def test_a_body_that_drips(export: Exporter, path: Path) -> None:
         stop.set()
         thread.join()
     assert result.code == 2
-    assert "no whole answer within 0.4 s" in result.err
+    assert "no complete response within 0.4 s" in result.err
 
 
 # ── secrets, TLS, compression ────────────────────────────────────────────────────────────────────────────────────────
@@ -521,7 +521,7 @@ def test_tls(authority: trustme.CA, export: Exporter, path: Path, monkeypatch: p
         monkeypatch.delenv("OTEL_EXPORTER_OTLP_CERTIFICATE")
         result = export(path, "--to", receiver.endpoint, "--retry-timeout", "10")
         assert result.code == 2
-        assert "TLS fails" in result.err
+        assert "TLS failed" in result.err
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])

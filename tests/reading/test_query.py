@@ -433,11 +433,11 @@ def test_every_trace_of_a_joined_run_names_it() -> None:
         assert load_run(Kept(joined, other), name) == joined
     assert load_run(Kept(joined, other), "abc") == other
     assert load_run(Kept(joined), "abc") == joined
-    with pytest.raises(AmbiguousRunError, match="'ab' fits 2 runs"):
+    with pytest.raises(AmbiguousRunError, match="'ab' matches 2 runs"):
         load_run(Kept(joined, other), "ab")
     with pytest.raises(RunNotFoundError, match="no run 'abx' in Kept"):
         load_run(Kept(joined, other), "abx")
-    with pytest.raises(AmbiguousRunError, match="no run id is not enough"):
+    with pytest.raises(AmbiguousRunError, match="give the id of one"):
         load_run(Kept(joined, other))
 
 

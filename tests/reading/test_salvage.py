@@ -62,7 +62,7 @@ def test_whole_objects_of_a_glued_line_are_read(write: Write, problems: Problems
     assert load_runs(path, on_problem=problems) == [*runs(*intact), after]
     assert problems.places == [("traces.jsonl", 2)]
     spans = sum(len(run_to_spans(run)) for run in runs(*intact))
-    assert problems[0].reason.endswith(f"; {spans} spans that are whole in it could be read")
+    assert problems[0].reason.endswith(f"; {spans} intact spans of it were read")
     with pytest.raises(BadRecordError) as raised:
         load_runs(path, strict=True)
     assert raised.value.line == 2
@@ -294,7 +294,7 @@ def test_a_rotated_part_that_is_deleted_meanwhile_is_reported(
     """As the Collector does with the oldest one."""
     between_passes(rotated(live.parent, 0).unlink)
     assert load_runs(live.parent, on_problem=problems) == runs(0, 1)
-    assert [problem.reason for problem in problems] == ["removed or replaced while it was read"]
+    assert [problem.reason for problem in problems] == ["removed or replaced during reading"]
 
 
 LIVE_RUNS, PIECES, PER_FILE = 400, 3, 60
