@@ -214,14 +214,8 @@ class HttpClient:
             )
         except UnicodeError:
             raise _unsendable_header() from None
-        except (
-            ValueError,
-            ImportError,
-            httpx.InvalidURL,
-        ) as error:  # ImportError: the package for socks5:// is missing
-            raise HttpError(
-                "proxy", f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {error}"
-            ) from None
+        except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: socks5:// needs a package
+            raise HttpError("proxy", f"the proxy of HTTP_PROXY, ... cannot be used: {error}") from None
 
     def close(self) -> None:
         """Close the connections."""

@@ -165,12 +165,12 @@ def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
 def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:
     if strict:
         return _raise
-    return _warn if on_problem is None else on_problem
+    return _log_problem if on_problem is None else on_problem
 
 
 def _raise(problem: Problem) -> None:
     raise BadRecordError(problem.path, problem.line, problem.reason)
 
 
-def _warn(problem: Problem) -> None:
+def _log_problem(problem: Problem) -> None:
     _log.warning("%s (skipped)", problem)

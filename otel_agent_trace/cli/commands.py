@@ -98,17 +98,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit):  # click and rich raise SystemExit when standard output is closed
         return _discard_output()
     except click.ClickException as error:
-        return _failure(_usage_text(error))
+        return _report_failure(_usage_text(error))
     except AgentTraceError as error:
-        return _failure(str(error))
+        return _report_failure(str(error))
     except OSError as error:
-        return _failure(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return _report_failure(f"{error.filename or 'standard output'}: {error.strerror or error}")
     except RecursionError:
-        return _failure("the sub-agents of this run are nested too deeply to be written")
+        return _report_failure("the sub-agents of this run are nested too deeply to be written")
     return code if isinstance(code, int) else OK
 
 
-def _failure(message: str) -> int:
+def _report_failure(message: str) -> int:
     write_message(f"error: {message}")
     return FAILED
 

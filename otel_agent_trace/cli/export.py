@@ -95,14 +95,14 @@ def command(
     target = target_of(source, run, without=None)
     query = RunQuery.of(**filters, limit=limit or None)
     if target.run is not None and query.but(service=None) != RunQuery():
-        raise _usage("RUN cannot be combined with filters other than --service")
+        raise _usage_error("RUN cannot be combined with filters other than --service")
     if endpoint == OTLP_JSON:
         if protocol or headers or timeout_s or again:
-            raise _usage("--protocol, --header, --timeout and --again cannot be combined with --to otlp-json")
+            raise _usage_error("--protocol, --header, --timeout and --again cannot be combined with --to otlp-json")
         export_to_file(target, path or STANDARD_OUTPUT, query, as_json=as_json)
         return _OK
     if path is not None:
-        raise _usage("--output needs --to otlp-json")
+        raise _usage_error("--output needs --to otlp-json")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
     query = query.but(run_id=target.run)
     state = ExportState(state_path(target.source, settings, query.given()))
@@ -133,12 +133,12 @@ def _headers(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
-            raise _usage("--header must be like NAME=VALUE")
+            raise _usage_error("--header must be like NAME=VALUE")
         headers[name] = value
     return headers
 
 
-def _usage(text: str) -> click.UsageError:
+def _usage_error(text: str) -> click.UsageError:
     return click.UsageError(text, click.get_current_context())
 
 

@@ -130,7 +130,7 @@ def export_spans(call: ExportCall) -> ExportSummary:
     summary = ExportSummary() if call.summary is None else call.summary
     source = open_source(call.source, on_progress=call.on_progress)
     query = call.query.but(**call.given())
-    selected = _SelectedTraces(source, query, call.on_problem or _warn, summary, name_of(call.source))
+    selected = _SelectedTraces(source, query, call.on_problem or _log_problem, summary, name_of(call.source))
     encoder = Encoder(settings.protocol)
     sender = Sender(settings, encoder.join, retry_timeout_s=call.retry_timeout_s, on_retry=call.on_retry)
     began = time.monotonic()
@@ -152,7 +152,7 @@ def _settings(
     return endpoint
 
 
-def _warn(problem: Problem) -> None:
+def _log_problem(problem: Problem) -> None:
     _log.warning("%s (skipped)", problem)
 
 
@@ -193,7 +193,9 @@ class _SelectedTraces:
         than fits into memory.
         """
         query = self._query if self._query.order else self._query.but(newest_first=True)
-        ids_by_run = search(self._source, query, _ignore, lambda found: {span.trace_id for span in _spans_of(found)})
+        ids_by_run = search(
+            self._source, query, _ignore_problem, lambda found: {span.trace_id for span in _spans_of(found)}
+        )
         first = list(ids_by_run)
         self._summary.runs = len(first)
         trace_ids = set().union(*first)
@@ -222,7 +224,7 @@ def _identity(found: Assembled) -> Assembled:
     return found
 
 
-def _ignore(problem: Problem) -> None:
+def _ignore_problem(problem: Problem) -> None:
     """Ignore a problem, which is reported when the source is read again."""
 
 

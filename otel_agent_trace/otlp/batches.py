@@ -85,7 +85,7 @@ class Batch:
 
     def __init__(self, spans: list[EncodedSpan], size: int | None = None) -> None:
         self.spans = spans
-        self.size = _size(spans) if size is None else size
+        self.size = _encoded_size(spans) if size is None else size
         """A little more than the bytes of the request before compression."""
 
     def body(self, join: Join) -> bytes:
@@ -105,7 +105,7 @@ class Batch:
         return Batch(self.spans[:middle]), Batch(self.spans[middle:])
 
 
-def _size(spans: Sequence[EncodedSpan]) -> int:
+def _encoded_size(spans: Sequence[EncodedSpan]) -> int:
     return sum(len(span.data) + _SPAN_EXTRA for span in spans) + sum(each.size for each in _scopes(spans))
 
 

@@ -48,7 +48,7 @@ class HttpTransport:
             self._client = HttpClient(
                 headers={"accept-encoding": "identity", **settings.headers},
                 timeout_s=settings.timeout_s,
-                tls=_tls(settings) if settings.secure else None,
+                tls=_tls_context(settings) if settings.secure else None,
             )
         except HttpError as error:
             raise ConfigurationError(str(error)) from error
@@ -116,7 +116,7 @@ def _redirect_target(location: str) -> str:
     return repr(location.partition("?")[0].rpartition("@")[2][:200])
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls_context(settings: Settings) -> ssl.SSLContext:
     try:
         return tls_context(
             ca_file=settings.ca_file,

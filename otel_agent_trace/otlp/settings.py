@@ -90,7 +90,7 @@ def settings_of(
     chosen = _protocol(parts.scheme, protocol, variables)
     if chosen != "grpc" and not parts.scheme:
         raise ConfigurationError(_missing_scheme_message(endpoint, chosen))
-    host = _host(parts, chosen)
+    host = _host_and_port(parts, chosen)
     is_grpc = chosen == "grpc"
     path = parts.path if is_whole else _http_path(parts)
     return Settings(
@@ -163,6 +163,7 @@ class _Variables:
         self._environ = environ
 
     def get(self, name: str) -> str | None:
+        """Return the value of a variable, given the end of its name, or None if it is not set."""
         return self.named(name)[1]
 
     def named(self, name: str) -> tuple[str, str | None]:
@@ -227,7 +228,7 @@ def _checked_protocol(protocol: str, name: str) -> Protocol:
     raise ConfigurationError(f"{name} must be one of {', '.join(get_args(Protocol))}, got {protocol!r}")
 
 
-def _host(parts: SplitResult, protocol: Protocol) -> str:
+def _host_and_port(parts: SplitResult, protocol: Protocol) -> str:
     """Return the host without user and password, with its port; that of gRPC is added where it is missing."""
     host = parts.netloc.rpartition("@")[2]
     return f"{host}:{_GRPC_PORT}" if protocol == "grpc" and parts.port is None else host
@@ -336,6 +337,7 @@ def schedule_of(environ: Mapping[str, str], on_broken: Callable[[str], None]) ->
     """
 
     def whole_number(name: str, default: int) -> int:
+        """Return the value of a variable, or the default if it is not set or invalid."""
         text = environ.get(name, "").strip()
         if not text:
             return default

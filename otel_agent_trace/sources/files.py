@@ -90,7 +90,9 @@ class FilesSource:
         read_up_to = 0
         for file in scanned:
             file_format = file.file_format()
-            for pieces, numbers, position in _read(file, file_format, on_problem, next(counters, _ignore_progress)):
+            for pieces, numbers, position in _read_pieces(
+                file, file_format, on_problem, next(counters, _ignore_progress)
+            ):
                 for piece, number in zip(pieces, numbers, strict=False):
                     open_traces.take(piece, file_format, file.path, number)
                 block = file.block_at(position)
@@ -101,7 +103,7 @@ class FilesSource:
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
         """Yield a function for each pass over each file, to be called with the bytes read of that file."""
-        sizes = [_size(file) for file in files] * 2
+        sizes = [_file_size(file) for file in files] * 2
         return (self._counter(before, sum(sizes)) for before in itertools.accumulate(sizes, initial=0))
 
     def _counter(self, before: int, total: int) -> Callable[[int], None]:
@@ -249,7 +251,7 @@ def _detect_format(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], I
     return file_format_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
 
 
-def _read(
+def _read_pieces(
     file: _ScannedFile, file_format: FileFormat, on_problem: Callable[[Problem], None], on_read: Callable[[int], None]
 ) -> Iterator[Pieces]:
     """Yield the pieces of a file as it was in the first pass; `on_read` is called with the bytes read so far."""
@@ -354,7 +356,7 @@ def _ignore_progress(read: int) -> None:
     """Ignore the number of bytes read."""
 
 
-def _size(path: str) -> int:
+def _file_size(path: str) -> int:
     try:
         return os.path.getsize(path)
     except OSError:
@@ -509,13 +511,13 @@ def _check_format(path: str) -> None:
         SourceError: it does not; the message names what it looks like.
     """
     with _OpenFile(path) as (_, blocks):
-        head = _head(path, blocks)
+        head = _read_head(path, blocks)
     if not file_format_of(head)().fits(head):
         msg = f"{path}: neither OTLP nor traces of Jaeger; it looks like {_looks_like(head)}"
         raise SourceError(msg)
 
 
-def _head(path: str, blocks: Iterator[bytes]) -> bytes:
+def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
     """Return the beginning of a file: at least one block and one line, or 64 MiB of a longer line."""
     parts: list[bytes] = []
     size = 0

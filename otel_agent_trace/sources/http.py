@@ -103,7 +103,7 @@ class HttpReader:
             self._client = HttpClient(
                 headers={"accept": "application/json", **headers},
                 timeout_s=timeout_s,
-                tls=_tls(name, verify) if base_url.startswith("https:") else None,
+                tls=_tls_context(name, verify) if base_url.startswith("https:") else None,
                 login=login,
             )
         except HttpError as error:
@@ -158,7 +158,7 @@ class HttpReader:
             raise self.error(f"access denied ({_phrase(status)}); {_HEADERS_ADVICE}")
         if location is not None:
             raise self.error(
-                f"it redirects to {_host(location)} ({status}), perhaps a login page; "
+                f"it redirects to {_redirect_host(location)} ({status}), perhaps a login page; "
                 f"{_HEADERS_ADVICE}, or give the address that it redirects to"
             )
 
@@ -172,7 +172,7 @@ class HttpReader:
         return self.error(f"{_REASONS.get(error.kind, _BROKEN).format(self.shown(str(error)))}; {self._advice}")
 
 
-def _tls(name: str, verify: bool | str) -> ssl.SSLContext:
+def _tls_context(name: str, verify: bool | str) -> ssl.SSLContext:
     if isinstance(verify, bool):
         return tls_context(verify=verify)
     try:
@@ -198,7 +198,7 @@ def _phrase(status: int) -> str:
         return str(status)
 
 
-def _host(location: str) -> str:
+def _redirect_host(location: str) -> str:
     """Return the host of a redirect for messages, without anything that may be secret."""
     try:
         return urlsplit(location).hostname or "another path"

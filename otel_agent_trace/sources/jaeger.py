@@ -288,7 +288,7 @@ class _V3:
             "query.rawTraces": "true",
         }
         if query.attributes:
-            parameters["query.attributes"] = _json(query.attributes)
+            parameters["query.attributes"] = _json_text(query.attributes)
         return self._received(self._http.get("/api/v3/traces", parameters, most_bytes))
 
     def _received(self, answer: Answer) -> _Received:
@@ -328,7 +328,7 @@ class _Legacy:
             "raw": "true",
         }
         if query.attributes:
-            parameters["tags"] = _json(query.attributes)
+            parameters["tags"] = _json_text(query.attributes)
         answer = self._http.get("/api/traces", parameters, most_bytes)
         received = self._received(answer)
         for trace_id in self._adjusted(answer):
@@ -373,7 +373,7 @@ def _unreadable(http: HttpReader, answer: Answer) -> SourceError:
     return http.error("the response is not that of Jaeger, or incomplete")
 
 
-def _json(attributes: Mapping[str, str]) -> str:
+def _json_text(attributes: Mapping[str, str]) -> str:
     return msgspec.json.encode(dict(attributes)).decode()
 
 

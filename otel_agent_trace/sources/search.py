@@ -38,7 +38,7 @@ def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Cal
         query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
         return islice(map(keep, _matching(source, query, on_problem)), query.limit)
-    return iter(_in_order(source, query, query.order, on_problem, keep))
+    return iter(_first_in_order(source, query, query.order, on_problem, keep))
 
 
 def _matching(
@@ -81,7 +81,7 @@ def with_filters(source: SpanSource, query: RunQuery) -> SpanSource:
 # ── in order ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _in_order(
+def _first_in_order(
     source: SpanSource,
     query: RunQuery,
     order: Callable[[AgentRun], tuple[Any, ...]],
@@ -176,7 +176,7 @@ def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) 
     if query.run_id == LAST:
         candidates = [Found(each.run, each) for each in found]
     else:
-        named = [*_named(found, query.run_id)]
+        named = [*_runs_with_id(found, query.run_id)]
         candidates = [each for each, is_exact in named if is_exact] or [each for each, _ in named]
     if not candidates:
         what = "no runs" if query.run_id in (None, LAST) else f"no run {query.run_id!r}"
@@ -186,7 +186,7 @@ def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) 
     return _with_neighbours(source, candidates[0], query, on_problem)
 
 
-def _named(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, bool]]:
+def _runs_with_id(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, bool]]:
     """Yield each run whose id, or one of whose trace ids, begins with `run_id`, and whether it is equal."""
     for whole in runs:
         outer = whole.run

@@ -37,7 +37,7 @@ def status_cell(run: AgentRun) -> Cell:
 def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
     """Yield a row for each recorded fact of a run but its steps, question, answer and error."""
     bounds = bounds_of(full=full)
-    for label, text in _facts(run):
+    for label, text in _run_facts(run):
         if text:
             yield Row(label, one_line(text))
     for label, value in (("metadata", run.metadata), ("config", run.config)):
@@ -62,7 +62,7 @@ def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
         yield from error_rows(run.error, full=full)
 
 
-def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
+def _run_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "run", run.run_id
     yield from _trace_facts(run)
     yield "parent run", run.parent_run_id

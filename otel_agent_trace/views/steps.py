@@ -18,7 +18,7 @@ _NS_PER_S = 1_000_000_000
 def step_title(step: AgentStep, run_started_at_ns: int) -> Line:
     """Return id, kind, name, model, duration and time since the run began, and whether the step failed."""
     kind = step.kind.value
-    title = [Cell(f"{one_line(str(step.step_id))} ", "faint"), Cell(f"{kind} ", kind), Cell(_name(step), "strong")]
+    title = [Cell(f"{one_line(str(step.step_id))} ", "faint"), Cell(f"{kind} ", kind), Cell(_step_name(step), "strong")]
     for cell in _title_facts(step, run_started_at_ns):
         title += [Cell("  "), cell]
     return tuple(title)
@@ -72,7 +72,7 @@ def name_and_version(name: str | None, version: str | None) -> str:
     return one_line(f"{name or ''} {version or ''}")
 
 
-def _name(step: AgentStep) -> str:
+def _step_name(step: AgentStep) -> str:
     name = one_line(step.name) or one_line(step.model or "") or "(unnamed)"
     return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
 

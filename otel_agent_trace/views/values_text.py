@@ -27,7 +27,7 @@ WHOLE = Bounds(lines=2**62, chars=2**62)
 
 def value_text(value: Any, bounds: Bounds) -> str:
     """Return a value as lines within the bounds: a text as it is, anything else as JSON, one item a line if it is long."""
-    return bounded("\n".join(_lines(value)), bounds)
+    return bounded("\n".join(_value_lines(value)), bounds)
 
 
 def message_text(message: Message) -> str:
@@ -68,7 +68,7 @@ def _plain_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else compact(value)
 
 
-def _lines(value: Any) -> Iterator[str]:
+def _value_lines(value: Any) -> Iterator[str]:
     if isinstance(value, Truncated):
         value = value.kept
     if isinstance(value, Opaque):
@@ -82,15 +82,15 @@ def _lines(value: Any) -> Iterator[str]:
         yield line
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _entry(f"{key if isinstance(key, str) else compact(key)}:", item)
+            yield from _item_lines(f"{key if isinstance(key, str) else compact(key)}:", item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _entry("-", item)
+            yield from _item_lines("-", item)
     else:
         yield line
 
 
-def _entry(mark: str, item: Any) -> Iterator[str]:
+def _item_lines(mark: str, item: Any) -> Iterator[str]:
     """Yield one item after its mark; a text of several lines below the mark, indented."""
     if isinstance(item, str) and "\n" in item.strip():
         yield mark

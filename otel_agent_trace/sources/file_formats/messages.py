@@ -41,14 +41,14 @@ ReadLength = Callable[[bytes], "_Length | None"]
 """A function that returns the length at the beginning of some bytes, or None if there is none, or only a part of it."""
 
 
-def _fixed(data: bytes) -> _Length | None:
+def _fixed_length(data: bytes) -> _Length | None:
     """Read a length of four bytes."""
     if len(data) < _FIXED_BYTES:
         return None
     return _Length(_FIXED_BYTES, 0, int.from_bytes(data[:_FIXED_BYTES], "big"))
 
 
-def _varint(data: bytes) -> _Length | None:
+def _varint_length(data: bytes) -> _Length | None:
     """Read a length that is a varint."""
     number = 0
     for at, digit in enumerate(data[:_VARINT_BYTES]):
@@ -58,17 +58,19 @@ def _varint(data: bytes) -> _Length | None:
     return None
 
 
-def _field(data: bytes) -> _Length | None:
+def _field_length(data: bytes) -> _Length | None:
     """Read the tag and length of a field of a request; both belong to the message, since the field is a whole request."""
     if data[:1] != _GROUP_TAG:
         return None
-    length = _varint(data[1:])
+    length = _varint_length(data[1:])
     return length and _Length(length.head + 1, length.head + 1, length.body)
 
 
 def detect_lengths(head: bytes) -> ReadLength | None:
     """Return the function that reads the lengths of a file that begins so, or None if it does not begin with a message."""
-    return next((read for read in (_fixed, _field, _varint) if _begins_message(read(head), head)), None)
+    return next(
+        (read for read in (_fixed_length, _field_length, _varint_length) if _begins_message(read(head), head)), None
+    )
 
 
 def _begins_message(length: _Length | None, head: bytes) -> bool:
@@ -77,7 +79,7 @@ def _begins_message(length: _Length | None, head: bytes) -> bool:
     message = head[length.head - length.kept : length.head - length.kept + _HEAD_BYTES]
     if length.head == _FIXED_BYTES and message.startswith((zstandard.MAGIC, b'{"resource')):
         return True
-    inner = _field(message)
+    inner = _field_length(message)
     return (
         inner is not None
         and inner.head + inner.body <= length.kept + length.body
