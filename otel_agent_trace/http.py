@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_ERROR_BYTES = 64 << 10
-"""The most that is read of the body of an error."""
+"""Largest body of an error that is read."""
 _CHUNK_BYTES = 256 << 10
 _SHOWN_CHARS = 300
 _SHORTEST_SECRET = 4
@@ -34,7 +34,7 @@ _random = random.SystemRandom()  # the functions of `random` would change the se
 ErrorKind = Literal[
     "timeout", "certificate", "tls", "host", "refused", "connect", "proxy", "header", "address", "protocol", "broken"
 ]
-"""Why there is no complete response.
+"""Reason why there is no complete response.
 
 "timeout": it did not arrive in time; "certificate": the server's is not trusted; "tls": the TLS connection failed;
 "host": the name does not resolve; "refused": the connection was refused; "connect": there is no connection for another

@@ -17,7 +17,7 @@ from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.replay.walk import walk_run
 
 Placed = tuple[int, AgentStep]
-"""A step and its depth, as `walk_run` yields them."""
+"""Depth and step, as `walk_run` yields them."""
 
 _NS_PER_S = 1_000_000_000
 _LONGEST_S = 3600.0

@@ -56,11 +56,11 @@ class ExportSummary(msgspec.Struct):
     refused: int = 0
     """Spans that the receiver refused when each was sent alone."""
     refused_spans: list[RefusedSpan] = []
-    """The first 20 of the refused spans, with the reasons."""
+    """First 20 of the refused spans, with the reasons."""
     rejected: int = 0
     """Spans that the receiver rejected by the `partial_success` of OTLP, which gives their number only."""
     notes: dict[str, None] = {}
-    """The first 20 different messages of the receiver about these, or its warnings."""
+    """First 20 different messages of the receiver about these, or its warnings."""
     bytes: int = 0
     """Size of the accepted requests in bytes, before compression."""
     seconds: float = 0.0

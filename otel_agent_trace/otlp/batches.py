@@ -12,11 +12,11 @@ from otel_agent_trace.otlp.settings import Protocol
 from otel_agent_trace.span import Resource, Scope, SpanRecord
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
-"""The most that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
+"""Largest request that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
 USUAL_REQUEST_BYTES = 1 << 20
-"""The usual size of a request; larger ones are no faster, and several of them are in memory at any time."""
+"""Usual size of a request; larger ones are no faster, and several of them are in memory at any time."""
 _SCOPE_EXTRA = 32
-"""The most bytes of lengths or brackets that a resource and a scope add to their own once they hold spans."""
+"""Most bytes of lengths or brackets that a resource and a scope add to their own once they hold spans."""
 _SPAN_EXTRA = 1
 _MAX_SCOPES = 256
 
@@ -86,7 +86,7 @@ class Batch:
     def __init__(self, spans: list[EncodedSpan], size: int | None = None) -> None:
         self.spans = spans
         self.size = _encoded_size(spans) if size is None else size
-        """A little more than the bytes of the request before compression."""
+        """Upper bound of the bytes of the request before compression, and little more than they are."""
 
     def body(self, join: Join) -> bytes:
         """Return the body of the request, made by the `join` of the spans' `Encoder`."""

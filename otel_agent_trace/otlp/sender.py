@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct):
     refused: list[RefusedSpan] = []
     """Spans that the receiver refused when each was sent alone."""
     notes: list[str] = []
-    """The messages of the receiver about rejected spans, or its warnings."""
+    """Messages of the receiver about rejected spans, or its warnings."""
     sent_bytes: int = 0
     """Size of the accepted requests in bytes, before compression."""
 
@@ -100,7 +100,7 @@ class Sender:
         self._any_accepted = False
         self._refused_in_a_row = 0
         self.limit = USUAL_REQUEST_BYTES
-        """The most bytes of a request; lowered when the receiver rejects one as too large."""
+        """Most bytes of a request; lowered when the receiver rejects one as too large."""
 
     def send(self, batch: Batch, outcome: Outcome | None = None) -> Outcome:
         """Send a batch, in as many requests as needed, and return the outcome after the responses.

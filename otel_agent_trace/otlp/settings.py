@@ -46,9 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Protocol
     url: str
     shown: str
-    """The endpoint for messages, without user, password and query."""
+    """Endpoint for messages, without user, password and query."""
     secure: bool
-    """Whether the connection uses TLS."""
+    """True if the connection uses TLS."""
     headers: Mapping[str, str] = {}
     timeout_s: float = DEFAULT_TIMEOUT_S
     gzip: bool = False

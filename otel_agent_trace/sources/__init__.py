@@ -16,13 +16,13 @@ from otel_agent_trace.sources.several import SeveralSources
 from otel_agent_trace.span import SpanSource
 
 Progress = Callable[[int, "int | None"], None]
-"""A function that is called now and then with the amount read and, where it is known, the total: bytes of files, else traces."""
+"""Function that is called now and then with the amount read and, where it is known, the total: bytes of files, else traces."""
 
 Opener = Callable[..., SpanSource]
-"""A function that returns the source of an address; called with the address and, by keyword, the options of `open_source`."""
+"""Function that returns the source of an address; called with the address and, by keyword, the options of `open_source`."""
 
 ENTRY_POINT_GROUP = "otel_agent_trace.sources"
-"""The group of entry points that add sources: their name is the scheme of addresses, their object an `Opener`."""
+"""Group of entry points that add sources: their name is the scheme of addresses, their object an `Opener`."""
 
 _OPENERS = {
     "http": ("otel_agent_trace.sources.jaeger", "JaegerSource"),

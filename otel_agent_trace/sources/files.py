@@ -31,15 +31,15 @@ from otel_agent_trace.span import Capabilities, LogRecord, Problem, SpanRecord, 
 
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
-"""The most bytes of a line, document or message; longer ones are reported and skipped."""
+"""Most bytes of a line, document or message; longer ones are reported and skipped."""
 MAX_RATIO = 1000
-"""The highest ratio of compression that is read, beyond the first GB: a file above it is damaged or malicious."""
+"""Highest ratio of compression that is read, beyond the first GB: a file above it is damaged or malicious."""
 SUFFIXES = tuple(
     f".{file_format}{packing}"
     for packing in ("", ".gz", ".zst")
     for file_format in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
 )
-"""How the names of the files end that are read of a directory."""
+"""Endings of the names of files that are read of a directory."""
 
 _KEY_BITS = 2**60 - 1
 _RATIO_FROM_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""Read from a server over HTTP, with retries, and raise errors that say what is wrong and what to do about it."""
+"""Read from a server over HTTP, with retries, and raise errors that name what is wrong and what to do about it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class HttpReader:
             jitter_s=_JITTER_S,
         )
         self.shown = SecretScrubber([*headers.values(), *(() if login is None else login)])
-        """The function that shortens texts of the server for messages, without secrets."""
+        """Return a text of the server for messages, shortened and without secrets."""
         try:
             self._client = HttpClient(
                 headers={"accept": "application/json", **headers},

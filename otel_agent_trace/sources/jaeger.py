@@ -28,9 +28,9 @@ from otel_agent_trace.span import Capabilities, Problem, SpanRecord
 
 HEADERS_VARIABLE = "OTEL_AGENT_TRACE_JAEGER_HEADERS"
 SEARCH_DEPTH = 100
-"""The number of traces that is requested at once; Jaeger's own default."""
+"""Number of traces that are requested at once; Jaeger's own default."""
 MAX_ANSWER_BYTES = 32 << 20
-"""The most bytes of all responses for one window; a single trace may have eight times as many."""
+"""Most bytes of all responses for one window; a single trace may have eight times as many."""
 
 _HOUR_NS, _DAY_NS = 3600 * NS_PER_S, 86400 * NS_PER_S
 _END_OF_TIME_NS = 9_190_000_000 * NS_PER_S  # in 2261: Jaeger counts nanoseconds in 63 bits

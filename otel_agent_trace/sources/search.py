@@ -18,7 +18,7 @@ T = TypeVar("T")
 OnProblem = Callable[[Problem], None]
 _SHOWN_RUNS = 5
 _NEIGHBOURS_NS = 1200 * 10**9
-"""The longest time between traces that may belong to one run: a pause of ten minutes, and as much for the call itself."""
+"""Longest time between traces that may belong to one run: a pause of ten minutes, and as much for the call itself."""
 
 
 def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Callable[[Assembled], T]) -> Iterator[T]:

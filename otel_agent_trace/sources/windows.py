@@ -18,15 +18,15 @@ Traces = dict[str, list[SpanRecord]]
 NS_PER_S = 1_000_000_000
 FIRST_WIDTH_NS = 3600 * NS_PER_S
 MAX_TRACES = 10_000
-"""The number of traces that is requested of a window that cannot be narrower."""
+"""Number of traces that are requested of a window that cannot be narrower."""
 
 _LEAST_LIMIT = 20
-"""The least limit of a store, unless fewer traces are requested: responses with fewer are complete."""
+"""Least limit of a store, unless fewer traces are requested: responses with fewer are complete."""
 _MAX_GROWTH = 8.0
 _TARGET_SHARE = 3 / 4
-"""The share of the limits of traces and bytes that a window should fill, which leaves room for fuller ones."""
+"""Share of the limits of traces and bytes that a window should fill, which leaves room for fuller ones."""
 _TOLERANCE_NS = 1_000_000
-"""The time by which traces may be outside a window, for stores that count in micro- or milliseconds."""
+"""Time by which traces may be outside a window, for stores that count in micro- or milliseconds."""
 
 
 class TooMuchError(Exception):

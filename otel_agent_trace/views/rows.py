@@ -12,7 +12,7 @@ TONES = (
     *(status.value for status in RunStatus),
     *(kind.value for kind in StepKind),
 )
-"""The words of which a tone consists; several are separated by a blank, and an empty tone is ordinary text."""
+"""Words of which a tone consists; several are separated by a blank, and an empty tone is ordinary text."""
 
 
 class Cell(NamedTuple):

@@ -201,14 +201,14 @@ def while_looked_through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     """Do something once, after the files were listed, before the first of them is looked through."""
 
     def install(act: Callable[[], Any]) -> None:
-        note, todo = files_module._Ends.note, [act]
+        note, todo = files_module._LastBlocks.scan, [act]
 
         def before(*arguments: Any) -> Any:
             while todo:
                 todo.pop()()
             return note(*arguments)
 
-        monkeypatch.setattr(files_module._Ends, "note", before)
+        monkeypatch.setattr(files_module._LastBlocks, "scan", before)
 
     return install
 
@@ -258,14 +258,14 @@ def test_a_file_that_is_just_being_rotated_is_found(live: Path, while_looked_thr
 
 
 def test_a_file_that_is_rotated_before_it_is_checked_is_found(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check, todo = files_module._check, [lambda: live.rename(rotated(live.parent, 1))]
+    check, todo = files_module._check_format, [lambda: live.rename(rotated(live.parent, 1))]
 
     def rotate_first(path: str) -> None:
         while todo:
             todo.pop()()
         check(path)
 
-    monkeypatch.setattr(files_module, "_check", rotate_first)
+    monkeypatch.setattr(files_module, "_check_format", rotate_first)
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
     live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
 ) -> None:
     """Whether something has come in its place or not."""
-    path_now, todo = files_module._Noted.path_now, [lambda: live.rename(rotated(live.parent, 1))]
+    path_now, todo = files_module._ScannedFile.path_now, [lambda: live.rename(rotated(live.parent, 1))]
     if then is not None:
         todo.append(lambda: live.write_bytes(then))
 
@@ -284,7 +284,7 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
             todo.pop(0)()
         return found
 
-    monkeypatch.setattr(files_module._Noted, "path_now", rotate_after)
+    monkeypatch.setattr(files_module._ScannedFile, "path_now", rotate_after)
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 

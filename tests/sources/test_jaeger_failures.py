@@ -44,7 +44,7 @@ ANSWERS: dict[str, tuple[Reply, str]] = {
     "a page": (PAGE, "a web page"),
     "a page that says nothing of itself": (Reply(200, UI), "a web page"),
     "a redirect": (Reply(302, b"", {"Location": f"https://login.example/?token={SECRET}"}), "login.example (302)"),
-    "a redirect to nowhere": (Reply(307, b"", {"Location": "http://[::1"}), "is no HTTP"),
+    "a redirect to nowhere": (Reply(307, b"", {"Location": "http://[::1"}), "the response is incomplete, or not HTTP"),
     "a permanent redirect to TLS": (Reply(308, b"", {"Location": "https://127.0.0.1/"}), "it redirects to"),
     "who are you": (Reply(401, b"", {"WWW-Authenticate": "Basic"}), "access denied (401 Unauthorized)"),
     "not you": (Reply(403, b"<html>no</html>"), "access denied (403 Forbidden)"),
@@ -72,7 +72,7 @@ def test_something_else_answers(jaeger: StandIn, answer: Reply, said: str) -> No
 
 SEARCHES: dict[str, tuple[Reply, str]] = {
     "cut off": (Reply(200, b'{"result":{"resourceSpans":[', cut=True), "the response is incomplete, or not HTTP"),
-    "ends early": (Reply(200, b'{"result":{"resourceSpans":['), "not whole"),
+    "ends early": (Reply(200, b'{"result":{"resourceSpans":['), "or incomplete"),
     "something else": (reply({"hits": []}), "the response is not that of Jaeger, or incomplete"),
     "a number": (Reply(200, b"17"), "the response is not that of Jaeger, or incomplete"),
     "deep": (Reply(200, b'{"result":' + b'{"a":' * 50_000), "the response is not that of Jaeger, or incomplete"),
@@ -81,7 +81,7 @@ SEARCHES: dict[str, tuple[Reply, str]] = {
         reply({"result": {"resourceSpans": [{"scopeSpans": 1}]}}),
         "the response is not that of Jaeger, or incomplete",
     ),
-    "a page to log in": (PAGE, "log in"),
+    "a page to log in": (PAGE, "perhaps a login page"),
     "a page that is not there": (Reply(404, b"<html>"), "request refused (404): a web page"),
     "not there": (Reply(404, b"no such route"), "request refused (404): no such route"),
     "an error": (v3_error(400, "malformed parameter"), "request refused (400): malformed parameter"),
@@ -153,7 +153,9 @@ def listener() -> Iterator[Callable[[bytes], int]]:
 @pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9\r\n", b"\0\0\x12\4\0\0\0\0\0", b"HTTP/1.1 200"])
 def test_no_http(listener: Callable[[bytes], int], says: bytes) -> None:
     """Something else listens there, Jaeger's port for gRPC for example."""
-    assert "is no HTTP; Jaeger answers at the port of its page" in refusal(f"http://127.0.0.1:{listener(says)}")
+    assert "or not HTTP; Jaeger's API is at the port of its web interface" in refusal(
+        f"http://127.0.0.1:{listener(says)}"
+    )
 
 
 def test_no_answer_in_time(jaeger: StandIn) -> None:
@@ -167,9 +169,9 @@ def test_no_answer_in_time(jaeger: StandIn) -> None:
     [
         ("http://", "the address has no valid host"),
         ("http://:16686", "the address has no valid host"),
-        ("http://[::1", "no address"),
-        ("http://host:port", "no address"),
-        ("http://host:99999", "no address"),
+        ("http://[::1", "the address is invalid"),
+        ("http://host:port", "the address is invalid"),
+        ("http://host:99999", "the address is invalid"),
         ("http://a b:1", "the address has no valid host"),
         (f"http://u:{SECRET}@host:99999/x?y", "http://host:99999/x: the address is invalid"),
         (f"http://u:{SECRET}@/", "the address has no valid host"),
@@ -305,7 +307,7 @@ def test_a_certificate_that_nobody_knows(secure: StandIn) -> None:
 
 
 def test_no_tls_there(jaeger: StandIn) -> None:
-    assert "no TLS connection" in refusal(jaeger.url().replace("http:", "https:"))
+    assert "the TLS connection failed" in refusal(jaeger.url().replace("http:", "https:"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])

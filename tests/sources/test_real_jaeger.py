@@ -212,5 +212,5 @@ def test_it_is_gone(start_jaeger: Callable[[], RunningJaeger]) -> None:
 
 @pytest.mark.parametrize("role", ["query_grpc", "otlp_http", "otlp_grpc", "health"])
 def test_another_port_of_it(jaeger_server: RunningJaeger, role: str) -> None:
-    with pytest.raises(SourceError, match="Jaeger answers at the port of its page"):
+    with pytest.raises(SourceError, match="Jaeger's API is at the port of its web interface"):
         load_runs(jaeger_server.url(role))

@@ -11,7 +11,7 @@ from otel_agent_trace.sources.file_formats.messages import Messages, detect_leng
 from otel_agent_trace.sources.file_formats.pieces import DamagedError, FileFormat, Found, Pieces
 
 HEAD_BYTES = 4096
-"""The bytes of a file by which its format is chosen."""
+"""Number of bytes of a file by which its format is chosen."""
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 

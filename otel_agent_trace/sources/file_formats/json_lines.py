@@ -10,7 +10,7 @@ from otel_agent_trace.sources.file_formats.pieces import Pieces
 
 _BEGINNING = b'{"resourceSpans"'
 _ID_BYTES = 64
-"""The bytes of a block that are searched again with the next: more than an id and its key, which may be split there."""
+"""Bytes of a block that are searched again with the next: more than an id and its key, which may be split there."""
 
 
 class JsonLines(JsonTexts):

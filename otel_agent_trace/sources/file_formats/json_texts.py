@@ -33,7 +33,7 @@ class JsonTexts:
 
     def __init__(self) -> None:
         self.read: Callable[[bytes], list[SpanRecord]] = otlp_json.Decoder().decode
-        """The function that returns the spans of an OTLP text in the spelling of the protocol, as most texts have it."""
+        """Return the spans of an OTLP text in the spelling of the protocol, as most texts have it."""
 
     def read_unusual(self, text: bytes, refusal: Exception | None) -> Found:
         """Return the spans and log records of a text that `read` refused, or in which it found no spans.

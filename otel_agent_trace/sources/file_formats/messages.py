@@ -38,7 +38,7 @@ class _Length(NamedTuple):
 
 
 ReadLength = Callable[[bytes], "_Length | None"]
-"""A function that returns the length at the beginning of some bytes, or None if there is none, or only a part of it."""
+"""Function that returns the length at the beginning of some bytes, or None if there is none, or only a part of it."""
 
 
 def _fixed_length(data: bytes) -> _Length | None:

@@ -42,7 +42,7 @@ class FileFormat(Protocol):
     """Describe a format of files, of which an instance reads one file once."""
 
     piece_name: str
-    """The name of a piece in messages, as "line"."""
+    """Name of a piece in messages, such as "line"."""
 
     def fits(self, head: bytes) -> bool:
         """Return whether a file that begins with `head` has pieces that can be read."""
