@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 TIMEOUT, RATE_LIMIT, AUTH, NETWORK = "timeout", "rate_limit", "auth", "network"
 VALIDATION, TOOL_NOT_FOUND, CANCELLED = "validation", "tool_not_found", "cancelled"
-INTERNAL, UNKNOWN = "internal", "unknown"
-CATEGORIES = (TIMEOUT, RATE_LIMIT, AUTH, NETWORK, VALIDATION, TOOL_NOT_FOUND, CANCELLED, INTERNAL, UNKNOWN)
+INTERNAL, OTHER = "internal", "other"
+CATEGORIES = (TIMEOUT, RATE_LIMIT, AUTH, NETWORK, VALIDATION, TOOL_NOT_FOUND, CANCELLED, INTERNAL, OTHER)
+UNKNOWN = OTHER  # its name in `metrics.accumulate`
 
 _BY_CLASS_NAME = {
     "TimeoutError": TIMEOUT,
@@ -58,12 +59,12 @@ def category_of_names(names: Iterable[str]) -> str:
         category = _BY_CLASS_NAME.get(name.rpartition(".")[2])
         if category is not None:
             return category
-    return UNKNOWN
+    return OTHER
 
 
 def category_of_status_code(code: int) -> str:
     """Return the category of an HTTP status code."""
-    return _BY_STATUS_CODE.get(code, INTERNAL if code in _SERVER_ERRORS else UNKNOWN)
+    return _BY_STATUS_CODE.get(code, INTERNAL if code in _SERVER_ERRORS else OTHER)
 
 
 def category_of_type(error_type: str) -> str:

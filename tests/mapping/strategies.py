@@ -500,7 +500,7 @@ def exceptions() -> st.SearchStrategy[ToldError]:
 
 def errors() -> st.SearchStrategy[ToldError | None]:
     """Errors as they are said: none, an exception, a text, a description."""
-    said = texts().map(lambda text: ToldError(text, "_OTHER", text, "unknown"))
+    said = texts().map(lambda text: ToldError(text, "_OTHER", text, "other"))
     described = st.builds(
         lambda kind, message, category, stack: ToldError(
             StepError(type=kind, message=message, category=category, stacktrace=stack), kind, message, category, stack
