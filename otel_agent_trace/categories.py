@@ -8,7 +8,6 @@ TIMEOUT, RATE_LIMIT, AUTH, NETWORK = "timeout", "rate_limit", "auth", "network"
 VALIDATION, TOOL_NOT_FOUND, CANCELLED = "validation", "tool_not_found", "cancelled"
 INTERNAL, OTHER = "internal", "other"
 CATEGORIES = (TIMEOUT, RATE_LIMIT, AUTH, NETWORK, VALIDATION, TOOL_NOT_FOUND, CANCELLED, INTERNAL, OTHER)
-UNKNOWN = OTHER  # its name in `metrics.accumulate`
 
 _BY_CLASS_NAME = {
     "TimeoutError": TIMEOUT,

@@ -63,7 +63,7 @@ def takes_fields(fields: type) -> Callable[[F], F]:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             for name, annotation in inspect.get_annotations(fields).items()
         ]
-        known = frozenset(item.name for item in (*own, *keywords) if item.kind is item.KEYWORD_ONLY)
+        known = frozenset(item.name for item in (*own, *keywords) if item.kind is not item.POSITIONAL_ONLY)
 
         @functools.wraps(function)
         def checked(*args: Any, **given: Any) -> Any:

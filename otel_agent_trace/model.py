@@ -90,7 +90,7 @@ class StepError(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
 
     type: str
     message: str = ""
-    category: str = "unknown"
+    category: str = "other"
     stacktrace: str | None = None
 
     def __str__(self) -> str:

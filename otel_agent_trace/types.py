@@ -38,6 +38,7 @@ class StepFields(TypedDict, total=False):
     output: Any
     tool_output: Any
     error: object
+    tool_error: object
     messages: Any
     model: str | None
     usage: Any

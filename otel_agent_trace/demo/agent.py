@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-from otel_agent_trace.demo.calculator import calculator
-from otel_agent_trace.demo.chat import Tools, ask, is_configured
-from otel_agent_trace.demo.library import TextLibrary
+from otel_agent_trace.demo.chat import ask, is_configured
 from otel_agent_trace.demo.planner import Answer, GiveUp, NoAnswerError, Observation, ToolCall, decide
+from otel_agent_trace.demo.tools import GivenTools, Tools, tools_by_name
 from otel_agent_trace.tracing import AgentTracer
-
-TEXTS = Path(__file__).parent / "texts"
-"""Folder of texts that comes with the package."""
 
 QUESTIONS = (
     "At what wind speed does the dome have to be closed?",
@@ -26,21 +18,16 @@ QUESTIONS = (
 """Questions about `TEXTS`: the fourth meets a failing tool, the last has no answer."""
 
 
-def make_tools(folder: str | Path = TEXTS) -> dict[str, Callable[..., Any]]:
-    """Return the agent's tools over a folder of texts: `search`, `read` and `calculator`."""
-    library = TextLibrary(folder)
-    return {"search": library.search, "read": library.read, "calculator": calculator}
-
-
-def run_agent(question: str, tools: Tools, tracer: AgentTracer) -> str:
+def run_agent(question: str, tools: GivenTools, tracer: AgentTracer) -> str:
     """Answer a question; the run, its tool calls and its model calls are traced.
 
     A model decides what to do if the environment names one (`chat.is_configured`), else a few rules do.
 
     Raises:
         NoAnswerError: there is no answer, since the tools that might have found it failed.
+        ConfigurationError: a tool does not exist; nothing is traced.
     """
-    traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
+    traced = {name: tracer.tool(name)(tool) for name, tool in tools_by_name(tools).items()}
 
     @tracer.agent("librarian", user_input="question")
     def librarian(question: str) -> str:
@@ -66,8 +53,8 @@ def follow_rules(question: str, tools: Tools) -> str:
 
 
 def observe(call: ToolCall, tools: Tools) -> Observation:
-    """Call a tool and return its result, or the error that it raised."""
+    """Call a tool and return its result, or its error; arguments go by position, whatever a tool names its parameters."""
     try:
-        return Observation(call, result=tools[call.tool](**call.arguments))
+        return Observation(call, result=tools[call.tool](*call.arguments.values()))
     except Exception as error:  # noqa: BLE001 - tools fail in their own ways, and an agent goes on with what it has
         return Observation(call, error=error)

@@ -8,16 +8,16 @@ import json
 import logging
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace.demo.planner import NoAnswerError
+from otel_agent_trace.demo.tools import Tools
 from otel_agent_trace.tracing import AgentTracer, current_run
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-Tools = Mapping[str, Callable[..., Any]]
 Complete = Callable[[list[dict[str, Any]], list[dict[str, Any]]], dict[str, Any]]
 """Type of a function from the messages so far and the descriptions of the tools to a chat completion, as plain data."""
 
@@ -70,10 +70,9 @@ def completion_call(client: OpenAI, model: str) -> Complete:
     """Return a function that makes one chat completion, and raises `MalformedAnswerError` for any other answer."""
 
     def complete(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> dict[str, Any]:
-        untyped: Any = (
-            client.chat.completions
-        )  # the client's types want its own classes for messages that are plain data
-        return _checked(untyped.create(model=model, messages=messages, tools=tools))
+        untyped: Any = client.chat.completions  # the client's types want its own classes in place of plain data
+        given = {"tools": tools} if tools else {}  # OpenAI refuses an empty list
+        return _checked(untyped.create(model=model, messages=messages, **given))
 
     return complete
 

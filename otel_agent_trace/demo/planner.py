@@ -125,8 +125,23 @@ class _Situation:
     @property
     def found_files(self) -> list[str]:
         """Return the files that searches found, the best first."""
-        hits = (hit for search in self.results("search") for hit in _items(search.result))
-        return list(dict.fromkeys(str(hit["file"]) for hit in hits if isinstance(hit, Mapping) and "file" in hit))
+        return list(dict.fromkeys(str(hit["file"]) for hit in self.hits if "file" in hit))
+
+    @property
+    def hits(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what searches found, the best first."""
+        found = (hit for search in self.results("search") for hit in _items(search.result))
+        return (hit for hit in found if isinstance(hit, Mapping))
+
+    @property
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield each text read, the latest first, and its file; where there is no tool to read, each passage found."""
+        for read in reversed(list(self.results("read"))):
+            yield str(read.result), str(read.call.arguments["file"])
+        if "read" not in self.tools:
+            yield from (
+                (str(hit["passage"]), str(hit["file"])) for hit in self.hits if {"passage", "file"} <= hit.keys()
+            )
 
     @property
     def query_stems(self) -> frozenset[str]:
@@ -135,11 +150,11 @@ class _Situation:
 
     @property
     def best_sentence(self) -> tuple[str, str] | None:
-        """Return the sentence that fits best and its file, from the latest text read that has one; None without any."""
-        for read in reversed(list(self.results("read"))):
-            fitting = best_sentence(str(read.result), self.query_stems, wants_number=asks_for_number(self.question))
+        """Return the first sentence of the texts that fits, and its file; None if there is none."""
+        for text, file in self.texts:
+            fitting = best_sentence(text, self.query_stems, wants_number=asks_for_number(self.question))
             if fitting is not None:
-                return fitting, str(read.call.arguments["file"])
+                return fitting, file
         return None
 
 

@@ -17,7 +17,7 @@ from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus,
 UNKNOWN = "unknown"
 _NAME_CHARACTERS = 200
 _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
-_CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.UNKNOWN, RunStatus.TIMEOUT: categories.TIMEOUT}
+_CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
 
 def count_run(tally: RunTally, run: AgentRun) -> None:

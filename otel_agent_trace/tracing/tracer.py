@@ -155,7 +155,6 @@ class AgentTracer:
         self,
         run_id: str,
         fields: Mapping[str, Any] | None = None,
-        /,
         **given: Unpack[StepFields],
     ) -> int | str:
         """Log a step of an open run that is over, and return its step id.
@@ -173,7 +172,8 @@ class AgentTracer:
             tool_input: the tool's arguments.
             output: the result; the same as
             tool_output: the tool's result.
-            error: an exception or a text, for a step that failed.
+            error: an exception or a text, for a step that failed; the same as
+            tool_error: the tool's error.
             messages: what a model was sent and answered.
             model: the model that was asked.
             usage: tokens, as a `Usage` or in OpenAI's or Anthropic's words.
