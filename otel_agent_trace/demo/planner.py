@@ -135,7 +135,7 @@ class _Situation:
 
     @property
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Yield each text read, the latest first, and its file; where there is no tool to read, each passage found."""
+        """Yield each text read with its file, the latest first; without a tool that reads, each passage found."""
         for read in reversed(list(self.results("read"))):
             yield str(read.result), str(read.call.arguments["file"])
         if "read" not in self.tools:

@@ -35,11 +35,11 @@ def test_functions_go_by_their_names() -> None:
     def search(query: str) -> str:
         return query
 
-    doubled = functools.partial(search, "x")
-    assert tools_by_name([search, calculator, doubled]) == {
+    bound = functools.partial(search, "x")
+    assert tools_by_name([search, calculator, bound]) == {
         "search": search,
         "calculator": calculator,
-        "partial": doubled,
+        "partial": bound,
     }
 
 
