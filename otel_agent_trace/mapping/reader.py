@@ -9,7 +9,7 @@ from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.mapping.attributes import AttributeReader, as_list, kept, number_of, tagged
 from otel_agent_trace.mapping.call_input import items_of, recorded_input, restored_input
 from otel_agent_trace.mapping.facts import READ
-from otel_agent_trace.mapping.references import ANSWER_TAG, resolve
+from otel_agent_trace.mapping.references import ANSWER_TAG, resolve_message
 from otel_agent_trace.messages import (
     EXTRA_KEY,
     FINISH_REASON_KEY,
@@ -156,7 +156,7 @@ class _Reader(AttributeReader):
         if isinstance(tag, dict) and tag.get("t") == ANSWER_TAG:
             data = decode_text(rest.pop(semconv.OUTPUT, None))
             answer = facts.messages[-1] if facts.messages else None
-            facts.output = restore(resolve(data, answer), tag.get("k"))
+            facts.output = restore(resolve_message(data, answer), tag.get("k"))
         else:
             facts.output = self.json(semconv.OUTPUT)
 
