@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from otel_agent_trace import AgentRun, AgentStep
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 
 class Recording:
@@ -72,10 +71,10 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
             **{"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, **options},
         )
         try:
-            output, errors = process.communicate(timeout=TIMEOUT_S)
+            output, errors = process.communicate(timeout=DEADLOCK_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGABRT)  # its children too, which hold the pipes; each tells its stacks
-            output, errors = process.communicate(timeout=TIMEOUT_S)
+            output, errors = process.communicate(timeout=DEADLOCK_S)
             pytest.fail(f"it hung\n{output}\n{errors}")
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 

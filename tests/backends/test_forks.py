@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from otel_agent_trace import load_runs
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 STORM = """
 import os, signal, sys, threading
@@ -303,7 +303,7 @@ def test_gunicorn_with_preload(tmp_path: Path) -> None:
                     assert answer.text == f"Q{number}="
             server.terminate()
             server.stderr.read()
-            assert server.wait(TIMEOUT_S) == 0
+            assert server.wait(DEADLOCK_S) == 0
         finally:
             server.kill()
     runs = load_runs(tmp_path / "t.jsonl")

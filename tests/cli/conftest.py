@@ -16,6 +16,7 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
+from tests.support.processes import ROOT
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
 
@@ -58,7 +59,7 @@ def run_process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run the command as a process of its own."""
 
     def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | options.pop("env", {})
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
         command = [sys.executable, "-m", "otel_agent_trace.cli", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False, **options)
 

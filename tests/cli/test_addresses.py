@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "sources"))
-
-from jaeger_stand_in import Reply, StandIn
-
 from otel_agent_trace.runs import run_to_spans
+from tests.support.fake_jaeger import Reply, StandIn
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 
 from otel_agent_trace.cli import COMMANDS
 from otel_agent_trace.version import __version__
-
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import ROOT
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from by_hand import event, only_run, span, told
 
 from otel_agent_trace import SpanRecord, runs_from_spans
 from otel_agent_trace.dialects import (
@@ -32,6 +31,7 @@ from otel_agent_trace.dialects import (
 )
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing import check_dialect
+from tests.support.handwritten_spans import event, only_run, span, told
 
 ASKED, ANSWERED = "Weather in Lima?", "Lima: 19 degrees."
 LIMA, WARM = {"city": "Lima"}, {"temp_c": 19}

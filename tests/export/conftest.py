@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from conditions import PATIENCE_S, cannot_run, wait_until
-from exporting import Exporter
-from otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
-from stand_in import StandIn, grpc_stand_in, http_stand_in
+from tests.support.export_command import Exporter
+from tests.support.failing_receivers import StandIn, grpc_stand_in, http_stand_in
+from tests.support.otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
+from tests.support.requirements import cannot_run
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 
 @pytest.fixture
@@ -101,7 +99,7 @@ def _runs(process: subprocess.Popen[bytes], ports: list[int]) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(PATIENCE_S)
+        process.wait(DEADLOCK_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import PATIENCE_S
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
-from otlp_receivers import Sink
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, load_runs
 from otel_agent_trace.errors import ConfigurationError
-
-ROOT = Path(__file__).parents[2]
+from tests.support.otlp_receivers import Sink
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 
 def trace_one(provider: TracerProvider) -> None:
@@ -30,7 +29,7 @@ def trace_one(provider: TracerProvider) -> None:
     with AgentTracer(tracer_provider=provider) as tracer:
         with tracer.run(user_input="question", user_id="u1"):
             pass
-        assert tracer.flush(PATIENCE_S)
+        assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
 
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conditions import cannot_run
 
 from otel_agent_trace import load_runs
+from tests.support.processes import ROOT
+from tests.support.requirements import cannot_run
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from opentelemetry import trace
 from otel_agent_trace import AgentTracer

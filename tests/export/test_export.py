@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import PATIENCE_S, cannot_run
-from exporting import Exporter, ids, rich_trace, trace, write
-from otlp_receivers import Relay, free_ports, record_of
-from server_fixtures import StartCollector
-from stand_in import StandIn
 
 from otel_agent_trace import InMemoryBackend, load_runs
 from otel_agent_trace.errors import ConfigurationError
@@ -21,6 +16,12 @@ from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
+from tests.support.export_command import Exporter, ids, rich_trace, trace, write
+from tests.support.failing_receivers import StandIn
+from tests.support.otlp_receivers import Relay, free_ports, record_of
+from tests.support.requirements import cannot_run
+from tests.support.server_fixtures import StartCollector
+from tests.support.waiting import DEADLOCK_S
 
 PROTOCOLS = ("http/protobuf", "http/json", "grpc")
 
@@ -91,9 +92,9 @@ async def _through_oteltap(oteltap: Any, export: Exporter, path: Path) -> tuple[
         spans = receiver.stream_traces()
         first = asyncio.ensure_future(anext(spans))
         result = await asyncio.to_thread(export, path, "--to", f"http://127.0.0.1:{port}")
-        received = [await asyncio.wait_for(first, PATIENCE_S)]
+        received = [await asyncio.wait_for(first, DEADLOCK_S)]
         while len(received) < 4:
-            received.append(await asyncio.wait_for(anext(spans), PATIENCE_S))
+            received.append(await asyncio.wait_for(anext(spans), DEADLOCK_S))
         await spans.aclose()
         return result.code, received
 

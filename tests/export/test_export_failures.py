@@ -14,11 +14,11 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from exporting import Exporter, ids, trace, write
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
-from otlp_receivers import free_ports
-from stand_in import (
+
+from tests.support.export_command import Exporter, ids, trace, write
+from tests.support.failing_receivers import (
     OK,
     RESET,
     Answer,
@@ -31,6 +31,7 @@ from stand_in import (
     partial,
     poisoned,
 )
+from tests.support.otlp_receivers import free_ports
 
 Code = grpc.StatusCode
 TRACES = [trace(number, names=("a", "b")) for number in range(1, 30)]

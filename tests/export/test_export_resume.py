@@ -11,8 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from exporting import Exporter, ids, trace, write
-from stand_in import OK, Answer, Request, StandIn, poisoned
+
+from tests.support.export_command import Exporter, ids, trace, write
+from tests.support.failing_receivers import OK, Answer, Request, StandIn, poisoned
 
 TRACES = [trace(number, names="abc", size=40_000) for number in range(1, 160)]  # some 10 requests
 ALL = ids(TRACES)

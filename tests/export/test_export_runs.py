@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exporting import BEGAN_NS, Exporter, ids, trace, write
-from stand_in import StandIn
 
 from otel_agent_trace import (
     AmbiguousRunError,
@@ -22,6 +20,8 @@ from otel_agent_trace import (
     run_to_spans,
 )
 from otel_agent_trace.cli import main
+from tests.support.export_command import BEGAN_NS, Exporter, ids, trace, write
+from tests.support.failing_receivers import StandIn
 
 SECOND_NS = 1_000_000_000
 QUESTION = {"role": "user", "parts": [{"type": "text", "content": "Rain in Lyon?"}]}

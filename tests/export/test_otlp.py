@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from conditions import PATIENCE_S, cannot_run
-from otlp_receivers import Relay, Sink, free_ports, record_of
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_spans
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
+from tests.support.otlp_receivers import Relay, Sink, free_ports, record_of
+from tests.support.requirements import cannot_run
+from tests.support.waiting import DEADLOCK_S
 
 PROTOCOLS = ("http/protobuf", "grpc")
 SPANS = 9
@@ -82,7 +83,7 @@ def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
     )
     tracer = AgentTracer(tracer_provider=provider, agent_name="a")
     trace_everything(tracer)
-    assert tracer.flush(PATIENCE_S)
+    assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
     return memory
 
@@ -122,9 +123,9 @@ async def _through_oteltap(oteltap: Any) -> tuple[InMemoryBackend, list[Any]]:
         spans = receiver.stream_traces()
         first = asyncio.ensure_future(anext(spans))
         memory = await asyncio.to_thread(traced_to, f"http://127.0.0.1:{port}", "http/protobuf")
-        received = [await asyncio.wait_for(first, PATIENCE_S)]
+        received = [await asyncio.wait_for(first, DEADLOCK_S)]
         while len(received) < SPANS:
-            received.append(await asyncio.wait_for(anext(spans), PATIENCE_S))
+            received.append(await asyncio.wait_for(anext(spans), DEADLOCK_S))
         await spans.aclose()
         return memory, received
 
@@ -153,7 +154,7 @@ def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: str) -
         for _ in range(12):
             with run.step("read", {}) as step:
                 step.output = "\u20ac" * 330_000
-    assert tracer.flush(PATIENCE_S)
+    assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
     sizes = [received.request.ByteSize() for received in sink.received]
     assert len({span.span_id for span in sink.records()}) == len(sink.records()) == 13
@@ -169,7 +170,7 @@ def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytes
     other = provider.get_tracer("other")
     for number in range(9):
         other.start_span(f"{number}", attributes={"x": "x" * size if number in (0, 4, 8) else "x"}).end()
-    AgentTracer(tracer_provider=provider).flush(PATIENCE_S)
+    AgentTracer(tracer_provider=provider).flush(DEADLOCK_S)
     provider.shutdown()
     arrived = {span.name for span in grpc_sink.records()}
     assert arrived >= {"1", "2", "3", "5", "6", "7"}

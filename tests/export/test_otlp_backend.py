@@ -11,16 +11,16 @@ from typing import Any
 
 import grpc
 import pytest
-from conditions import wait_until
 from opentelemetry.sdk.trace import Tracer, TracerProvider
 from opentelemetry.trace import StatusCode
-from otlp_receivers import free_ports
-from stand_in import OK, RESET, Answer, Request, StandIn, first, html, partial, poisoned
 
 from otel_agent_trace import AgentSpanProcessor, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.otlp import Schedule, settings_of
 from otel_agent_trace.otlp.http_transport import HttpTransport
+from tests.support.failing_receivers import OK, RESET, Answer, Request, StandIn, first, html, partial, poisoned
+from tests.support.otlp_receivers import free_ports
+from tests.support.waiting import wait_until
 
 Code = grpc.StatusCode
 PROTOCOLS = ("http/protobuf", "grpc")

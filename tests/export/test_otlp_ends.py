@@ -3,88 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from otlp_receivers import free_ports
-from stand_in import Answer, StandIn
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
-END_S = 2.0
-TRIES = 5
+from tests.support.ending_programs import END_S, Program, ends_in_time, full_listener
+from tests.support.failing_receivers import Answer, StandIn
+from tests.support.otlp_receivers import free_ports
+
 REQUEST_S = 10.0
 PROTOCOLS = ("http/protobuf", "grpc")
-BEGINNING = """
-import atexit, json, os, signal, sys, time
-from otel_agent_trace import AgentTracer, configure
-
-@atexit.register  # before the provider's, so it runs after that
-def tell() -> None:
-    print(json.dumps(tracer.stats()), flush=True)
-
-provider = configure(otlp=True)
-tracer = AgentTracer(tracer_provider=provider)
-
-def emit(number: int, name: str = "s") -> None:
-    plain = provider.get_tracer("t")
-    for index in range(number):
-        plain.start_span(f"{name}{index}").end()
-"""
-
-
-class Program:
-    """A program that traces, and what became of it."""
-
-    def __init__(self, code: str, endpoint: str, protocol: str, folder: Path, **environment: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", BEGINNING + textwrap.dedent(code)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            cwd=folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
-                "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-                "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-                **environment,
-            },
-        )  # fmt: skip
-        self.output = self.errors = ""
-        self.code = 0
-
-    def read(self) -> str:
-        """The next line that it prints."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def end(self, signal_number: int | None = None) -> float:
-        """Let it go on, or send it a signal; the seconds until it is over."""
-        began = time.monotonic()
-        if signal_number is not None:
-            self._process.send_signal(signal_number)
-        try:
-            self.output, self.errors = self._process.communicate("", timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGABRT)  # each process tells its stacks
-            self.output, self.errors = self._process.communicate(timeout=TIMEOUT_S)
-            pytest.fail(f"it hung\n{self.output}\n{self.errors}")
-        self.code = self._process.returncode
-        return time.monotonic() - began
 
 
 @pytest.fixture
@@ -109,18 +44,6 @@ def names(receiver: StandIn) -> list[str]:
     ids = Counter(span.span_id for span in receiver.accepted)
     assert set(ids.values()) <= {1}
     return sorted(span.name for span in receiver.accepted)
-
-
-@contextlib.contextmanager
-def full_listener() -> Iterator[int]:
-    """A port at which connections are neither taken nor refused."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -156,11 +79,6 @@ def bad_receiver(how: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         stop.set()
         listener.shutdown(socket.SHUT_RDWR)
-
-
-def ends_in_time(attempt: Callable[[], float], most_s: float = END_S) -> bool:
-    """Whether an end takes two seconds at most, once: what else the machine does can only make it longer."""
-    return any(attempt() < most_s for _ in range(TRIES))
 
 
 # ── how long an end takes ────────────────────────────────────────────────────────────────────────────────────────────

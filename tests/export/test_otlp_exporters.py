@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_until
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from otlp_receivers import Relay, Sink, free_ports
-from test_otlp_ends import Program, ends_in_time, full_listener
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.otlp import Schedule
 from otel_agent_trace.tracing import AgentSpanProcessor
+from tests.support.ending_programs import Program, ends_in_time, full_listener
+from tests.support.otlp_receivers import Relay, Sink, free_ports
+from tests.support.waiting import wait_until
 
 SENT, LOST, FULL = "OtlpBackend: sent", "OtlpBackend: lost: sending", "OtlpBackend: dropped: queue full"
 AT_END = "OtlpBackend: dropped: waiting at the end"
@@ -83,7 +83,8 @@ def test_a_receiver_that_refuses_is_counted_and_told_once(
     http_receiver: Any, grpc_receiver: Any, protocol: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     import grpc
-    from stand_in import Answer
+
+    from tests.support.failing_receivers import Answer
 
     receiver = grpc_receiver if protocol == "grpc" else http_receiver
     refusal = Answer(400, b"never") if protocol != "grpc" else Answer(grpc.StatusCode.INVALID_ARGUMENT, "never")

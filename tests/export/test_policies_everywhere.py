@@ -11,7 +11,6 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from stand_in import StandIn
 
 from otel_agent_trace import (
     AgentRun,
@@ -28,6 +27,7 @@ from otel_agent_trace import (
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.pipeline import Gate, PipelineSpan
+from tests.support.failing_receivers import StandIn
 
 SECRET, MASKED = "sk-12345", "***"
 

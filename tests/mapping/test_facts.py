@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace import TracerProvider
-from strategies import texts
 
 from otel_agent_trace import (
     AgentRun,
@@ -30,6 +29,7 @@ from otel_agent_trace.model import AgentStep, Facts, RunFacts, RunStatus, StepKi
 from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.span import Resource, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+from tests.support.strategies import texts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER_TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-from exact import assert_alike
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
@@ -19,7 +18,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from test_otlp_json import records, sayable_records
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_proto import (
@@ -34,6 +32,8 @@ from otel_agent_trace.formats.otlp_proto import (
     salvage,
 )
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.exact_comparison import assert_alike
+from tests.support.span_strategies import records, sayable_records
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from told import Problems, failed_run, lines_of, make_run
-
 from otel_agent_trace import AgentRun, run_to_spans
+from tests.support.sample_runs import Problems, failed_run, lines_of, make_run
 
 
 @pytest.fixture

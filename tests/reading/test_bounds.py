@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import files as files_module
+from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 MANY = 20_000

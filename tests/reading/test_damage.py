@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from backports import zstd
-from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans, runs_from_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
 from otel_agent_trace.runs.passes.shape import DEEPEST
 from otel_agent_trace.sources import files as files_module
+from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 

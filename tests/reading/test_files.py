@@ -12,7 +12,6 @@ from pathlib import Path
 import duckdb
 import pytest
 from backports import zstd
-from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import (
     AgentRun,
@@ -28,6 +27,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
+from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import BEGAN_NS, failed_run, lines_of, make_run
 
 from otel_agent_trace import AgentRun, RunStatus, iter_runs, load_runs, pseudonymize_user_id, run_to_spans
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.query import moment_ns
+from tests.support.sample_runs import BEGAN_NS, failed_run, lines_of, make_run
 
 Write = Callable[..., Path]
 UTC = datetime.timezone.utc

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import Problems, lines_of, make_run
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, load_run, run_to_spans
 from otel_agent_trace.errors import (
@@ -18,6 +17,7 @@ from otel_agent_trace.errors import (
     RunNotFoundError,
     SourceError,
 )
+from tests.support.sample_runs import Problems, lines_of, make_run
 
 Write = Callable[..., Path]
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from told import BEGAN_NS, Problems
-from written import CARRIERS, PACKINGS, Messages, logs, traces
 
 from otel_agent_trace import load_runs, open_source
 from otel_agent_trace.sources import SeveralSources
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Event, Problem, SpanRecord
+from tests.support.file_formats import CARRIERS, PACKINGS, Messages, logs, traces
+from tests.support.sample_runs import BEGAN_NS, Problems
 
 Write = Callable[..., Path]
 TRACES, SPANS_EACH = 6, 2

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import BEGAN_NS, lines_of, make_run
 
 from otel_agent_trace import (
     AgentRun,
@@ -35,6 +34,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.errors import ConfigurationError
+from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 Write = Callable[..., Path]
 SECOND_NS = 1_000_000_000

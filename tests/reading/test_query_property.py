@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import BEGAN_NS, lines_of, make_run
 from typing_extensions import Self
 
 from otel_agent_trace import (
@@ -31,6 +30,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.values import same
+from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 SECOND_NS = 1_000_000_000
 WORDS = ("red", "Green", "blue")

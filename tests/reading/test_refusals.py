@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import Problems
 
 from otel_agent_trace import AgentRun, InMemoryBackend, load_runs, open_source
 from otel_agent_trace.errors import BadRecordError, SourceError
+from tests.support.sample_runs import Problems
 
 Write = Callable[..., Path]
 JAEGER = {"traceID": "0af7651916cd43dd8448eb211c80319c", "spans": {}}

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import Problems, make_run
 
 from otel_agent_trace import AgentRun, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Resource, Scope, SpanRecord
+from tests.support.sample_runs import Problems, make_run
 
 Write = Callable[..., Path]
 

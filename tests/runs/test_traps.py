@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from by_hand import TRACE, event, only_run, span, told
 
 from otel_agent_trace import RunStatus, SpanRecord, runs_from_spans
+from tests.support.handwritten_spans import TRACE, event, only_run, span, told
 
 LIMA, WARM = {"city": "Lima"}, {"temp_c": 19}
 TOOL = ("tool", "get_weather", LIMA, WARM)

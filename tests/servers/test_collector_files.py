@@ -6,11 +6,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from server_fixtures import StartCollector
 
 from otel_agent_trace import load_runs, open_source
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.span import Problem, SpanRecord
+from tests.support.server_fixtures import StartCollector
 
 pytestmark = pytest.mark.slow
 FORMS = {

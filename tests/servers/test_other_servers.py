@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conditions import wait_until
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from running_servers import RunningMLflow, RunningPhoenix, RunningServer
+
+from tests.support.running_servers import RunningMLflow, RunningPhoenix, RunningServer
+from tests.support.waiting import wait_until
 
 ATTRIBUTES = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
 

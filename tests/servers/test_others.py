@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_until
-from running_servers import RunningMLflow, RunningPhoenix, RunningServer
 
 from otel_agent_trace import AgentTracer, FileBackend, StepKind, configure
 from otel_agent_trace.cli import main
+from tests.support.running_servers import RunningMLflow, RunningPhoenix, RunningServer
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 pytestmark = pytest.mark.slow
 
 EXPERIMENT = "x-mlflow-experiment-id"
 PROJECT = "openinference.project.name"
-PATIENCE_S = 60.0
 
 RAIN = {"mm": "NaN", "day": "2026-01-02", "sum": "1.10", "pair": [1, 2], "3": "three", "hours": [{"h": 8, "mm": 0.5}]}
 DOCUMENT = {"id": "d1", "score": 0.9, "content": "Lyon is sunny"}
@@ -77,7 +76,7 @@ def live(protocol: str) -> Way:
         provider = configure(otlp=endpoint, protocol=protocol, resource={PROJECT: "ours"})
         with AgentTracer(tracer_provider=provider, agent_name="weather") as tracer:
             trace_id = trace(tracer)
-            assert tracer.flush(PATIENCE_S)
+            assert tracer.flush(DEADLOCK_S)
         provider.shutdown()
         return trace_id
 
@@ -253,14 +252,14 @@ def in_phoenix(server: RunningPhoenix, trace_id: str, spans: int) -> dict[str, A
         traces = [edge["node"]["trace"] for edge in answer["projects"]["edges"] if edge["node"]["name"] == "ours"]
         return next((trace for trace in traces if trace is not None and trace["numSpans"] >= spans), None)
 
-    shown = wait_until(found, f"{spans} spans in Phoenix", PATIENCE_S)
+    shown = wait_until(found, f"{spans} spans in Phoenix")
     assert shown is not None
     return shown
 
 
 def asked(server: RunningServer, query: str, **variables: str) -> dict[str, Any]:
     """The data that a GraphQL query gets."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port("http"), timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port("http"), timeout=DEADLOCK_S)
     try:
         body = json.dumps({"query": query, "variables": variables})
         connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
@@ -364,7 +363,7 @@ def test_phoenix_shows_what_an_agent_was_asked_where_the_caller_says_so(phoenix_
             with tracer.run(user_input="Really?", agent_name="helper") as helper:
                 helper.set_attribute("input.value", "Really?")
                 helper.set_attribute("output.value", "Really.")
-        assert tracer.flush(PATIENCE_S)
+        assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
     spans = spans_of(in_phoenix(phoenix_server, run.trace_id, 2))
     columns = {span["name"]: (span["input"], span["output"]) for span in spans}
@@ -383,8 +382,8 @@ def test_phoenix_loses_a_span_with_bytes_in_an_attribute_of_somebody_else(phoeni
                 step.span.set_attribute("raw", b"\x00")
             with run.step("kept") as step:
                 step.set_attribute("raw", b"\x00")
-        assert tracer.flush(PATIENCE_S)
+        assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
-    wait_until(lambda: "Span insertion failed" in phoenix_server.log_tail(), "a lost span in its log", PATIENCE_S)
+    wait_until(lambda: "Span insertion failed" in phoenix_server.log_tail(), "a lost span in its log")
     spans = spans_of(in_phoenix(phoenix_server, run.trace_id, 2))
     assert {span["name"] for span in spans} == {"invoke_agent weather", "execute_tool kept"}

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "reading"))
-
-from jaeger_stand_in import StandIn
-from told import Problems
+from tests.support.fake_jaeger import StandIn
+from tests.support.sample_runs import Problems
 
 
 @pytest.fixture(scope="session")

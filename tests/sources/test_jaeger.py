@@ -11,8 +11,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jaeger_stand_in import StandIn, v3_error
-from told import BEGAN_NS, Problems, failed_run, make_run
 
 from otel_agent_trace import (
     AgentRun,
@@ -27,6 +25,8 @@ from otel_agent_trace import (
 from otel_agent_trace.errors import AmbiguousRunError, ConfigurationError, RunNotFoundError
 from otel_agent_trace.span import Event, Link, Resource, SpanRecord
 from otel_agent_trace.testing import check_source
+from tests.support.fake_jaeger import StandIn, v3_error
+from tests.support.sample_runs import BEGAN_NS, Problems, failed_run, make_run
 
 SECOND_NS = 1_000_000_000
 INTERFACES = pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
@@ -384,7 +384,7 @@ def test_a_pasted_link_of_the_search_page(jaeger: StandIn) -> None:
 
 def test_several_sources(jaeger: StandIn, tmp_path: Any) -> None:
     """A trace of which a part is in a file, and a part in Jaeger, is one run."""
-    from told import lines_of
+    from tests.support.sample_runs import lines_of
 
     run = make_run(1)
     spans = run_to_spans(run)

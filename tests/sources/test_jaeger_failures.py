@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import trustme
-from jaeger_stand_in import UI, Reply, StandIn, legacy_error, reply, v3_error
-from told import make_run
 
 from otel_agent_trace import JaegerSource, SourceError, load_run, load_runs, run_to_spans
+from tests.support.fake_jaeger import UI, Reply, StandIn, legacy_error, reply, v3_error
+from tests.support.sample_runs import make_run
 
 SECRET = "hunter2"
 PAGE = Reply(200, b"<html>Sign in with your account</html>", {"Content-Type": "text/html"})

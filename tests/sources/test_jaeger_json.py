@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jaeger_stand_in import jaeger_trace
-from told import make_run
 
 from otel_agent_trace import run_to_spans, runs_from_spans
 from otel_agent_trace.formats import jaeger_json
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.fake_jaeger import jaeger_trace
+from tests.support.sample_runs import make_run
 
 TRACE, SPAN, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
 

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import http.client
 import secrets
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from conditions import wait_until
 from hypothesis import HealthCheck, given, settings
-from older_jaeger import OlderJaeger
-from running_servers import RunningJaeger
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
-
-from exact import difference
-from strategies import Run, runs
-from told import BEGAN_NS, make_run
 
 from otel_agent_trace import (
     AgentRun,
@@ -37,6 +26,12 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.span import Resource, SpanRecord
 from otel_agent_trace.testing import check_source
+from tests.support.exact_comparison import difference
+from tests.support.older_jaeger import OlderJaeger
+from tests.support.running_servers import RunningJaeger
+from tests.support.sample_runs import BEGAN_NS, make_run
+from tests.support.strategies import Run, runs
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 LOST = ("flags", "links", "attributes", "events")
@@ -122,7 +117,7 @@ def _cut(item: Any, **fields: Any) -> Any:
 @pytest.fixture
 def carry_out() -> Callable[[Run], tuple[AgentRun, list[SpanRecord]]]:
     """Carry a script out on a tracer; gives the run and its spans."""
-    from test_roundtrip import Stage
+    from tests.support.script_stage import Stage
 
     def call(script: Run) -> tuple[AgentRun, list[SpanRecord]]:
         memory = InMemoryBackend()

@@ -13,9 +13,8 @@ import pytest
 from opentelemetry import context as otel_context
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
             [sys.executable, "-c", textwrap.dedent(code)],
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=DEADLOCK_S,
             cwd=tmp_path,
             check=False,
             env={name: value for name, value in wanted.items() if value is not None},

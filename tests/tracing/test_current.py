@@ -25,10 +25,10 @@ from otel_agent_trace import (
     current_step,
     pseudonymize_user_id,
 )
+from tests.support.waiting import DEADLOCK_S
 
 TheRun = Callable[[], AgentRun]
 PRIVATE = pseudonymize_user_id("u1", key="test")
-TIMEOUT_S = 120
 
 
 def test_every_field_of_a_run_can_be_set_from_inside(tracer: AgentTracer, the_run: TheRun) -> None:
@@ -286,15 +286,15 @@ def test_one_bind_in_overlapping_threads(tracer: AgentTracer, memory: InMemoryBa
     def first() -> None:
         with bound:
             inside.set()
-            assert may_leave.wait(TIMEOUT_S)
+            assert may_leave.wait(DEADLOCK_S)
         tracer.end_run(tracer.start_run(run_id="first"))
 
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(first)
-        assert inside.wait(TIMEOUT_S)
+        assert inside.wait(DEADLOCK_S)
         with bound:
             may_leave.set()
-            done.result(TIMEOUT_S)
+            done.result(DEADLOCK_S)
         tracer.end_run(tracer.start_run(run_id="second"))
     assert [(run.run_id, run.session_id) for run in memory.runs()] == [("first", None), ("second", None)]
 

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from otel_agent_trace import AgentTracer
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
 MORE_CPU_S = 1.5
 """What tracing may cost more in all, of which a value of megabytes is the most."""
 
@@ -334,7 +334,7 @@ def run_both(code: str, folder: Path, **environment: str) -> tuple[tuple[object,
             [sys.executable, "-c", program],
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=DEADLOCK_S,
             cwd=folder / name,
             check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -428,7 +428,7 @@ print([record.getMessage() for record in records] if len(records) > 1 else "at m
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=DEADLOCK_S,
         cwd=tmp_path,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},

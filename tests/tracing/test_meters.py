@@ -970,7 +970,7 @@ service:
 @pytest.mark.slow
 def test_a_collector_takes_them(start_collector: Any, tmp_path: Path) -> None:
     """A real Collector receives each metric as it is, buckets and exemplars included."""
-    from conditions import wait_until
+    from tests.support.waiting import wait_until
 
     config, kept = tmp_path / "metrics.yaml", tmp_path / "metrics.jsonl"
     config.write_text(COLLECTOR)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import cannot_run
 
 from otel_agent_trace import AgentRun, child_environment, load_runs
+from tests.support.processes import ROOT
+from tests.support.requirements import cannot_run
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "OTEL_AGENT_TRACE_PARENT")
 Run = Callable[..., str]
@@ -58,7 +58,7 @@ def run(tmp_path: Path) -> Run:
             env={**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environment},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=DEADLOCK_S,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, errors)

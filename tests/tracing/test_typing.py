@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import ROOT
+
 pytest.importorskip("mypy")
-ROOT = Path(__file__).parents[2]
 
 
 def test_mypy_understands_the_decorators(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from conditions import wait_until
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
 
-HERE = Path(__file__).parent
-TOP = HERE.parents[1]
-COLLECTOR_CONFIG = TOP / "collector-config.yaml"
-JAEGER_CONFIG = TOP / "examples" / "deploy" / "jaeger.yaml"
+SUPERVISOR = Path(__file__).with_name("supervise.py")
+COLLECTOR_CONFIG = ROOT / "collector-config.yaml"
+JAEGER_CONFIG = ROOT / "examples" / "deploy" / "jaeger.yaml"
 
 # Below those that the kernel gives to outgoing connections: nobody takes the port of a server that is killed and
 # started again, and no client that tries it meanwhile connects to itself.
@@ -155,7 +155,7 @@ class RunningServer(ABC):
 
     def _spawn(self) -> None:
         variables = {"HOME": str(self.folder), "PATH": os.environ["PATH"], **self.environment(), **self._env}
-        supervisor = [sys.executable, "-I", "-S", str(HERE / "supervise.py")]
+        supervisor = [sys.executable, "-I", "-S", str(SUPERVISOR)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*supervisor, *self.command()],

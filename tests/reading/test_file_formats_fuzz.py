@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from told import Problems
-from written import CARRIERS, logs, traces, zstd
 
 from otel_agent_trace import open_source
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.span import Event, Link, Problem, Resource, Scope, SpanRecord
+from tests.support.file_formats import CARRIERS, logs, traces, zstd
+from tests.support.sample_runs import Problems
 
 Write = Callable[..., Path]
 

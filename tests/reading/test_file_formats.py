@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from told import Problems, lines_of, make_run
-from written import CARRIERS, PACKINGS, jaeger, traces
 
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Problem, SpanRecord
+from tests.support.file_formats import CARRIERS, PACKINGS, jaeger, traces
+from tests.support.sample_runs import Problems, lines_of, make_run
 
 Write = Callable[..., Path]
 COUNT = 12

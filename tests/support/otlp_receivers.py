@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conditions import cannot_run, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.requirements import cannot_run
+from tests.support.waiting import wait_until
 
 # ── OTLP as protobuf → records ───────────────────────────────────────────────────────────────────────────────────────
 

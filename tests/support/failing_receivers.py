@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import grpc
-from conditions import wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
@@ -22,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.span import SpanRecord
+from tests.support.waiting import wait_until
 
 PROTOBUF = "application/x-protobuf"
 
