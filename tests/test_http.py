@@ -184,13 +184,6 @@ def run(code: str, level: str | None) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_dead_jaeger_prints_nothing(free_port: int, level: str | None) -> None:
     """It is asked several times, which is nobody's business; the error is raised."""

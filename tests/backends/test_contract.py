@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -136,15 +134,7 @@ class Overlap:
         self.inside -= 1
 
 
-@pytest.fixture
-def switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def test_calls_never_overlap(switching: None) -> None:
+def test_calls_never_overlap(frequent_switches: None) -> None:
     """However many threads trace at once, one call comes after the other, and each run arrives whole."""
     backend = Overlap()
     tracer = AgentTracer(backend=backend)

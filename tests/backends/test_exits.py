@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from otel_agent_trace import AgentRun, load_runs
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
 
 BEFORE = """
 import asyncio, os, signal, sys, threading, time

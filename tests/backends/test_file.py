@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +28,7 @@ from otel_agent_trace import (
     load_runs,
 )
 from otel_agent_trace.pipeline import PipelineSpan
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
 
 
 @pytest.fixture

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from otel_agent_trace import load_runs
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, RunPython
 from tests.support.waiting import DEADLOCK_S
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 STORM = """
 import os, signal, sys, threading
 from otel_agent_trace import *

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ from otel_agent_trace.pipeline import Gate, Pipeline, PipelineSpan, StartedSpan
 from otel_agent_trace.policies.user_ids import UserIdPolicy
 from otel_agent_trace.span import Event, LogRecord, Resource, Scope
 from otel_agent_trace.span import Link as RecordLink
+from tests.support.processes import RunPython
 
-RunPython = Callable[..., Any]
 AGENT = {"gen_ai.operation.name": "invoke_agent"}
 
 
@@ -90,15 +89,6 @@ def log_of(span: Any, name: str = "l", **fields: Any) -> LogRecord:
 
 def renaming(name: str) -> Callable[[Any], Any]:
     return lambda record: msgspec.structs.replace(record, name=name)
-
-
-@pytest.fixture
-def often_switching() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -783,7 +773,7 @@ def test_a_policy_that_drops_the_last_span_of_a_trace() -> None:
     assert gate.asked[-1] == (["b"], True)
 
 
-def test_threads_that_end_spans_of_one_trace(often_switching: None) -> None:
+def test_threads_that_end_spans_of_one_trace(frequent_switches: None) -> None:
     """Each span is told once, after its start, however many threads end them while the trace is being let go."""
     from concurrent.futures import ThreadPoolExecutor
 

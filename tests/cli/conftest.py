@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -16,15 +15,10 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
+from tests.support.export_command import Result
 from tests.support.processes import ROOT
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)

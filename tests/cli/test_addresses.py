@@ -7,12 +7,12 @@ import json
 import pytest
 
 from otel_agent_trace.runs import run_to_spans
-from tests.support.fake_jaeger import Reply, StandIn
+from tests.support.fake_jaeger import FakeJaeger, Reply
 
 
 @pytest.fixture
 def jaeger(make_run, make_step):
-    with StandIn() as server:
+    with FakeJaeger() as server:
         for number, service in enumerate(["weather", "travel", "weather"]):
             run = make_run(
                 f"run-{number}", number * 60, user_input=f"question {number}", resource={"service.name": service}

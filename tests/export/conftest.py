@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 
 from tests.support.export_command import Exporter
-from tests.support.failing_receivers import StandIn, grpc_stand_in, http_stand_in
+from tests.support.fake_receivers import FakeReceiver, fake_grpc_receiver, fake_http_receiver
 from tests.support.otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
 from tests.support.requirements import cannot_run
 from tests.support.waiting import DEADLOCK_S, wait_until
@@ -106,17 +106,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def http_receiver() -> Iterator[StandIn]:
+def http_receiver() -> Iterator[FakeReceiver]:
     """A receiver over HTTP that fails as it is told to."""
-    with http_stand_in() as stand_in:
-        yield stand_in
+    with fake_http_receiver() as fake:
+        yield fake
 
 
 @pytest.fixture
-def grpc_receiver() -> Iterator[StandIn]:
+def grpc_receiver() -> Iterator[FakeReceiver]:
     """The same over gRPC."""
-    with grpc_stand_in() as stand_in:
-        yield stand_in
+    with fake_grpc_receiver() as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -125,3 +125,9 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     home = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
     return Exporter(home, capsys)
+
+
+@pytest.fixture
+def receivers(http_receiver: FakeReceiver, grpc_receiver: FakeReceiver) -> dict[str, FakeReceiver]:
+    """The two by their protocols."""
+    return {"http/protobuf": http_receiver, "grpc": grpc_receiver}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,9 @@ from otel_agent_trace.sources import open_source
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
 from tests.support.export_command import Exporter, ids, rich_trace, trace, write
-from tests.support.failing_receivers import StandIn
-from tests.support.otlp_receivers import Relay, free_ports, record_of
-from tests.support.requirements import cannot_run
+from tests.support.fake_receivers import FakeReceiver
+from tests.support.otlp_receivers import Relay, received_by_oteltap, record_of
 from tests.support.server_fixtures import StartCollector
-from tests.support.waiting import DEADLOCK_S
 
 PROTOCOLS = ("http/protobuf", "http/json", "grpc")
 
@@ -37,7 +34,7 @@ def bytes_of(spans: list[SpanRecord]) -> list[bytes]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_all_arrives_as_it_was(
-    http_receiver: StandIn, grpc_receiver: StandIn, protocol: str, export: Exporter, tmp_path: Path
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, protocol: str, export: Exporter, tmp_path: Path
 ) -> None:
     """Every field of every span, also of those that belong to no run, have no end, or lost their root."""
     path = write(tmp_path / "t.jsonl", [rich_trace(1), trace(2), trace(3)[1:], rich_trace(4)])
@@ -70,33 +67,15 @@ def test_all_passes_through_rotel(rotel: Relay, protocol: str, export: Exporter,
 
 def test_all_passes_through_oteltap(export: Exporter, tmp_path: Path) -> None:
     """And to a receiver that keeps spans alone."""
-    try:
-        import oteltap
-    except (ImportError, OSError) as error:
-        cannot_run(f"oteltap cannot be used: {error}")
     path = write(tmp_path / "t.jsonl", [rich_trace(1), trace(2)])
-    code, received = asyncio.run(_through_oteltap(oteltap, export, path))
-    assert code == 0
+    result, received = received_by_oteltap(lambda endpoint: export(path, "--to", endpoint), 4)
+    assert result.code == 0
     expected = {span.span_id: span for span in kept(path)}
     for span in received:
         known = expected[span.span_id.hex()]
         read = record_of(span, known.resource, known.scope)
         assert same(read.attributes, known.attributes)
         assert (read.name, read.start_ns, read.end_ns or None) == (known.name, known.start_ns, known.end_ns)
-
-
-async def _through_oteltap(oteltap: Any, export: Exporter, path: Path) -> tuple[int, list[Any]]:
-    [port] = free_ports(1)
-    settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
-    async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
-        spans = receiver.stream_traces()
-        first = asyncio.ensure_future(anext(spans))
-        result = await asyncio.to_thread(export, path, "--to", f"http://127.0.0.1:{port}")
-        received = [await asyncio.wait_for(first, DEADLOCK_S)]
-        while len(received) < 4:
-            received.append(await asyncio.wait_for(anext(spans), DEADLOCK_S))
-        await spans.aclose()
-        return result.code, received
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -128,7 +107,7 @@ def test_the_real_collector_has_the_same_runs(
     ],
 )
 def test_whole_traces_of_the_runs_that_fit(
-    http_receiver: StandIn, export: Exporter, tmp_path: Path, options: list[str], numbers: list[int]
+    http_receiver: FakeReceiver, export: Exporter, tmp_path: Path, options: list[str], numbers: list[int]
 ) -> None:
     """With filters those traces go, in which a run fits, with all their spans; `--limit` is for the newest runs."""
     traces = {number: trace(number, agent="b" if number in (2, 4) else "a") for number in range(1, 6)}
@@ -143,7 +122,7 @@ def test_whole_traces_of_the_runs_that_fit(
     assert told["runs"] == (None if numbers[-1:] == [6] else len(numbers))
 
 
-def test_doubled_spans_go_once(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_doubled_spans_go_once(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """Where a span stands twice, the one that tells more is sent."""
     [root, step] = trace(1)
     begun = SpanRecord(step.trace_id, step.span_id, step.parent_span_id, step.name, step.start_ns, None)
@@ -153,7 +132,7 @@ def test_doubled_spans_go_once(http_receiver: StandIn, export: Exporter, tmp_pat
 
 
 def test_requests_stay_below_the_limits_of_receivers(
-    grpc_receiver: StandIn, http_receiver: StandIn, export: Exporter, tmp_path: Path
+    grpc_receiver: FakeReceiver, http_receiver: FakeReceiver, export: Exporter, tmp_path: Path
 ) -> None:
     """4 MiB over gRPC, whose receivers take no more; a span above that goes alone."""
     traces = [trace(number, names=("a", "b"), size=300_000) for number in range(1, 30)]
@@ -167,7 +146,7 @@ def test_requests_stay_below_the_limits_of_receivers(
     assert all(len(each.spans) == 1 for each in http_receiver.requests if each.size > 4 << 20)
 
 
-def test_many_resources(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_many_resources(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """Traces of hundreds of programs keep each its own."""
     traces = [rich_trace(number) for number in range(1, 400)]
     for number, [rich, *_] in enumerate(traces):
@@ -177,7 +156,7 @@ def test_many_resources(http_receiver: StandIn, export: Exporter, tmp_path: Path
     assert bytes_of(http_receiver.accepted) == bytes_of(kept(path))
 
 
-def test_nothing_to_send(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_nothing_to_send(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """An empty file, and no trace that fits, are fine."""
     path = write(tmp_path / "t.jsonl", [])
     assert export(path, "--to", http_receiver.endpoint).out.startswith("0 spans of 0 traces")
@@ -206,7 +185,7 @@ def test_bad_usage(export: Exporter, arguments: list[str], said: str) -> None:
     assert "secret" not in result.err
 
 
-def test_damaged_lines_are_told(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_damaged_lines_are_told(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """They cost themselves."""
     path = write(tmp_path / "t.jsonl", [trace(1)])
     path.write_bytes(path.read_bytes() + b'{"resourceSpans":[{"torn')
@@ -219,7 +198,7 @@ def test_damaged_lines_are_told(http_receiver: StandIn, export: Exporter, tmp_pa
 # ── the function ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_any_source_can_be_sent(http_receiver: StandIn) -> None:
+def test_any_source_can_be_sent(http_receiver: FakeReceiver) -> None:
     """What `iter_runs` reads, a backend for example; nothing is left on the disk."""
     memory = InMemoryBackend()
     summary = export_spans(memory, http_receiver.endpoint)

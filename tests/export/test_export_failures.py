@@ -18,16 +18,16 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from tests.support.export_command import Exporter, ids, trace, write
-from tests.support.failing_receivers import (
+from tests.support.fake_receivers import (
     OK,
     RESET,
     Answer,
+    FakeReceiver,
     Request,
-    StandIn,
+    fake_grpc_receiver,
+    fake_http_receiver,
     first,
-    grpc_stand_in,
     html,
-    http_stand_in,
     partial,
     poisoned,
 )
@@ -74,7 +74,7 @@ def retry_info(seconds: float) -> dict[str, bytes]:
         Answer(500, b"by chance"),
     ],
 )
-def test_what_passes_is_tried_again(http_receiver: StandIn, export: Exporter, path: Path, answer: Answer) -> None:
+def test_what_passes_is_tried_again(http_receiver: FakeReceiver, export: Exporter, path: Path, answer: Answer) -> None:
     """A lost connection, and a receiver that asks to come later, cost a moment."""
     http_receiver.answer = first(answer)
     result = export(path, "--to", http_receiver.endpoint)
@@ -86,7 +86,7 @@ def test_what_passes_is_tried_again(http_receiver: StandIn, export: Exporter, pa
 
 @pytest.mark.parametrize("in_words", [str, lambda seconds: email.utils.formatdate(time.time() + seconds, usegmt=True)])
 def test_retry_after_is_waited_for(
-    http_receiver: StandIn, export: Exporter, path: Path, in_words: Callable[[int], str]
+    http_receiver: FakeReceiver, export: Exporter, path: Path, in_words: Callable[[int], str]
 ) -> None:
     """Seconds or a date; not less, and not the own backoff's time."""
     http_receiver.answer = first(Answer(429, b"", {"Retry-After": in_words(2)}))
@@ -96,7 +96,7 @@ def test_retry_after_is_waited_for(
 
 
 def test_whoever_wants_too_long_a_wait_is_given_up_at_once(
-    http_receiver: StandIn, export: Exporter, path: Path
+    http_receiver: FakeReceiver, export: Exporter, path: Path
 ) -> None:
     """Nobody waits for an hour, to be told no then."""
     http_receiver.answer = lambda request: Answer(503, b"", {"Retry-After": "3600"})
@@ -118,7 +118,7 @@ def test_whoever_wants_too_long_a_wait_is_given_up_at_once(
     ],
 )
 def test_what_passes_is_tried_again_over_grpc(
-    grpc_receiver: StandIn, export: Exporter, path: Path, answer: Answer
+    grpc_receiver: FakeReceiver, export: Exporter, path: Path, answer: Answer
 ) -> None:
     """The same in the words of gRPC."""
     grpc_receiver.answer = first(answer)
@@ -134,7 +134,7 @@ def test_a_receiver_that_comes_later_is_waited_for(export: Exporter, path: Path,
     with export.start(path, "--to", f"{scheme}://localhost:{port}") as process:
         assert process.stderr is not None
         assert "trying again" in process.stderr.readline()
-        with grpc_stand_in(port=port) if scheme == "grpc" else http_stand_in(port=port) as receiver:
+        with fake_grpc_receiver(port=port) if scheme == "grpc" else fake_http_receiver(port=port) as receiver:
             assert process.wait(60) == 0
     assert receiver.ids() == ids(TRACES)
 
@@ -145,7 +145,7 @@ def test_a_receiver_that_comes_later_is_waited_for(export: Exporter, path: Path,
 @pytest.mark.parametrize("status", [400, 422, 500])
 @pytest.mark.parametrize("body", [b'{"detail": "no bytes, please"}', b"no bytes, please"])
 def test_a_bad_span_costs_itself(
-    http_receiver: StandIn, export: Exporter, poisoned_path: Path, status: int, body: bytes
+    http_receiver: FakeReceiver, export: Exporter, poisoned_path: Path, status: int, body: bytes
 ) -> None:
     """It is found, named with the receiver's words, and all others arrive; status 1."""
     http_receiver.answer = poisoned(Answer(status, body, {}, "application/json" if b"{" in body else "text/plain"))
@@ -163,7 +163,7 @@ def test_a_bad_span_costs_itself(
 
 @pytest.mark.parametrize("code", [Code.INVALID_ARGUMENT, Code.INTERNAL, Code.UNKNOWN])
 def test_a_bad_span_costs_itself_over_grpc(
-    grpc_receiver: StandIn, export: Exporter, poisoned_path: Path, code: grpc.StatusCode
+    grpc_receiver: FakeReceiver, export: Exporter, poisoned_path: Path, code: grpc.StatusCode
 ) -> None:
     """The same in the words of gRPC."""
     grpc_receiver.answer = poisoned(Answer(code, "no bytes, please"))
@@ -174,7 +174,7 @@ def test_a_bad_span_costs_itself_over_grpc(
     assert "no bytes, please" in result.err
 
 
-def test_many_bad_spans_are_not_all_named(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_many_bad_spans_are_not_all_named(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """The first are, the others counted."""
     traces = [trace(number, names=("poison", "b")) for number in range(1, 90)]
     http_receiver.answer = poisoned(Answer(400))
@@ -185,7 +185,7 @@ def test_many_bad_spans_are_not_all_named(http_receiver: StandIn, export: Export
     assert len(http_receiver.accepted) == 2 * 89
 
 
-def test_names_cannot_steer_the_terminal(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_names_cannot_steer_the_terminal(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """Neither those of spans nor what a receiver says."""
     http_receiver.answer = lambda request: Answer(400, "\x1b]0;evil\x07", {}, "text/plain") if request.number else OK
     path = write(tmp_path / "t.jsonl", [trace(1, names=("\x1b[31mred",), size=3_000_000)])
@@ -196,7 +196,7 @@ def test_names_cannot_steer_the_terminal(http_receiver: StandIn, export: Exporte
 
 @pytest.mark.parametrize("limit", [300_000, 30_000])
 def test_a_receiver_of_small_requests_gets_small_ones(
-    http_receiver: StandIn, export: Exporter, tmp_path: Path, limit: int
+    http_receiver: FakeReceiver, export: Exporter, tmp_path: Path, limit: int
 ) -> None:
     """413 halves the request, and the next are not made so large."""
     traces = [trace(number, names="abcd", size=1000) for number in range(1, 500)]
@@ -215,7 +215,7 @@ def test_the_limit_of_grpc_halves(export: Exporter, tmp_path: Path, options: lis
     """RESOURCE_EXHAUSTED for the size is no reason to try the same again."""
     traces = [trace(number, names="ab", size=100_000) for number in range(1, 30)]
     traces.append(trace(99, names=("large",), size=600_000))
-    with grpc_stand_in(options=options) as receiver:
+    with fake_grpc_receiver(options=options) as receiver:
         result = export(write(tmp_path / "t.jsonl", traces), "--to", receiver.endpoint)
     assert result.code == 1
     assert len(receiver.accepted) == len(ids(traces)) - 1
@@ -224,7 +224,7 @@ def test_the_limit_of_grpc_halves(export: Exporter, tmp_path: Path, options: lis
 
 
 def test_a_connection_that_is_always_lost_over_a_huge_span_is_its_refusal(
-    http_receiver: StandIn, export: Exporter, tmp_path: Path
+    http_receiver: FakeReceiver, export: Exporter, tmp_path: Path
 ) -> None:
     """Some receivers cut the connection when a request is too large."""
     traces = [trace(1), trace(2, names=("huge",), size=5_000_000), trace(3)]
@@ -247,7 +247,7 @@ def test_a_connection_that_is_always_lost_over_a_huge_span_is_its_refusal(
     ],
 )
 def test_partial_success_is_counted_and_told(
-    http_receiver: StandIn, export: Exporter, path: Path, body: bytes, content_type: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, body: bytes, content_type: str
 ) -> None:
     """Not all arrived, and the receiver does not say which."""
     http_receiver.answer = lambda request: Answer(200, body, {}, content_type)
@@ -258,7 +258,7 @@ def test_partial_success_is_counted_and_told(
     assert "the receiver says: three were old" in result.err
 
 
-def test_partial_success_over_grpc(grpc_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_partial_success_over_grpc(grpc_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """The same over gRPC; a message without a number is a warning."""
     grpc_receiver.answer = lambda request: Answer(Code.OK, partial(3, "three were old"))
     assert "3 rejected" in export(path, "--to", grpc_receiver.endpoint).out
@@ -289,7 +289,7 @@ def test_partial_success_over_grpc(grpc_receiver: StandIn, export: Exporter, pat
     ],
 )
 def test_whoever_is_no_receiver_ends_it(
-    http_receiver: StandIn, export: Exporter, path: Path, answer: Answer, said: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, answer: Answer, said: str
 ) -> None:
     """One clear error at once, status 2; redirects are not followed."""
     http_receiver.answer = lambda request: answer
@@ -306,7 +306,7 @@ def test_whoever_is_no_receiver_ends_it(
 @pytest.mark.parametrize("body", [b"", b"{}", b"\x0a\x00"])
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-protobuf", None])
 def test_good_answers(
-    http_receiver: StandIn, export: Exporter, path: Path, body: bytes, content_type: str | None
+    http_receiver: FakeReceiver, export: Exporter, path: Path, body: bytes, content_type: str | None
 ) -> None:
     """An empty body, an empty message of either kind."""
     if (body, content_type) in ((b"{}", "application/x-protobuf"), (b"\x0a\x00", "application/json")):
@@ -317,7 +317,7 @@ def test_good_answers(
 
 @pytest.mark.parametrize("code", [Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED])
 def test_whoever_is_no_receiver_ends_it_over_grpc(
-    grpc_receiver: StandIn, export: Exporter, path: Path, code: grpc.StatusCode
+    grpc_receiver: FakeReceiver, export: Exporter, path: Path, code: grpc.StatusCode
 ) -> None:
     """The same over gRPC."""
     grpc_receiver.answer = lambda request: Answer(code, "go away")
@@ -329,7 +329,7 @@ def test_whoever_is_no_receiver_ends_it_over_grpc(
 
 @pytest.mark.parametrize("answer", [Answer(400, b"never"), Answer(422, b"never"), Answer(500, b"never")])
 def test_whoever_refuses_everything_ends_it(
-    http_receiver: StandIn, export: Exporter, tmp_path: Path, answer: Answer
+    http_receiver: FakeReceiver, export: Exporter, tmp_path: Path, answer: Answer
 ) -> None:
     """It is not the spans then: not each of thousands is sent alone."""
     path = write(tmp_path / "t.jsonl", [trace(number) for number in range(1, 1000)])
@@ -340,7 +340,7 @@ def test_whoever_refuses_everything_ends_it(
 
 
 def test_the_wrong_protocol_is_told(
-    http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, path: Path
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, path: Path
 ) -> None:
     """Whoever mixes up the two ports hears so at once."""
     result = export(path, "--to", grpc_receiver.endpoint.replace("grpc", "http"))
@@ -386,7 +386,7 @@ def test_no_such_host(export: Exporter, path: Path, scheme: str) -> None:
     assert time.monotonic() - began < 60
 
 
-def test_slow_receivers(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_slow_receivers(http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """No answer within the timeout is a lost connection."""
     leave = threading.Event()
 
@@ -433,7 +433,11 @@ def test_a_body_that_drips(export: Exporter, path: Path) -> None:
 
 
 def test_headers_of_all_kinds(
-    http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch
+    http_receiver: FakeReceiver,
+    grpc_receiver: FakeReceiver,
+    export: Exporter,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The environment's, the command's, and those of a password in the address."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=t%20one,api-key=theirs")
@@ -446,7 +450,7 @@ def test_headers_of_all_kinds(
 
 
 def test_no_message_tells_a_secret(
-    http_receiver: StandIn, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch
+    http_receiver: FakeReceiver, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even where the receiver repeats what it was sent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret-token")
@@ -460,8 +464,8 @@ def test_no_message_tells_a_secret(
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json", "grpc"])
 def test_gzip(
-    http_receiver: StandIn,
-    grpc_receiver: StandIn,
+    http_receiver: FakeReceiver,
+    grpc_receiver: FakeReceiver,
     export: Exporter,
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -494,21 +498,21 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
 
 
 @contextmanager
-def secure_receiver(authority: trustme.CA, scheme: str) -> Iterator[StandIn]:
+def secure_receiver(authority: trustme.CA, scheme: str) -> Iterator[FakeReceiver]:
     """A receiver that speaks TLS and asks for certificates."""
     theirs = authority.issue_cert("localhost")
     if scheme == "grpcs":
         pairs = [(theirs.private_key_pem.bytes(), theirs.cert_chain_pems[0].bytes())]
         credentials = grpc.ssl_server_credentials(pairs, authority.cert_pem.bytes(), require_client_auth=True)
-        with grpc_stand_in(credentials) as stand_in:
-            yield stand_in
+        with fake_grpc_receiver(credentials) as fake:
+            yield fake
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         theirs.configure_cert(context)
         authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
-        with http_stand_in(context) as stand_in:
-            yield stand_in
+        with fake_http_receiver(context) as fake:
+            yield fake
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.export_command import Exporter, ids, trace, write
-from tests.support.failing_receivers import OK, Answer, Request, StandIn, poisoned
+from tests.support.fake_receivers import OK, Answer, FakeReceiver, Request, poisoned
 
 TRACES = [trace(number, names="abc", size=40_000) for number in range(1, 160)]  # some 10 requests
 ALL = ids(TRACES)
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     return write(tmp_path / "t.jsonl", TRACES)
 
 
-def interrupted(receiver: StandIn, export: Exporter, path: Path, after: int) -> None:
+def interrupted(receiver: FakeReceiver, export: Exporter, path: Path, after: int) -> None:
     """An export of which so many requests are answered, before the receiver goes away for good.
 
     Requests that were on their way then may still come afterwards.
@@ -35,7 +35,7 @@ def interrupted(receiver: StandIn, export: Exporter, path: Path, after: int) -> 
     receiver.requests.clear()
 
 
-def test_a_complete_export_leaves_nothing_behind(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_a_complete_export_leaves_nothing_behind(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """A second one sends everything again, which readers do not mind: the ids are the same."""
     for times in (1, 2):
         result = export(path, "--to", http_receiver.endpoint)
@@ -44,7 +44,7 @@ def test_a_complete_export_leaves_nothing_behind(http_receiver: StandIn, export:
         assert export.states() == []
 
 
-def test_an_interrupted_export_goes_on(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_an_interrupted_export_goes_on(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """What was answered is not sent again, all else is; what is left behind is private and goes away at the end."""
     interrupted(http_receiver, export, path, after=6)
     [state] = export.states()
@@ -61,7 +61,7 @@ def test_an_interrupted_export_goes_on(http_receiver: StandIn, export: Exporter,
     assert export.states() == []
 
 
-def test_again_begins_anew(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_again_begins_anew(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """For a receiver that has forgotten everything."""
     interrupted(http_receiver, export, path, after=6)
     http_receiver.accepted.clear()
@@ -73,7 +73,7 @@ def test_again_begins_anew(http_receiver: StandIn, export: Exporter, path: Path)
 
 
 def test_another_export_is_another(
-    http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, path: Path, tmp_path: Path
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, path: Path, tmp_path: Path
 ) -> None:
     """Another endpoint, filter, header or file has not been delivered."""
     interrupted(http_receiver, export, path, after=6)
@@ -89,7 +89,7 @@ def test_another_export_is_another(
     assert "before" in export(path, "--to", http_receiver.endpoint).out
 
 
-def test_a_grown_store_is_right(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_a_grown_store_is_right(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """A trace that has more spans than it had is sent again, with all of them."""
     interrupted(http_receiver, export, path, after=6)
     late = trace(1, names="abcd")[-1]
@@ -101,7 +101,7 @@ def test_a_grown_store_is_right(http_receiver: StandIn, export: Exporter, path: 
     assert not set(ids([TRACES[1]])) & set(sent)
 
 
-def test_what_was_refused_is_named_again(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_what_was_refused_is_named_again(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """A trace is only delivered when each of its spans was taken."""
     traces = [trace(1, names=("poison",)), *TRACES[1:]]
     path = write(tmp_path / "t.jsonl", traces)
@@ -122,7 +122,7 @@ def test_what_was_refused_is_named_again(http_receiver: StandIn, export: Exporte
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense\n", b"0123", b"\0" * 100, b"0" * 16])
 def test_a_damaged_state_costs_at_most_a_repetition(
-    http_receiver: StandIn, export: Exporter, path: Path, damage: bytes
+    http_receiver: FakeReceiver, export: Exporter, path: Path, damage: bytes
 ) -> None:
     """Torn lines, and what is no state at all, are skipped; what is added stays readable."""
     interrupted(http_receiver, export, path, after=3)
@@ -135,7 +135,7 @@ def test_a_damaged_state_costs_at_most_a_repetition(
 
 @pytest.mark.parametrize("kind", ["file", "state is a folder", "state is a pipe"])
 def test_a_state_that_cannot_be_kept_costs_a_warning(
-    http_receiver: StandIn, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The export works without it."""
     if kind == "file":
@@ -156,7 +156,9 @@ def test_a_state_that_cannot_be_kept_costs_a_warning(
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_kills(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, tmp_path: Path, scheme: str) -> None:
+def test_kills(
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, tmp_path: Path, scheme: str
+) -> None:
     """Killed ten times in the midst, then run to its end: nothing is missing.
 
     What the process did not live to hear the answer to, the receiver has not taken.
@@ -191,7 +193,7 @@ def test_kills(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter,
     assert export.states() == []
 
 
-def test_ctrl_c_ends_cleanly(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_ctrl_c_ends_cleanly(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """Status 130 at once, also while a request waits for its answer, and a word on how to go on."""
     hold = threading.Event()
     http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(120) and OK) or OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from typing import Any
@@ -14,8 +13,7 @@ from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
-from tests.support.otlp_receivers import Relay, Sink, free_ports, record_of
-from tests.support.requirements import cannot_run
+from tests.support.otlp_receivers import Relay, Sink, free_ports, received_by_oteltap, record_of
 from tests.support.waiting import DEADLOCK_S
 
 PROTOCOLS = ("http/protobuf", "grpc")
@@ -104,30 +102,12 @@ def test_spans_arrive_at_rotel(
 
 def test_spans_arrive_at_oteltap() -> None:
     """Another receiver, which keeps spans alone, has the same spans and the same runs."""
-    try:
-        import oteltap
-    except (ImportError, OSError) as error:
-        cannot_run(f"oteltap cannot be used: {error}")
-    memory, spans = asyncio.run(_through_oteltap(oteltap))
+    memory, spans = received_by_oteltap(lambda endpoint: traced_to(endpoint, "http/protobuf"), SPANS)
     kept = memory.spans()
     resource, scope = kept[0].resource, kept[0].scope
     received = [record_of(span, resource, scope) for span in spans]
     assert_arrived(received, kept)
     assert runs_from_spans(received) == memory.runs()
-
-
-async def _through_oteltap(oteltap: Any) -> tuple[InMemoryBackend, list[Any]]:
-    [port] = free_ports(1)
-    settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
-    async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
-        spans = receiver.stream_traces()
-        first = asyncio.ensure_future(anext(spans))
-        memory = await asyncio.to_thread(traced_to, f"http://127.0.0.1:{port}", "http/protobuf")
-        received = [await asyncio.wait_for(first, DEADLOCK_S)]
-        while len(received) < SPANS:
-            received.append(await asyncio.wait_for(anext(spans), DEADLOCK_S))
-        await spans.aclose()
-        return memory, received
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

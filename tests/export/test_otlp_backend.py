@@ -18,8 +18,9 @@ from otel_agent_trace import AgentSpanProcessor, AgentTracer, InMemoryBackend, c
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.otlp import Schedule, settings_of
 from otel_agent_trace.otlp.http_transport import HttpTransport
-from tests.support.failing_receivers import OK, RESET, Answer, Request, StandIn, first, html, partial, poisoned
+from tests.support.fake_receivers import OK, RESET, Answer, FakeReceiver, Request, first, html, partial, poisoned
 from tests.support.otlp_receivers import free_ports
+from tests.support.providers import emit, stats
 from tests.support.waiting import wait_until
 
 Code = grpc.StatusCode
@@ -28,25 +29,6 @@ LOST, REFUSED, REJECTED = "OtlpBackend: lost: sending", "OtlpBackend: refused", 
 SENT, FAILED = "OtlpBackend: sent", "OtlpBackend: failed: span that cannot be sent"
 FULL, TOO_LARGE = "OtlpBackend: dropped: queue full", "OtlpBackend: dropped: queue too large"
 NOWHERE = "OtlpBackend: dropped: nowhere to send"
-
-
-def address(receiver: StandIn) -> str:
-    return receiver.endpoint.replace("grpc://", "http://")
-
-
-def emit(provider: TracerProvider, number: int = 1, **attributes: Any) -> None:
-    tracer = provider.get_tracer("t")
-    for index in range(number):
-        tracer.start_span(f"s{index}", attributes=attributes).end()
-
-
-def stats(provider: TracerProvider) -> dict[str, int]:
-    return AgentTracer(tracer_provider=provider).stats()
-
-
-@pytest.fixture
-def receivers(http_receiver: StandIn, grpc_receiver: StandIn) -> dict[str, StandIn]:
-    return {"http/protobuf": http_receiver, "grpc": grpc_receiver}
 
 
 @pytest.fixture
@@ -88,7 +70,7 @@ def sending() -> Iterator[Callable[..., TracerProvider]]:
     ],
 )
 def test_answers(
-    http_receiver: StandIn,
+    http_receiver: FakeReceiver,
     answer: Answer,
     counts: dict[str, int],
     said: str | None,
@@ -118,10 +100,10 @@ def test_answers(
         (Answer(Code.RESOURCE_EXHAUSTED, "larger than max (9 vs. 4)"), {REFUSED: 3}),
     ],
 )
-def test_answers_of_grpc(grpc_receiver: StandIn, answer: Answer, counts: dict[str, int]) -> None:
+def test_answers_of_grpc(grpc_receiver: FakeReceiver, answer: Answer, counts: dict[str, int]) -> None:
     """The same in the words of gRPC."""
     grpc_receiver.answer = lambda request: answer
-    provider = configure(otlp=address(grpc_receiver), protocol="grpc")
+    provider = configure(otlp=grpc_receiver.http_endpoint, protocol="grpc")
     emit(provider, 3)
     assert provider.force_flush(60_000) is False
     assert stats(provider) == counts
@@ -139,12 +121,12 @@ def test_answers_of_grpc(grpc_receiver: StandIn, answer: Answer, counts: dict[st
     ],
 )
 def test_what_passes_is_tried_again(
-    receivers: dict[str, StandIn], protocol: str, answer: Answer, caplog: pytest.LogCaptureFixture
+    receivers: dict[str, FakeReceiver], protocol: str, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a receiver cannot do now it does a moment later, and nothing is said of it."""
     receiver = receivers[protocol]
     receiver.answer = first(answer)
-    provider = configure(otlp=address(receiver), protocol=protocol)
+    provider = configure(otlp=receiver.http_endpoint, protocol=protocol)
     emit(provider, 3)
     assert provider.force_flush(60_000)
     assert (len(receiver.requests), len(receiver.accepted), stats(provider)) == (2, 3, {SENT: 3})
@@ -152,7 +134,7 @@ def test_what_passes_is_tried_again(
     provider.shutdown()
 
 
-def test_one_that_is_refused_costs_itself(http_receiver: StandIn) -> None:
+def test_one_that_is_refused_costs_itself(http_receiver: FakeReceiver) -> None:
     """The receiver refuses every request with a certain span: the others arrive, once each."""
     http_receiver.answer = poisoned(Answer(400, b"never"), "s100")
     provider = configure(otlp=http_receiver.endpoint)
@@ -298,7 +280,7 @@ def test_poison(http_sink: Any, grpc_sink: Any, protocol: str, poison: str) -> N
     provider.shutdown()
 
 
-def test_a_span_that_ends_the_thread(http_receiver: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_span_that_ends_the_thread(http_receiver: FakeReceiver, caplog: pytest.LogCaptureFixture) -> None:
     """What would end a program, raised by something in a span, costs no more than the span; sending goes on."""
 
     class Exits:
@@ -322,7 +304,7 @@ def test_a_span_that_ends_the_thread(http_receiver: StandIn, caplog: pytest.LogC
     provider.shutdown()
 
 
-def test_spans_of_the_sending_are_not_sent(http_receiver: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_of_the_sending_are_not_sent(http_receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """An HTTP client that is traced by somebody who heeds no suppression does not feed what it sends."""
     provider = configure(otlp=http_receiver.endpoint)
     send = HttpTransport.send
@@ -355,7 +337,7 @@ class Gate:
 
 
 def test_a_full_queue(
-    http_receiver: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http_receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What finds no room is dropped, counted, and said once; all else arrives."""
     http_receiver.answer = gate = Gate()
@@ -376,7 +358,9 @@ def test_a_full_queue(
 
 
 @pytest.mark.parametrize("where", ["text", "bytes", "nested", "event", "link"])
-def test_a_queue_that_is_too_large(http_receiver: StandIn, sending: Callable[..., TracerProvider], where: str) -> None:
+def test_a_queue_that_is_too_large(
+    http_receiver: FakeReceiver, sending: Callable[..., TracerProvider], where: str
+) -> None:
     """The memory of what waits is bounded, wherever in a span it is; one that is larger by itself still goes."""
     http_receiver.answer = gate = Gate()
     provider = sending(http_receiver.endpoint, max_waiting_bytes=2_000_000)
@@ -405,7 +389,7 @@ def test_a_queue_that_is_too_large(http_receiver: StandIn, sending: Callable[...
     assert stats(provider) == {TOO_LARGE: 12, SENT: 10}
 
 
-def test_half_a_queue_goes_at_once(http_receiver: StandIn, sending: Callable[..., TracerProvider]) -> None:
+def test_half_a_queue_goes_at_once(http_receiver: FakeReceiver, sending: Callable[..., TracerProvider]) -> None:
     """Nobody waits for the time of sending when many spans come; few do."""
     provider = sending(http_receiver.endpoint, max_waiting_spans=100, batch_spans=30, delay_s=3600)
     emit(provider, 49)
@@ -415,7 +399,7 @@ def test_half_a_queue_goes_at_once(http_receiver: StandIn, sending: Callable[...
     wait_until(lambda: len(http_receiver.accepted) == 99, "the half that was not flushed")
 
 
-def test_few_spans_go_after_the_delay(http_receiver: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_spans_go_after_the_delay(http_receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single span is sent without anybody's doing, when the delay is over."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     provider = configure(otlp=http_receiver.endpoint)
@@ -424,7 +408,7 @@ def test_few_spans_go_after_the_delay(http_receiver: StandIn, monkeypatch: pytes
     provider.shutdown()
 
 
-def test_shutdown(http_receiver: StandIn) -> None:
+def test_shutdown(http_receiver: FakeReceiver) -> None:
     """It sends what waits; what ends later is counted; twice is once; no thread stays."""
     provider = configure(otlp=http_receiver.endpoint)
     tracer = provider.get_tracer("t")
@@ -440,7 +424,7 @@ def test_shutdown(http_receiver: StandIn) -> None:
     wait_until(lambda: "otel_agent_trace.otlp" not in [t.name for t in threading.enumerate()], "the thread's end")
 
 
-def test_as_an_exporter(http_receiver: StandIn) -> None:
+def test_as_an_exporter(http_receiver: FakeReceiver) -> None:
     """Under the SDK's own processors it takes what they give, after the policies."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
@@ -472,7 +456,7 @@ def test_as_an_exporter(http_receiver: StandIn) -> None:
     ],
 )
 def test_broken_variables(
-    http_receiver: StandIn, name: str, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http_receiver: FakeReceiver, name: str, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be meant is one warning that names it, and spans are sent as if it were not there."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", http_receiver.endpoint)
@@ -486,7 +470,7 @@ def test_broken_variables(
 
 
 def test_headers_of_which_one_is_broken(
-    http_receiver: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http_receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The others are sent, and the broken one, which may be a secret, is not shown."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=1,secret,x-other=2")
@@ -531,7 +515,7 @@ def test_nowhere_to_send(
 
 
 def test_a_queue_smaller_than_a_batch(
-    http_receiver: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http_receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A small queue makes the batches small; that is no mistake, and does not keep a program from starting."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
@@ -543,7 +527,7 @@ def test_a_queue_smaller_than_a_batch(
 
 
 @contextlib.contextmanager
-def far_away(receiver: StandIn, latency_s: float) -> Iterator[tuple[str, list[socket.socket]]]:
+def far_away(receiver: FakeReceiver, latency_s: float) -> Iterator[tuple[str, list[socket.socket]]]:
     """An address at which the receiver answers late, and the connections that were made to it."""
     port = int(receiver.endpoint.rpartition(":")[2])
     connections: list[socket.socket] = []
@@ -573,7 +557,7 @@ def far_away(receiver: StandIn, latency_s: float) -> Iterator[tuple[str, list[so
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_receiver_far_away(
-    receivers: dict[str, StandIn], sending: Callable[..., TracerProvider], protocol: str
+    receivers: dict[str, FakeReceiver], sending: Callable[..., TracerProvider], protocol: str
 ) -> None:
     """A connection may take as long as a request to come: it is not given up and made again meanwhile."""
     with far_away(receivers[protocol], latency_s=0.3) as (endpoint, connections):
@@ -587,7 +571,7 @@ def test_a_receiver_far_away(
 # ── stats ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_stats_of_a_given_provider(http_receiver: StandIn, tmp_path: Any) -> None:
+def test_stats_of_a_given_provider(http_receiver: FakeReceiver, tmp_path: Any) -> None:
     """A tracer tells what all processors of ours count, whoever made the provider; those of a kind are added."""
     provider = TracerProvider(shutdown_on_exit=False)
     for _ in range(2):

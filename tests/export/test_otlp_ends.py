@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ending_programs import END_S, Program, ends_in_time, full_listener
-from tests.support.failing_receivers import Answer, StandIn
+from tests.support.fake_receivers import Answer, FakeReceiver
 from tests.support.otlp_receivers import free_ports
 
 REQUEST_S = 10.0
@@ -30,16 +30,7 @@ def start(tmp_path: Path) -> Callable[..., Program]:
     return call
 
 
-@pytest.fixture
-def receivers(http_receiver: StandIn, grpc_receiver: StandIn) -> dict[str, StandIn]:
-    return {"http/protobuf": http_receiver, "grpc": grpc_receiver}
-
-
-def address(receiver: StandIn) -> str:
-    return receiver.endpoint.replace("grpc://", "http://")
-
-
-def names(receiver: StandIn) -> list[str]:
+def names(receiver: FakeReceiver) -> list[str]:
     """Of the spans that arrived, sorted; each came once."""
     ids = Counter(span.span_id for span in receiver.accepted)
     assert set(ids.values()) <= {1}
@@ -145,7 +136,9 @@ def test_the_end_before_three_bad_receivers(start: Callable[..., Program], proto
     assert '"OtlpBackend: dropped: waiting at the end": 40' in program.output
 
 
-def test_a_flush_tells_of_what_another_flush_had_sent(http_receiver: StandIn, start: Callable[..., Program]) -> None:
+def test_a_flush_tells_of_what_another_flush_had_sent(
+    http_receiver: FakeReceiver, start: Callable[..., Program]
+) -> None:
     """A backend that began to send while another one was waited for says no less than one that did not."""
     http_receiver.answer = lambda request: Answer(404)
     with bad_receiver("hangs") as hanging:
@@ -166,7 +159,7 @@ def test_a_flush_tells_of_what_another_flush_had_sent(http_receiver: StandIn, st
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_in_the_midst_of_a_retry(
-    receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str
+    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str
 ) -> None:
     """While the sender waits to try again, an end does not wait for it; a receiver that is well again gets all."""
     import grpc
@@ -182,7 +175,7 @@ def test_the_end_in_the_midst_of_a_retry(
         receiver.requests.clear()
         receiver.accepted.clear()
         answers[:] = [busy]
-        program = start("emit(1500); print('done', flush=True); sys.stdin.read()", address(receiver), protocol)
+        program = start("emit(1500); print('done', flush=True); sys.stdin.read()", receiver.http_endpoint, protocol)
         assert program.read() == "done\n"
         receiver.wait_for_requests(1)
         if heals:
@@ -210,12 +203,12 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_before_a_good_receiver(
-    receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str, end: str
+    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str, end: str
 ) -> None:
     """Everything that waits arrives, however a program ends that Python ends."""
     receiver = receivers[protocol]
     code, status = ENDS[end]
-    program = start(f"emit(1000)\n{code}", address(receiver), protocol)
+    program = start(f"emit(1000)\n{code}", receiver.http_endpoint, protocol)
     if end == "an interrupt":
         assert program.read() == "ready\n"
         program.end(signal.SIGINT)
@@ -241,7 +234,7 @@ def work(number):
 
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_fork(receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str, used: bool) -> None:
+def test_fork(receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str, used: bool) -> None:
     """A child sends what it finished, and nothing of its parent's, whether its parent has sent before or not."""
     receiver = receivers[protocol]
     program = start(
@@ -265,7 +258,7 @@ def test_fork(receivers: dict[str, StandIn], start: Callable[..., Program], prot
             sys.exit()
         os.waitpid(grandchild, 0)
         """,
-        address(receiver),
+        receiver.http_endpoint,
         protocol,
     )
     program.end()
@@ -302,7 +295,7 @@ with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers(
-    receivers: dict[str, StandIn],
+    receivers: dict[str, FakeReceiver],
     start: Callable[..., Program],
     tmp_path: Path,
     method: str,
@@ -318,7 +311,7 @@ def test_workers(
         f"    context = multiprocessing.get_context({method!r})\n"
         "    child.work('waits in the parent')\n" + textwrap.indent(WORKERS[workers], "    ")
     )
-    program = start("import runpy\nrunpy.run_path('main.py', run_name='__main__')", address(receiver), protocol)
+    program = start("import runpy\nrunpy.run_path('main.py', run_name='__main__')", receiver.http_endpoint, protocol)
     program.end()
     assert program.code == 0, program.errors
     assert names(receiver) == [*(f"child {number}" for number in range(4)), "child waits in the parent"]
@@ -354,7 +347,7 @@ def test_a_worker_before_a_bad_receiver(start: Callable[..., Program], tmp_path:
 @pytest.mark.parametrize("receiver_is", ["good", "hangs"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_signal_handlers(
-    receivers: dict[str, StandIn], start: Callable[..., Program], protocol: str, receiver_is: str
+    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str, receiver_is: str
 ) -> None:
     """A handler that traces and flushes, whatever it interrupts, two hundred times: nothing hangs, nothing is lost."""
     code = """
@@ -389,7 +382,7 @@ def test_signal_handlers(
 
     def attempt() -> float:
         with bad_receiver("hangs") as bad:
-            endpoint = address(receivers[protocol]) if receiver_is == "good" else bad
+            endpoint = receivers[protocol].http_endpoint if receiver_is == "good" else bad
             program = start(code, endpoint, protocol)
             program.end()
         assert program.code == 0, program.errors
@@ -402,7 +395,7 @@ def test_signal_handlers(
     assert ends_in_time(attempt, REQUEST_S)  # the handler takes its time, too
 
 
-def test_shutdown_while_threads_trace(http_receiver: StandIn, start: Callable[..., Program]) -> None:
+def test_shutdown_while_threads_trace(http_receiver: FakeReceiver, start: Callable[..., Program]) -> None:
     """Whatever ends while a provider is shut down is sent or counted: fifty rounds, four threads."""
     program = start(
         """

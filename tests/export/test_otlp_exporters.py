@@ -21,6 +21,7 @@ from otel_agent_trace.otlp import Schedule
 from otel_agent_trace.tracing import AgentSpanProcessor
 from tests.support.ending_programs import Program, ends_in_time, full_listener
 from tests.support.otlp_receivers import Relay, Sink, free_ports
+from tests.support.providers import emit, stats
 from tests.support.waiting import wait_until
 
 SENT, LOST, FULL = "OtlpBackend: sent", "OtlpBackend: lost: sending", "OtlpBackend: dropped: queue full"
@@ -32,16 +33,6 @@ def official(protocol: str, endpoint: str) -> SpanExporter:
     if protocol == "grpc":
         return GrpcExporter(endpoint=endpoint, insecure=True)
     return HttpExporter(endpoint=f"{endpoint}/v1/traces")
-
-
-def emit(provider: TracerProvider, number: int = 1, **attributes: Any) -> None:
-    tracer = provider.get_tracer("t")
-    for index in range(number):
-        tracer.start_span(f"s{index}", attributes=attributes).end()
-
-
-def stats(provider: TracerProvider) -> dict[str, int]:
-    return AgentTracer(tracer_provider=provider).stats()
 
 
 # ── the official ones ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -84,7 +75,7 @@ def test_a_receiver_that_refuses_is_counted_and_told_once(
 ) -> None:
     import grpc
 
-    from tests.support.failing_receivers import Answer
+    from tests.support.fake_receivers import Answer
 
     receiver = grpc_receiver if protocol == "grpc" else http_receiver
     refusal = Answer(400, b"never") if protocol != "grpc" else Answer(grpc.StatusCode.INVALID_ARGUMENT, "never")

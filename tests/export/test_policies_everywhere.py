@@ -27,7 +27,7 @@ from otel_agent_trace import (
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.pipeline import Gate, PipelineSpan
-from tests.support.failing_receivers import StandIn
+from tests.support.fake_receivers import FakeReceiver
 
 SECRET, MASKED = "sk-12345", "***"
 
@@ -71,7 +71,7 @@ def said(attributes: Any) -> str:
 
 
 @pytest.fixture(params=["memory", "file", "otlp", "runs", "sink", "exporter"])
-def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn) -> Kind:
+def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: FakeReceiver) -> Kind:
     """A backend, and what it has: the names of spans, and what they say was answered."""
     memory, file, own, sink, exporter = (
         InMemoryBackend(),
@@ -219,7 +219,7 @@ def test_a_gate_that_holds_on(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("make", [InMemoryBackend, FileBackend, OtlpBackend], ids=lambda make: make.__name__)
-def test_under_the_sdks_own_processors(make: Any, tmp_path: Path, http_receiver: StandIn) -> None:
+def test_under_the_sdks_own_processors(make: Any, tmp_path: Path, http_receiver: FakeReceiver) -> None:
     """Our backends have the same pipeline there; a gate knows a trace to be over by its outermost span."""
     first = {
         InMemoryBackend: (),

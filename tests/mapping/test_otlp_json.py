@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from otel_agent_trace.formats.otlp_json import OtlpJsonError, decode, encode, encode_span
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
+from tests.support.otlp_receivers import attributes_of
 from tests.support.span_strategies import (
     records,
     sayable_records,
@@ -204,13 +205,13 @@ def test_protobuf_reads_the_same(span: SpanRecord) -> None:
     )
     assert (read.kind, read.status.code, read.status.message) == (span.kind, span.status_code, span.status_message)
     assert (read.trace_state, read.flags) == (span.trace_state, span.flags)
-    assert_alike(_attributes(read.attributes), span.attributes)
-    assert_alike([Event(e.name, e.time_unix_nano, _attributes(e.attributes)) for e in read.events], list(span.events))
-    links = [Link(k.trace_id.hex(), k.span_id.hex(), _attributes(k.attributes), k.trace_state) for k in read.links]
+    assert_alike(attributes_of(read.attributes), span.attributes)
+    assert_alike([Event(e.name, e.time_unix_nano, attributes_of(e.attributes)) for e in read.events], list(span.events))
+    links = [Link(k.trace_id.hex(), k.span_id.hex(), attributes_of(k.attributes), k.trace_state) for k in read.links]
     assert_alike(links, list(span.links))
     resource, scope = resource_spans.resource, scope_spans.scope
-    assert_alike(Resource(_attributes(resource.attributes), resource_spans.schema_url), span.resource)
-    assert_alike(Scope(scope.name, scope.version, _attributes(scope.attributes), scope_spans.schema_url), span.scope)
+    assert_alike(Resource(attributes_of(resource.attributes), resource_spans.schema_url), span.resource)
+    assert_alike(Scope(scope.name, scope.version, attributes_of(scope.attributes), scope_spans.schema_url), span.scope)
 
 
 @given(sayable_records())
@@ -242,16 +243,3 @@ def _changed(tree: Any, change: Any) -> Any:
                         if key in holder:
                             holder[key] = change(holder[key])
     return tree
-
-
-def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
-    return None if kind is None else getattr(value, kind)

@@ -33,6 +33,7 @@ from otel_agent_trace.formats.otlp_proto import (
 )
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
+from tests.support.otlp_receivers import attributes_of
 from tests.support.span_strategies import records, sayable_records
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -48,17 +49,17 @@ def read_officially(data: bytes) -> list[SpanRecord]:
             name=span.name,
             start_ns=span.start_time_unix_nano,
             end_ns=span.end_time_unix_nano or None,
-            attributes=_attributes(span.attributes),
+            attributes=attributes_of(span.attributes),
             kind=span.kind,
             status_code=span.status.code,
             status_message=span.status.message,
-            events=tuple(Event(each.name, each.time_unix_nano, _attributes(each.attributes)) for each in span.events),
+            events=tuple(Event(each.name, each.time_unix_nano, attributes_of(each.attributes)) for each in span.events),
             links=tuple(
-                Link(each.trace_id.hex(), each.span_id.hex(), _attributes(each.attributes), each.trace_state)
+                Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes), each.trace_state)
                 for each in span.links
             ),
-            resource=Resource(_attributes(group.resource.attributes), group.schema_url),
-            scope=Scope(part.scope.name, part.scope.version, _attributes(part.scope.attributes), part.schema_url),
+            resource=Resource(attributes_of(group.resource.attributes), group.schema_url),
+            scope=Scope(part.scope.name, part.scope.version, attributes_of(part.scope.attributes), part.schema_url),
             trace_state=span.trace_state,
             flags=span.flags,
         )
@@ -66,19 +67,6 @@ def read_officially(data: bytes) -> list[SpanRecord]:
         for part in group.scope_spans
         for span in part.spans
     ]
-
-
-def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
-    return None if kind is None else getattr(value, kind)
 
 
 @given(sayable_records())

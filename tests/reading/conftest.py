@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from otel_agent_trace import AgentRun, run_to_spans
-from tests.support.sample_runs import Problems, failed_run, lines_of, make_run
-
-
-@pytest.fixture
-def problems() -> Problems:
-    """Nothing reported so far."""
-    return Problems()
+from tests.support.sample_runs import failed_run, lines_of, make_run
 
 
 @pytest.fixture
@@ -40,3 +34,9 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return call
+
+
+@pytest.fixture
+def path(write: Callable[..., Path], lines: list[bytes]) -> Path:
+    """The file of the ten runs."""
+    return write("runs.jsonl", lines)

@@ -14,7 +14,7 @@ import pytest
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import files as files_module
-from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
+from tests.support.sample_runs import BEGAN_NS, Problems, append, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 MANY = 20_000
@@ -102,12 +102,6 @@ def test_index_at_other_sizes(number: int) -> None:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few lines, so that a small file has many."""
     monkeypatch.setattr(files_module, "BLOCK_BYTES", 2_000)
-
-
-def append(path: Path, content: bytes) -> None:
-    """Write to the end of a file."""
-    with open(path, "ab") as file:
-        file.write(content)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -11,9 +11,9 @@ import pytest
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import SpanRecord
 from tests.support.file_formats import CARRIERS, PACKINGS, jaeger, traces
-from tests.support.sample_runs import Problems, lines_of, make_run
+from tests.support.sample_runs import Problems, fail_on_problem, lines_of, make_run
 
 Write = Callable[..., Path]
 COUNT = 12
@@ -34,13 +34,9 @@ def by_id(traces: Iterable[Iterable[SpanRecord]]) -> list[list[SpanRecord]]:
     return sorted(ordered, key=lambda spans: spans[0].trace_id)
 
 
-def _fail(problem: Problem) -> None:
-    pytest.fail(str(problem))
-
-
 def spans_in(path: object) -> list[list[SpanRecord]]:
     """The spans of each trace; nothing is reported."""
-    return by_id(open_source(path).traces(_fail))
+    return by_id(open_source(path).traces(fail_on_problem))
 
 
 def expected() -> list[list[SpanRecord]]:

@@ -1,4 +1,4 @@
-"""Any spans come back equal from every file_format; no bytes make the readers fail, take long or hold much."""
+"""Any spans come back equal from every file_format; no bytes make the readers fail_on_problem, take long or hold much."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from otel_agent_trace import open_source
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.span import Event, Link, Problem, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.file_formats import CARRIERS, logs, traces, zstd
-from tests.support.sample_runs import Problems
+from tests.support.sample_runs import Problems, fail_on_problem
 
 Write = Callable[..., Path]
 
@@ -59,18 +59,13 @@ _spans = st.builds(
 )
 
 
-def fail(problem: Problem) -> None:
-    """Nothing is to be reported."""
-    pytest.fail(str(problem))
-
-
 @pytest.mark.parametrize("file_format", CARRIERS)
 @settings(suppress_health_check=list(HealthCheck), max_examples=20)
 @given(spans=st.lists(_spans, min_size=1, max_size=4, unique_by=lambda span: span.span_id), data=st.data())
 def test_any_spans_come_back(write: Write, file_format: str, spans: list[SpanRecord], data: st.DataObject) -> None:
     """The same spans, by trace, however they are put into messages."""
     path = write("x", CARRIERS[file_format](traces(spans, data.draw(st.integers(1, 3)))))
-    found = [(group[0].trace_id, span) for group in open_source(path).traces(fail) for span in group]
+    found = [(group[0].trace_id, span) for group in open_source(path).traces(fail_on_problem) for span in group]
     assert sorted((span for _, span in found), key=lambda span: span.span_id) == sorted(spans, key=lambda s: s.span_id)
     assert {trace_id for trace_id, _ in found} == {span.trace_id for span in spans}
 
@@ -81,7 +76,7 @@ def test_names_that_are_keys_elsewhere(write: Write, file_format: str, name: str
     """What a file is does not depend on the words in it."""
     span = SpanRecord("ab" * 16, f"{1:016x}", None, name, 1, 2, {name: name}, scope=Scope(name))
     path = write("x", CARRIERS[file_format](traces([span], 1)))
-    assert [found for group in open_source(path).traces(fail) for found in group] == [span]
+    assert [found for group in open_source(path).traces(fail_on_problem) for found in group] == [span]
 
 
 # ── what is damaged ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,12 +20,6 @@ UTC = datetime.timezone.utc
 DAY_S = 86_400
 
 
-@pytest.fixture
-def path(write: Write, lines: list[bytes]) -> Path:
-    """The file of the ten runs."""
-    return write("runs.jsonl", lines)
-
-
 def numbers(runs: list[AgentRun]) -> list[int]:
     """Which of the ten runs these are."""
     return [int(run.trace_id, 16) - 1 for run in runs]

@@ -15,7 +15,7 @@ from otel_agent_trace.sources import SeveralSources
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Event, Problem, SpanRecord
 from tests.support.file_formats import CARRIERS, PACKINGS, Messages, logs, traces
-from tests.support.sample_runs import BEGAN_NS, Problems
+from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem
 
 Write = Callable[..., Path]
 TRACES, SPANS_EACH = 6, 2
@@ -39,14 +39,9 @@ NOWHERE = [
 ]
 
 
-def fail(problem: Problem) -> None:
-    """Nothing is to be reported."""
-    pytest.fail(str(problem))
-
-
 def events_in(source: object) -> dict[str, tuple[Event, ...]]:
     """The events of each span, of which each comes once."""
-    spans = [span for trace in open_source(source).traces(fail) for span in trace]
+    spans = [span for trace in open_source(source).traces(fail_on_problem) for span in trace]
     assert len(spans) == len({span.span_id for span in spans})
     return {span.span_id: span.events for span in spans}
 
@@ -84,7 +79,7 @@ def test_logs_and_spans_in_one_file(write: Write, how: str) -> None:
 
 def events_in_doubled(path: Path) -> dict[str, tuple[Event, ...]]:
     """The events of each span, which may come twice."""
-    return {span.span_id: span.events for trace in open_source(path).traces(fail) for span in trace}
+    return {span.span_id: span.events for trace in open_source(path).traces(fail_on_problem) for span in trace}
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
@@ -121,7 +116,7 @@ def test_logs_of_traces_that_never_come_are_not_held(write: Write) -> None:
     path = write("logs.jsonl", [line.replace(b"0" * 31 + b"1", b"%032x" % number) for number in range(1, 4_000)])
     tracemalloc.start()
     try:
-        assert list(open_source(path).traces(fail)) == []
+        assert list(open_source(path).traces(fail_on_problem)) == []
         assert tracemalloc.get_traced_memory()[1] < 3_000_000 < path.stat().st_size
     finally:
         tracemalloc.stop()

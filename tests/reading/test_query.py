@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,11 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.errors import ConfigurationError
+from tests.support.backends import GivenRuns
 from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 Write = Callable[..., Path]
 SECOND_NS = 1_000_000_000
-
-
-class Kept:
-    """A backend that gives the runs that it was made with."""
-
-    def __init__(self, *runs: AgentRun) -> None:
-        self._runs = runs
-
-    def runs(self) -> Iterator[AgentRun]:
-        return iter(self._runs)
 
 
 def step(index: int, **fields: Any) -> AgentStep:
@@ -72,7 +63,7 @@ def below(*steps: AgentStep, **fields: Any) -> AgentStep:
 def is_found(run: AgentRun, **filters: Any) -> bool:
     """Whether a run is among those that a source which holds it, and another run, gives."""
     other = of(40)
-    return run.run_id in [found.run_id for found in load_runs(Kept(run, other), **filters)]
+    return run.run_id in [found.run_id for found in load_runs(GivenRuns(run, other), **filters)]
 
 
 # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -333,7 +324,7 @@ def test_interrupted_runs_are_running_ones_whose_process_is_gone() -> None:
     """One of which nobody knows is running, and not interrupted."""
     running = {"status": RunStatus.RUNNING, "ended_at_ns": None}
     gone, unknown, alive = of(1, **running, interrupted=True), of(2, **running), of(3, **running, interrupted=False)
-    kept = Kept(gone, unknown, alive, of(4), of(5, interrupted=True))
+    kept = GivenRuns(gone, unknown, alive, of(4), of(5, interrupted=True))
     assert load_runs(kept, status="interrupted") == [gone]
     assert load_runs(kept, status="running") == [gone, unknown, alive]
 
@@ -374,34 +365,28 @@ SIZED = (
 def test_the_largest_or_newest_come_first(sort: Any, numbers: list[int], limit: int | None) -> None:
     expected = [SIZED[number].run_id for number in numbers][:limit]
     for read in (load_runs, iter_runs):
-        assert [run.run_id for run in read(Kept(*SIZED), sort=sort, limit=limit)] == expected
-        assert [run.run_id for run in read(Kept(*SIZED[::-1]), RunQuery(sort=sort, limit=limit))] == expected
+        assert [run.run_id for run in read(GivenRuns(*SIZED), sort=sort, limit=limit)] == expected
+        assert [run.run_id for run in read(GivenRuns(*SIZED[::-1]), RunQuery(sort=sort, limit=limit))] == expected
 
 
 def test_steps_of_sub_agents_count() -> None:
     few, many = of(1, step(0), step(1)), of(2, below(step(0), step(1)))
-    assert load_runs(Kept(few, many), sort="steps") == [many, few]
+    assert load_runs(GivenRuns(few, many), sort="steps") == [many, few]
 
 
 def test_sort_goes_before_newest_first() -> None:
-    assert [run.run_id for run in load_runs(Kept(*SIZED), sort="steps", newest_first=True, limit=1)] == [
+    assert [run.run_id for run in load_runs(GivenRuns(*SIZED), sort="steps", newest_first=True, limit=1)] == [
         SIZED[1].run_id
     ]
 
 
 def test_keywords_go_before_the_query() -> None:
     query = RunQuery(tool="t", sort="steps", limit=2)
-    assert [run.run_id for run in load_runs(Kept(*SIZED), query, limit=1)] == [SIZED[1].run_id]
-    assert [run.run_id for run in load_runs(Kept(*SIZED), query, tool="none")] == []
+    assert [run.run_id for run in load_runs(GivenRuns(*SIZED), query, limit=1)] == [SIZED[1].run_id]
+    assert [run.run_id for run in load_runs(GivenRuns(*SIZED), query, tool="none")] == []
 
 
 # ── which run ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def path(write: Write, lines: list[bytes]) -> Path:
-    """The file of the ten runs."""
-    return write("runs.jsonl", lines)
 
 
 @pytest.mark.parametrize("read", [load_run, lambda source, run_id: explain_run(source, run_id).run])
@@ -412,7 +397,7 @@ def test_a_run_is_named_by_its_id_its_beginning_or_last(path: Path, runs: list[A
     assert read(path, inner.run_id) == inner
     assert read(path, inner.run_id[:-1]) == inner
     assert read(path, "last") == runs[9]
-    assert read(Kept(make_run(0x5F), *runs), f"{0x60:032x}"[:-1]) == make_run(0x5F)
+    assert read(GivenRuns(make_run(0x5F), *runs), f"{0x60:032x}"[:-1]) == make_run(0x5F)
 
 
 def test_a_run_id_as_a_filter_finds_the_outermost_run(path: Path, runs: list[AgentRun]) -> None:
@@ -430,15 +415,15 @@ def test_every_trace_of_a_joined_run_names_it() -> None:
     joined = of(1, trace_ids=(f"{2:032x}", "abc1", "abcd"))
     other = of(3, run_id="abc")
     for name in (f"{2:032x}", "abc1", "abcd"):
-        assert load_run(Kept(joined, other), name) == joined
-    assert load_run(Kept(joined, other), "abc") == other
-    assert load_run(Kept(joined), "abc") == joined
+        assert load_run(GivenRuns(joined, other), name) == joined
+    assert load_run(GivenRuns(joined, other), "abc") == other
+    assert load_run(GivenRuns(joined), "abc") == joined
     with pytest.raises(AmbiguousRunError, match="'ab' fits 2 runs"):
-        load_run(Kept(joined, other), "ab")
-    with pytest.raises(RunNotFoundError, match="no run 'abx' in Kept"):
-        load_run(Kept(joined, other), "abx")
+        load_run(GivenRuns(joined, other), "ab")
+    with pytest.raises(RunNotFoundError, match="no run 'abx' in GivenRuns"):
+        load_run(GivenRuns(joined, other), "abx")
     with pytest.raises(AmbiguousRunError, match="no run id is not enough"):
-        load_run(Kept(joined, other))
+        load_run(GivenRuns(joined, other))
 
 
 # ── keywords ─────────────────────────────────────────────────────────────────────────────────────────────────────────

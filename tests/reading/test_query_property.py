@@ -20,7 +20,6 @@ from otel_agent_trace import (
     AgentStep,
     RunQuery,
     RunStatus,
-    SpanRecord,
     StepError,
     StepKind,
     Usage,
@@ -30,6 +29,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.values import same
+from tests.support.backends import OnlyTraces
 from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 SECOND_NS = 1_000_000_000
@@ -193,16 +193,6 @@ class Runs:
         return (part for run in self._runs for part in run.walk())
 
 
-class Traces:
-    """A backend that gives spans."""
-
-    def __init__(self, runs: list[AgentRun]) -> None:
-        self._runs = runs
-
-    def traces(self, on_problem: Any) -> Iterator[list[SpanRecord]]:
-        return (run_to_spans(run) for run in self._runs)
-
-
 class InFile:
     """A file of these runs, in a folder of its own."""
 
@@ -222,7 +212,7 @@ class InFile:
 def every_source(runs: list[AgentRun]) -> Iterator[list[Any]]:
     """These runs as a file, in two of them, and as backends."""
     with InFile(runs) as whole, InFile(runs[::2]) as some, InFile(runs[1::2]) as others:
-        yield [whole.path, [some.path, others.path], [some.path, Traces(runs[1::2])], Traces(runs), Runs(runs)]
+        yield [whole.path, [some.path, others.path], [some.path, OnlyTraces(runs[1::2])], OnlyTraces(runs), Runs(runs)]
 
 
 @given(many_runs(), queries())

@@ -18,7 +18,7 @@ from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Resource, Scope, SpanRecord
-from tests.support.sample_runs import Problems, make_run
+from tests.support.sample_runs import Problems, append, make_run
 
 Write = Callable[..., Path]
 
@@ -211,11 +211,6 @@ def while_looked_through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
         monkeypatch.setattr(files_module._Ends, "note", before)
 
     return install
-
-
-def append(path: Path, data: bytes) -> None:
-    with open(path, "ab") as file:
-        file.write(data)
 
 
 def rotate(path: Path, number: int, then: bytes) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentStep, SpanRecord, runs_from_spans
+from otel_agent_trace import AgentStep, SpanRecord
 from otel_agent_trace.dialects import openinference, traceloop
-from otel_agent_trace.span import Event, Scope
+from otel_agent_trace.span import Event
 from otel_agent_trace.testing import check_dialect
+from tests.support.handwritten_spans import numbered_span, only_run
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ERROR = 2
@@ -21,20 +21,9 @@ def span(
     number: int, parent: int | None, times: tuple[int, int], name: str, scope: str = "x", **more: Any
 ) -> SpanRecord:
     """A span; ``gen_ai__x`` is written for ``gen_ai.x``, and objects stand as JSON text."""
-    said = more.pop("attributes", {}) | {key.replace("__", "."): value for key, value in more.items()}
-    failed = said.pop("failed", None)
-    return SpanRecord(
-        TRACE,
-        f"{number:016x}",
-        None if parent is None else f"{parent:016x}",
-        name,
-        *times,
-        {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in said.items()},
-        status_code=0 if failed is None else ERROR,
-        status_message=failed or "",
-        events=said.pop("events", ()),
-        scope=Scope(scope),
-    )
+    attributes = more.pop("attributes", {}) | {key.replace("__", "."): value for key, value in more.items()}
+    options = {"error": attributes.pop("failed", None), "events": attributes.pop("events", ()), "scope": scope}
+    return numbered_span(number, parent, times, name, attributes, **options)
 
 
 def agent(
@@ -58,11 +47,6 @@ def chat(number: int, parent: int, times: tuple[int, int], text: str = "Yes.") -
     said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]}]
     more: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__output__messages": said}
     return span(number, parent, times, "chat", **more)
-
-
-def only_run(*spans: SpanRecord) -> AgentRun:
-    (run,) = runs_from_spans(spans)
-    return run
 
 
 def outline(steps: tuple[AgentStep, ...]) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from otel_agent_trace import AgentRun, AgentStep, SpanRecord, runs_from_spans
-from otel_agent_trace.span import Resource, Scope
+from tests.support.handwritten_spans import numbered_span
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -18,11 +18,7 @@ def span(
     """A span after the conventions; ``gen_ai__x`` is written for ``gen_ai.x``."""
     service = said.pop("service", "app")
     attributes = {"gen_ai.operation.name": operation} | {key.replace("__", "."): said[key] for key in said}
-    parent_id = None if parent is None else f"{parent:016x}"
-    resource = Resource({"service.name": service})
-    return SpanRecord(
-        TRACE, f"{number:016x}", parent_id, operation, *times, attributes, scope=Scope(scope), resource=resource
-    )
+    return numbered_span(number, parent, times, operation, attributes, scope=scope, service=service)
 
 
 def chat(number: int, parent: int | None, times: tuple[int, int], tokens: int, scope: str, **said: Any) -> SpanRecord:

@@ -6,24 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fake_jaeger import StandIn
-from tests.support.sample_runs import Problems
+from tests.support.fake_jaeger import FakeJaeger
 
 
 @pytest.fixture(scope="session")
-def shared_stand_in() -> Iterator[StandIn]:
-    with StandIn() as server:
+def shared_fake_jaeger() -> Iterator[FakeJaeger]:
+    with FakeJaeger() as server:
         yield server
 
 
 @pytest.fixture
-def jaeger(shared_stand_in: StandIn) -> StandIn:
+def jaeger(shared_fake_jaeger: FakeJaeger) -> FakeJaeger:
     """An empty one."""
-    shared_stand_in.fresh()
-    return shared_stand_in
-
-
-@pytest.fixture
-def problems() -> Problems:
-    """Nothing reported so far."""
-    return Problems()
+    shared_fake_jaeger.fresh()
+    return shared_fake_jaeger

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from otel_agent_trace import JaegerSource, SourceError, load_run, load_runs, run_to_spans
-from tests.support.fake_jaeger import UI, Reply, StandIn, legacy_error, reply, v3_error
+from tests.support.fake_jaeger import UI, FakeJaeger, Reply, legacy_error, reply, v3_error
 from tests.support.sample_runs import make_run
 
 SECRET = "hunter2"
@@ -62,7 +62,7 @@ ANSWERS: dict[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_something_else_answers(jaeger: StandIn, answer: Reply, said: str) -> None:
+def test_something_else_answers(jaeger: FakeJaeger, answer: Reply, said: str) -> None:
     jaeger.behaviour.always = answer
     text = refusal(jaeger.url("/base"))
     assert text.startswith(f"{jaeger.url('/base')}: ")
@@ -98,18 +98,12 @@ SEARCHES: dict[str, tuple[Reply, str]] = {
 
 @pytest.mark.parametrize(("answer", "said"), SEARCHES.values(), ids=SEARCHES)
 @pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
-def test_a_search_goes_wrong(jaeger: StandIn, answer: Reply, said: str, interfaces: tuple[str, ...]) -> None:
+def test_a_search_goes_wrong(jaeger: FakeJaeger, answer: Reply, said: str, interfaces: tuple[str, ...]) -> None:
     """It is Jaeger, until something else answers."""
     if interfaces == ("legacy",) and "breaks off" in said:
         said = "an answer that is not Jaeger's"
     jaeger.fresh(run_to_spans(make_run(1)), for_searches=answer, interfaces=interfaces)
     assert said in refusal(jaeger.url())
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_nobody_listens(free_port: int) -> None:
@@ -154,7 +148,7 @@ def test_no_http(listener: Callable[[bytes], int], says: bytes) -> None:
     assert "is no HTTP; Jaeger answers at the port of its page" in refusal(f"http://127.0.0.1:{listener(says)}")
 
 
-def test_no_answer_in_time(jaeger: StandIn) -> None:
+def test_no_answer_in_time(jaeger: FakeJaeger) -> None:
     jaeger.fresh(for_searches=Reply(held=True))
     jaeger.keep(run_to_spans(make_run(1)))
     assert "no whole answer within 0.2 s" in refusal(jaeger.url(), timeout_s=0.2)
@@ -195,14 +189,14 @@ def test_no_address(address: str, said: str) -> None:
         [Reply(503, b"", {"Retry-After": "soon"})],
     ],
 )
-def test_what_passes_is_waited_for(jaeger: StandIn, first: list[Reply], caplog: pytest.LogCaptureFixture) -> None:
+def test_what_passes_is_waited_for(jaeger: FakeJaeger, first: list[Reply], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     run = make_run(1)
     jaeger.fresh(run_to_spans(run), first=first)
     assert load_runs(jaeger.url()) == [run]
 
 
-def test_it_starts_while_it_is_asked(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_starts_while_it_is_asked(jaeger: FakeJaeger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused connection is tried again."""
     run = make_run(1)
     jaeger.fresh(run_to_spans(run))
@@ -222,7 +216,7 @@ def test_it_starts_while_it_is_asked(jaeger: StandIn, monkeypatch: pytest.Monkey
 # ── who we are ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_headers_of_the_argument_and_of_the_environment(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_of_the_argument_and_of_the_environment(jaeger: FakeJaeger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument has the last word; the environment's are percent-encoded."""
     monkeypatch.setenv("OTEL_AGENT_TRACE_JAEGER_HEADERS", "Authorization=Bearer%20abc, x-tenant=a%2Cb,x-other=1,,")
     jaeger.fresh(run_to_spans(make_run(1)))
@@ -234,7 +228,7 @@ def test_headers_of_the_argument_and_of_the_environment(jaeger: StandIn, monkeyp
     assert sent == {("Bearer abc", "a,b", "2")}
 
 
-def test_user_and_password_of_the_address(jaeger: StandIn) -> None:
+def test_user_and_password_of_the_address(jaeger: FakeJaeger) -> None:
     """They are sent, and never shown."""
     jaeger.fresh(run_to_spans(make_run(1)))
     url = jaeger.url().replace("http://", f"http://me:{SECRET}%21@")
@@ -248,7 +242,7 @@ def test_user_and_password_of_the_address(jaeger: StandIn) -> None:
 
 
 @pytest.mark.parametrize("value", [f"{SECRET}\r\nx: y", f"{SECRET}\0", f"{SECRET}\u2603", f"{SECRET}\ud800"])
-def test_headers_that_cannot_be_sent(jaeger: StandIn, value: str) -> None:
+def test_headers_that_cannot_be_sent(jaeger: FakeJaeger, value: str) -> None:
     """It is said, without what stands in them."""
     with pytest.raises(SourceError, match="header") as refused:
         load_runs(JaegerSource(jaeger.url(), headers={"authorization": value}))
@@ -256,7 +250,7 @@ def test_headers_that_cannot_be_sent(jaeger: StandIn, value: str) -> None:
     assert refused.value.__cause__ is None
 
 
-def test_redirects_are_not_followed(jaeger: StandIn) -> None:
+def test_redirects_are_not_followed(jaeger: FakeJaeger) -> None:
     """Else the headers would go to whoever they lead to."""
     jaeger.behaviour.always = Reply(307, b"", {"Location": jaeger.url("/elsewhere")})
     refusal(jaeger.url(), headers={"authorization": SECRET})
@@ -272,16 +266,16 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def secure(authority: trustme.CA) -> Iterator[StandIn]:
+def secure(authority: trustme.CA) -> Iterator[FakeJaeger]:
     """A stand-in with a certificate for this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with StandIn(context) as server:
+    with FakeJaeger(context) as server:
         server.keep(run_to_spans(make_run(1)))
         yield server
 
 
-def test_a_ca_of_our_own(secure: StandIn, authority: trustme.CA, tmp_path: Any) -> None:
+def test_a_ca_of_our_own(secure: FakeJaeger, authority: trustme.CA, tmp_path: Any) -> None:
     file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(file)
     assert load_runs(JaegerSource(secure.url(), verify=file)) == [make_run(1)]
@@ -289,7 +283,7 @@ def test_a_ca_of_our_own(secure: StandIn, authority: trustme.CA, tmp_path: Any) 
 
 
 def test_a_ca_by_the_usual_variable(
-    secure: StandIn, authority: trustme.CA, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    secure: FakeJaeger, authority: trustme.CA, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For the command, which has no option for it."""
     file = tmp_path / "ca.pem"
@@ -298,16 +292,16 @@ def test_a_ca_by_the_usual_variable(
     assert load_runs(secure.url()) == [make_run(1)]
 
 
-def test_a_certificate_that_nobody_knows(secure: StandIn) -> None:
+def test_a_certificate_that_nobody_knows(secure: FakeJaeger) -> None:
     assert "its certificate is not trusted" in refusal(secure.url())
 
 
-def test_no_tls_there(jaeger: StandIn) -> None:
+def test_no_tls_there(jaeger: FakeJaeger) -> None:
     assert "no TLS connection" in refusal(jaeger.url().replace("http:", "https:"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_no_file_of_a_ca(jaeger: StandIn, tmp_path: Any, content: bytes | None) -> None:
+def test_no_file_of_a_ca(jaeger: FakeJaeger, tmp_path: Any, content: bytes | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -317,7 +311,7 @@ def test_no_file_of_a_ca(jaeger: StandIn, tmp_path: Any, content: bytes | None) 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_bomb_is_not_unpacked(jaeger: StandIn) -> None:
+def test_a_bomb_is_not_unpacked(jaeger: FakeJaeger) -> None:
     """An answer that is far larger than it comes is refused before it is held."""
     import gzip
 
@@ -327,7 +321,7 @@ def test_a_bomb_is_not_unpacked(jaeger: StandIn) -> None:
 
 
 def test_nothing_that_is_secret_is_in_any_error_or_log(
-    jaeger: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    jaeger: FakeJaeger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Headers, password and query, whatever goes wrong."""
     caplog.set_level(logging.WARNING)

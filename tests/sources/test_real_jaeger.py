@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,12 +24,12 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.span import Resource, SpanRecord
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.testing import check_source
 from tests.support.exact_comparison import difference
 from tests.support.older_jaeger import OlderJaeger
 from tests.support.running_servers import RunningJaeger
-from tests.support.sample_runs import BEGAN_NS, make_run
+from tests.support.sample_runs import BEGAN_NS, make_run, of_service
 from tests.support.strategies import Run, runs
 from tests.support.waiting import wait_until
 
@@ -57,10 +57,6 @@ def send(jaeger: RunningJaeger, spans: Sequence[SpanRecord]) -> None:
 
 def _count(jaeger: RunningJaeger, trace_id: str) -> int:
     return jaeger.get("query", f"/api/v3/traces/{trace_id}?raw_traces=true")[1].count(b'"spanId":"')
-
-
-def of_service(spans: Iterable[SpanRecord], name: str) -> list[SpanRecord]:
-    return [msgspec.structs.replace(span, resource=Resource({"service.name": name})) for span in spans]
 
 
 def with_links_counted(spans: list[SpanRecord]) -> list[SpanRecord]:
@@ -148,7 +144,7 @@ def test_conformance(start_jaeger: Callable[[], RunningJaeger], source: type[Jae
 def many(jaeger_server: RunningJaeger, service: str) -> list[AgentRun]:
     """More runs than one answer gives, a second apart; the service is the fixture's."""
     told = told_runs(250)
-    send(jaeger_server, of_service((span for run in told for span in run_to_spans(run)), service))
+    send(jaeger_server, [of_service(span, service) for run in told for span in run_to_spans(run)])
     return told
 
 
@@ -173,7 +169,7 @@ def test_the_service_as_a_filter(jaeger_server: RunningJaeger, many: list[AgentR
 
 def test_a_run_by_its_own_id(jaeger_server: RunningJaeger, service: str) -> None:
     run = told_runs(1, run_id=f"order-{service}")[0]
-    send(jaeger_server, of_service(run_to_spans(run), service))
+    send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
     assert load_run(url(jaeger_server), run.run_id).trace_id == run.trace_id
     assert load_run(url(jaeger_server, service), run.run_id[:-2]).trace_id == run.trace_id
 
@@ -181,15 +177,15 @@ def test_a_run_by_its_own_id(jaeger_server: RunningJaeger, service: str) -> None
 def test_a_trace_whose_root_has_not_arrived(jaeger_server: RunningJaeger, service: str) -> None:
     run = told_runs(1)[0]
     root, *below = run_to_spans(run)
-    send(jaeger_server, of_service(below, service))
+    send(jaeger_server, [of_service(span, service) for span in below])
     assert load_runs(url(jaeger_server, service))[0].status.value == "running"
-    send(jaeger_server, of_service([root], service))
+    send(jaeger_server, [of_service(root, service)])
     assert load_runs(url(jaeger_server, service))[0].status.value == "success"
 
 
 def test_the_command(jaeger_server: RunningJaeger, service: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = told_runs(1)[0]
-    send(jaeger_server, of_service(run_to_spans(run), service))
+    send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
     assert main(["list", url(jaeger_server, service)]) == 0
     assert "question" in capsys.readouterr().out
     assert main(["show", jaeger_server.url("query", f"/trace/{run.trace_id}")]) == 0

@@ -72,7 +72,7 @@ class Behaviour:
     for_searches: Reply | None = None
 
 
-class StandIn:
+class FakeJaeger:
     """The server, listening on this machine while the block lasts."""
 
     def __init__(self, certificate: ssl.SSLContext | None = None) -> None:
@@ -81,7 +81,7 @@ class StandIn:
         self.requests: list[Request] = []
         self.over = threading.Event()
         self.scheme = "http" if certificate is None else "https"
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
         if certificate is not None:
             self._server.socket = certificate.wrap_socket(
@@ -89,7 +89,7 @@ class StandIn:
             )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> FakeJaeger:
         self._thread.start()
         return self
 
@@ -221,16 +221,16 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    stand_in: StandIn
+    fake: FakeJaeger
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         headers = {key.lower(): value for key, value in self.headers.items()}
-        sent = self.stand_in.answer(Request(parts.path, dict(parse_qsl(parts.query)), headers))
+        sent = self.fake.answer(Request(parts.path, dict(parse_qsl(parts.query)), headers))
         if sent.held:
-            self.stand_in.over.wait(60)
+            self.fake.over.wait(60)
         self.send_response(sent.status)
         for key, value in sent.headers.items():
             self.send_header(key, value)

@@ -43,6 +43,18 @@ def span(
     )
 
 
+def numbered_span(
+    number: int,
+    parent: int | None,
+    times: tuple[int, int | None],
+    name: str,
+    attributes: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> SpanRecord:
+    """A span with a number for an id."""
+    return span(f"{number:x}", None if parent is None else f"{parent:x}", times, name, attributes, **options)
+
+
 def event(name: str, **attributes: Any) -> Event:
     """An event; ``gen_ai__x`` is written for ``gen_ai.x``."""
     return Event(name, 1, {key.replace("__", "."): as_text(value) for key, value in attributes.items()})

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from tests.support.waiting import DEADLOCK_S
 
 ROOT = Path(__file__).parents[2]
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def environment(**changes: str | None) -> dict[str, str]:

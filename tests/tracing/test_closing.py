@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import subprocess
 import sys
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -15,9 +14,9 @@ import pytest
 from opentelemetry import context as otel_context
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, RunStatus, current_run, current_step, load_run
+from tests.support.processes import RunPython
 
 TheRun = Callable[[], AgentRun]
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def stubborn(log: list[Any]) -> Generator[int, Any, str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 
 import pytest
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
+
 SEEDED = """
 import json, os, random
 from otel_agent_trace import *

@@ -26,8 +26,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.backends import dispatcher
 from otel_agent_trace.tracing import active
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
 
 MEASURE = """
     import json, resource, time

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,8 @@ from otel_agent_trace import (
     configure,
     load_runs,
 )
+from tests.support.processes import RunPython
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = """
 from otel_agent_trace import *
 memory = InMemoryBackend()
