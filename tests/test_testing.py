@@ -174,7 +174,7 @@ class _GivesDictionaries(DictBackend):
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "expected_message"),
     [
         (_Raises, "Runs that fail: end_run() raised OSError: disk full"),
         (_NeedsAStart, "said again: log_step() raised KeyError"),
@@ -190,9 +190,9 @@ class _GivesDictionaries(DictBackend):
         (_GivesDictionaries, "which is no AgentRun"),
     ],
 )
-def test_broken_backends_fail(broken: type[DictBackend], said: str) -> None:
+def test_broken_backends_fail(broken: type[DictBackend], expected_message: str) -> None:
     """A backend that breaks the contract fails, in the scenario that it breaks, and the message says how."""
-    with pytest.raises(AssertionError, match=re.escape(said)):
+    with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_backend(broken, broken.runs)
 
 
@@ -332,7 +332,7 @@ class _Complains(_Listed):
 
 
 @pytest.mark.parametrize(
-    ("make_source", "said"),
+    ("make_source", "expected_message"),
     [
         (lambda spans: _Listed([[span] for span in spans]), "came twice"),
         (lambda spans: _Listed([list(spans)] if spans else []), "spans of several traces together"),
@@ -347,9 +347,9 @@ class _Complains(_Listed):
         (lambda spans: _Complains(_grouped(spans)), "a problem"),
     ],
 )
-def test_broken_sources_fail(make_source: Callable[[Sequence[SpanRecord]], Any], said: str) -> None:
+def test_broken_sources_fail(make_source: Callable[[Sequence[SpanRecord]], Any], expected_message: str) -> None:
     """A source that breaks the contract fails, and the message says how."""
-    with pytest.raises(AssertionError, match=re.escape(said)):
+    with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_source(make_source)
 
 
@@ -422,7 +422,7 @@ def _claiming(span: SpanRecord) -> SpanFacts | None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "expected_message"),
     [
         (_renaming, "changed the span"),
         (_linking, "changed the span"),
@@ -433,9 +433,11 @@ def _claiming(span: SpanRecord) -> SpanFacts | None:
         (lambda span: True, "which is no SpanFacts"),
     ],
 )
-def test_broken_dialects_fail(broken: Callable[[SpanRecord], Any], said: str, traced: list[SpanRecord]) -> None:
+def test_broken_dialects_fail(
+    broken: Callable[[SpanRecord], Any], expected_message: str, traced: list[SpanRecord]
+) -> None:
     """A dialect that trusts what it reads, or changes it, fails."""
-    with pytest.raises(AssertionError, match=re.escape(said)):
+    with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_dialect(broken, [msgspec.structs.replace(span, attributes=dict(span.attributes)) for span in traced])
 
 

@@ -153,10 +153,10 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
         from otel_agent_trace import *
 
         class Own:
-            def __init__(self): self.told = []
-            def start_run(self, run): self.told.append(f"start {run.run_id}")
-            def log_step(self, run_id, step): self.told.append(f"step {step.name}")
-            def end_run(self, run): self.told.append(f"end {run.run_id} {len(run.steps)}")
+            def __init__(self): self.calls = []
+            def start_run(self, run): self.calls.append(f"start {run.run_id}")
+            def log_step(self, run_id, step): self.calls.append(f"step {step.name}")
+            def end_run(self, run): self.calls.append(f"end {run.run_id} {len(run.steps)}")
 
         own, memory = Own(), InMemoryBackend()
         provider = configure(file="t.jsonl", backends=[own, memory], otlp=False)
@@ -169,20 +169,20 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
                 child = os.fork()
                 if child == 0:
                     assert memory.runs() == memory.spans() == []
-                    own.told.clear()
+                    own.calls.clear()
                 step.output = "child" if child == 0 else "parent"
             assert step.ended
         tracer.end_run(by_id, "child" if child == 0 else "parent")
         if child == 0:
             with later:
                 pass
-            assert own.told == ["start later", "end later 0"], own.told
+            assert own.calls == ["start later", "end later 0"], own.calls
             assert [run.run_id for run in memory.runs()] == ["later"]
             assert tracer.stats()["ended in a forked child"] == 4, tracer.stats()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert "ended in a forked child" not in tracer.stats()
-        assert own.told == ["start by id", "start r", "step s", "step m", "end r 2", "end by id 0"], own.told
+        assert own.calls == ["start by id", "start r", "step s", "step m", "end r 2", "end by id 0"], own.calls
         """
     )
     assert result.returncode == 0, result.stderr

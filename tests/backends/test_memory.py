@@ -168,11 +168,11 @@ def test_under_the_sdks_processor() -> None:
 def test_user_ids_of_what_is_open(mode: str, seen: str | None) -> None:
     """A plain user id in somebody else's span is treated from its start on, also one that is set while it is open."""
     seen = pseudonymize_user_id("alice") if seen == "hmac" else seen
-    memory, told = InMemoryBackend(), []
+    memory, user_ids = InMemoryBackend(), []
 
     class Own:
         def start_run(self, run: AgentRun) -> None:
-            told.append(run.user_id)
+            user_ids.append(run.user_id)
 
         def log_step(self, run_id: str, step: AgentStep) -> None:
             pass
@@ -186,7 +186,7 @@ def test_user_ids_of_what_is_open(mode: str, seen: str | None) -> None:
         span.set_attribute("later", 1)
         (run,) = memory.runs()
         assert (run.user_id, run.attributes["later"], run.ended_at_ns) == (seen, 1, None)
-    assert told == [seen, seen]
+    assert user_ids == [seen, seen]
     memory.clear()
     with tracer.start_as_current_span("a", attributes=agent) as span:
         span.set_attribute("user.id", "alice")

@@ -22,7 +22,7 @@ def bad_sources(write_runs, make_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected_message"),
     [
         (["list", "nowhere.jsonl"], "nowhere.jsonl"),
         (["list", "*.nothing"], "*.nothing"),
@@ -44,13 +44,13 @@ def bad_sources(write_runs, make_run, tmp_path):
         (["demo", "--file", "empty"], "empty"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(run_command, bad_sources, arguments, said):
+def test_bad_input_is_one_line_and_status_2(run_command, bad_sources, arguments, expected_message):
     """A failure says in one line of standard error what and where, and ends with status 2."""
     result = run_command(*arguments)
     assert (result.code, result.out) == (2, "")
     errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert said in errors[0]
+    assert expected_message in errors[0]
     assert "Traceback" not in result.err
 
 

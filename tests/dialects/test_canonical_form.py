@@ -28,7 +28,7 @@ def again(runs: list[AgentRun]) -> list[AgentRun]:
 NO_TOOL_SPANS = [
     span(1, None, "invoke_agent", {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}),
     span(2, 1, "chat m-1", chat("Rain?", call=CALL), end_ns=3_000_000),
-    span(4, 1, "chat m-1", chat("Rain?", "No.", call=CALL, told="sun")),
+    span(4, 1, "chat m-1", chat("Rain?", "No.", call=CALL, result="sun")),
 ]
 
 

@@ -117,9 +117,9 @@ def test_whole_traces_of_the_runs_that_fit(
     result = export(path, "--to", http_receiver.endpoint, "--json", *options)
     assert result.code == 0
     assert http_receiver.ids() == ids(traces[number] for number in numbers)
-    told = json.loads(result.out)
-    assert (told["traces"], told["spans"]) == (len(numbers), len(ids(traces[number] for number in numbers)))
-    assert told["runs"] == (None if numbers[-1:] == [6] else len(numbers))
+    output = json.loads(result.out)
+    assert (output["traces"], output["spans"]) == (len(numbers), len(ids(traces[number] for number in numbers)))
+    assert output["runs"] == (None if numbers[-1:] == [6] else len(numbers))
 
 
 def test_doubled_spans_go_once(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_nothing_to_send(http_receiver: FakeReceiver, export: Exporter, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected_message"),
     [
         (["--to", "http://h:1"], "nowhere.jsonl"),
         ([], "--to"),
@@ -177,11 +177,11 @@ def test_nothing_to_send(http_receiver: FakeReceiver, export: Exporter, tmp_path
         (["--to", "http://h", "--since", "whenever"], "whenever"),
     ],
 )
-def test_bad_usage(export: Exporter, arguments: list[str], said: str) -> None:
+def test_bad_usage(export: Exporter, arguments: list[str], expected_message: str) -> None:
     """One line, status 2."""
     result = export("nowhere.jsonl", *arguments)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err
+    assert expected_message in result.err
     assert "secret" not in result.err
 
 

@@ -271,7 +271,7 @@ def test_partial_success_over_grpc(grpc_receiver: FakeReceiver, export: Exporter
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "expected_message"),
     [
         (html(), "a web page"),
         (Answer(200, b"<html>", {}, "application/x-protobuf"), "not as a receiver of OTLP does"),
@@ -289,7 +289,7 @@ def test_partial_success_over_grpc(grpc_receiver: FakeReceiver, export: Exporter
     ],
 )
 def test_whoever_is_no_receiver_ends_it(
-    http_receiver: FakeReceiver, export: Exporter, path: Path, answer: Answer, said: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, answer: Answer, expected_message: str
 ) -> None:
     """One clear error at once, status 2; redirects are not followed."""
     http_receiver.answer = lambda request: answer
@@ -297,7 +297,7 @@ def test_whoever_is_no_receiver_ends_it(
     assert (result.code, result.out) == (2, "")
     [line] = result.err.splitlines()
     assert line.startswith(f"error: {http_receiver.endpoint}/v1/traces")
-    assert said in line
+    assert expected_message in line
     assert "pass" not in line
     assert "token" not in line
     assert len(http_receiver.requests) == 1

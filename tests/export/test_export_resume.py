@@ -54,9 +54,9 @@ def test_an_interrupted_export_goes_on(http_receiver: FakeReceiver, export: Expo
     assert 0 < delivered < len(TRACES)
     result = export(path, "--to", http_receiver.endpoint, "--json")
     assert result.code == 0
-    told = json.loads(result.out)
-    assert told["traces_before"] == delivered
-    assert told["spans"] == 4 * (len(TRACES) - delivered)
+    output = json.loads(result.out)
+    assert output["traces_before"] == delivered
+    assert output["spans"] == 4 * (len(TRACES) - delivered)
     assert set(http_receiver.ids()) == set(ALL)
     assert export.states() == []
 
@@ -202,10 +202,10 @@ def test_ctrl_c_ends_cleanly(http_receiver: FakeReceiver, export: Exporter, path
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
     hold.set()
-    assert "the same command goes on from there" in said
-    assert "Traceback" not in said
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
     assert len(export.states()) == 1
     http_receiver.answer = lambda request: OK
     assert export(path, "--to", http_receiver.endpoint).code == 0

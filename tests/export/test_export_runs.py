@@ -155,7 +155,7 @@ def test_filters_and_order(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected_message"),
     [
         (["nonesuch"], "no run 'nonesuch'"),
         (["0" * 20], "fits 4 runs"),
@@ -165,12 +165,12 @@ def test_filters_and_order(
 )
 @pytest.mark.parametrize("to", ["otlp-json", "address"])
 def test_what_names_no_single_run(
-    http_receiver: FakeReceiver, export: Exporter, path: Path, words: list[str], said: str, to: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, words: list[str], expected_message: str, to: str
 ) -> None:
     """One error, and nothing is sent."""
     result = export(path, *words, "--to", http_receiver.endpoint if to == "address" else to)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err
+    assert expected_message in result.err
     assert http_receiver.ids() == []
 
 

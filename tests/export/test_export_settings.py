@@ -74,7 +74,7 @@ def test_timeouts(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "options", "environ", "said"),
+    ("endpoint", "options", "environ", "expected_message"),
     [
         ("", {}, {}, "no endpoint"),
         ("ftp://h", {}, {}, "no endpoint"),
@@ -92,11 +92,11 @@ def test_timeouts(text: str, seconds: float) -> None:
         ("http://h", {}, {"COMPRESSION": "lzma"}, "lzma"),
     ],
 )
-def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, str], said: str) -> None:
+def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, str], expected_message: str) -> None:
     """Says what is wrong, and no secret."""
     with pytest.raises(ConfigurationError) as caught:
         settings_of(endpoint, **options, environ={OTLP + name: value for name, value in environ.items()})
-    assert said in str(caught.value)
+    assert expected_message in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

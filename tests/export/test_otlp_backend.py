@@ -52,7 +52,7 @@ def sending() -> Iterator[Callable[..., TracerProvider]]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "counts", "said"),
+    ("answer", "counts", "expected_message"),
     [
         (Answer(200), {SENT: 3}, None),
         (Answer(200, partial(2, "two were old")), {SENT: 1, REJECTED: 2}, "two were old"),
@@ -73,7 +73,7 @@ def test_answers(
     http_receiver: FakeReceiver,
     answer: Answer,
     counts: dict[str, int],
-    said: str | None,
+    expected_message: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Only what a receiver of OTLP says it has taken is sent; all else is counted, said once, and flushing says so."""
@@ -82,12 +82,12 @@ def test_answers(
     emit(provider, 3)
     assert provider.force_flush(60_000) is (counts == {SENT: 3})
     assert stats(provider) == counts
-    assert [record.levelname for record in caplog.records] == ([] if said is None else ["WARNING"])
-    assert said is None or said in caplog.text
+    assert [record.levelname for record in caplog.records] == ([] if expected_message is None else ["WARNING"])
+    assert expected_message is None or expected_message in caplog.text
     emit(provider, 3)
     provider.force_flush(60_000)
     assert stats(provider) == {reason: 2 * number for reason, number in counts.items()}
-    assert len(caplog.records) == (said is not None)
+    assert len(caplog.records) == (expected_message is not None)
     provider.shutdown()
 
 

@@ -63,10 +63,10 @@ Kind = tuple[Any, Callable[[], Seen]]
 
 
 def of_records(records: Sequence[SpanRecord]) -> Seen:
-    return sorted((record.name, said(record.attributes)) for record in records)
+    return sorted((record.name, text_of(record.attributes)) for record in records)
 
 
-def said(attributes: Any) -> str:
+def text_of(attributes: Any) -> str:
     return str(attributes.get("gen_ai.tool.call.result", attributes.get("gen_ai.output.messages"))).strip('"')
 
 
@@ -97,7 +97,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: FakeRece
         "sink": lambda: (sink, lambda: of_records(sink.records)),
         "exporter": lambda: (
             exporter,
-            lambda: sorted((span.name, said(span.attributes or {})) for span in exporter.get_finished_spans()),
+            lambda: sorted((span.name, text_of(span.attributes or {})) for span in exporter.get_finished_spans()),
         ),
     }
     return kinds[request.param]()

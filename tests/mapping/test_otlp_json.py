@@ -16,8 +16,8 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
 from tests.support.otlp_receivers import attributes_of
 from tests.support.span_strategies import (
+    otlp_records,
     records,
-    sayable_records,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 # ── there and back ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
     """A span that OTLP can say is decoded to an equal one."""
     assert_alike(decode(encode([span])), [span])
@@ -183,7 +183,7 @@ def test_ids_that_are_none_cost_the_line(field: str, value: str) -> None:
 # ── the same as the protobuf ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_protobuf_reads_the_same(span: SpanRecord) -> None:
     """The protobuf of OpenTelemetry reads the same span from the line."""
     trace_pb2 = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2")
@@ -214,7 +214,7 @@ def test_protobuf_reads_the_same(span: SpanRecord) -> None:
     assert_alike(Scope(scope.name, scope.version, attributes_of(scope.attributes), scope_spans.schema_url), span.scope)
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_protobuf_writes_is_read(span: SpanRecord) -> None:
     """What the protobuf writes as JSON, names of its own choice included, reads as the same span."""
     trace_pb2 = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2")

@@ -34,7 +34,7 @@ from otel_agent_trace.formats.otlp_proto import (
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
 from tests.support.otlp_receivers import attributes_of
-from tests.support.span_strategies import records, sayable_records
+from tests.support.span_strategies import otlp_records, records
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
@@ -69,7 +69,7 @@ def read_officially(data: bytes) -> list[SpanRecord]:
     ]
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
     """A span that OTLP can say is decoded to an equal one, by the official classes as well."""
     data = encode([span])
@@ -77,7 +77,7 @@ def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
     assert_alike(read_officially(data), [span])
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_the_official_classes_write_is_read(span: SpanRecord) -> None:
     """What they write, in their order and with fields that we do not know, reads as the same span."""
     message = ExportTraceServiceRequest.FromString(encode([span]))
@@ -190,7 +190,7 @@ def test_any_change_of_some_bytes(span: SpanRecord, data: st.DataObject) -> None
     decoded(bytes(line[: data.draw(st.integers(0, len(line)))]))
 
 
-@given(st.lists(sayable_records(), min_size=2, max_size=3), st.data())
+@given(st.lists(otlp_records(), min_size=2, max_size=3), st.data())
 def test_parts_of_a_message_are_put_together_as_protobuf_does(spans: list[SpanRecord], data: st.DataObject) -> None:
     """Doubled, swapped and cut messages in one another read as the official classes read them."""
     mixed = b"".join(data.draw(st.permutations([encode([span]) for span in spans])))

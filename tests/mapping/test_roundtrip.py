@@ -31,7 +31,7 @@ from otel_agent_trace.sources import files
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import Limits, Truncated
 from tests.support.exact_comparison import assert_alike
-from tests.support.script_stage import Known, Stage, assert_told
+from tests.support.script_stage import Known, Stage, assert_expected
 from tests.support.strategies import Run, runs, values
 
 if sys.version_info >= (3, 14):
@@ -58,12 +58,12 @@ def stage(limits: Limits = Limits()) -> Iterator[tuple[Stage, InMemoryBackend, P
 scripts = st.lists(runs(), min_size=1, max_size=2)
 
 
-def told_and_kept(stage_: Stage, memory: InMemoryBackend, plan: list[Run]) -> list[AgentRun]:
+def kept_runs(stage_: Stage, memory: InMemoryBackend, plan: list[Run]) -> list[AgentRun]:
     """Carry the scripts out, and get the runs in the order in which they were told."""
     for script in plan:
         stage_.carry_out(script)
     kept = {run.run_id: run for run in memory.runs()}
-    return [kept[told.fields["run_id"]] for told in stage_.told]
+    return [kept[expected.fields["run_id"]] for expected in stage_.expected]
 
 
 def by_id(found: list[AgentRun]) -> list[AgentRun]:
@@ -84,23 +84,23 @@ def assert_same_runs(found: list[AgentRun], expected: list[AgentRun]) -> None:
 def test_memory_and_a_file_give_back_what_was_told(plan: list[Run]) -> None:
     """Every field of every run and step is what the tracer was told, and the runs in the file equal those in memory."""
     with stage() as (stage_, memory, path):
-        kept = told_and_kept(stage_, memory, plan)
-        for run, told in zip(kept, stage_.told, strict=True):
-            assert_told(run, told)
+        kept = kept_runs(stage_, memory, plan)
+        for run, expected in zip(kept, stage_.expected, strict=True):
+            assert_expected(run, expected)
         assert_same_runs(load_runs(path, strict=True), kept)
-        for run, told in zip(by_id(load_runs(path)), sorted(stage_.told, key=run_id_of), strict=True):
-            assert_told(run, told)
+        for run, expected in zip(by_id(load_runs(path)), sorted(stage_.expected, key=run_id_of), strict=True):
+            assert_expected(run, expected)
 
 
-def run_id_of(told: Known) -> str:
-    return str(told.fields["run_id"])
+def run_id_of(expected: Known) -> str:
+    return str(expected.fields["run_id"])
 
 
 @given(scripts)
 def test_dictionaries_give_back_what_was_told(plan: list[Run]) -> None:
     """A run that went through standard JSON is equal."""
     with stage() as (stage_, memory, _):
-        kept = told_and_kept(stage_, memory, plan)
+        kept = kept_runs(stage_, memory, plan)
         texts = [json.dumps(run.to_dict(), allow_nan=False) for run in kept]
         for text in texts:
             json.dumps(json.loads(text), ensure_ascii=False).encode()
@@ -111,7 +111,7 @@ def test_dictionaries_give_back_what_was_told(plan: list[Run]) -> None:
 def test_spans_of_runs_give_back_the_runs(plan: list[Run]) -> None:
     """The spans that are written for a run read as that run, and are written again the same."""
     with stage() as (stage_, memory, _):
-        kept = told_and_kept(stage_, memory, plan)
+        kept = kept_runs(stage_, memory, plan)
         spans = [span for run in kept for span in run_to_spans(run)]
         again = runs_from_spans(spans)
         assert_same_runs(again, kept)
@@ -190,7 +190,7 @@ def test_lines_in_any_order_in_any_files(
 ) -> None:
     """Lines that are shuffled, doubled, and spread over plain and compressed files are the same runs, each once."""
     with stage() as (stage_, memory, path):
-        kept = told_and_kept(stage_, memory, plan)
+        kept = kept_runs(stage_, memory, plan)
         lines = path.read_bytes().splitlines(keepends=True) * copies
         chance.shuffle(lines)
         spread = [chance.choice(WRITERS)(path.with_name(f"part{n}"), lines[n::pieces]) for n in range(pieces)]
@@ -203,7 +203,7 @@ def test_lines_in_any_order_in_any_files(
 def test_without_its_own_span_a_run_is_still_running(script: Run) -> None:
     """A run whose root span was never written has its id, its steps, and the status running."""
     with stage() as (stage_, memory, path):
-        (run,) = told_and_kept(stage_, memory, [script])
+        (run,) = kept_runs(stage_, memory, [script])
         lines = [line for line in path.read_bytes().splitlines() if f'"spanId":"{run.span_id}"'.encode() not in line]
         path.write_bytes(b"\n".join(lines))
         found = load_runs(path)
@@ -221,7 +221,7 @@ def test_without_its_own_span_a_run_is_still_running(script: Run) -> None:
 def test_without_a_line_the_others_stay(script: Run, chance: random.Random) -> None:
     """A line that is lost costs its step; the steps below it stay in the run."""
     with stage() as (stage_, memory, path):
-        (run,) = told_and_kept(stage_, memory, [script])
+        (run,) = kept_runs(stage_, memory, [script])
         inner = [step for step in run.steps if step.run is None]
         if not inner:
             return
@@ -238,11 +238,11 @@ def test_a_run_in_flight_is_readable(script: Run) -> None:
     with stage() as (stage_, memory, _):
         handle = stage_.tracer.run(stage_.start_fields(script))
         with handle:
-            told = Known(stage_.known_run(script))
-            stage_.inside(script, handle, told)
+            expected = Known(stage_.known_run(script))
+            stage_.inside(script, handle, expected)
             (run,) = memory.runs()
             assert (run.run_id, run.status, run.ended_at_ns) == (handle.run_id, RunStatus.RUNNING, None)
-            assert len(run.steps) == len(told.steps)
+            assert len(run.steps) == len(expected.steps)
             assert_same_runs([AgentRun.from_dict(run.to_dict())], [run])
             assert_same_runs(runs_from_spans(run_to_spans(run)), [run])
 
@@ -355,12 +355,12 @@ def test_what_is_told_last_counts(field: str, first: Any, second: Any) -> None:
 
 def test_standard_attributes_of_the_callers_stay() -> None:
     """An attribute that the caller writes is not taken back by a field that nobody told."""
-    said = '[{"role":"assistant","parts":[{"type":"text","content":"x"}]}]'
+    attribute = '[{"role":"assistant","parts":[{"type":"text","content":"x"}]}]'
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run:
-            run.set_attribute("gen_ai.output.messages", said)
+            run.set_attribute("gen_ai.output.messages", attribute)
             with run.model_call() as call:
-                call.set_attribute("gen_ai.output.messages", said)
+                call.set_attribute("gen_ai.output.messages", attribute)
                 call.set_attribute("gen_ai.response.id", "r")
         (kept,) = memory.runs()
         assert kept.final_output == kept.steps[0].messages[0].text == "x"
@@ -531,8 +531,8 @@ def test_answers_carry_a_finish_reason_that_nobody_reads() -> None:
                 pass
             run.final_output = "c"
         *calls, root = memory.spans()
-        said = [json.loads(span.attributes["gen_ai.output.messages"]) for span in (*calls, root)]
-        assert said == [
+        answers = [json.loads(span.attributes["gen_ai.output.messages"]) for span in (*calls, root)]
+        assert answers == [
             [{"role": "assistant", "parts": [{"type": "text", "content": "a"}], "finish_reason": ""}],
             [{"role": "assistant", "parts": [{"type": "text", "content": "b"}], "finish_reason": "length"}],
             [{"role": "assistant", "parts": [{"type": "text", "content": "c"}], "finish_reason": ""}],
@@ -576,13 +576,13 @@ def test_messages_of_the_model_come_back_as_they_are(message: Message) -> None:
 @pytest.mark.parametrize("last", [(), ("user",), ("assistant",), ("user", "assistant")])
 def test_messages_that_are_told_again_count(kind: StepKind, first: tuple[str, ...], last: tuple[str, ...]) -> None:
     """Messages that replace others leave nothing of them."""
-    told = [Message(role=role, parts=({"type": "text", "content": "x"},)) for role in first]
+    messages = [Message(role=role, parts=({"type": "text", "content": "x"},)) for role in first]
     again = tuple(Message(role=role, parts=({"type": "text", "content": "y"},)) for role in last)
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run:
-            step = run.model_call(messages=told) if kind is StepKind.MODEL else run.step("s", kind=kind)
+            step = run.model_call(messages=messages) if kind is StepKind.MODEL else run.step("s", kind=kind)
             with step:
-                step.messages = told
+                step.messages = messages
                 step.messages = again
         assert memory.runs()[0].steps[0].messages == again
 
@@ -592,9 +592,9 @@ def test_messages_that_are_told_again_count(kind: StepKind, first: tuple[str, ..
 def test_messages_that_are_cut_are_messages(depth: int, extra: dict[str, Any]) -> None:
     """Of messages that are nested too deep something is left that is a message."""
     part = {"type": "tool_result", "content": [[1]]}
-    told = [Message(role="user", parts=(part, {"type": "odd", 1: [2]}), extra=extra)]
+    messages = [Message(role="user", parts=(part, {"type": "odd", 1: [2]}), extra=extra)]
     with stage(Limits(depth=depth)) as (stage_, memory, _):
-        with stage_.tracer.run() as run, run.model_call(messages=told):
+        with stage_.tracer.run() as run, run.model_call(messages=messages):
             pass
         (kept,) = memory.runs()
         assert kept.steps[0].truncated != () or depth == 6
@@ -605,21 +605,21 @@ def test_messages_that_are_cut_are_messages(depth: int, extra: dict[str, Any]) -
 
 def test_cuts_of_messages_are_listed_where_they_are() -> None:
     """The path of a cut in the answer is its place among all messages."""
-    told = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x" * 200 + "[0]"}]
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x" * 200 + "[0]"}]
     with stage(Limits(value_bytes=100)) as (stage_, memory, _):
-        with stage_.tracer.run() as run, run.model_call(messages=told):
+        with stage_.tracer.run() as run, run.model_call(messages=messages):
             pass
         assert memory.runs()[0].steps[0].truncated == ("messages[1].parts[0].content",)
 
 
 def test_counts_that_attributes_cannot_hold() -> None:
     """Token counts beyond 64 bits come back, and stand in no integer attribute, which carriers would refuse."""
-    told = Usage(input_tokens=2**70, output_tokens=-(2**63) - 1, cache_read_input_tokens=10**5000)
+    usage = Usage(input_tokens=2**70, output_tokens=-(2**63) - 1, cache_read_input_tokens=10**5000)
     with stage() as (stage_, memory, path):
         with stage_.tracer.run() as run:
-            run.usage = told
+            run.usage = usage
         (kept,) = memory.runs()
-        assert_alike(kept.usage, told)
+        assert_alike(kept.usage, usage)
         assert_same_runs(load_runs(path), [kept])
         assert_same_runs(runs_from_spans(run_to_spans(kept)), [kept])
         (span,) = memory.spans()

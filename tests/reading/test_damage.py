@@ -142,13 +142,13 @@ def test_spans_that_nobody_means(write: Write, changes: dict[str, Any]) -> None:
 
 def agent_line(number: int, parent: int | None, run_id: str, parent_run_id: str) -> bytes:
     """A line of one run that names its parent, the span and the run."""
-    told = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
-    told["agent_trace.run.parent_id"] = parent_run_id
+    attributes = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
+    attributes["agent_trace.run.parent_id"] = parent_run_id
     return raw_line(
         spanId=f"{number:016x}",
         parentSpanId="" if parent is None else f"{parent:016x}",
         startTimeUnixNano=str(BEGAN_NS - number),
-        attributes=[{"key": key, "value": {"stringValue": value}} for key, value in told.items()],
+        attributes=[{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
     )
 
 
@@ -336,8 +336,8 @@ def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str,
     assert problems.places == [(path.name, 6)]
 
 
-@pytest.mark.parametrize(("kind", "said"), [("gz", "a gzip"), ("zst", "a zstd")])
-def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str) -> None:
+@pytest.mark.parametrize(("kind", "compression"), [("gz", "a gzip"), ("zst", "a zstd")])
+def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, compression: str) -> None:
     """A small file that unpacks without end is read for a while and then no further, which is said."""
     monkeypatch.setattr(files_module, "MAX_RATIO", 100)
     monkeypatch.setattr(files_module, "_RATIO_FROM_BYTES", 1 << 10)
@@ -347,7 +347,7 @@ def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
     problems = Problems()
     assert len(load_runs(path, on_problem=problems)) == 3
     assert [problem.reason for problem in problems] == [
-        f"damaged data ({said} that unpacks to more than 100 times its size); what came before was read"
+        f"damaged data ({compression} that unpacks to more than 100 times its size); what came before was read"
     ]
 
 

@@ -238,9 +238,9 @@ def test_a_source_can_be_read_again(folder: Path, runs: list[AgentRun]) -> None:
 
 def test_progress_goes_forward(folder: Path) -> None:
     """What is told of the progress grows to the total, over all files and both passes."""
-    told: list[tuple[int, int | None]] = []
-    list(iter_runs(folder, on_progress=lambda *told_now: told.append(told_now)))
-    done, totals = [each for each, _ in told], {total for _, total in told}
+    reported: list[tuple[int, int | None]] = []
+    list(iter_runs(folder, on_progress=lambda *progress: reported.append(progress)))
+    done, totals = [each for each, _ in reported], {total for _, total in reported}
     assert done == sorted(done)
     size = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name != "notes.txt")
     assert totals == {2 * size}

@@ -137,8 +137,8 @@ def test_days_and_naive_times_are_local(zone: str, monkeypatch: pytest.MonkeyPat
 )
 def test_ago(ago: Any, seconds: float) -> None:
     """A length of time is counted back from now."""
-    before, told, after = time.time_ns(), moment_ns(ago), time.time_ns()
-    assert before - seconds * 1e9 - 1000 <= told <= after - seconds * 1e9 + 1000
+    before, found, after = time.time_ns(), moment_ns(ago), time.time_ns()
+    assert before - seconds * 1e9 - 1000 <= found <= after - seconds * 1e9 + 1000
 
 
 def test_seven_days(write: Write) -> None:
@@ -173,9 +173,9 @@ def test_limit_counts_what_is_found(path: Path) -> None:
 
 def test_order_is_by_start(write: Write, runs: list[AgentRun]) -> None:
     """Oldest first, wherever in the file the runs stand; equal starts are told apart by id."""
-    twins = [make_run(n, started_at_ns=BEGAN_NS, steps=()) for n in (30, 20)]
-    told = [*reversed(runs[3:]), *twins]
-    file = write("runs.jsonl", lines_of(span for run in told for span in run_to_spans(run)))
+    simultaneous = [make_run(n, started_at_ns=BEGAN_NS, steps=()) for n in (30, 20)]
+    stored = [*reversed(runs[3:]), *simultaneous]
+    file = write("runs.jsonl", lines_of(span for run in stored for span in run_to_spans(run)))
     assert numbers(load_runs(file)) == [20, 30, *range(3, 10)]
     assert numbers(load_runs(file, newest_first=True)) == [*range(9, 2, -1), 30, 20]
     assert numbers(list(iter_runs(file, newest_first=True, limit=8))) == [*range(9, 2, -1), 30]
@@ -192,7 +192,7 @@ def test_streaming_stops_at_the_limit(write: Write, lines: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("filters", "expected_message"),
     [
         ({"status": "great"}, "status 'great' is none of running, success, error, timeout"),
         ({"status": ""}, "is none of"),
@@ -225,11 +225,11 @@ def test_streaming_stops_at_the_limit(write: Write, lines: list[bytes]) -> None:
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("read", [load_runs, iter_runs])
-def test_bad_filters(read: Callable[..., Any], path: Path, filters: dict[str, Any], said: str) -> None:
+def test_bad_filters(read: Callable[..., Any], path: Path, filters: dict[str, Any], expected_message: str) -> None:
     """What cannot be meant is refused before anything is read, and the refusal names it."""
     with pytest.raises(ConfigurationError) as refused:
         read(path.parent / "missing.jsonl", **filters)
-    assert said in str(refused.value)
+    assert expected_message in str(refused.value)
     assert repr(next(iter(filters.values()))) in str(refused.value)
 
 

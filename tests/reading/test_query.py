@@ -49,14 +49,14 @@ def step(index: int, **fields: Any) -> AgentStep:
 
 def of(number: int, *steps: AgentStep, **fields: Any) -> AgentRun:
     """A run with just these steps, which says nothing but what it is given."""
-    said: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
-    return make_run(number, steps=steps, **said)
+    values: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
+    return make_run(number, steps=steps, **values)
 
 
 def below(*steps: AgentStep, **fields: Any) -> AgentStep:
     """A step of a sub-agent that took these steps."""
-    said: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
-    run = make_run(50, steps=steps, run_id="below", parent_run_id="outer", **said)
+    values: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
+    run = make_run(50, steps=steps, run_id="below", parent_run_id="outer", **values)
     return step(9, kind=StepKind.AGENT, name="helper", run=run)
 
 
@@ -464,7 +464,7 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("filters", "expected_message"),
     [
         ({"sort": "size"}, "sort 'size' is none of time, duration, steps, tokens"),
         ({"limit": True}, "limit must be a number of runs, 0 or more, not True"),
@@ -480,12 +480,12 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
     ],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused(filters: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_meant_is_refused(filters: dict[str, Any], expected_message: str) -> None:
     """Before anything is read, by all that take it."""
     for call in (RunQuery, lambda **given: load_runs("missing.jsonl", **given)):
         with pytest.raises(ConfigurationError) as refused:
             call(**filters)
-        assert said in str(refused.value)
+        assert expected_message in str(refused.value)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -540,7 +540,7 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected_message"),
     [
         (["--where", "tenant"], "'tenant' is not like metadata.tenant=acme"),
         (["--where", "=x"], "'=x' is not like metadata.tenant=acme"),
@@ -553,10 +553,10 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
     "command", [["list"], ["metrics"], ["export", "--to", "otlp-json"]], ids=lambda words: words[0]
 )
 def test_commands_refuse_what_cannot_be_meant(
-    capsys: pytest.CaptureFixture[str], path: Path, command: list[str], words: list[str], said: str
+    capsys: pytest.CaptureFixture[str], path: Path, command: list[str], words: list[str], expected_message: str
 ) -> None:
     assert main([command[0], str(path), *command[1:], *words]) == 2
-    assert said in capsys.readouterr().err
+    assert expected_message in capsys.readouterr().err
 
 
 def test_text_in_each_of_many_values_of_classes() -> None:

@@ -104,15 +104,15 @@ def all_steps(run: AgentRun) -> list[AgentStep]:
     return [step for part in run.walk() for step in part.steps]
 
 
-def says(run: AgentRun, text: str) -> bool:
-    said: list[Any] = []
+def contains_text(run: AgentRun, text: str) -> bool:
+    texts: list[Any] = []
     for part in run.walk():
-        said += [part.user_input, part.final_output]
+        texts += [part.user_input, part.final_output]
         for item in (part, *part.steps):
-            said += [] if item.error is None else [item.error.type, item.error.message]
+            texts += [] if item.error is None else [item.error.type, item.error.message]
         for step in part.steps:
-            said += [step.input, step.output]
-    return text.lower() in "\0".join(str(word) for word in said if word is not None).lower()
+            texts += [step.input, step.output]
+    return text.lower() in "\0".join(str(word) for word in texts if word is not None).lower()
 
 
 def tools(run: AgentRun, *, failed: bool = False) -> list[str | None]:
@@ -128,7 +128,7 @@ BY_HAND: dict[str, Callable[[AgentRun, Any], bool]] = {
     "tool_error": lambda run, name: name in tools(run, failed=True),
     "model": lambda run, name: name in [item.model for item in (*run.walk(), *all_steps(run))],
     "session_id": lambda run, name: run.session_id == name,
-    "text": says,
+    "text": contains_text,
     "since": lambda run, when: run.started_at_ns >= when * SECOND_NS,
     "until": lambda run, when: run.started_at_ns < when * SECOND_NS,
     "min_duration": lambda run, took_s: (

@@ -54,9 +54,9 @@ def test_other_files(write: Write, name: str, content: bytes, looks_like: str) -
     path = write(name, content)
     with pytest.raises(SourceError) as refused:
         load_runs(path)
-    said = str(refused.value)
-    assert said.startswith(f"{path}: no OTLP and no traces of Jaeger; it looks like {looks_like}")
-    assert "\n" not in said
+    message = str(refused.value)
+    assert message.startswith(f"{path}: no OTLP and no traces of Jaeger; it looks like {looks_like}")
+    assert "\n" not in message
     assert not isinstance(refused.value, BadRecordError)
 
 
@@ -88,12 +88,12 @@ def _denied(folder: Path) -> Any:
 def test_no_file(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     """What is no file, or none that ends, is refused at once, by name."""
     (tmp_path / "empty").mkdir()
-    path, said = make(tmp_path / "empty")
+    path, expected_message = make(tmp_path / "empty")
     for source in (path, [path]):
         with pytest.raises(SourceError) as refused:
             load_runs(source)
         assert str(refused.value).startswith(f"{path}: ")
-        assert said in str(refused.value)
+        assert expected_message in str(refused.value)
 
 
 def test_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

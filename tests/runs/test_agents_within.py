@@ -30,22 +30,22 @@ def agent(
     number: int, parent: int | None, times: tuple[int, int], name: str, scope: str = "x", **more: Any
 ) -> SpanRecord:
     """An agent's span after the conventions."""
-    said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name}
-    return span(number, parent, times, f"invoke_agent {name}", scope, attributes=said, **more)
+    attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name}
+    return span(number, parent, times, f"invoke_agent {name}", scope, attributes=attributes, **more)
 
 
 def tool(
     number: int, parent: int | None, times: tuple[int, int], name: str, scope: str = "x", **more: Any
 ) -> SpanRecord:
     """A tool's span after the conventions."""
-    said = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
-    return span(number, parent, times, f"execute_tool {name}", scope, attributes=said, **more)
+    attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+    return span(number, parent, times, f"execute_tool {name}", scope, attributes=attributes, **more)
 
 
 def chat(number: int, parent: int, times: tuple[int, int], text: str = "Yes.") -> SpanRecord:
     """A model call after the conventions."""
-    said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]}]
-    more: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__output__messages": said}
+    messages = [{"role": "assistant", "parts": [{"type": "text", "content": text}]}]
+    more: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__output__messages": messages}
     return span(number, parent, times, "chat", **more)
 
 

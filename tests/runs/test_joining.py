@@ -31,11 +31,11 @@ def asks(call_id: str | None, city: str = "Lyon") -> dict[str, Any]:
     return {"role": "assistant", "parts": [part]}
 
 
-def told(call_id: str | None, sky: str = "rain") -> dict[str, Any]:
+def tool_result(call_id: str | None, sky: str = "rain") -> dict[str, Any]:
     return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": {"sky": sky}}]}
 
 
-def says(text: str) -> dict[str, Any]:
+def answer_message(text: str) -> dict[str, Any]:
     return {"role": "assistant", "parts": [{"type": "text", "content": text}]}
 
 
@@ -58,10 +58,10 @@ def chat(number: int, at_s: float, sent: list[Any], answer: Any, service: str = 
 
 def conversation(first: int, at_s: float, call_id: str | None, **more: Any) -> list[SpanRecord]:
     """Two calls: the first asks for a tool, the second is told what that gave."""
-    asked, heard = asks(call_id), told(call_id)
+    asked, result = asks(call_id), tool_result(call_id)
     return [
         chat(first, at_s, [QUESTION], asked, **more),
-        chat(first + 1, at_s + 2, [QUESTION, asked, heard], says("Yes."), **more),
+        chat(first + 1, at_s + 2, [QUESTION, asked, result], answer_message("Yes."), **more),
     ]
 
 
@@ -110,12 +110,18 @@ def test_files_give_the_same_in_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "second",
     [
-        chat(2, 2, [QUESTION, asks("a"), told("b")], says("Yes.")),  # was told of another call
-        chat(2, 2, [QUESTION, asks("a"), told("a")], says("Yes."), service="other"),
-        chat(2, 2, [QUESTION, asks("a"), told("a")], says("Yes."), **{"gen_ai.conversation.id": "another"}),
-        chat(2, 3600, [QUESTION, asks("a"), told("a")], says("Yes.")),  # an hour later
-        chat(2, 0.1, [QUESTION, asks("a"), told("a")], says("Yes.")),  # before the first had answered
-        chat(2, 2, [QUESTION], says("Yes.")),  # the same question once more
+        chat(2, 2, [QUESTION, asks("a"), tool_result("b")], answer_message("Yes.")),  # was told of another call
+        chat(2, 2, [QUESTION, asks("a"), tool_result("a")], answer_message("Yes."), service="other"),
+        chat(
+            2,
+            2,
+            [QUESTION, asks("a"), tool_result("a")],
+            answer_message("Yes."),
+            **{"gen_ai.conversation.id": "another"},
+        ),
+        chat(2, 3600, [QUESTION, asks("a"), tool_result("a")], answer_message("Yes.")),  # an hour later
+        chat(2, 0.1, [QUESTION, asks("a"), tool_result("a")], answer_message("Yes.")),  # before the first had answered
+        chat(2, 2, [QUESTION], answer_message("Yes.")),  # the same question once more
     ],
 )
 def test_other_calls_stay_runs_of_their_own(second: SpanRecord) -> None:
@@ -169,7 +175,7 @@ def test_calls_of_our_own_tracer_stay_runs_of_their_own() -> None:
         return {"role": "assistant", "content": "Yes."}
 
     complete([QUESTION, asks("a")])
-    complete([QUESTION, asks("a"), told("a")])
+    complete([QUESTION, asks("a"), tool_result("a")])
     assert [len(run.steps) for run in memory.runs()] == [1, 1]
 
 
@@ -281,7 +287,7 @@ def test_a_run_of_more_calls_than_are_held_begins_anew() -> None:
     spans = []
     for number in range(1, 6):
         spans.append(chat(number, 2 * number, list(sent), asks(f"call_{number}")))
-        sent += [asks(f"call_{number}"), told(f"call_{number}")]
+        sent += [asks(f"call_{number}"), tool_result(f"call_{number}")]
     given = [found.run for (found,) in live(spans, Stitcher(most_held=2))]
     assert [run.run_id[-1] for run in given] == ["1", "1", "1", "4", "4"]
 

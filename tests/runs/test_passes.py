@@ -19,7 +19,7 @@ from otel_agent_trace.span import Scope
 from tests.dialects.test_canonical_form import NO_TOOL_SPANS
 from tests.dialects.test_schemes import CASES
 from tests.runs.test_agents_within import NESTED_GRAPHS, TASKS, WORKFLOW
-from tests.runs.test_strays import CALLS, GUEST, HOST
+from tests.runs.test_strays import CALLS, HOST, INNER_AGENT
 from tests.runs.test_traps import full_trace
 from tests.support.random_traces import ours, span, tangled_traces, traces
 
@@ -29,7 +29,7 @@ TRACES: dict[str, Sequence[SpanRecord]] = {
     "a workflow that was lost": WORKFLOW,
     "tools without spans": NO_TOOL_SPANS,
     "tools without spans, root lost": NO_TOOL_SPANS[1:],
-    "a guest": [HOST, GUEST, *CALLS],
+    "an agent below ours": [HOST, INNER_AGENT, *CALLS],
     "children that outlast their parents": full_trace(),
     **{make.__name__: make().spans for make in CASES},
 }

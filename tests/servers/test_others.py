@@ -128,21 +128,21 @@ def shown_by_mlflow(spans: list[dict[str, Any]]) -> dict[str, Shown]:
 
 
 def shown_span_of_mlflow(span: dict[str, Any], names: dict[str, str]) -> Shown:
-    said, status = span["attributes"], span["status"]
-    tokens = said.get("mlflow.chat.tokenUsage")
+    attributes, status = span["attributes"], span["status"]
+    tokens = attributes.get("mlflow.chat.tokenUsage")
     events = [plain(item["value"]) for event in span.get("events", ()) for item in event["attributes"]]
     failed = status.get("code") == "STATUS_CODE_ERROR"
     return Shown(
-        kind=said.get("mlflow.spanType", "UNKNOWN"),
+        kind=attributes.get("mlflow.spanType", "UNKNOWN"),
         parent=names.get(span.get("parent_span_id", ""), ""),
-        input=said.get("mlflow.spanInputs"),
-        output=said.get("mlflow.spanOutputs"),
+        input=attributes.get("mlflow.spanInputs"),
+        output=attributes.get("mlflow.spanOutputs"),
         tokens=(tokens["input_tokens"], tokens["output_tokens"]) if tokens else None,
         error=(events[0], status["message"]) if failed else None,
     )
 
 
-def said(role: str, text: str, **more: str) -> dict[str, Any]:
+def message_of(role: str, text: str, **more: str) -> dict[str, Any]:
     """A message of the conventions."""
     return {"role": role, "parts": [{"type": "text", "content": text}], **more}
 
@@ -151,14 +151,14 @@ OF_MLFLOW = {
     "invoke_agent weather": Shown(
         kind="AGENT",
         parent="",
-        input=[said("user", "Rain in Lyon?")],
-        output=[said("assistant", "Not a drop.", finish_reason="")],
+        input=[message_of("user", "Rain in Lyon?")],
+        output=[message_of("assistant", "Not a drop.", finish_reason="")],
         tokens=(12, 5),
     ),
     "chat gpt-4o": Shown(
         kind="CHAT_MODEL",
-        input=[said("system", "Be short."), said("user", "Lyon?")],
-        output=[said("assistant", "I look it up.", finish_reason="")],
+        input=[message_of("system", "Be short."), message_of("user", "Lyon?")],
+        output=[message_of("assistant", "I look it up.", finish_reason="")],
         tokens=(12, 5),
     ),
     "execute_tool photo": Shown(kind="TOOL", input={"city": "Lyon"}, output="iVBORwD/"),

@@ -405,10 +405,10 @@ def test_what_jaeger_adds_is_not_the_runs(jaeger: FakeJaeger) -> None:
 
 def test_progress_counts_traces(jaeger: FakeJaeger) -> None:
     """There are no bytes to be told."""
-    told: list[Any] = []
+    reported: list[Any] = []
     jaeger.fresh(spans_of(some_runs(3)))
-    list(iter_runs(jaeger.url(), on_progress=lambda *now: told.append(now)))
-    assert told == [(1, None), (2, None), (3, None)]
+    list(iter_runs(jaeger.url(), on_progress=lambda *now: reported.append(now)))
+    assert reported == [(1, None), (2, None), (3, None)]
 
 
 @pytest.mark.parametrize(

@@ -61,12 +61,12 @@ ANSWERS: dict[str, tuple[Reply, str]] = {
 }
 
 
-@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_something_else_answers(jaeger: FakeJaeger, answer: Reply, said: str) -> None:
+@pytest.mark.parametrize(("answer", "expected_message"), ANSWERS.values(), ids=ANSWERS)
+def test_something_else_answers(jaeger: FakeJaeger, answer: Reply, expected_message: str) -> None:
     jaeger.behaviour.always = answer
     text = refusal(jaeger.url("/base"))
     assert text.startswith(f"{jaeger.url('/base')}: ")
-    assert said in text
+    assert expected_message in text
     assert SECRET not in text
 
 
@@ -96,14 +96,16 @@ SEARCHES: dict[str, tuple[Reply, str]] = {
 }
 
 
-@pytest.mark.parametrize(("answer", "said"), SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize(("answer", "expected_message"), SEARCHES.values(), ids=SEARCHES)
 @pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
-def test_a_search_goes_wrong(jaeger: FakeJaeger, answer: Reply, said: str, interfaces: tuple[str, ...]) -> None:
+def test_a_search_goes_wrong(
+    jaeger: FakeJaeger, answer: Reply, expected_message: str, interfaces: tuple[str, ...]
+) -> None:
     """It is Jaeger, until something else answers."""
-    if interfaces == ("legacy",) and "breaks off" in said:
-        said = "an answer that is not Jaeger's"
+    if interfaces == ("legacy",) and "breaks off" in expected_message:
+        expected_message = "an answer that is not Jaeger's"
     jaeger.fresh(run_to_spans(make_run(1)), for_searches=answer, interfaces=interfaces)
-    assert said in refusal(jaeger.url())
+    assert expected_message in refusal(jaeger.url())
 
 
 def test_nobody_listens(free_port: int) -> None:
@@ -155,7 +157,7 @@ def test_no_answer_in_time(jaeger: FakeJaeger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected_message"),
     [
         ("http://", "without a host"),
         ("http://:16686", "without a host"),
@@ -171,9 +173,9 @@ def test_no_answer_in_time(jaeger: FakeJaeger) -> None:
         ("http://xn--a:1/", ""),
     ],
 )
-def test_no_address(address: str, said: str) -> None:
+def test_no_address(address: str, expected_message: str) -> None:
     text = refusal(address)
-    assert said in text
+    assert expected_message in text
     assert SECRET not in text
 
 

@@ -74,7 +74,7 @@ def url(jaeger: RunningJaeger, service: str = "") -> str:
     return jaeger.url("query", f"?service={service}" if service else "")
 
 
-def told_runs(number: int, **fields: Any) -> list[AgentRun]:
+def sample_runs(number: int, **fields: Any) -> list[AgentRun]:
     """Runs with ids that no other test uses, a second apart."""
     first = secrets.randbelow(2**31)
     return [make_run(first + place, **{"started_at_ns": BEGAN_NS + place * 10**9, **fields}) for place in range(number)]
@@ -143,9 +143,9 @@ def test_conformance(start_jaeger: Callable[[], RunningJaeger], source: type[Jae
 @pytest.fixture
 def many(jaeger_server: RunningJaeger, service: str) -> list[AgentRun]:
     """More runs than one answer gives, a second apart; the service is the fixture's."""
-    told = told_runs(250)
-    send(jaeger_server, [of_service(span, service) for run in told for span in run_to_spans(run)])
-    return told
+    sent = sample_runs(250)
+    send(jaeger_server, [of_service(span, service) for run in sent for span in run_to_spans(run)])
+    return sent
 
 
 @pytest.mark.parametrize("source", [JaegerSource, OlderJaeger], ids=["v3", "legacy"])
@@ -168,14 +168,14 @@ def test_the_service_as_a_filter(jaeger_server: RunningJaeger, many: list[AgentR
 
 
 def test_a_run_by_its_own_id(jaeger_server: RunningJaeger, service: str) -> None:
-    run = told_runs(1, run_id=f"order-{service}")[0]
+    run = sample_runs(1, run_id=f"order-{service}")[0]
     send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
     assert load_run(url(jaeger_server), run.run_id).trace_id == run.trace_id
     assert load_run(url(jaeger_server, service), run.run_id[:-2]).trace_id == run.trace_id
 
 
 def test_a_trace_whose_root_has_not_arrived(jaeger_server: RunningJaeger, service: str) -> None:
-    run = told_runs(1)[0]
+    run = sample_runs(1)[0]
     root, *below = run_to_spans(run)
     send(jaeger_server, [of_service(span, service) for span in below])
     assert load_runs(url(jaeger_server, service))[0].status.value == "running"
@@ -184,7 +184,7 @@ def test_a_trace_whose_root_has_not_arrived(jaeger_server: RunningJaeger, servic
 
 
 def test_the_command(jaeger_server: RunningJaeger, service: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run = told_runs(1)[0]
+    run = sample_runs(1)[0]
     send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
     assert main(["list", url(jaeger_server, service)]) == 0
     assert "question" in capsys.readouterr().out

@@ -78,10 +78,10 @@ def _members(one: list[Any], other: list[Any], path: str) -> str | None:
         return f"{path}: {len(one)} members, {len(other)} members: {_shown(one)}, {_shown(other)}"
     rest = list(other)
     for item in one:
-        twin = next((i for i, candidate in enumerate(rest) if difference(item, candidate) is None), None)
-        if twin is None:
+        match = next((i for i, candidate in enumerate(rest) if difference(item, candidate) is None), None)
+        if match is None:
             return f"{path}: {_shown(item)} is not among {_shown(rest)}"
-        del rest[twin]
+        del rest[match]
     return None
 
 

@@ -282,13 +282,13 @@ def jaeger_trace(spans: Sequence[SpanRecord]) -> dict[str, Any]:
 def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
     parents = [("CHILD_OF", span.trace_id, span.parent_span_id)] if span.parent_span_id else []
     references = parents + [("FOLLOWS_FROM", link.trace_id, link.span_id) for link in span.links]
-    said: dict[str, Any] = dict(span.attributes)
+    attributes: dict[str, Any] = dict(span.attributes)
     if span.kind:
-        said["span.kind"] = _KINDS[span.kind]
+        attributes["span.kind"] = _KINDS[span.kind]
     if span.status_code:
-        said["otel.status_code"] = "ERROR" if span.status_code == 2 else "OK"
+        attributes["otel.status_code"] = "ERROR" if span.status_code == 2 else "OK"
     if span.status_code == 2:
-        said["error"] = True
+        attributes["error"] = True
     for key, value in (
         ("otel.status_description", span.status_message),
         ("otel.scope.name", span.scope.name),
@@ -296,7 +296,7 @@ def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
         ("w3c.tracestate", span.trace_state),
     ):
         if value:
-            said[key] = value
+            attributes[key] = value
     ended_ns = span.start_ns if span.end_ns is None else span.end_ns
     return {
         "traceID": span.trace_id.removeprefix("0" * 16),
@@ -306,7 +306,7 @@ def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
         "references": [{"refType": kind, "traceID": trace, "spanID": own} for kind, trace, own in references],
         "startTime": span.start_ns // 1000,
         "duration": (ended_ns - span.start_ns) // 1000,
-        "tags": list(_tags(said)),
+        "tags": list(_tags(attributes)),
         "logs": [
             {"timestamp": event.time_ns // 1000, "fields": list(_tags({"event": event.name, **event.attributes}))}
             for event in span.events

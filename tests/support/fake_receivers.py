@@ -121,15 +121,15 @@ def fake_http_receiver(context: ssl.SSLContext | None = None, port: int = 0) -> 
                 self.close_connection = True
                 self.connection.close()
                 return
-            told = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
+            payload = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             if answer.content_type is not None:
                 self.send_header("Content-Type", answer.content_type)
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(payload)
 
         def log_message(self, *args: Any) -> None:
             """Say nothing on stderr."""

@@ -10,7 +10,7 @@ from otel_agent_trace import AgentRun, AgentTracer, pseudonymize_user_id
 from otel_agent_trace.model import TOKEN_FIELDS, AgentStep, Message, RunStatus, StepKind, Usage
 from otel_agent_trace.tracing import ActiveRun, ActiveStep
 from tests.support.exact_comparison import assert_alike, difference
-from tests.support.strategies import Run, Step, ToldError
+from tests.support.strategies import ErrorCase, Run, Step
 
 # ── what should come back ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -22,12 +22,12 @@ class Known:
     fields: dict[str, Any]
     steps: list[Known] = dataclasses.field(default_factory=list)
     run: Known | None = None
-    error: ToldError | None = None
+    error: ErrorCase | None = None
 
 
-def assert_told(run: AgentRun, told: Known) -> None:
+def assert_expected(run: AgentRun, expected: Known) -> None:
     """Every field of the run, of its steps and of what is below is what was told."""
-    assert_fields(run, told)
+    assert_fields(run, expected)
     assert run.truncated == ()
     assert run.trace_id is not None
     assert run.trace_ids == (run.trace_id,)
@@ -35,34 +35,34 @@ def assert_told(run: AgentRun, told: Known) -> None:
     assert run.service_name == run.resource["service.name"]
     assert run.span_id is not None
     by_index = {step.index: step for step in run.steps}
-    assert sorted(by_index) == list(range(len(told.steps))) == sorted(step.index for step in run.steps)
+    assert sorted(by_index) == list(range(len(expected.steps))) == sorted(step.index for step in run.steps)
     assert list(run.steps) == sorted(run.steps, key=lambda step: (step.started_at_ns, step.index))
-    for index, expected in enumerate(told.steps):
-        assert_step(by_index[index], expected)
-    assert_alike(run.usage, told.fields.get("usage") or summed(run.steps))
+    for index, expected_step in enumerate(expected.steps):
+        assert_step(by_index[index], expected_step)
+    assert_alike(run.usage, expected.fields.get("usage") or summed(run.steps))
 
 
-def assert_step(step: AgentStep, told: Known) -> None:
-    assert_fields(step, told)
+def assert_step(step: AgentStep, expected: Known) -> None:
+    assert_fields(step, expected)
     assert step.truncated == ()
     tool = (step.name, step.input, step.output) if step.kind is StepKind.TOOL else (None, None, None)
     assert_alike((step.tool_name, step.tool_input, step.tool_output), tool)
-    assert (step.run is None) == (told.run is None)
-    if step.run is not None and told.run is not None:
-        assert_told(step.run, told.run)
+    assert (step.run is None) == (expected.run is None)
+    if step.run is not None and expected.run is not None:
+        assert_expected(step.run, expected.run)
 
 
-def assert_fields(item: AgentRun | AgentStep, told: Known) -> None:
-    for name, value in told.fields.items():
+def assert_fields(item: AgentRun | AgentStep, expected: Known) -> None:
+    for name, value in expected.fields.items():
         found = difference(getattr(item, name), value, name) if name != "usage" or isinstance(item, AgentStep) else None
         assert found is None, found
-    if told.error is None:
+    if expected.error is None:
         assert item.error is None
         return
     assert item.error is not None
-    assert (item.error.type, item.error.message, item.error.category) == told.error[1:4]
-    if told.error.stacktrace is not None:
-        assert item.error.stacktrace == told.error.stacktrace
+    assert (item.error.type, item.error.message, item.error.category) == expected.error[1:4]
+    if expected.error.stacktrace is not None:
+        assert item.error.stacktrace == expected.error.stacktrace
 
 
 def summed(steps: tuple[AgentStep, ...]) -> Usage | None:
@@ -82,11 +82,11 @@ class Stage:
 
     def __init__(self, tracer: AgentTracer) -> None:
         self.tracer = tracer
-        self.told: list[Known] = []
+        self.expected: list[Known] = []
 
     def carry_out(self, script: Run) -> None:
         """An outermost run."""
-        self.told.append(self.imperative(script) if script.how == "imperative" else self.block(script, None)[0])
+        self.expected.append(self.imperative(script) if script.how == "imperative" else self.block(script, None)[0])
 
     # runs
 
@@ -115,22 +115,22 @@ class Stage:
 
     def imperative(self, script: Run) -> Known:
         run_id = self.tracer.start_run(self.start_fields(script))
-        told = Known({**self.known_run(script), "run_id": run_id}, error=script.error)
-        places = Places(told.steps)
+        expected = Known({**self.known_run(script), "run_id": run_id}, error=script.error)
+        places = Places(expected.steps)
         for event in script.events:
             assert isinstance(event, Step)
             self.logged(event, run_id, places)
-        told.fields["status"] = end_status(script.status, script.error)
+        expected.fields["status"] = end_status(script.status, script.error)
         if script.error is not None and script.raises:  # the one call that has no more to say
             self.tracer.log_error(run_id, script.error.given, status=script.status)
-            told.fields.update(final_output=None, usage=None)
+            expected.fields.update(final_output=None, usage=None)
         elif script.error is not None:
             run = self.tracer._state.find(run_id)
             run.error = script.error.given
             self.end(script, run_id)
         else:
             self.end(script, run_id)
-        return told
+        return expected
 
     def end(self, script: Run, run_id: str) -> None:
         self.tracer.end_run(run_id, script.final_output, status=script.status, usage=script.usage.given)
@@ -138,31 +138,31 @@ class Stage:
     def block(self, script: Run, above: tuple[ActiveRun, Places] | None) -> tuple[Known, str]:
         """A run as a block; below another one it is a step of that as well."""
         handle = self.tracer.run(self.start_fields(script))
-        told = Known(self.known_run(script), error=script.error)
+        expected = Known(self.known_run(script), error=script.error)
         try:
             with handle:
                 if above is not None:
                     assert handle.parent_run_id == above[0].run_id
-                self.inside(script, handle, told)
+                self.inside(script, handle, expected)
                 if script.error is not None:
                     raise script.error.given
         except BaseException as error:
             if script.error is None or error is not script.error.given:
                 raise
-        told.fields["run_id"] = handle.run_id
-        told.fields["parent_run_id"] = above[0].run_id if above else None
-        return told, told.fields["agent_name"] if told.fields["agent_name"] is not None else "invoke_agent"
+        expected.fields["run_id"] = handle.run_id
+        expected.fields["parent_run_id"] = above[0].run_id if above else None
+        return expected, expected.fields["agent_name"] if expected.fields["agent_name"] is not None else "invoke_agent"
 
-    def inside(self, script: Run, handle: ActiveRun, told: Known) -> None:
+    def inside(self, script: Run, handle: ActiveRun, expected: Known) -> None:
         for name, value in script.changed.items():
             setattr(handle, name, value)
-            told.fields[name] = value
+            expected.fields[name] = value
         if "user_id" in script.changed:
-            told.fields["user_id"] = pseudonymize_user_id(script.changed["user_id"])
+            expected.fields["user_id"] = pseudonymize_user_id(script.changed["user_id"])
         if "tags" in script.changed:
-            told.fields["tags"] = tuple(script.changed["tags"])
-        self.set_attributes(handle, script.attributes, told.fields)
-        places = Places(told.steps)
+            expected.fields["tags"] = tuple(script.changed["tags"])
+        self.set_attributes(handle, script.attributes, expected.fields)
+        places = Places(expected.steps)
         for event in script.events:
             self.event(event, handle, places, None)
         handle.final_output = script.final_output
@@ -170,7 +170,7 @@ class Stage:
         if script.status is not None:
             handle.status = script.status
         overruled = script.status == "success" and script.error is not None  # by what is raised afterwards
-        told.fields["status"] = end_status(None if overruled else script.status, script.error)
+        expected.fields["status"] = end_status(None if overruled else script.status, script.error)
 
     def set_attributes(
         self, handle: ActiveRun | ActiveStep, attributes: dict[str, Any], fields: dict[str, Any]
@@ -207,17 +207,17 @@ class Stage:
 
     def around(self, script: Step, run: ActiveRun, places: Places, above: int | str | None) -> None:
         position = places.reserve()
-        told = Known(self.known_step(script, places.number(position, script.step_id)), error=script.error)
-        told.fields["parent_step_id"] = above
-        step = self.step_handle(script, run, told.fields)
+        expected = Known(self.known_step(script, places.number(position, script.step_id)), error=script.error)
+        expected.fields["parent_step_id"] = above
+        step = self.step_handle(script, run, expected.fields)
         try:
             with step:
-                places.started(told.fields["step_id"])
-                self.inside_step(script, run, step, told, places)
+                places.started(expected.fields["step_id"])
+                self.inside_step(script, run, step, expected, places)
         except BaseException as error:
             if script.error is None or error is not script.error.given:
                 raise
-        places.fill(position, told)
+        places.fill(position, expected)
 
     def step_handle(self, script: Step, run: ActiveRun, fields: dict[str, Any]) -> ActiveStep:
         common: dict[str, Any] = {"input": script.input, "step_id": script.step_id, "metadata": script.metadata}
@@ -231,21 +231,21 @@ class Stage:
         fields["name"] = script.name
         return run.step(script.name or "", kind=script.kind, **common)
 
-    def inside_step(self, script: Step, run: ActiveRun, step: ActiveStep, told: Known, places: Places) -> None:
+    def inside_step(self, script: Step, run: ActiveRun, step: ActiveStep, expected: Known, places: Places) -> None:
         if script.how != "model":
             step.messages = script.messages.given
-            told.fields["model"] = None
-        self.set_attributes(step, script.attributes, told.fields)
+            expected.fields["model"] = None
+        self.set_attributes(step, script.attributes, expected.fields)
         for event in script.inside:
-            self.event(event, run, places, told.fields["step_id"])
+            self.event(event, run, places, expected.fields["step_id"])
         step.output = script.output
         step.usage = script.usage.given
         if script.how == "model":
             answer = script.output if isinstance(script.output, str) else None
             meant = script.messages.meant
             if answer is not None and not (meant and meant[-1].role == "assistant"):
-                said = Message(role="assistant", parts=({"type": "text", "content": answer},))
-                told.fields["messages"] = (*meant, said)
+                reply = Message(role="assistant", parts=({"type": "text", "content": answer},))
+                expected.fields["messages"] = (*meant, reply)
         if script.error is not None:
             if script.raises:
                 raise script.error.given
@@ -269,21 +269,21 @@ class Stage:
 
     def logged(self, script: Step, run_id: str, places: Places) -> None:
         position = places.reserve()
-        told = Known(self.known_step(script, places.number(position, script.step_id)), error=script.error)
+        expected = Known(self.known_step(script, places.number(position, script.step_id)), error=script.error)
         default = script.model or "chat" if script.kind is StepKind.MODEL else script.kind.value
-        told.fields["name"] = script.name or default
+        expected.fields["name"] = script.name or default
         fields = self.logged_fields(script)
-        told.fields["parent_step_id"] = None
+        expected.fields["parent_step_id"] = None
         if script.parent_of_last is not None and places.ids:
             fields["parent_step_id"] = places.ids[-1 - script.parent_of_last % len(places.ids)]
-            told.fields["parent_step_id"] = fields["parent_step_id"]
+            expected.fields["parent_step_id"] = fields["parent_step_id"]
         if script.when is not None:
             start, end = script.when
-            told.fields["started_at_ns"], told.fields["ended_at_ns"] = start * 1000, max(start, end) * 1000
+            expected.fields["started_at_ns"], expected.fields["ended_at_ns"] = start * 1000, max(start, end) * 1000
             fields.update(time_fields(start, end, script.time_form))
-        assert self.tracer.log_step(run_id, fields) == told.fields["step_id"]
-        places.started(told.fields["step_id"])
-        places.fill(position, told)
+        assert self.tracer.log_step(run_id, fields) == expected.fields["step_id"]
+        places.started(expected.fields["step_id"])
+        places.fill(position, expected)
 
     def logged_fields(self, script: Step) -> dict[str, Any]:
         prefix = "tool_" if script.kind is StepKind.TOOL and script.raises else ""
@@ -326,16 +326,16 @@ class Places:
         assert step_id is not None
         return step_id
 
-    def fill(self, position: int, told: Known) -> None:
-        self.steps[position] = told
+    def fill(self, position: int, expected: Known) -> None:
+        self.steps[position] = expected
 
     def started(self, step_id: int | str) -> None:
         self.ids.append(step_id)
 
 
-def end_status(said: str | None, error: ToldError | None) -> RunStatus:
-    if said is not None:
-        return RunStatus(said)
+def end_status(chosen: str | None, error: ErrorCase | None) -> RunStatus:
+    if chosen is not None:
+        return RunStatus(chosen)
     if error is None:
         return RunStatus.SUCCESS
     return RunStatus.TIMEOUT if error.category == "timeout" else RunStatus.ERROR

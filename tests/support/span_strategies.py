@@ -53,9 +53,9 @@ def records(scalar: st.SearchStrategy[Any] = scalars, text: st.SearchStrategy[st
     )
 
 
-sayable = st.text(max_size=10)
-sayable_scalars = st.one_of(
-    sayable,
+otlp_texts = st.text(max_size=10)
+otlp_scalars = st.one_of(
+    otlp_texts,
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -63,15 +63,15 @@ sayable_scalars = st.one_of(
 )
 
 
-def sayable_records() -> Any:
+def otlp_records() -> Any:
     """Spans that OTLP can say as they are."""
     values = st.recursive(
-        sayable_scalars,
-        lambda i: st.lists(i, max_size=3) | st.dictionaries(sayable, i, max_size=3),
+        otlp_scalars,
+        lambda i: st.lists(i, max_size=3) | st.dictionaries(otlp_texts, i, max_size=3),
         max_leaves=6,
     )
-    attributes = st.dictionaries(sayable, values, max_size=4)
-    return records(sayable_scalars, sayable).flatmap(
+    attributes = st.dictionaries(otlp_texts, values, max_size=4)
+    return records(otlp_scalars, otlp_texts).flatmap(
         lambda span: st.builds(
             lambda own, above, of_scope: _with(span, own, above, of_scope), attributes, attributes, attributes
         )

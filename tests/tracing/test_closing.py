@@ -164,7 +164,7 @@ def test_the_loop_closes_a_stream_once(tracer: AgentTracer, the_run: TheRun) -> 
             log.append("finally")
 
     async def main(function: Any) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, told: log.append(told))
+        asyncio.get_running_loop().set_exception_handler(lambda _, details: log.append(details))
         left.append(function())
         await anext(left[-1])
 

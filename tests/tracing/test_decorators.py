@@ -524,11 +524,11 @@ def test_final_output_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) 
         return {"a": 1}
 
     @tracer.agent
-    def said() -> int:
+    def overridden() -> int:
         current_run().final_output = "said"
         return 1
 
-    assert (result(), said()) == ({"a": 1}, 1)
+    assert (result(), overridden()) == ({"a": 1}, 1)
     assert [run.final_output for run in memory.runs()] == [{"a": 1}, "said"]
 
 
@@ -586,7 +586,7 @@ def test_wrong_arguments(
 
     function: Any = {"plain": plain, "async": later, "generator": generator, "async generator": agenerator}[kind]
 
-    def told(called: Any) -> str:
+    def error_of(called: Any) -> str:
         with pytest.raises(TypeError) as caught:
             result = called(*arguments[0], **arguments[1])
             if kind == "async":
@@ -597,7 +597,7 @@ def test_wrong_arguments(
                 asyncio.run(result.__anext__())
         return str(caught.value)
 
-    assert told(tracer.tool(function)) == told(function)
+    assert error_of(tracer.tool(function)) == error_of(function)
     assert all(span.ended_at_ns is not None for run in memory.runs() for span in (run, *run.steps))
 
 

@@ -340,8 +340,8 @@ def run_both(code: str, folder: Path, **environment: str) -> tuple[tuple[object,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
         errors = result.stderr
-        told = [line for line in errors.splitlines() if not line.endswith("(said once)")]
-        last = told[-1] if told and result.returncode else ""
+        lines = [line for line in errors.splitlines() if not line.endswith("(said once)")]
+        last = lines[-1] if lines and result.returncode else ""
         ends.append((result.stdout, result.returncode, last))
         cpu_s.append(json.loads((folder / name / "elapsed").read_text()))
     assert cpu_s[1] < cpu_s[0] + MORE_CPU_S

@@ -25,10 +25,10 @@ def ids():
 def test_seeded_processes_have_ids_of_their_own(run_python: RunPython) -> None:
     """Four processes with the same seed have no id in common, and the numbers that the seed promises."""
     code = SEEDED.format(seed="random.seed(42)\ntracer = AgentTracer(backend=InMemoryBackend())")
-    told = [json.loads(run_python(f"{code}print(json.dumps([ids(), random.random()]))").stdout) for _ in range(4)]
-    assert {number for _, number in told} == {0.6394267984578837}
+    printed = [json.loads(run_python(f"{code}print(json.dumps([ids(), random.random()]))").stdout) for _ in range(4)]
+    assert {number for _, number in printed} == {0.6394267984578837}
     # The run id of a run without a parent is its trace id.
-    assert len({some for ids, _ in told for some in ids}) == 4 * 4
+    assert len({some for ids, _ in printed for some in ids}) == 4 * 4
 
 
 @pytest.mark.parametrize("maker", ["InMemoryBackend()", "None"], ids=["recorded", "not recorded"])
@@ -49,10 +49,10 @@ for _ in range(3):
 print(json.dumps(ids()))
 """
     )
-    told = [set(json.loads(line)) - {"0" * 32, "0" * 16} for line in result.stdout.splitlines()]
-    assert len(told) == 4, result.stderr
-    assert len(set().union(*told)) == sum(map(len, told))
-    assert min(map(len, told)) >= 2
+    printed = [set(json.loads(line)) - {"0" * 32, "0" * 16} for line in result.stdout.splitlines()]
+    assert len(printed) == 4, result.stderr
+    assert len(set().union(*printed)) == sum(map(len, printed))
+    assert min(map(len, printed)) >= 2
 
 
 def test_a_provider_of_the_hosts_has_its_own_ids(run_python: RunPython) -> None:
@@ -62,5 +62,5 @@ def test_a_provider_of_the_hosts_has_its_own_ids(run_python: RunPython) -> None:
         "random.seed(42)\n"
         "tracer = AgentTracer(tracer_provider=TracerProvider())"
     )
-    told = [json.loads(run_python(f"{code}print(json.dumps(ids()))").stdout) for _ in range(2)]
-    assert told[0] == told[1]
+    printed = [json.loads(run_python(f"{code}print(json.dumps(ids()))").stdout) for _ in range(2)]
+    assert printed[0] == printed[1]

@@ -161,10 +161,10 @@ def test_unknown_parent_step(tracer: AgentTracer, the_run: TheRun, parent: Any) 
 def test_odd_step_ids_do_not_raise(tracer: AgentTracer, the_run: TheRun, step_id: Any) -> None:
     """A number or a text is the step's id as it is, anything else as its text; the id that is recorded is returned."""
     run_id = tracer.start_run()
-    told = tracer.log_step(run_id, tool_name="t", step_id=step_id)
+    logged = tracer.log_step(run_id, tool_name="t", step_id=step_id)
     tracer.end_run(run_id)
     (step,) = the_run().steps
-    assert told == step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
+    assert logged == step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────

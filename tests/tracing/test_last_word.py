@@ -101,9 +101,9 @@ def test_a_group_of_one_kind(traced: Traced, members: list[Exception], status: s
 def test_the_next_number(traced: Traced, given: list[Any], expected: list[Any]) -> None:
     """A step without an id gets the number after the largest so far."""
     run_id = traced.tracer.start_run()
-    told = [traced.tracer.log_step(run_id, step_id=step_id, tool_name="t") for step_id in given]
+    logged = [traced.tracer.log_step(run_id, step_id=step_id, tool_name="t") for step_id in given]
     traced.tracer.end_run(run_id)
-    assert told == expected
+    assert logged == expected
     assert [step.step_id for step in traced.run().steps] == expected
 
 

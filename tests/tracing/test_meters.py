@@ -97,9 +97,9 @@ class Measured:
     def by(self, name: str, key: str) -> dict[Any, tuple[int, float]]:
         """Number and sum of the measurements of a histogram, by the value of an attribute."""
         found: dict[Any, tuple[int, float]] = {}
-        for said, point in self.points(name):
-            count, total = found.get(said.get(key), (0, 0))
-            found[said.get(key)] = count + point.count, total + point.sum
+        for attributes, point in self.points(name):
+            count, total = found.get(attributes.get(key), (0, 0))
+            found[attributes.get(key)] = count + point.count, total + point.sum
         return found
 
     def totals(self) -> dict[str, float]:
@@ -223,7 +223,7 @@ class HttpError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected_type"),
     [
         (ValueError("x"), "ValueError"),
         (HttpError(), "rate_limited"),
@@ -233,7 +233,7 @@ class HttpError(Exception):
     ],
 )
 def test_error_type_is_the_span_s(
-    tracer: AgentTracer, measured: Measured, memory: InMemoryBackend, error: BaseException, said: str
+    tracer: AgentTracer, measured: Measured, memory: InMemoryBackend, error: BaseException, expected_type: str
 ) -> None:
     """Of a tool, a model call and a run that raise."""
 
@@ -252,8 +252,8 @@ def test_error_type_is_the_span_s(
     with pytest.raises(type(error)):
         answer()
     names = ("gen_ai.execute_tool.duration", "gen_ai.client.inference.duration", "gen_ai.invoke_agent.duration")
-    assert [list(measured.by(name, "error.type")) for name in names] == [[said]] * 3
-    assert {span.attributes["error.type"] for span in memory.spans()} == {said}
+    assert [list(measured.by(name, "error.type")) for name in names] == [[expected_type]] * 3
+    assert {span.attributes["error.type"] for span in memory.spans()} == {expected_type}
 
 
 def test_errors_that_are_said(tracer: AgentTracer, measured: Measured) -> None:
@@ -263,10 +263,11 @@ def test_errors_that_are_said(tracer: AgentTracer, measured: Measured) -> None:
     in_spite = tracer.start_run(agent_name="in spite")
     tracer.log_error(in_spite, ValueError("x"), status="success")
     tracer.log_error(tracer.start_run(agent_name="timeout"), TimeoutError())
-    told = {
-        said["gen_ai.agent.name"]: said.get("error.type") for said, _ in measured.points("gen_ai.invoke_agent.duration")
+    types = {
+        attributes["gen_ai.agent.name"]: attributes.get("error.type")
+        for attributes, _ in measured.points("gen_ai.invoke_agent.duration")
     }
-    assert told == {"text": "_OTHER", "status": "_OTHER", "in spite": None, "timeout": "TimeoutError"}
+    assert types == {"text": "_OTHER", "status": "_OTHER", "in spite": None, "timeout": "TimeoutError"}
 
 
 def test_a_task_that_is_cancelled(tracer: AgentTracer, measured: Measured) -> None:
@@ -411,12 +412,12 @@ def test_a_stream(tracer: AgentTracer, measured: Measured, memory: InMemoryBacke
     assert list(ask()) == list("abcd")
     (span,) = memory.spans()
     ((_, first),) = measured.points("gen_ai.client.inference.time_to_first_chunk")
-    ((said, further),) = measured.points("gen_ai.client.inference.time_per_output_chunk")
+    ((attributes, further),) = measured.points("gen_ai.client.inference.time_per_output_chunk")
     ((_, whole),) = measured.points("gen_ai.client.inference.duration")
     assert (first.count, first.sum) == (1, span.attributes["gen_ai.response.time_to_first_chunk"])
     assert (further.count, further.explicit_bounds) == (3, B1)
     assert 0 < further.sum <= whole.sum
-    assert said == {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    assert attributes == {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 
 
 @pytest.mark.parametrize(("taken", "gaps"), [(1, {}), (2, {"m": 1}), (3, {"m": 2})])
@@ -500,9 +501,9 @@ def test_tokens_of_a_client_s_result(tracer: AgentTracer, measured: Measured) ->
         return {"model": "m-2026", "usage": {"prompt_tokens": 3, "completion_tokens": 4}, "choices": []}
 
     ask("m")
-    ((said, point),) = measured.points("gen_ai.client.inference.operation.output_tokens")
+    ((attributes, point),) = measured.points("gen_ai.client.inference.operation.output_tokens")
     assert (point.count, point.sum) == (1, 4)
-    assert said == {
+    assert attributes == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "m",
@@ -615,8 +616,8 @@ def test_a_step_outside_of_a_run(tracer: AgentTracer, measured: Measured) -> Non
         pass
 
     search()
-    ((said, point),) = measured.points("gen_ai.execute_tool.duration")
-    assert (said, point.count) == ({"gen_ai.tool.name": "search", "gen_ai.tool.type": "function"}, 1)
+    ((attributes, point),) = measured.points("gen_ai.execute_tool.duration")
+    assert (attributes, point.count) == ({"gen_ai.tool.name": "search", "gen_ai.tool.type": "function"}, 1)
     assert list(measured.metrics()) == ["gen_ai.execute_tool.duration"]
 
 
@@ -626,7 +627,9 @@ def test_names_that_change(tracer: AgentTracer, measured: Measured) -> None:
         run.agent_name, run.model = "other", None
         with run.step("t") as step:
             step.name = "u"
-    assert [said for said, _ in measured.points("gen_ai.invoke_agent.duration")] == [{"gen_ai.agent.name": "other"}]
+    assert [attributes for attributes, _ in measured.points("gen_ai.invoke_agent.duration")] == [
+        {"gen_ai.agent.name": "other"}
+    ]
     assert list(measured.by("gen_ai.execute_tool.duration", "gen_ai.tool.name")) == ["u"]
 
 
@@ -642,8 +645,8 @@ def test_names_that_no_carrier_takes(tracer: AgentTracer, measured: Measured) ->
             call.set_attribute("server.port", object())
     data = measured.reader.get_metrics_data()
     assert b"invoke_agent" in encode_metrics(data).SerializeToString()
-    ((said, _),) = measured.points("gen_ai.execute_tool.duration")
-    assert said == {
+    ((attributes, _),) = measured.points("gen_ai.execute_tool.duration")
+    assert attributes == {
         "gen_ai.agent.name": "a\\udcff",
         "gen_ai.tool.name": "t\\udcff",
         "gen_ai.tool.type": "function",
@@ -716,8 +719,8 @@ def test_the_metrics_tell_what_the_runs_tell(scripts: list[Any]) -> None:
 def counted(measured: Measured, name: str, *keys: str) -> Counter[Any]:
     """Numbers of measurements, by the values of some attributes."""
     found: Counter[Any] = Counter()
-    for said, point in measured.points(name):
-        found[said.get(keys[0]) if len(keys) == 1 else tuple(map(said.get, keys))] += point.count
+    for attributes, point in measured.points(name):
+        found[attributes.get(keys[0]) if len(keys) == 1 else tuple(map(attributes.get, keys))] += point.count
     return found
 
 
@@ -850,7 +853,7 @@ def test_a_forked_child(run_python: Callable[..., Any]) -> None:
         reader = InMemoryMetricReader()
         tracer = AgentTracer(backend=InMemoryBackend(), meter_provider=MeterProvider([reader]))
 
-        def told():
+        def counts_now():
             (resource,) = reader.get_metrics_data().resource_metrics
             (scope,) = resource.scope_metrics
             return {metric.name: metric.data.data_points[0].count for metric in scope.metrics}
@@ -863,7 +866,7 @@ def test_a_forked_child(run_python: Callable[..., Any]) -> None:
                 pass
         if child:
             assert os.waitpid(child, 0)[1] == 0
-        counts = told()
+        counts = counts_now()
         print(counts["gen_ai.invoke_agent.duration"], counts["gen_ai.execute_tool.duration"], flush=True)
         os._exit(0)
         """,

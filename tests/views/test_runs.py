@@ -168,7 +168,7 @@ def test_run_text() -> None:
             kind=StepKind.MODEL,
             name="chat",
             model="gpt-4o",
-            messages=(said("user", "Rain?"), said("assistant", "No.")),
+            messages=(message_of("user", "Rain?"), message_of("assistant", "No.")),
         ),
         step(1, input={"q": "rain"}, error=StepError(type="ValueError", message="no such city\nat all")),
         step(2, name="save", parent_step_id=2, ended_at_ns=None),
@@ -203,7 +203,7 @@ def test_run_text_is_bounded() -> None:
     assert run_text(run()).splitlines()[-2:] == ["", "no steps"]
 
 
-def said(role: str, text: str) -> Message:
+def message_of(role: str, text: str) -> Message:
     return Message(role=role, parts=({"type": "text", "content": text},))
 
 
@@ -219,7 +219,7 @@ def everything() -> AgentRun:
     steps = (
         *(step(index, kind=kind, usage=Usage(input_tokens=1)) for index, kind in enumerate(StepKind)),
         step(5, error=error, truncated=(".input",), abandoned=True, ended_at_ns=None, metadata={"a": 1}),
-        step(6, kind=StepKind.MODEL, messages=(said("user", "a"),) * 3, attributes={"a": 1}),
+        step(6, kind=StepKind.MODEL, messages=(message_of("user", "a"),) * 3, attributes={"a": 1}),
         step(7, kind=StepKind.AGENT, run=run(run_id="r3", agent_name="inner")),
     )
     return run(steps=steps, error=error, truncated=("final_output",), metadata={"a": 1}, usage=Usage(input_tokens=1))
