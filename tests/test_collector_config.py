@@ -89,7 +89,7 @@ def test_all_endpoints_are_on_this_machine(config: dict[str, Any]) -> None:
 
 
 def test_memory_is_limited_first(config: dict[str, Any]) -> None:
-    """The limiter stands before all other processors, so that senders are told at once."""
+    """The limiter stands before all other processors, so that senders learn of it at once."""
     limiter = config["processors"]["memory_limiter"]
     assert config["service"]["pipelines"]["traces"]["processors"][0] == "memory_limiter"
     assert 0 < limiter["spike_limit_mib"] < limiter["limit_mib"]

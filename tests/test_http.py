@@ -80,7 +80,7 @@ def test_no_secret_is_shown(secret: str, text: str) -> None:
 
 @contextlib.contextmanager
 def server(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """A server that does with each connection what it is told to, after the first bytes have come."""
+    """A server that does with each connection what its test sets, after the first bytes have come."""
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

@@ -138,7 +138,7 @@ class _CutsIds(DictBackend):
 
 
 class _OneThread(DictBackend):
-    """SQLite refuses to be used by other threads than its own, unless told otherwise."""
+    """SQLite refuses to be used by other threads than its own, unless it is set otherwise."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ Recording = Any
 
 
 def test_the_same_calls_in_another_thread(recording: type[Recording]) -> None:
-    """A backend behind Background is told the same, in order, in one other thread; close() waits for it."""
+    """A backend behind Background receives the same, in order, in one other thread; close() waits for it."""
 
     class Threads(recording):  # type: ignore[misc, valid-type]
         seen: set[int] = set()
@@ -56,7 +56,7 @@ class Gate:
 
 
 def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
-    """A store that hangs costs the host next to nothing; what does not fit is dropped, counted, and said once."""
+    """A store that hangs costs the host next to nothing; what does not fit is dropped, counted, and reported once."""
     gate = Gate()
     background = BackgroundBackend(gate, max_pending=5, enqueue_timeout_s=0.01)
     tracer = AgentTracer(backend=background)
@@ -78,7 +78,7 @@ def test_the_host_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_store_that_fails(recording: type[Recording], caplog: pytest.LogCaptureFixture) -> None:
-    """What the store raises is counted, said once a kind of call, and does not end the thread."""
+    """What the store raises is counted, reported once a kind of call, and does not end the thread."""
     failing = recording(ValueError("x"))
     background = BackgroundBackend(failing)
     tracer = AgentTracer(backend=background)
@@ -93,7 +93,7 @@ def test_a_store_that_fails(recording: type[Recording], caplog: pytest.LogCaptur
 
 
 def test_a_program_that_ends(run_python: Callable[..., Any]) -> None:
-    """A program that just ends has told its store everything."""
+    """A program that just ends has passed everything to its store."""
     result = run_python(
         """
         from otel_agent_trace import *
@@ -110,7 +110,7 @@ def test_a_program_that_ends(run_python: Callable[..., Any]) -> None:
 
 
 def test_going_on_after_close(recording: type[Recording]) -> None:
-    """Runs after close() are still told."""
+    """Runs after close() are still passed on."""
     backend = recording()
     background = BackgroundBackend(backend)
     tracer = AgentTracer(backend=background)

@@ -1,4 +1,4 @@
-"""`TracerBackend`: what a backend of one's own is told, when, and how often."""
+"""`TracerBackend`: what a backend of one's own receives, when, and how often."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_sub_agents(recording: type[Recording]) -> None:
 
 
 def test_a_step_that_ends_after_its_run(recording: type[Recording]) -> None:
-    """A late step is logged, and its run is said again with it; so is the run above."""
+    """A late step is logged, and its run is passed on again with it; so is the run above."""
     backend = recording()
     tracer = AgentTracer(backend=backend)
     with tracer.run(run_id="top"), tracer.run(run_id="sub") as sub:
@@ -229,7 +229,7 @@ def test_many_runs_in_one_trace(above: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_run_whose_start_was_not_seen(recording: type[Recording]) -> None:
-    """A backend that is added while a run is open is told of its end, with all that ended since."""
+    """A backend that is added while a run is open receives its end, with all that ended since."""
     backend = recording()
     provider = configure(otlp=False)
     tracer = AgentTracer(tracer_provider=provider)
@@ -264,7 +264,7 @@ def test_a_span_of_another_provider_between(recording: type[Recording]) -> None:
 
 
 def test_a_step_outside_of_any_run(recording: type[Recording]) -> None:
-    """It is a run of that step, also with steps inside, and is said under one id."""
+    """It is a run of that step, also with steps inside, and is passed on under one id."""
     backend, memory = recording(), InMemoryBackend()
     provider = configure(backends=[backend, memory], otlp=False)
     other = provider.get_tracer("other")
@@ -398,7 +398,7 @@ class SelfTracing:
 
 @pytest.mark.parametrize("as_exporter", [False, True])
 def test_a_backend_that_traces_itself(as_exporter: bool) -> None:
-    """What a backend does on our behalf is not fed to it again, and instrumentations are told to keep still."""
+    """What a backend does on our behalf is not fed to it again, and instrumentations are suppressed."""
     backend = SelfTracing()
     given: Any = backend
     if as_exporter:

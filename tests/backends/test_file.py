@@ -191,7 +191,7 @@ WHY = {
     "socket": "No such device or address",
     "link to a device": "Too many levels of symbolic links",
 }
-"""What is said of each."""
+"""The messages about each."""
 
 
 @pytest.mark.parametrize("kind", WHY)
@@ -219,7 +219,7 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_folder_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
-    """Where no file can be made nothing is raised into the host; it is counted, and said once."""
+    """Where no file can be made nothing is raised into the host; it is counted, and reported once."""
     tracer = trace_one(FileBackend("/proc/none/t.jsonl"))
     assert tracer.stats()["FileBackend: failed: No such file or directory"] == 2
     assert len(caplog.records) == 1

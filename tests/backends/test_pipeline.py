@@ -1,4 +1,4 @@
-"""One pipeline: policies, what they cost and cannot break, and what sinks hear in which order."""
+"""One pipeline: policies, what they cost and cannot break, and what sinks receive in which order."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def renaming(name: str) -> Callable[[Any], Any]:
 
 
 def test_a_sink_of_ones_own() -> None:
-    """It is a backend wherever backends are, alone or beside others, and hears all that happens."""
+    """It is a backend wherever backends are, alone or beside others, and receives all that happens."""
     one, two = RecordingSink(), RecordingSink()
     with AgentTracer(backend=[one, InMemoryBackend()]) as tracer, tracer.run() as run, run.step("s"):
         pass
@@ -118,7 +118,7 @@ def test_what_a_sink_need_not_have() -> None:
 
 
 def test_spans_of_a_sinks_own() -> None:
-    """A sink that makes spans while it hears of one does not hear of them, which would never end."""
+    """A sink that makes spans while it receives one does not receive them, which would never end."""
 
     class Tracing(RecordingSink):
         def on_end(self, span: PipelineSpan) -> None:
@@ -132,7 +132,7 @@ def test_spans_of_a_sinks_own() -> None:
 
 
 def test_a_sink_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """Each failure is counted under its name, said once, and costs no other sink."""
+    """Each failure is counted under its name, reported once, and costs no other sink."""
 
     class Broken(SpanSink):
         def fail(self, thing: Any = None) -> Any:
@@ -322,7 +322,7 @@ def _ended(attributes: dict[str, Any], number_of_events: int) -> ReadableSpan:
 
 
 def test_a_policy_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """What it was given is dropped, counted, and said once; the program and other spans notice nothing."""
+    """What it was given is dropped, counted, and reported once; the program and other spans notice nothing."""
 
     def fails_for_bad(record: Any) -> Any:
         if record.name == "bad":
@@ -385,7 +385,7 @@ def _raise_timeout(*arguments: object) -> None:
 
 
 def test_a_span_that_is_dropped_as_it_starts_is_not_announced() -> None:
-    """Nor is it shown while it is open; where it is dropped only as it ends, who heard of it is to forget it."""
+    """Nor is it shown while it is open; where it is dropped only as it ends, sinks that received it are to forget it."""
     sink, memory = RecordingSink(), InMemoryBackend()
     provider = provider_with([sink, memory], lambda record: None if "secret" in record.attributes else record)
     tracer = provider.get_tracer("x")
@@ -469,7 +469,7 @@ def test_a_gate_without_backends_is_refused() -> None:
 
 
 def test_configured_twice() -> None:
-    """What was said of a provider first holds for backends that are added later, too."""
+    """What was set on a provider first holds for backends that are added later, too."""
     one, two = InMemoryBackend(), InMemoryBackend()
     provider = configure(backends=one, policies=[Looking("x"), when_over(True)], otlp=False)
     configure(provider=provider, backends=two, policies=[renaming("y")], otlp=False)
@@ -520,9 +520,9 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
         pipeline.on_log(
             log_of(
                 run.span,
-                "told",
+                "recorded",
                 attributes={"user.id": "u1", "n": 2},
-                body="what was said",
+                body="what was recorded",
                 severity_number=9,
                 severity_text="INFO",
                 resource=Resource({"service.name": "s"}, "https://r"),
@@ -533,7 +533,7 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
     expected = LogRecord(
         run.trace_id,
         run.span_id,
-        "told",
+        "recorded",
         5,
         {"n": 2, "enduser.pseudo.id": pseudonymize_user_id("u1")},
         "masked",
@@ -547,7 +547,7 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
 
     lines = path.read_bytes().splitlines()
     assert [read for line in lines if b"resourceLogs" in line for read in otlp_json.decode_logs(line)] == [expected]
-    event = Event("told", 5, {**expected.attributes, "body": "masked"})
+    event = Event("recorded", 5, {**expected.attributes, "body": "masked"})
     [file_trace] = FileBackend(path).traces(pytest.fail)
     [memory_trace] = memory.traces(pytest.fail)
     assert [span.events for span in file_trace] == [span.events for span in memory_trace] == [(event,)]
@@ -570,7 +570,7 @@ def test_logs_in_memory_are_bounded() -> None:
 
 
 class Scripted(Gate):
-    """A gate that says what it is told to, and notes what it was asked."""
+    """A gate that decides as its test sets it, and notes what it was asked."""
 
     def __init__(self, answer: Callable[[Sequence[SpanRecord], bool], bool | None]) -> None:
         self.answer = answer
@@ -585,8 +585,8 @@ def when_over(decision: bool | None) -> Scripted:
     return Scripted(lambda spans, is_over: decision if is_over else None)
 
 
-def test_what_is_heard_of_a_trace_that_is_let_go() -> None:
-    """A journal hears of it at once, others afterwards, all of it in its order, starts as they were."""
+def test_what_sinks_receive_of_a_trace_that_is_let_go() -> None:
+    """A journal receives it at once, others afterwards, all of it in its order, starts as they were."""
     journal, other, gate = Journal(), RecordingSink(), when_over(True)
     provider = provider_with([journal, other], gate)
     tracer = provider.get_tracer("x")
@@ -612,7 +612,7 @@ def _below(span: Any) -> Any:
 
 
 def test_a_start_that_was_held_is_as_it_was() -> None:
-    """Its record and the SDK's span alike say what it said at its start; `current()` what it says now."""
+    """Its record and the SDK's span alike have what it had at its start; `current()` what it has now."""
 
     class Keeping(SpanSink):
         span: StartedSpan
@@ -633,7 +633,7 @@ def test_a_start_that_was_held_is_as_it_was() -> None:
         assert current.attributes == {"at": "later"}
 
 
-def test_what_is_heard_of_a_trace_that_is_dropped() -> None:
+def test_what_sinks_receive_of_a_trace_that_is_dropped() -> None:
     """Only that it was, but for the journal; and what comes late is dropped as well."""
     journal, other = Journal(), RecordingSink()
     provider = provider_with([journal, other], when_over(False))
@@ -706,8 +706,8 @@ def test_spans_that_never_end_are_not_held_for_ever() -> None:
     assert len(spans) == 1000
 
 
-def test_a_signal_handler_that_traces_while_a_trace_is_told() -> None:
-    """What it begins and ends in that trace is told once, after what waited."""
+def test_a_signal_handler_that_traces_while_a_trace_is_released() -> None:
+    """What it begins and ends in that trace is passed on once, after what waited."""
     before = signal.getsignal(signal.SIGALRM)
 
     class Signalled(RecordingSink):
@@ -740,8 +740,8 @@ def test_a_gate_that_raises() -> None:
     assert pipeline_of(provider).stats()["failed: gate"] == 2
 
 
-def test_an_interrupt_while_a_trace_is_told() -> None:
-    """What a signal handler raises in the midst of it reaches the program when all of the trace is told."""
+def test_an_interrupt_while_a_trace_is_released() -> None:
+    """What a signal handler raises in the midst of it reaches the program when all of the trace is passed on."""
     before = signal.signal(signal.SIGALRM, _raise_timeout)
 
     class Signalled(RecordingSink):
@@ -774,7 +774,7 @@ def test_a_policy_that_drops_the_last_span_of_a_trace() -> None:
 
 
 def test_threads_that_end_spans_of_one_trace(frequent_switches: None) -> None:
-    """Each span is told once, after its start, however many threads end them while the trace is being let go."""
+    """Each span is passed on once, after its start, however many threads end them while the trace is being let go."""
     from concurrent.futures import ThreadPoolExecutor
 
     for _ in range(20):
@@ -797,7 +797,7 @@ def test_threads_that_end_spans_of_one_trace(frequent_switches: None) -> None:
 
 
 def test_a_forked_child_holds_nothing_of_its_parents(run_python: RunPython) -> None:
-    """What a gate holds at a fork is told by the parent alone; what the child traces, by the child."""
+    """What a gate holds at a fork is passed on by the parent alone; what the child traces, by the child."""
     result = run_python(
         """
         import os
@@ -889,7 +889,7 @@ def test_what_a_policy_must_not_give_is_dropped_and_counted(policy: Any) -> None
 
 
 def test_a_hostile_value_does_not_raise_out_of_a_gate() -> None:
-    """A text whose size cannot be told is held all the same."""
+    """A text whose size cannot be taken is held all the same."""
 
     class Hostile(str):
         def __sizeof__(self) -> int:
@@ -898,7 +898,7 @@ def test_a_hostile_value_does_not_raise_out_of_a_gate() -> None:
     memory = InMemoryBackend()
     provider = configure(backends=[memory], policies=[when_over(True)], otlp=False)
     with provider.get_tracer("other").start_as_current_span("chat") as span:
-        span.set_attribute("said", Hostile("hello"))
+        span.set_attribute("text", Hostile("hello"))
     assert [span.name for span in memory.spans()] == ["chat"]
 
 

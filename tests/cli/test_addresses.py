@@ -104,7 +104,7 @@ def test_talk_is_one_line(run_process, jaeger):
     [["list"], ["metrics"], ["show", "last"], ["explain", "last"], ["replay", "last"], ["export", "--to", "otlp-json"]],
     ids=lambda words: words[0],
 )
-def test_an_address_without_its_scheme_is_told_how_to_write_it(run_command, command, word):
+def test_an_address_without_its_scheme_is_refused_with_the_right_form(run_command, command, word):
     result = run_command(command[0], word, *command[1:])
     assert (result.code, result.out) == (2, "")
     assert len(result.err.splitlines()) == 1

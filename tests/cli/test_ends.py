@@ -55,7 +55,7 @@ def test_bad_input_is_one_line_and_status_2(run_command, bad_sources, arguments,
 
 
 def test_missing_default_source_says_where_to_begin(run_command):
-    """Who has no traces yet is told how to get some."""
+    """Without traces the message says how to get some."""
     assert "otel-agent-trace demo" in run_command("list").err
 
 
@@ -110,8 +110,8 @@ def test_a_reader_that_stops_is_no_failure(write_runs, make_run, make_step, comm
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_said(run_process, write_runs, make_run):
-    """Output that cannot be written is a failure, and said."""
+def test_a_full_disk_is_reported(run_process, write_runs, make_run):
+    """Output that cannot be written is a failure, and reported."""
     write_runs([make_run("run")])
     words = [sys.executable, "-m", "otel_agent_trace.cli", "list", "--json"]
     with open("/dev/full", "wb") as full:

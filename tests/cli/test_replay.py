@@ -103,7 +103,7 @@ def test_step_waits_for_keys(run_command, write_runs, weather_run, monkeypatch, 
 
 
 def test_quitting_tells_no_end(run_command, write_runs, weather_run, monkeypatch):
-    """Who quits is not told how the run ended."""
+    """After quitting the end of the run is not shown."""
     write_runs([weather_run])
     monkeypatch.setattr("sys.stdin", io.StringIO("q\n"))
     assert "Stay in Lyon (21" not in run_command("replay", "--step").out

@@ -1,4 +1,4 @@
-"""Each fact of a run is told with the span and the attribute that it came from, in any dialect."""
+"""Each fact of a run comes with the span and the attribute that it came from, in any dialect."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def http_receiver() -> Iterator[FakeReceiver]:
-    """A receiver over HTTP that fails as it is told to."""
+    """A receiver over HTTP that fails as a test sets it."""
     with fake_http_receiver() as fake:
         yield fake
 

@@ -119,7 +119,7 @@ def test_false_is_no_otlp(http_sink: Sink, monkeypatch: pytest.MonkeyPatch) -> N
     assert http_sink.received == []
 
 
-def test_nothing_said_is_no_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_setting_is_no_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an endpoint nothing is sent, and no thread waits to send; an empty variable is none."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", " ")
     before = threading.active_count()
@@ -237,7 +237,7 @@ def test_resource_names_the_service(resource: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_provider_is_added_to() -> None:
-    """A provider that is given keeps what it does, does what was said as well, and is given back."""
+    """A provider that is given keeps what it does, does what the arguments ask as well, and is given back."""
     theirs, ours, later = InMemoryBackend(), InMemoryBackend(), InMemoryBackend()
     provider = TracerProvider(resource=Resource({"service.name": "theirs"}))
     provider.add_span_processor(SimpleSpanProcessor(theirs))

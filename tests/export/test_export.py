@@ -185,7 +185,7 @@ def test_bad_usage(export: Exporter, arguments: list[str], expected_message: str
     assert "secret" not in result.err
 
 
-def test_damaged_lines_are_told(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
+def test_damaged_lines_are_reported(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """They cost themselves."""
     path = write(tmp_path / "t.jsonl", [trace(1)])
     path.write_bytes(path.read_bytes() + b'{"resourceSpans":[{"torn')

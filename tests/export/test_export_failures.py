@@ -98,7 +98,7 @@ def test_retry_after_is_waited_for(
 def test_whoever_wants_too_long_a_wait_is_given_up_at_once(
     http_receiver: FakeReceiver, export: Exporter, path: Path
 ) -> None:
-    """Nobody waits for an hour, to be told no then."""
+    """Nobody waits for an hour, only to be refused then."""
     http_receiver.answer = lambda request: Answer(503, b"", {"Retry-After": "3600"})
     began = time.monotonic()
     result = export(path, "--to", http_receiver.endpoint)
@@ -246,7 +246,7 @@ def test_a_connection_that_is_always_lost_over_a_huge_span_is_its_refusal(
         (b'{"partialSuccess":{"rejectedSpans":3,"errorMessage":"three were old"}}', "application/json; charset=utf-8"),
     ],
 )
-def test_partial_success_is_counted_and_told(
+def test_partial_success_is_counted_and_reported(
     http_receiver: FakeReceiver, export: Exporter, path: Path, body: bytes, content_type: str
 ) -> None:
     """Not all arrived, and the receiver does not say which."""
@@ -339,10 +339,10 @@ def test_whoever_refuses_everything_ends_it(
     assert "100 spans in a row" in result.err
 
 
-def test_the_wrong_protocol_is_told(
+def test_the_wrong_protocol_is_reported(
     http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, path: Path
 ) -> None:
-    """Whoever mixes up the two ports hears so at once."""
+    """Whoever mixes up the two ports learns so at once."""
     result = export(path, "--to", grpc_receiver.endpoint.replace("grpc", "http"))
     assert result.code == 2
     assert "grpc://" in result.err
@@ -454,7 +454,7 @@ def test_no_message_tells_a_secret(
 ) -> None:
     """Not even where the receiver repeats what it was sent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret-token")
-    http_receiver.answer = lambda request: Answer(403, "s3cret-token is no key; you said " + str(request.headers))
+    http_receiver.answer = lambda request: Answer(403, "s3cret-token is no key; you sent " + str(request.headers))
     result = export(path, "--to", http_receiver.endpoint.replace("://", "://me:hush@"), "--header", "k=also-s3cret")
     assert result.code == 2
     assert "s3cret" not in result.err
@@ -517,7 +517,7 @@ def secure_receiver(authority: trustme.CA, scheme: str) -> Iterator[FakeReceiver
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
 def test_tls(authority: trustme.CA, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    """The files that the environment names are used; without them the receiver is not trusted, which is told at once."""
+    """The files that the environment names are used; without them the receiver is not trusted, which is reported at once."""
     with secure_receiver(authority, scheme) as receiver:
         assert receiver.endpoint.startswith(scheme)
         result = export(path, "--to", receiver.endpoint)

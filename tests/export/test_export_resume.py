@@ -161,7 +161,7 @@ def test_kills(
 ) -> None:
     """Killed ten times in the midst, then run to its end: nothing is missing.
 
-    What the process did not live to hear the answer to, the receiver has not taken.
+    What had no answer while the process lived, the receiver has not taken.
     """
     receiver = grpc_receiver if scheme == "grpc" else http_receiver
     traces = [trace(number, names="abcdef", size=30_000) for number in range(1, 600)]

@@ -1,4 +1,4 @@
-"""Where and how to send: what is said, what the environment says, and which goes first."""
+"""Where and how to send: the arguments, the environment, and which goes first."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, s
         ("127.0.0.1:4317", "write grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
     ],
 )
-def test_an_address_without_a_scheme_is_told_what_it_lacks(endpoint: str, advice: str) -> None:
+def test_an_address_without_a_scheme_is_refused_with_what_it_lacks(endpoint: str, advice: str) -> None:
     """What was given, what is wrong, what to write instead; and no secret."""
     with pytest.raises(ConfigurationError) as caught:
         settings_of(endpoint, environ={})

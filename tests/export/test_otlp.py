@@ -159,7 +159,7 @@ def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytes
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_absent_collector_costs_the_program_nothing(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nobody listening the run goes on at once and is kept elsewhere, and flushing ends when it was told to."""
+    """With nobody listening the run goes on at once and is kept elsewhere, and flushing ends after its timeout."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     [port] = free_ports(1)
     memory = InMemoryBackend()

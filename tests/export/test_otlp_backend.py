@@ -76,7 +76,7 @@ def test_answers(
     expected_message: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Only what a receiver of OTLP says it has taken is sent; all else is counted, said once, and flushing says so."""
+    """Only what a receiver of OTLP says it has taken is sent; all else is counted, reported once, and flushing says so."""
     http_receiver.answer = lambda request: answer
     provider = configure(otlp=http_receiver.endpoint)
     emit(provider, 3)
@@ -123,7 +123,7 @@ def test_answers_of_grpc(grpc_receiver: FakeReceiver, answer: Answer, counts: di
 def test_what_passes_is_tried_again(
     receivers: dict[str, FakeReceiver], protocol: str, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a receiver cannot do now it does a moment later, and nothing is said of it."""
+    """What a receiver cannot do now it does a moment later, and nothing is reported."""
     receiver = receivers[protocol]
     receiver.answer = first(answer)
     provider = configure(otlp=receiver.http_endpoint, protocol=protocol)
@@ -147,7 +147,7 @@ def test_one_that_is_refused_costs_itself(http_receiver: FakeReceiver) -> None:
 
 @contextlib.contextmanager
 def raw_server(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """A server that does with each connection what it is told to."""
+    """A server that does with each connection what its test sets."""
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -339,7 +339,7 @@ class Gate:
 def test_a_full_queue(
     http_receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What finds no room is dropped, counted, and said once; all else arrives."""
+    """What finds no room is dropped, counted, and reported once; all else arrives."""
     http_receiver.answer = gate = Gate()
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "20")
     provider = configure(otlp=http_receiver.endpoint)

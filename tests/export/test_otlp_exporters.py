@@ -70,7 +70,7 @@ def test_it_goes_through_a_collector(protocol: str, rotel: Relay) -> None:
     provider.shutdown()
 
 
-def test_a_receiver_that_refuses_is_counted_and_told_once(
+def test_a_receiver_that_refuses_is_counted_and_reported_once(
     http_receiver: Any, grpc_receiver: Any, protocol: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     import grpc
@@ -245,7 +245,7 @@ def test_everything_is_called_in_our_thread(exporter: Exporter) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), KeyboardInterrupt()])
 def test_one_that_raises(exporter: Exporter, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-    """It is counted and told once; sending goes on with what comes later."""
+    """It is counted and reported once; sending goes on with what comes later."""
     exporter.result = error
     provider = configure(otlp=exporter)
     for _ in range(2):
@@ -262,7 +262,7 @@ def test_one_that_raises(exporter: Exporter, error: BaseException, caplog: pytes
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, False, 0, None, "yes"])
 def test_only_success_is_sent(exporter: Exporter, result: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever else an exporter gives is told, and the spans are lost."""
+    """Whatever else an exporter gives is reported, and the spans are lost."""
     exporter.result = result
     provider = configure(otlp=exporter)
     emit(provider, 3)

@@ -204,7 +204,7 @@ def test_a_gate(kind: Kind) -> None:
 
 
 def test_a_gate_that_holds_on(kind: Kind) -> None:
-    """What it has not decided about is told when it is flushed."""
+    """Undecided traces are passed on when it is flushed."""
 
     class Undecided(Gate):
         def decide(self, spans: Sequence[SpanRecord], *, is_over: bool) -> bool | None:

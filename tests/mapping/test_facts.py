@@ -65,7 +65,7 @@ def test_an_attribute_that_a_codec_reads_says_one_fact_of_a_kind(kind: StepKind)
     assert sorted(rows) == sorted(set(rows)) == sorted(READ[kind])
 
 
-def test_no_attribute_of_our_own_can_be_said_by_callers() -> None:
+def test_no_attribute_of_our_own_can_be_set_by_callers() -> None:
     ours = {fact.attribute for fact in TABLE if fact.attribute.startswith("agent_trace.")}
     assert ours <= TAKEN_NAMES
     backend = InMemoryBackend()
@@ -88,7 +88,7 @@ def test_steps_have_no_facts_of_runs() -> None:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> tuple[AgentTracer, InMemoryBackend, Path]:
-    """A tracer, and where it keeps what it is told."""
+    """A tracer, and where it keeps its runs."""
     memory, path = InMemoryBackend(), tmp_path / "traces.jsonl"
     return AgentTracer(backend=[memory, FileBackend(path)]), memory, path
 

@@ -276,7 +276,7 @@ def test_of_a_message_that_ends_early_the_whole_spans_are_read(lost: int) -> Non
 
 
 def test_the_classes_are_imported_where_protobuf_is_decoded() -> None:
-    """Whoever writes spans, or is told by a receiver that all is well, does not wait for them."""
+    """Whoever writes spans, or gets a receiver's answer that all is well, does not wait for them."""
     code = (
         "import sys\nfrom otel_agent_trace.formats import otlp_proto\nfrom otel_agent_trace.span import SpanRecord\n"
         "data = otlp_proto.encode([SpanRecord('1' * 32, '1' * 16, None, 'n', 1, 2)])\n"

@@ -1,4 +1,4 @@
-"""Whole runs are told to a tracer; what was told comes back from everywhere, field by field."""
+"""Whole runs are traced; what was recorded comes back from everywhere, field by field."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 
 @contextmanager
 def stage(limits: Limits = Limits()) -> Iterator[tuple[Stage, InMemoryBackend, Path]]:
-    """A tracer that keeps what it is told in memory and in a file."""
+    """A tracer that keeps its runs in memory and in a file."""
     with tempfile.TemporaryDirectory() as folder:
         memory, path = InMemoryBackend(), Path(folder) / "traces.jsonl"
         with AgentTracer([memory, FileBackend(path)], limits=limits) as tracer:
@@ -59,7 +59,7 @@ scripts = st.lists(runs(), min_size=1, max_size=2)
 
 
 def kept_runs(stage_: Stage, memory: InMemoryBackend, plan: list[Run]) -> list[AgentRun]:
-    """Carry the scripts out, and get the runs in the order in which they were told."""
+    """Carry the scripts out, and get the runs in the order in which they were recorded."""
     for script in plan:
         stage_.carry_out(script)
     kept = {run.run_id: run for run in memory.runs()}
@@ -81,8 +81,8 @@ def assert_same_runs(found: list[AgentRun], expected: list[AgentRun]) -> None:
 
 
 @given(scripts)
-def test_memory_and_a_file_give_back_what_was_told(plan: list[Run]) -> None:
-    """Every field of every run and step is what the tracer was told, and the runs in the file equal those in memory."""
+def test_memory_and_a_file_give_back_what_was_recorded(plan: list[Run]) -> None:
+    """Every field of every run and step is what the tracer was given, and the runs in the file equal those in memory."""
     with stage() as (stage_, memory, path):
         kept = kept_runs(stage_, memory, plan)
         for run, expected in zip(kept, stage_.expected, strict=True):
@@ -97,7 +97,7 @@ def run_id_of(expected: Known) -> str:
 
 
 @given(scripts)
-def test_dictionaries_give_back_what_was_told(plan: list[Run]) -> None:
+def test_dictionaries_give_back_what_was_recorded(plan: list[Run]) -> None:
     """A run that went through standard JSON is equal."""
     with stage() as (stage_, memory, _):
         kept = kept_runs(stage_, memory, plan)
@@ -308,7 +308,7 @@ def has_cut(value: Any) -> bool:
     "value", ["x" * 5000, "é" * 5000, "\udc80" * 5000, [1] * 5000, {"k": ("x" * 5000,)}, b"x" * 5000]
 )
 def test_every_field_is_bounded(value: Any) -> None:
-    """Whatever field a large value is told to, the spans stay small and the field is listed."""
+    """Whatever field a large value is given to, the spans stay small and the field is listed."""
     with stage(Limits(value_bytes=100, error_bytes=100)) as (stage_, memory, path):
         tracer = stage_.tracer
         with tracer.run(user_input=value, config=value, metadata={"m": value}, model=value, session_id=value) as run:
@@ -345,8 +345,8 @@ def test_every_field_is_bounded(value: Any) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [((1, 2), "[1, 2]"), ((1,), [1]), ("\ud800", "x"), ([1], None), ("x", None)]
 )
-def test_what_is_told_last_counts(field: str, first: Any, second: Any) -> None:
-    """A field that is told again holds the second value, and no trace of the first one's type."""
+def test_the_last_value_counts(field: str, first: Any, second: Any) -> None:
+    """A field that is set again holds the second value, and no trace of the first one's type."""
     with stage() as (stage_, memory, _):
         with stage_.tracer.run(**{field: first}) as run:
             setattr(run, field, second)
@@ -354,7 +354,7 @@ def test_what_is_told_last_counts(field: str, first: Any, second: Any) -> None:
 
 
 def test_standard_attributes_of_the_callers_stay() -> None:
-    """An attribute that the caller writes is not taken back by a field that nobody told."""
+    """An attribute that the caller writes is not taken back by a field that nobody set."""
     attribute = '[{"role":"assistant","parts":[{"type":"text","content":"x"}]}]'
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run:
@@ -383,8 +383,8 @@ def test_texts_that_are_taken_back_are_gone(field: str, first: str) -> None:
 
 @pytest.mark.parametrize("kind", StepKind)
 @pytest.mark.parametrize(("first", "second"), [("text", {"q": 1}), ({"q": 1}, "text"), ((1, 2), [1, 2]), ([1], None)])
-def test_inputs_that_are_told_again_count(kind: StepKind, first: Any, second: Any) -> None:
-    """A step's input that is told again within the block is the second one."""
+def test_inputs_that_are_set_again_count(kind: StepKind, first: Any, second: Any) -> None:
+    """A step's input that is set again within the block is the second one."""
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run, run.step("s", first, kind=kind) as step:
             step.input = second
@@ -394,7 +394,7 @@ def test_inputs_that_are_told_again_count(kind: StepKind, first: Any, second: An
 
 
 def test_a_cut_that_was_replaced_is_not_listed() -> None:
-    """A value that was too large and is told again in small leaves no cut behind."""
+    """A value that was too large and is set again in small leaves no cut behind."""
     with stage(Limits(value_bytes=50)) as (stage_, memory, _):
         with stage_.tracer.run(user_input="x" * 100, config=["x" * 100], metadata={"a": ["x" * 100]}) as run:
             run.user_input = "short"
@@ -441,7 +441,7 @@ def test_a_sub_agent_keeps_that_it_was_abandoned() -> None:
     assert_alike(runs_from_spans(run_to_spans(run)), [run])
 
 
-def test_a_call_is_named_by_its_model_as_that_was_told() -> None:
+def test_a_call_is_named_by_its_model_as_it_was_given() -> None:
     """A model whose name UTF-8 cannot say names its call, unrepaired."""
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run, run.model_call("\ud800"):
@@ -452,7 +452,7 @@ def test_a_call_is_named_by_its_model_as_that_was_told() -> None:
 
 @pytest.mark.parametrize("name", ["s", "chat", "retrieval"])
 @pytest.mark.parametrize("kind", StepKind)
-def test_the_model_of_a_step_is_told_inside(kind: StepKind, name: str) -> None:
+def test_the_model_of_a_step_is_set_inside(kind: StepKind, name: str) -> None:
     """The model that a block says of its step comes back, and the step keeps its name."""
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run, run.step(name, kind=kind) as step:
@@ -486,7 +486,7 @@ def test_the_stack_of_an_error_in_a_success() -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 6, 100, 1001])
 @pytest.mark.parametrize("stack", ["x" * 100_000, "é" * 100_000, "\udc80" * 100_000])
-def test_stack_traces_that_are_told_are_bounded(stack: str, limit: int) -> None:
+def test_stack_traces_that_are_given_are_bounded(stack: str, limit: int) -> None:
     """A stack trace that the caller gives is bounded like one that we take, and is listed; both its ends are kept."""
     with stage(Limits(error_bytes=limit)) as (stage_, memory, path):
         with stage_.tracer.run() as run:
@@ -511,7 +511,7 @@ def test_stack_traces_come_back_as_they_are(stack: str) -> None:
         assert (kept.error.stacktrace, kept.truncated) == (stack, ())
 
 
-def test_unknown_keys_of_nothing_are_told_as_well() -> None:
+def test_unknown_keys_without_a_value_are_kept_as_well() -> None:
     """An unknown key goes to the metadata, whatever it holds."""
     with stage() as (stage_, memory, _):
         run_id = stage_.tracer.start_run({"mine": None})
@@ -522,7 +522,7 @@ def test_unknown_keys_of_nothing_are_told_as_well() -> None:
 
 
 def test_answers_carry_a_finish_reason_that_nobody_reads() -> None:
-    """Readers of the conventions up to 1.41 drop answers without one; empty, it is nothing that was told."""
+    """Readers of the conventions up to 1.41 drop answers without one; empty, it is nothing that was recorded."""
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run:
             with run.model_call(messages=[{"role": "user", "content": "q"}]) as call:
@@ -574,7 +574,7 @@ def test_messages_of_the_model_come_back_as_they_are(message: Message) -> None:
 @pytest.mark.parametrize("kind", StepKind)
 @pytest.mark.parametrize("first", [("user",), ("assistant",), ("user", "assistant")])
 @pytest.mark.parametrize("last", [(), ("user",), ("assistant",), ("user", "assistant")])
-def test_messages_that_are_told_again_count(kind: StepKind, first: tuple[str, ...], last: tuple[str, ...]) -> None:
+def test_messages_that_are_set_again_count(kind: StepKind, first: tuple[str, ...], last: tuple[str, ...]) -> None:
     """Messages that replace others leave nothing of them."""
     messages = [Message(role=role, parts=({"type": "text", "content": "x"},)) for role in first]
     again = tuple(Message(role=role, parts=({"type": "text", "content": "y"},)) for role in last)

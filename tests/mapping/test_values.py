@@ -250,7 +250,7 @@ def test_large_values_are_bounded(name: str) -> None:
 
 
 def test_every_cut_is_listed_where_it_is() -> None:
-    """Each place where something is missing is a `Truncated`, and its path is told."""
+    """Each place where something is missing is a `Truncated`, and its path is listed."""
     value = {"a": "x" * 50, "b": [[[("deep",)]]], "c": 1}
     encoded = encode(value, Limits(value_bytes=1000, depth=3))
     assert encoded.cuts == (".b[0][0]",)

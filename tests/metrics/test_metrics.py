@@ -225,28 +225,28 @@ def test_steps_of_sub_agents_count_but_their_runs_do_not() -> None:
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
-        pytest.param(run(usage=tokens_of(7, 3)), (7, 3), id="only the run tells"),
-        pytest.param(run(steps=(call(), call()), usage=tokens_of(7, 3)), (7, 3), id="calls tell nothing"),
+        pytest.param(run(usage=tokens_of(7, 3)), (7, 3), id="only the run has them"),
+        pytest.param(run(steps=(call(), call()), usage=tokens_of(7, 3)), (7, 3), id="calls have none"),
         pytest.param(
-            run(steps=(call(tokens=(4, 1)), call(tokens=(3, 2))), usage=tokens_of(7, 3)), (7, 3), id="both tell"
+            run(steps=(call(tokens=(4, 1)), call(tokens=(3, 2))), usage=tokens_of(7, 3)), (7, 3), id="both have them"
         ),
         pytest.param(run(steps=(call(tokens=(4, 1)),)), (4, 1), id="only a call tells"),
         pytest.param(run(steps=(call(tokens=(4, 1)),), usage=tokens_of(99, 99)), (4, 1), id="calls win"),
         pytest.param(
             run(steps=(sub_agent(run(steps=(call(tokens=(2, 2)),), usage=tokens_of(2, 2))),), usage=tokens_of(2, 2)),
             (2, 2),
-            id="a call of a sub-agent, told on three levels",
+            id="a call of a sub-agent, reported on three levels",
         ),
         pytest.param(
             run(steps=(call(tokens=(1, 1)), sub_agent(run(usage=tokens_of(5, 5)))), usage=tokens_of(6, 6)),
             (6, 6),
             id="a sub-agent that tells only its sum",
         ),
-        pytest.param(run(steps=(sub_agent(run(usage=tokens_of(5, 5))),)), (5, 5), id="only the sub-agent tells"),
+        pytest.param(run(steps=(sub_agent(run(usage=tokens_of(5, 5))),)), (5, 5), id="only the sub-agent has them"),
         pytest.param(
             run(steps=(sub_agent(run(usage=tokens_of(5, 5))),), usage=tokens_of(8, 8)),
             (8, 8),
-            id="two runs tell, no call does",
+            id="two runs have them, no call does",
         ),
         pytest.param(
             run(steps=(call(tokens=(4, 1), step_id="w"), call(tokens=(4, 1), step_id="c", parent_step_id="w"))),
@@ -325,7 +325,7 @@ def test_the_failure_of_a_sub_agent_is_one_step_error() -> None:
 
 
 def test_error_messages_are_grouped_by_type_and_message() -> None:
-    """Messages that differ in ids only are one, the most frequent comes first, runs and steps are told apart."""
+    """Messages that differ in ids only are one, the most frequent comes first, runs and steps are kept apart."""
 
     def failed(type_: str, message: str) -> StepError:
         return StepError(type=type_, message=message)

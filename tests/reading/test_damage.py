@@ -214,7 +214,7 @@ def test_cut_at_every_byte(write: Write) -> None:
 
 @pytest.mark.parametrize(("pack", "shortest"), [(gzip.compress, 2), (zstd.compress, 4)])
 def test_packed_cut_at_every_byte(write: Write, pack: Callable[[bytes], bytes], shortest: int) -> None:
-    """Wherever a packed file was cut off, that is said once, and what came before was read."""
+    """Wherever a packed file was cut off, that is reported once, and what came before was read."""
     members = [pack(raw_line(traceId=f"{number:032x}")) for number in range(1, 4)]
     content = b"".join(members)
     ends = [sum(map(len, members[:number])) for number in range(4)]
@@ -234,7 +234,7 @@ def random_lines(number: int) -> list[bytes]:
 
 @pytest.mark.parametrize(("pack", "packing"), [(gzip.compress, "gzip"), (zstd.compress, "zstd")])
 def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], packing: str, problems: Problems) -> None:
-    """Of a long packed file that ends early nearly all that is there is read, and the place is said."""
+    """Of a long packed file that ends early nearly all that is there is read, and the place is reported."""
     content = random_lines(1000)
     packed = pack(b"".join(content))
     path = write("runs.jsonl.gz", packed[: len(packed) // 2])
@@ -338,7 +338,7 @@ def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str,
 
 @pytest.mark.parametrize(("kind", "compression"), [("gz", "a gzip"), ("zst", "a zstd")])
 def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, compression: str) -> None:
-    """A small file that unpacks without end is read for a while and then no further, which is said."""
+    """A small file that unpacks without end is read for a while and then no further, which is reported."""
     monkeypatch.setattr(files_module, "MAX_RATIO", 100)
     monkeypatch.setattr(files_module, "_RATIO_FROM_BYTES", 1 << 10)
     path = tmp_path / f"bomb.jsonl.{kind}"

@@ -109,7 +109,7 @@ def test_other_signals(write: Write, lines: list[bytes], runs: list[AgentRun], p
 
 
 def test_one_line_of_many_spans(write: Write, runs: list[AgentRun]) -> None:
-    """Spans of many traces in one line, as the Collector batches them, are told apart."""
+    """Spans of many traces in one line, as the Collector batches them, are kept apart."""
     spans = [span for run in runs for span in run_to_spans(run)]
     assert load_runs(write("runs.jsonl", otlp_json.encode(spans)), strict=True) == runs
 
@@ -237,7 +237,7 @@ def test_a_source_can_be_read_again(folder: Path, runs: list[AgentRun]) -> None:
 
 
 def test_progress_goes_forward(folder: Path) -> None:
-    """What is told of the progress grows to the total, over all files and both passes."""
+    """The reported progress grows to the total, over all files and both passes."""
     reported: list[tuple[int, int | None]] = []
     list(iter_runs(folder, on_progress=lambda *progress: reported.append(progress)))
     done, totals = [each for each, _ in reported], {total for _, total in reported}
@@ -249,7 +249,7 @@ def test_progress_goes_forward(folder: Path) -> None:
 
 
 def test_duckdb_reads_our_file(tmp_path: Path) -> None:
-    """DuckDB reads what the file backend wrote, without being told what is in it."""
+    """DuckDB reads what the file backend wrote, without a schema."""
     path = tmp_path / "traces.jsonl"
     with AgentTracer(backend=FileBackend(path), agent_name="a") as tracer, tracer.run() as run:
         for number in range(3):

@@ -172,7 +172,7 @@ def test_limit_counts_what_is_found(path: Path) -> None:
 
 
 def test_order_is_by_start(write: Write, runs: list[AgentRun]) -> None:
-    """Oldest first, wherever in the file the runs stand; equal starts are told apart by id."""
+    """Oldest first, wherever in the file the runs stand; equal starts are ordered by id."""
     simultaneous = [make_run(n, started_at_ns=BEGAN_NS, steps=()) for n in (30, 20)]
     stored = [*reversed(runs[3:]), *simultaneous]
     file = write("runs.jsonl", lines_of(span for run in stored for span in run_to_spans(run)))

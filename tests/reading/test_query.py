@@ -114,7 +114,7 @@ def test_text_stands_anywhere_in_a_run(run: AgentRun, text: str) -> None:
     ids=range(5),
 )
 def test_text_does_not_stand_in_names_and_attributes(run: AgentRun) -> None:
-    """What a run is called, and what was noted beside it, is not what was said."""
+    """What a run is called, and what was noted beside it, is no text of its conversation."""
     assert not is_found(run, text="needle")
 
 

@@ -184,7 +184,7 @@ def by_hand(runs: list[AgentRun], query: dict[str, Any], *, sort: str | None = N
 
 
 class Runs:
-    """A backend that gives runs, those of sub-agents as well, as a `TracerBackend` is told of them."""
+    """A backend that gives runs, those of sub-agents as well, as a `TracerBackend` receives them."""
 
     def __init__(self, runs: list[AgentRun]) -> None:
         self._runs = runs

@@ -133,7 +133,7 @@ TASKS = [
 
 
 def test_the_steps_of_an_agent_that_hang_beside_its_own_span_are_the_agents() -> None:
-    """Callbacks know the tool above, contexts our own step in it: the agent is told twice, as the tool is."""
+    """Callbacks know the tool above, contexts our own step in it: the agent is recorded twice, as the tool is."""
     run = only_run(*TASKS)
     assert outline(run.steps) == [("tool", "ask"), ("agent", "expert", [("model", "chat")])]
     assert run.steps[1].run is not None
@@ -197,7 +197,7 @@ def test_a_workflow_of_several_agents_with_a_name_of_its_own_is_none_of_them() -
 # ── a tool that both traced ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_failed_step_of_ours_has_no_output_although_the_model_was_told_something() -> None:
+def test_a_failed_step_of_ours_has_no_output_although_the_model_got_a_result() -> None:
     run = only_run(
         agent(1, None, (0, 90), "planner"),
         tool(2, 1, (10, 80), "ask", gen_ai__tool__call__result="An error occurred.", gen_ai__tool__call__id="c-1"),

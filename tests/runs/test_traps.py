@@ -281,7 +281,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("where", ERRORS)
-def test_the_error_is_told_wherever_it_stands(where: str) -> None:
+def test_the_error_is_read_wherever_it_stands(where: str) -> None:
     attributes, status, events, kind = ERRORS[where]
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
@@ -685,7 +685,7 @@ def test_what_a_framework_tells_the_model_of_a_failure_is_an_error(words: str) -
     assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, None, words)
 
 
-# ── what is told without names ───────────────────────────────────────────────────────────────────────────────────────
+# ── what stands without names ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_answers_without_ids_are_those_of_the_calls_before_them_in_order() -> None:

@@ -207,7 +207,7 @@ def test_mlflow_has_what_it_does_not_show(
 def test_mlflow_refuses_what_names_no_experiment(
     mlflow_server: RunningMLflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its word is told, span by span where the header is missing, once where there is no such experiment."""
+    """Its message is reported, span by span where the header is missing, once where there is no such experiment."""
     with AgentTracer(backend=FileBackend(tmp_path / "traces.jsonl"), agent_name="weather") as tracer:
         trace(tracer)
     export = ["export", str(tmp_path / "traces.jsonl"), "--to", mlflow_server.url("http")]

@@ -169,7 +169,7 @@ HARMLESS = {
     "structure": STRUCTURED,
     "gen_ai.usage.input_tokens": {"intValue": "12"},
     "gen_ai.token.type": text("input"),
-    "secretary": text("Ms. Bearer said so, in secret"),
+    "secretary": text("Ms. Bearer wrote so, in secret"),
 }
 
 

@@ -244,7 +244,7 @@ def answer(agent: RunningServer, body: bytes) -> int:
 
 
 def send(agent: RunningServer, windows: Iterable[Window], during: Mapping[int, Callable[[], object]] = {}) -> None:
-    """Send requests, some at a time; when so many are acknowledged, do what is said, while the others are sent."""
+    """Send requests, some at a time; when so many are acknowledged, call `then`, while the others are sent."""
     requests = [
         window[start : start + SPANS_PER_REQUEST]
         for window in windows

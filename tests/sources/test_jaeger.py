@@ -161,7 +161,7 @@ def test_a_store_that_refuses_to_look_through_long_times(jaeger: FakeJaeger, mon
 
 @pytest.mark.parametrize("kind", ["v3", "legacy"])
 def test_what_cannot_be_read_costs_itself(jaeger: FakeJaeger, kind: str, problems: Problems) -> None:
-    """A span that is none is told; all others come."""
+    """A span that is none is reported; all others come."""
     runs = some_runs(3)
     jaeger.fresh(
         [*spans_of(runs), SpanRecord("zz" * 16, "1" * 16, None, "bad", BEGAN_NS, BEGAN_NS)], interfaces=(kind,)
@@ -236,7 +236,7 @@ def test_traces_that_arrive_meanwhile(jaeger: FakeJaeger) -> None:
 
 
 def test_more_in_a_moment_than_there_is_to_be_had(jaeger: FakeJaeger, problems: Problems) -> None:
-    """It is told, with the time."""
+    """It is reported, with the time."""
     spans = [SpanRecord(f"{n:032x}", f"{n:016x}", None, "s", BEGAN_NS, BEGAN_NS + 1) for n in range(1, 140)]
     jaeger.fresh(spans, most=100)
     read = list(JaegerSource(jaeger.url()).traces(problems))
@@ -246,7 +246,7 @@ def test_more_in_a_moment_than_there_is_to_be_had(jaeger: FakeJaeger, problems: 
 
 
 def test_answers_are_bounded(jaeger: FakeJaeger, problems: Problems) -> None:
-    """More bytes than may come at once are asked for in parts; a trace that is larger by far is told, and left out."""
+    """More bytes than may come at once are asked for in parts; a trace that is larger by far is reported, and left out."""
     runs = [make_run(number, user_input="x" * 40_000) for number in range(30)]
     runs.append(make_run(40, user_input="x" * 1_000_000))
     jaeger.fresh(span for run in runs for span in run_to_spans(run))
@@ -404,7 +404,7 @@ def test_what_jaeger_adds_is_not_the_runs(jaeger: FakeJaeger) -> None:
 
 
 def test_progress_counts_traces(jaeger: FakeJaeger) -> None:
-    """There are no bytes to be told."""
+    """There are no bytes to be reported."""
     reported: list[Any] = []
     jaeger.fresh(spans_of(some_runs(3)))
     list(iter_runs(jaeger.url(), on_progress=lambda *now: reported.append(now)))

@@ -23,7 +23,7 @@ BUSY = {"Retry-After": "0"}
 
 
 def refusal(source: Any, **options: Any) -> str:
-    """What is said, which is no more than a line or two."""
+    """The message, which is no more than a line or two."""
     with pytest.raises(SourceError) as refused:
         load_runs(JaegerSource(source, **options) if options else source)
     text = str(refused.value)
@@ -245,7 +245,7 @@ def test_user_and_password_of_the_address(jaeger: FakeJaeger) -> None:
 
 @pytest.mark.parametrize("value", [f"{SECRET}\r\nx: y", f"{SECRET}\0", f"{SECRET}\u2603", f"{SECRET}\ud800"])
 def test_headers_that_cannot_be_sent(jaeger: FakeJaeger, value: str) -> None:
-    """It is said, without what stands in them."""
+    """It is reported, without what stands in them."""
     with pytest.raises(SourceError, match="header") as refused:
         load_runs(JaegerSource(jaeger.url(), headers={"authorization": value}))
     assert SECRET not in str(refused.value)

@@ -150,7 +150,7 @@ def test_status_and_tags_that_say_something_else(tags: list[Any], status: int, r
         tag("a", "?", "binary"),
         tag("a", None, "bool"),
         tag("a", {"b": 1}, "map"),
-        tag("a", "x", "unheard-of"),
+        tag("a", "x", "unknown"),
     ],
 )
 def test_a_value_of_another_type_than_it_says(tagged: dict[str, Any]) -> None:
@@ -229,7 +229,7 @@ FIELDS = ["traceID", "spanID", "references", "startTime", "duration", "tags", "l
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_nothing_but_its_own_error(fields: dict[str, Any]) -> None:
-    """Whatever stands where, it is read, or told."""
+    """Whatever stands where, it is read, or reported."""
     problems: list[str] = []
     records = jaeger_json.decode(json.dumps(document(**fields)).encode(), problems.append)
     assert len(records) + len(problems) == 1

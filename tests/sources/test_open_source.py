@@ -55,7 +55,7 @@ def test_options_are_for_addresses() -> None:
     with pytest.raises(ConfigurationError, match="service"):
         open_source("runs.jsonl", service="a")
     with pytest.raises(TypeError):
-        open_source("http://h", unheard_of=1)
+        open_source("http://h", unknown=1)
 
 
 class Made:

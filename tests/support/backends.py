@@ -9,7 +9,7 @@ from otel_agent_trace import AgentRun, AgentStep, SpanRecord, run_to_spans
 
 
 class Recording:
-    """A `TracerBackend` that notes every call, and fails where it is told to."""
+    """A `TracerBackend` that notes every call, and fails with the error that it is given."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -42,7 +42,7 @@ class Recording:
 
 
 class OnlyRuns:
-    """Gives the runs that it was told of, those of sub-agents as well, in no order."""
+    """Gives the runs that it received, those of sub-agents as well, in no order."""
 
     def __init__(self) -> None:
         self.kept: dict[str, AgentRun] = {}

@@ -73,7 +73,7 @@ def _sequences(one: Any, other: Any, path: str) -> str | None:
 
 
 def _members(one: list[Any], other: list[Any], path: str) -> str | None:
-    """Each member of one has a twin of its own in the other."""
+    """Each member of one has a match of its own in the other."""
     if len(one) != len(other):
         return f"{path}: {len(one)} members, {len(other)} members: {_shown(one)}, {_shown(other)}"
     rest = list(other)

@@ -239,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.wfile.write(sent.body)
         except OSError:
-            pass  # who asked has heard enough
+            pass  # the client has hung up
         self.close_connection = self.close_connection or sent.cut or sent.held
 
     def log_message(self, *_: object) -> None:

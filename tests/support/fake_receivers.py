@@ -1,4 +1,4 @@
-"""A receiver of OTLP that fails as it is told to, over HTTP or gRPC."""
+"""A receiver of OTLP that fails as a test sets it, over HTTP or gRPC."""
 
 from __future__ import annotations
 

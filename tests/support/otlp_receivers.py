@@ -81,7 +81,7 @@ def value_of(value: AnyValue) -> Any:
 
 
 class Received(NamedTuple):
-    """One request as it came: the path (of gRPC: the method), the headers in lower case, and what it said."""
+    """One request as it came: the path (of gRPC: the method), the headers in lower case, and its message."""
 
     path: str
     headers: dict[str, str]

@@ -28,7 +28,7 @@ def span(number: int, above: int | None, name: str, attributes: dict[str, Any], 
 
 
 def chat(asked: str, answered: str = "", call: dict[str, Any] | None = None, result: Any = None) -> dict[str, Any]:
-    """The attributes of a model call, in which a tool may be asked for, and its answer told."""
+    """The attributes of a model call, in which a tool may be asked for, and its result be given."""
     sent: list[Any] = [{"role": "user", "parts": [{"type": "text", "content": asked}]}]
     if result is not None:
         sent += [

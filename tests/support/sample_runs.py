@@ -1,4 +1,4 @@
-"""Runs that are told in a line, and lines of them."""
+"""Runs that a test makes in a line, and lines of them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.support.strategies import ErrorCase, Run, Step
 
 @dataclasses.dataclass
 class Known:
-    """What was told of a run or a step, as the fields that should come back."""
+    """What was recorded of a run or a step, as the fields that should come back."""
 
     fields: dict[str, Any]
     steps: list[Known] = dataclasses.field(default_factory=list)
@@ -26,7 +26,7 @@ class Known:
 
 
 def assert_expected(run: AgentRun, expected: Known) -> None:
-    """Every field of the run, of its steps and of what is below is what was told."""
+    """Every field of the run, of its steps and of what is below is what was recorded."""
     assert_fields(run, expected)
     assert run.truncated == ()
     assert run.trace_id is not None
@@ -78,7 +78,7 @@ def summed(steps: tuple[AgentStep, ...]) -> Usage | None:
 
 
 class Stage:
-    """Carries scripts out on a tracer, and keeps what it told."""
+    """Carries scripts out on a tracer, and keeps what should come back."""
 
     def __init__(self, tracer: AgentTracer) -> None:
         self.tracer = tracer

@@ -42,7 +42,7 @@ StartJaeger = Callable[[], RunningJaeger]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the servers said last, if a test fails while they run."""
+    """Show the ends of the servers' logs, if a test fails while they run."""
     report = yield
     if report.failed:
         report.sections += [(f"the log of {server.name} {server.log}", server.log_tail()) for server in ALIVE]

@@ -338,7 +338,7 @@ def values(max_leaves: int = 10) -> st.SearchStrategy[Any]:
     )
 
 
-# ── messages, tokens, errors: what is told, and what should come back ────────────────────────────────────────────────
+# ── messages, tokens, errors: what is given, and what should come back ────────────────────────────────────────────────
 
 
 class Case(NamedTuple):
@@ -471,7 +471,7 @@ def usages(draw: st.DrawFn) -> Case:
 
 
 class ErrorCase(NamedTuple):
-    """An error as it is told, and what should come back of it; the stack where that was told as well."""
+    """An error as it is given, and what should come back of it; the stack where that was given as well."""
 
     given: Any
     type: str
@@ -499,7 +499,7 @@ def exceptions() -> st.SearchStrategy[ErrorCase]:
 
 
 def errors() -> st.SearchStrategy[ErrorCase | None]:
-    """Errors as they are said: none, an exception, a text, a description."""
+    """Errors as callers give them: none, an exception, a text, a description."""
     texts_alone = texts().map(lambda text: ErrorCase(text, "_OTHER", text, "unknown"))
     described = st.builds(
         lambda kind, message, category, stack: ErrorCase(

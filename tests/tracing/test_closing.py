@@ -364,7 +364,7 @@ EXIT = """
 
 @pytest.mark.parametrize("how", ["global", "cycle", "loop", "lost loop"])
 def test_a_stream_that_is_left_at_exit(run_python: RunPython, tmp_path: Any, how: str) -> None:
-    """A program that ends in the middle of a stream says nothing, and leaves a run that ended, with what was said."""
+    """A program that ends in the middle of a stream says nothing, and leaves a run that ended, with what had come."""
     done = run_python(EXIT + f"\n    main({how!r})")
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
     run = load_run(str(tmp_path / "traces.jsonl"))

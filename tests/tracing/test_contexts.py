@@ -611,7 +611,7 @@ def test_every_form_of_a_parent(tracer: AgentTracer, memory: InMemoryBackend, fo
 def test_what_is_no_parent(
     tracer: AgentTracer, the_run: TheRun, given: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is counted, said once, and the current context used."""
+    """It is counted, reported once, and the current context used."""
     with tracer.run(run_id="r") as run, run.step("outer"):
         with tracer.run(agent_name="sub", parent=given), run.step("inner", parent=given):
             pass

@@ -86,7 +86,7 @@ def test_options_without_a_name(tracer: AgentTracer, steps: Steps) -> None:
 
 @pytest.mark.parametrize("decorator", ["tool", "model", "agent"])
 def test_the_name_as_a_keyword(tracer: AgentTracer, memory: InMemoryBackend, decorator: str) -> None:
-    """The name may be said by its name."""
+    """The name may be given as a keyword."""
     assert getattr(tracer, decorator)(name="given")(lambda q: q)(1) == 1
     (run,) = memory.runs()
     assert (run.agent_name if decorator == "agent" else run.steps[0].name) == "given"
@@ -517,7 +517,7 @@ def test_user_input_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) ->
 
 
 def test_final_output_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) -> None:
-    """The result is the final output, unless the code inside has said another."""
+    """The result is the final output, unless the code inside has set another."""
 
     @tracer.agent
     def result() -> dict[str, int]:
@@ -525,11 +525,11 @@ def test_final_output_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) 
 
     @tracer.agent
     def overridden() -> int:
-        current_run().final_output = "said"
+        current_run().final_output = "set inside"
         return 1
 
     assert (result(), overridden()) == ({"a": 1}, 1)
-    assert [run.final_output for run in memory.runs()] == [{"a": 1}, "said"]
+    assert [run.final_output for run in memory.runs()] == [{"a": 1}, "set inside"]
 
 
 # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────

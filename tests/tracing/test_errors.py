@@ -292,7 +292,7 @@ def test_a_failed_tool_keeps_its_output(tracer: AgentTracer, the_run: TheRun) ->
 
 
 def test_a_success_in_spite_of_an_error(tracer: AgentTracer, the_run: TheRun) -> None:
-    """A run that the caller calls a success is one, and the error is still told."""
+    """A run that the caller calls a success is one, and the error is still recorded."""
     with tracer.run() as run:
         run.error, run.status = ValueError("x"), "success"
     assert (the_run().status.value, the_run().error.message) == ("success", "x")

@@ -437,7 +437,7 @@ print([record.getMessage() for record in records] if len(records) > 1 else "at m
 
 
 class Raising(SpanProcessor, Sampler):
-    """A processor and a sampler that raise where they are told to."""
+    """A processor and a sampler that raise in the methods that they are given."""
 
     def __init__(self, where: str, error: type[BaseException]) -> None:
         self.where, self.error = where, error

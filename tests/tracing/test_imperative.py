@@ -378,7 +378,7 @@ def test_many_open_runs_are_named_in_short(tracer: AgentTracer) -> None:
 def test_a_step_after_the_end_is_dropped_and_counted(
     tracer: AgentTracer, the_run: TheRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A step of a run that has ended is not recorded; that is counted, and said once."""
+    """A step of a run that has ended is not recorded; that is counted, and reported once."""
     run_id = tracer.start_run()
     tracer.end_run(run_id)
     assert tracer.log_step(run_id, step_id="late", tool_name="t") == "late"

@@ -1,4 +1,4 @@
-"""What is said of a run or a step while it goes on: the last word counts, in every backend."""
+"""What is set on a run or a step while it goes on: the last value counts, in every backend."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def test_two_threads_end_one_run(traced: Traced) -> None:
     assert len(traced.memory.spans()) == 1
 
 
-def test_one_id_for_two_open_runs_is_said(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:
-    """The id means the run that was started last, which is counted and said once."""
+def test_one_id_for_two_open_runs_is_reported(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:
+    """The id means the run that was started last, which is counted and reported once."""
     traced.tracer.start_run(run_id="r", user_input="first")
     traced.tracer.start_run(run_id="r", user_input="second")
     traced.tracer.end_run("r", "done")

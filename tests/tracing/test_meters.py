@@ -144,7 +144,7 @@ def all_there_is(tracer: AgentTracer) -> None:
 
 
 def test_names_units_buckets_and_attributes(tracer: AgentTracer, measured: Measured) -> None:
-    """They are those of the conventions; nothing else is measured, and no id, content or user is said."""
+    """They are those of the conventions; nothing else is measured, and no id, content or user is an attribute."""
     all_there_is(tracer)
     found = measured.metrics()
     assert {
@@ -187,7 +187,7 @@ def test_a_duration_is_the_span_s(tracer: AgentTracer, measured: Measured, the_r
     } == {name: measured.points(name)[0][1].sum for name in TABLE if name.endswith("duration")}
 
 
-def test_times_that_are_told(tracer: AgentTracer, measured: Measured) -> None:
+def test_times_given_by_the_caller(tracer: AgentTracer, measured: Measured) -> None:
     """log_step with times of its own is measured by them."""
     run_id = tracer.start_run()
     tracer.log_step(run_id, tool_name="search", started_at=100.0, ended_at=100.25)
@@ -256,7 +256,7 @@ def test_error_type_is_the_span_s(
     assert {span.attributes["error.type"] for span in memory.spans()} == {expected_type}
 
 
-def test_errors_that_are_said(tracer: AgentTracer, measured: Measured) -> None:
+def test_errors_given_as_text_or_status(tracer: AgentTracer, measured: Measured) -> None:
     """A text is `_OTHER`; so is a status without an error; a run that the caller calls a success is none."""
     tracer.log_error(tracer.start_run(agent_name="text"), "broken")
     tracer.end_run(tracer.start_run(agent_name="status"), status="error")
@@ -525,7 +525,7 @@ INPUT, OUTPUT = (f"gen_ai.client.inference.usage.{side}_tokens" for side in ("in
         (None, {"input_tokens": -1, "output_tokens": 1}, {OUTPUT: 1}, 1),
     ],
 )
-def test_tokens_that_nobody_said(
+def test_tokens_that_nobody_reported(
     tracer: AgentTracer,
     measured: Measured,
     caplog: pytest.LogCaptureFixture,
@@ -728,7 +728,7 @@ def counted(measured: Measured, name: str, *keys: str) -> Counter[Any]:
 
 
 def test_configure_says_where(memory: InMemoryBackend, measured: Measured) -> None:
-    """It holds for all tracers on that provider, but for one that is told otherwise."""
+    """It holds for all tracers on that provider, but for one that is set otherwise."""
     provider = configure(backends=[memory], otlp=False, meter_provider=measured.provider)
     own, none = Measured(), configure(backends=[memory], otlp=False)
     for number in range(2):
@@ -796,7 +796,7 @@ def test_without_a_meter_provider(memory: InMemoryBackend, monkeypatch: pytest.M
 
 
 class Broken:
-    """A meter provider, meter and instrument in one, that raises at the place that it is told."""
+    """A meter provider, meter and instrument in one, that raises at the place that it is given."""
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -824,7 +824,7 @@ class Broken:
 def test_a_meter_provider_that_raises(
     memory: InMemoryBackend, caplog: pytest.LogCaptureFixture, place: str, counts: dict[str, int]
 ) -> None:
-    """It costs measurements, which is counted and said once, and nothing else."""
+    """It costs measurements, which is counted and reported once, and nothing else."""
     tracer = AgentTracer(backend=memory, meter_provider=Broken(place))
     for _ in range(2):
         all_there_is(tracer)

@@ -383,7 +383,7 @@ def test_the_parent_that_the_environment_names(run: Run, switch: dict[str, str])
 
 
 @pytest.mark.parametrize("value", ["off", "OFF", " 0 ", "false", "no"])
-def test_the_environment_need_not_be_heard(run: Run, value: str) -> None:
+def test_the_environment_need_not_be_read(run: Run, value: str) -> None:
     printed = run(PARENTS, TRACEPARENT=PARENT, OTEL_AGENT_TRACE_PARENT=value)
     assert printed == f"none None\nnone\nnone\n{2:016x}\nnone\n"
 
