@@ -29,6 +29,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.pipeline import PipelineSpan
 from tests.support.processes import RunPython
+from tests.support.waiting import DEADLOCK_S
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
         path.symlink_to("/dev/full")
     worker = threading.Thread(target=trace_one, args=(backend,), daemon=True)
     worker.start()
-    worker.join(30)
+    worker.join(DEADLOCK_S)
     assert not worker.is_alive()
     (reason,) = backend.stats()
     assert reason == f"failed: {WHY[kind]}"

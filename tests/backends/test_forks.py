@@ -12,6 +12,7 @@ import pytest
 
 from otel_agent_trace import load_runs
 from tests.support.processes import ROOT, RunPython
+from tests.support.requirements import START_METHODS, needs_fork
 from tests.support.waiting import DEADLOCK_S
 
 STORM = """
@@ -56,6 +57,7 @@ print(hung, sum(counts))
 """
 
 
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> None:
     """Each of forty children traces as its parent does, at once, while three threads of the parent write."""
@@ -76,6 +78,7 @@ def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> Non
     assert all(len(run.steps) == 1 for run in runs)
 
 
+@needs_fork
 def test_a_fork_inside_of_a_run(run_python: RunPython, tmp_path: Path) -> None:
     """A child that is forked inside of a run adds steps to it, in the same trace, under ids of its own."""
     result = run_python(
@@ -101,7 +104,7 @@ def test_a_fork_inside_of_a_run(run_python: RunPython, tmp_path: Path) -> None:
     assert sorted(step.name for step in run.steps) == ["after", "before", "child"]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", START_METHODS[:2])
 def test_multiprocessing(run_python: RunPython, tmp_path: Path, method: str) -> None:
     """Workers of multiprocessing trace decorated functions, which reach them by name, into the same file."""
     (tmp_path / "tools.py").write_text(
@@ -144,6 +147,7 @@ def test_a_process_that_is_killed(run_python: RunPython, tmp_path: Path) -> None
     ]
 
 
+@needs_fork
 def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython, tmp_path: Path) -> None:
     """A child that leaves the blocks in which it was forked writes nothing of them; its own runs it does."""
     result = run_python(
@@ -193,6 +197,7 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 5
 
 
+@needs_fork
 def test_a_generator_that_a_child_inherits(run_python: RunPython, tmp_path: Path) -> None:
     """A stream that was begun before a fork is written by the parent alone, although both exhaust it."""
     result = run_python(
@@ -228,7 +233,7 @@ POOLS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", START_METHODS[:2])
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_while_threads_trace(run_python: RunPython, tmp_path: Path, pool: str, method: str) -> None:
@@ -295,7 +300,7 @@ def test_gunicorn_with_preload(tmp_path: Path) -> None:
             assert server.stderr is not None
             listening = next(line for line in server.stderr if "Listening at" in line)
             address = listening.split()[listening.split().index("at:") + 1]
-            with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=10) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=DEADLOCK_S) as client:
                 for number in range(30):
                     answer = client.get(address, params={f"q{number}": ""}, headers={"Connection": "close"})
                     assert answer.text == f"Q{number}="

@@ -34,6 +34,7 @@ from otel_agent_trace.policies.user_ids import UserIdPolicy
 from otel_agent_trace.span import Event, LogRecord, Resource, Scope
 from otel_agent_trace.span import Link as RecordLink
 from tests.support.processes import RunPython
+from tests.support.requirements import needs_fork
 
 AGENT = {"gen_ai.operation.name": "invoke_agent"}
 
@@ -796,6 +797,7 @@ def test_threads_that_end_spans_of_one_trace(frequent_switches: None) -> None:
             assert sink.calls.index(f"start {number}") < sink.calls.index(f"end {number}")
 
 
+@needs_fork
 def test_a_forked_child_holds_nothing_of_its_parents(run_python: RunPython) -> None:
     """What a gate holds at a fork is passed on by the parent alone; what the child traces, by the child."""
     result = run_python(

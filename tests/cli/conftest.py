@@ -17,6 +17,7 @@ from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, Step
 from otel_agent_trace.runs import run_to_spans
 from tests.support.export_command import Result
 from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
 
@@ -55,7 +56,7 @@ def run_process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
         command = [sys.executable, "-m", "otel_agent_trace.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False, **options)
+        return subprocess.run(command, capture_output=True, env=environment, timeout=DEADLOCK_S, check=False, **options)
 
     return call
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import DEADLOCK_S
+
 MODULE = """
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.model import StepKind
@@ -34,7 +36,9 @@ def test_a_dialect_of_another_package_is_asked_first(tmp_path: Path) -> None:
     (described / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-traces\nVersion: 1.0\n")
     (described / "entry_points.txt").write_text("[otel_agent_trace.dialects]\nacme = acme_traces:read\n")
     command = [sys.executable, "-c", PROGRAM]
-    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=DEADLOCK_S
+    )
     assert (done.stdout, done.stderr) == ("named by acme / acme\n", "")
 
 
@@ -45,7 +49,9 @@ def test_a_dialect_that_cannot_be_imported_costs_no_run(tmp_path: Path) -> None:
     (described / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-traces\nVersion: 1.0\n")
     (described / "entry_points.txt").write_text("[otel_agent_trace.dialects]\nacme = acme_traces:read\n")
     command = [sys.executable, "-c", PROGRAM]
-    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=DEADLOCK_S
+    )
     assert done.stdout == "named by genai / genai\n"
     assert "acme" in done.stderr
     assert "Traceback" not in done.stderr

@@ -38,7 +38,7 @@ def run_python(code: str, **environment: str) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     env |= {"PYTHONPATH": str(ROOT), "OTEL_AGENT_TRACE_USER_KEY": "test", **environment}
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLOCK_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

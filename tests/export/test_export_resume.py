@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.export_command import Exporter, ids, trace, write
 from tests.support.fake_receivers import OK, Answer, FakeReceiver, Request, poisoned
+from tests.support.waiting import DEADLOCK_S
 
 TRACES = [trace(number, names="abc", size=40_000) for number in range(1, 160)]  # some 10 requests
 ALL = ids(TRACES)
@@ -174,7 +175,7 @@ def test_kills(
         def answer(request: Request, wanted: int = wanted, hold: threading.Event = hold) -> Answer:
             if request.number < wanted:
                 return OK
-            hold.wait(30)
+            hold.wait(DEADLOCK_S)
             return Answer(503)
 
         receiver.answer = answer
@@ -186,7 +187,7 @@ def test_kills(
     assert len(export.states()) == 1
     receiver.answer = lambda request: OK
     with export.start(path, "--to", receiver.endpoint) as process:
-        assert process.wait(60) == 0
+        assert process.wait(DEADLOCK_S) == 0
         assert process.stdout is not None
         assert "were delivered before" in process.stdout.read()
     assert set(receiver.ids()) == set(ids(traces))
@@ -196,11 +197,11 @@ def test_kills(
 def test_ctrl_c_ends_cleanly(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """Status 130 at once, also while a request waits for its answer, and a word on how to go on."""
     hold = threading.Event()
-    http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(120) and OK) or OK
+    http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(DEADLOCK_S) and OK) or OK
     with export.start(path, "--to", http_receiver.endpoint, "--timeout", "120") as process:
         http_receiver.wait_for_requests(7)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(DEADLOCK_S) == 130
         assert process.stderr is not None
         errors = process.stderr.read()
     hold.set()

@@ -14,7 +14,7 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
 from tests.support.otlp_receivers import Relay, Sink, free_ports, received_by_oteltap, record_of
-from tests.support.waiting import DEADLOCK_S
+from tests.support.waiting import DEADLOCK_S, PROMPT_S
 
 PROTOCOLS = ("http/protobuf", "grpc")
 SPANS = 9
@@ -160,16 +160,16 @@ def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytes
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_absent_collector_costs_the_program_nothing(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nobody listening the run goes on at once and is kept elsewhere, and flushing ends after its timeout."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(DEADLOCK_S))
     [port] = free_ports(1)
     memory = InMemoryBackend()
     provider = configure(backends=[memory], otlp=f"http://127.0.0.1:{port}", protocol=protocol)
     tracer = AgentTracer(tracer_provider=provider)
     began = time.monotonic()
     trace_everything(tracer)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PROMPT_S
     tracer.flush(0.2)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PROMPT_S
     assert len(memory.spans()) == SPANS
     provider.shutdown()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < PROMPT_S

@@ -20,6 +20,7 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.model import StepError, Usage
 from tests.support.requirements import need_package
 from tests.support.scripted_model import MODEL, Calls, Refuses, Says, scripted_model
+from tests.support.waiting import DEADLOCK_S
 
 pytestmark = [
     pytest.mark.slow,
@@ -268,7 +269,7 @@ def run_program(by: Instrumentation, file: Path, script: dict[str, Any]) -> None
     with scripted_model(script) as url:
         env |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, str(PROGRAMS / f"{by.program}.py"), by.module, str(file), *script]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLOCK_S, check=False)
     assert done.returncode == 0, done.stderr
 
 

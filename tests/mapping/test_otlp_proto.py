@@ -35,6 +35,7 @@ from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
 from tests.support.otlp_receivers import attributes_of
 from tests.support.span_strategies import otlp_records, records
+from tests.support.waiting import DEADLOCK_S
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
@@ -283,7 +284,7 @@ def test_the_classes_are_imported_where_protobuf_is_decoded() -> None:
         "otlp_proto.decode_response(b''), otlp_proto.decode_response(bytes([10, 0]))\n"
         "assert 'google.protobuf' not in sys.modules\notlp_proto.decode(data)\nassert 'google.protobuf' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLOCK_S)
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.file_formats import FILE_FORMATS, logs, traces, zstd
 from tests.support.sample_runs import Problems, fail_on_problem
+from tests.support.waiting import DEADLOCK_S
 
 Write = Callable[..., Path]
 
@@ -183,6 +184,6 @@ def test_bombs(write: Write, what: str) -> None:
     """They are refused or reported in bounded memory and time."""
     path = write("x", BOMBS[what]())
     command = [sys.executable, "-c", _CHILD, os.fspath(path), str(1600 * _MIB)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLOCK_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith(("0\n", "refused"))

@@ -17,6 +17,7 @@ import pytest
 from otel_agent_trace import AgentRun, InMemoryBackend, load_runs, open_source
 from otel_agent_trace.errors import BadRecordError, SourceError
 from tests.support.sample_runs import Problems
+from tests.support.waiting import DEADLOCK_S
 
 Write = Callable[..., Path]
 JAEGER = {"traceID": "0af7651916cd43dd8448eb211c80319c", "spans": {}}
@@ -154,7 +155,7 @@ def test_pipe_does_not_hang(tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    reader.join(30)
+    reader.join(DEADLOCK_S)
     assert outcome == [f"{tmp_path / 'pipe'}: not a regular file"]
 
 

@@ -314,11 +314,10 @@ def ids_read(folder: Path) -> set[str]:
     return set(ids)
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_while_it_is_written_and_rotated_nothing_is_doubled_and_nothing_lost(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(b"")
-    writer = multiprocessing.get_context("fork").Process(target=_write_on, args=(path,))
+    writer = multiprocessing.get_context("spawn").Process(target=_write_on, args=(path,))
     writer.start()
     seen: set[str] = set()
     while writer.is_alive():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 CHECKED = "tests/typing/queries.py"
 
@@ -23,7 +24,7 @@ def check(*command: str) -> None:
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLOCK_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -37,7 +37,7 @@ from tests.support.running_servers import COLLECTOR_CONFIG, RunningCollector, Ru
 from tests.support.script_stage import Places, Stage
 from tests.support.server_fixtures import StartCollector, StartJaeger
 from tests.support.strategies import Run, runs
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 _EXAMPLES = settings().max_examples
@@ -81,7 +81,7 @@ class Chain:
                 self.stage.event(event, handle, places, None)
 
     def flush(self) -> None:
-        assert self.provider.force_flush(60_000)
+        assert self.provider.force_flush(600_000)
 
     def wait(self) -> None:
         """Until all that has ended has arrived, everywhere."""
@@ -270,7 +270,7 @@ class Load:
         """The status of the answer; 0 if there is none."""
         resource = {"attributes": [{"key": "service.name", "value": {"stringValue": self.service}}]}
         body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]})
-        connection = http.client.HTTPConnection("127.0.0.1", self.collector.port("otlp_http"), timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.collector.port("otlp_http"), timeout=DEADLOCK_S)
         try:
             connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
             return connection.getresponse().status

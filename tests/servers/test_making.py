@@ -15,7 +15,7 @@ import pytest
 from tests.support.processes import ROOT
 from tests.support.running_servers import SUPERVISOR, Ports, RunningServer, ServerDiedError, opened
 from tests.support.server_fixtures import BUILD
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 GO_THAT_COUNTS = """#!/bin/sh
 echo build >> "$COUNT"
@@ -147,7 +147,7 @@ def test_everything_ends_with_the_process_that_started_it() -> None:
         assert process.stderr is not None
         pids = [int(process.stdout.readline()), int(process.stderr.readline())]
         process.stdin.close()  # as the kernel does for a process that is gone
-        assert process.wait(30) == -signal.SIGKILL & 0xFF
+        assert process.wait(DEADLOCK_S) == -signal.SIGKILL & 0xFF
     wait_until(lambda: not any(map(_lives, pids)), "the end of both")
 
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from tests.support.running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger, RunningServer
 from tests.support.server_fixtures import StartCollector, StartJaeger
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 MIB = 1 << 20
 RANDOM = random.Random(0).randbytes(2 * MIB)
@@ -51,7 +51,7 @@ def post(server: RunningServer, sent: dict[str, Any]) -> int:
     """Send one span over HTTP, and give the status of the answer; 0 if there is none."""
     resource = {"attributes": [{"key": "service.name", "value": text("probe")}]}
     body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [sent]}]}]})
-    connection = http.client.HTTPConnection("127.0.0.1", server.port("otlp_http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port("otlp_http"), timeout=DEADLOCK_S)
     try:
         connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
         return connection.getresponse().status
@@ -241,5 +241,5 @@ def test_collector_delivers_after_sigkill_what_it_acknowledged(
 
 def test_configuration_is_valid_without_any_variable(collector_binary: Path, tmp_path: Path) -> None:
     command = [str(collector_binary), "validate", "--config", str(COLLECTOR_CONFIG)]
-    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=DEADLOCK_S)
     assert done.returncode == 0, done.stderr

@@ -233,7 +233,7 @@ def post(agent: RunningServer, spans: Window) -> None:
 
 def answer(agent: RunningServer, body: bytes) -> int:
     """The status of the answer; 0 if there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", agent.port("otlp_http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", agent.port("otlp_http"), timeout=DEADLOCK_S)
     try:
         connection.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf"})
         return connection.getresponse().status
@@ -244,7 +244,7 @@ def answer(agent: RunningServer, body: bytes) -> int:
 
 
 def send(agent: RunningServer, windows: Iterable[Window], during: Mapping[int, Callable[[], object]] = {}) -> None:
-    """Send requests, some at a time; when so many are acknowledged, call `then`, while the others are sent."""
+    """Send requests, some at a time; when so many are acknowledged, call what `during` has for that number, while the others are sent."""
     requests = [
         window[start : start + SPANS_PER_REQUEST]
         for window in windows
@@ -277,7 +277,9 @@ def test_files_are_valid_without_any_variable(collector_binary: Path, tmp_path: 
     """With ClickHouse, which no test runs."""
     options = [option for file in files for option in ("--config", str(file))]
     command = [str(collector_binary), "validate", *options]
-    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=DEADLOCK_S, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -31,7 +31,7 @@ from tests.support.older_jaeger import OlderJaeger
 from tests.support.running_servers import RunningJaeger
 from tests.support.sample_runs import BEGAN_NS, make_run, of_service
 from tests.support.strategies import Run, runs
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 LOST = ("flags", "links", "attributes", "events")
@@ -40,7 +40,7 @@ LOST = ("flags", "links", "attributes", "events")
 
 def send(jaeger: RunningJaeger, spans: Sequence[SpanRecord]) -> None:
     """Send them, and wait until Jaeger has them all."""
-    connection = http.client.HTTPConnection("127.0.0.1", jaeger.port("otlp_http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", jaeger.port("otlp_http"), timeout=DEADLOCK_S)
     for first in range(0, len(spans), 500):
         body = otlp_json.encode(spans[first : first + 500])
         connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.span import SpanRecord
+from tests.support.waiting import DEADLOCK_S
 
 UI = b"<!DOCTYPE html>\n<html><title>Jaeger UI</title></html>"
 _KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
@@ -230,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {key.lower(): value for key, value in self.headers.items()}
         sent = self.fake.answer(Request(parts.path, dict(parse_qsl(parts.query)), headers))
         if sent.held:
-            self.fake.over.wait(60)
+            self.fake.over.wait(DEADLOCK_S)
         self.send_response(sent.status)
         for key, value in sent.headers.items():
             self.send_header(key, value)

@@ -8,6 +8,13 @@ from typing import NoReturn
 
 import pytest
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+START_METHODS = [
+    pytest.param("fork", marks=needs_fork),
+    "spawn",
+    pytest.param("forkserver", marks=needs_fork),
+]
+"""Those of multiprocessing."""
 STRICT = os.environ.get("OTEL_AGENT_TRACE_TEST_STRICT") == "1"  # read before any test clears the environment
 
 

@@ -11,6 +11,9 @@ import pytest
 DEADLOCK_S = 600.0
 """Ends what hangs; nothing that merely waits for a busy machine takes so long."""
 
+PROMPT_S = 120.0
+"""What does not wait takes less, however busy the machine is; what does waits for something that takes `DEADLOCK_S`."""
+
 _POLL_S = 0.005
 
 Answer = TypeVar("Answer")

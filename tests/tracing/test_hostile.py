@@ -22,6 +22,7 @@ from opentelemetry import trace
 
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, Limits, current_run, current_step, load_runs
 from tests.support.hostile_values import FatalBoom, HugeRepr, run_coroutine
+from tests.support.waiting import DEADLOCK_S
 
 
 def biting(*names: str, error: type[BaseException] = ZeroDivisionError) -> Any:
@@ -415,7 +416,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_S,
         check=False,
         env={**os.environ, "PYTHONPATH": root},
     )

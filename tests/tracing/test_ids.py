@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.support.processes import RunPython
+from tests.support.requirements import needs_fork
 
 SEEDED = """
 import json, os, random
@@ -31,6 +32,7 @@ def test_seeded_processes_have_ids_of_their_own(run_python: RunPython) -> None:
     assert len({some for ids, _ in printed for some in ids}) == 4 * 4
 
 
+@needs_fork
 @pytest.mark.parametrize("maker", ["InMemoryBackend()", "None"], ids=["recorded", "not recorded"])
 def test_forked_children_have_ids_of_their_own(run_python: RunPython, maker: str) -> None:
     """A child goes on neither with the ids of its parent nor with those of another child."""

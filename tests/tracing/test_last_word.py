@@ -20,6 +20,7 @@ from otel_agent_trace import (
     current_step,
     load_runs,
 )
+from tests.support.waiting import DEADLOCK_S
 
 
 class Traced:
@@ -173,14 +174,14 @@ def test_two_threads_end_one_run(traced: Traced) -> None:
     together = threading.Barrier(8)
 
     def end() -> None:
-        together.wait(10)
+        together.wait(DEADLOCK_S)
         traced.tracer.end_run(run_id, "done")
 
     threads = [threading.Thread(target=end) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLOCK_S)
     assert traced.run().final_output == "done"
     assert traced.tracer.stats()["ended again"] == 7
     assert len(traced.memory.spans()) == 1

@@ -34,6 +34,7 @@ from otel_agent_trace import (
     configure,
     current_run,
 )
+from tests.support.requirements import needs_fork
 
 B1 = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 B2 = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
@@ -841,6 +842,7 @@ def test_what_is_no_meter_provider(memory: InMemoryBackend, given: Any, caplog: 
     assert len(caplog.records) == 1
 
 
+@needs_fork
 def test_a_forked_child(run_python: Callable[..., Any]) -> None:
     """It measures on with the instruments that it has, apart from its parent."""
     result = run_python(
@@ -920,6 +922,7 @@ assert locked.recorded == 9
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@needs_fork
 def test_a_fork_while_another_thread_measures(run_python: Callable[..., Any]) -> None:
     """The child does not wait for a lock that nobody in it will give back."""
     program = """
@@ -928,7 +931,7 @@ inside, forking = threading.Event(), threading.Event()
 def wait_for_the_fork():
     locked.inside = lambda: None
     inside.set()
-    forking.wait(10)
+    forking.wait()
 
 def work():
     with tracer.run():
@@ -938,7 +941,7 @@ locked.inside = wait_for_the_fork
 os.register_at_fork(before=forking.set)
 thread = threading.Thread(target=work)
 thread.start()
-assert inside.wait(10)
+inside.wait()
 child = os.fork()
 if not child:
     with tracer.run():

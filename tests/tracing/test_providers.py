@@ -27,6 +27,7 @@ from otel_agent_trace import (
     load_runs,
 )
 from tests.support.processes import RunPython
+from tests.support.waiting import DEADLOCK_S
 
 PROGRAM = """
 from otel_agent_trace import *
@@ -344,7 +345,7 @@ def test_flush_and_close() -> None:
         release = threading.Event()
 
         def force_flush(self, timeout_millis: int = 0) -> bool:
-            return self.release.wait(20)
+            return self.release.wait(DEADLOCK_S)
 
     class Raising(SpanProcessor):
         def force_flush(self, timeout_millis: int = 0) -> bool:

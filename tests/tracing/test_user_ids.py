@@ -30,6 +30,7 @@ from otel_agent_trace import (
     pseudonymize_user_id,
 )
 from otel_agent_trace.policies import user_ids
+from tests.support.requirements import needs_fork
 
 PRIVATE = pseudonymize_user_id("u1", key="test")
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
@@ -337,6 +338,7 @@ def test_threads_that_come_first_at_once(no_key: Path) -> None:
     assert set(ids) == {pseudonymize_user_id("u1", key=no_key.read_text().strip())}
 
 
+@needs_fork
 def test_processes_that_come_first_at_once(no_key: Path, run_python: Callable[..., Any]) -> None:
     """Processes that need the key for the first time at the same moment end with the same one."""
     result = run_python(
