@@ -224,7 +224,7 @@ def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def without_lock(self: RunDispatcher, backend: Any) -> None:
         real_init(self, backend)
-        self._lock = contextlib.nullcontext()
+        self._lock = contextlib.nullcontext()  # type: ignore[assignment]
 
     monkeypatch.setattr(RunDispatcher, "__init__", without_lock)
     with pytest.raises(AssertionError, match="was called while another call was going on"):

@@ -35,6 +35,7 @@ from otel_agent_trace.span import Event, LogRecord, Resource, Scope
 from otel_agent_trace.span import Link as RecordLink
 from tests.support.processes import RunPython
 from tests.support.requirements import needs_fork
+from tests.support.sample_runs import fail_on_problem
 
 AGENT = {"gen_ai.operation.name": "invoke_agent"}
 
@@ -549,8 +550,8 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines()
     assert [read for line in lines if b"resourceLogs" in line for read in otlp_json.decode_logs(line)] == [expected]
     event = Event("recorded", 5, {**expected.attributes, "body": "masked"})
-    [file_trace] = FileBackend(path).traces(pytest.fail)
-    [memory_trace] = memory.traces(pytest.fail)
+    [file_trace] = FileBackend(path).traces(fail_on_problem)
+    [memory_trace] = memory.traces(fail_on_problem)
     assert [span.events for span in file_trace] == [span.events for span in memory_trace] == [(event,)]
     assert memory.runs() == load_runs(path)
     stats = pipeline.stats()

@@ -98,7 +98,7 @@ def test_protocol_of_the_environment(grpc_sink: Sink, variable: str, monkeypatch
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_headers_of_the_environment(
-    http_sink: Sink, grpc_sink: Sink, protocol: str, monkeypatch: pytest.MonkeyPatch
+    http_sink: Sink, grpc_sink: Sink, protocol: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys that a hosted collector wants are sent with every request."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret%20key,x-other=2")
@@ -144,7 +144,7 @@ def test_no_setting_is_no_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_bad_endpoint(endpoint: Any, protocol: str) -> None:
+def test_bad_endpoint(endpoint: Any, protocol: Any) -> None:
     """What is no address is refused at once, with an example of one that is."""
     with pytest.raises(ConfigurationError, match="http://localhost:4318") as refused:
         configure(otlp=endpoint, protocol=protocol)

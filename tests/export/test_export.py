@@ -18,13 +18,14 @@ from otel_agent_trace.values import same
 from tests.support.export_command import Exporter, ids, rich_trace, trace, write
 from tests.support.fake_receivers import FakeReceiver
 from tests.support.otlp_receivers import Relay, received_by_oteltap, record_of
+from tests.support.sample_runs import fail_on_problem
 from tests.support.server_fixtures import StartCollector
 
 PROTOCOLS = ("http/protobuf", "http/json", "grpc")
 
 
 def kept(path: Path) -> list[SpanRecord]:
-    return [span for spans in open_source(str(path)).traces(pytest.fail) for span in spans]
+    return [span for spans in open_source(str(path)).traces(fail_on_problem) for span in spans]
 
 
 def bytes_of(spans: list[SpanRecord]) -> list[bytes]:
@@ -34,7 +35,7 @@ def bytes_of(spans: list[SpanRecord]) -> list[bytes]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_all_arrives_as_it_was(
-    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, protocol: str, export: Exporter, tmp_path: Path
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, protocol: Any, export: Exporter, tmp_path: Path
 ) -> None:
     """Every field of every span, also of those that belong to no run, have no end, or lost their root."""
     path = write(tmp_path / "t.jsonl", [rich_trace(1), trace(2), trace(3)[1:], rich_trace(4)])
@@ -49,7 +50,7 @@ def test_all_arrives_as_it_was(
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json", "grpc"])
-def test_all_passes_through_rotel(rotel: Relay, protocol: str, export: Exporter, tmp_path: Path) -> None:
+def test_all_passes_through_rotel(rotel: Relay, protocol: Any, export: Exporter, tmp_path: Path) -> None:
     """The same through a collector of somebody else."""
     first = trace(1) if protocol == "http/json" else rich_trace(1)  # Rotel refuses JSON without an end, or with NaN
     path = write(tmp_path / "t.jsonl", [first, trace(2), trace(3)])
@@ -80,7 +81,7 @@ def test_all_passes_through_oteltap(export: Exporter, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_real_collector_has_the_same_runs(
-    start_collector: StartCollector, protocol: str, export: Exporter, tmp_path: Path
+    start_collector: StartCollector, protocol: Any, export: Exporter, tmp_path: Path
 ) -> None:
     """What the Collector writes to its file reads as the runs that were sent."""
     collector = start_collector()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -471,7 +472,7 @@ def test_gzip(
     export: Exporter,
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    protocol: str,
+    protocol: Any,
 ) -> None:
     """What the variable asks for."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip")

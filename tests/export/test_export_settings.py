@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from otel_agent_trace.errors import ConfigurationError
@@ -24,7 +26,7 @@ OTLP = "OTEL_EXPORTER_OTLP_"
         ("grpc://[::1]", "grpc", "[::1]:4317", False),
     ],
 )
-def test_endpoints(endpoint: str, protocol: str, url: str, secure: bool) -> None:
+def test_endpoints(endpoint: str, protocol: Any, url: str, secure: bool) -> None:
     """The scheme says the protocol and whether TLS is spoken; HTTP gets its path."""
     settings = settings_of(endpoint, environ={})
     assert (settings.protocol, settings.url, settings.secure) == (protocol, url, secure)

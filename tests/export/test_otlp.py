@@ -73,7 +73,7 @@ def _same(one: Any, other: Any) -> bool:
     return same(one, other)
 
 
-def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
+def traced_to(endpoint: str, protocol: Any) -> InMemoryBackend:
     """Trace everything, sending it to that endpoint, and get what was kept meanwhile."""
     memory = InMemoryBackend()
     provider = configure(
@@ -89,7 +89,7 @@ def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_spans_arrive_at_rotel(
-    rotel: Relay, protocol: str, compression: str | None, monkeypatch: pytest.MonkeyPatch
+    rotel: Relay, protocol: Any, compression: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every field of every span passes through a collector in another process, and the runs are the same again."""
     if compression is not None:
@@ -111,7 +111,7 @@ def test_spans_arrive_at_oteltap() -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: str) -> None:
+def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: Any) -> None:
     """Also in spans of other instrumentations, what leaves the program carries a pseudonym."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     provider = configure(otlp=sink.endpoint, protocol=protocol)
@@ -125,7 +125,7 @@ def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: st
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: str) -> None:
+def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: Any) -> None:
     """A batch of more than receivers take at once arrives, in requests of about 1 MiB, each span once."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     provider = configure(otlp=sink.endpoint, protocol=protocol)
@@ -158,7 +158,7 @@ def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_absent_collector_costs_the_program_nothing(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_collector_costs_the_program_nothing(protocol: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nobody listening the run goes on at once and is kept elsewhere, and flushing ends after its timeout."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(DEADLOCK_S))
     [port] = free_ports(1)

@@ -36,7 +36,7 @@ def sending() -> Iterator[Callable[..., TracerProvider]]:
     """Providers that send to a receiver, shut down at the end of the test."""
     made: list[TracerProvider] = []
 
-    def make(endpoint: str, protocol: str = "http/protobuf", **schedule: Any) -> TracerProvider:
+    def make(endpoint: str, protocol: Any = "http/protobuf", **schedule: Any) -> TracerProvider:
         provider = TracerProvider(shutdown_on_exit=False)
         settings = settings_of(endpoint, protocol=protocol, timeout_s=schedule.pop("timeout_s", 10))
         provider.add_span_processor(AgentSpanProcessor(OtlpBackend(settings, schedule=Schedule(**schedule))))
@@ -121,7 +121,7 @@ def test_answers_of_grpc(grpc_receiver: FakeReceiver, answer: Answer, counts: di
     ],
 )
 def test_what_passes_is_tried_again(
-    receivers: dict[str, FakeReceiver], protocol: str, answer: Answer, caplog: pytest.LogCaptureFixture
+    receivers: dict[str, FakeReceiver], protocol: Any, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a receiver cannot do now it does a moment later, and nothing is reported."""
     receiver = receivers[protocol]
@@ -185,7 +185,7 @@ def drip(connection: socket.socket, stop: threading.Event) -> None:
 
 @pytest.mark.parametrize("talk", [hang, close, drip])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: str) -> None:
+def test_no_answer(sending: Callable[..., TracerProvider], talk: Any, protocol: Any) -> None:
     """A flush takes the time that it was given; what cannot be delivered in time is given up and counted."""
     with raw_server(talk) as endpoint:
         patient = sending(endpoint, protocol, timeout_s=DEADLOCK_S, retry_timeout_s=DEADLOCK_S)
@@ -224,6 +224,10 @@ def _plain(tracer: Tracer, name: Any = "poison", **more: Any) -> Any:
     return tracer.start_span(name, **more)
 
 
+def _deep(kind: type, depth: int) -> Callable[[Tracer], Any]:
+    return lambda tracer: _plain(tracer, attributes={"k": nested(depth, kind=kind)}).end()
+
+
 POISONS: dict[str, Callable[[Tracer], Any]] = {
     "surrogate in a value": lambda tracer: _plain(tracer, attributes={"k": "\udcff"}).end(),
     "surrogate in a nested key": lambda tracer: _plain(tracer, attributes={"k": {"\udcff": 1}}).end(),
@@ -249,17 +253,15 @@ POISONS: dict[str, Callable[[Tracer], Any]] = {
         span.add_event("e", timestamp=1.5e18),
         span.end(),
     ],
-    **{f"maps to depth {depth}": lambda tracer, depth=depth: _plain(tracer, attributes={"k": nested(depth)}).end()
-       for depth in (31, 32, 33, 49, 150, 400)},
-    **{f"lists to depth {depth}": lambda tracer, depth=depth: _plain(tracer, attributes={"k": nested(depth, kind=list)}).end()
-       for depth in (46, 47, 48, 49, 150)},
+    **{f"maps to depth {depth}": _deep(dict, depth) for depth in (31, 32, 33, 49, 150, 400)},
+    **{f"lists to depth {depth}": _deep(list, depth) for depth in (46, 47, 48, 49, 150)},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("poison", POISONS)
 @pytest.mark.filterwarnings("ignore")
-def test_poison(http_sink: Any, grpc_sink: Any, protocol: str, poison: str) -> None:
+def test_poison(http_sink: Any, grpc_sink: Any, protocol: Any, poison: str) -> None:
     """512 spans of the plain SDK, one of them poisoned, arrive as 512 at a receiver that reads Protobuf as all do."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     provider = configure(otlp=sink.endpoint, protocol=protocol)
@@ -555,7 +557,7 @@ def far_away(receiver: FakeReceiver, latency_s: float) -> Iterator[tuple[str, li
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_receiver_far_away(
-    receivers: dict[str, FakeReceiver], sending: Callable[..., TracerProvider], protocol: str
+    receivers: dict[str, FakeReceiver], sending: Callable[..., TracerProvider], protocol: Any
 ) -> None:
     """A connection may take as long as a request to come: it is not given up and made again meanwhile."""
     with far_away(receivers[protocol], latency_s=0.3) as (endpoint, connections):

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ PROTOCOLS = ("http/protobuf", "grpc")
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., Program]:
-    def call(code: str, endpoint: str, protocol: str = "http/protobuf", **environment: str) -> Program:
+    def call(code: str, endpoint: str, protocol: Any = "http/protobuf", **environment: str) -> Program:
         return Program(code, endpoint, protocol, tmp_path, **environment)
 
     return call
@@ -79,7 +80,7 @@ def bad_receiver(how: str) -> Iterator[str]:
 @pytest.mark.parametrize("number", [1, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["dead", "hangs", "drips", "black hole"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: str, how: str, number: int) -> None:
+def test_the_end_before_a_bad_receiver(start: Callable[..., Program], protocol: Any, how: str, number: int) -> None:
     """It takes two seconds at most; what could not be sent is counted, and one warning says how many."""
 
     def attempt() -> float:
@@ -109,7 +110,7 @@ def check_what_is_lost(program: Program, number: int, address: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "with", "flush", "no word"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_end_before_three_bad_receivers(start: Callable[..., Program], protocol: str, how: str) -> None:
+def test_the_end_before_three_bad_receivers(start: Callable[..., Program], protocol: Any, how: str) -> None:
     """It takes no longer than before one, also after `close()`: who was waited for is not waited for again."""
     ends = {
         "close": "tracer.close()",
@@ -165,7 +166,7 @@ def test_a_flush_tells_of_what_another_flush_had_sent(
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_in_the_midst_of_a_retry(
-    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str
+    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: Any
 ) -> None:
     """While the sender waits to try again, an end does not wait for it; a receiver that is well again gets all."""
     import grpc
@@ -209,7 +210,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_end_before_a_good_receiver(
-    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str, end: str
+    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: Any, end: str
 ) -> None:
     """Everything that waits arrives, however a program ends that Python ends."""
     receiver = receivers[protocol]
@@ -241,7 +242,7 @@ def work(number):
 @needs_fork
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_fork(receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str, used: bool) -> None:
+def test_fork(receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: Any, used: bool) -> None:
     """A child sends what it finished, and nothing of its parent's, whether its parent has sent before or not."""
     receiver = receivers[protocol]
     program = start(
@@ -307,7 +308,7 @@ def test_workers(
     tmp_path: Path,
     method: str,
     workers: str,
-    protocol: str,
+    protocol: Any,
 ) -> None:
     """Processes of multiprocessing, which run no atexit, send what they finished before they end."""
     receiver = receivers[protocol]
@@ -355,7 +356,7 @@ def test_a_worker_before_a_bad_receiver(start: Callable[..., Program], tmp_path:
 @pytest.mark.parametrize("receiver_is", ["good", "hangs"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_signal_handlers(
-    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: str, receiver_is: str
+    receivers: dict[str, FakeReceiver], start: Callable[..., Program], protocol: Any, receiver_is: str
 ) -> None:
     """A handler that traces and flushes, whatever it interrupts, two hundred times: nothing hangs, nothing is lost."""
     code = """

@@ -29,7 +29,7 @@ SENT, LOST, FULL = "OtlpBackend: sent", "OtlpBackend: lost: sending", "OtlpBacke
 AT_END = "OtlpBackend: dropped: waiting at the end"
 
 
-def official(protocol: str, endpoint: str) -> SpanExporter:
+def official(protocol: Any, endpoint: str) -> SpanExporter:
     """The exporter of `opentelemetry-exporter-otlp` for that protocol."""
     if protocol == "grpc":
         return GrpcExporter(endpoint=endpoint, insecure=True)
@@ -44,7 +44,7 @@ def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_what_is_traced_arrives(protocol: str, http_sink: Sink, grpc_sink: Sink) -> None:
+def test_what_is_traced_arrives(protocol: Any, http_sink: Sink, grpc_sink: Sink) -> None:
     """A run and the spans beside it arrive as they do by our own sender, user ids under the policy."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     memory = InMemoryBackend()
@@ -62,7 +62,7 @@ def test_what_is_traced_arrives(protocol: str, http_sink: Sink, grpc_sink: Sink)
     provider.shutdown()
 
 
-def test_it_goes_through_a_collector(protocol: str, rotel: Relay) -> None:
+def test_it_goes_through_a_collector(protocol: Any, rotel: Relay) -> None:
     """The same against a collector that others made."""
     provider = configure(otlp=official(protocol, rotel.endpoints[protocol]))
     emit(provider, 3)
@@ -72,7 +72,7 @@ def test_it_goes_through_a_collector(protocol: str, rotel: Relay) -> None:
 
 
 def test_a_receiver_that_refuses_is_counted_and_reported_once(
-    http_receiver: Any, grpc_receiver: Any, protocol: str, caplog: pytest.LogCaptureFixture
+    http_receiver: Any, grpc_receiver: Any, protocol: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     import grpc
 
@@ -118,14 +118,14 @@ Run = Callable[..., Program]
 def run(tmp_path: Path) -> Run:
     """A program that traces, in a process of its own."""
 
-    def call(code: str, endpoint: str, protocol: str = "http/protobuf") -> Program:
+    def call(code: str, endpoint: str, protocol: Any = "http/protobuf") -> Program:
         return Program(code, endpoint, protocol, tmp_path)
 
     return call
 
 
 @pytest.mark.parametrize("how", ["dead", "black hole"])
-def test_the_end_before_a_dead_receiver(run: Run, protocol: str, how: str) -> None:
+def test_the_end_before_a_dead_receiver(run: Run, protocol: Any, how: str) -> None:
     """It takes no longer than with our own sender, and says what was lost."""
 
     def attempt() -> float:
@@ -145,7 +145,7 @@ def test_the_end_before_a_dead_receiver(run: Run, protocol: str, how: str) -> No
 
 def test_the_end_before_a_good_receiver(
     run: Run,
-    protocol: str,
+    protocol: Any,
     http_receiver: Any,
     grpc_receiver: Any,
 ) -> None:

@@ -28,6 +28,7 @@ from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.pipeline import Gate, PipelineSpan
 from tests.support.fake_receivers import FakeReceiver
+from tests.support.sample_runs import fail_on_problem
 
 SECRET, MASKED = "sk-12345", "***"
 
@@ -84,7 +85,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: FakeRece
     def in_file() -> Seen:
         if not Path(file.path).exists():
             return []
-        return of_records([span for trace in open_source(file).traces(pytest.fail) for span in trace])
+        return of_records([span for trace in open_source(file).traces(fail_on_problem) for span in trace])
 
     kinds: dict[str, Callable[[], Kind]] = {
         "memory": lambda: (memory, lambda: of_records(memory.spans())),
@@ -238,7 +239,7 @@ def test_under_the_sdks_own_processors(make: Any, tmp_path: Path, http_receiver:
     if make is OtlpBackend:
         records = http_receiver.accepted
     elif make is FileBackend:
-        records = [span for trace in backend.traces(pytest.fail) for span in trace]
+        records = [span for trace in backend.traces(fail_on_problem) for span in trace]
     else:
         records = backend.spans()
     assert of_records(records) == [("execute_tool a", MASKED), ("invoke_agent x", "None")]

@@ -19,6 +19,7 @@ from otel_agent_trace import AgentRun, AgentStep, StepKind, load_runs, open_sour
 from otel_agent_trace.cli import main
 from otel_agent_trace.model import StepError, Usage
 from tests.support.requirements import need_package
+from tests.support.sample_runs import fail_on_problem
 from tests.support.scripted_model import MODEL, Calls, Refuses, Says, scripted_model
 from tests.support.waiting import DEADLOCK_S
 
@@ -275,7 +276,7 @@ def run_program(by: Instrumentation, file: Path, script: dict[str, Any]) -> None
 
 def our_tool_spans(file: Path) -> list[str]:
     """The names of the tools in spans of our own tracer that stand below others in the file."""
-    spans = {span.span_id: span for trace in open_source(file).traces(pytest.fail) for span in trace}
+    spans = {span.span_id: span for trace in open_source(file).traces(fail_on_problem) for span in trace}
     ours = [span for span in spans.values() if span.scope.name == "otel_agent_trace" and "execute_tool" in span.name]
     assert all(span.parent_span_id in spans for span in ours)
     return sorted(span.name.removeprefix("execute_tool ") for span in ours)

@@ -14,7 +14,7 @@ import pytest
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import files as files_module
-from tests.support.sample_runs import BEGAN_NS, Problems, append, lines_of, make_run, raw_line
+from tests.support.sample_runs import BEGAN_NS, Problems, append, fail_on_problem, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 MANY = 20_000
@@ -49,7 +49,7 @@ def peak_of(call: Callable[[], Any]) -> int:
 def test_traces_are_read_in_bounded_memory(many: Path) -> None:
     """Of twenty thousand traces those are held that are open at one moment, and each is yielded once and whole."""
     sizes: list[int] = []
-    peak = peak_of(lambda: sizes.extend(len(spans) for spans in open_source(many).traces(pytest.fail)))
+    peak = peak_of(lambda: sizes.extend(len(spans) for spans in open_source(many).traces(fail_on_problem)))
     assert sizes == [SPANS] * MANY
     assert many.stat().st_size > 20_000_000
     assert peak < 8_000_000

@@ -353,7 +353,10 @@ def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
 
 def test_zstd_with_a_huge_window(write: Write) -> None:
     """A file that asks for gigabytes to be unpacked is refused."""
-    options = {zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    options: Any = {
+        zstd.CompressionParameter.window_log: 30,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
     out = io.BytesIO()
     with zstd.ZstdFile(out, "w", options=options) as file:
         file.write(raw_line())

@@ -65,11 +65,18 @@ def test_one_trace_in_files_of_two_carriers(write: Write, file_format: str) -> N
         assert list(iter_runs(paths, newest_first=True)) == RUNS[::-1]
 
 
-def test_all_carriers_of_one_folder(tmp_path: Path) -> None:
+def test_all_file_formats_of_one_folder(tmp_path: Path) -> None:
     """A folder is read whole: a span in each file_format, and all of them make one run."""
     spans = [*run_to_spans(RUNS[0]), *run_to_spans(RUNS[1])]
     names = ("a.jsonl", "b.json", "c.pb", "d.proto.zst", "e.binpb.gz", "f.ndjson", "g.json.gz", "h.pb.zst")
-    kinds = ("lines", "a document", "messages", "a message", "messages behind varints", "lines in snake_case")
+    kinds: tuple[str, ...] = (
+        "lines",
+        "a document",
+        "messages",
+        "a message",
+        "messages behind varints",
+        "lines in snake_case",
+    )
     kinds = (*kinds, "documents of protobuf's JSON in snake_case", "packed messages")
     for name, kind, span in zip(names, kinds, spans, strict=False):
         compression = COMPRESSIONS[Path(name).suffix] if Path(name).suffix in COMPRESSIONS else COMPRESSIONS[""]

@@ -27,7 +27,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
-from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
+from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 
@@ -185,7 +185,7 @@ def test_a_run_comes_once_and_complete(write: Write, runs: list[AgentRun], monke
     parts = [lines_of(part) for part in zip(*spans[:5], strict=True)]
     first = [line for part in parts for line in part]
     path = write("runs.jsonl", [*first, *(line for trace in spans[5:] for line in lines_of(trace))])
-    traces = open_source(path).traces(pytest.fail)
+    traces = open_source(path).traces(fail_on_problem)
     met = [next(traces)[0].trace_id]
     assert met == [runs[0].trace_id]
     assert [run.run_id for run in iter_runs(path)] == [run.run_id for run in runs]
@@ -232,7 +232,7 @@ def test_reading_changes_nothing(folder: Path) -> None:
 def test_a_source_can_be_read_again(folder: Path, runs: list[AgentRun]) -> None:
     """What was opened once gives the same traces each time, also after a reading that was broken off."""
     source = open_source(folder)
-    next(source.traces(pytest.fail))
+    next(source.traces(fail_on_problem))
     assert load_runs(source) == load_runs(source) == runs
 
 

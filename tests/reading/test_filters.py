@@ -236,7 +236,7 @@ def test_bad_filters(read: Callable[..., Any], path: Path, filters: dict[str, An
 def test_unknown_filter(path: Path) -> None:
     """A filter that there is not is a mistake in the call."""
     with pytest.raises(TypeError, match="agnet"):
-        load_runs(path, agnet="weather")
+        load_runs(path, agnet="weather")  # type: ignore[call-arg]
 
 
 def test_failed_runs_tell_their_error(path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ LOGS = [
     for span in SPANS
     for event in EVENTS[span.span_id]
 ]
-NOWHERE = [
+NOWHERE: list[Any] = [
     ("f" * 32, "e" * 16, 7, "of a trace that is nowhere", {}),
     (SPANS[0].trace_id, "e" * 16, 7, "of no span", {}),
 ]
@@ -127,7 +128,7 @@ def test_logs_of_traces_that_never_come_are_not_held(write: Write) -> None:
 
 def test_many_logs_of_one_span(write: Write) -> None:
     """Time is in proportion to them."""
-    records = [(SPANS[0].trace_id, SPANS[0].span_id, at, "x", {}) for at in range(20_000)]
+    records: list[Any] = [(SPANS[0].trace_id, SPANS[0].span_id, at, "x", {}) for at in range(20_000)]
     content = FILE_FORMATS["lines"]([*traces(SPANS[:1]), *logs(records)])
     path = write("both.jsonl", content)
     began = time.process_time()

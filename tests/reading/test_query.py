@@ -476,7 +476,7 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
         ({"where": "a=b"}, """where must be a mapping like {"metadata.tenant": "acme"}, not 'a=b'"""),
         ({"where": {1: 2}}, "where must be a mapping"),
         *(({"min_duration": wrong}, f"min_duration {wrong!r} is neither seconds nor like") for wrong in
-          ("long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1))),
+          ["long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1)]),
     ],
     ids=str,
 )  # fmt: skip

@@ -269,7 +269,8 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
     live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
 ) -> None:
     """Whether something has come in its place or not."""
-    path_now, todo = files_module._Noted.path_now, [lambda: live.rename(rotated(live.parent, 1))]
+    path_now = files_module._Noted.path_now
+    todo: list[Callable[[], object]] = [lambda: live.rename(rotated(live.parent, 1))]
     if then is not None:
         todo.append(lambda: live.write_bytes(then))
 

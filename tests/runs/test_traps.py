@@ -455,7 +455,7 @@ def test_after_a_handoff_the_last_agent_answers() -> None:
         span("4", "3", (25, 30), "execute_tool get_weather", tool()),
     )
     assert (run.agent_name, run.final_output) == ("planner", "Warm.")
-    assert [step.name for step in run.walk() for step in step.tool_steps] == ["get_weather"]
+    assert [step.name for part in run.walk() for step in part.tool_steps] == ["get_weather"]
 
 
 # ── 14, 15: OTLP, and tools that have no spans ───────────────────────────────────────────────────────────────────────

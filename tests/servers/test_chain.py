@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Chain:
         """Until all that has ended has arrived, everywhere."""
         sent = {(span.trace_id, span.span_id) for span in self.memory.spans()}
         for source in (self.folder, self.v3):
-            wait_until(lambda source=source: sent <= ids_in(source), f"the spans in {source}")
+            wait_until(partial(lambda source: sent <= ids_in(source), source), f"the spans in {source}")
 
     @property
     def folder(self) -> str:
@@ -102,7 +103,7 @@ class Chain:
         return OlderJaeger(self.jaeger.url("query"), service=self.service)
 
 
-def ids_in(source: Any, on_problem: Callable[[Problem], None] = str) -> set[tuple[str, str]]:
+def ids_in(source: Any, on_problem: Callable[[Problem], object] = str) -> set[tuple[str, str]]:
     spans: list[SpanRecord] = []
     for trace in open_source(source).traces(on_problem):
         spans += trace

@@ -46,6 +46,6 @@ def test_phoenix_takes_a_span_and_gives_it_back(phoenix_server: RunningPhoenix) 
     """It answers before it has stored anything."""
     trace_id = send(phoenix_server, {"openinference.project.name": "probe"})
     path = f"/v1/projects/probe/spans?trace_id={trace_id}"
-    [span] = wait_until(lambda: spans_of(phoenix_server, path, "data"), "the span in Phoenix", 60)
+    [span] = wait_until(lambda: spans_of(phoenix_server, path, "data"), "the span in Phoenix")
     assert span["name"] == "invoke_agent weather"
     assert span["span_kind"] == "AGENT"

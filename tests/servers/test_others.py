@@ -69,7 +69,7 @@ class Shown:
 Way = Callable[[str, Path], str]
 
 
-def live(protocol: str) -> Way:
+def live(protocol: Any) -> Way:
     """While the run happens."""
 
     def sent(endpoint: str, _: Path) -> str:

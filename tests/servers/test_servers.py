@@ -91,7 +91,7 @@ def through(collector: RunningCollector, sent: dict[str, Any]) -> dict[str, Any]
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_spans_arrive_in_the_file_and_in_jaeger(
-    collector_server: RunningCollector, jaeger_server: RunningJaeger, protocol: str
+    collector_server: RunningCollector, jaeger_server: RunningJaeger, protocol: Any
 ) -> None:
     exporter: SpanExporter
     if protocol == "http":

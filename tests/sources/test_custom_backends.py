@@ -30,6 +30,7 @@ from otel_agent_trace.cli.sources import Target, read_by
 from otel_agent_trace.replay import walk_run
 from otel_agent_trace.span import Capabilities
 from tests.support.backends import OnlyRuns, OnlyTraces
+from tests.support.sample_runs import fail_on_problem
 
 
 class Both(OnlyTraces):
@@ -121,7 +122,7 @@ def test_beside_a_file(backend: Any, tmp_path: Path) -> None:
 
 def test_spans_of_runs_read_back_as_the_runs(backend: Any) -> None:
     """What is a source for readers has spans as well, those of one trace together."""
-    traces = list(open_source(backend).traces(pytest.fail))
+    traces = list(open_source(backend).traces(fail_on_problem))
     assert len({spans[0].trace_id for spans in traces}) == len(traces) == 2
     assert runs_from_spans(span for spans in traces for span in spans) == load_runs(backend)
 

@@ -26,7 +26,7 @@ from otel_agent_trace.errors import AmbiguousRunError, ConfigurationError, RunNo
 from otel_agent_trace.span import Event, Link, Resource, SpanRecord
 from otel_agent_trace.testing import check_source
 from tests.support.fake_jaeger import FakeJaeger, v3_error
-from tests.support.sample_runs import BEGAN_NS, Problems, failed_run, make_run, of_service
+from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem, failed_run, make_run, of_service
 
 SECOND_NS = 1_000_000_000
 INTERFACES = pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
@@ -196,7 +196,7 @@ def test_none_missed_none_doubled(
     """Any traces over time, any depth: chains of spans of which each is the child of the one that started before."""
     spans = [chained for number, times in enumerate(traces, 1) for chained in _chain(number, sorted(times))]
     jaeger.fresh(spans, interfaces=(kind,), parts=parts, most=most)
-    read = list(JaegerSource(jaeger.url(), search_depth=depth).traces(pytest.fail))
+    read = list(JaegerSource(jaeger.url(), search_depth=depth).traces(fail_on_problem))
     assert Counter(read_spans[0].trace_id for read_spans in read) == Counter(
         {span.trace_id: 1 for span in spans}.keys()
     )
@@ -226,7 +226,7 @@ def test_traces_that_arrive_meanwhile(jaeger: FakeJaeger) -> None:
     jaeger.fresh(spans_of(runs[::2]))
     coming = iter(runs[1::2])
     found = []
-    for spans in JaegerSource(jaeger.url(), search_depth=4).traces(pytest.fail):
+    for spans in JaegerSource(jaeger.url(), search_depth=4).traces(fail_on_problem):
         found.append(spans[0].trace_id)
         late = next(coming, None)
         if late is not None:
@@ -259,7 +259,7 @@ def test_answers_are_bounded(jaeger: FakeJaeger, problems: Problems) -> None:
 def test_memory_holds_a_window(jaeger: FakeJaeger) -> None:
     """What was given is not kept: lists that are gone are not in the source any more."""
     jaeger.fresh(spans_of(some_runs(40)))
-    reading = JaegerSource(jaeger.url(), search_depth=4).traces(pytest.fail)
+    reading = JaegerSource(jaeger.url(), search_depth=4).traces(fail_on_problem)
     next(reading)
     asked = len(jaeger.searches)
     for _ in range(20):
@@ -434,7 +434,7 @@ def test_the_older_interface_keeps_all_but_times(jaeger: FakeJaeger) -> None:
         flags=0,
     )
     jaeger.fresh([root, *below], interfaces=("legacy",))
-    [read] = JaegerSource(jaeger.url()).traces(pytest.fail)
+    [read] = JaegerSource(jaeger.url()).traces(fail_on_problem)
     found = next(span for span in read if span.span_id == root.span_id)
     assert found == msgspec.structs.replace(root, attributes=found.attributes, resource=found.resource)
     assert {key: found.attributes[key] for key in ("big", "float", "bytes", "truth")} == {

@@ -202,7 +202,8 @@ def test_it_starts_while_it_is_asked(jaeger: FakeJaeger, monkeypatch: pytest.Mon
     """A refused connection is tried again."""
     run = make_run(1)
     jaeger.fresh(run_to_spans(run))
-    usual, refused = socket.create_connection, []
+    usual = socket.create_connection
+    refused: list[Any] = []
 
     def connect(*args: Any, **kwargs: Any) -> socket.socket:
         if len(refused) < 2:

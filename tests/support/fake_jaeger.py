@@ -141,8 +141,8 @@ class FakeJaeger:
 
     def _v3_traces(self, trace_id: str, query: dict[str, str]) -> Reply:
         if trace_id:
-            found = self.traces.get(trace_id)
-            return v3_error(404, "trace not found") if found is None else self._v3_found([found])
+            trace = self.traces.get(trace_id)
+            return v3_error(404, "trace not found") if trace is None else self._v3_found([trace])
         if self.behaviour.for_searches is not None:
             return self.behaviour.for_searches
         names = ("service_name", "start_time_min", "start_time_max", "num_traces")
@@ -172,8 +172,8 @@ class FakeJaeger:
 
     def _legacy_traces(self, trace_id: str, query: dict[str, str]) -> Reply:
         if trace_id:
-            found = self.traces.get(trace_id)
-            return legacy_error(404, "trace not found") if found is None else _legacy_found([jaeger_trace(found)])
+            trace = self.traces.get(trace_id)
+            return legacy_error(404, "trace not found") if trace is None else _legacy_found([jaeger_trace(trace)])
         if self.behaviour.for_searches is not None:
             return self.behaviour.for_searches
         if not query.get("service"):

@@ -146,4 +146,4 @@ def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
     }
 
 
-__all__ = ["FILE_FORMATS", "COMPRESSIONS", "Messages", "jaeger", "logs", "otlp_json", "traces"]
+__all__ = ["FILE_FORMATS", "COMPRESSIONS", "Messages", "jaeger", "logs", "otlp_json", "traces", "zstd"]

@@ -107,7 +107,9 @@ class Sink:
 
     def wait_for(self, number: int) -> list[SpanRecord]:
         """The spans, as soon as there are so many."""
-        return wait_until(lambda: len(found := self.records()) >= number and found, f"{number} spans at the sink")
+        return wait_until(
+            lambda: found if len(found := self.records()) >= number else [], f"{number} spans at the sink"
+        )
 
 
 # ── others ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,7 +124,7 @@ class Relay(NamedTuple):
 
 def rotel_program() -> Path:
     try:
-        import rotel
+        import rotel  # type: ignore[import-untyped]
     except ImportError:
         cannot_run("the package rotel is not installed")
     program = Path(rotel.__file__).with_name("rotel-agent")
@@ -179,7 +181,7 @@ def received_by_oteltap(send: Callable[[str], Sent], number: int) -> tuple[Sent,
         [port] = free_ports(1)
         settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
         async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
-            spans = receiver.stream_traces()
+            spans: Any = receiver.stream_traces()
             first = asyncio.ensure_future(anext(spans))
             sent = await asyncio.to_thread(send, f"http://127.0.0.1:{port}")
             received = [await asyncio.wait_for(first, DEADLOCK_S)]

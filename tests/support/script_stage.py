@@ -70,8 +70,11 @@ def summed(steps: tuple[AgentStep, ...]) -> Usage | None:
     known = [s.usage for s in steps if s.kind in (StepKind.MODEL, StepKind.AGENT) and s.usage is not None]
     if not known:
         return None
-    counts = {name: [count for use in known if (count := getattr(use, name)) is not None] for name in TOKEN_FIELDS}
-    return Usage(**{name: sum(items) if items else None for name, items in counts.items()})
+    counts: dict[str, Any] = {
+        name: [count for use in known if (count := getattr(use, name)) is not None] for name in TOKEN_FIELDS
+    }
+    totals: dict[str, Any] = {name: sum(items) if items else None for name, items in counts.items()}
+    return Usage(**totals)
 
 
 # ── carrying a script out ────────────────────────────────────────────────────────────────────────────────────────────

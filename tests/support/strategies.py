@@ -410,7 +410,7 @@ def _openai_messages(draw: st.DrawFn) -> Case:
         return Case({"role": role, "content": content}, _text_message(role, content))
     called = draw(texts())
     if shape == "result":
-        part = {"type": "tool_call_response", "id": called, "response": content}
+        part: dict[str, Any] = {"type": "tool_call_response", "id": called, "response": content}
         return Case({"role": "tool", "tool_call_id": called, "content": content}, Message(role="tool", parts=(part,)))
     arguments = draw(st.dictionaries(st.text(max_size=5), st.integers(-9, 9), max_size=2))
     call = {"id": called, "type": "function", "function": {"name": "f", "arguments": json.dumps(arguments)}}

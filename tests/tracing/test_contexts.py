@@ -332,7 +332,7 @@ def test_a_bound_function_gives_and_raises_what_it_did(tracer: AgentTracer) -> N
     with pytest.raises(ZeroDivisionError):
         bound(1, by=0)
     with pytest.raises(TypeError):
-        bound(1)
+        bound(1)  # type: ignore[call-arg]
 
 
 def test_generators_have_their_context_only_while_they_run(tracer: AgentTracer, the_run: TheRun, work: Work) -> None:

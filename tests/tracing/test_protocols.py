@@ -133,7 +133,8 @@ def test_an_async_generator_that_runs_already(tracer: AgentTracer) -> None:
         stream = function()
         first = asyncio.ensure_future(stream.__anext__())
         await asyncio.sleep(0)
-        arguments = {"asend": [1], "athrow": [ValueError], "aclose": [], "__anext__": []}[second]
+        choices: dict[str, list[Any]] = {"asend": [1], "athrow": [ValueError], "aclose": [], "__anext__": []}
+        arguments = choices[second]
         with pytest.raises(RuntimeError) as caught:
             await getattr(stream, second)(*arguments)
         result = (str(caught.value), await first)

@@ -274,7 +274,8 @@ def observe(program: Any, script: list[Any], decorate: Any, raw: Any, run: Any, 
     async def main() -> tuple[Observed, Any]:
         return await aplay(function, script, run)  # type: ignore[return-value]
 
-    with unraised(unraisable := []):
+    unraisable: list[Any] = []
+    with unraised(unraisable):
         log = asyncio.run(main())
         gc.collect()
     return [*log, *unraisable]  # type: ignore[misc]

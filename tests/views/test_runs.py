@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
 TRACE, OTHER_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def step(index: int, **facts: object) -> AgentStep:
+def step(index: int, **facts: Any) -> AgentStep:
     """A step of 10 ms that began 100 ms after the one before."""
     began_ns = BEGAN_NS + index * 100_000_000
     defaults = {"step_id": index + 1, "index": index, "name": "search", "started_at_ns": began_ns}
@@ -35,7 +36,7 @@ _OF_THE_RESOURCE = {
 }
 
 
-def run(**facts: object) -> AgentRun:
+def run(**facts: Any) -> AgentRun:
     """A run of two seconds; facts of its resource by their names in a run."""
     resource = {key: facts.pop(name) for name, key in _OF_THE_RESOURCE.items() if name in facts}
     defaults = {"run_id": "r1", "agent_name": "weather", "status": RunStatus.SUCCESS, "started_at_ns": BEGAN_NS}
