@@ -60,6 +60,7 @@ class DictBackend:
 def example() -> types.ModuleType:
     """The example backend, as a module."""
     spec = importlib.util.spec_from_file_location("custom_backend", EXAMPLE)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -368,7 +369,7 @@ def traced() -> list[SpanRecord]:
     """Spans of every kind that our tracer emits, with everything that it can say."""
     backend = InMemoryBackend(user_ids="plain")
     tracer = AgentTracer(backend=backend, user_ids="plain", agent_name="a")
-    facts = {"user_id": "u", "session_id": "s", "model": "m", "config": {1: 2}, "metadata": {"k": (1,)}}
+    facts: dict[str, Any] = {"user_id": "u", "session_id": "s", "model": "m", "config": {1: 2}, "metadata": {"k": (1,)}}
     with contextlib.suppress(ValueError), tracer.run(user_input=("x",), run_id="r", **facts) as run:
         with run.model_call("m", [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]) as call:
             call.usage = {"input_tokens": 1, "output_tokens": 2, "other": 3}

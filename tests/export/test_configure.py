@@ -173,7 +173,7 @@ def test_bad_endpoint_that_can_be_put_right(endpoint: str, advice: str) -> None:
 def test_bad_protocol(otlp: Any) -> None:
     """A protocol that there is not is refused, and those that there are named."""
     with pytest.raises(ConfigurationError, match="'http/json' is none of http/protobuf, grpc"):
-        configure(otlp=otlp, protocol="http/json")
+        configure(otlp=otlp, protocol="http/json")  # type: ignore[arg-type]
 
 
 def test_bad_protocol_of_the_environment(
@@ -198,7 +198,7 @@ def test_one_backend_needs_no_list() -> None:
 def test_bad_user_ids() -> None:
     """A way to treat user ids that there is not is refused."""
     with pytest.raises(ConfigurationError, match="user_ids='hash'"):
-        configure(user_ids="hash")
+        configure(user_ids="hash")  # type: ignore[arg-type]
 
 
 def test_no_backend() -> None:
@@ -263,7 +263,7 @@ def test_file_and_backends_and_otlp_at_once(http_sink: Sink, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("plain", "u1"), ("none", None)])
-def test_user_ids_hold_for_all_tracers(mode: str, kept: str | None) -> None:
+def test_user_ids_hold_for_all_tracers(mode: Any, kept: str | None) -> None:
     """A tracer of the provider treats user ids as the provider's configuration says."""
     memory = InMemoryBackend()
     trace_one(configure(backends=[memory], user_ids=mode))

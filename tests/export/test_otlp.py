@@ -27,7 +27,13 @@ VALUES = {
 
 def trace_everything(tracer: AgentTracer) -> None:
     """A run with steps of all kinds, a failure, a sub-agent, and a span of somebody else; and a run that fails."""
-    facts = {"user_id": "u1", "session_id": "s1", "model": "m-1", "config": VALUES, "metadata": {"release": 7}}
+    facts: dict[str, Any] = {
+        "user_id": "u1",
+        "session_id": "s1",
+        "model": "m-1",
+        "config": VALUES,
+        "metadata": {"release": 7},
+    }
     with tracer.run(user_input=VALUES, **facts) as run:
         with run.model_call("m-1", [{"role": "user", "content": "question"}], provider="openai") as call:
             call.output = {"role": "assistant", "content": "answer"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.sdk.trace import Tracer, TracerProvider
-from opentelemetry.trace import StatusCode
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import StatusCode, Tracer
 
 from otel_agent_trace import AgentSpanProcessor, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.backends.otlp import OtlpBackend
@@ -374,7 +374,8 @@ def test_a_queue_that_is_too_large(
         elif where == "link":
             span.add_link(span.get_span_context(), {"k": text})
         else:
-            span.set_attribute("k", {"text": text, "bytes": text.encode(), "nested": {"k": [text]}}[where])
+            values: dict[str, Any] = {"text": text, "bytes": text.encode(), "nested": {"k": [text]}}
+            span.set_attribute("k", values[where])
         span.end()
 
     one(1_100_000)

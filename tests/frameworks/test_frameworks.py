@@ -72,7 +72,7 @@ class Instrumentation(NamedTuple):
         return f"{self.program}, {self.dialect}"
 
 
-OPENAI_AGENTS = {
+OPENAI_AGENTS: dict[str, Any] = {
     "session": None,
     "goes_on_after_a_tool_failed": True,
     "asked_where_the_model_failed": None,

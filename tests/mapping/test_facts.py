@@ -104,7 +104,7 @@ def the_run(memory: InMemoryBackend, path: Path) -> AgentRun:
 
 def test_tags_and_prompts_come_back(kept: tuple[AgentTracer, InMemoryBackend, Path]) -> None:
     tracer, memory, path = kept
-    with tracer.run(tags=["beta", "é"], prompt_name="answer", prompt_version=3) as run:
+    with tracer.run(tags=["beta", "é"], prompt_name="answer", prompt_version=3) as run:  # type: ignore[arg-type]
         with run.step("search", prompt_name="query"):
             pass
         with run.model_call("m", prompt_name="chat", prompt_version="1.2") as call:
@@ -141,7 +141,7 @@ def test_tags_and_prompts_are_changed_and_taken_back_while_it_runs(
     ("given_tags", "tags"), [("one", ("one",)), ([1, None], ("1", "None")), ((), ()), ({"x"}, ("x",))]
 )
 def test_tags_are_texts(
-    kept: tuple[AgentTracer, InMemoryBackend, Path], given_tags: object, tags: tuple[str, ...]
+    kept: tuple[AgentTracer, InMemoryBackend, Path], given_tags: Any, tags: tuple[str, ...]
 ) -> None:
     tracer, memory, path = kept
     with tracer.run(tags=given_tags):
@@ -203,7 +203,12 @@ def test_a_stream_that_was_left_says_so_where_no_caller_can(kept: tuple[AgentTra
 
 # ── the program ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SHOP = {"service.name": "shop", "service.version": "1.2", "deployment.environment.name": "prod", "replicas": 3}
+SHOP: dict[str, Any] = {
+    "service.name": "shop",
+    "service.version": "1.2",
+    "deployment.environment.name": "prod",
+    "replicas": 3,
+}
 
 
 def test_the_resource_of_a_run_comes_back(tmp_path: Path) -> None:

@@ -369,7 +369,7 @@ def test_standard_attributes_of_the_callers_stay() -> None:
 
 @pytest.mark.parametrize("field", ["session_id", "model"])
 @pytest.mark.parametrize("first", ["x", "\ud800"])
-def test_texts_that_are_taken_back_are_gone(field: str, first: str) -> None:
+def test_texts_that_are_taken_back_are_gone(field: Any, first: Any) -> None:
     """A text that is set to None is None, in the run as in what is written for it."""
     with stage() as (stage_, memory, path):
         with stage_.tracer.run(**{field: first}) as run:
@@ -639,7 +639,7 @@ def test_what_is_no_count_is_a_detail() -> None:
     """A `Usage` that holds something else than counts keeps it, as a mapping's does."""
     with stage() as (stage_, memory, _):
         with stage_.tracer.run() as run:
-            run.usage = Usage(input_tokens=1.5, output_tokens=False, details={"x": None})
+            run.usage = Usage(input_tokens=1.5, output_tokens=False, details={"x": None})  # type: ignore[arg-type]
         assert_alike(memory.runs()[0].usage, Usage(details={"x": None, "input_tokens": 1.5, "output_tokens": False}))
 
 

@@ -117,7 +117,7 @@ def test_file_that_grows(write: Write, problems: Problems) -> None:
     assert seen == [make_run(n) for n in range(20)]
     assert problems == []
     again = load_runs(path, on_problem=problems)
-    assert [int(run.trace_id, 16) - 1 for run in again] == [*range(20), 25]
+    assert [int(run.trace_id or "", 16) - 1 for run in again] == [*range(20), 25]
     assert len(problems) == 1
 
 

@@ -25,7 +25,7 @@ Write = Callable[..., Path]
 
 # ── what is written comes back ───────────────────────────────────────────────────────────────────────────────────────
 
-_texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _telling = st.sampled_from(
     ['"trace_id": "x"', "trace_id", '"kind":"SPAN_KIND_SERVER"', '{"resourceSpans":[', "\n}\n{\n", "\\"]
 )

@@ -22,7 +22,7 @@ DAY_S = 86_400
 
 def numbers(runs: list[AgentRun]) -> list[int]:
     """Which of the ten runs these are."""
-    return [int(run.trace_id, 16) - 1 for run in runs]
+    return [int(run.trace_id or "", 16) - 1 for run in runs]
 
 
 # ── what a run is like ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,4 +242,4 @@ def test_unknown_filter(path: Path) -> None:
 def test_failed_runs_tell_their_error(path: Path) -> None:
     """What the status filter finds has the error that made it so."""
     for run in load_runs(path, status="error"):
-        assert run == failed_run(int(run.trace_id, 16) - 1)
+        assert run == failed_run(int(run.trace_id or "", 16) - 1)

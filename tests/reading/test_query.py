@@ -83,7 +83,7 @@ def is_found(run: AgentRun, **filters: Any) -> bool:
         of(
             1,
             step(
-                0, kind=StepKind.MODEL, messages=(Message(role="user", parts=[{"type": "text", "content": "needle"}]),)
+                0, kind=StepKind.MODEL, messages=(Message(role="user", parts=({"type": "text", "content": "needle"},)),)
             ),
         ),
         of(1, below(user_input="needle")),
@@ -108,7 +108,7 @@ def test_text_stands_anywhere_in_a_run(run: AgentRun, text: str) -> None:
         of(1, user_input="need", final_output="le"),
         of(
             1,
-            step(0, kind=StepKind.MODEL, messages=(Message(role="user", parts=[{"type": "needle", "content": "x"}]),)),
+            step(0, kind=StepKind.MODEL, messages=(Message(role="user", parts=({"type": "needle", "content": "x"},)),)),
         ),
     ],
     ids=range(5),

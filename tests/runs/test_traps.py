@@ -57,7 +57,7 @@ def answer(call_id: str, response: Any) -> dict[str, Any]:
 
 
 def test_the_sum_on_an_agent_is_not_counted_beside_its_calls() -> None:
-    sums = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
+    sums: dict[str, Any] = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent(**sums)),
         span("2", "1", (5, 20), "chat m", chat(100, 20)),
@@ -67,7 +67,7 @@ def test_the_sum_on_an_agent_is_not_counted_beside_its_calls() -> None:
 
 
 def test_an_agent_without_calls_below_it_counts_itself() -> None:
-    sums = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
+    sums: dict[str, Any] = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
     assert summary_of(only_run(span("1", None, (0, 90), "x", agent(**sums))))["tokens"] == (250, 50)
 
 
@@ -680,7 +680,7 @@ def test_what_a_framework_tells_the_model_of_a_failure_is_an_error(words: str) -
     ]
     run = only_run(
         span("1", None, (0, 90), "x", agent()),
-        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+        span("2", "1", (1, 2), "chat", chat(gen_ai__input__messages=messages)),
     )
     assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, None, words)
 
@@ -695,14 +695,14 @@ def test_answers_without_ids_are_those_of_the_calls_before_them_in_order() -> No
         message("tool", {"type": "tool_call_response", "response": WARM}),
         message("tool", {"type": "tool_call_response", "response": cold}),
     ]
-    call = chat(**{"gen_ai.input.messages": [message("user", "Weather?"), asked, *answers]})
+    call = chat(gen_ai__input__messages=[message("user", "Weather?"), asked, *answers])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
     assert summary_of(run)["steps"][1:] == [TOOL, ("tool", "get_weather", {"city": "Oslo"}, cold)]
 
 
 def test_an_answer_without_an_id_and_without_a_call_is_no_step() -> None:
     lost = message("tool", {"type": "tool_call_response", "response": WARM})
-    call = chat(**{"gen_ai.input.messages": [message("user", "Weather?"), lost]})
+    call = chat(gen_ai__input__messages=[message("user", "Weather?"), lost])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
     assert [step.kind.value for step in run.steps] == ["model"]
 
@@ -759,7 +759,7 @@ def test_data_that_only_looks_like_a_failure_is_a_result() -> None:
     ]
     run = only_run(
         span("1", None, (0, 90), "x", agent()),
-        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+        span("2", "1", (1, 2), "chat", chat(gen_ai__input__messages=messages)),
     )
     assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, "Error rate of the tool")
 
@@ -768,7 +768,7 @@ def test_many_answers_without_ids_are_found_in_time_that_grows_with_them() -> No
     count = 20_000
     wishes = [wish(f"c{index}", f"city {index}") for index in range(count)]
     answers = [{"type": "tool_call_response", "response": index} for index in range(count)]
-    call = chat(**{"gen_ai.input.messages": [message("assistant", *wishes), message("tool", *answers)]})
+    call = chat(gen_ai__input__messages=[message("assistant", *wishes), message("tool", *answers)])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
     assert [step.output for step in run.steps if step.kind.value == "tool"] == list(range(count))
 

@@ -103,7 +103,7 @@ class Chain:
         return OlderJaeger(self.jaeger.url("query"), service=self.service)
 
 
-def ids_in(source: Any, on_problem: Callable[[Problem], object] = str) -> set[tuple[str, str]]:
+def ids_in(source: Any, on_problem: Any = str) -> set[tuple[str, str]]:
     spans: list[SpanRecord] = []
     for trace in open_source(source).traces(on_problem):
         spans += trace
@@ -167,7 +167,7 @@ def test_of_unfinished_runs_their_finished_spans_come_back(chain: Chain) -> None
 
     trace()
     chain.wait()
-    sent = {span.span_id for span in chain.memory.spans()}
+    sent: set[str | None] = {span.span_id for span in chain.memory.spans()}
     expected = {key(run): steps for run in unfinished(chain) if (steps := ended(run, sent))}
     assert expected
     for source in (chain.folder, chain.v3, chain.older):

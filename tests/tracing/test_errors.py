@@ -120,9 +120,9 @@ def test_openai_errors() -> None:
     import httpx
     import openai
 
-    request = httpx.Request("POST", "http://x")
+    request: Any = httpx.Request("POST", "http://x")
 
-    def answer(code: int) -> httpx.Response:
+    def answer(code: int) -> Any:
         return httpx.Response(code, request=request)
 
     categories = [
@@ -226,6 +226,7 @@ def test_a_deep_stack_is_bounded() -> None:
     except ValueError as caught:
         failure = recorded(caught, limits=Limits(error_bytes=2_000))
     assert "frames left out" in failure.stacktrace
+    assert failure.stacktrace is not None
     assert len(failure.stacktrace) <= 2_100
 
 

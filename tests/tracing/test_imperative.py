@@ -40,7 +40,7 @@ def test_fields_of_a_run_given_as_a_mapping(tracer: AgentTracer, the_run: TheRun
             "config": {"t": 0.5},
             "metadata": {"known": 1},
             "release": "2026.11",
-            3: "three",
+            3: "three",  # type: ignore[dict-item]
         }
     )
     tracer.end_run(run_id, "done")
@@ -59,8 +59,8 @@ def test_keywords_go_over_the_mapping(tracer: AgentTracer, the_run: TheRun) -> N
 
 def test_metadata_that_is_no_mapping_is_kept(tracer: AgentTracer, the_run: TheRun) -> None:
     """A list given as metadata of run and step is kept under the key metadata, and nothing is raised."""
-    run_id = tracer.start_run(metadata=["a"])
-    tracer.log_step(run_id, {"extra": 2}, tool_name="t", metadata=[1])
+    run_id = tracer.start_run(metadata=["a"])  # type: ignore[arg-type]
+    tracer.log_step(run_id, {"extra": 2}, tool_name="t", metadata=[1])  # type: ignore[arg-type]
     tracer.end_run(run_id)
     assert the_run().metadata == {"metadata": ["a"]}
     assert the_run().steps[0].metadata == {"metadata": [1], "extra": 2}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -645,6 +645,7 @@ def test_names_that_no_carrier_takes(tracer: AgentTracer, measured: Measured) ->
             call.set_attribute("server.address", ["a\udcff"])
             call.set_attribute("server.port", object())
     data = measured.reader.get_metrics_data()
+    assert data is not None
     assert b"invoke_agent" in encode_metrics(data).SerializeToString()
     ((attributes, _),) = measured.points("gen_ai.execute_tool.duration")
     assert attributes == {
@@ -826,7 +827,7 @@ def test_a_meter_provider_that_raises(
     memory: InMemoryBackend, caplog: pytest.LogCaptureFixture, place: str, counts: dict[str, int]
 ) -> None:
     """It costs measurements, which is counted and reported once, and nothing else."""
-    tracer = AgentTracer(backend=memory, meter_provider=Broken(place))
+    tracer = AgentTracer(backend=memory, meter_provider=cast("Any", Broken(place)))
     for _ in range(2):
         all_there_is(tracer)
     assert [len(run.steps) for run in memory.runs()] == [4, 4]
