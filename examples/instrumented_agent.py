@@ -2,51 +2,47 @@
 
 Run it:  python examples/instrumented_agent.py ["question"] [--file traces.jsonl] [--otlp http://localhost:4318]
 Look:    otel-agent-trace list traces.jsonl
+Call it: run_agent_with_tracing(question, {"search": my_search}, tracer), or, by the names of the demo's own tools,
+         run_agent_with_tracing(question, [{"name": "search", "description": "Search the texts."}], tracer)
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from otel_agent_trace import AgentTracer, configure
 from otel_agent_trace.demo import QUESTIONS, NoAnswerError, chat, make_tools
+from otel_agent_trace.demo.agent import observe
 from otel_agent_trace.demo.planner import Answer, Observation, ToolCall, decide
+from otel_agent_trace.demo.tools import GivenTools, Tools, tools_by_name
 from otel_agent_trace.errors import ConfigurationError
 
 
-def run_agent_with_tracing(question: str, tools: Mapping[str, Callable[..., Any]], tracer: AgentTracer) -> str:
+def run_agent_with_tracing(question: str, tools: GivenTools, tracer: AgentTracer) -> str:
     """Answer a question with these tools; the run and each of its tool calls are traced.
 
-    A model decides where OPENAI_API_KEY or OPENAI_BASE_URL is set, and its calls are traced too; else a few rules do.
+    A model decides where OPENAI_API_KEY or OPENAI_BASE_URL is set, and its calls are traced too; else a few rules do,
+    which call `search`, `read` and `calculator`.
 
     Raises:
         NoAnswerError: nothing that was tried worked; the run ends in this error.
+        ConfigurationError: a name in the list that is none of the demo's tools.
     """
-    traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
+    traced = {name: tracer.tool(name)(tool) for name, tool in tools_by_name(tools).items()}
     with tracer.run(user_input=question) as run:
         run.final_output = chat.ask(question, traced, tracer) if chat.is_configured() else loop(question, traced)
         return str(run.final_output)
 
 
-def loop(question: str, tools: Mapping[str, Callable[..., Any]]) -> str:
+def loop(question: str, tools: Tools) -> str:
     """Let the rules decide what to call next, until they have an answer or give up."""
     seen: list[Observation] = []
     while isinstance(decision := decide(question, seen, tools), ToolCall):
-        seen.append(call(tools[decision.tool], decision))
+        seen.append(observe(decision, tools))  # the call, and its result or error
     if not isinstance(decision, Answer):
         raise NoAnswerError(decision.reason)
     return decision.text
-
-
-def call(tool: Callable[..., Any], decision: ToolCall) -> Observation:
-    """Call a tool and see what comes of it."""
-    try:
-        return Observation(decision, result=tool(**decision.arguments))
-    except Exception as error:  # noqa: BLE001 - the step has recorded the failure, and the agent goes on without
-        return Observation(decision, error=error)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Figures over the runs of a file: success rate, latency, tools, errors.
 
 Run it:  python examples/metrics.py FILE [--time-series]
-Make a file with examples/instrumented_agent.py.
+With --time-series, a line for each hour follows. Make a file with examples/instrumented_agent.py.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from otel_agent_trace import compute_metrics, iter_runs
+from otel_agent_trace import StepError, compute_metrics, iter_runs
 from otel_agent_trace.errors import AgentTraceError
 from otel_agent_trace.metrics import Latency, MetricsReport
+
+_LISTED_ERRORS = 10
 
 
 def print_report(report: MetricsReport) -> None:
@@ -21,8 +23,12 @@ def print_report(report: MetricsReport) -> None:
     print(f"tokens: {report.tokens.input_tokens} in, {report.tokens.output_tokens} out")
     for name, tool in report.tools.items():
         print(f"tool {name!r}: {tool.calls} calls, {tool.errors} failed, {milliseconds(tool.latency)}")
-    for error in report.to_dict(error_messages=10)["error_messages"]:  # the same figures as JSON-able data
-        print(f"error {error['type']!r}, {error['count']} times: {error['message']!r}")
+    for failed, categories in (("runs", report.run_errors), ("steps", report.step_errors)):
+        counts = ", ".join(f"{count} {category!r}" for category, count in categories.items())
+        print(f"failed {failed} by category: {counts or 'none'}")
+    for error in report.error_messages[:_LISTED_ERRORS]:
+        text = str(StepError(type=error.type, message=error.message))  # an error given as text is that text
+        print(f"error, {error.count} times: {text!r}")
 
 
 def print_series(report: MetricsReport) -> None:

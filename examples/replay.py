@@ -1,7 +1,8 @@
 """Walk through a recorded run, step by step, as it happened.
 
 Run it:  python examples/replay.py FILE [RUN_ID] [--list] [--dry-run]
-RUN_ID is an id, the beginning of one, or "last" (the default). Make a file with examples/instrumented_agent.py.
+RUN_ID is an id, the beginning of one, or "last" (the default). --list lists the runs in place of that, --dry-run only
+names the steps; no step is ever run again. Make a file with examples/instrumented_agent.py.
 """
 
 from __future__ import annotations

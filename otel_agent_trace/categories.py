@@ -1,4 +1,4 @@
-"""A small stable set of error categories beside the open set of ``error.type`` values."""
+"""Classify errors into a small, stable set of categories, beside the open set of ``error.type`` values."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 TIMEOUT, RATE_LIMIT, AUTH, NETWORK = "timeout", "rate_limit", "auth", "network"
 VALIDATION, TOOL_NOT_FOUND, CANCELLED = "validation", "tool_not_found", "cancelled"
-INTERNAL, UNKNOWN = "internal", "unknown"
-CATEGORIES = (TIMEOUT, RATE_LIMIT, AUTH, NETWORK, VALIDATION, TOOL_NOT_FOUND, CANCELLED, INTERNAL, UNKNOWN)
+INTERNAL, OTHER = "internal", "other"
+CATEGORIES = (TIMEOUT, RATE_LIMIT, AUTH, NETWORK, VALIDATION, TOOL_NOT_FOUND, CANCELLED, INTERNAL, OTHER)
 
 _BY_CLASS_NAME = {
     "TimeoutError": TIMEOUT,
@@ -53,21 +53,21 @@ _SERVER_ERRORS = range(500, 600)
 
 
 def category_of_names(names: Iterable[str]) -> str:
-    """The category of an error by the names of its classes, the most derived first; qualified names work too."""
+    """Return the category of an error by the names of its classes, the most derived first; they may be qualified."""
     for name in names:
         category = _BY_CLASS_NAME.get(name.rpartition(".")[2])
         if category is not None:
             return category
-    return UNKNOWN
+    return OTHER
 
 
 def category_of_status_code(code: int) -> str:
-    """The category of an HTTP status code."""
-    return _BY_STATUS_CODE.get(code, INTERNAL if code in _SERVER_ERRORS else UNKNOWN)
+    """Return the category of an HTTP status code."""
+    return _BY_STATUS_CODE.get(code, INTERNAL if code in _SERVER_ERRORS else OTHER)
 
 
 def category_of_type(error_type: str) -> str:
-    """The category of an ``error.type`` value as spans carry it: a class name, a status code, or an identifier."""
+    """Return the category of an ``error.type`` of the conventions: a class name, a status code, or an identifier."""
     if error_type in CATEGORIES:
         return error_type
     if error_type.isascii() and error_type.isdigit():

@@ -1,4 +1,4 @@
-"""Locks that a forked child can take, although another thread of its parent held them at that moment."""
+"""Provide locks that a forked child can take, although another thread of its parent held them when it forked."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Protocol
 
 
 class ForkSafeLock:
-    """A re-entrant lock for ``with`` blocks, new in a forked child.
+    """Provide a re-entrant lock for ``with`` blocks that is replaced by a free one in a forked child.
 
-    What it guards must bear being found half done in the child: counters and tables are, files are not.
+    The child may find what the lock guards in the midst of a change: it is for counters and tables, not for files.
     """
 
     __slots__ = ("__weakref__", "_lock")
@@ -30,25 +30,25 @@ class ForkSafeLock:
         try:
             self._lock.release()
         except RuntimeError:
-            return  # the block forked, and this is the child
+            return  # the block forked, and the lock of this child is another, which was never acquired
 
     def renew(self) -> None:
-        """Forget who holds it."""
+        """Replace the lock by a free one."""
         self._lock = threading.RLock()
 
 
 class Renewed(Protocol):
-    """What holds a lock of its own, and takes a new one in a forked child."""
+    """Describe an object that replaces its locks in a forked child."""
 
     def renew(self) -> None:
-        """Forget who holds it."""
+        """Replace the locks by free ones."""
 
 
 _RENEWED: weakref.WeakSet[Renewed] = weakref.WeakSet()
 
 
 def renewed_in_children(holder: Renewed) -> None:
-    """Have `holder.renew()` called in every forked child, as long as it lives."""
+    """Register an object, whose `renew` is called in every forked child for as long as it lives; held by a weak reference."""
     _RENEWED.add(holder)
 
 

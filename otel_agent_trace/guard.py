@@ -1,4 +1,4 @@
-"""The one guard around calls that run in the host's time: what fails is counted and said once, never raised."""
+"""Guard the calls that run in the host's time: an exception is counted and logged once, never raised."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ _log = logging.getLogger("otel_agent_trace")
 
 
 class Diagnostics:
-    """Counts by reason, and one log line for each cause.
+    """Count events by reason, and log one warning for each cause.
 
-    Counting takes a lock of its own that is never held while anything else runs.
+    The lock is held only while counting, never while other code runs.
     """
 
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self.renew()
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Take a new lock, in a forked child."""
+        """Replace the lock by a free one, in a forked child."""
         self._lock = threading.RLock()
 
     def count(self, reason: str, number: int = 1) -> None:
-        """Count something that happened."""
+        """Add to the count of a reason."""
         with self._lock:
             self._counts[reason] += number
 
     def warn_once(self, cause: str, message: str, *arguments: object) -> None:
-        """Log a warning, the first time that this cause occurs."""
+        """Log a warning with its arguments, unless one of the same cause was logged before."""
         with self._lock:
-            if cause in self._said:
+            if cause in self._warned:
                 return
-            self._said.add(cause)
+            self._warned.add(cause)
         warn(message, *arguments, diagnostics=self)
 
     def counts(self) -> dict[str, int]:
-        """What was counted so far."""
+        """Return the counts by reason."""
         with self._lock:
             return dict(self._counts)
 
 
 def warn(message: str, *arguments: object, diagnostics: Diagnostics | None = None) -> None:
-    """Log a warning; a handler or filter of the program that raises is counted, and that is all that can be done."""
+    """Log a warning, and count an exception of the program's own log handlers or filters instead of raising it."""
     try:
         _log.warning(message, *arguments)
     except BaseException as error:
@@ -62,9 +62,15 @@ def warn(message: str, *arguments: object, diagnostics: Diagnostics | None = Non
 
 
 def guarded(diagnostics: Diagnostics, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
-    """Call, and give what it gives; when it fails, count it under `what`, say it once, and give None.
+    """Return the result of a call, or None when it raises: the exception is counted under `what` and logged once.
 
-    What a signal handler raises here by chance goes through.
+    An exception that a signal handler raises during the call is not the call's, and is raised.
+
+    Args:
+        diagnostics: counts and logs the exception.
+        what: the call as statistics and warnings name it.
+        call: the function to call.
+        *arguments: its arguments.
     """
     try:
         return call(*arguments)
@@ -76,25 +82,26 @@ def guarded(diagnostics: Diagnostics, what: str, call: Callable[..., T], *argume
 
 
 def failed(diagnostics: Diagnostics, what: str, error: BaseException) -> None:
-    """Count a failure, and say it once."""
+    """Count an exception under `what`, and log it unless one of its class was logged for `what` before."""
     kind = type(error).__name__
     diagnostics.count(f"failed: {what}")
-    diagnostics.warn_once(f"{what}/{kind}", "%s failed: %s: %s (said once)", what, kind, _text(error))
+    diagnostics.warn_once(f"{what}/{kind}", "%s failed: %s: %s (logged once)", what, kind, _error_text(error))
 
 
 def shielded(diagnostics: Diagnostics, what: str, call: Callable[..., T], *arguments: Any) -> T | None:
-    """As `guarded`, in a thread of our own: there also what would end a program ends only the call."""
+    """Call as `guarded` does, in a thread of our own, and catch exceptions of signal handlers as well."""
     try:
         return guarded(diagnostics, what, call, *arguments)
-    except BaseException as error:  # noqa: BLE001 - nobody would notice that the thread is gone
+    except BaseException as error:  # noqa: BLE001 - raised further, it would end the thread without notice
         failed(diagnostics, what, error)
         return None
 
 
-def _text(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
+    """Return the first 500 characters of an exception's text, or ``?`` where its ``__str__`` raises."""
     try:
         return str(error)[:500]
-    except BaseException as failure:  # an error whose text fails as well
+    except BaseException as failure:
         if is_of_signal_handler(failure):
             raise
         return "?"

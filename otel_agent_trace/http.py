@@ -1,7 +1,7 @@
-"""One HTTP client for all that is read and sent: bounded in time and size, with one clear error each, and one retry policy.
+"""Provide the HTTP client and the retry policy of everything that is read from servers and sent to them.
 
-What it raises and gives names nothing secret. `httpx`, `ssl` and `email` are imported when a request is made: together they
-take longer than the rest of the library.
+Requests are bounded in time and size, and fail with one kind of error, whose message holds no secrets. `httpx`, `ssl` and
+`email` are imported when they are used: together they take longer to import than the rest of the library.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_ERROR_BYTES = 64 << 10
-"""As much of an answer as anybody has to say about an error."""
+"""Largest body of an error that is read."""
 _CHUNK_BYTES = 256 << 10
 _SHOWN_CHARS = 300
 _SHORTEST_SECRET = 4
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
-_chance = random.SystemRandom()  # the sequence of `random` is the program's
+_random = random.SystemRandom()  # the functions of `random` would change the sequence that the program draws from
 
 ErrorKind = Literal[
     "timeout", "certificate", "tls", "host", "refused", "connect", "proxy", "header", "address", "protocol", "broken"
 ]
-"""Why there is no answer.
+"""Reason why there is no complete response.
 
-"timeout": none, or no whole one, in time; "certificate": it is not trusted; "tls": no TLS connection; "host": no such host;
-"refused": nobody listens; "connect": no connection for another reason; "proxy": a proxy, or the variable that names it;
-"header", "address": cannot be sent; "protocol": what answers does not speak HTTP; "broken": the connection, or the answer.
+"timeout": it did not arrive in time; "certificate": the server's is not trusted; "tls": the TLS connection failed;
+"host": the name does not resolve; "refused": the connection was refused; "connect": there is no connection for another
+reason; "proxy": the proxy, or the variable that names it, cannot be used; "header", "address": the request's is invalid;
+"protocol": the peer does not speak HTTP; "broken": the connection was lost, or the response is invalid.
 """
 
 
-# ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── retries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Say when a request is sent again: at most `attempts` times in all, and within `timeout_s` seconds.
+    """Define when a request is sent again: at most `attempts` times in all, and within `timeout_s` seconds.
 
-    The first wait is `first_wait_s`, each further one twice as long up to `longest_wait_s`, with up to `jitter_s` by chance
-    on top, since others were cut off at the same moment. A server that names a time is asked again then.
+    The first wait is `first_wait_s`; each further one is twice as long, up to `longest_wait_s`. Up to `jitter_s` are added
+    at random, since other clients lost their connections at the same moment. A time that the server names in
+    ``Retry-After`` replaces the wait.
     """
 
     timeout_s: float
@@ -59,7 +61,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     jitter_s: float = 0.25
 
     def begin(self) -> Retries:
-        """Begin with a request, which is about to be sent for the first time."""
+        """Return the retries of a request that is about to be sent for the first time."""
         return Retries(self)
 
 
@@ -74,16 +76,16 @@ class Retries:
 
     @property
     def spent_s(self) -> float:
-        """Seconds since it was first sent."""
+        """Return the seconds since the request was first sent."""
         return time.monotonic() - self._began
 
     def wait_s(self, after_s: float | None = None) -> float | None:
-        """Seconds until it is sent again; None to give up.
+        """Return the seconds to wait before the next attempt, or None to give up.
 
         Args:
-            after_s: the seconds that the server asks for, if it names them.
+            after_s: the wait that the server asks for in seconds, if it names one.
         """
-        # A server that says "now" may go on saying so: without a wait that would be thousands of requests a second.
+        # A server that asks for 0 s each time would be sent thousands of requests a second without a wait.
         wait_s = after_s or self.backoff_s()
         if self._attempts >= self._policy.attempts or self.spent_s + wait_s >= self._policy.timeout_s:
             return None
@@ -91,25 +93,25 @@ class Retries:
         return wait_s
 
     def backoff_s(self) -> float:
-        """The next wait of the policy, whether there is time for it or not."""
+        """Return the next wait of the policy in seconds, even if it ends after the policy's timeout."""
         wait_s = self._next_wait_s
         self._next_wait_s = min(wait_s * 2, self._policy.longest_wait_s)
-        return wait_s + _chance.uniform(0, self._policy.jitter_s)
+        return wait_s + _random.uniform(0, self._policy.jitter_s)
 
 
 def retry_after_s(text: str | None) -> float | None:
-    """Seconds from now, of a `Retry-After` header that has a number or a date; None where it has neither."""
+    """Return the seconds from now that a ``Retry-After`` header gives as a number or a date, or None for anything else."""
     if text is None:
         return None
     try:
         seconds = float(text)
     except ValueError:
-        return _until(text)
+        return _seconds_until(text)
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _until(date: str) -> float | None:
-    import email.utils  # noqa: PLC0415 - slow, and only for dates
+def _seconds_until(date: str) -> float | None:
+    import email.utils  # noqa: PLC0415 - slow, and needed for dates only
 
     try:
         return max(email.utils.parsedate_to_datetime(date).timestamp() - time.time(), 0.0)
@@ -117,18 +119,22 @@ def _until(date: str) -> float | None:
         return None
 
 
-# ── what may be shown ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── texts of servers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class SecretScrubber:
-    """Shorten what a server says, and take out what it was sent in confidence, which some repeat."""
+    """Shorten the texts of a server for messages, and mask the secrets that were sent to it, which some servers repeat.
+
+    Args:
+        secrets: the values to mask, such as those of headers; each of their words is masked as well.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         parts = {part for value in secrets for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
         self._secrets = sorted(parts, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """What may be shown of a text: one line without secrets."""
+        """Return at most 300 characters of a text on one line, with ``***`` in place of secrets."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         text = " ".join(text.split())
@@ -139,9 +145,9 @@ class SecretScrubber:
 
 
 class HttpError(Exception):
-    """There is no answer, or no whole one.
+    """Report that there is no complete response, with a message that holds no secrets.
 
-    `kind` says why; the message is without secrets; `may_pass` is true where the same request may be answered later.
+    `kind` classifies the reason; `may_pass` is true where the same request may succeed later.
     """
 
     def __init__(self, kind: ErrorKind, reason: str, *, may_pass: bool = False) -> None:
@@ -150,7 +156,7 @@ class HttpError(Exception):
 
 
 class Response(NamedTuple):
-    """An answer: of the body at most one byte more than was asked for, so that one sees that there is more."""
+    """Hold a response; a body of more than `max_bytes` is cut one byte above them, so that the caller can see it."""
 
     status: int
     headers: Mapping[str, str]
@@ -158,31 +164,31 @@ class Response(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is one of success."""
+        """Return whether the status is one of success (2xx)."""
         return 200 <= self.status < 300
 
     @property
     def redirects_to(self) -> str | None:
-        """Where it sends us, if it does; we do not follow, since our headers are not for others."""
+        """Return the target of a redirect, or None; the client follows none, since its headers may hold credentials."""
         return self.headers.get("location") if self.status in (301, 302, 303, 307, 308) else None
 
     @property
     def content_type(self) -> str:
-        """The type of the body in lower case; empty where it is not named."""
+        """Return the ``Content-Type`` in lower case, or an empty text where there is none."""
         return self.headers.get("content-type", "").lower()
 
 
 class HttpClient:
-    """Send requests, from any thread, with connections that stay open.
+    """Send requests, from any thread, over connections that stay open.
 
     Args:
-        headers: go with every request.
-        timeout_s: seconds for one whole answer.
-        tls: how to check whom we talk to; None where no TLS is spoken, which saves loading all certificates.
+        headers: the headers of every request.
+        timeout_s: the seconds within which a response must be complete.
+        tls: the context of TLS connections; None for plain HTTP, which saves loading the certificates.
         login: user and password for basic authentication.
 
     Raises:
-        HttpError: a proxy of the environment, or a header, that cannot be used.
+        HttpError: a proxy of the environment, or a header, cannot be used.
     """
 
     def __init__(
@@ -193,7 +199,7 @@ class HttpClient:
         tls: ssl.SSLContext | None = None,
         login: tuple[str, str] | None = None,
     ) -> None:
-        import httpx  # noqa: PLC0415 - half a second, and only for this
+        import httpx  # noqa: PLC0415 - takes half a second, and is needed for requests only
 
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_OWN_REQUESTS)
@@ -208,26 +214,26 @@ class HttpClient:
             )
         except UnicodeError:
             raise _unsendable_header() from None
-        except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: no package for socks5://
-            raise HttpError("proxy", f"a proxy of the environment (HTTP_PROXY, ...): {error}") from None
+        except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: socks5:// needs a package
+            raise HttpError("proxy", f"the proxy of HTTP_PROXY, ... cannot be used: {error}") from None
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def get(self, url: str, *, parameters: Mapping[str, str], max_bytes: int) -> Response:
-        """GET an address.
+        """Send a GET request, and return its response with at most `max_bytes` of the body and one more.
 
         Raises:
-            HttpError: there is no answer, or no whole one.
+            HttpError: there is no complete response.
         """
         return self._request("GET", url, max_bytes, params=dict(parameters))
 
     def post(self, url: str, content: bytes, *, headers: Mapping[str, str], max_bytes: int) -> Response:
-        """POST a body.
+        """Send a POST request, and return its response with at most `max_bytes` of the body and one more.
 
         Raises:
-            HttpError: there is no answer, or no whole one.
+            HttpError: there is no complete response.
         """
         headers = {**headers, "content-length": str(len(content))}
         return self._request("POST", url, max_bytes, content=_chunks(content), headers=headers)
@@ -238,8 +244,8 @@ class HttpClient:
         deadline = time.monotonic() + self._timeout_s
         try:
             with _OWN_REQUESTS, self._client.stream(method, url, **options) as response:  # type: ignore[arg-type]
-                most = max_bytes if response.is_success else min(max_bytes, MAX_ERROR_BYTES)
-                return Response(response.status_code, response.headers, self._body(response, deadline, most))
+                limit = max_bytes if response.is_success else min(max_bytes, MAX_ERROR_BYTES)
+                return Response(response.status_code, response.headers, self._body(response, deadline, limit))
         except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
             raise _http_error(error) from None
 
@@ -251,13 +257,15 @@ class HttpClient:
             if size > max_bytes:
                 break
             if time.monotonic() > deadline:
-                raise HttpError("timeout", f"no whole answer within {self._timeout_s:g} s", may_pass=True)
+                raise HttpError("timeout", f"no complete response within {self._timeout_s:g} s", may_pass=True)
         return b"".join(parts)[: max_bytes + 1]
 
 
 class _OwnRequests(logging.Filter):
-    """Drop what the client logs of our requests, in the thread that makes one: `httpx` logs each with its whole address,
-    in programs that log their own work. Their own requests are logged as ever.
+    """Drop the log records of `httpx` about requests of this module, in the thread that makes one.
+
+    They would show whole addresses in the log of a program that enables these loggers for its own requests, which are
+    logged as before.
     """
 
     def __init__(self) -> None:
@@ -284,18 +292,19 @@ def tls_context(
     client_certificate: str | None = None,
     client_key: str | None = None,
 ) -> ssl.SSLContext:
-    """Make the context of TLS connections.
+    """Return the context of TLS connections.
 
     Args:
-        verify: whether the certificate of a server is checked.
-        ca_file: the CA that it is checked with; by default those of `httpx` and ``SSL_CERT_FILE``.
-        client_certificate: the file of our own.
-        client_key: the file of its key, if that is another.
+        verify: whether to check the certificate of the server.
+        ca_file: the file of the CA to check it with; by default the CAs of `httpx` and ``SSL_CERT_FILE``.
+        client_certificate: the file of the client's certificate, if it needs one.
+        client_key: the file of its key, if that is not the same.
 
     Raises:
-        OSError, ValueError: a file is missing, or holds something else.
+        OSError: a file cannot be read, or holds no certificate (`ssl.SSLError`).
+        ValueError: a file holds something else.
     """
-    import ssl  # noqa: PLC0415 - slow, and only for TLS
+    import ssl  # noqa: PLC0415 - slow, and needed for TLS only
 
     import httpx  # noqa: PLC0415
 
@@ -310,15 +319,15 @@ def tls_context(
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:
-    """Of what is sent whole, the client copies the rest each time that the connection has taken some."""
+    """Yield a body in parts, since httpcore copies the rest of what it sends each time that the socket takes some."""
     return (content[start : start + _CHUNK_BYTES] for start in range(0, len(content), _CHUNK_BYTES))
 
 
-# ── what went wrong ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _http_error(error: Exception) -> HttpError:
-    """Say of an error of the client what it comes from. Its own text, and those of its causes, may show what is secret."""
+    """Return the error for one of `httpx`, by its causes, whose own texts may hold secrets."""
     import socket  # noqa: PLC0415
     import ssl  # noqa: PLC0415
 
@@ -326,9 +335,9 @@ def _http_error(error: Exception) -> HttpError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return HttpError("certificate", cause.verify_message)
         if isinstance(cause, ssl.SSLError):
-            return HttpError("tls", cause.reason or "it was broken off")
+            return HttpError("tls", cause.reason or "the connection was closed")
         if isinstance(cause, socket.gaierror):
-            return HttpError("host", "there is no such host", may_pass=cause.errno != socket.EAI_NONAME)
+            return HttpError("host", "the host is unknown", may_pass=cause.errno != socket.EAI_NONAME)
         if isinstance(cause, ConnectionRefusedError):
             return HttpError("refused", "connection refused", may_pass=True)
     return _client_error(error)
@@ -341,22 +350,22 @@ def _client_error(error: Exception) -> HttpError:
     if isinstance(error, UnicodeError | httpx.LocalProtocolError):
         return _unsendable_header()
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return HttpError("address", "this is no address")
+        return HttpError("address", "the address is invalid")
     if isinstance(error, httpx.TimeoutException):
-        return HttpError("timeout", "no answer in time", may_pass=True)
+        return HttpError("timeout", "no response in time", may_pass=True)
     if isinstance(error, httpx.ConnectError):
         return HttpError("connect", reason, may_pass=True)
     if isinstance(error, httpx.ProxyError):
         return HttpError("proxy", reason, may_pass=True)
     if isinstance(error, httpx.DecodingError):
-        return HttpError("broken", "an answer that cannot be unpacked")
-    if isinstance(error, httpx.RemoteProtocolError) and reason.startswith("illegal "):  # status line, as h11 has it
+        return HttpError("broken", "the response cannot be decompressed")
+    if isinstance(error, httpx.RemoteProtocolError) and reason.startswith("illegal "):  # h11: "illegal status line"
         return HttpError("protocol", reason)
     return HttpError("broken", reason, may_pass=True)
 
 
 def _unsendable_header() -> HttpError:
-    return HttpError("header", "a header cannot be sent as it is")
+    return HttpError("header", "a header has characters that cannot be sent")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

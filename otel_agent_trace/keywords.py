@@ -1,4 +1,4 @@
-"""Keywords of calls: one that there is not is a `TypeError` which names the one that was meant, for each of a call."""
+"""Check keywords of calls: an unknown one is a `TypeError` that suggests the closest known one."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse keywords that a function does not take.
+    """Raise for keywords that a function does not take.
+
+    Args:
+        function: the name of the function, for the message.
+        given: the keywords of the call.
+        known: the keywords that the function takes.
 
     Raises:
-        TypeError: there are some; it names each of them, with the closest one that there is.
+        TypeError: some are unknown; the message names each of them, with the closest known one.
     """
     names = list(known)
     wrong = [name for name in given if name not in names]
     if wrong:
-        what = "an unexpected keyword argument" if len(wrong) == 1 else "unexpected keyword arguments"
-        raise TypeError(f"{function}() got {what} {', '.join(_suggested(name, names) for name in wrong)}")
+        problem = "an unexpected keyword argument" if len(wrong) == 1 else "unexpected keyword arguments"
+        raise TypeError(f"{function}() got {problem} {', '.join(_with_suggestion(name, names) for name in wrong)}")
 
 
-def _suggested(name: str, known: list[str]) -> str:
+def _with_suggestion(name: str, known: list[str]) -> str:
     closest = difflib.get_close_matches(name, known, 1)
     return f"{name!r} (did you mean {closest[0]!r}?)" if closest else repr(name)
 
 
 def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function with explicit keywords name the closest one where it is called with one that it does not have."""
+    """Decorate a function with explicit keywords: an unknown one raises a `TypeError` that suggests the closest."""
     known = _keywords_of(function)
 
     @functools.wraps(function)
@@ -45,10 +50,10 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def takes_fields(fields: type) -> Callable[[F], F]:
-    """Let a method that takes ``**given: Unpack[fields]``, a `TypedDict`, name the closest keyword for one that it does not have.
+    """Decorate a method with ``**given: Unpack[fields]``: an unknown keyword raises a `TypeError` with a suggestion.
 
-    The keys of the dictionary become keyword-only parameters of the signature, for `help` and editors; type checkers see
-    them by themselves.
+    The keys of `fields`, a `TypedDict`, are keyword-only parameters of the resulting signature, for `help` and editors;
+    type checkers get them from `Unpack`.
     """
 
     def decorate(function: F) -> F:
@@ -58,7 +63,7 @@ def takes_fields(fields: type) -> Callable[[F], F]:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             for name, annotation in inspect.get_annotations(fields).items()
         ]
-        known = frozenset(item.name for item in (*own, *keywords) if item.kind is item.KEYWORD_ONLY)
+        known = frozenset(item.name for item in (*own, *keywords) if item.kind is not item.POSITIONAL_ONLY)
 
         @functools.wraps(function)
         def checked(*args: Any, **given: Any) -> Any:
@@ -73,9 +78,9 @@ def takes_fields(fields: type) -> Callable[[F], F]:
 
 
 def called_with(call: Callable[P, Call]) -> Callable[[Callable[[Call], T]], Callable[P, T]]:
-    """Give a function the parameters of a class: what it is called with makes an object, which it is given.
+    """Decorate a function of one object so that it takes the parameters of `call`, which makes that object.
 
-    So functions that take the same keywords need not list them again, and type checkers, `help` and editors see them.
+    Functions with the same keywords need not list them again, and type checkers, `help` and editors see them.
     """
 
     def decorate(function: Callable[[Call], T]) -> Callable[P, T]:

@@ -1,7 +1,7 @@
-"""Messages and token counts in the shapes that people hand around, brought into those of the model.
+"""Convert messages and token counts, in the shapes that callers and clients use, to `Message` and `Usage`.
 
-Understood are the shape of the GenAI conventions (`role`, `parts`), OpenAI's (`role`, `content`, `tool_calls`,
-`tool_call_id`) and Anthropic's (content blocks), as mappings or as the objects of their clients.
+Accepted are the shapes of the GenAI conventions (`role`, `parts`), of OpenAI (`role`, `content`, `tool_calls`,
+`tool_call_id`) and of Anthropic (content blocks), as mappings or as the objects of their clients.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from otel_agent_trace.values import Truncated, decode_text
 
 _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
-"""Key of a message that stands as it is, parts included; it holds `Message.extra`."""
+"""Key of a message whose parts must not be converted again; its value is `Message.extra`."""
 
+# The conventions required the key up to 1.41, and readers of that time drop a list of answers without it. The reason
+# itself is in `gen_ai.response.finish_reasons`.
 FINISH_REASON_KEY, NO_FINISH_REASON = "finish_reason", ""
-"""Key of an answer which the conventions required up to 1.41, and what stands there where a message says nothing: readers
-of that time drop a list of answers without it. The reason itself stands in ``gen_ai.response.finish_reasons``."""
+"""Key of an answer, and its value where a message has no reason of its own."""
 
 
 def messages_from(value: Any) -> tuple[Message, ...]:
-    """The messages that a value holds: one, or a list of them; none in None."""
+    """Return the messages in a value: a single message, or a list of them; None holds none."""
     if value is None:
         return ()
     if isinstance(value, str | Mapping | Message) or not isinstance(value, list | tuple):
         return (message_from(value),)
-    return tuple(message_from(item) for item in _held(value))
+    return tuple(message_from(item) for item in _items_of(value))
 
 
 def message_from(value: Any) -> Message:
-    """One message; a bare text is one from the user."""
+    """Return a message from a mapping or a client's object; a bare text is a message of the user."""
     if isinstance(value, Message):
         return value
     data = mapping_of(value)
@@ -44,72 +45,78 @@ def message_from(value: Any) -> Message:
     name = name if name is None else str(name)
     extra = rest.get(EXTRA_KEY)
     if isinstance(extra, dict) and isinstance(rest.get("parts"), list):
-        as_they_are = tuple(part if type(part) is dict else _part(part) for part in rest["parts"])
-        return Message(role=role, parts=as_they_are, name=name, extra=extra)
-    parts = _parts(role, rest)
-    return Message(role=role, parts=tuple(parts), name=name, extra=_something(rest))
+        parts_as_they_are = tuple(part if type(part) is dict else _part_from(part) for part in rest["parts"])
+        return Message(role=role, parts=parts_as_they_are, name=name, extra=extra)
+    parts = _take_parts(role, rest)
+    return Message(role=role, parts=tuple(parts), name=name, extra=_without_nones(rest))
 
 
 def message_data(message: Message) -> dict[str, Any]:
-    """The message as the conventions have it, so that `message_from` gives the same message back."""
+    """Return a message as the conventions have it, so that `message_from` returns an equal message."""
     data: dict[str, Any] = {"role": message.role, "parts": list(message.parts)}
     if message.name is not None:
         data["name"] = message.name
-    if all(map(_is_settled, message.parts)) and _is_free(message.extra):
+    if all(map(_is_unchanged_as_part, message.parts)) and _fits_among_keys(message.extra):
         return {**message.extra, **data}
     return {**data, EXTRA_KEY: message.extra}
 
 
-def _is_free(extra: dict[Any, Any]) -> bool:
-    """Whether it can stand among the keys of a message."""
-    return not extra or not any(map(_is_taken, extra.keys(), extra.values()))
+def _fits_among_keys(extra: dict[Any, Any]) -> bool:
+    """Return whether extra keys fit among the keys of a message."""
+    return not extra or not any(map(_would_be_lost, extra.keys(), extra.values()))
 
 
-def _is_taken(key: Any, item: Any) -> bool:
-    """Whether an extra key would read as something else, or as nothing."""
+def _would_be_lost(key: Any, item: Any) -> bool:
+    """Return whether an extra key would be read as something else, or be left out."""
     return item is None or key in (*_OWN_KEYS, EXTRA_KEY) or (key == FINISH_REASON_KEY and item == NO_FINISH_REASON)
 
 
-def _something(data: dict[Any, Any]) -> dict[Any, Any]:
+def _without_nones(data: dict[Any, Any]) -> dict[Any, Any]:
     return {key: item for key, item in data.items() if item is not None}
 
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
-    """A mapping as it is, a client's object as one; None for anything else."""
+    """Return a mapping as it is, a client's object (with ``model_dump``) as a dict, None for anything else."""
+    if type(value) is dict:
+        return value
     if issubclass(type(value), dict):
-        return value if type(value) is dict else dict.copy(value)
+        return dict.copy(value)
     if isinstance(value, Mapping):
         return value
     dump = getattr(value, "model_dump", None)
     return dump(exclude_none=True) if callable(dump) else None
 
 
-def _parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
-    """Take the keys that make the parts out of `rest`."""
+def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
+    """Remove the keys that make up the parts from `rest`, and return the parts."""
     if "parts" in rest:
         parts = rest.pop("parts")
-        return [_part(part) for part in _held(parts)] if isinstance(parts, list | tuple) else [_part(parts)]
+        return (
+            [_part_from(part) for part in _items_of(parts)] if isinstance(parts, list | tuple) else [_part_from(parts)]
+        )
     content = rest.pop("content", None)
     if role == "tool" and "tool_call_id" in rest:
         return [{"type": "tool_call_response", "id": rest.pop("tool_call_id"), "response": content}]
     calls = rest.pop("tool_calls", None)
-    return [*_content_parts(content), *map(_called, _held(calls) if isinstance(calls, list | tuple) else ())]
+    return [*_content_parts(content), *map(_call_part, _items_of(calls) if isinstance(calls, list | tuple) else ())]
 
 
 def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
     if content is None:
         return ()
     if isinstance(content, list | tuple):
-        return tuple(_part(part) for part in _held(content))
-    return (_part(content),)
+        return tuple(_part_from(part) for part in _items_of(content))
+    return (_part_from(content),)
 
 
-def _held(items: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
-    """What is in them, whatever the `__iter__` of a class of their own gives."""
+def _items_of(items: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
+    """Return the items of a list or tuple, whatever `__iter__` a subclass defines, so that none is called."""
     return list.__iter__(items) if isinstance(items, list) else tuple.__iter__(items)
 
 
-def _part(part: Any) -> dict[Any, Any]:
+def _part_from(part: Any) -> dict[Any, Any]:
+    if type(part) is str:
+        return {"type": "text", "content": part}
     data = mapping_of(part)
     if data is None:
         return {"type": "text", "content": part if isinstance(part, str) else str(part)}
@@ -121,16 +128,16 @@ def _part(part: Any) -> dict[Any, Any]:
     )
 
 
-def _is_settled(part: Any) -> bool:
-    """Whether `_part` gives it back as it is."""
+def _is_unchanged_as_part(part: Any) -> bool:
+    """Return whether `_part_from` would return the part unchanged."""
     if type(part) is not dict or not all(type(key) is str for key in part):
         return False
     kind = part.get("type")
     return kind not in _BLOCKS or (kind == "text" and "text" not in part) if type(kind) is str else True
 
 
-def _called(call: Any) -> dict[str, Any]:
-    """A tool call in OpenAI's shape; its arguments are JSON in a text."""
+def _call_part(call: Any) -> dict[str, Any]:
+    """Return a part for a tool call in OpenAI's shape, whose arguments are JSON in a text."""
     data = mapping_of(call) or {}
     function = mapping_of(data.get("function")) or data
     return {
@@ -179,9 +186,9 @@ _NESTED = {
 
 
 def usage_from(value: Any) -> Usage | None:
-    """Token counts under the names of the model, of OpenAI or of Anthropic; what is no count goes to `details`.
+    """Return token counts named as in `Usage`, by OpenAI or by Anthropic; whatever is no count goes to `details`.
 
-    Anthropic counts cached tokens beside the input; here, as in the conventions, they are part of it.
+    Anthropic reports cached tokens beside the input; here, as in the conventions, they are part of it.
     """
     if value is None or (isinstance(value, Usage) and _has_counts_only(value)):
         return value
@@ -226,6 +233,6 @@ def _is_count(value: Any) -> bool:
 
 
 def first_text(messages: Iterable[Message], role: str) -> str | None:
-    """The text of the last message of that role, where there is one."""
+    """Return the text of the last message of a role; None where it has none."""
     texts = [message.text for message in messages if message.role == role]
     return texts[-1] if texts else None

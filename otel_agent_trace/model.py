@@ -1,4 +1,4 @@
-"""What users think in: a run of an agent, its steps, their messages, tokens and errors.
+"""Define the classes that users think in: a run of an agent, its steps, their messages, tokens and errors.
 
 These classes know nothing of OpenTelemetry. They are immutable, and equal when they are equal by type and value
 (`otel_agent_trace.values.same`).
@@ -25,7 +25,7 @@ _set = msgspec.structs.force_setattr
 
 
 class RunStatus(str, enum.Enum):
-    """How a run ended, or that it has not."""
+    """Define how a run ended, or that it has not."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -37,7 +37,7 @@ class RunStatus(str, enum.Enum):
 
 
 class StepKind(str, enum.Enum):
-    """What a step did."""
+    """Define the kinds of steps."""
 
     TOOL = "tool"
     MODEL = "model"
@@ -50,7 +50,7 @@ class StepKind(str, enum.Enum):
 
 
 class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
-    """Equality by type and value over all fields but those that tell where a thing was read from."""
+    """Provide equality by type and value over all fields except those that describe where a thing was read from."""
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -82,7 +82,7 @@ _PROVENANCE = frozenset({"dialect", "interrupted"})
 
 
 class StepError(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
-    """What went wrong in a step or a run.
+    """Represent the error of a step or a run.
 
     `type` is the ``error.type`` of the conventions (a class with its module, a provider's code, or ``_OTHER``);
     `category` one of `otel_agent_trace.categories.CATEGORIES` or a user's own.
@@ -90,15 +90,17 @@ class StepError(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
 
     type: str
     message: str = ""
-    category: str = "unknown"
+    category: str = "other"
     stacktrace: str | None = None
 
     def __str__(self) -> str:
+        if self.type == semconv.ERROR_TYPE_OTHER:  # "no class known" is a word for programs, not for people
+            return self.message or "other"
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
 class Usage(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
-    """Tokens of one model call or of a whole run; None where nobody said.
+    """Represent the tokens of a model call or of a whole run; None where they were not reported.
 
     `cache_read_input_tokens` and `cache_write_input_tokens` are part of `input_tokens`, `reasoning_output_tokens` of
     `output_tokens`. `details` holds whatever else the provider reported.
@@ -113,14 +115,14 @@ class Usage(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
 
     @property
     def total_tokens(self) -> int:
-        """Input and output together."""
+        """Return input and output tokens together."""
         return (self.input_tokens or 0) + (self.output_tokens or 0)
 
     def __bool__(self) -> bool:
         return bool(self.details) or any(getattr(self, name) is not None for name in TOKEN_FIELDS)
 
     def __add__(self, other: Usage) -> Usage:
-        """The sum of the counts; details of several calls have no sum and are left out."""
+        """Return the sum of the counts; details of several calls have no sum and are left out."""
         sums: dict[str, Any] = {name: _sum(getattr(self, name), getattr(other, name)) for name in TOKEN_FIELDS}
         return Usage(**sums)
 
@@ -133,9 +135,9 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 
 class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
-    """One message to or from a model, as the conventions have it.
+    """Represent a message to or from a model, in the shape of the GenAI conventions.
 
-    `role` is system, user, assistant, tool or whatever the provider says. Each part is a mapping with a ``type``:
+    `role` is system, user, assistant, tool or any other of the provider. Each part is a mapping with a ``type``:
     ``text`` and ``reasoning`` (``content``), ``tool_call`` (``id``, ``name``, ``arguments``), ``tool_call_response``
     (``id``, ``response``), ``blob``, ``file``, ``uri`` or any other. `extra` holds further keys of the message.
     """
@@ -147,19 +149,17 @@ class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
 
     @property
     def text(self) -> str:
-        """The text parts, joined."""
+        """Return the joined text parts."""
         return "".join(str(part.get("content", "")) for part in self.parts if part.get("type") == "text")
 
     @property
     def tool_calls(self) -> tuple[dict[str, Any], ...]:
-        """The tools that this message asks for."""
+        """Return the parts by which this message asks for tool calls."""
         return tuple(part for part in self.parts if part.get("type") == "tool_call")
 
 
 class Facts(msgspec.Struct, kw_only=True, gc=False):
-    """What is known of a run or a step, each from one place in its span: fields that `AgentRun`, `AgentStep` and
-    `SpanFacts` share.
-    """
+    """Define the fields that `AgentRun`, `AgentStep` and `SpanFacts` share: each is read from one place in a span."""
 
     error: StepError | None = None
     model: str | None = None
@@ -174,7 +174,7 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
 
 
 class RunFacts(Facts, kw_only=True, gc=False):
-    """What is known of a run alone: further fields that `AgentRun` and `SpanFacts` share."""
+    """Define the further fields that `AgentRun` and `SpanFacts` share, which only runs have."""
 
     user_id: str | None = None
     session_id: str | None = None
@@ -187,7 +187,7 @@ class RunFacts(Facts, kw_only=True, gc=False):
 
 
 class _Timed:
-    """Start and end of what has `started_at_ns` and `ended_at_ns`."""
+    """Provide start and end as datetimes for what has `started_at_ns` and `ended_at_ns`."""
 
     __slots__ = ()
     started_at_ns: int
@@ -195,28 +195,28 @@ class _Timed:
 
     @property
     def started_at(self) -> datetime:
-        """When it began, aware, in UTC, cut to microseconds."""
+        """Return the start as an aware datetime in UTC, truncated to microseconds."""
         return at_time(self.started_at_ns)
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it ended, aware, in UTC, cut to microseconds; None while it runs."""
+        """Return the end as an aware datetime in UTC, truncated to microseconds; None while it runs."""
         return None if self.ended_at_ns is None else at_time(self.ended_at_ns)
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from start to end; None while it runs."""
+        """Return the seconds from start to end; None while it runs."""
         return None if self.ended_at_ns is None else (self.ended_at_ns - self.started_at_ns) / _NS_PER_S
 
 
 class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
-    """One step of a run: a call of a tool or of a model, a sub-agent, a retrieval, or something else.
+    """Represent a step of a run: a call of a tool or of a model, a sub-agent, a retrieval, or something else.
 
-    `input` and `output` are arguments and return value of every kind of step. `messages` is what a model was sent and,
-    last, what it answered. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
-    those of the span that nothing else here says. `prompt_name` and `prompt_version` name the template that a prompt
-    was made of. `truncated` lists the paths of what limits cut. `run` is the sub-agent's own run, for a step of kind
-    agent.
+    `input` and `output` are arguments and return value of every kind of step. `messages` are those that a model was
+    sent and, last, its answer. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
+    those of the span that no other field holds. `prompt_name` and `prompt_version` name the template that a prompt was
+    made from. `truncated` lists the paths of values that limits truncated. `run` is the sub-agent's own run, for a step
+    of kind agent.
     """
 
     step_id: int | str = 0
@@ -248,33 +248,32 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
         return self.output if self.kind is StepKind.TOOL else None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able data; `from_dict` gives an equal step back."""
+        """Return JSON-serializable data, from which `from_dict` makes an equal step."""
         return _to_dict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AgentStep:
-        """The step that `to_dict` was called on.
+        """Return the step that `to_dict` was called on.
 
         Raises:
-            ValueError: `data` is not of that shape; the message says where.
+            ValueError: `data` has another shape; the message names the place.
         """
         return _from_dict(cls, data)
 
 
 class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
-    """One run of an agent.
+    """Represent a run of an agent.
 
-    `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is what
-    was said of the whole run, else the sum over its model calls. `session_id` is the conversation the run belongs to.
-    `tags` are words to find it by, `prompt_name` and `prompt_version` name the template that its prompt was made of.
+    `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is as
+    reported for the whole run, else the sum over its model calls. `session_id` is the conversation the run belongs to.
+    `tags` are labels to find it by, `prompt_name` and `prompt_version` name the template that its prompt was made from.
     `resource` holds the attributes of the program that emitted its span (`service_name`, `service_version` and
     `environment` are read from there). `trace_ids` are all the traces that it was joined from, in order of their start;
-    where only one is known, that is `trace_id`.
-    Of an agent that streams, `abandoned` says that its consumer closed it early, `first_chunk_at_ns` when it gave its
-    first piece.
-    `truncated` lists the paths of what limits cut. `interrupted` says of a running run whether its process is known to
-    be gone (None where that cannot be known), `dialect` in which attribute scheme it was read (several are joined: ``langfuse + genai``), `sampling_probability`
-    with which probability such a run was kept.
+    where only one is known, that is `trace_id`. For an agent that streams, `abandoned` is whether its consumer closed
+    it early, `first_chunk_at_ns` when it yielded its first chunk. `truncated` lists the paths of values that limits
+    truncated. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
+    known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
+    `sampling_probability` the probability with which such a run was kept.
     """
 
     run_id: str
@@ -308,42 +307,42 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
 
     @property
     def environment(self) -> str | None:
-        """Return ``deployment.environment.name`` of the resource, or what that was called before."""
+        """Return ``deployment.environment.name`` of the resource, or ``deployment.environment``, its older name."""
         return _text_among(self.resource, *semconv.ENVIRONMENTS)
 
     @property
     def tool_steps(self) -> tuple[AgentStep, ...]:
-        """The steps of kind tool."""
+        """Return the steps of kind tool."""
         return tuple(step for step in self.steps if step.kind is StepKind.TOOL)
 
     @property
     def model_steps(self) -> tuple[AgentStep, ...]:
-        """The steps of kind model."""
+        """Return the steps of kind model."""
         return tuple(step for step in self.steps if step.kind is StepKind.MODEL)
 
     def walk(self) -> Iterator[AgentRun]:
-        """This run and all below it: the run itself first, then each sub-agent's in order of its step."""
+        """Yield this run and all below it: the run itself first, then each sub-agent's in order of its step."""
         yield self
         for step in self.steps:
             if step.run is not None:
                 yield from step.run.walk()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able data; `from_dict` gives an equal run back."""
+        """Return JSON-serializable data, from which `from_dict` makes an equal run."""
         return _to_dict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AgentRun:
-        """The run that `to_dict` was called on.
+        """Return the run that `to_dict` was called on.
 
         Raises:
-            ValueError: `data` is not of that shape; the message says where.
+            ValueError: `data` has another shape; the message names the place.
         """
         return _from_dict(cls, data)
 
 
 def _text_among(attributes: Mapping[str, Any], *keys: str) -> str | None:
-    """Return the first of some attributes that is there, as a text."""
+    """Return the first of some attributes that has a value, as text."""
     value = next((attributes[key] for key in keys if attributes.get(key) is not None), None)
     return value if value is None or type(value) is str else str(value)
 
@@ -353,7 +352,7 @@ for _class in (RunStatus, StepKind, StepError, Usage, Message, AgentStep, AgentR
 
 
 def at_time(unix_ns: int) -> datetime:
-    """An aware datetime in UTC for Unix nanoseconds; what lies outside the calendar becomes its nearest end."""
+    """Return Unix nanoseconds as an aware datetime in UTC; a time outside the calendar is moved to its nearest end."""
     try:
         return _EPOCH + timedelta(microseconds=unix_ns // 1000)
     except OverflowError:
@@ -395,7 +394,7 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
             data[tool_field] = data[field] if item.kind is StepKind.TOOL else None
     elif isinstance(item, AgentRun):
         for name in ("service_name", "service_version", "environment"):
-            data[name] = encode(getattr(item, name)).data  # said again: they come back from the resource
+            data[name] = encode(getattr(item, name)).data  # for readers of the JSON: from_dict takes the resource
         _leave_out_resources(item, data["steps"])
     if isinstance(item, _Timed):
         data["duration_s"] = item.duration_s
@@ -408,7 +407,7 @@ _TOOL_FIELDS = {"tool_name": "name", "tool_input": "input", "tool_output": "outp
 
 
 def _leave_out_resources(run: AgentRun, steps: list[dict[str, Any]]) -> None:
-    """Take the resource out of the dictionaries of sub-agents that have the same as the run around them."""
+    """Remove the resource from the dictionaries of sub-agents that have the same as the run around them."""
     for step, data in zip(run.steps, steps, strict=True):
         if step.run is not None and same(step.run.resource, run.resource):
             del data["run"]["resource"]
@@ -417,7 +416,7 @@ def _leave_out_resources(run: AgentRun, steps: list[dict[str, Any]]) -> None:
 
 
 def _needs_a_tag(value: Any) -> bool:
-    """Whether it is, or holds, a text or a number that some readers of JSON would change or refuse."""
+    """Return whether a value is, or holds, a text or a number that some readers of JSON would change or refuse."""
     if type(value) is tuple:
         return any(map(_needs_a_tag, value))
     return (type(value) is str and not value.isascii()) or (type(value) is int and value.bit_length() > _INT64_BITS)
@@ -435,12 +434,12 @@ def _from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
     try:
         return msgspec.convert(_restored(data, cls), cls)
     except (msgspec.ValidationError, AttributeError, TypeError) as error:
-        msg = f"not the data of {cls.__name__}.to_dict(): {error}"
+        msg = f"data does not have the shape of {cls.__name__}.to_dict(): {error}"
         raise ValueError(msg) from error
 
 
 def _restored(data: Any, cls: type[_Compared]) -> Any:
-    """Return the data with its values brought back, nested items too, ready to be converted field by field."""
+    """Return the data with its values restored, nested items too, ready to be converted field by field."""
     tags = data.get(_TYPES_KEY) or {}
     ready = dict(data)
     for name, tag in tags.items():
@@ -475,7 +474,7 @@ def _take_tool_fields(data: dict[str, Any]) -> None:
 
 
 def _take_resource(data: dict[str, Any]) -> None:
-    """Fill in a run's resource from `service_name` and `service_version`, where only these are given; below it as well."""
+    """Fill in the resource of a run, and of those below it, from `service_name` and the like, where it is missing."""
     if "resource" not in data:
         known = {key: data[name] for name, key in _OF_RESOURCES.items() if data.get(name) is not None}
         data.update({"resource": known} if known else {})

@@ -1,4 +1,7 @@
-"""`RunQuery`: which runs are asked for. A filter is a field of it, a row of `_FILTERS`, and an option of the commands."""
+"""Define `RunQuery`, which selects and orders runs.
+
+A filter is a field of it, a row of `_FILTERS`, and an option of the commands.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode, same
 
 Time: TypeAlias = datetime | date | timedelta | str | float
-"""A moment: a datetime or date, Unix seconds, ISO 8601; or how long ago: a timedelta, or "30m", "7d"."""
+"""Type of a moment: a datetime, a date, Unix seconds or ISO 8601; or an age: a timedelta, "30m", "7d"."""
 Duration: TypeAlias = str | float | timedelta
-"""Seconds, or "200ms", "1.5s", "2m"."""
+"""Type of a duration: seconds, a timedelta, or a text like "200ms", "1.5s", "2m"."""
 Sort: TypeAlias = Literal["time", "duration", "steps", "tokens"]
 
 INTERRUPTED = "interrupted"
 LAST = "last"
 STATUSES = (*(status.value for status in RunStatus), INTERRUPTED)
-"""What may be asked for as a status."""
+"""Values of the filter `status`."""
 ANY_TOOL = "*"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -41,37 +44,38 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_defaults=True):
-    """What a run must be like, which of these are meant, and in which order. What is None asks for nothing.
+    """Select runs by what they are like, order them and limit their number; a field that is None applies no filter.
 
     Args:
         agent: the agent's name.
         status: running, success, error, timeout; or interrupted: running, though its process is known to be gone.
         tool: a tool that the run, or a sub-agent of it, called.
-        tool_error: a tool that failed in the run or in a sub-agent of it, whether the run succeeded or not; True or "*":
-            any tool.
-        model: a model that was asked, or answered, in the run or in a sub-agent of it.
-        user_id: the user, as the program knows them or as the pseudonym that the traces carry.
+        tool_error: a tool that failed in the run or in a sub-agent of it, whether the run succeeded or not; True or
+            "*": any tool.
+        model: a model that was requested, or answered, in the run or in a sub-agent of it.
+        user_id: the user, as the program knows them or as the pseudonym that the traces have.
         session_id: the conversation.
         service: a service that takes part in the trace.
         tag: a tag of the run, or several, all of which it must have.
-        where: facts by name, all of which must be equal by type and value: ``metadata.KEY`` of the run, ``resource.KEY``,
-            ``step.KEY`` (an attribute of any step, of sub-agents too); any other name is an attribute of the run. KEY is
-            taken as it is, dots included.
+        where: facts by name, all of which must be equal by type and value: ``metadata.KEY`` of the run,
+            ``resource.KEY``, ``step.KEY`` (an attribute of any step, of sub-agents too); any other name is an attribute
+            of the run. KEY may contain dots.
         since: the run began at that time or later: a datetime, a date, Unix seconds, ISO 8601, or a timedelta or "7d"
             (ago).
-        until: it began before that time.
-        min_duration: it took so long or longer, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that have not
-            ended do not count.
-        text: what stands, in upper or lower case, in the question, the answer, errors (type and message), inputs,
-            outputs or messages of the run or of sub-agents: in texts, keys and numbers, however deep.
-        run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run means the run which
-            it is part of. "last" is the newest run.
-        sort: the newest first, or those with the longest duration, the most steps (of sub-agents too) or tokens.
-        newest_first: the same as ``sort="time"``; `sort` goes before it.
-        limit: at most so many: the first ones in the order that is asked for.
+        until: the run began before that time.
+        min_duration: the run took at least that long, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that
+            have not ended do not match.
+        text: a text that occurs, in upper or lower case, in the question, the answer, errors (type and message),
+            inputs, outputs or messages of the run or of sub-agents: in texts, keys and numbers, however deep.
+        run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run selects the run
+            which it is part of. "last" is the newest run.
+        sort: time (the newest first), or the longest duration, the most steps (of sub-agents too) or the most tokens
+            first.
+        newest_first: the same as ``sort="time"``; `sort` takes precedence.
+        limit: the most runs to return: the first ones in the given order.
 
     Raises:
-        ConfigurationError: a value that cannot be meant.
+        ConfigurationError: a value is invalid.
     """
 
     agent: str | None = None
@@ -94,21 +98,24 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        _ = self._asked
+        _ = self._filters
         if self.sort is not None and not (isinstance(self.sort, str) and self.sort in _SORTS):
-            msg = f"sort {self.sort!r} is none of {', '.join(_SORTS)}"
+            msg = f"sort must be one of {', '.join(_SORTS)}, got {self.sort!r}"
             raise ConfigurationError(msg)
-        if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
-            msg = f"limit must be a number of runs, 0 or more, not {self.limit!r}"
+        if self.limit is not None and type(self.limit) is not int:
+            msg = f"limit must be an integer, got {self.limit!r}"
+            raise ConfigurationError(msg)
+        if self.limit is not None and self.limit < 0:
+            msg = f"limit must not be negative, got {self.limit!r}"
             raise ConfigurationError(msg)
 
     @classmethod
     def of(cls, **keywords: Any) -> RunQuery:
-        """Return the query that keywords, held as data, mean.
+        """Return the query with the given keywords, which were held as data.
 
         Raises:
-            TypeError: a keyword that there is not; it names the closest one.
-            ConfigurationError: a value that cannot be meant.
+            TypeError: a keyword is unknown; the message suggests the closest one.
+            ConfigurationError: a value is invalid.
         """
         check_keywords(cls.__name__, keywords, RunQuery.__struct_fields__)
         return RunQuery(**keywords)
@@ -118,80 +125,84 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         return RunQuery(**{**self.given(), **changes})
 
     def given(self) -> dict[str, Any]:
-        """Return the fields that ask for something, as they were given."""
+        """Return the fields that select or order something, as they were given."""
         values = {name: getattr(self, name) for name in RunQuery.__struct_fields__}
         return {name: value for name, value in values.items() if value is not None and value is not False}
 
     @property
     def is_filter(self) -> bool:
-        """Whether any run may be left out for what it is like."""
-        return bool(self._asked)
+        """Return whether any run may be left out for what it is like."""
+        return bool(self._filters)
 
     @property
     def since_ns(self) -> int | None:
-        """`since` in Unix nanoseconds."""
+        """Return `since` in Unix nanoseconds."""
         return self._time_ns("since")
 
     @property
     def until_ns(self) -> int | None:
-        """`until` in Unix nanoseconds."""
+        """Return `until` in Unix nanoseconds."""
         return self._time_ns("until")
 
     def matches(self, run: AgentRun, spans: Iterable[SpanRecord] = ()) -> bool:
-        """Return whether the run is like what is asked for; `spans` are those of its traces, where they are known."""
-        return all(row.fits(run, spans, value) for row, value in self._asked)
+        """Return whether a run fits all filters; `spans` are those of its traces, where they are known."""
+        return all(row.fits(run, spans, value) for row, value in self._filters)
 
     @property
     def order(self) -> Callable[[AgentRun], tuple[Any, ...]] | None:
-        """The key by which the runs that come first are the largest, if an order is asked for."""
+        """Return the key by which the first runs are the largest; None where no order is given."""
         sort = self.sort or ("time" if self.newest_first else None)
         return None if sort is None else _SORTS[sort]
 
     @functools.cached_property
-    def _asked(self) -> tuple[tuple[_Filter, Any], ...]:
-        """The filters that are given, each with its value as it is compared; an age counts from when the query is made."""
-        asked = []
+    def _filters(self) -> tuple[tuple[_Filter, Any], ...]:
+        """Return the filters that are set, each with its converted value; an age counts from when the query is made."""
+        filters = []
         for name, row in _FILTERS.items():
             given = getattr(self, name)
             if given is not None:
                 try:
-                    asked.append((row, row.read(given)))
+                    filters.append((row, row.read(given)))
                 except _NoTextError:
-                    msg = f"{name} must be a text{' or True' if row.read is _tool_or_any else ''}, not {given!r}"
+                    msg = f"{name} must be a string{' or True' if row.read is _tool_or_any else ''}, got {given!r}"
                     raise ConfigurationError(msg) from None
-        return tuple(asked)
+        return tuple(filters)
 
     def _time_ns(self, name: str) -> int | None:
-        return next((value for row, value in self._asked if row is _FILTERS[name]), None)
+        return next((value for row, value in self._filters if row is _FILTERS[name]), None)
 
 
-# ── what a run is like ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Filter(NamedTuple):
-    """How a value that is asked for is read, and whether a run, of whose traces these are the spans, fits it."""
+    """Represent a filter: how its value is converted, and whether a run, with the spans of its traces, fits it."""
 
     read: Callable[[Any], Any]
     fits: Callable[[AgentRun, Iterable[SpanRecord], Any], bool]
 
 
 class _NoTextError(Exception):
-    """Something else was given where a text is needed."""
+    """Indicate a value that is no text where one is needed."""
 
 
-def _text(given: Any) -> str:
+def _checked_text(given: Any) -> str:
     if not isinstance(given, str):
         raise _NoTextError
     return given
 
 
-def _texts(given: Any) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(map(_text, given if isinstance(given, Iterable) else (given,)))
+def _checked_texts(given: Any) -> tuple[str, ...]:
+    return (
+        (given,)
+        if isinstance(given, str)
+        else tuple(map(_checked_text, given if isinstance(given, Iterable) else (given,)))
+    )
 
 
-def _status(given: Any) -> str:
+def _checked_status(given: Any) -> str:
     if given not in STATUSES:
-        msg = f"status {given!r} is none of {', '.join(STATUSES)}"
+        msg = f"status must be one of {', '.join(STATUSES)}, got {given!r}"
         raise ConfigurationError(msg)
     return str(given)
 
@@ -203,7 +214,7 @@ def _has_status(run: AgentRun, _: Any, status: str) -> bool:
 
 
 def _tool_or_any(given: Any) -> str:
-    return ANY_TOOL if given is True else _text(given)
+    return ANY_TOOL if given is True else _checked_text(given)
 
 
 def _all_steps(run: AgentRun) -> Iterator[AgentStep]:
@@ -218,7 +229,7 @@ def _has_tool_error(run: AgentRun, _: Any, tool: str) -> bool:
 
 
 def _has_model(run: AgentRun, _: Any, model: str) -> bool:
-    """Return whether a model answered, or was asked: where both are known, the latter is an attribute."""
+    """Return whether a model answered or was requested; where both are known, the latter is an attribute."""
     parts: list[AgentRun | AgentStep] = [*run.walk(), *_all_steps(run)]
     return any(model in (part.model, part.attributes.get(semconv.REQUEST_MODEL)) for part in parts)
 
@@ -233,9 +244,9 @@ def _has_tags(run: AgentRun, _: Any, tags: tuple[str, ...]) -> bool:
     return set(tags) <= set(run.tags)
 
 
-def _facts(given: Any) -> dict[str, Any]:
+def _checked_facts(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        msg = f'where must be a mapping like {{"metadata.tenant": "acme"}}, not {given!r}'
+        msg = f'where must be a mapping like {{"metadata.tenant": "acme"}}, got {given!r}'
         raise ConfigurationError(msg)
     return dict(given)
 
@@ -245,7 +256,7 @@ def _has_facts(run: AgentRun, _: Any, facts: dict[str, Any]) -> bool:
 
 
 def _facts_called(name: str, run: AgentRun) -> list[Any]:
-    """Return the values that stand in a run under a name; those of the steps may be many."""
+    """Return the values that a run has under a name; a name of step attributes may have many."""
     where, dot, key = name.partition(".")
     if not dot:
         places, key = [run.attributes], name
@@ -261,18 +272,18 @@ def _facts_called(name: str, run: AgentRun) -> list[Any]:
 
 
 def _duration_ns(given: Any) -> Decimal:
-    """Return nanoseconds, exactly as they were written: 0.1 is a tenth of a second."""
+    """Return nanoseconds, exactly as written: 0.1 is a tenth of a second."""
     if isinstance(given, timedelta) and given >= timedelta():
         return Decimal(given // _MICROSECOND) * 1000
     match = None if isinstance(given, bool) else _DURATION.fullmatch(_number_text(given))
     if match is None:
-        msg = f'min_duration {given!r} is neither seconds nor like "200ms", "1.5s", "2m"'
+        msg = f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {given!r}'
         raise ConfigurationError(msg)
     return Decimal(match[1]) * _UNITS_NS[match[2] or "s"]
 
 
 def _number_text(given: Any) -> str:
-    """Return a number as it is written, without an exponent; nothing for one that is too long to be written."""
+    """Return a number as text without an exponent; an empty text for one that is too long to be written."""
     if isinstance(given, str):
         return given.strip()
     try:
@@ -281,19 +292,19 @@ def _number_text(given: Any) -> str:
         return ""
 
 
-def _is_as_long(run: AgentRun, _: Any, least_ns: Decimal) -> bool:
+def _lasts_at_least(run: AgentRun, _: Any, least_ns: Decimal) -> bool:
     return run.ended_at_ns is not None and run.ended_at_ns - run.started_at_ns >= least_ns
 
 
-def _folded(given: Any) -> str:
-    return _text(given).casefold()
+def _casefolded(given: Any) -> str:
+    return _checked_text(given).casefold()
 
 
-def _says(run: AgentRun, _: Any, text: str) -> bool:
-    return any(text in found.casefold() for part in run.walk() for found in _words_of(part))
+def _contains_text(run: AgentRun, _: Any, text: str) -> bool:
+    return any(text in found.casefold() for part in run.walk() for found in _own_texts_of(part))
 
 
-def _words_of(run: AgentRun) -> Iterator[str]:
+def _own_texts_of(run: AgentRun) -> Iterator[str]:
     """Yield the texts in a run, without those of sub-agents' runs."""
     yield from _texts_in([run.user_input, run.final_output, run.error])
     for step in run.steps:
@@ -301,8 +312,8 @@ def _words_of(run: AgentRun) -> Iterator[str]:
 
 
 def _texts_in(values: list[Any]) -> Iterator[str]:
-    """Yield each text, key and number in values; other objects say what they say as JSON."""
-    pending, seen = values[::-1], dict[int, Any]()  # what was seen stays alive, lest another get its id
+    """Yield each text, key and number in values; other objects as their JSON has them."""
+    pending, seen = values[::-1], dict[int, Any]()  # holding the objects keeps their ids from being used again
     while pending:
         value = pending.pop()
         if isinstance(value, str):
@@ -313,7 +324,7 @@ def _texts_in(values: list[Any]) -> Iterator[str]:
             pending += [value.extra, value.name]
             pending += [found for part in value.parts for key, found in part.items() if key != "type"]
         elif isinstance(value, dict | list | tuple | set | frozenset):
-            if id(value) not in seen:  # what a backend gives may hold itself
+            if id(value) not in seen:  # a value from a user's backend may contain itself
                 seen[id(value)] = value
                 pending += value if not isinstance(value, dict) else [*value.values(), *value]
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -322,14 +333,14 @@ def _texts_in(values: list[Any]) -> Iterator[str]:
             pending.append(encode(value).data)
 
 
-def _begins(run: AgentRun, _: Any, run_id: str) -> bool:
+def _has_id_beginning(run: AgentRun, _: Any, run_id: str) -> bool:
     if run_id == LAST:
-        return True  # which one that is, the order says
+        return True  # the order and the limit of the query choose the newest
     return any(known.startswith(run_id) for known in (*trace_ids_of(run), *(part.run_id for part in run.walk())))
 
 
 def trace_ids_of(run: AgentRun) -> tuple[str, ...]:
-    """Return the traces that a run was read from."""
+    """Return the ids of the traces that a run was read from."""
     return run.trace_ids or ((run.trace_id,) if run.trace_id else ())
 
 
@@ -339,12 +350,12 @@ def moment_ns(when: Any) -> int:
     A time without an offset is local time.
 
     Raises:
-        ConfigurationError: it cannot be read as a time.
+        ConfigurationError: the value is not a time.
     """
     try:
         return _unix_ns(when)
     except (ValueError, OverflowError):
-        msg = f'time {when!r} is neither like "30m", "12h", "7d" (ago) nor ISO 8601 like "2026-11-22T18:00:00+01:00"'
+        msg = f'a time must be ISO 8601 like "2026-11-22T18:00:00+01:00", or an age like "30m" or "7d", got {when!r}'
         raise ConfigurationError(msg) from None
 
 
@@ -365,26 +376,26 @@ def _unix_ns(when: Any) -> int:
 
 
 _FILTERS: dict[str, _Filter] = {
-    "agent": _Filter(_text, lambda run, _, name: run.agent_name == name),
-    "status": _Filter(_status, _has_status),
-    "tool": _Filter(_text, lambda run, _, name: any(step.tool_name == name for step in _all_steps(run))),
+    "agent": _Filter(_checked_text, lambda run, _, name: run.agent_name == name),
+    "status": _Filter(_checked_status, _has_status),
+    "tool": _Filter(_checked_text, lambda run, _, name: any(step.tool_name == name for step in _all_steps(run))),
     "tool_error": _Filter(_tool_or_any, _has_tool_error),
-    "model": _Filter(_text, _has_model),
+    "model": _Filter(_checked_text, _has_model),
     "user_id": _Filter(known_forms, lambda run, _, ids: run.user_id in ids),
-    "session_id": _Filter(_text, lambda run, _, session_id: run.session_id == session_id),
-    "service": _Filter(_text, _takes_part),
-    "tag": _Filter(_texts, _has_tags),
-    "where": _Filter(_facts, _has_facts),
+    "session_id": _Filter(_checked_text, lambda run, _, session_id: run.session_id == session_id),
+    "service": _Filter(_checked_text, _takes_part),
+    "tag": _Filter(_checked_texts, _has_tags),
+    "where": _Filter(_checked_facts, _has_facts),
     "since": _Filter(moment_ns, lambda run, _, since_ns: run.started_at_ns >= since_ns),
     "until": _Filter(moment_ns, lambda run, _, until_ns: run.started_at_ns < until_ns),
-    "min_duration": _Filter(_duration_ns, _is_as_long),
-    "text": _Filter(_folded, _says),
-    "run_id": _Filter(_text, _begins),
+    "min_duration": _Filter(_duration_ns, _lasts_at_least),
+    "text": _Filter(_casefolded, _contains_text),
+    "run_id": _Filter(_checked_text, _has_id_beginning),
 }
-"""Field of `RunQuery` → how its value is read, and which runs fit."""
+"""Field of `RunQuery` → how its value is converted, and which runs fit."""
 
 
-# ── in which order ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def age(run: AgentRun) -> tuple[int, str]:

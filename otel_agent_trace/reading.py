@@ -1,4 +1,4 @@
-"""Runs from anywhere, as asked for."""
+"""Read the runs of a source that a query selects."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _log = logging.getLogger("otel_agent_trace")
 
 
 class ReadKeywords(RunQuery, frozen=True, kw_only=True):
-    """The keywords of `iter_runs` and `load_runs`: which runs, and how to read.
+    """Define the keywords of `iter_runs` and `load_runs`: the filters of `RunQuery`, and how to read.
 
     Args:
-        strict: raise at the first thing that cannot be read, instead of reporting it.
-        on_problem: is told what cannot be read; without it a warning is logged.
-        on_progress: is told the bytes done and, where it is known, their total; of a Jaeger the traces.
+        strict: whether to raise a `BadRecordError` for the first record that cannot be read.
+        on_problem: called with a `Problem` for each record that cannot be read; by default a warning is logged.
+        on_progress: called now and then with the bytes read and, where it is known, their total; for Jaeger with the
+            number of traces.
     """
 
     strict: bool = False
@@ -38,43 +39,47 @@ class ReadKeywords(RunQuery, frozen=True, kw_only=True):
 
 
 class ReadCall(ReadKeywords, frozen=True):
-    """A call of `iter_runs` or `load_runs`; keywords go before what `query` says."""
+    """Hold the arguments of a call of `iter_runs` or `load_runs`; a filter given as keyword replaces that of `query`."""
 
     source: Any
     query: RunQuery = RunQuery()
 
-    def asked(self) -> RunQuery:
-        """Return all that is asked for."""
+    def merged_query(self) -> RunQuery:
+        """Return the query with the filters that were given as keywords."""
         return self.query.but(**self.given())
 
 
 @called_with(ReadCall)
 def iter_runs(call: ReadCall) -> Iterator[AgentRun]:
-    """Yield the outermost runs of a source, each once and complete.
+    """Yield the outermost runs of a source, each once and complete, as `AgentRun`s.
 
-    `source` is a path, a glob, a directory, the address of a Jaeger, a backend that can be read, or a list of them.
-    Which runs is said by the fields of `RunQuery` as keywords, by a `query`, or both (keywords go before it). Runs come as they are
-    completed while reading, in bounded memory; with `newest_first` or `sort` in that order, which holds `limit` runs in
-    memory (all of them without a limit), and of a Jaeger reads no more than it takes for the newest. `strict` raises at
-    the first thing that cannot be read; else `on_problem` is told, or without it a warning is logged. `on_progress` is
-    told the bytes done and, where it is known, their total; of a Jaeger the traces.
+    `source` is a path, a glob, a directory, the address of a Jaeger server, a backend that can be read, or a list of
+    them. Runs are selected by the fields of `RunQuery`, as keywords, in a `query`, or both, where a keyword replaces the
+    field of the query. Without an order, runs are yielded as they are completed while reading, in bounded memory. With
+    `newest_first` or `sort` they are yielded in that order, and `limit` runs are held in memory (all of them without a
+    limit); Jaeger is then read only as far as needed for the newest.
+
+    With `strict` the first record that cannot be read raises an error; otherwise `on_problem` is called with a `Problem`
+    for each, or a warning is logged. `on_progress` is called now and then with the bytes read and, where it is known,
+    their total; for Jaeger with the number of traces.
 
     Raises:
         SourceError: the source cannot be read at all.
-        BadRecordError: with `strict`, a record that cannot be read.
-        ConfigurationError: a filter that cannot be meant.
-        TypeError: a keyword that there is not; it names the closest one.
+        BadRecordError: a record cannot be read, and `strict` is set.
+        ConfigurationError: a filter has an invalid value.
+        TypeError: a keyword is unknown; the message names the closest one.
     """
-    return _runs(call, call.asked())
+    return _runs(call, call.merged_query())
 
 
 @called_with(ReadCall)
 def load_runs(call: ReadCall) -> list[AgentRun]:
-    """Return the runs of a source, oldest first, or as `sort` or `newest_first` says; takes what `iter_runs` takes.
+    """Return the runs of a source as a list, oldest first unless `sort` or `newest_first` is given.
 
-    With `limit` and without such an order, the oldest ones. Raises what `iter_runs` raises.
+    Takes the arguments of `iter_runs`, and raises the same errors. With `limit` and without another order, the oldest
+    runs are returned.
     """
-    query = call.asked()
+    query = call.merged_query()
     if query.order is not None:
         return list(_runs(call, query))
     runs = _runs(call, query.but(limit=None))
@@ -96,16 +101,24 @@ def load_run(
     on_problem: Callable[[Problem], None] | None = None,
     on_progress: Progress | None = None,
 ) -> AgentRun:
-    """Return one run: by its id, a trace id of it, the beginning of either, or "last"; a sub-agent's run is found as well.
+    """Return one run of a source, which may be that of a sub-agent.
 
-    Without an id: the only run there is. `service` and what follows is as in `iter_runs`.
+    Args:
+        source: as for `iter_runs`.
+        run_id: the id of the run, one of its trace ids, the beginning of either, or "last" for the run that started
+            last; by default the only run of the source.
+        service: look only at traces in which this service takes part.
+        strict: whether to raise a `BadRecordError` for the first record that cannot be read.
+        on_problem: as for `iter_runs`.
+        on_progress: as for `iter_runs`.
 
     Raises:
-        RunNotFoundError: no run has that id, or there is none at all.
-        AmbiguousRunError: several runs fit.
-        SourceError: as `iter_runs`.
+        RunNotFoundError: no run has that id, or the source has no run.
+        AmbiguousRunError: several runs match.
+        SourceError: the source cannot be read at all.
+        BadRecordError: a record cannot be read, and `strict` is set.
     """
-    return _found(source, run_id, service, _reporter(strict, on_problem), on_progress).run
+    return _find_run(source, run_id, service, _reporter(strict, on_problem), on_progress).run
 
 
 @suggests_keywords
@@ -117,17 +130,17 @@ def explain_run(
     on_problem: Callable[[Problem], None] | None = None,
     on_progress: Progress | None = None,
 ) -> RunExplanation:
-    """Return what `load_run` gives, fact by fact with the span and the attribute that each came from.
+    """Return an explanation of the run that `load_run` returns: each fact, and the span and attribute it was read from.
 
-    A run of a backend that keeps no spans is explained from those that `run_to_spans` makes of it. Raises what
-    `load_run` raises.
+    Takes the arguments of `load_run` but `strict`, and raises the same errors. The run of a backend that keeps no spans
+    is explained by those that `run_to_spans` makes of it.
     """
-    run, whole = _found(source, run_id, service, _reporter(False, on_problem), on_progress)
+    run, whole = _find_run(source, run_id, service, _reporter(False, on_problem), on_progress)
     explained = (below for outer in explain(whole.spans or run_to_spans(whole.run)) for below in outer.walk())
     return next(below for below in explained if below.run.run_id == run.run_id)
 
 
-def _found(
+def _find_run(
     source: Any,
     run_id: str | None,
     service: str | None,
@@ -139,7 +152,11 @@ def _found(
 
 
 def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
-    """Return the outermost runs in spans at hand, oldest first: `SpanRecord`s or spans of the OpenTelemetry SDK."""
+    """Return the outermost runs in an iterable of spans, oldest first.
+
+    Args:
+        spans: `SpanRecord`s, or spans of the OpenTelemetry SDK, in any order.
+    """
     reader = SdkReader()
     records = (span if isinstance(span, SpanRecord) else reader.record(span) for span in spans)
     return sorted(runs_of(by_trace(records).values()), key=age)
@@ -148,12 +165,12 @@ def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
 def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:
     if strict:
         return _raise
-    return _warn if on_problem is None else on_problem
+    return _log_problem if on_problem is None else on_problem
 
 
 def _raise(problem: Problem) -> None:
     raise BadRecordError(problem.path, problem.line, problem.reason)
 
 
-def _warn(problem: Problem) -> None:
+def _log_problem(problem: Problem) -> None:
     _log.warning("%s (skipped)", problem)

@@ -1,8 +1,8 @@
-"""Every name that the library writes into a span or knows from one, in one table.
+"""Define every attribute, event and metric name that the library writes or reads.
 
-The ``gen_ai.*`` names are those of the OpenTelemetry GenAI conventions of late 2026 (development status, hence written
-out here: the published constants package ends at an older state); what they have no name for stands under
-``agent_trace.*``.
+The ``gen_ai.*`` names are those of the OpenTelemetry GenAI conventions of late 2026. They have development status, and
+the published constants package ends at an older state, so they are written out here. Facts without a standard name are
+under ``agent_trace.*``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESPONSE_MODEL = "gen_ai.response.model"
 RESPONSE_ID = "gen_ai.response.id"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
-"""Seconds, double."""
+"""Seconds, as a double."""
 INPUT_MESSAGES = "gen_ai.input.messages"
 OUTPUT_MESSAGES = "gen_ai.output.messages"
 TOOL_NAME = "gen_ai.tool.name"
@@ -68,9 +68,9 @@ ENDUSER_PSEUDO_ID = "enduser.pseudo.id"
 SERVICE_NAME = "service.name"
 SERVICE_VERSION = "service.version"
 ENVIRONMENTS = ("deployment.environment.name", "deployment.environment")
-"""The resource's attribute for where a program is deployed, and what it was called before 2024."""
+"""Resource attributes for the deployment environment: the current name, and the one before 2024."""
 PLAIN_USER_IDS = (USER_ID, ENDUSER_ID)
-"""Attributes of the conventions that hold a user id as it is."""
+"""Attributes of the conventions that hold a plain user id."""
 
 # ── our own ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -78,49 +78,53 @@ OUR_PREFIX = "agent_trace."
 RUN_ID = "agent_trace.run.id"
 RUN_PARENT_ID = "agent_trace.run.parent_id"
 RUN_STATUS = "agent_trace.run.status"
-"""Only where the span's own status does not say it: ``timeout``, or ``error`` of what has no end."""
+"""Written only where the span's status does not express it: ``timeout``, or ``error`` of a run without an end."""
 RUN_TRACE_IDS = "agent_trace.run.trace_ids"
-"""JSON array, only of a run that was joined from several traces."""
+"""JSON array, written only for a run that was joined from several traces."""
 TAGS = "agent_trace.tags"
-"""JSON array of texts."""
+"""JSON array of strings."""
 CONFIG = "agent_trace.config"
 METADATA = "agent_trace.metadata"
 REPLAY_OF = "agent_trace.replay_of"
 STEP_ID = "agent_trace.step.id"
-"""Only where it is not the index plus one."""
+"""Written only where it is not the index plus one."""
 STEP_INDEX = "agent_trace.step.index"
 STEP_NAME = "agent_trace.step.name"
-"""Only where no standard attribute holds the name; of a sub-agent without a name, what its step is called."""
+"""Written only where no standard attribute holds the name; for a sub-agent without a name, the name of its step."""
 STEP_KIND = "agent_trace.step.kind"
-"""Only for kind ``other``, which has no operation name."""
+"""Written only for kind ``other``, which has no operation name."""
 INPUT = "agent_trace.input"
 OUTPUT = "agent_trace.output"
+HISTORY_SPAN_ID = "agent_trace.history.span_id"
+"""Span id of an earlier model call of the run, whose messages precede those recorded here."""
+HISTORY_MESSAGES = "agent_trace.history.messages"
+"""Number of preceding messages, int."""
 ERROR_CATEGORY = "agent_trace.error.category"
 ERROR_MESSAGE = "agent_trace.error.message"
-"""Only where the status description is not the message: empty, or repaired."""
+"""Written only where the status description is not the message: empty, or repaired."""
 USAGE_DETAILS = "agent_trace.usage.details"
 SIDE_EFFECTS = "agent_trace.tool.side_effects"
 ABANDONED = "agent_trace.abandoned"
 FIRST_CHUNK_AT_NS = "agent_trace.first_chunk_at_ns"
 """Unix nanoseconds, int."""
 MESSAGES = "agent_trace.messages"
-"""Messages of a step whose standard message attributes say something else: a sub-agent's."""
+"""Messages of a step whose standard message attributes hold something else: those of a sub-agent."""
 INFERRED = "agent_trace.inferred"
-"""True on a span that no tracer has emitted: its step was only told of, in the messages of others."""
+"""True on a span that no tracer emitted: its step is known only from the messages of models."""
 SAMPLING_PROBABILITY = "agent_trace.sampling_probability"
 ATTRIBUTE_PREFIX = "agent_trace.attribute."
-"""Before the names of attributes that carriers take for something of their own (see `AWKWARD_NAMES`)."""
+"""Prefix for names of attributes that stores use themselves, such as Jaeger's ``error`` tag (see `AWKWARD_NAMES`)."""
 AWKWARD_NAMES = frozenset({"", "error", "span.kind"})
 TYPES = "agent_trace.types"
 """JSON object: attribute name → type tag (see `otel_agent_trace.values`)."""
 TRUNCATED = "agent_trace.truncated"
-"""JSON array of the paths of what limits cut."""
+"""JSON array of the paths of values that limits truncated."""
 
 # ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Metric(NamedTuple):
-    """An instrument of the GenAI conventions: a histogram with these bucket boundaries, or a counter if it has none."""
+    """Define an instrument of the GenAI conventions: a histogram with these bucket boundaries, or else a counter."""
 
     name: str
     unit: str

@@ -1,4 +1,4 @@
-"""Signal handlers: Python runs them, and raises what they raise, in whatever code the main thread is in just then."""
+"""Handle exceptions of signal handlers, which Python runs in whatever code the main thread executes at that moment."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from types import CodeType, TracebackType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-_UNINTERRUPTED_S = 0.1
+_MAX_WAIT_S = 0.1
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 
 
 def is_of_signal_handler(error: BaseException) -> bool:
-    """Whether an exception is the host's, raised by a signal handler in the midst of other code, and has to reach it.
+    """Return whether a signal handler raised an exception, so that it has to reach the host.
 
-    A handler in Python stands in the traceback. Python's own for Ctrl-C leaves no trace of itself, but no ``raise``
-    statement either. What a handler in C raises cannot be told apart from what the code itself did; it goes through.
+    A handler in Python is recognised by its frame in the traceback. Python's own handler of Ctrl-C has no frame; its
+    exception is recognised by the lack of a ``raise`` statement. If there is a handler without Python code, as one in C,
+    its `SystemExit` cannot be distinguished from that of the code itself, and True is returned for either.
     """
     if threading.get_ident() != threading.main_thread().ident:
         return False
     handlers = [handler for handler in map(signal.getsignal, signal.valid_signals()) if callable(handler)]
     codes = [_code_of(handler) for handler in handlers if handler is not signal.default_int_handler]
-    if any(entry.tb_frame.f_code in codes for entry in _entries(error)):
+    if any(entry.tb_frame.f_code in codes for entry in _traceback_entries(error)):
         return True
     if issubclass(type(error), KeyboardInterrupt):
         return not _was_raised_by_a_statement(error)
@@ -36,46 +37,47 @@ def is_of_signal_handler(error: BaseException) -> bool:
 
 
 def traceback_of(error: BaseException) -> TracebackType | None:
-    """Python's own traceback of an exception, also where its class has something else under that name."""
+    """Return the traceback that Python keeps of an exception, even if its class redefines ``__traceback__``."""
     traceback: TracebackType | None = _TRACEBACK.__get__(error)
     return traceback
 
 
 class OneShotResult(Generic[T]):
-    """What another thread tells, once; it may be waited for in a signal handler, and while one runs.
+    """Pass one result from another thread to the one that waits for it, which may be running a signal handler.
 
-    A lock, and no `queue.SimpleQueue`: a signal handler that runs until after the time of its `get(timeout)` makes it
-    wait for ever. One wait is many short ones: a signal that another thread receives, or that arrives just before a
-    wait, does not interrupt it, and its handler runs only when the wait is over.
+    It uses a lock rather than a `queue.SimpleQueue`, whose `get(timeout)` waits for ever if a signal handler runs until
+    after its timeout. It waits in many short steps: a signal that another thread receives, or that arrives just before
+    a wait, does not interrupt the wait, and its handler runs only afterwards.
     """
 
     def __init__(self) -> None:
         self._value: T | None = None
-        self._untold = _thread.allocate_lock()
-        self._untold.acquire()
+        self._unset = _thread.allocate_lock()
+        self._unset.acquire()
 
-    def tell(self, value: T) -> None:
-        """Give the answer."""
+    def set(self, value: T) -> None:
+        """Set the result, once."""
         self._value = value
-        self._untold.release()
+        self._unset.release()
 
     @property
-    def is_told(self) -> bool:
-        """Whether it is there, and nobody has taken it yet."""
-        return not self._untold.locked()
+    def is_set(self) -> bool:
+        """Return whether the result is set, and no `wait` has returned it yet."""
+        return not self._unset.locked()
 
-    def within(self, timeout_s: float) -> T | None:
-        """The answer; None if there is none in that time."""
+    def wait(self, timeout_s: float) -> T | None:
+        """Return the result as soon as it is set, or None if that takes longer than `timeout_s` seconds."""
         until = time.monotonic() + timeout_s
         while True:
             left_s = until - time.monotonic()
-            if self._untold.acquire(timeout=max(0.0, min(left_s, _UNINTERRUPTED_S))):
+            if self._unset.acquire(timeout=max(0.0, min(left_s, _MAX_WAIT_S))):
                 return self._value
-            if not left_s > _UNINTERRUPTED_S:
+            if not left_s > _MAX_WAIT_S:
                 return None
 
 
 def _code_of(handler: Any) -> CodeType | None:
+    """Return the code of a signal handler in Python, or None."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
@@ -83,11 +85,11 @@ def _code_of(handler: Any) -> CodeType | None:
 
 
 def _was_raised_by_a_statement(error: BaseException) -> bool:
-    *_, innermost = (None, *_entries(error))
+    *_, innermost = (None, *_traceback_entries(error))
     return innermost is not None and innermost.tb_frame.f_code.co_code[innermost.tb_lasti] == _RAISE
 
 
-def _entries(error: BaseException) -> Iterator[TracebackType]:
+def _traceback_entries(error: BaseException) -> Iterator[TracebackType]:
     traceback = traceback_of(error)
     while traceback is not None:
         yield traceback

@@ -1,4 +1,4 @@
-"""`SpanRecord`, a span as plain data, and `SpanSource`, whatever spans can be read from."""
+"""Define `SpanRecord`, a span as plain data, and `SpanSource`, the protocol of anything that spans are read from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """Something that happened during a span; `time_ns` is Unix nanoseconds."""
+    """Represent an event of a span; `time_ns` is Unix nanoseconds."""
 
     name: str
     time_ns: int
@@ -17,7 +17,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
-    """A reference from one span to another; ids as in `SpanRecord`."""
+    """Represent a reference from one span to another; ids as in `SpanRecord`."""
 
     trace_id: str
     span_id: str
@@ -26,7 +26,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scope(msgspec.Struct, frozen=True, gc=False):
-    """The instrumentation that emitted a span."""
+    """Represent the instrumentation scope that emitted a span."""
 
     name: str = ""
     version: str = ""
@@ -35,18 +35,18 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resource(msgspec.Struct, frozen=True, gc=False):
-    """The program that emitted a span."""
+    """Represent the program that emitted a span, by the attributes of its resource."""
 
     attributes: Mapping[str, Any] = {}
     schema_url: str = ""
 
 
 class SpanRecord(msgspec.Struct, frozen=True, gc=False):
-    """One span as plain immutable data; it knows nothing of agents.
+    """Represent a span as plain immutable data, without any notion of agents.
 
     Ids are lower-case hex (32 digits for the trace, 16 for a span), times Unix nanoseconds, `end_ns` None while the
-    span is open. `kind` and `status_code` are numbered as in OTLP (kind: 1 internal, 2 server, 3 client, 4 producer,
-    5 consumer; status: 0 unset, 1 ok, 2 error). `flags` are the OTLP flags of the span.
+    span is open. `kind` and `status_code` are numbered as in OTLP (kind: 1 internal, 2 server, 3 client, 4 producer, 5
+    consumer; status: 0 unset, 1 ok, 2 error). `flags` are the OTLP flags of the span.
     """
 
     trace_id: str
@@ -68,11 +68,11 @@ class SpanRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 BODY_KEY = "body"
-"""The attribute of an event that was a log record which holds the record's body."""
+"""Attribute for the body of a log record that has been made an event of its span."""
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
-    """One log record as plain immutable data; ids as in `SpanRecord`, empty where it belongs to no span.
+    """Represent a log record as plain immutable data; ids as in `SpanRecord`, empty where it belongs to no span.
 
     `time_ns` is Unix nanoseconds, `name` the event's name, `severity_number` as in OTLP (1 to 24; 0: not known).
     """
@@ -90,18 +90,21 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def event(self) -> Event:
-        """The event of its span that it is read as; the body is the attribute `body`, unless it has one of that name."""
+        """Return the record as an event of its span; the body is its attribute `body`, unless there is one already."""
         if self.body in (None, "", {}) or BODY_KEY in self.attributes:
             return Event(self.name, self.time_ns, self.attributes)
         return Event(self.name, self.time_ns, {**self.attributes, BODY_KEY: self.body})
 
 
 def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:
-    """Return the spans of a trace with the log records that belong to them as further events, by time; others are left out."""
+    """Return the spans of a trace with their log records as further events, in order of time.
+
+    Log records of other spans are left out; each record counts once, since lines of a file may be repeated.
+    """
     events: dict[str, dict[tuple[int, str, str], Event]] = {}
     for log in logs:
         event = log.event
-        events.setdefault(log.span_id, {}).setdefault(_order_of(event), event)  # lines may come twice
+        events.setdefault(log.span_id, {}).setdefault(_order_of(event), event)
     return [
         msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more.values()), key=_order_of)))
         if (more := events.get(span.span_id))
@@ -115,13 +118,13 @@ def _order_of(event: Event) -> tuple[int, str, str]:
 
 
 def logs_without_spans(spans: Iterable[SpanRecord], logs: Iterable[LogRecord]) -> list[LogRecord]:
-    """Those of the log records that belong to none of the spans."""
+    """Return the log records that belong to none of the spans."""
     known = {span.span_id for span in spans}
     return [log for log in logs if log.span_id not in known]
 
 
 def by_frame(spans: Iterable[SpanRecord]) -> Iterable[tuple[Resource, Scope, list[SpanRecord]]]:
-    """The spans of each resource and scope (the same objects), in the order in which these were first seen."""
+    """Return the spans grouped by resource and scope (the same objects), in the order of their first span."""
     groups: dict[tuple[int, int], tuple[Resource, Scope, list[SpanRecord]]] = {}
     for span in spans:
         group = groups.setdefault((id(span.resource), id(span.scope)), (span.resource, span.scope, []))
@@ -130,7 +133,7 @@ def by_frame(spans: Iterable[SpanRecord]) -> Iterable[tuple[Resource, Scope, lis
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One piece of a source that could not be read: where it stands (line 0: no line), and what is wrong."""
+    """Represent a piece of a source that could not be read: its path, its line (0: no line), and the reason."""
 
     path: str
     line: int
@@ -141,33 +144,36 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a `SpanSource` can do beside `traces`, said in its attribute `capabilities`.
+    """Describe what a `SpanSource` can do beside `traces`, in its attribute `capabilities`.
 
-    Readers answer themselves what a source does not, and look again at what it gives.
+    Readers filter and sort themselves where a source does not, and check again what it returns.
     """
 
     filters: frozenset[str] = frozenset()
-    """Fields of `RunQuery` by which `narrowed(query)` leaves out traces that hold no run which fits."""
+    """Fields of `RunQuery` by which `narrowed(query)` leaves out traces without a matching run."""
     newest_first: bool = False
-    """`traces` gives them in the order of their latest start (the latest `start_ns` of their spans), newest first."""
+    """True if `traces` yields the newest first, by the latest `start_ns` of their spans."""
     logs: bool = False
-    """There is `traces_and_logs(on_problem, on_log)`: as `traces`, but `on_log` is given the log records whose spans it
-    has not, before the rest of their trace comes or, where there is none, at some time."""
+    """True if there is `traces_and_logs(on_problem, on_log)`.
+
+    It yields the same as `traces`, and calls `on_log` with log records whose spans are not in this source: before the
+    rest of their trace is yielded or, where there is none, at any time.
+    """
     runs: bool = False
-    """There is `runs()`, which gives the outermost runs themselves."""
+    """True if there is `runs()`, which yields the outermost runs themselves."""
 
 
 class SpanSource(Protocol):
-    """Spans that can be read, from wherever they are kept.
+    """Read spans from wherever they are kept.
 
     `traces` yields the spans of one trace together, each trace once, in any order; the spans of a trace may come in any
     order and more than once. It MUST report what it cannot read to `on_problem` and go on, and MUST raise `SourceError`
-    when the whole source is unreadable. It MAY be called again, and then reads again. What it yields belongs to the
-    caller.
+    when the whole source is unreadable. It MAY be called again, and then reads again. The lists that it yields belong
+    to the caller.
 
-    A source MAY have `capabilities: Capabilities`, which says what else it has, as `narrowed(query: RunQuery) ->
-    SpanSource` (the query holds only those of its fields which `capabilities.filters` names); and `name: str`, what it
-    is called in messages, without secrets.
+    A source MAY have `capabilities: Capabilities`, which describe its further methods, such as `narrowed(query:
+    RunQuery) -> SpanSource` (the query holds only the fields which `capabilities.filters` names); and `name: str`, its
+    name in messages, without secrets.
     """
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
@@ -176,7 +182,7 @@ class SpanSource(Protocol):
 
 
 def capabilities_of(source: object) -> Capabilities:
-    """Return what a source can do beside `traces`: nothing, unless it says so."""
+    """Return what a source can do beside `traces`: nothing, unless it has `capabilities`."""
     capabilities: Capabilities = getattr(source, "capabilities", _NONE)
     return capabilities
 
@@ -187,7 +193,7 @@ _NONE = Capabilities()
 def traces_and_logs(
     source: SpanSource, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
 ) -> Iterator[list[SpanRecord]]:
-    """Yield the traces of a source; `on_log` is given the log records whose spans are elsewhere, if it has any."""
+    """Yield the traces of a source; `on_log` is called with log records whose spans are elsewhere, if it has any."""
     reader: Any = source
     logged = capabilities_of(source).logs
     traces: Iterator[list[SpanRecord]] = (

@@ -1,4 +1,4 @@
-"""What one span means, as a dialect says it: the facts about a run or a step, and where none is known, nothing."""
+"""Define `SpanFacts`, which a dialect returns: what is known of a run or a step from one span."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from otel_agent_trace.span import SpanRecord
 
 
 class SpanFacts(RunFacts, kw_only=True, gc=False):
-    """The facts that one span holds; None, or empty, where it does not say.
+    """Hold the facts that one span records; None, or empty, where it does not record one.
 
     `kind` is None for a span that is no step by itself: a frame around steps (a workflow, a turn, a chain), whose facts
-    are those of the run that it turns out to be around. `is_frame` says so against what other dialects take it for.
-    For an agent `input` and `output` are what the run was asked and what it answered, and `name` is the agent's;
-    for a step they are arguments and return value. `agent_name` on a step is the agent that it belongs to.
+    are those of the run that it turns out to be around. `is_frame` makes it one even if other dialects read a kind. For
+    an agent, `name` is the agent's, `input` the question and `output` the answer; for a step they are name, arguments
+    and return value. `agent_name` on a step is the agent that it belongs to.
     """
 
     kind: StepKind | None
     dialect: str
     is_frame: bool = False
     is_function: bool = False
-    """A traced function of which nothing says whether it is an agent, a tool or neither."""
+    """True for a traced function whose span records neither that it is an agent nor that it is a tool."""
     name: str | None = None
     label: str | None = None
-    """What to call it where no name is known: the name of its span, or of its class."""
+    """Name for display where none is known: that of the span, or of a class."""
     call_id: str | None = None
-    """The provider's id of the tool call that this is."""
+    """Id that the provider gave the tool call."""
     response_id: str | None = None
-    """The provider's id of the model's answer."""
+    """Id that the provider gave the model's response."""
     input: Any = None
     output: Any = None
     status: RunStatus | None = None
@@ -40,11 +40,11 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     step_id: int | str | None = None
     index: int | None = None
     is_inferred: bool = False
-    """Its span was made up, for something that was only told of."""
+    """True where the step has no span of its own, but was inferred from the messages of models."""
 
 
 def integer_of(value: Any) -> int | None:
-    """Return the whole number that a number or a text holds, else None."""
+    """Return the whole number in a number or a text; None where there is none."""
     if type(value) is int or value is None:
         return value
     try:
@@ -54,7 +54,7 @@ def integer_of(value: Any) -> int | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return the value as a text; None stays None."""
+    """Return the value as text; None stays None."""
     return value if value is None or type(value) is str else str(value)
 
 

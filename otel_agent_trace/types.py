@@ -1,4 +1,4 @@
-"""Types of what callers give, each named once."""
+"""Define the types of values that callers pass in, each named once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 
 class RunFields(TypedDict, total=False):
-    """Fields of a run that a caller gives; None is as good as nothing."""
+    """Define the fields of a run that a caller may pass; None counts as not passed."""
 
     user_input: Any
     model: str | None
@@ -24,7 +24,10 @@ class RunFields(TypedDict, total=False):
 
 
 class StepFields(TypedDict, total=False):
-    """Fields of a step that is logged when it is over; None is as good as nothing."""
+    """Define the fields of a step that is logged after it ended; None counts as not passed.
+
+    Times are datetimes or Unix seconds.
+    """
 
     step_id: int | str | None
     kind: str | None
@@ -35,6 +38,7 @@ class StepFields(TypedDict, total=False):
     output: Any
     tool_output: Any
     error: object
+    tool_error: object
     messages: Any
     model: str | None
     usage: Any

@@ -1,4 +1,4 @@
-"""Where files of this account lie: as the platform has it, unless one lies where earlier versions put it."""
+"""Find the files of this account: at the platform's place for them, unless one exists where earlier versions put it."""
 
 from __future__ import annotations
 
@@ -13,33 +13,44 @@ _VARIABLES: dict[Kind, str] = {"config": "XDG_CONFIG_HOME", "state": "XDG_STATE_
 
 
 def user_file(kind: Kind, *names: str) -> Path:
-    """Return the path of a file, given by its name and those of the folders in ours that it lies in.
+    """Return the path of a file in the package's folder for configuration or state.
+
+    Args:
+        kind: which of the folders.
+        *names: the names of the folders within it and of the file.
 
     Raises:
-        RuntimeError: this account has no home.
+        RuntimeError: this account has no home folder.
     """
-    before, now = _places(kind, os.environ.get(_VARIABLES[kind], ""), os.environ.get("HOME", ""))
-    if before != now and before.joinpath(*names).exists():
-        return before.joinpath(*names)
-    if not now.is_absolute():
+    earlier, current = _folders(kind, os.environ.get(_VARIABLES[kind], ""), os.environ.get("HOME", ""))
+    if earlier != current and earlier.joinpath(*names).exists():
+        return earlier.joinpath(*names)
+    if not current.is_absolute():
         msg = "this account has no home folder"
         raise RuntimeError(msg)
-    return now.joinpath(*names)
+    return current.joinpath(*names)
 
 
 @functools.lru_cache(maxsize=8)
-def _places(kind: Kind, variable: str, home: str) -> tuple[Path, Path]:
-    """Our folder by the rules of earlier versions, which were those of Linux everywhere, and by the platform's."""
-    import platformdirs  # noqa: PLC0415 - slow, and only where a file of the account is looked for
+def _folders(kind: Kind, variable: str, home: str) -> tuple[Path, Path]:
+    """Return the folder of earlier versions, which was that of Linux on every platform, and the platform's.
+
+    Args:
+        kind: which of the folders.
+        variable: the value of the XDG variable for it.
+        home: the value of HOME, on which the result depends through `platformdirs`.
+    """
+    import platformdirs  # noqa: PLC0415 - slow, and needed only to find a file of the account
 
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
-    now = find(_APP, appauthor=False)
-    if not now.is_absolute():  # older ones of `platformdirs` take a variable that is relative
-        now = _xdg(kind, "") / _APP
-    return _xdg(kind, variable) / _APP, now
+    current = find(_APP, appauthor=False)
+    if not current.is_absolute():  # older versions of `platformdirs` accept a relative path in the variable
+        current = _xdg_folder(kind, "") / _APP
+    return _xdg_folder(kind, variable) / _APP, current
 
 
-def _xdg(kind: Kind, variable: str) -> Path:
+def _xdg_folder(kind: Kind, variable: str) -> Path:
+    """Return the folder of the XDG specification for all programs, given the value of its variable."""
     if variable and (kind == "config" or os.path.isabs(variable)):
         return Path(variable)
     return Path(os.path.expanduser("~/.config" if kind == "config" else "~/.local/state"))

@@ -114,9 +114,9 @@ def test_a_body_that_drips_takes_no_longer_than_the_timeout() -> None:
     client = HttpClient(headers={}, timeout_s=0.3)
     with server(drip) as url:
         began = time.monotonic()
-        with pytest.raises(HttpError, match=r"no whole answer within 0\.3 s") as caught:
+        with pytest.raises(HttpError, match=r"no complete response within 0\.3 s") as caught:
             client.get(url, parameters={}, max_bytes=1 << 20)
-        with pytest.raises(HttpError, match=r"no whole answer within 0\.3 s"):
+        with pytest.raises(HttpError, match=r"no complete response within 0\.3 s"):
             client.post(url, b"body", headers={}, max_bytes=1 << 20)
         assert time.monotonic() - began < PROMPT_S
     assert (caught.value.kind, caught.value.may_pass) == ("timeout", True)

@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
-    user_paths._places.cache_clear()
+    user_paths._folders.cache_clear()
     return tmp_path / "home"
 
 

@@ -115,10 +115,10 @@ class BackgroundBackend:
             self._running().put((self._answer, (call, deadline, answer)), timeout=timeout_s)
         except queue.Full:
             return None
-        return answer.within(deadline - time.monotonic())
+        return answer.wait(deadline - time.monotonic())
 
     def _answer(self, call: Callable[[float], bool], deadline: float, answer: OneShotResult[bool | None]) -> None:
-        answer.tell(guarded(self._diagnostics, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
+        answer.set(guarded(self._diagnostics, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
 
     def _flush_backend(self, timeout_s: float) -> bool:
         flush = getattr(self._backend, "flush", None)

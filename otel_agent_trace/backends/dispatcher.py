@@ -13,6 +13,7 @@ from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.mapping.history import whole_record
 from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.pipeline import PipelineSpan, SpanSink, StartedSpan
 from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
@@ -247,11 +248,19 @@ class RunDispatcher(SpanSink):
             node = self._opened(span)
         elif not node.is_open:
             self._fill(node, span)
-        node.record = record
+        node.record = record = self._whole(record)
         try:
             self._tell(node, record)
         finally:  # Ctrl-C goes through
             self._closed(node)
+
+    def _whole(self, record: SpanRecord) -> SpanRecord:
+        """Return a model call with all its messages, where it says only what was added since an earlier call."""
+        earlier_id = record.attributes.get(semconv.HISTORY_SPAN_ID)
+        if earlier_id is None:
+            return record
+        earlier = self._nodes.get(_Key(int(record.trace_id, 16), int(earlier_id, 16)))
+        return whole_record(record, None if earlier is None else earlier.record)
 
     def _closed(self, node: _Node) -> None:
         node.is_open = False

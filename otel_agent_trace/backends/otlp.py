@@ -271,7 +271,7 @@ class _Sending:
         if full is not None:
             self._diagnostics.count(f"dropped: {full}")
             name = name_of(self._destination)
-            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (said once)", name, full)
+            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (logged once)", name, full)
         elif self._queue.is_half_full and not self._is_called:
             self._is_called = True
             self._calls.put(None)
@@ -283,8 +283,8 @@ class _Sending:
         if threading.get_ident() == self._thread.ident:
             return False  # nobody else could do it
         hurried, self._hurried = self._hurried, None
-        is_taken = self._asked(timeout_s).within(timeout_s) is True
-        return is_taken and (hurried is None or hurried.within(0) is True)
+        is_taken = self._asked(timeout_s).wait(timeout_s) is True
+        return is_taken and (hurried is None or hurried.wait(0) is True)
 
     def end(self) -> None:
         """Send what waits as long as it is being taken, and drop the rest."""
@@ -301,18 +301,18 @@ class _Sending:
             name = name_of(self._destination)
             self._diagnostics.warn_once("end", "%d spans could not be sent to %s before the end", left, name)
             return
-        self._ended.within(_CLOSING_S)
+        self._ended.wait(_CLOSING_S)
 
     def hurry(self) -> None:
         """Begin to send what waits."""
-        if self._hurried is None or self._hurried.is_told:
+        if self._hurried is None or self._hurried.is_set:
             self._hurried = self._asked(_END_MOST_S)
 
     def _send_the_last(self) -> None:
         """Returns as soon as all is answered, or nothing is any more."""
         asked = self._asked(_END_MOST_S)
         while (left_s := min(asked.until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
-            if asked.within(left_s) is not None:
+            if asked.wait(left_s) is not None:
                 return
 
     def _asked(self, timeout_s: float) -> _Asked:
@@ -342,7 +342,7 @@ class _Sending:
             shielded(self._diagnostics, "OtlpBackend", self._round)
         if self._sender is not None:
             shielded(self._diagnostics, "OtlpBackend.close", self._sender.close)
-        self._ended.tell(True)
+        self._ended.set(True)
 
     def _round(self) -> None:
         """Wait until it is time, and send what waits then."""
@@ -357,7 +357,7 @@ class _Sending:
         if self._calls.empty():
             self._silent_since = None
         if asked is not None:
-            asked.tell(is_taken)
+            asked.set(is_taken)
 
     def _send_all(self) -> bool:
         left, is_taken = len(self._queue), True

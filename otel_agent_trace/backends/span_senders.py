@@ -120,7 +120,7 @@ class OtlpSender:
         outcome = Outcome()
         shielded(self._diagnostics, "sending", self._try, batch, outcome)
         for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
-            self._diagnostics.warn_once("refused", "spans are not taken: %s (said once)", note)
+            self._diagnostics.warn_once("refused", "spans are not taken: %s (logged once)", note)
         counts = {"sent": outcome.accepted, "rejected": outcome.rejected, "refused": len(outcome.refused)}
         yield Delivery(len(batch.spans), counts)
 
@@ -129,7 +129,7 @@ class OtlpSender:
             self._sender.send(batch, outcome)
         except AgentTraceError as error:
             if not self._is_stopped:
-                self._diagnostics.warn_once("sending", "spans cannot be sent: %s (said once)", error)
+                self._diagnostics.warn_once("sending", "spans cannot be sent: %s (logged once)", error)
 
 
 class ExporterSender:
@@ -173,7 +173,7 @@ class ExporterSender:
         if result is SpanExportResult.SUCCESS:
             return True
         self._diagnostics.warn_once(
-            "sending", "spans cannot be sent: %s.export() gives %s (said once)", self._name, result
+            "sending", "spans cannot be sent: %s.export() gives %s (logged once)", self._name, result
         )
         return False
 

@@ -1,4 +1,4 @@
-"""``python -m otel_agent_trace.cli``."""
+"""Run the command as ``python -m otel_agent_trace.cli``."""
 
 import sys
 

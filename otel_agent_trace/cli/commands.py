@@ -1,8 +1,8 @@
-"""The command ``otel-agent-trace``: a table of commands, each imported when it is called, and how any of them ends.
+"""Define the command ``otel-agent-trace``: the table of its commands, each imported when it is called, and its exit status.
 
-Data goes to standard output, everything else to standard error. The exit status is 0, or what the command says (1 when
-``export`` was refused spans), or 2 for bad usage or input (one line ``error: ...`` says what, where and what to do), or
-130 after Ctrl-C. Whoever reads our output may stop at any time.
+Data goes to standard output, everything else to standard error. The exit status is 0, or what the command returns (1 when
+``export`` had spans refused), or 2 for bad usage or input (with one line ``error: ...`` that names what, where and what to
+do), or 130 after Ctrl-C. A closed standard output, as in ``| head``, is no error.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ PROGRAM = "otel-agent-trace"
 OK, FAILED, INTERRUPTED = 0, 2, 130
 
 COMMANDS = {
-    "list": ("otel_agent_trace.cli.list", "The runs of a source, newest first."),
-    "show": ("otel_agent_trace.cli.show", "One run as a tree: what it did, with which inputs and outputs."),
-    "explain": ("otel_agent_trace.cli.explain", "One run, fact by fact: which span and attribute each came from."),
+    "list": ("otel_agent_trace.cli.list", "List the runs of a source, newest first."),
+    "show": ("otel_agent_trace.cli.show", "Show one run as a tree of steps, with inputs and outputs."),
+    "explain": ("otel_agent_trace.cli.explain", "Show which span and attribute each fact of a run was read from."),
     "replay": ("otel_agent_trace.cli.replay", "Walk through one run step by step, as it happened."),
-    "metrics": ("otel_agent_trace.cli.metrics", "Success rate, tools, errors, latency and tokens of many runs."),
+    "metrics": (
+        "otel_agent_trace.cli.metrics",
+        "Measure success rate, tools, errors, latency and tokens of many runs.",
+    ),
     "export": (
         "otel_agent_trace.cli.export",
-        "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them.",
+        "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them to a file.",
     ),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
-"""Each command: the module whose `command` it is, and what it does."""
+"""Name of a command → the module that defines its `command`, and its summary in the help."""
 
 
 class _Commands(click.Group):
-    """A group that imports a command when it is called, not when it is named."""
+    """Import a command when it is called, so that ``--help`` and errors of usage need none of their imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -53,7 +56,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            raise click.UsageError(f"there is no command {args[0]!r}; there are: {', '.join(COMMANDS)}")
+            raise click.UsageError(f"unknown command {args[0]!r}; the commands are: {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -65,14 +68,14 @@ class _Commands(click.Group):
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=f"'{PROGRAM} COMMAND --help' tells more. To begin: {PROGRAM} demo",
+    epilog=f"See '{PROGRAM} COMMAND --help' for the options of a command. To begin: {PROGRAM} demo",
 )
 @click.version_option(__version__, message=f"{PROGRAM} %(version)s")
 @click.pass_context
 def _command(context: click.Context) -> None:
     """Read the traces of agents: list their runs, show them, walk through them, measure them.
 
-    SOURCE is a file, a directory or a glob of traces, or the address of a Jaeger (http://HOST:16686); by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
+    SOURCE is a file, a directory or a glob of traces, or the address of a Jaeger server (http://HOST:16686); by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
     RUN is a run id, the beginning of one, or "last"; SOURCE#RUN names both in one word.
     """
     if context.invoked_subcommand is None:
@@ -80,7 +83,11 @@ def _command(context: click.Context) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments (by default the program's own) and give its exit status."""
+    """Run the command and return its exit status.
+
+    Args:
+        argv: the arguments after the program's name; by default those of this process.
+    """
     prepare_streams()
     arguments = None if argv is None else list(argv)
     try:
@@ -88,20 +95,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except click.Abort:
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # click and rich leave by SystemExit when the reader of our output has gone
-        return _quiet_end()
+    except (BrokenPipeError, SystemExit):  # click and rich raise SystemExit when standard output is closed
+        return _discard_output()
     except click.ClickException as error:
-        return _failure(_usage_text(error))
+        return _report_failure(_usage_text(error))
     except AgentTraceError as error:
-        return _failure(str(error))
+        return _report_failure(str(error))
     except OSError as error:
-        return _failure(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return _report_failure(f"{error.filename or 'standard output'}: {error.strerror or error}")
     except RecursionError:
-        return _failure("this run nests its sub-agents too deeply to be written")
+        return _report_failure("the sub-agents of this run are nested too deeply to be written")
     return code if isinstance(code, int) else OK
 
 
-def _failure(message: str) -> int:
+def _report_failure(message: str) -> int:
     write_message(f"error: {message}")
     return FAILED
 
@@ -113,8 +120,8 @@ def _usage_text(error: click.ClickException) -> str:
     return f"{text} (see '{context.command_path} --help')" if context is not None else text
 
 
-def _quiet_end() -> int:
-    """Nobody reads our output any more (``| head``): leave without a word, at the interpreter's last flush too."""
+def _discard_output() -> int:
+    """Redirect standard output to the null device, so that the interpreter's last flush does not fail either."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OK

@@ -1,4 +1,4 @@
-"""``otel-agent-trace demo``: trace an example agent, then print its runs as the other commands do."""
+"""Define ``otel-agent-trace demo``: trace an example agent, then print its runs as the other commands do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def command(source: str | None, file: str | None, *, as_json: bool) -> None:
 
 
 def _ask_all(file: str) -> None:
-    """Ask the agent every question; those that it cannot answer are part of what the demo shows."""
+    """Ask the agent every question and print its answers; the errors of some are part of the demo."""
     from otel_agent_trace.backends import FileBackend  # noqa: PLC0415 - OpenTelemetry is imported when it is used
     from otel_agent_trace.demo import QUESTIONS, make_tools, run_agent  # noqa: PLC0415
     from otel_agent_trace.tracing import AgentTracer  # noqa: PLC0415
@@ -62,7 +62,7 @@ def _ask_all(file: str) -> None:
             write_message(f"Q: {question}")
             try:
                 write_message(f"A: {run_agent(question, tools, tracer)}")
-            except Exception as error:  # noqa: BLE001 - an agent fails in its own ways, and its run shows how
+            except Exception as error:  # noqa: BLE001 - an agent may raise anything, and its run shows what
                 write_message(f"A: {type(error).__name__}: {error}")
 
 
@@ -70,12 +70,12 @@ def _runs_since(began: str, file: str) -> list[AgentRun]:
     with reporting_progress() as reporter:
         runs = reading.load_runs(file, since=began, newest_first=True, on_problem=reporter.on_problem)
     if not runs:
-        raise SourceError(f"{file}: none of the runs can be read back; is it writable, and is there room on the disk?")
+        raise SourceError(f"{file}: no run was written; check that the file is writable and that the disk is not full")
     return runs
 
 
 def _print_runs(runs: Sequence[AgentRun], file: str, since: Sequence[str]) -> None:
-    """Print what the other commands print of these runs, each below the words that print it again."""
+    """Print the output of ``list``, ``show`` and ``metrics`` for these runs, each below its command line."""
     from otel_agent_trace.cli.printing import print_report, print_run, print_runs  # noqa: PLC0415 - --json does without rich
 
     console = stdout_console()
@@ -97,7 +97,7 @@ def _print_command(console: Console, *words: str) -> None:
 
 
 def _run_to_show(runs: Sequence[AgentRun]) -> AgentRun:
-    """Return the run in which a step failed and the agent found a way, else the longest."""
+    """Return the run that succeeded although a step failed, or else the one with the most steps."""
     return max(runs, key=lambda run: (run.error is None and any(step.error for step in run.steps), len(run.steps)))
 
 

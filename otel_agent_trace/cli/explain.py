@@ -1,4 +1,4 @@
-"""``otel-agent-trace explain``: where each fact of a run came from."""
+"""Define ``otel-agent-trace explain``: which span and attribute each fact of a run was read from."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from otel_agent_trace.cli.streams import stdout_console, write_json
 @service_option
 @json_option
 def command(source: str | None, run: str | None, *, service: str | None, as_json: bool) -> None:
-    """One run of SOURCE, fact by fact: which span each came from, and which attribute or event of it says it.
+    """Show where each fact of one run of SOURCE was read: in which span, and in which attribute or event of it.
 
-    It says also what was inferred, and which attributes nobody understood. RUN is a run id, the beginning of one, or
-    "last" (the default); SOURCE#RUN names both in one word.
+    Facts that were inferred are marked, and attributes that no dialect understood are listed. RUN is a run id, the
+    beginning of one, or "last" (the default); SOURCE#RUN names both in one word.
     """
     explanation = read_by(reading.explain_run, source, run, service)
     if as_json:

@@ -1,4 +1,4 @@
-"""``otel-agent-trace export``: send spans to an OTLP endpoint, or write runs to a file."""
+"""Define ``otel-agent-trace export``: send spans to an OTLP endpoint, or write runs to a file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from otel_agent_trace.views.escape import escaped_line
 
 OTLP_JSON = "otlp-json"
 _OK, _REFUSED = 0, 1
+_SHOWN_REASONS = 5
 _MB = 1e6
 
 
@@ -41,23 +42,25 @@ _MB = 1e6
 @click.option(
     "--protocol",
     type=click.Choice(["http/protobuf", "http/json", "grpc"]),
-    help="By default what the address says: grpc, else http/protobuf.",
+    help="By default grpc for grpc:// and grpcs:// addresses, else http/protobuf.",
 )
 @click.option(
     "--header",
     "headers",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Sent with each request; secrets are better kept in OTEL_EXPORTER_OTLP_HEADERS.",
+    help="Send this header with each request; better keep secrets in OTEL_EXPORTER_OTLP_HEADERS.",
 )
-@click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for one request, by default 10.")
+@click.option(
+    "--timeout", "timeout_s", type=float, metavar="S", help="Timeout of one request in seconds, by default 10."
+)
 @click.option(
     "--retry-timeout",
     "retry_timeout_s",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     metavar="S",
-    help="Seconds after which a request that cannot be delivered is given up, by default 60.",
+    help="Give up on a request that cannot be delivered after this many seconds, by default 60.",
 )
 @click.option("--again", is_flag=True, help="Send everything, also what an interrupted export has delivered.")
 @json_option
@@ -76,29 +79,30 @@ def command(
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint: all of them, or the whole traces of RUN, or of the runs that fit; or write runs.
+    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines.
 
-    RUN is a run id, the beginning of one, or "last"; SOURCE#RUN names both in one word.
+    All spans are sent, or with RUN or filters the whole traces of the runs that match. RUN is a run id, the beginning of
+    one, or "last"; SOURCE#RUN names both in one word.
 
-    An export that was interrupted goes on where it stopped when it is called again. OTEL_EXPORTER_OTLP_HEADERS,
-    _TIMEOUT, _COMPRESSION, _CERTIFICATE and the like are honoured.
+    An interrupted export resumes where it stopped when it is called again. OTEL_EXPORTER_OTLP_HEADERS, _TIMEOUT,
+    _COMPRESSION, _CERTIFICATE and the like are honoured.
 
-    The exit status is 1 when spans were refused: each was sent alone, is named, and cost no other.
+    The exit status is 1 when spans were refused: each was sent alone, so that no other was lost, and is named.
 
-    To otlp-json the runs that fit are written, whoever traced them, as our tracer would have: OTLP JSON Lines with the
-    current names of the GenAI conventions, which read back equal.
+    With --to otlp-json the runs of any tracer are written in the form of ours: OTLP JSON Lines with the current
+    attribute names of the GenAI conventions, which read back as equal runs.
     """
     target = target_of(source, run, without=None)
     query = RunQuery.of(**filters, limit=limit or None)
     if target.run is not None and query.but(service=None) != RunQuery():
-        raise _usage("RUN is one run: only --service may be said beside it")
+        raise _usage_error("RUN cannot be combined with filters other than --service")
     if endpoint == OTLP_JSON:
         if protocol or headers or timeout_s or again:
-            raise _usage("--protocol, --header, --timeout and --again are for what is sent to an address")
+            raise _usage_error("--protocol, --header, --timeout and --again cannot be combined with --to otlp-json")
         export_to_file(target, path or STANDARD_OUTPUT, query, as_json=as_json)
         return _OK
     if path is not None:
-        raise _usage("--output is for --to otlp-json")
+        raise _usage_error("--output needs --to otlp-json")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
     query = query.but(run_id=target.run)
     state = ExportState(state_path(target.source, settings, query.given()))
@@ -129,23 +133,23 @@ def _headers(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
-            raise _usage("--header is like NAME=VALUE")
+            raise _usage_error("--header must be like NAME=VALUE")
         headers[name] = value
     return headers
 
 
-def _usage(text: str) -> click.UsageError:
+def _usage_error(text: str) -> click.UsageError:
     return click.UsageError(text, click.get_current_context())
 
 
 class _RetryReporter:
-    """Reports once for each reason that a request is sent again."""
+    """Write one message for each reason that a request is sent again, and five messages at most."""
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
 
     def __call__(self, reason: str) -> None:
-        if reason not in self._reported and len(self._reported) < 5:
+        if reason not in self._reported and len(self._reported) < _SHOWN_REASONS:
             self._reported.add(reason)
             write_message(f"{reason}; trying again")
 
@@ -154,12 +158,12 @@ class _RetryReporter:
 def _reporting_outcome(
     summary: ExportSummary, settings: Settings, state: ExportState, *, as_json: bool
 ) -> Iterator[None]:
-    """Report what became of the export, whether it comes to its end or not."""
+    """Write the counts of an export when it ends, and what was lost also when an error ends it."""
     try:
         yield
     except BaseException:
         if summary.spans:
-            write_message(f"stopped after {_spans(summary.spans)}; the same command goes on from there")
+            write_message(f"stopped after {_spans(summary.spans)}; the same command resumes from there")
         raise
     finally:
         _report_losses(summary, state)
@@ -171,13 +175,13 @@ def _reporting_outcome(
 
 def _report_losses(summary: ExportSummary, state: ExportState) -> None:
     if state.problem is not None:
-        write_message(f"warning: {state.problem}: an interrupted export will begin anew")
+        write_message(f"warning: {state.problem}: an interrupted export cannot be resumed")
     for span in summary.refused_spans:
         write_message(f"refused: span {span.span_id} ({span.name}) of trace {span.trace_id}: {span.reason}")
     if summary.refused > len(summary.refused_spans):
         write_message(f"... and {summary.refused - len(summary.refused_spans)} more")
     for note in summary.notes:
-        write_message(f"the receiver says: {note}")
+        write_message(f"message of the receiver: {note}")
 
 
 def _sentence(summary: ExportSummary, settings: Settings) -> str:
@@ -191,7 +195,7 @@ def _sentence(summary: ExportSummary, settings: Settings) -> str:
         "traces were delivered before": summary.traces_before,
         "spans without an end": summary.unfinished,
         "refused": summary.refused,
-        "rejected by the receiver, which does not say which": summary.rejected,
+        "rejected by the receiver, which does not name them": summary.rejected,
     }
     return ", ".join([*parts, *(f"{number} {what}" for what, number in counts.items() if number)])
 

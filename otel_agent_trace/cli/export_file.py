@@ -1,4 +1,4 @@
-"""``otel-agent-trace export --to otlp-json``: write runs to a file, or to standard output."""
+"""Write runs to a file or to standard output, for ``otel-agent-trace export --to otlp-json``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ Write = Callable[[bytes], object]
 
 
 def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool) -> None:
-    """Write the run that is meant, or those that fit, and print how many they were."""
+    """Write the run of `target`, or the runs that `query` selects, and print how many they are.
+
+    Args:
+        target: the source, and the run of it where one was named.
+        path: the file to write, or ``-`` for standard output, where the count is not printed.
+        query: which runs to write; of a single run only its `service` counts.
+        as_json: whether to print the count as JSON.
+    """
     with reporting_progress() as reporter, hints_on_error(target.source, target.guess), _opened(path) as write:
         keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
         runs: Iterable[AgentRun]
@@ -45,7 +52,7 @@ def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool)
 
 @contextmanager
 def _opened(path: str) -> Iterator[Write]:
-    """Yield what writes there; a file is replaced when all is written, so that it may be the source as well."""
+    """Yield the function that writes to a path; a file is replaced at the end, so that it may be the source as well."""
     if path == STANDARD_OUTPUT:
         yield _to_standard_output
     elif _is_special(path):
@@ -57,7 +64,7 @@ def _opened(path: str) -> Iterator[Write]:
 
 
 def _to_standard_output(lines: bytes) -> None:
-    """Write the lines as they are; to a terminal without any control character."""
+    """Write the lines unchanged, or to a terminal with their control characters escaped."""
     if sys.stdout.isatty():
         sys.stdout.write(escaped_json(lines.decode()))
     else:
@@ -66,7 +73,7 @@ def _to_standard_output(lines: bytes) -> None:
 
 
 def _is_special(path: str) -> bool:
-    """Return whether something stands there that cannot be replaced: a pipe, a device."""
+    """Return whether a path is something that cannot be replaced by a file: a pipe, a device."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
@@ -75,6 +82,7 @@ def _is_special(path: str) -> bool:
 
 @contextmanager
 def _replaced(path: str) -> Iterator[Write]:
+    """Yield the function that writes a temporary file, which replaces the one at `path` unless an error is raised."""
     descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f"{os.path.basename(path)}.")
     try:
         with open(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""``otel-agent-trace list``: the runs of a source, newest first."""
+"""Define ``otel-agent-trace list``: the runs of a source, newest first."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _LIMIT = 20
     type=click.IntRange(min=0),
     default=_LIMIT,
     metavar="N",
-    help=f"At most so many, by default {_LIMIT}; 0: all.",
+    help=f"At most N runs, by default {_LIMIT}; 0: all.",
 )
 @json_option
 def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) -> None:
-    """The runs of SOURCE, newest first."""
+    """List the runs of SOURCE, newest first."""
     query = RunQuery.of(**filters)
     summaries = _summaries(source_of(source), query.but(limit=limit or None, newest_first=True))
     if as_json:
         write_json([summary.to_dict() for summary in summaries])
         return
     if not summaries:
-        write_message(f"no runs in {name_of(source_of(source))}{' that fit' if query.is_filter else ''}")
+        write_message(f"no runs in {name_of(source_of(source))}{' match the filters' if query.is_filter else ''}")
         return
     from otel_agent_trace.cli.printing import print_runs  # noqa: PLC0415 - --json does without rich
 

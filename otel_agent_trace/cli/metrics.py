@@ -1,4 +1,4 @@
-"""``otel-agent-trace metrics``: figures of many runs."""
+"""Define ``otel-agent-trace metrics``: the figures of many runs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from otel_agent_trace.query import RunQuery
 @click.command("metrics")
 @source_argument
 @filter_options
-@click.option("--bucket", metavar="WIDTH", help="Also over time, in buckets of that width: 15m, 1h, 1d.")
+@click.option("--bucket", metavar="WIDTH", help="Also show the course of time, in buckets of this width: 15m, 1h, 1d.")
 @json_option
 def command(source: str | None, bucket: str | None, *, as_json: bool, **filters: Any) -> None:
-    """Success rate, latency, tokens, tools, models and errors of the runs of SOURCE, all of them or those that fit."""
+    """Measure success rate, latency, tokens, tools, models and errors of the runs of SOURCE that match the filters."""
     report = _report(source_of(source), bucket, RunQuery.of(**filters).but(sort=None))
     if as_json:
         write_json(report.to_dict())

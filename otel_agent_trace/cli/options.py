@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share; a filter is a row of `FILTERS`, called as its field of `RunQuery`."""
+"""Define the arguments and options that several commands share; each filter is a row of `FILTERS`, named after its field of `RunQuery`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 _TIME_HELP = "a time (2026-05-01, 2026-05-01T12:00) or an age (90s, 15m, 24h, 7d)"
 
 
-def _several(_: click.Context, __: click.Parameter, words: Sequence[str]) -> Sequence[str] | None:
-    return words or None
+def _tags(_: click.Context, __: click.Parameter, tags: Sequence[str]) -> Sequence[str] | None:
+    """Return the tags, or None where the option was not given, as `RunQuery` expects it."""
+    return tags or None
 
 
-def _facts(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -> dict[str, Any] | None:
-    facts: dict[str, Any] = {}
+def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -> dict[str, Any] | None:
+    """Return the conditions of ``--where`` by name, or None where the option was not given."""
+    conditions: dict[str, Any] = {}
     for word in words:
         name, sign, text = word.partition("=")
         if not (name and sign):
-            msg = f"{word!r} is not like metadata.tenant=acme"
+            msg = f"{word!r} must be like metadata.tenant=acme"
             raise click.BadParameter(msg, param=parameter)
         value = _json_or_text(text)
-        if name in facts and not same(facts[name], value):
-            msg = f"{name} is given twice, and cannot have both values"
+        if name in conditions and not same(conditions[name], value):
+            msg = f"{name} is given twice with different values"
             raise click.BadParameter(msg, param=parameter)
-        facts[name] = value
-    return facts or None
+        conditions[name] = value
+    return conditions or None
 
 
 def _json_or_text(text: str) -> Any:
+    """Return the value of a JSON text, or a text that is no JSON itself."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -43,12 +46,12 @@ def _json_or_text(text: str) -> Any:
 
 
 FILTERS: dict[str, dict[str, Any]] = {
-    "--status": {"type": click.Choice(STATUSES), "help": "Only runs that ended so, or have not."},
+    "--status": {"type": click.Choice(STATUSES), "help": "Only runs with this status."},
     "--agent": {"metavar": "NAME", "help": "Only runs of this agent."},
     "--tool": {"metavar": "NAME", "help": "Only runs that called this tool."},
     "--tool-error": {
         "metavar": "NAME",
-        "help": "Only runs in which this tool failed, successful ones too; '*': any tool.",
+        "help": "Only runs in which this tool failed, even if the run succeeded; '*': any tool.",
     },
     "--model": {"metavar": "NAME", "help": "Only runs that called this model."},
     "--user": {"dest": "user_id", "metavar": "ID", "help": "Only runs of this user."},
@@ -56,32 +59,32 @@ FILTERS: dict[str, dict[str, Any]] = {
     "--service": {"metavar": "NAME", "help": "Only runs in whose trace this service takes part."},
     "--tag": {
         "multiple": True,
-        "callback": _several,
+        "callback": _tags,
         "metavar": "TAG",
-        "help": "Only runs with this tag; with all, if repeated.",
+        "help": "Only runs with this tag; if repeated, with all of them.",
     },
     "--where": {
         "multiple": True,
-        "callback": _facts,
+        "callback": _conditions,
         "metavar": "K=V",
-        "help": "Only runs where metadata.KEY, resource.KEY, step.KEY (of any step) or an attribute of the run is V: JSON, else text.",
+        "help": "Only runs where K is V. K is metadata.KEY, resource.KEY, step.KEY (of any step) or an attribute of the run; V is JSON, else text.",
     },
     "--text": {
         "metavar": "WORDS",
-        "help": "Only runs with these words in question, answer, errors, inputs, outputs or messages.",
+        "help": "Only runs with this text in question, answer, errors, inputs, outputs or messages.",
     },
-    "--since": {"metavar": "TIME", "help": f"Only runs that started then or later: {_TIME_HELP}."},
-    "--until": {"metavar": "TIME", "help": "Only runs that started before."},
+    "--since": {"metavar": "TIME", "help": f"Only runs that started at this time or later: {_TIME_HELP}."},
+    "--until": {"metavar": "TIME", "help": "Only runs that started before this time."},
     "--min-duration": {
         "metavar": "TIME",
-        "help": "Only runs that took so long or longer: seconds, or 200ms, 1.5s, 2m.",
+        "help": "Only runs that took this long or longer: seconds, or 200ms, 1.5s, 2m.",
     },
     "--sort": {
         "type": click.Choice(["time", "duration", "steps", "tokens"]),
-        "help": "The newest first, or those with the most of it.",
+        "help": "Order of the runs: the newest, longest or largest first.",
     },
 }
-"""Each filter: how it is written, and what click is to know of it; `dest` is its field, where that is not called so."""
+"""Option of a filter → its settings for click; `dest` is the field of `RunQuery`, where its name is another."""
 
 source_argument = click.argument("source", required=False)
 run_argument = click.argument("run", required=False)
@@ -91,7 +94,7 @@ full_option = click.option("--full", is_flag=True, help="Show every step and eve
 
 
 def filter_options(function: F) -> F:
-    """Which runs of the source are meant."""
+    """Add an option for each row of `FILTERS` to a command, which receives them as keywords of `RunQuery`."""
     for name, row in reversed(FILTERS.items()):
         names = [name, row["dest"]] if "dest" in row else [name]
         function = click.option(*names, **{key: value for key, value in row.items() if key != "dest"})(function)

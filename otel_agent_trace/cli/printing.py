@@ -1,4 +1,7 @@
-"""What the commands print for people: runs, a report, an explanation, each from its view."""
+"""Print runs, reports and explanations for people, each from its view.
+
+The module is imported when something is printed, since it takes rich along: ``--json`` and ``--help`` do without it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def print_runs(summaries: Sequence[RunSummary], console: Console, now: datetime)
 
 
 def print_run(run: AgentRun, console: Console, *, full: bool) -> None:
-    """Print what is known of a run, its question, its steps as a tree, and how it ended."""
+    """Print the facts of a run, its question, its steps as a tree, and its answer or error."""
     console.print(styled(run_title(run)))
     for rows in (fact_rows(run, full=full), question_rows(run, full=full)):
         console.print(Rows(rows, least_label_width=LABEL_WIDTH))
@@ -44,14 +47,14 @@ def print_run(run: AgentRun, console: Console, *, full: bool) -> None:
 
 
 def print_beginning(run: AgentRun, console: Console, *, full: bool) -> None:
-    """Print which run it is and what the agent was asked."""
+    """Print the title, the id and the question of a run."""
     console.print(styled(run_title(run)))
     rows = [Row("run", one_line(run.run_id)), *question_rows(run, full=full)]
     console.print(Rows(rows, least_label_width=LABEL_WIDTH))
 
 
 def print_step(step: AgentStep, depth: int, run: AgentRun, console: Console, *, names_only: bool, full: bool) -> None:
-    """Print one step, indented by its depth."""
+    """Print one step, indented by its depth: its title, and its values unless `names_only` is set."""
     indent = _STEP_INDENT * min(depth, _DEEPEST)
     if not names_only:
         console.print()
@@ -62,7 +65,7 @@ def print_step(step: AgentStep, depth: int, run: AgentRun, console: Console, *, 
 
 
 def print_ending(run: AgentRun, console: Console, *, names_only: bool, full: bool) -> None:
-    """Print how the run ended."""
+    """Print the status of a run, and its answer or error unless `names_only` is set."""
     if not names_only:
         console.print()
     rows = [Row("ended", *status_cell(run)), *([] if names_only else ending_rows(run, full=full))]
@@ -70,7 +73,7 @@ def print_ending(run: AgentRun, console: Console, *, names_only: bool, full: boo
 
 
 def print_report(report: MetricsReport, console: Console) -> None:
-    """Print how the runs went, then tools, models, agents, errors and the course of time, each where there is any."""
+    """Print the figures of all runs, then those of tools, models, agents, errors and time, where there are any."""
     console.print(styled(report_title(report)))
     console.print(Rows(report_rows(report)))
     for table in report_tables(report):
@@ -83,7 +86,7 @@ def print_report(report: MetricsReport, console: Console) -> None:
 
 
 def print_explanation(explanation: RunExplanation, console: Console) -> None:
-    """Print the facts of a run, of its steps and those of its sub-agents, and what nobody understood."""
+    """Print the facts of a run, of its steps and sub-agents, and the attributes that no dialect understood."""
     for each in explanation.walk():
         for section in fact_sections(each):
             for line in section.lines:

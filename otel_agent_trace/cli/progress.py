@@ -1,4 +1,4 @@
-"""Report on standard error how far a reading is, and what could not be read."""
+"""Report on standard error the progress of a command, and the problems that it met."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _SHOWN_PROBLEMS = 5
-_QUIET_S = 0.5
+_BAR_DELAY_S = 0.5
 _REFRESH_S = 0.1
 
 
 class ProgressReporter:
-    """Keeps the first distinct problems and counts the others; shows a bar once a reading takes long.
+    """Keep the first distinct problems, count the others, and show a progress bar once a command takes long.
 
     Args:
-        watched: whether anybody looks at standard error, and wants a bar.
-        clock: seconds, of any origin.
-        doing: what takes long, in a word.
+        watched: whether to show the bar, as when standard error is a terminal.
+        clock: a function that returns seconds since any fixed moment.
+        doing: the activity as the bar names it.
     """
 
     def __init__(self, *, watched: bool, clock: Callable[[], float] = time.monotonic, doing: str = "reading") -> None:
         self._watched, self._clock, self._doing = watched, clock, doing
-        self._due = clock() + _QUIET_S
+        self._due = clock() + _BAR_DELAY_S
         self._bar: tuple[Progress, TaskID] | None = None
         self._problems: dict[str, None] = {}
         self._more = 0
 
     def on_problem(self, problem: Problem) -> None:
-        """Keep it, unless it is known or there are enough."""
+        """Keep the text of a problem, or count it where enough are kept."""
         text = str(problem)
         if len(self._problems) < _SHOWN_PROBLEMS:
             self._problems[text] = None
@@ -44,16 +44,16 @@ class ProgressReporter:
             self._more += 1
 
     def on_progress(self, bytes_done: int, bytes_total: int | None) -> None:
-        """Move the bar."""
+        """Move the bar, which appears after half a second; called with bytes, or traces where a source counts these."""
         if not self._watched or self._clock() < self._due:
             return
         self._due = self._clock() + _REFRESH_S
-        bar, task = self._bar = self._bar or _started_bar(self._doing, bytes_total)
+        bar, task = self._bar = self._bar or _start_bar(self._doing, bytes_total)
         bar.update(task, completed=bytes_done, total=bytes_total)
         bar.refresh()
 
     def close(self) -> None:
-        """Take the bar away and write the problems."""
+        """Remove the bar and write the problems."""
         if self._bar is not None:
             self._bar[0].stop()
             self._bar = None
@@ -65,7 +65,7 @@ class ProgressReporter:
 
 @contextmanager
 def reporting_progress(doing: str = "reading") -> Iterator[ProgressReporter]:
-    """Report on standard error while something is read, and have done with it before anything else is written."""
+    """Yield a reporter for the time of a block, and write its problems when the block ends."""
     reporter = ProgressReporter(watched=sys.stderr.isatty(), doing=doing)
     try:
         yield reporter
@@ -73,7 +73,7 @@ def reporting_progress(doing: str = "reading") -> Iterator[ProgressReporter]:
         reporter.close()
 
 
-def _started_bar(doing: str, bytes_total: int | None) -> tuple[Progress, TaskID]:
+def _start_bar(doing: str, bytes_total: int | None) -> tuple[Progress, TaskID]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - slow
 
     columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""Lines, rows, tables and trees of the views on a terminal, by rich: the one place where their texts are escaped."""
+"""Render the lines, rows, tables and trees of the views with rich, and escape their texts for the terminal, here only."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ STYLES = {
     "retrieval": "green",
     "other": "default",
 }
-"""The looks of each word of `views.rows.TONES`."""
+"""Word of a tone (`views.rows.TONES`) → style of rich."""
 
 
 def styled(line: Cell | Line) -> Text:
-    """Return a cell or a line as a text for a terminal, escaped."""
+    """Return a cell or a line as an escaped text in its style."""
     if isinstance(line, Cell):
         return Text(escaped(line.text), style_of(line.tone))
     return Text().join(styled(cell) for cell in line)
 
 
 def style_of(tone: str) -> str:
-    """Return the style of a tone."""
+    """Return the style of rich for a tone, which is one or more words of `views.rows.TONES`."""
     return " ".join(STYLES[word] for word in tone.split())
 
 
 class Wrapped:
-    """A line wrapped behind a margin; a rich renderable that leaves no blanks at the ends of lines."""
+    """Render a line wrapped behind a margin, without trailing blanks."""
 
     def __init__(self, line: Line, indent: int = 0) -> None:
         self._text, self._indent = styled(line), indent
@@ -62,12 +62,12 @@ class Wrapped:
 
 
 class Rows:
-    """Rows with their texts wrapped in one column; a rich renderable that leaves no blanks at the ends of lines.
+    """Render rows as a column of labels and a column of wrapped texts, without trailing blanks.
 
     Args:
-        rows: what to show.
-        indent: blanks before each line.
-        least_label_width: of the labels, in characters.
+        rows: the rows to render.
+        indent: the number of blanks before each line.
+        least_label_width: the least width of the labels in characters.
     """
 
     def __init__(self, rows: Iterable[Row], *, indent: int = INDENT, least_label_width: int = 0) -> None:
@@ -90,7 +90,7 @@ class Rows:
 
 
 def print_table(table: Table, console: Console, *, indent: int = 0) -> None:
-    """Print a table without lines; where the terminal is narrow, the columns that matter least are left out."""
+    """Print a table without rules; where the terminal is too narrow, columns of the highest rank are left out."""
     width = console.width - indent
     columns = _fitting([_Column(column) for column in table.columns], width, table.last_width)
     if table.last_width:
@@ -100,14 +100,14 @@ def print_table(table: Table, console: Console, *, indent: int = 0) -> None:
 
 
 def rich_tree(branch: Branch) -> Tree:
-    """Return a tree of rich for a tree of steps."""
+    """Return a branch and all below it as a tree of rich."""
     root = Tree(styled(branch.title), guide_style=_FAINT)
     _add_children(root, branch)
     return root
 
 
 class _Column:
-    """A column with its title above its cells, escaped, as wide as its widest text within its limit."""
+    """Hold the escaped title and cells of a column, and its width: that of its widest text, up to its limit."""
 
     def __init__(self, column: Column) -> None:
         self.align, self.rank = column.align, column.rank
@@ -127,7 +127,7 @@ def _table_line(columns: Sequence[_Column], index: int, indent: int) -> Text:
 
 
 def _fitting(columns: list[_Column], width: int, last_width: int) -> list[_Column]:
-    """Return the columns that fit, when the last is as wide as it is, or has `last_width`."""
+    """Return the columns that fit into `width` characters, the last one with `last_width` of them, if not 0."""
     kept = list(columns)
     while _total_width(kept, last_width) > width:
         least = max(kept, key=lambda column: column.rank)

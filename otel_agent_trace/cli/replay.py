@@ -1,4 +1,4 @@
-"""``otel-agent-trace replay``: walk through one run step by step, as it happened."""
+"""Define ``otel-agent-trace replay``: walk through one run step by step, as it happened."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.replay.walk import walk_run
 
 Placed = tuple[int, AgentStep]
+"""Depth and step, as `walk_run` yields them."""
 
 _NS_PER_S = 1_000_000_000
 _LONGEST_S = 3600.0
@@ -25,7 +26,7 @@ _NEXT_HINT = "-- any key: next step, q: quit --"
 
 def _refuse_nan(_: click.Context, parameter: click.Parameter, speed: float | None) -> float | None:
     if speed is not None and math.isnan(speed):
-        raise click.BadParameter("nan is no speed", param=parameter)
+        raise click.BadParameter("must be a number greater than 0, got nan", param=parameter)
     return speed
 
 
@@ -33,19 +34,19 @@ def _refuse_nan(_: click.Context, parameter: click.Parameter, speed: float | Non
 @source_argument
 @run_argument
 @service_option
-@click.option("--step", "stepwise", is_flag=True, help="Wait for a key before each further step; q quits.")
+@click.option("--step", "stepwise", is_flag=True, help="Wait for a key before each step after the first; q quits.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
     callback=_refuse_nan,
     metavar="X",
-    help="Wait between steps as the run did, X times as fast. By default there is no waiting.",
+    help="Pause between steps as the run did, X times as fast. By default there is no pause.",
 )
-@click.option("--dry-run", is_flag=True, help="Name the steps, without what went in and came out.")
+@click.option("--dry-run", is_flag=True, help="Name the steps without their inputs and outputs.")
 @full_option
 @json_option
 def command(source: str | None, run: str | None, **options: Any) -> None:
-    """Walk through one run of SOURCE: each step in its order, with what went in and what came out. Nothing is run.
+    """Walk through one run of SOURCE: each step in its order, with its inputs and outputs. Nothing is executed.
 
     RUN is a run id, the beginning of one, or "last" (the default); SOURCE#RUN names both in one word.
     """
@@ -62,7 +63,7 @@ def command(source: str | None, run: str | None, **options: Any) -> None:
 
 
 def paced(steps: Iterator[Placed], speed: float, sleep: Callable[[float], object]) -> Iterator[Placed]:
-    """Yield the steps, each as long after the one before as it was then, so many times as fast; an hour at most."""
+    """Yield the steps with the pauses of the run between them, `speed` times as fast and an hour at most each."""
     before_ns: int | None = None
     for placed in steps:
         started_ns = placed[1].started_at_ns
@@ -73,7 +74,7 @@ def paced(steps: Iterator[Placed], speed: float, sleep: Callable[[float], object
 
 
 def stepped(steps: Iterator[Placed], wants_more: Callable[[], bool]) -> Iterator[Placed]:
-    """Yield the steps, until nobody wants more; the first comes unasked."""
+    """Yield the first step, and each further one for which `wants_more` returns True, until it returns False."""
     for index, placed in enumerate(steps):
         if index and not wants_more():
             return
@@ -83,16 +84,16 @@ def stepped(steps: Iterator[Placed], wants_more: Callable[[], bool]) -> Iterator
 def _write_json_lines(steps: Iterator[Placed], run: AgentRun, *, names_only: bool) -> None:
     for depth, step in steps:
         place = {"run_id": run.run_id, "depth": depth, "offset_s": (step.started_at_ns - run.started_at_ns) / _NS_PER_S}
-        write_json(place | (_names(step) if names_only else _own_data(step)), indent=None)
+        write_json(place | (_step_names(step) if names_only else _step_data(step)), indent=None)
         sys.stdout.flush()
 
 
-def _names(step: AgentStep) -> dict[str, Any]:
+def _step_names(step: AgentStep) -> dict[str, Any]:
     return {"index": step.index, "step_id": step.step_id, "kind": step.kind.value, "name": step.name}
 
 
-def _own_data(step: AgentStep) -> dict[str, Any]:
-    """Return the step without its sub-agent's run, whose steps have lines of their own."""
+def _step_data(step: AgentStep) -> dict[str, Any]:
+    """Return a step as data, with only the id of its sub-agent's run, whose steps have lines of their own."""
     data = step.to_dict()
     if step.run is not None:
         data["run"] = {"run_id": step.run.run_id}
@@ -113,7 +114,7 @@ def _write(steps: Iterator[Placed], run: AgentRun, *, names_only: bool, full: bo
 
 
 def _wants_more() -> bool:
-    """Ask for a key, or where there is no terminal read a line; q, Ctrl-D and the end of the input mean no."""
+    """Read a key, or a line where there is no terminal; return False for q, Esc, Ctrl-D and the end of the input."""
     if not sys.stdin.isatty():
         line = sys.stdin.readline()
         return bool(line) and line.strip().lower() != "q"
@@ -127,5 +128,6 @@ def _wants_more() -> bool:
 
 
 def _sleep(seconds: float) -> None:
+    """Flush standard output, so that a reader has all steps before the pause, and sleep."""
     sys.stdout.flush()
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""``otel-agent-trace show``: one run as a tree."""
+"""Define ``otel-agent-trace show``: one run as a tree of steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otel_agent_trace.cli.streams import stdout_console, write_json
 @full_option
 @json_option
 def command(source: str | None, run: str | None, *, service: str | None, full: bool, as_json: bool) -> None:
-    """One run of SOURCE as a tree: what it did, with which inputs and outputs, and how long it took.
+    """Show one run of SOURCE as a tree: its steps with their inputs, outputs and durations.
 
     RUN is a run id, the beginning of one, or "last" (the default); SOURCE#RUN names both in one word.
     """

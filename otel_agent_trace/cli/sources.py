@@ -1,4 +1,4 @@
-"""Find out which source and which run the words of a command line mean, and read the one run."""
+"""Resolve the arguments SOURCE and RUN of a command line, and read that run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ LAST = "last"
 
 
 class Target(NamedTuple):
-    """One run of one source, or all; `guess` is the single word that was taken for the run, or None."""
+    """Name one run of a source, or all its runs (`run` is None).
+
+    `guess` is the word of the command line, if it was the only one and was taken for a run rather than a source.
+    """
 
     source: str
     run: str | None
@@ -32,14 +35,17 @@ class Target(NamedTuple):
 
 
 def source_of(word: str | None) -> str:
-    """Return the source that was named, or the one meant when none is."""
+    """Return the source that was named, else that of ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``."""
     return word or os.environ.get(SOURCE_VARIABLE) or DEFAULT_SOURCE
 
 
 def target_of(first: str | None, second: str | None, *, without: str | None = LAST) -> Target:
-    """Return the run meant by ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source alone, a run alone, or nothing.
+    """Return the target of the arguments ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source, a run, or nothing.
 
-    Where no run is named, it is the one called `without`.
+    Args:
+        first: the first argument, if there is one.
+        second: the second argument, if there is one.
+        without: the run where none is named; None stands for all runs.
     """
     if first is None or second is not None:
         return Target(source_of(first), second or without)
@@ -49,27 +55,27 @@ def target_of(first: str | None, second: str | None, *, without: str | None = LA
     if _is_source(first):
         return Target(first, without)
     if "#" in first:
-        source, run = _split(first)
+        source, run = _split_word(first)
         return Target(source_of(source), run or without)
     if _looks_like_run(first):
         return Target(source_of(None), first, guess=None if first == LAST else first)
     return Target(first, without)
 
 
-def _split(word: str) -> tuple[str, str]:
-    """Return SOURCE and RUN of one word, cut at the first ``#`` behind a source that exists, else at the last."""
+def _split_word(word: str) -> tuple[str, str]:
+    """Return SOURCE and RUN of ``SOURCE#RUN``, split at the first ``#`` that follows an existing source, else the last."""
     *_, last = cuts = [match.start() for match in re.finditer("#", word)]
     cut = next((cut for cut in cuts if cut == 0 or _is_source(word[:cut])), last)
     return word[:cut], word[cut + 1 :]
 
 
 def run_of(first: str | None, second: str | None, service: str | None) -> AgentRun:
-    """Read the run meant by ``[SOURCE] [RUN]``, of a service if one is named."""
+    """Read the run that the arguments ``[SOURCE] [RUN]`` name, among those of a service if one is given."""
     return read_by(reading.load_run, first, second, service)
 
 
 def read_by(read: Callable[..., T], first: str | None, second: str | None, service: str | None) -> T:
-    """Return what a reading function gives for the run that is meant."""
+    """Call a reading function with the run that the arguments name, report its progress, and return its result."""
     target = target_of(first, second)
     with reporting_progress() as reporter, hints_on_error(target.source, target.guess):
         return read(
@@ -83,7 +89,11 @@ def read_by(read: Callable[..., T], first: str | None, second: str | None, servi
 
 @contextmanager
 def hints_on_error(source: str, guess: str | None = None) -> Iterator[None]:
-    """Add to a failure what may have been meant instead: a file by the word taken for a run, another source."""
+    """Add advice to the error of a block: that `guess` was taken for a run id, or how to name a source.
+
+    Raises:
+        AgentTraceError: in place of a `SourceError` or `RunNotFoundError` of the block for which there is advice.
+    """
     try:
         yield
     except (SourceError, RunNotFoundError) as error:
@@ -95,12 +105,12 @@ def hints_on_error(source: str, guess: str | None = None) -> Iterator[None]:
 
 def _hints(source: str, guess: str | None) -> Iterator[str]:
     if guess is not None:
-        yield f"{guess!r} is no file here, so it was taken for a run id"
+        yield f"there is no file {guess!r}, so it was taken for a run id"
         address = with_scheme(guess)
         if address is not None:
-            yield f"for the address of a server write {address}"
+            yield f"to read from a server, write {address}"
     if source == DEFAULT_SOURCE and not os.path.lexists(source):
-        yield f"name a source, or set {SOURCE_VARIABLE}, or begin with 'otel-agent-trace demo'"
+        yield f"name a source, set {SOURCE_VARIABLE}, or try 'otel-agent-trace demo'"
 
 
 def _is_source(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""The two streams of the command: data on standard output, everything else on standard error."""
+"""Write data to standard output and everything else to standard error."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """Let a stream that is not UTF-8 escape what it cannot say, in place of an error, and a closed one take all."""
-    sys.stdin = sys.stdin or _nowhere("r")
-    sys.stdout = sys.stdout or _nowhere("w")
-    sys.stderr = sys.stderr or _nowhere("w")
+    """Let streams escape characters that their encoding lacks, and replace closed ones by the null device."""
+    sys.stdin = sys.stdin or _null_device("r")
+    sys.stdout = sys.stdout or _null_device("w")
+    sys.stderr = sys.stderr or _null_device("w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _nowhere(mode: Literal["r", "w"]) -> TextIO:
+def _null_device(mode: Literal["r", "w"]) -> TextIO:
     return open(os.devnull, mode, encoding="utf-8")
 
 
 def stdout_console() -> Console:
-    """Return a console on standard output, for people; it takes no text for markup."""
+    """Return a rich console on standard output that interprets no markup."""
     return _console(stderr=False)
 
 
 def stderr_console() -> Console:
-    """Return a console on standard error, for people."""
+    """Return a rich console on standard error that interprets no markup."""
     return _console(stderr=True)
 
 
@@ -44,7 +44,7 @@ def write_message(text: str) -> None:
 
 
 def write_json(data: Any, indent: int | None = 2) -> None:
-    """Write one JSON text to standard output, in what its encoding has and without any control character."""
+    """Write one JSON text to standard output, with control characters and those that its encoding lacks escaped."""
     encoding = (sys.stdout.encoding or "ascii").lower()
     text = json.dumps(data, ensure_ascii=not encoding.startswith("utf"), indent=indent)
     sys.stdout.write(escaped_json(text) + "\n")

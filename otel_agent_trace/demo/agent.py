@@ -1,19 +1,11 @@
-"""The example agent: it answers questions over a folder of texts, and is traced from the first thought to the last."""
+"""Run the example agent, which answers questions over a folder of texts, with its run, tools and model calls traced."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-from otel_agent_trace.demo.calculator import calculator
-from otel_agent_trace.demo.chat import Tools, ask, is_configured
-from otel_agent_trace.demo.library import TextLibrary
+from otel_agent_trace.demo.chat import ask, is_configured
 from otel_agent_trace.demo.planner import Answer, GiveUp, NoAnswerError, Observation, ToolCall, decide
+from otel_agent_trace.demo.tools import GivenTools, Tools, tools_by_name
 from otel_agent_trace.tracing import AgentTracer
-
-TEXTS = Path(__file__).parent / "texts"
-"""The folder of texts that comes with the package."""
 
 QUESTIONS = (
     "At what wind speed does the dome have to be closed?",
@@ -23,24 +15,19 @@ QUESTIONS = (
     "How deep was the water where the Halcyon anchored in Gannet Bay?",
     "What is 84 divided by (7 - 7)?",
 )
-"""Something to ask about `TEXTS`: the fourth meets a failing tool, the last has no answer."""
+"""Questions about `TEXTS`: the fourth meets a failing tool, the last has no answer."""
 
 
-def make_tools(folder: str | Path = TEXTS) -> dict[str, Callable[..., Any]]:
-    """The agent's tools over a folder of texts: `search`, `read` and `calculator`."""
-    library = TextLibrary(folder)
-    return {"search": library.search, "read": library.read, "calculator": calculator}
-
-
-def run_agent(question: str, tools: Tools, tracer: AgentTracer) -> str:
+def run_agent(question: str, tools: GivenTools, tracer: AgentTracer) -> str:
     """Answer a question; the run, its tool calls and its model calls are traced.
 
     A model decides what to do if the environment names one (`chat.is_configured`), else a few rules do.
 
     Raises:
-        NoAnswerError: there is no answer, since the tools that could have told failed.
+        NoAnswerError: there is no answer, since the tools that might have found it failed.
+        ConfigurationError: a tool does not exist; nothing is traced.
     """
-    traced = {name: tracer.tool(name)(tool) for name, tool in tools.items()}
+    traced = {name: tracer.tool(name)(tool) for name, tool in tools_by_name(tools).items()}
 
     @tracer.agent("librarian", user_input="question")
     def librarian(question: str) -> str:
@@ -66,8 +53,8 @@ def follow_rules(question: str, tools: Tools) -> str:
 
 
 def observe(call: ToolCall, tools: Tools) -> Observation:
-    """Make a call and see what comes of it."""
+    """Call a tool and return its result, or its error; arguments go by position, whatever a tool names its parameters."""
     try:
-        return Observation(call, result=tools[call.tool](**call.arguments))
+        return Observation(call, result=tools[call.tool](*call.arguments.values()))
     except Exception as error:  # noqa: BLE001 - tools fail in their own ways, and an agent goes on with what it has
         return Observation(call, error=error)

@@ -1,4 +1,4 @@
-"""Arithmetic, and nothing else, from text."""
+"""Calculate arithmetic expressions in text, without evaluating anything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Number = int | float
 
 _MAX_LENGTH = 200
 _MAX_EXPONENT = 64
-_MAX_BITS = 1024  # as far as a float goes, so that no chain of products grows without end
+_MAX_BITS = 1024  # the range of a float: chained products must not grow without end
 _ALLOWED = re.compile(r"[\d\s.+\-*/%()eE]*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _SIGNS = str.maketrans({"\N{MULTIPLICATION SIGN}": "*", "\N{DIVISION SIGN}": "/", "\N{MINUS SIGN}": "-", "^": "**"})
@@ -29,28 +29,28 @@ def calculator(expression: str) -> Number:
         OverflowError: the result, or a part of it, is too large.
     """
     text = plain(expression).strip()
-    # Checked before it is parsed: the parser warns of some texts that no calculation needs, such as "1if 2else 3".
+    # Checked before parsing, since Python's parser warns about texts such as "1if 2else 3".
     if len(text) > _MAX_LENGTH or not _ALLOWED.fullmatch(text):
         raise ValueError(f"not an arithmetic expression: {expression[:_MAX_LENGTH]!r}")
     try:
         tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
         raise ValueError(f"not an arithmetic expression: {expression!r} ({error.msg})") from error
-    return _value(tree.body)
+    return _evaluated(tree.body)
 
 
 def plain(text: str) -> str:
-    """The text with the signs and numbers of print in the way that Python writes them, such as 1,250 or 2^3."""
+    """Return the text with typographic signs and numbers as Python writes them, such as 1,250 or 2^3."""
     return _THOUSANDS.sub("", text.translate(_SIGNS))
 
 
-def _value(node: ast.expr) -> Number:
+def _evaluated(node: ast.expr) -> Number:
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return _bounded(node.value)  # type: ignore[arg-type]  # mypy does not narrow by `type(...) in`
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        return _bounded(_BINARY[type(node.op)](_value(node.left), _value(node.right)))
+        return _bounded(_BINARY[type(node.op)](_evaluated(node.left), _evaluated(node.right)))
     if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
-        return _UNARY[type(node.op)](_value(node.operand))
+        return _UNARY[type(node.op)](_evaluated(node.operand))
     raise ValueError(f"not arithmetic: {ast.unparse(node)!r}")
 
 

@@ -1,4 +1,4 @@
-"""An agent's mind in a model: a loop of chat completions with tool calls, behind any OpenAI-compatible API."""
+"""Answer questions with a model: a loop of chat completions with tool calls, behind any OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import json
 import logging
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace.demo.planner import NoAnswerError
+from otel_agent_trace.demo.tools import Tools
 from otel_agent_trace.tracing import AgentTracer, current_run
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-Tools = Mapping[str, Callable[..., Any]]
 Complete = Callable[[list[dict[str, Any]], list[dict[str, Any]]], dict[str, Any]]
-"""From the messages so far and the descriptions of the tools to a chat completion, as plain data."""
+"""Type of a function from the messages so far and the descriptions of the tools to a chat completion, as plain data."""
 
 MAX_TURNS = 8
 _SHOWN = 200
@@ -33,11 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 class MalformedAnswerError(Exception):
-    """What the model's server sent is no chat completion."""
+    """Indicate that the model's server did not send a chat completion."""
 
 
 def is_configured() -> bool:
-    """Whether the environment names a model to talk to, and the `openai` package is there to do it."""
+    """Return whether the environment names a model, and the `openai` package is installed to call it."""
     if not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
         return False
     if importlib.util.find_spec("openai") is None:
@@ -49,7 +49,7 @@ def is_configured() -> bool:
 def ask(question: str, tools: Tools, tracer: AgentTracer) -> str:
     """Let the model that the environment names answer, each completion traced as a step.
 
-    ``OPENAI_API_KEY``, ``OPENAI_BASE_URL`` and ``OPENAI_MODEL`` say which.
+    ``OPENAI_API_KEY``, ``OPENAI_BASE_URL`` and ``OPENAI_MODEL`` choose the model.
 
     Raises:
         NoAnswerError: the model still asks for tools after `MAX_TURNS` turns.
@@ -60,20 +60,19 @@ def ask(question: str, tools: Tools, tracer: AgentTracer) -> str:
 
     model = os.environ.get("OPENAI_MODEL") or _DEFAULT_MODEL
     current_run().model = model
-    # A server of one's own asks for no key, but the client insists on one.
+    # Self-hosted servers need no key, but the client insists on one.
     with OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none") as client:
         complete = tracer.model(model=model, provider="openai")(completion_call(client, model))
         return converse(question, tools, complete)
 
 
 def completion_call(client: OpenAI, model: str) -> Complete:
-    """A function that makes one chat completion, and raises `MalformedAnswerError` for what is none."""
+    """Return a function that makes one chat completion, and raises `MalformedAnswerError` for any other answer."""
 
     def complete(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> dict[str, Any]:
-        untyped: Any = (
-            client.chat.completions
-        )  # the client's types want its own classes for messages that are plain data
-        return _checked(untyped.create(model=model, messages=messages, tools=tools))
+        untyped: Any = client.chat.completions  # the client's types want its own classes in place of plain data
+        given = {"tools": tools} if tools else {}  # OpenAI refuses an empty list
+        return _checked(untyped.create(model=model, messages=messages, **given))
 
     return complete
 
@@ -94,12 +93,12 @@ def converse(question: str, tools: Tools, complete: Complete, *, max_turns: int 
         calls = message.get("tool_calls")
         if not calls:
             return str(message.get("content") or "")
-        messages = [*messages, message, *(_answer_to(call, tools) for call in calls)]
+        messages = [*messages, message, *(_tool_message(call, tools) for call in calls)]
     raise NoAnswerError(f"the model still asks for tools after {max_turns} turns")
 
 
 def describe(name: str, tool: Callable[..., Any]) -> dict[str, Any]:
-    """A tool as the API wants it: its docstring's first paragraph, and a JSON schema made from its signature."""
+    """Return a tool as the API wants it: its docstring's first paragraph, and a JSON schema made from its signature."""
     hints = typing.get_type_hints(tool)
     parameters = inspect.signature(tool).parameters.values()
     schema = {
@@ -120,17 +119,17 @@ def _schema_of(hint: Any) -> dict[str, str]:
     return {"type": json_type} if json_type else {}
 
 
-def _answer_to(call: dict[str, Any], tools: Tools) -> dict[str, Any]:
-    """The message that tells the model what came of its call, be it a result or an error."""
+def _tool_message(call: dict[str, Any], tools: Tools) -> dict[str, Any]:
+    """Return the message with the outcome of a tool call, a result or an error, for the model."""
     try:
-        result = _call(call["function"], tools)
+        result = _call_tool(call["function"], tools)
         content = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model is told and may try something else
+    except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model gets it and may try something else
         content = f"error: {type(error).__name__}: {error}"
     return {"role": "tool", "tool_call_id": call["id"], "content": content}
 
 
-def _call(function: dict[str, Any], tools: Tools) -> Any:
+def _call_tool(function: dict[str, Any], tools: Tools) -> Any:
     name = function["name"]
     if name not in tools:
         raise LookupError(f"no tool {name!r}; there are: {', '.join(tools)}")
@@ -138,7 +137,7 @@ def _call(function: dict[str, Any], tools: Tools) -> Any:
 
 
 def _checked(completion: Any) -> dict[str, Any]:
-    # The client hands through whatever JSON or text it gets, so that it survives servers which are not quite compatible.
+    # The openai client returns whatever JSON or text it gets, so servers that are not quite compatible are noticed here.
     is_model = hasattr(completion, "model_dump")
     data: Any = completion.model_dump(mode="json", exclude_none=True, warnings=False) if is_model else completion
     try:

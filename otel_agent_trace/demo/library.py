@@ -1,4 +1,4 @@
-"""A folder of text files that can be searched and read."""
+"""Search and read a folder of text files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 _SUFFIXES = frozenset({".txt", ".md"})
 _PASSAGE_END = re.compile(r"\n\s*\n")
 _WORD = re.compile(r"\w+")
-_MAX_TERMS = 32  # more words do not find more, and FTS5 bounds the depth of an expression
+_MAX_TERMS = 32  # FTS5 limits the depth of an expression
 _SNIPPET_WORDS = 40
 _FIND = """
 SELECT file, snippet(passages, 1, '', '', '…', ?) FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?
@@ -21,7 +21,7 @@ SELECT file, snippet(passages, 1, '', '', '…', ?) FROM passages WHERE passages
 
 
 class TextLibrary:
-    """The ``*.txt`` and ``*.md`` files of a folder, indexed by passage (what stands between blank lines).
+    """Index the ``*.txt`` and ``*.md`` files of a folder by passage (the text between blank lines).
 
     The index is SQLite's FTS5 in memory, built once; any thread may search. Nothing outside of the folder is read.
 
@@ -35,7 +35,7 @@ class TextLibrary:
             raise NotADirectoryError(f"{folder}: not a folder of texts")
         self._lock = threading.Lock()
         self._index = sqlite3.connect(":memory:", check_same_thread=False)
-        # Python 3.13 warns of connections that nobody closed, and a folder of texts is nothing people think of closing.
+        # Python 3.13 warns about unclosed connections, and nobody expects to have to close a library.
         weakref.finalize(self, self._index.close)
         self._index.execute("CREATE VIRTUAL TABLE passages USING fts5(file UNINDEXED, passage, tokenize='porter')")
         self._index.executemany("INSERT INTO passages VALUES (?, ?)", self._passages())
@@ -50,7 +50,7 @@ class TextLibrary:
         Returns:
             For each passage its `file`, the `passage` around the words found, and its `rank`, from 1.
         """
-        terms = _any_of(query)
+        terms = _fts5_expression(query)
         if not terms:
             return []
         with self._lock:
@@ -69,22 +69,22 @@ class TextLibrary:
             raise ValueError(f"{file!r} lies outside of the folder of texts")
         if not _is_text(path):
             raise FileNotFoundError(f"no text {file!r}; there are: {', '.join(self.files()) or 'none'}")
-        return _text(path)
+        return _read_text(path)
 
     def files(self) -> list[str]:
-        """The names of all texts, relative to the folder, in order."""
+        """Return the names of all texts, relative to the folder, in order."""
         return [path.relative_to(self.folder).as_posix() for path in self._paths()]
 
     def _paths(self) -> Iterator[Path]:
         for path in sorted(self.folder.rglob("*")):
-            # A link may lead out of the folder.
+            # A symbolic link may lead out of the folder.
             if _is_text(path) and path.resolve().is_relative_to(self.folder):
                 yield path
 
     def _passages(self) -> Iterable[tuple[str, str]]:
         for path in self._paths():
             name = path.relative_to(self.folder).as_posix()
-            for passage in _PASSAGE_END.split(_text(path)):
+            for passage in _PASSAGE_END.split(_read_text(path)):
                 if passage.strip():
                     yield name, " ".join(passage.split())
 
@@ -93,11 +93,11 @@ def _is_text(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES and path.is_file()
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _any_of(query: str) -> str:
-    """The query as an FTS5 expression: each word quoted, so that AND, NEAR, `*` or `"` are words or nothing."""
+def _fts5_expression(query: str) -> str:
+    """Return the query as an FTS5 expression: words are quoted, so that AND, NEAR, `*` or `"` have no effect."""
     words = list(dict.fromkeys(word.lower() for word in _WORD.findall(query)))
     return " OR ".join(f'"{word}"' for word in words[:_MAX_TERMS])

@@ -1,4 +1,4 @@
-"""As much of the English language as it takes to find the sentence that answers a question."""
+"""Find the sentence of a text that answers an English question."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _STOP_WORDS = frozenset(
 )
 
 
-def telling_words(question: str) -> list[str]:
-    """The words of a question that a text about it would have."""
+def content_words(question: str) -> list[str]:
+    """Return the words of a question that a text about it would have."""
     return [word for word in _WORD.findall(question) if word.lower() not in _STOP_WORDS]
 
 
 def stem(word: str) -> str:
-    """A word without its ending, alike for close, closed and closing, for loaf and loaves."""
+    """Return a word without its ending: the same for close, closed and closing, and for loaf and loaves."""
     bare = _ENDING.sub("", word.lower())
     return f"{bare[:-1]}f" if bare.endswith("v") else bare
 
 
 def stems(text: str) -> Iterator[str]:
-    """The stems of all words of a text, in order."""
+    """Return the stems of all words of a text, in order."""
     return (stem(word) for word in _WORD.findall(text))
 
 
 def asks_for_number(question: str) -> bool:
-    """Whether the answer will have a number in it."""
+    """Return whether the answer to a question will have a number in it."""
     return _ASKS_FOR_NUMBER.search(question) is not None
 
 
-def best_sentence(text: str, wanted: AbstractSet[str], *, wants_number: bool) -> str | None:
-    """The sentence with most of the wanted stems, rare ones counting more; None if none has half of them."""
-    sentences = [(sentence, wanted & set(stems(sentence))) for sentence in _sentences(text)]
+def best_sentence(text: str, query_stems: AbstractSet[str], *, wants_number: bool) -> str | None:
+    """Return the sentence with most of the query's stems, rare ones counting more; None if none has half of them."""
+    sentences = [(sentence, query_stems & set(stems(sentence))) for sentence in _sentences(text)]
     frequency = Counter(word for _, found in sentences for word in found)
 
     def score(item: tuple[str, AbstractSet[str]]) -> float:
@@ -59,20 +59,20 @@ def best_sentence(text: str, wanted: AbstractSet[str], *, wants_number: bool) ->
         bonus = _NUMBER_BONUS if wants_number and _NUMBER.search(sentence) else 1.0
         return bonus * sum(1 / frequency[word] for word in found)
 
-    fitting = [item for item in sentences if item[1] and len(item[1]) >= len(wanted) // 2]
+    fitting = [item for item in sentences if item[1] and len(item[1]) >= len(query_stems) // 2]
     return max(fitting, key=score)[0] if fitting else None
 
 
-def says_of_one(sentence: str, noun: str) -> bool:
-    """Whether the sentence says something of one, of each, or per such thing."""
+def is_about_one(sentence: str, noun: str) -> bool:
+    """Return whether the sentence states something of one, of each, or per such thing."""
     words = _WORD.findall(sentence)
     return any(one.lower() in _ONE and stem(word) == stem(noun) for one, word in pairwise(words))
 
 
-def number_about(sentence: str, wanted: AbstractSet[str]) -> str | None:
-    """The number in that clause of the sentence which has most of the wanted stems; None if no clause has one."""
+def number_about(sentence: str, query_stems: AbstractSet[str]) -> str | None:
+    """Return the number in the clause of a sentence that has most of the query's stems; None without a number."""
     clauses = [clause for clause in _CLAUSE_END.split(sentence) if _NUMBER.search(clause)]
-    best = max(clauses, key=lambda clause: len(wanted & set(stems(clause))), default="")
+    best = max(clauses, key=lambda clause: len(query_stems & set(stems(clause))), default="")
     number = _NUMBER.search(best)
     return number[0] if number else None
 
@@ -80,16 +80,16 @@ def number_about(sentence: str, wanted: AbstractSet[str]) -> str | None:
 def _sentences(text: str) -> Iterator[str]:
     for paragraph in _PARAGRAPH_END.split(text):
         if not paragraph.lstrip().startswith("#") and not paragraph.isupper():  # no heading
-            yield from _joined(_SENTENCE_END.split(" ".join(paragraph.split())))
+            yield from _with_short_parts_joined(_SENTENCE_END.split(" ".join(paragraph.split())))
 
 
-def _joined(pieces: Iterable[str]) -> Iterator[str]:
-    """Very short pieces, such as the date before an entry, together with what follows them."""
-    held = ""
-    for piece in pieces:
-        held = f"{held} {piece}".strip()
-        if len(held.split()) > _SHORT_SENTENCE_WORDS:
-            yield held
-            held = ""
-    if held:
-        yield held
+def _with_short_parts_joined(parts: Iterable[str]) -> Iterator[str]:
+    """Yield very short parts, such as the date before an entry, together with what follows them."""
+    pending = ""
+    for part in parts:
+        pending = f"{pending} {part}".strip()
+        if len(pending.split()) > _SHORT_SENTENCE_WORDS:
+            yield pending
+            pending = ""
+    if pending:
+        yield pending

@@ -1,7 +1,8 @@
-"""What one span says: one module per attribute scheme, each a `read(span) -> SpanFacts | None`; a table picks.
+"""Read spans of any tracer: one module per attribute scheme, each a `read(span) -> SpanFacts | None`.
 
-None of the modules knows another. Of the schemes whose evidence is in a span the first that tells a fact is believed, fact
-by fact; a fact is never put together from two.
+`DIALECTS` lists the modules with the attribute namespaces and instrumentation scopes that are evidence for each. None
+of the modules imports another. Where several dialects understand a span, each fact is taken from the first of them that
+has it; a fact is never combined from two.
 """
 
 from __future__ import annotations
@@ -43,14 +44,21 @@ from otel_agent_trace.span_facts import SpanFacts
 _log = logging.getLogger("otel_agent_trace")
 Read = Callable[[SpanRecord], "SpanFacts | None"]
 ENTRY_POINT_GROUP = "otel_agent_trace.dialects"
-"""Entry points of this group add dialects, which are asked before those here: each a `Dialect`, or a function `read`."""
+"""Entry points of this group add dialects, which are asked before those of `DIALECTS`.
+
+Each is a `Dialect`, or a function `read(span) -> SpanFacts | None`.
+"""
 
 
 class Dialect(NamedTuple):
-    """A row of the table.
+    """Represent a row of the table of dialects.
 
-    `namespaces`: the first parts (before the first dot) of attribute names that are evidence for it; `scopes`: beginnings
-    of the names of instrumentation scopes that are. With neither it is asked about every span.
+    Args:
+        name: the name that runs carry in `AgentRun.dialect`.
+        read: returns the facts of a span, or None where the span is not of this dialect.
+        namespaces: first parts (before the first dot) of attribute names that are evidence for the dialect.
+        scopes: beginnings of names of instrumentation scopes that are evidence for it. A dialect with neither is asked
+            about every span.
     """
 
     name: str
@@ -88,14 +96,14 @@ DIALECTS: tuple[Dialect, ...] = (
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """What the span means, in the dialects that understand it."""
+    """Return the facts of a span, by the dialects that understand it; None where none does."""
     return read_own(span) if is_ours(span) else read_third_party(span)
 
 
 def read_third_party(span: SpanRecord) -> SpanFacts | None:
-    """Return what a span of another tracer means, in the dialects that understand it.
+    """Return the facts of a span of another tracer, by the dialects that understand it; None where none does.
 
-    A tool's arguments and result are without what frameworks put around them, whichever dialect tells them.
+    Arguments and results of tools are unwrapped from the envelopes of frameworks, whichever dialect read them.
     """
     readings = [
         facts
@@ -111,7 +119,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
 
 
 def is_ours(span: SpanRecord) -> bool:
-    """Whether our own tracer wrote it, also if its scope was lost on the way."""
+    """Return whether our own tracer wrote the span, even if its instrumentation scope was lost on the way."""
     return span.scope.name == _OUR_SCOPE or not _OURS.isdisjoint(span.attributes)
 
 
@@ -132,16 +140,16 @@ def _candidates(namespaces: frozenset[str], scope: str) -> tuple[Dialect, ...]:
 
 @functools.lru_cache(maxsize=1)
 def plugin_dialects() -> tuple[Dialect, ...]:
-    """The dialects of other packages."""
-    from importlib import metadata  # noqa: PLC0415 - slow, and only foreign spans need it
+    """Return the dialects that other packages add by entry points."""
+    from importlib import metadata  # noqa: PLC0415 - slow, and only spans of other tracers need it
 
-    loaded = [(point.name, _loaded(point)) for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    loaded = [(point.name, _load_or_warn(point)) for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     return tuple(
         found if isinstance(found, Dialect) else Dialect(name, found) for name, found in loaded if found is not None
     )
 
 
-def _loaded(point: Any) -> Any:
+def _load_or_warn(point: Any) -> Any:
     try:
         return point.load()
     except (ImportError, AttributeError, SyntaxError) as error:
@@ -150,14 +158,17 @@ def _loaded(point: Any) -> Any:
 
 
 def merged(readings: Iterable[SpanFacts]) -> SpanFacts:
-    """The first word on each fact."""
+    """Return the first of several readings, completed by the later ones: the first value of each fact wins.
+
+    Attributes that any of them has read are left out of `attributes`.
+    """
     first, *others = readings
     for other in others:
         for field in _FACTS:
             if not getattr(first, field):
-                told = getattr(other, field)
-                if told is not None and told != ():
-                    setattr(first, field, told)
+                value = getattr(other, field)
+                if value is not None and value != ():
+                    setattr(first, field, value)
         first.is_frame = first.is_frame or other.is_frame
         unread = other.attributes
         first.attributes = {key: value for key, value in first.attributes.items() if key in unread}

@@ -1,4 +1,8 @@
-"""Google's ADK in its first schema: ``gcp.vertex.agent...`` beside the GenAI conventions."""
+"""Read spans of Google's ADK: 1.x, and 2 in its first schema (later ADK 2 writes plain GenAI conventions).
+
+Recognised by ``gcp.vertex.agent.*`` attributes or the scope ``gcp.vertex.agent``. Requests, responses, tool arguments
+and tool results are JSON in those attributes, beside the names of the GenAI conventions.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +21,29 @@ _MERGED = "(merged tools)"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of Google ADK (1.x, and 2 with schema 1) by its ``gcp.vertex.agent...``; None where there is none."""
+    """Read a span of Google's ADK by its ``gcp.vertex.agent.*`` attributes; return None where there are none."""
     is_own = span.scope.name == "gcp.vertex.agent"
     prefixes = (_PREFIX, "gen_ai.") if is_own else _PREFIX
-    is_bare = is_own and not span.attributes  # the span around an invocation
+    is_bare = is_own and not span.attributes  # ADK's `invocation` span around a run has no attributes
     if not is_bare and not any(key.startswith(prefixes) for key in span.attributes):
         return None
-    given = Attributes(span)
+    attributes = Attributes(span)
     facts = SpanFacts(kind=None, dialect=NAME)
-    facts.session_id = given.text(f"{_PREFIX}session_id")
-    facts.user_id = given.text(f"{_PREFIX}user_id", *USER_IDS)
-    request, response = given.parsed(f"{_PREFIX}llm_request"), given.parsed(f"{_PREFIX}llm_response")
-    if given.rest.get(semconv.TOOL_NAME) == _MERGED:  # the answers of several tools in one event
+    facts.session_id = attributes.text(f"{_PREFIX}session_id")
+    facts.user_id = attributes.text(f"{_PREFIX}user_id", *USER_IDS)
+    request, response = attributes.parsed(f"{_PREFIX}llm_request"), attributes.parsed(f"{_PREFIX}llm_response")
+    if attributes.rest.get(semconv.TOOL_NAME) == _MERGED:  # ADK repeats the results of parallel tools in one more span
         return SpanFacts(kind=None, is_frame=True, dialect=NAME)
     if request:
         facts.kind = StepKind.MODEL
-        facts.messages = _sent(request) + conversation(_content(response), "assistant")
-    facts.input = given.take(f"{_PREFIX}tool_call_args")
-    facts.output = _unwrapped(given.parsed(f"{_PREFIX}tool_response", semconv.TOOL_RESULT))
-    facts.attributes = given.rest
+        facts.messages = _request_messages(request) + conversation(_response_content(response), "assistant")
+    facts.input = attributes.take(f"{_PREFIX}tool_call_args")
+    facts.output = _unwrapped_result(attributes.parsed(f"{_PREFIX}tool_response", semconv.TOOL_RESULT))
+    facts.attributes = attributes.rest
     return facts
 
 
-def _sent(request: Any) -> Any:
+def _request_messages(request: Any) -> Any:
     if not isinstance(request, dict):
         return ()
     config = request.get("config")
@@ -47,10 +51,10 @@ def _sent(request: Any) -> Any:
     return (conversation(system, "system") if system else ()) + conversation(request.get("contents"))
 
 
-def _content(response: Any) -> Any:
+def _response_content(response: Any) -> Any:
     return response.get("content") if isinstance(response, dict) else None
 
 
-def _unwrapped(response: Any) -> Any:
-    """What is no object is wrapped as ``{"result": ...}``."""
+def _unwrapped_result(response: Any) -> Any:
+    """Return a tool's result without the ``{"result": ...}`` that ADK puts around whatever is not an object."""
     return response["result"] if isinstance(response, dict) and response.keys() == {"result"} else response

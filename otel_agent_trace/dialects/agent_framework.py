@@ -1,4 +1,7 @@
-"""Microsoft's Agent Framework: the GenAI conventions, and workflows whose spans have words of their own."""
+"""Read the workflow spans of Microsoft's Agent Framework, all other spans of which follow the GenAI conventions.
+
+Recognised by ``workflow.name``, or by the span name ``workflow.run`` with any ``workflow.*`` attribute.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ NAME = "agent_framework"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read the spans of Agent Framework's workflows, ``workflow.run`` and its executors, as frames; None for others."""
+    """Read a span of a workflow or of one of its executors as a frame; return None for any other span."""
     is_workflow = span.name == "workflow.run" and any(key.startswith("workflow.") for key in span.attributes)
     if not is_workflow and "workflow.name" not in span.attributes:
         return None
-    given = Attributes(span)
-    facts = SpanFacts(kind=None, is_frame=True, dialect=NAME, name=given.text("workflow.name"))
-    facts.error = given.error()
-    facts.attributes = given.rest
+    attributes = Attributes(span)
+    facts = SpanFacts(kind=None, is_frame=True, dialect=NAME, name=attributes.text("workflow.name"))
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts

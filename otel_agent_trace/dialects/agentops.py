@@ -1,4 +1,8 @@
-"""AgentOps: ``agentops.span.kind`` and ``agentops.entity...``; tools in ``tool...``."""
+"""Read spans of AgentOps 0.4.
+
+Recognised by ``agentops.span.kind``. Inputs and outputs are in ``agentops.entity.*``, those of tools also in
+``tool.*``.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,27 @@ _KINDS = {"agent": StepKind.AGENT, "tool": StepKind.TOOL, "llm": StepKind.MODEL}
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of AgentOps 0.4 by ``agentops.span.kind``; None where it has none."""
-    given = Attributes(span)
-    said = given.text("agentops.span.kind")
-    if said is None:
+    """Read a span of AgentOps by ``agentops.span.kind``; return None where it has none."""
+    attributes = Attributes(span)
+    recorded_kind = attributes.text("agentops.span.kind")
+    if recorded_kind is None:
         return None
-    kind = _KINDS.get(said.lower())
-    name = given.text("agentops.entity.name", "operation.name")
+    kind = _KINDS.get(recorded_kind.lower())
+    name = attributes.text("agentops.entity.name", "operation.name")
     facts = SpanFacts(kind=kind, dialect=NAME, label=name or span.name)
-    asked, told = given.take("agentops.entity.input"), given.take("agentops.entity.output")
+    recorded_input, recorded_output = (
+        attributes.take("agentops.entity.input"),
+        attributes.take("agentops.entity.output"),
+    )
     if kind is StepKind.TOOL:
-        facts.name = given.text("tool.name") or name
-        given_input, result = given.take("tool.parameters"), given.take("tool.result")
-        facts.input = asked if given_input is None else given_input
-        facts.output = told if result is None else result
+        facts.name = attributes.text("tool.name") or name
+        parameters, result = attributes.take("tool.parameters"), attributes.take("tool.result")
+        facts.input = recorded_input if parameters is None else parameters
+        facts.output = recorded_output if result is None else result
     elif kind in (StepKind.AGENT, None):
-        facts.name = (given.text("agent.name", "agent_name") or name) if kind is not None else None
-        facts.input, facts.output = question_in(asked), answer_in(told)
-    failed = given.text("tool.status") in ("error", "failed") or span.status_code == semconv.STATUS_ERROR
-    facts.error = given.error(failed=failed or None, message=given.text("error.message"))
-    facts.attributes = given.rest
+        facts.name = (attributes.text("agent.name", "agent_name") or name) if kind is not None else None
+        facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
+    failed = attributes.text("tool.status") in ("error", "failed") or span.status_code == semconv.STATUS_ERROR
+    facts.error = attributes.error(failed=failed or None, message=attributes.text("error.message"))
+    facts.attributes = attributes.rest
     return facts

@@ -1,4 +1,8 @@
-"""Claude Code and the Claude Agent SDK: ``span.type``, bare names; their input tokens are without what was cached."""
+"""Read spans of Claude Code and of the Claude Agent SDK.
+
+Recognised by ``span.type``. All other attributes have bare names (``tool_name``, ``input_tokens``); ``input_tokens``
+leave out the cached tokens.
+"""
 
 from __future__ import annotations
 
@@ -16,46 +20,49 @@ _KINDS = {"interaction": StepKind.AGENT, "llm_request": StepKind.MODEL, "tool": 
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of Claude Code or the Claude Agent SDK by ``span.type``; None where that is no type of theirs."""
-    given = Attributes(span)
-    said = given.text("span.type")
-    kind = _KINDS.get(said.removeprefix("claude_code.")) if said is not None else None
-    if said is None or (kind is None and not span.name.startswith("claude_code")):
+    """Read a span by a ``span.type`` of Claude Code or the Claude Agent SDK; return None where it has none."""
+    attributes = Attributes(span)
+    recorded_type = attributes.text("span.type")
+    kind = _KINDS.get(recorded_type.removeprefix("claude_code.")) if recorded_type is not None else None
+    if recorded_type is None or (kind is None and not span.name.startswith("claude_code")):
         return None
-    call_id = given.text("gen_ai.tool.call.id", "tool_use_id")
+    call_id = attributes.text("gen_ai.tool.call.id", "tool_use_id")
     facts = SpanFacts(kind=kind, dialect=NAME, call_id=call_id)
     facts.label = None if kind is StepKind.AGENT else span.name
-    facts.session_id = given.text("session.id")
-    facts.user_id = given.text("user.id")
+    facts.session_id = attributes.text("session.id")
+    facts.user_id = attributes.text("user.id")
     if kind is StepKind.AGENT:
-        facts.input = parsed(given.text("user_prompt", "new_context"))
+        facts.input = parsed(attributes.text("user_prompt", "new_context"))
     elif kind is StepKind.TOOL:
-        facts.name = given.text("tool_name", "tool.name", "name")
-        facts.input, facts.output = given.take("tool_input", "input"), given.take("tool_output", "output")
+        facts.name = attributes.text("tool_name", "tool.name", "name")
+        facts.input, facts.output = attributes.take("tool_input", "input"), attributes.take("tool_output", "output")
         if facts.output is None:
-            facts.output = _output_in(span)
+            facts.output = _tool_output(span)
     elif kind is StepKind.MODEL:
-        asked, told = given.parsed("new_context"), given.parsed("response.model_output")
-        facts.messages = conversation(asked) + conversation(told, "assistant")
-        facts.model = given.text("model")
-        facts.usage = _usage(given)
-    said_error = given.text("error")
-    failed = given.take("success") in (False, "false") or said_error is not None
-    facts.error = given.error(failed=failed or None, message=said_error)
-    facts.attributes = given.rest
+        request, answer = attributes.parsed("new_context"), attributes.parsed("response.model_output")
+        facts.messages = conversation(request) + conversation(answer, "assistant")
+        facts.model = attributes.text("model")
+        facts.usage = _usage(attributes)
+    error_text = attributes.text("error")
+    failed = attributes.take("success") in (False, "false") or error_text is not None
+    facts.error = attributes.error(failed=failed or None, message=error_text)
+    facts.attributes = attributes.rest
     return facts
 
 
-def _output_in(span: SpanRecord) -> Any:
-    """What a tool gave, where content is recorded: in an event."""
-    told = next((event.attributes for event in span.events if event.name == "tool.output"), {})
-    return told.get("output", told.get("content"))
+def _tool_output(span: SpanRecord) -> Any:
+    """Return a tool's output from the event ``tool.output``, which Claude Code writes where it records content."""
+    output = next((event.attributes for event in span.events if event.name == "tool.output"), {})
+    return output.get("output", output.get("content"))
 
 
-def _usage(given: Attributes) -> Usage | None:
-    """Cached tokens are counted beside the input there, and as a part of it here."""
-    read_tokens, written = given.integer("cache_read_tokens"), given.integer("cache_creation_tokens")
-    fresh, output = given.integer("input_tokens"), given.integer("output_tokens")
+def _usage(attributes: Attributes) -> Usage | None:
+    """Return the tokens of a model call, cached ones included in the input.
+
+    Claude Code reports cached tokens beside the input, the GenAI conventions count them as a part of it.
+    """
+    read_tokens, written = attributes.integer("cache_read_tokens"), attributes.integer("cache_creation_tokens")
+    fresh, output = attributes.integer("input_tokens"), attributes.integer("output_tokens")
     if fresh is None and output is None:
         return None
     return Usage(

@@ -1,4 +1,8 @@
-"""CrewAI's own attributes beside OpenInference's: what a crew was asked stands in its inputs, or in its tasks."""
+"""Read the attributes of CrewAI beside those of OpenInference or OpenLLMetry.
+
+Recognised by ``crew_key`` and ``task_key`` (OpenInference's instrumentation of CrewAI) and by ``crewai.*``
+(OpenLLMetry's). A crew's question is in its inputs, or in the description of its tasks.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +19,43 @@ NAME = "crewai"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read what crew and task attributes of CrewAI tell beside OpenInference or OpenLLMetry; None where there are none."""
-    given = Attributes(span)
+    """Read the crew and task attributes of CrewAI; return None where there are none."""
+    attributes = Attributes(span)
     facts = SpanFacts(kind=None, dialect=NAME)
-    if span.name.endswith(".llm") and semconv.REQUEST_MODEL in given.rest:
+    if span.name.endswith(".llm") and semconv.REQUEST_MODEL in attributes.rest:  # OpenLLMetry's model calls of a crew
         facts.kind = StepKind.MODEL
         return facts
-    if any(key.startswith("crewai.") for key in given.rest):
-        _traceloop(given, facts)
+    if any(key.startswith("crewai.") for key in attributes.rest):
+        _read_openllmetry(attributes, facts)
         return facts
-    if "crew_key" not in given.rest and "task_key" not in given.rest:
+    if "crew_key" not in attributes.rest and "task_key" not in attributes.rest:
         return None
-    inputs, tasks = given.parsed("crew_inputs"), given.parsed("crew_tasks")
-    if "task_key" in given.rest:
-        facts.input = _description(parsed(given.rest.get("output.value")))
+    inputs, tasks = attributes.parsed("crew_inputs"), attributes.parsed("crew_tasks")
+    if "task_key" in attributes.rest:
+        facts.input = _task_description(parsed(attributes.rest.get("output.value")))
     elif inputs:
         facts.input = sole_text(inputs, answered=False)
     elif isinstance(tasks, list) and tasks:
-        facts.input = _description(tasks[-1])
-    facts.attributes = given.rest
+        facts.input = _task_description(tasks[-1])
+    facts.attributes = attributes.rest
     return facts
 
 
-def _traceloop(given: Attributes, facts: SpanFacts) -> None:
-    """The attributes of OpenLLMetry's spans of crews."""
-    facts.name = given.text("crewai.agent.role", "crewai.task.agent")
-    agents = given.parsed("crewai.crew.agents")
+def _read_openllmetry(attributes: Attributes, facts: SpanFacts) -> None:
+    """Read the ``crewai.*`` attributes that OpenLLMetry writes for crews, tasks and agents."""
+    facts.name = attributes.text("crewai.agent.role", "crewai.task.agent")
+    agents = attributes.parsed("crewai.crew.agents")
     if facts.name is None and isinstance(agents, list) and len(agents) == 1 and isinstance(agents[0], dict):
         facts.name = None if agents[0].get("role") is None else str(agents[0]["role"])
-    tasks = given.parsed("crewai.crew.tasks")
+    tasks = attributes.parsed("crewai.crew.tasks")
     facts.input = (
-        _description(tasks[-1]) if isinstance(tasks, list) and tasks else given.take("crewai.task.description")
+        _task_description(tasks[-1])
+        if isinstance(tasks, list) and tasks
+        else attributes.take("crewai.task.description")
     )
-    facts.output = given.take("crewai.crew.result")
-    facts.attributes = given.rest
+    facts.output = attributes.take("crewai.crew.result")
+    facts.attributes = attributes.rest
 
 
-def _description(task: Any) -> Any:
+def _task_description(task: Any) -> Any:
     return task.get("description") if isinstance(task, dict) else None

@@ -1,6 +1,8 @@
-"""The GenAI conventions as anybody writes them: the current names, those since 1.26, content in attributes or events.
+"""Read spans of the OpenTelemetry GenAI conventions in the versions since 1.26, whoever wrote them.
 
-Log records that belong to a span have become events of it before.
+Recognised by ``gen_ai.operation.name``, else by any ``gen_ai.*`` attribute. Messages are in attributes, in span
+events or in log records; log records have been added to their span as events before a dialect sees it
+(`span.with_logs`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from otel_agent_trace.dialects.parsing.conversation import (
     answer_in,
     conversation,
     has_messages,
-    last_words,
+    last_text,
     question_in,
 )
 from otel_agent_trace.dialects.parsing.payloads import parsed
@@ -26,13 +28,13 @@ NAME = "genai"
 _DETAILS = "gen_ai.client.inference.operation.details"
 _MODEL_OPERATIONS = (
     *("chat", "generate_content", "text_completion", "completion", "fetch_response", "responses"),
-    *("chat.completions", "text.completions"),
+    *("chat.completions", "text.completions"),  # Semantic Kernel for .NET
 )
 _KINDS = {
     **dict.fromkeys(_MODEL_OPERATIONS, StepKind.MODEL),
     "execute_tool": StepKind.TOOL,
     "invoke_agent": StepKind.AGENT,
-    "process_thread_run": StepKind.AGENT,  # of hosted agents, which run tools themselves
+    "process_thread_run": StepKind.AGENT,  # of Azure's hosted agents, which run their tools on the server
     "retrieval": StepKind.RETRIEVAL,
     "vector_db_retrieve": StepKind.RETRIEVAL,
     "embeddings": StepKind.OTHER,
@@ -53,33 +55,39 @@ _USAGE = {
     "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
 }
 _MODEL_EVIDENCE = frozenset({*_USAGE["input_tokens"], "llm.request.type", "gen_ai.prompt.0.role"})
-_OF_THE_SAME_SORT = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
+"""Attributes that make a span without an operation name a model call: before 1.27 the conventions had none."""
+_TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span by ``gen_ai.operation.name``, or by what spans from before it have; None where nothing tells what it is."""
-    given = Attributes(span)
-    operation = given.text(semconv.OPERATION_NAME)
-    kind = _kind(span, operation)
-    if kind is None and operation is None and not any(key.startswith("gen_ai.") for key in given.rest):
+    """Read a span by ``gen_ai.operation.name`` or other ``gen_ai.*`` attributes; return None where it has neither."""
+    attributes = Attributes(span)
+    operation = attributes.text(semconv.OPERATION_NAME)
+    kind = _operation_kind(span, operation)
+    if kind is None and operation is None and not any(key.startswith("gen_ai.") for key in attributes.rest):
         return None
-    facts = SpanFacts(kind=kind, dialect=NAME, agent_name=given.text(semconv.AGENT_NAME))
-    if operation == "create_agent":
+    facts = SpanFacts(kind=kind, dialect=NAME, agent_name=attributes.text(semconv.AGENT_NAME))
+    if operation == "create_agent":  # building an agent is not running it; Koog's spans of runs are inside that span
         return SpanFacts(kind=None, is_frame=True, dialect=NAME)
-    facts.session_id = given.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
-    facts.user_id = given.text(semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID, "gen_ai.request.user")
+    facts.session_id = attributes.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
+    facts.user_id = attributes.text(
+        semconv.ENDUSER_PSEUDO_ID, semconv.USER_ID, semconv.ENDUSER_ID, "gen_ai.request.user"
+    )
     if facts.user_id is None and span.events:
         users = (event.attributes.get(semconv.USER_ID) for event in span.events)
         facts.user_id = next((str(user) for user in users if user), None)
-    facts.prompt_name, facts.prompt_version = given.text(semconv.PROMPT_NAME), given.text(semconv.PROMPT_VERSION)
-    facts.call_id = given.text(semconv.TOOL_CALL_ID)
-    (_frame if kind is None else _READERS[kind])(given, facts)
-    facts.error = given.error()
-    facts.attributes = given.rest
+    facts.prompt_name, facts.prompt_version = (
+        attributes.text(semconv.PROMPT_NAME),
+        attributes.text(semconv.PROMPT_VERSION),
+    )
+    facts.call_id = attributes.text(semconv.TOOL_CALL_ID)
+    (_read_frame if kind is None else _READERS[kind])(attributes, facts)
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts
 
 
-def _kind(span: SpanRecord, operation: str | None) -> StepKind | None:
+def _operation_kind(span: SpanRecord, operation: str | None) -> StepKind | None:
     if operation is not None:
         return _KINDS.get(operation)
     attributes = span.attributes
@@ -88,114 +96,119 @@ def _kind(span: SpanRecord, operation: str | None) -> StepKind | None:
     return StepKind.TOOL if semconv.TOOL_NAME in attributes and semconv.REQUEST_MODEL not in attributes else None
 
 
-def _tool(given: Attributes, facts: SpanFacts) -> None:
-    facts.name = given.text(semconv.TOOL_NAME)
-    facts.label = given.span.name.removeprefix("execute_tool ")
-    if given.rest.get(semconv.TOOL_TYPE) == "function":
-        del given.rest[semconv.TOOL_TYPE]
-    facts.input = given.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
-    facts.output = given.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
-    if facts.input is None:
-        facts.input = _parameters(given)
-    for event in given.span.events:
+def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.name = attributes.text(semconv.TOOL_NAME)
+    facts.label = attributes.span.name.removeprefix("execute_tool ")
+    if attributes.rest.get(semconv.TOOL_TYPE) == "function":
+        del attributes.rest[semconv.TOOL_TYPE]
+    facts.input = attributes.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
+    facts.output = attributes.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
+    if (
+        facts.input is None
+    ):  # OpenTelemetry's instrumentation of google-genai writes them after the conventions for code
+        facts.input = _function_parameters(attributes)
+    for event in attributes.span.events:
         if event.name == "gen_ai.tool.message" and facts.input is None:
             facts.input = event.attributes.get("content")
         elif event.name == "gen_ai.choice" and facts.output is None:
             facts.output = event.attributes.get("message")
 
 
-def _parameters(given: Attributes) -> dict[str, Any] | None:
-    """The arguments of a function as the conventions for code have them, each an attribute."""
-    found = given.under("code.function.parameters")
+def _function_parameters(attributes: Attributes) -> dict[str, Any] | None:
+    """Return a function's arguments, each of which the conventions for code write as an attribute of its own."""
+    found = attributes.under("code.function.parameters")
     if not isinstance(found, dict) or not found:
         return None
     return {name: parsed(item.get("value")) for name, item in found.items() if isinstance(item, dict)} or None
 
 
-def _agent(given: Attributes, facts: SpanFacts) -> None:
+def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     facts.name = facts.agent_name
-    sent, answered = _messages(given)
-    facts.input, facts.output = last_words(sent, "user"), last_words(answered or sent[-1:], "assistant")
+    sent, answered = _sent_and_answered(attributes)
+    facts.input, facts.output = last_text(sent, "user"), last_text(answered or sent[-1:], "assistant")
     if facts.input is None:
-        facts.input = question_in(given.take("gen_ai.agent.invocation_input"))
+        facts.input = question_in(attributes.take("gen_ai.agent.invocation_input"))
     if facts.output is None:
-        facts.output = answer_in(given.take("gen_ai.agent.invocation_output"))
-    facts.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
-    facts.usage = _usage(given)
+        facts.output = answer_in(attributes.take("gen_ai.agent.invocation_output"))
+    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    facts.usage = _token_usage(attributes)
 
 
-def _model(given: Attributes, facts: SpanFacts) -> None:
-    sent, answered = _messages(given)
+def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
+    sent, answered = _sent_and_answered(attributes)
     facts.messages = sent + answered
-    facts.response_id = given.text(semconv.RESPONSE_ID)
-    asked = given.rest.get(semconv.REQUEST_MODEL)
-    facts.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
-    facts.label = str(asked or facts.model or given.span.name)
-    facts.usage = _usage(given)
+    facts.response_id = attributes.text(semconv.RESPONSE_ID)
+    requested_model = attributes.rest.get(semconv.REQUEST_MODEL)
+    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    facts.label = str(requested_model or facts.model or attributes.span.name)
+    facts.usage = _token_usage(attributes)
 
 
-def _other(given: Attributes, facts: SpanFacts) -> None:
-    facts.input = given.parsed(semconv.RETRIEVAL_QUERY)
-    facts.output = given.parsed(semconv.RETRIEVAL_DOCUMENTS)
-    facts.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
-    facts.label = given.span.name
-    facts.usage = _usage(given)
+def _read_other_operation(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.input = attributes.parsed(semconv.RETRIEVAL_QUERY)
+    facts.output = attributes.parsed(semconv.RETRIEVAL_DOCUMENTS)
+    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    facts.label = attributes.span.name
+    facts.usage = _token_usage(attributes)
 
 
-def _frame(given: Attributes, facts: SpanFacts) -> None:
-    sent, answered = _messages(given)
-    facts.input, facts.output = last_words(sent, "user"), last_words(answered, "assistant")
-    facts.name = given.text("gen_ai.workflow.name")
+def _read_frame(attributes: Attributes, facts: SpanFacts) -> None:
+    sent, answered = _sent_and_answered(attributes)
+    facts.input, facts.output = last_text(sent, "user"), last_text(answered, "assistant")
+    facts.name = attributes.text("gen_ai.workflow.name")
 
 
 _READERS = {
-    StepKind.TOOL: _tool,
-    StepKind.AGENT: _agent,
-    StepKind.MODEL: _model,
-    StepKind.RETRIEVAL: _other,
-    StepKind.OTHER: _other,
+    StepKind.TOOL: _read_tool_call,
+    StepKind.AGENT: _read_agent,
+    StepKind.MODEL: _read_model_call,
+    StepKind.RETRIEVAL: _read_other_operation,
+    StepKind.OTHER: _read_other_operation,
 }
 
 
-def _usage(given: Attributes) -> Usage | None:
-    usage = given.usage(**_USAGE)
-    given.take(*_OF_THE_SAME_SORT)
+def _token_usage(attributes: Attributes) -> Usage | None:
+    usage = attributes.usage(**_USAGE)
+    attributes.take(*_TOTALS)
     return usage
 
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _messages(given: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """What was sent, and what was answered: from the attributes, else from events, else in the spelling before 1.28."""
-    system = given.parsed("gen_ai.system_instructions")
-    sent, answered = given.parsed(semconv.INPUT_MESSAGES), given.parsed(semconv.OUTPUT_MESSAGES)
-    for event in given.span.events:
+def _sent_and_answered(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the messages sent and those answered, from attributes, else from events, else in the names before 1.28."""
+    system = attributes.parsed("gen_ai.system_instructions")
+    sent, answered = attributes.parsed(semconv.INPUT_MESSAGES), attributes.parsed(semconv.OUTPUT_MESSAGES)
+    for event in attributes.span.events:
         if event.name == _DETAILS:
             sent = sent or parsed(event.attributes.get(semconv.INPUT_MESSAGES))
             answered = answered or parsed(event.attributes.get(semconv.OUTPUT_MESSAGES))
             system = system or parsed(event.attributes.get("gen_ai.system_instructions"))
     if not sent and not answered:
-        return _older(given)
+        return _messages_before_1_37(attributes)
     instructions = conversation(system, "system") if system else ()
     return instructions + conversation(sent), conversation(answered, "assistant")
 
 
-def _older(given: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    sent, answered = _of_events(given.span.events)
-    if sent or answered or not any(key.startswith(_OLDEST) for key in given.rest):
+def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    sent, answered = _messages_of_events(attributes.span.events)
+    if sent or answered or not any(key.startswith(_NAMES_BEFORE_1_28) for key in attributes.rest):
         return sent, answered
-    asked = given.under("gen_ai.prompt") or given.parsed("gen_ai.prompt")
-    told = given.under("gen_ai.completion") or given.parsed("gen_ai.completion")
-    return _flattened(asked, "user"), _flattened(told, "assistant")
+    prompt = attributes.under("gen_ai.prompt") or attributes.parsed("gen_ai.prompt")
+    completion = attributes.under("gen_ai.completion") or attributes.parsed("gen_ai.completion")
+    return _conversation_if_any(prompt, "user"), _conversation_if_any(completion, "assistant")
 
 
-def _flattened(value: Any, role: str) -> tuple[Message, ...]:
+def _conversation_if_any(value: Any, role: str) -> tuple[Message, ...]:
     return conversation(value, role) if value is not None else ()
 
 
-def _of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """The five events of 1.28 to 1.36, and the two before them; their fields as attributes, or in a body."""
+def _messages_of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the messages sent and answered in span events: the five of 1.28 to 1.36, and the two before them.
+
+    Their fields are in the event's attributes or in its body.
+    """
     sent: list[Any] = []
     answered: list[Any] = []
     for event in events:
@@ -216,17 +229,17 @@ _EVENT_ROLES = {
     "gen_ai.content.prompt": "user",
     "gen_ai.content.completion": "assistant",
 }
-_OLDEST = ("gen_ai.prompt", "gen_ai.completion")
+_NAMES_BEFORE_1_28 = ("gen_ai.prompt", "gen_ai.completion")
 _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 
 def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))
+    body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))  # the latter: Azure, Semantic Kernel
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
 
 
 def _as_message(data: Mapping[str, Any], role: str) -> Any:
-    """The message that an event tells: in `message`, in its own fields, or as a text of the oldest sort."""
+    """Return the message of an event: from `message`, from its own fields, or a text in the names before 1.28."""
     oldest = parsed(data.get("gen_ai.prompt", data.get("gen_ai.completion")))
     if oldest is not None:
         return oldest

@@ -1,4 +1,8 @@
-"""Haystack: ``haystack.agent...``, ``haystack.component...`` and ``haystack.tool...``."""
+"""Read spans of Haystack's own tracing.
+
+Recognised by any ``haystack.*`` attribute: agents by ``haystack.agent.*``, their steps by ``haystack.agent.step.*``,
+parts of a pipeline by ``haystack.component.*``, tools by ``haystack.tool.*``.
+"""
 
 from __future__ import annotations
 
@@ -16,68 +20,77 @@ _STEP = "haystack.agent.step."
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of Haystack by its ``haystack...`` attributes; None where there are none."""
+    """Read a span of Haystack by its ``haystack.*`` attributes; return None where there are none."""
     if not any(key.startswith("haystack.") for key in span.attributes):
         return None
-    given = Attributes(span)
-    facts = SpanFacts(kind=None, dialect=NAME, label=given.text("haystack.component.name"))
-    if "haystack.tool.name" in given.rest or span.name == "haystack.agent.step.tool":
-        _tool(given, facts)
+    attributes = Attributes(span)
+    facts = SpanFacts(kind=None, dialect=NAME, label=attributes.text("haystack.component.name"))
+    if "haystack.tool.name" in attributes.rest or span.name == "haystack.agent.step.tool":
+        _read_tool_step(attributes, facts)
     elif span.name == "haystack.agent.step.llm":
-        _model(given, facts, given.parsed(f"{_STEP}llm.input"), given.parsed(f"{_STEP}llm.output"))
-    elif given.rest.get("haystack.component.type") == "Agent":
+        _read_generator(
+            attributes, facts, attributes.parsed(f"{_STEP}llm.input"), attributes.parsed(f"{_STEP}llm.output")
+        )
+    elif attributes.rest.get("haystack.component.type") == "Agent":
         facts.kind, facts.name = StepKind.AGENT, facts.label
-    elif span.name == "haystack.agent.run" or "haystack.agent.input" in given.rest:
+    elif span.name == "haystack.agent.run" or "haystack.agent.input" in attributes.rest:
         facts.kind = StepKind.AGENT
-        facts.input = question_in(given.parsed("haystack.agent.input"))
-        facts.output = answer_in(given.parsed("haystack.agent.output"))
+        facts.input = question_in(attributes.parsed("haystack.agent.input"))
+        facts.output = answer_in(attributes.parsed("haystack.agent.output"))
     else:
-        _component(given, facts)
+        _read_component(attributes, facts)
     if facts.error is None:
-        facts.error = given.error()
-    facts.attributes = given.rest
+        facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts
 
 
-def _tool(given: Attributes, facts: SpanFacts) -> None:
-    facts.kind, facts.name = StepKind.TOOL, given.text("haystack.tool.name")
-    facts.input = given.take(f"{_STEP}tool.input", "haystack.tool.input")
-    told = given.parsed(f"{_STEP}tool.output", "haystack.tool.output")
-    failed = given.take("haystack.tool.error") in (True, "true")
+def _read_tool_step(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.kind, facts.name = StepKind.TOOL, attributes.text("haystack.tool.name")
+    facts.input = attributes.take(f"{_STEP}tool.input", "haystack.tool.input")
+    recorded_output = attributes.parsed(f"{_STEP}tool.output", "haystack.tool.output")
+    failed = attributes.take("haystack.tool.error") in (True, "true")
     if failed:
-        message = told.get("error", told) if isinstance(told, dict) else told
-        facts.error = given.error(failed=True, message=None if message is None else str(message))
+        message = (
+            recorded_output.get("error", recorded_output) if isinstance(recorded_output, dict) else recorded_output
+        )
+        facts.error = attributes.error(failed=True, message=None if message is None else str(message))
     else:
-        facts.output = told
+        facts.output = recorded_output
 
 
-def _model(given: Attributes, facts: SpanFacts, asked: Any, told: Any) -> None:
+def _read_generator(attributes: Attributes, facts: SpanFacts, recorded_input: Any, recorded_output: Any) -> None:
     facts.kind = StepKind.MODEL
-    facts.messages = (conversation(asked) if has_messages(asked) else ()) + conversation(told, "assistant")
-    meta = _meta(told)
+    facts.messages = (conversation(recorded_input) if has_messages(recorded_input) else ()) + conversation(
+        recorded_output, "assistant"
+    )
+    meta = _generator_metadata(recorded_output)
     facts.model = None if meta.get("model") is None else str(meta["model"])
     facts.label = facts.model or facts.label
     usage = meta.get("usage")
     facts.usage = usage_from(usage) if isinstance(usage, dict) and usage else None
 
 
-def _component(given: Attributes, facts: SpanFacts) -> None:
-    asked, told = given.parsed("haystack.component.input"), given.parsed("haystack.component.output")
-    if _meta(told).get("usage"):
-        _model(given, facts, asked, told)
+def _read_component(attributes: Attributes, facts: SpanFacts) -> None:
+    recorded_input, recorded_output = (
+        attributes.parsed("haystack.component.input"),
+        attributes.parsed("haystack.component.output"),
+    )
+    if _generator_metadata(recorded_output).get("usage"):
+        _read_generator(attributes, facts, recorded_input, recorded_output)
         return
-    asked = given.parsed("haystack.pipeline.input_data") if asked is None else asked
-    told = given.parsed("haystack.pipeline.output_data") if told is None else told
-    facts.input, facts.output = question_in(asked), answer_in(told)
+    recorded_input = attributes.parsed("haystack.pipeline.input_data") if recorded_input is None else recorded_input
+    recorded_output = attributes.parsed("haystack.pipeline.output_data") if recorded_output is None else recorded_output
+    facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
 
 
-def _meta(told: Any) -> dict[str, Any]:
-    """What the generator says of its answer."""
-    replies = told.get("replies") if isinstance(told, dict) else None
+def _generator_metadata(recorded_output: Any) -> dict[str, Any]:
+    """Return the metadata that a generator gives with its answer: model, usage and finish reason."""
+    replies = recorded_output.get("replies") if isinstance(recorded_output, dict) else None
     first = replies[0] if isinstance(replies, list) and replies else None
     for message in (first, first.get("message") if isinstance(first, dict) else None):
         meta = (message.get("meta") or message.get("_meta")) if isinstance(message, dict) else None
         if isinstance(meta, dict):
             return meta
-    meta = told.get("meta") if isinstance(told, dict) else None
+    meta = recorded_output.get("meta") if isinstance(recorded_output, dict) else None
     return meta[0] if isinstance(meta, list) and meta and isinstance(meta[0], dict) else {}

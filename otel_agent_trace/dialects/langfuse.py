@@ -1,4 +1,8 @@
-"""Langfuse: ``langfuse.observation.type``, input, output, model and usage of each observation as JSON."""
+"""Read spans of Langfuse's SDKs, versions 3 to 5.
+
+Recognised by ``langfuse.observation.type``. Input, output, model and usage of each observation are JSON in
+``langfuse.observation.*``, those of the whole trace in ``langfuse.trace.*``.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +26,32 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of Langfuse 3 to 5 by ``langfuse.observation.type``; None where it has none."""
-    given = Attributes(span)
-    said = given.text(f"{_OBSERVATION}type")
-    if said is None:
+    """Read a span of Langfuse by ``langfuse.observation.type``; return None where it has none."""
+    attributes = Attributes(span)
+    observation_type = attributes.text(f"{_OBSERVATION}type")
+    if observation_type is None:
         return None
-    kind = _KINDS.get(said.lower())
+    kind = _KINDS.get(observation_type.lower())
     facts = SpanFacts(kind=kind, dialect=NAME, label=span.name)
-    facts.session_id = given.text("session.id", "langfuse.session.id")
-    facts.user_id = given.text(*USER_IDS, "langfuse.user.id")
-    facts.tags = given.tags("langfuse.trace.tags")
-    facts.prompt_name = given.text(f"{_OBSERVATION}prompt.name")
-    facts.prompt_version = given.text(f"{_OBSERVATION}prompt.version")
-    asked = given.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
-    told = given.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
+    facts.session_id = attributes.text("session.id", "langfuse.session.id")
+    facts.user_id = attributes.text(*USER_IDS, "langfuse.user.id")
+    facts.tags = attributes.tags("langfuse.trace.tags")
+    facts.prompt_name = attributes.text(f"{_OBSERVATION}prompt.name")
+    facts.prompt_version = attributes.text(f"{_OBSERVATION}prompt.version")
+    recorded_input = attributes.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
+    recorded_output = attributes.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
     if kind is StepKind.MODEL:
-        facts.messages = conversation(asked) + conversation(told, "assistant")
-        facts.model = given.quoted(f"{_OBSERVATION}model.name")
+        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.model = attributes.quoted(f"{_OBSERVATION}model.name")
         facts.label = facts.model or span.name
-        facts.usage = given.usage_of(f"{_OBSERVATION}usage_details", f"{_OBSERVATION}usage")
+        facts.usage = attributes.usage_of(f"{_OBSERVATION}usage_details", f"{_OBSERVATION}usage")
     elif kind in (StepKind.AGENT, None):
         facts.name = span.name if kind is not None else None
-        facts.input, facts.output = question_in(asked), answer_in(told)
+        facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
     else:
         facts.name = span.name if kind is StepKind.TOOL else None
-        facts.input, facts.output = asked, told
-    failed = given.text(f"{_OBSERVATION}level") == "ERROR" or span.status_code == semconv.STATUS_ERROR
-    facts.error = given.error(failed=failed, message=given.quoted(f"{_OBSERVATION}status_message"))
-    facts.attributes = given.rest
+        facts.input, facts.output = recorded_input, recorded_output
+    failed = attributes.text(f"{_OBSERVATION}level") == "ERROR" or span.status_code == semconv.STATUS_ERROR
+    facts.error = attributes.error(failed=failed, message=attributes.quoted(f"{_OBSERVATION}status_message"))
+    facts.attributes = attributes.rest
     return facts

@@ -1,4 +1,9 @@
-"""LiteLLM: the provider's own request and answer in ``llm.PROVIDER...`` of a span inside the call, or inside the caller's."""
+"""Read the raw requests and responses of providers that LiteLLM's OpenTelemetry callback records.
+
+Recognised by the scope ``litellm`` and an attribute ``llm.PROVIDER.choices``, ``.candidates`` or ``.content``. LiteLLM
+writes what it knows of the last call on the caller's span; each single call is only in a span
+``raw_gen_ai_request`` below it.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +18,20 @@ _ANSWERS = (".choices", ".candidates", ".content")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read the provider's request and answer that LiteLLM leaves in ``llm.PROVIDER...``; None where there is no answer."""
-    given = Attributes(span)
-    key = next((key for key in given.rest if key.startswith("llm.") and key.endswith(_ANSWERS)), None)
+    """Read a provider's request and response from ``llm.PROVIDER.*``; return None where there is no response."""
+    attributes = Attributes(span)
+    key = next((key for key in attributes.rest if key.startswith("llm.") and key.endswith(_ANSWERS)), None)
     if key is None or key.count(".") != 2:
         return None
     provider, _, _ = key.rpartition(".")
-    told = given.parsed(key)
-    asked = given.parsed(f"{provider}.messages", f"{provider}.contents")
+    answer = attributes.parsed(key)
+    request = attributes.parsed(f"{provider}.messages", f"{provider}.contents")
     facts = SpanFacts(kind=StepKind.MODEL, dialect=NAME)
-    facts.messages = conversation(asked) + conversation({"choices": told}, "assistant")
-    facts.model = given.text(f"{provider}.model")
+    facts.messages = conversation(request) + conversation({"choices": answer}, "assistant")
+    facts.model = attributes.text(f"{provider}.model")
     facts.label = facts.model or span.name
-    facts.response_id = given.text(f"{provider}.id")
-    facts.usage = given.usage_of(f"{provider}.usage")
-    facts.error = given.error()
-    facts.attributes = given.rest
+    facts.response_id = attributes.text(f"{provider}.id")
+    facts.usage = attributes.usage_of(f"{provider}.usage")
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts

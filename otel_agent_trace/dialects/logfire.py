@@ -1,4 +1,8 @@
-"""Logfire: names that are templates, values in plain attributes; its spans around the OpenAI Agents SDK."""
+"""Read spans of Logfire's integrations, among them its spans around the OpenAI Agents SDK.
+
+Recognised by any ``logfire.*`` attribute; the kind of a span by its ``logfire.msg_template``. Values are in
+attributes with bare names (``request_data``, ``name``, ``input``).
+"""
 
 from __future__ import annotations
 
@@ -15,36 +19,40 @@ from otel_agent_trace.span_facts import SpanFacts
 NAME = "logfire"
 _TEMPLATE = "logfire.msg_template"
 _AUTOMATIC_TAG = "LLM"
-"""What Logfire calls the spans of the clients that it instruments."""
+"""Tag that Logfire gives the spans of the model clients it instruments."""
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of Logfire's integrations by its ``logfire...`` attributes; None where there are none."""
+    """Read a span of Logfire by its ``logfire.*`` attributes; return None where there are none."""
     if not any(key.startswith("logfire.") for key in span.attributes):
         return None
-    given = Attributes(span)
-    sort = given.text("logfire.span_type")
-    if sort == "pending_span":  # stands for a span that had only begun
+    attributes = Attributes(span)
+    span_type = attributes.text("logfire.span_type")
+    if span_type == "pending_span":  # Logfire sends one when a span starts, beside the span that ends later
         return SpanFacts(kind=None, is_frame=True, dialect=NAME)
-    template = given.text(_TEMPLATE) or ""
+    template = attributes.text(_TEMPLATE) or ""
     kind = next((kind for start, kind in _TEMPLATES.items() if template.startswith(start)), None)
     facts = SpanFacts(kind=kind, dialect=NAME)
-    name = given.rest.get("name")
-    metadata = given.rest.get("metadata")
+    name = attributes.rest.get("name")
+    metadata = attributes.rest.get("metadata")
     if kind is StepKind.AGENT:
-        facts.name = str(given.take("name")) if name else None
+        facts.name = str(attributes.take("name")) if name else None
     elif kind is StepKind.TOOL:
-        facts.name = str(given.take("name")) if name else None
-        facts.input, facts.output = given.take("input"), given.take("output")
-    elif kind is StepKind.MODEL or "request_data" in given.rest or "events" in given.rest or "raw_input" in given.rest:
-        _call(given, facts)
-    elif kind is None and "group_id" in given.rest:
-        _trace(given, facts, name, metadata)
-    facts.tags = tuple(tag for tag in given.tags("logfire.tags") if tag != _AUTOMATIC_TAG)
-    said = given.parsed("error")
-    facts.error = given.error(message=_error_text(said))
-    given.take("logfire.json_schema", "logfire.msg")
-    facts.attributes = given.rest
+        facts.name = str(attributes.take("name")) if name else None
+        facts.input, facts.output = attributes.take("input"), attributes.take("output")
+    elif (
+        kind is StepKind.MODEL
+        or "request_data" in attributes.rest
+        or "events" in attributes.rest
+        or "raw_input" in attributes.rest
+    ):
+        _read_model_call(attributes, facts)
+    elif kind is None and "group_id" in attributes.rest:
+        _read_agents_trace(attributes, facts, name, metadata)
+    facts.tags = tuple(tag for tag in attributes.tags("logfire.tags") if tag != _AUTOMATIC_TAG)
+    facts.error = attributes.error(message=_error_text(attributes.parsed("error")))
+    attributes.take("logfire.json_schema", "logfire.msg")
+    facts.attributes = attributes.rest
     return facts
 
 
@@ -58,37 +66,37 @@ _TEMPLATES = {
 }
 
 
-def _trace(given: Attributes, facts: SpanFacts, name: Any, metadata: Any) -> None:
+def _read_agents_trace(attributes: Attributes, facts: SpanFacts, name: Any, metadata: Any) -> None:
     facts.label = None if name is None else str(name)
-    facts.session_id = given.text("group_id")
-    data = given.parsed("metadata")
+    facts.session_id = attributes.text("group_id")
+    data = attributes.parsed("metadata")
     if isinstance(data, dict):
         facts.metadata = data
         facts.user_id = None if data.get("user_id") is None else str(data["user_id"])
 
 
-def _error_text(said: Any) -> str | None:
-    """The words of an error of the OpenAI Agents SDK."""
-    if not isinstance(said, dict):
+def _error_text(recorded_error: Any) -> str | None:
+    """Return the message of an error as the OpenAI Agents SDK records it: in ``data.error``, else in ``message``."""
+    if not isinstance(recorded_error, dict):
         return None
-    data = said.get("data")
-    text = data.get("error") if isinstance(data, dict) and data.get("error") else said.get("message")
+    data = recorded_error.get("data")
+    text = data.get("error") if isinstance(data, dict) and data.get("error") else recorded_error.get("message")
     return None if text is None else str(text)
 
 
-def _call(given: Attributes, facts: SpanFacts) -> None:
-    events = given.parsed("events")
-    request, response = given.parsed("request_data", "raw_input"), given.parsed("response_data", "response")
+def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
+    events = attributes.parsed("events")
+    request, response = attributes.parsed("request_data", "raw_input"), attributes.parsed("response_data", "response")
     if events:
         facts.messages = conversation(events)
     elif request is not None:
         facts.messages = conversation(request) + conversation(response, "assistant")
-    facts.model = given.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL) or _said_model(request)
+    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL) or _requested_model(request)
     usage = response.get("usage") if isinstance(response, dict) else None
     facts.usage = usage_from({str(key): item for key, item in usage.items()}) if isinstance(usage, dict) else None
-    facts.response_id = given.text("response_id", semconv.RESPONSE_ID)
+    facts.response_id = attributes.text("response_id", semconv.RESPONSE_ID)
 
 
-def _said_model(request: Any) -> str | None:
+def _requested_model(request: Any) -> str | None:
     model = request.get("model") if isinstance(request, dict) else None
     return model if isinstance(model, str) else None

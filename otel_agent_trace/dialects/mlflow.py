@@ -1,4 +1,8 @@
-"""MLflow's own spans: ``mlflow.spanType``, ``mlflow.spanInputs``; every value is JSON, texts too."""
+"""Read MLflow's own spans, version 3.
+
+Recognised by ``mlflow.spanType``. Every attribute is JSON, texts included (``mlflow.spanInputs``,
+``mlflow.spanOutputs``).
+"""
 
 from __future__ import annotations
 
@@ -24,38 +28,38 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of MLflow 3 by ``mlflow.spanType``; None where it has none."""
-    given = Attributes(span)
-    said = given.quoted("mlflow.spanType")
-    if said is None:
+    """Read a span of MLflow by ``mlflow.spanType``; return None where it has none."""
+    attributes = Attributes(span)
+    span_type = attributes.quoted("mlflow.spanType")
+    if span_type is None:
         return None
-    kind = _KINDS.get(said.upper())
+    kind = _KINDS.get(span_type.upper())
     facts = SpanFacts(
-        kind=kind, dialect=NAME, label=given.quoted("mlflow.spanFunctionName") or without_method(span.name)
+        kind=kind, dialect=NAME, label=attributes.quoted("mlflow.spanFunctionName") or without_method(span.name)
     )
-    facts.session_id = given.quoted("mlflow.trace.session", "session.id")
-    metadata = given.parsed("metadata")
+    facts.session_id = attributes.quoted("mlflow.trace.session", "session.id")
+    metadata = attributes.parsed("metadata")
     if facts.session_id is None and isinstance(metadata, dict) and isinstance(metadata.get("thread_id"), str):
         facts.session_id = metadata["thread_id"]
-    facts.user_id = given.quoted("mlflow.trace.user", *USER_IDS)
-    asked, told = given.parsed("mlflow.spanInputs"), given.parsed("mlflow.spanOutputs")
+    facts.user_id = attributes.quoted("mlflow.trace.user", *USER_IDS)
+    recorded_input, recorded_output = attributes.parsed("mlflow.spanInputs"), attributes.parsed("mlflow.spanOutputs")
     if kind is StepKind.MODEL:
-        facts.messages = conversation(asked) + conversation(told, "assistant")
-        facts.model = given.quoted("mlflow.llm.model", "model") or _asked_model(asked)
-        facts.usage = given.usage_of("mlflow.chat.tokenUsage")
+        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.model = attributes.quoted("mlflow.llm.model", "model") or _requested_model(recorded_input)
+        facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
         facts.label = facts.model or span.name
     elif kind in (StepKind.AGENT, None):
         facts.name = facts.label if kind is not None else None
-        facts.input, facts.output = question_in(asked), answer_in(told)
-        facts.usage = given.usage_of("mlflow.chat.tokenUsage")
+        facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
+        facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
     else:
-        facts.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None
-        facts.input, facts.output = asked, told
-    facts.error = given.error()
-    facts.attributes = given.rest
+        facts.name = span.name.removeprefix("Tool.") if kind is StepKind.TOOL else None  # "Tool.NAME" in DSPy's traces
+        facts.input, facts.output = recorded_input, recorded_output
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts
 
 
-def _asked_model(request: Any) -> str | None:
+def _requested_model(request: Any) -> str | None:
     model = request.get("model") if isinstance(request, dict) else None
     return model if isinstance(model, str) else None

@@ -1,4 +1,8 @@
-"""OpenInference: ``openinference.span.kind``, messages spread over ``llm.input_messages.0.message...``."""
+"""Read spans of the OpenInference instrumentations, which follow the semantic conventions of Arize's Phoenix.
+
+Recognised by ``openinference.span.kind``. Messages are spread over attributes like
+``llm.input_messages.0.message.role``; whole inputs and outputs are in ``input.value`` and ``output.value``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ NAME = "openinference"
 KIND = "openinference.span.kind"
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
 _DEEPEST = 4
-_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
+_REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -39,119 +43,133 @@ _USAGE = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of an OpenInference instrumentation by ``openinference.span.kind``; None where it has none."""
-    given = Attributes(span)
-    said = given.text(KIND)
-    if said is None:
+    """Read a span of an OpenInference instrumentation by ``openinference.span.kind``; return None where it has none."""
+    attributes = Attributes(span)
+    recorded_kind = attributes.text(KIND)
+    if recorded_kind is None:
         return None
-    kind = _KINDS.get(said.upper())
-    if kind is StepKind.AGENT and "tool.name" in given.rest:  # a tool that runs an agent
+    kind = _KINDS.get(recorded_kind.upper())
+    if kind is StepKind.AGENT and "tool.name" in attributes.rest:  # a tool that runs an agent has the kind AGENT too
         kind = StepKind.TOOL
     if span.start_ns == span.end_ns and _is_event(span):
         kind = None
-    if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # prepares a call, or reads its answer
+    if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # LlamaIndex's `_prepare_chat` is no call of a model
         kind = None
-    metadata = given.parsed("metadata")
-    if said.upper() == "CHAIN" and _is_graph(metadata, span.name):
+    metadata = attributes.parsed("metadata")
+    if recorded_kind.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
-        given.rest.setdefault("agent.name", span.name)
+        attributes.rest.setdefault("agent.name", span.name)
     facts = SpanFacts(kind=kind, dialect=NAME, label=without_method(span.name))
-    facts.session_id = given.text("session.id") or _of(metadata, "session_id", "thread_id", "conversation_id")
-    facts.user_id = given.text(*USER_IDS) or _of(metadata, "user_id")
-    facts.tags, facts.prompt_version = given.tags("tag.tags"), given.text("llm.prompt_template.version")
+    facts.session_id = attributes.text("session.id") or _metadata_text(
+        metadata, "session_id", "thread_id", "conversation_id"
+    )
+    facts.user_id = attributes.text(*USER_IDS) or _metadata_text(metadata, "user_id")
+    facts.tags, facts.prompt_version = attributes.tags("tag.tags"), attributes.text("llm.prompt_template.version")
     if isinstance(metadata, dict):
         facts.metadata = metadata
     if kind is StepKind.MODEL:
-        _model(given, facts)
+        _read_llm_span(attributes, facts)
     elif kind is StepKind.TOOL:
-        _tool(given, facts)
+        _read_tool_span(attributes, facts)
     elif kind in (StepKind.AGENT, None):
-        _agent(given, facts)
+        _read_agent_or_chain(attributes, facts)
     else:
-        _other(given, facts)
-    facts.error = given.error()
-    given.take("input.mime_type", "output.mime_type", "llm.token_count.total")
-    facts.attributes = given.rest
+        _read_other_span(attributes, facts)
+    facts.error = attributes.error()
+    attributes.take("input.mime_type", "output.mime_type", "llm.token_count.total")
+    facts.attributes = attributes.rest
     return facts
 
 
 def _is_event(span: SpanRecord) -> bool:
-    """Whether an instant is no step but something that happened in one: it has no name, and gave nothing."""
-    has_given = "output.value" in span.attributes and span.status_code != semconv.STATUS_ERROR
-    return not has_given and _NAMES.isdisjoint(span.attributes)
+    """Return whether a span without a duration is an event rather than a step: it has no name, and no output.
+
+    BeeAI's instrumentation writes events as such spans. A tool that was too fast for a coarse clock has a name or an
+    output.
+    """
+    has_output = "output.value" in span.attributes and span.status_code != semconv.STATUS_ERROR
+    return not has_output and _NAMES.isdisjoint(span.attributes)
 
 
-def _of(metadata: Any, *keys: str) -> str | None:
+def _metadata_text(metadata: Any, *keys: str) -> str | None:
     if not isinstance(metadata, dict):
         return None
     return next((str(metadata[key]) for key in keys if metadata.get(key)), None)
 
 
 def _is_graph(metadata: Any, name: str) -> bool:
-    """Whether a chain is a graph of LangGraph: an agent, or the outermost one. Nodes inherit what is said of their graph."""
+    """Return whether a chain is a graph of LangGraph: one that is an agent, or the outermost one.
+
+    LangChain's callbacks copy the metadata of a graph to its nodes, so the agent's name alone does not distinguish
+    them.
+    """
     if not isinstance(metadata, dict) or "ls_integration" not in metadata:
         return False
     return metadata.get("lc_agent_name") == name or "langgraph_node" not in metadata
 
 
-def _agent(given: Attributes, facts: SpanFacts) -> None:
-    facts.name = given.text("agent.name", *(("graph.node.name", "graph.node.id") if facts.kind is not None else ()))
-    facts.agent_name = facts.name
-    asked, told = given.parsed("input.value"), given.parsed("output.value")
-    facts.input, facts.output = _readable(question_in(asked)), _readable(answer_in(told))
-    facts.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
-    facts.usage = given.usage(**_USAGE)
-
-
-def _readable(value: Any) -> Any:
-    """None for objects as Python shows them: no words of anybody, and often cut."""
-    return None if _shows_objects(value, _DEEPEST) else value
-
-
-def _shows_objects(value: Any, depth: int) -> bool:
-    if depth and isinstance(value, dict | list):
-        return any(_shows_objects(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
-    return type(value) is str and _OBJECT.match(value) is not None
-
-
-def _tool(given: Attributes, facts: SpanFacts) -> None:
-    called = given.text("tool_call.function.name")
-    facts.name = called or given.text("tool.name")
-    facts.call_id = given.text("tool_call.id", "tool.id")
-    facts.input = given.take("tool_call.function.arguments", "input.value")
-    parameters = given.rest.get("tool.parameters")
-    if facts.input is None and parameters is not None and "properties" not in str(parameters):
-        facts.input = given.take("tool.parameters")
-    facts.output = given.take("output.value")
-
-
-def _model(given: Attributes, facts: SpanFacts) -> None:
-    facts.messages = _messages(given, "llm.input_messages", "input.value", "user") + _messages(
-        given, "llm.output_messages", "output.value", "assistant"
+def _read_agent_or_chain(attributes: Attributes, facts: SpanFacts) -> None:
+    # Agno's agents have their name in the graph node; nodes of a graph that are chains are not agents
+    facts.name = attributes.text(
+        "agent.name", *(("graph.node.name", "graph.node.id") if facts.kind is not None else ())
     )
-    facts.model = given.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
-    parameters = parsed(given.rest.get("llm.invocation_parameters"))
+    facts.agent_name = facts.name
+    recorded_input, recorded_output = attributes.parsed("input.value"), attributes.parsed("output.value")
+    facts.input, facts.output = _none_if_repr(question_in(recorded_input)), _none_if_repr(answer_in(recorded_output))
+    facts.model = attributes.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    facts.usage = attributes.usage(**_USAGE)
+
+
+def _none_if_repr(value: Any) -> Any:
+    """Return the value, or None where it holds the `repr` of an object: often truncated, and written by nobody."""
+    return None if _holds_repr(value, _DEEPEST) else value
+
+
+def _holds_repr(value: Any, depth: int) -> bool:
+    if depth and isinstance(value, dict | list):
+        return any(_holds_repr(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
+    return type(value) is str and _REPR_OF_OBJECT.match(value) is not None
+
+
+def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
+    # An action group of a Bedrock agent is a tool span: `tool.name` is the group, the call in it has the function's name
+    called_name = attributes.text("tool_call.function.name")
+    facts.name = called_name or attributes.text("tool.name")
+    facts.call_id = attributes.text("tool_call.id", "tool.id")
+    facts.input = attributes.take("tool_call.function.arguments", "input.value")
+    parameters = attributes.rest.get("tool.parameters")
+    if facts.input is None and parameters is not None and "properties" not in str(parameters):
+        facts.input = attributes.take("tool.parameters")
+    facts.output = attributes.take("output.value")
+
+
+def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.messages = _spread_messages(attributes, "llm.input_messages", "input.value", "user") + _spread_messages(
+        attributes, "llm.output_messages", "output.value", "assistant"
+    )
+    facts.model = attributes.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
+    parameters = parsed(attributes.rest.get("llm.invocation_parameters"))
     if facts.model is None and isinstance(parameters, dict):
-        facts.model = _of(parameters, "model", "model_name")
-    facts.label = facts.model or given.span.name
-    facts.usage = given.usage(**_USAGE)
+        facts.model = _metadata_text(parameters, "model", "model_name")
+    facts.label = facts.model or attributes.span.name
+    facts.usage = attributes.usage(**_USAGE)
 
 
-def _messages(given: Attributes, spread: str, whole: str, role: str) -> tuple[Message, ...]:
-    entries = given.under(spread)
-    value = given.parsed(whole)
+def _spread_messages(attributes: Attributes, spread: str, whole: str, role: str) -> tuple[Message, ...]:
+    entries = attributes.under(spread)
+    value = attributes.parsed(whole)
     if isinstance(entries, list) and entries:
-        told = [_entry(item) for item in entries if isinstance(item, dict)]
-        if any(message.get("content") or message.get("tool_calls") for message in told):
-            return conversation(told, role)
-    prompts = given.under("llm.prompts" if role == "user" else "llm.choices")
+        messages = [_without_prefixes(item) for item in entries if isinstance(item, dict)]
+        if any(message.get("content") or message.get("tool_calls") for message in messages):
+            return conversation(messages, role)
+    prompts = attributes.under("llm.prompts" if role == "user" else "llm.choices")
     if isinstance(prompts, list) and prompts:
-        return conversation([_only(item) for item in prompts], role)
+        return conversation([_prompt_text(item) for item in prompts], role)
     return conversation(value, role) if value is not None else ()
 
 
-def _entry(item: dict[str, Any]) -> dict[str, Any]:
-    """One message, its contents and calls without their prefixes."""
+def _without_prefixes(item: dict[str, Any]) -> dict[str, Any]:
+    """Return a message whose contents and calls have lost the prefixes of the conventions."""
     message = item.get("message") if isinstance(item.get("message"), dict) else item
     data = dict(message) if isinstance(message, dict) else {}
     calls, contents = data.pop("tool_calls", None), data.pop("contents", None)
@@ -166,7 +184,7 @@ def _entry(item: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _only(item: Any) -> Any:
+def _prompt_text(item: Any) -> Any:
     return (
         next((part.get("text") for part in item.values() if isinstance(part, dict)), None)
         if isinstance(item, dict)
@@ -174,11 +192,11 @@ def _only(item: Any) -> Any:
     )
 
 
-def _other(given: Attributes, facts: SpanFacts) -> None:
-    facts.input = given.parsed("input.value")
-    documents = given.under("retrieval.documents")
+def _read_other_span(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.input = attributes.parsed("input.value")
+    documents = attributes.under("retrieval.documents")
     if isinstance(documents, list):
         facts.output = [item.get("document", item) if isinstance(item, dict) else item for item in documents]
     else:
-        facts.output = given.parsed("output.value")
-    facts.model = given.text("embedding.model_name", "reranker.model_name")
+        facts.output = attributes.parsed("output.value")
+    facts.model = attributes.text("embedding.model_name", "reranker.model_name")

@@ -1,4 +1,8 @@
-"""OpenLIT: functions traced with its decorator say neither kind nor operation, but ``function.args``."""
+"""Read functions traced with OpenLIT's decorator; all other spans of OpenLIT follow the GenAI conventions.
+
+Recognised by ``function.args`` or ``function.kwargs``, else by the scope ``openlit``. The decorator records neither a
+kind nor an operation, so whether a function is an agent or a tool is decided later (`runs.passes.functions`).
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,18 @@ NAME = "openlit"
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a function under OpenLIT's decorator by ``function.args``, or by its scope; None for its other spans."""
-    given = Attributes(span)
-    is_call = "function.args" in given.rest or "function.kwargs" in given.rest
-    is_told = not given.rest or any(key.startswith("gen_ai.") for key in given.rest)
-    is_own = span.scope.name == "openlit" and is_told
-    if not is_call and (not is_own or semconv.OPERATION_NAME in given.rest):
+    """Read a function traced with OpenLIT's decorator; return None for any other span."""
+    attributes = Attributes(span)
+    is_call = "function.args" in attributes.rest or "function.kwargs" in attributes.rest
+    has_genai_or_nothing = not attributes.rest or any(key.startswith("gen_ai.") for key in attributes.rest)
+    is_own = span.scope.name == "openlit" and has_genai_or_nothing
+    if not is_call and (not is_own or semconv.OPERATION_NAME in attributes.rest):
         return None
     facts = SpanFacts(kind=None, dialect=NAME, label=span.name)
-    arguments: Any = {"args": given.parsed("function.args"), "kwargs": given.parsed("function.kwargs") or {}}
+    arguments: Any = {"args": attributes.parsed("function.args"), "kwargs": attributes.parsed("function.kwargs") or {}}
     facts.input = arguments_of(arguments) if is_call else None
-    facts.output = parsed(given.take(semconv.OUTPUT_MESSAGES))
+    facts.output = parsed(attributes.take(semconv.OUTPUT_MESSAGES))
     facts.is_function = True
-    facts.error = given.error()
-    facts.attributes = given.rest
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts

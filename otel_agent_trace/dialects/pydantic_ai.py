@@ -1,4 +1,8 @@
-"""pydantic-ai: ``final_result`` and ``pydantic_ai.all_messages`` of agents, the names of its older formats."""
+"""Read spans of pydantic-ai 1 and 2, in its instrumentation formats 1 to 6.
+
+Recognised by ``final_result``, ``pydantic_ai.all_messages`` or ``all_messages_events`` of agents, else by the scope
+``pydantic-ai``. Only names of its own are read here; those of the GenAI conventions are left to `genai`.
+"""
 
 from __future__ import annotations
 
@@ -24,49 +28,51 @@ _USAGE = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of pydantic-ai 1 and 2 (formats 1 to 6) by its own attributes; None where there are none."""
+    """Read a span of pydantic-ai by the attributes of its own; return None where there are none."""
     is_own = span.scope.name.startswith("pydantic-ai") and any(key.startswith(_OWN) for key in span.attributes)
     if not is_own and not any(key in span.attributes for key in _AGENT_KEYS):
         return None
-    given = Attributes(span)
-    agent = given.text("agent_name")
+    attributes = Attributes(span)
+    agent = attributes.text("agent_name")
     facts = SpanFacts(kind=None, dialect=NAME)
-    if "events" in given.rest:
-        facts.messages = conversation(given.parsed("events"))
-    if any(key in given.rest for key in _AGENT_KEYS) or (agent and semconv.OPERATION_NAME not in given.rest):
-        _agent(given, facts, agent)
-    elif "tool_arguments" in given.rest or (semconv.TOOL_NAME in given.rest and "tool_response" in given.rest):
+    if "events" in attributes.rest:
+        facts.messages = conversation(attributes.parsed("events"))
+    if any(key in attributes.rest for key in _AGENT_KEYS) or (agent and semconv.OPERATION_NAME not in attributes.rest):
+        _read_agent_run(attributes, facts, agent)
+    elif "tool_arguments" in attributes.rest or (
+        semconv.TOOL_NAME in attributes.rest and "tool_response" in attributes.rest
+    ):
         facts.kind = StepKind.TOOL
-    if semconv.TOOL_NAME in given.rest:
-        _tool(given, facts)
-    given.take("logfire.json_schema", "logfire.msg")
-    facts.attributes = given.rest
+    if semconv.TOOL_NAME in attributes.rest:
+        _read_tool_execution(attributes, facts)
+    attributes.take("logfire.json_schema", "logfire.msg")
+    facts.attributes = attributes.rest
     return facts
 
 
-def _agent(given: Attributes, facts: SpanFacts, agent: str | None) -> None:
+def _read_agent_run(attributes: Attributes, facts: SpanFacts, agent: str | None) -> None:
     facts.kind, facts.name = StepKind.AGENT, agent
-    messages = conversation(given.parsed("pydantic_ai.all_messages", "all_messages_events"))
-    new_from = given.integer("pydantic_ai.new_message_index") or 0
-    asked = [message.text for message in messages[new_from:] if message.role == "user" and message.text.strip()]
-    facts.input = asked[0] if asked else None
-    facts.output = parsed(given.take("final_result"))
-    facts.model = given.text("model_name")
-    facts.usage = given.usage(**_USAGE)
-    facts.session_id = given.text(semconv.CONVERSATION_ID)
-    metadata = given.parsed("metadata")
+    messages = conversation(attributes.parsed("pydantic_ai.all_messages", "all_messages_events"))
+    new_from = attributes.integer("pydantic_ai.new_message_index") or 0
+    questions = [message.text for message in messages[new_from:] if message.role == "user" and message.text.strip()]
+    facts.input = questions[0] if questions else None
+    facts.output = parsed(attributes.take("final_result"))
+    facts.model = attributes.text("model_name")
+    facts.usage = attributes.usage(**_USAGE)
+    facts.session_id = attributes.text(semconv.CONVERSATION_ID)
+    metadata = attributes.parsed("metadata")
     if isinstance(metadata, dict):
         facts.metadata = metadata
-        facts.user_id = _text(metadata.get("user_id"))
-        facts.session_id = facts.session_id or _text(metadata.get("session_id"))
-    facts.error = given.error()
+        facts.user_id = _text_or_none(metadata.get("user_id"))
+        facts.session_id = facts.session_id or _text_or_none(metadata.get("session_id"))
+    facts.error = attributes.error()
 
 
-def _tool(given: Attributes, facts: SpanFacts) -> None:
-    facts.input, facts.output = given.take("tool_arguments"), given.take("tool_response")
-    if given.text("pydantic_ai.tool.deferral.name") is not None:
+def _read_tool_execution(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.input, facts.output = attributes.take("tool_arguments"), attributes.take("tool_response")
+    if attributes.text("pydantic_ai.tool.deferral.name") is not None:  # a tool whose call waits for approval
         facts.kind = StepKind.TOOL
 
 
-def _text(value: Any) -> str | None:
+def _text_or_none(value: Any) -> str | None:
     return None if value in (None, "") else str(value)

@@ -1,4 +1,8 @@
-"""OpenLLMetry (Traceloop): ``traceloop.span.kind`` and ``traceloop.entity...``; model calls in the GenAI conventions."""
+"""Read spans of OpenLLMetry and of Traceloop's SDK.
+
+Recognised by any ``traceloop.*`` attribute or by ``llm.request.type``. Workflows, agents, tasks and tools are in
+``traceloop.entity.*``; model calls follow the GenAI conventions of several versions.
+"""
 
 from __future__ import annotations
 
@@ -19,77 +23,86 @@ _MODEL_TYPES = ("chat", "completion")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of OpenLLMetry by ``traceloop...`` or ``llm.request.type``; None where there are none."""
+    """Read a span by its ``traceloop.*`` attributes or ``llm.request.type``; return None where there are none."""
     if not any(key.startswith("traceloop.") or key == "llm.request.type" for key in span.attributes):
         return None
-    given = Attributes(span)
-    said = (given.text("traceloop.span.kind") or "").lower()
-    kind = _KINDS.get(said)
-    if not said and given.text("llm.request.type") in _MODEL_TYPES:
+    attributes = Attributes(span)
+    entity_kind = (attributes.text("traceloop.span.kind") or "").lower()
+    kind = _KINDS.get(entity_kind)
+    if not entity_kind and attributes.text("llm.request.type") in _MODEL_TYPES:
         kind = StepKind.MODEL
     facts = SpanFacts(kind=kind, dialect=NAME)
-    facts.session_id = given.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
-    facts.user_id = given.text(f"{_PROPERTIES}user_id")
-    facts.tags = given.tags(f"{_PROPERTIES}tags")
-    facts.prompt_name, facts.prompt_version = given.text("traceloop.prompt.key"), given.text("traceloop.prompt.version")
-    entity = given.text("traceloop.entity.name")
-    if said == "task" and entity is not None and entity == given.rest.get(f"{_PROPERTIES}lc_agent_name"):
-        # A graph in a graph. Its nodes inherit that property, but are called something else.
-        said, facts.kind = "agent", StepKind.AGENT
-    if said == "task" and "tool.name" in given.rest:
-        said, facts.kind = "tool", StepKind.TOOL
-    asked = given.take("traceloop.entity.input", "gen_ai.task.input")
-    told = given.take("traceloop.entity.output", "gen_ai.task.output")
-    if said == "tool":
-        _tool(given, facts, _tool_name(told) or entity, asked, told)
-    elif said in ("agent", "workflow"):
-        if said == "agent":
+    facts.session_id = attributes.text(*(_PROPERTIES + key for key in ("session_id", "thread_id", "conversation_id")))
+    facts.user_id = attributes.text(f"{_PROPERTIES}user_id")
+    facts.tags = attributes.tags(f"{_PROPERTIES}tags")
+    facts.prompt_name, facts.prompt_version = (
+        attributes.text("traceloop.prompt.key"),
+        attributes.text("traceloop.prompt.version"),
+    )
+    entity = attributes.text("traceloop.entity.name")
+    if entity_kind == "task" and entity is not None and entity == attributes.rest.get(f"{_PROPERTIES}lc_agent_name"):
+        # A LangGraph graph within a graph: its nodes inherit the property, but have entity names of their own.
+        entity_kind, facts.kind = "agent", StepKind.AGENT
+    if entity_kind == "task" and "tool.name" in attributes.rest:
+        entity_kind, facts.kind = "tool", StepKind.TOOL
+    recorded_input = attributes.take("traceloop.entity.input", "gen_ai.task.input")
+    recorded_output = attributes.take("traceloop.entity.output", "gen_ai.task.output")
+    if entity_kind == "tool":
+        _read_tool_entity(
+            attributes, facts, _tool_name_in_result(recorded_output) or entity, recorded_input, recorded_output
+        )
+    elif entity_kind in ("agent", "workflow"):
+        if entity_kind == "agent":
             named = span.name.removesuffix(".agent") if span.name.endswith(".agent") else None
-            facts.name = entity or given.text(semconv.AGENT_NAME) or named
-        facts.label = _agent_in(told) or entity
-        facts.input, facts.output = question_in(asked), answer_in(told)
-    if said and facts.error is None:
-        facts.error = given.error()
-    facts.attributes = given.rest
+            facts.name = entity or attributes.text(semconv.AGENT_NAME) or named
+        facts.label = _answering_agent(recorded_output) or entity
+        facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
+    if entity_kind and facts.error is None:
+        facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts
 
 
-def _tool(given: Attributes, facts: SpanFacts, name: str | None, asked: Any, told: Any) -> None:
-    arguments = given.take("tool.arguments")
-    facts.name = given.text("tool.name") or name
-    facts.input = asked if arguments is None else arguments
-    facts.output = _out_of_envelope(asked, told)
-    result = parsed(told) if type(told) is str and '"tool_output"' in told else None
+def _read_tool_entity(
+    attributes: Attributes, facts: SpanFacts, name: str | None, recorded_input: Any, recorded_output: Any
+) -> None:
+    arguments = attributes.take("tool.arguments")
+    facts.name = attributes.text("tool.name") or name
+    facts.input = recorded_input if arguments is None else arguments
+    facts.output = _unwrapped_mcp_result(recorded_input, recorded_output)
+    result = parsed(recorded_output) if type(recorded_output) is str and '"tool_output"' in recorded_output else None
     if isinstance(result, dict):
         facts.call_id = result["tool_id"] if isinstance(result.get("tool_id"), str) else None
         output = facts.output = result.get("tool_output")
         if isinstance(output, dict) and output.get("is_error") is True:
-            words = output.get("raw_output")
-            facts.error = given.error(failed=True, message=words if isinstance(words, str) else None)
+            message = output.get("raw_output")
+            facts.error = attributes.error(failed=True, message=message if isinstance(message, str) else None)
             facts.output = None
 
 
-def _out_of_envelope(asked: Any, told: Any) -> Any:
-    """The result of a call by MCP, which stands in an envelope where the arguments do too."""
-    request = parsed(asked) if type(asked) is str and '"tool_name"' in asked else None
-    result = parsed(told) if isinstance(request, dict) and request.keys() == {"tool_name", "arguments"} else None
-    return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else told
+def _unwrapped_mcp_result(recorded_input: Any, recorded_output: Any) -> Any:
+    """Return an MCP call's result without ``{"result": ...}``, which OpenLLMetry adds where it wraps arguments too."""
+    request = parsed(recorded_input) if type(recorded_input) is str and '"tool_name"' in recorded_input else None
+    result = (
+        parsed(recorded_output) if isinstance(request, dict) and request.keys() == {"tool_name", "arguments"} else None
+    )
+    return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else recorded_output
 
 
-def _agent_in(told: Any) -> str | None:
-    """The agent that answered, where the answer of a workflow tells it."""
-    if type(told) is not str or '"current_agent_name"' not in told:
+def _answering_agent(recorded_output: Any) -> str | None:
+    """Return the agent that answered, where a workflow's result names it (``current_agent_name``, LlamaIndex)."""
+    if type(recorded_output) is not str or '"current_agent_name"' not in recorded_output:
         return None
-    result = parsed(told)
+    result = parsed(recorded_output)
     inner = result.get("result", result) if isinstance(result, dict) else None
     name = inner.get("current_agent_name") if isinstance(inner, dict) else None
     return name if isinstance(name, str) else None
 
 
-def _tool_name(told: Any) -> str | None:
-    """The name of the tool where its result tells it; the entity is then called by its class."""
-    if type(told) is not str or '"tool_name"' not in told:
+def _tool_name_in_result(recorded_output: Any) -> str | None:
+    """Return the tool's name from its result, else None: OpenLLMetry names LlamaIndex's tools by their class."""
+    if type(recorded_output) is not str or '"tool_name"' not in recorded_output:
         return None
-    result = parsed(told)
+    result = parsed(recorded_output)
     name = result.get("tool_name") if isinstance(result, dict) and "raw_output" in result else None
     return name if isinstance(name, str) else None

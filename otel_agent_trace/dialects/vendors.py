@@ -1,6 +1,7 @@
-"""Schemes of several vendors that are alike: ``VENDOR.span.type`` says what a span is, values stand beside it.
+"""Read spans of vendors whose schemes are alike: ``VENDOR.span.type`` holds the kind, the values are beside it.
 
-So write Laminar (``lmnr``), Weave, Mastra, Braintrust, DeepEval (``confident``), agentUniverse (``au``) and more.
+Recognised by an attribute that ends in ``.span.type``, ``.span.kind`` or ``.span_attributes``, as Laminar (``lmnr``),
+Weave, Mastra, Braintrust, DeepEval (``confident``), agentUniverse (``au``) and others write it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "vendors"
 _KNOWN = frozenset({"lmnr", "weave", "mastra", "braintrust", "confident"})
-"""Vendors whose spans are believed to be part of an agent also where they are neither agent, tool nor model."""
+"""Vendors whose spans are read as frames of an agent even where their kind is unknown to `_KINDS`."""
 _ELSEWHERE = ("openinference.", "traceloop.", "agentops.", "langsmith.", "logfire.")
 _MARKS = (".span.type", ".span.kind", ".span_attributes")
 _KINDS = {
@@ -32,39 +33,51 @@ _KINDS = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span in which an attribute such as ``VENDOR.span.type`` says what it is; None where none does."""
+    """Read a span with an attribute like ``VENDOR.span.type``; return None where there is none, or of no known kind."""
     mark = next((key for key in span.attributes if key.endswith(_MARKS)), None)
     if mark is None or mark.startswith(_ELSEWHERE):
         return None
-    given = Attributes(span)
+    attributes = Attributes(span)
     vendor = mark.partition(".")[0]
-    sort, name = _said(given, mark)
-    kind = _KINDS.get(sort)
+    span_type, name = _kind_and_name(attributes, mark)
+    kind = _KINDS.get(span_type)
     if kind is None and vendor not in _KNOWN:
         return None
     facts = SpanFacts(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
-    facts.session_id = given.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
-    facts.user_id = given.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
-    facts.tags = given.tags(f"{vendor}.association.properties.tags")
-    asked, told = (
-        given.take(
-            f"{vendor}.span.{way}", f"{vendor}.{sort}.{way}", f"{vendor}.{way}_json", f"{vendor}.{way}", f"{way}.value"
+    facts.session_id = attributes.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
+    facts.user_id = attributes.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
+    facts.tags = attributes.tags(f"{vendor}.association.properties.tags")
+    recorded_input, recorded_output = (
+        attributes.take(
+            f"{vendor}.span.{way}",
+            f"{vendor}.{span_type}.{way}",
+            f"{vendor}.{way}_json",
+            f"{vendor}.{way}",
+            f"{way}.value",
         )
         for way in ("input", "output")
     )
-    name = given.text(f"{vendor}.{sort}.name", f"{vendor}.span.name") or name or _name(given)
+    name = (
+        attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name")
+        or name
+        or _conventional_or_quoted_name(attributes)
+    )
     if kind is StepKind.MODEL:
-        facts.messages = conversation(asked) + conversation(told, "assistant")
-        facts.model = given.text(f"{vendor}.{sort}.model", f"{vendor}.span.model") or _model(given, vendor)
-        facts.usage = given.usage_of(f"{vendor}.metrics") or given.usage(**_usage_names(f"{vendor}.{sort}"))
+        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.model = attributes.text(f"{vendor}.{span_type}.model", f"{vendor}.span.model") or _model_in_metadata(
+            attributes, vendor
+        )
+        facts.usage = attributes.usage_of(f"{vendor}.metrics") or attributes.usage(
+            **_usage_names(f"{vendor}.{span_type}")
+        )
         facts.label = facts.model or span.name
     elif kind in (StepKind.AGENT, None):
         facts.name = name if kind is not None or name != span.name else None
-        facts.input, facts.output = question_in(asked), answer_in(told)
+        facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
     else:
-        facts.name, facts.input, facts.output = name, asked, told
-    facts.error = given.error()
-    facts.attributes = given.rest
+        facts.name, facts.input, facts.output = name, recorded_input, recorded_output
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts
 
 
@@ -73,31 +86,31 @@ _SESSIONS = ("association.properties.session_id", "metadata.threadId", "metadata
 _USERS = ("association.properties.user_id", "metadata.userId", "trace.user_id")
 
 
-def _said(given: Attributes, mark: str) -> tuple[str, str | None]:
-    """The kind that is said, in lower case, and the name that may stand beside it."""
-    said = parsed(given.take(mark))
-    if not isinstance(said, dict):
-        return str(said).lower(), None
-    name = said.get("name")
-    return str(said.get("type")).lower(), name if isinstance(name, str) else None
+def _kind_and_name(attributes: Attributes, mark: str) -> tuple[str, str | None]:
+    """Return the recorded kind in lower case, and the name beside it in Braintrust's ``span_attributes``, if any."""
+    recorded_kind = parsed(attributes.take(mark))
+    if not isinstance(recorded_kind, dict):
+        return str(recorded_kind).lower(), None
+    name = recorded_kind.get("name")
+    return str(recorded_kind.get("type")).lower(), name if isinstance(name, str) else None
 
 
-def _name(given: Attributes) -> str:
-    """The name in the conventions' words, else the span's: that in its quotes, as in ``tool: 'search'``."""
-    known = given.text(semconv.TOOL_NAME, semconv.AGENT_NAME)
-    quoted = _QUOTED.fullmatch(given.span.name)
-    return known or (quoted[1] if quoted else given.span.name)
+def _conventional_or_quoted_name(attributes: Attributes) -> str:
+    """Return the name in an attribute of the conventions, else the span's name or its quoted part (``tool: 'f'``)."""
+    known = attributes.text(semconv.TOOL_NAME, semconv.AGENT_NAME)
+    quoted = _QUOTED.fullmatch(attributes.span.name)
+    return known or (quoted[1] if quoted else attributes.span.name)
 
 
 def _usage_names(prefix: str) -> dict[str, tuple[str, ...]]:
-    """Where tokens stand: in the conventions' words, or in the vendor's."""
+    """Return the attributes that may hold each token count: of the GenAI conventions first, then of the vendor."""
     return {
         field: (f"gen_ai.usage.{field}", f"{prefix}.{field[:-1]}_count", f"{prefix}.usage.{older}")
         for field, older in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
     }
 
 
-def _model(given: Attributes, vendor: str) -> str | None:
-    metadata = parsed(given.rest.get(f"{vendor}.metadata"))
+def _model_in_metadata(attributes: Attributes, vendor: str) -> str | None:
+    metadata = parsed(attributes.rest.get(f"{vendor}.metadata"))
     model = metadata.get("model") if isinstance(metadata, dict) else None
     return model if isinstance(model, str) else None

@@ -1,4 +1,8 @@
-"""Vercel's AI SDK up to version 6: ``ai.operationId``, ``ai.prompt``, ``ai.response...``, ``ai.toolCall...``."""
+"""Read spans of Vercel's AI SDK up to version 6 (version 7 follows the GenAI conventions).
+
+Recognised by ``ai.operationId``. Prompts, answers and tool calls are in ``ai.prompt*``, ``ai.response.*`` and
+``ai.toolCall.*``.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +26,31 @@ _USAGE = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Read a span of Vercel's AI SDK up to 6 by ``ai.operationId``; None where it has none."""
-    given = Attributes(span)
-    operation = given.text("ai.operationId")
+    """Read a span of Vercel's AI SDK by ``ai.operationId``; return None where it has none."""
+    attributes = Attributes(span)
+    operation = attributes.text("ai.operationId")
     if operation is None:
         return None
     facts = SpanFacts(
-        kind=_kind(operation), dialect=NAME, label=None if _kind(operation) is StepKind.AGENT else operation
+        kind=_kind_of_operation(operation),
+        dialect=NAME,
+        label=None if _kind_of_operation(operation) is StepKind.AGENT else operation,
     )
-    function = given.text("ai.telemetry.functionId", "resource.name")
-    facts.session_id = given.text("ai.telemetry.metadata.sessionId", "ai.telemetry.metadata.conversationId")
-    facts.user_id = given.text("ai.telemetry.metadata.userId")
-    facts.tags = given.tags("ai.telemetry.metadata.tags")
+    function = attributes.text("ai.telemetry.functionId", "resource.name")
+    facts.session_id = attributes.text("ai.telemetry.metadata.sessionId", "ai.telemetry.metadata.conversationId")
+    facts.user_id = attributes.text("ai.telemetry.metadata.userId")
+    facts.tags = attributes.tags("ai.telemetry.metadata.tags")
     if facts.kind is StepKind.TOOL:
-        facts.name, facts.call_id = given.text("ai.toolCall.name"), given.text("ai.toolCall.id")
-        facts.input, facts.output = given.take("ai.toolCall.args"), given.take("ai.toolCall.result")
+        facts.name, facts.call_id = attributes.text("ai.toolCall.name"), attributes.text("ai.toolCall.id")
+        facts.input, facts.output = attributes.take("ai.toolCall.args"), attributes.take("ai.toolCall.result")
     else:
-        _generation(given, facts, function)
-    facts.error = given.error()
-    facts.attributes = given.rest
+        _read_generation(attributes, facts, function)
+    facts.error = attributes.error()
+    facts.attributes = attributes.rest
     return facts
 
 
-def _kind(operation: str) -> StepKind | None:
+def _kind_of_operation(operation: str) -> StepKind | None:
     if operation in _RUNS:
         return StepKind.AGENT
     if operation == "ai.toolCall":
@@ -54,12 +60,12 @@ def _kind(operation: str) -> StepKind | None:
     return StepKind.OTHER if operation.startswith("ai.embed") else None
 
 
-def _generation(given: Attributes, facts: SpanFacts, function: str | None) -> None:
-    sent = conversation(given.parsed("ai.prompt.messages")) or _prompt(given)
-    text, calls = given.take("ai.response.text"), given.parsed("ai.response.toolCalls")
-    found = given.parsed("ai.response.object")
-    facts.model = given.text("ai.response.model", "ai.model.id", "gen_ai.response.model", "gen_ai.request.model")
-    facts.usage = given.usage(**_USAGE)
+def _read_generation(attributes: Attributes, facts: SpanFacts, function: str | None) -> None:
+    sent = conversation(attributes.parsed("ai.prompt.messages")) or _prompt_messages(attributes)
+    text, calls = attributes.take("ai.response.text"), attributes.parsed("ai.response.toolCalls")
+    found = attributes.parsed("ai.response.object")
+    facts.model = attributes.text("ai.response.model", "ai.model.id", "gen_ai.response.model", "gen_ai.request.model")
+    facts.usage = attributes.usage(**_USAGE)
     if facts.kind is StepKind.AGENT:
         facts.name = function
         facts.input = question_in([{"role": m.role, "parts": list(m.parts)} for m in sent]) if sent else None
@@ -67,12 +73,12 @@ def _generation(given: Attributes, facts: SpanFacts, function: str | None) -> No
         return
     answer = {"role": "assistant", "content": text, "tool_calls": calls}
     facts.messages = sent + (conversation([answer]) if text or calls else conversation(found, "assistant"))
-    facts.response_id = given.text("ai.response.id", "gen_ai.response.id")
+    facts.response_id = attributes.text("ai.response.id", "gen_ai.response.id")
     facts.label = facts.model or facts.label
 
 
-def _prompt(given: Attributes) -> tuple[Message, ...]:
-    value: Any = given.parsed("ai.prompt")
+def _prompt_messages(attributes: Attributes) -> tuple[Message, ...]:
+    value: Any = attributes.parsed("ai.prompt")
     if not isinstance(value, dict):
         return conversation(value) if value is not None else ()
     system = conversation(value.get("system"), "system") if value.get("system") else ()

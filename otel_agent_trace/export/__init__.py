@@ -1,4 +1,4 @@
-"""Sends what a source holds to an OTLP endpoint: all of it, or the traces of the runs that are asked for."""
+"""Send the spans of a source to an OTLP endpoint: all of them, or the traces of the runs that a query selects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export.pipeline import Pipeline
 from otel_agent_trace.export.state import ExportState, state_path
 from otel_agent_trace.keywords import called_with
+from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.otlp import (
     Batch,
     BatchBuilder,
@@ -32,50 +33,52 @@ from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.stitch import Assembled
 from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.sources import Progress, name_of, open_source
-from otel_agent_trace.sources.search import find, narrowed, search
+from otel_agent_trace.sources.search import find, search, with_filters
 from otel_agent_trace.span import Problem, SpanRecord, SpanSource
 
 _log = logging.getLogger("otel_agent_trace")
-_MOST_KEPT = 20
+_MAX_DETAILS = 20
 
 
 class ExportSummary(msgspec.Struct):
-    """What became of an export, up to now: numbers of spans where nothing else is said."""
+    """Hold the outcome of an export up to now; counts are of spans unless their comment names something else."""
 
     traces: int = 0
-    """Read and meant, whatever became of them."""
+    """Traces that were read and selected, delivered or not."""
     runs: int | None = None
-    """That were asked for; None where no filter was given, and nobody looked."""
+    """Runs that the query selected; None for an export without a filter, which does not look for runs."""
     traces_before: int = 0
-    """Of these, delivered by the export that this one goes on with."""
+    """Traces among these that the interrupted export had delivered."""
     spans: int = 0
-    """Accepted."""
+    """Spans that the receiver accepted."""
     unfinished: int = 0
-    """Sent without an end: they were running, or their program was killed."""
+    """Spans that were sent without an end, since they were running or their process was killed."""
     refused: int = 0
+    """Spans that the receiver refused when each was sent alone."""
     refused_spans: list[RefusedSpan] = []
-    """The first of them."""
+    """First 20 of the refused spans, with the reasons."""
     rejected: int = 0
-    """Not taken out of requests that were taken; the receiver does not say which."""
+    """Spans that the receiver rejected by the `partial_success` of OTLP, which gives their number only."""
     notes: dict[str, None] = {}
-    """What the receiver said of those, or as a warning; the first of it."""
+    """First 20 different messages of the receiver about these, or its warnings."""
     bytes: int = 0
-    """Of the accepted requests, before compression."""
+    """Size of the accepted requests in bytes, before compression."""
     seconds: float = 0.0
+    """Duration of the export so far."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether every span was accepted."""
+        """Return whether no span was refused or rejected."""
         return not self.refused and not self.rejected
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able data."""
-        told = {name: getattr(self, name) for name in self.__struct_fields__}
-        return told | {"refused_spans": [span._asdict() for span in self.refused_spans], "notes": list(self.notes)}
+        """Return the fields as JSON-able data."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return fields | {"refused_spans": [span._asdict() for span in self.refused_spans], "notes": list(self.notes)}
 
 
 class ExportKeywords(RunQuery, frozen=True, kw_only=True):
-    """The keywords of `export_spans`: which runs, and how to send."""
+    """Define the keywords of `export_spans`: the filters of `RunQuery`, and how to send."""
 
     protocol: str | None = None
     headers: Mapping[str, str] | None = None
@@ -89,7 +92,7 @@ class ExportKeywords(RunQuery, frozen=True, kw_only=True):
 
 
 class ExportCall(ExportKeywords, frozen=True):
-    """A call of `export_spans`; keywords go before what `query` says."""
+    """Hold the arguments of a call of `export_spans`; a filter given as keyword replaces that of `query`."""
 
     source: Any
     endpoint: str | Settings
@@ -98,41 +101,41 @@ class ExportCall(ExportKeywords, frozen=True):
 
 @called_with(ExportCall)
 def export_spans(call: ExportCall) -> ExportSummary:
-    """Send what a source holds to an OTLP endpoint, and say what became of it.
+    """Send the spans of a source to an OTLP endpoint, and return an `ExportSummary`.
 
-    Without a filter every span goes; with fields of `RunQuery` (as keywords, or a `query`) the whole traces of the runs
-    that fit: of `limit` the newest, or those that `sort` puts first; of `run_id` one run, found as `load_run` does.
-    Sending again what was sent is harmless to readers: ids stay what they were.
+    Without a filter every span is sent. With fields of `RunQuery` (as keywords, in a `query`, or both) the whole traces
+    of the runs that match are: with `limit` the newest, or the first in the order of `sort`; with `run_id` one run,
+    which is looked for as by `load_run`. Spans keep their ids, so that readers recognise one that was sent twice.
 
-    `source` is as for `iter_runs`, and so are `on_problem` and `on_progress`. `endpoint` is ``http(s)://host:4318``,
-    ``grpc(s)://host:4317``, or settings that were made before. `protocol` is "http/protobuf", "http/json" or "grpc", as
-    for `settings_of`; `headers` go with each request, beside those of ``OTEL_EXPORTER_OTLP_HEADERS``; `timeout_s` are
-    seconds for one request, `retry_timeout_s` seconds after which one that could not be delivered is given up. What
-    `state` says was delivered before is left out, and what is delivered is noted there; it is removed at the end.
-    `summary` is kept up to date, also when an error ends the export. `on_retry` is told why a request is sent again, in
-    another thread.
+    `source`, `on_problem` and `on_progress` are those of `iter_runs`. `endpoint` is ``http(s)://host:4318``,
+    ``grpc(s)://host:4317``, or `Settings`. `protocol` is "http/protobuf", "http/json" or "grpc", as for `settings_of`;
+    `headers` are sent with each request, beside those of ``OTEL_EXPORTER_OTLP_HEADERS``; `timeout_s` is the timeout of
+    one request in seconds, and after `retry_timeout_s` seconds a request that cannot be delivered is given up. Traces
+    that `state` lists as delivered are left out, and those that are delivered now are added to it; its file is removed
+    at the end. `summary` is kept up to date, also when an error ends the export. `on_retry` is called in another thread
+    with the reason whenever a request is sent again.
 
     Raises:
         SourceError: the source cannot be read at all.
         EndpointError: the endpoint cannot be reached, is no receiver of OTLP, or refuses everything.
-        RunNotFoundError: with `run_id`, no run has it.
-        AmbiguousRunError: with `run_id`, several runs fit.
-        ConfigurationError: an argument that cannot be meant.
-        TypeError: a keyword that there is not; it names the closest one.
+        RunNotFoundError: no run has the id `run_id`.
+        AmbiguousRunError: several runs match `run_id`.
+        ConfigurationError: an argument has an invalid value.
+        TypeError: a keyword is unknown; the message names the closest one.
     """
     if call.retry_timeout_s <= 0:
-        msg = f"retry_timeout_s must be a number of seconds greater than 0, not {call.retry_timeout_s!r}"
+        msg = f"retry_timeout_s must be greater than 0 seconds, got {call.retry_timeout_s!r}"
         raise ConfigurationError(msg)
     settings = _settings(call.endpoint, call.protocol, call.headers, call.timeout_s)
     summary = ExportSummary() if call.summary is None else call.summary
     source = open_source(call.source, on_progress=call.on_progress)
     query = call.query.but(**call.given())
-    chosen = _Chosen(source, query, call.on_problem or _warn, summary, name_of(call.source))
+    selected = _SelectedTraces(source, query, call.on_problem or _log_problem, summary, name_of(call.source))
     encoder = Encoder(settings.protocol)
     sender = Sender(settings, encoder.join, retry_timeout_s=call.retry_timeout_s, on_retry=call.on_retry)
     began = time.monotonic()
     try:
-        _Export(encoder, sender, call.state, summary).run(chosen.traces())
+        _Export(encoder, sender, call.state, summary).run(selected.traces())
     finally:
         sender.close()
         summary.seconds = time.monotonic() - began
@@ -145,19 +148,19 @@ def _settings(
     if isinstance(endpoint, str):
         return settings_of(endpoint, protocol=protocol, headers=headers, timeout_s=timeout_s)
     if (protocol, headers, timeout_s) != (None, None, None):
-        raise ConfigurationError("protocol, headers and timeout_s are in the settings already")
+        raise ConfigurationError("protocol, headers and timeout_s cannot be combined with Settings, which have them")
     return endpoint
 
 
-def _warn(problem: Problem) -> None:
+def _log_problem(problem: Problem) -> None:
     _log.warning("%s (skipped)", problem)
 
 
 # ── which traces ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Chosen:
-    """The traces of a source that are to go."""
+class _SelectedTraces:
+    """Read the traces of a source that a query selects, and count the runs in the summary."""
 
     def __init__(
         self,
@@ -171,7 +174,7 @@ class _Chosen:
         self._summary, self._name = summary, name
 
     def traces(self) -> Iterator[list[SpanRecord]]:
-        """Return each trace, whole."""
+        """Return an iterator over the spans of each selected trace."""
         if self._query.run_id is not None:
             return self._of_one_run()
         if self._query.limit is not None:
@@ -184,73 +187,84 @@ class _Chosen:
         return iter(by_trace(_spans_of(whole)).values())
 
     def _of_first_runs(self) -> Iterator[list[SpanRecord]]:
-        """Read twice: which traces these are, and the traces; many runs may be asked for, and their spans be large."""
+        """Yield the traces of the first runs in order.
+
+        The source is read twice, for the ids of the traces and for the traces: the spans of all these runs may be more
+        than fits into memory.
+        """
         query = self._query if self._query.order else self._query.but(newest_first=True)
-        first = list(search(self._source, query, _ignore, lambda found: {span.trace_id for span in _spans_of(found)}))
+        ids_by_run = search(
+            self._source, query, _ignore_problem, lambda found: {span.trace_id for span in _spans_of(found)}
+        )
+        first = list(ids_by_run)
         self._summary.runs = len(first)
-        meant = set().union(*first)
-        traces = narrowed(self._source, query).traces(self._on_problem) if meant else iter(())
-        return (spans for spans in traces if spans and spans[0].trace_id in meant)
+        trace_ids = set().union(*first)
+        traces = with_filters(self._source, query).traces(self._on_problem) if trace_ids else iter(())
+        return (spans for spans in traces if spans and spans[0].trace_id in trace_ids)
 
     def _of_runs(self) -> Iterator[list[SpanRecord]]:
+        """Yield the traces of all runs that match, each once although several runs may share one."""
         self._summary.runs = 0
-        given: set[str] = set()
-        for found in search(self._source, self._query.but(sort=None, newest_first=False), self._on_problem, _itself):
+        yielded: set[str] = set()
+        for found in search(self._source, self._query.but(sort=None, newest_first=False), self._on_problem, _identity):
             self._summary.runs += 1
-            if not found.spans:  # of a backend that has only runs
+            if not found.spans:  # a backend with runs() has no spans
                 yield run_to_spans(found.run)
                 continue
             traces = by_trace(found.spans)
-            yield from (spans for trace_id, spans in traces.items() if trace_id not in given)
-            given.update(traces)
+            yield from (spans for trace_id, spans in traces.items() if trace_id not in yielded)
+            yielded.update(traces)
 
 
 def _spans_of(found: Assembled) -> Sequence[SpanRecord]:
     return found.spans or run_to_spans(found.run)
 
 
-def _itself(found: Assembled) -> Assembled:
+def _identity(found: Assembled) -> Assembled:
     return found
 
 
-def _ignore(problem: Problem) -> None:
-    """Say nothing: the source is read again."""
+def _ignore_problem(problem: Problem) -> None:
+    """Ignore a problem, which is reported when the source is read again."""
 
 
 # ── sending them ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Trace:
-    """A trace on its way: delivered when all its batches are answered, and nothing of it was refused."""
+    """Count the batches in flight with spans of a trace, which is delivered when none is left and no span was refused."""
 
-    __slots__ = ("digest", "is_clean", "on_their_way")
+    __slots__ = ("digest", "in_flight", "is_clean")
 
     def __init__(self, digest: int) -> None:
         self.digest = digest
-        self.on_their_way = 0
+        self.in_flight = 0
         self.is_clean = True
 
 
-class _Load(NamedTuple):
-    """A batch, and the traces of which it has spans; a trace that goes on in the next is one of them there as well."""
+class _TracedBatch(NamedTuple):
+    """Hold a batch and the traces of its spans; a trace may have spans in several batches."""
 
     batch: Batch
     traces: list[_Trace]
 
 
 class _Export:
+    """Encode traces, send them in batches, and record which were delivered."""
+
     def __init__(self, encoder: Encoder, sender: Sender, state: ExportState | None, summary: ExportSummary) -> None:
         self._encoder, self._sender = encoder, sender
         self._state, self._summary = state, summary
-        self._packer = BatchBuilder()
-        self._packed: list[_Trace] = []
-        self._pipeline: Pipeline[_Load, Outcome] = Pipeline(self._send, self._take)
+        self._builder = BatchBuilder()
+        self._traces_in_batch: list[_Trace] = []
+        self._pipeline: Pipeline[_TracedBatch, Outcome] = Pipeline(self._send, self._record_outcome)
 
     def run(self, traces: Iterable[list[SpanRecord]]) -> None:
-        before = frozenset() if self._state is None else self._state.delivered()
+        """Send all traces; raises what `Sender.send` raises."""
+        delivered = frozenset() if self._state is None else self._state.delivered()
         try:
             for spans in traces:
-                self._add(spans, before)
+                self._add(spans, delivered)
             self._dispatch()
             self._pipeline.finish()
         finally:
@@ -260,75 +274,79 @@ class _Export:
         if self._state is not None:
             self._state.remove()
 
-    def _add(self, spans: list[SpanRecord], before: frozenset[int]) -> None:
-        """Pack a trace, unless it was delivered before."""
-        records = list(unique(spans).values())
+    def _add(self, spans: list[SpanRecord], delivered: frozenset[int]) -> None:
+        """Encode a trace and batch its spans, unless it was delivered before."""
+        records = list(whole_records(unique(spans)).values())  # receivers know no preceding calls
         if not records:
             return
         encoded = self._encoder.encode(records)
         trace = _Trace(_digest(encoded))
         self._summary.traces += 1
-        if trace.digest in before:
+        if trace.digest in delivered:
             self._summary.traces_before += 1
             return
         self._summary.unfinished += [span.end_ns for span in records].count(None)
-        self._pack(encoded, trace)
+        self._batch(encoded, trace)
 
-    def _pack(self, spans: Sequence[EncodedSpan], trace: _Trace) -> None:
-        """Into the batch that is being made, if there is room for all; else one by one, into as many as it takes."""
-        if self._packer.add(spans, self._sender.limit):
-            self._mark(trace)
+    def _batch(self, spans: Sequence[EncodedSpan], trace: _Trace) -> None:
+        """Add spans to the current batch if it has room for all of them, else one by one, with new batches as needed."""
+        if self._builder.add(spans, self._sender.limit):
+            self._mark_in_batch(trace)
             return
-        trace.on_their_way += 1  # it is not delivered before it is packed
+        trace.in_flight += 1  # so that the answer to its first batch does not mark it as delivered
         for span in spans:
-            if not self._packer.add([span], self._sender.limit):
+            if not self._builder.add([span], self._sender.limit):
                 self._dispatch()
-                self._packer.add([span], self._sender.limit)
-            self._mark(trace)
-        trace.on_their_way -= 1
+                self._builder.add([span], self._sender.limit)
+            self._mark_in_batch(trace)
+        trace.in_flight -= 1
 
-    def _mark(self, trace: _Trace) -> None:
-        """The batch that is being made has something of the trace."""
-        if not self._packed or self._packed[-1] is not trace:
-            self._packed.append(trace)
-            trace.on_their_way += 1
+    def _mark_in_batch(self, trace: _Trace) -> None:
+        """Record that the current batch has spans of a trace."""
+        if not self._traces_in_batch or self._traces_in_batch[-1] is not trace:
+            self._traces_in_batch.append(trace)
+            trace.in_flight += 1
 
     def _dispatch(self) -> None:
-        batch = self._packer.take()
+        """Send the current batch, if it has spans, and begin a new one."""
+        batch = self._builder.take()
         if batch is not None:
-            load, self._packed = _Load(batch, self._packed), []
-            self._pipeline.put(load)
+            traced, self._traces_in_batch = _TracedBatch(batch, self._traces_in_batch), []
+            self._pipeline.put(traced)
 
-    def _send(self, load: _Load) -> Outcome:
-        return self._sender.send(load.batch)
+    def _send(self, traced: _TracedBatch) -> Outcome:
+        return self._sender.send(traced.batch)
 
-    def _take(self, load: _Load, outcome: Outcome) -> None:
-        """Note what became of a batch; only what a receiver has answered is ever noted as delivered."""
-        for trace in load.traces:
-            trace.on_their_way -= 1
+    def _record_outcome(self, traced: _TracedBatch, outcome: Outcome) -> None:
+        """Count the outcome of a batch, and note the traces that were delivered with it as a whole."""
+        for trace in traced.traces:
+            trace.in_flight -= 1
             trace.is_clean = trace.is_clean and outcome.is_clean
         if self._state is not None:
-            self._state.add(trace.digest for trace in load.traces if trace.is_clean and not trace.on_their_way)
-        _count(self._summary, outcome)
+            self._state.add(trace.digest for trace in traced.traces if trace.is_clean and not trace.in_flight)
+        _add_outcome(self._summary, outcome)
 
 
-def _count(summary: ExportSummary, outcome: Outcome) -> None:
+def _add_outcome(summary: ExportSummary, outcome: Outcome) -> None:
     summary.spans += outcome.accepted
     summary.bytes += outcome.sent_bytes
     summary.rejected += outcome.rejected
     summary.refused += len(outcome.refused)
-    summary.refused_spans += outcome.refused[: _MOST_KEPT - len(summary.refused_spans)]
-    for note in outcome.notes[: _MOST_KEPT - len(summary.notes)]:
+    summary.refused_spans += outcome.refused[: _MAX_DETAILS - len(summary.refused_spans)]
+    for note in outcome.notes[: _MAX_DETAILS - len(summary.notes)]:
         summary.notes[note] = None
 
 
 def _digest(spans: list[EncodedSpan]) -> int:
-    """64 bits of a trace's id and content: a trace that has changed has another, but for one of 4 billion."""
-    content, within = 0, None
+    """Return a CRC-32 of a trace's id and one of its content, as 64 bits.
+
+    A trace that has changed since it was delivered has another digest, and is sent again.
+    """
+    content, scope = 0, None
     for span in spans:
-        if span.resource_scope is not within:
-            within = span.resource_scope
-            content = zlib.crc32(within.head, content)
+        if span.resource_scope is not scope:
+            scope = span.resource_scope
+            content = zlib.crc32(scope.head, content)
         content = zlib.crc32(span.data, content)
     return zlib.crc32(spans[0].trace_id.encode()) << 32 | content
 

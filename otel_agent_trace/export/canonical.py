@@ -1,4 +1,4 @@
-"""Runs of any tracer in the form that ours writes: OTLP JSON Lines with the current names of the GenAI conventions."""
+"""Write runs of any tracer in the form of ours: OTLP JSON Lines with the current names of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from otel_agent_trace.runs import run_to_spans
 
 
 def write_runs(runs: Iterable[AgentRun], write: Callable[[bytes], object]) -> int:
-    """Write each run, with those below it, as lines of its own, which read back equal; say how many runs there were.
+    """Write each run and its sub-agents as lines of OTLP JSON that read back as an equal run.
 
     The same runs give the same bytes each time.
+
+    Args:
+        runs: the runs to write.
+        write: a function that is called with the lines of each run.
+
+    Returns:
+        The number of runs.
     """
     number = 0
     for run in runs:

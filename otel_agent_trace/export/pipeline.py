@@ -1,4 +1,4 @@
-"""Some requests on their way at once, while the next are made."""
+"""Send several requests at once, while the next ones are prepared."""
 
 from __future__ import annotations
 
@@ -7,61 +7,65 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-Load = TypeVar("Load")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 THREADS = 4
 
 
-class Pipeline(Generic[Load, Result]):
-    """Sends loads in threads of its own; what became of each is told in the thread that gave them.
+class Pipeline(Generic[Item, Result]):
+    """Send items in threads of its own, and pass the results back in the thread that puts the items.
 
-    The threads are daemons: whoever is interrupted does not wait for them.
+    The threads are daemons, so that an interrupted program does not wait for them.
 
     Args:
-        send: sends one load and gives what became of it; called in the threads.
-        take: is given each load and what became of it, within `put` and `finish`, in the order of the answers.
+        send: sends one item and returns the result; called in the threads.
+        on_result: called with each item and its result, within `put` and `finish`, in the order of the results.
     """
 
-    def __init__(self, send: Callable[[Load], Result], take: Callable[[Load, Result], None]) -> None:
-        self._send, self._take = send, take
-        self._tasks: queue.SimpleQueue[Load | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Load, Result | BaseException]] = queue.SimpleQueue()
-        self._on_their_way = 0
+    def __init__(self, send: Callable[[Item], Result], on_result: Callable[[Item, Result], None]) -> None:
+        self._send, self._on_result = send, on_result
+        self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Item, Result | BaseException]] = queue.SimpleQueue()
+        self._in_flight = 0
         for number in range(THREADS):
             threading.Thread(target=self._work, name=f"otlp-{number}", daemon=True).start()
 
-    def put(self, load: Load) -> None:
-        """Send it as soon as may be; waits while as many as there are threads are on their way.
+    def put(self, item: Item) -> None:
+        """Send an item, after waiting while every thread is busy.
 
-        Raises what `send` raised for it, or for one before it.
+        Raises what `send` raised for an item before it.
         """
-        while self._on_their_way >= THREADS or not self._answers.empty():
-            self._take_one()
-        self._on_their_way += 1
-        self._tasks.put(load)
+        while self._in_flight >= THREADS or not self._results.empty():
+            self._receive()
+        self._in_flight += 1
+        self._items.put(item)
 
     def finish(self) -> None:
-        """Wait for all answers. Raises what `send` raised."""
-        while self._on_their_way:
-            self._take_one()
+        """Wait for all results.
+
+        Raises what `send` raised for any of the items.
+        """
+        while self._in_flight:
+            self._receive()
 
     def close(self) -> None:
-        """Let the threads end, after what they are doing."""
+        """Let each thread end after the item that it is sending."""
         for _ in range(THREADS):
-            self._tasks.put(None)
+            self._items.put(None)
 
-    def _take_one(self) -> None:
-        load, result = self._answers.get()
-        self._on_their_way -= 1
+    def _receive(self) -> None:
+        """Wait for one result and pass it on, or raise the error of its item."""
+        item, result = self._results.get()
+        self._in_flight -= 1
         if isinstance(result, BaseException):
             raise result
-        self._take(load, result)
+        self._on_result(item, result)
 
     def _work(self) -> None:
-        while (load := self._tasks.get()) is not None:
+        while (item := self._items.get()) is not None:
             try:
-                result: Result | BaseException = self._send(load)
-            except BaseException as error:  # noqa: BLE001 - it is raised in the other thread
+                result: Result | BaseException = self._send(item)
+            except BaseException as error:  # noqa: BLE001 - it is raised in the thread that puts the items
                 result = error
-            self._answers.put((load, result))
+            self._results.put((item, result))

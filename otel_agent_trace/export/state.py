@@ -1,4 +1,4 @@
-"""What an export has delivered so far, on disk, so that one that was interrupted goes on where it stopped."""
+"""Keep on disk what an export has delivered, so that an interrupted one can be resumed."""
 
 from __future__ import annotations
 
@@ -20,31 +20,36 @@ _DIGEST = re.compile(rb"[0-9a-f]{16}")
 
 
 def state_path(source: str, settings: Settings, selected: Mapping[str, Any]) -> str:
-    """Return the file for an export of that source to that endpoint with those filters.
+    """Return the path of the state of an export, which depends on its source, endpoint and filters.
+
+    Args:
+        source: the path or address of the source.
+        settings: the endpoint; its headers count too, since they may name a tenant.
+        selected: the filters, by field of `RunQuery`.
 
     Raises:
-        ConfigurationError: this account has no home, and no folder is named for it.
+        ConfigurationError: this account has no home folder, and XDG_STATE_HOME is not set.
     """
-    told = [
+    identity = [
         source if "://" in source else os.path.abspath(source),
         settings.protocol,
         settings.url,
-        sorted(settings.headers.items()),  # they may name a tenant
+        sorted(settings.headers.items()),
         sorted((name, str(value)) for name, value in selected.items() if value is not None),
     ]
-    name = hashlib.blake2b(msgspec.json.encode(told), digest_size=16).hexdigest()
+    name = hashlib.blake2b(msgspec.json.encode(identity), digest_size=16).hexdigest()
     try:
         return str(user_file("state", "export", name))
     except RuntimeError as error:
         raise ConfigurationError(
-            f"no place to note what was delivered: {error}; set XDG_STATE_HOME to a folder"
+            f"cannot keep the state of the export: {error}; set XDG_STATE_HOME to a folder"
         ) from error
 
 
 class ExportState:
-    """The traces that were delivered, each by a hash of its id and content: one line each, appended, mode 0600.
+    """Keep a file of the traces that were delivered: a line with a digest of id and content for each, mode 0600.
 
-    Where it cannot be read or written, the export works without; `problem` says why.
+    An export goes on without its state where the file cannot be read or written; `problem` is then the reason.
     """
 
     def __init__(self, path: str) -> None:
@@ -53,7 +58,7 @@ class ExportState:
         self._file = LineFile(path)
 
     def delivered(self) -> frozenset[int]:
-        """The hashes of what was delivered before."""
+        """Return the digests of the traces that were delivered before."""
         try:
             with open(self.path, "rb", opener=_open_regular) as file:
                 return frozenset(int(line, 16) for line in map(bytes.strip, file) if _DIGEST.fullmatch(line))
@@ -64,7 +69,7 @@ class ExportState:
             return frozenset()
 
     def add(self, digests: Iterable[int]) -> None:
-        """Note what has been delivered."""
+        """Append the digests of traces that have been delivered."""
         lines = b"".join(b"%016x\n" % digest for digest in digests)
         if lines and self.problem is None:
             try:
@@ -73,7 +78,7 @@ class ExportState:
                 self._give_up(error)
 
     def remove(self) -> None:
-        """Forget everything: all has been delivered, or is to be delivered again."""
+        """Remove the file, since all has been delivered or is to be delivered again."""
         self._file.close()
         try:
             os.unlink(self.path)
@@ -83,7 +88,7 @@ class ExportState:
             self._give_up(error)
 
     def close(self) -> None:
-        """Close the file and leave it."""
+        """Close the file, and leave it where it is."""
         self._file.close()
 
     def _give_up(self, error: OSError) -> None:
@@ -91,6 +96,7 @@ class ExportState:
 
 
 def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file only: no link, and no pipe, which would wait for a writer."""
     descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

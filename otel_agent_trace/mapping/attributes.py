@@ -17,6 +17,7 @@ from otel_agent_trace.messages import FINISH_REASON_KEY, NO_FINISH_REASON, messa
 from otel_agent_trace.model import Message, StepError, StepKind, Usage
 from otel_agent_trace.span_facts import integer_of
 from otel_agent_trace.values import (
+    EncodedText,
     Limits,
     Opaque,
     Truncated,
@@ -148,13 +149,26 @@ class AttributeWriter:
             return
         sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
         self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
-        answer = data[sent:]
-        self.json(semconv.OUTPUT_MESSAGES, "messages", answer or None)
-        if answer and _lacks_reason(answer[0]):
+        self.answer(data[sent:], sent)
+
+    def answer(self, messages: list[dict[str, Any]], sent: int) -> None:
+        """Write what a model answered: no message or one, after so many that were sent."""
+        self.json(semconv.OUTPUT_MESSAGES, "messages", messages or None)
+        if messages and _lacks_reason(messages[0]):
             self._put_placeholder()
         if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
             paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
             self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
+
+    def plain_answer(self, message: str) -> None:
+        """Write an answer that is JSON already, without a finish reason, and within the limits."""
+        self.attributes[semconv.OUTPUT_MESSAGES] = f"[{message[:-1]},{_PLACEHOLDER}}}]"
+        self.beside(semconv.OUTPUT_MESSAGES, "messages", None, ())
+
+    def encoded(self, key: str, field: str, text: EncodedText) -> None:
+        """Write a text that was encoded elsewhere, with its tag and its cuts."""
+        self.attributes[key] = text.text
+        self.beside(key, field, text.tag, text.cuts)
 
     def _put_placeholder(self) -> None:
         """Give the one answer a finish reason that stands for none; afterwards, since limits are for what users gave."""

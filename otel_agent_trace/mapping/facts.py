@@ -139,7 +139,9 @@ FLAG, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Integer(), _Number(), _Cuts(), 
 EVERY = frozenset(StepKind)
 RUNS = frozenset({StepKind.AGENT})
 STEPS = EVERY - RUNS
-_TOOLS, _RETRIEVALS, _OTHERS = (frozenset({kind}) for kind in (StepKind.TOOL, StepKind.RETRIEVAL, StepKind.OTHER))
+_TOOLS, _MODELS, _RETRIEVALS, _OTHERS = (
+    frozenset({kind}) for kind in (StepKind.TOOL, StepKind.MODEL, StepKind.RETRIEVAL, StepKind.OTHER)
+)
 
 
 class Fact(NamedTuple):
@@ -194,6 +196,8 @@ FACTS = (
     Fact("error", semconv.ERROR_MESSAGE),
     Fact("messages", semconv.INPUT_MESSAGES, None, STEPS),
     Fact("messages", semconv.OUTPUT_MESSAGES, None, STEPS),
+    Fact("messages", semconv.HISTORY_SPAN_ID, None, _MODELS),
+    Fact("messages", semconv.HISTORY_MESSAGES, None, _MODELS),
     Fact("messages", semconv.MESSAGES, None, RUNS),
     Fact("session_id", semconv.CONVERSATION_ID, TEXT, shared=True, given=True),
     Fact("user_id", semconv.ENDUSER_PSEUDO_ID, USER_ID, RUNS, given=True),

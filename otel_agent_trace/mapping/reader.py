@@ -7,7 +7,9 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.mapping.attributes import AttributeReader, as_list, kept, number_of, tagged
+from otel_agent_trace.mapping.call_input import items_of, recorded_input, restored_input
 from otel_agent_trace.mapping.facts import READ
+from otel_agent_trace.mapping.references import ANSWER_TAG, resolve
 from otel_agent_trace.messages import (
     EXTRA_KEY,
     FINISH_REASON_KEY,
@@ -123,8 +125,11 @@ class _Reader(AttributeReader):
 
     def call(self, facts: SpanFacts) -> None:
         """A model call, a retrieval, or a step of another kind."""
-        facts.input = self.json(semconv.INPUT)
-        facts.output = self.json(semconv.OUTPUT)
+        if self.kind is StepKind.MODEL:
+            self.conversation(facts)
+        else:
+            facts.input = self.json(semconv.INPUT)
+            facts.output = self.json(semconv.OUTPUT)
         if self.kind is StepKind.RETRIEVAL:
             query, documents = self.text(semconv.RETRIEVAL_QUERY), self.json(semconv.RETRIEVAL_DOCUMENTS)
             facts.input = query if facts.input is None else facts.input
@@ -134,6 +139,26 @@ class _Reader(AttributeReader):
         facts.model = self.model()
         name = self.text(semconv.STEP_NAME)
         facts.name = name if name is not None else self.default_name(request)
+
+    def conversation(self, facts: SpanFacts) -> None:
+        """Read what a model was sent and answered, and the input and output, which may refer to that."""
+        rest, types = self.rest, self.types
+        facts.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
+        missing = self.integer(semconv.HISTORY_MESSAGES) or 0  # else the span was made whole (see `mapping.history`)
+        rest.pop(semconv.HISTORY_SPAN_ID, None)
+        recorded = recorded_input(rest.get(semconv.INPUT), types.get(semconv.INPUT))
+        if recorded is None:
+            facts.input = self.json(semconv.INPUT)
+        else:
+            del rest[semconv.INPUT]
+            facts.input = restored_input(recorded, items_of(recorded, facts.messages, missing))
+        tag = types.get(semconv.OUTPUT)
+        if isinstance(tag, dict) and tag.get("t") == ANSWER_TAG:
+            data = decode_text(rest.pop(semconv.OUTPUT, None))
+            answer = facts.messages[-1] if facts.messages else None
+            facts.output = restore(resolve(data, answer), tag.get("k"))
+        else:
+            facts.output = self.json(semconv.OUTPUT)
 
     def default_name(self, request_model: str | None) -> str:
         if self.kind is StepKind.OTHER:

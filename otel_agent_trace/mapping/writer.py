@@ -10,14 +10,23 @@ import functools
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace import semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.call_input import encode_input
+from otel_agent_trace.mapping.conversation import Conversation, NamedCall, array_of, plain_reference, plain_text
 from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN, Row
-from otel_agent_trace.model import RunStatus, StepError, StepKind
-from otel_agent_trace.values import repaired
+from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
+from otel_agent_trace.messages import message_data
+from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
+from otel_agent_trace.values import EncodedText, encode, repaired
 
+_to_json = msgspec.json.Encoder().encode
 _NAME_CHARACTERS = 1024
 _SHORT_NAME = 256
+_ANSWER_DEPTH = 5
+"""Levels of nesting of a list with one message that is a text, and one more."""
 REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 """Steps that another program answers: their spans are of kind CLIENT, all others INTERNAL."""
 FAILURES = (RunStatus.ERROR, RunStatus.TIMEOUT)
@@ -101,6 +110,74 @@ def put_output(content: AttributeWriter, kind: StepKind, value: Any, *, failed: 
         content.spoken(semconv.OUTPUT_MESSAGES, "output", "assistant", value)
     else:
         content.json(_output_key(kind, value, failed=failed), "output", value)
+
+
+def put_sent(
+    content: AttributeWriter, conversation: Conversation, earlier: NamedCall | None, *, has_answer: bool
+) -> None:
+    """Write the messages that a model call is sent; those that it shares with an earlier call only by naming that.
+
+    Where the last message is an answer, it stands apart.
+    """
+    first, entries = 0, conversation.entries
+    if earlier is not None:
+        first = earlier.messages
+        content.attributes[semconv.HISTORY_SPAN_ID] = format(earlier.span_id, "016x")
+        content.attributes[semconv.HISTORY_MESSAGES] = first
+    if first or has_answer:
+        entries = entries[first : len(entries) - has_answer]
+    if not entries:
+        content.clear(semconv.INPUT_MESSAGES)
+        return
+    tags = {}
+    if conversation.is_tagged:
+        tags = {str(index): entry.tag for index, entry in enumerate(entries) if entry.tag is not None}
+    text = array_of([entry.text for entry in entries])
+    content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(text, {"c": tags} if tags else None))
+
+
+def put_answer_message(content: AttributeWriter, message: Message, sent: int) -> None:
+    """Write what a model answered to so many messages."""
+    text = plain_text(message)
+    if text is not None and len(text) < content.limits.value_bytes // 8 and content.limits.depth > _ANSWER_DEPTH:
+        content.plain_answer(text)
+    else:
+        content.answer([message_data(message)], sent)
+
+
+def put_call_input(
+    content: AttributeWriter, value: Any, messages: Any, conversation: Conversation | None, earlier: NamedCall | None
+) -> bool:
+    """Write the input of a model call; its messages only by references, if it holds them, which is returned."""
+    encoded = None
+    if conversation is not None and value is not None:
+        first = 0 if earlier is None else earlier.given
+        encoded = encode_input(content, value, messages, conversation, first)
+    if encoded is None:
+        put_input(content, StepKind.MODEL, value)
+        return False
+    content.encoded(semconv.INPUT, "input", encoded)
+    return True
+
+
+def put_call_output(content: AttributeWriter, value: Any, answer: Message | None) -> None:
+    """Write the output of a model call, after its answer; the answer's texts in it only by references."""
+    if answer is None or semconv.OUTPUT_MESSAGES in content.cut_paths:
+        content.json(semconv.OUTPUT, "output", value)
+        return
+    text = plain_reference(value, answer)
+    if text is not None:
+        content.encoded(semconv.OUTPUT, "output", EncodedText(text, {"t": ANSWER_TAG}))
+        return
+    encoded = encode(value, content.limits)
+    data, tag = encoded.data, encoded.tag
+    try:
+        data = data if encoded.cuts else refer(data, references_to(answer))
+    except AmbiguousError:
+        pass
+    if data is not encoded.data and data != encoded.data:
+        tag = {"t": ANSWER_TAG} if tag is None else {"t": ANSWER_TAG, "k": tag}
+    content.encoded(semconv.OUTPUT, "output", EncodedText(_to_json(data).decode(), tag, encoded.cuts))
 
 
 def _output_key(kind: StepKind, value: Any, *, failed: bool) -> str:

@@ -1,4 +1,7 @@
-"""Figures over many runs: success rates, latencies, tokens and errors, in one pass and bounded memory, and mergeable."""
+"""Compute figures over many runs: success rates, latencies, tokens and errors.
+
+One pass and bounded memory are enough, and reports can be merged.
+"""
 
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,

@@ -1,8 +1,8 @@
 """Count one run into a tally.
 
-Usage stands on several levels: on a model call, on a call that wraps it, on the run (for all its calls) and on the
-runs around it. The innermost calls are what everything else sums up, so that no token counts twice. A run's own figure
-stands in only where no call in it, or in the runs below it, has one.
+Usage is reported on several levels: on a model call, on a call that wraps it, on the run (for all its calls) and on the
+runs around it. All sums are over the innermost calls, so that no token counts twice. A run's own figure is used only
+where no call in it, or in the runs below it, has one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus,
 UNKNOWN = "unknown"
 _NAME_CHARACTERS = 200
 _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
-_CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.UNKNOWN, RunStatus.TIMEOUT: categories.TIMEOUT}
+_CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
 
 def count_run(tally: RunTally, run: AgentRun) -> None:
-    """Count one outermost run with everything below it."""
+    """Count an outermost run with everything below it."""
     tokens = _token_counts(_used_tokens(run))
-    agent = tally.agents.at(_label(run.agent_name))
-    for outcomes in (tally.outcomes, agent.outcomes, *_bucket(tally, run)):
+    agent = tally.agents.at(_name_or_unknown(run.agent_name))
+    for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
     if run.status is not RunStatus.RUNNING:
         tally.steps.add(len(run.steps))
@@ -34,26 +34,26 @@ def count_run(tally: RunTally, run: AgentRun) -> None:
 
 
 def _token_counts(usage: Usage) -> Counter[str]:
-    """Return the tokens by kind; a kind of which nothing is known is missing."""
+    """Return the tokens by kind; a kind that was not reported is missing."""
     return Counter({name: count for name in TOKEN_FIELDS if (count := getattr(usage, name))})
 
 
 def _used_tokens(run: AgentRun) -> Usage:
     """Return the tokens of a run and all runs below it."""
-    return _used(run)[0]
+    return _usage_and_origin(run)[0]
 
 
 def _counting_calls(run: AgentRun) -> list[AgentStep]:
-    """Return the model calls of this very run that have tokens and wrap no other that has."""
+    """Return the model calls of this run alone that have tokens and wrap no other call that has some."""
     calls = [step for step in run.steps if step.kind is StepKind.MODEL and _has_counts(step.usage)]
     wrappers = _ancestors(calls, run.steps)
     return [step for step in calls if step.step_id not in wrappers]
 
 
-def _used(run: AgentRun) -> tuple[Usage, bool]:
+def _usage_and_origin(run: AgentRun) -> tuple[Usage, bool]:
     """Return the tokens of a run, and whether any call in it or below it has some."""
     by_call = [step.usage for step in _counting_calls(run) if step.usage is not None]
-    below = [_used(step.run) for step in run.steps if step.run is not None]
+    below = [_usage_and_origin(step.run) for step in run.steps if step.run is not None]
     is_of_calls = bool(by_call) or any(any_below for _, any_below in below)
     if not is_of_calls and run.usage is not None and _has_counts(run.usage):
         return run.usage, False
@@ -75,7 +75,7 @@ def _ancestors(steps: list[AgentStep], run_steps: tuple[AgentStep, ...]) -> set[
     return found
 
 
-def _bucket(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
+def _bucket_tallies(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
     if tally.bucket_ns is None:
         return ()
     return (tally.series.at(bucket_start_ns(run.started_at_ns, tally.bucket_ns)),)
@@ -91,17 +91,17 @@ def _count_outcome(outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str]) 
 def _count_steps(tally: RunTally, run: AgentRun) -> None:
     for step in run.steps:
         if step.run is not None:
-            tally.agents.at(_label(step.run.agent_name)).nested_runs += 1
+            tally.agents.at(_name_or_unknown(step.run.agent_name)).nested_runs += 1
         if step.kind is StepKind.TOOL:
-            _count_call(tally.tools.at(_label(step.name)), step)
+            _count_call(tally.tools.at(_name_or_unknown(step.name)), step)
         elif step.kind is StepKind.MODEL:
-            _count_call(tally.models.at(_label(step.model)), step)
+            _count_call(tally.models.at(_name_or_unknown(step.model)), step)
         error = _step_error(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
     for step in _counting_calls(run):
         if step.usage is not None:
-            tally.models.at(_label(step.model)).tokens.update(_token_counts(step.usage))
+            tally.models.at(_name_or_unknown(step.model)).tokens.update(_token_counts(step.usage))
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
@@ -113,7 +113,7 @@ def _count_call(call: CallTally, step: AgentStep) -> None:
 
 
 def _step_error(step: AgentStep) -> StepError | None:
-    """Return what failed a step: nothing if it was abandoned; a sub-agent's failure if its step has none."""
+    """Return the error of a step: none if it was abandoned; a sub-agent's if the step has none."""
     if step.abandoned:
         return None
     return step.run.error if step.error is None and step.run is not None else step.error
@@ -127,9 +127,9 @@ def _count_run_error(tally: RunTally, run: AgentRun) -> None:
 
 
 def _count_error(tally: RunTally, error: StepError, occurrences: Occurrences) -> None:
-    tally.categories.at(_label(error.category)).absorb(occurrences)
-    tally.error_types.at(_label(error.type)).count(normalised(error.message), occurrences)
+    tally.categories.at(_name_or_unknown(error.category)).absorb(occurrences)
+    tally.error_types.at(_name_or_unknown(error.type)).count(normalised(error.message), occurrences)
 
 
-def _label(name: str | None) -> str:
+def _name_or_unknown(name: str | None) -> str:
     return name[:_NAME_CHARACTERS] if name else UNKNOWN

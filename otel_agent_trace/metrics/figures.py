@@ -1,4 +1,7 @@
-"""The figures of a report: plain and frozen. Counts are 0 and rates, means and quantiles None where nothing was seen."""
+"""Define the figures of a report, plain and frozen.
+
+Counts are 0, and rates, means and quantiles None, where nothing was counted.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things took, in seconds. Quantiles are within 1 % of the true ones, everything else is exact."""
+    """Represent durations in seconds. Quantiles are within 1 % of the true ones, everything else is exact."""
 
     count: int = 0
     total_s: float = 0.0
@@ -34,7 +37,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of something there were at a time. Quantiles are within 1 % of the true ones, exact below 50."""
+    """Represent counts of something, one each time; quantiles are within 1 % of the true ones, exact below 50."""
 
     count: int = 0
     mean: float | None = None
@@ -47,7 +50,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of model calls. Those of the caches are part of the input, those of reasoning part of the output."""
+    """Represent the tokens of model calls. Cached tokens are part of the input, reasoning tokens part of the output."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -58,7 +61,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The calls of one tool, those of sub-agents included.
+    """Represent the calls of one tool, those of sub-agents included.
 
     `abandoned` calls never reported their end: they are no errors and have no latency. `error_rate` is errors by calls.
     """
@@ -71,13 +74,13 @@ class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelMetrics(ToolMetrics, frozen=True, kw_only=True):
-    """The calls of one model, those of sub-agents included, and their tokens."""
+    """Represent the calls of one model, those of sub-agents included, and their tokens."""
 
     tokens: Tokens = Tokens()
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
-    """How outermost runs ended.
+    """Represent how outermost runs ended.
 
     `success_rate` is of the `finished` runs (all but the running ones), `success_interval` its 95 % Wilson interval
     (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
@@ -96,22 +99,22 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentMetrics(Outcomes, frozen=True, kw_only=True):
-    """The runs of one agent; all figures but `nested_runs` leave out the runs that it made for another agent."""
+    """Represent the runs of one agent; only `nested_runs` counts the runs that it made for another agent."""
 
     nested_runs: int = 0
 
 
 class Bucket(Outcomes, frozen=True, kw_only=True):
-    """The runs that began from `start` (UTC) on, for one width of a bucket; None for all before the buckets kept."""
+    """Represent the runs that began from `start` (UTC) on, within one bucket; None for all before the buckets kept."""
 
     start: datetime | None = None
 
 
 class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """How many runs and steps failed with an error of that type and message; `count` is both together.
+    """Represent the runs and steps that failed with an error of that type and message; `count` is both together.
 
     An error that fails a step and then its run counts once for each. In `message` ids and long numbers are ``#``; it
-    ends in an ellipsis where messages were cut to group them.
+    ends in an ellipsis where messages were truncated to group them.
     """
 
     type: str
@@ -140,7 +143,7 @@ def sizes(counts: Distribution) -> Sizes:
         mean=rate(counts.total, counts.count),
         min=counts.minimum,
         max=counts.maximum,
-        **{f"p{percent}": _whole(counts.percentile(percent)) for percent in _PERCENTILES},
+        **{f"p{percent}": _rounded_if_certain(counts.percentile(percent)) for percent in _PERCENTILES},
     )
 
 
@@ -151,31 +154,31 @@ def tokens(counts: Counter[str]) -> Tokens:
 
 def tool(tally: CallTally) -> ToolMetrics:
     """Return the figures of a tool."""
-    return ToolMetrics(**_calls(tally))
+    return ToolMetrics(**_call_figures(tally))
 
 
 def model(tally: CallTally) -> ModelMetrics:
     """Return the figures of a model."""
-    return ModelMetrics(**_calls(tally), tokens=tokens(tally.tokens))
+    return ModelMetrics(**_call_figures(tally), tokens=tokens(tally.tokens))
 
 
 def outcomes(tally: OutcomeTally) -> Outcomes:
     """Return the figures of runs."""
-    return Outcomes(**_outcomes(tally))
+    return Outcomes(**_outcome_figures(tally))
 
 
 def agent(tally: AgentTally) -> AgentMetrics:
     """Return the figures of an agent."""
-    return AgentMetrics(**_outcomes(tally.outcomes), nested_runs=tally.nested_runs)
+    return AgentMetrics(**_outcome_figures(tally.outcomes), nested_runs=tally.nested_runs)
 
 
 def bucket(start_ns: int | None, tally: OutcomeTally) -> Bucket:
     """Return the figures of a bucket."""
-    return Bucket(**_outcomes(tally), start=None if start_ns is None else at_time(start_ns))
+    return Bucket(**_outcome_figures(tally), start=None if start_ns is None else at_time(start_ns))
 
 
 def rate(part: int, whole: int) -> float | None:
-    """Return the share of `part` in `whole`, from 0 to 1; None of nothing."""
+    """Return the share of `part` in `whole`, from 0 to 1; None where `whole` is 0."""
     return part / whole if whole else None
 
 
@@ -192,7 +195,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
     return low, high
 
 
-def _calls(tally: CallTally) -> dict[str, Any]:
+def _call_figures(tally: CallTally) -> dict[str, Any]:
     return {
         "calls": tally.calls,
         "errors": tally.errors,
@@ -202,7 +205,7 @@ def _calls(tally: CallTally) -> dict[str, Any]:
     }
 
 
-def _outcomes(tally: OutcomeTally) -> dict[str, Any]:
+def _outcome_figures(tally: OutcomeTally) -> dict[str, Any]:
     runs, running = sum(tally.statuses.values()), tally.statuses[RunStatus.RUNNING.value]
     success, finished = tally.statuses[RunStatus.SUCCESS.value], runs - running
     return {
@@ -223,6 +226,6 @@ def _seconds(duration_ns: float | None) -> float | None:
     return None if duration_ns is None else duration_ns / _NS_PER_S
 
 
-def _whole(estimate: float | None) -> float | None:
-    """Return the whole number that an estimate means, where only one is within the error."""
+def _rounded_if_certain(estimate: float | None) -> float | None:
+    """Return the whole number that an estimate stands for, where only one is within the error."""
     return float(round(estimate)) if estimate is not None and estimate < _ROUNDED_BELOW else estimate

@@ -1,4 +1,4 @@
-"""The report: what was counted, as readable figures."""
+"""Provide `compute_metrics` and `MetricsReport`: what was counted, as readable figures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LISTED_MESSAGES = 20
 
 
 def compute_metrics(runs: Iterable[AgentRun], *, bucket: str | timedelta | None = None) -> MetricsReport:
-    """Count runs, one after the other: memory does not grow with their number.
+    """Count runs, one after the other, in memory that does not grow with their number.
 
     Args:
         runs: the outermost runs; their sub-agents' runs are found below their steps.
@@ -46,7 +46,7 @@ def compute_metrics(runs: Iterable[AgentRun], *, bucket: str | timedelta | None 
             or a timedelta; without it there is no series.
 
     Raises:
-        ConfigurationError: `bucket` cannot be understood.
+        ConfigurationError: `bucket` is not a positive width.
     """
     tally = RunTally(bucket_ns=bucket_width_ns(bucket))
     for run in runs:
@@ -56,11 +56,12 @@ def compute_metrics(runs: Iterable[AgentRun], *, bucket: str | timedelta | None 
 
 @dataclass(frozen=True, repr=False)
 class MetricsReport:
-    """Figures of any number of runs, as of `compute_metrics`; ``MetricsReport()`` is that of none.
+    """Hold the figures of any number of runs, as `compute_metrics` returns them; ``MetricsReport()`` is that of
+    none.
 
     Reports add up: ``a + b`` is the report of the runs of both, in whichever order and grouping. Runs, rates, latency
     and tokens are of the outermost runs (each with the tokens of the runs below it); tools, models and step errors are
-    of the runs below them as well. No run is weighed by its sampling probability.
+    of the runs below them as well. No run is weighted by its sampling probability.
 
     Tables by name hold up to 1000 names, those of error types up to 200, the series up to 10 000 buckets: what is
     beyond counts under the name ``(other)`` and, of the series, in a first bucket without a start. Which names are kept
@@ -90,98 +91,98 @@ class MetricsReport:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """All figures of the outermost runs together; the properties up to `tokens` are its own."""
+        """Return all figures of the outermost runs together; the properties up to `tokens` are its own."""
         return figures.outcomes(self._tally.outcomes)
 
     @property
     def runs(self) -> int:
-        """How many outermost runs there were."""
+        """Return the number of outermost runs."""
         return self.outcomes.runs
 
     @property
     def running(self) -> int:
-        """How many of them have not ended."""
+        """Return the number of outermost runs that have not ended."""
         return self.outcomes.running
 
     @property
     def success(self) -> int:
-        """How many succeeded."""
+        """Return the number of outermost runs that succeeded."""
         return self.outcomes.success
 
     @property
     def errors(self) -> int:
-        """How many ended in an error."""
+        """Return the number of outermost runs that ended in an error."""
         return self.outcomes.errors
 
     @property
     def timeouts(self) -> int:
-        """How many ran out of time."""
+        """Return the number of outermost runs that ended in a timeout."""
         return self.outcomes.timeouts
 
     @property
     def finished(self) -> int:
-        """How many ended in any way."""
+        """Return the number of outermost runs that ended in any way."""
         return self.outcomes.finished
 
     @property
     def success_rate(self) -> float | None:
-        """The share of the finished runs that succeeded, from 0 to 1."""
+        """Return the share of the finished runs that succeeded, from 0 to 1; None without one."""
         return self.outcomes.success_rate
 
     @property
     def success_interval(self) -> tuple[float, float] | None:
-        """The 95 % Wilson interval (low, high) of the success rate."""
+        """Return the 95 % Wilson interval (low, high) of the success rate; None without a finished run."""
         return self.outcomes.success_interval
 
     @property
     def latency(self) -> Latency:
-        """How long the finished runs took."""
+        """Return the durations of the finished runs, in seconds."""
         return self.outcomes.latency
 
     @property
     def tokens(self) -> Tokens:
-        """The tokens of all runs and the runs below them, none twice."""
+        """Return the tokens of all runs and the runs below them, none counted twice."""
         return self.outcomes.tokens
 
     @cached_property
     def steps_per_run(self) -> Sizes:
-        """How many steps the finished runs had, without those of the runs below them."""
+        """Return how many steps the finished runs had, without those of the runs below them."""
         return figures.sizes(self._tally.steps)
 
     @cached_property
     def tools(self) -> Mapping[str, ToolMetrics]:
-        """The tools by name, the most called first."""
-        return _figures(self._tally.tools, figures.tool, lambda tool: tool.calls)
+        """Return the tools by name, the most called first."""
+        return _figures_by_name(self._tally.tools, figures.tool, lambda tool: tool.calls)
 
     @cached_property
     def models(self) -> Mapping[str, ModelMetrics]:
-        """The models by name, the most called first.
+        """Return the models by name, the most called first.
 
-        Their tokens are those of model calls: they miss tokens that only a run has as a whole.
+        Their tokens are those of model calls: they miss tokens that only a run reports as a whole.
         """
-        return _figures(self._tally.models, figures.model, lambda model: model.calls)
+        return _figures_by_name(self._tally.models, figures.model, lambda model: model.calls)
 
     @cached_property
     def agents(self) -> Mapping[str, AgentMetrics]:
-        """The agents by name, the one with most runs first."""
-        return _figures(self._tally.agents, figures.agent, lambda agent: agent.runs)
+        """Return the agents by name, the one with most runs first."""
+        return _figures_by_name(self._tally.agents, figures.agent, lambda agent: agent.runs)
 
     @cached_property
     def run_errors(self) -> Mapping[str, int]:
-        """How many outermost runs failed, by category of error, the most frequent first."""
-        return _positive(_figures(self._tally.categories, lambda seen: seen.runs, int))
+        """Return how many outermost runs failed, by category of error, the most frequent first."""
+        return _without_zeros(_figures_by_name(self._tally.categories, lambda seen: seen.runs, int))
 
     @cached_property
     def step_errors(self) -> Mapping[str, int]:
-        """How many steps of any kind failed, by category of error, the most frequent first.
+        """Return how many steps of any kind failed, by category of error, the most frequent first.
 
         The failure of a sub-agent is one of the step that stands for it.
         """
-        return _positive(_figures(self._tally.categories, lambda seen: seen.steps, int))
+        return _without_zeros(_figures_by_name(self._tally.categories, lambda seen: seen.steps, int))
 
     @cached_property
     def error_messages(self) -> tuple[ErrorMessage, ...]:
-        """The errors of runs and steps by type and message, the most frequent first."""
+        """Return the errors of runs and steps by type and message, the most frequent first."""
         messages = (
             ErrorMessage(
                 type=name, message=texts.shown(text), count=seen.runs + seen.steps, runs=seen.runs, steps=seen.steps
@@ -193,20 +194,21 @@ class MetricsReport:
 
     @property
     def bucket_s(self) -> float | None:
-        """The width of the series' buckets in seconds; None without a series."""
+        """Return the width of the series' buckets in seconds; None without a series."""
         return None if self._tally.bucket_ns is None else self._tally.bucket_ns / _NS_PER_S
 
     @cached_property
     def series(self) -> tuple[Bucket, ...]:
-        """The buckets in which a run began, in order of time; buckets without a run are left out."""
+        """Return the buckets in which a run began, in order of time; buckets without a run are left out."""
         entries = sorted(self._tally.series.items(), key=lambda item: (item[0] is not None, item[0] or 0))
         return tuple(figures.bucket(start_ns, tally) for start_ns, tally in entries)
 
     def to_dict(self, *, error_messages: int = _LISTED_MESSAGES) -> dict[str, Any]:
-        """JSON-able data: all properties by their names, the `error_messages` most frequent messages only.
+        """Return JSON-serializable data: all properties by name, with only the most frequent messages.
 
-        `relative_accuracy` is how far a quantile may be from the true one; `error_messages_left_out` is how many
-        occurrences the messages have that are not listed.
+        `error_messages` is the most messages to list. In the result, `relative_accuracy` is how far a quantile may be
+        from the true one, as a share, and `error_messages_left_out` the number of occurrences of the messages that are
+        not listed.
         """
         listed, left_out = self.error_messages[:error_messages], self.error_messages[error_messages:]
         data = {
@@ -228,25 +230,25 @@ class MetricsReport:
 
 
 def _common_bucket_ns(one: MetricsReport, other: MetricsReport) -> int | None:
-    """Return the width that both reports share; a report of no runs and no series goes with any."""
+    """Return the width that both reports share; a report without runs and series fits any."""
     widths = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
     if len(widths) > 1:
         raise ConfigurationError(
-            f"reports with different buckets cannot be added: {_width(one)} and {_width(other)}; "
+            f"reports with different buckets cannot be added: {_width_text(one)} and {_width_text(other)}; "
             "compute both with the same bucket"
         )
     return next(iter(widths), None)
 
 
-def _width(report: MetricsReport) -> str:
+def _width_text(report: MetricsReport) -> str:
     return "no buckets" if report.bucket_s is None else f"buckets of {report.bucket_s:g} s"
 
 
-def _figures(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
+def _figures_by_name(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
     """Return the figures by name, the largest first."""
     by_name = {name: figure(tally) for name, tally in table.items()}
     return MappingProxyType(dict(sorted(by_name.items(), key=lambda item: (-size(item[1]), item[0]))))
 
 
-def _positive(counts: Mapping[str, int]) -> Mapping[str, int]:
+def _without_zeros(counts: Mapping[str, int]) -> Mapping[str, int]:
     return MappingProxyType({name: count for name, count in counts.items() if count})

@@ -1,7 +1,7 @@
-"""Cutting time into buckets of equal width, in UTC.
+"""Divide time into buckets of equal width, in UTC.
 
-Buckets start at multiples of their width from Monday, 5 January 1970, 00:00 UTC: so hours start at the full hour, days
-at midnight, weeks on Monday.
+Buckets start at multiples of their width from Monday, 5 January 1970, 00:00 UTC: hours start at the full hour, days at
+midnight, weeks on Monday.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ _FIRST_MONDAY_NS = 4 * 86_400 * _NS_PER_S
 
 
 def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
-    """Return the width in nanoseconds of ``"15m"``, ``"1h"``, ``"1d"`` and the like (units s, m, h, d, w) or of a timedelta.
+    """Return the width of a bucket in nanoseconds, from a text like ``"15m"``, ``"1h"`` or ``"1d"``, or a timedelta.
 
     Raises:
-        ConfigurationError: it is no such text, or not longer than nothing.
+        ConfigurationError: it is no such text (units s, m, h, d, w), or not positive.
     """
     if bucket is None:
         return None
     width_ns = _ns(bucket) if isinstance(bucket, timedelta) else _parsed_ns(bucket)
     if width_ns <= 0:
-        raise ConfigurationError(f"bucket {bucket!r}: a bucket must be longer than nothing")
+        raise ConfigurationError(f"bucket must be positive, got {bucket!r}")
     return width_ns
 
 
 def bucket_start_ns(time_ns: int, width_ns: int) -> int:
-    """Return the Unix nanoseconds at which the bucket begins that a time falls into."""
+    """Return the Unix nanoseconds at which the bucket of a time begins."""
     return time_ns - (time_ns - _FIRST_MONDAY_NS) % width_ns
 
 
 def newest_first(start_ns: int | None) -> int:
-    """Return a rank for a bucket; it favours the newest."""
+    """Return a rank for a bucket by which the newest come first."""
     return -(start_ns or 0)
 
 
@@ -49,6 +49,6 @@ def _parsed_ns(bucket: object) -> int:
     match = _WIDTH.fullmatch(bucket) if isinstance(bucket, str) else None
     if match is None:
         raise ConfigurationError(
-            f'bucket {bucket!r}: give a whole number and a unit (s, m, h, d, w), like "15m", "1h" or "1d", or a timedelta'
+            f'bucket must be a timedelta, or a number with a unit (s, m, h, d, w) like "15m" or "1d", got {bucket!r}'
         )
     return int(match[1]) * _UNIT_S[match[2]] * _NS_PER_S

@@ -1,8 +1,8 @@
-"""Distributions of whole numbers in bounded memory, with quantiles that are off by 1 % at most.
+"""Provide distributions of whole numbers in bounded memory, with quantiles that are off by 1 % at most.
 
-A DDSketch with dense stores that never collapse: merging adds the counts of equal bins, so any order and any grouping
-of merges gives the same sketch. Quantiles are by nearest rank, without interpolation: the p-th percentile is the least
-value that p % of the values do not exceed (of two values p50 is the lesser and p90 the greater one).
+They are DDSketches with dense stores that never collapse: merging adds the counts of equal bins, so any order and any
+grouping of merges gives the same sketch. Quantiles are by nearest rank, without interpolation: the p-th percentile is
+the least value that p % of the values do not exceed (of two values p50 is the lesser and p90 the greater one).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from ddsketch.mapping import LogarithmicMapping
 from ddsketch.store import DenseStore
 
 RELATIVE_ACCURACY = 0.01
-"""How far a quantile may be from the true one, as a share of the true one."""
+"""Greatest distance of a quantile from the true one, as a share of the true one."""
 
 _GREATEST = 2**63 - 1
 _MAPPING = LogarithmicMapping(RELATIVE_ACCURACY)
 
 
 class Distribution:
-    """Whole numbers from 0 to 2**63 - 1 (others become the nearest of these), each seen some number of times.
+    """Hold whole numbers from 0 to 2**63 - 1 (others count as the nearest of these) with how often each occurred.
 
     `count`, `total`, `minimum` and `maximum` are exact integers (the latter two None while there is no value); the unit
     is the caller's. Memory: one counter for every 2 % between the least and the greatest value, so fewer than 2400.
@@ -36,7 +36,7 @@ class Distribution:
         self._sketch = BaseDDSketch(_MAPPING, self._bins, DenseStore(), 0.0)
 
     def add(self, value: int) -> None:
-        """Count one value in."""
+        """Add one value."""
         value = min(max(value, 0), _GREATEST)
         self._widen(value, value)
         self.count += 1
@@ -44,7 +44,7 @@ class Distribution:
         self._sketch.add(value)
 
     def absorb(self, other: Distribution) -> None:
-        """Count all values of another distribution in; the other stays as it is."""
+        """Add all values of another distribution, which stays as it is."""
         if other.minimum is None or other.maximum is None:
             return
         self._widen(other.minimum, other.maximum)
@@ -57,9 +57,9 @@ class Distribution:
         self.maximum = greatest if self.maximum is None else max(self.maximum, greatest)
 
     def percentile(self, percent: int) -> float | None:
-        """Return the least value that so many per cent of the values do not exceed, within 1 %; None without a value."""
+        """Return the least value that `percent` % of the values do not exceed, within 1 %; None without a value."""
         rank = max(-(-percent * self.count // 100) - 1, 0)
-        share = (rank + 0.5) / max(self.count - 1, 1)  # the sketch wants a share; amid two ranks it rounds down
+        share = (rank + 0.5) / max(self.count - 1, 1)  # ddsketch takes a share, and rounds down between two ranks
         estimate = self._sketch.get_quantile_value(min(share, 1.0))
         if estimate is None or self.minimum is None or self.maximum is None:
             return None

@@ -1,8 +1,8 @@
-"""Tables by key with a bound on their size that no order of adding and merging can tell apart.
+"""Provide tables of bounded size whose content does not depend on the order of adding and merging.
 
-Each key has a rank that depends on nothing but the key. A table keeps the keys of the lowest ranks; what belongs to any
-other key goes to one further entry. A key that was ever left out has `limit` keys before it, for good: so what is kept
-is the same whichever way the table came about, and the figures of what is kept are complete.
+Each key has a rank that depends on the key alone. A table keeps the keys of the lowest ranks; what belongs to any other
+key goes to one further entry. Once a key is left out there are `limit` keys before it for good, so the same keys are
+kept in whichever order the table was filled, and the figures of those that are kept are complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Tally(Protocol):
-    """What counts and can take in the counts of another of its kind, leaving the other as it is."""
+    """Count something, and take in the counts of another tally of its kind, which stays as it is."""
 
     def absorb(self: T, other: T) -> None:
         """Add all that the other counted."""
@@ -27,9 +27,9 @@ V = TypeVar("V", bound=Tally)
 
 
 class Table(Generic[K, V]):
-    """At most `limit` entries by key, made by `new` when first asked for, and one under the key `rest` for all others.
+    """Hold at most `limit` entries by key, made by `new` on first use, and one under the key `rest` for all others.
 
-    `rank` gives each key its place (see the module); the lowest stay.
+    `rank` gives each key its rank; the lowest are kept (see the module).
     """
 
     __slots__ = ("_entries", "_limit", "_new", "_rank", "_rest", "_worst_first")
@@ -40,9 +40,9 @@ class Table(Generic[K, V]):
         self._worst_first: list[tuple[int, Any]] = []
 
     def at(self, key: K) -> V:
-        """Return the entry to count into for that key."""
+        """Return the entry of a key, or the one for the rest."""
         entry = self._entries.get(key)
-        return self._entry_for_new(key) if entry is None else entry
+        return self._add_entry(key) if entry is None else entry
 
     def items(self) -> ItemsView[K, V]:
         """Return the entries by key, in no particular order."""
@@ -53,17 +53,17 @@ class Table(Generic[K, V]):
         for key, entry in other.items():
             self.at(key).absorb(entry)
 
-    def _entry_for_new(self, key: K) -> V:
+    def _add_entry(self, key: K) -> V:
         if key == self._rest:
             return self._entries.setdefault(key, self._new())
         place = (-self._rank(key), key)
         if len(self._worst_first) < self._limit:
             heapq.heappush(self._worst_first, place)
         else:
-            _, loser = heapq.heappushpop(self._worst_first, place)
-            if loser == key:
+            _, worst = heapq.heappushpop(self._worst_first, place)
+            if worst == key:
                 return self.at(self._rest)
-            self.at(self._rest).absorb(self._entries.pop(loser))
+            self.at(self._rest).absorb(self._entries.pop(worst))
         return self._entries.setdefault(key, self._new())
 
     def __eq__(self, other: object) -> bool:
@@ -73,5 +73,5 @@ class Table(Generic[K, V]):
 
 
 def scattered(name: str) -> int:
-    """Return a rank for a name: the same everywhere, and favouring none."""
+    """Return a rank for a name that is the same on every machine, and has nothing to do with what it names."""
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big")

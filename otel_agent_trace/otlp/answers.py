@@ -1,4 +1,4 @@
-"""Read what a receiver may answer, as the sender has to take it."""
+"""Read the responses of receivers of OTLP, and define the errors that they stand for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from otel_agent_trace.http import MAX_ERROR_BYTES
 
 MAX_ANSWER_BYTES = MAX_ERROR_BYTES
 _HTML = re.compile(rb"(?i)\s*(<!doctype html|<html)")
-_WORDS = ("message", "detail", "error", "error_description", "errors")
+_REASON_KEYS = ("message", "detail", "error", "error_description", "errors")
 
 
 class RejectedError(Exception):
-    """The receiver does not take this request, and would not if it came again."""
+    """Report that the receiver rejected a request, which is not to be sent again; `for_size`: because it is too large."""
 
     def __init__(self, reason: str, *, for_size: bool = False) -> None:
         super().__init__(reason)
@@ -26,11 +26,11 @@ class RejectedError(Exception):
 
 
 class ServerError(Exception):
-    """The receiver failed over this request (500): by chance, or because of what is in it."""
+    """Report that the receiver failed (500), by accident or because of a span in the request."""
 
 
 class RetryableError(Exception):
-    """This request may be taken later; `after_s` are the seconds that the receiver asks for."""
+    """Report that the receiver may accept the request later: after `after_s` seconds, if it names them."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -38,16 +38,20 @@ class RetryableError(Exception):
 
 
 class ConnectionLostError(RetryableError):
-    """The connection was lost, or none came about."""
+    """Report that the connection was lost or could not be made."""
 
 
 def is_html(body: bytes) -> bool:
-    """Return whether it looks like a web page."""
+    """Return whether a body begins as a web page does."""
     return _HTML.match(body) is not None
 
 
-def words_of(content_type: str, body: bytes) -> str:
-    """Return why it was refused, as an answer says it."""
+def reason_in(content_type: str, body: bytes) -> str:
+    """Return the reason for an error that the body of a response gives, or an empty text.
+
+    It is the message of a `google.rpc.Status`, as the OTLP specification has it, or one of the usual keys of a JSON
+    object, or the body itself.
+    """
     if not body:
         return ""
     if is_html(body):
@@ -56,21 +60,22 @@ def words_of(content_type: str, body: bytes) -> str:
         with suppress(OtlpProtoError):
             return otlp_proto.decode_status(body).message
     if body.lstrip().startswith(b"{"):
-        return _json_words(body)
+        return _json_reason(body)
     return body.decode("utf-8", "replace")
 
 
-def _json_words(body: bytes) -> str:
+def _json_reason(body: bytes) -> str:
+    """Return the first of `_REASON_KEYS` that a JSON object has as a text, or the whole body."""
     text = body.decode("utf-8", "replace")
     try:
         answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
-    found = next((answer[name] for name in _WORDS if answer.get(name)), None)
+    found = next((answer[name] for name in _REASON_KEYS if answer.get(name)), None)
     return found if isinstance(found, str) else text
 
 
-# ── answers to what was taken ────────────────────────────────────────────────────────────────────────────────────────
+# ── successful requests ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Partial(msgspec.Struct, rename="camel"):
@@ -83,12 +88,10 @@ class _Response(msgspec.Struct, rename="camel"):
 
 
 def success_of(content_type: str, body: bytes) -> PartialSuccess:
-    """Read an answer that has a status of success.
-
-    An empty body says that all is well, whatever its type is.
+    """Decode the response to a request that was accepted; an empty body of any type is a full success.
 
     Raises:
-        OtlpProtoError: it is no answer of a receiver of OTLP.
+        OtlpProtoError: the response is not one of an OTLP receiver; the message describes it.
     """
     if not body:
         return PartialSuccess()
@@ -104,7 +107,7 @@ def success_of(content_type: str, body: bytes) -> PartialSuccess:
 
 
 def _json_success(body: bytes) -> PartialSuccess:
-    """Read one in JSON. Unknown fields are fine beside the known one; alone they make it the answer of something else."""
+    """Decode a response in JSON; other keys are ignored beside ``partialSuccess``, but not in place of it."""
     try:
         answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         partial = msgspec.json.decode(body, type=_Response, strict=False).partial_success or _Partial()

@@ -1,4 +1,4 @@
-"""Spans, encoded and packed into requests of bounded size that can be halved."""
+"""Encode spans, and collect them into requests of bounded size that can be halved."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from otel_agent_trace.otlp.settings import Protocol
 from otel_agent_trace.span import Resource, Scope, SpanRecord
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
-"""Receivers of gRPC take 4 MiB by default; some of HTTP take no more than a little above."""
+"""Largest request that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
 USUAL_REQUEST_BYTES = 1 << 20
-"""Larger ones are no faster, and there are always some of them in memory."""
+"""Usual size of a request; larger ones are no faster, and several of them are in memory at any time."""
 _SCOPE_EXTRA = 32
-"""More than the lengths and brackets that a resource and a scope need once there are spans in it."""
+"""Most bytes of lengths or brackets that a resource and a scope add to their own once they hold spans."""
 _SPAN_EXTRA = 1
 _MAX_SCOPES = 256
 
@@ -24,7 +24,7 @@ Join = Callable[[Iterable[tuple[Resource, Scope, Sequence[bytes]]]], bytes]
 
 
 class ResourceScope(msgspec.Struct, eq=False):
-    """Hold what the spans of one resource and scope stand in; `head` is it without any."""
+    """Hold the resource and scope that spans share; `head` is their encoding without any spans."""
 
     resource: Resource
     scope: Scope
@@ -32,12 +32,12 @@ class ResourceScope(msgspec.Struct, eq=False):
 
     @property
     def size(self) -> int:
-        """Bytes that it adds to a request, at most."""
+        """Return the most bytes that it adds to a request."""
         return len(self.head) + _SCOPE_EXTRA
 
 
 class EncodedSpan(NamedTuple):
-    """Hold one encoded span, and what it is called when it is refused."""
+    """Hold one encoded span, and the ids and name to report if it is refused."""
 
     resource_scope: ResourceScope
     data: bytes
@@ -47,7 +47,7 @@ class EncodedSpan(NamedTuple):
 
 
 class Encoder:
-    """Encode spans for a protocol, one by one. Not for several threads at once."""
+    """Encode spans for a protocol, one by one; not to be used by several threads at once."""
 
     def __init__(self, protocol: Protocol) -> None:
         codec = otlp_json if protocol == "http/json" else otlp_proto
@@ -56,7 +56,7 @@ class Encoder:
         self._scopes: dict[tuple[int, int], ResourceScope] = {}
 
     def encode(self, spans: Iterable[SpanRecord]) -> list[EncodedSpan]:
-        """Encode each span by itself."""
+        """Return the encoding of each span."""
         encode_span, known = self._encode_span, self._scopes
         return [
             EncodedSpan(
@@ -70,42 +70,42 @@ class Encoder:
         ]
 
     def _resource_scope(self, resource: Resource, scope: Scope) -> ResourceScope:
-        """Make one and remember it; it holds both, so that their ids stay theirs as long as it is remembered."""
+        """Encode a resource and scope, and cache them by their ids, which stay theirs since the result refers to both."""
         if len(self._scopes) >= _MAX_SCOPES:
             self._scopes.clear()
-        made = ResourceScope(resource, scope, self.join([(resource, scope, [])]))
-        self._scopes[id(resource), id(scope)] = made
-        return made
+        encoded = ResourceScope(resource, scope, self.join([(resource, scope, [])]))
+        self._scopes[id(resource), id(scope)] = encoded
+        return encoded
 
 
 class Batch:
-    """Hold spans that go in one request."""
+    """Hold the spans of one request."""
 
     __slots__ = ("size", "spans")
 
     def __init__(self, spans: list[EncodedSpan], size: int | None = None) -> None:
         self.spans = spans
-        self.size = _size(spans) if size is None else size
-        """In bytes, a little more than the request has, before it is compressed."""
+        self.size = _encoded_size(spans) if size is None else size
+        """Upper bound of the bytes of the request before compression, and little more than they are."""
 
     def body(self, join: Join) -> bytes:
-        """Make the request."""
+        """Return the body of the request, made by the `join` of the spans' `Encoder`."""
         groups: dict[int, tuple[Resource, Scope, list[bytes]]] = {}
         for span in self.spans:
-            within = span.resource_scope
-            group = groups.get(id(within))
+            parent = span.resource_scope
+            group = groups.get(id(parent))
             if group is None:
-                group = groups[id(within)] = (within.resource, within.scope, [])
+                group = groups[id(parent)] = (parent.resource, parent.scope, [])
             group[2].append(span.data)
         return join(groups.values())
 
     def halves(self) -> tuple[Batch, Batch]:
-        """Return the same in two; there must be two spans at least."""
+        """Return two batches with half of the spans each; there must be at least two spans."""
         middle = len(self.spans) // 2
         return Batch(self.spans[:middle]), Batch(self.spans[middle:])
 
 
-def _size(spans: Sequence[EncodedSpan]) -> int:
+def _encoded_size(spans: Sequence[EncodedSpan]) -> int:
     return sum(len(span.data) + _SPAN_EXTRA for span in spans) + sum(each.size for each in _scopes(spans))
 
 
@@ -114,7 +114,7 @@ def _scopes(spans: Iterable[EncodedSpan]) -> set[ResourceScope]:
 
 
 class BatchBuilder:
-    """Fill batches up to a limit; a span above it gets a batch for itself."""
+    """Collect spans into batches up to a limit of bytes; a larger span is a batch of its own."""
 
     def __init__(self) -> None:
         self._spans: list[EncodedSpan] = []
@@ -122,9 +122,9 @@ class BatchBuilder:
         self._size = 0
 
     def add(self, spans: Sequence[EncodedSpan], limit: int) -> bool:
-        """Add them all to the others, unless that would be too much; return whether it was done.
+        """Add all of the spans if the batch stays within `limit` bytes, and return whether they were added.
 
-        To an empty one a single span can always be added.
+        A single span can always be added to an empty batch.
         """
         scopes = _scopes(spans) - self._scopes
         added = sum([len(span.data) for span in spans]) + _SPAN_EXTRA * len(spans)
@@ -137,7 +137,7 @@ class BatchBuilder:
         return True
 
     def take(self) -> Batch | None:
-        """Return what was added so far, if anything, after which it is empty."""
+        """Return a batch of the spans that were added, or None if there are none, and begin a new one."""
         batch = Batch(self._spans, self._size) if self._spans else None
         self._spans, self._scopes, self._size = [], set(), 0
         return batch

@@ -1,4 +1,4 @@
-"""OTLP over gRPC, with `grpcio`."""
+"""Send OTLP over gRPC with `grpcio`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from otel_agent_trace.otlp.settings import Settings
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _STATUS_DETAILS = "grpc-status-details-bin"
-_LATER = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "DATA_LOSS"})
-_FAILED = frozenset({"INTERNAL", "UNKNOWN"})
-_SIZE = re.compile(r"(?i)larger than max|too large|exceeds|limit")
-_NO_TLS = re.compile(r"(?i)handshake(?!r shutdown)|certificate|wrong version number|ssl")
-_NO_HOST = re.compile(r"(?i)dns resolution failed|name resolution|domain name not found")
+_RETRYABLE = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "DATA_LOSS"})
+_SERVER_ERRORS = frozenset({"INTERNAL", "UNKNOWN"})
+_TOO_LARGE = re.compile(r"(?i)larger than max|too large|exceeds|limit")
+_TLS_FAILURE = re.compile(r"(?i)handshake(?!r shutdown)|certificate|wrong version number|ssl")
+_UNKNOWN_HOST = re.compile(r"(?i)dns resolution failed|name resolution|domain name not found")
 _RECONNECT_MS = {"initial": 100, "max": 2000}
 
 
 class GrpcTransport:
-    """Send requests one at a time, from any thread."""
+    """Send requests over gRPC, from any thread.
+
+    Raises:
+        ConfigurationError: a file of certificates or keys cannot be read.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        import grpc  # noqa: PLC0415 - only for this
+        import grpc  # noqa: PLC0415 - slow, and needed for gRPC only
 
         self._settings = settings
         self._scrub = SecretScrubber(settings.headers.values())
@@ -39,9 +43,9 @@ class GrpcTransport:
         self._error = grpc.RpcError
         compression = grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
         options = [
-            ("grpc.enable_retries", 0),  # ours are counted and reported
+            ("grpc.enable_retries", 0),  # the sender retries, and reports it
             *((f"grpc.{which}_reconnect_backoff_ms", number) for which, number in _RECONNECT_MS.items()),
-            ("grpc.min_reconnect_backoff_ms", int(settings.timeout_s * 1000)),  # how long a connection may take to come
+            ("grpc.min_reconnect_backoff_ms", int(settings.timeout_s * 1000)),  # the timeout of a connection attempt
         ]
         if settings.secure:
             self._channel = grpc.secure_channel(settings.url, _credentials(settings), options, compression)
@@ -50,10 +54,13 @@ class GrpcTransport:
         self._export = self._channel.unary_unary(_METHOD)
 
     def send(self, body: bytes) -> PartialSuccess:
-        """Send one request and say what became of it.
+        """Send one request, and return how many of its spans were rejected, and the receiver's message.
 
         Raises:
-            RejectedError, ServerError, RetryableError, EndpointError: as their names say.
+            RejectedError: the receiver rejected the request as a whole.
+            ServerError: the receiver failed.
+            RetryableError: the receiver may accept the request later.
+            EndpointError: the endpoint cannot be reached, or is no receiver of OTLP.
         """
         try:
             answer = self._export(body, timeout=self._settings.timeout_s, metadata=self._metadata)
@@ -61,7 +68,7 @@ class GrpcTransport:
         except self._error as error:
             raise self._failure(error) from error
         except OtlpProtoError as error:
-            raise EndpointError(f"{self._settings.shown} answers, but not as a receiver of OTLP does") from error
+            raise EndpointError(f"{self._settings.shown}: the response is not that of an OTLP receiver") from error
         return partial._replace(message=self._scrub(partial.message))
 
     def close(self) -> None:
@@ -69,34 +76,37 @@ class GrpcTransport:
         self._channel.close()
 
     def _failure(self, error: Any) -> Exception:
+        """Return the error to raise for one of gRPC, as the OTLP specification classifies its status code."""
         code, details = error.code().name, self._scrub(error.details() or "")
         reason = f"{self._settings.shown} answered {code}" + (f": {details}" if details else "")
         after_s = _retry_after_s(error.trailing_metadata() or ())
         if code == "UNAVAILABLE":
             return self._unavailable(details, after_s)
-        if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and after_s is None and _SIZE.search(details):
+        if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and after_s is None and _TOO_LARGE.search(details):
             return RejectedError(reason, for_size=True)
         if code == "RESOURCE_EXHAUSTED":
             return RetryableError(reason, after_s)
-        if code in _LATER:
+        if code in _RETRYABLE:
             return RetryableError(reason, after_s)
         if code == "INVALID_ARGUMENT":
             return RejectedError(reason)
-        return ServerError(reason) if code in _FAILED else EndpointError(reason)
+        return ServerError(reason) if code in _SERVER_ERRORS else EndpointError(reason)
 
     def _unavailable(self, details: str, after_s: float | None) -> Exception:
+        """Return the error for the status UNAVAILABLE; what failed to connect is only in the details of `grpcio`."""
         shown = self._settings.shown
-        if _NO_HOST.search(details):
-            return EndpointError(f"{shown}: there is no such host")
-        if self._settings.secure and _NO_TLS.search(details):
-            return EndpointError(f"{shown}: TLS fails: {details}")
+        if _UNKNOWN_HOST.search(details):
+            return EndpointError(f"{shown}: the host is unknown")
+        if self._settings.secure and _TLS_FAILURE.search(details):
+            return EndpointError(f"{shown}: TLS failed: {details}")
         if "http2" in details.lower() and "preface" in details.lower():
-            return EndpointError(f"{shown} does not speak gRPC; is it HTTP (http://host:4318)?")
+            return EndpointError(f"{shown}: the server does not use gRPC; for HTTP write http://host:4318")
         reason = f"{shown}: {details or 'UNAVAILABLE'}"
         return ConnectionLostError(reason) if after_s is None else RetryableError(reason, after_s)
 
 
 def _retry_after_s(metadata: Any) -> float | None:
+    """Return the seconds of a `google.rpc.RetryInfo` in the trailing metadata, or None."""
     for name, value in metadata:
         if name == _STATUS_DETAILS:
             try:
@@ -111,9 +121,9 @@ def _credentials(settings: Settings) -> Any:
 
     try:
         return grpc.ssl_channel_credentials(
-            root_certificates=_content(settings.ca_file),
-            private_key=_content(settings.client_key),
-            certificate_chain=_content(settings.client_certificate),
+            root_certificates=_file_content(settings.ca_file),
+            private_key=_file_content(settings.client_key),
+            certificate_chain=_file_content(settings.client_certificate),
         )
     except OSError as error:
         raise ConfigurationError(
@@ -122,7 +132,7 @@ def _credentials(settings: Settings) -> Any:
         ) from error
 
 
-def _content(path: str | None) -> bytes | None:
+def _file_content(path: str | None) -> bytes | None:
     if path is None:
         return None
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Send batches: wait where a receiver asks for it, and halve what it refuses until the bad span stands alone."""
+"""Send batches, retry as the receiver asks, and halve a batch that it rejects until the bad span is alone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S, Settings
 
 _LEAST_LIMIT = 64 << 10
 _TIMES_LOST = 3
-"""A single span above the limit whose connection is lost so often is too large: some receivers say it so."""
+"""Lost connections after which a single span above the limit is too large: some receivers close them instead of answering 413."""
 _REFUSED_IN_A_ROW = 100
-"""So many spans, each refused alone and none taken between them, and it is not the spans."""
+"""Spans in a row that are each refused alone, after which the reason is the endpoint rather than the spans."""
 
 
 class RefusedSpan(NamedTuple):
-    """Name a span that a receiver does not take, with the reason that it gives."""
+    """Identify a span that the receiver refused when it was sent alone, with the reason that it gave."""
 
     trace_id: str
     span_id: str
@@ -33,27 +33,36 @@ class RefusedSpan(NamedTuple):
 
 
 class Outcome(msgspec.Struct):
-    """Count what became of a batch: `accepted` spans in `sent_bytes` of requests, before compression."""
+    """Hold the counts of spans of a batch that were accepted, rejected and refused."""
 
     accepted: int = 0
     rejected: int = 0
-    """Spans that the receiver did not take out of requests that it took; it does not say which."""
+    """Spans that the receiver rejected by the `partial_success` of OTLP, which gives their number only."""
     refused: list[RefusedSpan] = []
+    """Spans that the receiver refused when each was sent alone."""
     notes: list[str] = []
-    """The words of the receiver about those, or its warnings."""
+    """Messages of the receiver about rejected spans, or its warnings."""
     sent_bytes: int = 0
+    """Size of the accepted requests in bytes, before compression."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether every span was taken."""
+        """Return whether every span was accepted."""
         return not self.rejected and not self.refused
 
 
 class Transport(Protocol):
-    """Send one request at a time, from any thread."""
+    """Describe an object that sends single requests, from any thread."""
 
     def send(self, body: bytes) -> PartialSuccess:
-        """Send it; raise what `answers` has, or `EndpointError`."""
+        """Send one request, and return how many of its spans were rejected, and the receiver's message.
+
+        Raises:
+            RejectedError: the receiver rejected the request as a whole.
+            ServerError: the receiver failed.
+            RetryableError: the receiver may accept the request later.
+            EndpointError: the endpoint cannot be reached, or is no receiver of OTLP.
+        """
         ...
 
     def close(self) -> None:
@@ -65,13 +74,13 @@ class Sender:
     """Send batches to an endpoint, from any thread.
 
     Args:
-        settings: where and how.
-        join: how encoded spans are made a request, of the `Encoder` that they are from.
-        retry_timeout_s: seconds after which a request that could not be delivered is given up.
-        on_retry: is called with the reason when a request is sent again, in the thread that sends it.
+        settings: the endpoint.
+        join: the function of the spans' `Encoder` that makes a request of them.
+        retry_timeout_s: the seconds after which a request that cannot be delivered is given up.
+        on_retry: called with the reason when a request is sent again, in the thread that sends it.
 
     Raises:
-        ConfigurationError: a certificate that cannot be used.
+        ConfigurationError: a certificate, or a proxy of the environment, cannot be used.
     """
 
     def __init__(
@@ -91,14 +100,14 @@ class Sender:
         self._any_accepted = False
         self._refused_in_a_row = 0
         self.limit = USUAL_REQUEST_BYTES
-        """How large a request may be; it becomes less when the receiver finds one too large."""
+        """Most bytes of a request; lowered when the receiver rejects one as too large."""
 
     def send(self, batch: Batch, outcome: Outcome | None = None) -> Outcome:
-        """Send a batch, in as many requests as it takes, and wait for the answers.
+        """Send a batch, in as many requests as needed, and return the outcome after the responses.
 
         Args:
             batch: the spans.
-            outcome: is kept up to date, also when an error ends it.
+            outcome: the object to count in, which is up to date also when an error is raised; by default a new one.
 
         Raises:
             EndpointError: the endpoint cannot be reached, is no receiver of OTLP, or refuses everything.
@@ -108,36 +117,36 @@ class Sender:
         while pending:
             part = pending.pop()
             try:
-                partial = self._delivered(part, is_whole=part is batch)
-            except RejectedError as refusal:
-                self._note_size(part, refusal)
+                partial = self._deliver(part, is_whole=part is batch)
+            except RejectedError as rejection:
+                self._lower_limit(part, rejection)
                 if len(part.spans) > 1:
                     pending.extend(reversed(part.halves()))
                 else:
-                    outcome.refused.append(self._refused(part.spans[0], refusal))
+                    outcome.refused.append(self._refused_span(part.spans[0], rejection))
             else:
-                self._note_accepted(part, partial, outcome)
+                self._count_accepted(part, partial, outcome)
         return outcome
 
     def stop(self) -> None:
-        """Let no request be sent any more; those on their way are not waited for. For signal handlers too."""
+        """Stop sending further requests, without waiting for those in flight; may be called by a signal handler."""
         self._is_stopped = True
         self.hurry()
 
     def hurry(self) -> None:
-        """Whoever waits to send a request again does it now. For signal handlers too."""
+        """End the current wait before a retry, so that it is sent now; may be called by a signal handler."""
         if self._interruptions.empty():
             self._interruptions.put(None)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Stop sending, and close the connections."""
         self.stop()
         self._transport.close()
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _delivered(self, part: Batch, *, is_whole: bool) -> PartialSuccess:
-        """Send it until it is answered for good."""
+    def _deliver(self, part: Batch, *, is_whole: bool) -> PartialSuccess:
+        """Send one request, again as long as its errors can be retried, and return the receiver's response."""
         attempts = _Attempts(part, self._policy.begin(), is_whole=is_whole)
         while True:
             try:
@@ -145,7 +154,7 @@ class Sender:
             except (ServerError, RetryableError) as error:
                 wait_s = attempts.wait_s(error)
                 if wait_s is None:
-                    raise attempts.given_up(error) from error
+                    raise attempts.final_error(error) from error
                 if self._on_retry is not None:
                     self._on_retry(str(error))
             self._wait(wait_s)
@@ -156,16 +165,18 @@ class Sender:
         return self._transport.send(part.body(self._join))
 
     def _wait(self, seconds: float) -> None:
+        """Wait, unless `hurry` was called; all its calls before the wait ends are handled by this one."""
         try:
             self._interruptions.get(timeout=seconds)
-            while True:  # several at once are one
+            while True:
                 self._interruptions.get_nowait()
         except queue.Empty:
             return
 
-    # ── what is remembered of all ────────────────────────────────────────────────────────────────────────────────────
+    # ── all requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _note_accepted(self, part: Batch, partial: PartialSuccess, outcome: Outcome) -> None:
+    def _count_accepted(self, part: Batch, partial: PartialSuccess, outcome: Outcome) -> None:
+        """Count the spans of a request that the receiver accepted, as a whole or in part."""
         rejected = min(partial.rejected_spans, len(part.spans))
         outcome.accepted += len(part.spans) - rejected
         outcome.rejected += rejected
@@ -176,39 +187,48 @@ class Sender:
             self._any_accepted = self._any_accepted or rejected < len(part.spans)
             self._refused_in_a_row = 0
 
-    def _note_size(self, part: Batch, refusal: RejectedError) -> None:
-        if refusal.for_size and len(part.spans) > 1:
+    def _lower_limit(self, part: Batch, rejection: RejectedError) -> None:
+        """Halve the limit of later requests if one was too large for the receiver."""
+        if rejection.for_size and len(part.spans) > 1:
             self.limit = max(min(self.limit, part.size // 2), _LEAST_LIMIT)
 
-    def _refused(self, span: EncodedSpan, refusal: RejectedError) -> RefusedSpan:
-        failed = isinstance(refusal.__cause__, ServerError)
+    def _refused_span(self, span: EncodedSpan, rejection: RejectedError) -> RefusedSpan:
+        """Return a span that was refused when it was sent alone.
+
+        Raises:
+            EndpointError: so many spans were refused in a row that the reason is not the spans.
+        """
+        is_server_error = isinstance(rejection.__cause__, ServerError)
         with self._lock:
             self._refused_in_a_row += 1
-            hopeless = self._refused_in_a_row >= _REFUSED_IN_A_ROW and (failed or not self._any_accepted)
-        if hopeless:
-            raise EndpointError(f"{refusal} ({_REFUSED_IN_A_ROW} spans in a row, each sent alone)") from refusal
-        return RefusedSpan(span.trace_id, span.span_id, span.name, str(refusal))
+            is_hopeless = self._refused_in_a_row >= _REFUSED_IN_A_ROW and (is_server_error or not self._any_accepted)
+        if is_hopeless:
+            raise EndpointError(f"{rejection} ({_REFUSED_IN_A_ROW} spans in a row, each sent alone)") from rejection
+        return RefusedSpan(span.trace_id, span.span_id, span.name, str(rejection))
 
 
 class _Attempts:
-    """The attempts at one request: what the policy says, and what the kind of failure adds to it."""
+    """Decide about the attempts at one request, by the retry policy and the kind of each error.
+
+    A failure of the server (500) is retried once, since it may be an accident, and then taken for a rejection.
+    """
 
     def __init__(self, part: Batch, retries: Retries, *, is_whole: bool) -> None:
         self._part, self._retries, self._is_whole = part, retries, is_whole
-        self._may_fail = is_whole or len(part.spans) == 1  # once: that may have been by chance
+        self._may_retry_server_error = is_whole or len(part.spans) == 1
         self._times_lost = 0
 
     def wait_s(self, error: ServerError | RetryableError) -> float | None:
-        """Seconds until it is sent again; None to give up."""
+        """Return the seconds to wait before the next attempt, or None to give up."""
         if isinstance(error, ServerError):
-            may_fail, self._may_fail = self._may_fail, False
-            wait_s = self._retries.backoff_s() if self._is_whole else 0.0  # of a part, the whole has waited
-            return wait_s if may_fail else None
+            may_retry, self._may_retry_server_error = self._may_retry_server_error, False
+            wait_s = self._retries.backoff_s() if self._is_whole else 0.0  # a part comes after the wait of the whole
+            return wait_s if may_retry else None
         self._times_lost += isinstance(error, ConnectionLostError)
         return None if self._is_too_large(error) else self._retries.wait_s(error.after_s)
 
-    def given_up(self, error: ServerError | RetryableError) -> RejectedError | EndpointError:
-        """Make the error to raise for the last failure."""
+    def final_error(self, error: ServerError | RetryableError) -> RejectedError | EndpointError:
+        """Return the error to raise after the last attempt."""
         if isinstance(error, ServerError):
             return RejectedError(str(error))
         if self._is_too_large(error):
@@ -216,9 +236,9 @@ class _Attempts:
         return EndpointError(f"{error} (given up after {self._retries.spent_s:.0f} s)")
 
     def _is_too_large(self, error: RetryableError) -> bool:
-        """Whether the connection is lost because of what is sent."""
-        oversize = len(self._part.spans) == 1 and self._part.size > MAX_REQUEST_BYTES
-        return oversize and isinstance(error, ConnectionLostError) and self._times_lost >= _TIMES_LOST
+        """Return whether a connection was lost because a single span is too large for the receiver."""
+        is_oversize = len(self._part.spans) == 1 and self._part.size > MAX_REQUEST_BYTES
+        return is_oversize and isinstance(error, ConnectionLostError) and self._times_lost >= _TIMES_LOST
 
 
 def _transport(settings: Settings) -> Transport:

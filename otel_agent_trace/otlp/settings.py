@@ -1,4 +1,7 @@
-"""Where to send, how, and when: what the caller says, else what ``OTEL_EXPORTER_OTLP_*`` and ``OTEL_BSP_*`` say."""
+"""Read the settings of an OTLP endpoint and the schedule of sending.
+
+What the caller gives has precedence over ``OTEL_EXPORTER_OTLP_*`` and ``OTEL_BSP_*``.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,12 @@ _GRPC_PORT, _HTTP_PORT, _LAST_PORT = 4317, 4318, 65535
 _HTTP_PATH = "/v1/traces"
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
-_FEWEST_MS = 1000
-_QUEUE, _BATCH, _DELAY = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY"
+_LEAST_MS = 1000
+_QUEUE_SIZE, _BATCH_SIZE, _DELAY = (
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+)
 _MS = 1000
 _MAX_DIGITS, _SHOWN_CHARS = 9, 50
 _LONGEST_DELAY_S = 3600.0
@@ -34,13 +41,14 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold everything about an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
+    """Hold the settings of an endpoint; `url` is ``host:port`` for gRPC, header names are in lower case."""
 
     protocol: Protocol
     url: str
     shown: str
-    """The endpoint as messages may show it: without user, password and query."""
+    """Endpoint for messages, without user, password and query."""
     secure: bool
+    """True if the connection uses TLS."""
     headers: Mapping[str, str] = {}
     timeout_s: float = DEFAULT_TIMEOUT_S
     gzip: bool = False
@@ -61,38 +69,40 @@ def settings_of(
     environ: Mapping[str, str] | None = None,
     is_whole: bool = False,
 ) -> Settings:
-    """Make the settings for an endpoint, of what is given and what the environment has.
+    """Return the settings of an endpoint, from the arguments and the environment.
 
     Args:
         endpoint: ``http(s)://host:4318`` (``/v1/traces`` is added unless it ends so), ``grpc://host:4317`` or
             ``grpcs://host:4317`` (with TLS); with `protocol` "grpc" also ``http(s)://host:4317`` or ``host:4317``.
-        protocol: "http/protobuf", "http/json" or "grpc"; without it the scheme says whether it is gRPC, and the
-            environment which of the two others.
-        headers: go before those of the environment that have the same name.
-        timeout_s: seconds for one request.
-        environ: the environment, by default the process's.
-        is_whole: an address of HTTP is used as it is, without ``/v1/traces``.
+        protocol: "http/protobuf", "http/json" or "grpc"; by default gRPC if the scheme is that of gRPC, else the
+            protocol of the environment.
+        headers: replace those of the environment with the same name.
+        timeout_s: the timeout of one request in seconds.
+        environ: the environment, by default that of the process.
+        is_whole: whether an HTTP address is complete, so that ``/v1/traces`` is not added.
 
     Raises:
-        ConfigurationError: something of it cannot be meant; names it, but shows no header and no password.
+        ConfigurationError: an argument or variable has an invalid value. The message names it, but shows no header and
+            no password.
     """
     variables = _Variables(os.environ if environ is None else environ)
-    parts = _split(endpoint)
-    wanted = _protocol(parts.scheme, protocol, variables)
-    if wanted != "grpc" and not parts.scheme:
-        raise ConfigurationError(_no_scheme(endpoint, wanted))
-    host = _host(parts, wanted)
-    is_grpc = wanted == "grpc"
+    parts = _split_endpoint(endpoint)
+    chosen = _protocol(parts.scheme, protocol, variables)
+    if chosen != "grpc" and not parts.scheme:
+        raise ConfigurationError(_missing_scheme_message(endpoint, chosen))
+    host = _host_and_port(parts, chosen)
+    is_grpc = chosen == "grpc"
     path = parts.path if is_whole else _http_path(parts)
-    given = _checked_headers({**_basic(parts), **_header_variable(variables), **_lowered(headers or {})})
     return Settings(
-        protocol=wanted,
+        protocol=chosen,
         url=host if is_grpc else parts._replace(netloc=host, path=path, fragment="").geturl(),
         shown=f"{parts.scheme + '://' if parts.scheme else ''}{host}{'' if is_grpc else path}",
         secure=_is_secure(parts.scheme, variables),
-        headers=given,
-        timeout_s=_timeout_s(variables) if timeout_s is None else _positive(timeout_s, "the timeout"),
-        gzip=_wants_gzip(variables),
+        headers=_checked_headers(
+            {**_basic_auth(parts), **_headers_of_variable(variables), **_normalized_headers(headers or {})}
+        ),
+        timeout_s=_timeout_s(variables) if timeout_s is None else _positive_s(timeout_s, "the timeout"),
+        gzip=_uses_gzip(variables),
         ca_file=variables.get("CERTIFICATE"),
         client_certificate=variables.get("CLIENT_CERTIFICATE"),
         client_key=variables.get("CLIENT_KEY"),
@@ -100,7 +110,7 @@ def settings_of(
 
 
 def with_scheme(endpoint: str) -> str | None:
-    """Complete an endpoint that lacks its scheme, as ``localhost:4318`` does; None for what is no such thing."""
+    """Return an endpoint such as ``localhost:4318`` with a scheme, or None for a text that is no host with a port."""
     match = _BARE_ENDPOINT.fullmatch(endpoint.strip().rpartition("@")[2])
     if match is None or int(match["port"] or 0) > _LAST_PORT:
         return None
@@ -108,9 +118,13 @@ def with_scheme(endpoint: str) -> str | None:
 
 
 def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
-    """Return the environment without the headers, timeout and compression of OTLP that cannot be meant.
+    """Return the environment without invalid headers, timeouts and compressions of OTLP.
 
-    For programs that must start whatever somebody mistyped; `on_broken` is called with what is wrong with each.
+    It is for programs that must start although a variable is mistyped.
+
+    Args:
+        environ: the environment.
+        on_broken: called with a message about each value that is left out.
     """
     kept = dict(environ)
     for name in [
@@ -122,7 +136,7 @@ def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None
 
 
 def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
-    """Keep of headers those that can be sent; of the rest all or nothing."""
+    """Return the value of a variable without invalid headers, or an empty text for another invalid value."""
     parts = text.split(",") if name.endswith("HEADERS") else [text]
     usable = []
     for part in parts:
@@ -137,18 +151,19 @@ def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
 
 def _check_variable(name: str, text: str) -> None:
     variables = _Variables({name: text})
-    _checked_headers(_header_variable(variables))
+    _checked_headers(_headers_of_variable(variables))
     _timeout_s(variables)
-    _wants_gzip(variables)
+    _uses_gzip(variables)
 
 
 class _Variables:
-    """Look up the variables of OTLP: those for traces go before those for all signals."""
+    """Look up the variables of OTLP; those for traces have precedence over those for all signals."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
     def get(self, name: str) -> str | None:
+        """Return the value of a variable, given the end of its name, or None if it is not set."""
         return self.named(name)[1]
 
     def named(self, name: str) -> tuple[str, str | None]:
@@ -164,56 +179,59 @@ class _Variables:
 # ── the endpoint ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _split(endpoint: str) -> SplitResult:
+def _split_endpoint(endpoint: str) -> SplitResult:
     text = endpoint.strip()
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         _ = parts.port
     except ValueError as error:
-        raise ConfigurationError(_no_endpoint(endpoint)) from error
+        raise ConfigurationError(_invalid_endpoint_message(endpoint)) from error
     if not parts.hostname or parts.scheme not in (*_HTTP_SCHEMES, *_GRPC_SCHEMES, ""):
-        raise ConfigurationError(_no_endpoint(endpoint))
+        raise ConfigurationError(_invalid_endpoint_message(endpoint))
     return parts
 
 
-def _no_endpoint(endpoint: str) -> str:
+def _invalid_endpoint_message(endpoint: str) -> str:
     return f"{endpoint.rpartition('@')[2]!r} is no endpoint like http://localhost:4318 or grpc://localhost:4317"
 
 
-def _no_scheme(endpoint: str, protocol: Protocol) -> str:
+def _missing_scheme_message(endpoint: str, protocol: Protocol) -> str:
     address = with_scheme(endpoint) or "http://localhost:4318"
     is_grpc = urlsplit(address).port == _GRPC_PORT
-    advice = f"{address.replace('http', 'grpc', 1)}, or {address} if HTTP is spoken there" if is_grpc else address
+    advice = f"{address.replace('http', 'grpc', 1)}, or {address} if it uses HTTP" if is_grpc else address
     return f"{endpoint.rpartition('@')[2]!r} has no http://, which {protocol} needs; write {advice}"
 
 
 def _protocol(scheme: str, protocol: str | None, variables: _Variables) -> Protocol:
-    """Choose the protocol. An address of HTTP is never taken for one of gRPC because of a variable, which is a program's own setting."""
+    """Return the protocol: the one given, else that of the scheme, else that of the environment.
+
+    With an http:// or https:// address the variable's ``grpc`` does not count: it was set for the program's own exporter.
+    """
     name, text = variables.named("PROTOCOL")
-    asked = _known(text, name) if text else None
+    default = _checked_protocol(text, name) if text else None
     if protocol is not None:
-        wanted = _known(protocol, "the protocol")
+        chosen = _checked_protocol(protocol, "the protocol")
     elif scheme in _GRPC_SCHEMES:
-        wanted = "grpc"
+        chosen = "grpc"
     else:
-        wanted = "http/protobuf" if asked is None or (asked == "grpc" and scheme) else asked
-    if wanted != "grpc" and scheme in _GRPC_SCHEMES:
-        raise ConfigurationError(f"{wanted} does not go with an address that begins with {scheme}://")
-    return wanted
+        chosen = "http/protobuf" if default is None or (default == "grpc" and scheme) else default
+    if chosen != "grpc" and scheme in _GRPC_SCHEMES:
+        raise ConfigurationError(f"protocol {chosen} cannot be used with a {scheme}:// address")
+    return chosen
 
 
-def _known(protocol: str, name: str) -> Protocol:
+def _checked_protocol(protocol: str, name: str) -> Protocol:
     for known in get_args(Protocol):
         if protocol == known:
             result: Protocol = known
             return result
-    raise ConfigurationError(f"{name} is {protocol!r}, which is none of {', '.join(get_args(Protocol))}")
+    raise ConfigurationError(f"{name} must be one of {', '.join(get_args(Protocol))}, got {protocol!r}")
 
 
-def _host(parts: SplitResult, wanted: Protocol) -> str:
-    """Return the host, with its port where there is one, without user and password."""
+def _host_and_port(parts: SplitResult, protocol: Protocol) -> str:
+    """Return the host without user and password, with its port; that of gRPC is added where it is missing."""
     host = parts.netloc.rpartition("@")[2]
-    return f"{host}:{_GRPC_PORT}" if wanted == "grpc" and parts.port is None else host
+    return f"{host}:{_GRPC_PORT}" if protocol == "grpc" and parts.port is None else host
 
 
 def _http_path(parts: SplitResult) -> str:
@@ -222,49 +240,54 @@ def _http_path(parts: SplitResult) -> str:
 
 
 def _is_secure(scheme: str, variables: _Variables) -> bool:
-    """Whether TLS is spoken; an address without a scheme does so unless a variable says no."""
+    """Return whether to use TLS: as the scheme has it, and without one unless ``OTEL_EXPORTER_OTLP_INSECURE`` is true."""
     if scheme:
         return scheme in _SECURE_SCHEMES
     return (variables.get("INSECURE") or "").lower() != "true"
 
 
-# ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── headers, timeout, compression ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _basic(parts: SplitResult) -> dict[str, str]:
+def _basic_auth(parts: SplitResult) -> dict[str, str]:
+    """Return the header of basic authentication for the user and password of an address."""
     if parts.username is None:
         return {}
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
     return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
-def _header_variable(variables: _Variables) -> dict[str, str]:
+def _headers_of_variable(variables: _Variables) -> dict[str, str]:
+    """Return the headers of ``OTEL_EXPORTER_OTLP_HEADERS``, whose names and values are percent-encoded."""
     name, text = variables.named("HEADERS")
     headers: dict[str, str] = {}
     for number, entry in enumerate((text or "").split(","), 1):
         key, sign, value = entry.partition("=")
         if entry.strip():
             if not sign:
-                raise ConfigurationError(f"{name}: entry {number} is not like name=value")
+                raise ConfigurationError(f"{name}: entry {number} must be like name=value")
             headers[unquote(key.strip()).lower()] = unquote(value.strip())
     return headers
 
 
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+def _normalized_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, value in headers.items()}
 
 
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError("the name of a header has characters that no header has")
+            raise ConfigurationError("the name of a header has invalid characters")
         if not _HEADER_VALUE.fullmatch(value):
-            raise ConfigurationError(f"the header {name} has characters that no header has")
+            raise ConfigurationError(f"the value of the header {name} has invalid characters")
     return headers
 
 
 def _timeout_s(variables: _Variables) -> float:
-    """Read the timeout. OpenTelemetry means milliseconds, its Python SDK reads seconds: so few as no request takes are seconds."""
+    """Return the timeout of the environment in seconds.
+
+    The OTLP specification has milliseconds, the Python SDK reads seconds: numbers below 1000 are taken for seconds.
+    """
     name, text = variables.named("TIMEOUT")
     if text is None:
         return DEFAULT_TIMEOUT_S
@@ -272,29 +295,30 @@ def _timeout_s(variables: _Variables) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    return _positive(number / 1000 if number >= _FEWEST_MS else number, name)
+    return _positive_s(number / _MS if number >= _LEAST_MS else number, name)
 
 
-def _positive(seconds: float, name: str) -> float:
+def _positive_s(seconds: float, name: str) -> float:
     if not 0 < seconds < math.inf:
         raise ConfigurationError(f"{name} must be a positive number of seconds")
     return seconds
 
 
-def _wants_gzip(variables: _Variables) -> bool:
+def _uses_gzip(variables: _Variables) -> bool:
     name, text = variables.named("COMPRESSION")
     if text not in (None, "gzip", "none"):
-        raise ConfigurationError(f"{name} is {text!r}, which is neither gzip nor none")
+        raise ConfigurationError(f"{name} must be gzip or none, got {text!r}")
     return text == "gzip"
 
 
-# ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Bound what waits and how long: at most `max_waiting_spans` and `max_waiting_bytes` (estimated) wait; `batch_spans` go at once, after `delay_s`.
+    """Bound the queue of spans that wait to be sent, and the time that they wait.
 
-    A request that cannot be delivered is given up after `retry_timeout_s`.
+    At most `max_waiting_spans` of about `max_waiting_bytes` in all wait. A batch is sent when it has `batch_spans` spans,
+    or after `delay_s` seconds. A request that cannot be delivered is given up after `retry_timeout_s` seconds.
     """
 
     max_waiting_spans: int = 2048
@@ -305,21 +329,27 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def schedule_of(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> Schedule:
-    """Read the schedule from the environment; `on_broken` is called with what cannot be meant, and the default is used."""
+    """Return the schedule of ``OTEL_BSP_*``, with the default in place of each invalid value.
+
+    Args:
+        environ: the environment.
+        on_broken: called with a message about each invalid value.
+    """
 
     def whole_number(name: str, default: int) -> int:
+        """Return the value of a variable, or the default if it is not set or invalid."""
         text = environ.get(name, "").strip()
         if not text:
             return default
         if text.isdecimal() and int(text[:_MAX_DIGITS]) > 0:
             return int(text[:_MAX_DIGITS])
-        on_broken(f"{name} is {text[:_SHOWN_CHARS]!r}, which is no positive whole number; {default} is used")
+        on_broken(f"{name} must be a positive whole number, got {text[:_SHOWN_CHARS]!r}; {default} is used")
         return default
 
     default = Schedule()
-    waiting = whole_number(_QUEUE, default.max_waiting_spans)
-    batch = whole_number(_BATCH, default.batch_spans)
-    if batch > waiting and environ.get(_BATCH, "").strip():
-        on_broken(f"{_BATCH} is more than {_QUEUE}: {batch} and {waiting}; batches are of {waiting}")
+    waiting = whole_number(_QUEUE_SIZE, default.max_waiting_spans)
+    batch = whole_number(_BATCH_SIZE, default.batch_spans)
+    if batch > waiting and environ.get(_BATCH_SIZE, "").strip():
+        on_broken(f"{_BATCH_SIZE} ({batch}) must not be greater than {_QUEUE_SIZE} ({waiting}); {waiting} is used")
     delay_s = whole_number(_DELAY, round(default.delay_s * _MS)) / _MS
     return Schedule(max_waiting_spans=waiting, batch_spans=min(batch, waiting), delay_s=min(delay_s, _LONGEST_DELAY_S))

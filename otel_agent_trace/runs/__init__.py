@@ -1,4 +1,4 @@
-"""Spans → trees of `AgentRun`, and back; pure, in any order."""
+"""Convert spans to trees of `AgentRun` and back, as pure functions of spans in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put the runs of one trace together from what its spans mean."""
+"""Assemble the runs of one trace from the facts of its spans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.dialects.parsing.conversation import last_text
+from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, RunFacts, RunStatus, StepKind, Usage
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
@@ -21,44 +22,47 @@ from otel_agent_trace.span_facts import SpanFacts
 def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
     """Return the outermost runs in the spans of one trace, oldest first.
 
-    Spans may come in any order and more than once, also without their parents: steps whose run's own span is missing
-    make a run that is still running; a tool or model span outside any run reads as a run of that one step.
+    Spans may come in any order, more than once, and without their parents. Steps whose run has no span here make a run
+    that is still running; a tool or model span outside any run reads as a run of that one step.
     """
     return [run for run, _ in runs_with_nodes(unique(spans))]
 
 
 def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list[Node]]]:
-    """Return the outermost runs, each with what it was made of: its own node, or without one those of its outer steps."""
-    tree = build_tree(records)
+    """Return the outermost runs, each with the nodes it was made of.
+
+    These are the run's own node or, where the run has no span, the nodes of its outermost steps.
+    """
+    tree = build_tree(whole_records(records))
     normalize(tree)
     agents: list[Node] = []
-    strays: list[Node] = []
-    for node in tree.tops:
+    lone_nodes: list[Node] = []
+    for node in tree.roots:
         is_whole = node.is_run and (node.claimed_run_id is None or node.span.parent_span_id is None)
-        (agents if is_whole else strays).append(node)
+        (agents if is_whole else lone_nodes).append(node)
     runs = [(_run(node), [node]) for node in agents]
-    runs.extend((_headless(run_id, group), group) for run_id, group in _by_run(strays))
+    runs.extend((_run_without_span(run_id, group), group) for run_id, group in _by_run(lone_nodes))
     return runs if len(runs) < 2 else sorted(runs, key=lambda made: (made[0].started_at_ns, made[0].run_id))
 
 
-def _by_run(strays: list[Node]) -> list[tuple[str | None, list[Node]]]:
-    """Steps without a run above them, together by the id of the run that they say they belong to."""
+def _by_run(lone_nodes: list[Node]) -> list[tuple[str | None, list[Node]]]:
+    """Group steps without a run above them by the run id on their spans; one without an id is a group of its own."""
     groups: dict[str, list[Node]] = {}
-    for node in strays:
+    for node in lone_nodes:
         groups.setdefault(node.claimed_run_id or f"\0{node.span.span_id}", []).append(node)
     return [(group[0].claimed_run_id, group) for group in groups.values()]
 
 
-_MADE_HERE = frozenset({"usage", "parent_run_id"})
-_RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _MADE_HERE)
-"""Facts of a run that are what its span says."""
+_DERIVED_FACTS = frozenset({"usage", "parent_run_id"})
+_RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _DERIVED_FACTS)
+"""Facts of a run that are copied from the facts of its span."""
 _run_facts_of = operator.attrgetter(*_RUN_FACTS)
 
 
 def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     span, facts = node.span, node.facts
     run_id = run_id_of(span, facts)
-    steps = _steps(node.below, run_id)
+    steps = _steps(node.children, run_id)
     known: dict[str, Any] = dict(zip(_RUN_FACTS, _run_facts_of(facts), strict=True))
     return AgentRun(
         run_id=run_id,
@@ -79,28 +83,28 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     )
 
 
-def _headless(run_id: str | None, group: list[Node]) -> AgentRun:
-    """The run of steps whose own span is missing: still running, as far as anybody can tell.
+def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
+    """Return a run for steps whose run has no span here: it counts as running, since nothing reports its end.
 
-    A single model or tool span that never had a run is one that is over.
+    A single model or tool span without a run id is a run of that one step, which ends with it.
     """
     first = group[0]
     span, facts = first.span, first.facts
-    lone = run_id is None
+    is_single_call = run_id is None
     known_id = run_id_of(span, facts) if run_id is None else run_id
     steps = _steps(group, known_id)
     own = [node.facts for node in group if node.kind is not StepKind.AGENT]
     return AgentRun(
         run_id=known_id,
-        user_input=last_words(facts.messages, "user") if lone and first.is_third_party else None,
-        final_output=last_words(facts.messages[-1:], "assistant") if lone and first.is_third_party else None,
+        user_input=last_text(facts.messages, "user") if is_single_call and first.is_third_party else None,
+        final_output=last_text(facts.messages[-1:], "assistant") if is_single_call and first.is_third_party else None,
         agent_name=next((step.agent_name for step in own if step.agent_name), None),
         session_id=next((step.session_id for step in own if step.session_id), None),
         tags=next((step.tags for step in own if step.tags), ()),
-        status=_lone_status(first) if lone else RunStatus.RUNNING,
-        error=facts.error if lone else None,
+        status=_lone_status(first) if is_single_call else RunStatus.RUNNING,
+        error=facts.error if is_single_call else None,
         started_at_ns=min(node.span.start_ns for node in group),
-        ended_at_ns=span.end_ns if lone else None,
+        ended_at_ns=span.end_ns if is_single_call else None,
         usage=leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
@@ -116,7 +120,7 @@ def _lone_status(node: Node) -> RunStatus:
 
 
 def _dialects(nodes: list[Node]) -> str:
-    """The dialects of nodes and of all below, in which their spans were read."""
+    """Return the names of the dialects in which the spans of some nodes, and of all nodes below, were read."""
     return " + ".join(dict.fromkeys([below.facts.dialect for node in nodes for below in node.walk()]))
 
 
@@ -125,14 +129,14 @@ def _span_id(node: Node) -> str | None:
 
 
 def _steps(nodes: list[Node], run_id: str) -> tuple[AgentStep, ...]:
-    """The steps of one run."""
+    """Return the steps of one run, flat and in order."""
     flat = in_order(nodes)
     _number([node for node, _ in flat])
     return tuple([_step(node, None if above is None else _step_id(above), run_id) for node, above in flat])
 
 
 def in_order(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
-    """The steps of one run, flat, each with the one above it: by start, then by ordinal."""
+    """Return the nodes of a run's steps, flat, each with the node of its parent step: by start time, then by index."""
     flat = _flat(nodes)
     starts = [node.span.start_ns for node, _ in flat]
     if any(map(operator.ge, starts, starts[1:])):
@@ -141,7 +145,7 @@ def in_order(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
 
 
 def _number(nodes: list[Node]) -> None:
-    """Give each step that has no ordinal the next one that no other has."""
+    """Give each step that has no index the next free one."""
     without = [node for node in nodes if node.facts.index is None]
     if without:
         taken = {node.facts.index for node in nodes}
@@ -156,11 +160,11 @@ def _step_id(node: Node) -> int | str:
 
 
 def _flat(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
-    """Every step with the step above it in the same run; what is below a sub-agent stands in the sub-agent's run."""
+    """Return each step of a run with its parent step; steps of a sub-agent belong to the sub-agent's run."""
     flat: list[tuple[Node, Node | None]] = [(node, None) for node in nodes]
     for node, _ in flat:
-        if node.below and not node.is_run:
-            flat.extend((child, node) for child in node.below)
+        if node.children and not node.is_run:
+            flat.extend((child, node) for child in node.children)
     return flat
 
 
@@ -172,9 +176,9 @@ def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
 
 _USUAL = frozenset({"error", "model", "usage", "metadata", "attributes"})
 _RARE = tuple(name for name in Facts.__struct_fields__ if name not in _USUAL)
-"""Facts that few steps have."""
+"""Facts that few steps have; they are set only where there are some, which makes reading faster."""
 _rare_of = operator.attrgetter(*_RARE)
-_NONE_OF_THEM = _rare_of(SpanFacts(kind=None, dialect=""))
+_RARE_DEFAULTS = _rare_of(SpanFacts(kind=None, dialect=""))
 
 
 def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
@@ -201,14 +205,14 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         run=run,
     )
     rare = _rare_of(facts)
-    if rare != _NONE_OF_THEM:
+    if rare != _RARE_DEFAULTS:
         for name, value in zip(_RARE, rare, strict=True):
             msgspec.structs.force_setattr(step, name, value)
     return step
 
 
 def leaf_usage(steps: tuple[AgentStep, ...]) -> Usage | None:
-    """The sum over the model calls below, sub-agents' included, each counted once."""
+    """Return the summed tokens of the model calls below, those of sub-agents included, each once; None without any."""
     total: Usage | None = None
     for step in steps:
         if step.usage is not None and step.kind in (StepKind.MODEL, StepKind.AGENT):
@@ -219,7 +223,7 @@ def leaf_usage(steps: tuple[AgentStep, ...]) -> Usage | None:
 
 
 def by_trace(spans: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
-    """The spans of each trace, in the order in which the traces were first seen."""
+    """Return the spans of each trace by trace id, in the order in which the traces were first seen."""
     traces: dict[str, list[SpanRecord]] = {}
     for span in spans:
         traces.setdefault(span.trace_id, []).append(span)

@@ -1,4 +1,4 @@
-"""A span that means something, with its place among the others, and what it knows of them."""
+"""Define the node of a trace's tree: a span that has facts, with its place among the others."""
 
 from __future__ import annotations
 
@@ -13,21 +13,33 @@ from otel_agent_trace.span_facts import SpanFacts
 
 
 class Origin(NamedTuple):
-    """Where a fact was read: in which span, as which field of what that means."""
+    """Represent where a fact was read: the span, and the field of its `SpanFacts`."""
 
     span: SpanRecord
     field: str
 
 
 class Node:
-    """A span that means something, and what hangs below it; without a kind, a frame around what does.
+    """Hold a span with its facts, and the nodes below it; a node without a kind is a frame around steps.
 
-    `is_run`: it is an agent with a run of its own. `claimed_run_id`: the id of the run that it says it belongs to.
-    `merged_scopes`: the scopes of the spans of the same call that it has taken in.
+    Attributes:
+        is_run: whether it is an agent with a run of its own.
+        claimed_run_id: the id of the run that its span names as its own.
+        merged_scopes: the instrumentation scopes of other spans of the same call that were merged into it.
     """
 
     __slots__ = (
-        *("above", "below", "claimed_run_id", "facts", "is_run", "is_third_party", "kind", "merged_scopes", "sources"),
+        *(
+            "children",
+            "claimed_run_id",
+            "facts",
+            "is_run",
+            "is_third_party",
+            "kind",
+            "merged_scopes",
+            "parent",
+            "sources",
+        ),
         "span",
     )
 
@@ -35,105 +47,105 @@ class Node:
         self.span, self.facts = span, facts
         self.kind = facts.kind
         self.is_third_party = is_third_party
-        # A step that was only said to be an agent's has a place in its run, but no run of its own.
+        # `log_step(kind="agent")` writes a step with an index, which stands for an agent but has no run of its own.
         self.is_run = self.kind is StepKind.AGENT and (facts.index is None or facts.parent_run_id is not None)
         self.claimed_run_id = facts.parent_run_id if self.is_run else facts.run_id
-        self.sources: Mapping[str, tuple[Origin, ...]] = _ALL_ITS_OWN
+        self.sources: Mapping[str, tuple[Origin, ...]] = _NO_OTHER_SOURCES
         self.merged_scopes: frozenset[str] = _NO_SCOPES
-        self.above: Node | None = None
-        self.below: list[Node] = []
+        self.parent: Node | None = None
+        self.children: list[Node] = []
 
-    # ── what it knows ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def origins(self, field: str) -> tuple[Origin, ...]:
         """Return where a field was read."""
         return self.sources.get(field) or (Origin(self.span, field),)
 
     def set_origins(self, field: str, *origins: Origin) -> None:
-        """Remember where a field was read, if not in this span; each place once."""
+        """Record where a field was read, if not in this node's span; each place once."""
         unique = {(origin.span.span_id, origin.field): origin for origin in origins}
         self.sources = {**self.sources, field: tuple(unique.values())}
 
     def copy_fact(self, field: str, other: Node, other_field: str | None = None) -> None:
-        """Set a field to what another node knows."""
+        """Set a field, and its origins, to those of another node."""
         setattr(self.facts, field, getattr(other.facts, other_field or field))
         self.set_origins(field, *other.origins(other_field or field))
 
     def default_fact(self, field: str, other: Node) -> None:
-        """Set a field to what another node knows, unless this one knows something."""
+        """Set a field to that of another node, unless this node has a value."""
         if not getattr(self.facts, field) and getattr(other.facts, field):
             self.copy_fact(field, other)
 
     def fill_from(self, other: Node) -> None:
-        """Set all fields that are not known to what another node knows."""
+        """Set all fields without a value to those of another node."""
         for field in _SHARED_FACTS:
             if getattr(self.facts, field) in _NOTHING:
                 self.copy_fact(field, other)
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The instrumentation scopes that saw this call."""
+        """Return the instrumentation scopes that recorded this call."""
         return self.merged_scopes | {self.span.scope.name}
 
     def merge(self, other: Node) -> None:
-        """Know what another span of the same call knows, where this one does not, and have below what it has."""
+        """Fill in the facts of another span of the same call, and take over the nodes below it."""
         self.fill_from(other)
         self.merged_scopes |= other.scopes
-        self.hang_below(other.below)
+        self.add_children(other.children)
 
     def replace_facts(self, other: Node) -> None:
-        """Forget what is known for what another node knows."""
+        """Replace all facts, and their origins, by those of another node."""
         self.facts = msgspec.structs.replace(other.facts)
         self.sources = {field: other.origins(field) for field in SpanFacts.__struct_fields__}
 
-    # ── where it is ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── tree ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def walk(self) -> Iterator[Node]:
-        """Yield all below, this one first."""
+        """Yield this node and all below it, parents first."""
         pending = [self]
         while pending:
             node = pending.pop()
             yield node
-            pending.extend(reversed(node.below))
+            pending.extend(reversed(node.children))
 
     def steps_below(self) -> Iterator[Node]:
-        """Yield the closest nodes below that are no frames."""
+        """Yield the closest nodes below that are not frames."""
         return (child for _, child in self._steps_with_parents())
 
     def _steps_with_parents(self) -> Iterator[tuple[Node, Node]]:
-        """The closest nodes below that are no frames, each with the node right above it."""
-        pending = [(self, child) for child in reversed(self.below)]
+        """Yield the closest nodes below that are not frames, each with its direct parent."""
+        pending = [(self, child) for child in reversed(self.children)]
         while pending:
             parent, child = pending.pop()
             if child.kind is not None:
                 yield parent, child
             else:
-                pending.extend((child, below) for below in reversed(child.below))
+                pending.extend((child, below) for below in reversed(child.children))
 
     def own_steps(self) -> list[Node]:
-        """Return the steps of a run in order of start, not those of its sub-agents."""
+        """Return the steps of a run in order of start, without those of its sub-agents."""
         found: list[Node] = []
-        pending = list(self.below)
+        pending = list(self.children)
         while pending:
             node = pending.pop()
             found.append(node)
             if node.kind is not StepKind.AGENT:
-                pending.extend(node.below)
+                pending.extend(node.children)
         return sorted(found, key=start_of)
 
-    def hang_below(self, nodes: Iterable[Node]) -> None:
-        """Put nodes below, among the others in order of start."""
-        self.below = sorted([*self.below, *nodes], key=start_of)
+    def add_children(self, nodes: Iterable[Node]) -> None:
+        """Add nodes below this one, in order of start."""
+        self.children = sorted([*self.children, *nodes], key=start_of)
 
     def absorb(self, inner: Node) -> None:
-        """Become one with a node within: know what it knows, have below what it has."""
+        """Merge a node below into this one: take its facts and the nodes below it, and remove it."""
         for parent, child in self._steps_with_parents():
             if child is inner:
-                parent.below.remove(inner)
+                parent.children.remove(inner)
                 break
-        if self.is_third_party and not inner.is_third_party:  # our own tracer knows better
+        if self.is_third_party and not inner.is_third_party:  # our tracer sees the call itself, a framework its outside
             if inner.facts.error is not None:
-                self.facts.output = None  # what the model was told about the failure
+                self.facts.output = None  # a framework's output is then the error message that it sent to the model
             inner.fill_from(self)
             self.replace_facts(inner)
             self.facts.index = self.facts.run_id = None
@@ -142,7 +154,7 @@ class Node:
         self.merge(inner)
 
 
-_ALL_ITS_OWN: Mapping[str, tuple[Origin, ...]] = {}
+_NO_OTHER_SOURCES: Mapping[str, tuple[Origin, ...]] = {}
 _NO_SCOPES: frozenset[str] = frozenset()
 _OWN_FACTS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
 _SHARED_FACTS = tuple(field for field in SpanFacts.__struct_fields__ if field not in _OWN_FACTS)
@@ -150,10 +162,10 @@ _NOTHING: tuple[object, ...] = (None, (), {}, "", False)
 
 
 def start_of(node: Node) -> tuple[int, str]:
-    """Return what nodes are sorted by."""
+    """Return the key by which nodes are sorted: start time, then span id."""
     return node.span.start_ns, node.span.span_id
 
 
 def end_of(node: Node) -> int:
-    """Return when a node ended, or began if nobody knows."""
+    """Return when a node ended, or began where its end is unknown, in Unix nanoseconds."""
     return node.span.end_ns or node.span.start_ns

@@ -1,4 +1,4 @@
-"""Which attribute or event of a span a fact was read from, in any dialect: what changes when that is changed."""
+"""Find the attributes and events that each fact of a span was read from, in any dialect, by varying one at a time."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import same
 
 EVIDENCE = "kind"
-"""The field under which stands what says that the span is such a step at all."""
+"""Field for the places that make the span a step of its kind at all."""
 _NUMBERED = re.compile(r"\.\d+(\..*)?$")
 _NOTHING: tuple[object, ...] = (None, "", "[]", "{}", "null", [], {}, ())
 _OTHER = "~"
-LAST_WORDS = {"last words of the user": "user", "last words of the assistant": "assistant"}
-"""Further facts: the last words of a role in the messages, of which questions and answers are made."""
+LAST_TEXTS = {"last text of the user": "user", "last text of the assistant": "assistant"}
+"""Further facts: the last text of a role in the messages, from which questions and answers are made."""
 _NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes")
-_FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *LAST_WORDS)
+_FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *LAST_TEXTS)
 Change = tuple[str, SpanRecord]
-"""What was changed in a span, and the span with that change."""
+"""Name of a place in a span, and the span with a change at that place."""
 _Compare = Callable[[SpanFacts, "SpanFacts | None"], list[str]]
 
 
 def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
-    """For each fact of the span the places that it depends on.
+    """Return for each fact of a span the places that it depends on.
 
-    A dialect is only called, never asked: a place is one where another value makes another fact; where no value does,
-    one without which the fact is another; and where something else steps in with the same, one that suffices for it.
+    A dialect is a black box here. A place of a fact is one where another value gives another fact; where there is none,
+    one without which the fact is another; and where something else gives the same fact then, one that is enough for it.
     """
     facts = dialects.read(span)
     if facts is None:
         return {}
-    found = _found(facts, _changed(span), _differing)
+    found = _places_by_fact(facts, _with_replacements(span), _changed_facts)
     if _is_complete(facts, found):
         return found
-    found = _found(facts, _without(span), _differing) | found
+    found = _places_by_fact(facts, _with_removals(span), _changed_facts) | found
     evidence = found.get(EVIDENCE, ())
-    bare, *alone = _alone(span, evidence)
-    found = dict.fromkeys(_equal(facts, dialects.read(bare[1])), evidence) | found  # what says what it is says that too
-    return found if _is_complete(facts, found) else _found(facts, alone, _equal) | found
+    bare, *alone = _with_single_places(span, evidence)
+    found = (
+        dict.fromkeys(_equal_facts(facts, dialects.read(bare[1])), evidence) | found
+    )  # the evidence is enough for these
+    return found if _is_complete(facts, found) else _places_by_fact(facts, alone, _equal_facts) | found
 
 
 def _is_complete(facts: SpanFacts, found: Mapping[str, tuple[str, ...]]) -> bool:
-    return all(name in found for name in (EVIDENCE, *_known(facts)))
+    return all(name in found for name in (EVIDENCE, *_known_facts(facts)))
 
 
-def _found(facts: SpanFacts, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
-    """For each fact the places that a comparison finds."""
+def _places_by_fact(facts: SpanFacts, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
+    """Return for each fact the places at which a comparison names it."""
     found: dict[str, tuple[str, ...]] = {}
     for place, span in changes:
         other = dialects.read(span)
@@ -61,42 +63,45 @@ def _found(facts: SpanFacts, changes: Iterable[Change], compare: _Compare) -> di
     return found
 
 
-def _differing(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
+def _changed_facts(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
     if other is None or (other.kind, other.dialect, other.is_frame) != (facts.kind, facts.dialect, facts.is_frame):
         return [EVIDENCE]
-    return [name for name in _known(facts) if not same(_fact(other, name), _fact(facts, name))]
+    return [name for name in _known_facts(facts) if not same(_value_of_fact(other, name), _value_of_fact(facts, name))]
 
 
-def _equal(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
+def _equal_facts(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
     if other is None or other.kind != facts.kind:
         return []
-    return [EVIDENCE, *(name for name in _known(facts) if same(_fact(other, name), _fact(facts, name)))]
+    return [
+        EVIDENCE,
+        *(name for name in _known_facts(facts) if same(_value_of_fact(other, name), _value_of_fact(facts, name))),
+    ]
 
 
-def _known(facts: SpanFacts) -> list[str]:
-    return [name for name in _FIELDS if (value := _fact(facts, name)) not in _NOTHING and value is not False]
+def _known_facts(facts: SpanFacts) -> list[str]:
+    return [name for name in _FIELDS if (value := _value_of_fact(facts, name)) not in _NOTHING and value is not False]
 
 
-def _fact(facts: SpanFacts, name: str) -> Any:
-    return last_words(facts.messages, LAST_WORDS[name]) if name in LAST_WORDS else getattr(facts, name)
+def _value_of_fact(facts: SpanFacts, name: str) -> Any:
+    return last_text(facts.messages, LAST_TEXTS[name]) if name in LAST_TEXTS else getattr(facts, name)
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _changed(span: SpanRecord) -> Iterator[Change]:
-    """The span with each thing in it replaced that says something."""
+def _with_replacements(span: SpanRecord) -> Iterator[Change]:
+    """Yield the span with each place in it replaced by another value of the same type."""
     for place, keys in _groups(span.attributes).items():
-        changed = {key: _replaced(span.attributes[key]) for key in keys}
+        changed = {key: _other_value(span.attributes[key]) for key in keys}
         if any(changed[key] is not span.attributes[key] for key in keys):
             yield place, msgspec.structs.replace(span, attributes={**span.attributes, **changed})
     for name, key in _event_keys(span):
-        yield _event_place(span, name, key), _with_events(span, name, key, _replaced)
-    yield from _of_the_span_itself(span)
+        yield _event_place(span, name, key), _with_events(span, name, key, _other_value)
+    yield from _with_span_changes(span)
 
 
-def _without(span: SpanRecord) -> Iterator[Change]:
-    """The span without each thing in it."""
+def _with_removals(span: SpanRecord) -> Iterator[Change]:
+    """Yield the span with each place in it removed."""
     for place, keys in _groups(span.attributes).items():
         left = {key: value for key, value in span.attributes.items() if key not in keys}
         yield place, msgspec.structs.replace(span, attributes=left)
@@ -104,8 +109,8 @@ def _without(span: SpanRecord) -> Iterator[Change]:
         yield _event_place(span, name, key), _with_events(span, name, key, lambda value: None)
 
 
-def _alone(span: SpanRecord, evidence: Sequence[str]) -> Iterator[Change]:
-    """The span with nothing in it but what says what the span is; then with one more thing."""
+def _with_single_places(span: SpanRecord, evidence: Sequence[str]) -> Iterator[Change]:
+    """Yield the span with nothing but the evidence for its kind, then with each further place alone."""
     groups = _groups(span.attributes)
     known = {key: span.attributes[key] for place in evidence for key in groups.get(place, ())}
     yield "", msgspec.structs.replace(span, attributes=known, events=())
@@ -118,7 +123,7 @@ def _alone(span: SpanRecord, evidence: Sequence[str]) -> Iterator[Change]:
         yield place, msgspec.structs.replace(span, attributes=known, events=events)
 
 
-def _of_the_span_itself(span: SpanRecord) -> Iterator[Change]:
+def _with_span_changes(span: SpanRecord) -> Iterator[Change]:
     replace = msgspec.structs.replace
     failed = span.status_code == semconv.STATUS_ERROR
     yield "span status", replace(span, status_code=semconv.STATUS_UNSET if failed else semconv.STATUS_ERROR)
@@ -131,7 +136,7 @@ def _of_the_span_itself(span: SpanRecord) -> Iterator[Change]:
 
 
 def _groups(attributes: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The attributes, those over which one list is spread together (``llm.input_messages.*``)."""
+    """Return the attributes by place; those that spell out one list are one place (``llm.input_messages.*``)."""
     groups: dict[str, list[str]] = {}
     for key in attributes:
         groups.setdefault(_NUMBERED.sub(".*", key), []).append(key)
@@ -149,7 +154,7 @@ def _event_place(span: SpanRecord, name: str, key: str | None) -> str:
 
 
 def _with_events(span: SpanRecord, name: str, key: str, change: Any) -> SpanRecord:
-    """The span with one attribute of all events of a name changed; None takes it away."""
+    """Return the span with one attribute changed in all events of a name; None as the new value removes it."""
     events = tuple(_with_event(event, key, change) if event.name == name else event for event in span.events)
     return msgspec.structs.replace(span, events=events)
 
@@ -162,8 +167,8 @@ def _with_event(event: Event, key: str, change: Any) -> Event:
     return msgspec.structs.replace(event, attributes=rest if value is None else {**event.attributes, key: value})
 
 
-def _replaced(value: Any) -> Any:
-    """Another value of the same type; one that says nothing stays."""
+def _other_value(value: Any) -> Any:
+    """Return another value of the same type; a value that stands for nothing stays."""
     if value in _NOTHING:
         return value
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The spans of one trace as a tree of those that mean something."""
+"""Build the tree of the spans of one trace that have facts."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ from otel_agent_trace.span_facts import SpanFacts
 
 
 class TraceTree:
-    """The nodes of one trace, which passes change in place.
+    """Hold the nodes of one trace, which passes change in place.
 
-    `tops` are the nodes that have none above them, in order of start; where spans of other tracers are among them
-    (`has_third_party`), what hangs below a node is in that order too. `records` are all spans, also those that mean
-    nothing, by id.
+    Attributes:
+        roots: the nodes without a node above them, in order of start.
+        has_third_party: whether spans of other tracers are among them; the children of each node are then sorted by
+            start too.
+        records: all spans by id, also those without facts.
     """
 
-    __slots__ = ("has_third_party", "records", "tops")
+    __slots__ = ("has_third_party", "records", "roots")
 
-    def __init__(self, records: dict[str, SpanRecord], tops: list[Node], *, has_third_party: bool) -> None:
-        self.records, self.tops, self.has_third_party = records, tops, has_third_party
+    def __init__(self, records: dict[str, SpanRecord], roots: list[Node], *, has_third_party: bool) -> None:
+        self.records, self.roots, self.has_third_party = records, roots, has_third_party
 
     def walk(self) -> Iterator[Node]:
-        """Yield all nodes, those above before those below them."""
-        for top in self.tops:
-            yield from top.walk()
+        """Yield all nodes, parents before children."""
+        for root in self.roots:
+            yield from root.walk()
 
     def walk_up(self) -> list[Node]:
-        """Return all nodes, those below before those above them."""
+        """Return all nodes, children before parents."""
         return [*self.walk()][::-1]
 
     def agents_of_others(self) -> list[Node]:
-        """Return the agents that other tracers saw, those below before those above them."""
+        """Return the agents that other tracers recorded, inner ones before outer ones."""
         return [node for node in self.walk_up() if node.kind is StepKind.AGENT and node.is_third_party]
 
     def outermost_id(self, span: SpanRecord) -> str:
-        """Return the id of the outermost span above a span, or of one that was lost."""
+        """Return the id of the outermost span above a span: of the root, or of a parent that is missing."""
         for _ in range(len(self.records)):
             parent_id = span.parent_span_id
             if parent_id is None:
@@ -51,7 +53,7 @@ class TraceTree:
 
 
 def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
-    """Return one record a span, by its id: where there are several, the one that says most."""
+    """Return one record for each span id; of several, the most complete one."""
     records: dict[str, SpanRecord] = {}
     for span in spans:
         known = records.setdefault(span.span_id, span)
@@ -65,7 +67,7 @@ def _completeness(span: SpanRecord) -> tuple[bool, int, int]:
 
 
 def build_tree(records: dict[str, SpanRecord]) -> TraceTree:
-    """Return the tree of the spans of one trace: each below the closest one above it that means something."""
+    """Return the tree of the spans of one trace: each node is below the closest span above it that has facts."""
     nodes: dict[str, Node] = {}
     has_third_party = False
     for span_id, span in records.items():
@@ -75,54 +77,54 @@ def build_tree(records: dict[str, SpanRecord]) -> TraceTree:
             nodes[span_id] = Node(span, facts, is_third_party=is_third_party)
             has_third_party = has_third_party or is_third_party
     _link(nodes, records)
-    tops: list[Node] = []
+    roots: list[Node] = []
     for node in nodes.values():
-        above, node.above = node.above, None  # a cycle would live until the garbage collector comes
+        above, node.parent = node.parent, None  # a reference cycle would live until the garbage collector runs
         if above is not None:
-            above.below.append(node)
+            above.children.append(node)
         else:
-            tops.append(node)
-    if len(tops) > 1:
-        tops.sort(key=start_of)
+            roots.append(node)
+    if len(roots) > 1:
+        roots.sort(key=start_of)
     if has_third_party:
         for node in nodes.values():
-            node.below.sort(key=start_of)
-    return TraceTree(records, tops, has_third_party=has_third_party)
+            node.children.sort(key=start_of)
+    return TraceTree(records, roots, has_third_party=has_third_party)
 
 
 def _link(nodes: dict[str, Node], records: dict[str, SpanRecord]) -> None:
-    """Find for each node the closest one above it."""
-    suspicious = False
-    lost: list[Node] = []
+    """Set for each node the closest node above it."""
+    may_have_cycles = False
+    orphans: list[Node] = []
     for node in nodes.values():
         span = node.span
         if span.parent_span_id is not None:
             above = nodes.get(span.parent_span_id)
-            node.above = above = above if above is not None else _nearest(span, records, nodes)
+            node.parent = above = above if above is not None else _nearest(span, records, nodes)
             if above is not None and above.span.start_ns >= span.start_ns:
-                suspicious = True
-        if node.above is None and node.claimed_run_id is not None:
-            lost.append(node)
-    if lost:
-        _link_lost(lost, nodes)
-    if suspicious or lost:  # a ring of parents has to go up in time somewhere
-        _cut_rings(nodes)
+                may_have_cycles = True
+        if node.parent is None and node.claimed_run_id is not None:
+            orphans.append(node)
+    if orphans:
+        _link_orphans(orphans, nodes)
+    if may_have_cycles or orphans:  # along a cycle, start times have to stay or go up somewhere
+        _break_cycles(nodes)
 
 
-def _link_lost(lost: list[Node], nodes: dict[str, Node]) -> None:
-    """Put spans whose parents were lost below the run that they say they belong to, if that is here."""
-    by_run_id = {run_id_of(node.span, node.facts): node for node in _in_order(nodes) if node.is_run}
-    for node in lost:
+def _link_orphans(orphans: list[Node], nodes: dict[str, Node]) -> None:
+    """Put nodes whose parents are missing below the run whose id is on their span, if it is here."""
+    by_run_id = {run_id_of(node.span, node.facts): node for node in _sorted_nodes(nodes) if node.is_run}
+    for node in orphans:
         run = by_run_id.get(node.claimed_run_id or "")
-        node.above = run if run is not node else None
+        node.parent = run if run is not node else None
 
 
-def _in_order(nodes: dict[str, Node]) -> list[Node]:
+def _sorted_nodes(nodes: dict[str, Node]) -> list[Node]:
     return sorted(nodes.values(), key=start_of)
 
 
 def _nearest(span: SpanRecord, records: dict[str, SpanRecord], nodes: dict[str, Node]) -> Node | None:
-    """The closest span above that means something."""
+    """Return the closest node above a span; None where there is none."""
     parent_id = span.parent_span_id
     for _ in range(len(records)):
         if parent_id is None:
@@ -135,22 +137,22 @@ def _nearest(span: SpanRecord, records: dict[str, SpanRecord], nodes: dict[str, 
     return None
 
 
-def _cut_rings(nodes: dict[str, Node]) -> None:
-    """Let chains of parents that bite their own tail (a damaged trace) begin somewhere."""
+def _break_cycles(nodes: dict[str, Node]) -> None:
+    """Break cycles of parents, which only a damaged trace has, so that the tree has a root."""
     safe: set[int] = set()
-    for node in _in_order(nodes):
+    for node in _sorted_nodes(nodes):
         current: Node | None = node
         path: list[Node] = []
         while current is not None and id(current) not in safe:
             safe.add(id(current))
             path.append(current)
-            current = current.above
+            current = current.parent
         if current is not None and any(current is passed for passed in path):
-            current.above = None
+            current.parent = None
 
 
 def run_id_of(span: SpanRecord, facts: SpanFacts) -> str:
-    """Return the id of the run that a span is."""
+    """Return the id of the run that a span stands for: its own, else the trace id, else trace id and span id."""
     if facts.run_id is not None:
         return facts.run_id
     return span.trace_id if span.parent_span_id is None else f"{span.trace_id}-{span.span_id}"

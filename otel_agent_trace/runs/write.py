@@ -1,4 +1,4 @@
-"""`run_to_spans`: the spans that our tracer would have written for a run."""
+"""Provide `run_to_spans`: the spans that our tracer would have written for a run."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from otel_agent_trace.values import NO_LIMITS, same
 
 _SCOPE = Scope(semconv.SCOPE_NAME)
 _Ids = tuple[str, str | None]
-"""Of a span, and of the one above it."""
+"""Ids of a span and of its parent."""
 
 
 def run_to_spans(run: AgentRun) -> list[SpanRecord]:
-    """The spans of a run and of its sub-agents, each parent before its children.
+    """Return the spans of a run and of its sub-agents, each parent before its children.
 
-    Reading them back gives an equal run, if it is one that our tracer or reader made; of one that is put together by
-    hand, spans cannot say an empty usage, an error without a type, or that the usage of model steps has no sum. Ids
-    that the run does not know are derived from its own, so the same run gives the same spans each time.
+    Reading them back gives an equal run, if our tracer or reader made it. Of a run built by hand, spans cannot express
+    an empty usage, an error without a type, or that the usage of model steps has no sum. Missing ids are derived from
+    the run's id, so the same run gives the same spans each time.
     """
     return list(_Writer(run).run_spans(run, None, None))
 
 
-def _derived(text: str, digits: int) -> str:
+def _hex_digest(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:digits]
 
 
-def _places_above(steps: tuple[AgentStep, ...]) -> list[int | None]:
-    """For each step the place of the one above it, None below the run.
+def _parent_places(steps: tuple[AgentStep, ...]) -> list[int | None]:
+    """Return for each step the place of its parent step, None for those right below the run.
 
-    Where several steps share an id, the last one before is meant; unless it is below the step itself, then another.
+    Where several steps share an id, the closest one before is the parent, unless it is below the step itself.
     """
     places: dict[int | str | None, list[int]] = {}
     for place, step in enumerate(steps):
@@ -69,11 +69,11 @@ def _places_above(steps: tuple[AgentStep, ...]) -> list[int | None]:
         order = itertools.chain(range(before - 1, -1, -1), range(len(found) - 1, before - 1, -1))
         others = (found[number] for number in order)
         above[place] = next((other for other in others if not _leads_to(place, other, above)), None)
-    return above if all(above[place] is not None for place in unclear) else _grown(steps, candidates)
+    return above if all(above[place] is not None for place in unclear) else _parent_places_top_down(steps, candidates)
 
 
-def _grown(steps: tuple[AgentStep, ...], candidates: list[list[int]]) -> list[int | None]:
-    """The same where earlier choices left a step none: each goes below the first of its candidates that is placed."""
+def _parent_places_top_down(steps: tuple[AgentStep, ...], candidates: list[list[int]]) -> list[int | None]:
+    """Return the parents' places, each step below the first candidate placed, where choosing the closest left gaps."""
     above: list[int | None] = [None] * len(steps)
     waiting: dict[int | str | None, list[int]] = {}
     for place, step in enumerate(steps):
@@ -89,7 +89,7 @@ def _grown(steps: tuple[AgentStep, ...], candidates: list[list[int]]) -> list[in
 
 
 def _leads_to(place: int, start: int | None, above: list[int | None]) -> bool:
-    """Whether the way up from a step comes by a place."""
+    """Return whether the parents of a step, and theirs, include a place."""
     for _ in above:
         if start is None or start == place:
             break
@@ -98,15 +98,15 @@ def _leads_to(place: int, start: int | None, above: list[int | None]) -> bool:
 
 
 class _Writer:
-    """Writes the spans of one trace."""
+    """Write the spans of one trace."""
 
     def __init__(self, run: AgentRun) -> None:
         self.is_read = run.trace_id is not None
-        self.trace_id = run.trace_id or _derived(run.run_id, 32)
+        self.trace_id = run.trace_id or _hex_digest(run.run_id, 32)
         self.resources: list[Resource] = []
 
     def resource(self, run: AgentRun) -> Resource:
-        """Return the program that a run took place in, the same object for an equal one."""
+        """Return the resource of a run, the same object for equal ones."""
         known = next((known for known in self.resources if same(known.attributes, run.resource)), None)
         if known is None:
             known = Resource(run.resource)
@@ -114,20 +114,23 @@ class _Writer:
         return known
 
     def derived_id(self, run: AgentRun, place: str) -> str:
-        """An id for the span of a run, or of the step at a place, that has none; runs of one trace may share theirs."""
+        """Return an id for the span of a run, or of the step at a place, that has none.
+
+        It depends on the first known span id, since runs of one trace may share their run id.
+        """
         known = (run.span_id, *(step.span_id for step in run.steps)) if self.is_read else ()
         first = next(filter(None, known), "")
-        return _derived(f"{first}{run.run_id}/{place}", 16)
+        return _hex_digest(f"{first}{run.run_id}/{place}", 16)
 
     def run_spans(self, run: AgentRun, step: AgentStep | None, parent_id: str | None) -> Iterator[SpanRecord]:
-        """The span of a run, unless it was never seen and would tell nothing, and those of its steps."""
+        """Yield the span of a run, unless it had none and none is needed to read it back, and those of its steps."""
         own_id = run.span_id or (step.span_id if step else None) or self.derived_id(run, "")
         is_lone, is_open = _is_lone(run), _is_open(run)
         if step is not None or not (is_lone or is_open):
             yield self.run_span(run, step, (own_id, parent_id))
         outer_id = None if is_lone and run.run_id == run.trace_id else own_id
         ids = [item.span_id or self.derived_id(run, str(place)) for place, item in enumerate(run.steps)]
-        for item, step_span_id, place_above in zip(run.steps, ids, _places_above(run.steps), strict=True):
+        for item, step_span_id, place_above in zip(run.steps, ids, _parent_places(run.steps), strict=True):
             above = outer_id if place_above is None else ids[place_above]
             if item.run is not None:
                 below = item.run
@@ -139,10 +142,10 @@ class _Writer:
                 yield self.step_span(run, item, (step_span_id, above), has_run=has_run)
 
     def run_span(self, run: AgentRun, step: AgentStep | None, ids: _Ids) -> SpanRecord:
-        """Return the span of a run; where it is a sub-agent's, with its place as a step."""
+        """Return the span of a run; that of a sub-agent includes its place as a step."""
         content, fields = AttributeWriter(NO_LIMITS), self.fields_of(run)
         put_attributes(content, run.attributes, _names_of_facts(StepKind.AGENT, run))
-        fields["model"] = _asked_model(content, run)
+        fields["model"] = _write_models(content, run)
         if step is not None:
             fields.update({name: value for name, value in _fields_of(step, _STEP_FACTS).items() if not fields[name]})
             content.messages(step.messages, StepKind.AGENT)
@@ -157,11 +160,11 @@ class _Writer:
         return self.span(content, name, run, ids, failed=run.status in FAILURES, run=run)
 
     def step_span(self, run: AgentRun, step: AgentStep, ids: _Ids, *, has_run: bool) -> SpanRecord:
-        """Return the span of a step that is no run of its own."""
+        """Return the span of a step that is not a run of its own."""
         content, kind = AttributeWriter(NO_LIMITS), step.kind
         put_attributes(content, step.attributes, _names_of_facts(kind, step))
         put_shared(content, _fields_of(run, _SHARED if has_run else _SHARED - {"run_id"}))
-        name = put_identity(content, kind, step.name, _asked_model(content, step))
+        name = put_identity(content, kind, step.name, _write_models(content, step))
         put_place(content, step.index, step.step_id)
         put_facts(content, WRITTEN[kind], self.fields_of(step))
         put_input(content, kind, step.input)
@@ -171,13 +174,13 @@ class _Writer:
         return self.span(content, name, step, ids, failed=step.error is not None, run=run)
 
     def fields_of(self, item: AgentRun | AgentStep) -> dict[str, Any]:
-        """Return the fields to be written; of what was read from somewhere and has no span, that it is made up."""
+        """Return the fields to write, `is_inferred` for what was read from spans but has none itself."""
         return {**_fields_of(item, item.__struct_fields__), "is_inferred": item.span_id is None and self.is_read}
 
     def span(
         self, content: AttributeWriter, name: str, item: AgentRun | AgentStep, ids: _Ids, *, failed: bool, run: AgentRun
     ) -> SpanRecord:
-        """Return the span of a run, or of a step of it, whose content has been put together."""
+        """Return the span of a run, or of a step of it, with the attributes collected in `content`."""
         error, time_ns = item.error, item.ended_at_ns or item.started_at_ns
         message = put_failure(content, error, failed=failed)
         events: tuple[Event, ...] = ()
@@ -201,9 +204,9 @@ class _Writer:
 
 
 def _is_lone(run: AgentRun) -> bool:
-    """Whether reading makes the same run of its outermost step, if that says nothing of a run."""
+    """Return whether reading makes the same run of its outermost step alone, without a run id."""
     outer = [step for step in run.steps if step.parent_step_id is None]
-    if len(outer) != 1 or outer[0].run is not None or not _is_told_by_steps(run):
+    if len(outer) != 1 or outer[0].run is not None or not _follows_from_steps(run):
         return False
     (step,) = outer
     over = RunStatus.SUCCESS if step.error is None else RunStatus.ERROR
@@ -215,20 +218,20 @@ def _is_lone(run: AgentRun) -> bool:
 
 
 def _is_open(run: AgentRun) -> bool:
-    """Whether reading makes the same run of its steps, if these say that they are the run's."""
-    return (run.status, run.ended_at_ns, run.error) == (RunStatus.RUNNING, None, None) and _is_told_by_steps(run)
+    """Return whether reading makes the same run of its steps alone, by the run id on their spans."""
+    return (run.status, run.ended_at_ns, run.error) == (RunStatus.RUNNING, None, None) and _follows_from_steps(run)
 
 
-def _is_told_by_steps(run: AgentRun) -> bool:
-    """Whether a run has no span of its own, and nothing that would have stood there."""
+def _follows_from_steps(run: AgentRun) -> bool:
+    """Return whether a run has no span of its own, and no fact that only such a span could hold."""
     if run.trace_id is None or run.span_id is not None or not run.steps:
         return False
     began = min(step.started_at_ns for step in run.steps)
-    return run.started_at_ns == began and run == AgentRun(**{name: getattr(run, name) for name in _TOLD_BY_STEPS})
+    return run.started_at_ns == began and run == AgentRun(**{name: getattr(run, name) for name in _KNOWN_FROM_STEPS})
 
 
 _SHARED = frozenset(field for field, _, _ in SHARED)
-_TOLD_BY_STEPS = (
+_KNOWN_FROM_STEPS = (
     *_SHARED,
     *("status", "error", "started_at_ns", "ended_at_ns", "usage", "steps", "trace_id", "resource"),
 )
@@ -237,23 +240,23 @@ _STEP_FACTS = frozenset(field for field, _, _ in WRITTEN[StepKind.AGENT]) & froz
 
 
 def _names_of_facts(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:
-    """Return the names under which facts stand, so that attributes which nobody understood cannot."""
-    return fact_names(kind) if _asked(item) is None else fact_names(kind) - {semconv.REQUEST_MODEL}
+    """Return the attribute names that facts use, which unread attributes of a run or a step must not take."""
+    return fact_names(kind) if _requested_model(item) is None else fact_names(kind) - {semconv.REQUEST_MODEL}
 
 
-def _asked_model(content: AttributeWriter, item: AgentRun | AgentStep) -> str | None:
-    """Write the model that answered, where that is known beside the one that was asked, and return the latter."""
-    asked = _asked(item)
-    if asked is None:
+def _write_models(content: AttributeWriter, item: AgentRun | AgentStep) -> str | None:
+    """Write the model that answered where both it and the requested one are known, and return the requested one."""
+    requested = _requested_model(item)
+    if requested is None:
         return item.model
     content.text(semconv.RESPONSE_MODEL, "model", item.model)
-    return asked
+    return requested
 
 
-def _asked(item: AgentRun | AgentStep) -> str | None:
-    """Return the model that was asked, which stays an attribute where the model that answered is known."""
-    asked = item.attributes.get(semconv.REQUEST_MODEL)
-    return asked if type(asked) is str and item.model is not None else None
+def _requested_model(item: AgentRun | AgentStep) -> str | None:
+    """Return the requested model, which is kept as an attribute where the model that answered is known."""
+    requested = item.attributes.get(semconv.REQUEST_MODEL)
+    return requested if type(requested) is str and item.model is not None else None
 
 
 def _fields_of(item: AgentRun | AgentStep, names: Iterable[str]) -> dict[str, Any]:

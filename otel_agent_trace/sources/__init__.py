@@ -1,4 +1,4 @@
-"""Where spans can be read from: each a `SpanSource`."""
+"""Open sources of spans: files, servers, backends, and several of them at once; each is a `SpanSource`."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from otel_agent_trace.sources.several import SeveralSources
 from otel_agent_trace.span import SpanSource
 
 Progress = Callable[[int, "int | None"], None]
-"""Called now and then with how much was read and, where it is known, all there is: of files the bytes, else the traces."""
+"""Function that is called now and then with the amount read and, where it is known, the total: bytes of files, else traces."""
 
 Opener = Callable[..., SpanSource]
-"""Gives the source of an address: called with the address and, by keyword, the options of `open_source`."""
+"""Function that returns the source of an address; called with the address and, by keyword, the options of `open_source`."""
 
 ENTRY_POINT_GROUP = "otel_agent_trace.sources"
-"""Entry points of this group add sources: the name is the scheme of their addresses, the object an `Opener`."""
+"""Group of entry points that add sources: their name is the scheme of addresses, their object an `Opener`."""
 
 _OPENERS = {
     "http": ("otel_agent_trace.sources.jaeger", "JaegerSource"),
     "https": ("otel_agent_trace.sources.jaeger", "JaegerSource"),
 }
-"""Scheme of an address → module and name of its `Opener`, imported when it is used: clients take long to import."""
+"""Scheme of an address → module and name of its `Opener`, imported when it is used, since clients are slow to import."""
 
 
 def open_source(source: Any, *, on_progress: Progress | None = None, **options: Any) -> SpanSource:
-    """Return the source that a path, a glob, a directory, an address, a backend, or a list of them names.
+    """Return the source for a path, a glob, a directory, an address, a backend, or a list of them.
 
     Args:
         source: what to read. A text with a scheme (``http://host:16686?service=NAME``) is an address, unless there is a
-            file of that name. A backend is anything that has `traces(on_problem)`, as a `SpanSource`, or `runs()`.
-        on_progress: is told how far a reading is.
-        options: for the source of an address; of Jaeger those of `JaegerSource`.
+            file of that name. A backend is any object with `traces(on_problem)`, as a `SpanSource` has it, or `runs()`.
+        on_progress: called now and then with the progress of reading.
+        **options: options for the source of an address; for Jaeger those of `JaegerSource`.
 
     Raises:
-        SourceError: there is no such file, no source for such an address, or nothing can be read from such a thing.
-        ConfigurationError: options for what takes none.
+        SourceError: there is no such file, no source for such an address, or the object cannot be read.
+        ConfigurationError: options were given for a source that takes none.
     """
     opener = _opener(source) if isinstance(source, str) else None
     if opener is not None:
         return opener(source, on_progress=on_progress, **options)
     if options:
-        msg = f"{', '.join(options)}: options are for addresses, as http://HOST:PORT"
+        msg = f"{', '.join(options)}: only addresses such as http://HOST:PORT take options"
         raise ConfigurationError(msg)
     if isinstance(source, str | PathLike):
         _check_path(source)
@@ -68,41 +68,49 @@ def open_source(source: Any, *, on_progress: Progress | None = None, **options: 
 
 
 def is_address(source: Any) -> bool:
-    """Whether it names something to be asked, and not a file."""
+    """Return whether a source is the address of a server, and not the name of an existing file."""
     return isinstance(source, str) and scheme_of(source) is not None and not os.path.lexists(source)
 
 
 def name_of(source: Any) -> str:
-    """What a source is called in messages, without secrets."""
+    """Return the name of a source for messages, without secrets."""
     if isinstance(source, str):
         return without_secrets(source)
-    if isinstance(source, PathLike):  # whose own name lacks the folder
+    if isinstance(source, PathLike):  # the `name` of a `Path` lacks the folder
         return str(os.fspath(source))
     return str(getattr(source, "name", None) or type(source).__name__)
 
 
 def _check_path(path: str | PathLike[str]) -> None:
-    """Refuse the address of a server without its scheme, which would be taken for a file, unless there is one."""
+    """Check that a path is not the address of a server without its scheme.
+
+    Raises:
+        SourceError: it looks like one, and there is no such file.
+    """
     address = with_scheme(path) if isinstance(path, str) and not os.path.lexists(path) else None
     if address is not None:
-        msg = f"{path}: there is no such file; for the address of a server write {address}"
+        msg = f"{path}: there is no such file; to read from a server, write {address}"
         raise SourceError(msg)
 
 
 def _opener(text: str) -> Opener | None:
-    """Who opens such an address; None for the name of a file."""
+    """Return the opener of an address, or None for the name of a file.
+
+    Raises:
+        SourceError: there is no opener for addresses with this scheme.
+    """
     if not is_address(text):
         return None
     scheme = scheme_of(text) or ""
     if scheme not in _OPENERS:
-        return _third_party(scheme)
+        return _third_party_opener(scheme)
     module, name = _OPENERS[scheme]
     opener: Opener = getattr(importlib.import_module(module), name)
     return opener
 
 
-def _third_party(scheme: str) -> Opener:
-    from importlib import metadata  # noqa: PLC0415 - slow, and seldom needed
+def _third_party_opener(scheme: str) -> Opener:
+    from importlib import metadata  # noqa: PLC0415 - slow, and rarely needed
 
     found = metadata.entry_points(group=ENTRY_POINT_GROUP)
     for entry_point in found:
@@ -110,11 +118,12 @@ def _third_party(scheme: str) -> Opener:
             opener: Opener = entry_point.load()
             return opener
     known = ", ".join(sorted({*_OPENERS, *found.names}))
-    msg = f"nothing here reads {scheme}:// addresses; there is: {known}. A file of that name is not there either"
+    msg = f"{scheme}:// addresses cannot be read, those of {known} can; and there is no file of that name"
     raise SourceError(msg)
 
 
 def _open_several(sources: list[Any], on_progress: Progress | None) -> SpanSource:
+    """Return one source for several, in which all files are one, so that they are read as a stream."""
     paths = [source for source in sources if isinstance(source, str | PathLike) and not is_address(source)]
     others = [open_source(source) for source in sources if not isinstance(source, str | PathLike) or is_address(source)]
     for path in paths:

@@ -1,10 +1,11 @@
-"""Spans out of local files of any file_format, plain or compressed, in bounded memory.
+"""Read spans from local files of any format, plain or compressed, in bounded memory.
 
-Two passes: the first notes in which block of bytes each trace is seen last, the second decodes and yields a trace as
-soon as that block is behind it. What a file grows by meanwhile is left for the next reading, and a file that is renamed
-meanwhile, as rotation does, is read on under its new name. In memory are the traces that are open at one moment, one block (128 KiB, or
-one line, document or message if that is longer), and less than 100 bytes for each trace of the files. Of one that cannot be
-read as a whole those spans are read that are whole.
+The files are read twice. The first pass records the last block of bytes in which each trace occurs; the second decodes
+the spans, and yields a trace as soon as it is past that block. In memory are the traces that are open at one moment, one
+block (128 KiB, or one line, document or message if that is longer), and less than 100 bytes for each trace.
+
+What is appended to a file after the first pass is left for the next reading. A file that is renamed meanwhile, as log
+rotation does, is read under its new name. Of a damaged file those spans are read that are intact.
 """
 
 from __future__ import annotations
@@ -30,24 +31,29 @@ from otel_agent_trace.span import Capabilities, LogRecord, Problem, SpanRecord, 
 
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
-"""A longer line, document or message is reported and skipped."""
+"""Most bytes of a line, document or message; longer ones are reported and skipped."""
 MAX_RATIO = 1000
-"""What unpacks to more times its size is not read on; the first GB is free, since a little may say the same often."""
+"""Highest ratio of compression that is read, beyond the first GB: a file above it is damaged or malicious."""
 SUFFIXES = tuple(
     f".{file_format}{packing}"
     for packing in ("", ".gz", ".zst")
     for file_format in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
 )
-"""What is read of a directory."""
+"""Endings of the names of files that are read of a directory."""
 
 _KEY_BITS = 2**60 - 1
 _RATIO_FROM_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
-_MOST_RENAMES = 3
+_MAX_RENAMES = 3
 
 
 class FilesSource:
-    """A `SpanSource` over files, globs and directories (of which it reads the files that end in `SUFFIXES`)."""
+    """Read spans from files, globs and directories; a `SpanSource`.
+
+    Args:
+        paths: paths of files and directories, and globs; of a directory the files that end in `SUFFIXES` are read.
+        on_progress: called now and then with the bytes read and their total, which counts both passes.
+    """
 
     capabilities = Capabilities(logs=True)
 
@@ -61,72 +67,78 @@ class FilesSource:
         self._on_progress = on_progress
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """Yield the spans of each trace.
+        """Yield the spans of each trace, and call `on_problem` for everything that cannot be read.
 
         Raises:
-            SourceError: a path that does not exist, or a named file that holds something else.
+            SourceError: a path does not exist, or a file that was named itself holds neither OTLP nor traces of Jaeger.
         """
         return self.traces_and_logs(on_problem, _ignore_log)
 
     def traces_and_logs(
         self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
     ) -> Iterator[list[SpanRecord]]:
-        """As `traces`; `on_log` is given the log records whose spans are in none of the files."""
+        """Yield what `traces` yields, and call `on_log` with each log record whose span is in none of the files."""
         listed = self._listed()
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
-        ends = _Ends()
-        noted = [*_noted(ends, {file: listed[file] for file in files}, counters)]
-        noted += _noted(ends, self._new_files(noted, listed, on_problem), itertools.repeat(_ignore))
+        last_blocks = _LastBlocks()
+        scanned = [*_scan_files(last_blocks, {file: listed[file] for file in files}, counters)]
+        scanned += _scan_files(
+            last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
+        )
         open_traces = _OpenTraces(on_problem, on_log)
         read_up_to = 0
-        for file in noted:
+        for file in scanned:
             file_format = file.file_format()
-            for pieces, numbers, position in _read(file, file_format, on_problem, next(counters, _ignore)):
+            for pieces, numbers, position in _read_pieces(
+                file, file_format, on_problem, next(counters, _ignore_progress)
+            ):
                 for piece, number in zip(pieces, numbers, strict=False):
                     open_traces.take(piece, file_format, file.path, number)
                 block = file.block_at(position)
                 if block > read_up_to:
                     read_up_to = block
-                    yield from open_traces.complete(ends, block)
-        yield from open_traces.complete(ends, sys.maxsize)
+                    yield from open_traces.complete(last_blocks, block)
+        yield from open_traces.complete(last_blocks, sys.maxsize)
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
-        """One for each reading of a file, of which there are two; each is told the bytes read of its file."""
-        sizes = [_size(file) for file in files] * 2
-        return (self._counter(begun, sum(sizes)) for begun in itertools.accumulate(sizes, initial=0))
+        """Yield a function for each pass over each file, to be called with the bytes read of that file."""
+        sizes = [_file_size(file) for file in files] * 2
+        return (self._counter(before, sum(sizes)) for before in itertools.accumulate(sizes, initial=0))
 
-    def _counter(self, begun: int, total: int) -> Callable[[int], None]:
+    def _counter(self, before: int, total: int) -> Callable[[int], None]:
+        """Return a function that adds the bytes of the files before to those of one file, and reports the progress."""
         on_progress = self._on_progress
         if on_progress is None:
-            return _ignore
-        return lambda read: on_progress(min(begun + read, total), total)
+            return _ignore_progress
+        return lambda read: on_progress(min(before + read, total), total)
 
     def _listed(self) -> dict[str, str]:
-        """The files that are there, each with the path that it was named by."""
+        """Return the existing files by path, each with the path, glob or directory of the caller that named it."""
         return {file: path for path in self._paths for file in _expand(path)}
 
     def _new_files(
-        self, noted: Sequence[_Noted], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
+        self, scanned: Sequence[_ScannedFile], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
     ) -> dict[str, str]:
-        """What has come since: where a file was renamed before it was noted, its new name, else what came in its place."""
-        known = {file.identity for file in noted}
-        refused = listed.keys() - {file.path for file in noted}
+        """Return the files that appeared during the first pass: new ones, and those renamed before they were scanned."""
+        known = {file.identity for file in scanned}
+        refused = listed.keys() - {file.path for file in scanned}
         new = {file: named for file, named in self._listed().items() if file not in refused}
         return {
             file: named
             for file, named in new.items()
-            if _identity(file) not in known and _is_usable(file, named, on_problem)
+            if _identity_of(file) not in known and _is_usable(file, named, on_problem)
         }
 
 
 _Identity = tuple[int, int]
 
 
-class _Noted(NamedTuple):
-    """A file as it was when it was first read: what it grows by afterwards is left for the next reading.
+class _ScannedFile(NamedTuple):
+    """Hold a file as it was in the first pass.
 
-    `size` is in bytes, unpacked, `first_block` the number of its first block, counted through all files.
+    `size` is the number of its bytes after decompression, `first_block` the number of its first block, counted through
+    all files. `identity` finds the file again if it is renamed.
     """
 
     path: str
@@ -136,75 +148,77 @@ class _Noted(NamedTuple):
     size: int
 
     def block_at(self, position: int) -> int:
-        """The number of the block that byte is in."""
+        """Return the number of the block that holds the byte at a position."""
         return self.first_block + position // BLOCK_BYTES
 
     def path_now(self) -> str | None:
-        """Where it is now, if it is still in its folder."""
-        if _identity(self.path) == self.identity:
+        """Return the current path of the file, or None if it is no longer in its folder."""
+        if _identity_of(self.path) == self.identity:
             return self.path
         folder = os.path.dirname(self.path)
-        paths = (os.path.join(folder, name) for name in _names_in(folder or "."))
-        return next((path for path in paths if _identity(path) == self.identity), None)
+        paths = (os.path.join(folder, name) for name in _list_directory(folder or "."))
+        return next((path for path in paths if _identity_of(path) == self.identity), None)
 
 
-class _Ends:
-    """Where each trace is seen last: the number of the block, counted through all files.
+class _LastBlocks:
+    """Record the last block in which each trace occurs, counted through all files.
 
-    A hash stands for the id: should two ids share one, their traces are only kept open longer.
+    Trace ids are kept as hashes: should two share one, their traces are kept open longer, and nothing else.
     """
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
         self._next_block = 0
 
-    def note(self, file: str, count: Callable[[int], None]) -> _Noted:
-        """Look through a file."""
+    def scan(self, file: str, on_read: Callable[[int], None]) -> _ScannedFile:
+        """Record the traces in the blocks of a file; `on_read` is called with the bytes read so far."""
         first = self._next_block
         last = self._last
-        with _open(file) as (raw, blocks):
-            identity = _identity(raw.fileno())
-            seen = _Counted(_undamaged(blocks))
-            file_format, all_blocks = _carrier_in(seen)
+        with _OpenFile(file) as (raw, blocks):
+            identity = _identity_of(raw.fileno())
+            seen = _CountedBlocks(_until_damage(blocks))
+            file_format, all_blocks = _detect_format(seen)
             for trace_ids, position in file_format().trace_ids(all_blocks, MAX_LINE_BYTES):
                 number = first + (position - 1) // BLOCK_BYTES
                 for trace_id in trace_ids:
-                    last[_key(trace_id)] = number
-                count(raw.tell())
-            size = seen.all()
-        noted = _Noted(file, identity, file_format, first, size)
-        self._next_block = noted.block_at(size) + 1
-        return noted
+                    last[_trace_key(trace_id)] = number
+                on_read(raw.tell())
+            size = seen.total()
+        scanned = _ScannedFile(file, identity, file_format, first, size)
+        self._next_block = scanned.block_at(size) + 1
+        return scanned
 
-    def last_block(self, trace_id: str) -> int:
-        """The last block of a trace, which may be later than it is, but never earlier."""
-        return self._last.get(_key(trace_id.encode()), self._next_block)
+    def of(self, trace_id: str) -> int:
+        """Return the last block of a trace, or a later one, but never an earlier one."""
+        return self._last.get(_trace_key(trace_id.encode()), self._next_block)
 
 
-def _noted(ends: _Ends, files: Mapping[str, str], counters: Iterator[Callable[[int], None]]) -> Iterator[_Noted]:
-    """Look through files, each with the path that it was named by."""
-    for (file, named), count in zip(files.items(), counters, strict=False):
+def _scan_files(
+    last_blocks: _LastBlocks, files: Mapping[str, str], counters: Iterator[Callable[[int], None]]
+) -> Iterator[_ScannedFile]:
+    """Scan files, and leave out those that were renamed or removed since their directory was listed."""
+    for (file, named), on_read in zip(files.items(), counters, strict=False):
         try:
-            noted = ends.note(file, count)
+            scanned = last_blocks.scan(file, on_read)
         except SourceError as error:
             if not _is_gone(file, named, error):
                 raise
         else:
-            yield noted
+            yield scanned
 
 
 def _is_gone(file: str, named: str, error: SourceError) -> bool:
-    """Whether a file has been renamed or removed since its folder was listed, as one is that is rotated."""
+    """Return whether a file has been renamed or removed since its folder was listed, as log rotation does."""
     return file != named and isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(file)
 
 
-def _key(trace_id: bytes) -> int:
-    """60 bits of a hash: an `int` of 32 bytes, where one more bit would take 48."""
+def _trace_key(trace_id: bytes) -> int:
+    """Return 60 bits of a hash of a trace id, the most that an `int` of 32 bytes can hold."""
     return hash(trace_id) & _KEY_BITS
 
 
-class _Counted:
-    """Blocks, of which it counts the bytes."""
+class _CountedBlocks:
+    """Iterate over blocks, and count their bytes."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
@@ -218,15 +232,15 @@ class _Counted:
         self._size += len(block)
         return block
 
-    def all(self) -> int:
-        """The bytes of all blocks, those that nobody wanted among them."""
+    def total(self) -> int:
+        """Return the number of bytes of all blocks, after reading those that are left."""
         for _ in self:
             pass
         return self._size
 
 
-def _carrier_in(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], Iterator[bytes]]:
-    """What reads these blocks, and all of them again."""
+def _detect_format(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], Iterator[bytes]]:
+    """Return the format of a file by its first blocks, and an iterator over all its blocks."""
     seen: list[bytes] = []
     size = 0
     for block in blocks:
@@ -237,33 +251,33 @@ def _carrier_in(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], Iter
     return file_format_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
 
 
-def _read(
-    file: _Noted, file_format: FileFormat, on_problem: Callable[[Problem], None], count: Callable[[int], None]
+def _read_pieces(
+    file: _ScannedFile, file_format: FileFormat, on_problem: Callable[[Problem], None], on_read: Callable[[int], None]
 ) -> Iterator[Pieces]:
-    """Some pieces at a time."""
+    """Yield the pieces of a file as it was in the first pass; `on_read` is called with the bytes read so far."""
     number = 1
-    opened = _opened_again(file)
+    opened = _reopen(file)
     if opened is None:
-        on_problem(Problem(file.path, 0, "removed or replaced while it was read"))
+        on_problem(Problem(file.path, 0, "removed or replaced during reading"))
         return
     with opened as (raw, blocks):
         try:
             for found in file_format.pieces(blocks, file.size, MAX_LINE_BYTES):
                 yield found
                 number = found.numbers[-1] + 1
-                count(raw.tell())
+                on_read(raw.tell())
         except DamagedError as error:
-            on_problem(Problem(file.path, number, f"{error}; what came before was read"))
+            on_problem(Problem(file.path, number, f"{error}; everything before it was read"))
 
 
-def _opened_again(file: _Noted) -> _open | None:
-    """Where it is now; it may be renamed just before it is opened."""
-    for _ in range(_MOST_RENAMES):
+def _reopen(file: _ScannedFile) -> _OpenFile | None:
+    """Open a file under its current name, again if it is renamed at that moment; None if it is gone."""
+    for _ in range(_MAX_RENAMES):
         path = file.path_now()
         if path is None:
             return None
         try:
-            opened = _open(path)
+            opened = _OpenFile(path)
         except SourceError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
@@ -275,7 +289,7 @@ def _opened_again(file: _Noted) -> _open | None:
 
 
 class _OpenTraces:
-    """The traces that are not complete yet, as far as their spans have been read."""
+    """Hold the spans and log records of traces that are not complete yet."""
 
     def __init__(self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]) -> None:
         self._on_problem = on_problem
@@ -284,9 +298,11 @@ class _OpenTraces:
         self._logs: dict[str, list[LogRecord]] = {}
 
     def take(self, piece: bytes | None, file_format: FileFormat, file: str, number: int) -> None:
-        """Add the spans of one piece; one that cannot be read as a whole is reported, and what is whole in it is added."""
+        """Add the spans of a piece; of one that is damaged, add those that are intact, and report the damage."""
         if piece is None:
-            self._on_problem(Problem(file, number, f"a {file_format.what} of more than {MAX_LINE_BYTES >> 20} MiB"))
+            self._on_problem(
+                Problem(file, number, f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB")
+            )
             return
         refusal: Exception | None = None
         records: Sequence[SpanRecord] = ()
@@ -295,7 +311,7 @@ class _OpenTraces:
         except ValueError as error:
             refusal = error
         if not records:
-            records = self._read_otherwise(piece, refusal, file_format, file, number)
+            records = self._read_unusual(piece, refusal, file_format, file, number)
         traces = self._traces
         for record in records:
             known = traces.get(record.trace_id)
@@ -304,62 +320,66 @@ class _OpenTraces:
             else:
                 known.append(record)
 
-    def _read_otherwise(
+    def _read_unusual(
         self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int
     ) -> Sequence[SpanRecord]:
-        """The spans of what is none of the usual pieces; its log records are kept until the spans are there."""
-        spans, logs, reason = file_format.read_otherwise(piece, refusal)
+        """Return the spans of a piece of a less usual kind, and keep its log records until their spans are complete."""
+        spans, logs, reason = file_format.read_unusual(piece, refusal)
         if reason:
             self._on_problem(Problem(file, number, reason))
         for log in logs:
             self._logs.setdefault(log.trace_id, []).append(log)
         return spans
 
-    def complete(self, ends: _Ends, block: int) -> Iterator[list[SpanRecord]]:
-        """Give away the traces of which no more comes in that block or later."""
-        for trace_id in [known for known in self._traces if ends.last_block(known) < block]:
+    def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
+        """Yield and forget the traces that do not occur in this block or a later one."""
+        for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
             spans, logs = self._traces.pop(trace_id), self._logs.pop(trace_id, None)
             if logs is not None:
-                self._leave(logs_without_spans(spans, logs))
+                self._report_logs(logs_without_spans(spans, logs))
                 spans = with_logs(spans, logs)
             yield spans
-        if self._logs:  # of spans that are nowhere
-            for trace_id in [known for known in self._logs if ends.last_block(known) < block]:
-                self._leave(self._logs.pop(trace_id))
+        if self._logs:  # of traces without spans
+            for trace_id in [known for known in self._logs if last_blocks.of(known) < block]:
+                self._report_logs(self._logs.pop(trace_id))
 
-    def _leave(self, logs: Sequence[LogRecord]) -> None:
+    def _report_logs(self, logs: Sequence[LogRecord]) -> None:
         for log in logs:
             self._on_log(log)
 
 
 def _ignore_log(log: LogRecord) -> None:
-    """Whoever reads the files alone has no spans for it."""
+    """Ignore a log record without a span, which only another source could have."""
 
 
-def _ignore(read: int) -> None:
-    """Nobody asked how far it is."""
+def _ignore_progress(read: int) -> None:
+    """Ignore the number of bytes read."""
 
 
-def _size(path: str) -> int:
+def _file_size(path: str) -> int:
     try:
         return os.path.getsize(path)
     except OSError:
-        return 0  # opening it will say why
+        return 0  # opening the file will raise the error
 
 
-def _identity(file: str | int) -> _Identity | None:
-    """What stays when a file is renamed, by path or descriptor; None where it is gone."""
+def _identity_of(file: str | int) -> _Identity | None:
+    """Return device and inode of a path or descriptor, which a renamed file keeps; None if there is no such file."""
     try:
         status = os.stat(file)
     except (OSError, ValueError):
-        return None  # opening it will say why
+        return None  # opening the file will raise the error
     return status.st_dev, status.st_ino
 
 
 def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> bool:
-    """Whether it can be read; one that was named itself must be, others are reported."""
+    """Return whether a file can be read; report one of a glob or directory that cannot.
+
+    Raises:
+        SourceError: the file was named itself, and cannot be read.
+    """
     try:
-        _check(file)
+        _check_format(file)
     except SourceError as error:
         if file == named:
             raise
@@ -371,22 +391,23 @@ def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> 
 
 
 def _expand(path: str) -> list[str]:
+    """Return the paths of the files that a path, a directory or a glob names."""
     if os.path.isdir(path):
-        names = sorted(name for name in _names_in(path) if name.endswith(SUFFIXES))
+        names = sorted(name for name in _list_directory(path) if name.endswith(SUFFIXES))
         if not names:
-            msg = f"{path}: a directory without trace files (*{', *'.join(SUFFIXES)})"
+            msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)})"
             raise SourceError(msg)
         return [os.path.join(path, name) for name in names]
     if not os.path.lexists(path) and glob.has_magic(path):
         found = sorted(glob.glob(path, recursive=True))
         if not found:
-            msg = f"{path}: no file fits this pattern"
+            msg = f"{path}: no file matches this pattern"
             raise SourceError(msg)
         return found
     return [path]
 
 
-def _names_in(folder: str) -> list[str]:
+def _list_directory(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError as error:
@@ -394,14 +415,14 @@ def _names_in(folder: str) -> list[str]:
         raise SourceError(msg) from error
 
 
-class _open:  # noqa: N801 - reads as the function it stands in for
-    """A regular file, opened for reading, and its bytes, unpacked as the first of them say, piece by piece."""
+class _OpenFile:
+    """Open a regular file; as a context manager, provide it and its decompressed content in blocks."""
 
     def __init__(self, path: str) -> None:
         self._raw = open_regular(path)
 
     def identity(self) -> _Identity | None:
-        return _identity(self._raw.fileno())
+        return _identity_of(self._raw.fileno())
 
     def close(self) -> None:
         self._raw.close()
@@ -414,10 +435,10 @@ class _open:  # noqa: N801 - reads as the function it stands in for
 
 
 def open_regular(path: str) -> io.BufferedReader:
-    """Open a regular file; devices and pipes, which could hang or never end, are refused.
+    """Open a regular file for reading, and refuse devices and pipes, which could block or never end.
 
     Raises:
-        SourceError: it cannot be opened, or is no regular file.
+        SourceError: the file cannot be opened, or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -432,7 +453,7 @@ def open_regular(path: str) -> io.BufferedReader:
 
 
 class _DamagedError(DamagedError):
-    """What comes next in a file cannot be read; `early_end` where nothing comes, although something should."""
+    """Report that a file cannot be decompressed any further; `early_end` is true if it is cut off."""
 
     def __init__(self, error: Exception, packing: str) -> None:
         self.early_end = isinstance(error, EOFError)
@@ -440,10 +461,14 @@ class _DamagedError(DamagedError):
 
 
 def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
-    """All that comes before a damage, if there is one; each block is small, and none is empty."""
+    """Yield the decompressed content of a file in blocks of at most 128 KiB.
+
+    Raises:
+        _DamagedError: the rest cannot be decompressed, or is suspiciously large.
+    """
     packing = "file"
     try:
-        packing, stream = _unpacked(raw)
+        packing, stream = _decompressed(raw)
         size = 0
         while block := stream.read1(BLOCK_BYTES):
             size += len(block)
@@ -454,42 +479,46 @@ def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
         raise _DamagedError(error, packing) from error
 
 
-def _undamaged(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """What comes before the damage, which is reported when the lines are read."""
+def _until_damage(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield blocks up to a damage, which the second pass reports."""
     try:
         yield from blocks
     except _DamagedError:
         return
 
 
-def _unpacked(raw: io.BufferedReader) -> tuple[str, _Unpacked]:
-    """What the first bytes say that it is, and what gives its content."""
+def _decompressed(raw: io.BufferedReader) -> tuple[str, _Readable]:
+    """Return the kind of a file by its first bytes (gzip, zstd, or file), and a reader of its decompressed content."""
     head = raw.peek(4)[:4]
     if head.startswith(_GZIP):
         return "gzip", gzip.GzipFile(fileobj=raw)
     return ("zstd", zstandard.ZstdFile(raw)) if head.startswith(zstandard.MAGIC) else ("file", raw)
 
 
-class _Unpacked(Protocol):
-    """Gives what it has, instead of waiting for all that was asked for."""
+class _Readable(Protocol):
+    """Describe a reader that returns the bytes it has, rather than waiting for all that were requested."""
 
     def read1(self, size: int, /) -> bytes: ...
 
 
-# ── what else it may be ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── files of other formats ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check(path: str) -> None:
-    """Refuse a file whose beginning no file_format understands, and say what it looks like."""
-    with _open(path) as (_, blocks):
-        head = _head(path, blocks)
+def _check_format(path: str) -> None:
+    """Check that a file begins as one of the formats does.
+
+    Raises:
+        SourceError: it does not; the message names what it looks like.
+    """
+    with _OpenFile(path) as (_, blocks):
+        head = _read_head(path, blocks)
     if not file_format_of(head)().fits(head):
-        msg = f"{path}: no OTLP and no traces of Jaeger; it looks like {_looks_like(head)}"
+        msg = f"{path}: neither OTLP nor traces of Jaeger; it looks like {_looks_like(head)}"
         raise SourceError(msg)
 
 
-def _head(path: str, blocks: Iterator[bytes]) -> bytes:
-    """The beginning: a block at least, and at least one line, unless that is too long."""
+def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
+    """Return the beginning of a file: at least one block and one line, or 64 MiB of a longer line."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -499,7 +528,7 @@ def _head(path: str, blocks: Iterator[bytes]) -> bytes:
             if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and b"\n" in block):
                 break
     except _DamagedError as error:
-        if not parts and not error.early_end:  # else it is reported when it is read
+        if not parts and not error.early_end:  # otherwise reading reports it
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
     return b"".join(parts).removeprefix(codecs.BOM_UTF8)
@@ -507,13 +536,13 @@ def _head(path: str, blocks: Iterator[bytes]) -> bytes:
 
 def _looks_like(block: bytes) -> str:
     head = block[:HEAD_BYTES].lstrip()
-    for what, fits in _LOOKS:
+    for description, fits in _OTHER_FORMATS:
         if fits(head):
-            return what
+            return description
     return "something else"
 
 
-_LOOKS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
+_OTHER_FORMATS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
     ("Jaeger UI JSON", lambda head: head.startswith(b"{") and b'"traceID"' in head),
     ("a JSON document of something else", lambda head: re.match(rb"[\[{]\s*\n", head)),
     ("a Zipkin JSON array", lambda head: head.startswith(b"[") and b'"traceId"' in head),

@@ -1,8 +1,8 @@
-"""Spans out of Jaeger: its HTTP API v3, or the older one where that is missing.
+"""Read spans from Jaeger, by its HTTP API v3, or by the older API where that is missing.
 
-The API has no pages, so all is read in windows of time, the newest first, each as narrow as it takes for its answer to be
-whole. In memory are the traces of one window, and about 100 bytes for each trace that was read. A trace comes once, as it
-is when it is first met: of what arrives later, whole traces may come, parts of traces do not.
+The API has no pagination, so traces are read in windows of time, the newest first, each as narrow as needed for a complete
+response. In memory are the traces of one window, and about 100 bytes for each trace that was read. A trace is yielded
+once, as it is when it is first found: spans that arrive afterwards are missing, unless their whole trace is new.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from otel_agent_trace.span import Capabilities, Problem, SpanRecord
 
 HEADERS_VARIABLE = "OTEL_AGENT_TRACE_JAEGER_HEADERS"
 SEARCH_DEPTH = 100
-"""What Jaeger itself takes where it does not understand how many are asked for."""
+"""Number of traces that are requested at once; Jaeger's own default."""
 MAX_ANSWER_BYTES = 32 << 20
-"""Of all answers to one window. A trace by itself may have eight times as much."""
+"""Most bytes of all responses for one window; a single trace may have eight times as many."""
 
 _HOUR_NS, _DAY_NS = 3600 * NS_PER_S, 86400 * NS_PER_S
 _END_OF_TIME_NS = 9_190_000_000 * NS_PER_S  # in 2261: Jaeger counts nanoseconds in 63 bits
@@ -39,28 +39,29 @@ _LARGE = 8
 _FIRST_CHECKS, _CHECKS = 3, 8
 _TRACE_DIGITS = 32
 _HEX = frozenset("0123456789abcdef")
-_ADVICE = "Jaeger answers at the port of its page, by default 16686"
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_ADVICE = "Jaeger's API is at the port of its web interface, by default 16686"
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class JaegerSource:
-    """A `SpanSource` over a Jaeger.
+    """Read spans from a Jaeger server; a `SpanSource`.
 
     Args:
-        url: where it is: ``http(s)://[USER:PASSWORD@]HOST:PORT[/BASE]``, with ``?service=NAME`` for traces in which that
-            service takes part (otherwise all), or a link to one trace in its page or API, and then it is just that trace.
-        service: as in the address.
-        headers: go with every request, beside those of ``OTEL_AGENT_TRACE_JAEGER_HEADERS`` (``k=v,k2=v2``,
-            percent-encoded), over which these go.
-        timeout_s: for one answer, and for trying again while the server is busy.
-        verify: False: the certificate is not checked; a path: the CA's file that it is checked with.
-        search_depth: how many traces to ask for at once.
-        max_answer_bytes: of the answers that are held in memory at once; larger ones are asked for in parts.
-        on_progress: is told how many traces were read.
+        url: the address ``http(s)://[USER:PASSWORD@]HOST:PORT[/BASE]``, with ``?service=NAME`` for the traces in which
+            that service takes part (by default all), or a link to one trace in the web interface or API, which is then
+            the only one that is read.
+        service: the name of the service, instead of that in the address.
+        headers: the headers of every request, which replace those of ``OTEL_AGENT_TRACE_JAEGER_HEADERS`` (``k=v,k2=v2``,
+            percent-encoded) with the same names.
+        timeout_s: the timeout of one response in seconds, and of all attempts while the server is busy.
+        verify: whether to check the certificate of the server, or the path of the CA's file to check it with.
+        search_depth: the number of traces to request at once.
+        max_answer_bytes: the most bytes of responses that are held in memory at once; larger ones are requested in parts.
+        on_progress: called with the number of traces read and None after each trace.
 
     Raises:
-        SourceError: `url` is no such address.
-        ConfigurationError: an argument that cannot be meant.
+        SourceError: `url` is not a valid address.
+        ConfigurationError: an argument has an invalid value.
     """
 
     capabilities = Capabilities(filters=frozenset({"since", "until", "service", "run_id"}), newest_first=True)
@@ -92,11 +93,11 @@ class JaegerSource:
 
     @property
     def name(self) -> str:
-        """The address without user, password and query."""
+        """Return the address without user, password and query."""
         return self._address.name
 
     def narrowed(self, query: RunQuery) -> JaegerSource:
-        """Return the same source, which leaves out what Jaeger can tell to be of no use."""
+        """Return the same server with the filters of a query that it can apply: times, service and run id."""
         services = self._services or (() if query.service is None else (query.service,))
         narrow = copy.copy(self)
         narrow.__dict__.update(_query=query, _services=services)
@@ -106,22 +107,22 @@ class JaegerSource:
         """Yield the spans of each trace, those with the latest start first.
 
         Raises:
-            SourceError: there is no Jaeger, it does not let us in, or it does not answer.
+            SourceError: the server cannot be reached, denies access, or is no Jaeger server.
         """
         http = _reader(self._address, self._headers, self._timeout_s, self._verify)
         try:
             api = _find_api(http, lambda reason: on_problem(Problem(self.name, 0, reason)))
             limits = _Limits(self._depth, self._max_bytes)
             reading = _Reading(self.name, api, self._services, limits, on_problem)
-            for count, spans in enumerate(self._chosen(reading), 1):
+            for count, spans in enumerate(self._selected(reading), 1):
                 if self._on_progress is not None:
                     self._on_progress(count, None)
                 yield spans
         finally:
             http.close()
 
-    def _chosen(self, reading: _Reading) -> Iterator[list[SpanRecord]]:
-        """Yield what is asked for, by the shortest way there is."""
+    def _selected(self, reading: _Reading) -> Iterator[list[SpanRecord]]:
+        """Yield the traces that address and query select: by id if possible, else by run id or time."""
         query = self._query
         trace_id = self._address.trace_id
         if trace_id is not None:
@@ -136,7 +137,7 @@ class JaegerSource:
 
 
 def _begins_with_trace_id(run_id: str) -> bool:
-    """Whether it is a trace id, or one followed by that of a span, as runs below others have it."""
+    """Return whether a run id is a trace id, or one followed by a span id, as the runs of sub-agents have it."""
     return (
         len(run_id) >= _TRACE_DIGITS
         and _HEX.issuperset(run_id[:_TRACE_DIGITS])
@@ -145,6 +146,7 @@ def _begins_with_trace_id(run_id: str) -> bool:
 
 
 def _environment_headers() -> dict[str, str]:
+    """Return the headers of ``OTEL_AGENT_TRACE_JAEGER_HEADERS``, with names in lower case."""
     pairs = (pair.partition("=") for pair in os.environ.get(HEADERS_VARIABLE, "").split(",") if pair.strip())
     return {unquote(key).strip().lower(): unquote(value).strip() for key, _, value in pairs}
 
@@ -161,11 +163,11 @@ def _reader(address: Address, headers: Mapping[str, str], timeout_s: float, veri
     )
 
 
-# ── the two interfaces ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── the two APIs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Query(NamedTuple):
-    """One search: traces with a span of a service that started between two times (Unix nanoseconds)."""
+    """Define a search for traces with a span of a service that started between two times (Unix nanoseconds)."""
 
     service: str
     begin_ns: int
@@ -180,22 +182,30 @@ class _Received(NamedTuple):
 
 
 class _RefusedError(SourceError):
-    """It understood the question, and does not answer it."""
+    """Report that Jaeger refused a request with an error of its own."""
 
 
 class _Api(Protocol):
-    """One of Jaeger's interfaces."""
+    """Describe one of Jaeger's APIs; `smallest_ns` is the resolution of its times."""
 
     smallest_ns: int
     services: tuple[str, ...]
 
-    def trace(self, trace_id: str, most_bytes: int) -> _Received: ...
+    def trace(self, trace_id: str, most_bytes: int) -> _Received:
+        """Return the trace with an id, or no trace."""
+        ...
 
-    def search(self, query: _Query, most_bytes: int) -> _Received: ...
+    def search(self, query: _Query, most_bytes: int) -> _Received:
+        """Return the traces that match a query, up to its depth."""
+        ...
 
 
 def _find_api(http: HttpReader, on_bad: Callable[[str], None]) -> _Api:
-    """The newest interface that is there. Both say which services they know."""
+    """Return the newest API of the server, recognised by its list of services.
+
+    Raises:
+        SourceError: the server is no Jaeger server.
+    """
     answer = http.get("/api/v3/services", {}, MAX_ANSWER_BYTES)
     services = _listed(answer, "services")
     if services:
@@ -203,25 +213,25 @@ def _find_api(http: HttpReader, on_bad: Callable[[str], None]) -> _Api:
     older = http.get("/api/services", {}, MAX_ANSWER_BYTES)
     older_services = _listed(older, "data")
     if services is not None and (older_services is not None or older.status != _OK or older.is_page):
-        return _V3(http, services, on_bad)  # empty; what answers everything with {} is something else
+        return _V3(http, services, on_bad)  # without services; a server that answers {} to every path is another
     if older_services is not None:
         return _Legacy(http, older_services, on_bad)
-    raise _no_jaeger(http, older if older.status == _OK else answer)
+    raise _other_server_error(http, older if older.status == _OK else answer)
 
 
 _OK, _NOT_FOUND, _FIRST_ERROR = 200, 404, 400
 
 
 def _listed(answer: Answer, key: str) -> tuple[str, ...] | None:
-    """The names of services, if that is what it is."""
+    """Return the names of services in a response, or None if it is not a list of them."""
     if answer.status != _OK:
         return None
     try:
         document = msgspec.json.decode(answer.body, type=dict[str, Any])
-    except _REFUSALS:
+    except _DECODE_ERRORS:
         return None
     names = document.get(key)
-    if names is None and (key in document or document == _EMPTY[key]):  # as Go writes an empty list, or does not
+    if names is None and (key in document or document == _EMPTY[key]):  # Go writes an empty list as null, or not at all
         return ()
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return None
@@ -231,21 +241,25 @@ def _listed(answer: Answer, key: str) -> tuple[str, ...] | None:
 _EMPTY: dict[str, dict[str, Any] | None] = {"services": {}, "data": None}
 
 
-def _no_jaeger(http: HttpReader, answer: Answer) -> SourceError:
+def _other_server_error(http: HttpReader, answer: Answer) -> SourceError:
+    """Return the error for a server that has none of the APIs."""
     if answer.status >= 500:
-        return http.error(f"it fails ({answer.status}): {_words(http, answer)}")
+        return http.error(f"the server failed ({answer.status}): {_reason_in(http, answer)}")
     if answer.status != _OK:
-        return http.error(f"there is no Jaeger ({answer.status} where its API should be); {_ADVICE}")
+        return http.error(f"there is no Jaeger API ({answer.status}); {_ADVICE}")
     if answer.is_page:
         return http.error(
-            "it answers with a web page, where Jaeger's API should be: one to log in "
+            "there is a web page in place of Jaeger's API: perhaps a login page "
             f"(set {HEADERS_VARIABLE}), or the address lacks its base path; {_ADVICE}"
         )
-    return http.error(f"it answers, but not as Jaeger does; {_ADVICE}")
+    return http.error(f"the response is not that of Jaeger; {_ADVICE}")
 
 
 class _V3:
-    """`/api/v3`: OTLP, every nanosecond. Old and new names of its parameters go together: each version knows one."""
+    """Read from ``/api/v3``, which returns OTLP with nanoseconds.
+
+    Requests have the old and the new names of parameters, since each version of Jaeger knows one of them.
+    """
 
     smallest_ns = 1
 
@@ -253,10 +267,12 @@ class _V3:
         self._http, self.services, self._on_bad = http, services, on_bad
 
     def trace(self, trace_id: str, most_bytes: int) -> _Received:
+        """Return the trace with an id, or no trace."""
         raw = {"raw_traces": "true", "rawTraces": "true"}
         return self._received(self._http.get(f"/api/v3/traces/{trace_id}", raw, most_bytes))
 
     def search(self, query: _Query, most_bytes: int) -> _Received:
+        """Return the traces that match a query, up to its depth."""
         begin, end, depth = _rfc3339(query.begin_ns), _rfc3339(query.end_ns), str(query.depth)
         parameters = {
             "query.service_name": query.service,
@@ -272,26 +288,26 @@ class _V3:
             "query.rawTraces": "true",
         }
         if query.attributes:
-            parameters["query.attributes"] = _json(query.attributes)
+            parameters["query.attributes"] = _json_text(query.attributes)
         return self._received(self._http.get("/api/v3/traces", parameters, most_bytes))
 
     def _received(self, answer: Answer) -> _Received:
-        body = _body(self._http, answer)
+        body = _result_body(self._http, answer)
         try:
-            records = [record for part in _results(self._http, body) for record in self._records(part)]
-        except (*_REFUSALS, otlp_json.OtlpJsonError):
+            records = [record for part in _otlp_results(self._http, body) for record in self._records(part)]
+        except (*_DECODE_ERRORS, otlp_json.OtlpJsonError):
             raise _unreadable(self._http, answer) from None
-        return _Received(by_trace(_own_attributes(record) for record in records), len(body))
+        return _Received(by_trace(_without_format(record) for record in records), len(body))
 
     def _records(self, data: bytes) -> list[SpanRecord]:
         try:
             return otlp_json.decode(data)
         except otlp_json.OtlpJsonError:
-            return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is no OTLP: {reason}"))
+            return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is not valid OTLP: {reason}"))
 
 
 class _Legacy:
-    """`/api`: Jaeger's own JSON, every microsecond."""
+    """Read from ``/api``, which returns Jaeger's own JSON with microseconds."""
 
     smallest_ns = 1000
 
@@ -299,9 +315,11 @@ class _Legacy:
         self._http, self.services, self._on_bad = http, services, on_bad
 
     def trace(self, trace_id: str, most_bytes: int) -> _Received:
+        """Return the trace with an id, or no trace."""
         return self._received(self._http.get(f"/api/traces/{trace_id}", {"raw": "true"}, most_bytes))
 
     def search(self, query: _Query, most_bytes: int) -> _Received:
+        """Return the traces that match a query, up to its depth."""
         parameters = {
             "service": query.service,
             "start": str(query.begin_ns // 1000),
@@ -310,7 +328,7 @@ class _Legacy:
             "raw": "true",
         }
         if query.attributes:
-            parameters["tags"] = _json(query.attributes)
+            parameters["tags"] = _json_text(query.attributes)
         answer = self._http.get("/api/traces", parameters, most_bytes)
         received = self._received(answer)
         for trace_id in self._adjusted(answer):
@@ -318,16 +336,16 @@ class _Legacy:
         return received
 
     def _adjusted(self, answer: Answer) -> set[str]:
-        """The traces of which a search does not give the times that were sent, whatever `raw` says; one by one it does."""
+        """Return the ids of the traces whose times Jaeger adjusted in a search, though ``raw`` was set; single ones are raw."""
         if answer.status != _OK:
             return set()
         try:
             return jaeger_json.adjusted(answer.body)
         except jaeger_json.NotJaegerError:
-            return set()  # traces that cannot be read as a whole have been reported
+            return set()  # `_received` has reported it
 
     def _received(self, answer: Answer) -> _Received:
-        body = _body(self._http, answer)
+        body = _result_body(self._http, answer)
         try:
             records = jaeger_json.decode(body, self._on_bad) if body else []
         except jaeger_json.NotJaegerError:
@@ -335,22 +353,27 @@ class _Legacy:
         return _Received(by_trace(records), len(body))
 
 
-def _body(http: HttpReader, answer: Answer) -> bytes:
-    """What was found, or nothing."""
+def _result_body(http: HttpReader, answer: Answer) -> bytes:
+    """Return the body of a response, empty where nothing was found (404 with JSON).
+
+    Raises:
+        _RefusedError: the response is an error.
+    """
     if answer.status == _NOT_FOUND and answer.body.lstrip().startswith(b"{"):
         return b""
     if answer.status >= _FIRST_ERROR:
-        raise _RefusedError(str(http.error(f"it refuses ({answer.status}): {_words(http, answer)}")))
+        raise _RefusedError(str(http.error(f"request refused ({answer.status}): {_reason_in(http, answer)}")))
     return answer.body
 
 
 def _unreadable(http: HttpReader, answer: Answer) -> SourceError:
+    """Return the error for a response that cannot be decoded."""
     if answer.is_page:
-        return http.error(f"it answers with a web page now, maybe one to log in; set {HEADERS_VARIABLE}")
-    return http.error("an answer that is not Jaeger's, or not whole")
+        return http.error(f"the response is a web page, perhaps a login page; set {HEADERS_VARIABLE}")
+    return http.error("the response is not that of Jaeger, or incomplete")
 
 
-def _json(attributes: Mapping[str, str]) -> str:
+def _json_text(attributes: Mapping[str, str]) -> str:
     return msgspec.json.encode(dict(attributes)).decode()
 
 
@@ -359,7 +382,7 @@ def _rfc3339(at_ns: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
 
 
-# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── responses ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Error(msgspec.Struct):
@@ -376,26 +399,31 @@ class _Result(msgspec.Struct):
 _result_decoder = msgspec.json.Decoder(_Result)
 
 
-def _results(http: HttpReader, body: bytes) -> Iterator[bytes]:
-    """The OTLP objects of an answer: one, or one a line (older versions), or none."""
+def _otlp_results(http: HttpReader, body: bytes) -> Iterator[bytes]:
+    """Yield the OTLP objects of a response: one, or one a line (older versions), or none.
+
+    Raises:
+        _RefusedError: an error is among them.
+        msgspec.DecodeError: the response is something else.
+    """
     try:
         parts = [_result_decoder.decode(body)] if body.strip() else []
     except msgspec.DecodeError:
         parts = [_result_decoder.decode(line) for line in body.splitlines() if line.strip()]
     for part in parts:
         if part.error is not None:
-            raise _RefusedError(str(http.error(f"it breaks off: {http.shown(part.error.message)}")))
+            raise _RefusedError(str(http.error(f"the response ends with an error: {http.shown(part.error.message)}")))
         if not bytes(part.result):
             raise msgspec.DecodeError
-        if bytes(part.result) not in _NOTHING:
+        if bytes(part.result) not in _EMPTY_RESULTS:
             yield bytes(part.result)
 
 
-_NOTHING = (b"{}", b"null", b'{"resourceSpans":null}')
+_EMPTY_RESULTS = (b"{}", b"null", b'{"resourceSpans":null}')
 
 
-def _own_attributes(record: SpanRecord) -> SpanRecord:
-    """Without what Jaeger adds."""
+def _without_format(record: SpanRecord) -> SpanRecord:
+    """Return a record without the attribute ``internal.span.format``, which Jaeger adds."""
     if _FORMAT not in record.attributes:
         return record
     own = {key: value for key, value in record.attributes.items() if key != _FORMAT}
@@ -405,31 +433,31 @@ def _own_attributes(record: SpanRecord) -> SpanRecord:
 _FORMAT = "internal.span.format"
 
 
-def _words(http: HttpReader, answer: Answer) -> str:
-    """What an answer says of an error, in either interface's way, or as it stands there."""
+def _reason_in(http: HttpReader, answer: Answer) -> str:
+    """Return the error in a response of either API, or the beginning of the response as it is."""
     try:
         result = _result_decoder.decode(answer.body)
-    except _REFUSALS:
-        return "a web page" if answer.is_page else http.shown(answer.body[:_WORDS_BYTES].decode("utf-8", "replace"))
+    except _DECODE_ERRORS:
+        return "a web page" if answer.is_page else http.shown(answer.body[:_REASON_BYTES].decode("utf-8", "replace"))
     errors = [result.error] if result.error is not None else result.errors or []
-    return http.shown("; ".join(error.message or error.msg for error in errors)) or "it does not say why"
+    return http.shown("; ".join(error.message or error.msg for error in errors)) or "no reason given"
 
 
-_WORDS_BYTES = 1000
+_REASON_BYTES = 1000
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Limits(NamedTuple):
-    """How many traces to ask for at once, and how many bytes they may be."""
+    """Hold the number of traces to request at once, and the most bytes that they may have."""
 
     depth: int
     most_bytes: int
 
 
 class _Reading:
-    """One reading of a Jaeger, which remembers what it has given."""
+    """Read the traces of a server, and remember which were yielded, so that each is yielded once."""
 
     def __init__(
         self,
@@ -440,63 +468,68 @@ class _Reading:
         on_problem: Callable[[Problem], None],
     ) -> None:
         self._name, self._api, self._on_problem = name, api, on_problem
-        self._asked_services, self._services = services, services or api.services
+        self._selected_services, self._services = services, services or api.services
         self._depth, self._max_bytes = limits
         self._attributes: dict[str, str] = {}
-        self._given: set[int] = set()
+        self._yielded: set[int] = set()
         self._checks_left, self._searches_left = _FIRST_CHECKS, _CHECKS
 
     def one(self, trace_id: str) -> Iterator[list[SpanRecord]]:
-        """The trace of that id, if it is there."""
-        spans = self._whole(trace_id)
+        """Yield the trace with an id, if there is one."""
+        spans = self._fetch_trace(trace_id)
         if spans:
             yield spans
 
     def of_run(self, run_id: str, begin_ns: int, end_ns: int | None) -> Iterator[list[SpanRecord]]:
-        """The traces that the run may be in; all of them if Jaeger does not look at attributes, or finds nothing."""
+        """Yield the traces with a run, found by its attribute; or all traces if Jaeger refuses that or finds none."""
         self._attributes = {semconv.RUN_ID: run_id}
-        fits = others = False
+        is_found = False
         try:
             for spans in self.all(begin_ns, end_ns):
-                names_it = any(span.attributes.get(semconv.RUN_ID) == run_id for span in spans)
-                fits, others = fits or names_it, others or not names_it
+                is_found = True
                 yield spans
         except _RefusedError:
-            fits = others = False
+            is_found = False
         self._attributes = {}
-        if not fits and not others:
+        if not is_found:
             yield from self.all(begin_ns, end_ns)
 
     def all(self, begin_ns: int, end_ns: int | None) -> Iterator[list[SpanRecord]]:
-        """Every trace that has a span between these times, those with the latest start first."""
-        windows = Windows(self._ask, self._depth, self._api.smallest_ns, self._cut)
+        """Yield every trace that has a span between two times, those with the latest start first."""
+        windows = Windows(self._fetch_window, self._depth, self._api.smallest_ns, self._report_cut)
         now_ns = min(time.time_ns(), _END_OF_TIME_NS)
         end_ns = _END_OF_TIME_NS if end_ns is None else min(end_ns, _END_OF_TIME_NS)
         begin_ns = max(begin_ns, 0)
-        yield from self._new(self._ahead(windows, max(begin_ns, now_ns), end_ns, now_ns))
+        yield from self._new(self._future(windows, max(begin_ns, now_ns), end_ns, now_ns))
         yield from self._new(windows.back(begin_ns, min(now_ns, end_ns)))
 
-    def _ahead(self, windows: Windows, begin_ns: int, end_ns: int, now_ns: int) -> Iterator[Traces]:
-        """What is in the future: clocks differ, and some are wrong. Stores may refuse to look that far."""
+    def _future(self, windows: Windows, begin_ns: int, end_ns: int, now_ns: int) -> Iterator[Traces]:
+        """Yield traces of the future, since clocks may differ or be wrong; of one day only if the store refuses more."""
         try:
             yield from windows.back(begin_ns, end_ns, max(1, end_ns - begin_ns))
         except _RefusedError:
             yield from windows.back(begin_ns, min(end_ns, now_ns + _DAY_NS))
 
-    def _ask(self, begin_ns: int, end_ns: int, depth: int) -> Found:
-        """What all services together have in a window."""
+    def _fetch_window(self, begin_ns: int, end_ns: int, depth: int) -> Found:
+        """Return the traces of all services in a window."""
         traces: Traces = {}
-        most = size = 0
+        largest = size = 0
         budget = self._max_bytes * (_LARGE if end_ns - begin_ns <= _BRIEF_NS else 1)
         for service in self._services:
             query = _Query(service, begin_ns, end_ns, depth, self._attributes)
-            received = self._searched(query, budget - size)
-            most, size = max(most, len(received.traces)), size + received.size
+            received = self._search(query, budget - size)
+            largest, size = max(largest, len(received.traces)), size + received.size
             for trace_id, spans in received.traces.items():
-                _add(traces.setdefault(trace_id, []), spans)
-        return Found(traces, most, size / self._max_bytes)
+                _add_new(traces.setdefault(trace_id, []), spans)
+        return Found(traces, largest, size / self._max_bytes)
 
-    def _searched(self, query: _Query, most_bytes: int) -> _Received:
+    def _search(self, query: _Query, most_bytes: int) -> _Received:
+        """Return the traces that match a query.
+
+        Raises:
+            TooMuchError: the response is too large, or the window wider than the store searches.
+            _RefusedError: Jaeger refused the request.
+        """
         try:
             return self._api.search(query, most_bytes)
         except TooLargeError:
@@ -504,39 +537,42 @@ class _Reading:
         except _RefusedError:
             if query.end_ns - query.begin_ns <= _DAY_NS or query.begin_ns > time.time_ns():
                 raise
-            raise TooMuchError from None  # some stores have a limit to the time that they look through
+            raise TooMuchError from None  # some stores limit the width of the window that they search
 
-    def _cut(self, begin_ns: int, end_ns: int) -> None:
+    def _report_cut(self, begin_ns: int, end_ns: int) -> None:
         reason = (
-            f"between {_rfc3339(begin_ns)} and {_rfc3339(end_ns)} there is more than it gives at once; "
-            "some traces are missing"
+            f"between {_rfc3339(begin_ns)} and {_rfc3339(end_ns)} there are more traces than the server returns at once; "
+            "some are missing"
         )
         self._on_problem(Problem(self._name, 0, reason))
 
     def _new(self, windows: Iterator[Traces]) -> Iterator[list[SpanRecord]]:
-        """The traces that were not given before, whole."""
+        """Yield the traces that were not yielded before, completed, those with the latest start first."""
         for traces in windows:
-            new = {trace_id: spans for trace_id, spans in traces.items() if int(trace_id, 16) not in self._given}
+            new = {trace_id: spans for trace_id, spans in traces.items() if int(trace_id, 16) not in self._yielded}
             traces.clear()
             for trace_id in sorted(new, key=lambda trace_id: _latest_start(new[trace_id]), reverse=True):
                 spans = new.pop(trace_id)
-                self._given.add(int(trace_id, 16))
-                if self._takes_part(spans):
+                self._yielded.add(int(trace_id, 16))
+                if self._has_selected_service(spans):
                     yield self._completed(trace_id, spans)
 
-    def _takes_part(self, spans: list[SpanRecord]) -> bool:
-        """Whether one of the services that were asked for does; Jaeger gives names of its own to those without one."""
-        asked = self._asked_services
-        return not asked or any(span.resource.attributes.get(semconv.SERVICE_NAME) in (*asked, None) for span in spans)
+    def _has_selected_service(self, spans: list[SpanRecord]) -> bool:
+        """Return whether a selected service takes part in a trace; one without a name may have been named by Jaeger."""
+        services = self._selected_services
+        names = (span.resource.attributes.get(semconv.SERVICE_NAME) for span in spans)
+        return not services or any(name in (*services, None) for name in names)
 
     def _completed(self, trace_id: str, spans: list[SpanRecord]) -> list[SpanRecord]:
-        """Fetch the trace itself if it may be a part only: the first ones, all as long as that helps, and where a parent
-        is missing, unless that never helps (Jaeger gives whole traces; parents may be missing there as well).
+        """Return a trace with the spans that a search left out, which are fetched by its id where some may be missing.
+
+        Jaeger returns whole traces, so that few need the check: the first ones, further ones as long as a check finds
+        spans, and those with a missing parent, unless such checks never find any (a parent may be missing everywhere).
         """
         lacks_parents = self._searches_left > 0 and _lacks_parents(spans)
         if self._checks_left > 0 or lacks_parents:
             known = len(spans)
-            _add(spans, self._whole(trace_id))
+            _add_new(spans, self._fetch_trace(trace_id))
             if len(spans) > known:
                 self._checks_left = self._searches_left = _CHECKS
             else:
@@ -544,7 +580,8 @@ class _Reading:
                 self._searches_left -= lacks_parents
         return spans
 
-    def _whole(self, trace_id: str) -> list[SpanRecord]:
+    def _fetch_trace(self, trace_id: str) -> list[SpanRecord]:
+        """Return the spans of a trace, or none if it is not there, or too large, which is reported."""
         try:
             return self._api.trace(trace_id, self._max_bytes * _LARGE).traces.get(trace_id, [])
         except TooLargeError:
@@ -553,8 +590,8 @@ class _Reading:
             return []
 
 
-def _add(spans: list[SpanRecord], more: list[SpanRecord]) -> None:
-    """Add what is new."""
+def _add_new(spans: list[SpanRecord], more: list[SpanRecord]) -> None:
+    """Add the spans that are not in the list yet."""
     known = {span.span_id for span in spans}
     spans.extend(span for span in more if span.span_id not in known)
 

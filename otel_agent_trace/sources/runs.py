@@ -1,4 +1,4 @@
-"""A backend that gives runs and no spans, as a source."""
+"""Read the spans and runs of a backend that keeps runs and no spans."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from otel_agent_trace.span import Capabilities, Problem, SpanRecord
 
 
 class RunsSource:
-    """A `SpanSource` over an object whose `runs()` gives `AgentRun`s, again each time it is called.
+    """Read from an object whose `runs()` returns an iterable of `AgentRun`s; a `SpanSource`.
 
-    It may give those of sub-agents as runs of their own as well, as a `TracerBackend` is told of them.
+    `runs()` is called more than once. The runs of sub-agents may be among the others, as a `TracerBackend` receives
+    them.
+
+    Args:
+        backend: the object.
     """
 
     capabilities = Capabilities(runs=True)
@@ -24,16 +28,16 @@ class RunsSource:
         self._backend = backend
 
     def runs(self) -> Iterator[AgentRun]:
-        """Yield the outermost runs, as they were given. In memory are only the ids of the others.
+        """Yield the outermost runs as the backend has them, with only the ids of the others in memory.
 
         Raises:
-            SourceError: it gives something else than runs.
+            SourceError: `runs()` of the backend yields something else than an `AgentRun`.
         """
         nested = {part.run_id for run in self._all() for part in run.walk() if part is not run}
         yield from (run for run in self._all() if run.run_id not in nested)
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """Yield the spans that tell of these runs, those of one trace together."""
+        """Yield the spans that `run_to_spans` makes of the outermost runs, those of each trace together."""
         left = Counter(run.trace_id for run in self.runs())
         begun: dict[str | None, list[SpanRecord]] = {}
         for run in self.runs():
@@ -47,6 +51,6 @@ class RunsSource:
     def _all(self) -> Iterator[AgentRun]:
         for run in self._backend.runs():
             if not isinstance(run, AgentRun):
-                msg = f"{type(self._backend).__name__}.runs() gave a {type(run).__name__}; it must give AgentRuns"
+                msg = f"{type(self._backend).__name__}.runs() must yield AgentRun objects, got {type(run).__name__}"
                 raise SourceError(msg)
             yield run

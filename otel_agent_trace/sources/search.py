@@ -1,4 +1,4 @@
-"""Find the runs that a query asks for: the one answer for those who read, explain, measure and export them."""
+"""Search a source for the runs that a query selects, for readers, explanations, metrics and exports alike."""
 
 from __future__ import annotations
 
@@ -18,46 +18,54 @@ T = TypeVar("T")
 OnProblem = Callable[[Problem], None]
 _SHOWN_RUNS = 5
 _NEIGHBOURS_NS = 1200 * 10**9
-"""Calls in traces of their own that go on with each other are closer than that: a pause of ten minutes, and the call."""
+"""Longest time between traces that may belong to one run: a pause of ten minutes, and as much for the call itself."""
 
 
 def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Callable[[Assembled], T]) -> Iterator[T]:
-    """Yield what is to be kept of each outermost run that fits, in the order that the query asks for.
+    """Yield the result of `keep` for each outermost run that matches, in the order of the query.
 
-    Without an order runs come as they are completed while reading, in bounded memory. With one, what is kept of `limit`
-    runs is held, or of all without a limit; a source that gives the newest first is not read further than it takes.
+    Without an order runs are yielded as they are completed while reading, in bounded memory. With one, the results of
+    `limit` runs are held in memory, or of all without a limit; a source that yields the newest traces first is read only
+    as far as needed.
+
+    Args:
+        source: the source to read.
+        query: the filters, the order and the limit.
+        on_problem: called with each `Problem` of reading.
+        keep: called with each run and its spans; returns what is needed of them.
     """
     if query.run_id == LAST:
         query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
-        return islice(map(keep, _fitting(source, query, on_problem)), query.limit)
-    return iter(_in_order(source, query, query.order, on_problem, keep))
+        return islice(map(keep, _matching(source, query, on_problem)), query.limit)
+    return iter(_first_in_order(source, query, query.order, on_problem, keep))
 
 
-def _fitting(
-    source: SpanSource, query: RunQuery, on_problem: OnProblem, reading: _EarlyEnd | None = None
+def _matching(
+    source: SpanSource, query: RunQuery, on_problem: OnProblem, stop: _EarlyStop | None = None
 ) -> Iterator[Assembled]:
-    """Yield the runs that fit, in the order of the source."""
-    for found in _assembled(source, query, on_problem, reading):
+    """Yield the runs that match the query, in the order of the source."""
+    for found in _assembled(source, query, on_problem, stop):
         if query.matches(found.run, found.spans):
             yield found
 
 
 def _assembled(
-    source: SpanSource, query: RunQuery, on_problem: OnProblem, reading: _EarlyEnd | None
+    source: SpanSource, query: RunQuery, on_problem: OnProblem, stop: _EarlyStop | None
 ) -> Iterator[Assembled]:
-    """Yield the runs of a source but for those that it leaves out itself; where it has only runs, they come without spans."""
+    """Yield the runs of a source, to which the filters are passed that it supports; without spans if it has only runs."""
     reader: Any = source
     if capabilities_of(source).runs:
         return (Assembled(run, ()) for run in reader.runs())
-    traces = narrowed(source, query).traces(on_problem)
-    return assembled(traces) if reading is None else reading.noted(assembled(reading.until(traces)))
+    traces = with_filters(source, query).traces(on_problem)
+    return assembled(traces) if stop is None else stop.watch_runs(assembled(stop.limit_traces(traces)))
 
 
-def narrowed(source: SpanSource, query: RunQuery) -> SpanSource:
-    """Return the source without what it can tell to be of no use.
+def with_filters(source: SpanSource, query: RunQuery) -> SpanSource:
+    """Return the source with those filters of a query that it supports itself.
 
-    Times are taken further: a run that goes on over several traces must be seen whole to be told from another.
+    Its times are extended by 20 minutes in both directions: a run that continues in further traces must be read as a
+    whole, to be matched as a whole.
     """
     filters = capabilities_of(source).filters
     changes: dict[str, Any] = {name: value for name, value in query.given().items() if name in filters}
@@ -73,7 +81,7 @@ def narrowed(source: SpanSource, query: RunQuery) -> SpanSource:
 # ── in order ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _in_order(
+def _first_in_order(
     source: SpanSource,
     query: RunQuery,
     order: Callable[[AgentRun], tuple[Any, ...]],
@@ -83,14 +91,14 @@ def _in_order(
     first: _First[T] = _First(query.limit)
     if query.limit == 0:
         return []
-    early = _EarlyEnd(first) if order is age and capabilities_of(source).newest_first else None
-    for found in _fitting(source, query, on_problem, early):
+    stop = _EarlyStop(first) if order is age and capabilities_of(source).newest_first else None
+    for found in _matching(source, query, on_problem, stop):
         first.add(order(found.run), keep(found))
-    return first.kept()
+    return first.items()
 
 
 class _First(Generic[T]):
-    """What comes first in an order, so many or all; of equal ones what came first."""
+    """Hold the first `limit` items in an order, or all items; of equal ones those that were added first."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -98,46 +106,46 @@ class _First(Generic[T]):
         self._counter = itertools.count()
 
     def add(self, key: tuple[Any, ...], item: T) -> None:
-        """Keep an item, unless there are enough that come before it."""
+        """Add an item, and drop the last one where there are more than the limit."""
         entry = (key, -next(self._counter), item)
         if self._limit is None or len(self._heap) < self._limit:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heappushpop(self._heap, entry)
 
-    def kept(self) -> list[T]:
-        """Return the items in their order."""
+    def items(self) -> list[T]:
+        """Return the items in order."""
         return [item for _, _, item in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
     def last_key(self) -> tuple[Any, ...] | None:
-        """Return the key of the last one, once there are enough."""
+        """Return the key of the last item, or None if there are fewer than the limit."""
         return self._heap[0][0] if len(self._heap) == self._limit else None
 
 
-class _EarlyEnd:
-    """Ends the reading of a source that gives the newest traces first, when no newer run can come."""
+class _EarlyStop:
+    """Stop reading a source that yields the newest traces first, as soon as no newer run can follow."""
 
     def __init__(self, first: _First[Any]) -> None:
         self._first = first
-        self._held: set[str] = set()
+        self._pending: set[str] = set()
 
-    def until(self, traces: Iterable[list[SpanRecord]]) -> Iterator[list[SpanRecord]]:
-        """Yield traces until as many runs are found as are wanted, and all that comes is older.
+    def limit_traces(self, traces: Iterable[list[SpanRecord]]) -> Iterator[list[SpanRecord]]:
+        """Yield traces until there are `limit` runs, and all further traces are older.
 
-        While there are traces of which no run has come, one that goes on with them may still be read.
+        As long as there are traces whose run is not complete, a trace that continues it may follow, and is not too old.
         """
         for spans in traces:
-            self._held.update(span.trace_id for span in spans[:1])
+            self._pending.update(span.trace_id for span in spans[:1])
             yield spans
             key = self._first.last_key() if spans else None
-            latest_ns = max((span.start_ns for span in spans), default=0) + (_NEIGHBOURS_NS if self._held else 0)
+            latest_ns = max((span.start_ns for span in spans), default=0) + (_NEIGHBOURS_NS if self._pending else 0)
             if key is not None and key[0] > latest_ns:
                 return
 
-    def noted(self, runs: Iterable[Assembled]) -> Iterator[Assembled]:
-        """Yield runs, and note that they have come."""
+    def watch_runs(self, runs: Iterable[Assembled]) -> Iterator[Assembled]:
+        """Yield runs, and record that their traces are complete."""
         for found in runs:
-            self._held.difference_update(span.trace_id for span in found.spans)
+            self._pending.difference_update(span.trace_id for span in found.spans)
             yield found
 
 
@@ -145,61 +153,65 @@ class _EarlyEnd:
 
 
 class Found(NamedTuple):
-    """A run that was asked for by its id, which may be that of a sub-agent, and the outermost run that it is part of."""
+    """Hold a run that was found by its id, which may be that of a sub-agent, and the outermost run that contains it."""
 
     run: AgentRun
     whole: Assembled
 
 
 def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) -> Found:
-    """Return the one run that `query.run_id` names, or without an id the only one that fits.
+    """Return the run that `query.run_id` names, or without an id the only run that matches.
 
     Args:
-        source: what is read.
-        query: which runs are looked at, and which of them is meant.
-        on_problem: is told what cannot be read.
-        name: what the source is called in messages.
+        source: the source to read.
+        query: the filters, and the id of the run.
+        on_problem: called with each `Problem` of reading.
+        name: the name of the source for messages.
 
     Raises:
-        RunNotFoundError: no run has that id, or there is none at all.
-        AmbiguousRunError: several runs fit.
+        RunNotFoundError: no run has that id, or the source has no run.
+        AmbiguousRunError: several runs match.
     """
     found = [*search(source, query, on_problem, lambda found: found)]
     if query.run_id == LAST:
         candidates = [Found(each.run, each) for each in found]
     else:
-        named = [*_named(found, query.run_id)]
+        named = [*_runs_with_id(found, query.run_id)]
         candidates = [each for each, is_exact in named if is_exact] or [each for each, _ in named]
     if not candidates:
         what = "no runs" if query.run_id in (None, LAST) else f"no run {query.run_id!r}"
         raise RunNotFoundError(f"{what} in {name}")
     if len(candidates) > 1:
-        raise AmbiguousRunError(_several(name, query.run_id, [each.run for each in candidates]))
+        raise AmbiguousRunError(_ambiguity_message(name, query.run_id, [each.run for each in candidates]))
     return _with_neighbours(source, candidates[0], query, on_problem)
 
 
-def _named(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, bool]]:
-    """Yield the runs that an id may mean, each with whether it is exactly that."""
+def _runs_with_id(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, bool]]:
+    """Yield each run whose id, or one of whose trace ids, begins with `run_id`, and whether it is equal."""
     for whole in runs:
         outer = whole.run
         if run_id is None:
             yield Found(outer, whole), False
             continue
-        begun = False
+        is_outer_found = False
         for run in outer.walk():
             ids = (run.run_id, *trace_ids_of(outer)) if run is outer else (run.run_id,)
             if run_id in ids:
                 yield Found(run, whole), True
-            elif not begun and any(known.startswith(run_id) for known in ids):  # ids below often begin like it
-                begun = run is outer
+            # The ids of sub-agents begin with the trace id, as that of the outermost run often does.
+            elif not is_outer_found and any(known.startswith(run_id) for known in ids):
+                is_outer_found = run is outer
                 yield Found(run, whole), False
 
 
 def _with_neighbours(source: SpanSource, found: Found, query: RunQuery, on_problem: OnProblem) -> Found:
-    """Read around a run that a source gave by its id alone, as long as calls of other traces turn out to be part of it."""
+    """Return a run with the calls in other traces that belong to it, for a source that was asked for its id only.
+
+    The source is read around the time of the run again, as long as this adds traces to it.
+    """
     filters = capabilities_of(source).filters
     reader: Any = source
-    while "run_id" in filters and query.run_id != LAST and _may_go_on(found.whole.run):
+    while "run_id" in filters and query.run_id != LAST and _may_continue(found.whole.run):
         run = found.whole.run
         times: dict[str, Any] = {
             "since": at_time(run.started_at_ns - _NEIGHBOURS_NS),
@@ -215,8 +227,8 @@ def _with_neighbours(source: SpanSource, found: Found, query: RunQuery, on_probl
     return found
 
 
-def _may_go_on(run: AgentRun) -> bool:
-    """Return whether calls in other traces may be part of a run: no agent's span is around its own."""
+def _may_continue(run: AgentRun) -> bool:
+    """Return whether calls in other traces may belong to a run, as they may if it has no span of an agent."""
     return run.span_id is None and run.agent_name is None
 
 
@@ -224,9 +236,9 @@ def _latest_ns(run: AgentRun) -> int:
     return max(step.ended_at_ns or step.started_at_ns for step in run.steps) if run.steps else run.started_at_ns
 
 
-def _several(name: str, run_id: str | None, runs: list[AgentRun]) -> str:
+def _ambiguity_message(name: str, run_id: str | None, runs: list[AgentRun]) -> str:
     shown = ", ".join(run.run_id for run in runs[:_SHOWN_RUNS])
     more = f" and {len(runs) - _SHOWN_RUNS} more" if len(runs) > _SHOWN_RUNS else ""
-    what = "is not enough" if run_id is None else f"fits {len(runs)} runs"
-    asked = "no run id" if run_id is None else repr(run_id)
-    return f"{asked} {what} in {name}: {shown}{more}"
+    if run_id is None:
+        return f"{name} has {len(runs)} runs, give the id of one: {shown}{more}"
+    return f"{run_id!r} matches {len(runs)} runs in {name}: {shown}{more}"

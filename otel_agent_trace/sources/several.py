@@ -1,4 +1,4 @@
-"""Many sources read as one: a trace that lies in several of them is put together."""
+"""Read several sources as one, and merge the spans of a trace that is in several of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from otel_agent_trace.span import (
 
 
 class SeveralSources:
-    """A `SpanSource` over others.
+    """Read several sources as one; a `SpanSource`.
 
-    The first is streamed; the spans of the others are held in memory meanwhile (they are backends and the like, which
-    hold theirs in memory as well; all files together are one source). Of several servers that is all but the first. Log
-    records of the first become events of the spans of the others.
+    The first source is streamed, the spans of the others are held in memory. These are mostly backends, which hold them
+    in memory themselves, since all files together are one source; of several servers it is all but the first. Log
+    records of the first source are added as events to the spans of the others.
+
+    Args:
+        sources: the sources.
     """
 
     capabilities = Capabilities(filters=frozenset({"since"}))
@@ -32,9 +35,9 @@ class SeveralSources:
         self._sources = tuple(sources)
 
     def narrowed(self, query: RunQuery) -> SeveralSources:
-        """Return the same without what is too old.
+        """Return the sources with the filter `since`.
 
-        By all else, one source may leave out what belongs to a trace of another.
+        With any other filter, one source could leave out spans of a trace that another one yields.
         """
         readers: tuple[Any, ...] = self._sources
         return SeveralSources(
@@ -42,7 +45,7 @@ class SeveralSources:
         )
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """Yield the spans of each trace, once."""
+        """Yield the spans of each trace, once, from all sources that have some."""
         if not self._sources:
             return
         first, *others = self._sources

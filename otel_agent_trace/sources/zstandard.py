@@ -1,4 +1,7 @@
-"""Zstandard, with bounded windows (128 MiB); what is damaged is an `OSError`. The library is imported when it is used."""
+"""Decompress Zstandard with windows of at most 128 MiB, and raise an `OSError` for damaged data.
+
+The library is imported when it is used.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ _WINDOW_BITS = 27
 
 
 class ZstdFile:
-    """A packed file, read from its beginning."""
+    """Read the decompressed content of a file from its beginning.
+
+    Args:
+        raw: the compressed file.
+    """
 
     def __init__(self, raw: IO[bytes]) -> None:
         zstd = _library()
@@ -18,7 +25,11 @@ class ZstdFile:
         self._file = zstd.ZstdFile(raw, options=_options(zstd))
 
     def read1(self, size: int, /) -> bytes:
-        """Some of what comes next, at most so many bytes."""
+        """Return some of the next bytes, at most `size`; none at the end.
+
+        Raises:
+            OSError: the data is damaged.
+        """
         try:
             data: bytes = self._file.read1(size)
         except self._error as error:
@@ -26,22 +37,22 @@ class ZstdFile:
         return data
 
 
-def unpacked(data: bytes, max_bytes: int) -> bytes:
-    """What is packed in these bytes.
+def decompress(data: bytes, max_bytes: int) -> bytes:
+    """Return the decompressed content of a single frame.
 
     Raises:
-        OSError: it is damaged, ends early, or is more than `max_bytes`.
+        OSError: the data is damaged, ends early, or has more than `max_bytes` after decompression.
     """
     zstd = _library()
-    unpacker = zstd.ZstdDecompressor(options=_options(zstd))
+    decompressor = zstd.ZstdDecompressor(options=_options(zstd))
     try:
-        content: bytes = unpacker.decompress(data, max_length=max_bytes + 1)
+        content: bytes = decompressor.decompress(data, max_length=max_bytes + 1)
     except zstd.ZstdError as error:
         raise OSError(str(error)) from error
     if len(content) > max_bytes:
-        msg = f"it unpacks to more than {max_bytes >> 20} MiB"
+        msg = f"it has more than {max_bytes >> 20} MiB after decompression"
         raise OSError(msg)
-    if not unpacker.eof:
+    if not decompressor.eof:
         msg = "it ends early"
         raise OSError(msg)
     return content
@@ -49,7 +60,7 @@ def unpacked(data: bytes, max_bytes: int) -> bytes:
 
 def _library() -> Any:
     if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415 - only where such a file is read
+        from compression import zstd  # noqa: PLC0415 - needed for such files only
     else:
         from backports import zstd  # noqa: PLC0415
     return zstd

@@ -1,4 +1,4 @@
-"""What tests need: `capture_runs`, and kits that run a contract against a backend, a source or a dialect of your own.
+"""Provide `capture_runs` for tests, and kits that check a backend, a source or a dialect against its contract.
 
 The kits raise `AssertionError` with what is wrong, and need no test runner.
 """

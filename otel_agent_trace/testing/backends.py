@@ -1,4 +1,4 @@
-"""`check_backend`: the contract of `TracerBackend`, run against an implementation."""
+"""Provide `check_backend`, which runs the contract of `TracerBackend` against an implementation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from otel_agent_trace.values import same
 
 B = TypeVar("B", bound=TracerBackend)
 _THREADS, _TURNS = 4, 5
-_PATIENCE_S = 10
+_TIMEOUT_S = 10
 _NOT_COMPARED = frozenset({"dialect", "interrupted"})
 _KNOWN_AT_START = ("agent_name", "user_input", "session_id", "started_at_ns", "parent_run_id", "status")
 
@@ -33,31 +33,36 @@ def check_backend(make_backend: Callable[[], B], read_runs: Callable[[B], Iterab
     """Run the contract of `TracerBackend` against an implementation.
 
     Agents are traced with it: runs that succeed, fail, never end, run in many threads and call one another, steps that
-    end after their run, values and ids of every kind. What it then holds must equal what was traced.
+    end after their run, values and ids of every kind. What it holds afterwards must equal what was traced.
 
     Args:
         make_backend: makes a backend, a new one for each scenario; they may share one store.
-        read_runs: gives the runs that a backend holds, each once; where a run holds that of a sub-agent, the latter
-            need not be given as well. What is held from before is ignored.
+        read_runs: returns the runs that a backend holds, each once; where a run holds that of a sub-agent, the latter
+            need not be returned as well. Runs held from before are ignored.
 
     Raises:
-        AssertionError: the backend breaks the contract; the message says in which scenario, and how.
+        AssertionError: the backend breaks the contract; the message names the scenario and the difference.
     """
-    for scenario in _SCENARIOS:
-        _play(scenario, make_backend(), read_runs)
+    for title, scenario in _SCENARIOS.items():
+        _play(title, scenario, make_backend(), read_runs)
     _repeat(make_backend(), read_runs)
 
 
-def _play(scenario: Callable[[AgentTracer], None], backend: B, read_runs: Callable[[B], Iterable[AgentRun]]) -> None:
-    """Trace what the scenario does with the backend, and with one that is known to be right."""
-    where = f"{type(backend).__name__}, {(scenario.__doc__ or '').rstrip('.')}"
+def _play(
+    title: str,
+    scenario: Callable[[AgentTracer], None],
+    backend: B,
+    read_runs: Callable[[B], Iterable[AgentRun]],
+) -> None:
+    """Trace a scenario with the backend, and compare what it holds with `InMemoryBackend`."""
+    where = f"{type(backend).__name__}, {title}"
     require(isinstance(backend, TracerBackend), f"{where}: it lacks start_run(), log_step() or end_run()")
     watched, memory = Watched(backend), InMemoryBackend()
     tracer = AgentTracer(backend=[watched, memory], agent_name="checked", user_ids="plain")
     scenario(tracer)
-    require(tracer.flush(_PATIENCE_S), f"{where}: flush() did not have everything kept within {_PATIENCE_S} s")
+    require(tracer.flush(_TIMEOUT_S), f"{where}: flush() did not have everything kept within {_TIMEOUT_S} s")
     watched.require_no_faults(where)
-    held = _held(where, read_runs(backend))
+    held = _held_by_id(where, read_runs(backend))
     for run in memory.runs():
         for part in run.walk():
             _compare(where, part, held.get(part.run_id))
@@ -66,8 +71,8 @@ def _play(scenario: Callable[[AgentTracer], None], backend: B, read_runs: Callab
 
 
 def _repeat(backend: B, read_runs: Callable[[B], Iterable[AgentRun]]) -> None:
-    """Say things that came before, or whose beginning was not seen."""
-    where = f"{type(backend).__name__}, a run that is said again"
+    """Report a run, and a step of a run whose start the backend did not see, more than once, as the contract allows."""
+    where = f"{type(backend).__name__}, a run that is reported again"
     memory = InMemoryBackend()
     tracer = AgentTracer(backend=memory)
     _steps_of_every_kind(tracer)
@@ -78,20 +83,20 @@ def _repeat(backend: B, read_runs: Callable[[B], Iterable[AgentRun]]) -> None:
     calls: tuple[Callable[[], object], ...] = (
         functools.partial(watched.log_step, other.run_id, other.steps[0]),
         *(functools.partial(watched.end_run, run) for run in (part, other, whole, whole)),
-        functools.partial(watched.flush, _PATIENCE_S),
+        functools.partial(watched.flush, _TIMEOUT_S),
     )
     for call in calls:
-        with contextlib.suppress(Exception):  # it is among the faults
+        with contextlib.suppress(Exception):  # `Watched` has recorded it as a fault
             call()
-    held = _held(where, read_runs(backend))
+    held = _held_by_id(where, read_runs(backend))
     watched.close()
     watched.require_no_faults(where)
     _compare(where, whole, held.get(whole.run_id))
     _compare(where, other, held.get(other.run_id))
 
 
-def _held(where: str, runs: Iterable[AgentRun]) -> dict[str, AgentRun]:
-    """The runs by id; those within others where they are not given by themselves."""
+def _held_by_id(where: str, runs: Iterable[AgentRun]) -> dict[str, AgentRun]:
+    """Return the runs by id; those within others where they are not returned by themselves."""
     given = list(runs)
     for item in given:
         require(isinstance(item, AgentRun), f"{where}: read_runs gave {shown(item)}, which is no AgentRun")
@@ -109,24 +114,26 @@ def _compare(where: str, run: AgentRun, held: AgentRun | None) -> None:
         require(run == held, f"{where}: run {run.run_id!r} is held otherwise: {_difference(run, held, 'run')}")
         return
     for name in _KNOWN_AT_START:
-        told, kept = getattr(run, name), getattr(held, name)
-        require(same(told, kept), f"{where}: {name} of run {run.run_id!r}, which still runs, is held as {shown(kept)}")
+        traced, kept = getattr(run, name), getattr(held, name)
+        require(
+            same(traced, kept), f"{where}: {name} of run {run.run_id!r}, which still runs, is held as {shown(kept)}"
+        )
 
 
-def _difference(told: Any, held: Any, path: str) -> str:
-    """The first thing that differs."""
-    if isinstance(told, msgspec.Struct) and type(told) is type(held):
-        names = [name for name in told.__struct_fields__ if name not in _NOT_COMPARED]
-        pairs = [(getattr(told, name), getattr(held, name), f"{path}.{name}") for name in names]
-    elif isinstance(told, tuple) and isinstance(held, tuple) and len(told) == len(held):
-        pairs = [(*pair, f"{path}[{index}]") for index, pair in enumerate(zip(told, held, strict=True))]
+def _difference(traced: Any, held: Any, path: str) -> str:
+    """Return the first difference as a text."""
+    if isinstance(traced, msgspec.Struct) and type(traced) is type(held):
+        names = [name for name in traced.__struct_fields__ if name not in _NOT_COMPARED]
+        pairs = [(getattr(traced, name), getattr(held, name), f"{path}.{name}") for name in names]
+    elif isinstance(traced, tuple) and isinstance(held, tuple) and len(traced) == len(held):
+        pairs = [(*pair, f"{path}[{index}]") for index, pair in enumerate(zip(traced, held, strict=True))]
     else:
-        return f"{path} was {shown(told)} and is {shown(held)}"
+        return f"{path} was {shown(traced)} and is {shown(held)}"
     return next((_difference(*pair) for pair in pairs if not same(pair[0], pair[1])), path)
 
 
 class Watched:
-    """A backend before another one: sees that calls do not overlap, and what they raise."""
+    """Wrap a backend, and record calls that overlap and errors that it raises."""
 
     def __init__(self, backend: TracerBackend) -> None:
         self._backend = backend
@@ -134,31 +141,31 @@ class Watched:
         self._faults: list[str] = []
 
     def start_run(self, run: AgentRun) -> None:
-        """Watch the call."""
+        """Call the backend, and record faults."""
         self._watch("start_run", run)
 
     def log_step(self, run_id: str, step: AgentStep) -> None:
-        """Watch the call."""
+        """Call the backend, and record faults."""
         self._watch("log_step", run_id, step)
 
     def end_run(self, run: AgentRun) -> None:
-        """Watch the call."""
+        """Call the backend, and record faults."""
         self._watch("end_run", run)
 
     def flush(self, timeout_s: float) -> bool:
-        """Flush the backend, where it can be flushed."""
-        return not hasattr(self._backend, "flush") or self._noted("flush", timeout_s) is not False
+        """Flush the backend, if it can be flushed."""
+        return not hasattr(self._backend, "flush") or self._recording_errors("flush", timeout_s) is not False
 
     def close(self) -> None:
-        """Close the backend, where it can be closed."""
+        """Close the backend, if it can be closed."""
         if hasattr(self._backend, "close"):
-            self._noted("close")
+            self._recording_errors("close")
 
     def require_no_faults(self, where: str) -> None:
-        """Go on if nothing was wrong.
+        """Check that no fault was recorded.
 
         Raises:
-            AssertionError: something was.
+            AssertionError: there was one.
         """
         require(not self._faults, f"{where}: {'; '.join(dict.fromkeys(self._faults))}")
 
@@ -167,13 +174,13 @@ class Watched:
         if not alone:
             self._faults.append(f"{name}() was called while another call was going on")
         try:
-            time.sleep(0)  # let others overlap
-            self._noted(name, *arguments)
+            time.sleep(0)  # let another thread overlap, if the lock of the library does not prevent it
+            self._recording_errors(name, *arguments)
         finally:
             if alone:
                 self._calling.release()
 
-    def _noted(self, name: str, *arguments: object) -> Any:
+    def _recording_errors(self, name: str, *arguments: object) -> Any:
         try:
             return getattr(self._backend, name)(*arguments)
         except BaseException as error:
@@ -185,7 +192,6 @@ class Watched:
 
 
 def _one_step(tracer: AgentTracer) -> None:
-    """A run of one step."""
     with tracer.run(user_input="What is the weather?", session_id="s1", user_id="u1", model="gpt") as run:
         with run.step("search", {"query": "weather"}) as step:
             step.output = ["sunny"]
@@ -193,7 +199,6 @@ def _one_step(tracer: AgentTracer) -> None:
 
 
 def _steps_of_every_kind(tracer: AgentTracer) -> None:
-    """A run with steps of every kind, one within another."""
     with tracer.run(user_input="question", config={"temperature": 0.5}, metadata={"release": 7}) as run:
         with run.model_call("gpt", [{"role": "user", "content": "question"}], provider="openai") as call:
             call.output = "answer"
@@ -208,14 +213,12 @@ def _steps_of_every_kind(tracer: AgentTracer) -> None:
 
 
 def _no_steps(tracer: AgentTracer) -> None:
-    """Runs without steps."""
     for _ in range(3):
         with tracer.run():
             pass
 
 
 def _failures(tracer: AgentTracer) -> None:
-    """Runs that fail."""
     with contextlib.suppress(ValueError), tracer.run(user_input="fails") as run, run.step("search", {"query": ""}):
         message = "no such thing"
         raise ValueError(message)
@@ -229,7 +232,6 @@ def _failures(tracer: AgentTracer) -> None:
 
 
 def _sub_agents(tracer: AgentTracer) -> None:
-    """Agents that call agents."""
     with tracer.run(agent_name="outer", user_input="question") as outer:
         for name in ("first", "second"):
             with tracer.run(agent_name=name, user_input=outer.user_input) as inner:
@@ -240,11 +242,10 @@ def _sub_agents(tracer: AgentTracer) -> None:
 
 
 def _threads(tracer: AgentTracer) -> None:
-    """Runs in many threads at once."""
     barrier = threading.Barrier(_THREADS)
 
     def work(number: int) -> None:
-        barrier.wait(_PATIENCE_S)
+        barrier.wait(_TIMEOUT_S)
         for turn in range(_TURNS):
             with tracer.run(user_input=f"{number}.{turn}") as run:
                 with run.step("search", {"turn": turn}) as step:
@@ -255,7 +256,6 @@ def _threads(tracer: AgentTracer) -> None:
 
 
 def _parallel_steps(tracer: AgentTracer) -> None:
-    """One run whose steps are in many threads at once."""
     with tracer.run(user_input="in parallel") as run:
 
         def work() -> None:
@@ -267,7 +267,6 @@ def _parallel_steps(tracer: AgentTracer) -> None:
 
 
 def _late_step(tracer: AgentTracer) -> None:
-    """A step that ends after its run."""
     with tracer.run(user_input="early") as run:
         late = run.step("late", {"n": 1})
         late.start()
@@ -278,7 +277,6 @@ def _late_step(tracer: AgentTracer) -> None:
 
 
 def _never_ends(tracer: AgentTracer) -> None:
-    """A run that never ends, beside one that does."""
     run_id = tracer.start_run(user_input="for ever", session_id="s2")
     tracer.log_step(run_id, tool_name="search", tool_input={"query": 1}, tool_output=2)
     with tracer.run(user_input="not for ever"):
@@ -286,18 +284,16 @@ def _never_ends(tracer: AgentTracer) -> None:
 
 
 def _values(tracer: AgentTracer) -> None:
-    """Values of every kind."""
     for value in _VALUES:
         with tracer.run(user_input=value, config={"value": value}, metadata={"value": value}) as run:
-            with run.step("say", value) as step:
+            with run.step("echo", value) as step:
                 step.output = value
             run.final_output = value
 
 
 def _ids(tracer: AgentTracer) -> None:
-    """Ids that are no file names."""
     for run_id in _IDS:
-        with tracer.run(run_id=run_id, user_input=run_id, session_id=run_id) as run, run.step("say", step_id=run_id):
+        with tracer.run(run_id=run_id, user_input=run_id, session_id=run_id) as run, run.step("echo", step_id=run_id):
             pass
 
 
@@ -306,7 +302,7 @@ def _in_threads(works: list[Callable[[], object]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(_PATIENCE_S)
+        thread.join(_TIMEOUT_S)
 
 
 _VALUES: tuple[Any, ...] = (
@@ -332,16 +328,16 @@ _IDS = (
     *("../../etc/run", "/run", "a/b", "a\\b", "C:run", ".", "-", "*", "a b", "run.json"),
     *("Run", "run", "RUN", "r\u00fcn", "ru\u0308n", "'\"`;--", "nul\0nul", "line\nline", "x" * 500),
 )
-_SCENARIOS: tuple[Callable[[AgentTracer], None], ...] = (
-    _one_step,
-    _steps_of_every_kind,
-    _no_steps,
-    _failures,
-    _sub_agents,
-    _threads,
-    _parallel_steps,
-    _late_step,
-    _never_ends,
-    _values,
-    _ids,
-)
+_SCENARIOS: dict[str, Callable[[AgentTracer], None]] = {
+    "a run of one step": _one_step,
+    "a run with steps of every kind, one within another": _steps_of_every_kind,
+    "runs without steps": _no_steps,
+    "runs that fail": _failures,
+    "agents that call agents": _sub_agents,
+    "runs in many threads at once": _threads,
+    "a run whose steps are in many threads at once": _parallel_steps,
+    "a step that ends after its run": _late_step,
+    "a run that never ends, beside one that does": _never_ends,
+    "values of every kind": _values,
+    "ids that are no file names": _ids,
+}

@@ -1,4 +1,4 @@
-"""`capture_runs`: the runs of whatever is called inside, whichever tracer emits them, and nothing written elsewhere."""
+"""Provide `capture_runs`: the runs of a block, whichever tracer emits them, and nothing written elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otel_agent_trace.tracing.providers import private_provider
 
 
 class CapturedRuns(Sequence[AgentRun]):
-    """The outermost runs that were captured so far, oldest first; those in flight have status running."""
+    """Hold the outermost runs that were captured so far, oldest first; those in flight have status running."""
 
     def __init__(self, backend: InMemoryBackend) -> None:
         self._backend = backend
@@ -23,7 +23,7 @@ class CapturedRuns(Sequence[AgentRun]):
     @overload
     def __getitem__(self, index: slice) -> list[AgentRun]: ...
     def __getitem__(self, index: int | slice) -> AgentRun | list[AgentRun]:
-        """Return a run by its place, or several."""
+        """Return a run by its place, or several by a slice."""
         return self._backend.runs()[index]
 
     def __len__(self) -> int:
@@ -42,22 +42,26 @@ class CapturedRuns(Sequence[AgentRun]):
 
 
 class _Capture(Interceptor):
-    """Sends the spans of every tracer of the process into one backend in memory."""
+    """Send the spans of every tracer of the process to one backend in memory."""
 
     def __init__(self, backend: InMemoryBackend) -> None:
-        self.provider = private_provider([backend], "plain", is_temporary=True)  # tracers have treated user ids before
+        # The tracers have applied their own setting for user ids before the spans arrive here.
+        self.provider = private_provider([backend], "plain", is_temporary=True)
         self.sink = backend
 
 
 @contextmanager
 def capture_runs() -> Iterator[CapturedRuns]:
-    """Divert every tracer of the process into memory for a block, and give the runs.
+    """Divert every tracer of the process into memory for a block, and yield the captured runs.
 
     Tracers that were made before, decorators at import among them, are diverted too, those of other threads as well;
-    nothing of what they emit is written or measured elsewhere meanwhile. So are spans of other instrumentations that pass
-    an `AgentSpanProcessor`, as on a provider of `configure`. Policies hold as ever, but for a gate, and a span of a
-    tracer that is dropped only at its end stays as it began. A run that began before the block ends where it began.
-    Blocks may lie within each other: the inner one captures. As a fixture of pytest::
+    nothing of
+    what they emit is written or measured elsewhere meanwhile. So are spans of other instrumentations that pass an
+    `AgentSpanProcessor`, as on a provider of `configure`. Policies apply as usual, except a gate; a span of a tracer
+    that a
+    policy drops only at its end stays as it began. A run that began before the block ends where it began. Blocks may be
+    nested:
+    the inner one captures. As a fixture of pytest::
 
         @pytest.fixture
         def runs():

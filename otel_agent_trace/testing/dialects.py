@@ -1,4 +1,4 @@
-"""`check_dialect`: what every dialect must withstand."""
+"""Provide `check_dialect`, which runs the contract of a dialect against an implementation."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _DEPTH = 60
 
 
 def check_dialect(read: Dialect, spans: Iterable[SpanRecord]) -> None:
-    """Read spans that the dialect understands, and spans that nobody does.
+    """Read spans that the dialect understands, and hostile variants of them.
 
-    It must understand the former, say None of a span without any of its attributes, never raise, whatever stands in an
-    attribute, give `SpanFacts`s whose fields are of the types that they say, and leave the span as it was.
+    The dialect must understand the given spans, return None for a span without any of their attributes, never raise,
+    whatever an attribute holds, return `SpanFacts` whose fields have the declared types, and leave the span as it was.
 
     Args:
-        read: the dialect.
+        read: the dialect's function.
         spans: examples of all that it understands.
 
     Raises:
-        AssertionError: the dialect does not; the message says for which span.
+        AssertionError: the dialect breaks the contract; the message names the span.
     """
     examples = list(spans)
-    require(examples, "check_dialect was given no spans")
+    require(examples, "check_dialect was given no spans to check")
     for span in examples:
-        require(_read(read, span) is not None, f"{_named(read)} does not understand {shown(span)}")
-        stranger = msgspec.structs.replace(span, attributes={"http.request.method": "GET"}, events=())
-        require(_read(read, stranger) is None, f"{_named(read)} claims {shown(stranger)}")
-        for hostile in _hostile(span):
-            _read(read, hostile)
+        require(_read_checked(read, span) is not None, f"{_qualified_name(read)} does not understand {shown(span)}")
+        unrelated = msgspec.structs.replace(span, attributes={"http.request.method": "GET"}, events=())
+        require(_read_checked(read, unrelated) is None, f"{_qualified_name(read)} claims {shown(unrelated)}")
+        for hostile in _hostile_variants(span):
+            _read_checked(read, hostile)
 
 
-def _read(read: Dialect, span: SpanRecord) -> SpanFacts | None:
+def _read_checked(read: Dialect, span: SpanRecord) -> SpanFacts | None:
     before = repr(span)
     try:
         facts = read(span)
     except Exception as error:
-        msg = f"{_named(read)} raised {type(error).__name__}: {shown(error)} on {shown(span)}"
+        msg = f"{_qualified_name(read)} raised {type(error).__name__}: {shown(error)} on {shown(span)}"
         raise AssertionError(msg) from error
-    require(repr(span) == before, f"{_named(read)} changed the span {before}")
+    require(repr(span) == before, f"{_qualified_name(read)} changed the span {before}")
     if facts is not None:
-        require(isinstance(facts, SpanFacts), f"{_named(read)} gave {shown(facts)}, which is no SpanFacts")
+        require(isinstance(facts, SpanFacts), f"{_qualified_name(read)} gave {shown(facts)}, which is no SpanFacts")
         for item in (facts, facts.error, facts.usage, *facts.messages):
             _check_types(read, item, span)
     return facts
@@ -60,23 +60,23 @@ def _check_types(read: Dialect, item: msgspec.Struct | None, span: SpanRecord) -
     try:
         msgspec.convert({name: getattr(item, name) for name in item.__struct_fields__}, type(item))
     except msgspec.ValidationError as error:
-        msg = f"{_named(read)} gave a {type(item).__name__} that is none: {error}, for {shown(span)}"
+        msg = f"{_qualified_name(read)} gave a {type(item).__name__} that is none: {error}, for {shown(span)}"
         raise AssertionError(msg) from error
 
 
-def _named(read: Dialect) -> str:
+def _qualified_name(read: Dialect) -> str:
     return f"{read.__module__}.{getattr(read, '__qualname__', type(read).__qualname__)}"
 
 
 # ── hostile spans ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _hostile(span: SpanRecord) -> Iterator[SpanRecord]:
-    """The span with each attribute changed, with all of them changed, and with other parts changed."""
+def _hostile_variants(span: SpanRecord) -> Iterator[SpanRecord]:
+    """Yield the span with each attribute changed, with all of them changed, and with other parts changed."""
     replace, attributes = msgspec.structs.replace, dict(span.attributes)
-    for key, told in attributes.items():
+    for key, known in attributes.items():
         yield replace(span, attributes={name: value for name, value in attributes.items() if name != key})
-        yield replace(span, attributes={key: told})
+        yield replace(span, attributes={key: known})
         for value in _VALUES:
             yield replace(span, attributes={**attributes, key: value})
     for value in _VALUES:

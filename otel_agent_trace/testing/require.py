@@ -1,4 +1,4 @@
-"""What the kits say when something is not as it must be."""
+"""Provide what the kits share: raising `AssertionError`, and values as text in its message."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ _SHOWN = 300
 
 
 def require(fact: object, message: str) -> None:
-    """Go on if that is so.
+    """Check that a fact holds.
 
     Raises:
-        AssertionError: it is not so.
+        AssertionError: it does not; `message` is its text.
     """
     if not fact:
         raise AssertionError(message)
 
 
 def shown(value: object) -> str:
-    """A value as it can stand in a message."""
+    """Return the `repr` of a value, shortened for a message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

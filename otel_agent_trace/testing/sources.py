@@ -1,4 +1,4 @@
-"""`check_source`: the contract of `SpanSource`, run against an implementation."""
+"""Provide `check_source`, which runs the contract of `SpanSource` against an implementation."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def check_source(
     """Run the contract of `SpanSource` against an implementation: each trace once, with all its spans, again and again.
 
     Args:
-        make_source: gives a source that holds just these spans, where possible in this order. Some come more than once,
-            traces are interleaved, children come before their parents, and some parents are missing.
-        ignoring: fields of `SpanRecord` that do not come back from there as they were.
+        make_source: returns a source that holds just these spans, where possible in this order. Some come more than
+            once, traces are interleaved, children come before their parents, and some parents are missing.
+        ignoring: fields of `SpanRecord` that the store is known to lose or change.
 
     Raises:
-        AssertionError: the source breaks the contract; the message says how.
+        AssertionError: the source breaks the contract; the message names the case and the difference.
     """
-    for what, spans in _CASES.items():
+    for title, spans in _CASES.items():
         source = make_source(spans)
-        where = f"{type(source).__name__}, {what}"
-        first = _read(source, where)
+        where = f"{type(source).__name__}, {title}"
+        first = _read_traces(source, where)
         _compare(where, spans, first, frozenset(ignoring))
-        again = _read(source, f"{where}, read again")
+        again = _read_traces(source, f"{where}, read again")
         _compare(f"{where}, read again", spans, again, frozenset(ignoring))
         _check_abandoning(source, where)
 
 
-def _read(source: SpanSource, where: str) -> dict[str, list[SpanRecord]]:
+def _read_traces(source: SpanSource, where: str) -> dict[str, list[SpanRecord]]:
     problems: list[Problem] = []
     traces: dict[str, list[SpanRecord]] = {}
     for spans in source.traces(problems.append):
@@ -52,18 +52,18 @@ def _read(source: SpanSource, where: str) -> dict[str, list[SpanRecord]]:
         require(all(span.trace_id == trace_id for span in spans), f"{where}: it gave spans of several traces together")
         require(trace_id not in traces, f"{where}: trace {trace_id} came twice")
         traces[trace_id] = list(spans)
-        spans.clear()  # they are ours
-    require(not problems, f"{where}: it complained about what is right: {'; '.join(map(str, problems))}")
+        spans.clear()  # the lists belong to the caller
+    require(not problems, f"{where}: it reported problems with valid spans: {'; '.join(map(str, problems))}")
     return traces
 
 
 def _compare(
-    where: str, told: Sequence[SpanRecord], traces: dict[str, list[SpanRecord]], ignoring: frozenset[str]
+    where: str, written: Sequence[SpanRecord], traces: dict[str, list[SpanRecord]], ignoring: frozenset[str]
 ) -> None:
-    missing = sorted({span.trace_id for span in told} - set(traces))
+    missing = sorted({span.trace_id for span in written} - set(traces))
     require(not missing, f"{where}: traces {shown(missing)} are missing")
-    require(len(traces) == len({span.trace_id for span in told}), f"{where}: it gave traces that it does not hold")
-    expected = {(span.trace_id, span.span_id): span for span in told}
+    require(len(traces) == len({span.trace_id for span in written}), f"{where}: it gave traces that it does not hold")
+    expected = {(span.trace_id, span.span_id): span for span in written}
     found = {(span.trace_id, span.span_id) for spans in traces.values() for span in spans}
     require(found == set(expected), f"{where}: spans {shown(sorted(found ^ set(expected)))} are missing or too many")
     for spans in traces.values():
@@ -71,14 +71,14 @@ def _compare(
             _compare_fields(where, expected[span.trace_id, span.span_id], span, ignoring)
 
 
-def _compare_fields(where: str, told: SpanRecord, held: SpanRecord, ignoring: frozenset[str]) -> None:
+def _compare_fields(where: str, written: SpanRecord, held: SpanRecord, ignoring: frozenset[str]) -> None:
     for name in SpanRecord.__struct_fields__:
-        one, other = getattr(told, name), getattr(held, name)
+        one, other = getattr(written, name), getattr(held, name)
         require(name in ignoring or one == other, f"{where}: {name} was {shown(one)} and is {shown(other)}")
 
 
 def _check_abandoning(source: SpanSource, where: str) -> None:
-    """Who stops in the middle must not keep the next one from reading all."""
+    """Check that a reading which is closed halfway does not keep the next one from reading all."""
     reading = source.traces(lambda _: None)
     first = next(reading, None)
     close = getattr(reading, "close", None)
@@ -86,7 +86,8 @@ def _check_abandoning(source: SpanSource, where: str) -> None:
         close()
     if first is not None:
         require(
-            _read(source, f"{where}, read after an abandoned reading"), f"{where}: nothing is left to be read again"
+            _read_traces(source, f"{where}, read after an abandoned reading"),
+            f"{where}: nothing is left to be read again",
         )
 
 
@@ -112,7 +113,7 @@ def _span(trace: int, number: int, parent: int | None, **fields: Any) -> SpanRec
 
 
 def _rich(trace: int) -> SpanRecord:
-    """A span that says something in every field."""
+    """Return a span with a value in every field."""
     attributes = {
         "text": "\0 \U0001f600 \u202e",
         "empty": "",

@@ -23,15 +23,20 @@ from otel_agent_trace.categories import TIMEOUT
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import failed, guarded
 from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.conversation import Conversation, EndedCall, History, NamedCall
 from otel_agent_trace.mapping.writer import (
     REMOTE_KINDS,
     put_answer,
+    put_answer_message,
+    put_call_input,
+    put_call_output,
     put_identity,
     put_input,
     put_output,
     put_place,
     put_run,
     put_run_identity,
+    put_sent,
     put_shared,
     put_status,
 )
@@ -221,7 +226,7 @@ class ActiveStep(ActiveSpan):
         index, step_id = self.index, self._step_id
         put_place(content, index if run.counts else None, step_id)
         if self._input is not None:
-            put_input(content, kind, self._input)
+            self._write_input()
             self._input_written = True
         self._said = content.taken()
         self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
@@ -235,15 +240,24 @@ class ActiveStep(ActiveSpan):
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
         if not self._input_written:
-            put_input(content, kind, self._input)
+            self._write_input()
         if self._model != self._asked_model:
             content.text(semconv.RESPONSE_MODEL, "model", self._model)
+        self._write_messages()
         if self.output is not None:
-            put_output(content, kind, self.output, failed=self._error is not None)
-        if self._messages or kind is StepKind.MODEL:
-            content.messages(self._messages, kind)
+            self._write_output()
         if kind is StepKind.MODEL and (first_chunk_at_ns := self._facts.get("first_chunk_at_ns")) is not None:
             content.attributes[semconv.TIME_TO_FIRST_CHUNK] = (first_chunk_at_ns - self._start_ns) / 1e9
+
+    def _write_input(self) -> None:
+        put_input(self._content, self._kind, self._input)
+
+    def _write_messages(self) -> None:
+        if self._messages:
+            self._content.messages(self._messages, self._kind)
+
+    def _write_output(self) -> None:
+        put_output(self._content, self._kind, self.output, failed=self._error is not None)
 
     def end(self, end_ns: int | None = None) -> None:
         """End it; the second time does nothing, and is counted."""
@@ -271,7 +285,16 @@ class ActiveModelCall(ActiveStep):
     message are taken where nobody said them.
     """
 
-    __slots__ = ("_provider", "chunk_times_ns")
+    __slots__ = (
+        "_answer",
+        "_conversation",
+        "_earlier",
+        "_input_has_messages",
+        "_messages_given",
+        "_messages_written",
+        "_provider",
+        "chunk_times_ns",
+    )
 
     def __init__(
         self,
@@ -305,37 +328,114 @@ class ActiveModelCall(ActiveStep):
         )
         self._model = asked
         self._provider = provider
+        self._messages_given: Any = None
+        self._conversation: Conversation | None = None
+        self._earlier: NamedCall | None = None
+        self._answer: Message | None = None
+        self._messages_written = False
+        self._input_has_messages = False
         self.chunk_times_ns: list[int] = []
         """When the pieces of a streamed answer came, by `time.perf_counter_ns`, where that is measured."""
         if messages is not None:
             self.messages = messages
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Return what the model was sent and, last, what it answered; takes messages in any shape that is known."""
+        sent = self._messages if self._conversation is None else self._conversation.messages()
+        return sent if self._answer is None else (*sent, self._answer)
+
+    @messages.setter
+    def messages(self, value: Any) -> None:
+        self._messages_given, self._answer = value, None
+        self._messages_written = False
+        self._input_written = False  # what is written may refer to other messages
+        self._conversation = self._guarded("messages", self._conversation_of, value)
+        self._messages = () if self._conversation is not None else self._guarded("messages", messages_from, value) or ()
+
+    def _conversation_of(self, messages: Any) -> Conversation | None:
+        return self.run.history.conversation(messages) if self._state.limits == self.run.state.limits else None
+
+    def add_answer(self, message: Message) -> None:
+        """Note what the model answered, unless the messages that were given end with an answer."""
+        if self._given_answer() is None:
+            self._answer = message
+
+    def _given_answer(self) -> Message | None:
+        """Return the last of the messages that were given, where it is an answer."""
+        conversation = self._conversation
+        if conversation is not None:
+            last = conversation.entries[-1].message if conversation.entries else None
+        else:
+            last = self._messages[-1] if self._messages else None
+        return last if last is not None and last.role == "assistant" else None
+
     def _chunk_gaps_s(self) -> Iterable[float]:
         times_ns = self.chunk_times_ns
         return [(later - earlier) / _NS_PER_S for earlier, later in itertools.pairwise(times_ns)]
 
+    # ── what stands on the span ──────────────────────────────────────────────────────────────────────────────────────
+
     def _open(self, parent: Context) -> None:
         if self._provider is not None:
             self._content.text(semconv.PROVIDER_NAME, "provider", self._provider)
-        if self._messages:
-            self._content.messages(self._messages, self._kind)
+        if self._conversation is not None and self._state.history == "new":
+            trace_id = trace.get_current_span(parent).get_span_context().trace_id
+            self._earlier = self._conversation.earlier_call(trace_id, self._sent(self._conversation))
+        if self._messages_given is not None:
+            self._write_messages()
         super()._open(parent)
 
+    def _write_input(self) -> None:
+        self._input_has_messages = put_call_input(
+            self._content, self._input, self._messages_given, self._conversation, self._earlier
+        )
+
+    def _write_messages(self) -> None:
+        content, given_answer = self._content, self._given_answer()
+        if not self._messages_written:
+            self._messages_written = True
+            if self._conversation is None:
+                content.messages(self._messages, self._kind)
+            else:
+                put_sent(content, self._conversation, self._earlier, has_answer=given_answer is not None)
+                if given_answer is None:
+                    content.clear(semconv.OUTPUT_MESSAGES)
+                else:
+                    put_answer_message(content, given_answer, len(self._conversation.entries) - 1)
+        if self._answer is not None:
+            put_answer_message(content, self._answer, len(self.messages) - 1)
+
+    def _write_output(self) -> None:
+        put_call_output(self._content, self.output, self._answer or self._given_answer())
+
     def _write_fields(self) -> None:
-        told = self._guarded("model result", model_result, self.output) or ModelResult()
+        result = self._guarded("model result", model_result, self.output) or ModelResult()
         content = self._content
-        if self._usage is None and told.usage is not None:
-            content.usage(told.usage)
-        if self._model == self._asked_model and told.model is not None:
-            self._model = told.model
-        if told.message is not None and not (self._messages and self._messages[-1].role == "assistant"):
-            self._messages = (*self._messages, told.message)
-        content.text(semconv.RESPONSE_ID, "response_id", told.response_id)
-        if told.finish_reasons:
-            content.texts(semconv.FINISH_REASONS, "finish_reasons", told.finish_reasons)
-        if self._provider is None and told.provider is not None:
-            content.attributes[semconv.PROVIDER_NAME] = told.provider
+        if self._usage is None and result.usage is not None:
+            content.usage(result.usage)
+        if self._model == self._asked_model and result.model is not None:
+            self._model = result.model
+        if result.message is not None:
+            self.add_answer(result.message)
+        content.text(semconv.RESPONSE_ID, "response_id", result.response_id)
+        if result.finish_reasons:
+            content.texts(semconv.FINISH_REASONS, "finish_reasons", result.finish_reasons)
+        if self._provider is None and result.provider is not None:
+            content.attributes[semconv.PROVIDER_NAME] = result.provider
         super()._write_fields()
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End it; the second time does nothing, and is counted."""
+        super().end(end_ns)
+        conversation, ids = self._conversation, self._span.get_span_context()
+        if conversation is not None:
+            sent, has_input = self._sent(conversation), self._input_has_messages
+            conversation.end(EndedCall(ids.trace_id, ids.span_id, sent, self._answer, has_input))
+
+    def _sent(self, conversation: Conversation) -> int:
+        """Return how many messages were sent, where the last that was given may be the answer."""
+        return len(conversation.entries) - (self._given_answer() is not None)
 
 
 def step_kind(kind: StepKind | str) -> StepKind:
@@ -363,6 +463,7 @@ class ActiveRun(ActiveSpan):
     """
 
     __slots__ = (
+        "_history",
         "_largest_id",
         "_numbering",
         "_shared",
@@ -389,6 +490,7 @@ class ActiveRun(ActiveSpan):
         self._numbering = threading.RLock()  # signal handlers may start steps, too
         self._largest_id: int | None = None  # as long as each step is called by its number
         self._timed_out = False
+        self._history: History | None = None
         self.run_id: str = facts.pop("run_id", "")
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
@@ -545,6 +647,13 @@ class ActiveRun(ActiveSpan):
             prompt_version=prompt_version,
             parent=parent,
         )
+
+    @property
+    def history(self) -> History:
+        """Return what its model calls were sent."""
+        if self._history is None:
+            self._history = History(self._state.limits)
+        return self._history
 
     @property
     def started(self) -> bool:

@@ -202,8 +202,8 @@ class ModelInvocation(_Streaming):
         pieces, call = self._pieces, self.active
         self._note(pieces.listed(), pieces.kept)
         text = pieces.text()
-        if text is not None and not (call.messages and call.messages[-1].role == "assistant"):
-            call.messages = (*call.messages, answer(text))
+        if text is not None:
+            call.add_answer(answer(text))
 
     @staticmethod
     def _tokens(usage: Callable[[Any], Any], result: Any) -> Usage | None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.categories import TIMEOUT, UNKNOWN, category_of_names, category_of_status_code
+from otel_agent_trace.categories import OTHER, TIMEOUT, category_of_names, category_of_status_code
 from otel_agent_trace.model import StepError
 from otel_agent_trace.signals import is_of_signal_handler, traceback_of
 
@@ -33,7 +33,7 @@ def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
             stacktrace=stack_text(error),
         )
     text = error if isinstance(error, str) else str(error)
-    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or UNKNOWN)
+    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or OTHER)
 
 
 def error_type(error: BaseException) -> str:
@@ -64,10 +64,10 @@ def _category(error: BaseException) -> str:
         return TIMEOUT
     categories = set(map(_category, _members(error)))
     if categories:
-        return categories.pop() if len(categories) == 1 else UNKNOWN
+        return categories.pop() if len(categories) == 1 else OTHER
     status = _status_code(error)
-    category = UNKNOWN if status is None else category_of_status_code(status)
-    return category if category != UNKNOWN else category_of_names(cls.__name__ for cls in type(error).__mro__)
+    category = OTHER if status is None else category_of_status_code(status)
+    return category if category != OTHER else category_of_names(cls.__name__ for cls in type(error).__mro__)
 
 
 def _status_code(error: BaseException) -> int | None:

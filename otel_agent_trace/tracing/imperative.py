@@ -45,7 +45,7 @@ def log_step(state: TracerState, run: ActiveRun | None, fields: Mapping[str, Any
     step.output = _either(fields, "output", "tool_output")
     step.messages = fields.get("messages")
     step.usage = fields.get("usage")
-    step.error = fields.get("error")
+    step.error = _either(fields, "error", "tool_error")
     step.end(ended_ns)
     return step.step_id
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.pipeline import Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy
 
 T = TypeVar("T")
+HistoryMode = Literal["full", "new"]
+"""What the span of a model call holds of its messages: all of them, or what was added since an earlier call of the run."""
 
 
 class ProviderRegistry(Generic[T]):
@@ -45,6 +48,8 @@ class ProviderSettings(NamedTuple):
     policies: tuple[Policy | Gate, ...] = ()
     meter_provider: MeterProvider | None = None
     """Where its runs are measured."""
+    history: HistoryMode = "full"
+    """What model calls hold of their messages."""
     is_ours: bool = False
     """Whether we made it: then all that it emits passes our pipeline, unless somebody adds to it."""
 
@@ -56,3 +61,15 @@ _UNCONFIGURED = ProviderSettings(UserIdPolicy("pseudonym"))
 def settings_of(provider: TracerProvider) -> ProviderSettings:
     """Return the settings of a provider; those that hold where nobody configured it here."""
     return SETTINGS.get(provider) or _UNCONFIGURED
+
+
+def check_history(history: str) -> HistoryMode:
+    """Return the mode.
+
+    Raises:
+        ConfigurationError: there is no such mode.
+    """
+    if history not in get_args(HistoryMode):
+        msg = f"history={history!r} is none of 'full' and 'new'"
+        raise ConfigurationError(msg)
+    return cast("HistoryMode", history)

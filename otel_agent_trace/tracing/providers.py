@@ -23,7 +23,13 @@ from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.endpoints import Protocol, otlp_backend
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
-from otel_agent_trace.tracing.provider_registry import SETTINGS, ProviderSettings, settings_of
+from otel_agent_trace.tracing.provider_registry import (
+    SETTINGS,
+    HistoryMode,
+    ProviderSettings,
+    check_history,
+    settings_of,
+)
 
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
 _ATTRIBUTES = 4096
@@ -39,6 +45,7 @@ def configure(
     protocol: Protocol | None = None,
     user_ids: UserIds = "pseudonym",
     policies: Iterable[Policy | Gate] = (),
+    history: HistoryMode | None = None,
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
     set_global: bool = False,
@@ -61,6 +68,9 @@ def configure(
             `LogRecord` to one, or to None, which drops it; the last may be a `Gate`. On a provider that was not made here,
             tracers apply them to what they write, before the span has it; what others write there, only these backends
             see after the policies. Those of an earlier call hold as well, but for its gate.
+        history: what the span of a model call holds of its messages: "full" (the default, as the conventions say), or
+            "new": what was added since an earlier call of the same run, and which call that is. Reading restores the whole;
+            other tools see what was added.
         meter_provider: where runs and steps are measured, by the metrics of the GenAI conventions; without one they are
             not. Tracers see it from the first run that they record after this.
         resource: attributes of the program, beside those of ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
@@ -70,6 +80,7 @@ def configure(
         ConfigurationError: an argument that cannot be meant.
     """
     of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
+    checked_history = None if history is None else check_history(history)
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
     is_ours = provider is None
     if provider is None:
@@ -89,6 +100,7 @@ def configure(
         of_users,
         given,
         meter_provider if meter_provider is not None else before.meter_provider,
+        checked_history or before.history,
         reaches_all,
     )
     SETTINGS.put(provider, settings)

@@ -22,7 +22,7 @@ from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
 from otel_agent_trace.tracing.meters import Meters, meters_of
-from otel_agent_trace.tracing.provider_registry import SETTINGS, settings_of
+from otel_agent_trace.tracing.provider_registry import SETTINGS, HistoryMode, settings_of
 from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
@@ -74,8 +74,10 @@ class TracerState:
         error_rules: Iterable[ErrorRule] = (),
         meter_provider: MeterProvider | None = None,
         policies: Iterable[Policy | Gate] = (),
+        history: HistoryMode | None = None,
     ) -> None:
         self.provider = provider
+        self._history = history
         self.limits = limits
         self.diagnostics = Diagnostics()
         self.error_rules = tuple(functools.partial(_guarded_rule, self.diagnostics, rule) for rule in error_rules)
@@ -167,6 +169,11 @@ class TracerState:
     def user_policy(self) -> UserIdPolicy:
         """Return what happens to user ids: what was said here, else what the configuration of the provider says."""
         return self._user_ids or settings_of(self.own_provider()).user_ids
+
+    @property
+    def history(self) -> HistoryMode:
+        """Return what model calls hold of their messages: as was said here, else as the provider's configuration says."""
+        return self._history or settings_of(self.own_provider()).history
 
     # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -29,6 +29,7 @@ from otel_agent_trace.tracing.coercion import merged_fields, run_fields
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, carrying
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.provider_registry import HistoryMode, check_history
 from otel_agent_trace.tracing.providers import private_provider, processors_of
 from otel_agent_trace.tracing.state import TracerState
 from otel_agent_trace.types import RunFields, StepFields
@@ -58,6 +59,8 @@ class AgentTracer:
             `configure` made, what was said there.
         policies: what else is done to spans before any backend has them (see `configure`); with a provider, or none, to what
             this tracer writes, before the span has it.
+        history: what the span of a model call holds of its messages: "full" (the default), or "new" (see `configure`); with a
+            provider that `configure` made, by default what was said there.
         limits: what of one value is kept at most.
         error_rules: functions from an exception or a text to a category of error, or None; the first that knows decides.
         meter_provider: where runs and steps are measured; by default, with a provider that `configure` made, what was
@@ -79,6 +82,7 @@ class AgentTracer:
         agent_name: str | None = None,
         user_ids: UserIds | None = None,
         policies: Iterable[Policy | Gate] = (),
+        history: HistoryMode | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
         meter_provider: MeterProvider | None = None,
@@ -100,6 +104,7 @@ class AgentTracer:
             error_rules=error_rules,
             meter_provider=meter_provider,
             policies=() if self._own is not None else policies_without_gate(policies),
+            history=None if history is None else check_history(history),
         )
         self.agent_name = agent_name
 
@@ -150,7 +155,6 @@ class AgentTracer:
         self,
         run_id: str,
         fields: Mapping[str, Any] | None = None,
-        /,
         **given: Unpack[StepFields],
     ) -> int | str:
         """Log a step of an open run that is over, and return its step id.
@@ -168,7 +172,8 @@ class AgentTracer:
             tool_input: the tool's arguments.
             output: the result; the same as
             tool_output: the tool's result.
-            error: an exception or a text, for a step that failed.
+            error: an exception or a text, for a step that failed; the same as
+            tool_error: the tool's error.
             messages: what a model was sent and answered.
             model: the model that was asked.
             usage: tokens, as a `Usage` or in OpenAI's or Anthropic's words.
@@ -375,12 +380,12 @@ class AgentTracer:
         answer: OneShotResult[bool] = OneShotResult()
 
         def work() -> None:
-            answer.tell(bool(guarded(self._state.diagnostics, "flush", flush, int(timeout_s * 1000))))
+            answer.set(bool(guarded(self._state.diagnostics, "flush", flush, int(timeout_s * 1000))))
 
         # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
         if guarded(self._state.diagnostics, "flush", _thread.start_new_thread, work, ()) is None:
             return False
-        return answer.within(timeout_s) is True
+        return answer.wait(timeout_s) is True
 
     def close(self) -> None:
         """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""

@@ -1,5 +1,5 @@
-"""What people see of runs, reports and explanations: rows, tables and trees of plain text, for any renderer.
+"""Describe runs, reports and explanations as rows, tables and trees of plain text, for any renderer.
 
-Nothing here knows a terminal, a page or a command line. The text of a trace stands in it as it is, control characters
-included: whoever renders it escapes it for the place where it goes, at one point (`views.escape` for terminals and logs).
+The modules depend on no terminal, page or command line. They leave the text of a trace as it is, control characters
+included: each renderer escapes it for its output, at one point (`views.escape` for terminals and logs).
 """

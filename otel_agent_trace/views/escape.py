@@ -1,4 +1,4 @@
-"""Keep a trace from steering a terminal: its control characters are shown, never sent."""
+"""Escape control characters, so that the text of a trace cannot control the terminal that shows it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def escaped(text: str) -> str:
-    r"""Return the text with visible escapes for controls (C0 but \n and \t, DEL, C1), format characters (among them those
-    that turn the direction of writing), line and paragraph separators and lone surrogates; the rest is unchanged.
+    r"""Return the text with visible escapes in place of characters that control its display.
+
+    These are controls (C0 except \n and \t, DEL, C1), format characters (among them those that change the direction of
+    writing), line and paragraph separators, and lone surrogates.
     """
     return _SUSPECT.sub(_python_escape, text)
 
 
 def escaped_line(text: str) -> str:
-    """Return the text escaped and on one line: whatever white space there is becomes one blank."""
+    """Return the text escaped and on one line, with one blank in place of each run of white space."""
     return escaped(" ".join(text.split()))
 
 
 def escaped_json(text: str) -> str:
-    """Return a JSON text of the same value without such a character."""
+    """Return a JSON text of the same value, with the characters that `escaped` replaces as JSON escapes."""
     return _SUSPECT.sub(_json_escape, text)
 
 

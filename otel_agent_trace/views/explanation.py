@@ -1,4 +1,4 @@
-"""The facts of a run: what each is, what it says, and in which span it was read."""
+"""Describe the facts of a run as tables: name, value, and the span and attribute that each was read from."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SHOWN_NAMES = 12
 
 
 class FactSection(NamedTuple):
-    """The facts of a run or of a step, below the lines that name it."""
+    """Hold the facts of a run or of a step, and the lines that name it, which are shown above them."""
 
     lines: tuple[Line, ...]
     facts: Table
 
 
 def fact_sections(explanation: RunExplanation) -> Iterator[FactSection]:
-    """Yield the facts of a run and of its steps; those of the runs of its sub-agents have an explanation of their own."""
+    """Yield a section for a run and one for each step; the runs of sub-agents have explanations of their own."""
     run = explanation.run
     origin = Cell(f"run {one_line(run.run_id)}  read as {one_line(run.dialect or '?')}", "faint")
     yield FactSection((run_title(run), (origin,)), _facts_table(explanation.facts))
@@ -37,7 +37,7 @@ def fact_sections(explanation: RunExplanation) -> Iterator[FactSection]:
 
 
 def unread_lines(unread: Sequence[Unread]) -> Iterator[Line]:
-    """Yield the spans of which attributes were not understood, with how many."""
+    """Yield a line for each span with attributes that no dialect understood: the span, their number and their names."""
     for span in unread:
         what = "" if span.is_understood else "nothing: "
         names = one_line(", ".join(span.attributes[:_SHOWN_NAMES]))
@@ -65,7 +65,7 @@ def _facts_table(facts: Sequence[Fact]) -> Table:
 
 
 def _fact_rows(fact: Fact) -> Iterator[_FactRow]:
-    """Yield one row for each place; how a fact was come by stands in one of its own."""
+    """Yield one row for each place that a fact was read from, after a row for how it was inferred, if it was."""
     name, value = fact.name.replace("_", " "), _value_text(fact)
     if fact.how or not fact.sources:
         yield _FactRow(name, value, f"({fact.how})" if fact.how else "", "")

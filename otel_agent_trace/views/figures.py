@@ -1,4 +1,4 @@
-"""Times, durations and counts as people read them."""
+"""Format times, durations and counts for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNKNOWN = "-"
 
 
 def duration_text(seconds: float | None) -> str:
-    """Return a duration in about four characters."""
+    """Return a duration in about four characters, as in ``0.7ms``, ``1.50s``, ``2m05s``; ``-`` for None."""
     if seconds is None:
         return UNKNOWN
     if seconds < 0:
@@ -28,7 +28,7 @@ def duration_text(seconds: float | None) -> str:
 
 
 def count_text(count: int | None) -> str:
-    """Return a count in at most five characters."""
+    """Return a count in at most five characters, as in ``9999``, ``12.3k``; ``-`` for None."""
     if count is None:
         return UNKNOWN
     for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (10_000, "k")):
@@ -39,12 +39,12 @@ def count_text(count: int | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
+    """Return a count with its noun, in the plural unless it is 1."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def usage_text(usage: Usage | None) -> str:
-    """Return tokens in and out, with how many of them were cached or reasoning; empty where nothing is known."""
+    """Return the input and output tokens, and how many were cached or reasoning; empty without any usage."""
     if not usage:
         return ""
     cached, thought = usage.cache_read_input_tokens, usage.reasoning_output_tokens
@@ -54,12 +54,12 @@ def usage_text(usage: Usage | None) -> str:
 
 
 def time_text(unix_ns: int) -> str:
-    """Return a full local time with its offset."""
+    """Return a local time in full, with milliseconds and offset; ``-`` for 0."""
     return _local(unix_ns).isoformat(" ", "milliseconds") if unix_ns else UNKNOWN
 
 
 def when_text(unix_ns: int, now: datetime) -> str:
-    """Return a local time as short as it can be: the hour for today, the day for this year, else the date."""
+    """Return a local time as short as `now` allows: without the date today, without the year this year."""
     if not unix_ns:
         return UNKNOWN
     local = _local(unix_ns)
@@ -69,12 +69,12 @@ def when_text(unix_ns: int, now: datetime) -> str:
 
 
 def local_minute_text(moment: datetime | None) -> str:
-    """Return a local time to the minute."""
+    """Return a local time to the minute; "before" for None, the start of the bucket of all that is too old."""
     return "before" if moment is None else f"{_localised(moment):%Y-%m-%d %H:%M}"
 
 
 def share_text(share: float | None) -> str:
-    """Return a share of 1 in percent; only all is 100 and only nothing is 0."""
+    """Return a share from 0 to 1 in percent; only 1 itself is shown as 100% and only 0 as 0%."""
     if share is None:
         return UNKNOWN
     percent = f"{share * 100:.1f}".removesuffix(".0")

@@ -1,10 +1,11 @@
-"""The figures of many runs: a headline, rows of the whole, and tables of tools, models, agents, errors and time."""
+"""Describe a report on many runs: a title, rows for all of them, and tables of tools, models, agents, errors and time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from otel_agent_trace import semconv
 from otel_agent_trace.metrics import (
     AgentMetrics,
     Bucket,
@@ -28,7 +29,7 @@ _BAR_WIDTH = 20
 
 
 def report_title(report: MetricsReport) -> Line:
-    """Return how many runs there were and how many of them succeeded."""
+    """Return the number of runs, and the share that succeeded with its confidence interval."""
     title = [Cell(plural(report.runs, "run"), "strong")]
     if report.success_rate is not None:
         tone = _rate_tone(1 - report.success_rate)
@@ -40,7 +41,7 @@ def report_title(report: MetricsReport) -> Line:
 
 
 def report_rows(report: MetricsReport) -> Iterator[Row]:
-    """Yield the figures of all runs together."""
+    """Yield a row for each figure of all runs: status, latency, steps, tokens and categories of errors."""
     counts = (
         (report.success, "success"),
         (report.errors, "error"),
@@ -61,7 +62,7 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
 
 
 def report_tables(report: MetricsReport) -> Iterator[Table]:
-    """Yield tools, models, agents, errors and the course of time, each where there is any."""
+    """Yield the tables of tools, models, agents, errors and buckets of time that have rows; of agents only if several."""
     if report.tools:
         yield _named_table("tools", report.tools, _tool_columns)
     if report.models:
@@ -94,11 +95,11 @@ def _tokens_text(tokens: Tokens) -> str:
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {one_line(name)}" for name, count in counts.items())
+    return ", ".join(f"{count:,} {_error_name(name)}" for name, count in counts.items())
 
 
 def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:
-    """Return a table of the first things by name, whose first column says what they are."""
+    """Return a table of the first items, with their names in a first column that is called `title`."""
     names = list(items)[:_SHOWN_ROWS]
     name_column = Column(title, cells(map(one_line, names), "strong"), "left", max_width=_NAME_WIDTH)
     shown = [items[name] for name in names]
@@ -179,7 +180,7 @@ def _rate_tone(failed_share: float) -> str:
 
 
 def _bar(bucket: Bucket, most: int) -> Line:
-    """Return a bar as long as there were runs, its end as long as there were failures."""
+    """Return a bar whose length is the number of runs relative to `most`, and whose end is the share that failed."""
     length = max(1, round(_BAR_WIDTH * bucket.runs / most))
     failed = round(length * (bucket.errors + bucket.timeouts) / bucket.runs)
     return Cell("#" * (length - failed), "success"), Cell("x" * failed, "failed")
@@ -187,5 +188,10 @@ def _bar(bucket: Bucket, most: int) -> Line:
 
 def _class_name(error_type: str) -> str:
     """Return the type of an error without its module."""
-    name = one_line(error_type)
+    name = _error_name(error_type)
     return name.rpartition(".")[2] or name
+
+
+def _error_name(type_or_category: str) -> str:
+    """Return the type or category of an error on one line, "other" for the conventions' ``_OTHER`` (no class known)."""
+    return "other" if type_or_category == semconv.ERROR_TYPE_OTHER else one_line(type_or_category)

@@ -1,4 +1,4 @@
-"""What a view is made of: cells, rows, tables and branches of text, each with a tone that a renderer turns into looks."""
+"""Define the parts of a view: cells, rows, tables and branches of text, each with a tone that a renderer styles."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ TONES = (
     *(status.value for status in RunStatus),
     *(kind.value for kind in StepKind),
 )
-"""The words of which a tone consists; several are separated by a blank, none means ordinary text."""
+"""Words of which a tone consists; several are separated by a blank, and an empty tone is ordinary text."""
 
 
 class Cell(NamedTuple):
-    """A text on one line and its tone."""
+    """Hold a text on one line and its tone."""
 
     text: str
     tone: str = ""
 
 
 Line = tuple[Cell, ...]
-"""Texts that follow each other on one line; what separates them is part of them."""
+"""Texts that follow each other on one line, with their separators among them."""
 
 
 class Row(NamedTuple):
-    """A label and the text behind it, which may have several lines; without a label it goes on with the row before."""
+    """Hold a label and its text, which may have several lines; an empty label continues the row before."""
 
     label: str
     text: str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table, with a cell or a line for each of its rows.
+    """Hold a column of a table, with a cell or a line for each row.
 
     Where room is scarce the columns of the highest `rank` are left out first, those of rank 0 never. A cell is cut to
     `max_width` characters.
@@ -49,7 +49,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Columns of equal length; `left_out` counts the rows that are not shown.
+    """Hold columns of equal length; `left_out` counts the rows that are not in them.
 
     With `last_width` the last column has at least so many characters and takes all that the others leave; without it
     the last column is as wide as its cells.
@@ -62,7 +62,7 @@ class Table(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A node of a tree: its title, its rows and what hangs under it; `left_out` counts what it stands for, if shown short."""
+    """Hold a node of a tree: its title, rows and children; `left_out` counts the steps that it replaces, if any."""
 
     title: Line
     rows: Sequence[Row]

@@ -1,4 +1,4 @@
-"""Many runs as a table, a row for each."""
+"""Describe many runs as a table with a row for each."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ID_WIDTH = 64
 
 
 def runs_table(summaries: Sequence[RunSummary], now: datetime, *, is_wide: bool = False) -> Table:
-    """Return a table with a row for each run; ids are as short as they can be told apart.
+    """Return a table with a row for each run, its id shortened as `short_ids` does.
 
     Args:
         summaries: the runs, in the order of the rows.
-        now: what times of today and of this year are seen from.
+        now: the time from which today and this year are counted.
         is_wide: whether there is room for long names of agents.
     """
     short = short_ids([item.run.run_id for item in summaries])

@@ -1,4 +1,4 @@
-"""A run's own facts: who, when, how long, with what, and how it ended."""
+"""Describe a run without its steps: title, facts, question, and answer or error."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.steps import bounds_of, error_rows, name_and_version, truncated_rows
 from otel_agent_trace.views.values_text import one_line, value_text
 
-_NO_SERVICE = "unknown_service"  # what OpenTelemetry says where nobody named the service
+_NO_SERVICE = "unknown_service"  # the SDK's default for service.name, followed by the process's name
 
 
 def run_title(run: AgentRun) -> Line:
-    """Return agent, status and duration."""
+    """Return the agent, the status and the duration of a run."""
     status = status_cell(run)
     title = [
         Cell(one_line(run.agent_name or "(unnamed agent)"), "strong"),
@@ -28,16 +28,16 @@ def run_title(run: AgentRun) -> Line:
 
 
 def status_cell(run: AgentRun) -> Cell:
-    """Return what became of a run; a running run whose process is gone is interrupted."""
+    """Return the status of a run in its tone; "interrupted" for a running run whose process is gone."""
     is_interrupted = run.status is RunStatus.RUNNING and run.interrupted
     status = "interrupted" if is_interrupted else run.status.value
     return Cell(status, status)
 
 
 def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
-    """Yield everything that is known of a run but its steps, its question and its answer."""
+    """Yield a row for each recorded fact of a run but its steps, question, answer and error."""
     bounds = bounds_of(full=full)
-    for label, text in _facts(run):
+    for label, text in _run_facts(run):
         if text:
             yield Row(label, one_line(text))
     for label, value in (("metadata", run.metadata), ("config", run.config)):
@@ -49,20 +49,20 @@ def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
 
 
 def question_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
-    """Yield what the agent was asked."""
+    """Yield a row with the question to the agent, if it was recorded."""
     if run.user_input is not None:
         yield Row("question", value_text(run.user_input, bounds_of(full=full)))
 
 
 def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
-    """Yield what the agent answered, or what ended it."""
+    """Yield rows with the answer and the error of a run, as far as there are any."""
     if run.final_output is not None:
         yield Row("answer", value_text(run.final_output, bounds_of(full=full)))
     if run.error is not None:
         yield from error_rows(run.error, full=full)
 
 
-def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
+def _run_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "run", run.run_id
     yield from _trace_facts(run)
     yield "parent run", run.parent_run_id
@@ -79,11 +79,11 @@ def _facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "tokens", usage_text(run.usage)
     yield "steps", _steps_text(run)
     yield "sampled", None if run.sampling_probability in (None, 1) else f"with probability {run.sampling_probability:g}"
-    yield "status", "its process ended without saying how" if run.interrupted else None
+    yield "status", "its process ended before the run did" if run.interrupted else None
 
 
 def _trace_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
-    """Yield the traces of which a run was made, where they are not its id."""
+    """Yield the trace ids of a run, unless its own id is the only one."""
     if len(run.trace_ids) > 1:
         yield "traces", ", ".join(run.trace_ids)
     else:
@@ -96,7 +96,7 @@ def _service_text(run: AgentRun) -> str:
 
 
 def _steps_text(run: AgentRun) -> str:
-    """Return how many steps there are of which kind, those of sub-agents too, and how many failed."""
+    """Return the number of steps, those of sub-agents included, by kind, and how many failed."""
     kinds: Counter[str] = Counter()
     failed = 0
     for one in run.walk():

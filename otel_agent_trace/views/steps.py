@@ -1,4 +1,4 @@
-"""One step: a line that names it, and rows of what went in and came out."""
+"""Describe a step: its title, and rows for its input, output, messages, error and other facts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NS_PER_S = 1_000_000_000
 
 
 def step_title(step: AgentStep, run_started_at_ns: int) -> Line:
-    """Return kind, name, model, duration, time since the run began, and whether it failed."""
+    """Return id, kind, name, model, duration and time since the run began, and whether the step failed."""
     kind = step.kind.value
-    title = [Cell(f"{one_line(str(step.step_id))} ", "faint"), Cell(f"{kind} ", kind), Cell(_name(step), "strong")]
+    title = [Cell(f"{one_line(str(step.step_id))} ", "faint"), Cell(f"{kind} ", kind), Cell(_step_name(step), "strong")]
     for cell in _title_facts(step, run_started_at_ns):
         title += [Cell("  "), cell]
     return tuple(title)
 
 
 def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
-    """Yield what went into a step and what came out of it, its error, its tokens, and what of it was cut."""
+    """Yield rows for input, output or messages, error, tokens, prompt and metadata, and which values were cut."""
     bounds = bounds_of(full=full)
     if step.messages:
         yield from _message_rows(step.messages, full=full)
@@ -49,30 +49,30 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
 
 
 def error_rows(error: StepError, *, full: bool) -> Iterator[Row]:
-    """Yield what went wrong; with where, when everything is shown."""
+    """Yield rows for an error: its type and message, and with `full` its stack trace."""
     yield Row("error", bounded(str(error), bounds_of(full=full)), "failed")
     if full and error.stacktrace:
         yield Row("", error.stacktrace.rstrip(), "faint")
 
 
 def truncated_rows(paths: Sequence[str]) -> Iterator[Row]:
-    """Yield which values a limit cut when they were recorded."""
+    """Yield a row that names the values which a limit cut when they were recorded."""
     if paths:
         names = ", ".join(path.lstrip(".") for path in paths)
         yield Row("cut", one_line(f"by a limit when recorded: {names}"), "warning")
 
 
 def bounds_of(*, full: bool) -> Bounds:
-    """Return how much is shown of each value."""
+    """Return the bounds to which each value is shown."""
     return WHOLE if full else SHORT
 
 
 def name_and_version(name: str | None, version: str | None) -> str:
-    """Return a name with its version behind it, as far as they are known."""
+    """Return a name and its version on one line; either may be missing."""
     return one_line(f"{name or ''} {version or ''}")
 
 
-def _name(step: AgentStep) -> str:
+def _step_name(step: AgentStep) -> str:
     name = one_line(step.name) or one_line(step.model or "") or "(unnamed)"
     return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
 
@@ -96,7 +96,7 @@ def _value_rows(values: Iterable[tuple[str, Any]], bounds: Bounds) -> Iterator[R
 
 
 def _message_rows(messages: tuple[Message, ...], *, full: bool) -> Iterator[Row]:
-    """Yield the last messages: what the model was sent last and what it answered."""
+    """Yield a row for each of the last messages, the model's answer among them; with `full` for each message."""
     shown = messages if full else messages[-_MESSAGES_SHOWN:]
     if len(shown) < len(messages):
         yield Row("", f"… ({plural(len(messages) - len(shown), 'earlier message')})", "faint")

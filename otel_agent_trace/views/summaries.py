@@ -1,4 +1,4 @@
-"""A run in short, and ids in short: what a list of many runs holds of each."""
+"""Summarise runs, and shorten their ids, for lists of many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _RANDOM_ID = re.compile(r"[0-9a-f-]{32,}")
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list holds of a run; its steps, tools and errors count those of its sub-agents too."""
+    """Hold a run without its steps and large values, and counts of them, those of its sub-agents included.
+
+    `steps` and `errors` count steps and failed steps, `tools` the calls by name of the tool; `user_input` is the
+    beginning of the question on one line.
+    """
 
     run: AgentRun
     user_input: str
@@ -27,7 +31,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     tools: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able data."""
+        """Return the summary as JSON-able data; times are ISO 8601, durations seconds."""
         run, usage = self.run, self.run.usage
         return {
             "run_id": run.run_id,
@@ -57,7 +61,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summary_of(run: AgentRun) -> RunSummary:
-    """Return the summary of a run, without its steps, so that many can be kept."""
+    """Return the summary of a run, small enough to keep many."""
     steps = _all_steps(run)
     return RunSummary(
         run=msgspec.structs.replace(
@@ -78,9 +82,9 @@ def summary_of(run: AgentRun) -> RunSummary:
 
 
 def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
-    """Return for each id its shortest beginning, of so many characters at least, that fits no other.
+    """Return for each id its shortest unique prefix of at least `shortest` characters.
 
-    Ids that somebody chose stay whole: the beginning of "order-100" may be "order-1", a run that is not among these.
+    Ids that are not random stay whole: the prefix "order-1" of "order-100" may be the id of a run that is not listed.
     """
     ordered = sorted(set(ids))
     short: dict[str, str] = {}

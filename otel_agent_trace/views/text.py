@@ -1,4 +1,4 @@
-"""A run as plain text, for whatever shows text and no more: the report of a failed test, a log."""
+"""Format a run as plain text, for logs and the reports of failed tests."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _WIDEST_LABEL = 14
 
 
 def run_text(run: AgentRun, *, full: bool = False) -> str:
-    """Return what is known of a run, its question, its steps as a tree, and how it ended, with inputs and outputs.
+    """Return the facts of a run, its question, its steps as a tree, and its answer or error.
 
-    It is what the command ``show`` prints, without colours and not wrapped; control characters are escaped.
+    The text is that of the command ``show``, without colours and not wrapped; control characters are escaped.
 
     Args:
         run: the run to show.
-        full: whether to show every step and every value whole; otherwise long ones end with how much is missing.
+        full: whether to show every step and every value whole; otherwise long ones end with how much is left out.
     """
     sections = (
         [line_text(run_title(run)), *_row_lines(fact_rows(run, full=full), LABEL_WIDTH)],
@@ -35,22 +35,22 @@ def run_text(run: AgentRun, *, full: bool = False) -> str:
 
 
 def line_text(line: Line) -> str:
-    """Return the texts of a line, with their control characters escaped."""
+    """Return the texts of a line joined, with their control characters escaped."""
     return _shown("".join(cell.text for cell in line))
 
 
 def _shown(text: str) -> str:
-    """Return a text escaped, and with blanks for tabs, which would be as wide as whatever shows them likes."""
+    """Return a text escaped, with blanks in place of tabs, whose width differs from one viewer to another."""
     return escaped(text).expandtabs()
 
 
 def escaped_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return rows with their control characters escaped, and with labels that leave room for the texts behind them."""
+    """Return rows with their control characters escaped, and with long labels cut."""
     return [Row(_shortened_label(_shown(row.label)), _shown(row.text), row.tone) for row in rows]
 
 
 def label_width(rows: Iterable[Row], least: int = 0) -> int:
-    """Return the characters that the labels of the rows need, and at least so many."""
+    """Return the number of characters of the longest label, and at least `least`."""
     return max([least, *(len(row.label) for row in rows)])
 
 
@@ -59,7 +59,7 @@ def _shortened_label(label: str) -> str:
 
 
 def _row_lines(rows: Iterable[Row], least_label_width: int = 0) -> list[str]:
-    """Return the lines of rows: their labels, and behind them the lines of their texts in one column."""
+    """Return rows as lines: a column of labels, and a column of texts, which may have several lines each."""
     shown = escaped_rows(rows)
     width = label_width(shown, least_label_width)
     lines = []

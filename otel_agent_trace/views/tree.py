@@ -1,4 +1,4 @@
-"""A run as a tree: each step under the step, or the sub-agent, that called it."""
+"""Describe the steps of a run as a tree: each under the step, or the sub-agent, that called it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEEPEST = 10
 
 
 def steps_tree(run: AgentRun, *, full: bool) -> Branch:
-    """Return the steps as a tree below one root: all of them, or the first and the last."""
+    """Return the steps as a tree below one root: all of them with `full`, else the first and last hundred."""
     root = Branch((Cell("steps" if run.steps else "no steps"),), (), [])
     placed = list(_walk(run))
     left_out = 0 if full else max(0, len(placed) - _SHOWN_STEPS)
@@ -31,7 +31,7 @@ def steps_tree(run: AgentRun, *, full: bool) -> Branch:
 
 
 class _Place(NamedTuple):
-    """Where a step stands: in which run of the walk, under which id."""
+    """Identify a step: by its id, and by the number of its run in the walk, since ids repeat from run to run."""
 
     run: int
     step_id: int | str
@@ -42,13 +42,13 @@ class _Node(NamedTuple):
     depth: int
 
     def add(self, child: Branch) -> _Node:
-        """Hang a child under this one; what is so deep that it would find no room is put beside its parent instead."""
+        """Add a child and return its node; below the deepest level, its own children are added beside it."""
         self.branch.children.append(child)
         return _Node(child, self.depth + 1) if self.depth < _DEEPEST else self
 
 
 def _walk(run: AgentRun) -> Iterator[tuple[AgentStep, _Place, tuple[_Place, ...]]]:
-    """Yield every step with its place and the places it may hang under, the nearest first."""
+    """Yield every step with its place and the places of its possible parents, the nearest first."""
     runs = 0
     pending: list[tuple[Iterator[AgentStep], int, tuple[_Place, ...]]] = [(iter(run.steps), 0, ())]
     while pending:

@@ -1,4 +1,4 @@
-"""Any recorded value and message as text for people: laid out in lines, and no longer than asked for."""
+"""Format recorded values and messages as text for people, in lines and within bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLANKS = " \n"  # tabs are expanded before; other white space is content, and i
 
 
 class Bounds(NamedTuple):
-    """How much of a value is shown."""
+    """Hold how many lines and characters of a value are shown."""
 
     lines: int
     chars: int
@@ -26,17 +26,17 @@ WHOLE = Bounds(lines=2**62, chars=2**62)
 
 
 def value_text(value: Any, bounds: Bounds) -> str:
-    """Return the value over as many lines as it needs, within the bounds: text as it is, the rest as JSON."""
-    return bounded("\n".join(_lines(value)), bounds)
+    """Return a value as lines within the bounds: a text as it is, anything else as JSON, one item a line if it is long."""
+    return bounded("\n".join(_value_lines(value)), bounds)
 
 
 def message_text(message: Message) -> str:
-    """Return what a message holds, part after part."""
+    """Return the parts of a message, each on lines of its own."""
     return "\n".join(filter(None, map(_part_text, message.parts))) or "(nothing)"
 
 
 def bounded(text: str, bounds: Bounds) -> str:
-    """Return the beginning of a text, and how much of it was left out."""
+    """Return a text within the bounds; one that was cut ends with how much is left out."""
     lines = text.expandtabs(4).rstrip(_BLANKS).split("\n")
     kept = "\n".join(lines[: bounds.lines])
     if len(kept) > bounds.chars:
@@ -46,13 +46,13 @@ def bounded(text: str, bounds: Bounds) -> str:
 
 
 def shortened(value: Any, chars: int) -> str:
-    """Return the beginning of a value on one line."""
+    """Return the beginning of a value on one line, of at most `chars` characters."""
     line = one_line(_plain_text(value)[: 8 * chars])
     return line if len(line) <= chars else line[: chars - 1].rstrip() + _ELLIPSIS
 
 
 def one_line(text: str) -> str:
-    """Return the text with one blank for whatever white space there is."""
+    """Return the text with one blank in place of each run of white space."""
     return " ".join(text.split())
 
 
@@ -62,13 +62,13 @@ def compact(value: Any) -> str:
 
 
 def _plain_text(value: Any) -> str:
-    """Return a text, also where it is all that a dictionary holds, and anything else as JSON."""
+    """Return a text, also one that is the only value of a dictionary, as it is, and anything else as JSON."""
     if isinstance(value, dict) and len(value) == 1:
         value = next(iter(value.values()))
     return "" if value is None else value if isinstance(value, str) else compact(value)
 
 
-def _lines(value: Any) -> Iterator[str]:
+def _value_lines(value: Any) -> Iterator[str]:
     if isinstance(value, Truncated):
         value = value.kept
     if isinstance(value, Opaque):
@@ -82,16 +82,16 @@ def _lines(value: Any) -> Iterator[str]:
         yield line
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _entry(f"{key if isinstance(key, str) else compact(key)}:", item)
+            yield from _item_lines(f"{key if isinstance(key, str) else compact(key)}:", item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _entry("-", item)
+            yield from _item_lines("-", item)
     else:
         yield line
 
 
-def _entry(mark: str, item: Any) -> Iterator[str]:
-    """Yield one item behind its mark; a text of several lines under it."""
+def _item_lines(mark: str, item: Any) -> Iterator[str]:
+    """Yield one item after its mark; a text of several lines below the mark, indented."""
     if isinstance(item, str) and "\n" in item.strip():
         yield mark
         yield from (f"  {line}" for line in item.strip().replace("\r\n", "\n").split("\n"))

@@ -349,7 +349,7 @@ def test_a_policy_that_raises(caplog: pytest.LogCaptureFixture) -> None:
         {"failed: policy fails_for_bad": 4, "dropped: by a policy": 2, "InMemoryBackend: kept": 1},
     )
     assert [record.getMessage() for record in caplog.records] == [
-        "policy fails_for_bad failed: LookupError: no (said once)"
+        "policy fails_for_bad failed: LookupError: no (logged once)"
     ]
     other = provider_with(memory, LooksBadly())
     other.get_tracer("x").start_span("x").end()

@@ -56,7 +56,7 @@ def test_one_that_always_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert len(one.runs()) == len(two.runs()) == 5
     assert tracer.stats()["failed: Broken"] == 20
     assert [record.getMessage() for record in caplog.records] == [
-        "Broken failed: RuntimeError: broken (said once)",
+        "Broken failed: RuntimeError: broken (logged once)",
     ]
     assert tracer.flush() is False
     tracer.close()

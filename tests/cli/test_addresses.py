@@ -81,7 +81,7 @@ def test_secrets_are_not_shown(run_command, jaeger):
     jaeger.behaviour.always = Reply(401)
     result = run_command("list", url)
     assert result.code == 2
-    assert result.err.startswith(f"error: {jaeger.url()}: it does not let us in (401 Unauthorized)")
+    assert result.err.startswith(f"error: {jaeger.url()}: access denied (401 Unauthorized)")
     assert "hunter2" not in result.err
 
 
@@ -91,7 +91,7 @@ def test_talk_is_one_line(run_process, jaeger):
     result = run_process("list", jaeger.url())
     assert result.returncode == 2
     assert result.stderr.decode().splitlines() == [
-        f"error: {jaeger.url()}: it is busy or not ready (503 Service Unavailable); try again later"
+        f"error: {jaeger.url()}: the server is busy or not ready (503 Service Unavailable); try again later"
     ]
 
 
@@ -120,7 +120,7 @@ def test_a_single_word_may_be_an_address(run_command, write_runs, make_run, comm
     result = run_command(command, "myhost:16686")
     assert (result.code, result.out) == (2, "")
     assert "write http://myhost:16686" in result.err
-    assert "'myhost:16686' is no file here" in result.err
+    assert "there is no file 'myhost:16686'" in result.err
 
 
 def test_a_file_or_a_run_of_that_name_wins(run_command, write_runs, make_run):

@@ -82,13 +82,13 @@ def test_what_fails_leaves_nothing_behind(run_command: Callable[..., Any]) -> No
 def test_options_of_addresses(run_command: Callable[..., Any], foreign: Path, option: list[str]) -> None:
     result = run_command("export", foreign, "--to", "otlp-json", *option)
     assert result.code == 2
-    assert "are for what is sent to an address" in result.err
+    assert "cannot be combined with --to otlp-json" in result.err
 
 
 def test_a_file_is_not_for_addresses(run_command: Callable[..., Any], foreign: Path) -> None:
     result = run_command("export", foreign, "--to", "http://localhost:1", "--output", "x")
     assert result.code == 2
-    assert "--output is for --to otlp-json" in result.err
+    assert "--output needs --to otlp-json" in result.err
 
 
 def test_our_own_runs(run_command: Callable[..., Any], write_runs: Callable[..., Path], weather_run: AgentRun) -> None:

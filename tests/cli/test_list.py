@@ -88,7 +88,7 @@ def test_says_when_there_may_be_more(run_command, three_runs):
 
 def test_nothing_that_fits(run_command, three_runs):
     """No run is no failure: nothing on standard output, a word on standard error."""
-    assert run_command("list", "--agent", "nobody") == (0, "", "no runs in traces.jsonl that fit\n")
+    assert run_command("list", "--agent", "nobody") == (0, "", "no runs in traces.jsonl match the filters\n")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

@@ -139,7 +139,7 @@ def test_facts_of_other_spans_of_the_run() -> None:
         "agent_name": ("from another span", [(3, ("gen_ai.agent.name",))]),
         "error": ("from another span", [(3, ("span status", "status message"))]),
         "session_id": ("from another span", [(2, ("session.id",))]),
-        "status": ("what the error says", [(3, ("span status", "status message"))]),
+        "status": ("from the error", [(3, ("span status", "status message"))]),
     }
 
 

@@ -15,7 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otel_agent_trace
-from otel_agent_trace import AgentRun, RunStatus, load_runs
+from otel_agent_trace import AgentRun, AgentTracer, FileBackend, RunStatus, load_runs
 from otel_agent_trace.demo import QUESTIONS
 from tests.support.requirements import need_package
 
@@ -144,7 +144,9 @@ def test_metrics_are_those_of_the_runs(run_example: Run, traces: Path) -> None:
     assert "runs: 6 (5 succeeded, 1 failed, 0 timed out)" in printed
     assert "success rate: 83.3%" in printed
     assert "tool 'calculator': 3 calls, 1 failed, median " in printed
-    assert "error 'FileNotFoundError', 1 times: " in printed
+    assert "failed runs by category: 1 'internal'" in printed
+    assert "failed steps by category: 2 'internal'" in printed
+    assert "error, 1 times: 'ZeroDivisionError: division by zero'" in printed
 
 
 def test_metrics_by_the_hour(run_example: Run, traces: Path) -> None:
@@ -153,6 +155,52 @@ def test_metrics_by_the_hour(run_example: Run, traces: Path) -> None:
     printed = output_of(run_example("metrics.py", str(traces), "--time-series"))
     hours = printed.splitlines()[len(plain.splitlines()) :]
     assert sum(int(line.split()[2]) for line in hours) == 6  # the hour may have struck while the questions were asked
+
+
+@pytest.fixture
+def errors_as_texts(tmp_path: Path) -> tuple[Path, str]:
+    """A file with one run, which failed with a text as one of its steps did, and the run's id."""
+    file = tmp_path / "texts.jsonl"
+    with AgentTracer(backend=FileBackend(file)) as tracer:
+        run_id = tracer.start_run({"user_input": "Will it rain?"})
+        tracer.log_step(run_id, {"tool_name": "forecast", "tool_input": {"city": "Brest"}, "error": "no such city"})
+        tracer.log_error(run_id, str(ConnectionError("the service did not answer")))
+    return file, run_id
+
+
+@pytest.mark.parametrize("with_run_id", [True, False])
+def test_replay_shows_errors_given_as_texts(
+    run_example: Run, errors_as_texts: tuple[Path, str], with_run_id: bool
+) -> None:
+    """An error without a class is its text, at the step and at the end."""
+    file, run_id = errors_as_texts
+    printed = output_of(run_example("replay.py", str(file), *([run_id] if with_run_id else [])))
+    assert "   error: 'no such city'\n" in printed
+    assert printed.endswith("failed: 'the service did not answer'\n")
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], ["--list"], ["--list", "--dry-run"]], ids=" ".join)
+def test_replay_takes_its_options_in_any_place(
+    run_example: Run, errors_as_texts: tuple[Path, str], options: list[str]
+) -> None:
+    file, run_id = map(str, errors_as_texts)
+    first = output_of(run_example("replay.py", *options, file, run_id))
+    assert first == output_of(run_example("replay.py", file, run_id, *options))
+    assert first.startswith(run_id)
+    assert "_OTHER" not in first
+
+
+@pytest.mark.parametrize("options", [[], ["--time-series"]], ids=" ".join)
+def test_metrics_show_errors_given_as_texts(
+    run_example: Run, errors_as_texts: tuple[Path, str], options: list[str]
+) -> None:
+    """An error without a class counts in the category other, by its text."""
+    printed = output_of(run_example("metrics.py", str(errors_as_texts[0]), *options))
+    assert "failed runs by category: 1 'other'\n" in printed
+    assert "failed steps by category: 1 'other'\n" in printed
+    assert "error, 1 times: 'no such city'\n" in printed
+    assert "error, 1 times: 'the service did not answer'\n" in printed
+    assert len(printed.splitlines()) == 9 + len(options)
 
 
 def test_error_handling_reads_back(run_example: Run) -> None:

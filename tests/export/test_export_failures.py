@@ -258,7 +258,7 @@ def test_partial_success_is_counted_and_reported(
     assert result.code == 1
     assert result.out.startswith(f"{len(ids(TRACES)) - 3} spans of")
     assert "3 rejected by the receiver" in result.out
-    assert "the receiver says: three were old" in result.err
+    assert "message of the receiver: three were old" in result.err
 
 
 def test_partial_success_over_grpc(grpc_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
@@ -267,7 +267,7 @@ def test_partial_success_over_grpc(grpc_receiver: FakeReceiver, export: Exporter
     assert "3 rejected" in export(path, "--to", grpc_receiver.endpoint).out
     grpc_receiver.answer = lambda request: Answer(Code.OK, partial(0, "soon to be switched off"))
     result = export(path, "--to", grpc_receiver.endpoint)
-    assert (result.code, result.err) == (0, "the receiver says: soon to be switched off\n")
+    assert (result.code, result.err) == (0, "message of the receiver: soon to be switched off\n")
 
 
 # ── what is no receiver of OTLP ──────────────────────────────────────────────────────────────────────────────────────
@@ -277,10 +277,10 @@ def test_partial_success_over_grpc(grpc_receiver: FakeReceiver, export: Exporter
     ("answer", "expected_message"),
     [
         (html(), "a web page"),
-        (Answer(200, b"<html>", {}, "application/x-protobuf"), "not as a receiver of OTLP does"),
+        (Answer(200, b"<html>", {}, "application/x-protobuf"), "not as an OTLP receiver does"),
         (Answer(200, b"OK", {}, "text/plain"), "text/plain"),
         (Answer(200, b'{"error": "no such route"}', {}, "application/json"), "error"),
-        (Answer(200, b"[]", {}, "application/json"), "not as a receiver of OTLP does"),
+        (Answer(200, b"[]", {}, "application/json"), "not as an OTLP receiver does"),
         (Answer(200, b"\x0a\x00" * 40_000), "64 KiB"),
         (Answer(302, b"", {"Location": "https://me:pass@login.example.org/?next=token"}), "login.example.org"),
         (Answer(307, b"", {"Location": "/elsewhere"}), "/elsewhere"),
@@ -357,7 +357,7 @@ def test_the_wrong_protocol_is_reported(
     ("address", "advice"),
     [
         ("localhost:4318", "http://localhost:4318"),
-        ("127.0.0.1:4317", "grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+        ("127.0.0.1:4317", "grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if it uses HTTP"),
         ("myhost:4318/v1/traces", "http://myhost:4318/v1/traces"),
     ],
 )
@@ -429,7 +429,7 @@ def test_a_body_that_drips(export: Exporter, path: Path) -> None:
         stop.set()
         thread.join()
     assert result.code == 2
-    assert "no whole answer within 0.4 s" in result.err
+    assert "no complete response within 0.4 s" in result.err
 
 
 # ── secrets, TLS, compression ────────────────────────────────────────────────────────────────────────────────────────
@@ -529,7 +529,7 @@ def test_tls(authority: trustme.CA, export: Exporter, path: Path, monkeypatch: p
         monkeypatch.delenv("OTEL_EXPORTER_OTLP_CERTIFICATE")
         result = export(path, "--to", receiver.endpoint, "--retry-timeout", "10")
         assert result.code == 2
-        assert "TLS fails" in result.err
+        assert "TLS failed" in result.err
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])

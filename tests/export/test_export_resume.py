@@ -205,7 +205,7 @@ def test_ctrl_c_ends_cleanly(http_receiver: FakeReceiver, export: Exporter, path
         assert process.stderr is not None
         errors = process.stderr.read()
     hold.set()
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes from there" in errors
     assert "Traceback" not in errors
     assert len(export.states()) == 1
     http_receiver.answer = lambda request: OK

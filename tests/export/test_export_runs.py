@@ -158,9 +158,9 @@ def test_filters_and_order(
     ("words", "expected_message"),
     [
         (["nonesuch"], "no run 'nonesuch'"),
-        (["0" * 20], "fits 4 runs"),
-        (["last", "--agent", "a"], "only --service"),
-        (["last", "--limit", "1"], "only --service"),
+        (["0" * 20], "matches 4 runs"),
+        (["last", "--agent", "a"], "other than --service"),
+        (["last", "--limit", "1"], "other than --service"),
     ],
 )
 @pytest.mark.parametrize("to", ["otlp-json", "address"])
@@ -179,7 +179,7 @@ def test_the_function_takes_queries_and_keywords(http_receiver: FakeReceiver, pa
     assert (summary.runs, summary.traces, summary.spans) == (1, 2, 2)
     with pytest.raises(RunNotFoundError, match="nonesuch"):
         export_spans(path, http_receiver.endpoint, run_id="nonesuch")
-    with pytest.raises(AmbiguousRunError, match="fits 4 runs"):
+    with pytest.raises(AmbiguousRunError, match="matches 4 runs"):
         export_spans(path, http_receiver.endpoint, run_id="0")
     assert http_receiver.ids() == ids(JOINED)
 

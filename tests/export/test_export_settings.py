@@ -112,7 +112,7 @@ def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, s
         (" my-host.example.org:80 ", "write http://my-host.example.org:80"),
         ("[::1]:4318", "write http://[::1]:4318"),
         ("me:secret@h:4318", "write http://h:4318"),
-        ("127.0.0.1:4317", "write grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if HTTP is spoken there"),
+        ("127.0.0.1:4317", "write grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if it uses HTTP"),
     ],
 )
 def test_an_address_without_a_scheme_is_refused_with_what_it_lacks(endpoint: str, advice: str) -> None:

@@ -348,7 +348,7 @@ def test_a_full_queue(
     emit(provider, 100)
     assert stats(provider) == {FULL: 80}
     assert [record.getMessage() for record in caplog.records] == [
-        f"spans for {http_receiver.endpoint}/v1/traces are dropped: queue full (said once)"
+        f"spans for {http_receiver.endpoint}/v1/traces are dropped: queue full (logged once)"
     ]
     gate.opened.set()
     assert provider.force_flush(600_000)

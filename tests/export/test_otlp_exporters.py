@@ -88,7 +88,7 @@ def test_a_receiver_that_refuses_is_counted_and_reported_once(
         assert stats(provider) == {LOST: 3 * round_}
     ours = [record.getMessage() for record in caplog.records if record.name == "otel_agent_trace"]
     assert ours == [
-        "spans cannot be sent: OTLPSpanExporter.export() gives SpanExportResult.FAILURE (said once)",
+        "spans cannot be sent: OTLPSpanExporter.export() gives SpanExportResult.FAILURE (logged once)",
     ]
     provider.shutdown()
 
@@ -270,7 +270,7 @@ def test_only_success_is_sent(exporter: Exporter, result: Any, caplog: pytest.Lo
     emit(provider, 3)
     assert provider.force_flush(600_000) is False
     assert stats(provider) == {LOST: 3}
-    assert f"Exporter.export() gives {result} (said once)" in caplog.text
+    assert f"Exporter.export() gives {result} (logged once)" in caplog.text
     provider.shutdown()
 
 

@@ -311,7 +311,7 @@ def test_errors_of_runs_and_steps_are_kept_apart() -> None:
 def test_failed_runs_without_an_error_have_a_category() -> None:
     """The status tells the category where the error is missing; success and running tell none."""
     report = compute_metrics(run(status) for status in RunStatus)
-    assert report.run_errors == {"timeout": 1, "unknown": 1}
+    assert report.run_errors == {"timeout": 1, "other": 1}
     assert report.error_messages == ()
 
 

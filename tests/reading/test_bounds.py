@@ -65,11 +65,11 @@ def test_newest_runs_are_read_in_bounded_memory(many: Path) -> None:
 
 def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
     """What is remembered of each trace between the passes is small."""
-    ends = files_module._Ends()
+    ends = files_module._LastBlocks()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        ends.note(str(many), lambda _: None)
+        ends.scan(str(many), lambda _: None)
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -80,14 +80,14 @@ def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
 @pytest.mark.parametrize("number", [1_000, 11_000, 43_000, 44_000, 88_000])
 def test_index_at_other_sizes(number: int) -> None:
     """Also right after its table has grown to twice the room, the index takes little more."""
-    ends = files_module._Ends()
+    ends = files_module._LastBlocks()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for at in range(number):
             if at % 300 == 0:
                 block = 1000 + at // 300  # one number for all traces of a block
-            ends._last[files_module._key(b"%032x" % at)] = block
+            ends._last[files_module._trace_key(b"%032x" % at)] = block
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -224,7 +224,7 @@ def test_packed_cut_at_every_byte(write: Write, pack: Callable[[bytes], bytes], 
         whole = sum(size >= end for end in ends[1:])
         assert len(read) in (whole, whole + 1), size  # a line may be out of its packing before the checksum
         assert len(problems) == (size not in ends), size
-        assert all(problem.reason.endswith("; what came before was read") for problem in problems), size
+        assert all(problem.reason.endswith("; everything before it was read") for problem in problems), size
 
 
 def random_lines(number: int) -> list[bytes]:
@@ -241,7 +241,7 @@ def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], pac
     read = load_runs(path, on_problem=problems)
     assert 250 < len(read) < 500
     assert problems.places == [("runs.jsonl.gz", len(read) + 1)]
-    assert problems[0].reason == f"a {packing} that ends early; what came before was read"
+    assert problems[0].reason == f"a {packing} that ends early; everything before it was read"
     with pytest.raises(BadRecordError, match="ends early"):
         load_runs(path, strict=True)
 
@@ -253,7 +253,7 @@ def test_damaged_packed_file(write: Write, pack: Callable[[bytes], bytes], probl
     packed[len(packed) // 2 : len(packed) // 2 + 1000] = bytes(1000)
     read = load_runs(write("runs.jsonl", bytes(packed)), on_problem=problems)
     assert len(read) > 250
-    assert problems[-1].reason.endswith("; what came before was read")
+    assert problems[-1].reason.endswith("; everything before it was read")
     assert problems[-1].reason.startswith("damaged data (")
 
 
@@ -347,7 +347,7 @@ def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
     problems = Problems()
     assert len(load_runs(path, on_problem=problems)) == 3
     assert [problem.reason for problem in problems] == [
-        f"damaged data ({compression} that unpacks to more than 100 times its size); what came before was read"
+        f"damaged data ({compression} that unpacks to more than 100 times its size); everything before it was read"
     ]
 
 

@@ -160,7 +160,7 @@ def test_damaged_message_costs_itself(write: Write, problems: Problems, file_for
     found = {span.span_id for spans in open_source(path).traces(problems) for span in spans}
     assert found == {span.span_id for span in SPANS} - {SPANS[4 * PER_RUN - 1].span_id}
     assert problems.places == [("x.pb", 4)]
-    assert f"{PER_RUN - 1} spans that are whole in it could be read" in problems[0].reason
+    assert f"{PER_RUN - 1} intact spans of it were read" in problems[0].reason
 
 
 def test_message_that_ends_early(write: Write, problems: Problems) -> None:

@@ -94,7 +94,7 @@ def test_many_candidates_are_not_all_listed(write: Write) -> None:
     """Of very many that fit, some are named, and the rest counted."""
     runs = [make_run(n, run_id=f"run-{n}") for n in range(40)]
     path = write("runs.jsonl", lines_of(span for run in runs for span in run_to_spans(run)))
-    with pytest.raises(AmbiguousRunError, match=r"'run-' fits 40 runs in .*: run-0, .*run-4 and 35 more"):
+    with pytest.raises(AmbiguousRunError, match=r"'run-' matches 40 runs in .*: run-0, .*run-4 and 35 more"):
         load_run(path, "run-")
 
 

@@ -418,11 +418,11 @@ def test_every_trace_of_a_joined_run_names_it() -> None:
         assert load_run(GivenRuns(joined, other), name) == joined
     assert load_run(GivenRuns(joined, other), "abc") == other
     assert load_run(GivenRuns(joined), "abc") == joined
-    with pytest.raises(AmbiguousRunError, match="'ab' fits 2 runs"):
+    with pytest.raises(AmbiguousRunError, match="'ab' matches 2 runs"):
         load_run(GivenRuns(joined, other), "ab")
     with pytest.raises(RunNotFoundError, match="no run 'abx' in GivenRuns"):
         load_run(GivenRuns(joined, other), "abx")
-    with pytest.raises(AmbiguousRunError, match="no run id is not enough"):
+    with pytest.raises(AmbiguousRunError, match="give the id of one"):
         load_run(GivenRuns(joined, other))
 
 
@@ -466,16 +466,16 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
 @pytest.mark.parametrize(
     ("filters", "expected_message"),
     [
-        ({"sort": "size"}, "sort 'size' is none of time, duration, steps, tokens"),
-        ({"limit": True}, "limit must be a number of runs, 0 or more, not True"),
-        ({"tag": 5}, "tag must be a text, not 5"),
-        ({"tag": ["a", 5]}, "tag must be a text"),
-        ({"text": 5}, "text must be a text, not 5"),
-        ({"tool_error": 5}, "tool_error must be a text or True, not 5"),
-        ({"model": ["m"]}, "model must be a text"),
-        ({"where": "a=b"}, """where must be a mapping like {"metadata.tenant": "acme"}, not 'a=b'"""),
+        ({"sort": "size"}, "sort must be one of time, duration, steps, tokens, got 'size'"),
+        ({"limit": True}, "limit must be an integer, got True"),
+        ({"tag": 5}, "tag must be a string, got 5"),
+        ({"tag": ["a", 5]}, "tag must be a string"),
+        ({"text": 5}, "text must be a string, got 5"),
+        ({"tool_error": 5}, "tool_error must be a string or True, got 5"),
+        ({"model": ["m"]}, "model must be a string"),
+        ({"where": "a=b"}, """where must be a mapping like {"metadata.tenant": "acme"}, got 'a=b'"""),
         ({"where": {1: 2}}, "where must be a mapping"),
-        *(({"min_duration": wrong}, f"min_duration {wrong!r} is neither seconds nor like") for wrong in
+        *(({"min_duration": wrong}, f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {wrong!r}') for wrong in
           ["long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1)]),
     ],
     ids=str,
@@ -542,9 +542,9 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
 @pytest.mark.parametrize(
     ("words", "expected_message"),
     [
-        (["--where", "tenant"], "'tenant' is not like metadata.tenant=acme"),
-        (["--where", "=x"], "'=x' is not like metadata.tenant=acme"),
-        (["--min-duration", "long"], "min_duration 'long'"),
+        (["--where", "tenant"], "'tenant' must be like metadata.tenant=acme"),
+        (["--where", "=x"], "'=x' must be like metadata.tenant=acme"),
+        (["--min-duration", "long"], "got 'long'"),
         (["--sort", "size"], "'size'"),
         (["--status", "great"], "'great'"),
     ],

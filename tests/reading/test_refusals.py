@@ -56,7 +56,7 @@ def test_other_files(write: Write, name: str, content: bytes, looks_like: str) -
     with pytest.raises(SourceError) as refused:
         load_runs(path)
     message = str(refused.value)
-    assert message.startswith(f"{path}: no OTLP and no traces of Jaeger; it looks like {looks_like}")
+    assert message.startswith(f"{path}: neither OTLP nor traces of Jaeger; it looks like {looks_like}")
     assert "\n" not in message
     assert not isinstance(refused.value, BadRecordError)
 
@@ -76,8 +76,8 @@ def _denied(folder: Path) -> Any:
     [
         lambda folder: (folder / "missing.jsonl", "No such file or directory"),
         lambda folder: (folder / "missing" / "runs.jsonl", "No such file or directory"),
-        lambda folder: (f"{folder}/*.nothing", "no file fits this pattern"),
-        lambda folder: (folder, "a directory without trace files (*.jsonl, *.json, "),
+        lambda folder: (f"{folder}/*.nothing", "no file matches this pattern"),
+        lambda folder: (folder, "no trace files in this directory (*.jsonl, *.json, "),
         lambda folder: (f"{folder}/nul\0.jsonl", "null"),
         lambda folder: ("/dev/zero", "not a regular file"),
         lambda folder: ("/proc/self/mem", "damaged data"),
@@ -120,7 +120,7 @@ def test_no_source(source: Any) -> None:
 def test_first_bad_one_of_many_is_named(write: Write, lines: list[bytes]) -> None:
     """Among files that were named, each must be readable."""
     good, bad = write("good.jsonl", lines), write("bad.jsonl", b"hello")
-    with pytest.raises(SourceError, match=r"bad\.jsonl: no OTLP"):
+    with pytest.raises(SourceError, match=r"bad\.jsonl: neither OTLP"):
         load_runs([good, bad])
 
 
@@ -138,8 +138,8 @@ def test_found_files_are_reported_instead(
         assert load_runs(source, on_problem=problems) == runs
         assert [Path(problem.path).name for problem in problems] == ["a.jsonl", "c.json", "d.jsonl", "e.jsonl"]
         assert {problem.line for problem in problems} == {0}
-        assert problems[0].reason == "no OTLP and no traces of Jaeger; it looks like text"
-        assert str(problems[0]) == f"{tmp_path}/logs/a.jsonl: no OTLP and no traces of Jaeger; it looks like text"
+        assert problems[0].reason == "neither OTLP nor traces of Jaeger; it looks like text"
+        assert str(problems[0]) == f"{tmp_path}/logs/a.jsonl: neither OTLP nor traces of Jaeger; it looks like text"
 
 
 def test_pipe_does_not_hang(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_whole_objects_of_a_glued_line_are_read(write: Write, problems: Problems
     assert load_runs(path, on_problem=problems) == [*runs(*intact), after]
     assert problems.places == [("traces.jsonl", 2)]
     spans = sum(len(run_to_spans(run)) for run in runs(*intact))
-    assert problems[0].reason.endswith(f"; {spans} spans that are whole in it could be read")
+    assert problems[0].reason.endswith(f"; {spans} intact spans of it were read")
     with pytest.raises(BadRecordError) as raised:
         load_runs(path, strict=True)
     assert raised.value.line == 2
@@ -201,14 +201,14 @@ def while_looked_through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     """Do something once, after the files were listed, before the first of them is looked through."""
 
     def install(act: Callable[[], Any]) -> None:
-        note, todo = files_module._Ends.note, [act]
+        note, todo = files_module._LastBlocks.scan, [act]
 
         def before(*arguments: Any) -> Any:
             while todo:
                 todo.pop()()
             return note(*arguments)
 
-        monkeypatch.setattr(files_module._Ends, "note", before)
+        monkeypatch.setattr(files_module._LastBlocks, "scan", before)
 
     return install
 
@@ -253,14 +253,14 @@ def test_a_file_that_is_just_being_rotated_is_found(live: Path, while_looked_thr
 
 
 def test_a_file_that_is_rotated_before_it_is_checked_is_found(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check, todo = files_module._check, [lambda: live.rename(rotated(live.parent, 1))]
+    check, todo = files_module._check_format, [lambda: live.rename(rotated(live.parent, 1))]
 
     def rotate_first(path: str) -> None:
         while todo:
             todo.pop()()
         check(path)
 
-    monkeypatch.setattr(files_module, "_check", rotate_first)
+    monkeypatch.setattr(files_module, "_check_format", rotate_first)
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
@@ -269,7 +269,7 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
     live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
 ) -> None:
     """Whether something has come in its place or not."""
-    path_now = files_module._Noted.path_now
+    path_now = files_module._ScannedFile.path_now
     todo: list[Callable[[], object]] = [lambda: live.rename(rotated(live.parent, 1))]
     if then is not None:
         todo.append(lambda: live.write_bytes(then))
@@ -280,7 +280,7 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
             todo.pop(0)()
         return found
 
-    monkeypatch.setattr(files_module._Noted, "path_now", rotate_after)
+    monkeypatch.setattr(files_module._ScannedFile, "path_now", rotate_after)
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
@@ -290,7 +290,7 @@ def test_a_rotated_part_that_is_deleted_meanwhile_is_reported(
     """As the Collector does with the oldest one."""
     between_passes(rotated(live.parent, 0).unlink)
     assert load_runs(live.parent, on_problem=problems) == runs(0, 1)
-    assert [problem.reason for problem in problems] == ["removed or replaced while it was read"]
+    assert [problem.reason for problem in problems] == ["removed or replaced during reading"]
 
 
 LIVE_RUNS, PIECES, PER_FILE = 400, 3, 60

@@ -37,7 +37,7 @@ TRACES: dict[str, Sequence[SpanRecord]] = {
 
 def shape(tree: TraceTree) -> list[Any]:
     """All that a pass may change; what hangs below a node is in order only where other tracers wrote something."""
-    return [_shape(top) if tree.has_third_party else _without_order(top) for top in tree.tops]
+    return [_shape(root) if tree.has_third_party else _without_order(root) for root in tree.roots]
 
 
 def _shape(node: Node) -> Any:
@@ -45,7 +45,7 @@ def _shape(node: Node) -> Any:
     sources = {
         field: [(origin.span.span_id, origin.field) for origin in node.origins(field)] for field in sorted(node.sources)
     }
-    return node.span, node.kind, node.is_run, facts, sources, [_shape(child) for child in node.below]
+    return node.span, node.kind, node.is_run, facts, sources, [_shape(child) for child in node.children]
 
 
 def tree_before(change: Pass, spans: Sequence[SpanRecord]) -> TraceTree:
@@ -133,7 +133,7 @@ def test_no_pass_for_others_would_change_a_tree_of_ours(spans: list[SpanRecord])
 
 def _without_order(node: Node) -> Any:
     *own, below = _shape(node)
-    return [*own, sorted([_without_order(child) for child in node.below], key=repr)]
+    return [*own, sorted([_without_order(child) for child in node.children], key=repr)]
 
 
 def test_passes_have_names_and_reasons_of_their_own() -> None:

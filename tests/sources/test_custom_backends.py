@@ -141,7 +141,9 @@ def test_what_is_no_run_is_refused(given: list[Any]) -> None:
         def runs(self) -> list[Any]:
             return given
 
-    with pytest.raises(SourceError, match=rf"Wrong.runs\(\) gave a {type(given[0]).__name__}; it must give AgentRuns"):
+    with pytest.raises(
+        SourceError, match=rf"Wrong.runs\(\) must yield AgentRun objects, got {type(given[0]).__name__}"
+    ):
         load_runs(Wrong())
 
 

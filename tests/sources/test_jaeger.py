@@ -241,7 +241,7 @@ def test_more_in_a_moment_than_there_is_to_be_had(jaeger: FakeJaeger, problems: 
     jaeger.fresh(spans, most=100)
     read = list(JaegerSource(jaeger.url()).traces(problems))
     assert len(read) == 100
-    assert "some traces are missing" in problems[0].reason
+    assert "some are missing" in problems[0].reason
     assert "2026-11-23T23:0" in problems[0].reason
 
 

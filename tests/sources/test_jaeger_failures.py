@@ -33,31 +33,31 @@ def refusal(source: Any, **options: Any) -> str:
 
 
 ANSWERS: dict[str, tuple[Reply, str]] = {
-    "some other JSON": (reply({"status": "ok"}), "not as Jaeger does"),
-    "an empty object for everything": (reply({}), "not as Jaeger does"),
-    "a list": (reply([1, 2]), "not as Jaeger does"),
-    "services that are none": (reply({"services": [1]}), "not as Jaeger does"),
-    "text": (Reply(200, b"hello"), "not as Jaeger does"),
-    "no text": (Reply(200, b"\xff\xfe\0"), "not as Jaeger does"),
-    "nothing": (Reply(200), "not as Jaeger does"),
-    "deep JSON": (Reply(200, b'{"services":' + b"[" * 100_000), "not as Jaeger does"),
+    "some other JSON": (reply({"status": "ok"}), "the response is not that of Jaeger;"),
+    "an empty object for everything": (reply({}), "the response is not that of Jaeger;"),
+    "a list": (reply([1, 2]), "the response is not that of Jaeger;"),
+    "services that are none": (reply({"services": [1]}), "the response is not that of Jaeger;"),
+    "text": (Reply(200, b"hello"), "the response is not that of Jaeger;"),
+    "no text": (Reply(200, b"\xff\xfe\0"), "the response is not that of Jaeger;"),
+    "nothing": (Reply(200), "the response is not that of Jaeger;"),
+    "deep JSON": (Reply(200, b'{"services":' + b"[" * 100_000), "the response is not that of Jaeger;"),
     "a page": (PAGE, "a web page"),
     "a page that says nothing of itself": (Reply(200, UI), "a web page"),
     "a redirect": (Reply(302, b"", {"Location": f"https://login.example/?token={SECRET}"}), "login.example (302)"),
-    "a redirect to nowhere": (Reply(307, b"", {"Location": "http://[::1"}), "is no HTTP"),
-    "a permanent redirect to TLS": (Reply(308, b"", {"Location": "https://127.0.0.1/"}), "leads elsewhere"),
-    "who are you": (Reply(401, b"", {"WWW-Authenticate": "Basic"}), "does not let us in (401 Unauthorized)"),
-    "not you": (Reply(403, b"<html>no</html>"), "does not let us in (403 Forbidden)"),
-    "not here": (Reply(404, b"404 page not found\n"), "there is no Jaeger (404"),
-    "not like that": (Reply(405), "there is no Jaeger (405"),
-    "broken": (v3_error(500, "storage is gone"), "it fails (500): storage is gone"),
+    "a redirect to nowhere": (Reply(307, b"", {"Location": "http://[::1"}), "the response is incomplete, or not HTTP"),
+    "a permanent redirect to TLS": (Reply(308, b"", {"Location": "https://127.0.0.1/"}), "it redirects to"),
+    "who are you": (Reply(401, b"", {"WWW-Authenticate": "Basic"}), "access denied (401 Unauthorized)"),
+    "not you": (Reply(403, b"<html>no</html>"), "access denied (403 Forbidden)"),
+    "not here": (Reply(404, b"404 page not found\n"), "there is no Jaeger API (404"),
+    "not like that": (Reply(405), "there is no Jaeger API (405"),
+    "broken": (v3_error(500, "storage is gone"), "the server failed (500): storage is gone"),
     "busy": (Reply(503, b"", BUSY), "busy or not ready (503 Service Unavailable)"),
     "too much": (Reply(429, b"", BUSY), "429 Too Many Requests"),
     "busy for long": (Reply(503, b"", {"Retry-After": "7200"}), "try again in 7200 s"),
     "busy for ever": (Reply(503, b"", {"Retry-After": "9" * 400}), "busy"),
     "a gateway with nothing behind it": (Reply(502, b"<html>", BUSY), "502 Bad Gateway"),
-    "cut off": (Reply(200, b'{"services":["a"', cut=True), "broke off"),
-    "packed badly": (Reply(200, b"no gzip", {"Content-Encoding": "gzip"}), "broke off"),
+    "cut off": (Reply(200, b'{"services":["a"', cut=True), "the response is incomplete, or not HTTP"),
+    "packed badly": (Reply(200, b"no gzip", {"Content-Encoding": "gzip"}), "the response is incomplete, or not HTTP"),
 }
 
 
@@ -71,25 +71,25 @@ def test_something_else_answers(jaeger: FakeJaeger, answer: Reply, expected_mess
 
 
 SEARCHES: dict[str, tuple[Reply, str]] = {
-    "cut off": (Reply(200, b'{"result":{"resourceSpans":[', cut=True), "broke off"),
-    "ends early": (Reply(200, b'{"result":{"resourceSpans":['), "not whole"),
-    "something else": (reply({"hits": []}), "an answer that is not Jaeger's"),
-    "a number": (Reply(200, b"17"), "an answer that is not Jaeger's"),
-    "deep": (Reply(200, b'{"result":' + b'{"a":' * 50_000), "an answer that is not Jaeger's"),
-    "no text": (Reply(200, b'{"result":\xff}'), "an answer that is not Jaeger's"),
+    "cut off": (Reply(200, b'{"result":{"resourceSpans":[', cut=True), "the response is incomplete, or not HTTP"),
+    "ends early": (Reply(200, b'{"result":{"resourceSpans":['), "or incomplete"),
+    "something else": (reply({"hits": []}), "the response is not that of Jaeger, or incomplete"),
+    "a number": (Reply(200, b"17"), "the response is not that of Jaeger, or incomplete"),
+    "deep": (Reply(200, b'{"result":' + b'{"a":' * 50_000), "the response is not that of Jaeger, or incomplete"),
+    "no text": (Reply(200, b'{"result":\xff}'), "the response is not that of Jaeger, or incomplete"),
     "spans that are none": (
         reply({"result": {"resourceSpans": [{"scopeSpans": 1}]}}),
-        "an answer that is not Jaeger's",
+        "the response is not that of Jaeger, or incomplete",
     ),
-    "a page to log in": (PAGE, "log in"),
-    "a page that is not there": (Reply(404, b"<html>"), "it refuses (404): a web page"),
-    "not there": (Reply(404, b"no such route"), "it refuses (404): no such route"),
-    "an error": (v3_error(400, "malformed parameter"), "it refuses (400): malformed parameter"),
-    "an error without words": (Reply(500), "it refuses (500): "),
-    "an error of the older interface": (legacy_error(500, "disk is full"), "it refuses (500): disk is full"),
+    "a page to log in": (PAGE, "perhaps a login page"),
+    "a page that is not there": (Reply(404, b"<html>"), "request refused (404): a web page"),
+    "not there": (Reply(404, b"no such route"), "request refused (404): no such route"),
+    "an error": (v3_error(400, "malformed parameter"), "request refused (400): malformed parameter"),
+    "an error without words": (Reply(500), "request refused (500): "),
+    "an error of the older interface": (legacy_error(500, "disk is full"), "request refused (500): disk is full"),
     "an error in the middle": (
         reply({"error": {"httpCode": 500, "message": "it is gone"}}),
-        "it breaks off: it is gone",
+        "the response ends with an error: it is gone",
     ),
     "an error on lines": (Reply(500, b"a\nb\x1b[31m\n" + b"x" * 5000), "a b\x1b[31m xxx"),
     "a redirect": (Reply(302, b"", {"Location": "/login"}), "another path (302)"),
@@ -102,18 +102,20 @@ def test_a_search_goes_wrong(
     jaeger: FakeJaeger, answer: Reply, expected_message: str, interfaces: tuple[str, ...]
 ) -> None:
     """It is Jaeger, until something else answers."""
-    if interfaces == ("legacy",) and "breaks off" in expected_message:
-        expected_message = "an answer that is not Jaeger's"
+    if interfaces == ("legacy",) and "ends with an error" in expected_message:
+        expected_message = "the response is not that of Jaeger, or incomplete"
     jaeger.fresh(run_to_spans(make_run(1)), for_searches=answer, interfaces=interfaces)
     assert expected_message in refusal(jaeger.url())
 
 
 def test_nobody_listens(free_port: int) -> None:
-    assert "nobody listens there; Jaeger answers at the port of its page" in refusal(f"http://127.0.0.1:{free_port}")
+    assert "the connection was refused; Jaeger's API is at the port of its web interface" in refusal(
+        f"http://127.0.0.1:{free_port}"
+    )
 
 
 def test_no_such_host() -> None:
-    assert refusal("http://nowhere.invalid:16686").startswith("http://nowhere.invalid:16686: there is no such host")
+    assert refusal("http://nowhere.invalid:16686").startswith("http://nowhere.invalid:16686: the host is unknown")
 
 
 @pytest.fixture
@@ -147,28 +149,30 @@ def listener() -> Iterator[Callable[[bytes], int]]:
 @pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9\r\n", b"\0\0\x12\4\0\0\0\0\0", b"HTTP/1.1 200"])
 def test_no_http(listener: Callable[[bytes], int], says: bytes) -> None:
     """Something else listens there, Jaeger's port for gRPC for example."""
-    assert "is no HTTP; Jaeger answers at the port of its page" in refusal(f"http://127.0.0.1:{listener(says)}")
+    assert "or not HTTP; Jaeger's API is at the port of its web interface" in refusal(
+        f"http://127.0.0.1:{listener(says)}"
+    )
 
 
 def test_no_answer_in_time(jaeger: FakeJaeger) -> None:
     jaeger.fresh(for_searches=Reply(held=True))
     jaeger.keep(run_to_spans(make_run(1)))
-    assert "no whole answer within 0.2 s" in refusal(jaeger.url(), timeout_s=0.2)
+    assert "no complete response within 0.2 s" in refusal(jaeger.url(), timeout_s=0.2)
 
 
 @pytest.mark.parametrize(
     ("address", "expected_message"),
     [
-        ("http://", "without a host"),
-        ("http://:16686", "without a host"),
-        ("http://[::1", "no address"),
-        ("http://host:port", "no address"),
-        ("http://host:99999", "no address"),
-        ("http://a b:1", "without a host"),
-        (f"http://u:{SECRET}@host:99999/x?y", "http://host:99999/x: this is no address"),
-        (f"http://u:{SECRET}@/", "without a host"),
-        ("http://host/trace/xyz", "no trace has such an id"),
-        ("http://host/trace/" + "a" * 33, "no trace has such an id"),
+        ("http://", "the address has no valid host"),
+        ("http://:16686", "the address has no valid host"),
+        ("http://[::1", "the address is invalid"),
+        ("http://host:port", "the address is invalid"),
+        ("http://host:99999", "the address is invalid"),
+        ("http://a b:1", "the address has no valid host"),
+        (f"http://u:{SECRET}@host:99999/x?y", "http://host:99999/x: the address is invalid"),
+        (f"http://u:{SECRET}@/", "the address has no valid host"),
+        ("http://host/trace/xyz", "the trace id must have 1 to 32 hex digits"),
+        ("http://host/trace/" + "a" * 33, "the trace id must have 1 to 32 hex digits"),
         ("http://" + "a" * 300, ""),
         ("http://xn--a:1/", ""),
     ],
@@ -300,7 +304,7 @@ def test_a_certificate_that_nobody_knows(secure: FakeJaeger) -> None:
 
 
 def test_no_tls_there(jaeger: FakeJaeger) -> None:
-    assert "no TLS connection" in refusal(jaeger.url().replace("http:", "https:"))
+    assert "the TLS connection failed" in refusal(jaeger.url().replace("http:", "https:"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
@@ -308,7 +312,7 @@ def test_no_file_of_a_ca(jaeger: FakeJaeger, tmp_path: Any, content: bytes | Non
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    assert "holds no certificates" in refusal("https://localhost:1", verify=path)
+    assert "has no certificate of a CA" in refusal("https://localhost:1", verify=path)
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────

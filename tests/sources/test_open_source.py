@@ -77,12 +77,12 @@ def test_sources_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source("made-up://there/x#y", colour="red")
     assert (source.text, source.options) == ("made-up://there/x#y", {"on_progress": None, "colour": "red"})
     assert load_runs("made-up://there") == list(iter_runs(["made-up://a", "made-up://b"])) == [make_run(1)]
-    with pytest.raises(SourceError, match=r"nothing here reads other:// addresses; there is: http, https, made-up\."):
+    with pytest.raises(SourceError, match=r"other:// addresses cannot be read, those of http, https, made-up can;"):
         open_source("other://user:secret@there")
 
 
 def test_nobody_reads_such_addresses() -> None:
-    with pytest.raises(SourceError, match="nothing here reads ftp://"):
+    with pytest.raises(SourceError, match="ftp:// addresses cannot be read"):
         load_runs("ftp://u:secret@h/x")
 
 

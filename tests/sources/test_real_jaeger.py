@@ -197,11 +197,11 @@ def test_the_command(jaeger_server: RunningJaeger, service: str, capsys: pytest.
 def test_it_is_gone(start_jaeger: Callable[[], RunningJaeger]) -> None:
     jaeger = start_jaeger()
     jaeger.kill()
-    with pytest.raises(SourceError, match="nobody listens there"):
+    with pytest.raises(SourceError, match="the connection was refused"):
         load_runs(url(jaeger))
 
 
 @pytest.mark.parametrize("role", ["query_grpc", "otlp_http", "otlp_grpc", "health"])
 def test_another_port_of_it(jaeger_server: RunningJaeger, role: str) -> None:
-    with pytest.raises(SourceError, match="Jaeger answers at the port of its page"):
+    with pytest.raises(SourceError, match="Jaeger's API is at the port of its web interface"):
         load_runs(jaeger_server.url(role))

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.windows import MOST_TRACES, Found, TooMuchError, Windows
+from otel_agent_trace.sources.windows import MAX_TRACES, Found, TooMuchError, Windows
 from otel_agent_trace.span import SpanRecord
 
 YEAR_NS = 365 * 86400 * 10**9
@@ -123,7 +123,7 @@ def test_a_moment_with_more_than_is_asked_for_is_asked_for_again() -> None:
     """A larger number helps where a narrower window cannot."""
     store = Store([[1_000]] * 500)
     assert store.read(100, end_ns=5_000) == (store.ids, [])
-    assert MOST_TRACES in {depth for _, _, depth in store.asked}
+    assert MAX_TRACES in {depth for _, _, depth in store.asked}
 
 
 def test_few_questions_where_there_is_nothing() -> None:

@@ -500,7 +500,7 @@ def exceptions() -> st.SearchStrategy[ErrorCase]:
 
 def errors() -> st.SearchStrategy[ErrorCase | None]:
     """Errors as callers give them: none, an exception, a text, a description."""
-    texts_alone = texts().map(lambda text: ErrorCase(text, "_OTHER", text, "unknown"))
+    texts_alone = texts().map(lambda text: ErrorCase(text, "_OTHER", text, "other"))
     described = st.builds(
         lambda kind, message, category, stack: ErrorCase(
             StepError(type=kind, message=message, category=category, stacktrace=stack), kind, message, category, stack

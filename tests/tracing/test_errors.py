@@ -101,9 +101,9 @@ MODULE = OwnError.__module__
         (KeyboardInterrupt(), "KeyboardInterrupt", "cancelled"),
         (SystemExit(1), "SystemExit", "cancelled"),
         (RecursionError("x"), "RecursionError", "internal"),
-        (BaseException("x"), "BaseException", "unknown"),
-        ("a text", "_OTHER", "unknown"),
-        (42, "_OTHER", "unknown"),
+        (BaseException("x"), "BaseException", "other"),
+        ("a text", "_OTHER", "other"),
+        (42, "_OTHER", "other"),
     ],
     ids=lambda value: type(value).__name__,
 )

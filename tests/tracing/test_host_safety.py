@@ -340,7 +340,7 @@ def run_both(code: str, folder: Path, **environment: str) -> tuple[tuple[object,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
         errors = result.stderr
-        lines = [line for line in errors.splitlines() if not line.endswith("(said once)")]
+        lines = [line for line in errors.splitlines() if not line.endswith("(logged once)")]
         last = lines[-1] if lines and result.returncode else ""
         ends.append((result.stdout, result.returncode, last))
         cpu_s.append(json.loads((folder / name / "elapsed").read_text()))

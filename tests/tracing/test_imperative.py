@@ -14,6 +14,7 @@ from opentelemetry import trace
 
 from otel_agent_trace import (
     AgentRun,
+    AgentStep,
     AgentTracer,
     ConfigurationError,
     InMemoryBackend,
@@ -49,6 +50,59 @@ def test_fields_of_a_run_given_as_a_mapping(tracer: AgentTracer, the_run: TheRun
     assert (run.session_id, run.config, run.final_output) == ("s", {"t": 0.5}, "done")
     assert run.metadata == {"known": 1, "release": "2026.11", 3: "three"}
     assert run.status is RunStatus.SUCCESS
+
+
+def test_a_run_in_mappings_alone(tracer: AgentTracer, the_run: TheRun) -> None:
+    """Run and steps as plain mappings, and an answer: all of it comes back under the same names."""
+    run_id = tracer.start_run({"user_input": "Rain?", "agent_name": "weather", "model": "gpt-4", "experiment": 7})
+    steps: list[dict[str, Any]] = [
+        {"step_id": 1, "tool_name": "search", "tool_input": {"q": "Brest"}, "tool_output": ["a", "b"]},
+        {"step_id": "two", "tool_name": "forecast", "tool_input": "Brest", "attempt": 2},
+        {"step_id": 3, "tool_name": "notify", "tool_input": None, "tool_output": None, "error": "no such city"},
+    ]
+    assert [tracer.log_step(run_id, step) for step in steps] == [1, "two", 3]
+    tracer.end_run(run_id, "It will rain.")
+    run = the_run()
+    assert (run.run_id, run.user_input, run.agent_name, run.model) == (run_id, "Rain?", "weather", "gpt-4")
+    assert (run.metadata, run.final_output, run.status) == ({"experiment": 7}, "It will rain.", RunStatus.SUCCESS)
+    assert [(step.step_id, step.tool_name, step.tool_input, step.tool_output) for step in run.steps] == [
+        (1, "search", {"q": "Brest"}, ["a", "b"]),
+        ("two", "forecast", "Brest", None),
+        (3, "notify", None, None),
+    ]
+    assert [step.error.message if step.error else None for step in run.steps] == [None, None, "no such city"]
+    assert run.steps[1].metadata == {"attempt": 2}
+
+
+def test_a_backend_of_ones_own_gets_every_event() -> None:
+    """A class with the three methods is a backend, and is called in the order of the events."""
+
+    class Events:
+        def __init__(self) -> None:
+            self.seen: list[tuple[Any, ...]] = []
+
+        def start_run(self, run: AgentRun) -> None:
+            self.seen.append(("start", run.run_id, run.user_input))
+
+        def log_step(self, run_id: str, step: AgentStep) -> None:
+            self.seen.append(("step", run_id, step.tool_name, step.tool_output))
+
+        def end_run(self, run: AgentRun) -> None:
+            self.seen.append(("end", run.run_id, run.final_output, run.error and run.error.message))
+
+    backend = Events()
+    tracer = AgentTracer(backend=backend)
+    answered, failed = tracer.start_run({"user_input": 1}), tracer.start_run({"user_input": 2})
+    tracer.log_step(answered, {"step_id": 1, "tool_name": "add", "tool_input": [1, 1], "tool_output": 2})
+    tracer.end_run(answered, "two")
+    tracer.log_error(failed, str(ValueError("no sum")))
+    assert backend.seen == [
+        ("start", answered, 1),
+        ("start", failed, 2),
+        ("step", answered, "add", 2),
+        ("end", answered, "two", None),
+        ("end", failed, None, "no sum"),
+    ]
 
 
 def test_keywords_go_over_the_mapping(tracer: AgentTracer, the_run: TheRun) -> None:
@@ -300,6 +354,17 @@ def test_log_error_ends_the_run_as_an_error(tracer: AgentTracer, the_run: TheRun
     assert run.ended_at_ns is not None
     assert run.error is not None
     assert run.error.message == ("x" if isinstance(error, ValueError) else "" if error is None else str(error))
+
+
+@pytest.mark.parametrize("error", ["search failed", str(ConnectionError("the index is gone"))])
+def test_a_text_is_an_error_of_the_category_other(tracer: AgentTracer, the_run: TheRun, error: str) -> None:
+    """A text has no class to find a category by; it is the message of run and step as it is."""
+    run_id = tracer.start_run()
+    tracer.log_step(run_id, {"tool_name": "search", "error": error})
+    tracer.log_error(run_id, error)
+    for failure in (the_run().error, the_run().steps[0].error):
+        assert failure is not None
+        assert (failure.message, failure.category, failure.type) == (error, "other", "_OTHER")
 
 
 def test_log_error_of_a_timeout(tracer: AgentTracer, memory: InMemoryBackend) -> None:

@@ -75,7 +75,7 @@ def test_a_timeout_of_a_category_of_ones_own(tmp_path: Path) -> None:
     [
         ([TimeoutError(), TimeoutError()], "timeout", "timeout"),
         ([PermissionError(), PermissionError()], "error", "auth"),
-        ([TimeoutError(), PermissionError()], "error", "unknown"),
+        ([TimeoutError(), PermissionError()], "error", "other"),
     ],
 )
 def test_a_group_of_one_kind(traced: Traced, members: list[Exception], status: str, category: str) -> None:

@@ -197,6 +197,30 @@ def test_run_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (StepError(type="_OTHER", message="the service did not answer"), "the service did not answer"),
+        (StepError(type="_OTHER"), "other"),
+        (StepError(type="ValueError", message="no"), "ValueError: no"),
+    ],
+)
+def test_an_error_without_a_class_is_shown_as_its_text(error: StepError, shown: str) -> None:
+    """The conventions' ``_OTHER`` says that no class is known; it is nothing to read."""
+    failed = run(status=RunStatus.ERROR, error=error)
+    assert list(ending_rows(failed, full=False)) == [Row("error", shown, "failed")]
+    assert summary_of(failed).to_dict()["error"] == shown
+    assert run_text(failed).endswith(f"error     {shown}")
+
+
+def test_tables_of_errors_call_it_other() -> None:
+    error = StepError(type="_OTHER", message="no answer", category="_OTHER")
+    report = compute_metrics([run(status=RunStatus.ERROR, error=error)])
+    (table,) = report_tables(report)
+    assert table.columns[1].cells == [Cell("other", "failed")]
+    assert Row("run errors", "1 other") in list(report_rows(report))
+
+
 def test_run_text_is_bounded() -> None:
     long = run(steps=(step(0, output="x\n" * 40),))
     assert "… (30 more lines)" in run_text(long)

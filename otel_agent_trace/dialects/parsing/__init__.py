@@ -1,1 +1,1 @@
-"""What dialects read foreign spans with: attributes one by one, envelopes taken off, messages of any shape."""
+"""Provide the parsers that dialects share: attributes, messages of any shape, envelopes around values."""

@@ -1,4 +1,4 @@
-"""Reads the attributes of foreign spans for dialects: first come of several names, parsed, each taken once."""
+"""Read the attributes of a span for a dialect: the first of several names, parsed, each attribute once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from otel_agent_trace.span_facts import exception_of, integer_of, text_of
 
 _TRACEBACK = "Traceback (most recent call last)"
 _COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
-_NOTHING = frozenset({"", "None", "null", "N/A", "<not specified>", *HIDDEN})
+_MISSING = frozenset({"", "None", "null", "N/A", "<not specified>", *HIDDEN})
 USER_IDS = (semconv.USER_ID, semconv.ENDUSER_PSEUDO_ID, semconv.ENDUSER_ID)
-"""Where the user stands; a pipeline that pseudonymises has put its own name in place of the tracer's."""
-_LONGEST_NOTHING = max(map(len, _NOTHING))
+"""Attributes of the conventions that hold a user id, the plain one first.
+
+A pipeline that pseudonymizes user ids replaces ``user.id`` of the tracer by ``enduser.pseudo.id``.
+"""
+_LONGEST_MISSING = max(map(len, _MISSING))
 
 
 class Attributes:
-    """The attributes of one span; what was asked for is taken, the rest stays."""
+    """Hold the attributes of one span; reading one removes it, so that `rest` keeps what was not understood.
+
+    A value that stands for nothing (empty, ``None``, ``N/A``, or a mark of hidden content) counts as missing.
+    """
 
     __slots__ = ("rest", "span")
 
@@ -32,41 +38,44 @@ class Attributes:
         self.rest: dict[str, Any] = dict(span.attributes)
 
     def take(self, *keys: str) -> Any:
-        """The first of these that says something, as it stands; all are taken."""
+        """Remove all of these attributes and return the first value that is not missing, unconverted; else None."""
         found = None
         for key in keys:
             value = self.rest.pop(key, None)
-            if found is None and not (value is None or _is_nothing(value)):
+            if found is None and not (value is None or _is_missing(value)):
                 found = value
         return found
 
     def text(self, *keys: str) -> str | None:
-        """The first of these that says something, as a text."""
+        """Return the first of these attributes that is not missing, as text."""
         value = self.take(*keys)
         return value if value is None or type(value) is str else str(value)
 
     def quoted(self, *keys: str) -> str | None:
-        """A text that may stand as JSON, with quotes."""
+        """Return the first of these attributes that is not missing as text, without the quotes of JSON."""
         value = parsed(self.take(*keys))
         return value if value is None or type(value) is str else str(value)
 
     def parsed(self, *keys: str) -> Any:
-        """The first of these that says something, as the value that its text stands for."""
+        """Return the first of these attributes that is not missing, parsed where it holds JSON or a Python literal."""
         return parsed(self.take(*keys))
 
     def tags(self, key: str) -> tuple[str, ...]:
-        """Return tags: a list, one in JSON, or one with commas. They stay among the attributes, since only runs have tags."""
+        """Return tags from a list, from JSON or from a text with commas.
+
+        They stay in `rest`: only runs have tags, and a step would lose them.
+        """
         value = parsed(self.rest.get(key))
         if isinstance(value, list | tuple):
             return tuple([item if type(item) is str else str(item) for item in value])
         return () if value is None else tuple([item.strip() for item in str(value).split(",") if item.strip()])
 
     def integer(self, *keys: str) -> int | None:
-        """A whole number, also one in a text."""
+        """Return the first of these attributes that is not missing as a whole number, also from text; else None."""
         return integer_of(self.take(*keys))
 
     def usage(self, **keys: Iterable[str] | str) -> Usage | None:
-        """Tokens: for each field of `Usage` the names of its attribute."""
+        """Return token counts, given the attributes of each field of `Usage`; None where there is no count."""
         counts: dict[str, Any] = {
             field: self.integer(*((names,) if isinstance(names, str) else names)) for field, names in keys.items()
         }
@@ -74,63 +83,69 @@ class Attributes:
         return Usage(**found) if found else None
 
     def usage_of(self, *keys: str) -> Usage | None:
-        """Tokens that stand in one attribute as an object, in a provider's words."""
+        """Return the token counts in an attribute that holds an object, under the names of any provider."""
         value = self.parsed(*keys)
         if not isinstance(value, dict):
             return None
         return usage_from({_COUNTS.get(str(key), str(key)): item for key, item in value.items()})
 
     def under(self, prefix: str) -> Any:
-        """What is spread over attributes ``prefix.0.name``, ``prefix.name.0.x`` ..., put together again."""
+        """Remove the attributes below a prefix (``prefix.0.name``), and return them as nested lists and dicts."""
         start = f"{prefix}."
         found = {key: value for key, value in self.rest.items() if key.startswith(start)}
         tree: dict[str, Any] = {}
         for key, value in found.items():
             del self.rest[key]
-            _put(tree, key[len(start) :].split("."), value)
+            _put_nested(tree, key[len(start) :].split("."), value)
         return _as_lists(tree)
 
     def error(self, *, failed: bool | None = None, message: str | None = None) -> StepError | None:
-        """What went wrong, where the span failed (or `failed` says so): status, exception event, ``error.type``."""
+        """Return the error of a span that failed, from its exception event, ``error.type`` and status; else None.
+
+        Args:
+            failed: whether the span failed, where the dialect knows it better than status and ``error.type``.
+            message: the message, where the dialect has a better one than the exception and the status description.
+        """
         span = self.span
-        said_type = self.text(semconv.ERROR_TYPE)
+        recorded_type = self.text(semconv.ERROR_TYPE)
         if failed is None:
-            failed = span.status_code == semconv.STATUS_ERROR or said_type is not None
+            failed = span.status_code == semconv.STATUS_ERROR or recorded_type is not None
         if not failed:
             return None
-        happened = exception_of(span)
-        text = message or _short(span.status_message) or _short(text_of(happened.get(semconv.EXCEPTION_MESSAGE)))
+        exception = exception_of(span)
+        event_text = text_of(exception.get(semconv.EXCEPTION_MESSAGE))
+        text = message or _without_stack_trace(span.status_message) or _without_stack_trace(event_text)
         text = text or text_of(self.rest.get("error.message")) or ""
-        if said_type is not None and " " in said_type:  # no type, but what happened
-            text, said_type = message or said_type, None
-        event_text = text_of(happened.get(semconv.EXCEPTION_MESSAGE))
+        if recorded_type is not None and " " in recorded_type:  # a message in place of the type
+            text, recorded_type = message or recorded_type, None
         if event_text and _TRACEBACK in span.status_message and _TRACEBACK not in event_text:
             text = message or event_text
-        kind = said_type if said_type not in (None, semconv.ERROR_TYPE_OTHER) else None
-        kind = kind or text_of(happened.get(semconv.EXCEPTION_TYPE)) or _type_in(text) or semconv.ERROR_TYPE_OTHER
+        error_type = recorded_type if recorded_type not in (None, semconv.ERROR_TYPE_OTHER) else None
+        error_type = error_type or text_of(exception.get(semconv.EXCEPTION_TYPE)) or _exception_type_in(text)
+        error_type = error_type or semconv.ERROR_TYPE_OTHER
         return StepError(
-            type=kind,
-            message=(text or "").removeprefix(f"{kind.rpartition('.')[2]}: "),
-            category=category_of_type(kind),
-            stacktrace=text_of(happened.get(semconv.EXCEPTION_STACKTRACE)),
+            type=error_type,
+            message=(text or "").removeprefix(f"{error_type.rpartition('.')[2]}: "),
+            category=category_of_type(error_type),
+            stacktrace=text_of(exception.get(semconv.EXCEPTION_STACKTRACE)),
         )
 
 
-def _is_nothing(value: Any) -> bool:
-    return type(value) is str and len(value) <= _LONGEST_NOTHING and value in _NOTHING
+def _is_missing(value: Any) -> bool:
+    return type(value) is str and len(value) <= _LONGEST_MISSING and value in _MISSING
 
 
-_TYPE = re.compile(r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Group|Interrupt|Exit))\b(?=: |\()")
+_EXCEPTION_TYPE = re.compile(r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Group|Interrupt|Exit))\b(?=: |\()")
 
 
-def _type_in(message: str | None) -> str | None:
-    """The class of an exception where a message begins with it."""
-    found = _TYPE.match(message) if message else None
+def _exception_type_in(message: str | None) -> str | None:
+    """Return the class of an exception where a message begins with it; else None."""
+    found = _EXCEPTION_TYPE.match(message) if message else None
     return found[1] if found else None
 
 
-def _short(text: str | None) -> str:
-    """A message without the stack that some write behind it, or around it."""
+def _without_stack_trace(text: str | None) -> str:
+    """Return a message without the stack trace that some instrumentations write after it, or around it."""
     if not text or _TRACEBACK not in text:
         return text or ""
     before, _, after = text.partition(_TRACEBACK)
@@ -140,7 +155,7 @@ def _short(text: str | None) -> str:
     return lines[-1].strip() if lines else text
 
 
-def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+def _put_nested(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         below = tree.setdefault(name, {})
         if not isinstance(below, dict):
@@ -150,7 +165,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _as_lists(tree: Any) -> Any:
-    """Objects whose keys are all numbers are lists."""
+    """Return nested dicts with those whose keys are all numbers turned into lists."""
     if not isinstance(tree, dict):
         return tree
     if tree and all(key.isdigit() for key in tree):

@@ -1,6 +1,6 @@
-"""What other tracers put around a value, taken off again: JSON in JSON, Python's own notation, envelopes of frameworks.
+"""Unwrap values that other tracers wrote: JSON in JSON, Python literals, envelopes of frameworks.
 
-For values of foreign spans only. Whatever is not recognised stays as it is.
+Used for values of other tracers' spans only. A value of an unknown shape is returned as it is.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _LONGEST_LITERAL = 100_000
 _DEEPEST = 5
 _decode = msgspec.json.Decoder().decode
 HIDDEN = frozenset({"__REDACTED__", "HIDDEN:non-empty", "<REDACTED>", "<elided>", "[REDACTED]"})
-"""What tracers write where they were told to keep content to themselves."""
+"""Texts that tracers write in place of content when they are configured not to record it."""
 _PLAIN = frozenset("abcdeghijklmopqrsuvwxyzABCDEFGHIJKLMOPQRSTUVWXYZ*#")
-"""No JSON and no literal of Python worth reading begins with these."""
+"""First characters that neither JSON nor a Python literal worth reading begins with."""
 _ARGUMENT_ENVELOPE = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 _RUN_ENVELOPE = frozenset({"inputs", "tags", "metadata", "kwargs", "input_str", "run_id", "parent_run_id", "name"})
 _OUTPUT_ENVELOPE = frozenset({"output", "outputs", "kwargs", "tags", "metadata", "run_id", "parent_run_id"})
@@ -25,12 +25,12 @@ _TOOL_CALL = frozenset({"name", "args", "arguments", "id", "type", "tool_name", 
 
 
 def parsed(value: Any) -> Any:
-    """A text of JSON or of Python's notation as the value that it stands for; hidden values as None."""
+    """Return the value of JSON or of a Python literal in a text; None for hidden content, any other value as it is."""
     for _ in range(_DEEPEST):
         if type(value) is not str or value[:1] in _PLAIN:
             return value
         inner = _parsed_once(value)
-        if inner is value or (type(inner) is str and not _opens(inner)):
+        if inner is value or (type(inner) is str and not _looks_structured(inner)):
             return None if inner in HIDDEN else inner
         value = inner
     return value
@@ -40,16 +40,16 @@ def _parsed_once(text: str) -> Any:
     try:
         return _decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return _literal(text) if _opens(text) else text
+        return _literal(text) if _looks_structured(text) else text
 
 
-def _opens(text: str) -> bool:
-    """Whether it looks like more than a text."""
+def _looks_structured(text: str) -> bool:
+    """Return whether a text may be more than plain text: an object, a list, a tuple or a quoted text."""
     return text.lstrip()[:1] in ("{", "[", "(", "'", '"') if text else False
 
 
 def _literal(text: str) -> Any:
-    """The value of a literal of Python, such as ``{'city': 'Paris'}``; else the text."""
+    """Return the value of a Python literal such as ``{'city': 'Paris'}``; else the text itself."""
     if len(text) > _LONGEST_LITERAL:
         return text
     try:
@@ -62,7 +62,7 @@ def _literal(text: str) -> Any:
 
 
 def arguments_of(value: Any) -> Any:
-    """The arguments of a call, without what frameworks put around them."""
+    """Return the arguments of a call, without the envelopes that frameworks put around them."""
     value = parsed(value)
     for _ in range(_DEEPEST):
         if not isinstance(value, dict) or not value:
@@ -77,23 +77,23 @@ def arguments_of(value: Any) -> Any:
 def _arguments_in(data: dict[Any, Any]) -> Any:
     keys = data.keys()
     if "kwargs" in keys and keys <= _ARGUMENT_ENVELOPE:
-        return _called_with(data)
+        return _positional_or_keywords(data)
     if "inputs" in keys and keys <= _RUN_ENVELOPE:
         return data["inputs"]
     if keys <= _TOOL_CALL and ("name" in keys or "tool_name" in keys) and len(keys) > 1:
         return data.get("arguments", data.get("args", data))
-    if "input" in keys and isinstance(parsed(data["input"]), dict) and not _more_than(data, "input"):
+    if "input" in keys and isinstance(parsed(data["input"]), dict) and not _has_other_than(data, "input"):
         return data["input"]
     return data
 
 
-def _more_than(data: dict[Any, Any], key: str) -> bool:
-    """Whether anything else is given."""
+def _has_other_than(data: dict[Any, Any], key: str) -> bool:
+    """Return whether an object has a value under any other key."""
     return any(item is not None for other, item in data.items() if other != key)
 
 
-def _called_with(data: dict[Any, Any]) -> Any:
-    """Keywords alone are the arguments; one positional argument alone is that value."""
+def _positional_or_keywords(data: dict[Any, Any]) -> Any:
+    """Return keyword arguments where there are only these, or the value of a single positional argument."""
     positional, keywords = parsed(data.get("args")), parsed(data["kwargs"])
     if not positional:
         return keywords
@@ -106,8 +106,8 @@ def _called_with(data: dict[Any, Any]) -> Any:
 
 
 def result_of(value: Any) -> Any:
-    """What a tool gave, without the message or the blocks that it was sent back in."""
-    value = parsed(_content_shown(value))
+    """Return the result of a tool, without the message or the content blocks in which it was sent back to the model."""
+    value = parsed(_content_in_repr(value))
     for _ in range(_DEEPEST):
         inner = _result_in(value)
         if inner is value:
@@ -116,20 +116,20 @@ def result_of(value: Any) -> Any:
     return value
 
 
-_SHOWN_MESSAGE = re.compile(
+_REPR_OF_MESSAGE = re.compile(
     r"""(?:ToolMessage\()?content=('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"),? .*\btool_call_id=""", re.DOTALL
 )
 
 
-def _content_shown(value: Any) -> Any:
-    """The content of a tool's message as Python shows it: ``content='...' name='...' tool_call_id='...'``."""
-    found = _SHOWN_MESSAGE.match(value) if type(value) is str else None
+def _content_in_repr(value: Any) -> Any:
+    """Return the content of a LangChain tool message from its `repr`, ``content='...' tool_call_id='...'``."""
+    found = _REPR_OF_MESSAGE.match(value) if type(value) is str else None
     return value if found is None else _literal(found[1])
 
 
 def _result_in(value: Any) -> Any:
     if isinstance(value, list):
-        return _of_blocks(value)
+        return _content_of_blocks(value)
     if not isinstance(value, dict):
         return value
     message = message_in(value)
@@ -138,34 +138,35 @@ def _result_in(value: Any) -> Any:
     if value.get("type") in ("tool", "tool_result", "tool_call_response", "function_call_output"):
         return next((value[key] for key in ("content", "result", "response", "output") if key in value), value)
     if "structuredContent" in value or ("content" in value and "isError" in value):
-        return _of_mcp(value)
+        return _mcp_result(value)
     if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
         return value["value"]
-    if "raw_output" in value and "tool_name" in value:
+    if "raw_output" in value and "tool_name" in value:  # LlamaIndex's ToolOutput
         return value["raw_output"]
     if "toolResult" in value and isinstance(value["toolResult"], dict):
         return value["toolResult"].get("content")
-    return _out_of(value)
+    return _output_in_envelope(value)
 
 
 _TYPED_VALUES = ("text", "json", "content", "error-text", "error-json")
+"""Types of the output of a tool in messages of Vercel's AI SDK, which holds the result as `value`."""
 
 
-def _out_of(value: dict[Any, Any]) -> Any:
-    """The one output in an envelope that has nothing but names of envelopes."""
+def _output_in_envelope(value: dict[Any, Any]) -> Any:
+    """Return the only output in an envelope, all keys of which are those of envelopes."""
     keys = value.keys()
     for key in ("output", "outputs"):
-        if key in keys and keys <= _OUTPUT_ENVELOPE and (len(keys) > 1 or _is_message(parsed(value[key]))):
+        if key in keys and keys <= _OUTPUT_ENVELOPE and (len(keys) > 1 or _is_tool_message(parsed(value[key]))):
             return value[key]
     return value
 
 
-def _is_message(value: Any) -> bool:
+def _is_tool_message(value: Any) -> bool:
     return isinstance(value, dict) and (message_in(value) is not value or "tool_call_id" in value)
 
 
 def message_in(value: dict[Any, Any]) -> dict[Any, Any]:
-    """The message that LangChain wrote with its class or its type around it, or one of private fields; else the value."""
+    """Return the message in an envelope of LangChain (class or type) or with private fields (``_role``), else it."""
     if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
         return _with_type(value["kwargs"], value.get("id"))
     if isinstance(value.get("data"), dict) and isinstance(value.get("type"), str) and "content" in value["data"]:
@@ -182,15 +183,15 @@ def _with_type(message: dict[Any, Any], path: Any) -> dict[Any, Any]:
     return {**message, "type": str(path[-1]).removesuffix("Chunk").removesuffix("Message").lower()}
 
 
-def _of_mcp(value: dict[Any, Any]) -> Any:
+def _mcp_result(value: dict[Any, Any]) -> Any:
     structured = value.get("structuredContent")
     if isinstance(structured, dict):
         return structured["result"] if structured.keys() == {"result"} else structured
     return value.get("content", value)
 
 
-def _of_blocks(blocks: list[Any]) -> Any:
-    """The content of blocks that have nothing else: one of JSON as it is, texts joined."""
+def _content_of_blocks(blocks: list[Any]) -> Any:
+    """Return the content of blocks that hold nothing else: the value of one JSON block, or the joined texts."""
     if not blocks or not all(isinstance(block, dict) for block in blocks):
         return blocks
     if len(blocks) == 1 and blocks[0].keys() == {"json"}:
@@ -213,24 +214,26 @@ def _text_of_block(block: dict[Any, Any]) -> str | None:
 
 # ── questions and answers ────────────────────────────────────────────────────────────────────────────────────────────
 
-_ASKED = ("question", "query", "user_input", "task", "prompt", "input", "message", "text", "content")
-_ANSWERED = ("final_output", "output", "answer", "result", "response", "text", "content", "output_text", "raw")
+_QUESTION_KEYS = ("question", "query", "user_input", "task", "prompt", "input", "message", "text", "content")
+_ANSWER_KEYS = ("final_output", "output", "answer", "result", "response", "text", "content", "output_text", "raw")
 
 
 def sole_text(value: Any, *, answered: bool) -> Any:
-    """The one text in what an agent was given, or gave: that under a usual name, or the only one; else the value."""
+    """Return the only text in an agent's input or output: that under a usual key, or the only one; else the value."""
     for _ in range(_DEEPEST):
         value = parsed(value)
         if not isinstance(value, dict):
             break
-        inner = _sole(_arguments_in(value) if not answered else value, _ANSWERED if answered else _ASKED)
+        inner = _text_under(
+            _arguments_in(value) if not answered else value, _ANSWER_KEYS if answered else _QUESTION_KEYS
+        )
         if inner is value:
             break
         value = inner
     return value
 
 
-def _sole(value: Any, names: tuple[str, ...]) -> Any:
+def _text_under(value: Any, names: tuple[str, ...]) -> Any:
     if not isinstance(value, dict):
         return value
     texts = {str(key).rpartition(".")[2]: item for key, item in value.items() if isinstance(item, str | dict) and item}

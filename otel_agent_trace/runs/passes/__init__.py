@@ -1,15 +1,15 @@
-"""What follows from many spans of one trace: named passes over one tree, in this order.
+"""Provide the passes that turn the tree of one trace into runs, in this order.
 
-Each takes the tree as those before it leave it, and changes it in place; done twice it is as done once, and the order in
-which spans came does not matter. A pass says which framework, or which report, made it necessary: one that no trace
-needs any more can go.
+Each pass takes the tree as those before it leave it, and changes it in place. Passes are idempotent, and do not depend
+on the order in which spans came. A pass names the framework that made it necessary: one that no trace needs any more
+can go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from otel_agent_trace.runs.passes.agents import find_runs, merge_guest_shells
+from otel_agent_trace.runs.passes.agents import find_runs, merge_shells_in_our_runs
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
@@ -33,7 +33,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     merge_scattered_calls,
     adopt_orphans,
     find_runs,
-    merge_guest_shells,
+    merge_shells_in_our_runs,
     remove_frames,
     identify_agents,
     infer_tool_steps,
@@ -43,12 +43,15 @@ FOR_OTHERS: tuple[Pass, ...] = (
     infer_answers,
     drop_usage_sums,
 )
-"""Passes for trees in which another tracer wrote something: ours writes runs as they are read."""
+"""Passes for trees with spans of another tracer; our own tracer writes runs in the shape in which they are read."""
 FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids)
 PASSES: tuple[Pass, ...] = (*FOR_OTHERS, *FOR_ALL)
 
 
 def normalize(tree: TraceTree) -> None:
-    """Bring a tree into the shape of our own: tops are outermost runs and lone steps, frames and duplicates are gone."""
-    for change in PASSES if tree.has_third_party else FOR_ALL:
-        change(tree)
+    """Bring a tree into the shape that our own tracer writes.
+
+    Tops are then outermost runs and single calls outside any run; frames and duplicates are gone.
+    """
+    for run_pass in PASSES if tree.has_third_party else FOR_ALL:
+        run_pass(tree)

@@ -1,4 +1,4 @@
-"""Which spans of other tracers are runs, and which of several are one agent."""
+"""Find the spans of other tracers that are runs, and merge those that are one agent."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
 _IS_REMOTE = 0x200
-"""The flag of a span whose parent is another program's."""
+"""OTLP's ``SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK``: the span's parent belongs to another process."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 
 
 def find_runs(tree: TraceTree) -> None:
-    """Leave as tops the runs, calls that are in none, and what our own tracer wrote; each run with its agent's facts.
+    """Leave as roots the runs, calls outside any run, and what our own tracer wrote; each run gets its agent's facts.
 
-    Takes any tops; those of other tracers in which nothing is a step or an agent go (decoys: LangGraph's `create_agent`,
-    the building of Agent Framework's workflows, MCP's notifications). Tops below one span, known or lost, are looked at
-    together: agents below a request or a job are a run each, anything else below it is one run (model calls below
-    ``POST /ask``; what smolagents leaves of a failed run), whose node is made up where the span was lost. A span that
-    is only the outside of an agent (OpenAI Agents' `workflow` and `task`, Traceloop's `NAME.workflow`, Google ADK's
-    `invocation`) and the agent are one; an agent after it, to which it handed over, is its sub-agent.
+    Takes any roots. Those of other tracers with neither a step nor an agent below are dropped: LangGraph's
+    `create_agent`, the building of Agent Framework's workflows, MCP's notifications. Tops below the same span, known or
+    missing, are decided together: agents below a request or a job are a run each, anything else below it is one run
+    (model calls below ``POST /ask``; what smolagents leaves of a failed run), whose node is inferred where the span is
+    missing. A span that is only the shell of an agent (OpenAI Agents' `workflow` and `task`, Traceloop's
+    `NAME.workflow`, Google ADK's `invocation`) is merged with the agent; an agent after it, to which it handed over, is
+    its sub-agent.
     """
     runs = [run for group in _groups(tree) for run in _runs_of(group, tree)]
-    ours = [top for top in tree.tops if not top.is_third_party]
-    tree.tops = sorted([*ours, *runs], key=start_of)
+    ours = [root for root in tree.roots if not root.is_third_party]
+    tree.roots = sorted([*ours, *runs], key=start_of)
 
 
-def merge_guest_shells(tree: TraceTree) -> None:
-    """Merge agents of other tracers that lie in runs of ours with the spans that are only their outside.
+def merge_shells_in_our_runs(tree: TraceTree) -> None:
+    """Merge agents of other tracers within runs of ours with the spans that are only their shell.
 
-    Leaves the outermost agents of others, each with its agent's facts, as `find_runs` does for runs: a framework that is
-    traced by an instrumentation, and called from a run or a tool of our tracer.
+    Leaves the outermost agents of other tracers, each with its agent's facts, as `find_runs` does for runs. Needed
+    where a framework with an instrumentation of its own is called from a run or a tool of our tracer.
     """
-    pending = [top for top in tree.tops if not top.is_third_party]
+    pending = [root for root in tree.roots if not root.is_third_party]
     while pending:
         for child in pending.pop().steps_below():
             if child.kind is StepKind.AGENT and child.is_third_party:
@@ -49,40 +50,40 @@ def merge_guest_shells(tree: TraceTree) -> None:
 
 
 def _groups(tree: TraceTree) -> list[list[Node]]:
-    """The tops of other tracers, together where the same span, known or lost, is above them."""
+    """Group the roots of other tracers by the outermost span above them, known or missing."""
     groups: dict[str, list[Node]] = {}
-    for place, top in enumerate(tree.tops):
-        if top.is_third_party:
-            made_up = f"\0{place}"  # is a run already
-            key = tree.outermost_id(top.span) if top.span.span_id else made_up
-            groups.setdefault(key, []).append(top)
+    for place, root in enumerate(tree.roots):
+        if root.is_third_party:
+            own_group = f"\0{place}"  # an inferred node is a run already: the pass has been run before
+            key = tree.outermost_id(root.span) if root.span.span_id else own_group
+            groups.setdefault(key, []).append(root)
     return list(groups.values())
 
 
 def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
-    """The runs in nodes that one span is above of, or in a node that is outermost itself."""
-    meant = [top for top in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in top.walk())]
-    if not meant:
+    """Return the runs in roots that share the outermost span above them."""
+    with_steps = [root for root in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in root.walk())]
+    if not with_steps:
         return []
-    if len(meant) == 1 and (meant[0].kind in (None, StepKind.AGENT)):
-        run = _as_run(meant[0])
+    if len(with_steps) == 1 and (with_steps[0].kind in (None, StepKind.AGENT)):
+        run = _as_run(with_steps[0])
         _default_question(run, group)
         return [run]
-    outermost = tree.records.get(tree.outermost_id(meant[0].span))
-    if outermost is meant[0].span:
+    outermost = tree.records.get(tree.outermost_id(with_steps[0].span))
+    if outermost is with_steps[0].span:
         outermost = None  # the call itself, among other spans
-    agents = [top for top in meant if top.kind is StepKind.AGENT]
-    is_known = outermost is not None or all(top.span.flags & _IS_REMOTE for top in meant)
-    if is_known and len(agents) == len(meant):
+    agents = [root for root in with_steps if root.kind is StepKind.AGENT]
+    is_known = outermost is not None or all(root.span.flags & _IS_REMOTE for root in with_steps)
+    if is_known and len(agents) == len(with_steps):
         return [_as_run(agent) for agent in agents]
-    is_model = meant[0].kind is StepKind.MODEL
-    if len(meant) == 1 and not (is_model and (outermost is not None or has_just_answered(meant[0]))):
-        return meant
-    return [_as_run(_above(meant, outermost))]
+    is_model = with_steps[0].kind is StepKind.MODEL
+    if len(with_steps) == 1 and not (is_model and (outermost is not None or has_just_answered(with_steps[0]))):
+        return with_steps
+    return [_as_run(_node_around(with_steps, outermost))]
 
 
 def _default_question(run: Node, group: list[Node]) -> None:
-    """Where a run does not say what was asked: what was asked in the same conversation just before."""
+    """Set a missing question of a run to the one asked just before in the same conversation (`session_id`)."""
     facts = run.facts
     if facts.input is None and facts.session_id is not None:
         for node in reversed([node for node in group if node.span.start_ns < run.span.start_ns]):
@@ -90,8 +91,8 @@ def _default_question(run: Node, group: list[Node]) -> None:
                 run.default_fact("input", node)
 
 
-def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
-    """A node for the span above others: one that means nothing by itself, or one that was lost."""
+def _node_around(nodes: list[Node], span: SpanRecord | None) -> Node:
+    """Return a node for the span above others: one without facts, or an inferred one where it is missing."""
     first = nodes[0]
     if span is None:
         ends = [node.span.end_ns for node in nodes]
@@ -103,32 +104,33 @@ def _above(nodes: list[Node], span: SpanRecord | None) -> Node:
     if span.span_id:
         facts.error = Attributes(span).error()
     node = Node(span, facts)
-    node.hang_below(nodes)
+    node.add_children(nodes)
     merge_siblings(node)
     return node
 
 
 def _as_run(node: Node) -> Node:
-    """The node as a run: a shell with the facts of the agent in it, an agent without a name with that of the one in it."""
+    """Turn a node into a run: a shell gets the facts of the agent in it."""
     if node.kind is None and not _is_shell(node) and node.span.parent_span_id is not None:
-        node.facts.label = node.facts.input = node.facts.output = None  # a turn of a run that was lost
+        node.facts.label = node.facts.input = node.facts.output = None  # one turn of a run whose own span is missing
     _merge_shells(node)
     node.kind, node.is_run = StepKind.AGENT, True
     return node
 
 
 def _merge_shells(node: Node) -> None:
-    """Let a node be the agent that it is only the outside of, and so each agent in it, until none is."""
+    """Merge a node with the agent it is only the shell of, and so on inwards, until none is a shell."""
     is_done = False
     while not is_done:
         while _is_shell(node):
-            _become_inner_agent(node)
+            _merge_with_inner_agents(node)
         is_done = not _merge_doubled_agents(node)  # else the names of those in it may be known now
 
 
 def _is_shell(node: Node) -> bool:
-    """Whether a node is only the outside of the agents in it: it asks no model itself, and is neither another agent nor
-    a workflow of several with a name of its own.
+    """Return whether a node is only the shell of the agents in it.
+
+    It calls no model itself, and is neither a different agent nor a workflow of several agents with a name of its own.
     """
     inner = [child for child in node.steps_below() if child.kind in (StepKind.AGENT, StepKind.MODEL)]
     if not inner or any(child.kind is StepKind.MODEL for child in inner):
@@ -139,8 +141,8 @@ def _is_shell(node: Node) -> bool:
     return name is not None and own_name in (None, name)
 
 
-def _become_inner_agent(shell: Node) -> None:
-    """Be the first agent; those after it, to whom it handed over, are its sub-agents, and the last of them answers."""
+def _merge_with_inner_agents(shell: Node) -> None:
+    """Merge a shell with its first agent; those it handed over to are its sub-agents, and the last of them answers."""
     inner = [child for child in shell.steps_below() if child.kind is StepKind.AGENT]
     outer, first, last = Node(shell.span, msgspec.structs.replace(shell.facts)), inner[0], max(inner, key=end_of)
     outer.sources = shell.sources
@@ -159,13 +161,13 @@ def _become_inner_agent(shell: Node) -> None:
 
 
 def _merge_doubled_agents(run: Node) -> bool:
-    """Merge agents within a run that have no other agent but one of the same name in them; return whether there were any.
+    """Merge agents whose only inner agent has the same name, and return whether there were any.
 
-    Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`), LangChain's callbacks and
-    OpenInference a graph and the agent that it is.
+    Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`); LangChain's callbacks and
+    OpenInference write a graph and the agent that it is.
     """
     has_merged = False
-    pending = list(run.below)
+    pending = list(run.children)
     while pending:
         node = pending.pop()
         inner = _sole_inner_agent(node)
@@ -173,12 +175,12 @@ def _merge_doubled_agents(run: Node) -> bool:
             has_merged = True
             node.absorb(inner)
             inner = _sole_inner_agent(node)
-        pending.extend(node.below)
+        pending.extend(node.children)
     return has_merged
 
 
 def _sole_inner_agent(node: Node) -> Node | None:
-    """The one agent in an agent, if no other name but one is known of both."""
+    """Return the only agent within an agent, if both have the same name or one has none."""
     if node.kind is not StepKind.AGENT:
         return None
     inner = [child for child in node.steps_below() if child.kind is StepKind.AGENT]

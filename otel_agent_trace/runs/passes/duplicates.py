@@ -1,4 +1,4 @@
-"""One call that several instrumentations saw is one step."""
+"""Merge the spans of a call that several instrumentations recorded."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from otel_agent_trace.runs.tree import TraceTree
 
 _CALLS = (StepKind.MODEL, StepKind.TOOL)
 _MOST_COMPARED = 64
-"""Calls with as many tokens, before one, that are compared with it."""
+"""Earlier calls with the same token counts that a call is compared with, at most."""
 
 
 def merge_duplicates(tree: TraceTree) -> None:
-    """Merge spans of the same call, or of the same agent, that lie within each other or side by side.
+    """Merge spans of the same call, or of the same agent, that are nested or side by side.
 
-    Leaves one node a call, which knows what all of them know; goes from below up, so that three within each other become
-    one. Within each other: a wrapper and the client in it, client and server of an MCP tool, AutoGen's `execute_tool` in
-    OpenInference's TOOL span, Google ADK's `call_llm` around `generate_content`. Side by side: the Anthropic SDK's own
-    spans beside those of an instrumentation. A model span around several (AI SDK, Spring AI, Haystack's generators) is
-    their sum, or they are its parts. Agents: OpenInference's callbacks and another tracer's context know one sub-agent at
-    two places of the tree.
+    Leaves one node for each call, with the facts of all its spans; works from the inside out, so that three nested
+    spans are merged too. Nested: a wrapper and the client in it, client and server of an MCP tool, AutoGen's
+    `execute_tool` in OpenInference's TOOL span, Google ADK's `call_llm` around `generate_content`. Side by side: the
+    Anthropic SDK's own spans beside those of an instrumentation. A model span around several (AI SDK, Spring AI,
+    Haystack's generators) is their sum, or they are its parts. Agents: OpenInference's callbacks and another tracer's
+    context place one sub-agent differently.
     """
     for node in tree.walk_up():
-        if node.below:
+        if node.children:
             while _merge_nested(node):
                 pass
             merge_siblings(node)
@@ -34,10 +34,10 @@ def merge_duplicates(tree: TraceTree) -> None:
 
 
 def merge_scattered_calls(tree: TraceTree) -> None:
-    """Merge model calls that lasted within others of as many tokens and of another scope, wherever these are.
+    """Merge model calls that lasted within others of equal tokens and of another scope, wherever in the tree these are.
 
-    What traces a framework by its callbacks (LangChain) may know another span above than OpenTelemetry's context, where
-    the client's own instrumentation hangs the same calls: in the run of ours around it, say.
+    An instrumentation that uses a framework's callbacks (LangChain's) may see another parent than OpenTelemetry's
+    context has, below which the client's own instrumentation puts the same calls: a run of ours around it, for example.
     """
     nodes = [*tree.walk()]
     models = [node for node in nodes if node.kind is StepKind.MODEL]
@@ -45,34 +45,34 @@ def merge_scattered_calls(tree: TraceTree) -> None:
         return
     by_tokens: dict[Any, list[Node]] = {}
     for node in models:
-        by_tokens.setdefault(_tokens(node), []).append(node)
+        by_tokens.setdefault(_token_counts(node), []).append(node)
     by_tokens.pop(None, None)
     gone = {id(call) for calls in by_tokens.values() for call in _merged_into_others(calls)}
     if gone:
-        tree.tops = [top for top in tree.tops if id(top) not in gone]
+        tree.roots = [root for root in tree.roots if id(root) not in gone]
         for node in nodes:
-            node.below = [child for child in node.below if id(child) not in gone]
+            node.children = [child for child in node.children if id(child) not in gone]
 
 
 # ── one within the other ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _merge_nested(node: Node) -> bool:
-    """Merge a call with the one in it; return whether there may be more."""
+    """Merge a call with the one in it, and return whether there may be more to merge."""
     if node.kind not in _CALLS:
         return False
     inner = [child for child in node.steps_below() if child.kind is node.kind]
     if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_third_party:
-        _separate(node, inner)
+        _demote_sum_or_parts(node, inner)
         return True
-    if len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be_same(node, inner[0]):
+    if len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be_same_call(node, inner[0]):
         node.absorb(inner[0])
         return True
     return False
 
 
-def _separate(node: Node, inner: list[Node]) -> None:
-    """Make a frame of a model span with several in it whose tokens it sums up; of those in it, where they have none."""
+def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
+    """Turn a model span into a frame where those in it have the tokens, else those in it into frames."""
     calls = [call.facts for call in inner]
     if node.facts.usage is not None and not any(call.usage for call in calls):
         for part in inner:
@@ -85,8 +85,8 @@ def _separate(node: Node, inner: list[Node]) -> None:
         calls[-1].messages = node.facts.messages
 
 
-def _may_be_same(outer: Node, inner: Node) -> bool:
-    """Whether the inner one is the same call: a model that asks a model is one, a tool that calls a tool seldom."""
+def _may_be_same_call(outer: Node, inner: Node) -> bool:
+    """Return whether the inner call may be the outer one: models within models are, tools only by id, name or label."""
     if outer.kind is StepKind.MODEL:
         return True
     one, other = outer.facts, inner.facts
@@ -103,8 +103,8 @@ def _may_be_same(outer: Node, inner: Node) -> bool:
 
 
 def merge_siblings(node: Node) -> None:
-    """Merge spans of the same call that lie right below a node."""
-    calls = [child for child in node.below if child.kind in _CALLS and child.is_third_party]
+    """Merge spans of the same call that are direct children of a node."""
+    calls = [child for child in node.children if child.kind in _CALLS and child.is_third_party]
     if len({call.span.scope.name for call in calls}) < 2:
         return
     gone: set[int] = set()
@@ -114,7 +114,7 @@ def merge_siblings(node: Node) -> None:
                 kept, lost = (call, other) if _has_more_messages(call, other) else (other, call)
                 kept.merge(lost)
                 gone.add(id(lost))
-    node.below = [child for child in node.below if id(child) not in gone]
+    node.children = [child for child in node.children if id(child) not in gone]
 
 
 def _is_same_call(one: Node, other: Node) -> bool:
@@ -129,10 +129,10 @@ def _is_same_call(one: Node, other: Node) -> bool:
 
 
 def _covers(outer: Node, inner: Node) -> bool:
-    """Whether one lasted as long as the other, or longer on both ends, and their tokens do not differ."""
+    """Return whether one call lasted at least as long as the other on both ends, and their tokens do not differ."""
     if not _lasted_within(inner, outer):
         return False
-    return _tokens(outer) is None or _tokens(inner) is None or _tokens(outer) == _tokens(inner)
+    return _token_counts(outer) is None or _token_counts(inner) is None or _token_counts(outer) == _token_counts(inner)
 
 
 def _lasted_within(inner: Node, outer: Node) -> bool:
@@ -142,7 +142,7 @@ def _lasted_within(inner: Node, outer: Node) -> bool:
     return one.start_ns <= other.start_ns and other.end_ns <= one.end_ns
 
 
-def _tokens(node: Node) -> tuple[int | None, int | None] | None:
+def _token_counts(node: Node) -> tuple[int | None, int | None] | None:
     usage = node.facts.usage
     return None if usage is None else (usage.input_tokens, usage.output_tokens)
 
@@ -152,13 +152,13 @@ def _has_more_messages(one: Node, other: Node) -> bool:
 
 
 def _merge_bare_agents(node: Node) -> None:
-    """Merge an agent of which nothing but itself is known with the same agent beside it, whose steps are."""
-    agents = [child for child in node.below if child.kind is StepKind.AGENT and child.is_third_party]
-    for bare in [agent for agent in agents if not agent.below and agent.facts.name is not None]:
-        others = [other for other in agents if other.below and _is_same_agent(bare, other)]
+    """Merge an agent without steps into the same agent beside it that has them."""
+    agents = [child for child in node.children if child.kind is StepKind.AGENT and child.is_third_party]
+    for bare in [agent for agent in agents if not agent.children and agent.facts.name is not None]:
+        others = [other for other in agents if other.children and _is_same_agent(bare, other)]
         if len(others) == 1:
             others[0].fill_from(bare)
-            node.below.remove(bare)
+            node.children.remove(bare)
 
 
 def _is_same_agent(bare: Node, other: Node) -> bool:
@@ -169,13 +169,13 @@ def _is_same_agent(bare: Node, other: Node) -> bool:
 
 
 def _merged_into_others(calls: list[Node]) -> Iterator[Node]:
-    """Yield the calls that are the same as others, which know now what they know."""
+    """Yield the calls that were merged into others, which have their facts now."""
     if len({call.span.scope.name for call in calls}) < 2:
         return
     earlier: deque[Node] = deque(maxlen=_MOST_COMPARED)
     for call in sorted(calls, key=_longest_first):
         other = next((other for other in earlier if _is_around(other, call)), None)
-        if other is None or not call.is_third_party or call.below:
+        if other is None or not call.is_third_party or call.children:
             earlier.append(call)
         else:
             other.merge(call)
@@ -190,7 +190,7 @@ def _is_around(outer: Node, inner: Node) -> bool:
     ids = {outer.facts.response_id, inner.facts.response_id} - {None}
     return (
         len(ids) < 2
-        and outer.scopes.isdisjoint(inner.scopes)  # each saw a call once
+        and outer.scopes.isdisjoint(inner.scopes)  # an instrumentation records a call only once
         and outer.span.resource == inner.span.resource
         and _lasted_within(inner, outer)
     )

@@ -1,4 +1,4 @@
-"""Traced functions of which nobody says what they are."""
+"""Classify traced functions whose spans record no kind."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from otel_agent_trace.runs.tree import TraceTree
 
 
 def classify_functions(tree: TraceTree) -> None:
-    """Make a function that asks models an agent, and another one that was called from a traced one a tool.
+    """Turn a function that calls models into an agent, and another one called from a traced function into a tool.
 
-    Takes frames that are functions; leaves those that are neither as frames. OpenLIT's decorator writes agents, tools and
-    plain functions alike, as spans with ``function.args`` and without a kind.
+    Takes frames that are functions; leaves those that are neither as frames. OpenLIT's decorator writes agents, tools
+    and plain functions alike, as spans with ``function.args`` and without a kind.
     """
-    pending = [(top, False) for top in tree.tops]
+    pending = [(root, False) for root in tree.roots]
     while pending:
         node, is_called = pending.pop()
         if node.facts.is_function and node.kind is None:
             _classify(node, is_called=is_called)
         is_called = is_called or node.facts.is_function or node.kind is not None
-        pending.extend((child, is_called) for child in node.below)
+        pending.extend((child, is_called) for child in node.children)
 
 
 def _classify(node: Node, *, is_called: bool) -> None:

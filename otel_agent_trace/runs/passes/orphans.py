@@ -1,4 +1,4 @@
-"""Spans whose parent was lost."""
+"""Put spans whose parents are missing back into the tree."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from otel_agent_trace.span import SpanRecord
 
 
 def adopt_orphans(tree: TraceTree) -> None:
-    """Put what has a lost parent back below the innermost node that was going on when it began.
+    """Put a root whose parent is missing below the innermost node that was running when it began.
 
-    Takes tops below spans that are not there; leaves those tops for which nothing, or more than one thing, went on. Any
-    exporter loses spans: a batch that was dropped, a process that was killed, a root that smolagents never ends. Without
-    this a trace with one span missing reads as several runs, with their steps told twice.
+    Leaves roots for which there is no such node, or more than one. Any exporter loses spans: a dropped batch, a killed
+    process, a root span that smolagents never ends. Without this pass a trace with one span missing would read as
+    several runs, with their steps reported twice.
     """
-    lost = {id(top) for top in tree.tops if tree.outermost_id(top.span) not in tree.records}
-    homes = [top for top in tree.tops if id(top) not in lost]
+    lost = {id(root) for root in tree.roots if tree.outermost_id(root.span) not in tree.records}
+    candidates = [root for root in tree.roots if id(root) not in lost]
     left: list[Node] = []
-    for top in tree.tops:
-        home = _home(top, homes) if top.is_third_party and id(top) in lost else None
-        if home is None:
-            left.append(top)
+    for root in tree.roots:
+        adopting = _node_to_adopt(root, candidates) if root.is_third_party and id(root) in lost else None
+        if adopting is None:
+            left.append(root)
         else:
-            home.hang_below([top])
-    tree.tops = left
+            adopting.add_children([root])
+    tree.roots = left
 
 
-def _home(orphan: Node, homes: list[Node]) -> Node | None:
-    """The innermost node that alone of its kin was going on when a span began."""
-    home: Node | None = None
-    around = _around(orphan, homes)
+def _node_to_adopt(orphan: Node, candidates: list[Node]) -> Node | None:
+    """Return the innermost node that was running when a span began, as the only one among its siblings."""
+    adopting: Node | None = None
+    around = _running_at_start_of(orphan, candidates)
     while len(around) == 1:
-        home = around[0]
-        around = _around(orphan, home.below)
-    return home
+        adopting = around[0]
+        around = _running_at_start_of(orphan, adopting.children)
+    return adopting
 
 
-def _around(orphan: Node, nodes: list[Node]) -> list[Node]:
+def _running_at_start_of(orphan: Node, nodes: list[Node]) -> list[Node]:
     return [node for node in nodes if node.kind is not StepKind.MODEL and _began_within(orphan.span, node.span)]
 
 

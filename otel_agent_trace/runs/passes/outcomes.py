@@ -1,11 +1,11 @@
-"""What a run of another tracer does not say itself, out of its steps: name, question, answer, end, tokens."""
+"""Infer what a run of another tracer does not record itself from its steps: name, question, answer, error, tokens."""
 
 from __future__ import annotations
 
 import msgspec
 
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.dialects.parsing.conversation import last_words
+from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.model import Message, RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.tree import TraceTree
@@ -13,10 +13,10 @@ from otel_agent_trace.span_facts import SpanFacts
 
 
 def identify_agents(tree: TraceTree) -> None:
-    """Name agents without a name after the one agent that steps say they belong to, else after their span.
+    """Name agents without a name after the only agent that their steps name, else after their span.
 
-    Leaves name, conversation and user of each agent, as far as a step knows them. `gen_ai.agent.name` stands on model and
-    tool spans alone in OpenAI Agents' hand-written loops and older OpenLLMetry; smolagents and Langfuse have the name in
+    Leaves name, conversation and user of each agent, as far as a step has them. `gen_ai.agent.name` is only on model
+    and tool spans in OpenAI Agents' hand-written loops and older OpenLLMetry; smolagents and Langfuse have the name in
     the span's name; instrumentations of clients put `session.id` and `user.id` on the calls.
     """
     for run in tree.agents_of_others():
@@ -30,46 +30,47 @@ def identify_agents(tree: TraceTree) -> None:
 
 
 def infer_questions(tree: TraceTree) -> None:
-    """Take for the question of a run, where it is no text, the last words of the user that its first model was sent.
+    """Set the question of a run, where it is no text, to the last user text that its first model was sent.
 
-    Else what the first sub-agent was asked. The agent's span has no question in OpenAI Agents (OpenInference, OpenLLMetry,
-    Logfire), AutoGen, Google ADK, Semantic Kernel, MLflow's conventions; a state or a task with more in CrewAI, LangGraph.
+    Else to the question of its first sub-agent. The agent's span has no question in OpenAI Agents (OpenInference,
+    OpenLLMetry, Logfire), AutoGen, Google ADK, Semantic Kernel and MLflow's conventions; in CrewAI and LangGraph a
+    state or a task with more.
     """
     for run in tree.agents_of_others():
         _infer_question(run, [node for node in run.own_steps() if node.kind is StepKind.MODEL])
 
 
 def infer_errors(tree: TraceTree) -> None:
-    """Set the error that a run ended with, where its span does not say so, and its status.
+    """Set the error of a run, where its span does not record it, and the run's status.
 
-    An answer that is nothing but the words of the last error is that error (PydanticAI, Agno). Without an answer, the run
-    failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
+    An answer that is nothing but the message of the last error is that error (pydantic-ai, Agno). Without an answer,
+    the run failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
     """
     for run in tree.agents_of_others():
         facts = run.facts
-        own = [node for node in run.own_steps() if node.span.span_id]  # nobody knows when made-up ones ended
+        own = [node for node in run.own_steps() if node.span.span_id]  # when inferred steps ended is not known
         _turn_answer_into_error(run, own)
         if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
-            _take_error_at_the_end(run, own)
+            _take_error_of_last_step(run, own)
         facts.status = _status(run)
 
 
 def infer_answers(tree: TraceTree) -> None:
-    """Take for the answer of a run that did not fail the last words of its own models, or of the agent it handed over to.
+    """Set the answer of a run that did not fail to the last text of its own models, or of the agent it handed over to.
 
     The agent's span has no answer in OpenAI Agents (OpenInference, OpenLLMetry, Logfire), AutoGen, Google ADK, Strands,
-    MLflow, traceloop-sdk.
+    MLflow and traceloop-sdk.
     """
     for run in tree.agents_of_others():
         if run.facts.output is None and run.facts.error is None:
-            _take_last_words(run)
+            _take_last_text(run)
 
 
 def drop_usage_sums(tree: TraceTree) -> None:
-    """Forget an agent's own tokens where its steps have theirs.
+    """Remove an agent's own tokens where its steps have theirs.
 
-    Agent Framework, Strands, PydanticAI, smolagents and AI SDK write the sum of the calls on the agent's span, under the
-    same names; Strands that of the agent's whole life.
+    Agent Framework, Strands, pydantic-ai, smolagents and the AI SDK write the sum of the calls on the agent's span,
+    under the same names; Strands the sum over the agent's whole life.
     """
     for run in tree.agents_of_others():
         if any(node.facts.usage for node in run.own_steps() if node.kind in (StepKind.MODEL, StepKind.AGENT)):
@@ -91,19 +92,19 @@ def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
     if type(facts.input) is not str:
         for model in models:
-            asked = last_words(model.facts.messages, "user")
-            if asked is not None:
-                facts.input = asked
+            question = last_text(model.facts.messages, "user")
+            if question is not None:
+                facts.input = question
                 run.set_origins("input", *model.origins("messages"))
                 break
     if facts.input is None:
-        first = next((node for node in run.below if node.kind is StepKind.AGENT), None)
+        first = next((node for node in run.children if node.kind is StepKind.AGENT), None)
         if first is not None:
             run.copy_fact("input", first)
 
 
 def _turn_answer_into_error(run: Node, own: list[Node]) -> None:
-    """An answer that is nothing but the words of the error that the run ended with, or those and more, is that error."""
+    """Turn an answer that is only the message of the run's last error, or contains that of its own, into the error."""
     answer = run.facts.output
     last = max((node for node in own if node.kind is not StepKind.TOOL), key=end_of, default=None)
     if type(answer) is not str or not answer.strip():
@@ -116,24 +117,26 @@ def _turn_answer_into_error(run: Node, own: list[Node]) -> None:
         run.set_origins("error", *run.origins("error"), *run.origins("output"))
 
 
-def _take_error_at_the_end(run: Node, own: list[Node]) -> None:
-    """The error that a run ended with, though its span does not say so."""
+def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
+    """Set the error of a run to that of its last step."""
     steps = [node for node in own if node.kind in (StepKind.MODEL, StepKind.TOOL, StepKind.AGENT)]
     if not steps or run.facts.output is not None:
         return
     last = max(steps, key=end_of)
-    is_last_seen = any(node.kind is not StepKind.TOOL for node in steps)  # else a model may have heard of it untraced
+    is_last_seen = any(
+        node.kind is not StepKind.TOOL for node in steps
+    )  # else an untraced model may have got the error
     if last.facts.error and is_last_seen:
         run.copy_fact("error", last)
 
 
-def _take_last_words(run: Node) -> None:
-    """What was said last in a run: by its own model, or by the agent that it handed over to."""
-    for node in sorted(run.below, key=end_of):
+def _take_last_text(run: Node) -> None:
+    """Set the answer to the last text of the run's own models, or of the agent it handed over to."""
+    for node in sorted(run.children, key=end_of):
         if node.kind is StepKind.MODEL:
-            words = last_words(_answer(node.facts), "assistant")
-            if words:
-                run.facts.output = words
+            text = last_text(_answer(node.facts), "assistant")
+            if text:
+                run.facts.output = text
                 run.set_origins("output", *node.origins("messages"))
         elif node.kind is StepKind.AGENT and node.facts.output is not None:
             run.copy_fact("output", node)

@@ -1,4 +1,4 @@
-"""What keeps any tree readable: runs that are not too deep, and have ids of their own."""
+"""Keep any tree readable: limit how deep runs are nested, and give each run an id of its own."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from otel_agent_trace.runs.node import start_of
 from otel_agent_trace.runs.tree import TraceTree, run_id_of
 
 DEEPEST = 64
-"""Sub-agents within each other that have runs of their own; the steps of deeper ones stand in the run above."""
+"""Sub-agents nested in each other that have runs of their own; the steps of deeper ones belong to the run above."""
 
 
 def limit_depth(tree: TraceTree) -> None:
-    """Let agents that lie more than `DEEPEST` deep be steps without a run of their own.
+    """Turn agents nested more than `DEEPEST` deep into steps without a run of their own.
 
-    Runs lie within each other, and whoever walks them goes as deep: a file, or an agent that calls itself, must not decide
-    how deep that is.
+    Code that walks nested runs recurses as deep as they are; neither a file nor an agent that calls itself may decide
+    that.
     """
     if len(tree.records) <= DEEPEST:
         return
-    pending = [(node, 0) for node in tree.tops]
+    pending = [(node, 0) for node in tree.roots]
     while pending:
         node, depth = pending.pop()
         node.is_run = node.is_run and depth <= DEEPEST
         depth += node.is_run
-        pending.extend((child, depth) for child in node.below)
+        pending.extend((child, depth) for child in node.children)
 
 
 def separate_run_ids(tree: TraceTree) -> None:
-    """Give an id of its own to each outermost run that would be called like another.
+    """Give an outermost run that would have the same id as another one an id of its own.
 
-    Takes runs; those whose node was made up, since the spans above several runs of one trace were lost (a worker that
-    serves several requests of one trace), have no id but the trace's.
+    Runs whose node was inferred have no id but the trace's: the spans above several runs of one trace are missing, for
+    example those of a worker that serves several requests of one trace.
     """
-    if len(tree.tops) < 2:
+    if len(tree.roots) < 2:
         return
     seen: set[str] = set()
-    for node in sorted([top for top in tree.tops if top.is_run], key=start_of):
+    for node in sorted([root for root in tree.roots if root.is_run], key=start_of):
         if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
             first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
             node.facts.run_id = f"{node.span.trace_id}-{first}"

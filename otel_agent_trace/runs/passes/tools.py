@@ -1,4 +1,4 @@
-"""Tools out of the messages of models: calls of which no span tells, and what spans of tools leave out."""
+"""Infer tool steps from the messages of models: calls without a span, and facts that the spans of tools leave out."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FAILED = re.compile(
     r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
     r"|(Error (executing|running|calling|invoking)|Failed to (execute|run|call|invoke)) ([^.:\n]{1,40} )?[Tt]ool\b"
 )
-"""How frameworks (LangGraph, LlamaIndex, Agent Framework, ...) begin what they tell a model of a tool that failed."""
+"""Beginnings of the texts that frameworks (LangGraph, LlamaIndex, Agent Framework, ...) send for a failed tool."""
 
 
 class ToolCall(NamedTuple):
-    """A call of a tool that a model asked for, and what a model was sent of it."""
+    """Represent a tool call that a model asked for, with the response that a model was sent."""
 
     call_id: str | None
     name: str
@@ -35,7 +35,7 @@ class ToolCall(NamedTuple):
 
 
 class ToolResponse(NamedTuple):
-    """What a model was sent of a call."""
+    """Represent the response to a tool call that a model was sent."""
 
     response: Any
     sent_to: Node
@@ -43,30 +43,30 @@ class ToolResponse(NamedTuple):
 
 
 def infer_tool_steps(tree: TraceTree) -> None:
-    """Make steps of the calls that models asked for and no span tells of; tell the others what their spans leave out.
+    """Add steps for tool calls without a span, and fill in what the spans of the others leave out.
 
-    Takes runs whose models have messages; leaves tools with arguments, results or errors, and made-up nodes (without a
-    span id) between the model that asked and the one that was sent the result. A run has all its calls made up where
-    none has a span (clients traced alone: the OpenAI SDK under ``POST /ask``), else those that were answered (spans were
-    lost). A bare first argument (LangChain under OpenInference) becomes the arguments that the model named. An agent
-    that a model called as a tool without a span for the tool is put below one.
+    Takes runs whose models have messages; leaves tools with arguments, results or errors, and inferred nodes (without a
+    span id) between the model that asked and the one that was sent the result. Where no tool of a run has a span, all
+    its calls are inferred (clients traced alone: the OpenAI SDK under ``POST /ask``), else those that were answered
+    (spans were lost). A bare first argument (LangChain under OpenInference) is replaced by the arguments that the model
+    named. An agent that a model called as a tool, without a span for the tool, is put below an inferred one.
     """
     for run in tree.agents_of_others():
         own = run.own_steps()
         tools = [node for node in own if node.kind is StepKind.TOOL]
-        if all(tool.span.span_id for tool in tools):  # else this was done
+        if all(tool.span.span_id for tool in tools):  # else the pass has been run before
             _complete_tools(run, tools, _calls_in(run, own))
 
 
 def explain_tool_errors(tree: TraceTree) -> None:
-    """Give an error that is no more than its type, or than the result is, the words of the result.
+    """Set the message of an error that has none of its own to that in the tool's result.
 
-    Takes tools that failed, in runs of other tracers or in none. ADK writes the type alone, MCP's clients
-    ``Tool execution failed``; what happened stands in the result.
+    Takes tools that failed, in runs of other tracers or in none. ADK records only the type, clients of MCP ``Tool
+    execution failed``; the actual message is in the result.
     """
-    for top in tree.tops:
-        if top.kind is StepKind.TOOL and top.is_third_party:
-            _explain_error(top)
+    for root in tree.roots:
+        if root.kind is StepKind.TOOL and root.is_third_party:
+            _explain_error(root)
     for run in tree.agents_of_others():
         for node in run.own_steps():
             if node.kind is StepKind.TOOL and node.is_third_party:
@@ -74,45 +74,45 @@ def explain_tool_errors(tree: TraceTree) -> None:
 
 
 def has_just_answered(model: Node) -> bool:
-    """Return whether results of tools are the last that a model was sent."""
+    """Return whether the last messages that a model was sent are results of tools."""
     return bool(_last_answers(model))
 
 
-# ── what messages tell ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── calls in messages ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _calls_in(run: Node, own: list[Node]) -> list[ToolCall]:
     models = [node for node in own if node.kind is StepKind.MODEL]
     is_alone = not run.span.span_id and len(own) == len(models) == 1
-    return _just_answered(models[0]) if is_alone else _tool_calls(models)
+    return _calls_just_answered(models[0]) if is_alone else _tool_calls(models)
 
 
 def _tool_calls(models: list[Node]) -> list[ToolCall]:
-    """The calls that models asked for, in order, each once."""
+    """Return the calls that models asked for, in order, each once."""
     calls: dict[Any, ToolCall] = {}
     responses: dict[Any, ToolResponse] = {}
-    earlier = {_key(part) for part in _earlier(models[0].facts.messages)} if models else set()
+    earlier_keys = {_call_key(part) for part in _calls_of_earlier_turns(models[0].facts.messages)} if models else set()
     for model in models:
-        for key, part in _parts(model):
+        for key, part in _keyed_parts(model):
             if part.get("type") == "tool_call" and part.get("name"):
-                if key not in earlier:
-                    call = ToolCall(_id(part), str(part["name"]), part.get("arguments"), None, model, None)
+                if key not in earlier_keys:
+                    call = ToolCall(_call_id(part), str(part["name"]), part.get("arguments"), None, model, None)
                     calls.setdefault(key, call)
             elif part.get("type") == "tool_call_response":
-                responses.setdefault(key, ToolResponse(_response(part), model, part.get("is_error") is True))
+                responses.setdefault(key, ToolResponse(_response_of(part), model, part.get("is_error") is True))
     return [_with_response(key, call, responses) for key, call in calls.items()]
 
 
-def _earlier(messages: tuple[Message, ...]) -> Iterator[dict[Any, Any]]:
-    """The calls of earlier turns: those before the last words of the user that the first model of a run was sent."""
-    asked = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
-    for message in messages[: asked[-1]] if asked else ():
+def _calls_of_earlier_turns(messages: tuple[Message, ...]) -> Iterator[dict[Any, Any]]:
+    """Yield the calls of earlier turns: those before the last user text that the first model of a run was sent."""
+    questions = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
+    for message in messages[: questions[-1]] if questions else ():
         yield from (part for part in message.parts if part.get("type") == "tool_call" and part.get("name"))
 
 
-def _just_answered(model: Node) -> list[ToolCall]:
-    """The calls whose results are the last that a model was sent: what was before may stand in other traces."""
-    answered = {_id(part) for part in _last_answers(model)}
+def _calls_just_answered(model: Node) -> list[ToolCall]:
+    """Return the calls whose results a model was sent last; earlier ones may have spans in other traces."""
+    answered = {_call_id(part) for part in _last_answers(model)}
     return [call for call in _tool_calls([model]) if call.call_id in answered]
 
 
@@ -129,13 +129,13 @@ def _last_answers(model: Node) -> list[dict[Any, Any]]:
     return found
 
 
-def _key(part: dict[Any, Any]) -> Any:
-    """What tells a call from others: its id, else its name and arguments."""
-    return _id(part) or (str(part["name"]), repr(part.get("arguments")))
+def _call_key(part: dict[Any, Any]) -> Any:
+    """Return what distinguishes a call from others: its id, else its name and arguments."""
+    return _call_id(part) or (str(part["name"]), repr(part.get("arguments")))
 
 
-def _id(part: dict[Any, Any]) -> str | None:
-    """The id of a call, as a text; a file may have anything there."""
+def _call_id(part: dict[Any, Any]) -> str | None:
+    """Return the id of a call as text; a damaged file may have anything there."""
     call_id = part.get("id")
     return call_id if call_id is None or type(call_id) is str else repr(call_id)
 
@@ -147,14 +147,14 @@ def _with_response(key: Any, call: ToolCall, responses: dict[Any, ToolResponse])
     return call._replace(response=response, sent_to=sent_to, has_failed=has_failed)
 
 
-def _response(part: dict[Any, Any]) -> Any:
+def _response_of(part: dict[Any, Any]) -> Any:
     return result_of(part.get("response", part.get("result", part.get("content"))))
 
 
-def _parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
-    """The parts of all messages, calls and answers with the key of the call.
+def _keyed_parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
+    """Yield the parts of all messages, calls and responses with the key of the call.
 
-    Answers without an id (Haystack, and what Python's ``repr`` left) are those of the calls before them, in order.
+    Responses without an id (Haystack; calls recorded as their ``repr``) belong to the calls before them, in order.
     """
     waiting = OrderedDict[Any, None]()
     for message in model.facts.messages:
@@ -163,22 +163,22 @@ def _parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
         for part in message.parts:
             key = None
             if part.get("type") == "tool_call" and part.get("name"):
-                key = _key(part)
+                key = _call_key(part)
                 waiting[key] = None
             elif part.get("type") == "tool_call_response":
-                key = _id(part) or next(iter(waiting), None)
+                key = _call_id(part) or next(iter(waiting), None)
                 waiting.pop(key, None)
             yield key, part
 
 
-# ── calls and spans brought together ─────────────────────────────────────────────────────────────────────────────────
+# ── calls matched with spans ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _complete_tools(run: Node, tools: list[Node], calls: list[ToolCall]) -> None:
     if not calls:
         return
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
-        run.hang_below(map(_made_up, calls))
+        run.add_children(map(_inferred_tool, calls))
         return
     left, traced = list(calls), set[str]()
     _wrap_agents(run, left)
@@ -189,24 +189,24 @@ def _complete_tools(run: Node, tools: list[Node], calls: list[ToolCall]) -> None
             traced.add(call.name)
             if tool.is_third_party:
                 _fill_tool(tool, call)
-    # the other calls of these tools have spans
-    run.hang_below([_made_up(call) for call in left if call.name in traced and call.sent_to is not None])
+    # where other calls of the same tool have spans, those of these calls were lost; other tools may not be traced at all
+    run.add_children([_inferred_tool(call) for call in left if call.name in traced and call.sent_to is not None])
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
-    """Put sub-agents that a model called as tools, where these have no span, below a tool."""
-    for place, agent in enumerate(run.below):
+    """Put sub-agents that a model called as tools below a tool, where the tool has no span."""
+    for place, agent in enumerate(run.children):
         if agent.kind is StepKind.AGENT and agent.is_third_party:
             call = next((call for call in calls if call.name in (agent.facts.name, agent.facts.label)), None)
             if call is not None:
                 calls.remove(call)
-                run.below[place] = _around(agent, call)
+                run.children[place] = _inferred_tool_around(agent, call)
 
 
-def _around(agent: Node, call: ToolCall) -> Node:
-    tool = _made_up(call)
+def _inferred_tool_around(agent: Node, call: ToolCall) -> Node:
+    tool = _inferred_tool(call)
     tool.span = msgspec.structs.replace(tool.span, start_ns=agent.span.start_ns, end_ns=agent.span.end_ns)
-    tool.below = [agent]
+    tool.children = [agent]
     return tool
 
 
@@ -216,24 +216,30 @@ def _call_of(tool: SpanFacts, calls: list[ToolCall]) -> ToolCall | None:
         if exact:
             return exact[0]
     named = [call for call in calls if call.name == (tool.name or tool.label)]
-    equal = [call for call in named if call.arguments == tool.input or _with_nothing_more(call.arguments, tool.input)]
-    fitting = [call for call in named if tool.input is None or _holds(call.arguments, tool.input)]
+    equal = [
+        call for call in named if call.arguments == tool.input or _is_arguments_and_nones(call.arguments, tool.input)
+    ]
+    fitting = [call for call in named if tool.input is None or _is_only_argument(call.arguments, tool.input)]
     return next(iter(equal or fitting), None)
 
 
-def _holds(arguments: Any, value: Any) -> bool:
-    """Whether a bare value is the one argument of a call."""
+def _is_only_argument(arguments: Any, value: Any) -> bool:
+    """Return whether a bare value is the only argument of a call."""
     return isinstance(arguments, dict) and len(arguments) == 1 and next(iter(arguments.values())) == value
 
 
-def _with_nothing_more(arguments: Any, value: Any) -> bool:
-    """Whether a value is the arguments, and parameters that were left out as None."""
+def _is_arguments_and_nones(arguments: Any, value: Any) -> bool:
+    """Return whether a value is the arguments together with left-out parameters as None."""
     return isinstance(value, dict) and arguments == {key: item for key, item in value.items() if item is not None}
 
 
 def _fill_tool(node: Node, call: ToolCall) -> None:
     tool = node.facts
-    if tool.input is None or _holds(call.arguments, tool.input) or _with_nothing_more(call.arguments, tool.input):
+    if (
+        tool.input is None
+        or _is_only_argument(call.arguments, tool.input)
+        or _is_arguments_and_nones(call.arguments, tool.input)
+    ):
         tool.input = call.arguments
         node.set_origins("input", *call.asked_by.origins("messages"))
     if tool.output is None and tool.error is None:
@@ -254,10 +260,10 @@ def _set_response_origin(node: Node, field: str, call: ToolCall, *more: Origin) 
 
 def _explain_error(node: Node) -> None:
     error, output = node.facts.error, node.facts.output
-    words = error.message.removeprefix(error.type.rpartition(".")[2]).strip(": ") if error is not None else ""
     if error is None or not output:
         return
-    if words not in ("", error.type) and not (type(output) is str and words in output):
+    message = error.message.removeprefix(error.type.rpartition(".")[2]).strip(": ")
+    if message not in ("", error.type) and not (type(output) is str and message in output):
         return
     found = (output[key] for key in ("error", "message") if output.get(key)) if isinstance(output, dict) else (output,)
     text = next(iter(found), None)
@@ -266,8 +272,8 @@ def _explain_error(node: Node) -> None:
         node.set_origins("error", *node.origins("error"), *node.origins("output"))
 
 
-def _made_up(call: ToolCall) -> Node:
-    """A step for a call of which no span tells: between the model's asking and the model's being sent the result."""
+def _inferred_tool(call: ToolCall) -> Node:
+    """Return a step for a call without a span, between the model that asked and the one that was sent the result."""
     start_ns = call.asked_by.span.end_ns or call.asked_by.span.start_ns
     end_ns = call.sent_to.span.start_ns if call.sent_to is not None else None
     span = msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""JSON documents over many lines, one or more in a file."""
+"""Read JSON documents of many lines, one or more in a file."""
 
 from __future__ import annotations
 
@@ -18,47 +18,52 @@ _BEGINNINGS, _ENDINGS = (b"{", b"["), (b"}", b"]")
 
 
 def is_document(head: bytes) -> bool:
-    """Whether a text that begins so goes on below its first line, and is not only torn there."""
+    """Return whether a text that begins so is a document of several lines, rather than a line that was cut off."""
     return bool(_OPENING.match(head) or _UNFINISHED.match(head))
 
 
 class JsonDocuments(JsonLines):
-    """A `FileFormat` of JSON texts over many lines."""
+    """Read JSON texts of many lines; a `FileFormat`."""
 
-    what = "document"
+    piece_name = "document"
 
     def __init__(self) -> None:
         super().__init__()
-        self._decode, self.read = self.read, self._spans_alone
+        self._decode, self.read = self.read, self._read_spans_only
 
     def fits(self, head: bytes) -> bool:
-        """Whether there is a key in it that only traces have; a document may be longer than its beginning."""
+        """Return whether the beginning has a key of traces; the whole document may be longer, and cannot be decoded here."""
         return _KNOWN_KEY.search(head) is not None or super().fits(head)
 
     def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
-        """The documents: one begins where a line does so after one that ended, between which else a comma would stand."""
-        begun = _Begun(1, max_bytes)
+        """Yield the documents of the first `size` bytes.
+
+        A document begins with a line that opens an object or list after a line that closes one: within a document there
+        would be a comma between them.
+        """
+        current = _PartialDocument(1, max_bytes)
         for lines, numbers, position in super().pieces(blocks, size, max_bytes):
             first = numbers[0]
-            begins = [*_begins(lines, begun.last_line), len(lines)]
-            ended: list[_Begun] = []
-            begun.add(lines[: begins[0]])
+            begins = [*_first_lines(lines, current.last_line), len(lines)]
+            complete: list[_PartialDocument] = []
+            current.add(lines[: begins[0]])
             for begin, end in pairwise(begins):
-                ended.append(begun)
-                begun = _Begun(first + begin, max_bytes)
-                begun.add(lines[begin:end])
-            if ended:
-                yield Pieces([each.text() for each in ended], [each.number for each in ended], position - begun.size)
-        if begun.size:
-            yield Pieces([begun.text()], [begun.number], position)
+                complete.append(current)
+                current = _PartialDocument(first + begin, max_bytes)
+                current.add(lines[begin:end])
+            if complete:
+                texts, first_lines = [each.text() for each in complete], [each.number for each in complete]
+                yield Pieces(texts, first_lines, position - current.size)
+        if current.size:
+            yield Pieces([current.text()], [current.number], position)
 
-    def _spans_alone(self, document: bytes) -> list[SpanRecord]:
-        """The spans of a document that holds nothing else."""
+    def _read_spans_only(self, document: bytes) -> list[SpanRecord]:
+        """Return the spans of a document, or none if it holds log records too, which `read_unusual` reads with them."""
         return [] if LOGS_KEY in document else self._decode(document)
 
 
-class _Begun:
-    """A document as far as it has been read; `number` is its first line, `size` its bytes so far."""
+class _PartialDocument:
+    """Collect the lines of a document; `number` is the number of its first line, `size` its bytes so far."""
 
     def __init__(self, number: int, max_bytes: int) -> None:
         self.number = number
@@ -68,7 +73,7 @@ class _Begun:
         self._parts: list[bytes] = []
 
     def add(self, lines: Sequence[bytes | None]) -> None:
-        """Put lines to its end; one that is too long makes it too long as well."""
+        """Append lines; a line that is too long (None) makes the document too long."""
         self.size += sum(self._max_bytes + 2 if line is None else len(line) + 1 for line in lines)
         known = [line for line in lines if line is not None]
         self.last_line = next((line for line in reversed(known) if line.strip()), self.last_line)
@@ -76,12 +81,12 @@ class _Begun:
             self._parts.append(b"\n".join(known))
 
     def text(self) -> bytes | None:
-        """All of it, or None where it is too long."""
+        """Return the document, or None if it is too long."""
         return b"\n".join(self._parts) if self.size <= self._max_bytes + 1 else None
 
 
-def _begins(lines: Sequence[bytes | None], last_line: bytes) -> list[int]:
-    """Which of the lines begin a document; `last_line` is what came before them."""
+def _first_lines(lines: Sequence[bytes | None], last_line: bytes) -> list[int]:
+    """Return the indices of the lines that begin a document; `last_line` is the line before them."""
     begins = []
     for at, line in enumerate(lines):
         if line is None or not line.strip():

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line."""
+"""Read JSON Lines, with one object a line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from otel_agent_trace.sources.file_formats.pieces import Pieces
 
 _BEGINNING = b'{"resourceSpans"'
 _ID_BYTES = 64
-"""More than an id with its key, so that one on the edge of two blocks is seen whole."""
+"""Bytes of a block that are searched again with the next: more than an id and its key, which may be split there."""
 
 
 class JsonLines(JsonTexts):
-    """A `FileFormat` of JSON texts, each on a line of its own."""
+    """Read JSON texts, each on a line of its own; a `FileFormat`."""
 
-    what = "line"
+    piece_name = "line"
 
     def fits(self, head: bytes) -> bool:
-        """Whether one of the first lines can be read, or could before something was lost of it."""
+        """Return whether one of the first lines can be read, or is the beginning of one that was cut off."""
         lines = [line for line in head.split(b"\n") if line.strip()]
-        return not lines or any(map(self._is_readable, lines)) or _is_torn_early(head)
+        return not lines or any(map(self._is_readable, lines)) or _is_cut_off_early(head)
 
     def _is_readable(self, line: bytes) -> bool:
         if _BEGINNING in line:
@@ -29,11 +29,11 @@ class JsonLines(JsonTexts):
         try:
             self.read(line)
         except ValueError as error:
-            return not self.read_otherwise(line, error).reason
+            return not self.read_unusual(line, error).reason
         return True
 
     def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
-        """The ids in each block, and those that begin in the block before."""
+        """Yield the trace ids in each block, with those that begin in the block before, and the bytes up to its end."""
         left_over, size = b"", 0
         for block in blocks:
             size += len(block)
@@ -41,7 +41,7 @@ class JsonLines(JsonTexts):
             left_over = (left_over + block[-_ID_BYTES:])[-_ID_BYTES:]
 
     def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
-        """The lines. Where the file goes on after those bytes, a line that does so too is not theirs."""
+        """Yield the lines of the first `size` bytes; the last one is left out if the file continues it after them."""
         begun: list[bytes] = []
         begun_bytes = position = 0
         number, grown = 1, False
@@ -52,7 +52,7 @@ class JsonLines(JsonTexts):
             *whole, rest = part.split(b"\n")
             if whole:
                 lines: list[bytes | None] = [*whole]
-                lines[0] = _joined([*begun, whole[0]], begun_bytes + len(whole[0]), max_bytes)
+                lines[0] = _line_of([*begun, whole[0]], begun_bytes + len(whole[0]), max_bytes)
                 begun, begun_bytes = [], 0
                 if number == 1 and lines[0] is not None:
                     lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
@@ -64,14 +64,14 @@ class JsonLines(JsonTexts):
             if grown:
                 return
         if begun_bytes:
-            yield Pieces([_joined(begun, begun_bytes, max_bytes)], [number], position)
+            yield Pieces([_line_of(begun, begun_bytes, max_bytes)], [number], position)
 
 
-def _joined(parts: list[bytes], size: int, max_bytes: int) -> bytes | None:
+def _line_of(parts: list[bytes], size: int, max_bytes: int) -> bytes | None:
     return b"".join(parts) if size <= max_bytes else None
 
 
-def _is_torn_early(head: bytes) -> bool:
-    """Whether it ends within the first few characters of a line of ours."""
-    torn = head.rpartition(b"\n")[2]
-    return bool(torn) and _BEGINNING.startswith(torn)
+def _is_cut_off_early(head: bytes) -> bool:
+    """Return whether a text ends within the first characters of a line as `FileBackend` writes it."""
+    last_line = head.rpartition(b"\n")[2]
+    return bool(last_line) and _BEGINNING.startswith(last_line)

@@ -1,4 +1,4 @@
-"""What one JSON text of a file holds: a line or a document, of OTLP in any spelling, or of Jaeger."""
+"""Read the spans and log records of one JSON text, a line or a document: OTLP in any spelling, or Jaeger's JSON."""
 
 from __future__ import annotations
 
@@ -16,54 +16,61 @@ _TRACE_ID_DIGITS = 32
 _JAEGER_KEY, LOGS_KEY = b'"traceID"', b'"resourceLogs"'
 _LOGS = b"{" + LOGS_KEY
 _FURTHER_KEYS = (LOGS_KEY, b"_spans", b"_logs", b"log_records", b"instrumentationLibrary")
-"""One of them is in what holds more than the spans that `read` finds."""
+"""Keys of OTLP of which one is in every text that holds more than the spans that `read` finds."""
 
 
 def trace_ids(text: bytes) -> set[bytes]:
-    """The trace ids in a piece of text, and maybe some more: links name traces as well."""
+    """Return the trace ids in a part of a text, those of links included."""
     parts = text.split(_ANY_KEY)[1:]
     found = [_AFTER_KEY.match(part) for part in {part[:_USUAL_BYTES] for part in parts}]
-    if not all(found):  # written with blanks, or something else that begins so
+    if not all(found):  # there are blanks around the colon, or other keys that begin so
         found = [_AFTER_KEY.match(part) for part in parts]
     return {otlp_spellings.hex_id(match[1]).zfill(_TRACE_ID_DIGITS) for match in found if match is not None}
 
 
 class JsonTexts:
-    """Reads one text after another, as they stand in a file."""
+    """Read one JSON text after another."""
 
     def __init__(self) -> None:
         self.read: Callable[[bytes], list[SpanRecord]] = otlp_json.Decoder().decode
-        """Gives the spans of a text as most are: OTLP as the protocol spells it."""
+        """Return the spans of an OTLP text in the spelling of the protocol, as most texts have it."""
 
-    def read_otherwise(self, text: bytes, refusal: Exception | None) -> Found:
-        """What else a text may be that `read` refused, or in which it found no spans."""
+    def read_unusual(self, text: bytes, refusal: Exception | None) -> Found:
+        """Return the spans and log records of a text that `read` refused, or in which it found no spans.
+
+        Args:
+            text: the text.
+            refusal: the error of `read`, or None if it found no spans.
+        """
         if not text.strip():
             return Found()
         if _JAEGER_KEY in text:
-            return _of_jaeger(text)
+            return _jaeger_content(text)
         if refusal is None and not any(key in text for key in _FURTHER_KEYS):
             return Found()
-        return _respelled(text, refusal)
+        return _respelled_content(text, refusal)
 
 
-def _of_jaeger(text: bytes) -> Found:
+def _jaeger_content(text: bytes) -> Found:
+    """Return the spans of a text with a key of Jaeger's JSON, which may be OTLP all the same."""
     reasons: list[str] = []
     try:
         spans = jaeger_json.decode(text, reasons.append)
     except jaeger_json.NotJaegerError as error:
-        return _respelled(text, error)  # the key may be a text of an OTLP document
-    if not spans and reasons and (found := _respelled(text, None)).spans:
+        return _respelled_content(text, error)  # the key may be in an attribute of an OTLP document
+    if not spans and reasons and (found := _respelled_content(text, None)).spans:
         return found
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return Found(spans, reason=f"{reasons[0]}{more}" if reasons else "")
 
 
-def _respelled(text: bytes, refusal: Exception | None) -> Found:
+def _respelled_content(text: bytes, refusal: Exception | None) -> Found:
+    """Return the content of an OTLP text in another spelling (snake_case, enum names), or what is intact in a damaged one."""
     try:
         parts = otlp_spellings.respelled(text)
     except ValueError as error:
         return salvaged(otlp_json.salvage(text), str(refusal or error))
-    found = [_logs(part) if part.startswith(_LOGS) else _spans(part) for part in parts]
+    found = [_log_content(part) if part.startswith(_LOGS) else _span_content(part) for part in parts]
     return Found(
         [span for each in found for span in each.spans],
         [log for each in found for log in each.logs],
@@ -71,14 +78,14 @@ def _respelled(text: bytes, refusal: Exception | None) -> Found:
     )
 
 
-def _spans(part: bytes) -> Found:
+def _span_content(part: bytes) -> Found:
     try:
         return Found(otlp_json.decode(part))
     except otlp_json.OtlpJsonError as error:
         return salvaged(otlp_json.salvage(part), str(error))
 
 
-def _logs(part: bytes) -> Found:
+def _log_content(part: bytes) -> Found:
     try:
         return Found(logs=otlp_json.decode_logs(part))
     except otlp_json.OtlpJsonError as error:

@@ -1,8 +1,8 @@
-"""OTLP messages one after another, each preceded by its length, as the Collector's file exporter writes them.
+"""Read OTLP messages one after another, each preceded by its length, as the Collector's file exporter writes them.
 
-The length has four bytes, the first the highest; or it is a varint, as protobuf's own tools write it. A message is protobuf or JSON,
-and with the exporter's `compression` each is in Zstandard by itself. A request that was saved as it is has no length, but
-each of its fields is a message.
+The length has four bytes, the highest first, or it is a varint, as protobuf's own tools write it. A message is protobuf or
+JSON, and with the exporter's `compression` each is compressed with Zstandard by itself. A saved request without a length is
+read as well: each of its fields is a message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats.json_texts import JsonTexts
-from otel_agent_trace.sources.file_formats.json_texts import trace_ids as trace_ids_of_text
+from otel_agent_trace.sources.file_formats.json_texts import trace_ids as trace_ids_in_text
 from otel_agent_trace.sources.file_formats.pieces import DamagedError, Found, Pieces, salvaged
 from otel_agent_trace.span import SpanRecord
 
@@ -30,7 +30,7 @@ _MAX_RATIO, _RATIO_FROM_BYTES = 1000, 1 << 20
 
 
 class _Length(NamedTuple):
-    """What stands before a message: its own bytes, how many of them belong to the message, and the bytes after them."""
+    """Hold the bytes before a message (`head`), how many of them belong to it (`kept`), and the bytes after them (`body`)."""
 
     head: int
     kept: int
@@ -38,16 +38,18 @@ class _Length(NamedTuple):
 
 
 ReadLength = Callable[[bytes], "_Length | None"]
-"""The length at the beginning of these bytes; None where there is none, or not all of it."""
+"""Function that returns the length at the beginning of some bytes, or None if there is none, or only a part of it."""
 
 
-def _fixed(data: bytes) -> _Length | None:
+def _fixed_length(data: bytes) -> _Length | None:
+    """Read a length of four bytes."""
     if len(data) < _FIXED_BYTES:
         return None
     return _Length(_FIXED_BYTES, 0, int.from_bytes(data[:_FIXED_BYTES], "big"))
 
 
-def _varint(data: bytes) -> _Length | None:
+def _varint_length(data: bytes) -> _Length | None:
+    """Read a length that is a varint."""
     number = 0
     for at, digit in enumerate(data[:_VARINT_BYTES]):
         number |= (digit & 0x7F) << 7 * at
@@ -56,17 +58,19 @@ def _varint(data: bytes) -> _Length | None:
     return None
 
 
-def _field(data: bytes) -> _Length | None:
-    """The tag and the length of a field, both of which belong to the message that it is by itself."""
+def _field_length(data: bytes) -> _Length | None:
+    """Read the tag and length of a field of a request; both belong to the message, since the field is a whole request."""
     if data[:1] != _GROUP_TAG:
         return None
-    length = _varint(data[1:])
+    length = _varint_length(data[1:])
     return length and _Length(length.head + 1, length.head + 1, length.body)
 
 
-def lengths_in(head: bytes) -> ReadLength | None:
-    """How the lengths are written in a file that begins so; None where no messages are in it."""
-    return next((read for read in (_fixed, _field, _varint) if _begins_message(read(head), head)), None)
+def detect_lengths(head: bytes) -> ReadLength | None:
+    """Return the function that reads the lengths of a file that begins so, or None if it does not begin with a message."""
+    return next(
+        (read for read in (_fixed_length, _field_length, _varint_length) if _begins_message(read(head), head)), None
+    )
 
 
 def _begins_message(length: _Length | None, head: bytes) -> bool:
@@ -75,7 +79,7 @@ def _begins_message(length: _Length | None, head: bytes) -> bool:
     message = head[length.head - length.kept : length.head - length.kept + _HEAD_BYTES]
     if length.head == _FIXED_BYTES and message.startswith((zstandard.MAGIC, b'{"resource')):
         return True
-    inner = _field(message)
+    inner = _field_length(message)
     return (
         inner is not None
         and inner.head + inner.body <= length.kept + length.body
@@ -84,31 +88,39 @@ def _begins_message(length: _Length | None, head: bytes) -> bool:
 
 
 class Messages:
-    """A `FileFormat` of messages with their lengths."""
+    """Read messages with their lengths; a `FileFormat`.
 
-    what = "message"
+    Args:
+        read_length: the function that reads the lengths.
+    """
+
+    piece_name = "message"
 
     def __init__(self, read_length: ReadLength) -> None:
         self._read_length = read_length
         self._texts = JsonTexts()
-        self._packed_bytes = self._unpacked_bytes = 0
+        self._compressed_bytes = self._decompressed_bytes = 0
 
     def fits(self, head: bytes) -> bool:
-        """A file that begins with a message is one of messages."""
+        """Return True, since the format is chosen only for a file that begins with a message."""
         return True
 
     def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
-        """The ids in each message."""
+        """Yield the trace ids in each message, and the bytes up to its end; ends where the file is damaged."""
         with suppress(DamagedError):
             for messages, _, position in self.pieces(blocks, sys.maxsize, max_bytes):
                 for message in messages:
                     yield self._trace_ids(message) if message else set(), position
 
     def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
-        """The messages. Where the file goes on after those bytes, a message that does so too is not theirs."""
-        rest = _Bytes(blocks, size)
+        """Yield the messages of the first `size` bytes; the last one is left out if the file continues it after them.
+
+        Raises:
+            DamagedError: there is no message where one should begin.
+        """
+        rest = _ByteReader(blocks, size)
         for number in itertools.count(1):
-            head = rest.next(_HEAD_BYTES)
+            head = rest.peek(_HEAD_BYTES)
             if not head:
                 return
             length = self._read_length(head)
@@ -127,18 +139,22 @@ class Messages:
             yield Pieces([message], [number], rest.position)
 
     def read(self, message: bytes) -> list[SpanRecord]:
-        """The spans of a message that holds such."""
+        """Return the spans of a message, or none if it holds log records or metrics.
+
+        Raises:
+            ValueError: the message cannot be decoded.
+        """
         content = self._content(message)
         return self._texts.read(content) if content.startswith(_JSON) else otlp_proto.decode(content)
 
-    def read_otherwise(self, message: bytes, refusal: Exception | None) -> Found:
-        """Log records, or what is whole in a message that is damaged."""
+    def read_unusual(self, message: bytes, refusal: Exception | None) -> Found:
+        """Return the log records of a message without spans, or the spans that are intact in a damaged one."""
         try:
             content = self._content(message)
         except ValueError as error:
             return Found(reason=str(error))
         if content.startswith(_JSON):
-            return self._texts.read_otherwise(content, refusal)
+            return self._texts.read_unusual(content, refusal)
         with suppress(otlp_proto.OtlpProtoError):
             if otlp_proto.holds_logs(content):
                 return Found(logs=otlp_proto.decode_logs(content))
@@ -147,40 +163,41 @@ class Messages:
         return salvaged(otlp_proto.salvage(content), str(refusal))
 
     def _content(self, message: bytes) -> bytes:
-        """The message, unpacked.
+        """Return a message after decompression.
 
         Raises:
-            ValueError: it cannot be.
+            ValueError: it cannot be decompressed, or the messages so far have a suspiciously high ratio.
         """
         if not message.startswith(zstandard.MAGIC):
             return message
-        if self._unpacked_bytes > _MAX_RATIO * max(self._packed_bytes, _RATIO_FROM_BYTES):
-            msg = f"messages that unpack to more than {_MAX_RATIO} times their size"
+        if self._decompressed_bytes > _MAX_RATIO * max(self._compressed_bytes, _RATIO_FROM_BYTES):
+            msg = f"messages of more than {_MAX_RATIO} times their size after decompression"
             raise ValueError(msg)
         try:
-            content = zstandard.unpacked(message, _MAX_BYTES)
+            content = zstandard.decompress(message, _MAX_BYTES)
         except OSError as error:
-            msg = f"a message that cannot be unpacked ({error})"
+            msg = f"a message that cannot be decompressed ({error})"
             raise ValueError(msg) from error
-        self._packed_bytes += len(message)
-        self._unpacked_bytes += len(content)
+        self._compressed_bytes += len(message)
+        self._decompressed_bytes += len(content)
         return content
 
     def _trace_ids(self, message: bytes) -> set[bytes]:
+        """Return the trace ids in a message; of a damaged one those that `read_unusual` will find."""
         try:
             content = self._content(message)
         except ValueError:
             return set()
         if content.startswith(_JSON):
-            return trace_ids_of_text(content)
+            return trace_ids_in_text(content)
         try:
             return otlp_proto.trace_ids(content)
         except otlp_proto.OtlpProtoError:
             return {span.trace_id.encode() for span in otlp_proto.salvage(content)}
 
 
-class _Bytes:
-    """The first so many bytes of a file, in whatever pieces they are asked for; `grown` once it is known to have more."""
+class _ByteReader:
+    """Read the first `size` bytes of a file in parts of any size; `grown` is true once the file is known to have more."""
 
     def __init__(self, blocks: Iterator[bytes], size: int) -> None:
         self.position = 0
@@ -189,18 +206,18 @@ class _Bytes:
         self._left = size
         self._data = b""
 
-    def next(self, size: int) -> bytes:
-        """What comes next, at most so many bytes, which are not taken yet."""
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`, without taking them."""
         while len(self._data) < size and (block := self._block()):
             self._data += block
         return self._data[:size]
 
     def take(self, size: int) -> bytes:
-        """So many bytes, or fewer at the end."""
+        """Take and return the next `size` bytes, or fewer at the end."""
         return b"".join(self._parts(size))
 
     def skip(self, size: int) -> None:
-        """Leave so many bytes out."""
+        """Skip the next `size` bytes."""
         for _ in self._parts(size):
             pass
 
@@ -212,10 +229,12 @@ class _Bytes:
             yield part
 
     def _fill(self) -> bool:
+        """Read the next block into the empty buffer, and return whether there is one."""
         self._data = self._block()
         return bool(self._data)
 
     def _block(self) -> bytes:
+        """Return the next block as far as it is within the size."""
         block = next(self._blocks, b"")
         self.grown = self.grown or len(block) > self._left
         block = block[: self._left]

@@ -1,4 +1,4 @@
-"""The pieces that a file is read in, and what one holds."""
+"""Define what a file format does: it splits a file into pieces, and reads the spans and log records of each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from otel_agent_trace.span import LogRecord, SpanRecord
 
 
 class Pieces(NamedTuple):
-    """Some pieces of a file that come one after another; one that is too long is None.
+    """Hold some consecutive pieces of a file (lines, documents or messages); one that is too long is None.
 
-    `numbers` has for each the line that it begins in, of messages how many have come with it; `position` is the byte of
-    the unpacked file before which all has been given.
+    `numbers` has for each piece the number of its first line, or its number among the messages. `position` is the offset
+    in the decompressed file up to which all pieces have been yielded.
     """
 
     pieces: Sequence[bytes | None]
@@ -21,7 +21,7 @@ class Pieces(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a piece holds, and what is wrong with it, if something is."""
+    """Hold the content of a piece, and the reason if some of it could not be read."""
 
     spans: Sequence[SpanRecord] = ()
     logs: Sequence[LogRecord] = ()
@@ -29,42 +29,48 @@ class Found(NamedTuple):
 
 
 def salvaged(spans: Sequence[SpanRecord], reason: str) -> Found:
-    """What is whole in a piece that cannot be read as a whole."""
-    count = f"{len(spans)} spans that are" if len(spans) > 1 else "1 span that is"
-    return Found(spans, reason=f"{reason}; {count} whole in it could be read" if spans else reason)
+    """Return the spans that are intact in a damaged piece, with a reason that counts them."""
+    count = f"{len(spans)} intact spans of it were" if len(spans) > 1 else "1 intact span of it was"
+    return Found(spans, reason=f"{reason}; {count} read" if spans else reason)
 
 
 class DamagedError(Exception):
-    """What comes next in a file cannot be read."""
+    """Report that a file cannot be read any further."""
 
 
 class FileFormat(Protocol):
-    """A way in which spans lie in a file, for one reading of one file."""
+    """Describe a format of files, of which an instance reads one file once."""
 
-    what: str
-    """What a piece is called."""
+    piece_name: str
+    """Name of a piece in messages, such as "line"."""
 
     def fits(self, head: bytes) -> bool:
-        """Whether a file that begins so holds such pieces."""
+        """Return whether a file that begins with `head` has pieces that can be read."""
         ...
 
     def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
-        """The ids of the traces in each block or piece (hex digits; maybe some more), and the bytes up to its end."""
+        """Yield the trace ids in each block or piece, as hex digits, and the bytes up to its end.
+
+        There may be ids among them of which the file has no spans, such as those of links.
+        """
         ...
 
     def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
-        """The pieces of the first so many bytes, each of at most so many.
+        """Yield the pieces of the first `size` bytes; one of more than `max_bytes` is None.
 
         Raises:
-            DamagedError: what comes next cannot be read.
+            DamagedError: the file cannot be read any further.
         """
         ...
 
     @property
     def read(self) -> Callable[[bytes], list[SpanRecord]]:
-        """Gives the spans of a piece as most are; raises a ValueError for another, which `read_otherwise` may understand."""
+        """Return the function that reads the spans of a piece of the usual kind.
+
+        It raises a `ValueError` for others, which are given to `read_unusual`.
+        """
         ...
 
-    def read_otherwise(self, piece: bytes, refusal: Exception | None, /) -> Found:
-        """What a piece holds that `read` refused, or in which it found nothing."""
+    def read_unusual(self, piece: bytes, refusal: Exception | None, /) -> Found:
+        """Return the content of a piece that `read` refused, with that error, or in which it found no spans."""
         ...

@@ -1,0 +1,150 @@
+"""Inputs of model calls that hold the messages of the call: written with references to them, and read back.
+
+What is written is the input as JSON, with ``{"agent_trace.messages": [...]}`` in place of the list of messages, and texts in
+the messages as references (see `mapping.references`). Its tag is ``{"t": "messages", ...}``: ``k`` is the tag of all but the
+messages, ``c`` are the tags of messages by index, ``x`` is the type of the list where that is a tuple. With ``after``, so many
+messages come before these, which stand in the input of the earlier call that the span names (see `mapping.history`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otel_agent_trace.mapping.attributes import AttributeWriter
+from otel_agent_trace.mapping.conversation import Conversation, Entry, array_of
+from otel_agent_trace.mapping.references import MESSAGES_KEY, resolve
+from otel_agent_trace.model import Message
+from otel_agent_trace.values import EncodedText, Tag, encode, restore
+
+MESSAGES_TAG, ITEM_TAGS, AFTER = "messages", "c", "after"
+_to_json = msgspec.json.Encoder().encode
+_from_json = msgspec.json.Decoder().decode
+
+
+class Item(NamedTuple):
+    """A message as it was given: JSON-able data without references, and the tag that restores it."""
+
+    data: Any
+    tag: Tag | None
+
+
+class RecordedInput(NamedTuple):
+    """An input as it was written: its data with references, its tag."""
+
+    data: Any
+    tag: Mapping[str, Any]
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def encode_input(
+    content: AttributeWriter, value: Any, messages: Any, conversation: Conversation, first: int
+) -> EncodedText | None:
+    """Return the input of a call with references to its messages; None where it does not hold them, or limits would cut it.
+
+    Args:
+        content: the writer, whose limits count.
+        value: the input: the messages themselves, or a dict that has them under one of its keys.
+        messages: the very list or tuple of messages that the call was given.
+        conversation: the same, encoded.
+        first: the index of the first message to be written; those before stand with an earlier call.
+    """
+    entries = conversation.entries[first:] if first else conversation.entries
+    written = f'{{"{MESSAGES_KEY}":{array_of([entry.given for entry in entries])}}}'
+    tag = _list_tag(messages, entries if conversation.is_tagged else (), first)
+    if value is messages:
+        return EncodedText(written, tag)
+    key = _key_of(messages, value) if type(value) is dict else None
+    if key is None:
+        return None
+    if len(value) == 1:
+        return EncodedText(f"{{{_to_json(key).decode()}:{written}}}", tag)
+    rest = encode({name: item for name, item in value.items() if name != key}, content.limits)
+    if rest.cuts or type(rest.data) is not dict or len(rest.data) != len(value) - 1 or key in rest.data:
+        return None
+    if any(type(item) is dict and MESSAGES_KEY in item for item in rest.data.values()):
+        return None  # it would be taken for the messages
+    if conversation.size_bytes + 8 * len(_to_json(rest.data)) > content.limits.value_bytes:
+        return None
+    if rest.tag is not None:
+        tag["k"] = rest.tag
+    return EncodedText(_to_json({**rest.data, key: msgspec.Raw(written.encode())}).decode(), tag)
+
+
+def _key_of(messages: Any, value: dict[Any, Any]) -> str | None:
+    for key, item in value.items():
+        if item is messages and type(key) is str:
+            return key
+    return None
+
+
+def _list_tag(messages: Any, entries: Sequence[Entry], first: int) -> dict[str, Any]:
+    tag: dict[str, Any] = {"t": MESSAGES_TAG}
+    if first:
+        tag[AFTER] = first
+    if type(messages) is tuple:
+        tag["x"] = "tuple"
+    children = {str(index): entry.given_tag for index, entry in enumerate(entries) if entry.given_tag is not None}
+    return {**tag, ITEM_TAGS: children} if children else tag
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def recorded_input(text: Any, tag: Any) -> RecordedInput | None:
+    """Return an input that refers to the messages of its call; None for any other."""
+    if type(tag) is not dict or tag.get("t") != MESSAGES_TAG or type(text) is not str:
+        return None
+    try:
+        return RecordedInput(_from_json(text), tag)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):  # cut by a carrier
+        return None
+
+
+def items_of(recorded: RecordedInput, messages: Sequence[Message], missing: int = 0) -> list[Item]:
+    """Return the messages of an input as they were given.
+
+    Args:
+        recorded: the input.
+        messages: the messages of the call, what was sent and what was answered.
+        missing: how many come before these, and stand with an earlier call that is not here; they are left out.
+    """
+    own, tags = _own_messages(recorded.data), recorded.tag.get(ITEM_TAGS) or {}
+    first = max(0, missing - recorded.tag.get(AFTER, 0)) if missing else 0
+    return [
+        Item(resolve(data, messages[index] if index < len(messages) else None), tags.get(str(index + first)))
+        for index, data in enumerate(own[first:])
+    ]
+
+
+def restored_input(recorded: RecordedInput, items: Sequence[Item]) -> Any:
+    """Return the input as it was given."""
+    data, tag = recorded
+    messages: Any = [restore(item.data, item.tag) for item in items]
+    if tag.get("x") == "tuple":
+        messages = tuple(messages)
+    key = key_of_messages(data)
+    if key is None:
+        return messages
+    rest = restore({name: item for name, item in data.items() if name != key}, tag.get("k"))
+    if not isinstance(rest, dict):
+        return rest
+    return {name: messages if name == key else rest[name] for name in data if name == key or name in rest}
+
+
+def _own_messages(data: Any) -> list[Any]:
+    key = key_of_messages(data)
+    held = data if key is None else data[key]
+    own = held.get(MESSAGES_KEY) if isinstance(held, dict) else None
+    return own if isinstance(own, list) else []
+
+
+def key_of_messages(data: Any) -> str | None:
+    """Return the key under which the messages stand; None where they are the whole."""
+    if not isinstance(data, dict) or MESSAGES_KEY in data:
+        return None
+    return next((key for key, item in data.items() if isinstance(item, dict) and MESSAGES_KEY in item), None)

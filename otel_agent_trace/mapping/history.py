@@ -1,0 +1,179 @@
+"""Model calls that hold only what was added since an earlier call: made whole again, as with ``history="full"``.
+
+Such a span names the earlier call, and how many of the messages that this was sent come first. The texts are put together
+as they stand, so a message costs no more than being copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.mapping.call_input import AFTER, ITEM_TAGS, MESSAGES_TAG, key_of_messages
+from otel_agent_trace.mapping.references import MESSAGES_KEY
+from otel_agent_trace.messages import FINISH_REASON_KEY, NO_FINISH_REASON
+from otel_agent_trace.span import SpanRecord
+
+_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_strings = msgspec.json.Decoder(list[str]).decode
+_objects = msgspec.json.Decoder(dict[str, Any]).decode
+_to_json = msgspec.json.Encoder().encode
+_BROKEN = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
+def whole_records(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
+    """Return the spans of one trace, by id, with all messages of each model call.
+
+    Where the earlier call is missing, the new messages stand, and the list of what was cut names the place.
+    """
+    continued = [span for span in records.values() if semconv.HISTORY_SPAN_ID in span.attributes]
+    if not continued:
+        return records
+    whole = {span_id: span for span_id, span in records.items() if semconv.HISTORY_SPAN_ID not in span.attributes}
+    made = dict(records)  # in the order that it came in
+    for span in sorted(continued, key=lambda span: span.start_ns):
+        restored = whole_record(span, whole.get(str(span.attributes[semconv.HISTORY_SPAN_ID])))
+        made[span.span_id] = restored
+        if semconv.HISTORY_SPAN_ID not in restored.attributes:
+            whole[span.span_id] = restored
+    return made
+
+
+def whole_record(span: SpanRecord, earlier: SpanRecord | None) -> SpanRecord:
+    """Return the span of a model call with all its messages, given that of the earlier call, which is whole."""
+    if earlier is not None and _is_earlier(earlier, span):
+        try:
+            return msgspec.structs.replace(span, attributes=_joined(span.attributes, earlier.attributes))
+        except _MissingError:
+            pass
+    return msgspec.structs.replace(span, attributes=_marked(span.attributes))
+
+
+class _MissingError(Exception):
+    """Say that the earlier call has not the messages that are needed."""
+
+
+def _is_earlier(earlier: SpanRecord, span: SpanRecord) -> bool:
+    same_run = earlier.attributes.get(semconv.RUN_ID) == span.attributes.get(semconv.RUN_ID)
+    return same_run and earlier.trace_id == span.trace_id and earlier.start_ns <= span.start_ns
+
+
+def _joined(own: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a call, after so many messages of an earlier one.
+
+    Raises:
+        _MissingError: the earlier call has fewer messages, or something is no JSON.
+    """
+    count = own.get(semconv.HISTORY_MESSAGES)
+    attributes = {key: value for key, value in own.items() if key not in _HISTORY}
+    types, earlier_types = _types(own), _types(earlier)
+    before, before_tags = _sent_and_answered(earlier, earlier_types)
+    if type(count) is not int or not 0 < count <= len(before):
+        raise _MissingError
+    attributes[semconv.INPUT_MESSAGES] = _array([*before[:count], *_messages(own, semconv.INPUT_MESSAGES)])
+    tags = _shifted(types.get(semconv.INPUT_MESSAGES), {"c": before_tags}, "c", count)
+    _set_tag(types, semconv.INPUT_MESSAGES, {"c": tags} if tags else None)
+    tag = types.get(semconv.INPUT)
+    if isinstance(tag, dict) and tag.get("t") == MESSAGES_TAG and tag.get(AFTER):
+        given = _given(earlier.get(semconv.INPUT))
+        if len(given) < tag[AFTER]:
+            raise _MissingError
+        attributes[semconv.INPUT] = _with_given(own[semconv.INPUT], given[: tag[AFTER]])
+        tags = _shifted(tag, earlier_types.get(semconv.INPUT), ITEM_TAGS, tag[AFTER])
+        kept = {key: item for key, item in tag.items() if key not in (AFTER, ITEM_TAGS)}
+        types[semconv.INPUT] = {**kept, ITEM_TAGS: tags} if tags else kept
+    if types:
+        attributes[semconv.TYPES] = _to_json(types).decode()
+    else:
+        attributes.pop(semconv.TYPES, None)
+    return attributes
+
+
+_HISTORY = (semconv.HISTORY_SPAN_ID, semconv.HISTORY_MESSAGES)
+
+
+def _messages(attributes: Mapping[str, Any], key: str) -> list[msgspec.Raw]:
+    return _decoded(_texts, attributes.get(key, "[]"))  # type: ignore[no-any-return]
+
+
+def _sent_and_answered(
+    attributes: Mapping[str, Any], types: Mapping[str, Any]
+) -> tuple[list[msgspec.Raw], dict[str, Any]]:
+    """Return all messages of a call, and their tags by index."""
+    sent, tags = _messages(attributes, semconv.INPUT_MESSAGES), _children(types.get(semconv.INPUT_MESSAGES), "c")
+    for answer in _messages(attributes, semconv.OUTPUT_MESSAGES)[:1]:
+        message = _decoded(_objects, bytes(answer).decode())
+        if message.get(FINISH_REASON_KEY) == NO_FINISH_REASON:
+            del message[FINISH_REASON_KEY]
+        tags |= {str(len(sent)): tag for tag in _children(types.get(semconv.OUTPUT_MESSAGES), "c").values()}
+        sent.append(msgspec.Raw(_to_json(message)))
+    return sent, tags
+
+
+def _types(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return _decoded(_objects, attributes.get(semconv.TYPES, "{}"))  # type: ignore[no-any-return]
+
+
+def _given(text: Any) -> list[msgspec.Raw]:
+    """Return the messages of an input as they were given."""
+    data = _decoded(_objects, text)
+    key = key_of_messages(data)
+    held = data if key is None else data[key]
+    if MESSAGES_KEY not in held:
+        raise _MissingError
+    return _decoded(_texts, _to_json(held[MESSAGES_KEY]).decode())  # type: ignore[no-any-return]
+
+
+def _with_given(text: Any, earlier: list[msgspec.Raw]) -> str:
+    data = _decoded(_objects, text)
+    key = key_of_messages(data)
+    messages = {MESSAGES_KEY: msgspec.Raw(_array([*earlier, *_given(text)]).encode())}
+    return _to_json(messages if key is None else {**data, key: messages}).decode()
+
+
+def _decoded(decode: Any, text: Any) -> Any:
+    try:
+        return decode(text if type(text) is str else "")
+    except _BROKEN:
+        raise _MissingError from None
+
+
+def _array(texts: list[msgspec.Raw]) -> str:
+    return _to_json(texts).decode()
+
+
+def _shifted(own: Any, earlier: Any, key: str, count: int) -> dict[str, Any]:
+    """Return the tags of messages by index, in a list that begins with so many of an earlier one."""
+    before, after = _children(earlier, key), _children(own, key)
+    kept = {index: tag for index, tag in before.items() if int(index) < count}
+    return {**kept, **{str(int(index) + count): tag for index, tag in after.items()}}
+
+
+def _children(tag: Any, key: str) -> dict[str, Any]:
+    children = tag.get(key) if isinstance(tag, dict) else None
+    return {index: item for index, item in children.items() if index.isdecimal()} if isinstance(children, dict) else {}
+
+
+def _set_tag(types: dict[str, Any], key: str, tag: Any) -> None:
+    if tag is None:
+        types.pop(key, None)
+    else:
+        types[key] = tag
+
+
+def _marked(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes that say what is missing."""
+    try:
+        cut = _decoded(_strings, attributes.get(semconv.TRUNCATED, "[]"))
+    except _MissingError:
+        cut = []
+    paths = ["messages"]
+    try:
+        key = key_of_messages(_decoded(_objects, attributes.get(semconv.INPUT)))
+        paths.append("input" if key is None else f"input.{key}")
+    except _MissingError:
+        pass
+    return {**attributes, semconv.TRUNCATED: _to_json(list(dict.fromkeys([*cut, *paths]))).decode()}
