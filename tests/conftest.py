@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent / "servers"))
-pytest_plugins = ["server_fixtures"]
+from tests.support.otlp_receivers import free_ports
+from tests.support.processes import RunPython, environment, run_code
+from tests.support.sample_runs import Problems
+
+pytest_plugins = ["tests.support.server_fixtures", "tests.support.skip_summary"]
 for _name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE"):  # the trace of whoever runs the tests; read at the first import
     os.environ.pop(_name, None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell script; programs would inherit it
@@ -35,3 +40,35 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_AGENT_TRACE_USER_KEY", "test")
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    [port] = free_ports(1)
+    return port
+
+
+@pytest.fixture
+def problems() -> Problems:
+    """Nothing reported so far."""
+    return Problems()
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> RunPython:
+    """Run a program in a process of its own, in an empty folder, with changes to the environment."""
+
+    def call(code: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
+        return run_code(code, tmp_path, env=environment(**{"PYTHONWARNINGS": "default", **changes}))
+
+    return call

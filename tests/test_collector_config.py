@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-TOP = Path(__file__).parents[1]
-FILE = TOP / "collector-config.yaml"
-DEPLOY = TOP / "examples" / "deploy"
+from tests.support.processes import ROOT
+
+FILE = ROOT / "collector-config.yaml"
+DEPLOY = ROOT / "examples" / "deploy"
 KINDS = ("receivers", "processors", "exporters")
 VARIABLE = re.compile(r"\$\{env:(\w+):-([^}]*)\}")
 
@@ -88,7 +89,7 @@ def test_all_endpoints_are_on_this_machine(config: dict[str, Any]) -> None:
 
 
 def test_memory_is_limited_first(config: dict[str, Any]) -> None:
-    """The limiter stands before all other processors, so that senders are told at once."""
+    """The limiter stands before all other processors, so that senders learn of it at once."""
     limiter = config["processors"]["memory_limiter"]
     assert config["service"]["pipelines"]["traces"]["processors"][0] == "memory_limiter"
     assert 0 < limiter["spike_limit_mib"] < limiter["limit_mib"]
@@ -141,12 +142,12 @@ def test_comments_say_what_the_configuration_does(config: dict[str, Any]) -> Non
     assert 'configure(otlp="http://localhost:4318")' in comments
     mentioned = set(re.findall(r"\S+\.yaml", comments))
     assert mentioned == {"collector-config.yaml", "examples/deploy/jaeger.yaml", "examples/deploy/compose.yaml"}
-    assert all((TOP / name).exists() for name in mentioned)
+    assert all((ROOT / name).exists() for name in mentioned)
 
 
 def test_version_that_is_named_is_the_one_that_is_tested(compose: dict[str, Any]) -> None:
     """The Collector of the comments and of the compose file is the one that the tests build."""
-    built = _load(TOP / "tests" / "servers" / "collector" / "builder.yaml")["dist"]["version"]
+    built = _load(ROOT / "tests" / "servers" / "collector" / "builder.yaml")["dist"]["version"]
     assert f"{built} is the one that this file is tested with" in FILE.read_text(encoding="utf-8")
     assert compose["services"]["collector"]["image"].rpartition(":")[2] == built
 

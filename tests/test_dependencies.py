@@ -8,9 +8,9 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support.processes import ROOT
+
 PACKAGE = "otel_agent_trace"
 ONLY_GIVEN_BY_USERS = {"opentelemetry-exporter-otlp"}
 """Never imported by us: our documents give its exporters to `configure(otlp=)` and to the SDK's metric reader."""

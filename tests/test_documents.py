@@ -24,6 +24,7 @@ from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialec
 from otel_agent_trace.cli import COMMANDS
 from otel_agent_trace.cli import commands as command_table
 from otel_agent_trace.mapping import facts
+from tests.support.waiting import DEADLOCK_S
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "otel_agent_trace"
@@ -122,7 +123,7 @@ def printed(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     program.write_text(f"\nprint({SEPARATOR!r})\n".join(python_blocks(README)), encoding="utf-8")
     command = [sys.executable, "-W", "error", program.name]
     done = subprocess.run(
-        command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=120, check=False
+        command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=DEADLOCK_S, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -159,7 +160,7 @@ def run_command(line: str, folder: Path, environment: dict[str, str]) -> subproc
     assert program == "otel-agent-trace"
     command = [sys.executable, "-m", "otel_agent_trace.cli", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=DEADLOCK_S, check=False
     )
 
 

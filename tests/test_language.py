@@ -36,10 +36,10 @@ RIDDLES = frozenset(
     )
 )
 """Words that data and code do not mean literally: spans record, attributes hold, functions return."""
-ALLOWED = {
+ALLOWED: dict[str, frozenset[str]] = {
     "demo/sentences.py": RIDDLES,  # the stop words of questions in English
-    "demo/chat.py": {"say"},  # the instructions of a model
-    "demo/planner.py": {"say"},  # an answer of the agent
+    "demo/chat.py": frozenset({"say"}),  # the instructions of a model
+    "demo/planner.py": frozenset({"say"}),  # an answer of the agent
 }
 
 

@@ -60,6 +60,7 @@ class DictBackend:
 def example() -> types.ModuleType:
     """The example backend, as a module."""
     spec = importlib.util.spec_from_file_location("custom_backend", EXAMPLE)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -138,7 +139,7 @@ class _CutsIds(DictBackend):
 
 
 class _OneThread(DictBackend):
-    """SQLite refuses to be used by other threads than its own, unless told otherwise."""
+    """SQLite refuses to be used by other threads than its own, unless it is set otherwise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,7 +175,7 @@ class _GivesDictionaries(DictBackend):
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "expected_message"),
     [
         (_Raises, "runs that fail: end_run() raised OSError: disk full"),
         (_NeedsAStart, "reported again: log_step() raised KeyError"),
@@ -190,9 +191,9 @@ class _GivesDictionaries(DictBackend):
         (_GivesDictionaries, "which is no AgentRun"),
     ],
 )
-def test_broken_backends_fail(broken: type[DictBackend], said: str) -> None:
+def test_broken_backends_fail(broken: type[DictBackend], expected_message: str) -> None:
     """A backend that breaks the contract fails, in the scenario that it breaks, and the message says how."""
-    with pytest.raises(AssertionError, match=re.escape(said)):
+    with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_backend(broken, broken.runs)
 
 
@@ -224,7 +225,7 @@ def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def without_lock(self: RunDispatcher, backend: Any) -> None:
         real_init(self, backend)
-        self._lock = contextlib.nullcontext()
+        self._lock = contextlib.nullcontext()  # type: ignore[assignment]
 
     monkeypatch.setattr(RunDispatcher, "__init__", without_lock)
     with pytest.raises(AssertionError, match="was called while another call was going on"):
@@ -332,7 +333,7 @@ class _Complains(_Listed):
 
 
 @pytest.mark.parametrize(
-    ("make_source", "said"),
+    ("make_source", "expected_message"),
     [
         (lambda spans: _Listed([[span] for span in spans]), "came twice"),
         (lambda spans: _Listed([list(spans)] if spans else []), "spans of several traces together"),
@@ -347,9 +348,9 @@ class _Complains(_Listed):
         (lambda spans: _Complains(_grouped(spans)), "a problem"),
     ],
 )
-def test_broken_sources_fail(make_source: Callable[[Sequence[SpanRecord]], Any], said: str) -> None:
+def test_broken_sources_fail(make_source: Callable[[Sequence[SpanRecord]], Any], expected_message: str) -> None:
     """A source that breaks the contract fails, and the message says how."""
-    with pytest.raises(AssertionError, match=re.escape(said)):
+    with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_source(make_source)
 
 
@@ -368,7 +369,7 @@ def traced() -> list[SpanRecord]:
     """Spans of every kind that our tracer emits, with everything that it can say."""
     backend = InMemoryBackend(user_ids="plain")
     tracer = AgentTracer(backend=backend, user_ids="plain", agent_name="a")
-    facts = {"user_id": "u", "session_id": "s", "model": "m", "config": {1: 2}, "metadata": {"k": (1,)}}
+    facts: dict[str, Any] = {"user_id": "u", "session_id": "s", "model": "m", "config": {1: 2}, "metadata": {"k": (1,)}}
     with contextlib.suppress(ValueError), tracer.run(user_input=("x",), run_id="r", **facts) as run:
         with run.model_call("m", [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]) as call:
             call.usage = {"input_tokens": 1, "output_tokens": 2, "other": 3}
@@ -422,7 +423,7 @@ def _claiming(span: SpanRecord) -> SpanFacts | None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "expected_message"),
     [
         (_renaming, "changed the span"),
         (_linking, "changed the span"),
@@ -433,9 +434,11 @@ def _claiming(span: SpanRecord) -> SpanFacts | None:
         (lambda span: True, "which is no SpanFacts"),
     ],
 )
-def test_broken_dialects_fail(broken: Callable[[SpanRecord], Any], said: str, traced: list[SpanRecord]) -> None:
+def test_broken_dialects_fail(
+    broken: Callable[[SpanRecord], Any], expected_message: str, traced: list[SpanRecord]
+) -> None:
     """A dialect that trusts what it reads, or changes it, fails."""
-    with pytest.raises(AssertionError, match=re.escape(said)):
+    with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_dialect(broken, [msgspec.structs.replace(span, attributes=dict(span.attributes)) for span in traced])
 
 

@@ -1,13 +1,11 @@
-"""`TracerBackend`: what a backend of one's own is told, when, and how often."""
+"""`TracerBackend`: what a backend of one's own receives, when, and how often."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,7 +79,7 @@ def test_sub_agents(recording: type[Recording]) -> None:
 
 
 def test_a_step_that_ends_after_its_run(recording: type[Recording]) -> None:
-    """A late step is logged, and its run is said again with it; so is the run above."""
+    """A late step is logged, and its run is passed on again with it; so is the run above."""
     backend = recording()
     tracer = AgentTracer(backend=backend)
     with tracer.run(run_id="top"), tracer.run(run_id="sub") as sub:
@@ -136,15 +134,7 @@ class Overlap:
         self.inside -= 1
 
 
-@pytest.fixture
-def switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def test_calls_never_overlap(switching: None) -> None:
+def test_calls_never_overlap(frequent_switches: None) -> None:
     """However many threads trace at once, one call comes after the other, and each run arrives whole."""
     backend = Overlap()
     tracer = AgentTracer(backend=backend)
@@ -239,7 +229,7 @@ def test_many_runs_in_one_trace(above: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_run_whose_start_was_not_seen(recording: type[Recording]) -> None:
-    """A backend that is added while a run is open is told of its end, with all that ended since."""
+    """A backend that is added while a run is open receives its end, with all that ended since."""
     backend = recording()
     provider = configure(otlp=False)
     tracer = AgentTracer(tracer_provider=provider)
@@ -274,7 +264,7 @@ def test_a_span_of_another_provider_between(recording: type[Recording]) -> None:
 
 
 def test_a_step_outside_of_any_run(recording: type[Recording]) -> None:
-    """It is a run of that step, also with steps inside, and is said under one id."""
+    """It is a run of that step, also with steps inside, and is passed on under one id."""
     backend, memory = recording(), InMemoryBackend()
     provider = configure(backends=[backend, memory], otlp=False)
     other = provider.get_tracer("other")
@@ -408,7 +398,7 @@ class SelfTracing:
 
 @pytest.mark.parametrize("as_exporter", [False, True])
 def test_a_backend_that_traces_itself(as_exporter: bool) -> None:
-    """What a backend does on our behalf is not fed to it again, and instrumentations are told to keep still."""
+    """What a backend does on our behalf is not fed to it again, and instrumentations are suppressed."""
     backend = SelfTracing()
     given: Any = backend
     if as_exporter:

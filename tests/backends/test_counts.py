@@ -1,4 +1,4 @@
-"""Nothing is silent: what every backend kept, and what was lost where and why, is counted, and said once a cause."""
+"""Nothing is silent: what every backend kept, and what was lost where and why, is counted, and reported once a cause."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trace(tracer: AgentTracer, count: int = 1) -> None:
 
 
 class Exporter(SpanExporter):
-    """Takes spans until it is told not to."""
+    """Takes spans until its test says stop."""
 
     def __init__(self) -> None:
         self.result = SpanExportResult.SUCCESS
@@ -68,7 +68,7 @@ def test_what_was_kept_under_the_sdks_processors(tmp_path: Path, processor: Call
 
 
 def test_what_fails_is_not_kept(recording: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A span is kept or failed, never both; and each cause is said once."""
+    """A span is kept or failed, never both; and each cause is reported once."""
     exporter = Exporter()
     exporter.result = SpanExportResult.FAILURE
     tracer = AgentTracer(backend=[exporter, recording(error=ValueError("no"))])
@@ -91,7 +91,7 @@ def test_what_fails_is_not_kept(recording: Any, caplog: pytest.LogCaptureFixture
 def test_a_disk_that_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, through: str
 ) -> None:
-    """Spans are lost while the disk fails, counted by what the system says, said once a cause; later ones are kept."""
+    """Spans are lost while the disk fails, counted by what the system's error, reported once a cause; later ones are kept."""
     path = tmp_path / "t.jsonl"
     file = FileBackend(path)
     provider = TracerProvider(shutdown_on_exit=False)
@@ -147,7 +147,7 @@ def test_a_folder_that_comes_back(tmp_path: Path) -> None:
 
 
 def test_runs_after_close(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Runs of a tracer that was closed are counted, said once, and kept if the file takes them."""
+    """Runs of a tracer that was closed are counted, reported once, and kept if the file takes them."""
     path = tmp_path / "t.jsonl"
     tracer = AgentTracer(backend=FileBackend(path))
     trace(tracer)
@@ -191,7 +191,7 @@ def test_what_is_not_sampled(tmp_path: Path) -> None:
 
 
 def test_a_span_that_somebody_else_ends() -> None:
-    """What is said of a step after its span was ended behind the tracer's back is lost, and that is counted."""
+    """What is set on a step after its span was ended behind the tracer's back is lost, and that is counted."""
     memory = InMemoryBackend()
     tracer = AgentTracer(backend=memory)
     with tracer.run() as run, run.step("s") as step:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from otel_agent_trace import AgentRun, load_runs
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
+from tests.support.requirements import needs_fork
 
 BEFORE = """
 import asyncio, os, signal, sys, threading, time
@@ -105,6 +103,7 @@ def test_with_a_daemon_thread_that_traces(run_python: RunPython, tmp_path: Path,
     assert the_open_run(tmp_path / "t.jsonl").status.value == status
 
 
+@needs_fork
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ends_of_a_forked_child(run_python: RunPython, tmp_path: Path, name: str) -> None:

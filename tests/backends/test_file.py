@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +28,8 @@ from otel_agent_trace import (
     load_runs,
 )
 from otel_agent_trace.pipeline import PipelineSpan
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
+from tests.support.waiting import DEADLOCK_S
 
 
 @pytest.fixture
@@ -193,7 +192,7 @@ WHY = {
     "socket": "No such device or address",
     "link to a device": "Too many levels of symbolic links",
 }
-"""What is said of each."""
+"""The messages about each."""
 
 
 @pytest.mark.parametrize("kind", WHY)
@@ -211,7 +210,7 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
         path.symlink_to("/dev/full")
     worker = threading.Thread(target=trace_one, args=(backend,), daemon=True)
     worker.start()
-    worker.join(30)
+    worker.join(DEADLOCK_S)
     assert not worker.is_alive()
     (reason,) = backend.stats()
     assert reason == f"failed: {WHY[kind]}"
@@ -221,7 +220,7 @@ def test_what_comes_in_the_way_later(tmp_path: Path, kind: str, caplog: pytest.L
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_folder_that_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
-    """Where no file can be made nothing is raised into the host; it is counted, and said once."""
+    """Where no file can be made nothing is raised into the host; it is counted, and reported once."""
     tracer = trace_one(FileBackend("/proc/none/t.jsonl"))
     assert tracer.stats()["FileBackend: failed: No such file or directory"] == 2
     assert len(caplog.records) == 1

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from otel_agent_trace import load_runs
+from tests.support.processes import ROOT, RunPython
+from tests.support.requirements import START_METHODS, needs_fork
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 STORM = """
 import os, signal, sys, threading
 from otel_agent_trace import *
@@ -58,6 +57,7 @@ print(hung, sum(counts))
 """
 
 
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> None:
     """Each of forty children traces as its parent does, at once, while three threads of the parent write."""
@@ -78,6 +78,7 @@ def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> Non
     assert all(len(run.steps) == 1 for run in runs)
 
 
+@needs_fork
 def test_a_fork_inside_of_a_run(run_python: RunPython, tmp_path: Path) -> None:
     """A child that is forked inside of a run adds steps to it, in the same trace, under ids of its own."""
     result = run_python(
@@ -103,7 +104,7 @@ def test_a_fork_inside_of_a_run(run_python: RunPython, tmp_path: Path) -> None:
     assert sorted(step.name for step in run.steps) == ["after", "before", "child"]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", START_METHODS[:2])
 def test_multiprocessing(run_python: RunPython, tmp_path: Path, method: str) -> None:
     """Workers of multiprocessing trace decorated functions, which reach them by name, into the same file."""
     (tmp_path / "tools.py").write_text(
@@ -146,6 +147,7 @@ def test_a_process_that_is_killed(run_python: RunPython, tmp_path: Path) -> None
     ]
 
 
+@needs_fork
 def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython, tmp_path: Path) -> None:
     """A child that leaves the blocks in which it was forked writes nothing of them; its own runs it does."""
     result = run_python(
@@ -155,10 +157,10 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
         from otel_agent_trace import *
 
         class Own:
-            def __init__(self): self.told = []
-            def start_run(self, run): self.told.append(f"start {run.run_id}")
-            def log_step(self, run_id, step): self.told.append(f"step {step.name}")
-            def end_run(self, run): self.told.append(f"end {run.run_id} {len(run.steps)}")
+            def __init__(self): self.calls = []
+            def start_run(self, run): self.calls.append(f"start {run.run_id}")
+            def log_step(self, run_id, step): self.calls.append(f"step {step.name}")
+            def end_run(self, run): self.calls.append(f"end {run.run_id} {len(run.steps)}")
 
         own, memory = Own(), InMemoryBackend()
         provider = configure(file="t.jsonl", backends=[own, memory], otlp=False)
@@ -171,20 +173,20 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
                 child = os.fork()
                 if child == 0:
                     assert memory.runs() == memory.spans() == []
-                    own.told.clear()
+                    own.calls.clear()
                 step.output = "child" if child == 0 else "parent"
             assert step.ended
         tracer.end_run(by_id, "child" if child == 0 else "parent")
         if child == 0:
             with later:
                 pass
-            assert own.told == ["start later", "end later 0"], own.told
+            assert own.calls == ["start later", "end later 0"], own.calls
             assert [run.run_id for run in memory.runs()] == ["later"]
             assert tracer.stats()["ended in a forked child"] == 4, tracer.stats()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert "ended in a forked child" not in tracer.stats()
-        assert own.told == ["start by id", "start r", "step s", "step m", "end r 2", "end by id 0"], own.told
+        assert own.calls == ["start by id", "start r", "step s", "step m", "end r 2", "end by id 0"], own.calls
         """
     )
     assert result.returncode == 0, result.stderr
@@ -195,6 +197,7 @@ def test_what_the_parent_has_started_is_the_parents_to_end(run_python: RunPython
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 5
 
 
+@needs_fork
 def test_a_generator_that_a_child_inherits(run_python: RunPython, tmp_path: Path) -> None:
     """A stream that was begun before a fork is written by the parent alone, although both exhaust it."""
     result = run_python(
@@ -230,7 +233,7 @@ POOLS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", START_METHODS[:2])
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_while_threads_trace(run_python: RunPython, tmp_path: Path, pool: str, method: str) -> None:
@@ -297,13 +300,13 @@ def test_gunicorn_with_preload(tmp_path: Path) -> None:
             assert server.stderr is not None
             listening = next(line for line in server.stderr if "Listening at" in line)
             address = listening.split()[listening.split().index("at:") + 1]
-            with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=10) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=DEADLOCK_S) as client:
                 for number in range(30):
                     answer = client.get(address, params={f"q{number}": ""}, headers={"Connection": "close"})
                     assert answer.text == f"Q{number}="
             server.terminate()
             server.stderr.read()
-            assert server.wait(TIMEOUT_S) == 0
+            assert server.wait(DEADLOCK_S) == 0
         finally:
             server.kill()
     runs = load_runs(tmp_path / "t.jsonl")

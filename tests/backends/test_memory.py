@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,15 +23,6 @@ from otel_agent_trace import (
     load_runs,
     pseudonymize_user_id,
 )
-
-
-@pytest.fixture
-def switching() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_runs_in_flight() -> None:
@@ -118,7 +107,7 @@ def test_nothing_is_held_of_what_ended() -> None:
     assert (len(memory._ended), len(memory._open)) == (5, 0)
 
 
-def test_reading_while_others_write(switching: None) -> None:
+def test_reading_while_others_write(frequent_switches: None) -> None:
     """Runs are read whole while threads start, write and end spans."""
     memory = InMemoryBackend(max_runs=100)
     tracer = AgentTracer(backend=memory)
@@ -146,7 +135,7 @@ def test_reading_while_others_write(switching: None) -> None:
     assert tracer.stats().get("failed: InMemoryBackend") is None
 
 
-def test_bounded_while_many_write(switching: None) -> None:
+def test_bounded_while_many_write(frequent_switches: None) -> None:
     """The bound holds, and nothing fails, while threads write at once."""
     memory = InMemoryBackend(max_runs=10)
     tracer = AgentTracer(backend=memory)
@@ -179,11 +168,11 @@ def test_under_the_sdks_processor() -> None:
 def test_user_ids_of_what_is_open(mode: str, seen: str | None) -> None:
     """A plain user id in somebody else's span is treated from its start on, also one that is set while it is open."""
     seen = pseudonymize_user_id("alice") if seen == "hmac" else seen
-    memory, told = InMemoryBackend(), []
+    memory, user_ids = InMemoryBackend(), []
 
     class Own:
         def start_run(self, run: AgentRun) -> None:
-            told.append(run.user_id)
+            user_ids.append(run.user_id)
 
         def log_step(self, run_id: str, step: AgentStep) -> None:
             pass
@@ -197,7 +186,7 @@ def test_user_ids_of_what_is_open(mode: str, seen: str | None) -> None:
         span.set_attribute("later", 1)
         (run,) = memory.runs()
         assert (run.user_id, run.attributes["later"], run.ended_at_ns) == (seen, 1, None)
-    assert told == [seen, seen]
+    assert user_ids == [seen, seen]
     memory.clear()
     with tracer.start_as_current_span("a", attributes=agent) as span:
         span.set_attribute("user.id", "alice")

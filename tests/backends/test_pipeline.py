@@ -1,10 +1,9 @@
-"""One pipeline: policies, what they cost and cannot break, and what sinks hear in which order."""
+"""One pipeline: policies, what they cost and cannot break, and what sinks receive in which order."""
 
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,40 +33,42 @@ from otel_agent_trace.pipeline import Gate, Pipeline, PipelineSpan, StartedSpan
 from otel_agent_trace.policies.user_ids import UserIdPolicy
 from otel_agent_trace.span import Event, LogRecord, Resource, Scope
 from otel_agent_trace.span import Link as RecordLink
+from tests.support.processes import RunPython
+from tests.support.requirements import needs_fork
+from tests.support.sample_runs import fail_on_problem
 
-RunPython = Callable[..., Any]
 AGENT = {"gen_ai.operation.name": "invoke_agent"}
 
 
-class Hearing(SpanSink):
+class RecordingSink(SpanSink):
     """A sink that notes every call."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.calls: list[str] = []
 
     def on_start(self, span: StartedSpan) -> None:
-        self.heard.append(f"start {span.record.name}")
+        self.calls.append(f"start {span.record.name}")
 
     def on_end(self, span: PipelineSpan) -> None:
-        self.heard.append(f"end {span.record.name}")
+        self.calls.append(f"end {span.record.name}")
 
     def on_discard(self, span: PipelineSpan) -> None:
-        self.heard.append("discard")
+        self.calls.append("discard")
 
     def on_log(self, log: LogRecord) -> None:
-        self.heard.append(f"log {log.name}")
+        self.calls.append(f"log {log.name}")
 
     def on_hold(self, span: PipelineSpan) -> None:
-        self.heard.append(f"hold {span.record.name}")
+        self.calls.append(f"hold {span.record.name}")
 
     def on_drop(self, trace_id: str) -> None:
-        self.heard.append("drop")
+        self.calls.append("drop")
 
     def close(self) -> None:
-        self.heard.append("close")
+        self.calls.append("close")
 
 
-class Journal(Hearing):
+class Journal(RecordingSink):
     journals = True
 
 
@@ -92,29 +93,20 @@ def renaming(name: str) -> Callable[[Any], Any]:
     return lambda record: msgspec.structs.replace(record, name=name)
 
 
-@pytest.fixture
-def often_switching() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
 # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_sink_of_ones_own() -> None:
-    """It is a backend wherever backends are, alone or beside others, and hears all that happens."""
-    one, two = Hearing(), Hearing()
+    """It is a backend wherever backends are, alone or beside others, and receives all that happens."""
+    one, two = RecordingSink(), RecordingSink()
     with AgentTracer(backend=[one, InMemoryBackend()]) as tracer, tracer.run() as run, run.step("s"):
         pass
     provider = configure(backends=two, otlp=False)
     provider.get_tracer("x").start_span("x").end()
     provider.shutdown()
-    run_heard = ["start invoke_agent", "start execute_tool s", "end execute_tool s", "end invoke_agent"]
-    assert one.heard == [*run_heard, "close"]
-    assert two.heard == ["start x", "end x", "close"]
+    run_calls = ["start invoke_agent", "start execute_tool s", "end execute_tool s", "end invoke_agent"]
+    assert one.calls == [*run_calls, "close"]
+    assert two.calls == ["start x", "end x", "close"]
 
 
 def test_what_a_sink_need_not_have() -> None:
@@ -128,9 +120,9 @@ def test_what_a_sink_need_not_have() -> None:
 
 
 def test_spans_of_a_sinks_own() -> None:
-    """A sink that makes spans while it hears of one does not hear of them, which would never end."""
+    """A sink that makes spans while it receives one does not receive them, which would never end."""
 
-    class Tracing(Hearing):
+    class Tracing(RecordingSink):
         def on_end(self, span: PipelineSpan) -> None:
             super().on_end(span)
             provider.get_tracer("sink").start_span("of the sink").end()
@@ -138,11 +130,11 @@ def test_spans_of_a_sinks_own() -> None:
     sink = Tracing()
     provider = provider_with(sink)
     provider.get_tracer("x").start_span("x").end()
-    assert sink.heard == ["start x", "end x"]
+    assert sink.calls == ["start x", "end x"]
 
 
 def test_a_sink_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """Each failure is counted under its name, said once, and costs no other sink."""
+    """Each failure is counted under its name, reported once, and costs no other sink."""
 
     class Broken(SpanSink):
         def fail(self, thing: Any = None) -> Any:
@@ -150,7 +142,7 @@ def test_a_sink_that_raises(caplog: pytest.LogCaptureFixture) -> None:
 
         on_start = on_end = on_log = flush = close = stats = fail  # type: ignore[assignment]
 
-    other = Hearing()
+    other = RecordingSink()
     provider = provider_with([Broken(), other])
     for _ in range(2):
         span = provider.get_tracer("x").start_span("x")
@@ -158,7 +150,7 @@ def test_a_sink_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     pipeline_of(provider).on_log(log_of(span))
     assert not provider.force_flush()
     provider.shutdown()
-    assert other.heard == ["start x", "end x", "start x", "end x", "log l", "close"]
+    assert other.calls == ["start x", "end x", "start x", "end x", "log l", "close"]
     assert pipeline_of(provider).stats() == {
         "failed: Broken": 5,
         "failed: Broken.flush": 1,
@@ -203,7 +195,7 @@ class Looking:
 def test_a_policy_that_has_nothing_to_do_makes_no_record(conversions: list[str]) -> None:
     """Nor is it called; where one has, the record is made once for all that look at it."""
     policy, exporter = Looking("bad"), InMemorySpanExporter()
-    provider = provider_with([InMemoryBackend(), exporter, Hearing.__new__(SpanSink)], policy)
+    provider = provider_with([InMemoryBackend(), exporter, RecordingSink.__new__(SpanSink)], policy)
     tracer = provider.get_tracer("x")
     for _ in range(3):
         tracer.start_span("clean", attributes={"a": 1}).end()
@@ -332,7 +324,7 @@ def _ended(attributes: dict[str, Any], number_of_events: int) -> ReadableSpan:
 
 
 def test_a_policy_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """What it was given is dropped, counted, and said once; the program and other spans notice nothing."""
+    """What it was given is dropped, counted, and reported once; the program and other spans notice nothing."""
 
     def fails_for_bad(record: Any) -> Any:
         if record.name == "bad":
@@ -395,19 +387,19 @@ def _raise_timeout(*arguments: object) -> None:
 
 
 def test_a_span_that_is_dropped_as_it_starts_is_not_announced() -> None:
-    """Nor is it shown while it is open; where it is dropped only as it ends, who heard of it is to forget it."""
-    sink, memory = Hearing(), InMemoryBackend()
+    """Nor is it shown while it is open; where it is dropped only as it ends, sinks that received it are to forget it."""
+    sink, memory = RecordingSink(), InMemoryBackend()
     provider = provider_with([sink, memory], lambda record: None if "secret" in record.attributes else record)
     tracer = provider.get_tracer("x")
     tracer.start_span("x", attributes={"secret": 1, **AGENT}).end()
-    assert sink.heard == ["discard"]
-    sink.heard.clear()
+    assert sink.calls == ["discard"]
+    sink.calls.clear()
     span = tracer.start_span("x", attributes=AGENT)
     assert len(memory.runs()) == 1
     span.set_attribute("secret", 1)
     assert memory.runs() == []
     span.end()
-    assert sink.heard == ["start x", "discard"]
+    assert sink.calls == ["start x", "discard"]
     assert (memory.runs(), len(memory._open)) == ([], 0)
     assert pipeline_of(provider).stats()["dropped: by a policy"] == 2
 
@@ -479,7 +471,7 @@ def test_a_gate_without_backends_is_refused() -> None:
 
 
 def test_configured_twice() -> None:
-    """What was said of a provider first holds for backends that are added later, too."""
+    """What was set on a provider first holds for backends that are added later, too."""
     one, two = InMemoryBackend(), InMemoryBackend()
     provider = configure(backends=one, policies=[Looking("x"), when_over(True)], otlp=False)
     configure(provider=provider, backends=two, policies=[renaming("y")], otlp=False)
@@ -523,16 +515,16 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
         return record
 
     memory, path = InMemoryBackend(), tmp_path / "t.jsonl"
-    provider = provider_with([memory, FileBackend(path), Hearing()], policy)
+    provider = provider_with([memory, FileBackend(path), RecordingSink()], policy)
     with AgentTracer(tracer_provider=provider).run(run_id="r") as run:
         pipeline = pipeline_of(provider)
         pipeline.on_log(log_of(run.span, "secret"))
         pipeline.on_log(
             log_of(
                 run.span,
-                "told",
+                "recorded",
                 attributes={"user.id": "u1", "n": 2},
-                body="what was said",
+                body="what was recorded",
                 severity_number=9,
                 severity_text="INFO",
                 resource=Resource({"service.name": "s"}, "https://r"),
@@ -543,7 +535,7 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
     expected = LogRecord(
         run.trace_id,
         run.span_id,
-        "told",
+        "recorded",
         5,
         {"n": 2, "enduser.pseudo.id": pseudonymize_user_id("u1")},
         "masked",
@@ -557,9 +549,9 @@ def test_logs_pass_the_same_policies(tmp_path: Path) -> None:
 
     lines = path.read_bytes().splitlines()
     assert [read for line in lines if b"resourceLogs" in line for read in otlp_json.decode_logs(line)] == [expected]
-    event = Event("told", 5, {**expected.attributes, "body": "masked"})
-    [file_trace] = FileBackend(path).traces(pytest.fail)
-    [memory_trace] = memory.traces(pytest.fail)
+    event = Event("recorded", 5, {**expected.attributes, "body": "masked"})
+    [file_trace] = FileBackend(path).traces(fail_on_problem)
+    [memory_trace] = memory.traces(fail_on_problem)
     assert [span.events for span in file_trace] == [span.events for span in memory_trace] == [(event,)]
     assert memory.runs() == load_runs(path)
     stats = pipeline.stats()
@@ -580,7 +572,7 @@ def test_logs_in_memory_are_bounded() -> None:
 
 
 class Scripted(Gate):
-    """A gate that says what it is told to, and notes what it was asked."""
+    """A gate that decides as its test sets it, and notes what it was asked."""
 
     def __init__(self, answer: Callable[[Sequence[SpanRecord], bool], bool | None]) -> None:
         self.answer = answer
@@ -595,23 +587,23 @@ def when_over(decision: bool | None) -> Scripted:
     return Scripted(lambda spans, is_over: decision if is_over else None)
 
 
-def test_what_is_heard_of_a_trace_that_is_let_go() -> None:
-    """A journal hears of it at once, others afterwards, all of it in its order, starts as they were."""
-    journal, other, gate = Journal(), Hearing(), when_over(True)
+def test_what_sinks_receive_of_a_trace_that_is_let_go() -> None:
+    """A journal receives it at once, others afterwards, all of it in its order, starts as they were."""
+    journal, other, gate = Journal(), RecordingSink(), when_over(True)
     provider = provider_with([journal, other], gate)
     tracer = provider.get_tracer("x")
     with tracer.start_as_current_span("a") as root:
         pipeline_of(provider).on_log(log_of(root))
         with tracer.start_as_current_span("b"):
             root.update_name("renamed")
-        assert journal.heard == ["start a", "start b", "hold b"]
-        assert other.heard == []
-    assert other.heard == ["start a", "log l", "start b", "end b", "end renamed"]
-    assert journal.heard == ["start a", "start b", "hold b", "log l", "end b", "end renamed"]
+        assert journal.calls == ["start a", "start b", "hold b"]
+        assert other.calls == []
+    assert other.calls == ["start a", "log l", "start b", "end b", "end renamed"]
+    assert journal.calls == ["start a", "start b", "hold b", "log l", "end b", "end renamed"]
     assert gate.asked == [(["b"], False), (["b", "renamed"], True)]
     late = tracer.start_span("late", context=_below(root))
     late.end()
-    assert other.heard[-2:] == journal.heard[-2:] == ["start late", "end late"]
+    assert other.calls[-2:] == journal.calls[-2:] == ["start late", "end late"]
     assert len(gate.asked) == 2
 
 
@@ -622,7 +614,7 @@ def _below(span: Any) -> Any:
 
 
 def test_a_start_that_was_held_is_as_it_was() -> None:
-    """Its record and the SDK's span alike say what it said at its start; `current()` what it says now."""
+    """Its record and the SDK's span alike have what it had at its start; `current()` what it has now."""
 
     class Keeping(SpanSink):
         span: StartedSpan
@@ -643,9 +635,9 @@ def test_a_start_that_was_held_is_as_it_was() -> None:
         assert current.attributes == {"at": "later"}
 
 
-def test_what_is_heard_of_a_trace_that_is_dropped() -> None:
+def test_what_sinks_receive_of_a_trace_that_is_dropped() -> None:
     """Only that it was, but for the journal; and what comes late is dropped as well."""
-    journal, other = Journal(), Hearing()
+    journal, other = Journal(), RecordingSink()
     provider = provider_with([journal, other], when_over(False))
     tracer = provider.get_tracer("x")
     with tracer.start_as_current_span("a") as root:
@@ -653,8 +645,8 @@ def test_what_is_heard_of_a_trace_that_is_dropped() -> None:
         tracer.start_span("b").end()
     tracer.start_span("late", context=_below(root)).end()
     pipeline_of(provider).on_log(log_of(root))
-    assert other.heard == ["drop"]
-    assert journal.heard == ["start a", "start b", "hold b", "drop"]
+    assert other.calls == ["drop"]
+    assert journal.calls == ["start a", "start b", "hold b", "drop"]
     assert pipeline_of(provider).stats() == {"dropped: by the gate": 5}
 
 
@@ -662,43 +654,43 @@ def test_what_is_heard_of_a_trace_that_is_dropped() -> None:
 @pytest.mark.parametrize("decision", [True, False, None])
 def test_flush_and_close_decide(how: str, decision: bool | None) -> None:
     """About all that is held, as if it were over; None is to let it go."""
-    sink = Hearing()
+    sink = RecordingSink()
     gate = Scripted(lambda spans, is_over: decision if is_over and len(spans) == 1 else None)
     provider = provider_with(sink, gate)
     tracer = provider.get_tracer("x")
     root = tracer.start_span("a")
     tracer.start_span("b", context=_below(root)).end()
     getattr(provider, how)()
-    told = ["drop"] if decision is False else ["start a", "start b", "end b"]
-    assert [what for what in sink.heard if what != "close"] == told
+    expected = ["drop"] if decision is False else ["start a", "start b", "end b"]
+    assert [what for what in sink.calls if what != "close"] == expected
     root.end()
-    assert ("end a" in sink.heard) is (decision is not False)
+    assert ("end a" in sink.calls) is (decision is not False)
 
 
 def test_what_ends_after_the_close_is_decided_at_once() -> None:
     """Nothing is held for ever."""
-    sink = Hearing()
+    sink = RecordingSink()
     provider = provider_with(sink, when_over(None))
     provider.shutdown()
     processor = provider._active_span_processor._span_processors[0]
     span = _ended({}, 0)
     processor.on_end(span)
-    assert sink.heard == ["close", "end x"]
+    assert sink.calls == ["close", "end x"]
 
 
 def test_a_gate_that_is_full() -> None:
     """When more is held than it may be, the trace that has been held longest is let go, and counted."""
-    sink, gate = Hearing(), when_over(False)
+    sink, gate = RecordingSink(), when_over(False)
     gate.max_held_bytes = 100_000
     provider = provider_with(sink, gate)
     tracer = provider.get_tracer("x")
     roots = [tracer.start_span(f"root {number}") for number in range(3)]
     for root in roots:
         tracer.start_span("large", context=_below(root), attributes={"a": "x" * 30_000}).end()
-    assert sink.heard == ["start root 0", "start large", "end large"]
+    assert sink.calls == ["start root 0", "start large", "end large"]
     for root in roots:
         root.end()
-    assert sink.heard[3:] == ["end root 0", "drop", "drop"]
+    assert sink.calls[3:] == ["end root 0", "drop", "drop"]
     stats = pipeline_of(provider).stats()
     assert (stats["let go: gate full"], stats["dropped: by the gate"]) == (1, 4)
 
@@ -716,11 +708,11 @@ def test_spans_that_never_end_are_not_held_for_ever() -> None:
     assert len(spans) == 1000
 
 
-def test_a_signal_handler_that_traces_while_a_trace_is_told() -> None:
-    """What it begins and ends in that trace is told once, after what waited."""
+def test_a_signal_handler_that_traces_while_a_trace_is_released() -> None:
+    """What it begins and ends in that trace is passed on once, after what waited."""
     before = signal.getsignal(signal.SIGALRM)
 
-    class Signalled(Hearing):
+    class Signalled(RecordingSink):
         def on_end(self, span: PipelineSpan) -> None:
             super().on_end(span)
             if span.record.name == "b":
@@ -736,25 +728,25 @@ def test_a_signal_handler_that_traces_while_a_trace_is_told() -> None:
         root.end()
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert sink.heard == ["start a", "start b", "end b", "end a", "start of the handler", "end of the handler"]
+    assert sink.calls == ["start a", "start b", "end b", "end a", "start of the handler", "end of the handler"]
 
 
 def test_a_gate_that_raises() -> None:
     """What is over is let go: a broken gate loses nothing."""
-    sink = Hearing()
+    sink = RecordingSink()
     provider = provider_with(sink, Scripted(lambda spans, is_over: 1 / 0))  # type: ignore[arg-type, return-value]
     with provider.get_tracer("x").start_as_current_span("a"):
         provider.get_tracer("x").start_span("b").end()
-        assert sink.heard == []
-    assert sink.heard == ["start a", "start b", "end b", "end a"]
+        assert sink.calls == []
+    assert sink.calls == ["start a", "start b", "end b", "end a"]
     assert pipeline_of(provider).stats()["failed: gate"] == 2
 
 
-def test_an_interrupt_while_a_trace_is_told() -> None:
-    """What a signal handler raises in the midst of it reaches the program when all of the trace is told."""
+def test_an_interrupt_while_a_trace_is_released() -> None:
+    """What a signal handler raises in the midst of it reaches the program when all of the trace is passed on."""
     before = signal.signal(signal.SIGALRM, _raise_timeout)
 
-    class Signalled(Hearing):
+    class Signalled(RecordingSink):
         def on_end(self, span: PipelineSpan) -> None:
             super().on_end(span)
             if span.record.name == "b":
@@ -770,25 +762,25 @@ def test_an_interrupt_while_a_trace_is_told() -> None:
             root.end()
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert sink.heard == ["start a", "start b", "end b", "end a"]
+    assert sink.calls == ["start a", "start b", "end b", "end a"]
 
 
 def test_a_policy_that_drops_the_last_span_of_a_trace() -> None:
     """The trace is over all the same."""
-    sink, gate = Hearing(), when_over(True)
+    sink, gate = RecordingSink(), when_over(True)
     provider = provider_with(sink, lambda record: None if record.name == "a" else record, gate)
     with provider.get_tracer("x").start_as_current_span("a"):
         provider.get_tracer("x").start_span("b").end()
-    assert sink.heard == ["start b", "end b", "discard"]
+    assert sink.calls == ["start b", "end b", "discard"]
     assert gate.asked[-1] == (["b"], True)
 
 
-def test_threads_that_end_spans_of_one_trace(often_switching: None) -> None:
-    """Each span is told once, after its start, however many threads end them while the trace is being let go."""
+def test_threads_that_end_spans_of_one_trace(frequent_switches: None) -> None:
+    """Each span is passed on once, after its start, however many threads end them while the trace is being let go."""
     from concurrent.futures import ThreadPoolExecutor
 
     for _ in range(20):
-        sink = Hearing()
+        sink = RecordingSink()
         provider = provider_with(sink, Scripted(lambda spans, is_over: len(spans) >= 10 or None))
         tracer = provider.get_tracer("x")
         root = tracer.start_span("root")
@@ -799,15 +791,16 @@ def test_threads_that_end_spans_of_one_trace(often_switching: None) -> None:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, range(40)))
         root.end()
-        assert sorted(sink.heard) == sorted(
+        assert sorted(sink.calls) == sorted(
             f"{what} {name}" for what in ("start", "end") for name in [*range(40), "root"]
         )
         for number in range(40):
-            assert sink.heard.index(f"start {number}") < sink.heard.index(f"end {number}")
+            assert sink.calls.index(f"start {number}") < sink.calls.index(f"end {number}")
 
 
+@needs_fork
 def test_a_forked_child_holds_nothing_of_its_parents(run_python: RunPython) -> None:
-    """What a gate holds at a fork is told by the parent alone; what the child traces, by the child."""
+    """What a gate holds at a fork is passed on by the parent alone; what the child traces, by the child."""
     result = run_python(
         """
         import os
@@ -834,8 +827,8 @@ def test_a_forked_child_holds_nothing_of_its_parents(run_python: RunPython) -> N
         print(len(open("t.jsonl").readlines()))
         """
     )
-    told, lines = result.stdout.splitlines()
-    assert (sorted(told.split()), lines) == (["r:2"], "3"), result.stderr
+    counts, lines = result.stdout.splitlines()
+    assert (sorted(counts.split()), lines) == (["r:2"], "3"), result.stderr
 
 
 # ── policies and gates that misbehave ────────────────────────────────────────────────────────────────────────────────
@@ -899,7 +892,7 @@ def test_what_a_policy_must_not_give_is_dropped_and_counted(policy: Any) -> None
 
 
 def test_a_hostile_value_does_not_raise_out_of_a_gate() -> None:
-    """A text whose size cannot be told is held all the same."""
+    """A text whose size cannot be taken is held all the same."""
 
     class Hostile(str):
         def __sizeof__(self) -> int:
@@ -908,7 +901,7 @@ def test_a_hostile_value_does_not_raise_out_of_a_gate() -> None:
     memory = InMemoryBackend()
     provider = configure(backends=[memory], policies=[when_over(True)], otlp=False)
     with provider.get_tracer("other").start_as_current_span("chat") as span:
-        span.set_attribute("said", Hostile("hello"))
+        span.set_attribute("text", Hostile("hello"))
     assert [span.name for span in memory.spans()] == ["chat"]
 
 

@@ -248,7 +248,7 @@ BY_HAND: dict[str, Callable[[SpanContext], ReadableSpan]] = {
     "name": lambda context: ReadableSpan(Foreign(), context=context),  # type: ignore[arg-type]
     "kind": lambda context: ReadableSpan("x", context=context, kind=9),  # type: ignore[arg-type]
     "parent": lambda context: ReadableSpan("x", context=context, parent=SpanContext(2**130, 2**70, False)),
-    "values": lambda context: ReadableSpan("x", context=context, attributes={"a": Foreign(), "b": [Foreign()]}),  # type: ignore[dict-item]
+    "values": lambda context: ReadableSpan("x", context=context, attributes={"a": Foreign(), "b": [Foreign()]}),  # type: ignore[dict-item, list-item]
     "endless": lambda context: ReadableSpan("x", context=context, attributes={"a": itertools.count()}),  # type: ignore[dict-item]
     "long range": lambda context: ReadableSpan("x", context=context, attributes={"a": range(10**12)}),
     "keys": lambda context: ReadableSpan("x", context=context, attributes={Foreign(): 1, 2: 3}),  # type: ignore[dict-item]

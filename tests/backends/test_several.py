@@ -26,7 +26,7 @@ from otel_agent_trace import (
 Recording = Any
 
 
-def test_all_are_told_the_same(tmp_path: Path, recording: type[Recording]) -> None:
+def test_all_receive_the_same(tmp_path: Path, recording: type[Recording]) -> None:
     """Memory, two files and a backend of one's own have the same runs."""
     memory, own = InMemoryBackend(), recording()
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
@@ -68,7 +68,7 @@ class Late(Exception):
 
 
 class Signalled:
-    """A backend that is interrupted by a signal while it is told of something."""
+    """A backend that is interrupted by a signal while it receives something."""
 
     wanted = False
 
@@ -114,10 +114,10 @@ def of_sigint() -> Iterator[Callable[[Any], Any]]:
     ],
     ids=["Ctrl-C", "sys.exit", "object", "method", "partial"],
 )
-def test_an_interrupt_while_one_is_told(
+def test_an_interrupt_while_one_receives(
     of_sigint: Callable[[Any], Any], tmp_path: Path, handler: Any, error: type[BaseException]
 ) -> None:
-    """What a signal handler raises in the midst of one backend goes on to the program, when the others were told."""
+    """What a signal handler raises in the midst of one backend goes on to the program, when the others have received it."""
     own, file = Signalled(), FileBackend(tmp_path / "t.jsonl")
     tracer = AgentTracer(backend=[own, file])
     of_sigint(handler)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
@@ -16,14 +16,11 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
+from tests.support.export_command import Result
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +54,10 @@ def run_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 def run_process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run the command as a process of its own."""
 
-    def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | options.pop("env", {})
+    def call(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
         command = [sys.executable, "-m", "otel_agent_trace.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False, **options)
+        return subprocess.run(command, capture_output=True, env=environment, timeout=DEADLOCK_S, check=False, **options)
 
     return call
 
@@ -86,7 +83,7 @@ def make_step() -> Callable[..., AgentStep]:
 def make_run() -> Callable[..., AgentRun]:
     """A run that began so many seconds after `BEGAN_NS` and took one."""
 
-    def make(run_id: str, after_s: float = 0, **facts: object) -> AgentRun:
+    def make(run_id: str, after_s: float = 0, **facts: Any) -> AgentRun:
         began = at(after_s * 1000)
         defaults = {"agent_name": "weather", "status": RunStatus.SUCCESS, "ended_at_ns": began + 1_000_000_000}
         return AgentRun(run_id=run_id, started_at_ns=began, **{**defaults, **facts})
@@ -215,7 +212,7 @@ def _sub_run() -> AgentRun:
     )
 
 
-def step(index: int, kind: StepKind, name: str, start_ms: float, end_ms: float | None, **facts: object) -> AgentStep:
+def step(index: int, kind: StepKind, name: str, start_ms: float, end_ms: float | None, **facts: Any) -> AgentStep:
     """A step with times in milliseconds after `BEGAN_NS`."""
     times = {"started_at_ns": at(start_ms), "ended_at_ns": None if end_ms is None else at(end_ms)}
     return AgentStep(**{"step_id": index + 1, "index": index, "kind": kind, "name": name, **times, **facts})

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "sources"))
-
-from jaeger_stand_in import Reply, StandIn
-
 from otel_agent_trace.runs import run_to_spans
+from tests.support.fake_jaeger import FakeJaeger, Reply
 
 
 @pytest.fixture
 def jaeger(make_run, make_step):
-    with StandIn() as server:
+    with FakeJaeger() as server:
         for number, service in enumerate(["weather", "travel", "weather"]):
             run = make_run(
                 f"run-{number}", number * 60, user_input=f"question {number}", resource={"service.name": service}
@@ -109,7 +104,7 @@ def test_talk_is_one_line(run_process, jaeger):
     [["list"], ["metrics"], ["show", "last"], ["explain", "last"], ["replay", "last"], ["export", "--to", "otlp-json"]],
     ids=lambda words: words[0],
 )
-def test_an_address_without_its_scheme_is_told_how_to_write_it(run_command, command, word):
+def test_an_address_without_its_scheme_is_refused_with_the_right_form(run_command, command, word):
     result = run_command(command[0], word, *command[1:])
     assert (result.code, result.out) == (2, "")
     assert len(result.err.splitlines()) == 1

@@ -19,9 +19,9 @@ def test_demo_traces_lists_shows_and_measures(run_command, tmp_path):
 def test_demo_json(run_command, tmp_path):
     """`--json` gives the file, its runs and their figures; only this demo's runs, wherever they are added."""
     run_command("demo", "--file", "runs.jsonl")
-    told = json.loads(run_command("demo", "--file", "runs.jsonl", "--json").out)
-    assert told["file"] == "runs.jsonl"
-    assert len(told["runs"]) == told["metrics"]["runs"] == len(QUESTIONS)
+    output = json.loads(run_command("demo", "--file", "runs.jsonl", "--json").out)
+    assert output["file"] == "runs.jsonl"
+    assert len(output["runs"]) == output["metrics"]["runs"] == len(QUESTIONS)
     assert len(load_runs(tmp_path / "runs.jsonl")) == 2 * len(QUESTIONS)
 
 

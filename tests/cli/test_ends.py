@@ -10,8 +10,7 @@ import pytest
 
 from otel_agent_trace.cli import COMMANDS
 from otel_agent_trace.version import __version__
-
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import ROOT
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def bad_sources(write_runs, make_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected_message"),
     [
         (["list", "nowhere.jsonl"], "nowhere.jsonl"),
         (["list", "*.nothing"], "*.nothing"),
@@ -45,18 +44,18 @@ def bad_sources(write_runs, make_run, tmp_path):
         (["demo", "--file", "empty"], "empty"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(run_command, bad_sources, arguments, said):
+def test_bad_input_is_one_line_and_status_2(run_command, bad_sources, arguments, expected_message):
     """A failure says in one line of standard error what and where, and ends with status 2."""
     result = run_command(*arguments)
     assert (result.code, result.out) == (2, "")
     errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert said in errors[0]
+    assert expected_message in errors[0]
     assert "Traceback" not in result.err
 
 
 def test_missing_default_source_says_where_to_begin(run_command):
-    """Who has no traces yet is told how to get some."""
+    """Without traces the message says how to get some."""
     assert "otel-agent-trace demo" in run_command("list").err
 
 
@@ -111,8 +110,8 @@ def test_a_reader_that_stops_is_no_failure(write_runs, make_run, make_step, comm
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_said(run_process, write_runs, make_run):
-    """Output that cannot be written is a failure, and said."""
+def test_a_full_disk_is_reported(run_process, write_runs, make_run):
+    """Output that cannot be written is a failure, and reported."""
     write_runs([make_run("run")])
     words = [sys.executable, "-m", "otel_agent_trace.cli", "list", "--json"]
     with open("/dev/full", "wb") as full:

@@ -42,8 +42,8 @@ def test_what_words_mean(tmp_path, words, target):
     assert target_of(*words) == Target(*target)
 
 
-def test_problems_are_told_once(capsys):
-    """The same problem twice is told once."""
+def test_problems_are_printed_once(capsys):
+    """The same problem twice is printed once."""
     talk = ProgressReporter(watched=False)
     for line in (1, 1, 2):
         talk.on_problem(Problem("a.jsonl", line, "broken"))

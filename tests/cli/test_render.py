@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from rich.console import Console
 from rich.style import Style
@@ -12,7 +13,7 @@ from otel_agent_trace.views.rows import TONES, Cell, Column, Row, Table, cells
 
 
 def console(width: int, *, colour: bool = False) -> Console:
-    colours = "truecolor" if colour else None
+    colours: Any = "truecolor" if colour else None
     return Console(file=io.StringIO(), width=width, force_terminal=colour, color_system=colours, no_color=not colour)
 
 

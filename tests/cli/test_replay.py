@@ -64,14 +64,14 @@ def test_paced_waits_as_long_as_the_run_did(make_run, make_step):
     """Between steps passes what passed between their starts, so many times as fast, never less than nothing."""
     starts = [0, 400, 300, 1000, 10**11]
     steps = tuple(make_step(i, StepKind.TOOL, "t", start, start) for i, start in enumerate(starts))
-    waits = []
+    waits: list[float] = []
     assert len(list(replay.paced(walk_run(make_run("r", steps=steps)), 2, waits.append))) == 5
     assert waits == [0.2, 0.3, 3600.0]
 
 
 def test_speed_uses_the_sleeper(run_command, write_runs, weather_run, monkeypatch):
     """`--speed` waits between the steps; without it nothing waits."""
-    waits = []
+    waits: list[float] = []
     monkeypatch.setattr(replay, "_sleep", waits.append)
     write_runs([weather_run])
     run_command("replay")
@@ -96,14 +96,14 @@ def test_step_waits_for_keys(run_command, write_runs, weather_run, monkeypatch, 
     write_runs([weather_run])
     pressed = iter(keys)
     terminal = io.StringIO()
-    terminal.isatty = lambda: True
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)
     monkeypatch.setattr("click.getchar", lambda: next(pressed))
     assert len(run_command("replay", "--step", "--json").out.splitlines()) == shown
 
 
 def test_quitting_tells_no_end(run_command, write_runs, weather_run, monkeypatch):
-    """Who quits is not told how the run ended."""
+    """After quitting the end of the run is not shown."""
     write_runs([weather_run])
     monkeypatch.setattr("sys.stdin", io.StringIO("q\n"))
     assert "Stay in Lyon (21" not in run_command("replay", "--step").out

@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_deep_sub_agents_keep_room(run_command, write_runs, make_run, make_step)
     """Sub-agents nested thirty deep are all shown, within the width of the terminal."""
     inner = None
     for level in range(30, 0, -1):
-        steps = (make_step(0, StepKind.TOOL, f"tool_{level}_", 0, 1),)
+        steps: tuple[Any, ...] = (make_step(0, StepKind.TOOL, f"tool_{level}_", 0, 1),)
         if inner is not None:
             steps = (*steps, make_step(1, StepKind.AGENT, f"level_{level}", 0, 1, run=inner))
         inner = make_run(f"run-{level}", agent_name=f"level_{level}", steps=steps)

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from any_traces import CALL, chat, span, traces
 from hypothesis import example, given
 
 from otel_agent_trace import AgentRun, SpanRecord, StepKind, load_runs, run_to_spans, runs_from_spans
 from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.span import Resource
+from tests.support.random_traces import CALL, chat, span, traces
 
 
 def written(runs: list[AgentRun]) -> bytes:
@@ -28,7 +28,7 @@ def again(runs: list[AgentRun]) -> list[AgentRun]:
 NO_TOOL_SPANS = [
     span(1, None, "invoke_agent", {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}),
     span(2, 1, "chat m-1", chat("Rain?", call=CALL), end_ns=3_000_000),
-    span(4, 1, "chat m-1", chat("Rain?", "No.", call=CALL, told="sun")),
+    span(4, 1, "chat m-1", chat("Rain?", "No.", call=CALL, result="sun")),
 ]
 
 

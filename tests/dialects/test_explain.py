@@ -1,4 +1,4 @@
-"""Each fact of a run is told with the span and the attribute that it came from, in any dialect."""
+"""Each fact of a run comes with the span and the attribute that it came from, in any dialect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def span(number: int, above: int | None, name: str, attributes: dict[str, Any], 
     return SpanRecord(TRACE, f"{number:016x}", parent, name, attributes=attributes, **{**times, **more})
 
 
-def told(facts: tuple[Fact, ...]) -> dict[str, tuple[str, list[tuple[int, tuple[str, ...]]]]]:
+def origins_of(facts: tuple[Fact, ...]) -> dict[str, tuple[str, list[tuple[int, tuple[str, ...]]]]]:
     """Each fact: how it was come by, and the numbers of the spans with the places in them."""
     return {
         fact.name: (fact.how, [(int(source.span_id, 16), source.places) for source in fact.sources]) for fact in facts
@@ -39,8 +39,8 @@ def explained(*spans: SpanRecord) -> RunExplanation:
     return explanation
 
 
-def messages(*said: tuple[str, dict[str, Any]]) -> str:
-    return json.dumps([{"role": role, "parts": [part]} for role, part in said])
+def messages(*sent: tuple[str, dict[str, Any]]) -> str:
+    return json.dumps([{"role": role, "parts": [part]} for role, part in sent])
 
 
 def text(content: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_facts_that_stand_in_the_span_itself() -> None:
     }
     tool = {"openinference.span.kind": "TOOL", "tool.name": "forecast", "input.value": '{"city": "Lyon"}', "odd": 1}
     explanation = explained(span(1, None, "weather.run", agent), span(2, 1, "t", tool, status_code=ERROR))
-    assert told(explanation.facts) == {
+    assert origins_of(explanation.facts) == {
         "agent_name": ("", [(1, ("agent.name",))]),
         "user_input": ("", [(1, ("input.value",))]),
         "final_output": ("", [(1, ("output.value",))]),
@@ -89,7 +89,7 @@ def test_facts_that_stand_in_the_span_itself() -> None:
         "status": ("no error", []),
     }
     (step,) = explanation.steps
-    assert told(step.facts) == {
+    assert origins_of(step.facts) == {
         "kind": ("", [(2, ("openinference.span.kind",))]),
         "name": ("", [(2, ("tool.name",))]),
         "input": ("", [(2, ("input.value",))]),
@@ -106,16 +106,16 @@ def test_what_was_inferred_names_the_call_whose_messages_say_it() -> None:
     """Question, answer, a tool without a span, and tokens, in a run around which a span means nothing."""
     explanation = explained(span(1, None, "POST /ask", {"x": 1}), span(2, 1, "chat", FIRST), span(4, 1, "chat", LAST))
     sent, answered = ("gen_ai.input.messages",), ("gen_ai.output.messages",)
-    assert told(explanation.facts) == {
+    assert origins_of(explanation.facts) == {
         "user_input": ("out of the messages", [(2, sent)]),
         "final_output": ("out of the messages", [(4, answered)]),
         "usage": ("the sum of 2", [(2, ("gen_ai.usage.input_tokens",)), (4, ("gen_ai.usage.input_tokens",))]),
         "status": ("no error", []),
     }
     first, tool, _ = explanation.steps
-    assert told(first.facts)["name"] == ("", [(2, ("gen_ai.request.model",))])
-    assert told(first.facts)["model"] == ("", [(2, ("gen_ai.response.model",))])
-    assert told(tool.facts) == {
+    assert origins_of(first.facts)["name"] == ("", [(2, ("gen_ai.request.model",))])
+    assert origins_of(first.facts)["model"] == ("", [(2, ("gen_ai.response.model",))])
+    assert origins_of(tool.facts) == {
         "kind": ("no span of its own", [(2, sent + answered)]),
         "name": ("out of the messages", [(2, sent + answered)]),
         "input": ("out of the messages", [(2, sent + answered)]),
@@ -134,7 +134,7 @@ def test_facts_of_other_spans_of_the_run() -> None:
     frame = {"openinference.span.kind": "CHAIN", "session.id": "s1"}
     call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.agent.name": "weather"}
     failed = span(3, 2, "chat m", call, status_code=ERROR, status_message="boom")
-    facts = told(explained(span(1, None, "run", agent), span(2, 1, "turn", frame), failed).facts)
+    facts = origins_of(explained(span(1, None, "run", agent), span(2, 1, "turn", frame), failed).facts)
     assert facts == {
         "agent_name": ("from another span", [(3, ("gen_ai.agent.name",))]),
         "error": ("from another span", [(3, ("span status", "status message"))]),
@@ -158,7 +158,7 @@ def test_one_call_seen_by_two_instrumentations() -> None:
         span(3, 2, "chat", inner),
     )
     (step,) = explanation.steps
-    facts = told(step.facts)
+    facts = origins_of(step.facts)
     assert facts["messages"] == ("", [(2, ("llm.input_messages.*",))])
     assert facts["usage"] == ("from another span", [(3, ("gen_ai.usage.output_tokens",))])
 
@@ -171,9 +171,9 @@ def test_the_answer_of_the_agent_that_was_handed_over_to() -> None:
         "gen_ai.output.messages": messages(("assistant", text("No."))),
     }
     explanation = explained(span(1, None, "a", agent, end_ns=9_000), span(2, 1, "c", FIRST), span(3, 1, "b", inner))
-    assert told(explanation.facts)["final_output"] == ("from another span", [(3, ("gen_ai.output.messages",))])
+    assert origins_of(explanation.facts)["final_output"] == ("from another span", [(3, ("gen_ai.output.messages",))])
     (_, step, *_) = explanation.walk()
-    assert told(step.facts)["agent_name"] == ("", [(3, ("gen_ai.agent.name",))])
+    assert origins_of(step.facts)["agent_name"] == ("", [(3, ("gen_ai.agent.name",))])
 
 
 def test_events_and_log_records() -> None:
@@ -182,7 +182,7 @@ def test_events_and_log_records() -> None:
     model = span(2, None, "c", {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}, events=(asked, answer))
     (step,) = explained(model).steps
     places = ("log record gen_ai.user.message: body", "event gen_ai.choice: message")
-    assert told(step.facts)["messages"] == ("", [(2, places)])
+    assert origins_of(step.facts)["messages"] == ("", [(2, places)])
 
 
 def test_the_spans_of_our_own_tracer_are_explained_as_well() -> None:
@@ -193,14 +193,17 @@ def test_the_spans_of_our_own_tracer_are_explained_as_well() -> None:
             step.output = "sun"
         run.final_output = "No."
     explanation = explained(*backend.spans())
-    facts = {name: (how, places) for name, (how, [(_, places)]) in told(explanation.facts).items()}
+    facts = {name: (how, places) for name, (how, [(_, places)]) in origins_of(explanation.facts).items()}
     assert facts == {
         "agent_name": ("", ("gen_ai.agent.name",)),
         "user_input": ("", ("gen_ai.input.messages",)),
         "final_output": ("", ("gen_ai.output.messages",)),
         "status": ("no error", ("span status", "span end")),
     }
-    assert told(explanation.steps[0].facts)["input"][1][0][1] == ("gen_ai.tool.call.arguments", "agent_trace.types")
+    assert origins_of(explanation.steps[0].facts)["input"][1][0][1] == (
+        "gen_ai.tool.call.arguments",
+        "agent_trace.types",
+    )
     assert explanation.unread == ()
 
 
@@ -227,8 +230,8 @@ def test_a_fact_that_two_attributes_say_in_the_same_words() -> None:
     """A text that is no number does not count: without the first, the second steps in."""
 
     def places(**attributes: Any) -> tuple[str, ...]:
-        said = {"openinference.span.kind": "TOOL", **attributes}
-        return places_of(span(1, None, "t", said, scope=Scope("x")))["session_id"]
+        attributes_of_tool = {"openinference.span.kind": "TOOL", **attributes}
+        return places_of(span(1, None, "t", attributes_of_tool, scope=Scope("x")))["session_id"]
 
     assert places(**{"session.id": "s1", "metadata": '{"session_id": "s1"}'}) == ("session.id",)
     assert places(**{"session.id": "", "metadata": '{"session_id": "s1"}'}) == ("metadata",)
@@ -248,9 +251,9 @@ def test_several_runs_of_one_trace_have_their_own_spans() -> None:
 
 
 def test_a_run_whose_span_was_lost() -> None:
-    facts = told(explained(span(2, 1, "chat", FIRST), span(4, 1, "chat", LAST)).facts)
+    facts = origins_of(explained(span(2, 1, "chat", FIRST), span(4, 1, "chat", LAST)).facts)
     assert facts["user_input"] == ("out of the messages", [(2, ("gen_ai.input.messages",))])
-    lone = told(explained(span(2, 1, "chat", FIRST)).facts)
+    lone = origins_of(explained(span(2, 1, "chat", FIRST)).facts)
     assert lone == {
         "user_input": ("out of the messages", [(2, ("gen_ai.input.messages",))]),
         "usage": ("from a step", [(2, ("gen_ai.usage.input_tokens",))]),

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from by_hand import event, only_run, span, told
 
 from otel_agent_trace import SpanRecord, runs_from_spans
 from otel_agent_trace.dialects import (
@@ -32,6 +31,7 @@ from otel_agent_trace.dialects import (
 )
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing import check_dialect
+from tests.support.handwritten_spans import event, only_run, span, summary_of
 
 ASKED, ANSWERED = "Weather in Lima?", "Lima: 19 degrees."
 LIMA, WARM = {"city": "Lima"}, {"temp_c": 19}
@@ -234,9 +234,9 @@ def laminar() -> Case:
 
 def braintrust() -> Case:
     def of(sort: str, name: str, given: Any, gave: Any, **more: Any) -> dict[str, Any]:
-        said = {"type": sort, "name": name}
+        span_attributes = {"type": sort, "name": name}
         return {
-            "braintrust.span_attributes": said,
+            "braintrust.span_attributes": span_attributes,
             "braintrust.input_json": given,
             "braintrust.output_json": gave,
             **more,
@@ -260,8 +260,8 @@ def braintrust() -> Case:
 
 def agent_universe() -> Case:
     def of(sort: str, name: str, given: Any, gave: Any) -> dict[str, Any]:
-        told = {f"au.{sort}.name": name, f"au.{sort}.input": given, f"au.{sort}.output": gave}
-        return {"au.span.kind": sort, **told}
+        values = {f"au.{sort}.name": name, f"au.{sort}.input": given, f"au.{sort}.output": gave}
+        return {"au.span.kind": sort, **values}
 
     return Case(
         vendors.read,
@@ -277,7 +277,7 @@ def deepeval() -> Case:
     def of(sort: str, **more: Any) -> dict[str, Any]:
         return {
             "confident.span.type": sort,
-            **{f"confident.{key.replace('__', '.')}": told for key, told in more.items()},
+            **{f"confident.{key.replace('__', '.')}": value for key, value in more.items()},
         }
 
     counts = {"llm__model": "m", "llm__input_token_count": 100, "llm__output_token_count": 20}
@@ -302,7 +302,7 @@ def deepeval() -> Case:
 
 def koog_that_hides_content() -> Case:
     hidden = event("gen_ai.user.message", body={"content": "HIDDEN:non-empty"})
-    said = event("gen_ai.assistant.message", body={"role": "Assistant", "content": "HIDDEN:non-empty"})
+    hidden_answer = event("gen_ai.assistant.message", body={"role": "Assistant", "content": "HIDDEN:non-empty"})
     model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 100}
     invoked = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
     called = {
@@ -316,7 +316,14 @@ def koog_that_hides_content() -> Case:
             span("0", None, (0, 99), "create_agent", {"gen_ai.operation.name": "create_agent"}),
             span("1", "0", (1, 90), "invoke_agent", invoked),
             span("2", "1", (4, 21), "node.execute", {"koog.node.name": "call", "koog.node.input": "x"}),
-            span("3", "2", (5, 20), "inference", {**model, "gen_ai.usage.output_tokens": 20}, events=(hidden, said)),
+            span(
+                "3",
+                "2",
+                (5, 20),
+                "inference",
+                {**model, "gen_ai.usage.output_tokens": 20},
+                events=(hidden, hidden_answer),
+            ),
             span("4", "1", (25, 40), "tool", called),
         ),
         {"agent": "weather", "tokens": (100, 20), "steps": [steps()[0], ("tool", "get_weather", LIMA, None)]},
@@ -327,11 +334,13 @@ def hosted_agent_of_azure() -> Case:
     def of(operation: str, **more: Any) -> dict[str, Any]:
         return {"gen_ai.operation.name": operation, "gen_ai.thread.id": "s1", **more}
 
-    def said(name: str, content: Any) -> Any:
+    def message_event(name: str, content: Any) -> Any:
         return event(name, gen_ai__event__content=content)
 
-    asked = said("gen_ai.user.message", {"role": "user", "content": ASKED})
-    answered = said("gen_ai.assistant.message", {"role": "assistant", "content": {"text": {"value": ANSWERED}}})
+    asked = message_event("gen_ai.user.message", {"role": "user", "content": ASKED})
+    answered = message_event(
+        "gen_ai.assistant.message", {"role": "assistant", "content": {"text": {"value": ANSWERED}}}
+    )
     used = {"gen_ai.usage.input_tokens": 250, "gen_ai.usage.output_tokens": 50}
     return Case(
         genai.read,
@@ -358,12 +367,14 @@ def hosted_agent_of_azure() -> Case:
 
 
 def semantic_kernel_for_net() -> Case:
-    def said(name: str, **content: Any) -> Any:
+    def message_event(name: str, **content: Any) -> Any:
         return event(name, gen_ai__event__content=content)
 
     used = {"gen_ai.response.prompt_tokens": 100, "gen_ai.response.completion_tokens": 20}
     call = {"gen_ai.operation.name": "chat.completions", "gen_ai.request.model": "m", **used}
-    choice = said("gen_ai.choice", index=0, message={"role": "Assistant", "content": None, "tool_calls": CALLS})
+    choice = message_event(
+        "gen_ai.choice", index=0, message={"role": "Assistant", "content": None, "tool_calls": CALLS}
+    )
     return Case(
         genai.read,
         (
@@ -380,7 +391,7 @@ def semantic_kernel_for_net() -> Case:
                 (5, 20),
                 "chat.completions m",
                 call,
-                events=(said("gen_ai.user.message", role="user", content=ASKED), choice),
+                events=(message_event("gen_ai.user.message", role="user", content=ASKED), choice),
             ),
         ),
         {
@@ -507,14 +518,14 @@ def workflow_of_llamaindex_in_traceloop() -> Case:
     def task(**more: Any) -> dict[str, Any]:
         return {"traceloop.span.kind": "task", **more}
 
-    def said(role: str, text: str) -> dict[str, Any]:
+    def chat_message(role: str, text: str) -> dict[str, Any]:
         return {"role": role, "additional_kwargs": {}, "blocks": [{"block_type": "text", "text": text}]}
 
     gave = {"tool_name": "get_weather", "raw_output": WARM, "is_error": False}
     failed = {"tool_name": "get_weather", "raw_output": "unknown city", "is_error": True}
     called = {"tool.name": "get_weather", "tool.arguments": LIMA}
-    answer = {"result": {"response": said("assistant", ANSWERED), "current_agent_name": "weather"}}
-    asked = {"input": [said("user", ASKED)], "current_agent_name": "weather"}
+    answer = {"result": {"response": chat_message("assistant", ANSWERED), "current_agent_name": "weather"}}
+    asked = {"input": [chat_message("user", ASKED)], "current_agent_name": "weather"}
     counts = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
     chat = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "m", **counts}
     root = {"traceloop.span.kind": "workflow", "traceloop.entity.name": "FunctionAgent.workflow"}
@@ -581,7 +592,7 @@ def crew_of_one_in_traceloop() -> Case:
     chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
     counts = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
     scope = "opentelemetry.instrumentation.crewai.instrumentation"
-    told_failure = [
+    failure_messages = [
         {"role": "assistant", "tool_calls": CALLS},
         {"role": "tool", "tool_call_id": "c1", "content": "Error executing tool: unknown city"},
     ]
@@ -594,7 +605,7 @@ def crew_of_one_in_traceloop() -> Case:
             span("2", "1", (1, 80), "x.task", {**invoke, "crewai.task.agent": "weather"}, scope=scope),
             span("3", "2", (2, 79), "weather.agent", {**invoke, **agent}, scope=scope),
             span("4", "3", (5, 20), "chat", {**chat, **counts, "gen_ai.input.messages": QUESTION}),
-            span("5", "3", (25, 40), "chat", {**chat, **counts, "gen_ai.input.messages": told_failure}),
+            span("5", "3", (25, 40), "chat", {**chat, **counts, "gen_ai.input.messages": failure_messages}),
         ),
         {
             "agent": "weather",
@@ -615,10 +626,10 @@ def litellm_in_the_span_of_the_caller() -> Case:
 
     def call(asked: list[Any], answer: dict[str, Any], used: tuple[int, int], call_id: str) -> dict[str, Any]:
         usage = {"prompt_tokens": used[0], "completion_tokens": used[1]}
-        told = [{"index": 0, "message": answer}]
+        choices = [{"index": 0, "message": answer}]
         return {
             "llm.openai.messages": repr(asked),
-            "llm.openai.choices": repr(told),
+            "llm.openai.choices": repr(choices),
             "llm.openai.usage": repr(usage),
             "llm.openai.model": "m",
             "llm.openai.id": call_id,
@@ -813,8 +824,8 @@ def logfire_around_the_clients() -> Case:
 
 def mlflow_around_langgraph() -> Case:
     def of(kind: str, given: Any, gave: Any, **more: Any) -> dict[str, Any]:
-        told = {"mlflow.spanType": kind, "mlflow.spanInputs": given, "mlflow.spanOutputs": gave, **more}
-        return {key: json.dumps(value) for key, value in told.items()}
+        values = {"mlflow.spanType": kind, "mlflow.spanInputs": given, "mlflow.spanOutputs": gave, **more}
+        return {key: json.dumps(value) for key, value in values.items()}
 
     wish = {"type": "ai", "content": "", "tool_calls": [{"name": "get_weather", "args": LIMA, "id": "c1"}]}
     counted = {
@@ -924,7 +935,7 @@ CASES = (
 @pytest.mark.parametrize("make", CASES)
 def test_the_run_is_what_happened(make: Callable[[], Case]) -> None:
     case = make()
-    assert told(only_run(*case.spans)) == case.truth
+    assert summary_of(only_run(*case.spans)) == case.truth
 
 
 @pytest.mark.parametrize("make", CASES)
@@ -939,7 +950,7 @@ def test_what_was_lost_is_missing_and_not_wrong(make: Callable[[], Case]) -> Non
     true_steps = tools_in(case.truth)
     for lost in case.spans:
         for run in runs_from_spans(item for item in case.spans if item is not lost):
-            facts = told(run)
+            facts = summary_of(run)
             for fact in ("session", "user", "asked"):
                 assert facts.get(fact) in (None, case.truth.get(fact)), (lost.name, fact)
             steps_left = tools_in(facts)
@@ -961,4 +972,4 @@ def test_a_tool_that_took_no_time_by_a_coarse_clock_is_a_step() -> None:
     root = {"openinference.span.kind": "AGENT", "agent.name": "weather"}
     tool = {"openinference.span.kind": "TOOL", "input.value": LIMA, "output.value": WARM}
     run = only_run(span("1", None, (0, 90), "weather", root), span("2", "1", (5, 5), "get_weather", tool))
-    assert told(run)["steps"] == [TOOL]
+    assert summary_of(run)["steps"] == [TOOL]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import otel_agent_trace
+from tests.support.waiting import DEADLOCK_S
 
 ROOT = Path(otel_agent_trace.__file__).parents[1]
 FOREIGN = ("OPENAI_", "OTEL_")
@@ -143,7 +144,7 @@ def run_example(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         # The package may be run from a checkout that is not installed.
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **environment}
         return subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, encoding="utf-8", timeout=DEADLOCK_S
         )
 
     return run

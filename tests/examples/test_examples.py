@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import need_package
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentTracer, FileBackend, RunStatus, load_runs
 from otel_agent_trace.demo import QUESTIONS
+from tests.support.requirements import need_package
 
 EXAMPLES = sorted((Path(otel_agent_trace.__file__).parents[1] / "examples").glob("*.py"))
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from conditions import PATIENCE_S, cannot_run, wait_until
-from exporting import Exporter
-from otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
-from stand_in import StandIn, grpc_stand_in, http_stand_in
+from tests.support.export_command import Exporter
+from tests.support.fake_receivers import FakeReceiver, fake_grpc_receiver, fake_http_receiver
+from tests.support.otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
+from tests.support.requirements import cannot_run
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 
 @pytest.fixture
@@ -101,24 +99,24 @@ def _runs(process: subprocess.Popen[bytes], ports: list[int]) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(PATIENCE_S)
+        process.wait(DEADLOCK_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 @pytest.fixture
-def http_receiver() -> Iterator[StandIn]:
-    """A receiver over HTTP that fails as it is told to."""
-    with http_stand_in() as stand_in:
-        yield stand_in
+def http_receiver() -> Iterator[FakeReceiver]:
+    """A receiver over HTTP that fails as a test sets it."""
+    with fake_http_receiver() as fake:
+        yield fake
 
 
 @pytest.fixture
-def grpc_receiver() -> Iterator[StandIn]:
+def grpc_receiver() -> Iterator[FakeReceiver]:
     """The same over gRPC."""
-    with grpc_stand_in() as stand_in:
-        yield stand_in
+    with fake_grpc_receiver() as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -127,3 +125,9 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     home = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
     return Exporter(home, capsys)
+
+
+@pytest.fixture
+def receivers(http_receiver: FakeReceiver, grpc_receiver: FakeReceiver) -> dict[str, FakeReceiver]:
+    """The two by their protocols."""
+    return {"http/protobuf": http_receiver, "grpc": grpc_receiver}

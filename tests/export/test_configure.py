@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import PATIENCE_S
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
-from otlp_receivers import Sink
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, load_runs
 from otel_agent_trace.errors import ConfigurationError
-
-ROOT = Path(__file__).parents[2]
+from tests.support.otlp_receivers import Sink
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
 
 def trace_one(provider: TracerProvider) -> None:
@@ -30,7 +29,7 @@ def trace_one(provider: TracerProvider) -> None:
     with AgentTracer(tracer_provider=provider) as tracer:
         with tracer.run(user_input="question", user_id="u1"):
             pass
-        assert tracer.flush(PATIENCE_S)
+        assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
 
 
@@ -39,7 +38,7 @@ def run_python(code: str, **environment: str) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     env |= {"PYTHONPATH": str(ROOT), "OTEL_AGENT_TRACE_USER_KEY": "test", **environment}
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLOCK_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -99,7 +98,7 @@ def test_protocol_of_the_environment(grpc_sink: Sink, variable: str, monkeypatch
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_headers_of_the_environment(
-    http_sink: Sink, grpc_sink: Sink, protocol: str, monkeypatch: pytest.MonkeyPatch
+    http_sink: Sink, grpc_sink: Sink, protocol: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys that a hosted collector wants are sent with every request."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret%20key,x-other=2")
@@ -120,7 +119,7 @@ def test_false_is_no_otlp(http_sink: Sink, monkeypatch: pytest.MonkeyPatch) -> N
     assert http_sink.received == []
 
 
-def test_nothing_said_is_no_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_setting_is_no_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an endpoint nothing is sent, and no thread waits to send; an empty variable is none."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", " ")
     before = threading.active_count()
@@ -145,7 +144,7 @@ def test_nothing_said_is_no_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_bad_endpoint(endpoint: Any, protocol: str) -> None:
+def test_bad_endpoint(endpoint: Any, protocol: Any) -> None:
     """What is no address is refused at once, with an example of one that is."""
     with pytest.raises(ConfigurationError, match="http://localhost:4318") as refused:
         configure(otlp=endpoint, protocol=protocol)
@@ -174,7 +173,7 @@ def test_bad_endpoint_that_can_be_put_right(endpoint: str, advice: str) -> None:
 def test_bad_protocol(otlp: Any) -> None:
     """A protocol that there is not is refused, and those that there are named."""
     with pytest.raises(ConfigurationError, match="'http/json' is none of http/protobuf, grpc"):
-        configure(otlp=otlp, protocol="http/json")
+        configure(otlp=otlp, protocol="http/json")  # type: ignore[arg-type]
 
 
 def test_bad_protocol_of_the_environment(
@@ -199,7 +198,7 @@ def test_one_backend_needs_no_list() -> None:
 def test_bad_user_ids() -> None:
     """A way to treat user ids that there is not is refused."""
     with pytest.raises(ConfigurationError, match="user_ids='hash'"):
-        configure(user_ids="hash")
+        configure(user_ids="hash")  # type: ignore[arg-type]
 
 
 def test_no_backend() -> None:
@@ -238,7 +237,7 @@ def test_resource_names_the_service(resource: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_provider_is_added_to() -> None:
-    """A provider that is given keeps what it does, does what was said as well, and is given back."""
+    """A provider that is given keeps what it does, does what the arguments ask as well, and is given back."""
     theirs, ours, later = InMemoryBackend(), InMemoryBackend(), InMemoryBackend()
     provider = TracerProvider(resource=Resource({"service.name": "theirs"}))
     provider.add_span_processor(SimpleSpanProcessor(theirs))
@@ -264,7 +263,7 @@ def test_file_and_backends_and_otlp_at_once(http_sink: Sink, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("plain", "u1"), ("none", None)])
-def test_user_ids_hold_for_all_tracers(mode: str, kept: str | None) -> None:
+def test_user_ids_hold_for_all_tracers(mode: Any, kept: str | None) -> None:
     """A tracer of the provider treats user ids as the provider's configuration says."""
     memory = InMemoryBackend()
     trace_one(configure(backends=[memory], user_ids=mode))

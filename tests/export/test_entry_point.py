@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conditions import cannot_run
 
 from otel_agent_trace import load_runs
+from tests.support.processes import ROOT
+from tests.support.requirements import cannot_run
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from opentelemetry import trace
 from otel_agent_trace import AgentTracer
@@ -51,7 +52,7 @@ def run_instrumented(program: Path, folder: Path, **settings: str) -> None:
         **settings,
     }
     command = [str(program), sys.executable, str(script)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLOCK_S)
     assert done.returncode == 0, done.stderr
     assert "rror" not in done.stderr, done.stderr
 

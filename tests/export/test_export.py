@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import PATIENCE_S, cannot_run
-from exporting import Exporter, ids, rich_trace, trace, write
-from otlp_receivers import Relay, free_ports, record_of
-from server_fixtures import StartCollector
-from stand_in import StandIn
 
 from otel_agent_trace import InMemoryBackend, load_runs
 from otel_agent_trace.errors import ConfigurationError
@@ -21,12 +15,17 @@ from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
+from tests.support.export_command import Exporter, ids, rich_trace, trace, write
+from tests.support.fake_receivers import FakeReceiver
+from tests.support.otlp_receivers import Relay, received_by_oteltap, record_of
+from tests.support.sample_runs import fail_on_problem
+from tests.support.server_fixtures import StartCollector
 
 PROTOCOLS = ("http/protobuf", "http/json", "grpc")
 
 
 def kept(path: Path) -> list[SpanRecord]:
-    return [span for spans in open_source(str(path)).traces(pytest.fail) for span in spans]
+    return [span for spans in open_source(str(path)).traces(fail_on_problem) for span in spans]
 
 
 def bytes_of(spans: list[SpanRecord]) -> list[bytes]:
@@ -36,7 +35,7 @@ def bytes_of(spans: list[SpanRecord]) -> list[bytes]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_all_arrives_as_it_was(
-    http_receiver: StandIn, grpc_receiver: StandIn, protocol: str, export: Exporter, tmp_path: Path
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, protocol: Any, export: Exporter, tmp_path: Path
 ) -> None:
     """Every field of every span, also of those that belong to no run, have no end, or lost their root."""
     path = write(tmp_path / "t.jsonl", [rich_trace(1), trace(2), trace(3)[1:], rich_trace(4)])
@@ -51,7 +50,7 @@ def test_all_arrives_as_it_was(
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json", "grpc"])
-def test_all_passes_through_rotel(rotel: Relay, protocol: str, export: Exporter, tmp_path: Path) -> None:
+def test_all_passes_through_rotel(rotel: Relay, protocol: Any, export: Exporter, tmp_path: Path) -> None:
     """The same through a collector of somebody else."""
     first = trace(1) if protocol == "http/json" else rich_trace(1)  # Rotel refuses JSON without an end, or with NaN
     path = write(tmp_path / "t.jsonl", [first, trace(2), trace(3)])
@@ -69,13 +68,9 @@ def test_all_passes_through_rotel(rotel: Relay, protocol: str, export: Exporter,
 
 def test_all_passes_through_oteltap(export: Exporter, tmp_path: Path) -> None:
     """And to a receiver that keeps spans alone."""
-    try:
-        import oteltap
-    except (ImportError, OSError) as error:
-        cannot_run(f"oteltap cannot be used: {error}")
     path = write(tmp_path / "t.jsonl", [rich_trace(1), trace(2)])
-    code, received = asyncio.run(_through_oteltap(oteltap, export, path))
-    assert code == 0
+    result, received = received_by_oteltap(lambda endpoint: export(path, "--to", endpoint), 4)
+    assert result.code == 0
     expected = {span.span_id: span for span in kept(path)}
     for span in received:
         known = expected[span.span_id.hex()]
@@ -84,23 +79,9 @@ def test_all_passes_through_oteltap(export: Exporter, tmp_path: Path) -> None:
         assert (read.name, read.start_ns, read.end_ns or None) == (known.name, known.start_ns, known.end_ns)
 
 
-async def _through_oteltap(oteltap: Any, export: Exporter, path: Path) -> tuple[int, list[Any]]:
-    [port] = free_ports(1)
-    settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
-    async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
-        spans = receiver.stream_traces()
-        first = asyncio.ensure_future(anext(spans))
-        result = await asyncio.to_thread(export, path, "--to", f"http://127.0.0.1:{port}")
-        received = [await asyncio.wait_for(first, PATIENCE_S)]
-        while len(received) < 4:
-            received.append(await asyncio.wait_for(anext(spans), PATIENCE_S))
-        await spans.aclose()
-        return result.code, received
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_real_collector_has_the_same_runs(
-    start_collector: StartCollector, protocol: str, export: Exporter, tmp_path: Path
+    start_collector: StartCollector, protocol: Any, export: Exporter, tmp_path: Path
 ) -> None:
     """What the Collector writes to its file reads as the runs that were sent."""
     collector = start_collector()
@@ -127,7 +108,7 @@ def test_the_real_collector_has_the_same_runs(
     ],
 )
 def test_whole_traces_of_the_runs_that_fit(
-    http_receiver: StandIn, export: Exporter, tmp_path: Path, options: list[str], numbers: list[int]
+    http_receiver: FakeReceiver, export: Exporter, tmp_path: Path, options: list[str], numbers: list[int]
 ) -> None:
     """With filters those traces go, in which a run fits, with all their spans; `--limit` is for the newest runs."""
     traces = {number: trace(number, agent="b" if number in (2, 4) else "a") for number in range(1, 6)}
@@ -137,12 +118,12 @@ def test_whole_traces_of_the_runs_that_fit(
     result = export(path, "--to", http_receiver.endpoint, "--json", *options)
     assert result.code == 0
     assert http_receiver.ids() == ids(traces[number] for number in numbers)
-    told = json.loads(result.out)
-    assert (told["traces"], told["spans"]) == (len(numbers), len(ids(traces[number] for number in numbers)))
-    assert told["runs"] == (None if numbers[-1:] == [6] else len(numbers))
+    output = json.loads(result.out)
+    assert (output["traces"], output["spans"]) == (len(numbers), len(ids(traces[number] for number in numbers)))
+    assert output["runs"] == (None if numbers[-1:] == [6] else len(numbers))
 
 
-def test_doubled_spans_go_once(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_doubled_spans_go_once(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """Where a span stands twice, the one that tells more is sent."""
     [root, step] = trace(1)
     begun = SpanRecord(step.trace_id, step.span_id, step.parent_span_id, step.name, step.start_ns, None)
@@ -152,7 +133,7 @@ def test_doubled_spans_go_once(http_receiver: StandIn, export: Exporter, tmp_pat
 
 
 def test_requests_stay_below_the_limits_of_receivers(
-    grpc_receiver: StandIn, http_receiver: StandIn, export: Exporter, tmp_path: Path
+    grpc_receiver: FakeReceiver, http_receiver: FakeReceiver, export: Exporter, tmp_path: Path
 ) -> None:
     """4 MiB over gRPC, whose receivers take no more; a span above that goes alone."""
     traces = [trace(number, names=("a", "b"), size=300_000) for number in range(1, 30)]
@@ -166,7 +147,7 @@ def test_requests_stay_below_the_limits_of_receivers(
     assert all(len(each.spans) == 1 for each in http_receiver.requests if each.size > 4 << 20)
 
 
-def test_many_resources(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_many_resources(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """Traces of hundreds of programs keep each its own."""
     traces = [rich_trace(number) for number in range(1, 400)]
     for number, [rich, *_] in enumerate(traces):
@@ -176,7 +157,7 @@ def test_many_resources(http_receiver: StandIn, export: Exporter, tmp_path: Path
     assert bytes_of(http_receiver.accepted) == bytes_of(kept(path))
 
 
-def test_nothing_to_send(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_nothing_to_send(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """An empty file, and no trace that fits, are fine."""
     path = write(tmp_path / "t.jsonl", [])
     assert export(path, "--to", http_receiver.endpoint).out.startswith("0 spans of 0 traces")
@@ -184,7 +165,7 @@ def test_nothing_to_send(http_receiver: StandIn, export: Exporter, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected_message"),
     [
         (["--to", "http://h:1"], "nowhere.jsonl"),
         ([], "--to"),
@@ -197,15 +178,15 @@ def test_nothing_to_send(http_receiver: StandIn, export: Exporter, tmp_path: Pat
         (["--to", "http://h", "--since", "whenever"], "whenever"),
     ],
 )
-def test_bad_usage(export: Exporter, arguments: list[str], said: str) -> None:
+def test_bad_usage(export: Exporter, arguments: list[str], expected_message: str) -> None:
     """One line, status 2."""
     result = export("nowhere.jsonl", *arguments)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err
+    assert expected_message in result.err
     assert "secret" not in result.err
 
 
-def test_damaged_lines_are_told(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_damaged_lines_are_reported(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """They cost themselves."""
     path = write(tmp_path / "t.jsonl", [trace(1)])
     path.write_bytes(path.read_bytes() + b'{"resourceSpans":[{"torn')
@@ -218,7 +199,7 @@ def test_damaged_lines_are_told(http_receiver: StandIn, export: Exporter, tmp_pa
 # ── the function ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_any_source_can_be_sent(http_receiver: StandIn) -> None:
+def test_any_source_can_be_sent(http_receiver: FakeReceiver) -> None:
     """What `iter_runs` reads, a backend for example; nothing is left on the disk."""
     memory = InMemoryBackend()
     summary = export_spans(memory, http_receiver.endpoint)

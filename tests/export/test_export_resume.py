@@ -11,8 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from exporting import Exporter, ids, trace, write
-from stand_in import OK, Answer, Request, StandIn, poisoned
+
+from tests.support.export_command import Exporter, ids, trace, write
+from tests.support.fake_receivers import OK, Answer, FakeReceiver, Request, poisoned
+from tests.support.waiting import DEADLOCK_S
 
 TRACES = [trace(number, names="abc", size=40_000) for number in range(1, 160)]  # some 10 requests
 ALL = ids(TRACES)
@@ -23,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return write(tmp_path / "t.jsonl", TRACES)
 
 
-def interrupted(receiver: StandIn, export: Exporter, path: Path, after: int) -> None:
+def interrupted(receiver: FakeReceiver, export: Exporter, path: Path, after: int) -> None:
     """An export of which so many requests are answered, before the receiver goes away for good.
 
     Requests that were on their way then may still come afterwards.
@@ -34,7 +36,7 @@ def interrupted(receiver: StandIn, export: Exporter, path: Path, after: int) -> 
     receiver.requests.clear()
 
 
-def test_a_complete_export_leaves_nothing_behind(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_a_complete_export_leaves_nothing_behind(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """A second one sends everything again, which readers do not mind: the ids are the same."""
     for times in (1, 2):
         result = export(path, "--to", http_receiver.endpoint)
@@ -43,7 +45,7 @@ def test_a_complete_export_leaves_nothing_behind(http_receiver: StandIn, export:
         assert export.states() == []
 
 
-def test_an_interrupted_export_goes_on(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_an_interrupted_export_goes_on(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """What was answered is not sent again, all else is; what is left behind is private and goes away at the end."""
     interrupted(http_receiver, export, path, after=6)
     [state] = export.states()
@@ -53,14 +55,14 @@ def test_an_interrupted_export_goes_on(http_receiver: StandIn, export: Exporter,
     assert 0 < delivered < len(TRACES)
     result = export(path, "--to", http_receiver.endpoint, "--json")
     assert result.code == 0
-    told = json.loads(result.out)
-    assert told["traces_before"] == delivered
-    assert told["spans"] == 4 * (len(TRACES) - delivered)
+    output = json.loads(result.out)
+    assert output["traces_before"] == delivered
+    assert output["spans"] == 4 * (len(TRACES) - delivered)
     assert set(http_receiver.ids()) == set(ALL)
     assert export.states() == []
 
 
-def test_again_begins_anew(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_again_begins_anew(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """For a receiver that has forgotten everything."""
     interrupted(http_receiver, export, path, after=6)
     http_receiver.accepted.clear()
@@ -72,7 +74,7 @@ def test_again_begins_anew(http_receiver: StandIn, export: Exporter, path: Path)
 
 
 def test_another_export_is_another(
-    http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, path: Path, tmp_path: Path
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, path: Path, tmp_path: Path
 ) -> None:
     """Another endpoint, filter, header or file has not been delivered."""
     interrupted(http_receiver, export, path, after=6)
@@ -88,7 +90,7 @@ def test_another_export_is_another(
     assert "before" in export(path, "--to", http_receiver.endpoint).out
 
 
-def test_a_grown_store_is_right(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_a_grown_store_is_right(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """A trace that has more spans than it had is sent again, with all of them."""
     interrupted(http_receiver, export, path, after=6)
     late = trace(1, names="abcd")[-1]
@@ -100,7 +102,7 @@ def test_a_grown_store_is_right(http_receiver: StandIn, export: Exporter, path: 
     assert not set(ids([TRACES[1]])) & set(sent)
 
 
-def test_what_was_refused_is_named_again(http_receiver: StandIn, export: Exporter, tmp_path: Path) -> None:
+def test_what_was_refused_is_named_again(http_receiver: FakeReceiver, export: Exporter, tmp_path: Path) -> None:
     """A trace is only delivered when each of its spans was taken."""
     traces = [trace(1, names=("poison",)), *TRACES[1:]]
     path = write(tmp_path / "t.jsonl", traces)
@@ -121,7 +123,7 @@ def test_what_was_refused_is_named_again(http_receiver: StandIn, export: Exporte
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense\n", b"0123", b"\0" * 100, b"0" * 16])
 def test_a_damaged_state_costs_at_most_a_repetition(
-    http_receiver: StandIn, export: Exporter, path: Path, damage: bytes
+    http_receiver: FakeReceiver, export: Exporter, path: Path, damage: bytes
 ) -> None:
     """Torn lines, and what is no state at all, are skipped; what is added stays readable."""
     interrupted(http_receiver, export, path, after=3)
@@ -134,7 +136,7 @@ def test_a_damaged_state_costs_at_most_a_repetition(
 
 @pytest.mark.parametrize("kind", ["file", "state is a folder", "state is a pipe"])
 def test_a_state_that_cannot_be_kept_costs_a_warning(
-    http_receiver: StandIn, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The export works without it."""
     if kind == "file":
@@ -155,10 +157,12 @@ def test_a_state_that_cannot_be_kept_costs_a_warning(
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_kills(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter, tmp_path: Path, scheme: str) -> None:
+def test_kills(
+    http_receiver: FakeReceiver, grpc_receiver: FakeReceiver, export: Exporter, tmp_path: Path, scheme: str
+) -> None:
     """Killed ten times in the midst, then run to its end: nothing is missing.
 
-    What the process did not live to hear the answer to, the receiver has not taken.
+    What had no answer while the process lived, the receiver has not taken.
     """
     receiver = grpc_receiver if scheme == "grpc" else http_receiver
     traces = [trace(number, names="abcdef", size=30_000) for number in range(1, 600)]
@@ -171,7 +175,7 @@ def test_kills(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter,
         def answer(request: Request, wanted: int = wanted, hold: threading.Event = hold) -> Answer:
             if request.number < wanted:
                 return OK
-            hold.wait(30)
+            hold.wait(DEADLOCK_S)
             return Answer(503)
 
         receiver.answer = answer
@@ -183,26 +187,26 @@ def test_kills(http_receiver: StandIn, grpc_receiver: StandIn, export: Exporter,
     assert len(export.states()) == 1
     receiver.answer = lambda request: OK
     with export.start(path, "--to", receiver.endpoint) as process:
-        assert process.wait(60) == 0
+        assert process.wait(DEADLOCK_S) == 0
         assert process.stdout is not None
         assert "were delivered before" in process.stdout.read()
     assert set(receiver.ids()) == set(ids(traces))
     assert export.states() == []
 
 
-def test_ctrl_c_ends_cleanly(http_receiver: StandIn, export: Exporter, path: Path) -> None:
+def test_ctrl_c_ends_cleanly(http_receiver: FakeReceiver, export: Exporter, path: Path) -> None:
     """Status 130 at once, also while a request waits for its answer, and a word on how to go on."""
     hold = threading.Event()
-    http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(120) and OK) or OK
+    http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(DEADLOCK_S) and OK) or OK
     with export.start(path, "--to", http_receiver.endpoint, "--timeout", "120") as process:
         http_receiver.wait_for_requests(7)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(DEADLOCK_S) == 130
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
     hold.set()
-    assert "the same command resumes from there" in said
-    assert "Traceback" not in said
+    assert "the same command resumes from there" in errors
+    assert "Traceback" not in errors
     assert len(export.states()) == 1
     http_receiver.answer = lambda request: OK
     assert export(path, "--to", http_receiver.endpoint).code == 0

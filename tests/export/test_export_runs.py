@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exporting import BEGAN_NS, Exporter, ids, trace, write
-from stand_in import StandIn
 
 from otel_agent_trace import (
     AmbiguousRunError,
@@ -22,6 +20,9 @@ from otel_agent_trace import (
     run_to_spans,
 )
 from otel_agent_trace.cli import main
+from tests.support.backends import GivenRuns
+from tests.support.export_command import BEGAN_NS, Exporter, ids, trace, write
+from tests.support.fake_receivers import FakeReceiver
 
 SECOND_NS = 1_000_000_000
 QUESTION = {"role": "user", "parts": [{"type": "text", "content": "Rain in Lyon?"}]}
@@ -85,7 +86,12 @@ NAMES = [
 @pytest.mark.parametrize(("name", "traces"), NAMES, ids=lambda value: value if isinstance(value, str) else "")
 @pytest.mark.parametrize("as_one_word", [False, True], ids=["SOURCE RUN", "SOURCE#RUN"])
 def test_a_run_in_all_its_forms_is_sent_whole(
-    http_receiver: StandIn, export: Exporter, path: Path, name: str, traces: list[list[SpanRecord]], as_one_word: bool
+    http_receiver: FakeReceiver,
+    export: Exporter,
+    path: Path,
+    name: str,
+    traces: list[list[SpanRecord]],
+    as_one_word: bool,
 ) -> None:
     """All spans of all its traces, and nothing else."""
     target = [f"{path}#{name}"] if as_one_word else [path, name]
@@ -112,7 +118,7 @@ def test_a_run_in_all_its_forms_is_written(
 
 
 def test_a_run_alone_is_of_the_default_source(
-    http_receiver: StandIn, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch
+    http_receiver: FakeReceiver, export: Exporter, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_AGENT_TRACE_FILE", str(path))
     assert export(SECOND, "--to", http_receiver.endpoint).code == 0
@@ -123,7 +129,7 @@ def test_a_run_alone_is_of_the_default_source(
     ("limit", "traces"), [(1, JOINED), (2, [*JOINED, WITH_SUB_AGENT]), (9, [*JOINED, *OTHERS])], ids=str
 )
 def test_of_so_many_runs_all_traces_go(
-    http_receiver: StandIn, export: Exporter, path: Path, limit: int, traces: list[list[SpanRecord]]
+    http_receiver: FakeReceiver, export: Exporter, path: Path, limit: int, traces: list[list[SpanRecord]]
 ) -> None:
     """The newest, each with every trace that it was joined from."""
     assert export(path, "--to", http_receiver.endpoint, "--limit", limit).code == 0
@@ -142,14 +148,14 @@ def test_of_so_many_runs_all_traces_go(
     ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else "",
 )
 def test_filters_and_order(
-    http_receiver: StandIn, export: Exporter, path: Path, words: list[str], traces: list[list[SpanRecord]]
+    http_receiver: FakeReceiver, export: Exporter, path: Path, words: list[str], traces: list[list[SpanRecord]]
 ) -> None:
     assert export(path, "--to", http_receiver.endpoint, *words).code == 0
     assert http_receiver.ids() == ids(traces)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected_message"),
     [
         (["nonesuch"], "no run 'nonesuch'"),
         (["0" * 20], "matches 4 runs"),
@@ -159,16 +165,16 @@ def test_filters_and_order(
 )
 @pytest.mark.parametrize("to", ["otlp-json", "address"])
 def test_what_names_no_single_run(
-    http_receiver: StandIn, export: Exporter, path: Path, words: list[str], said: str, to: str
+    http_receiver: FakeReceiver, export: Exporter, path: Path, words: list[str], expected_message: str, to: str
 ) -> None:
     """One error, and nothing is sent."""
     result = export(path, *words, "--to", http_receiver.endpoint if to == "address" else to)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err
+    assert expected_message in result.err
     assert http_receiver.ids() == []
 
 
-def test_the_function_takes_queries_and_keywords(http_receiver: StandIn, path: Path) -> None:
+def test_the_function_takes_queries_and_keywords(http_receiver: FakeReceiver, path: Path) -> None:
     summary = export_spans(path, http_receiver.endpoint, RunQuery(model="m"), limit=1)
     assert (summary.runs, summary.traces, summary.spans) == (1, 2, 2)
     with pytest.raises(RunNotFoundError, match="nonesuch"):
@@ -178,20 +184,10 @@ def test_the_function_takes_queries_and_keywords(http_receiver: StandIn, path: P
     assert http_receiver.ids() == ids(JOINED)
 
 
-class Kept:
-    """A backend that can only be asked for its runs."""
-
-    def __init__(self, path: Path) -> None:
-        self._runs = load_runs(path)
-
-    def runs(self) -> Any:
-        return self._runs
-
-
 @pytest.mark.parametrize("keywords", [{}, {"agent": "a"}, {"limit": 2}, {"run_id": f"{2:032x}"}], ids=str)
-def test_runs_of_a_backend_are_sent_as_spans(http_receiver: StandIn, path: Path, keywords: dict[str, Any]) -> None:
+def test_runs_of_a_backend_are_sent_as_spans(http_receiver: FakeReceiver, path: Path, keywords: dict[str, Any]) -> None:
     """Those that `run_to_spans` makes of the runs that fit."""
-    kept = Kept(path)
+    kept = GivenRuns(*load_runs(path))
     fitting = load_runs(kept, **({"newest_first": True} | keywords))
     export_spans(kept, http_receiver.endpoint, **keywords)
     assert http_receiver.ids() == ids([run_to_spans(run) for run in fitting])

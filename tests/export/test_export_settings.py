@@ -1,6 +1,8 @@
-"""Where and how to send: what is said, what the environment says, and which goes first."""
+"""Where and how to send: the arguments, the environment, and which goes first."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ OTLP = "OTEL_EXPORTER_OTLP_"
         ("grpc://[::1]", "grpc", "[::1]:4317", False),
     ],
 )
-def test_endpoints(endpoint: str, protocol: str, url: str, secure: bool) -> None:
+def test_endpoints(endpoint: str, protocol: Any, url: str, secure: bool) -> None:
     """The scheme says the protocol and whether TLS is spoken; HTTP gets its path."""
     settings = settings_of(endpoint, environ={})
     assert (settings.protocol, settings.url, settings.secure) == (protocol, url, secure)
@@ -74,7 +76,7 @@ def test_timeouts(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "options", "environ", "said"),
+    ("endpoint", "options", "environ", "expected_message"),
     [
         ("", {}, {}, "no endpoint"),
         ("ftp://h", {}, {}, "no endpoint"),
@@ -92,11 +94,11 @@ def test_timeouts(text: str, seconds: float) -> None:
         ("http://h", {}, {"COMPRESSION": "lzma"}, "lzma"),
     ],
 )
-def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, str], said: str) -> None:
+def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, str], expected_message: str) -> None:
     """Says what is wrong, and no secret."""
     with pytest.raises(ConfigurationError) as caught:
         settings_of(endpoint, **options, environ={OTLP + name: value for name, value in environ.items()})
-    assert said in str(caught.value)
+    assert expected_message in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
@@ -113,7 +115,7 @@ def test_what_cannot_be_meant(endpoint: str, options: dict, environ: dict[str, s
         ("127.0.0.1:4317", "write grpc://127.0.0.1:4317, or http://127.0.0.1:4317 if it uses HTTP"),
     ],
 )
-def test_an_address_without_a_scheme_is_told_what_it_lacks(endpoint: str, advice: str) -> None:
+def test_an_address_without_a_scheme_is_refused_with_what_it_lacks(endpoint: str, advice: str) -> None:
     """What was given, what is wrong, what to write instead; and no secret."""
     with pytest.raises(ConfigurationError) as caught:
         settings_of(endpoint, environ={})

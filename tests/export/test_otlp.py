@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from typing import Any
 
 import msgspec
 import pytest
-from conditions import PATIENCE_S, cannot_run
-from otlp_receivers import Relay, Sink, free_ports, record_of
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure, runs_from_spans
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import same
+from tests.support.otlp_receivers import Relay, Sink, free_ports, received_by_oteltap, record_of
+from tests.support.waiting import DEADLOCK_S, PROMPT_S
 
 PROTOCOLS = ("http/protobuf", "grpc")
 SPANS = 9
@@ -28,7 +27,13 @@ VALUES = {
 
 def trace_everything(tracer: AgentTracer) -> None:
     """A run with steps of all kinds, a failure, a sub-agent, and a span of somebody else; and a run that fails."""
-    facts = {"user_id": "u1", "session_id": "s1", "model": "m-1", "config": VALUES, "metadata": {"release": 7}}
+    facts: dict[str, Any] = {
+        "user_id": "u1",
+        "session_id": "s1",
+        "model": "m-1",
+        "config": VALUES,
+        "metadata": {"release": 7},
+    }
     with tracer.run(user_input=VALUES, **facts) as run:
         with run.model_call("m-1", [{"role": "user", "content": "question"}], provider="openai") as call:
             call.output = {"role": "assistant", "content": "answer"}
@@ -74,7 +79,7 @@ def _same(one: Any, other: Any) -> bool:
     return same(one, other)
 
 
-def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
+def traced_to(endpoint: str, protocol: Any) -> InMemoryBackend:
     """Trace everything, sending it to that endpoint, and get what was kept meanwhile."""
     memory = InMemoryBackend()
     provider = configure(
@@ -82,7 +87,7 @@ def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
     )
     tracer = AgentTracer(tracer_provider=provider, agent_name="a")
     trace_everything(tracer)
-    assert tracer.flush(PATIENCE_S)
+    assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
     return memory
 
@@ -90,7 +95,7 @@ def traced_to(endpoint: str, protocol: str) -> InMemoryBackend:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_spans_arrive_at_rotel(
-    rotel: Relay, protocol: str, compression: str | None, monkeypatch: pytest.MonkeyPatch
+    rotel: Relay, protocol: Any, compression: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every field of every span passes through a collector in another process, and the runs are the same again."""
     if compression is not None:
@@ -103,11 +108,7 @@ def test_spans_arrive_at_rotel(
 
 def test_spans_arrive_at_oteltap() -> None:
     """Another receiver, which keeps spans alone, has the same spans and the same runs."""
-    try:
-        import oteltap
-    except (ImportError, OSError) as error:
-        cannot_run(f"oteltap cannot be used: {error}")
-    memory, spans = asyncio.run(_through_oteltap(oteltap))
+    memory, spans = received_by_oteltap(lambda endpoint: traced_to(endpoint, "http/protobuf"), SPANS)
     kept = memory.spans()
     resource, scope = kept[0].resource, kept[0].scope
     received = [record_of(span, resource, scope) for span in spans]
@@ -115,22 +116,8 @@ def test_spans_arrive_at_oteltap() -> None:
     assert runs_from_spans(received) == memory.runs()
 
 
-async def _through_oteltap(oteltap: Any) -> tuple[InMemoryBackend, list[Any]]:
-    [port] = free_ports(1)
-    settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
-    async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
-        spans = receiver.stream_traces()
-        first = asyncio.ensure_future(anext(spans))
-        memory = await asyncio.to_thread(traced_to, f"http://127.0.0.1:{port}", "http/protobuf")
-        received = [await asyncio.wait_for(first, PATIENCE_S)]
-        while len(received) < SPANS:
-            received.append(await asyncio.wait_for(anext(spans), PATIENCE_S))
-        await spans.aclose()
-        return memory, received
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: str) -> None:
+def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: Any) -> None:
     """Also in spans of other instrumentations, what leaves the program carries a pseudonym."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     provider = configure(otlp=sink.endpoint, protocol=protocol)
@@ -144,7 +131,7 @@ def test_no_plain_user_id_is_sent(http_sink: Sink, grpc_sink: Sink, protocol: st
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: str) -> None:
+def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: Any) -> None:
     """A batch of more than receivers take at once arrives, in requests of about 1 MiB, each span once."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     provider = configure(otlp=sink.endpoint, protocol=protocol)
@@ -153,7 +140,7 @@ def test_large_batches_arrive(http_sink: Sink, grpc_sink: Sink, protocol: str) -
         for _ in range(12):
             with run.step("read", {}) as step:
                 step.output = "\u20ac" * 330_000
-    assert tracer.flush(PATIENCE_S)
+    assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
     sizes = [received.request.ByteSize() for received in sink.received]
     assert len({span.span_id for span in sink.records()}) == len(sink.records()) == 13
@@ -169,7 +156,7 @@ def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytes
     other = provider.get_tracer("other")
     for number in range(9):
         other.start_span(f"{number}", attributes={"x": "x" * size if number in (0, 4, 8) else "x"}).end()
-    AgentTracer(tracer_provider=provider).flush(PATIENCE_S)
+    AgentTracer(tracer_provider=provider).flush(DEADLOCK_S)
     provider.shutdown()
     arrived = {span.name for span in grpc_sink.records()}
     assert arrived >= {"1", "2", "3", "5", "6", "7"}
@@ -177,18 +164,18 @@ def test_a_span_that_is_too_large(grpc_sink: Sink, size: int, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_absent_collector_costs_the_program_nothing(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nobody listening the run goes on at once and is kept elsewhere, and flushing ends when it was told to."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+def test_absent_collector_costs_the_program_nothing(protocol: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nobody listening the run goes on at once and is kept elsewhere, and flushing ends after its timeout."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(DEADLOCK_S))
     [port] = free_ports(1)
     memory = InMemoryBackend()
     provider = configure(backends=[memory], otlp=f"http://127.0.0.1:{port}", protocol=protocol)
     tracer = AgentTracer(tracer_provider=provider)
     began = time.monotonic()
     trace_everything(tracer)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PROMPT_S
     tracer.flush(0.2)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PROMPT_S
     assert len(memory.spans()) == SPANS
     provider.shutdown()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < PROMPT_S

@@ -9,39 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_until
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from otlp_receivers import Relay, Sink, free_ports
-from test_otlp_ends import Program, ends_in_time, full_listener
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.otlp import Schedule
 from otel_agent_trace.tracing import AgentSpanProcessor
+from tests.support.ending_programs import Program, ends_in_time, full_listener
+from tests.support.otlp_receivers import Relay, Sink, free_ports
+from tests.support.providers import emit, stats
+from tests.support.requirements import needs_fork
+from tests.support.waiting import DEADLOCK_S, PROMPT_S, wait_until
 
 SENT, LOST, FULL = "OtlpBackend: sent", "OtlpBackend: lost: sending", "OtlpBackend: dropped: queue full"
 AT_END = "OtlpBackend: dropped: waiting at the end"
 
 
-def official(protocol: str, endpoint: str) -> SpanExporter:
+def official(protocol: Any, endpoint: str) -> SpanExporter:
     """The exporter of `opentelemetry-exporter-otlp` for that protocol."""
     if protocol == "grpc":
         return GrpcExporter(endpoint=endpoint, insecure=True)
     return HttpExporter(endpoint=f"{endpoint}/v1/traces")
-
-
-def emit(provider: TracerProvider, number: int = 1, **attributes: Any) -> None:
-    tracer = provider.get_tracer("t")
-    for index in range(number):
-        tracer.start_span(f"s{index}", attributes=attributes).end()
-
-
-def stats(provider: TracerProvider) -> dict[str, int]:
-    return AgentTracer(tracer_provider=provider).stats()
 
 
 # ── the official ones ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -52,7 +44,7 @@ def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_what_is_traced_arrives(protocol: str, http_sink: Sink, grpc_sink: Sink) -> None:
+def test_what_is_traced_arrives(protocol: Any, http_sink: Sink, grpc_sink: Sink) -> None:
     """A run and the spans beside it arrive as they do by our own sender, user ids under the policy."""
     sink = grpc_sink if protocol == "grpc" else http_sink
     memory = InMemoryBackend()
@@ -70,20 +62,21 @@ def test_what_is_traced_arrives(protocol: str, http_sink: Sink, grpc_sink: Sink)
     provider.shutdown()
 
 
-def test_it_goes_through_a_collector(protocol: str, rotel: Relay) -> None:
+def test_it_goes_through_a_collector(protocol: Any, rotel: Relay) -> None:
     """The same against a collector that others made."""
     provider = configure(otlp=official(protocol, rotel.endpoints[protocol]))
     emit(provider, 3)
-    assert provider.force_flush(60_000)
+    assert provider.force_flush(600_000)
     assert sorted(span.name for span in rotel.sink.wait_for(3)) == ["s0", "s1", "s2"]
     provider.shutdown()
 
 
-def test_a_receiver_that_refuses_is_counted_and_told_once(
-    http_receiver: Any, grpc_receiver: Any, protocol: str, caplog: pytest.LogCaptureFixture
+def test_a_receiver_that_refuses_is_counted_and_reported_once(
+    http_receiver: Any, grpc_receiver: Any, protocol: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     import grpc
-    from stand_in import Answer
+
+    from tests.support.fake_receivers import Answer
 
     receiver = grpc_receiver if protocol == "grpc" else http_receiver
     refusal = Answer(400, b"never") if protocol != "grpc" else Answer(grpc.StatusCode.INVALID_ARGUMENT, "never")
@@ -91,7 +84,7 @@ def test_a_receiver_that_refuses_is_counted_and_told_once(
     provider = configure(otlp=official(protocol, receiver.endpoint.removeprefix("grpc://")))
     for round_ in (1, 2):
         emit(provider, 3)
-        assert provider.force_flush(60_000) is False
+        assert provider.force_flush(600_000) is False
         assert stats(provider) == {LOST: 3 * round_}
     ours = [record.getMessage() for record in caplog.records if record.name == "otel_agent_trace"]
     assert ours == [
@@ -125,14 +118,14 @@ Run = Callable[..., Program]
 def run(tmp_path: Path) -> Run:
     """A program that traces, in a process of its own."""
 
-    def call(code: str, endpoint: str, protocol: str = "http/protobuf") -> Program:
+    def call(code: str, endpoint: str, protocol: Any = "http/protobuf") -> Program:
         return Program(code, endpoint, protocol, tmp_path)
 
     return call
 
 
 @pytest.mark.parametrize("how", ["dead", "black hole"])
-def test_the_end_before_a_dead_receiver(run: Run, protocol: str, how: str) -> None:
+def test_the_end_before_a_dead_receiver(run: Run, protocol: Any, how: str) -> None:
     """It takes no longer than with our own sender, and says what was lost."""
 
     def attempt() -> float:
@@ -152,7 +145,7 @@ def test_the_end_before_a_dead_receiver(run: Run, protocol: str, how: str) -> No
 
 def test_the_end_before_a_good_receiver(
     run: Run,
-    protocol: str,
+    protocol: Any,
     http_receiver: Any,
     grpc_receiver: Any,
 ) -> None:
@@ -170,6 +163,7 @@ def test_the_end_before_a_good_receiver(
     assert f'"{SENT}": 1000' in program.output
 
 
+@needs_fork
 def test_forked_children_send_what_is_theirs(run: Run, http_receiver: Any) -> None:
     """With the same exporter, as under the SDK's own processors, and a queue and a thread of their own."""
     program = run(
@@ -213,7 +207,7 @@ class Exporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._note("export")
-        self.may_go_on.wait(60)
+        self.may_go_on.wait(DEADLOCK_S)
         if isinstance(self.result, BaseException):
             raise self.result
         self.names += [span.name for span in spans]
@@ -253,28 +247,28 @@ def test_everything_is_called_in_our_thread(exporter: Exporter) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), KeyboardInterrupt()])
 def test_one_that_raises(exporter: Exporter, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-    """It is counted and told once; sending goes on with what comes later."""
+    """It is counted and reported once; sending goes on with what comes later."""
     exporter.result = error
     provider = configure(otlp=exporter)
     for _ in range(2):
         emit(provider, 3)
-        assert provider.force_flush(60_000) is False
+        assert provider.force_flush(600_000) is False
     assert stats(provider) == {LOST: 6, "OtlpBackend: failed: Exporter.export": 2}
     assert len(caplog.records) == 1
     exporter.result = SpanExportResult.SUCCESS
     emit(provider)
-    assert provider.force_flush(60_000)
+    assert provider.force_flush(600_000)
     assert stats(provider)[SENT] == 1
     provider.shutdown()
 
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, False, 0, None, "yes"])
 def test_only_success_is_sent(exporter: Exporter, result: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever else an exporter gives is told, and the spans are lost."""
+    """Whatever else an exporter gives is reported, and the spans are lost."""
     exporter.result = result
     provider = configure(otlp=exporter)
     emit(provider, 3)
-    assert provider.force_flush(60_000) is False
+    assert provider.force_flush(600_000) is False
     assert stats(provider) == {LOST: 3}
     assert f"Exporter.export() gives {result} (logged once)" in caplog.text
     provider.shutdown()
@@ -292,7 +286,7 @@ def test_one_that_hangs_costs_no_more_than_its_queue(exporter: Exporter) -> None
     began = time.monotonic()
     assert provider.force_flush(100) is False
     provider.shutdown()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < PROMPT_S
     assert stats(provider) == {FULL: 80, AT_END: 30}
     exporter.may_go_on.set()
     wait_until(lambda: exporter.calls[-1] == "shutdown", "the exporter is shut down when it can be")
@@ -314,7 +308,7 @@ def test_spans_of_the_exporting_are_not_exported(exporter: Exporter) -> None:
     provider = configure(otlp=traced)
     emit(provider)
     for _ in range(3):
-        assert provider.force_flush(60_000)
+        assert provider.force_flush(600_000)
     assert (traced.names, enabled) == (["s0"], [False])
     provider.shutdown()
 

@@ -11,7 +11,6 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from stand_in import StandIn
 
 from otel_agent_trace import (
     AgentRun,
@@ -28,6 +27,8 @@ from otel_agent_trace import (
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.pipeline import Gate, PipelineSpan
+from tests.support.fake_receivers import FakeReceiver
+from tests.support.sample_runs import fail_on_problem
 
 SECRET, MASKED = "sk-12345", "***"
 
@@ -63,15 +64,15 @@ Kind = tuple[Any, Callable[[], Seen]]
 
 
 def of_records(records: Sequence[SpanRecord]) -> Seen:
-    return sorted((record.name, said(record.attributes)) for record in records)
+    return sorted((record.name, text_of(record.attributes)) for record in records)
 
 
-def said(attributes: Any) -> str:
+def text_of(attributes: Any) -> str:
     return str(attributes.get("gen_ai.tool.call.result", attributes.get("gen_ai.output.messages"))).strip('"')
 
 
 @pytest.fixture(params=["memory", "file", "otlp", "runs", "sink", "exporter"])
-def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn) -> Kind:
+def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: FakeReceiver) -> Kind:
     """A backend, and what it has: the names of spans, and what they say was answered."""
     memory, file, own, sink, exporter = (
         InMemoryBackend(),
@@ -84,7 +85,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn)
     def in_file() -> Seen:
         if not Path(file.path).exists():
             return []
-        return of_records([span for trace in open_source(file).traces(pytest.fail) for span in trace])
+        return of_records([span for trace in open_source(file).traces(fail_on_problem) for span in trace])
 
     kinds: dict[str, Callable[[], Kind]] = {
         "memory": lambda: (memory, lambda: of_records(memory.spans())),
@@ -97,7 +98,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, http_receiver: StandIn)
         "sink": lambda: (sink, lambda: of_records(sink.records)),
         "exporter": lambda: (
             exporter,
-            lambda: sorted((span.name, said(span.attributes or {})) for span in exporter.get_finished_spans()),
+            lambda: sorted((span.name, text_of(span.attributes or {})) for span in exporter.get_finished_spans()),
         ),
     }
     return kinds[request.param]()
@@ -204,7 +205,7 @@ def test_a_gate(kind: Kind) -> None:
 
 
 def test_a_gate_that_holds_on(kind: Kind) -> None:
-    """What it has not decided about is told when it is flushed."""
+    """Undecided traces are passed on when it is flushed."""
 
     class Undecided(Gate):
         def decide(self, spans: Sequence[SpanRecord], *, is_over: bool) -> bool | None:
@@ -219,7 +220,7 @@ def test_a_gate_that_holds_on(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("make", [InMemoryBackend, FileBackend, OtlpBackend], ids=lambda make: make.__name__)
-def test_under_the_sdks_own_processors(make: Any, tmp_path: Path, http_receiver: StandIn) -> None:
+def test_under_the_sdks_own_processors(make: Any, tmp_path: Path, http_receiver: FakeReceiver) -> None:
     """Our backends have the same pipeline there; a gate knows a trace to be over by its outermost span."""
     first = {
         InMemoryBackend: (),
@@ -238,7 +239,7 @@ def test_under_the_sdks_own_processors(make: Any, tmp_path: Path, http_receiver:
     if make is OtlpBackend:
         records = http_receiver.accepted
     elif make is FileBackend:
-        records = [span for trace in backend.traces(pytest.fail) for span in trace]
+        records = [span for trace in backend.traces(fail_on_problem) for span in trace]
     else:
         records = backend.spans()
     assert of_records(records) == [("execute_tool a", MASKED), ("invoke_agent x", "None")]

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conditions import need_package
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, StepKind, load_runs, open_source
 from otel_agent_trace.cli import main
 from otel_agent_trace.model import StepError, Usage
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scripted_model import MODEL, Calls, Refuses, Says, scripted_model
+from tests.support.requirements import need_package
+from tests.support.sample_runs import fail_on_problem
+from tests.support.scripted_model import MODEL, Calls, Refuses, Says, scripted_model
+from tests.support.waiting import DEADLOCK_S
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,7 +72,7 @@ class Instrumentation(NamedTuple):
         return f"{self.program}, {self.dialect}"
 
 
-OPENAI_AGENTS = {
+OPENAI_AGENTS: dict[str, Any] = {
     "session": None,
     "goes_on_after_a_tool_failed": True,
     "asked_where_the_model_failed": None,
@@ -270,13 +270,13 @@ def run_program(by: Instrumentation, file: Path, script: dict[str, Any]) -> None
     with scripted_model(script) as url:
         env |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, str(PROGRAMS / f"{by.program}.py"), by.module, str(file), *script]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLOCK_S, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def our_tool_spans(file: Path) -> list[str]:
     """The names of the tools in spans of our own tracer that stand below others in the file."""
-    spans = {span.span_id: span for trace in open_source(file).traces(pytest.fail) for span in trace}
+    spans = {span.span_id: span for trace in open_source(file).traces(fail_on_problem) for span in trace}
     ours = [span for span in spans.values() if span.scope.name == "otel_agent_trace" and "execute_tool" in span.name]
     assert all(span.parent_span_id in spans for span in ours)
     return sorted(span.name.removeprefix("execute_tool ") for span in ours)

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace import TracerProvider
-from strategies import texts
 
 from otel_agent_trace import (
     AgentRun,
@@ -30,6 +29,7 @@ from otel_agent_trace.model import AgentStep, Facts, RunFacts, RunStatus, StepKi
 from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.span import Resource, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+from tests.support.strategies import texts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -65,7 +65,7 @@ def test_an_attribute_that_a_codec_reads_says_one_fact_of_a_kind(kind: StepKind)
     assert sorted(rows) == sorted(set(rows)) == sorted(READ[kind])
 
 
-def test_no_attribute_of_our_own_can_be_said_by_callers() -> None:
+def test_no_attribute_of_our_own_can_be_set_by_callers() -> None:
     ours = {fact.attribute for fact in TABLE if fact.attribute.startswith("agent_trace.")}
     assert ours <= TAKEN_NAMES
     backend = InMemoryBackend()
@@ -88,7 +88,7 @@ def test_steps_have_no_facts_of_runs() -> None:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> tuple[AgentTracer, InMemoryBackend, Path]:
-    """A tracer, and where it keeps what it is told."""
+    """A tracer, and where it keeps its runs."""
     memory, path = InMemoryBackend(), tmp_path / "traces.jsonl"
     return AgentTracer(backend=[memory, FileBackend(path)]), memory, path
 
@@ -104,7 +104,7 @@ def the_run(memory: InMemoryBackend, path: Path) -> AgentRun:
 
 def test_tags_and_prompts_come_back(kept: tuple[AgentTracer, InMemoryBackend, Path]) -> None:
     tracer, memory, path = kept
-    with tracer.run(tags=["beta", "é"], prompt_name="answer", prompt_version=3) as run:
+    with tracer.run(tags=["beta", "é"], prompt_name="answer", prompt_version=3) as run:  # type: ignore[arg-type]
         with run.step("search", prompt_name="query"):
             pass
         with run.model_call("m", prompt_name="chat", prompt_version="1.2") as call:
@@ -141,7 +141,7 @@ def test_tags_and_prompts_are_changed_and_taken_back_while_it_runs(
     ("given_tags", "tags"), [("one", ("one",)), ([1, None], ("1", "None")), ((), ()), ({"x"}, ("x",))]
 )
 def test_tags_are_texts(
-    kept: tuple[AgentTracer, InMemoryBackend, Path], given_tags: object, tags: tuple[str, ...]
+    kept: tuple[AgentTracer, InMemoryBackend, Path], given_tags: Any, tags: tuple[str, ...]
 ) -> None:
     tracer, memory, path = kept
     with tracer.run(tags=given_tags):
@@ -203,7 +203,12 @@ def test_a_stream_that_was_left_says_so_where_no_caller_can(kept: tuple[AgentTra
 
 # ── the program ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SHOP = {"service.name": "shop", "service.version": "1.2", "deployment.environment.name": "prod", "replicas": 3}
+SHOP: dict[str, Any] = {
+    "service.name": "shop",
+    "service.version": "1.2",
+    "deployment.environment.name": "prod",
+    "replicas": 3,
+}
 
 
 def test_the_resource_of_a_run_comes_back(tmp_path: Path) -> None:

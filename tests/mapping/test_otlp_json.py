@@ -8,111 +8,25 @@ import math
 from typing import Any
 
 import pytest
-from exact import assert_alike
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import texts
 
 from otel_agent_trace.formats.otlp_json import OtlpJsonError, decode, encode, encode_span
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
-
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
-
-
-def hex_ids(size: int) -> st.SearchStrategy[str]:
-    return st.binary(min_size=size, max_size=size).filter(any).map(bytes.hex)
-
-
-times = st.one_of(st.integers(1, 2**63 - 1), st.just(1_700_000_000_000_000_000))
-scalars = st.one_of(texts(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.binary(max_size=20))
-
-
-def any_values(scalar: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Attribute values, arrays and maps in one another too."""
-    return st.recursive(
-        scalar, lambda i: st.lists(i, max_size=3) | st.dictionaries(texts(8), i, max_size=3), max_leaves=6
-    )
-
-
-def attribute_maps(scalar: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.dictionaries(texts(8), any_values(scalar), max_size=4)
-
-
-def records(scalar: st.SearchStrategy[Any] = scalars, text: st.SearchStrategy[str] = texts()) -> Any:  # noqa: B008
-    """Spans with everything that one can have."""
-    attributes = attribute_maps(scalar)
-    return st.builds(
-        SpanRecord,
-        trace_id=hex_ids(16),
-        span_id=hex_ids(8),
-        parent_span_id=st.none() | hex_ids(8),
-        name=text,
-        start_ns=times,
-        end_ns=st.none() | times,
-        attributes=attributes,
-        kind=st.integers(1, 5),
-        status_code=st.integers(0, 2),
-        status_message=text,
-        events=st.lists(st.builds(Event, text, times, attributes), max_size=2).map(tuple),
-        links=st.lists(st.builds(Link, hex_ids(16), hex_ids(8), attributes, text), max_size=2).map(tuple),
-        resource=st.builds(Resource, attributes, text),
-        scope=st.builds(Scope, text, text, attributes, text),
-        trace_state=text,
-        flags=st.integers(0, 2**32 - 1),
-    )
-
-
-sayable = st.text(max_size=10)
-sayable_scalars = st.one_of(
-    sayable,
-    st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.binary(max_size=20),
+from tests.support.exact_comparison import assert_alike
+from tests.support.otlp_receivers import attributes_of
+from tests.support.span_strategies import (
+    otlp_records,
+    records,
 )
 
-
-def sayable_records() -> Any:
-    """Spans that OTLP can say as they are."""
-    values = st.recursive(
-        sayable_scalars,
-        lambda i: st.lists(i, max_size=3) | st.dictionaries(sayable, i, max_size=3),
-        max_leaves=6,
-    )
-    attributes = st.dictionaries(sayable, values, max_size=4)
-    return records(sayable_scalars, sayable).flatmap(
-        lambda span: st.builds(
-            lambda own, above, of_scope: _with(span, own, above, of_scope), attributes, attributes, attributes
-        )
-    )
-
-
-def _with(span: SpanRecord, own: Any, above: Any, of_scope: Any) -> SpanRecord:
-    """The span with attributes whose keys OTLP can say."""
-    return SpanRecord(
-        span.trace_id,
-        span.span_id,
-        span.parent_span_id,
-        span.name,
-        span.start_ns,
-        span.end_ns,
-        own,
-        span.kind,
-        span.status_code,
-        span.status_message,
-        tuple(Event(event.name, event.time_ns, own) for event in span.events),
-        tuple(Link(link.trace_id, link.span_id, above, link.trace_state) for link in span.links),
-        Resource(above, span.resource.schema_url),
-        Scope(span.scope.name, span.scope.version, of_scope, span.scope.schema_url),
-        span.trace_state,
-        span.flags,
-    )
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 
 # ── there and back ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
     """A span that OTLP can say is decoded to an equal one."""
     assert_alike(decode(encode([span])), [span])
@@ -269,7 +183,7 @@ def test_ids_that_are_none_cost_the_line(field: str, value: str) -> None:
 # ── the same as the protobuf ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_protobuf_reads_the_same(span: SpanRecord) -> None:
     """The protobuf of OpenTelemetry reads the same span from the line."""
     trace_pb2 = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2")
@@ -291,16 +205,16 @@ def test_protobuf_reads_the_same(span: SpanRecord) -> None:
     )
     assert (read.kind, read.status.code, read.status.message) == (span.kind, span.status_code, span.status_message)
     assert (read.trace_state, read.flags) == (span.trace_state, span.flags)
-    assert_alike(_attributes(read.attributes), span.attributes)
-    assert_alike([Event(e.name, e.time_unix_nano, _attributes(e.attributes)) for e in read.events], list(span.events))
-    links = [Link(k.trace_id.hex(), k.span_id.hex(), _attributes(k.attributes), k.trace_state) for k in read.links]
+    assert_alike(attributes_of(read.attributes), span.attributes)
+    assert_alike([Event(e.name, e.time_unix_nano, attributes_of(e.attributes)) for e in read.events], list(span.events))
+    links = [Link(k.trace_id.hex(), k.span_id.hex(), attributes_of(k.attributes), k.trace_state) for k in read.links]
     assert_alike(links, list(span.links))
     resource, scope = resource_spans.resource, scope_spans.scope
-    assert_alike(Resource(_attributes(resource.attributes), resource_spans.schema_url), span.resource)
-    assert_alike(Scope(scope.name, scope.version, _attributes(scope.attributes), scope_spans.schema_url), span.scope)
+    assert_alike(Resource(attributes_of(resource.attributes), resource_spans.schema_url), span.resource)
+    assert_alike(Scope(scope.name, scope.version, attributes_of(scope.attributes), scope_spans.schema_url), span.scope)
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_protobuf_writes_is_read(span: SpanRecord) -> None:
     """What the protobuf writes as JSON, names of its own choice included, reads as the same span."""
     trace_pb2 = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2")
@@ -329,16 +243,3 @@ def _changed(tree: Any, change: Any) -> Any:
                         if key in holder:
                             holder[key] = change(holder[key])
     return tree
-
-
-def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
-    return None if kind is None else getattr(value, kind)

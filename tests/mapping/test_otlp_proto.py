@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-from exact import assert_alike
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
@@ -19,7 +18,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from test_otlp_json import records, sayable_records
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_proto import (
@@ -34,6 +32,10 @@ from otel_agent_trace.formats.otlp_proto import (
     salvage,
 )
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.exact_comparison import assert_alike
+from tests.support.otlp_receivers import attributes_of
+from tests.support.span_strategies import otlp_records, records
+from tests.support.waiting import DEADLOCK_S
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
@@ -48,17 +50,17 @@ def read_officially(data: bytes) -> list[SpanRecord]:
             name=span.name,
             start_ns=span.start_time_unix_nano,
             end_ns=span.end_time_unix_nano or None,
-            attributes=_attributes(span.attributes),
+            attributes=attributes_of(span.attributes),
             kind=span.kind,
             status_code=span.status.code,
             status_message=span.status.message,
-            events=tuple(Event(each.name, each.time_unix_nano, _attributes(each.attributes)) for each in span.events),
+            events=tuple(Event(each.name, each.time_unix_nano, attributes_of(each.attributes)) for each in span.events),
             links=tuple(
-                Link(each.trace_id.hex(), each.span_id.hex(), _attributes(each.attributes), each.trace_state)
+                Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes), each.trace_state)
                 for each in span.links
             ),
-            resource=Resource(_attributes(group.resource.attributes), group.schema_url),
-            scope=Scope(part.scope.name, part.scope.version, _attributes(part.scope.attributes), part.schema_url),
+            resource=Resource(attributes_of(group.resource.attributes), group.schema_url),
+            scope=Scope(part.scope.name, part.scope.version, attributes_of(part.scope.attributes), part.schema_url),
             trace_state=span.trace_state,
             flags=span.flags,
         )
@@ -68,20 +70,7 @@ def read_officially(data: bytes) -> list[SpanRecord]:
     ]
 
 
-def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
-    return None if kind is None else getattr(value, kind)
-
-
-@given(sayable_records())
+@given(otlp_records())
 def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
     """A span that OTLP can say is decoded to an equal one, by the official classes as well."""
     data = encode([span])
@@ -89,7 +78,7 @@ def test_what_otlp_can_say_comes_back(span: SpanRecord) -> None:
     assert_alike(read_officially(data), [span])
 
 
-@given(sayable_records())
+@given(otlp_records())
 def test_what_the_official_classes_write_is_read(span: SpanRecord) -> None:
     """What they write, in their order and with fields that we do not know, reads as the same span."""
     message = ExportTraceServiceRequest.FromString(encode([span]))
@@ -202,7 +191,7 @@ def test_any_change_of_some_bytes(span: SpanRecord, data: st.DataObject) -> None
     decoded(bytes(line[: data.draw(st.integers(0, len(line)))]))
 
 
-@given(st.lists(sayable_records(), min_size=2, max_size=3), st.data())
+@given(st.lists(otlp_records(), min_size=2, max_size=3), st.data())
 def test_parts_of_a_message_are_put_together_as_protobuf_does(spans: list[SpanRecord], data: st.DataObject) -> None:
     """Doubled, swapped and cut messages in one another read as the official classes read them."""
     mixed = b"".join(data.draw(st.permutations([encode([span]) for span in spans])))
@@ -288,14 +277,14 @@ def test_of_a_message_that_ends_early_the_whole_spans_are_read(lost: int) -> Non
 
 
 def test_the_classes_are_imported_where_protobuf_is_decoded() -> None:
-    """Whoever writes spans, or is told by a receiver that all is well, does not wait for them."""
+    """Whoever writes spans, or gets a receiver's answer that all is well, does not wait for them."""
     code = (
         "import sys\nfrom otel_agent_trace.formats import otlp_proto\nfrom otel_agent_trace.span import SpanRecord\n"
         "data = otlp_proto.encode([SpanRecord('1' * 32, '1' * 16, None, 'n', 1, 2)])\n"
         "otlp_proto.decode_response(b''), otlp_proto.decode_response(bytes([10, 0]))\n"
         "assert 'google.protobuf' not in sys.modules\notlp_proto.decode(data)\nassert 'google.protobuf' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLOCK_S)
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,11 +14,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from exact import assert_alike, difference
-from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Aliased, Celsius, Pair, Point, Tag, Unregistered, texts, values
 
 from otel_agent_trace.values import (
     NO_LIMITS,
@@ -32,6 +29,9 @@ from otel_agent_trace.values import (
     restore,
     same,
 )
+from tests.support.exact_comparison import assert_alike, difference
+from tests.support.hostile_values import HOSTILE
+from tests.support.strategies import Aliased, Celsius, Pair, Point, Tag, Unregistered, texts, values
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
@@ -250,7 +250,7 @@ def test_large_values_are_bounded(name: str) -> None:
 
 
 def test_every_cut_is_listed_where_it_is() -> None:
-    """Each place where something is missing is a `Truncated`, and its path is told."""
+    """Each place where something is missing is a `Truncated`, and its path is listed."""
     value = {"a": "x" * 50, "b": [[[("deep",)]]], "c": 1}
     encoded = encode(value, Limits(value_bytes=1000, depth=3))
     assert encoded.cuts == (".b[0][0]",)

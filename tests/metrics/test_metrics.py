@@ -52,7 +52,7 @@ def end_after(seconds: float | None) -> int | None:
     return None if seconds is None else NOON + round(seconds * S)
 
 
-def told(total_input: int, total_output: int) -> Usage:
+def tokens_of(total_input: int, total_output: int) -> Usage:
     return Usage(input_tokens=total_input, output_tokens=total_output)
 
 
@@ -225,24 +225,28 @@ def test_steps_of_sub_agents_count_but_their_runs_do_not() -> None:
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
-        pytest.param(run(usage=told(7, 3)), (7, 3), id="only the run tells"),
-        pytest.param(run(steps=(call(), call()), usage=told(7, 3)), (7, 3), id="calls tell nothing"),
-        pytest.param(run(steps=(call(tokens=(4, 1)), call(tokens=(3, 2))), usage=told(7, 3)), (7, 3), id="both tell"),
-        pytest.param(run(steps=(call(tokens=(4, 1)),)), (4, 1), id="only a call tells"),
-        pytest.param(run(steps=(call(tokens=(4, 1)),), usage=told(99, 99)), (4, 1), id="calls win"),
+        pytest.param(run(usage=tokens_of(7, 3)), (7, 3), id="only the run has them"),
+        pytest.param(run(steps=(call(), call()), usage=tokens_of(7, 3)), (7, 3), id="calls have none"),
         pytest.param(
-            run(steps=(sub_agent(run(steps=(call(tokens=(2, 2)),), usage=told(2, 2))),), usage=told(2, 2)),
+            run(steps=(call(tokens=(4, 1)), call(tokens=(3, 2))), usage=tokens_of(7, 3)), (7, 3), id="both have them"
+        ),
+        pytest.param(run(steps=(call(tokens=(4, 1)),)), (4, 1), id="only a call tells"),
+        pytest.param(run(steps=(call(tokens=(4, 1)),), usage=tokens_of(99, 99)), (4, 1), id="calls win"),
+        pytest.param(
+            run(steps=(sub_agent(run(steps=(call(tokens=(2, 2)),), usage=tokens_of(2, 2))),), usage=tokens_of(2, 2)),
             (2, 2),
-            id="a call of a sub-agent, told on three levels",
+            id="a call of a sub-agent, reported on three levels",
         ),
         pytest.param(
-            run(steps=(call(tokens=(1, 1)), sub_agent(run(usage=told(5, 5)))), usage=told(6, 6)),
+            run(steps=(call(tokens=(1, 1)), sub_agent(run(usage=tokens_of(5, 5)))), usage=tokens_of(6, 6)),
             (6, 6),
             id="a sub-agent that tells only its sum",
         ),
-        pytest.param(run(steps=(sub_agent(run(usage=told(5, 5))),)), (5, 5), id="only the sub-agent tells"),
+        pytest.param(run(steps=(sub_agent(run(usage=tokens_of(5, 5))),)), (5, 5), id="only the sub-agent has them"),
         pytest.param(
-            run(steps=(sub_agent(run(usage=told(5, 5))),), usage=told(8, 8)), (8, 8), id="two runs tell, no call does"
+            run(steps=(sub_agent(run(usage=tokens_of(5, 5))),), usage=tokens_of(8, 8)),
+            (8, 8),
+            id="two runs have them, no call does",
         ),
         pytest.param(
             run(steps=(call(tokens=(4, 1), step_id="w"), call(tokens=(4, 1), step_id="c", parent_step_id="w"))),
@@ -280,9 +284,9 @@ def test_tokens_count_once(measured: AgentRun, expected: tuple[int, int]) -> Non
 
 def test_models_and_total_agree_where_calls_tell() -> None:
     """The tokens by model sum up to the total, wrappers and sub-agents included."""
-    below = run(steps=(call("b", (10, 20)),), usage=told(10, 20))
+    below = run(steps=(call("b", (10, 20)),), usage=tokens_of(10, 20))
     steps = (call("a", (4, 1), step_id=1), call("c", (4, 1), step_id=2, parent_step_id=1), sub_agent(below))
-    report = compute_metrics([run(steps=steps, usage=told(14, 21))] * 3)
+    report = compute_metrics([run(steps=steps, usage=tokens_of(14, 21))] * 3)
     assert sum(model.tokens.total_tokens for model in report.models.values()) == report.tokens.total_tokens == 105
     assert report.models["a"].tokens.total_tokens == 0
 
@@ -321,7 +325,7 @@ def test_the_failure_of_a_sub_agent_is_one_step_error() -> None:
 
 
 def test_error_messages_are_grouped_by_type_and_message() -> None:
-    """Messages that differ in ids only are one, the most frequent comes first, runs and steps are told apart."""
+    """Messages that differ in ids only are one, the most frequent comes first, runs and steps are kept apart."""
 
     def failed(type_: str, message: str) -> StepError:
         return StepError(type=type_, message=message)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from told import Problems, failed_run, lines_of, make_run
-
 from otel_agent_trace import AgentRun, run_to_spans
-
-
-@pytest.fixture
-def problems() -> Problems:
-    """Nothing reported so far."""
-    return Problems()
+from tests.support.sample_runs import failed_run, lines_of, make_run
 
 
 @pytest.fixture
@@ -44,3 +34,9 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return call
+
+
+@pytest.fixture
+def path(write: Callable[..., Path], lines: list[bytes]) -> Path:
+    """The file of the ten runs."""
+    return write("runs.jsonl", lines)

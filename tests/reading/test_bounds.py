@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import files as files_module
+from tests.support.sample_runs import BEGAN_NS, Problems, append, fail_on_problem, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 MANY = 20_000
@@ -49,7 +49,7 @@ def peak_of(call: Callable[[], Any]) -> int:
 def test_traces_are_read_in_bounded_memory(many: Path) -> None:
     """Of twenty thousand traces those are held that are open at one moment, and each is yielded once and whole."""
     sizes: list[int] = []
-    peak = peak_of(lambda: sizes.extend(len(spans) for spans in open_source(many).traces(pytest.fail)))
+    peak = peak_of(lambda: sizes.extend(len(spans) for spans in open_source(many).traces(fail_on_problem)))
     assert sizes == [SPANS] * MANY
     assert many.stat().st_size > 20_000_000
     assert peak < 8_000_000
@@ -104,12 +104,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files_module, "BLOCK_BYTES", 2_000)
 
 
-def append(path: Path, content: bytes) -> None:
-    """Write to the end of a file."""
-    with open(path, "ab") as file:
-        file.write(content)
-
-
 @pytest.mark.usefixtures("small_blocks")
 def test_file_that_grows(write: Write, problems: Problems) -> None:
     """What is appended while a file is read is left for the next reading; each trace comes once."""
@@ -123,7 +117,7 @@ def test_file_that_grows(write: Write, problems: Problems) -> None:
     assert seen == [make_run(n) for n in range(20)]
     assert problems == []
     again = load_runs(path, on_problem=problems)
-    assert [int(run.trace_id, 16) - 1 for run in again] == [*range(20), 25]
+    assert [int(run.trace_id or "", 16) - 1 for run in again] == [*range(20), 25]
     assert len(problems) == 1
 
 

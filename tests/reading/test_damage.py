@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from backports import zstd
-from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans, runs_from_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
 from otel_agent_trace.runs.passes.shape import DEEPEST
 from otel_agent_trace.sources import files as files_module
+from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 
@@ -142,13 +142,13 @@ def test_spans_that_nobody_means(write: Write, changes: dict[str, Any]) -> None:
 
 def agent_line(number: int, parent: int | None, run_id: str, parent_run_id: str) -> bytes:
     """A line of one run that names its parent, the span and the run."""
-    told = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
-    told["agent_trace.run.parent_id"] = parent_run_id
+    attributes = {"gen_ai.operation.name": "invoke_agent", "agent_trace.run.id": run_id}
+    attributes["agent_trace.run.parent_id"] = parent_run_id
     return raw_line(
         spanId=f"{number:016x}",
         parentSpanId="" if parent is None else f"{parent:016x}",
         startTimeUnixNano=str(BEGAN_NS - number),
-        attributes=[{"key": key, "value": {"stringValue": value}} for key, value in told.items()],
+        attributes=[{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
     )
 
 
@@ -214,7 +214,7 @@ def test_cut_at_every_byte(write: Write) -> None:
 
 @pytest.mark.parametrize(("pack", "shortest"), [(gzip.compress, 2), (zstd.compress, 4)])
 def test_packed_cut_at_every_byte(write: Write, pack: Callable[[bytes], bytes], shortest: int) -> None:
-    """Wherever a packed file was cut off, that is said once, and what came before was read."""
+    """Wherever a packed file was cut off, that is reported once, and what came before was read."""
     members = [pack(raw_line(traceId=f"{number:032x}")) for number in range(1, 4)]
     content = b"".join(members)
     ends = [sum(map(len, members[:number])) for number in range(4)]
@@ -234,7 +234,7 @@ def random_lines(number: int) -> list[bytes]:
 
 @pytest.mark.parametrize(("pack", "packing"), [(gzip.compress, "gzip"), (zstd.compress, "zstd")])
 def test_truncated_packed_file(write: Write, pack: Callable[[bytes], bytes], packing: str, problems: Problems) -> None:
-    """Of a long packed file that ends early nearly all that is there is read, and the place is said."""
+    """Of a long packed file that ends early nearly all that is there is read, and the place is reported."""
     content = random_lines(1000)
     packed = pack(b"".join(content))
     path = write("runs.jsonl.gz", packed[: len(packed) // 2])
@@ -336,9 +336,9 @@ def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str,
     assert problems.places == [(path.name, 6)]
 
 
-@pytest.mark.parametrize(("kind", "said"), [("gz", "a gzip"), ("zst", "a zstd")])
-def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str) -> None:
-    """A small file that unpacks without end is read for a while and then no further, which is said."""
+@pytest.mark.parametrize(("kind", "compression"), [("gz", "a gzip"), ("zst", "a zstd")])
+def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, compression: str) -> None:
+    """A small file that unpacks without end is read for a while and then no further, which is reported."""
     monkeypatch.setattr(files_module, "MAX_RATIO", 100)
     monkeypatch.setattr(files_module, "_RATIO_FROM_BYTES", 1 << 10)
     path = tmp_path / f"bomb.jsonl.{kind}"
@@ -347,13 +347,16 @@ def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
     problems = Problems()
     assert len(load_runs(path, on_problem=problems)) == 3
     assert [problem.reason for problem in problems] == [
-        f"damaged data ({said} that unpacks to more than 100 times its size); everything before it was read"
+        f"damaged data ({compression} that unpacks to more than 100 times its size); everything before it was read"
     ]
 
 
 def test_zstd_with_a_huge_window(write: Write) -> None:
     """A file that asks for gigabytes to be unpacked is refused."""
-    options = {zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    options: Any = {
+        zstd.CompressionParameter.window_log: 30,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
     out = io.BytesIO()
     with zstd.ZstdFile(out, "w", options=options) as file:
         file.write(raw_line())

@@ -12,7 +12,6 @@ from pathlib import Path
 import duckdb
 import pytest
 from backports import zstd
-from told import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 from otel_agent_trace import (
     AgentRun,
@@ -28,6 +27,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
+from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
 
@@ -109,7 +109,7 @@ def test_other_signals(write: Write, lines: list[bytes], runs: list[AgentRun], p
 
 
 def test_one_line_of_many_spans(write: Write, runs: list[AgentRun]) -> None:
-    """Spans of many traces in one line, as the Collector batches them, are told apart."""
+    """Spans of many traces in one line, as the Collector batches them, are kept apart."""
     spans = [span for run in runs for span in run_to_spans(run)]
     assert load_runs(write("runs.jsonl", otlp_json.encode(spans)), strict=True) == runs
 
@@ -185,7 +185,7 @@ def test_a_run_comes_once_and_complete(write: Write, runs: list[AgentRun], monke
     parts = [lines_of(part) for part in zip(*spans[:5], strict=True)]
     first = [line for part in parts for line in part]
     path = write("runs.jsonl", [*first, *(line for trace in spans[5:] for line in lines_of(trace))])
-    traces = open_source(path).traces(pytest.fail)
+    traces = open_source(path).traces(fail_on_problem)
     met = [next(traces)[0].trace_id]
     assert met == [runs[0].trace_id]
     assert [run.run_id for run in iter_runs(path)] == [run.run_id for run in runs]
@@ -232,15 +232,15 @@ def test_reading_changes_nothing(folder: Path) -> None:
 def test_a_source_can_be_read_again(folder: Path, runs: list[AgentRun]) -> None:
     """What was opened once gives the same traces each time, also after a reading that was broken off."""
     source = open_source(folder)
-    next(source.traces(pytest.fail))
+    next(source.traces(fail_on_problem))
     assert load_runs(source) == load_runs(source) == runs
 
 
 def test_progress_goes_forward(folder: Path) -> None:
-    """What is told of the progress grows to the total, over all files and both passes."""
-    told: list[tuple[int, int | None]] = []
-    list(iter_runs(folder, on_progress=lambda *told_now: told.append(told_now)))
-    done, totals = [each for each, _ in told], {total for _, total in told}
+    """The reported progress grows to the total, over all files and both passes."""
+    reported: list[tuple[int, int | None]] = []
+    list(iter_runs(folder, on_progress=lambda *progress: reported.append(progress)))
+    done, totals = [each for each, _ in reported], {total for _, total in reported}
     assert done == sorted(done)
     size = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name != "notes.txt")
     assert totals == {2 * size}
@@ -249,7 +249,7 @@ def test_progress_goes_forward(folder: Path) -> None:
 
 
 def test_duckdb_reads_our_file(tmp_path: Path) -> None:
-    """DuckDB reads what the file backend wrote, without being told what is in it."""
+    """DuckDB reads what the file backend wrote, without a schema."""
     path = tmp_path / "traces.jsonl"
     with AgentTracer(backend=FileBackend(path), agent_name="a") as tracer, tracer.run() as run:
         for number in range(3):

@@ -9,26 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import BEGAN_NS, failed_run, lines_of, make_run
 
 from otel_agent_trace import AgentRun, RunStatus, iter_runs, load_runs, pseudonymize_user_id, run_to_spans
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.query import moment_ns
+from tests.support.sample_runs import BEGAN_NS, failed_run, lines_of, make_run
 
 Write = Callable[..., Path]
 UTC = datetime.timezone.utc
 DAY_S = 86_400
 
 
-@pytest.fixture
-def path(write: Write, lines: list[bytes]) -> Path:
-    """The file of the ten runs."""
-    return write("runs.jsonl", lines)
-
-
 def numbers(runs: list[AgentRun]) -> list[int]:
     """Which of the ten runs these are."""
-    return [int(run.trace_id, 16) - 1 for run in runs]
+    return [int(run.trace_id or "", 16) - 1 for run in runs]
 
 
 # ── what a run is like ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,8 +137,8 @@ def test_days_and_naive_times_are_local(zone: str, monkeypatch: pytest.MonkeyPat
 )
 def test_ago(ago: Any, seconds: float) -> None:
     """A length of time is counted back from now."""
-    before, told, after = time.time_ns(), moment_ns(ago), time.time_ns()
-    assert before - seconds * 1e9 - 1000 <= told <= after - seconds * 1e9 + 1000
+    before, found, after = time.time_ns(), moment_ns(ago), time.time_ns()
+    assert before - seconds * 1e9 - 1000 <= found <= after - seconds * 1e9 + 1000
 
 
 def test_seven_days(write: Write) -> None:
@@ -178,10 +172,10 @@ def test_limit_counts_what_is_found(path: Path) -> None:
 
 
 def test_order_is_by_start(write: Write, runs: list[AgentRun]) -> None:
-    """Oldest first, wherever in the file the runs stand; equal starts are told apart by id."""
-    twins = [make_run(n, started_at_ns=BEGAN_NS, steps=()) for n in (30, 20)]
-    told = [*reversed(runs[3:]), *twins]
-    file = write("runs.jsonl", lines_of(span for run in told for span in run_to_spans(run)))
+    """Oldest first, wherever in the file the runs stand; equal starts are ordered by id."""
+    simultaneous = [make_run(n, started_at_ns=BEGAN_NS, steps=()) for n in (30, 20)]
+    stored = [*reversed(runs[3:]), *simultaneous]
+    file = write("runs.jsonl", lines_of(span for run in stored for span in run_to_spans(run)))
     assert numbers(load_runs(file)) == [20, 30, *range(3, 10)]
     assert numbers(load_runs(file, newest_first=True)) == [*range(9, 2, -1), 30, 20]
     assert numbers(list(iter_runs(file, newest_first=True, limit=8))) == [*range(9, 2, -1), 30]
@@ -198,7 +192,7 @@ def test_streaming_stops_at_the_limit(write: Write, lines: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("filters", "expected_message"),
     [
         ({"status": "great"}, "status must be one of running, success, error, timeout"),
         ({"status": ""}, "status must be one of"),
@@ -231,21 +225,21 @@ def test_streaming_stops_at_the_limit(write: Write, lines: list[bytes]) -> None:
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("read", [load_runs, iter_runs])
-def test_bad_filters(read: Callable[..., Any], path: Path, filters: dict[str, Any], said: str) -> None:
+def test_bad_filters(read: Callable[..., Any], path: Path, filters: dict[str, Any], expected_message: str) -> None:
     """What cannot be meant is refused before anything is read, and the refusal names it."""
     with pytest.raises(ConfigurationError) as refused:
         read(path.parent / "missing.jsonl", **filters)
-    assert said in str(refused.value)
+    assert expected_message in str(refused.value)
     assert repr(next(iter(filters.values()))) in str(refused.value)
 
 
 def test_unknown_filter(path: Path) -> None:
     """A filter that there is not is a mistake in the call."""
     with pytest.raises(TypeError, match="agnet"):
-        load_runs(path, agnet="weather")
+        load_runs(path, agnet="weather")  # type: ignore[call-arg]
 
 
 def test_failed_runs_tell_their_error(path: Path) -> None:
     """What the status filter finds has the error that made it so."""
     for run in load_runs(path, status="error"):
-        assert run == failed_run(int(run.trace_id, 16) - 1)
+        assert run == failed_run(int(run.trace_id or "", 16) - 1)

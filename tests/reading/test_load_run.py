@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import Problems, lines_of, make_run
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, load_run, run_to_spans
 from otel_agent_trace.errors import (
@@ -18,6 +17,7 @@ from otel_agent_trace.errors import (
     RunNotFoundError,
     SourceError,
 )
+from tests.support.sample_runs import Problems, lines_of, make_run
 
 Write = Callable[..., Path]
 
@@ -99,7 +99,7 @@ def test_many_candidates_are_not_all_listed(write: Write) -> None:
 
 
 def test_two_runs_of_one_trace(write: Write) -> None:
-    """Runs that share a trace are told apart by their ids; the trace's own fits both."""
+    """Runs that share a trace are distinguished by their ids; the trace's own fits both."""
     memory = InMemoryBackend()
     tracer = AgentTracer(backend=memory)
     with tracer._own.get_tracer("web").start_as_current_span("POST /"):
@@ -116,7 +116,7 @@ def test_two_runs_of_one_trace(write: Write) -> None:
 
 @pytest.mark.parametrize("asked", ["order-19", "7-order", "Order-17", "order-17 ", "f" * 32, "LAST"])
 def test_none(named: tuple[Path, list[AgentRun]], asked: str) -> None:
-    """What fits nothing is said with the file, and is an error of looking up."""
+    """What fits nothing is reported with the file, and is an error of looking up."""
     path, _ = named
     with pytest.raises(RunNotFoundError) as refused:
         load_run(path, asked)

@@ -7,15 +7,16 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from told import BEGAN_NS, Problems
-from written import CARRIERS, PACKINGS, Messages, logs, traces
 
 from otel_agent_trace import load_runs, open_source
 from otel_agent_trace.sources import SeveralSources
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Event, Problem, SpanRecord
+from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, Messages, logs, traces
+from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem
 
 Write = Callable[..., Path]
 TRACES, SPANS_EACH = 6, 2
@@ -25,7 +26,7 @@ SPANS = [
     for part in range(1, SPANS_EACH + 1)
 ]
 EVENTS = {
-    span.span_id: tuple(Event(f"said {at}", 6 + at, {"text": f"{span.span_id} {at}"}) for at in range(2))
+    span.span_id: tuple(Event(f"message {at}", 6 + at, {"text": f"{span.span_id} {at}"}) for at in range(2))
     for span in SPANS
 }
 LOGS = [
@@ -33,20 +34,15 @@ LOGS = [
     for span in SPANS
     for event in EVENTS[span.span_id]
 ]
-NOWHERE = [
+NOWHERE: list[Any] = [
     ("f" * 32, "e" * 16, 7, "of a trace that is nowhere", {}),
     (SPANS[0].trace_id, "e" * 16, 7, "of no span", {}),
 ]
 
 
-def fail(problem: Problem) -> None:
-    """Nothing is to be reported."""
-    pytest.fail(str(problem))
-
-
 def events_in(source: object) -> dict[str, tuple[Event, ...]]:
     """The events of each span, of which each comes once."""
-    spans = [span for trace in open_source(source).traces(fail) for span in trace]
+    spans = [span for trace in open_source(source).traces(fail_on_problem) for span in trace]
     assert len(spans) == len({span.span_id for span in spans})
     return {span.span_id: span.events for span in spans}
 
@@ -58,18 +54,18 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("blocks")
-@pytest.mark.parametrize("file_format", CARRIERS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
 def test_logs_of_every_carrier(write: Write, file_format: str) -> None:
     """In files of their own, before and after those of the spans."""
-    spans = write("spans", CARRIERS["lines"](traces(SPANS)))
-    records = write("logs", CARRIERS[file_format](logs([*LOGS, *NOWHERE])))
+    spans = write("spans", FILE_FORMATS["lines"](traces(SPANS)))
+    records = write("logs", FILE_FORMATS[file_format](logs([*LOGS, *NOWHERE])))
     assert events_in([spans, records]) == EVENTS
     assert events_in([records, spans]) == EVENTS
 
 
 def _interleaved(first: Messages, second: Messages) -> list[bytes]:
     pairs = itertools.zip_longest(first, second)
-    return [CARRIERS["lines"]([message]) for pair in pairs for message in pair if message is not None]
+    return [FILE_FORMATS["lines"]([message]) for pair in pairs for message in pair if message is not None]
 
 
 @pytest.mark.usefixtures("blocks")
@@ -84,15 +80,15 @@ def test_logs_and_spans_in_one_file(write: Write, how: str) -> None:
 
 def events_in_doubled(path: Path) -> dict[str, tuple[Event, ...]]:
     """The events of each span, which may come twice."""
-    return {span.span_id: span.events for trace in open_source(path).traces(fail) for span in trace}
+    return {span.span_id: span.events for trace in open_source(path).traces(fail_on_problem) for span in trace}
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
-def test_the_same_logs_in_two_carriers(write: Write, packing: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_the_same_logs_in_two_carriers(write: Write, compression: str) -> None:
     """Each is one event."""
-    spans = write("spans", PACKINGS[packing](CARRIERS["messages"](traces(SPANS))))
+    spans = write("spans", COMPRESSIONS[compression](FILE_FORMATS["messages"](traces(SPANS))))
     records = [
-        write(name, PACKINGS[packing](CARRIERS[name](logs(LOGS))))
+        write(name, COMPRESSIONS[compression](FILE_FORMATS[name](logs(LOGS))))
         for name in ("messages", "lines in snake_case", "documents")
     ]
     assert events_in([*records, spans]) == EVENTS
@@ -100,7 +96,10 @@ def test_the_same_logs_in_two_carriers(write: Write, packing: str) -> None:
 
 def test_spans_and_logs_in_one_document(write: Write) -> None:
     """A document may hold both."""
-    both = {"resourceSpans": CARRIERS["a document"](traces(SPANS)), "resourceLogs": CARRIERS["a document"](logs(LOGS))}
+    both = {
+        "resourceSpans": FILE_FORMATS["a document"](traces(SPANS)),
+        "resourceLogs": FILE_FORMATS["a document"](logs(LOGS)),
+    }
     parts = [b'"%b": %b' % (key.encode(), _inner(document)) for key, document in both.items()]
     assert events_in(write("both.json", b"{\n%b\n}\n" % b",\n".join(parts))) == EVENTS
 
@@ -111,17 +110,17 @@ def _inner(document: bytes) -> bytes:
 
 def test_logs_without_spans_are_no_runs(write: Write) -> None:
     """A file of logs alone holds none, and is none that is refused."""
-    for file_format in CARRIERS:
-        assert load_runs(write("logs", CARRIERS[file_format](logs(LOGS))), strict=True) == []
+    for file_format in FILE_FORMATS:
+        assert load_runs(write("logs", FILE_FORMATS[file_format](logs(LOGS))), strict=True) == []
 
 
 def test_logs_of_traces_that_never_come_are_not_held(write: Write) -> None:
     """What is held of them is what a block names."""
-    line = CARRIERS["lines"](logs([("0" * 31 + "1", "2" * 16, 5, "x" * 1000, {})]))
+    line = FILE_FORMATS["lines"](logs([("0" * 31 + "1", "2" * 16, 5, "x" * 1000, {})]))
     path = write("logs.jsonl", [line.replace(b"0" * 31 + b"1", b"%032x" % number) for number in range(1, 4_000)])
     tracemalloc.start()
     try:
-        assert list(open_source(path).traces(fail)) == []
+        assert list(open_source(path).traces(fail_on_problem)) == []
         assert tracemalloc.get_traced_memory()[1] < 3_000_000 < path.stat().st_size
     finally:
         tracemalloc.stop()
@@ -129,8 +128,8 @@ def test_logs_of_traces_that_never_come_are_not_held(write: Write) -> None:
 
 def test_many_logs_of_one_span(write: Write) -> None:
     """Time is in proportion to them."""
-    records = [(SPANS[0].trace_id, SPANS[0].span_id, at, "x", {}) for at in range(20_000)]
-    content = CARRIERS["lines"]([*traces(SPANS[:1]), *logs(records)])
+    records: list[Any] = [(SPANS[0].trace_id, SPANS[0].span_id, at, "x", {}) for at in range(20_000)]
+    content = FILE_FORMATS["lines"]([*traces(SPANS[:1]), *logs(records)])
     path = write("both.jsonl", content)
     began = time.process_time()
     found = events_in(path)
@@ -155,7 +154,7 @@ def test_hostile_logs(write: Write, problems: Problems, what: str) -> None:
     if b"%b" in record:
         record %= (SPANS[0].trace_id.encode(), SPANS[0].span_id.encode())
     line = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[%b]}]}]}\n' % record
-    path = write("x.jsonl", [CARRIERS["lines"](traces(SPANS)), line])
+    path = write("x.jsonl", [FILE_FORMATS["lines"](traces(SPANS)), line])
     spans = [span for trace in open_source(path).traces(problems) for span in trace]
     assert sorted(spans, key=lambda span: span.span_id) == SPANS
     assert len(problems) == count
@@ -178,9 +177,9 @@ class Held:
 @pytest.mark.parametrize("kept", [0, 1, 5, len(SPANS)])
 def test_logs_in_files_of_spans_in_another_source(write: Write, kept: int) -> None:
     """Also where a file has some of the spans of the trace."""
-    files = [write("logs", CARRIERS["messages"](logs([*NOWHERE, *LOGS])))]
+    files = [write("logs", FILE_FORMATS["messages"](logs([*NOWHERE, *LOGS])))]
     if kept:
-        files.append(write("spans", CARRIERS["lines"](traces(SPANS[:kept]))))
+        files.append(write("spans", FILE_FORMATS["lines"](traces(SPANS[:kept]))))
     source = open_source([*files, Held(SPANS[kept:])])
     assert isinstance(source, SeveralSources)
     assert events_in(source) == EVENTS
@@ -206,8 +205,8 @@ def test_run_out_of_spans_and_logs(write: Write) -> None:
         ("a" * 32, "2" * 16, BEGAN_NS + 3, "gen_ai.choice", {"message": '{"role":"assistant","content":"No."}'}),
     ]
     paths = [
-        write("logs.pb", CARRIERS["messages"](logs(records))),
-        write("spans.jsonl", CARRIERS["lines"](traces(spans))),
+        write("logs.pb", FILE_FORMATS["messages"](logs(records))),
+        write("spans.jsonl", FILE_FORMATS["lines"](traces(spans))),
     ]
     [run] = load_runs(paths, strict=True)
     assert (run.user_input, run.final_output) == ("Rain?", "No.")

@@ -37,8 +37,8 @@ def test_steps_of_others_take_no_number_of_ours() -> None:
 
 def test_an_agent_of_others_knows_the_run_above_it() -> None:
     """A foreign agent inside our run is a sub-agent whose run says which run called it, in runs and to backends."""
-    memory, told = InMemoryBackend(), _Told()
-    provider = configure(backends=[memory, told])
+    memory, recorder = InMemoryBackend(), _ParentRecorder()
+    provider = configure(backends=[memory, recorder])
     tracer, other = AgentTracer(tracer_provider=provider), provider.get_tracer("other")
     attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "helper"}
     with tracer.run(user_input="?", run_id="outer"), other.start_as_current_span("a", attributes=attributes):
@@ -47,10 +47,10 @@ def test_an_agent_of_others_knows_the_run_above_it() -> None:
     below = read.steps[0].run
     assert below is not None
     assert below.parent_run_id == "outer"
-    assert told.parents == {"outer": None, below.run_id: "outer"}
+    assert recorder.parents == {"outer": None, below.run_id: "outer"}
 
 
-class _Told:
+class _ParentRecorder:
     """A backend that notes which run each run that ended is part of."""
 
     def __init__(self) -> None:

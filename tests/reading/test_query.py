@@ -6,12 +6,11 @@ import dataclasses
 import datetime
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from told import BEGAN_NS, lines_of, make_run
 
 from otel_agent_trace import (
     AgentRun,
@@ -35,19 +34,11 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.errors import ConfigurationError
+from tests.support.backends import GivenRuns
+from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 Write = Callable[..., Path]
 SECOND_NS = 1_000_000_000
-
-
-class Kept:
-    """A backend that gives the runs that it was made with."""
-
-    def __init__(self, *runs: AgentRun) -> None:
-        self._runs = runs
-
-    def runs(self) -> Iterator[AgentRun]:
-        return iter(self._runs)
 
 
 def step(index: int, **fields: Any) -> AgentStep:
@@ -58,21 +49,21 @@ def step(index: int, **fields: Any) -> AgentStep:
 
 def of(number: int, *steps: AgentStep, **fields: Any) -> AgentRun:
     """A run with just these steps, which says nothing but what it is given."""
-    said: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
-    return make_run(number, steps=steps, **said)
+    values: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
+    return make_run(number, steps=steps, **values)
 
 
 def below(*steps: AgentStep, **fields: Any) -> AgentStep:
     """A step of a sub-agent that took these steps."""
-    said: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
-    run = make_run(50, steps=steps, run_id="below", parent_run_id="outer", **said)
+    values: dict[str, Any] = {"user_input": None, "final_output": None, "usage": None, **fields}
+    run = make_run(50, steps=steps, run_id="below", parent_run_id="outer", **values)
     return step(9, kind=StepKind.AGENT, name="helper", run=run)
 
 
 def is_found(run: AgentRun, **filters: Any) -> bool:
     """Whether a run is among those that a source which holds it, and another run, gives."""
     other = of(40)
-    return run.run_id in [found.run_id for found in load_runs(Kept(run, other), **filters)]
+    return run.run_id in [found.run_id for found in load_runs(GivenRuns(run, other), **filters)]
 
 
 # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,7 +83,7 @@ def is_found(run: AgentRun, **filters: Any) -> bool:
         of(
             1,
             step(
-                0, kind=StepKind.MODEL, messages=(Message(role="user", parts=[{"type": "text", "content": "needle"}]),)
+                0, kind=StepKind.MODEL, messages=(Message(role="user", parts=({"type": "text", "content": "needle"},)),)
             ),
         ),
         of(1, below(user_input="needle")),
@@ -117,13 +108,13 @@ def test_text_stands_anywhere_in_a_run(run: AgentRun, text: str) -> None:
         of(1, user_input="need", final_output="le"),
         of(
             1,
-            step(0, kind=StepKind.MODEL, messages=(Message(role="user", parts=[{"type": "needle", "content": "x"}]),)),
+            step(0, kind=StepKind.MODEL, messages=(Message(role="user", parts=({"type": "needle", "content": "x"},)),)),
         ),
     ],
     ids=range(5),
 )
 def test_text_does_not_stand_in_names_and_attributes(run: AgentRun) -> None:
-    """What a run is called, and what was noted beside it, is not what was said."""
+    """What a run is called, and what was noted beside it, is no text of its conversation."""
     assert not is_found(run, text="needle")
 
 
@@ -333,7 +324,7 @@ def test_interrupted_runs_are_running_ones_whose_process_is_gone() -> None:
     """One of which nobody knows is running, and not interrupted."""
     running = {"status": RunStatus.RUNNING, "ended_at_ns": None}
     gone, unknown, alive = of(1, **running, interrupted=True), of(2, **running), of(3, **running, interrupted=False)
-    kept = Kept(gone, unknown, alive, of(4), of(5, interrupted=True))
+    kept = GivenRuns(gone, unknown, alive, of(4), of(5, interrupted=True))
     assert load_runs(kept, status="interrupted") == [gone]
     assert load_runs(kept, status="running") == [gone, unknown, alive]
 
@@ -374,34 +365,28 @@ SIZED = (
 def test_the_largest_or_newest_come_first(sort: Any, numbers: list[int], limit: int | None) -> None:
     expected = [SIZED[number].run_id for number in numbers][:limit]
     for read in (load_runs, iter_runs):
-        assert [run.run_id for run in read(Kept(*SIZED), sort=sort, limit=limit)] == expected
-        assert [run.run_id for run in read(Kept(*SIZED[::-1]), RunQuery(sort=sort, limit=limit))] == expected
+        assert [run.run_id for run in read(GivenRuns(*SIZED), sort=sort, limit=limit)] == expected
+        assert [run.run_id for run in read(GivenRuns(*SIZED[::-1]), RunQuery(sort=sort, limit=limit))] == expected
 
 
 def test_steps_of_sub_agents_count() -> None:
     few, many = of(1, step(0), step(1)), of(2, below(step(0), step(1)))
-    assert load_runs(Kept(few, many), sort="steps") == [many, few]
+    assert load_runs(GivenRuns(few, many), sort="steps") == [many, few]
 
 
 def test_sort_goes_before_newest_first() -> None:
-    assert [run.run_id for run in load_runs(Kept(*SIZED), sort="steps", newest_first=True, limit=1)] == [
+    assert [run.run_id for run in load_runs(GivenRuns(*SIZED), sort="steps", newest_first=True, limit=1)] == [
         SIZED[1].run_id
     ]
 
 
 def test_keywords_go_before_the_query() -> None:
     query = RunQuery(tool="t", sort="steps", limit=2)
-    assert [run.run_id for run in load_runs(Kept(*SIZED), query, limit=1)] == [SIZED[1].run_id]
-    assert [run.run_id for run in load_runs(Kept(*SIZED), query, tool="none")] == []
+    assert [run.run_id for run in load_runs(GivenRuns(*SIZED), query, limit=1)] == [SIZED[1].run_id]
+    assert [run.run_id for run in load_runs(GivenRuns(*SIZED), query, tool="none")] == []
 
 
 # ── which run ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def path(write: Write, lines: list[bytes]) -> Path:
-    """The file of the ten runs."""
-    return write("runs.jsonl", lines)
 
 
 @pytest.mark.parametrize("read", [load_run, lambda source, run_id: explain_run(source, run_id).run])
@@ -412,7 +397,7 @@ def test_a_run_is_named_by_its_id_its_beginning_or_last(path: Path, runs: list[A
     assert read(path, inner.run_id) == inner
     assert read(path, inner.run_id[:-1]) == inner
     assert read(path, "last") == runs[9]
-    assert read(Kept(make_run(0x5F), *runs), f"{0x60:032x}"[:-1]) == make_run(0x5F)
+    assert read(GivenRuns(make_run(0x5F), *runs), f"{0x60:032x}"[:-1]) == make_run(0x5F)
 
 
 def test_a_run_id_as_a_filter_finds_the_outermost_run(path: Path, runs: list[AgentRun]) -> None:
@@ -430,15 +415,15 @@ def test_every_trace_of_a_joined_run_names_it() -> None:
     joined = of(1, trace_ids=(f"{2:032x}", "abc1", "abcd"))
     other = of(3, run_id="abc")
     for name in (f"{2:032x}", "abc1", "abcd"):
-        assert load_run(Kept(joined, other), name) == joined
-    assert load_run(Kept(joined, other), "abc") == other
-    assert load_run(Kept(joined), "abc") == joined
+        assert load_run(GivenRuns(joined, other), name) == joined
+    assert load_run(GivenRuns(joined, other), "abc") == other
+    assert load_run(GivenRuns(joined), "abc") == joined
     with pytest.raises(AmbiguousRunError, match="'ab' matches 2 runs"):
-        load_run(Kept(joined, other), "ab")
-    with pytest.raises(RunNotFoundError, match="no run 'abx' in Kept"):
-        load_run(Kept(joined, other), "abx")
+        load_run(GivenRuns(joined, other), "ab")
+    with pytest.raises(RunNotFoundError, match="no run 'abx' in GivenRuns"):
+        load_run(GivenRuns(joined, other), "abx")
     with pytest.raises(AmbiguousRunError, match="give the id of one"):
-        load_run(Kept(joined, other))
+        load_run(GivenRuns(joined, other))
 
 
 # ── keywords ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -479,7 +464,7 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("filters", "expected_message"),
     [
         ({"sort": "size"}, "sort must be one of time, duration, steps, tokens, got 'size'"),
         ({"limit": True}, "limit must be an integer, got True"),
@@ -491,16 +476,16 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
         ({"where": "a=b"}, """where must be a mapping like {"metadata.tenant": "acme"}, got 'a=b'"""),
         ({"where": {1: 2}}, "where must be a mapping"),
         *(({"min_duration": wrong}, f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {wrong!r}') for wrong in
-          ("long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1))),
+          ["long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1)]),
     ],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused(filters: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_meant_is_refused(filters: dict[str, Any], expected_message: str) -> None:
     """Before anything is read, by all that take it."""
     for call in (RunQuery, lambda **given: load_runs("missing.jsonl", **given)):
         with pytest.raises(ConfigurationError) as refused:
             call(**filters)
-        assert said in str(refused.value)
+        assert expected_message in str(refused.value)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -555,7 +540,7 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected_message"),
     [
         (["--where", "tenant"], "'tenant' must be like metadata.tenant=acme"),
         (["--where", "=x"], "'=x' must be like metadata.tenant=acme"),
@@ -568,10 +553,10 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
     "command", [["list"], ["metrics"], ["export", "--to", "otlp-json"]], ids=lambda words: words[0]
 )
 def test_commands_refuse_what_cannot_be_meant(
-    capsys: pytest.CaptureFixture[str], path: Path, command: list[str], words: list[str], said: str
+    capsys: pytest.CaptureFixture[str], path: Path, command: list[str], words: list[str], expected_message: str
 ) -> None:
     assert main([command[0], str(path), *command[1:], *words]) == 2
-    assert said in capsys.readouterr().err
+    assert expected_message in capsys.readouterr().err
 
 
 def test_text_in_each_of_many_values_of_classes() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import BEGAN_NS, lines_of, make_run
 from typing_extensions import Self
 
 from otel_agent_trace import (
@@ -21,7 +20,6 @@ from otel_agent_trace import (
     AgentStep,
     RunQuery,
     RunStatus,
-    SpanRecord,
     StepError,
     StepKind,
     Usage,
@@ -31,6 +29,8 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.values import same
+from tests.support.backends import OnlyTraces
+from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 SECOND_NS = 1_000_000_000
 WORDS = ("red", "Green", "blue")
@@ -104,15 +104,15 @@ def all_steps(run: AgentRun) -> list[AgentStep]:
     return [step for part in run.walk() for step in part.steps]
 
 
-def says(run: AgentRun, text: str) -> bool:
-    said: list[Any] = []
+def contains_text(run: AgentRun, text: str) -> bool:
+    texts: list[Any] = []
     for part in run.walk():
-        said += [part.user_input, part.final_output]
+        texts += [part.user_input, part.final_output]
         for item in (part, *part.steps):
-            said += [] if item.error is None else [item.error.type, item.error.message]
+            texts += [] if item.error is None else [item.error.type, item.error.message]
         for step in part.steps:
-            said += [step.input, step.output]
-    return text.lower() in "\0".join(str(word) for word in said if word is not None).lower()
+            texts += [step.input, step.output]
+    return text.lower() in "\0".join(str(word) for word in texts if word is not None).lower()
 
 
 def tools(run: AgentRun, *, failed: bool = False) -> list[str | None]:
@@ -128,7 +128,7 @@ BY_HAND: dict[str, Callable[[AgentRun, Any], bool]] = {
     "tool_error": lambda run, name: name in tools(run, failed=True),
     "model": lambda run, name: name in [item.model for item in (*run.walk(), *all_steps(run))],
     "session_id": lambda run, name: run.session_id == name,
-    "text": says,
+    "text": contains_text,
     "since": lambda run, when: run.started_at_ns >= when * SECOND_NS,
     "until": lambda run, when: run.started_at_ns < when * SECOND_NS,
     "min_duration": lambda run, took_s: (
@@ -184,23 +184,13 @@ def by_hand(runs: list[AgentRun], query: dict[str, Any], *, sort: str | None = N
 
 
 class Runs:
-    """A backend that gives runs, those of sub-agents as well, as a `TracerBackend` is told of them."""
+    """A backend that gives runs, those of sub-agents as well, as a `TracerBackend` receives them."""
 
     def __init__(self, runs: list[AgentRun]) -> None:
         self._runs = runs
 
     def runs(self) -> Iterator[AgentRun]:
         return (part for run in self._runs for part in run.walk())
-
-
-class Traces:
-    """A backend that gives spans."""
-
-    def __init__(self, runs: list[AgentRun]) -> None:
-        self._runs = runs
-
-    def traces(self, on_problem: Any) -> Iterator[list[SpanRecord]]:
-        return (run_to_spans(run) for run in self._runs)
 
 
 class InFile:
@@ -222,7 +212,7 @@ class InFile:
 def every_source(runs: list[AgentRun]) -> Iterator[list[Any]]:
     """These runs as a file, in two of them, and as backends."""
     with InFile(runs) as whole, InFile(runs[::2]) as some, InFile(runs[1::2]) as others:
-        yield [whole.path, [some.path, others.path], [some.path, Traces(runs[1::2])], Traces(runs), Runs(runs)]
+        yield [whole.path, [some.path, others.path], [some.path, OnlyTraces(runs[1::2])], OnlyTraces(runs), Runs(runs)]
 
 
 @given(many_runs(), queries())

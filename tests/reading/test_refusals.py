@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import Problems
 
 from otel_agent_trace import AgentRun, InMemoryBackend, load_runs, open_source
 from otel_agent_trace.errors import BadRecordError, SourceError
+from tests.support.sample_runs import Problems
+from tests.support.waiting import DEADLOCK_S
 
 Write = Callable[..., Path]
 JAEGER = {"traceID": "0af7651916cd43dd8448eb211c80319c", "spans": {}}
@@ -54,9 +55,9 @@ def test_other_files(write: Write, name: str, content: bytes, looks_like: str) -
     path = write(name, content)
     with pytest.raises(SourceError) as refused:
         load_runs(path)
-    said = str(refused.value)
-    assert said.startswith(f"{path}: neither OTLP nor traces of Jaeger; it looks like {looks_like}")
-    assert "\n" not in said
+    message = str(refused.value)
+    assert message.startswith(f"{path}: neither OTLP nor traces of Jaeger; it looks like {looks_like}")
+    assert "\n" not in message
     assert not isinstance(refused.value, BadRecordError)
 
 
@@ -88,12 +89,12 @@ def _denied(folder: Path) -> Any:
 def test_no_file(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     """What is no file, or none that ends, is refused at once, by name."""
     (tmp_path / "empty").mkdir()
-    path, said = make(tmp_path / "empty")
+    path, expected_message = make(tmp_path / "empty")
     for source in (path, [path]):
         with pytest.raises(SourceError) as refused:
             load_runs(source)
         assert str(refused.value).startswith(f"{path}: ")
-        assert said in str(refused.value)
+        assert expected_message in str(refused.value)
 
 
 def test_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ def test_pipe_does_not_hang(tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    reader.join(30)
+    reader.join(DEADLOCK_S)
     assert outcome == [f"{tmp_path / 'pipe'}: not a regular file"]
 
 

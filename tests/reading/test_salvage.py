@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import Problems, make_run
 
 from otel_agent_trace import AgentRun, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Resource, Scope, SpanRecord
+from tests.support.sample_runs import Problems, append, make_run
 
 Write = Callable[..., Path]
 
@@ -213,11 +213,6 @@ def while_looked_through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     return install
 
 
-def append(path: Path, data: bytes) -> None:
-    with open(path, "ab") as file:
-        file.write(data)
-
-
 def rotate(path: Path, number: int, then: bytes) -> None:
     path.rename(rotated(path.parent, number))
     path.write_bytes(then)
@@ -274,7 +269,8 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
     live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
 ) -> None:
     """Whether something has come in its place or not."""
-    path_now, todo = files_module._ScannedFile.path_now, [lambda: live.rename(rotated(live.parent, 1))]
+    path_now = files_module._ScannedFile.path_now
+    todo: list[Callable[[], object]] = [lambda: live.rename(rotated(live.parent, 1))]
     if then is not None:
         todo.append(lambda: live.write_bytes(then))
 
@@ -319,11 +315,10 @@ def ids_read(folder: Path) -> set[str]:
     return set(ids)
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_while_it_is_written_and_rotated_nothing_is_doubled_and_nothing_lost(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(b"")
-    writer = multiprocessing.get_context("fork").Process(target=_write_on, args=(path,))
+    writer = multiprocessing.get_context("spawn").Process(target=_write_on, args=(path,))
     writer.start()
     seen: set[str] = set()
     while writer.is_alive():

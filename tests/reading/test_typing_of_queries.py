@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
+
 CHECKED = "tests/typing/queries.py"
 
 
@@ -22,7 +24,7 @@ def check(*command: str) -> None:
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLOCK_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentStep, SpanRecord, runs_from_spans
+from otel_agent_trace import AgentStep, SpanRecord
 from otel_agent_trace.dialects import openinference, traceloop
-from otel_agent_trace.span import Event, Scope
+from otel_agent_trace.span import Event
 from otel_agent_trace.testing import check_dialect
+from tests.support.handwritten_spans import numbered_span, only_run
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ERROR = 2
@@ -21,48 +21,32 @@ def span(
     number: int, parent: int | None, times: tuple[int, int], name: str, scope: str = "x", **more: Any
 ) -> SpanRecord:
     """A span; ``gen_ai__x`` is written for ``gen_ai.x``, and objects stand as JSON text."""
-    said = more.pop("attributes", {}) | {key.replace("__", "."): value for key, value in more.items()}
-    failed = said.pop("failed", None)
-    return SpanRecord(
-        TRACE,
-        f"{number:016x}",
-        None if parent is None else f"{parent:016x}",
-        name,
-        *times,
-        {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in said.items()},
-        status_code=0 if failed is None else ERROR,
-        status_message=failed or "",
-        events=said.pop("events", ()),
-        scope=Scope(scope),
-    )
+    attributes = more.pop("attributes", {}) | {key.replace("__", "."): value for key, value in more.items()}
+    options = {"error": attributes.pop("failed", None), "events": attributes.pop("events", ()), "scope": scope}
+    return numbered_span(number, parent, times, name, attributes, **options)
 
 
 def agent(
     number: int, parent: int | None, times: tuple[int, int], name: str, scope: str = "x", **more: Any
 ) -> SpanRecord:
     """An agent's span after the conventions."""
-    said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name}
-    return span(number, parent, times, f"invoke_agent {name}", scope, attributes=said, **more)
+    attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name}
+    return span(number, parent, times, f"invoke_agent {name}", scope, attributes=attributes, **more)
 
 
 def tool(
     number: int, parent: int | None, times: tuple[int, int], name: str, scope: str = "x", **more: Any
 ) -> SpanRecord:
     """A tool's span after the conventions."""
-    said = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
-    return span(number, parent, times, f"execute_tool {name}", scope, attributes=said, **more)
+    attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+    return span(number, parent, times, f"execute_tool {name}", scope, attributes=attributes, **more)
 
 
 def chat(number: int, parent: int, times: tuple[int, int], text: str = "Yes.") -> SpanRecord:
     """A model call after the conventions."""
-    said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]}]
-    more: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__output__messages": said}
+    messages = [{"role": "assistant", "parts": [{"type": "text", "content": text}]}]
+    more: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__output__messages": messages}
     return span(number, parent, times, "chat", **more)
-
-
-def only_run(*spans: SpanRecord) -> AgentRun:
-    (run,) = runs_from_spans(spans)
-    return run
 
 
 def outline(steps: tuple[AgentStep, ...]) -> list[Any]:
@@ -149,7 +133,7 @@ TASKS = [
 
 
 def test_the_steps_of_an_agent_that_hang_beside_its_own_span_are_the_agents() -> None:
-    """Callbacks know the tool above, contexts our own step in it: the agent is told twice, as the tool is."""
+    """Callbacks know the tool above, contexts our own step in it: the agent is recorded twice, as the tool is."""
     run = only_run(*TASKS)
     assert outline(run.steps) == [("tool", "ask"), ("agent", "expert", [("model", "chat")])]
     assert run.steps[1].run is not None
@@ -213,7 +197,7 @@ def test_a_workflow_of_several_agents_with_a_name_of_its_own_is_none_of_them() -
 # ── a tool that both traced ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_failed_step_of_ours_has_no_output_although_the_model_was_told_something() -> None:
+def test_a_failed_step_of_ours_has_no_output_although_the_model_got_a_result() -> None:
     run = only_run(
         agent(1, None, (0, 90), "planner"),
         tool(2, 1, (10, 80), "ask", gen_ai__tool__call__result="An error occurred.", gen_ai__tool__call__id="c-1"),

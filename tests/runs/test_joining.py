@@ -31,11 +31,11 @@ def asks(call_id: str | None, city: str = "Lyon") -> dict[str, Any]:
     return {"role": "assistant", "parts": [part]}
 
 
-def told(call_id: str | None, sky: str = "rain") -> dict[str, Any]:
+def tool_result(call_id: str | None, sky: str = "rain") -> dict[str, Any]:
     return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": {"sky": sky}}]}
 
 
-def says(text: str) -> dict[str, Any]:
+def answer_message(text: str) -> dict[str, Any]:
     return {"role": "assistant", "parts": [{"type": "text", "content": text}]}
 
 
@@ -57,11 +57,11 @@ def chat(number: int, at_s: float, sent: list[Any], answer: Any, service: str = 
 
 
 def conversation(first: int, at_s: float, call_id: str | None, **more: Any) -> list[SpanRecord]:
-    """Two calls: the first asks for a tool, the second is told what that gave."""
-    asked, heard = asks(call_id), told(call_id)
+    """Two calls: the first asks for a tool, the second is sent its result."""
+    asked, result = asks(call_id), tool_result(call_id)
     return [
         chat(first, at_s, [QUESTION], asked, **more),
-        chat(first + 1, at_s + 2, [QUESTION, asked, heard], says("Yes."), **more),
+        chat(first + 1, at_s + 2, [QUESTION, asked, result], answer_message("Yes."), **more),
     ]
 
 
@@ -79,7 +79,7 @@ def assert_whole(run: AgentRun) -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_calls_of_one_run_are_one_run(order: tuple[int, ...]) -> None:
-    """Who was told of the tool that the other asked for goes on with it; ids may come again in another conversation."""
+    """A call that has the result of the tool that another asked for continues it; ids may come again in another conversation."""
     spans = [*conversation(1, 0, "call_0"), *conversation(5, 60, "call_0")]
     runs = runs_from_spans([spans[place] for place in order])
     assert [run.run_id for run in runs] == [format(1, "032x"), format(5, "032x")]
@@ -87,7 +87,7 @@ def test_calls_of_one_run_are_one_run(order: tuple[int, ...]) -> None:
         assert_whole(run)
 
 
-def test_calls_without_ids_are_known_by_what_was_said_before() -> None:
+def test_calls_without_ids_are_known_by_the_messages_before() -> None:
     """The messages of the earlier call, and what a tool gave besides."""
     (run,) = runs_from_spans(conversation(1, 0, None, **{"gen_ai.conversation.id": "c"}))
     assert_whole(run)
@@ -110,12 +110,18 @@ def test_files_give_the_same_in_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "second",
     [
-        chat(2, 2, [QUESTION, asks("a"), told("b")], says("Yes.")),  # was told of another call
-        chat(2, 2, [QUESTION, asks("a"), told("a")], says("Yes."), service="other"),
-        chat(2, 2, [QUESTION, asks("a"), told("a")], says("Yes."), **{"gen_ai.conversation.id": "another"}),
-        chat(2, 3600, [QUESTION, asks("a"), told("a")], says("Yes.")),  # an hour later
-        chat(2, 0.1, [QUESTION, asks("a"), told("a")], says("Yes.")),  # before the first had answered
-        chat(2, 2, [QUESTION], says("Yes.")),  # the same question once more
+        chat(2, 2, [QUESTION, asks("a"), tool_result("b")], answer_message("Yes.")),  # has the result of another call
+        chat(2, 2, [QUESTION, asks("a"), tool_result("a")], answer_message("Yes."), service="other"),
+        chat(
+            2,
+            2,
+            [QUESTION, asks("a"), tool_result("a")],
+            answer_message("Yes."),
+            **{"gen_ai.conversation.id": "another"},
+        ),
+        chat(2, 3600, [QUESTION, asks("a"), tool_result("a")], answer_message("Yes.")),  # an hour later
+        chat(2, 0.1, [QUESTION, asks("a"), tool_result("a")], answer_message("Yes.")),  # before the first had answered
+        chat(2, 2, [QUESTION], answer_message("Yes.")),  # the same question once more
     ],
 )
 def test_other_calls_stay_runs_of_their_own(second: SpanRecord) -> None:
@@ -123,8 +129,8 @@ def test_other_calls_stay_runs_of_their_own(second: SpanRecord) -> None:
     assert [run.trace_id for run in runs] == [format(1, "032x"), format(2, "032x")]
 
 
-def test_calls_of_an_agent_that_has_told_them_itself(tmp_path: Path) -> None:
-    """Where an agent of the same service was at work all the time, its calls are not told once more."""
+def test_calls_of_an_agent_that_has_traced_them_itself(tmp_path: Path) -> None:
+    """Where an agent of the same service was at work all the time, its calls are not given once more."""
     attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
     resource = Resource({"service.name": "app"})
     agent = SpanRecord("a" * 32, "b" * 16, None, "agent", START - 1, START + 9 * SECOND, attributes, resource=resource)
@@ -141,7 +147,7 @@ def test_times_that_are_none_do_no_harm(start_ns: int, end_ns: int | None) -> No
 
 
 def test_many_calls_are_not_all_held() -> None:
-    """Of more than are held the older ones are told meanwhile."""
+    """Of more than are held the older ones are given meanwhile."""
     spans = [span for n in range(MOST_HELD) for span in conversation(10 * n + 1, 30 * n, f"call_{n}")]
     given = 0
 
@@ -160,7 +166,7 @@ def test_many_calls_are_not_all_held() -> None:
 
 
 def test_calls_of_our_own_tracer_stay_runs_of_their_own() -> None:
-    """A model call outside of any run is a run of that one step, as it was told."""
+    """A model call outside of any run is a run of that one step, as it was traced."""
     memory = InMemoryBackend()
     tracer = AgentTracer(backend=memory)
 
@@ -169,7 +175,7 @@ def test_calls_of_our_own_tracer_stay_runs_of_their_own() -> None:
         return {"role": "assistant", "content": "Yes."}
 
     complete([QUESTION, asks("a")])
-    complete([QUESTION, asks("a"), told("a")])
+    complete([QUESTION, asks("a"), tool_result("a")])
     assert [len(run.steps) for run in memory.runs()] == [1, 1]
 
 
@@ -271,7 +277,9 @@ def test_of_more_calls_than_are_held_the_oldest_runs_are_forgotten() -> None:
     rests = [conversation(number, at_s, f"call_{number}")[1] for number, at_s in starts]
     stitcher = Stitcher(most_held=2)
     live(firsts, stitcher)
-    assert [len(given[0].run.steps) for given in live(rests[:1], stitcher)] == [2]  # with the tool that it was told of
+    assert [len(given[0].run.steps) for given in live(rests[:1], stitcher)] == [
+        2
+    ]  # with the tool whose result it was sent
     (given,) = stitcher.add(rests[2:])
     assert_whole(given.run)
 
@@ -281,7 +289,7 @@ def test_a_run_of_more_calls_than_are_held_begins_anew() -> None:
     spans = []
     for number in range(1, 6):
         spans.append(chat(number, 2 * number, list(sent), asks(f"call_{number}")))
-        sent += [asks(f"call_{number}"), told(f"call_{number}")]
+        sent += [asks(f"call_{number}"), tool_result(f"call_{number}")]
     given = [found.run for (found,) in live(spans, Stitcher(most_held=2))]
     assert [run.run_id[-1] for run in given] == ["1", "1", "1", "4", "4"]
 

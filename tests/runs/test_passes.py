@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from any_traces import ours, span, tangled_traces, traces
 from hypothesis import given
 from hypothesis import strategies as st
-from test_agents_within import NESTED_GRAPHS, TASKS, WORKFLOW
-from test_canonical_form import NO_TOOL_SPANS
-from test_schemes import CASES
-from test_strays import CALLS, GUEST, HOST
-from test_traps import full_trace
 
 from otel_agent_trace import SpanRecord, runs_from_spans
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import FOR_ALL, PASSES, Pass
 from otel_agent_trace.runs.tree import TraceTree, build_tree, unique
 from otel_agent_trace.span import Scope
+from tests.dialects.test_canonical_form import NO_TOOL_SPANS
+from tests.dialects.test_schemes import CASES
+from tests.runs.test_agents_within import NESTED_GRAPHS, TASKS, WORKFLOW
+from tests.runs.test_strays import CALLS, HOST, INNER_AGENT
+from tests.runs.test_traps import full_trace
+from tests.support.random_traces import ours, span, tangled_traces, traces
 
 TRACES: dict[str, Sequence[SpanRecord]] = {
     "graphs in a graph": NESTED_GRAPHS,
@@ -29,7 +29,7 @@ TRACES: dict[str, Sequence[SpanRecord]] = {
     "a workflow that was lost": WORKFLOW,
     "tools without spans": NO_TOOL_SPANS,
     "tools without spans, root lost": NO_TOOL_SPANS[1:],
-    "a guest": [HOST, GUEST, *CALLS],
+    "an agent below ours": [HOST, INNER_AGENT, *CALLS],
     "children that outlast their parents": full_trace(),
     **{make.__name__: make().spans for make in CASES},
 }

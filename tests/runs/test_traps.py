@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from by_hand import TRACE, event, only_run, span, told
 
 from otel_agent_trace import RunStatus, SpanRecord, runs_from_spans
+from tests.support.handwritten_spans import TRACE, event, only_run, span, summary_of
 
 LIMA, WARM = {"city": "Lima"}, {"temp_c": 19}
 TOOL = ("tool", "get_weather", LIMA, WARM)
@@ -32,15 +32,15 @@ def chat(tokens_in: int | None = None, tokens_out: int | None = None, **more: An
 
 def tool(name: str = "get_weather", given: Any = LIMA, gave: Any = WARM, **more: Any) -> dict[str, Any]:
     call = {"gen_ai__tool__call__arguments": given, "gen_ai__tool__call__result": gave}
-    told = {key: value for key, value in call.items() if value is not None}
-    return named(gen_ai__operation__name="execute_tool", gen_ai__tool__name=name, **told, **more)
+    values = {key: value for key, value in call.items() if value is not None}
+    return named(gen_ai__operation__name="execute_tool", gen_ai__tool__name=name, **values, **more)
 
 
 def named(**attributes: Any) -> dict[str, Any]:
     return {key.replace("__", "."): value for key, value in attributes.items()}
 
 
-def says(role: str, *parts: dict[str, Any] | str) -> dict[str, Any]:
+def message(role: str, *parts: dict[str, Any] | str) -> dict[str, Any]:
     texts = [{"type": "text", "content": part} if isinstance(part, str) else part for part in parts]
     return {"role": role, "parts": texts}
 
@@ -57,18 +57,18 @@ def answer(call_id: str, response: Any) -> dict[str, Any]:
 
 
 def test_the_sum_on_an_agent_is_not_counted_beside_its_calls() -> None:
-    sums = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
+    sums: dict[str, Any] = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent(**sums)),
         span("2", "1", (5, 20), "chat m", chat(100, 20)),
         span("3", "1", (45, 60), "chat m", chat(150, 30)),
     )
-    assert told(run)["tokens"] == (250, 50)
+    assert summary_of(run)["tokens"] == (250, 50)
 
 
 def test_an_agent_without_calls_below_it_counts_itself() -> None:
-    sums = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
-    assert told(only_run(span("1", None, (0, 90), "x", agent(**sums))))["tokens"] == (250, 50)
+    sums: dict[str, Any] = {"gen_ai__usage__input_tokens": 250, "gen_ai__usage__output_tokens": 50}
+    assert summary_of(only_run(span("1", None, (0, 90), "x", agent(**sums))))["tokens"] == (250, 50)
 
 
 def test_a_model_span_around_several_calls_is_their_sum() -> None:
@@ -79,8 +79,8 @@ def test_a_model_span_around_several_calls_is_their_sum() -> None:
         span("4", "2", (21, 30), "execute_tool get_weather", tool()),
         span("5", "2", (45, 60), "step", chat(150, 30)),
     )
-    assert told(run)["tokens"] == (250, 50)
-    assert told(run)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
+    assert summary_of(run)["tokens"] == (250, 50)
+    assert summary_of(run)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
 
 
 def test_steps_of_a_model_span_that_count_nothing_are_parts_of_it() -> None:
@@ -91,8 +91,8 @@ def test_steps_of_a_model_span_that_count_nothing_are_parts_of_it() -> None:
         span("4", "3", (21, 30), "execute_tool get_weather", tool()),
         span("5", "2", (45, 60), "step", chat()),
     )
-    assert told(run)["tokens"] == (250, 50)
-    assert told(run)["steps"] == [("model", "m", 250, 50), TOOL]
+    assert summary_of(run)["tokens"] == (250, 50)
+    assert summary_of(run)["steps"] == [("model", "m", 250, 50), TOOL]
 
 
 # ── 2: two spans of one model call ───────────────────────────────────────────────────────────────────────────────────
@@ -101,10 +101,12 @@ def test_steps_of_a_model_span_that_count_nothing_are_parts_of_it() -> None:
 def test_a_wrapper_and_the_client_in_it_are_one_call() -> None:
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
-        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[says("assistant", "Warm.")]), scope="outer"),
+        span(
+            "2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[message("assistant", "Warm.")]), scope="outer"
+        ),
         span("3", "2", (6, 19), "chat m", chat(100, 20), scope="client"),
     )
-    assert told(run)["steps"] == [("model", "m", 100, 20)]
+    assert summary_of(run)["steps"] == [("model", "m", 100, 20)]
     assert run.final_output == "Warm."
 
 
@@ -118,7 +120,7 @@ def test_two_instrumentations_side_by_side_saw_one_call(lost_root: bool) -> None
         span("5", "1", (44, 61), "chat m", chat(150, 30), scope="library"),
     )
     run = only_run(*spans[lost_root:])
-    assert told(run)["steps"] == [("model", "m", 100, 20), ("model", "m", 150, 30)]
+    assert summary_of(run)["steps"] == [("model", "m", 100, 20), ("model", "m", 150, 30)]
 
 
 # ── 3: two spans of one tool call, and what is no tool ───────────────────────────────────────────────────────────────
@@ -140,7 +142,7 @@ def test_client_and_server_of_a_tool_are_one_call() -> None:
         span("4", "3", (12, 38), "tools/call get_weather", server, scope="mcp", service="weather-server"),
         span("5", "1", (1, 2), "tools/list", {"mcp.method.name": "tools/list"}),
     )
-    assert told(run)["steps"] == [TOOL]
+    assert summary_of(run)["steps"] == [TOOL]
 
 
 def test_a_tool_that_calls_another_tool_is_two_calls() -> None:
@@ -157,7 +159,7 @@ def test_a_chat_that_names_the_tools_it_asked_for_is_no_tool() -> None:
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__tool__name="get_weather, get_weather")),
     )
-    assert told(run)["steps"] == [("model", "m", 100, 20)]
+    assert summary_of(run)["steps"] == [("model", "m", 100, 20)]
 
 
 # ── 4, 5: decoys, and spans that were lost ───────────────────────────────────────────────────────────────────────────
@@ -200,11 +202,11 @@ def test_two_agents_below_a_request_of_another_program_are_two_runs(flags: int, 
 
 def test_what_is_left_without_its_root_is_one_run() -> None:
     run = only_run(
-        span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__input__messages=[says("user", "Lima?")])),
+        span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__input__messages=[message("user", "Lima?")])),
         span("3", "1", (21, 40), "execute_tool get_weather", tool()),
-        span("4", "1", (45, 60), "chat m", chat(150, 30, gen_ai__output__messages=[says("assistant", "Warm.")])),
+        span("4", "1", (45, 60), "chat m", chat(150, 30, gen_ai__output__messages=[message("assistant", "Warm.")])),
     )
-    assert told(run) == {
+    assert summary_of(run) == {
         "asked": "Lima?",
         "answered": "Warm.",
         "tokens": (250, 50),
@@ -218,7 +220,7 @@ def test_steps_whose_parent_was_lost_stay_in_the_run_around_them() -> None:
         span("3", "2", (5, 20), "chat m", chat(100, 20)),
         span("4", "2", (21, 40), "execute_tool get_weather", tool()),
     )
-    assert told(run) == {
+    assert summary_of(run) == {
         "agent": "weather",
         "tokens": (100, 20),
         "steps": [("model", "m", 100, 20), TOOL],
@@ -237,8 +239,8 @@ def test_a_step_without_parent_goes_below_none_of_two_that_went_on_at_once() -> 
 
 def test_a_lone_model_call_tells_what_was_asked() -> None:
     messages = {
-        "gen_ai__input__messages": [says("user", "Lima?")],
-        "gen_ai__output__messages": [says("assistant", "Warm.")],
+        "gen_ai__input__messages": [message("user", "Lima?")],
+        "gen_ai__output__messages": [message("assistant", "Warm.")],
     }
     run = only_run(span("1", None, (0, 9), "chat m", chat(100, 20, **messages)))
     assert (run.user_input, run.final_output) == ("Lima?", "Warm.")
@@ -259,10 +261,10 @@ def test_a_failed_tool_in_a_run_that_answers_is_an_error_of_the_step() -> None:
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (21, 40), "execute_tool get_weather", tool(gave=None), error="no such city"),
-        span("3", "1", (45, 60), "chat m", chat(gen_ai__output__messages=[says("assistant", "Sorry.")])),
+        span("3", "1", (45, 60), "chat m", chat(gen_ai__output__messages=[message("assistant", "Sorry.")])),
     )
     assert (run.status, run.error) == (RunStatus.SUCCESS, None)
-    assert told(run)["steps"][0] == ("tool", "get_weather", LIMA, None, "no such city")
+    assert summary_of(run)["steps"][0] == ("tool", "get_weather", LIMA, None, "no such city")
 
 
 ERRORS = {
@@ -279,7 +281,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("where", ERRORS)
-def test_the_error_is_told_wherever_it_stands(where: str) -> None:
+def test_the_error_is_read_wherever_it_stands(where: str) -> None:
     attributes, status, events, kind = ERRORS[where]
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
@@ -334,16 +336,16 @@ def test_envelopes_are_taken_off(given: str, gave: str) -> None:
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (21, 40), "execute_tool get_weather", tool(given=ARGUMENTS[given], gave=RESULTS[gave])),
     )
-    assert told(run)["steps"] == [TOOL]
+    assert summary_of(run)["steps"] == [TOOL]
 
 
 def test_a_bare_value_is_the_argument_that_the_model_named() -> None:
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
-        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))])),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[message("assistant", wish("c1", "Lima"))])),
         span("3", "1", (21, 40), "execute_tool get_weather", tool(given="Lima")),
     )
-    assert told(run)["steps"][1] == TOOL
+    assert summary_of(run)["steps"][1] == TOOL
 
 
 def test_data_of_the_tool_that_looks_like_an_envelope_stays() -> None:
@@ -352,14 +354,14 @@ def test_data_of_the_tool_that_looks_like_an_envelope_stays() -> None:
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (21, 40), "execute_tool get_weather", tool(given=given, gave=gave)),
     )
-    assert told(run)["steps"] == [("tool", "get_weather", given, gave)]
+    assert summary_of(run)["steps"] == [("tool", "get_weather", given, gave)]
 
 
 # ── 10, 11: messages ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 TURNS = {
-    "parts": [says("user", "Lima?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", WARM))],
-    "results in the user's words": [says("user", "Lima?"), says("assistant", wish("c1", "Lima")), says("user", answer("c1", WARM))],
+    "parts": [message("user", "Lima?"), message("assistant", wish("c1", "Lima")), message("tool", answer("c1", WARM))],
+    "results in the user's words": [message("user", "Lima?"), message("assistant", wish("c1", "Lima")), message("user", answer("c1", WARM))],
     "OpenAI": [
         {"role": "user", "content": "Lima?"},
         {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "get_weather", "arguments": json.dumps(LIMA)}}]},
@@ -399,7 +401,7 @@ def test_messages_of_any_shape_tell_question_call_and_result(shape: str) -> None
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=TURNS[shape])),
     )
-    assert told(run) == {"agent": "weather", "asked": "Lima?", "steps": [("model", "m", None, None), TOOL]}
+    assert summary_of(run) == {"agent": "weather", "asked": "Lima?", "steps": [("model", "m", None, None), TOOL]}
 
 
 def test_events_tell_it_too() -> None:
@@ -423,7 +425,7 @@ def test_the_agent_s_name_on_its_steps_is_not_theirs() -> None:
         span("2", "1", (5, 20), "chat m", chat(100, 20, gen_ai__agent__name="weather")),
         span("3", "1", (21, 40), "SimpleTool", tool(gen_ai__agent__name="weather")),
     )
-    assert told(run) == {"agent": "weather", "tokens": (100, 20), "steps": [("model", "m", 100, 20), TOOL]}
+    assert summary_of(run) == {"agent": "weather", "tokens": (100, 20), "steps": [("model", "m", 100, 20), TOOL]}
 
 
 def test_a_sub_agent_called_as_a_tool_is_a_run_in_the_run() -> None:
@@ -433,7 +435,7 @@ def test_a_sub_agent_called_as_a_tool_is_a_run_in_the_run() -> None:
         span("3", "2", (6, 49), "invoke_agent weather", agent("weather")),
         span("4", "3", (21, 40), "execute_tool get_weather", tool()),
     )
-    assert told(run) == {
+    assert summary_of(run) == {
         "agent": "planner",
         "steps": [
             ("tool", "ask_weather", {"question": "Lima?"}, "Warm."),
@@ -444,7 +446,7 @@ def test_a_sub_agent_called_as_a_tool_is_a_run_in_the_run() -> None:
 
 def test_after_a_handoff_the_last_agent_answers() -> None:
     def speaking(name: str, text: str) -> dict[str, Any]:
-        return agent(name, gen_ai__output__messages=[says("assistant", text)])
+        return agent(name, gen_ai__output__messages=[message("assistant", text)])
 
     run = only_run(
         span("1", None, (0, 90), "workflow", named(gen_ai__operation__name="invoke_workflow")),
@@ -453,14 +455,14 @@ def test_after_a_handoff_the_last_agent_answers() -> None:
         span("4", "3", (25, 30), "execute_tool get_weather", tool()),
     )
     assert (run.agent_name, run.final_output) == ("planner", "Warm.")
-    assert [step.name for step in run.walk() for step in step.tool_steps] == ["get_weather"]
+    assert [step.name for part in run.walk() for step in part.tool_steps] == ["get_weather"]
 
 
 # ── 14, 15: OTLP, and tools that have no spans ───────────────────────────────────────────────────────────────────────
 
 
 def full_trace() -> list[SpanRecord]:
-    first = chat(100, 20, gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))])
+    first = chat(100, 20, gen_ai__output__messages=[message("assistant", wish("c1", "Lima"))])
     return [
         span("1", None, (0, 50), "invoke_agent weather", agent(), service="front"),
         span("2", "1", (5, 20), "chat m", first),
@@ -471,7 +473,7 @@ def full_trace() -> list[SpanRecord]:
 
 def test_order_repetition_and_children_that_outlast_their_parents_change_nothing() -> None:
     expected = only_run(*full_trace())
-    assert told(expected)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
+    assert summary_of(expected)["steps"] == [("model", "m", 100, 20), TOOL, ("model", "m", 150, 30)]
     assert (expected.user_id, expected.session_id) == (None, None)
     for seed in range(5):
         spans = full_trace() * 2
@@ -493,25 +495,25 @@ def test_structured_values_are_those_of_their_text() -> None:
 
 def test_tools_without_spans_are_in_the_messages() -> None:
     turns = [
-        says("user", "Lima and Oslo?"),
-        says("assistant", wish("c1", "Lima"), wish("c2", "Oslo")),
-        says("tool", answer("c1", WARM)),
-        says("tool", answer("c2", "Error: no such city")),
+        message("user", "Lima and Oslo?"),
+        message("assistant", wish("c1", "Lima"), wish("c2", "Oslo")),
+        message("tool", answer("c1", WARM)),
+        message("tool", answer("c2", "Error: no such city")),
     ]
     run = only_run(
         span("1", None, (0, 90), "POST /ask"),
         span("2", "1", (5, 20), "chat m", chat(gen_ai__input__messages=turns[:1], gen_ai__output__messages=turns[1:2])),
         span("3", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
     )
-    assert [step for step in told(run)["steps"] if step[0] == "tool"] == [
+    assert [step for step in summary_of(run)["steps"] if step[0] == "tool"] == [
         TOOL,
         ("tool", "get_weather", {"city": "Oslo"}, None, "Error: no such city"),
     ]
 
 
 def test_a_call_without_a_span_beside_one_with_is_a_step_once_it_was_answered() -> None:
-    wishes = says("assistant", wish("c1", "Lima"), wish("c2", "Oslo"), wish("c3", "Rome"))
-    turns = [wishes, says("tool", answer("c1", WARM)), says("tool", answer("c2", WARM))]
+    wishes = message("assistant", wish("c1", "Lima"), wish("c2", "Oslo"), wish("c3", "Rome"))
+    turns = [wishes, message("tool", answer("c1", WARM)), message("tool", answer("c2", WARM))]
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[wishes])),
@@ -523,12 +525,12 @@ def test_a_call_without_a_span_beside_one_with_is_a_step_once_it_was_answered() 
 
 def test_an_answer_that_says_it_is_an_error_is_one() -> None:
     failed = {**answer("c1", "no such city"), "is_error": True}
-    turns = [says("user", "Lima?"), says("assistant", wish("c1", "Lima")), says("tool", failed)]
+    turns = [message("user", "Lima?"), message("assistant", wish("c1", "Lima")), message("tool", failed)]
     run = only_run(
         span("1", None, (0, 90), "POST /ask"),
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
     )
-    assert told(run)["steps"][1] == ("tool", "get_weather", LIMA, None, "no such city")
+    assert summary_of(run)["steps"][1] == ("tool", "get_weather", LIMA, None, "no such city")
 
 
 def test_a_run_whose_last_span_has_not_ended_is_running() -> None:
@@ -541,12 +543,15 @@ def test_a_run_whose_last_span_has_not_ended_is_running() -> None:
 
 @pytest.mark.parametrize("call_id", [{}, [], {"a": [1]}, 5, True, 1.5])
 def test_the_id_of_a_call_may_be_anything(call_id: Any) -> None:
-    turns = [says("assistant", {**wish("", "Lima"), "id": call_id}), says("tool", {**answer("", WARM), "id": call_id})]
+    turns = [
+        message("assistant", {**wish("", "Lima"), "id": call_id}),
+        message("tool", {**answer("", WARM), "id": call_id}),
+    ]
     run = only_run(
         span("1", None, (0, 90), "POST /ask"),
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
     )
-    assert told(run)["steps"][1][:3] == ("tool", "get_weather", LIMA)
+    assert summary_of(run)["steps"][1][:3] == ("tool", "get_weather", LIMA)
 
 
 def test_messages_may_be_pairs_of_role_and_text() -> None:
@@ -560,12 +565,12 @@ def test_messages_may_be_pairs_of_role_and_text() -> None:
 
 def test_calls_of_earlier_turns_are_no_steps_of_this_one() -> None:
     earlier = [
-        says("user", "Oslo?"),
-        says("assistant", wish("c0", "Oslo")),
-        says("tool", answer("c0", WARM)),
-        says("assistant", "Warm."),
+        message("user", "Oslo?"),
+        message("assistant", wish("c0", "Oslo")),
+        message("tool", answer("c0", WARM)),
+        message("assistant", "Warm."),
     ]
-    now = [says("user", "Lima?")]
+    now = [message("user", "Lima?")]
     run = only_run(
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span(
@@ -574,7 +579,8 @@ def test_calls_of_earlier_turns_are_no_steps_of_this_one() -> None:
             (5, 20),
             "chat m",
             chat(
-                gen_ai__input__messages=earlier + now, gen_ai__output__messages=[says("assistant", wish("c1", "Lima"))]
+                gen_ai__input__messages=earlier + now,
+                gen_ai__output__messages=[message("assistant", wish("c1", "Lima"))],
             ),
         ),
         span("3", "1", (21, 40), "execute_tool get_weather", tool(gen_ai__tool__call__id="c1")),
@@ -587,8 +593,8 @@ def test_calls_of_earlier_turns_are_no_steps_of_this_one() -> None:
                 gen_ai__input__messages=[
                     *earlier,
                     *now,
-                    says("assistant", wish("c1", "Lima")),
-                    says("tool", answer("c1", WARM)),
+                    message("assistant", wish("c1", "Lima")),
+                    message("tool", answer("c1", WARM)),
                 ]
             ),
         ),
@@ -597,10 +603,14 @@ def test_calls_of_earlier_turns_are_no_steps_of_this_one() -> None:
 
 
 def test_model_calls_that_are_traces_of_their_own_tell_each_tool_once() -> None:
-    turns = [says("user", "Lima, then Oslo?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", WARM))]
-    more = [*turns, says("assistant", wish("c2", "Oslo")), says("tool", answer("c2", WARM))]
+    turns = [
+        message("user", "Lima, then Oslo?"),
+        message("assistant", wish("c1", "Lima")),
+        message("tool", answer("c1", WARM)),
+    ]
+    more = [*turns, message("assistant", wish("c2", "Oslo")), message("tool", answer("c2", WARM))]
     sent = [turns[:1], turns, more]
-    got = [turns[1], more[3], says("assistant", "Warm.")]
+    got = [turns[1], more[3], message("assistant", "Warm.")]
     runs = runs_from_spans(
         span(
             f"{n}",
@@ -621,25 +631,25 @@ def test_model_calls_that_are_traces_of_their_own_tell_each_tool_once() -> None:
 
 
 def test_an_answer_that_is_only_the_words_of_the_last_error_is_that_error() -> None:
-    answer_of_agent = {"gen_ai.output.messages": [says("assistant", "Rate limit reached")]}
+    answer_of_agent = {"gen_ai.output.messages": [message("assistant", "Rate limit reached")]}
     root = span("1", None, (0, 90), "invoke_agent", {**agent(), **answer_of_agent})
     call = span("2", "1", (5, 20), "chat m", chat(), error="RateLimitError: 429 - Rate limit reached")
-    facts = told(only_run(root, call))
+    facts = summary_of(only_run(root, call))
     assert "answered" not in facts
     assert facts["failed"] == "429 - Rate limit reached"
 
 
 def test_an_answer_of_a_failed_run_that_tells_the_error_in_full_is_that_error() -> None:
-    told_in_full = {"gen_ai.output.messages": [says("assistant", "Chat Model error: rate limit reached")]}
-    facts = told(only_run(span("1", None, (0, 90), "x", {**agent(), **told_in_full}, error="Chat Model error")))
+    full_messages = {"gen_ai.output.messages": [message("assistant", "Chat Model error: rate limit reached")]}
+    facts = summary_of(only_run(span("1", None, (0, 90), "x", {**agent(), **full_messages}, error="Chat Model error")))
     assert facts == {"agent": "weather", "failed": "Chat Model error: rate limit reached", "steps": []}
 
 
 def test_an_answer_after_an_error_stays_an_answer() -> None:
-    answer_of_agent = {"gen_ai.output.messages": [says("assistant", "Sorry, I could not find it.")]}
+    answer_of_agent = {"gen_ai.output.messages": [message("assistant", "Sorry, I could not find it.")]}
     root = span("1", None, (0, 90), "invoke_agent", {**agent(), **answer_of_agent})
     failed = span("2", "1", (5, 20), "t", tool(gave=None), error="unknown city")
-    facts = told(only_run(root, failed))
+    facts = summary_of(only_run(root, failed))
     assert facts["answered"] == "Sorry, I could not find it."
     assert "failed" not in facts
 
@@ -663,32 +673,36 @@ def test_a_sentence_in_the_place_of_the_type_is_what_happened() -> None:
     "words", ["Error executing tool: unknown city", "Failed to invoke Tool `get_weather`. Error: unknown city"]
 )
 def test_what_a_framework_tells_the_model_of_a_failure_is_an_error(words: str) -> None:
-    messages = [says("user", "Weather?"), says("assistant", wish("c1", "Lima")), says("tool", answer("c1", words))]
+    messages = [
+        message("user", "Weather?"),
+        message("assistant", wish("c1", "Lima")),
+        message("tool", answer("c1", words)),
+    ]
     run = only_run(
         span("1", None, (0, 90), "x", agent()),
-        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+        span("2", "1", (1, 2), "chat", chat(gen_ai__input__messages=messages)),
     )
-    assert told(run)["steps"][-1] == ("tool", "get_weather", LIMA, None, words)
+    assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, None, words)
 
 
-# ── what is told without names ───────────────────────────────────────────────────────────────────────────────────────
+# ── what stands without names ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_answers_without_ids_are_those_of_the_calls_before_them_in_order() -> None:
     cold = {"temp_c": 7}
-    asked = says("assistant", wish("c1", "Lima"), wish("c2", "Oslo"))
+    asked = message("assistant", wish("c1", "Lima"), wish("c2", "Oslo"))
     answers = [
-        says("tool", {"type": "tool_call_response", "response": WARM}),
-        says("tool", {"type": "tool_call_response", "response": cold}),
+        message("tool", {"type": "tool_call_response", "response": WARM}),
+        message("tool", {"type": "tool_call_response", "response": cold}),
     ]
-    call = chat(**{"gen_ai.input.messages": [says("user", "Weather?"), asked, *answers]})
+    call = chat(gen_ai__input__messages=[message("user", "Weather?"), asked, *answers])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
-    assert told(run)["steps"][1:] == [TOOL, ("tool", "get_weather", {"city": "Oslo"}, cold)]
+    assert summary_of(run)["steps"][1:] == [TOOL, ("tool", "get_weather", {"city": "Oslo"}, cold)]
 
 
 def test_an_answer_without_an_id_and_without_a_call_is_no_step() -> None:
-    lost = says("tool", {"type": "tool_call_response", "response": WARM})
-    call = chat(**{"gen_ai.input.messages": [says("user", "Weather?"), lost]})
+    lost = message("tool", {"type": "tool_call_response", "response": WARM})
+    call = chat(gen_ai__input__messages=[message("user", "Weather?"), lost])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
     assert [step.kind.value for step in run.steps] == ["model"]
 
@@ -702,7 +716,7 @@ def test_an_answer_without_an_id_and_without_a_call_is_no_step() -> None:
 )
 def test_a_message_as_python_shows_it_is_its_content(shown: str) -> None:
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "t", tool(gave=shown)))
-    assert told(run)["steps"] == [TOOL]
+    assert summary_of(run)["steps"] == [TOOL]
 
 
 def test_messages_of_private_fields_in_the_state_of_a_component() -> None:
@@ -718,7 +732,7 @@ def test_messages_of_private_fields_in_the_state_of_a_component() -> None:
         "traceloop.entity.output": {"weather": {"messages": answered}},
     }
     call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.input.messages": messages}
-    facts = told(only_run(span("1", None, (0, 90), "x", pipeline), span("2", "1", (1, 2), "chat", call)))
+    facts = summary_of(only_run(span("1", None, (0, 90), "x", pipeline), span("2", "1", (1, 2), "chat", call)))
     assert (facts["asked"], facts["answered"]) == ("Weather?", "19 degrees.")
     assert facts["steps"] == [("model", "m", None, None), TOOL]
 
@@ -739,22 +753,22 @@ def test_a_user_who_was_given_a_pseudonym_on_the_way_is_the_user(evidence: dict[
 
 def test_data_that_only_looks_like_a_failure_is_a_result() -> None:
     messages = [
-        says("user", "?"),
-        says("assistant", wish("c1", "Lima")),
-        says("tool", answer("c1", "Error rate of the tool")),
+        message("user", "?"),
+        message("assistant", wish("c1", "Lima")),
+        message("tool", answer("c1", "Error rate of the tool")),
     ]
     run = only_run(
         span("1", None, (0, 90), "x", agent()),
-        span("2", "1", (1, 2), "chat", chat(**{"gen_ai.input.messages": messages})),
+        span("2", "1", (1, 2), "chat", chat(gen_ai__input__messages=messages)),
     )
-    assert told(run)["steps"][-1] == ("tool", "get_weather", LIMA, "Error rate of the tool")
+    assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, "Error rate of the tool")
 
 
 def test_many_answers_without_ids_are_found_in_time_that_grows_with_them() -> None:
     count = 20_000
     wishes = [wish(f"c{index}", f"city {index}") for index in range(count)]
     answers = [{"type": "tool_call_response", "response": index} for index in range(count)]
-    call = chat(**{"gen_ai.input.messages": [says("assistant", *wishes), says("tool", *answers)]})
+    call = chat(gen_ai__input__messages=[message("assistant", *wishes), message("tool", *answers)])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
     assert [step.output for step in run.steps if step.kind.value == "tool"] == list(range(count))
 

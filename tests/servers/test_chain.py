@@ -7,28 +7,18 @@ import datetime
 import http.client
 import json
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
-from conditions import wait_until
 from hypothesis import given, settings
-from older_jaeger import OlderJaeger
 from opentelemetry.sdk.trace import TracerProvider
-from running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger
-from server_fixtures import StartCollector, StartJaeger
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
-
-from exact import difference
-from strategies import Run, runs
-from test_roundtrip import Places, Stage
 
 from otel_agent_trace import (
     AgentRun,
@@ -42,9 +32,15 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.span import Problem, SpanRecord
+from tests.support.exact_comparison import difference
+from tests.support.older_jaeger import OlderJaeger
+from tests.support.running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger
+from tests.support.script_stage import Places, Stage
+from tests.support.server_fixtures import StartCollector, StartJaeger
+from tests.support.strategies import Run, runs
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
-PATIENCE_S = 60.0
 _EXAMPLES = settings().max_examples
 FINISHED, UNFINISHED = _EXAMPLES * 5 // 7, _EXAMPLES // 4
 """Of each protocol: 300 runs and 104 in CI."""
@@ -86,13 +82,13 @@ class Chain:
                 self.stage.event(event, handle, places, None)
 
     def flush(self) -> None:
-        assert self.provider.force_flush(60_000)
+        assert self.provider.force_flush(600_000)
 
     def wait(self) -> None:
         """Until all that has ended has arrived, everywhere."""
         sent = {(span.trace_id, span.span_id) for span in self.memory.spans()}
         for source in (self.folder, self.v3):
-            wait_until(lambda source=source: sent <= ids_in(source), f"the spans in {source}", PATIENCE_S)
+            wait_until(partial(lambda source: sent <= ids_in(source), source), f"the spans in {source}")
 
     @property
     def folder(self) -> str:
@@ -107,7 +103,7 @@ class Chain:
         return OlderJaeger(self.jaeger.url("query"), service=self.service)
 
 
-def ids_in(source: Any, on_problem: Callable[[Problem], None] = str) -> set[tuple[str, str]]:
+def ids_in(source: Any, on_problem: Any = str) -> set[tuple[str, str]]:
     spans: list[SpanRecord] = []
     for trace in open_source(source).traces(on_problem):
         spans += trace
@@ -171,7 +167,7 @@ def test_of_unfinished_runs_their_finished_spans_come_back(chain: Chain) -> None
 
     trace()
     chain.wait()
-    sent = {span.span_id for span in chain.memory.spans()}
+    sent: set[str | None] = {span.span_id for span in chain.memory.spans()}
     expected = {key(run): steps for run in unfinished(chain) if (steps := ended(run, sent))}
     assert expected
     for source in (chain.folder, chain.v3, chain.older):
@@ -275,7 +271,7 @@ class Load:
         """The status of the answer; 0 if there is none."""
         resource = {"attributes": [{"key": "service.name", "value": {"stringValue": self.service}}]}
         body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]})
-        connection = http.client.HTTPConnection("127.0.0.1", self.collector.port("otlp_http"), timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.collector.port("otlp_http"), timeout=DEADLOCK_S)
         try:
             connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
             return connection.getresponse().status
@@ -295,11 +291,11 @@ def test_nothing_acknowledged_is_missing_in_jaeger_after_twenty_kills(
     with Load(collector, service) as load:
         for _ in range(KILLS):
             known = len(load.acknowledged)
-            wait_until(lambda: len(load.acknowledged) > known + REQUESTS * SPANS_A_REQUEST, "the load", PATIENCE_S)
+            wait_until(lambda: len(load.acknowledged) > known + REQUESTS * SPANS_A_REQUEST, "the load")
             collector.kill()
             collector.start()
     source = JaegerSource(jaeger.url("query"), service=service)
-    wait_until(lambda: load.acknowledged <= ids_in(source), "what was acknowledged, in Jaeger", PATIENCE_S)
+    wait_until(lambda: load.acknowledged <= ids_in(source), "what was acknowledged, in Jaeger")
     record_testsuite_property("acknowledged", len(load.acknowledged))
     record_testsuite_property("missing in the file", len(load.acknowledged - ids_in(str(collector.file.parent))))
 
@@ -324,7 +320,7 @@ def test_what_is_whole_in_lines_that_a_killed_collector_tore_is_read(
     with Load(collector, "torn") as load:
         for _ in range(TEARING_KILLS):
             known = len(load.acknowledged)
-            wait_until(lambda: len(load.acknowledged) > known + REQUESTS * SPANS_A_REQUEST, "the load", PATIENCE_S)
+            wait_until(lambda: len(load.acknowledged) > known + REQUESTS * SPANS_A_REQUEST, "the load")
             collector.kill()
             collector.start()
     collector.stop()

@@ -6,11 +6,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from server_fixtures import StartCollector
 
 from otel_agent_trace import load_runs, open_source
 from otel_agent_trace.formats import otlp_proto
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import SpanRecord
+from tests.support.sample_runs import fail_on_problem
+from tests.support.server_fixtures import StartCollector
 
 pytestmark = pytest.mark.slow
 FORMS = {
@@ -53,10 +54,6 @@ service:
 """
 
 
-def _fail(problem: Problem) -> None:
-    pytest.fail(str(problem))
-
-
 def test_every_form_of_its_files(start_collector: StartCollector, tmp_path: Path) -> None:
     """Lines, messages, and both packed: each holds the spans that were sent, one request each."""
     config = tmp_path / "config.yaml"
@@ -72,7 +69,7 @@ def test_every_form_of_its_files(start_collector: StartCollector, tmp_path: Path
             assert answer.status == 200
     collector.close()
     for name in FORMS:
-        [spans] = open_source(tmp_path / name).traces(_fail)
+        [spans] = open_source(tmp_path / name).traces(fail_on_problem)
         assert sorted(spans, key=lambda span: span.span_id) == SPANS, name
         [run] = load_runs(tmp_path / name, strict=True)
         assert run.trace_id == TRACE

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conditions import wait_until
-from running_servers import HERE, Ports, RunningServer, ServerDiedError, opened
 
-BUILD = HERE / "build.py"
+from tests.support.processes import ROOT
+from tests.support.running_servers import SUPERVISOR, Ports, RunningServer, ServerDiedError, opened
+from tests.support.server_fixtures import BUILD
+from tests.support.waiting import DEADLOCK_S, wait_until
+
 GO_THAT_COUNTS = """#!/bin/sh
 echo build >> "$COUNT"
 echo program > jaeger
@@ -138,14 +140,14 @@ def test_ports_are_given_to_one_at_a_time() -> None:
 def test_everything_ends_with_the_process_that_started_it() -> None:
     """Nothing of a server outlives tests that are killed, its own children included."""
     child = "import subprocess, sys; p = subprocess.Popen(['sleep', '1000']); print(p.pid, file=sys.stderr); p.wait()"
-    supervisor = [sys.executable, str(HERE / "supervise.py"), sys.executable, "-c", child]
+    supervisor = [sys.executable, str(SUPERVISOR), sys.executable, "-c", child]
     with subprocess.Popen(supervisor, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         pids = [int(process.stdout.readline()), int(process.stderr.readline())]
         process.stdin.close()  # as the kernel does for a process that is gone
-        assert process.wait(30) == -signal.SIGKILL & 0xFF
+        assert process.wait(DEADLOCK_S) == -signal.SIGKILL & 0xFF
     wait_until(lambda: not any(map(_lives, pids)), "the end of both")
 
 
@@ -159,15 +161,25 @@ def _lives(pid: int) -> bool:
 
 def test_log_is_in_the_report_of_a_test_that_fails(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
-        f"import sys\nfrom pathlib import Path\nsys.path[:0] = [{str(HERE)!r}]\n"
-        "from running_servers import opened\nfrom test_making import Python\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from tests.support.running_servers import opened\nfrom tests.servers.test_making import Python\n"
         "def test_it(tmp_path):\n"
         "    server = opened(Python(Path(sys.executable), tmp_path))\n"
         "    server.get('http', '/a-path-to-be-seen')\n"
         "    assert False\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "server_fixtures", "-p", "no:cacheprovider", "test_it.py"]
-    env = {**os.environ, "PYTHONPATH": str(HERE), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.support.server_fixtures",
+        "-p",
+        "no:cacheprovider",
+        "test_it.py",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "the log of python" in done.stdout

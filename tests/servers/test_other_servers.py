@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conditions import wait_until
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from running_servers import RunningMLflow, RunningPhoenix, RunningServer
+
+from tests.support.running_servers import RunningMLflow, RunningPhoenix, RunningServer
+from tests.support.waiting import wait_until
 
 ATTRIBUTES = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
 
@@ -45,6 +46,6 @@ def test_phoenix_takes_a_span_and_gives_it_back(phoenix_server: RunningPhoenix) 
     """It answers before it has stored anything."""
     trace_id = send(phoenix_server, {"openinference.project.name": "probe"})
     path = f"/v1/projects/probe/spans?trace_id={trace_id}"
-    [span] = wait_until(lambda: spans_of(phoenix_server, path, "data"), "the span in Phoenix", 60)
+    [span] = wait_until(lambda: spans_of(phoenix_server, path, "data"), "the span in Phoenix")
     assert span["name"] == "invoke_agent weather"
     assert span["span_kind"] == "AGENT"

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_until
-from running_servers import RunningMLflow, RunningPhoenix, RunningServer
 
 from otel_agent_trace import AgentTracer, FileBackend, StepKind, configure
 from otel_agent_trace.cli import main
+from tests.support.running_servers import RunningMLflow, RunningPhoenix, RunningServer
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 pytestmark = pytest.mark.slow
 
 EXPERIMENT = "x-mlflow-experiment-id"
 PROJECT = "openinference.project.name"
-PATIENCE_S = 60.0
 
 RAIN = {"mm": "NaN", "day": "2026-01-02", "sum": "1.10", "pair": [1, 2], "3": "three", "hours": [{"h": 8, "mm": 0.5}]}
 DOCUMENT = {"id": "d1", "score": 0.9, "content": "Lyon is sunny"}
@@ -70,14 +69,14 @@ class Shown:
 Way = Callable[[str, Path], str]
 
 
-def live(protocol: str) -> Way:
+def live(protocol: Any) -> Way:
     """While the run happens."""
 
     def sent(endpoint: str, _: Path) -> str:
         provider = configure(otlp=endpoint, protocol=protocol, resource={PROJECT: "ours"})
         with AgentTracer(tracer_provider=provider, agent_name="weather") as tracer:
             trace_id = trace(tracer)
-            assert tracer.flush(PATIENCE_S)
+            assert tracer.flush(DEADLOCK_S)
         provider.shutdown()
         return trace_id
 
@@ -129,21 +128,21 @@ def shown_by_mlflow(spans: list[dict[str, Any]]) -> dict[str, Shown]:
 
 
 def shown_span_of_mlflow(span: dict[str, Any], names: dict[str, str]) -> Shown:
-    said, status = span["attributes"], span["status"]
-    tokens = said.get("mlflow.chat.tokenUsage")
+    attributes, status = span["attributes"], span["status"]
+    tokens = attributes.get("mlflow.chat.tokenUsage")
     events = [plain(item["value"]) for event in span.get("events", ()) for item in event["attributes"]]
     failed = status.get("code") == "STATUS_CODE_ERROR"
     return Shown(
-        kind=said.get("mlflow.spanType", "UNKNOWN"),
+        kind=attributes.get("mlflow.spanType", "UNKNOWN"),
         parent=names.get(span.get("parent_span_id", ""), ""),
-        input=said.get("mlflow.spanInputs"),
-        output=said.get("mlflow.spanOutputs"),
+        input=attributes.get("mlflow.spanInputs"),
+        output=attributes.get("mlflow.spanOutputs"),
         tokens=(tokens["input_tokens"], tokens["output_tokens"]) if tokens else None,
         error=(events[0], status["message"]) if failed else None,
     )
 
 
-def said(role: str, text: str, **more: str) -> dict[str, Any]:
+def message_of(role: str, text: str, **more: str) -> dict[str, Any]:
     """A message of the conventions."""
     return {"role": role, "parts": [{"type": "text", "content": text}], **more}
 
@@ -152,14 +151,14 @@ OF_MLFLOW = {
     "invoke_agent weather": Shown(
         kind="AGENT",
         parent="",
-        input=[said("user", "Rain in Lyon?")],
-        output=[said("assistant", "Not a drop.", finish_reason="")],
+        input=[message_of("user", "Rain in Lyon?")],
+        output=[message_of("assistant", "Not a drop.", finish_reason="")],
         tokens=(12, 5),
     ),
     "chat gpt-4o": Shown(
         kind="CHAT_MODEL",
-        input=[said("system", "Be short."), said("user", "Lyon?")],
-        output=[said("assistant", "I look it up.", finish_reason="")],
+        input=[message_of("system", "Be short."), message_of("user", "Lyon?")],
+        output=[message_of("assistant", "I look it up.", finish_reason="")],
         tokens=(12, 5),
     ),
     "execute_tool photo": Shown(kind="TOOL", input={"city": "Lyon"}, output="iVBORwD/"),
@@ -208,7 +207,7 @@ def test_mlflow_has_what_it_does_not_show(
 def test_mlflow_refuses_what_names_no_experiment(
     mlflow_server: RunningMLflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its word is told, span by span where the header is missing, once where there is no such experiment."""
+    """Its message is reported, span by span where the header is missing, once where there is no such experiment."""
     with AgentTracer(backend=FileBackend(tmp_path / "traces.jsonl"), agent_name="weather") as tracer:
         trace(tracer)
     export = ["export", str(tmp_path / "traces.jsonl"), "--to", mlflow_server.url("http")]
@@ -253,14 +252,14 @@ def in_phoenix(server: RunningPhoenix, trace_id: str, spans: int) -> dict[str, A
         traces = [edge["node"]["trace"] for edge in answer["projects"]["edges"] if edge["node"]["name"] == "ours"]
         return next((trace for trace in traces if trace is not None and trace["numSpans"] >= spans), None)
 
-    shown = wait_until(found, f"{spans} spans in Phoenix", PATIENCE_S)
+    shown = wait_until(found, f"{spans} spans in Phoenix")
     assert shown is not None
     return shown
 
 
 def asked(server: RunningServer, query: str, **variables: str) -> dict[str, Any]:
     """The data that a GraphQL query gets."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port("http"), timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port("http"), timeout=DEADLOCK_S)
     try:
         body = json.dumps({"query": query, "variables": variables})
         connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
@@ -364,7 +363,7 @@ def test_phoenix_shows_what_an_agent_was_asked_where_the_caller_says_so(phoenix_
             with tracer.run(user_input="Really?", agent_name="helper") as helper:
                 helper.set_attribute("input.value", "Really?")
                 helper.set_attribute("output.value", "Really.")
-        assert tracer.flush(PATIENCE_S)
+        assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
     spans = spans_of(in_phoenix(phoenix_server, run.trace_id, 2))
     columns = {span["name"]: (span["input"], span["output"]) for span in spans}
@@ -383,8 +382,8 @@ def test_phoenix_loses_a_span_with_bytes_in_an_attribute_of_somebody_else(phoeni
                 step.span.set_attribute("raw", b"\x00")
             with run.step("kept") as step:
                 step.set_attribute("raw", b"\x00")
-        assert tracer.flush(PATIENCE_S)
+        assert tracer.flush(DEADLOCK_S)
     provider.shutdown()
-    wait_until(lambda: "Span insertion failed" in phoenix_server.log_tail(), "a lost span in its log", PATIENCE_S)
+    wait_until(lambda: "Span insertion failed" in phoenix_server.log_tail(), "a lost span in its log")
     spans = spans_of(in_phoenix(phoenix_server, run.trace_id, 2))
     assert {span["name"] for span in spans} == {"invoke_agent weather", "execute_tool kept"}

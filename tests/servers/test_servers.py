@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_until
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
-from running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger, RunningServer
-from server_fixtures import StartCollector, StartJaeger
+
+from tests.support.running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger, RunningServer
+from tests.support.server_fixtures import StartCollector, StartJaeger
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 MIB = 1 << 20
-PATIENCE_S = 60.0  # 31 MiB take a second where nothing else runs
 RANDOM = random.Random(0).randbytes(2 * MIB)
 STRUCTURED = {"kvlistValue": {"values": [{"key": "n", "value": {"arrayValue": {"values": [{"intValue": "1"}, {}]}}}]}}
 MESSAGES = json.dumps([{"role": "user", "parts": [{"type": "text", "content": 'a "quoted"\nline, \\ and ☃'}]}])
@@ -51,7 +51,7 @@ def post(server: RunningServer, sent: dict[str, Any]) -> int:
     """Send one span over HTTP, and give the status of the answer; 0 if there is none."""
     resource = {"attributes": [{"key": "service.name", "value": text("probe")}]}
     body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [sent]}]}]})
-    connection = http.client.HTTPConnection("127.0.0.1", server.port("otlp_http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port("otlp_http"), timeout=DEADLOCK_S)
     try:
         connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
         return connection.getresponse().status
@@ -85,13 +85,13 @@ def in_file(collector: RunningCollector, trace_id: str) -> list[dict[str, Any]]:
 def through(collector: RunningCollector, sent: dict[str, Any]) -> dict[str, Any]:
     """The span as it stands in the Collector's file."""
     assert post(collector, sent) == http.client.OK
-    [received] = wait_until(lambda: in_file(collector, sent["traceId"]), "the span in the file", PATIENCE_S)
+    [received] = wait_until(lambda: in_file(collector, sent["traceId"]), "the span in the file")
     return received
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_spans_arrive_in_the_file_and_in_jaeger(
-    collector_server: RunningCollector, jaeger_server: RunningJaeger, protocol: str
+    collector_server: RunningCollector, jaeger_server: RunningJaeger, protocol: Any
 ) -> None:
     exporter: SpanExporter
     if protocol == "http":
@@ -104,8 +104,8 @@ def test_spans_arrive_in_the_file_and_in_jaeger(
         trace_id = f"{sent.get_span_context().trace_id:032x}"
     provider.shutdown()
     found = [
-        wait_until(lambda: in_jaeger(jaeger_server, trace_id), "the span in Jaeger", PATIENCE_S),
-        wait_until(lambda: in_file(collector_server, trace_id), "the span in the file", PATIENCE_S),
+        wait_until(lambda: in_jaeger(jaeger_server, trace_id), "the span in Jaeger"),
+        wait_until(lambda: in_file(collector_server, trace_id), "the span in the file"),
     ]
     for [received] in found:
         assert received["name"] == "invoke_agent weather"
@@ -118,7 +118,7 @@ def test_largest_span_that_the_collector_takes_arrives_in_jaeger(
     """A span longer than a batch is neither divided nor lost."""
     sent = span({"gen_ai.input.messages": text("x" * (31 * MIB))})
     assert post(collector_server, sent) == http.client.OK
-    [received] = wait_until(lambda: in_jaeger(jaeger_server, sent["traceId"]), "the span in Jaeger", PATIENCE_S)
+    [received] = wait_until(lambda: in_jaeger(jaeger_server, sent["traceId"]), "the span in Jaeger")
     assert received["attributes"] == sent["attributes"]
 
 
@@ -169,7 +169,7 @@ HARMLESS = {
     "structure": STRUCTURED,
     "gen_ai.usage.input_tokens": {"intValue": "12"},
     "gen_ai.token.type": text("input"),
-    "secretary": text("Ms. Bearer said so, in secret"),
+    "secretary": text("Ms. Bearer wrote so, in secret"),
 }
 
 
@@ -235,11 +235,11 @@ def test_collector_delivers_after_sigkill_what_it_acknowledged(
     collector.start()
     assert [collector.port(role) for role in collector.roles] == ports
     for each in sent:
-        [received] = wait_until(partial(in_jaeger, jaeger, each["traceId"]), "the span in Jaeger", PATIENCE_S)
+        [received] = wait_until(partial(in_jaeger, jaeger, each["traceId"]), "the span in Jaeger")
         assert received["attributes"] == each["attributes"]
 
 
 def test_configuration_is_valid_without_any_variable(collector_binary: Path, tmp_path: Path) -> None:
     command = [str(collector_binary), "validate", "--config", str(COLLECTOR_CONFIG)]
-    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=DEADLOCK_S)
     assert done.returncode == 0, done.stderr

@@ -21,17 +21,18 @@ from urllib.parse import urlencode
 
 import pytest
 import yaml
-from conditions import wait_until
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from running_servers import COLLECTOR_CONFIG, TOP, RunningCollector, RunningJaeger, RunningServer, opened
-from server_fixtures import StartCollector, StartJaeger
 
 from otel_agent_trace import AgentTracer, InMemoryBackend
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.span import SpanRecord
+from tests.support.processes import ROOT
+from tests.support.running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger, RunningServer, opened
+from tests.support.server_fixtures import StartCollector, StartJaeger
+from tests.support.waiting import DEADLOCK_S, wait_until
 
-AGENT = TOP / "examples" / "deploy" / "agent.yaml"
-GATEWAY = TOP / "examples" / "deploy" / "gateway.yaml"
+AGENT = ROOT / "examples" / "deploy" / "agent.yaml"
+GATEWAY = ROOT / "examples" / "deploy" / "gateway.yaml"
 
 RUNS = 1_000
 STEPS = 10  # and the run itself: 11 spans
@@ -40,7 +41,6 @@ ONE_IN_FAILS = 20  # in one of its steps; the run itself goes well
 WINDOW = 50  # runs at a time, whose spans are mixed
 SPANS_PER_REQUEST = 5  # so that the load lasts for seconds
 SENDERS = 4
-PATIENCE_S = 60.0
 ERROR = 2
 
 Window = Sequence[SpanRecord]
@@ -228,12 +228,12 @@ def everything(windows: Iterable[Window]) -> list[SpanRecord]:
 def post(agent: RunningServer, spans: Window) -> None:
     """Send one request until it is acknowledged."""
     body = otlp_proto.encode(spans)
-    wait_until(lambda: answer(agent, body) == http.client.OK, "an acknowledgement", PATIENCE_S)
+    wait_until(lambda: answer(agent, body) == http.client.OK, "an acknowledgement")
 
 
 def answer(agent: RunningServer, body: bytes) -> int:
     """The status of the answer; 0 if there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", agent.port("otlp_http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", agent.port("otlp_http"), timeout=DEADLOCK_S)
     try:
         connection.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf"})
         return connection.getresponse().status
@@ -244,7 +244,7 @@ def answer(agent: RunningServer, body: bytes) -> int:
 
 
 def send(agent: RunningServer, windows: Iterable[Window], during: Mapping[int, Callable[[], object]] = {}) -> None:
-    """Send requests, some at a time; when so many are acknowledged, do what is said, while the others are sent."""
+    """Send requests, some at a time; when so many are acknowledged, call what `during` has for that number, while the others are sent."""
     requests = [
         window[start : start + SPANS_PER_REQUEST]
         for window in windows
@@ -261,7 +261,7 @@ def send(agent: RunningServer, windows: Iterable[Window], during: Mapping[int, C
         done = 0
         for number_, action in sorted(during.items()):
             while done < number_:
-                assert acknowledged.acquire(timeout=PATIENCE_S)
+                assert acknowledged.acquire(timeout=DEADLOCK_S)
                 done += 1
             action()
             assert not all(future.done() for future in futures), "the load was over"
@@ -277,7 +277,9 @@ def test_files_are_valid_without_any_variable(collector_binary: Path, tmp_path: 
     """With ClickHouse, which no test runs."""
     options = [option for file in files for option in ("--config", str(file))]
     command = [str(collector_binary), "validate", *options]
-    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=DEADLOCK_S, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -312,7 +314,7 @@ def test_without_sampling_nothing_acknowledged_is_missing(start_tiers: StartTier
         tiers.agent.start()
 
     send(tiers.agent, windows, {500: kill_gateway, 1_000: kill_agent, 1_500: killed.start})
-    wait_until(lambda: sum(map(count, tiers.kept())) >= SPANS, "all spans in Jaeger", PATIENCE_S)
+    wait_until(lambda: sum(map(count, tiers.kept())) >= SPANS, "all spans in Jaeger")
     first, second = tiers.kept()
     assert first.keys() & second.keys() == set()
     assert {**first, **second} == sent(everything(windows))
@@ -324,7 +326,7 @@ def test_sampling_keeps_every_error_and_counts_every_span(start_tiers: StartTier
     waits = {"COLLECTOR_DECISION_WAIT": "20s", "COLLECTOR_DECISION_WAIT_AFTER_ROOT": "10s"}
     tiers = start_tiers({**waits, "COLLECTOR_METRICS_INTERVAL": "1s"})
     send(tiers.agent, windows)
-    wait_until(lambda: tiers.decided() >= RUNS and tiers.is_idle(), "all decisions", PATIENCE_S)
+    wait_until(lambda: tiers.decided() >= RUNS and tiers.is_idle(), "all decisions")
     assert tiers.decided() == RUNS  # each once, so each trace was whole at one gateway
 
     spans = everything(windows)
@@ -342,7 +344,7 @@ def test_sampling_keeps_every_error_and_counts_every_span(start_tiers: StartTier
 
     late = next(each for each in spans if each.trace_id not in kept)
     post(tiers.agent, [like(late, "00000000000000e1", ERROR), like(late, "00000000000000e2", 0)])
-    wait_until(lambda: late.trace_id in tiers.kept_by_all(), "the late error", PATIENCE_S)
+    wait_until(lambda: late.trace_id in tiers.kept_by_all(), "the late error")
     assert tiers.kept_by_all() == {**kept, late.trace_id: {"00000000000000e1", "00000000000000e2"}}
 
 
@@ -371,14 +373,14 @@ def test_gateway_that_dies_loses_undecided_traces_only(
     killed = tiers.gateways[0]
     before, during, after = windows[:6], windows[6:14], windows[14:]
     send(tiers.agent, before)
-    wait_until(lambda: tiers.decided() == len(before) * WINDOW, "the first decisions", PATIENCE_S)
+    wait_until(lambda: tiers.decided() == len(before) * WINDOW, "the first decisions")
 
     waited: list[int] = []
     decided_before = decided(killed)
     send(tiers.agent, during, {200: lambda: waited.append(kill_counted(tiers.agent, killed)), 500: killed.start})
     send(tiers.agent, after)
-    wait_until(lambda: tiers.has_delivered(SPANS), "all spans at the gateways", PATIENCE_S)
-    wait_until(tiers.is_idle, "all decisions", PATIENCE_S)
+    wait_until(lambda: tiers.has_delivered(SPANS), "all spans at the gateways")
+    wait_until(tiers.is_idle, "all decisions")
 
     first, second = tiers.kept()
     assert first.keys() & second.keys() == set()
@@ -400,12 +402,12 @@ def test_gateway_that_is_stopped_decides_about_all_it_has(start_tiers: StartTier
     tiers = start_tiers({"COLLECTOR_DECISION_WAIT_AFTER_ROOT": "600s", "COLLECTOR_KEPT_PERCENTAGE": "100"})
     some = everything(windows[:4])
     send(tiers.agent, windows[:4])
-    wait_until(lambda: tiers.has_delivered(len(some)), "all spans at the gateways", PATIENCE_S)
+    wait_until(lambda: tiers.has_delivered(len(some)), "all spans at the gateways")
     assert sum(map(undecided, tiers.gateways)) == 4 * WINDOW
     for gateway in tiers.gateways:
         gateway.stop()
         gateway.start()
-    wait_until(tiers.is_idle, "all spans in Jaeger", PATIENCE_S)
+    wait_until(tiers.is_idle, "all spans in Jaeger")
     assert tiers.kept_by_all() == sent(some)
 
 

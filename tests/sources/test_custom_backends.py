@@ -16,7 +16,6 @@ from otel_agent_trace import (
     RunNotFoundError,
     RunQuery,
     SourceError,
-    SpanRecord,
     StepKind,
     compute_metrics,
     explain_run,
@@ -24,42 +23,14 @@ from otel_agent_trace import (
     load_run,
     load_runs,
     open_source,
-    run_to_spans,
     runs_from_spans,
 )
 from otel_agent_trace.cli.export_file import export_to_file
 from otel_agent_trace.cli.sources import Target, read_by
 from otel_agent_trace.replay import walk_run
 from otel_agent_trace.span import Capabilities
-
-
-class OnlyRuns:
-    """Gives the runs that it was told of, those of sub-agents as well, in no order."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, AgentRun] = {}
-
-    def start_run(self, run: AgentRun) -> None:
-        self.kept[run.run_id] = run
-
-    def log_step(self, run_id: str, step: Any) -> None:
-        """Only a preview."""
-
-    def end_run(self, run: AgentRun) -> None:
-        self.kept[run.run_id] = run
-
-    def runs(self) -> Iterator[AgentRun]:
-        return iter(self.kept.values())
-
-
-class OnlyTraces:
-    """Gives the spans of these runs."""
-
-    def __init__(self, runs: list[AgentRun]) -> None:
-        self._runs = runs
-
-    def traces(self, on_problem: Any) -> Iterator[list[SpanRecord]]:
-        return (run_to_spans(run) for run in self._runs)
+from tests.support.backends import OnlyRuns, OnlyTraces
+from tests.support.sample_runs import fail_on_problem
 
 
 class Both(OnlyTraces):
@@ -151,7 +122,7 @@ def test_beside_a_file(backend: Any, tmp_path: Path) -> None:
 
 def test_spans_of_runs_read_back_as_the_runs(backend: Any) -> None:
     """What is a source for readers has spans as well, those of one trace together."""
-    traces = list(open_source(backend).traces(pytest.fail))
+    traces = list(open_source(backend).traces(fail_on_problem))
     assert len({spans[0].trace_id for spans in traces}) == len(traces) == 2
     assert runs_from_spans(span for spans in traces for span in spans) == load_runs(backend)
 

@@ -11,8 +11,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jaeger_stand_in import StandIn, v3_error
-from told import BEGAN_NS, Problems, failed_run, make_run
 
 from otel_agent_trace import (
     AgentRun,
@@ -27,6 +25,8 @@ from otel_agent_trace import (
 from otel_agent_trace.errors import AmbiguousRunError, ConfigurationError, RunNotFoundError
 from otel_agent_trace.span import Event, Link, Resource, SpanRecord
 from otel_agent_trace.testing import check_source
+from tests.support.fake_jaeger import FakeJaeger, v3_error
+from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem, failed_run, make_run, of_service
 
 SECOND_NS = 1_000_000_000
 INTERFACES = pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
@@ -50,10 +50,6 @@ def spans_of(runs: Sequence[AgentRun], service: str = "weather") -> list[SpanRec
     """Spans in the order of arrival, the root of each trace last; tools belong to a service of their own."""
     spans = [span for run in runs for span in reversed(run_to_spans(run))]
     return [of_service(span, "tools" if span.name.startswith("execute_tool") else service) for span in spans]
-
-
-def of_service(span: SpanRecord, name: str) -> SpanRecord:
-    return msgspec.structs.replace(span, resource=Resource({"service.name": name}))
 
 
 def some_runs(count: int = 10) -> list[AgentRun]:
@@ -81,7 +77,7 @@ def _without_times(value: Any) -> Any:
 
 @EVERY_WAY
 @pytest.mark.parametrize("query", ["", "?service=weather", "?service=tools"])
-def test_all_runs_come_back(jaeger: StandIn, way: dict[str, Any], query: str, problems: Problems) -> None:
+def test_all_runs_come_back(jaeger: FakeJaeger, way: dict[str, Any], query: str, problems: Problems) -> None:
     """Whole, once, in order, whatever the way of answering is, of all services or of one that takes part."""
     runs = some_runs()
     jaeger.fresh(spans_of(runs), **way)
@@ -91,7 +87,7 @@ def test_all_runs_come_back(jaeger: StandIn, way: dict[str, Any], query: str, pr
 
 
 @EVERY_WAY
-def test_nothing_there(jaeger: StandIn, way: dict[str, Any]) -> None:
+def test_nothing_there(jaeger: FakeJaeger, way: dict[str, Any]) -> None:
     """An empty Jaeger, a service that it does not know, and a time in which nothing happened."""
     jaeger.fresh(**way)
     url = jaeger.url(way.get("base", ""))
@@ -103,7 +99,7 @@ def test_nothing_there(jaeger: StandIn, way: dict[str, Any]) -> None:
         load_run(url, "f" * 32)
 
 
-def test_the_new_interface_keeps_everything(jaeger: StandIn) -> None:
+def test_the_new_interface_keeps_everything(jaeger: FakeJaeger) -> None:
     """Down to the nanosecond."""
     runs = some_runs()
     jaeger.fresh(span for run in runs for span in run_to_spans(run))
@@ -112,7 +108,7 @@ def test_the_new_interface_keeps_everything(jaeger: StandIn) -> None:
 
 
 @pytest.mark.parametrize("interfaces", [("v3",), ("legacy",), ("v3", "legacy")])
-def test_conformance(jaeger: StandIn, interfaces: tuple[str, ...]) -> None:
+def test_conformance(jaeger: FakeJaeger, interfaces: tuple[str, ...]) -> None:
     """It keeps the contract of sources, but for what Jaeger's own JSON loses."""
 
     def make_source(spans: Sequence[SpanRecord]) -> JaegerSource:
@@ -123,7 +119,7 @@ def test_conformance(jaeger: StandIn, interfaces: tuple[str, ...]) -> None:
     check_source(make_source, ignoring=lost)
 
 
-def test_a_trace_whose_root_has_not_arrived_is_running(jaeger: StandIn) -> None:
+def test_a_trace_whose_root_has_not_arrived_is_running(jaeger: FakeJaeger) -> None:
     """As far as anybody can tell."""
     jaeger.fresh(run_to_spans(make_run(1))[1:])
     [run] = load_runs(jaeger.url())
@@ -131,7 +127,7 @@ def test_a_trace_whose_root_has_not_arrived_is_running(jaeger: StandIn) -> None:
     assert [step.name for step in run.steps] == ["m", "search", "helper"]
 
 
-def test_clocks_that_are_ahead(jaeger: StandIn) -> None:
+def test_clocks_that_are_ahead(jaeger: FakeJaeger) -> None:
     """A run that starts tomorrow, or in the year 2200, was traced all the same."""
     now_ns = time.time_ns()
     starts = [now_ns + 60 * SECOND_NS, now_ns + 86400 * 40 * SECOND_NS, 7_258_118_400 * SECOND_NS]
@@ -140,7 +136,7 @@ def test_clocks_that_are_ahead(jaeger: StandIn) -> None:
     assert [run.run_id for run in load_runs(jaeger.url())] == [run.run_id for run in runs]
 
 
-def test_a_store_that_refuses_to_look_through_long_times(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_refuses_to_look_through_long_times(jaeger: FakeJaeger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less is asked for at once; the far future is left alone."""
     runs = some_runs(3)
     jaeger.fresh(spans_of(runs))
@@ -164,8 +160,8 @@ def test_a_store_that_refuses_to_look_through_long_times(jaeger: StandIn, monkey
 
 
 @pytest.mark.parametrize("kind", ["v3", "legacy"])
-def test_what_cannot_be_read_costs_itself(jaeger: StandIn, kind: str, problems: Problems) -> None:
-    """A span that is none is told; all others come."""
+def test_what_cannot_be_read_costs_itself(jaeger: FakeJaeger, kind: str, problems: Problems) -> None:
+    """A span that is none is reported; all others come."""
     runs = some_runs(3)
     jaeger.fresh(
         [*spans_of(runs), SpanRecord("zz" * 16, "1" * 16, None, "bad", BEGAN_NS, BEGAN_NS)], interfaces=(kind,)
@@ -195,12 +191,12 @@ starts = st.one_of(
 )
 @settings(suppress_health_check=list(HealthCheck))
 def test_none_missed_none_doubled(
-    jaeger: StandIn, traces: list[list[int]], depth: int, kind: str, parts: str | None, most: int | None
+    jaeger: FakeJaeger, traces: list[list[int]], depth: int, kind: str, parts: str | None, most: int | None
 ) -> None:
     """Any traces over time, any depth: chains of spans of which each is the child of the one that started before."""
     spans = [chained for number, times in enumerate(traces, 1) for chained in _chain(number, sorted(times))]
     jaeger.fresh(spans, interfaces=(kind,), parts=parts, most=most)
-    read = list(JaegerSource(jaeger.url(), search_depth=depth).traces(pytest.fail))
+    read = list(JaegerSource(jaeger.url(), search_depth=depth).traces(fail_on_problem))
     assert Counter(read_spans[0].trace_id for read_spans in read) == Counter(
         {span.trace_id: 1 for span in spans}.keys()
     )
@@ -224,13 +220,13 @@ def _chain(number: int, times: list[int]) -> list[SpanRecord]:
     ]
 
 
-def test_traces_that_arrive_meanwhile(jaeger: StandIn) -> None:
+def test_traces_that_arrive_meanwhile(jaeger: FakeJaeger) -> None:
     """Whatever was there at the beginning comes once; what is new comes once or not at all."""
     runs = some_runs(60)
     jaeger.fresh(spans_of(runs[::2]))
     coming = iter(runs[1::2])
     found = []
-    for spans in JaegerSource(jaeger.url(), search_depth=4).traces(pytest.fail):
+    for spans in JaegerSource(jaeger.url(), search_depth=4).traces(fail_on_problem):
         found.append(spans[0].trace_id)
         late = next(coming, None)
         if late is not None:
@@ -239,8 +235,8 @@ def test_traces_that_arrive_meanwhile(jaeger: StandIn) -> None:
     assert {run.trace_id for run in runs[::2]} <= set(found) <= {run.trace_id for run in runs}
 
 
-def test_more_in_a_moment_than_there_is_to_be_had(jaeger: StandIn, problems: Problems) -> None:
-    """It is told, with the time."""
+def test_more_in_a_moment_than_there_is_to_be_had(jaeger: FakeJaeger, problems: Problems) -> None:
+    """It is reported, with the time."""
     spans = [SpanRecord(f"{n:032x}", f"{n:016x}", None, "s", BEGAN_NS, BEGAN_NS + 1) for n in range(1, 140)]
     jaeger.fresh(spans, most=100)
     read = list(JaegerSource(jaeger.url()).traces(problems))
@@ -249,8 +245,8 @@ def test_more_in_a_moment_than_there_is_to_be_had(jaeger: StandIn, problems: Pro
     assert "2026-11-23T23:0" in problems[0].reason
 
 
-def test_answers_are_bounded(jaeger: StandIn, problems: Problems) -> None:
-    """More bytes than may come at once are asked for in parts; a trace that is larger by far is told, and left out."""
+def test_answers_are_bounded(jaeger: FakeJaeger, problems: Problems) -> None:
+    """More bytes than may come at once are asked for in parts; a trace that is larger by far is reported, and left out."""
     runs = [make_run(number, user_input="x" * 40_000) for number in range(30)]
     runs.append(make_run(40, user_input="x" * 1_000_000))
     jaeger.fresh(span for run in runs for span in run_to_spans(run))
@@ -260,10 +256,10 @@ def test_answers_are_bounded(jaeger: StandIn, problems: Problems) -> None:
     assert load_run(JaegerSource(jaeger.url()), runs[-1].trace_id) == runs[-1]
 
 
-def test_memory_holds_a_window(jaeger: StandIn) -> None:
+def test_memory_holds_a_window(jaeger: FakeJaeger) -> None:
     """What was given is not kept: lists that are gone are not in the source any more."""
     jaeger.fresh(spans_of(some_runs(40)))
-    reading = JaegerSource(jaeger.url(), search_depth=4).traces(pytest.fail)
+    reading = JaegerSource(jaeger.url(), search_depth=4).traces(fail_on_problem)
     next(reading)
     asked = len(jaeger.searches)
     for _ in range(20):
@@ -276,7 +272,7 @@ def test_memory_holds_a_window(jaeger: StandIn) -> None:
 
 
 @INTERFACES
-def test_filters(jaeger: StandIn, interfaces: tuple[str, ...]) -> None:
+def test_filters(jaeger: FakeJaeger, interfaces: tuple[str, ...]) -> None:
     """As over files; times go to Jaeger as well."""
     runs = some_runs(12)
     jaeger.fresh(spans_of(runs), interfaces=interfaces)
@@ -292,11 +288,12 @@ def test_filters(jaeger: StandIn, interfaces: tuple[str, ...]) -> None:
 
 
 @INTERFACES
-def test_the_newest_come_without_reading_all(jaeger: StandIn, interfaces: tuple[str, ...]) -> None:
+def test_the_newest_come_without_reading_all(jaeger: FakeJaeger, interfaces: tuple[str, ...]) -> None:
     """A few questions, however much there is."""
     runs = some_runs(400)
     jaeger.fresh(spans_of(runs), interfaces=interfaces)
-    everything = len([load_runs(jaeger.url()), jaeger.searches][1])
+    load_runs(jaeger.url())
+    everything = len(jaeger.searches)
     jaeger.requests.clear()
     assert facts(list(iter_runs(jaeger.url(), newest_first=True, limit=5))) == facts(runs[:-6:-1])
     assert len(jaeger.searches) < everything / 2
@@ -305,9 +302,10 @@ def test_the_newest_come_without_reading_all(jaeger: StandIn, interfaces: tuple[
     assert len(jaeger.searches) < everything / 2
 
 
-def test_the_newest_run_may_be_long(jaeger: StandIn) -> None:
+def test_the_newest_run_may_be_long(jaeger: FakeJaeger) -> None:
     """A run that began earlier and has the latest steps is not the newest."""
     long = make_run(0, ended_at_ns=BEGAN_NS + 90 * SECOND_NS)
+    assert long.trace_id is not None
     late = SpanRecord(
         long.trace_id, "ab" * 8, long.span_id, "execute_tool t", BEGAN_NS + 80 * SECOND_NS, BEGAN_NS + 81 * SECOND_NS
     )
@@ -318,19 +316,20 @@ def test_the_newest_run_may_be_long(jaeger: StandIn) -> None:
 
 
 @INTERFACES
-def test_a_run_by_its_trace_is_one_question(jaeger: StandIn, interfaces: tuple[str, ...]) -> None:
+def test_a_run_by_its_trace_is_one_question(jaeger: FakeJaeger, interfaces: tuple[str, ...]) -> None:
     """By the trace id, or by the id of a run below, which begins with it."""
     runs = some_runs(12)
     jaeger.fresh(spans_of(runs), interfaces=interfaces)
     inner = runs[4].steps[2].run
     assert facts([load_run(jaeger.url(), runs[4].trace_id)]) == facts([runs[4]])
+    assert inner is not None
     assert facts([load_run(jaeger.url(), inner.run_id)]) == facts([inner])
     assert jaeger.searches == []
 
 
 @INTERFACES
 @pytest.mark.parametrize("attributes_count", [True, False])
-def test_a_run_by_an_id_of_its_own(jaeger: StandIn, interfaces: tuple[str, ...], attributes_count: bool) -> None:
+def test_a_run_by_an_id_of_its_own(jaeger: FakeJaeger, interfaces: tuple[str, ...], attributes_count: bool) -> None:
     """Whether Jaeger looks at attributes or not; the beginning of an id works too, where it is unique."""
     runs = [make_run(number, run_id=f"order-{number}") for number in range(1, 13)]
     jaeger.fresh(spans_of(runs), interfaces=interfaces, attributes_count=attributes_count)
@@ -345,7 +344,7 @@ def test_a_run_by_an_id_of_its_own(jaeger: StandIn, interfaces: tuple[str, ...],
         load_run(url, "order-99")
 
 
-def test_attributes_that_are_refused(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_that_are_refused(jaeger: FakeJaeger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then all is looked through."""
     runs = [make_run(number, run_id=f"order-{number}") for number in range(3)]
     jaeger.fresh(spans_of(runs))
@@ -363,7 +362,7 @@ def test_attributes_that_are_refused(jaeger: StandIn, monkeypatch: pytest.Monkey
     "link", ["/trace/{id}", "/trace/{id}?uiFind=search", "/api/traces/{id}", "/api/v3/traces/{id}", "/trace/{ID}/"]
 )
 @INTERFACES
-def test_a_pasted_link_is_that_trace(jaeger: StandIn, interfaces: tuple[str, ...], link: str) -> None:
+def test_a_pasted_link_is_that_trace(jaeger: FakeJaeger, interfaces: tuple[str, ...], link: str) -> None:
     """Of the page or of the API, below a path as well."""
     runs = some_runs(4)
     jaeger.fresh(spans_of(runs), interfaces=interfaces, base="/tracing")
@@ -374,7 +373,7 @@ def test_a_pasted_link_is_that_trace(jaeger: StandIn, interfaces: tuple[str, ...
     assert jaeger.searches == []
 
 
-def test_a_pasted_link_of_the_search_page(jaeger: StandIn) -> None:
+def test_a_pasted_link_of_the_search_page(jaeger: FakeJaeger) -> None:
     """It names the service."""
     jaeger.fresh(spans_of(some_runs(2)))
     url = jaeger.url("/search?end=1&limit=20&lookback=1h&maxDuration&minDuration&service=weather&start=0")
@@ -382,9 +381,9 @@ def test_a_pasted_link_of_the_search_page(jaeger: StandIn) -> None:
     assert {request.query["query.service_name"] for request in jaeger.searches} == {"weather"}
 
 
-def test_several_sources(jaeger: StandIn, tmp_path: Any) -> None:
+def test_several_sources(jaeger: FakeJaeger, tmp_path: Any) -> None:
     """A trace of which a part is in a file, and a part in Jaeger, is one run."""
-    from told import lines_of
+    from tests.support.sample_runs import lines_of
 
     run = make_run(1)
     spans = run_to_spans(run)
@@ -396,7 +395,7 @@ def test_several_sources(jaeger: StandIn, tmp_path: Any) -> None:
     assert load_run([path, jaeger.url()], run.trace_id) == run
 
 
-def test_what_jaeger_adds_is_not_the_runs(jaeger: StandIn) -> None:
+def test_what_jaeger_adds_is_not_the_runs(jaeger: FakeJaeger) -> None:
     """All-in-one marks every span."""
     run = make_run(1)
     marked = [
@@ -407,12 +406,12 @@ def test_what_jaeger_adds_is_not_the_runs(jaeger: StandIn) -> None:
     assert load_runs(jaeger.url()) == [run]
 
 
-def test_progress_counts_traces(jaeger: StandIn) -> None:
-    """There are no bytes to be told."""
-    told: list[Any] = []
+def test_progress_counts_traces(jaeger: FakeJaeger) -> None:
+    """There are no bytes to be reported."""
+    reported: list[Any] = []
     jaeger.fresh(spans_of(some_runs(3)))
-    list(iter_runs(jaeger.url(), on_progress=lambda *now: told.append(now)))
-    assert told == [(1, None), (2, None), (3, None)]
+    list(iter_runs(jaeger.url(), on_progress=lambda *now: reported.append(now)))
+    assert reported == [(1, None), (2, None), (3, None)]
 
 
 @pytest.mark.parametrize(
@@ -423,7 +422,7 @@ def test_arguments_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
         JaegerSource("http://localhost:16686", **wrong)
 
 
-def test_the_older_interface_keeps_all_but_times(jaeger: StandIn) -> None:
+def test_the_older_interface_keeps_all_but_times(jaeger: FakeJaeger) -> None:
     """Kind, status, scope and trace state are put back."""
     [root, *below] = run_to_spans(make_run(1))
     root = msgspec.structs.replace(
@@ -438,7 +437,7 @@ def test_the_older_interface_keeps_all_but_times(jaeger: StandIn) -> None:
         flags=0,
     )
     jaeger.fresh([root, *below], interfaces=("legacy",))
-    [read] = JaegerSource(jaeger.url()).traces(pytest.fail)
+    [read] = JaegerSource(jaeger.url()).traces(fail_on_problem)
     found = next(span for span in read if span.span_id == root.span_id)
     assert found == msgspec.structs.replace(root, attributes=found.attributes, resource=found.resource)
     assert {key: found.attributes[key] for key in ("big", "float", "bytes", "truth")} == {

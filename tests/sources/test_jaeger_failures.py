@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import trustme
-from jaeger_stand_in import UI, Reply, StandIn, legacy_error, reply, v3_error
-from told import make_run
 
 from otel_agent_trace import JaegerSource, SourceError, load_run, load_runs, run_to_spans
+from tests.support.fake_jaeger import UI, FakeJaeger, Reply, legacy_error, reply, v3_error
+from tests.support.sample_runs import make_run
 
 SECRET = "hunter2"
 PAGE = Reply(200, b"<html>Sign in with your account</html>", {"Content-Type": "text/html"})
@@ -23,7 +23,7 @@ BUSY = {"Retry-After": "0"}
 
 
 def refusal(source: Any, **options: Any) -> str:
-    """What is said, which is no more than a line or two."""
+    """The message, which is no more than a line or two."""
     with pytest.raises(SourceError) as refused:
         load_runs(JaegerSource(source, **options) if options else source)
     text = str(refused.value)
@@ -61,12 +61,12 @@ ANSWERS: dict[str, tuple[Reply, str]] = {
 }
 
 
-@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_something_else_answers(jaeger: StandIn, answer: Reply, said: str) -> None:
+@pytest.mark.parametrize(("answer", "expected_message"), ANSWERS.values(), ids=ANSWERS)
+def test_something_else_answers(jaeger: FakeJaeger, answer: Reply, expected_message: str) -> None:
     jaeger.behaviour.always = answer
     text = refusal(jaeger.url("/base"))
     assert text.startswith(f"{jaeger.url('/base')}: ")
-    assert said in text
+    assert expected_message in text
     assert SECRET not in text
 
 
@@ -96,20 +96,16 @@ SEARCHES: dict[str, tuple[Reply, str]] = {
 }
 
 
-@pytest.mark.parametrize(("answer", "said"), SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize(("answer", "expected_message"), SEARCHES.values(), ids=SEARCHES)
 @pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
-def test_a_search_goes_wrong(jaeger: StandIn, answer: Reply, said: str, interfaces: tuple[str, ...]) -> None:
+def test_a_search_goes_wrong(
+    jaeger: FakeJaeger, answer: Reply, expected_message: str, interfaces: tuple[str, ...]
+) -> None:
     """It is Jaeger, until something else answers."""
-    if interfaces == ("legacy",) and "ends with an error" in said:
-        said = "the response is not that of Jaeger, or incomplete"
+    if interfaces == ("legacy",) and "ends with an error" in expected_message:
+        expected_message = "the response is not that of Jaeger, or incomplete"
     jaeger.fresh(run_to_spans(make_run(1)), for_searches=answer, interfaces=interfaces)
-    assert said in refusal(jaeger.url())
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    assert expected_message in refusal(jaeger.url())
 
 
 def test_nobody_listens(free_port: int) -> None:
@@ -158,14 +154,14 @@ def test_no_http(listener: Callable[[bytes], int], says: bytes) -> None:
     )
 
 
-def test_no_answer_in_time(jaeger: StandIn) -> None:
+def test_no_answer_in_time(jaeger: FakeJaeger) -> None:
     jaeger.fresh(for_searches=Reply(held=True))
     jaeger.keep(run_to_spans(make_run(1)))
     assert "no complete response within 0.2 s" in refusal(jaeger.url(), timeout_s=0.2)
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected_message"),
     [
         ("http://", "the address has no valid host"),
         ("http://:16686", "the address has no valid host"),
@@ -181,9 +177,9 @@ def test_no_answer_in_time(jaeger: StandIn) -> None:
         ("http://xn--a:1/", ""),
     ],
 )
-def test_no_address(address: str, said: str) -> None:
+def test_no_address(address: str, expected_message: str) -> None:
     text = refusal(address)
-    assert said in text
+    assert expected_message in text
     assert SECRET not in text
 
 
@@ -199,18 +195,19 @@ def test_no_address(address: str, said: str) -> None:
         [Reply(503, b"", {"Retry-After": "soon"})],
     ],
 )
-def test_what_passes_is_waited_for(jaeger: StandIn, first: list[Reply], caplog: pytest.LogCaptureFixture) -> None:
+def test_what_passes_is_waited_for(jaeger: FakeJaeger, first: list[Reply], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     run = make_run(1)
     jaeger.fresh(run_to_spans(run), first=first)
     assert load_runs(jaeger.url()) == [run]
 
 
-def test_it_starts_while_it_is_asked(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_starts_while_it_is_asked(jaeger: FakeJaeger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused connection is tried again."""
     run = make_run(1)
     jaeger.fresh(run_to_spans(run))
-    usual, refused = socket.create_connection, []
+    usual = socket.create_connection
+    refused: list[Any] = []
 
     def connect(*args: Any, **kwargs: Any) -> socket.socket:
         if len(refused) < 2:
@@ -226,7 +223,7 @@ def test_it_starts_while_it_is_asked(jaeger: StandIn, monkeypatch: pytest.Monkey
 # ── who we are ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_headers_of_the_argument_and_of_the_environment(jaeger: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_of_the_argument_and_of_the_environment(jaeger: FakeJaeger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument has the last word; the environment's are percent-encoded."""
     monkeypatch.setenv("OTEL_AGENT_TRACE_JAEGER_HEADERS", "Authorization=Bearer%20abc, x-tenant=a%2Cb,x-other=1,,")
     jaeger.fresh(run_to_spans(make_run(1)))
@@ -238,7 +235,7 @@ def test_headers_of_the_argument_and_of_the_environment(jaeger: StandIn, monkeyp
     assert sent == {("Bearer abc", "a,b", "2")}
 
 
-def test_user_and_password_of_the_address(jaeger: StandIn) -> None:
+def test_user_and_password_of_the_address(jaeger: FakeJaeger) -> None:
     """They are sent, and never shown."""
     jaeger.fresh(run_to_spans(make_run(1)))
     url = jaeger.url().replace("http://", f"http://me:{SECRET}%21@")
@@ -252,15 +249,15 @@ def test_user_and_password_of_the_address(jaeger: StandIn) -> None:
 
 
 @pytest.mark.parametrize("value", [f"{SECRET}\r\nx: y", f"{SECRET}\0", f"{SECRET}\u2603", f"{SECRET}\ud800"])
-def test_headers_that_cannot_be_sent(jaeger: StandIn, value: str) -> None:
-    """It is said, without what stands in them."""
+def test_headers_that_cannot_be_sent(jaeger: FakeJaeger, value: str) -> None:
+    """It is reported, without what stands in them."""
     with pytest.raises(SourceError, match="header") as refused:
         load_runs(JaegerSource(jaeger.url(), headers={"authorization": value}))
     assert SECRET not in str(refused.value)
     assert refused.value.__cause__ is None
 
 
-def test_redirects_are_not_followed(jaeger: StandIn) -> None:
+def test_redirects_are_not_followed(jaeger: FakeJaeger) -> None:
     """Else the headers would go to whoever they lead to."""
     jaeger.behaviour.always = Reply(307, b"", {"Location": jaeger.url("/elsewhere")})
     refusal(jaeger.url(), headers={"authorization": SECRET})
@@ -276,16 +273,16 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def secure(authority: trustme.CA) -> Iterator[StandIn]:
+def secure(authority: trustme.CA) -> Iterator[FakeJaeger]:
     """A stand-in with a certificate for this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with StandIn(context) as server:
+    with FakeJaeger(context) as server:
         server.keep(run_to_spans(make_run(1)))
         yield server
 
 
-def test_a_ca_of_our_own(secure: StandIn, authority: trustme.CA, tmp_path: Any) -> None:
+def test_a_ca_of_our_own(secure: FakeJaeger, authority: trustme.CA, tmp_path: Any) -> None:
     file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(file)
     assert load_runs(JaegerSource(secure.url(), verify=file)) == [make_run(1)]
@@ -293,7 +290,7 @@ def test_a_ca_of_our_own(secure: StandIn, authority: trustme.CA, tmp_path: Any) 
 
 
 def test_a_ca_by_the_usual_variable(
-    secure: StandIn, authority: trustme.CA, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    secure: FakeJaeger, authority: trustme.CA, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For the command, which has no option for it."""
     file = tmp_path / "ca.pem"
@@ -302,16 +299,16 @@ def test_a_ca_by_the_usual_variable(
     assert load_runs(secure.url()) == [make_run(1)]
 
 
-def test_a_certificate_that_nobody_knows(secure: StandIn) -> None:
+def test_a_certificate_that_nobody_knows(secure: FakeJaeger) -> None:
     assert "its certificate is not trusted" in refusal(secure.url())
 
 
-def test_no_tls_there(jaeger: StandIn) -> None:
+def test_no_tls_there(jaeger: FakeJaeger) -> None:
     assert "the TLS connection failed" in refusal(jaeger.url().replace("http:", "https:"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_no_file_of_a_ca(jaeger: StandIn, tmp_path: Any, content: bytes | None) -> None:
+def test_no_file_of_a_ca(jaeger: FakeJaeger, tmp_path: Any, content: bytes | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -321,7 +318,7 @@ def test_no_file_of_a_ca(jaeger: StandIn, tmp_path: Any, content: bytes | None) 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_bomb_is_not_unpacked(jaeger: StandIn) -> None:
+def test_a_bomb_is_not_unpacked(jaeger: FakeJaeger) -> None:
     """An answer that is far larger than it comes is refused before it is held."""
     import gzip
 
@@ -331,7 +328,7 @@ def test_a_bomb_is_not_unpacked(jaeger: StandIn) -> None:
 
 
 def test_nothing_that_is_secret_is_in_any_error_or_log(
-    jaeger: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    jaeger: FakeJaeger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Headers, password and query, whatever goes wrong."""
     caplog.set_level(logging.WARNING)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jaeger_stand_in import jaeger_trace
-from told import make_run
 
 from otel_agent_trace import run_to_spans, runs_from_spans
 from otel_agent_trace.formats import jaeger_json
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.fake_jaeger import jaeger_trace
+from tests.support.sample_runs import make_run
 
 TRACE, SPAN, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
 
@@ -150,7 +150,7 @@ def test_status_and_tags_that_say_something_else(tags: list[Any], status: int, r
         tag("a", "?", "binary"),
         tag("a", None, "bool"),
         tag("a", {"b": 1}, "map"),
-        tag("a", "x", "unheard-of"),
+        tag("a", "x", "unknown"),
     ],
 )
 def test_a_value_of_another_type_than_it_says(tagged: dict[str, Any]) -> None:
@@ -203,9 +203,9 @@ def test_a_bad_span_costs_itself(fields: dict[str, Any]) -> None:
     good = changed["data"][0]["spans"][0]
     changed["data"][0]["spans"] = [{**good, **fields}, good]
     data = json.dumps(changed).encode()
-    told: list[str] = []
-    assert len(jaeger_json.decode(data, told.append)) == 1
-    assert len(told) == 1
+    problems: list[str] = []
+    assert len(jaeger_json.decode(data, problems.append)) == 1
+    assert len(problems) == 1
     with pytest.raises(jaeger_json.NotJaegerError):
         jaeger_json.decode(data)
 
@@ -229,10 +229,10 @@ FIELDS = ["traceID", "spanID", "references", "startTime", "duration", "tags", "l
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_nothing_but_its_own_error(fields: dict[str, Any]) -> None:
-    """Whatever stands where, it is read, or told."""
-    told: list[str] = []
-    records = jaeger_json.decode(json.dumps(document(**fields)).encode(), told.append)
-    assert len(records) + len(told) == 1
+    """Whatever stands where, it is read, or reported."""
+    problems: list[str] = []
+    records = jaeger_json.decode(json.dumps(document(**fields)).encode(), problems.append)
+    assert len(records) + len(problems) == 1
 
 
 @given(st.binary(max_size=60))
@@ -266,8 +266,8 @@ def test_traces_with_changed_times_are_known_by_the_warning() -> None:
     def trace(number: int, **fields: Any) -> dict[str, Any]:
         return {"spans": [{"traceID": f"{number:x}", "spanID": "1", **fields}], "processes": {}}
 
-    said = [{"key": "k", "type": "string", "value": warning}]
-    traces = [trace(1, warnings=[warning]), trace(2, warnings=None), trace(3, tags=said), trace(4, warnings=[])]
+    warning_tags = [{"key": "k", "type": "string", "value": warning}]
+    traces = [trace(1, warnings=[warning]), trace(2, warnings=None), trace(3, tags=warning_tags), trace(4, warnings=[])]
     assert jaeger_json.adjusted(json.dumps({"data": traces}).encode()) == {f"{1:032x}"}
     assert jaeger_json.adjusted(json.dumps({"data": traces[1:]}).encode()) == set()
     with pytest.raises(jaeger_json.NotJaegerError):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import lines_of, make_run
 
 from otel_agent_trace import JaegerSource, iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.sources import FilesSource, name_of
 from otel_agent_trace.sources.addresses import parse_address
 from otel_agent_trace.span import SpanRecord
+from tests.support.sample_runs import lines_of, make_run
 
 
 @pytest.mark.parametrize("text", ["http://h:16686", "HTTPS://h/base?service=a", "http://user:pw@[::1]:16686/trace/1"])
@@ -55,7 +55,7 @@ def test_options_are_for_addresses() -> None:
     with pytest.raises(ConfigurationError, match="service"):
         open_source("runs.jsonl", service="a")
     with pytest.raises(TypeError):
-        open_source("http://h", unheard_of=1)
+        open_source("http://h", unknown=1)
 
 
 class Made:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import http.client
 import secrets
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from conditions import wait_until
 from hypothesis import HealthCheck, given, settings
-from older_jaeger import OlderJaeger
-from running_servers import RunningJaeger
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
-
-from exact import difference
-from strategies import Run, runs
-from told import BEGAN_NS, make_run
 
 from otel_agent_trace import (
     AgentRun,
@@ -35,8 +24,14 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.span import Resource, SpanRecord
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.testing import check_source
+from tests.support.exact_comparison import difference
+from tests.support.older_jaeger import OlderJaeger
+from tests.support.running_servers import RunningJaeger
+from tests.support.sample_runs import BEGAN_NS, make_run, of_service
+from tests.support.strategies import Run, runs
+from tests.support.waiting import DEADLOCK_S, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 LOST = ("flags", "links", "attributes", "events")
@@ -45,7 +40,7 @@ LOST = ("flags", "links", "attributes", "events")
 
 def send(jaeger: RunningJaeger, spans: Sequence[SpanRecord]) -> None:
     """Send them, and wait until Jaeger has them all."""
-    connection = http.client.HTTPConnection("127.0.0.1", jaeger.port("otlp_http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", jaeger.port("otlp_http"), timeout=DEADLOCK_S)
     for first in range(0, len(spans), 500):
         body = otlp_json.encode(spans[first : first + 500])
         connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
@@ -64,10 +59,6 @@ def _count(jaeger: RunningJaeger, trace_id: str) -> int:
     return jaeger.get("query", f"/api/v3/traces/{trace_id}?raw_traces=true")[1].count(b'"spanId":"')
 
 
-def of_service(spans: Iterable[SpanRecord], name: str) -> list[SpanRecord]:
-    return [msgspec.structs.replace(span, resource=Resource({"service.name": name})) for span in spans]
-
-
 def with_links_counted(spans: list[SpanRecord]) -> list[SpanRecord]:
     """Without what `_count` would count as well."""
     return [msgspec.structs.replace(span, links=()) for span in spans]
@@ -83,7 +74,7 @@ def url(jaeger: RunningJaeger, service: str = "") -> str:
     return jaeger.url("query", f"?service={service}" if service else "")
 
 
-def told_runs(number: int, **fields: Any) -> list[AgentRun]:
+def sample_runs(number: int, **fields: Any) -> list[AgentRun]:
     """Runs with ids that no other test uses, a second apart."""
     first = secrets.randbelow(2**31)
     return [make_run(first + place, **{"started_at_ns": BEGAN_NS + place * 10**9, **fields}) for place in range(number)]
@@ -122,7 +113,7 @@ def _cut(item: Any, **fields: Any) -> Any:
 @pytest.fixture
 def carry_out() -> Callable[[Run], tuple[AgentRun, list[SpanRecord]]]:
     """Carry a script out on a tracer; gives the run and its spans."""
-    from test_roundtrip import Stage
+    from tests.support.script_stage import Stage
 
     def call(script: Run) -> tuple[AgentRun, list[SpanRecord]]:
         memory = InMemoryBackend()
@@ -152,9 +143,9 @@ def test_conformance(start_jaeger: Callable[[], RunningJaeger], source: type[Jae
 @pytest.fixture
 def many(jaeger_server: RunningJaeger, service: str) -> list[AgentRun]:
     """More runs than one answer gives, a second apart; the service is the fixture's."""
-    told = told_runs(250)
-    send(jaeger_server, of_service((span for run in told for span in run_to_spans(run)), service))
-    return told
+    sent = sample_runs(250)
+    send(jaeger_server, [of_service(span, service) for run in sent for span in run_to_spans(run)])
+    return sent
 
 
 @pytest.mark.parametrize("source", [JaegerSource, OlderJaeger], ids=["v3", "legacy"])
@@ -177,24 +168,24 @@ def test_the_service_as_a_filter(jaeger_server: RunningJaeger, many: list[AgentR
 
 
 def test_a_run_by_its_own_id(jaeger_server: RunningJaeger, service: str) -> None:
-    run = told_runs(1, run_id=f"order-{service}")[0]
-    send(jaeger_server, of_service(run_to_spans(run), service))
+    run = sample_runs(1, run_id=f"order-{service}")[0]
+    send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
     assert load_run(url(jaeger_server), run.run_id).trace_id == run.trace_id
     assert load_run(url(jaeger_server, service), run.run_id[:-2]).trace_id == run.trace_id
 
 
 def test_a_trace_whose_root_has_not_arrived(jaeger_server: RunningJaeger, service: str) -> None:
-    run = told_runs(1)[0]
+    run = sample_runs(1)[0]
     root, *below = run_to_spans(run)
-    send(jaeger_server, of_service(below, service))
+    send(jaeger_server, [of_service(span, service) for span in below])
     assert load_runs(url(jaeger_server, service))[0].status.value == "running"
-    send(jaeger_server, of_service([root], service))
+    send(jaeger_server, [of_service(root, service)])
     assert load_runs(url(jaeger_server, service))[0].status.value == "success"
 
 
 def test_the_command(jaeger_server: RunningJaeger, service: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run = told_runs(1)[0]
-    send(jaeger_server, of_service(run_to_spans(run), service))
+    run = sample_runs(1)[0]
+    send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
     assert main(["list", url(jaeger_server, service)]) == 0
     assert "question" in capsys.readouterr().out
     assert main(["show", jaeger_server.url("query", f"/trace/{run.trace_id}")]) == 0

@@ -110,8 +110,8 @@ def test_newest_windows_come_first(traces: list[list[int]], depth: int) -> None:
     assert order == sorted(order, reverse=True)
 
 
-def test_more_than_can_be_had_at_one_moment_is_told() -> None:
-    """Neither a narrower window nor a larger number helps: it is said, and the others are found."""
+def test_more_than_can_be_had_at_one_moment_is_reported() -> None:
+    """Neither a narrower window nor a larger number helps: it is reported, and the others are found."""
     store = Store([[1_000]] * 130 + [[2_000]], cap=100)
     found, cut = store.read(100, end_ns=5_000)
     assert len(found) == 101
@@ -141,7 +141,7 @@ def test_few_questions_where_there_is_much() -> None:
 
 
 def test_answers_that_are_too_large_are_asked_for_in_parts() -> None:
-    """What is refused as too much is had from narrower windows; what is too large by itself is told."""
+    """What is refused as too much is had from narrower windows; what is too large by itself is reported."""
     store = Store([[number * 1_000_000 + 1] for number in range(64)])
     huge = 40 * 1_000_000 + 1
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from opentelemetry import context as otel_context
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
 
 
 @pytest.fixture
@@ -45,22 +37,3 @@ def nothing_leaks() -> Iterator[None]:
     before = otel_context.get_current()
     yield
     assert otel_context.get_current() is before
-
-
-@pytest.fixture
-def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a program in a process of its own, in an empty folder."""
-
-    def call(code: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        wanted = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default", **environment}
-        return subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            cwd=tmp_path,
-            check=False,
-            env={name: value for name, value in wanted.items() if value is not None},
-        )
-
-    return call

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import subprocess
 import sys
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -15,9 +14,9 @@ import pytest
 from opentelemetry import context as otel_context
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, RunStatus, current_run, current_step, load_run
+from tests.support.processes import RunPython
 
 TheRun = Callable[[], AgentRun]
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def stubborn(log: list[Any]) -> Generator[int, Any, str]:
@@ -165,7 +164,7 @@ def test_the_loop_closes_a_stream_once(tracer: AgentTracer, the_run: TheRun) -> 
             log.append("finally")
 
     async def main(function: Any) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, told: log.append(told))
+        asyncio.get_running_loop().set_exception_handler(lambda _, details: log.append(details))
         left.append(function())
         await anext(left[-1])
 
@@ -365,7 +364,7 @@ EXIT = """
 
 @pytest.mark.parametrize("how", ["global", "cycle", "loop", "lost loop"])
 def test_a_stream_that_is_left_at_exit(run_python: RunPython, tmp_path: Any, how: str) -> None:
-    """A program that ends in the middle of a stream says nothing, and leaves a run that ended, with what was said."""
+    """A program that ends in the middle of a stream says nothing, and leaves a run that ended, with what had come."""
     done = run_python(EXIT + f"\n    main({how!r})")
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
     run = load_run(str(tmp_path / "traces.jsonl"))

@@ -27,10 +27,10 @@ from otel_agent_trace import (
     current_run,
     current_step,
 )
+from tests.support.waiting import DEADLOCK_S
 
 Work = Callable[[], Any]
 TheRun = Callable[[], AgentRun]
-TIMEOUT_S = 120
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def work(tracer: AgentTracer) -> Work:
 
 def joined(thread: threading.Thread) -> None:
     thread.start()
-    thread.join(TIMEOUT_S)
+    thread.join(DEADLOCK_S)
     assert not thread.is_alive()
 
 
@@ -77,7 +77,7 @@ async def waits(work: Work) -> None:
         await asyncio.sleep(0)
         work()
 
-    await asyncio.wait_for(inner(), TIMEOUT_S)
+    await asyncio.wait_for(inner(), DEADLOCK_S)
 
 
 async def groups_tasks(work: Work) -> None:
@@ -113,7 +113,7 @@ async def runs_threadsafe(work: Work) -> None:
         work()
 
     loop = asyncio.get_running_loop()
-    await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(inner(), loop).result(TIMEOUT_S))
+    await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(inner(), loop).result(DEADLOCK_S))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def in_a_timer(work: Work) -> None:
 
 def in_a_pool(work: Work) -> None:
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(work).result(TIMEOUT_S)
+        pool.submit(work).result(DEADLOCK_S)
 
 
 def in_an_executor_of_the_loop(work: Work) -> None:
@@ -200,7 +200,7 @@ def from_a_bare_thread_into_the_loop(work: Work) -> None:
         thread = threading.Thread(target=loop.call_soon_threadsafe, args=(lambda: (work(), done.set()),))
         thread.start()
         await done.wait()
-        thread.join(TIMEOUT_S)
+        thread.join(DEADLOCK_S)
 
     contextvars.Context().run(asyncio.run, main())
 
@@ -254,7 +254,7 @@ def test_a_consumer_of_a_queue_has_the_context_of_the_item(
         with tracer.run(run_id=number) as run, run.step("outer"):
             items.put(tracer.with_context(work))
     items.put(None)
-    worker.join(TIMEOUT_S)
+    worker.join(DEADLOCK_S)
     found = {run.run_id: [(step.name, step.parent_step_id) for step in run.steps] for run in memory.runs()}
     assert found == dict.fromkeys("012", [("outer", None), ("work", 1)])
 
@@ -294,7 +294,7 @@ def test_a_bound_function_is_called_many_times_at_once(tracer: AgentTracer, the_
 
     @tracer.tool
     def meet(number: int) -> int:
-        return barrier.wait(TIMEOUT_S) and number
+        return barrier.wait(DEADLOCK_S) and number
 
     with ThreadPoolExecutor(8) as pool:
         with tracer.run() as run, run.step("outer"):
@@ -318,7 +318,7 @@ def test_other_variables_come_along_and_stay_there(tracer: AgentTracer) -> None:
     bound = tracer.with_context(change)
     assert bound.__name__ == "change"
     with ThreadPoolExecutor(1) as pool:
-        assert [pool.submit(bound).result(TIMEOUT_S) for _ in range(2)] == ["caller's"] * 2
+        assert [pool.submit(bound).result(DEADLOCK_S) for _ in range(2)] == ["caller's"] * 2
     assert variable.get() == "caller's"
 
 
@@ -332,7 +332,7 @@ def test_a_bound_function_gives_and_raises_what_it_did(tracer: AgentTracer) -> N
     with pytest.raises(ZeroDivisionError):
         bound(1, by=0)
     with pytest.raises(TypeError):
-        bound(1)
+        bound(1)  # type: ignore[call-arg]
 
 
 def test_generators_have_their_context_only_while_they_run(tracer: AgentTracer, the_run: TheRun, work: Work) -> None:
@@ -367,14 +367,14 @@ def test_an_executor_carries_the_context_of_each_call(tracer: AgentTracer, memor
     with tracer.executor(ThreadPoolExecutor(1)) as pool:
         for number in range(2):
             with tracer.run(run_id=str(number)) as run, run.step("outer"):
-                pool.submit(work).result(TIMEOUT_S)
-                assert list(pool.map(lambda item: work(), [1, 2], timeout=TIMEOUT_S)) == ["work"] * 2
+                pool.submit(work).result(DEADLOCK_S)
+                assert list(pool.map(lambda item: work(), [1, 2], timeout=DEADLOCK_S)) == ["work"] * 2
 
                 async def main() -> None:
                     await asyncio.get_running_loop().run_in_executor(pool, work)
 
                 asyncio.run(main())
-        assert pool.submit(current_run).result(TIMEOUT_S).started is False
+        assert pool.submit(current_run).result(DEADLOCK_S).started is False
     assert [[step.parent_step_id for step in run.steps] for run in memory.runs()] == [[None, 1, 1, 1, 1]] * 2
 
 
@@ -383,9 +383,9 @@ def test_an_executor_is_the_one_that_it_was(tracer: AgentTracer) -> None:
     pool = tracer.executor(plain)
     assert isinstance(pool, TracedExecutor)
     assert pool._max_workers == 3
-    assert pool.submit(lambda: threading.current_thread().name).result(TIMEOUT_S).startswith("mine")
+    assert pool.submit(lambda: threading.current_thread().name).result(DEADLOCK_S).startswith("mine")
     with pytest.raises(ZeroDivisionError):
-        pool.submit(lambda: 1 // 0).result(TIMEOUT_S)
+        pool.submit(lambda: 1 // 0).result(DEADLOCK_S)
     pool.shutdown(cancel_futures=True)
     with pytest.raises(RuntimeError):
         plain.submit(int)
@@ -445,9 +445,9 @@ def test_a_callable_that_does_not_let_itself_be_looked_at(tracer: AgentTracer, t
 
     with ThreadPoolExecutor(1) as pool, tracer.run():
         if way == "executor":
-            assert tracer.executor(pool).submit(Hostile(), 5).result(TIMEOUT_S) == 5
+            assert tracer.executor(pool).submit(Hostile(), 5).result(DEADLOCK_S) == 5
         else:
-            assert pool.submit(tracer.with_context(Hostile()), 5).result(TIMEOUT_S) == 5
+            assert pool.submit(tracer.with_context(Hostile()), 5).result(DEADLOCK_S) == 5
     assert [step.name for step in the_run().steps] == ["called"]
     assert tracer.stats()["failed: with_context"] >= 1
 
@@ -499,7 +499,7 @@ def test_sub_agents_at_the_same_time(tracer: AgentTracer, the_run: TheRun, group
 
 def in_another_thread(call: Callable[[], Any]) -> Any:
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result(TIMEOUT_S)
+        return pool.submit(call).result(DEADLOCK_S)
 
 
 def test_callbacks_in_any_thread(tracer: AgentTracer, the_run: TheRun) -> None:
@@ -569,7 +569,7 @@ def test_numbers_are_in_order_of_start(
     monkeypatch.setattr(time, "time_ns", slow_clock)
     run.step("first").start()
     monkeypatch.undo()
-    threads[0].join(TIMEOUT_S)
+    threads[0].join(DEADLOCK_S)
     run.end()
     assert [(step.name == "first", step.index) for step in the_run().steps] == [(True, 0), (False, 1)]
 
@@ -611,7 +611,7 @@ def test_every_form_of_a_parent(tracer: AgentTracer, memory: InMemoryBackend, fo
 def test_what_is_no_parent(
     tracer: AgentTracer, the_run: TheRun, given: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is counted, said once, and the current context used."""
+    """It is counted, reported once, and the current context used."""
     with tracer.run(run_id="r") as run, run.step("outer"):
         with tracer.run(agent_name="sub", parent=given), run.step("inner", parent=given):
             pass

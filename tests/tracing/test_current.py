@@ -25,10 +25,10 @@ from otel_agent_trace import (
     current_step,
     pseudonymize_user_id,
 )
+from tests.support.waiting import DEADLOCK_S
 
 TheRun = Callable[[], AgentRun]
 PRIVATE = pseudonymize_user_id("u1", key="test")
-TIMEOUT_S = 120
 
 
 def test_every_field_of_a_run_can_be_set_from_inside(tracer: AgentTracer, the_run: TheRun) -> None:
@@ -40,7 +40,7 @@ def test_every_field_of_a_run_can_be_set_from_inside(tracer: AgentTracer, the_ru
         assert isinstance(run, ActiveRun)
         assert run.user_input == "asked"
         run.user_input, run.user_id, run.session_id, run.model = ["other"], "u1", "s1", "gpt-4"
-        run.config, run.final_output, run.usage = {"t": 1}, {"text": "said"}, {"input_tokens": 3}
+        run.config, run.final_output, run.usage = {"t": 1}, {"text": "set"}, {"input_tokens": 3}
         run.metadata = {"a": 1}
         run.metadata["b"] = 2
         run.set_attribute("mine", [1, {"x": None}])
@@ -53,7 +53,7 @@ def test_every_field_of_a_run_can_be_set_from_inside(tracer: AgentTracer, the_ru
     assert answer("asked") == "returned"
     read = the_run()
     assert seen == [
-        (["other"], PRIVATE, "s1", "gpt-4", {"t": 1}, {"text": "said"}),
+        (["other"], PRIVATE, "s1", "gpt-4", {"t": 1}, {"text": "set"}),
         ({"a": 1, "b": 2}, Usage(input_tokens=3), RunStatus.TIMEOUT, "half done"),
     ]
     assert (read.user_input, read.user_id, read.session_id, read.model, read.config, read.final_output) == seen[0]
@@ -144,7 +144,7 @@ def test_in_a_step_outside_of_a_run(tracer: AgentTracer, the_run: TheRun) -> Non
     @tracer.tool
     def search() -> int:
         current_step().metadata["k"] = 1
-        current_run().final_output = "nobody hears"
+        current_run().final_output = "not recorded"
         assert current_run().run_id == ""
         return 1
 
@@ -157,10 +157,10 @@ def test_in_a_step_outside_of_a_run(tracer: AgentTracer, the_run: TheRun) -> Non
 def test_directly_in_a_run_there_is_no_step(tracer: AgentTracer, the_run: TheRun) -> None:
     """In a run, also in a sub-agent's inside a step, the step outside is not the current one."""
     with tracer.run() as run:
-        current_step().output = "nobody hears"
+        current_step().output = "not recorded"
         with run.step("a") as step, tracer.run(agent_name="sub"):
             assert current_step() is not step
-            current_step().output = "nobody hears"
+            current_step().output = "not recorded"
     assert all(step.output is None for step in the_run().steps)
 
 
@@ -286,15 +286,15 @@ def test_one_bind_in_overlapping_threads(tracer: AgentTracer, memory: InMemoryBa
     def first() -> None:
         with bound:
             inside.set()
-            assert may_leave.wait(TIMEOUT_S)
+            assert may_leave.wait(DEADLOCK_S)
         tracer.end_run(tracer.start_run(run_id="first"))
 
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(first)
-        assert inside.wait(TIMEOUT_S)
+        assert inside.wait(DEADLOCK_S)
         with bound:
             may_leave.set()
-            done.result(TIMEOUT_S)
+            done.result(DEADLOCK_S)
         tracer.end_run(tracer.start_run(run_id="second"))
     assert [(run.run_id, run.session_id) for run in memory.runs()] == [("first", None), ("second", None)]
 

@@ -86,7 +86,7 @@ def test_options_without_a_name(tracer: AgentTracer, steps: Steps) -> None:
 
 @pytest.mark.parametrize("decorator", ["tool", "model", "agent"])
 def test_the_name_as_a_keyword(tracer: AgentTracer, memory: InMemoryBackend, decorator: str) -> None:
-    """The name may be said by its name."""
+    """The name may be given as a keyword."""
     assert getattr(tracer, decorator)(name="given")(lambda q: q)(1) == 1
     (run,) = memory.runs()
     assert (run.agent_name if decorator == "agent" else run.steps[0].name) == "given"
@@ -517,19 +517,19 @@ def test_user_input_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) ->
 
 
 def test_final_output_of_an_agent(tracer: AgentTracer, memory: InMemoryBackend) -> None:
-    """The result is the final output, unless the code inside has said another."""
+    """The result is the final output, unless the code inside has set another."""
 
     @tracer.agent
     def result() -> dict[str, int]:
         return {"a": 1}
 
     @tracer.agent
-    def said() -> int:
-        current_run().final_output = "said"
+    def overridden() -> int:
+        current_run().final_output = "set inside"
         return 1
 
-    assert (result(), said()) == ({"a": 1}, 1)
-    assert [run.final_output for run in memory.runs()] == [{"a": 1}, "said"]
+    assert (result(), overridden()) == ({"a": 1}, 1)
+    assert [run.final_output for run in memory.runs()] == [{"a": 1}, "set inside"]
 
 
 # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -586,7 +586,7 @@ def test_wrong_arguments(
 
     function: Any = {"plain": plain, "async": later, "generator": generator, "async generator": agenerator}[kind]
 
-    def told(called: Any) -> str:
+    def error_of(called: Any) -> str:
         with pytest.raises(TypeError) as caught:
             result = called(*arguments[0], **arguments[1])
             if kind == "async":
@@ -597,7 +597,7 @@ def test_wrong_arguments(
                 asyncio.run(result.__anext__())
         return str(caught.value)
 
-    assert told(tracer.tool(function)) == told(function)
+    assert error_of(tracer.tool(function)) == error_of(function)
     assert all(span.ended_at_ns is not None for run in memory.runs() for span in (run, *run.steps))
 
 

@@ -120,9 +120,9 @@ def test_openai_errors() -> None:
     import httpx
     import openai
 
-    request = httpx.Request("POST", "http://x")
+    request: Any = httpx.Request("POST", "http://x")
 
-    def answer(code: int) -> httpx.Response:
+    def answer(code: int) -> Any:
         return httpx.Response(code, request=request)
 
     categories = [
@@ -226,6 +226,7 @@ def test_a_deep_stack_is_bounded() -> None:
     except ValueError as caught:
         failure = recorded(caught, limits=Limits(error_bytes=2_000))
     assert "frames left out" in failure.stacktrace
+    assert failure.stacktrace is not None
     assert len(failure.stacktrace) <= 2_100
 
 
@@ -292,7 +293,7 @@ def test_a_failed_tool_keeps_its_output(tracer: AgentTracer, the_run: TheRun) ->
 
 
 def test_a_success_in_spite_of_an_error(tracer: AgentTracer, the_run: TheRun) -> None:
-    """A run that the caller calls a success is one, and the error is still told."""
+    """A run that the caller calls a success is one, and the error is still recorded."""
     with tracer.run() as run:
         run.error, run.status = ValueError("x"), "success"
     assert (the_run().status.value, the_run().error.message) == ("success", "x")

@@ -173,7 +173,7 @@ def test_a_consumer_that_goes_away(tracer: AgentTracer, the_run: TheRun, how: st
 
 
 def test_an_abandoned_agent_is_no_failure(tracer: AgentTracer, the_run: TheRun, memory: InMemoryBackend) -> None:
-    """The run of a streaming agent whose consumer stops listening is a success with what was said until then."""
+    """The run of a streaming agent whose consumer stops listening is a success with what had come until then."""
 
     @tracer.agent
     def answer(q: str) -> Iterator[str]:

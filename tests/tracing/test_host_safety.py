@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from otel_agent_trace import AgentTracer
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
 MORE_CPU_S = 1.5
 """What tracing may cost more in all, of which a value of megabytes is the most."""
 
@@ -334,14 +334,14 @@ def run_both(code: str, folder: Path, **environment: str) -> tuple[tuple[object,
             [sys.executable, "-c", program],
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=DEADLOCK_S,
             cwd=folder / name,
             check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
         errors = result.stderr
-        told = [line for line in errors.splitlines() if not line.endswith("(logged once)")]
-        last = told[-1] if told and result.returncode else ""
+        lines = [line for line in errors.splitlines() if not line.endswith("(logged once)")]
+        last = lines[-1] if lines and result.returncode else ""
         ends.append((result.stdout, result.returncode, last))
         cpu_s.append(json.loads((folder / name / "elapsed").read_text()))
     assert cpu_s[1] < cpu_s[0] + MORE_CPU_S
@@ -428,7 +428,7 @@ print([record.getMessage() for record in records] if len(records) > 1 else "at m
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=DEADLOCK_S,
         cwd=tmp_path,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -437,7 +437,7 @@ print([record.getMessage() for record in records] if len(records) > 1 else "at m
 
 
 class Raising(SpanProcessor, Sampler):
-    """A processor and a sampler that raise where they are told to."""
+    """A processor and a sampler that raise in the methods that they are given."""
 
     def __init__(self, where: str, error: type[BaseException]) -> None:
         self.where, self.error = where, error

@@ -21,10 +21,8 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, Limits, current_run, current_step, load_runs
-
-
-class Boom(BaseException):
-    """Not even an Exception."""
+from tests.support.hostile_values import FatalBoom, HugeRepr, run_coroutine
+from tests.support.waiting import DEADLOCK_S
 
 
 def biting(*names: str, error: type[BaseException] = ZeroDivisionError) -> Any:
@@ -44,7 +42,7 @@ class GetsAll:
 
 
 class LiesAboutItsClass:
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise ZeroDivisionError
 
@@ -55,11 +53,6 @@ class EndlessIter:
 
     def __len__(self) -> int:
         return 2**60
-
-
-class HugeRepr:
-    def __repr__(self) -> str:
-        return "x" * 5_000_000
 
 
 class TouchesItsSpan:
@@ -92,7 +85,7 @@ def deep(levels: int) -> list[Any]:
 
 HOSTILE: dict[str, Callable[[], Any]] = {
     "repr and str": lambda: biting("__repr__", "__str__"),
-    "repr raises no Exception": lambda: biting("__repr__", "__str__", error=Boom),
+    "repr raises no Exception": lambda: biting("__repr__", "__str__", error=FatalBoom),
     "eq and hash": lambda: biting("__eq__", "__hash__"),
     "len and bool": lambda: biting("__len__", "__bool__"),
     "iter and getitem": lambda: biting("__iter__", "__getitem__", "__contains__"),
@@ -121,14 +114,6 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "5 MB of bytes": lambda: b"x" * 5_000_000,
     "many numbers": lambda: list(range(30_000)),
 }
-
-
-def driven(waiting: Any) -> Any:
-    """The result of what awaits nothing; asyncio would look at it."""
-    try:
-        waiting.send(None)
-    except StopIteration as stop:
-        return stop.value
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +160,8 @@ def test_hostile_values(hostile: dict[str, Any], name: str, tmp_path: Any) -> No
         assert model(value, value) is value
         assert agent(value) is value
         assert next(stream()) is value
-        assert driven(later(value)) is value
-        assert driven(astream().__anext__()) is value
+        assert run_coroutine(later(value)) is value
+        assert run_coroutine(astream().__anext__()) is value
         run.final_output = run.config = run.user_input = run.usage = run.error = value
         run.set_attribute("mine", value)
         run.metadata["value"] = value
@@ -238,7 +223,7 @@ def test_exceptions_of_hostile_functions(tracer: AgentTracer, kind: str) -> None
     """An exception with hostile arguments and a hostile str() is the one that arrives."""
 
     class Hostile(Exception):
-        __str__ = __repr__ = lambda self: 1 / 0
+        __str__ = __repr__ = lambda self: 1 / 0  # type: ignore[assignment, return-value]
 
     error = Hostile(itself_in_a_list(), biting("__repr__"))
 
@@ -256,7 +241,7 @@ def test_exceptions_of_hostile_functions(tracer: AgentTracer, kind: str) -> None
         if kind == "plain":
             tracer.tool(plain)(biting("__repr__"))
         elif kind == "async":
-            driven(tracer.tool(later)(biting("__repr__")))
+            run_coroutine(tracer.tool(later)(biting("__repr__")))
         else:
             list(tracer.tool(generator)(biting("__repr__")))
 
@@ -267,7 +252,7 @@ def test_exceptions_of_hostile_functions(tracer: AgentTracer, kind: str) -> None
 
 def test_what_raises_no_exception_when_it_is_looked_at(tracer: AgentTracer) -> None:
     """A value that raises something else than an Exception at every look does not disturb the host."""
-    value = biting("__getattribute__", error=Boom)
+    value = biting("__getattribute__", error=FatalBoom)
     assert tracer.tool(lambda q: q)(value) is value
     assert tracer.model(lambda messages: messages)(value) is value
     assert tracer.agent(lambda q: q)(value) is value
@@ -297,7 +282,7 @@ class Chaos:
 
 
 answers = st.lists(
-    st.sampled_from([ValueError, AttributeError, TypeError, Boom, StopIteration, RecursionError, MemoryError])
+    st.sampled_from([ValueError, AttributeError, TypeError, FatalBoom, StopIteration, RecursionError, MemoryError])
     | st.none()
     | st.integers()
     | st.text(max_size=3)
@@ -431,7 +416,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_S,
         check=False,
         env={**os.environ, "PYTHONPATH": root},
     )

@@ -17,12 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, Limits
+from tests.support.hostile_values import FatalBoom, run_coroutine
 
 MOST_CPU_S = 10
-
-
-class Boom(BaseException):
-    """Not even an Exception."""
 
 
 class Text(collections.UserString):
@@ -42,7 +39,7 @@ ERRORS = [
     asyncio.CancelledError,
     KeyboardInterrupt,
     SystemExit,
-    Boom,
+    FatalBoom,
 ]
 ANSWERS: dict[str, Callable[[Any], Any]] = {
     "itself": lambda self: self,
@@ -105,14 +102,6 @@ def made(base: type, behaviours: dict[str, Any], armed: list[bool]) -> Any:
     return type("Made", (base,), {})()
 
 
-def driven(waiting: Any) -> Any:
-    """The result of what awaits nothing; asyncio would look at it."""
-    try:
-        waiting.send(None)
-    except StopIteration as stop:
-        return stop.value
-
-
 def give_everywhere(tracer: AgentTracer, value: Any) -> None:
     """Give it wherever values are taken; what comes back is the same object."""
 
@@ -131,13 +120,13 @@ def give_everywhere(tracer: AgentTracer, value: Any) -> None:
 
     for decorate in (tracer.tool, tracer.agent, tracer.model(usage=lambda result: result)):
         assert decorate(plain)(value, value, key=value) is value
-        assert driven(decorate(later)(value, value)) is value
+        assert run_coroutine(decorate(later)(value, value)) is value
         pieces = decorate(stream)(value)
         assert next(pieces) is value
         with pytest.raises(StopIteration) as stop:
             next(pieces)
         assert stop.value.value is value
-        assert driven(decorate(astream)(value).__anext__()) is value
+        assert run_coroutine(decorate(astream)(value).__anext__()) is value
     with tracer.bind(session_id=value, metadata=value, user_id=value):
         with tracer.run({"mine": value}, user_input=value, config=value, model=value, agent_name=value) as run:
             run.final_output = run.usage = run.error = run.metadata = run.session_id = run.user_id = value
@@ -188,7 +177,7 @@ def raise_everywhere(tracer: AgentTracer, error: BaseException) -> None:
     uses: list[Callable[[], Any]] = [block]
     for decorate in (tracer.tool, tracer.agent, tracer.model):
         uses.append(lambda decorate=decorate: decorate(plain)(error))  # type: ignore[misc]
-        uses.append(lambda decorate=decorate: driven(decorate(later)(error)))  # type: ignore[misc]
+        uses.append(lambda decorate=decorate: run_coroutine(decorate(later)(error)))  # type: ignore[misc]
         uses.append(lambda decorate=decorate: list(decorate(stream)(error)))  # type: ignore[misc]
     for use in uses:
         caught = None
@@ -251,7 +240,7 @@ def test_nothing_is_consumed(tracer: AgentTracer) -> None:
     assert [len(list(iterator)) for iterator in iterators] == [3] * len(iterators)
     assert not lock.locked()
     assert lock.acquire(blocking=False)
-    assert driven(waiting) == 5
+    assert run_coroutine(waiting) == 5
     assert list(queue) == [1]
 
 

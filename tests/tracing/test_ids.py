@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 
 import pytest
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
+from tests.support.requirements import needs_fork
+
 SEEDED = """
 import json, os, random
 from otel_agent_trace import *
@@ -26,12 +26,13 @@ def ids():
 def test_seeded_processes_have_ids_of_their_own(run_python: RunPython) -> None:
     """Four processes with the same seed have no id in common, and the numbers that the seed promises."""
     code = SEEDED.format(seed="random.seed(42)\ntracer = AgentTracer(backend=InMemoryBackend())")
-    told = [json.loads(run_python(f"{code}print(json.dumps([ids(), random.random()]))").stdout) for _ in range(4)]
-    assert {number for _, number in told} == {0.6394267984578837}
+    printed = [json.loads(run_python(f"{code}print(json.dumps([ids(), random.random()]))").stdout) for _ in range(4)]
+    assert {number for _, number in printed} == {0.6394267984578837}
     # The run id of a run without a parent is its trace id.
-    assert len({some for ids, _ in told for some in ids}) == 4 * 4
+    assert len({some for ids, _ in printed for some in ids}) == 4 * 4
 
 
+@needs_fork
 @pytest.mark.parametrize("maker", ["InMemoryBackend()", "None"], ids=["recorded", "not recorded"])
 def test_forked_children_have_ids_of_their_own(run_python: RunPython, maker: str) -> None:
     """A child goes on neither with the ids of its parent nor with those of another child."""
@@ -50,10 +51,10 @@ for _ in range(3):
 print(json.dumps(ids()))
 """
     )
-    told = [set(json.loads(line)) - {"0" * 32, "0" * 16} for line in result.stdout.splitlines()]
-    assert len(told) == 4, result.stderr
-    assert len(set().union(*told)) == sum(map(len, told))
-    assert min(map(len, told)) >= 2
+    printed = [set(json.loads(line)) - {"0" * 32, "0" * 16} for line in result.stdout.splitlines()]
+    assert len(printed) == 4, result.stderr
+    assert len(set().union(*printed)) == sum(map(len, printed))
+    assert min(map(len, printed)) >= 2
 
 
 def test_a_provider_of_the_hosts_has_its_own_ids(run_python: RunPython) -> None:
@@ -63,5 +64,5 @@ def test_a_provider_of_the_hosts_has_its_own_ids(run_python: RunPython) -> None:
         "random.seed(42)\n"
         "tracer = AgentTracer(tracer_provider=TracerProvider())"
     )
-    told = [json.loads(run_python(f"{code}print(json.dumps(ids()))").stdout) for _ in range(2)]
-    assert told[0] == told[1]
+    printed = [json.loads(run_python(f"{code}print(json.dumps(ids()))").stdout) for _ in range(2)]
+    assert printed[0] == printed[1]

@@ -41,7 +41,7 @@ def test_fields_of_a_run_given_as_a_mapping(tracer: AgentTracer, the_run: TheRun
             "config": {"t": 0.5},
             "metadata": {"known": 1},
             "release": "2026.11",
-            3: "three",
+            3: "three",  # type: ignore[dict-item]
         }
     )
     tracer.end_run(run_id, "done")
@@ -113,8 +113,8 @@ def test_keywords_go_over_the_mapping(tracer: AgentTracer, the_run: TheRun) -> N
 
 def test_metadata_that_is_no_mapping_is_kept(tracer: AgentTracer, the_run: TheRun) -> None:
     """A list given as metadata of run and step is kept under the key metadata, and nothing is raised."""
-    run_id = tracer.start_run(metadata=["a"])
-    tracer.log_step(run_id, {"extra": 2}, tool_name="t", metadata=[1])
+    run_id = tracer.start_run(metadata=["a"])  # type: ignore[arg-type]
+    tracer.log_step(run_id, {"extra": 2}, tool_name="t", metadata=[1])  # type: ignore[arg-type]
     tracer.end_run(run_id)
     assert the_run().metadata == {"metadata": ["a"]}
     assert the_run().steps[0].metadata == {"metadata": [1], "extra": 2}
@@ -215,10 +215,10 @@ def test_unknown_parent_step(tracer: AgentTracer, the_run: TheRun, parent: Any) 
 def test_odd_step_ids_do_not_raise(tracer: AgentTracer, the_run: TheRun, step_id: Any) -> None:
     """A number or a text is the step's id as it is, anything else as its text; the id that is recorded is returned."""
     run_id = tracer.start_run()
-    told = tracer.log_step(run_id, tool_name="t", step_id=step_id)
+    logged = tracer.log_step(run_id, tool_name="t", step_id=step_id)
     tracer.end_run(run_id)
     (step,) = the_run().steps
-    assert told == step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
+    assert logged == step.step_id == (step_id if isinstance(step_id, int | str) else str(step_id))
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -443,7 +443,7 @@ def test_many_open_runs_are_named_in_short(tracer: AgentTracer) -> None:
 def test_a_step_after_the_end_is_dropped_and_counted(
     tracer: AgentTracer, the_run: TheRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A step of a run that has ended is not recorded; that is counted, and said once."""
+    """A step of a run that has ended is not recorded; that is counted, and reported once."""
     run_id = tracer.start_run()
     tracer.end_run(run_id)
     assert tracer.log_step(run_id, step_id="late", tool_name="t") == "late"

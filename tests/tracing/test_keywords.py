@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -70,11 +70,11 @@ def test_unknown_keys_of_a_mapping_stay_metadata(tracer: AgentTracer, memory: In
 
 @pytest.mark.parametrize("given", ["t.jsonl", Path("t.jsonl")])
 @pytest.mark.parametrize("name", ["backend", "backends"])
-def test_a_path_is_no_backend(name: str, given: Any) -> None:
+def test_a_path_is_no_backend(name: Any, given: Any) -> None:
     """A path in place of a backend is a TypeError that names FileBackend; so is one in a list, and for configure()."""
     for call in (
         lambda: AgentTracer(**{name: given}),
-        lambda: AgentTracer(**{name: [InMemoryBackend(), given]}),
+        lambda: AgentTracer(**{name: cast("Any", [InMemoryBackend(), given])}),
         lambda: configure(backends=[given]),
     ):
         with pytest.raises(TypeError) as caught:
@@ -85,7 +85,11 @@ def test_a_path_is_no_backend(name: str, given: Any) -> None:
 def test_one_way_to_say_where_spans_go() -> None:
     """backend=, backends= and tracer_provider= exclude each other."""
     memory, provider = InMemoryBackend(), TracerProvider(shutdown_on_exit=False)
-    for options in ({"backend": memory, "backends": [memory]}, {"backends": [memory], "tracer_provider": provider}):
+    several: list[dict[str, Any]] = [
+        {"backend": memory, "backends": [memory]},
+        {"backends": [memory], "tracer_provider": provider},
+    ]
+    for options in several:
         with pytest.raises(TypeError, match="one of backend=, backends= and tracer_provider="):
             AgentTracer(**options)
 

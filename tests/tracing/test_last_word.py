@@ -1,4 +1,4 @@
-"""What is said of a run or a step while it goes on: the last word counts, in every backend."""
+"""What is set on a run or a step while it goes on: the last value counts, in every backend."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from otel_agent_trace import (
     current_step,
     load_runs,
 )
+from tests.support.waiting import DEADLOCK_S
 
 
 class Traced:
@@ -80,7 +81,7 @@ def test_a_timeout_of_a_category_of_ones_own(tmp_path: Path) -> None:
 def test_a_group_of_one_kind(traced: Traced, members: list[Exception], status: str, category: str) -> None:
     """A group of exceptions is what its members are, if they are all the same."""
     with pytest.raises(BaseException, match="both"), traced.tracer.run():
-        raise ExceptionGroup("both", members)  # noqa: F821 - newer than the oldest Python
+        raise ExceptionGroup("both", members)  # type: ignore[name-defined]  # noqa: F821 - newer than the oldest Python
     run = traced.run()
     assert run.error is not None
     assert (run.status.value, run.error.category) == (status, category)
@@ -101,9 +102,9 @@ def test_a_group_of_one_kind(traced: Traced, members: list[Exception], status: s
 def test_the_next_number(traced: Traced, given: list[Any], expected: list[Any]) -> None:
     """A step without an id gets the number after the largest so far."""
     run_id = traced.tracer.start_run()
-    told = [traced.tracer.log_step(run_id, step_id=step_id, tool_name="t") for step_id in given]
+    logged = [traced.tracer.log_step(run_id, step_id=step_id, tool_name="t") for step_id in given]
     traced.tracer.end_run(run_id)
-    assert told == expected
+    assert logged == expected
     assert [step.step_id for step in traced.run().steps] == expected
 
 
@@ -173,21 +174,21 @@ def test_two_threads_end_one_run(traced: Traced) -> None:
     together = threading.Barrier(8)
 
     def end() -> None:
-        together.wait(10)
+        together.wait(DEADLOCK_S)
         traced.tracer.end_run(run_id, "done")
 
     threads = [threading.Thread(target=end) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLOCK_S)
     assert traced.run().final_output == "done"
     assert traced.tracer.stats()["ended again"] == 7
     assert len(traced.memory.spans()) == 1
 
 
-def test_one_id_for_two_open_runs_is_said(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:
-    """The id means the run that was started last, which is counted and said once."""
+def test_one_id_for_two_open_runs_is_reported(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:
+    """The id means the run that was started last, which is counted and reported once."""
     traced.tracer.start_run(run_id="r", user_input="first")
     traced.tracer.start_run(run_id="r", user_input="second")
     traced.tracer.end_run("r", "done")

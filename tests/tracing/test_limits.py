@@ -26,8 +26,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.backends import dispatcher
 from otel_agent_trace.tracing import active
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.processes import RunPython
 
 MEASURE = """
     import json, resource, time
@@ -40,7 +39,7 @@ MEASURE = """
 """The most memory that the process has had, and what it has."""
 
 
-def told(result: subprocess.CompletedProcess[str]) -> Any:
+def last_line_of(result: subprocess.CompletedProcess[str]) -> Any:
     """What a program says as its last line."""
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
@@ -73,7 +72,7 @@ def test_an_output_of_50_mb(run_python: RunPython, tmp_path: Path, name: str) ->
     print(json.dumps([peak_mb() - before, time.process_time() - began, tracer.stats()["cut"]]))
     """
     )
-    grown_mb, took_s, cut = told(result)
+    grown_mb, took_s, cut = last_line_of(result)
     assert grown_mb < 40
     assert took_s < 1
     assert cut >= 1
@@ -100,7 +99,7 @@ def test_what_is_cut_off_is_not_looked_at(run_python: RunPython) -> None:
     print(json.dumps([best_s(size * letter) for letter in ("x", "ü") for size in (4_000_000, 400_000_000)]))
     """
     )
-    small, large, small_other, large_other = told(result)
+    small, large, small_other, large_other = last_line_of(result)
     assert large < 20 * small
     assert large_other < 20 * small_other
 
@@ -131,7 +130,7 @@ def test_50_mb_of_everything_that_has_a_name(run_python: RunPython, tmp_path: Pa
     print(json.dumps([peak_mb() - before, time.process_time() - began]))
     """
     )
-    grown_mb, took_s = told(result)
+    grown_mb, took_s = last_line_of(result)
     assert grown_mb < 90  # of which 50 are the user id as bytes, for its pseudonym
     assert took_s < 2
     assert (tmp_path / "t.jsonl").stat().st_size < 20_000_000
@@ -419,6 +418,6 @@ def test_100_000_runs(run_python: RunPython, backend: str) -> None:
     print(json.dumps([runs(80_000) - warm, len(tracer._state._ended), tracer.stats()["runs"]]))
     """
     )
-    grown_mb, remembered, count = told(result)
+    grown_mb, remembered, count = last_line_of(result)
     assert grown_mb < 3  # 40 bytes a run
     assert (remembered, count) == (5_000, 100_000)

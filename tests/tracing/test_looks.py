@@ -7,8 +7,8 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -110,7 +110,7 @@ def test_generators_that_are_awaited(tracer: AgentTracer, memory: InMemoryBacken
     """What `types.coroutine` made of a generator function can still be awaited, and is one step with its result."""
 
     @types.coroutine
-    def old_style(q: int) -> Iterator[Any]:
+    def old_style(q: int) -> Generator[Any, Any, int]:
         yield
         return q + 1
 
@@ -134,7 +134,7 @@ def test_methods_look_like_methods(tracer: AgentTracer, function: Callable[..., 
     cls = type(
         "C",
         (),
-        {"m": traced, "c": tracer.tool(classmethod(function)), "s": tracer.tool(staticmethod(function))},
+        {"m": traced, "c": tracer.tool(cast("Any", classmethod(function))), "s": tracer.tool(staticmethod(function))},
     )
     plain_cls = type("C", (), {"m": function, "c": classmethod(function), "s": staticmethod(function)})
     assert isinstance(vars(cls)["c"], classmethod)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -34,6 +34,7 @@ from otel_agent_trace import (
     configure,
     current_run,
 )
+from tests.support.requirements import needs_fork
 
 B1 = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 B2 = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
@@ -97,9 +98,9 @@ class Measured:
     def by(self, name: str, key: str) -> dict[Any, tuple[int, float]]:
         """Number and sum of the measurements of a histogram, by the value of an attribute."""
         found: dict[Any, tuple[int, float]] = {}
-        for said, point in self.points(name):
-            count, total = found.get(said.get(key), (0, 0))
-            found[said.get(key)] = count + point.count, total + point.sum
+        for attributes, point in self.points(name):
+            count, total = found.get(attributes.get(key), (0, 0))
+            found[attributes.get(key)] = count + point.count, total + point.sum
         return found
 
     def totals(self) -> dict[str, float]:
@@ -144,7 +145,7 @@ def all_there_is(tracer: AgentTracer) -> None:
 
 
 def test_names_units_buckets_and_attributes(tracer: AgentTracer, measured: Measured) -> None:
-    """They are those of the conventions; nothing else is measured, and no id, content or user is said."""
+    """They are those of the conventions; nothing else is measured, and no id, content or user is an attribute."""
     all_there_is(tracer)
     found = measured.metrics()
     assert {
@@ -187,7 +188,7 @@ def test_a_duration_is_the_span_s(tracer: AgentTracer, measured: Measured, the_r
     } == {name: measured.points(name)[0][1].sum for name in TABLE if name.endswith("duration")}
 
 
-def test_times_that_are_told(tracer: AgentTracer, measured: Measured) -> None:
+def test_times_given_by_the_caller(tracer: AgentTracer, measured: Measured) -> None:
     """log_step with times of its own is measured by them."""
     run_id = tracer.start_run()
     tracer.log_step(run_id, tool_name="search", started_at=100.0, ended_at=100.25)
@@ -223,7 +224,7 @@ class HttpError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected_type"),
     [
         (ValueError("x"), "ValueError"),
         (HttpError(), "rate_limited"),
@@ -233,7 +234,7 @@ class HttpError(Exception):
     ],
 )
 def test_error_type_is_the_span_s(
-    tracer: AgentTracer, measured: Measured, memory: InMemoryBackend, error: BaseException, said: str
+    tracer: AgentTracer, measured: Measured, memory: InMemoryBackend, error: BaseException, expected_type: str
 ) -> None:
     """Of a tool, a model call and a run that raise."""
 
@@ -252,21 +253,22 @@ def test_error_type_is_the_span_s(
     with pytest.raises(type(error)):
         answer()
     names = ("gen_ai.execute_tool.duration", "gen_ai.client.inference.duration", "gen_ai.invoke_agent.duration")
-    assert [list(measured.by(name, "error.type")) for name in names] == [[said]] * 3
-    assert {span.attributes["error.type"] for span in memory.spans()} == {said}
+    assert [list(measured.by(name, "error.type")) for name in names] == [[expected_type]] * 3
+    assert {span.attributes["error.type"] for span in memory.spans()} == {expected_type}
 
 
-def test_errors_that_are_said(tracer: AgentTracer, measured: Measured) -> None:
+def test_errors_given_as_text_or_status(tracer: AgentTracer, measured: Measured) -> None:
     """A text is `_OTHER`; so is a status without an error; a run that the caller calls a success is none."""
     tracer.log_error(tracer.start_run(agent_name="text"), "broken")
     tracer.end_run(tracer.start_run(agent_name="status"), status="error")
     in_spite = tracer.start_run(agent_name="in spite")
     tracer.log_error(in_spite, ValueError("x"), status="success")
     tracer.log_error(tracer.start_run(agent_name="timeout"), TimeoutError())
-    told = {
-        said["gen_ai.agent.name"]: said.get("error.type") for said, _ in measured.points("gen_ai.invoke_agent.duration")
+    types = {
+        attributes["gen_ai.agent.name"]: attributes.get("error.type")
+        for attributes, _ in measured.points("gen_ai.invoke_agent.duration")
     }
-    assert told == {"text": "_OTHER", "status": "_OTHER", "in spite": None, "timeout": "TimeoutError"}
+    assert types == {"text": "_OTHER", "status": "_OTHER", "in spite": None, "timeout": "TimeoutError"}
 
 
 def test_a_task_that_is_cancelled(tracer: AgentTracer, measured: Measured) -> None:
@@ -411,12 +413,12 @@ def test_a_stream(tracer: AgentTracer, measured: Measured, memory: InMemoryBacke
     assert list(ask()) == list("abcd")
     (span,) = memory.spans()
     ((_, first),) = measured.points("gen_ai.client.inference.time_to_first_chunk")
-    ((said, further),) = measured.points("gen_ai.client.inference.time_per_output_chunk")
+    ((attributes, further),) = measured.points("gen_ai.client.inference.time_per_output_chunk")
     ((_, whole),) = measured.points("gen_ai.client.inference.duration")
     assert (first.count, first.sum) == (1, span.attributes["gen_ai.response.time_to_first_chunk"])
     assert (further.count, further.explicit_bounds) == (3, B1)
     assert 0 < further.sum <= whole.sum
-    assert said == {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    assert attributes == {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 
 
 @pytest.mark.parametrize(("taken", "gaps"), [(1, {}), (2, {"m": 1}), (3, {"m": 2})])
@@ -500,9 +502,9 @@ def test_tokens_of_a_client_s_result(tracer: AgentTracer, measured: Measured) ->
         return {"model": "m-2026", "usage": {"prompt_tokens": 3, "completion_tokens": 4}, "choices": []}
 
     ask("m")
-    ((said, point),) = measured.points("gen_ai.client.inference.operation.output_tokens")
+    ((attributes, point),) = measured.points("gen_ai.client.inference.operation.output_tokens")
     assert (point.count, point.sum) == (1, 4)
-    assert said == {
+    assert attributes == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "m",
@@ -524,7 +526,7 @@ INPUT, OUTPUT = (f"gen_ai.client.inference.usage.{side}_tokens" for side in ("in
         (None, {"input_tokens": -1, "output_tokens": 1}, {OUTPUT: 1}, 1),
     ],
 )
-def test_tokens_that_nobody_said(
+def test_tokens_that_nobody_reported(
     tracer: AgentTracer,
     measured: Measured,
     caplog: pytest.LogCaptureFixture,
@@ -615,8 +617,8 @@ def test_a_step_outside_of_a_run(tracer: AgentTracer, measured: Measured) -> Non
         pass
 
     search()
-    ((said, point),) = measured.points("gen_ai.execute_tool.duration")
-    assert (said, point.count) == ({"gen_ai.tool.name": "search", "gen_ai.tool.type": "function"}, 1)
+    ((attributes, point),) = measured.points("gen_ai.execute_tool.duration")
+    assert (attributes, point.count) == ({"gen_ai.tool.name": "search", "gen_ai.tool.type": "function"}, 1)
     assert list(measured.metrics()) == ["gen_ai.execute_tool.duration"]
 
 
@@ -626,7 +628,9 @@ def test_names_that_change(tracer: AgentTracer, measured: Measured) -> None:
         run.agent_name, run.model = "other", None
         with run.step("t") as step:
             step.name = "u"
-    assert [said for said, _ in measured.points("gen_ai.invoke_agent.duration")] == [{"gen_ai.agent.name": "other"}]
+    assert [attributes for attributes, _ in measured.points("gen_ai.invoke_agent.duration")] == [
+        {"gen_ai.agent.name": "other"}
+    ]
     assert list(measured.by("gen_ai.execute_tool.duration", "gen_ai.tool.name")) == ["u"]
 
 
@@ -641,9 +645,10 @@ def test_names_that_no_carrier_takes(tracer: AgentTracer, measured: Measured) ->
             call.set_attribute("server.address", ["a\udcff"])
             call.set_attribute("server.port", object())
     data = measured.reader.get_metrics_data()
+    assert data is not None
     assert b"invoke_agent" in encode_metrics(data).SerializeToString()
-    ((said, _),) = measured.points("gen_ai.execute_tool.duration")
-    assert said == {
+    ((attributes, _),) = measured.points("gen_ai.execute_tool.duration")
+    assert attributes == {
         "gen_ai.agent.name": "a\\udcff",
         "gen_ai.tool.name": "t\\udcff",
         "gen_ai.tool.type": "function",
@@ -716,8 +721,8 @@ def test_the_metrics_tell_what_the_runs_tell(scripts: list[Any]) -> None:
 def counted(measured: Measured, name: str, *keys: str) -> Counter[Any]:
     """Numbers of measurements, by the values of some attributes."""
     found: Counter[Any] = Counter()
-    for said, point in measured.points(name):
-        found[said.get(keys[0]) if len(keys) == 1 else tuple(map(said.get, keys))] += point.count
+    for attributes, point in measured.points(name):
+        found[attributes.get(keys[0]) if len(keys) == 1 else tuple(map(attributes.get, keys))] += point.count
     return found
 
 
@@ -725,7 +730,7 @@ def counted(measured: Measured, name: str, *keys: str) -> Counter[Any]:
 
 
 def test_configure_says_where(memory: InMemoryBackend, measured: Measured) -> None:
-    """It holds for all tracers on that provider, but for one that is told otherwise."""
+    """It holds for all tracers on that provider, but for one that is set otherwise."""
     provider = configure(backends=[memory], otlp=False, meter_provider=measured.provider)
     own, none = Measured(), configure(backends=[memory], otlp=False)
     for number in range(2):
@@ -793,7 +798,7 @@ def test_without_a_meter_provider(memory: InMemoryBackend, monkeypatch: pytest.M
 
 
 class Broken:
-    """A meter provider, meter and instrument in one, that raises at the place that it is told."""
+    """A meter provider, meter and instrument in one, that raises at the place that it is given."""
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -821,8 +826,8 @@ class Broken:
 def test_a_meter_provider_that_raises(
     memory: InMemoryBackend, caplog: pytest.LogCaptureFixture, place: str, counts: dict[str, int]
 ) -> None:
-    """It costs measurements, which is counted and said once, and nothing else."""
-    tracer = AgentTracer(backend=memory, meter_provider=Broken(place))
+    """It costs measurements, which is counted and reported once, and nothing else."""
+    tracer = AgentTracer(backend=memory, meter_provider=cast("Any", Broken(place)))
     for _ in range(2):
         all_there_is(tracer)
     assert [len(run.steps) for run in memory.runs()] == [4, 4]
@@ -838,6 +843,7 @@ def test_what_is_no_meter_provider(memory: InMemoryBackend, given: Any, caplog: 
     assert len(caplog.records) == 1
 
 
+@needs_fork
 def test_a_forked_child(run_python: Callable[..., Any]) -> None:
     """It measures on with the instruments that it has, apart from its parent."""
     result = run_python(
@@ -850,7 +856,7 @@ def test_a_forked_child(run_python: Callable[..., Any]) -> None:
         reader = InMemoryMetricReader()
         tracer = AgentTracer(backend=InMemoryBackend(), meter_provider=MeterProvider([reader]))
 
-        def told():
+        def counts_now():
             (resource,) = reader.get_metrics_data().resource_metrics
             (scope,) = resource.scope_metrics
             return {metric.name: metric.data.data_points[0].count for metric in scope.metrics}
@@ -863,7 +869,7 @@ def test_a_forked_child(run_python: Callable[..., Any]) -> None:
                 pass
         if child:
             assert os.waitpid(child, 0)[1] == 0
-        counts = told()
+        counts = counts_now()
         print(counts["gen_ai.invoke_agent.duration"], counts["gen_ai.execute_tool.duration"], flush=True)
         os._exit(0)
         """,
@@ -917,6 +923,7 @@ assert locked.recorded == 9
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@needs_fork
 def test_a_fork_while_another_thread_measures(run_python: Callable[..., Any]) -> None:
     """The child does not wait for a lock that nobody in it will give back."""
     program = """
@@ -925,7 +932,7 @@ inside, forking = threading.Event(), threading.Event()
 def wait_for_the_fork():
     locked.inside = lambda: None
     inside.set()
-    forking.wait(10)
+    forking.wait()
 
 def work():
     with tracer.run():
@@ -935,7 +942,7 @@ locked.inside = wait_for_the_fork
 os.register_at_fork(before=forking.set)
 thread = threading.Thread(target=work)
 thread.start()
-assert inside.wait(10)
+inside.wait()
 child = os.fork()
 if not child:
     with tracer.run():
@@ -970,7 +977,7 @@ service:
 @pytest.mark.slow
 def test_a_collector_takes_them(start_collector: Any, tmp_path: Path) -> None:
     """A real Collector receives each metric as it is, buckets and exemplars included."""
-    from conditions import wait_until
+    from tests.support.waiting import wait_until
 
     config, kept = tmp_path / "metrics.yaml", tmp_path / "metrics.jsonl"
     config.write_text(COLLECTOR)

@@ -259,17 +259,17 @@ def test_odd_results_are_handed_on(tracer: AgentTracer, the_run: TheRun, result:
     assert (step.error, step.ended_at_ns is None) == (None, False)
 
 
-def test_what_is_said_goes_over_what_the_result_tells(tracer: AgentTracer, the_run: TheRun) -> None:
+def test_values_set_by_the_caller_override_those_of_the_result(tracer: AgentTracer, the_run: TheRun) -> None:
     """Model, tokens and messages that the code sets are kept, whatever the result says."""
     with tracer.run() as run, run.model_call("asked", messages="hi") as call:
         call.output = COMPLETION
         call.model, call.usage = "mine", {"input_tokens": 1}
-        call.messages = [*call.messages, {"role": "assistant", "content": "said"}]
+        call.messages = [*call.messages, {"role": "assistant", "content": "set by the caller"}]
     step = the_step(the_run)
     assert (step.model, step.usage, [message.text for message in step.messages]) == (
         "mine",
         Usage(input_tokens=1),
-        ["hi", "said"],
+        ["hi", "set by the caller"],
     )
 
 

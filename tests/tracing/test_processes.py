@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import cannot_run
 
 from otel_agent_trace import AgentRun, child_environment, load_runs
+from tests.support.processes import ROOT
+from tests.support.requirements import START_METHODS, cannot_run, needs_fork
+from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "OTEL_AGENT_TRACE_PARENT")
 Run = Callable[..., str]
@@ -58,7 +58,7 @@ def run(tmp_path: Path) -> Run:
             env={**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environment},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=DEADLOCK_S,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, errors)
@@ -80,7 +80,7 @@ def steps(run: AgentRun) -> list[tuple[str, Any, Any]]:
 # ── pools and children of multiprocessing ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", START_METHODS)
 def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> None:
     """The only worker of a pool works for each run in turn, and at last for none."""
     run(
@@ -94,11 +94,11 @@ def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> N
                 pool = tracer.executor(plain)
                 for number in range(3):
                     with tracer.run(run_id=str(number)) as run, run.step("outer"):
-                        assert pool.submit(tools.double, 1).result(30) == 2
-                        assert plain.submit(tracer.with_context(tools.double), 2).result(30) == 4
+                        assert pool.submit(tools.double, 1).result() == 2
+                        assert plain.submit(tracer.with_context(tools.double), 2).result() == 4
                         assert list(pool.map(tools.double, [3, 4], chunksize=2)) == [6, 8]
-                        assert pool.submit(tools.helper, "12345").result(30) == "10"
-                pool.submit(tools.double, 50).result(30)
+                        assert pool.submit(tools.helper, "12345").result() == "10"
+                pool.submit(tools.double, 50).result()
         """,
         method,
     )
@@ -116,7 +116,7 @@ def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> N
     assert lone.trace_id not in {read.trace_id for read in runs[:3]}
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", START_METHODS)
 def test_children_and_pools_of_multiprocessing(run: Run, tmp_path: Path, method: str) -> None:
     """Process and Pool.map; the children do not stand below the step in which the pool was made."""
     run(
@@ -135,11 +135,11 @@ def test_children_and_pools_of_multiprocessing(run: Run, tmp_path: Path, method:
                 with run.step("has a child"):
                     child = context.Process(target=tracer.with_context(tools.double), args=(4,))
                 child.start()
-                child.join(30)
+                child.join()
                 assert child.exitcode == 0
             bare = context.Process(target=tracer.with_context(tools.helper), args=("12345",))
             bare.start()
-            bare.join(30)
+            bare.join()
             pool.terminate()
         """,
         method,
@@ -156,7 +156,7 @@ def test_children_and_pools_of_multiprocessing(run: Run, tmp_path: Path, method:
     assert (third.agent_name, third.run_id) == ("helper", third.trace_id)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", START_METHODS)
 def test_an_agent_in_another_process_is_called_as_in_this_one(run: Run, tmp_path: Path, method: str) -> None:
     """By its function where it is called inside a run, by the name that the tracer was given where it is not."""
     run(
@@ -180,6 +180,7 @@ def test_an_agent_in_another_process_is_called_as_in_this_one(run: Run, tmp_path
     assert (inside.agent_name, outside.agent_name) == ("team", "team")
 
 
+@needs_fork
 def test_steps_of_forked_children_have_numbers_of_their_own(run: Run, tmp_path: Path) -> None:
     """A child does not count on where its parent stood: both would give the same numbers. Given ids stay."""
     run(
@@ -235,6 +236,7 @@ def test_a_function_that_cannot_be_pickled_fails_as_it_does_unbound(run: Run) ->
     assert printed == "refused\n" * 2
 
 
+@needs_fork
 def test_baggage_goes_along(run: Run) -> None:
     """Pickled, a function has the baggage of its context; and only that, not the worker's."""
     printed = run(
@@ -250,9 +252,9 @@ def test_baggage_goes_along(run: Run) -> None:
                 pool = tools.tracer.executor(pool)
                 for name in "ab":
                     token = context.attach(baggage.set_baggage(name, "1"))
-                    print(pool.submit(get).result(30))
+                    print(pool.submit(get).result())
                     context.detach(token)
-                print(pool.submit(get).result(30))
+                print(pool.submit(get).result())
         """
     )
     assert printed == "{'a': '1'}\n{'b': '1'}\n{}\n"
@@ -261,6 +263,7 @@ def test_baggage_goes_along(run: Run) -> None:
 # ── fork ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@needs_fork
 def test_a_forked_child_has_no_live_span(run: Run, tmp_path: Path) -> None:
     """It knows the current span by its ids; what it does stands below, and ends nothing of its parent's."""
     run(
@@ -291,6 +294,7 @@ def test_a_forked_child_has_no_live_span(run: Run, tmp_path: Path) -> None:
     assert [step.run.parent_run_id for step in read.steps if step.run] == ["r", "r"]
 
 
+@needs_fork
 def test_a_bound_function_that_was_forked_has_no_live_span(run: Run) -> None:
     """Nothing is pickled then: the child has the function with its context as it was."""
     printed = run(
@@ -307,7 +311,7 @@ def test_a_bound_function_that_was_forked_has_no_live_span(run: Run) -> None:
             run.leave()
             child = multiprocessing.get_context("fork").Process(target=bound)
             child.start()
-            child.join(30)
+            child.join()
         print(run.span_id)
         """
     )
@@ -375,6 +379,7 @@ os.wait()
 """
 
 
+@needs_fork
 @pytest.mark.parametrize("switch", [{}, {"OTEL_AGENT_TRACE_PARENT": "on"}])
 def test_the_parent_that_the_environment_names(run: Run, switch: dict[str, str]) -> None:
     """It is above what has no other parent; not above what a request without one asks for, nor in a forked child."""
@@ -382,18 +387,21 @@ def test_the_parent_that_the_environment_names(run: Run, switch: dict[str, str])
     assert printed == [f"{'b' * 16} {PARENT}", "none", "b" * 16, "0" * 15 + "2", "none", ""]
 
 
+@needs_fork
 @pytest.mark.parametrize("value", ["off", "OFF", " 0 ", "false", "no"])
-def test_the_environment_need_not_be_heard(run: Run, value: str) -> None:
+def test_the_environment_need_not_be_read(run: Run, value: str) -> None:
     printed = run(PARENTS, TRACEPARENT=PARENT, OTEL_AGENT_TRACE_PARENT=value)
     assert printed == f"none None\nnone\nnone\n{2:016x}\nnone\n"
 
 
+@needs_fork
 @pytest.mark.parametrize("value", ["nonsense", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "x" * 100_000])
 def test_a_broken_environment_is_one_warning(run: Run, value: str) -> None:
     warning = "TRACEPARENT of the environment is no W3C traceparent; what is broken is ignored\n"
     assert run(PARENTS, TRACEPARENT=value, errors=warning) == f"none None\nnone\nnone\n{2:016x}\nnone\n"
 
 
+@needs_fork
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -491,7 +499,7 @@ import httpx, subprocess, sys, tools
 with subprocess.Popen([sys.executable, "server.py"], stdout=subprocess.PIPE, text=True) as server:
     try:
         base_url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        with httpx.Client(base_url=base_url, timeout=30, limits=httpx.Limits(max_connections=1)) as client:
+        with httpx.Client(base_url=base_url, timeout=None, limits=httpx.Limits(max_connections=1)) as client:
             for number in range(2):
                 with tools.tracer.run(run_id=str(number)) as run, run.step("asks") as step:
                     step.output = client.get(f"/{number}", headers=tools.inject()).text
@@ -565,6 +573,7 @@ def test_mcp(run: Run, tmp_path: Path) -> None:
     assert steps(lone) == [("double", None, 100)]
 
 
+@needs_fork
 def test_a_forked_child_leaves_the_blocks_of_its_parent(run: Run, tmp_path: Path) -> None:
     """Block by block it knows what is around it by its ids alone; its parent ends it."""
     run(

@@ -119,11 +119,11 @@ def test_a_generator_that_runs_already(tracer: AgentTracer) -> None:
     box: list[Any] = []
     plain, *traced = both(tracer, selfish)
     for how in ("__next__", "throw", "close"):
-        told = []
+        errors = []
         for function in (plain, *traced):
             box[:] = [function(how)]
-            told.append(next(box[0]))
-        assert told == ["generator already executing"] * 4
+            errors.append(next(box[0]))
+        assert errors == ["generator already executing"] * 4
 
 
 def test_an_async_generator_that_runs_already(tracer: AgentTracer) -> None:
@@ -133,7 +133,8 @@ def test_an_async_generator_that_runs_already(tracer: AgentTracer) -> None:
         stream = function()
         first = asyncio.ensure_future(stream.__anext__())
         await asyncio.sleep(0)
-        arguments = {"asend": [1], "athrow": [ValueError], "aclose": [], "__anext__": []}[second]
+        choices: dict[str, list[Any]] = {"asend": [1], "athrow": [ValueError], "aclose": [], "__anext__": []}
+        arguments = choices[second]
         with pytest.raises(RuntimeError) as caught:
             await getattr(stream, second)(*arguments)
         result = (str(caught.value), await first)
@@ -271,14 +272,14 @@ def test_a_coroutine_that_is_never_awaited(tracer: AgentTracer, memory: InMemory
     async def forgotten() -> None:
         pass
 
-    def told(function: Any) -> list[str]:
+    def warnings_of(function: Any) -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             function()
             gc.collect()
         return [str(warning.message) for warning in caught]
 
-    assert told(getattr(tracer, decorator)(forgotten)) == told(forgotten)
+    assert warnings_of(getattr(tracer, decorator)(forgotten)) == warnings_of(forgotten)
     assert memory.runs() == []
 
 

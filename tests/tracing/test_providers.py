@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,9 @@ from otel_agent_trace import (
     configure,
     load_runs,
 )
+from tests.support.processes import RunPython
+from tests.support.waiting import DEADLOCK_S
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = """
 from otel_agent_trace import *
 memory = InMemoryBackend()
@@ -346,7 +345,7 @@ def test_flush_and_close() -> None:
         release = threading.Event()
 
         def force_flush(self, timeout_millis: int = 0) -> bool:
-            return self.release.wait(20)
+            return self.release.wait(DEADLOCK_S)
 
     class Raising(SpanProcessor):
         def force_flush(self, timeout_millis: int = 0) -> bool:

@@ -75,7 +75,7 @@ def lines_of(block: list[Op], *, later: bool) -> Iterator[str]:
             case "yield":
                 yield f"log.append((name, 'got', (yield {op[1]}), VAR.get()))"
             case "raise":
-                yield f"raise {op[1]}('said')"
+                yield f"raise {op[1]}('text')"
             case "return":
                 yield "return" if later else "return (name, len(log))"
             case "set":
@@ -150,7 +150,7 @@ def unraised(seen: Observed) -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def told(error: BaseException) -> Any:
+def described(error: BaseException) -> Any:
     """An exception as the host sees it, with where it came from."""
     links = [type(link).__name__ for link in (error.__cause__, error.__context__) if link is not None]
     return (type(error).__name__, str(error), getattr(error, "value", None), links)
@@ -169,7 +169,7 @@ def play(function: Any, script: list[Any], run: Any) -> Observed:
                     return streams[number].throw(ERRORS[action[1]]("thrown"))
                 return getattr(streams[number], action[0])(*action[1:])
             except BaseException as error:
-                return told(error)
+                return described(error)
             finally:
                 log.append(("var", VAR.get()))
                 assert trace.get_current_span() is before
@@ -195,7 +195,7 @@ def play(function: Any, script: list[Any], run: Any) -> Observed:
                     streams[number] = function(log, f"s{number}")
                 case "restart":
                     old, streams[number] = streams[number], function(log, f"s{number}")
-                    log.append(told_of_close(old))
+                    log.append(result_of_close(old))
                 case _:
                     log.append(anywhere(number, action, where))
         streams.clear()
@@ -204,11 +204,11 @@ def play(function: Any, script: list[Any], run: Any) -> Observed:
     return log
 
 
-def told_of_close(stream: Any) -> Any:
+def result_of_close(stream: Any) -> Any:
     try:
         return stream.close()
     except BaseException as error:
-        return told(error)
+        return described(error)
 
 
 async def aplay(function: Any, script: list[Any], run: Any) -> Observed:
@@ -226,7 +226,7 @@ async def aplay(function: Any, script: list[Any], run: Any) -> Observed:
                 return await streams[number].athrow(ERRORS[action[1]]("thrown"))
             return await getattr(streams[number], methods[action[0]])(*action[1:])
         except BaseException as error:
-            return told(error)
+            return described(error)
         finally:
             log.append(("var", VAR.get()))
             assert trace.get_current_span() is before
@@ -274,7 +274,8 @@ def observe(program: Any, script: list[Any], decorate: Any, raw: Any, run: Any, 
     async def main() -> tuple[Observed, Any]:
         return await aplay(function, script, run)  # type: ignore[return-value]
 
-    with unraised(unraisable := []):
+    unraisable: list[Any] = []
+    with unraised(unraisable):
         log = asyncio.run(main())
         gc.collect()
     return [*log, *unraisable]  # type: ignore[misc]

@@ -97,7 +97,7 @@ class Bench:
     def check(
         self, run: ActiveRun, function: Streams, streams: list[str], *, abandoned: bool, error: str | None
     ) -> None:
-        """One span a stream, ended as told; what it opened is below it, what the consumer opened is not."""
+        """One span a stream, ended as expected; what it opened is below it, what the consumer opened is not."""
         spans = {span.span_id: span for span in self.memory.spans()}
         assert all(span.end_ns is not None for span in spans.values())
         called = (f" {function.__name__}", "chat")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import ROOT
+from tests.support.waiting import DEADLOCK_S
+
 pytest.importorskip("mypy")
-ROOT = Path(__file__).parents[2]
 
 
 def test_mypy_understands_the_decorators(tmp_path: Path) -> None:
@@ -21,7 +23,7 @@ def test_mypy_understands_the_decorators(tmp_path: Path) -> None:
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=DEADLOCK_S,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -30,6 +30,7 @@ from otel_agent_trace import (
     pseudonymize_user_id,
 )
 from otel_agent_trace.policies import user_ids
+from tests.support.requirements import needs_fork
 
 PRIVATE = pseudonymize_user_id("u1", key="test")
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
@@ -82,7 +83,7 @@ def test_a_pseudonym_everywhere(tmp_path: Path) -> None:
     ("mode", "expected"), [("plain", "u1"), ("none", None), ("pseudonym", PRIVATE), (None, PRIVATE)]
 )
 def test_modes_of_a_tracer(mode: Any, expected: str | None) -> None:
-    """A tracer records ids as it is told: plain, not at all, or as a pseudonym."""
+    """A tracer records ids in the given mode: plain, not at all, or as a pseudonym."""
     memory = InMemoryBackend()
     tracer = AgentTracer(backend=memory, user_ids=mode)
     with tracer.run(user_id="u1") as run:
@@ -95,7 +96,7 @@ def test_modes_of_a_tracer(mode: Any, expected: str | None) -> None:
 
 @pytest.mark.parametrize(("mode", "expected"), [("plain", "u1"), ("none", None), ("pseudonym", PRIVATE)])
 def test_modes_of_a_provider(mode: Any, expected: str | None) -> None:
-    """What configure() was told holds for tracers of that provider, and for spans of others."""
+    """The mode given to configure() holds for tracers of that provider, and for spans of others."""
     memory = InMemoryBackend()
     provider = configure(backends=[memory], user_ids=mode, otlp=False)
     tracer = AgentTracer(tracer_provider=provider)
@@ -118,8 +119,8 @@ def test_a_stricter_processor_than_its_tracer() -> None:
     assert [run.user_id for run in memory.runs()] == [PRIVATE]
 
 
-def test_none_is_none_whoever_said_otherwise() -> None:
-    """A processor, and a backend under the SDK's own, that are told none keep no pseudonym of anybody either."""
+def test_none_is_none_whatever_else_is_set() -> None:
+    """A processor, and a backend under the SDK's own, in mode none keep no pseudonym of anybody either."""
     memory, below_the_sdk = InMemoryBackend(), InMemoryBackend(user_ids="none")
     provider = TracerProvider()
     provider.add_span_processor(AgentSpanProcessor(memory, user_ids="none"))
@@ -142,7 +143,7 @@ def test_plain_ids_of_others_while_they_run() -> None:
 
 
 def test_an_unknown_mode() -> None:
-    """A mode that does not exist is refused, wherever it is said."""
+    """A mode that does not exist is refused, wherever it is given."""
     for make in (
         lambda: AgentTracer(backend=InMemoryBackend(), user_ids="hash"),  # type: ignore[arg-type]
         lambda: configure(user_ids="hash"),  # type: ignore[arg-type]
@@ -297,7 +298,7 @@ def test_a_key_that_is_replaced(no_key: Path) -> None:
 
 @pytest.mark.parametrize("obstacle", ["file", "directory", "empty"])
 def test_no_key_file_can_be_kept(no_key: Path, caplog: pytest.LogCaptureFixture, obstacle: str) -> None:
-    """Without a key file one key of the process is used, in all threads, and that is said once."""
+    """Without a key file one key of the process is used, in all threads, and that is reported once."""
     if obstacle == "file":
         no_key.parent.parent.write_text("in the way")
     elif obstacle == "directory":
@@ -337,6 +338,7 @@ def test_threads_that_come_first_at_once(no_key: Path) -> None:
     assert set(ids) == {pseudonymize_user_id("u1", key=no_key.read_text().strip())}
 
 
+@needs_fork
 def test_processes_that_come_first_at_once(no_key: Path, run_python: Callable[..., Any]) -> None:
     """Processes that need the key for the first time at the same moment end with the same one."""
     result = run_python(

@@ -64,7 +64,7 @@ class Provider(TracerProvider):
 
 
 def trace_secrets(tracer: AgentTracer) -> None:
-    """A run that says the secret wherever something can be said."""
+    """A run with the secret in every field that a caller can set."""
     with pytest.raises(ValueError), tracer.run(user_input=f"q {SECRET}", metadata={"a": SECRET}) as run:
         run.agent_name = f"agent {SECRET}"
         run.set_attribute("mine", SECRET)
@@ -150,7 +150,7 @@ def test_a_run_that_is_dropped_as_it_starts() -> None:
 
 
 def test_a_span_that_is_dropped_at_its_end() -> None:
-    """What its start said stands; nothing is added."""
+    """What its start recorded stands; nothing is added."""
     provider = Provider()
     tracer = AgentTracer(
         tracer_provider=provider, policies=[lambda record: None if "secret" in str(record.attributes) else record]
@@ -167,7 +167,7 @@ def test_a_span_that_is_dropped_at_its_end() -> None:
 
 
 def test_what_a_policy_takes_back_at_the_end() -> None:
-    """An attribute that the start said is written over: spans have no other way."""
+    """An attribute that the start recorded is written over: spans have no other way."""
 
     def once_it_has_failed(record: SpanRecord) -> SpanRecord:
         if not record.status_code:

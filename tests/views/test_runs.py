@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
 TRACE, OTHER_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def step(index: int, **facts: object) -> AgentStep:
+def step(index: int, **facts: Any) -> AgentStep:
     """A step of 10 ms that began 100 ms after the one before."""
     began_ns = BEGAN_NS + index * 100_000_000
     defaults = {"step_id": index + 1, "index": index, "name": "search", "started_at_ns": began_ns}
@@ -35,7 +36,7 @@ _OF_THE_RESOURCE = {
 }
 
 
-def run(**facts: object) -> AgentRun:
+def run(**facts: Any) -> AgentRun:
     """A run of two seconds; facts of its resource by their names in a run."""
     resource = {key: facts.pop(name) for name, key in _OF_THE_RESOURCE.items() if name in facts}
     defaults = {"run_id": "r1", "agent_name": "weather", "status": RunStatus.SUCCESS, "started_at_ns": BEGAN_NS}
@@ -168,7 +169,7 @@ def test_run_text() -> None:
             kind=StepKind.MODEL,
             name="chat",
             model="gpt-4o",
-            messages=(said("user", "Rain?"), said("assistant", "No.")),
+            messages=(message_of("user", "Rain?"), message_of("assistant", "No.")),
         ),
         step(1, input={"q": "rain"}, error=StepError(type="ValueError", message="no such city\nat all")),
         step(2, name="save", parent_step_id=2, ended_at_ns=None),
@@ -227,7 +228,7 @@ def test_run_text_is_bounded() -> None:
     assert run_text(run()).splitlines()[-2:] == ["", "no steps"]
 
 
-def said(role: str, text: str) -> Message:
+def message_of(role: str, text: str) -> Message:
     return Message(role=role, parts=({"type": "text", "content": text},))
 
 
@@ -243,7 +244,7 @@ def everything() -> AgentRun:
     steps = (
         *(step(index, kind=kind, usage=Usage(input_tokens=1)) for index, kind in enumerate(StepKind)),
         step(5, error=error, truncated=(".input",), abandoned=True, ended_at_ns=None, metadata={"a": 1}),
-        step(6, kind=StepKind.MODEL, messages=(said("user", "a"),) * 3, attributes={"a": 1}),
+        step(6, kind=StepKind.MODEL, messages=(message_of("user", "a"),) * 3, attributes={"a": 1}),
         step(7, kind=StepKind.AGENT, run=run(run_id="r3", agent_name="inner")),
     )
     return run(steps=steps, error=error, truncated=("final_output",), metadata={"a": 1}, usage=Usage(input_tokens=1))

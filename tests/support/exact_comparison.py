@@ -73,15 +73,15 @@ def _sequences(one: Any, other: Any, path: str) -> str | None:
 
 
 def _members(one: list[Any], other: list[Any], path: str) -> str | None:
-    """Each member of one has a twin of its own in the other."""
+    """Each member of one has a match of its own in the other."""
     if len(one) != len(other):
         return f"{path}: {len(one)} members, {len(other)} members: {_shown(one)}, {_shown(other)}"
     rest = list(other)
     for item in one:
-        twin = next((i for i, candidate in enumerate(rest) if difference(item, candidate) is None), None)
-        if twin is None:
+        match = next((i for i, candidate in enumerate(rest) if difference(item, candidate) is None), None)
+        if match is None:
             return f"{path}: {_shown(item)} is not among {_shown(rest)}"
-        del rest[twin]
+        del rest[match]
     return None
 
 

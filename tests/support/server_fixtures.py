@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from conditions import STRICT, cannot_run
-from running_servers import (
+
+from tests.support.processes import ROOT
+from tests.support.requirements import STRICT, cannot_run
+from tests.support.running_servers import (
     ALIVE,
     COLLECTOR_CONFIG,
-    HERE,
     RunningCollector,
     RunningJaeger,
     RunningMLflow,
     RunningPhoenix,
     opened,
 )
+
+BUILD = ROOT / "tests" / "servers" / "build.py"
 
 
 class StartCollector(Protocol):
@@ -39,7 +42,7 @@ StartJaeger = Callable[[], RunningJaeger]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the servers said last, if a test fails while they run."""
+    """Show the ends of the servers' logs, if a test fails while they run."""
     report = yield
     if report.failed:
         report.sections += [(f"the log of {server.name} {server.log}", server.log_tail()) for server in ALIVE]
@@ -48,7 +51,7 @@ def pytest_runtest_makereport(
 
 def _made(program: str) -> Path:
     """Where a program is; where all tests must run it is made, and the others who need it wait meanwhile."""
-    command = [sys.executable, str(HERE / "build.py"), program, *([] if STRICT else ["--made"])]
+    command = [sys.executable, str(BUILD), program, *([] if STRICT else ["--made"])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         cannot_run(done.stderr.strip())

@@ -43,6 +43,18 @@ def span(
     )
 
 
+def numbered_span(
+    number: int,
+    parent: int | None,
+    times: tuple[int, int | None],
+    name: str,
+    attributes: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> SpanRecord:
+    """A span with a number for an id."""
+    return span(f"{number:x}", None if parent is None else f"{parent:x}", times, name, attributes, **options)
+
+
 def event(name: str, **attributes: Any) -> Event:
     """An event; ``gen_ai__x`` is written for ``gen_ai.x``."""
     return Event(name, 1, {key.replace("__", "."): as_text(value) for key, value in attributes.items()})
@@ -58,7 +70,7 @@ def only_run(*spans: SpanRecord) -> AgentRun:
     return run
 
 
-def told(run: AgentRun) -> dict[str, Any]:
+def summary_of(run: AgentRun) -> dict[str, Any]:
     """What a run tells of itself; what it does not tell is not in it."""
     facts = {
         "agent": run.agent_name,
@@ -68,15 +80,15 @@ def told(run: AgentRun) -> dict[str, Any]:
         "session": run.session_id,
         "user": run.user_id,
         "tokens": None if run.usage is None else (run.usage.input_tokens, run.usage.output_tokens),
-        "steps": [told_step(step) for step in run.steps],
+        "steps": [summary_of_step(step) for step in run.steps],
     }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def told_step(step: AgentStep) -> tuple[Any, ...]:
+def summary_of_step(step: AgentStep) -> tuple[Any, ...]:
     """Tools as (name, input, output), failed ones with the error's message last; models as (model, tokens in, out)."""
     if step.run is not None:
-        return ("agent", told(step.run))
+        return ("agent", summary_of(step.run))
     if step.kind.value == "model":
         tokens = (None, None) if step.usage is None else (step.usage.input_tokens, step.usage.output_tokens)
         failed = () if step.error is None else (step.error.message,)

@@ -15,19 +15,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from conditions import wait_until
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
 
-HERE = Path(__file__).parent
-TOP = HERE.parents[1]
-COLLECTOR_CONFIG = TOP / "collector-config.yaml"
-JAEGER_CONFIG = TOP / "examples" / "deploy" / "jaeger.yaml"
+SUPERVISOR = Path(__file__).with_name("supervise.py")
+COLLECTOR_CONFIG = ROOT / "collector-config.yaml"
+JAEGER_CONFIG = ROOT / "examples" / "deploy" / "jaeger.yaml"
 
 # Below those that the kernel gives to outgoing connections: nobody takes the port of a server that is killed and
 # started again, and no client that tries it meanwhile connects to itself.
 _PORTS = range(20_000, 32_000)
 _STOP_S = 10.0
 _TAIL_BYTES = 4_000
-_ANSWER_S = 10.0
+_ANSWER_S = 60.0
 _POLL_S = 1.0
 
 ALIVE: list[RunningServer] = []
@@ -72,7 +72,6 @@ class RunningServer(ABC):
     name: str
     roles: tuple[str, ...]
     health: tuple[str, str]  # role of the port, path
-    patience_s = 60.0
 
     def __init__(self, program: Path, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.program = program
@@ -119,7 +118,7 @@ class RunningServer(ABC):
         assert not self.running, f"{self.name} runs already"
         self._end_process()
         self._spawn()
-        wait_until(lambda: not self.running or self.answers(*self.health), self.name, self.patience_s, self.log_tail)
+        wait_until(lambda: not self.running or self.answers(*self.health), self.name, self.log_tail)
         if not self.running:
             raise ServerDiedError(f"{self.name} ended before it was ready:\n{self.log_tail()}")
 
@@ -155,7 +154,7 @@ class RunningServer(ABC):
 
     def _spawn(self) -> None:
         variables = {"HOME": str(self.folder), "PATH": os.environ["PATH"], **self.environment(), **self._env}
-        supervisor = [sys.executable, "-I", "-S", str(HERE / "supervise.py")]
+        supervisor = [sys.executable, "-I", "-S", str(SUPERVISOR)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*supervisor, *self.command()],
@@ -176,9 +175,9 @@ class RunningServer(ABC):
             except ProcessLookupError:
                 pass  # it has ended by itself, and its supervisor is about to
 
-    def _end_process(self, patience_s: float | None = None) -> None:
+    def _end_process(self, timeout_s: float | None = None) -> None:
         if self._process is not None:
-            self._process.wait(patience_s)
+            self._process.wait(timeout_s)
             for pipe in (self._process.stdin, self._process.stdout):
                 assert pipe is not None
                 pipe.close()
@@ -202,9 +201,9 @@ class RunningServer(ABC):
         """Whether a GET gets 200."""
         return self.get(role, path, _POLL_S)[0] == http.client.OK
 
-    def get(self, role: str, path: str, patience_s: float = _ANSWER_S) -> tuple[int, bytes]:
+    def get(self, role: str, path: str, timeout_s: float = _ANSWER_S) -> tuple[int, bytes]:
         """Status and body of a GET; 0 if there is no answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port(role), timeout=patience_s)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port(role), timeout=timeout_s)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -295,7 +294,6 @@ class RunningMLflow(RunningServer):
     name = "mlflow"
     roles = ("http",)
     health = ("http", "/health")
-    patience_s = 300.0  # some 20 s where nothing else runs
 
     def command(self) -> list[str]:
         """One worker is enough for tests."""
@@ -319,7 +317,6 @@ class RunningPhoenix(RunningServer):
     name = "phoenix"
     roles = ("http", "grpc")
     health = ("http", "/healthz")
-    patience_s = 300.0  # some 20 s where nothing else runs
 
     def command(self) -> list[str]:
         """All settings are in the environment."""

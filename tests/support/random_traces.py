@@ -27,15 +27,20 @@ def span(number: int, above: int | None, name: str, attributes: dict[str, Any], 
     return SpanRecord(TRACE, f"{number:016x}", parent, name, attributes=attributes, **facts)
 
 
-def chat(asked: str, answered: str = "", call: dict[str, Any] | None = None, told: Any = None) -> dict[str, Any]:
-    """The attributes of a model call, in which a tool may be asked for, and its answer told."""
+def chat(asked: str, answered: str = "", call: dict[str, Any] | None = None, result: Any = None) -> dict[str, Any]:
+    """The attributes of a model call, in which a tool may be asked for, and its result be given."""
     sent: list[Any] = [{"role": "user", "parts": [{"type": "text", "content": asked}]}]
-    if told is not None:
+    if result is not None:
         sent += [
             {"role": "assistant", "parts": [{"type": "tool_call", **(call or {})}]},
-            {"role": "tool", "parts": [{"type": "tool_call_response", "id": (call or {}).get("id"), "response": told}]},
+            {
+                "role": "tool",
+                "parts": [{"type": "tool_call_response", "id": (call or {}).get("id"), "response": result}],
+            },
         ]
-    part = {"type": "text", "content": answered} if told is not None or call is None else {"type": "tool_call", **call}
+    part = (
+        {"type": "text", "content": answered} if result is not None or call is None else {"type": "tool_call", **call}
+    )
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "m-1",
@@ -70,9 +75,9 @@ def conventions(kind: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def openinference(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    said = {"agent": "AGENT", "tool": "TOOL", "frame": "CHAIN", "model": "LLM"}[kind]
+    span_kind = {"agent": "AGENT", "tool": "TOOL", "frame": "CHAIN", "model": "LLM"}[kind]
     return st.fixed_dictionaries(
-        {"openinference.span.kind": st.just(said)},
+        {"openinference.span.kind": st.just(span_kind)},
         optional={
             "agent.name": NAMES,
             "tool.name": NAMES,
@@ -90,9 +95,9 @@ def openinference(kind: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def langfuse(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    said = {"agent": "agent", "tool": "tool", "frame": "span", "model": "generation"}[kind]
+    span_kind = {"agent": "agent", "tool": "tool", "frame": "span", "model": "generation"}[kind]
     return st.fixed_dictionaries(
-        {"langfuse.observation.type": st.just(said)},
+        {"langfuse.observation.type": st.just(span_kind)},
         optional={
             "langfuse.observation.input": TEXTS,
             "langfuse.observation.output": TEXTS,
@@ -104,9 +109,9 @@ def langfuse(kind: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def traceloop(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    said = {"agent": "agent", "tool": "tool", "frame": "workflow", "model": "task"}[kind]
+    span_kind = {"agent": "agent", "tool": "tool", "frame": "workflow", "model": "task"}[kind]
     return st.fixed_dictionaries(
-        {"traceloop.span.kind": st.just(said)},
+        {"traceloop.span.kind": st.just(span_kind)},
         optional={
             "traceloop.entity.name": NAMES,
             "traceloop.entity.input": TEXTS,
@@ -131,7 +136,7 @@ def traces(draw: st.DrawFn) -> list[SpanRecord]:
     spans = []
     for number in range(1, draw(st.integers(1, 7)) + 1):
         speak = draw(st.sampled_from([conventions, openinference, langfuse, traceloop]))
-        said = {**draw(speak(draw(st.sampled_from(["agent", "tool", "frame", "model"])))), **draw(ODD)}
+        attributes = {**draw(speak(draw(st.sampled_from(["agent", "tool", "frame", "model"])))), **draw(ODD)}
         more = {
             "end_ns": draw(st.sampled_from([None, 50_000_000, 900_000_000])),
             "status_code": draw(st.sampled_from([0, 0, ERROR])),
@@ -142,7 +147,7 @@ def traces(draw: st.DrawFn) -> list[SpanRecord]:
             draw(st.one_of(st.none(), st.integers(1, number - 1))) if number > 1 else draw(st.sampled_from([None, 99]))
         )
         if draw(st.integers(0, 9)):
-            spans.append(span(number, above, draw(st.sampled_from(["run", "chat m"])), said, **more))
+            spans.append(span(number, above, draw(st.sampled_from(["run", "chat m"])), attributes, **more))
     return spans
 
 
@@ -175,7 +180,7 @@ def tangled_traces(draw: st.DrawFn) -> list[SpanRecord]:
     spans = []
     for number in range(1, draw(st.integers(2, 9)) + 1):
         speak = draw(st.sampled_from([conventions, openinference, traceloop, functions, ours]))
-        said = draw(speak(draw(st.sampled_from(["agent", "tool", "frame", "model", "model"]))))
+        attributes = draw(speak(draw(st.sampled_from(["agent", "tool", "frame", "model", "model"]))))
         start = draw(st.integers(0, 9))
         more = {
             "start_ns": start,
@@ -186,5 +191,5 @@ def tangled_traces(draw: st.DrawFn) -> list[SpanRecord]:
             "flags": draw(st.sampled_from([0, 0, 0x301])),
         }
         above = draw(st.one_of(st.none(), st.integers(1, 9), st.just(99)))
-        spans.append(span(number, above, draw(st.sampled_from(["run", "chat m", "a"])), said, **more))
+        spans.append(span(number, above, draw(st.sampled_from(["run", "chat m", "a"])), attributes, **more))
     return spans

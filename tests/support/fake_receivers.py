@@ -1,4 +1,4 @@
-"""A receiver of OTLP that fails as it is told to, over HTTP or gRPC."""
+"""A receiver of OTLP that fails as a test sets it, over HTTP or gRPC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import grpc
-from conditions import wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
@@ -22,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.span import SpanRecord
+from tests.support.waiting import wait_until
 
 PROTOBUF = "application/x-protobuf"
 
@@ -69,7 +69,7 @@ def poisoned(answer: Answer, name: str = "poison") -> Callable[[Request], Answer
     return lambda request: answer if any(span.name == name for span in request.spans) else OK
 
 
-class StandIn:
+class FakeReceiver:
     """Counts requests, keeps the spans of those that it answers with success, and fails as `answer` says."""
 
     def __init__(self) -> None:
@@ -78,6 +78,11 @@ class StandIn:
         self.requests: list[Request] = []
         self.accepted: list[SpanRecord] = []
         self._lock = threading.Lock()
+
+    @property
+    def http_endpoint(self) -> str:
+        """The endpoint as OpenTelemetry's variables have it, also of gRPC."""
+        return self.endpoint.replace("grpc://", "http://")
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         data = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
@@ -101,8 +106,8 @@ class StandIn:
 
 
 @contextmanager
-def http_stand_in(context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[StandIn]:
-    stand_in = StandIn()
+def fake_http_receiver(context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[FakeReceiver]:
+    fake = FakeReceiver()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -110,21 +115,21 @@ def http_stand_in(context: ssl.SSLContext | None = None, port: int = 0) -> Itera
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = stand_in.take(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            answer = fake.take(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
             if answer is RESET:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.close_connection = True
                 self.connection.close()
                 return
-            told = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
+            payload = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             if answer.content_type is not None:
                 self.send_header("Content-Type", answer.content_type)
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(payload)
 
         def log_message(self, *args: Any) -> None:
             """Say nothing on stderr."""
@@ -140,20 +145,22 @@ def http_stand_in(context: ssl.SSLContext | None = None, port: int = 0) -> Itera
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
     thread.start()
-    stand_in.endpoint = f"http{'s' if context else ''}://localhost:{server.server_port}"
-    yield stand_in
+    fake.endpoint = f"http{'s' if context else ''}://localhost:{server.server_port}"
+    yield fake
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 @contextmanager
-def grpc_stand_in(credentials: Any = None, options: Sequence[tuple[str, Any]] = (), port: int = 0) -> Iterator[StandIn]:
-    stand_in = StandIn()
+def fake_grpc_receiver(
+    credentials: Any = None, options: Sequence[tuple[str, Any]] = (), port: int = 0
+) -> Iterator[FakeReceiver]:
+    fake = FakeReceiver()
 
     def export(request: bytes, context: Any) -> bytes:
         headers = {name: str(value) for name, value in context.invocation_metadata()}
-        answer = stand_in.take("Export", headers, request)
+        answer = fake.take("Export", headers, request)
         if answer.status in (200, grpc.StatusCode.OK):
             return answer.body if isinstance(answer.body, bytes) else answer.body.encode()
         context.set_trailing_metadata(tuple(answer.headers.items()))
@@ -168,7 +175,7 @@ def grpc_stand_in(credentials: Any = None, options: Sequence[tuple[str, Any]] = 
         if credentials is None
         else server.add_secure_port("localhost:0", credentials)
     )
-    stand_in.endpoint = f"grpc{'s' if credentials else ''}://localhost:{port}"
+    fake.endpoint = f"grpc{'s' if credentials else ''}://localhost:{port}"
     server.start()
-    yield stand_in
+    yield fake
     server.stop(None).wait()

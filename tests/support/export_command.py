@@ -14,6 +14,7 @@ import pytest
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.processes import ROOT
 
 BEGAN_NS = 1_795_475_000_000_000_000
 VALUES = {
@@ -98,7 +99,7 @@ class Exporter:
         """The command as a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "otel_agent_trace.cli", "export", *map(str, arguments)],
-            env={**os.environ, "XDG_STATE_HOME": str(self.home), "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "XDG_STATE_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -82,7 +82,7 @@ def _proto(messages: Messages) -> list[bytes]:
     return [message.SerializeToString() for message in messages]
 
 
-CARRIERS: dict[str, Callable[[Messages], bytes]] = {
+FILE_FORMATS: dict[str, Callable[[Messages], bytes]] = {
     "lines": lambda messages: _lines(_with_hex_ids(_data(each)) for each in messages),
     "lines in snake_case": lambda messages: _lines(
         _with_hex_ids(_data(each, preserving_proto_field_name=True)) for each in messages
@@ -111,7 +111,7 @@ CARRIERS: dict[str, Callable[[Messages], bytes]] = {
 }
 """Every file_format of OTLP, with what writes it."""
 
-PACKINGS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
 
 
 def jaeger(spans: Iterable[SpanRecord]) -> dict[str, Any]:
@@ -146,4 +146,4 @@ def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
     }
 
 
-__all__ = ["CARRIERS", "PACKINGS", "Messages", "jaeger", "logs", "otlp_json", "traces"]
+__all__ = ["FILE_FORMATS", "COMPRESSIONS", "Messages", "jaeger", "logs", "otlp_json", "traces", "zstd"]

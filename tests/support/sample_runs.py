@@ -1,4 +1,4 @@
-"""Runs that are told in a line, and lines of them."""
+"""Runs that a test makes in a line, and lines of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from otel_agent_trace import AgentRun, AgentStep, RunStatus, Usage
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import StepError, StepKind
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import Problem, Resource, SpanRecord
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
 _SECOND_NS = 1_000_000_000
@@ -96,3 +99,19 @@ class Problems(list[Problem]):
     def places(self) -> list[tuple[str, int]]:
         """The file's name and the line of each."""
         return [(Path(problem.path).name, problem.line) for problem in self]
+
+
+def fail_on_problem(problem: Problem) -> None:
+    """Fail the test; given as `on_problem` where nothing may be reported."""
+    pytest.fail(str(problem))
+
+
+def append(path: Path, content: bytes) -> None:
+    """Write to the end of a file."""
+    with open(path, "ab") as file:
+        file.write(content)
+
+
+def of_service(span: SpanRecord, name: str) -> SpanRecord:
+    """The same span of a service of that name."""
+    return msgspec.structs.replace(span, resource=Resource({"service.name": name}))

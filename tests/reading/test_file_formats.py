@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from told import Problems, lines_of, make_run
-from written import CARRIERS, PACKINGS, jaeger, traces
 
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import SpanRecord
+from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, jaeger, traces
+from tests.support.sample_runs import Problems, fail_on_problem, lines_of, make_run
 
 Write = Callable[..., Path]
 COUNT = 12
@@ -34,13 +34,9 @@ def by_id(traces: Iterable[Iterable[SpanRecord]]) -> list[list[SpanRecord]]:
     return sorted(ordered, key=lambda spans: spans[0].trace_id)
 
 
-def _fail(problem: Problem) -> None:
-    pytest.fail(str(problem))
-
-
 def spans_in(path: object) -> list[list[SpanRecord]]:
     """The spans of each trace; nothing is reported."""
-    return by_id(open_source(path).traces(_fail))
+    return by_id(open_source(path).traces(fail_on_problem))
 
 
 def expected() -> list[list[SpanRecord]]:
@@ -48,36 +44,43 @@ def expected() -> list[list[SpanRecord]]:
     return by_id(SPANS[first : first + PER_RUN] for first in range(0, len(SPANS), PER_RUN))
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
-@pytest.mark.parametrize("file_format", CARRIERS)
-def test_every_carrier(write: Write, file_format: str, packing: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
+def test_every_carrier(write: Write, file_format: str, compression: str) -> None:
     """The spans that the official classes wrote are those that come, by trace; the name of the file says nothing."""
-    path = write("any name", PACKINGS[packing](CARRIERS[file_format](traces(SPANS))))
+    path = write("any name", COMPRESSIONS[compression](FILE_FORMATS[file_format](traces(SPANS))))
     assert spans_in(path) == expected()
     assert load_runs(path, strict=True) == RUNS
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("file_format", CARRIERS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
 def test_one_trace_in_files_of_two_carriers(write: Write, file_format: str) -> None:
     """A trace whose spans lie in two file_formats is whole and comes once, in either order of the files."""
     messages = traces(SPANS, size=1)
-    first = write("a", CARRIERS["lines"](messages[::2]))
-    second = write("b", CARRIERS[file_format](messages[1::2]))
+    first = write("a", FILE_FORMATS["lines"](messages[::2]))
+    second = write("b", FILE_FORMATS[file_format](messages[1::2]))
     for paths in ([first, second], [second, first]):
         assert spans_in(paths) == expected()
         assert list(iter_runs(paths, newest_first=True)) == RUNS[::-1]
 
 
-def test_all_carriers_of_one_folder(tmp_path: Path) -> None:
+def test_all_file_formats_of_one_folder(tmp_path: Path) -> None:
     """A folder is read whole: a span in each file_format, and all of them make one run."""
     spans = [*run_to_spans(RUNS[0]), *run_to_spans(RUNS[1])]
     names = ("a.jsonl", "b.json", "c.pb", "d.proto.zst", "e.binpb.gz", "f.ndjson", "g.json.gz", "h.pb.zst")
-    kinds = ("lines", "a document", "messages", "a message", "messages behind varints", "lines in snake_case")
+    kinds: tuple[str, ...] = (
+        "lines",
+        "a document",
+        "messages",
+        "a message",
+        "messages behind varints",
+        "lines in snake_case",
+    )
     kinds = (*kinds, "documents of protobuf's JSON in snake_case", "packed messages")
     for name, kind, span in zip(names, kinds, spans, strict=False):
-        packing = PACKINGS[Path(name).suffix] if Path(name).suffix in PACKINGS else PACKINGS[""]
-        (tmp_path / name).write_bytes(packing(CARRIERS[kind](traces([span]))))
+        compression = COMPRESSIONS[Path(name).suffix] if Path(name).suffix in COMPRESSIONS else COMPRESSIONS[""]
+        (tmp_path / name).write_bytes(compression(FILE_FORMATS[kind](traces([span]))))
     (tmp_path / "rest.jsonl").write_bytes(b"".join(lines_of(spans[len(names) :])))
     assert load_runs(tmp_path, strict=True) == RUNS[:2]
 
@@ -105,7 +108,7 @@ def test_nothing_in_a_text_is_taken_for_a_key(write: Write) -> None:
     text = 'say "trace_id": null, {"kind":"SPAN_KIND_SERVER","trace_id" : "AAAAAAAAAAAAAAAAAAAAAA=="}, start_time'
     span = SpanRecord("1" * 32, "2" * 16, None, 'a "trace_id":null', 1, 2, {"trace_id": text, text: "trace_id"})
     for file_format in ("lines of protobuf's JSON in snake_case", "documents of protobuf's JSON in snake_case"):
-        assert spans_in(write("x", CARRIERS[file_format](traces([span])))) == [[span]]
+        assert spans_in(write("x", FILE_FORMATS[file_format](traces([span])))) == [[span]]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_text_that_is_torn_below_its_first_line_is_no_document(write: Write, pro
 def test_damaged_message_costs_itself(write: Write, problems: Problems, file_format: str) -> None:
     """The others are read, and the spans that are whole in it."""
     messages = traces(SPANS, size=PER_RUN)
-    parts = [CARRIERS[file_format]([message]) for message in messages]
+    parts = [FILE_FORMATS[file_format]([message]) for message in messages]
     bad = bytearray(parts[3])
     bad[bad.rindex(bytes.fromhex(SPANS[4 * PER_RUN - 1].span_id)) - 1] = 7  # the id of its last span is shorter
     path = write("x.pb", b"".join([*parts[:3], bytes(bad), *parts[4:]]))
@@ -162,7 +165,7 @@ def test_damaged_message_costs_itself(write: Write, problems: Problems, file_for
 
 def test_message_that_ends_early(write: Write, problems: Problems) -> None:
     """A Collector that was killed: what is whole is read, and the rest reported once."""
-    content = CARRIERS["messages"](traces(SPANS, size=PER_RUN))
+    content = FILE_FORMATS["messages"](traces(SPANS, size=PER_RUN))
     path = write("x.pb", content[:-20])
     found = [span.span_id for spans in open_source(path).traces(problems) for span in spans]
     assert len(found) == len(SPANS) - 1
@@ -171,7 +174,7 @@ def test_message_that_ends_early(write: Write, problems: Problems) -> None:
 
 def test_message_of_no_length(write: Write, problems: Problems) -> None:
     """Where no message begins, nothing is guessed."""
-    path = write("x.pb", CARRIERS["messages"](traces(SPANS)) + b"\0" * 100)
+    path = write("x.pb", FILE_FORMATS["messages"](traces(SPANS)) + b"\0" * 100)
     assert load_runs(path, on_problem=problems) == RUNS
     [problem] = problems
     assert problem.reason.startswith("no message begins at byte ")
@@ -183,14 +186,14 @@ def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPa
     big = SpanRecord("f" * 32, "1" * 16, None, "x" * 30_000, 1, 2)
     for file_format, what in (("documents", "document"), ("messages", "message")):
         problems.clear()
-        path = write("x", CARRIERS[file_format](traces([*SPANS[:PER_RUN], big, *SPANS[PER_RUN:]], size=1)))
+        path = write("x", FILE_FORMATS[file_format](traces([*SPANS[:PER_RUN], big, *SPANS[PER_RUN:]], size=1)))
         assert load_runs(path, on_problem=problems) == RUNS
         assert [problem.reason for problem in problems] == [f"a {what} of more than 0 MiB"]
 
 
 def test_a_document_that_begins_with_a_block(write: Write) -> None:
     """A document over many lines whose first line is the first of a block of bytes is one of its own."""
-    documents = [CARRIERS["a document"](traces([span])) for span in SPANS[:2]]
+    documents = [FILE_FORMATS["a document"](traces([span])) for span in SPANS[:2]]
     first = documents[0] + b"\n" * (-len(documents[0]) % files_module.BLOCK_BYTES)
     found = spans_in(write("a", first + documents[1]))
     assert sorted(span.span_id for spans in found for span in spans) == sorted(span.span_id for span in SPANS[:2])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace.sources import jaeger
+from otel_agent_trace.sources.http import HttpReader
 from otel_agent_trace.sources.jaeger import JaegerSource
 
 
@@ -14,10 +14,10 @@ class OlderJaeger(JaegerSource):
     """As if there were no API v3."""
 
     def traces(self, on_problem: Any) -> Any:
-        usual = jaeger.HttpReader.get
+        usual = HttpReader.get
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                jaeger.HttpReader,
+                HttpReader,
                 "get",
                 lambda reader, path, *rest: usual(reader, path.replace("/api/v3/", "/api/v2/"), *rest),
             )

@@ -80,7 +80,7 @@ class City(pydantic.BaseModel):
     name: str
     inhabitants: int | None = None
     founded: datetime.date | None = None
-    twin: City | None = None
+    sister_city: City | None = None
 
 
 @register_type
@@ -338,10 +338,10 @@ def values(max_leaves: int = 10) -> st.SearchStrategy[Any]:
     )
 
 
-# ── messages, tokens, errors: what is told, and what should come back ────────────────────────────────────────────────
+# ── messages, tokens, errors: what is given, and what should come back ────────────────────────────────────────────────
 
 
-class Told(NamedTuple):
+class Case(NamedTuple):
     """What the tracer is given, and what it means."""
 
     given: Any
@@ -368,13 +368,13 @@ def _roles() -> st.SearchStrategy[str]:
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> Told:
+def messages(draw: st.DrawFn) -> Case:
     """One message in one of the shapes that people hand around."""
     return draw(st.one_of(_model_messages(), _convention_messages(), _openai_messages(), _anthropic_messages()))
 
 
 @st.composite
-def _model_messages(draw: st.DrawFn) -> Told:
+def _model_messages(draw: st.DrawFn) -> Case:
     keys = st.one_of(texts(), st.sampled_from(("role", "name", "parts", "content", "tool_calls", "finish_reason")))
     block = st.fixed_dictionaries({"type": st.sampled_from(sorted(_BLOCKS)), "text": texts()})
     message = Message(
@@ -383,7 +383,7 @@ def _model_messages(draw: st.DrawFn) -> Told:
         name=draw(st.none() | texts()),
         extra=draw(st.just({}) | st.dictionaries(keys, values(3), max_size=3) | mappings(values(3))),
     )
-    return Told(message, message)
+    return Case(message, message)
 
 
 def _is_something(value: Any) -> bool:
@@ -391,35 +391,35 @@ def _is_something(value: Any) -> bool:
 
 
 @st.composite
-def _convention_messages(draw: st.DrawFn) -> Told:
+def _convention_messages(draw: st.DrawFn) -> Case:
     data: dict[str, Any] = {"role": draw(_roles()), "parts": draw(st.lists(parts(), max_size=3))}
     if draw(st.booleans()):
         data["finish_reason"] = draw(texts())
     extra = {"finish_reason": data["finish_reason"]} if "finish_reason" in data else {}
-    return Told(data, Message(role=data["role"], parts=tuple(data["parts"]), extra=extra))
+    return Case(data, Message(role=data["role"], parts=tuple(data["parts"]), extra=extra))
 
 
 @st.composite
-def _openai_messages(draw: st.DrawFn) -> Told:
+def _openai_messages(draw: st.DrawFn) -> Case:
     content = draw(texts())
     shape = draw(st.sampled_from(("text", "bare", "calls", "result")))
     if shape == "bare":
-        return Told(content, _text_message("user", content))
+        return Case(content, _text_message("user", content))
     if shape == "text":
         role = draw(st.sampled_from(("system", "user", "assistant", "developer")))
-        return Told({"role": role, "content": content}, _text_message(role, content))
+        return Case({"role": role, "content": content}, _text_message(role, content))
     called = draw(texts())
     if shape == "result":
-        part = {"type": "tool_call_response", "id": called, "response": content}
-        return Told({"role": "tool", "tool_call_id": called, "content": content}, Message(role="tool", parts=(part,)))
+        part: dict[str, Any] = {"type": "tool_call_response", "id": called, "response": content}
+        return Case({"role": "tool", "tool_call_id": called, "content": content}, Message(role="tool", parts=(part,)))
     arguments = draw(st.dictionaries(st.text(max_size=5), st.integers(-9, 9), max_size=2))
     call = {"id": called, "type": "function", "function": {"name": "f", "arguments": json.dumps(arguments)}}
     part = {"type": "tool_call", "id": called, "name": "f", "arguments": arguments}
-    return Told({"role": "assistant", "content": None, "tool_calls": [call]}, Message(role="assistant", parts=(part,)))
+    return Case({"role": "assistant", "content": None, "tool_calls": [call]}, Message(role="assistant", parts=(part,)))
 
 
 @st.composite
-def _anthropic_messages(draw: st.DrawFn) -> Told:
+def _anthropic_messages(draw: st.DrawFn) -> Case:
     content, arguments = draw(texts()), draw(values(3))
     blocks = [
         {"type": "text", "text": content},
@@ -433,19 +433,19 @@ def _anthropic_messages(draw: st.DrawFn) -> Told:
         {"type": "tool_call", "id": "t1", "name": "f", "arguments": arguments},
         {"type": "tool_call_response", "id": "t1", "response": arguments},
     )
-    return Told({"role": "assistant", "content": blocks}, Message(role="assistant", parts=meant))
+    return Case({"role": "assistant", "content": blocks}, Message(role="assistant", parts=meant))
 
 
 def _text_message(role: str, content: str) -> Message:
     return Message(role=role, parts=({"type": "text", "content": content},))
 
 
-def conversations() -> st.SearchStrategy[Told]:
+def conversations() -> st.SearchStrategy[Case]:
     """Lists of messages, or none."""
     several = st.lists(messages(), min_size=1, max_size=4)
     return st.one_of(
-        st.just(Told(None, ())),
-        several.map(lambda told: Told([item.given for item in told], tuple(item.meant for item in told))),
+        st.just(Case(None, ())),
+        several.map(lambda items: Case([item.given for item in items], tuple(item.meant for item in items))),
     )
 
 
@@ -454,24 +454,24 @@ def _counts() -> st.SearchStrategy[int]:
 
 
 @st.composite
-def usages(draw: st.DrawFn) -> Told:
+def usages(draw: st.DrawFn) -> Case:
     """Token counts under the names of the model or of OpenAI, or none."""
     shape = draw(st.sampled_from(("none", "empty", "object", "mapping", "openai")))
     if shape in ("none", "empty"):
-        return Told({} if shape == "empty" else None, None)
+        return Case({} if shape == "empty" else None, None)
     if shape == "openai":
         given, answered = draw(_counts()), draw(_counts())
         data = {"prompt_tokens": given, "completion_tokens": answered, "total_tokens": given + answered}
-        return Told(data, Usage(input_tokens=given, output_tokens=answered))
+        return Case(data, Usage(input_tokens=given, output_tokens=answered))
     counts = draw(st.fixed_dictionaries({}, optional={name: _counts() for name in TOKEN_FIELDS}))
     details = draw(st.dictionaries(plain_texts().map("x-{}".format), values(3).filter(_is_something), max_size=2))
     usage = Usage(**counts, details=details)
     meant = usage if counts or details else None
-    return Told(usage if shape == "object" and meant is not None else {**counts, **details}, meant)
+    return Case(usage if shape == "object" and meant is not None else {**counts, **details}, meant)
 
 
-class ToldError(NamedTuple):
-    """An error as it is told, and what should come back of it; the stack where that was told as well."""
+class ErrorCase(NamedTuple):
+    """An error as it is given, and what should come back of it; the stack where that was given as well."""
 
     given: Any
     type: str
@@ -491,18 +491,18 @@ _CLASSES: tuple[tuple[Callable[[str], BaseException], str, str], ...] = (
 )
 
 
-def exceptions() -> st.SearchStrategy[ToldError]:
+def exceptions() -> st.SearchStrategy[ErrorCase]:
     """Exceptions that a step or a run may raise."""
     return st.builds(
-        lambda row, text: ToldError(row[0](text), row[1], text, row[2]), st.sampled_from(_CLASSES), texts()
+        lambda row, text: ErrorCase(row[0](text), row[1], text, row[2]), st.sampled_from(_CLASSES), texts()
     )
 
 
-def errors() -> st.SearchStrategy[ToldError | None]:
-    """Errors as they are said: none, an exception, a text, a description."""
-    said = texts().map(lambda text: ToldError(text, "_OTHER", text, "other"))
+def errors() -> st.SearchStrategy[ErrorCase | None]:
+    """Errors as callers give them: none, an exception, a text, a description."""
+    texts_alone = texts().map(lambda text: ErrorCase(text, "_OTHER", text, "other"))
     described = st.builds(
-        lambda kind, message, category, stack: ToldError(
+        lambda kind, message, category, stack: ErrorCase(
             StepError(type=kind, message=message, category=category, stacktrace=stack), kind, message, category, stack
         ),
         texts().filter(bool),
@@ -510,7 +510,7 @@ def errors() -> st.SearchStrategy[ToldError | None]:
         texts().filter(bool),
         st.none() | texts(),
     )
-    return st.one_of(st.none(), exceptions(), said, described)
+    return st.one_of(st.none(), exceptions(), texts_alone, described)
 
 
 # ── attributes and metadata ──────────────────────────────────────────────────────────────────────────────────────────
@@ -570,10 +570,10 @@ class Step:
     name: str | None
     input: Any
     output: Any
-    error: ToldError | None
-    messages: Told
+    error: ErrorCase | None
+    messages: Case
     model: str | None
-    usage: Told
+    usage: Case
     prompt: dict[str, str]
     metadata: dict[Any, Any]
     unknown: dict[str, Any]
@@ -599,8 +599,8 @@ class Run:
     events: list[Step | Run]
     final_output: Any
     status: str | None
-    usage: Told
-    error: ToldError | None
+    usage: Case
+    error: ErrorCase | None
     raises: bool
 
 

@@ -14,6 +14,18 @@ class Boom(Exception):
     """What hostile values raise."""
 
 
+class FatalBoom(BaseException):
+    """Not even an Exception."""
+
+
+def run_coroutine(waiting: Any) -> Any:
+    """The result of what awaits nothing; asyncio would look at it."""
+    try:
+        waiting.send(None)
+    except StopIteration as stop:
+        return stop.value
+
+
 def boom(*_: Any, **__: Any) -> Any:
     raise Boom("no")
 

@@ -1,4 +1,4 @@
-"""Any spans come back equal from every file_format; no bytes make the readers fail, take long or hold much."""
+"""Any spans come back equal from every file_format; no bytes make the readers fail_on_problem, take long or hold much."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from told import Problems
-from written import CARRIERS, logs, traces, zstd
 
 from otel_agent_trace import open_source
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.span import Event, Link, Problem, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.file_formats import FILE_FORMATS, logs, traces, zstd
+from tests.support.sample_runs import Problems, fail_on_problem
+from tests.support.waiting import DEADLOCK_S
 
 Write = Callable[..., Path]
 
 # ── what is written comes back ───────────────────────────────────────────────────────────────────────────────────────
 
-_texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _telling = st.sampled_from(
     ['"trace_id": "x"', "trace_id", '"kind":"SPAN_KIND_SERVER"', '{"resourceSpans":[', "\n}\n{\n", "\\"]
 )
@@ -59,29 +60,24 @@ _spans = st.builds(
 )
 
 
-def fail(problem: Problem) -> None:
-    """Nothing is to be reported."""
-    pytest.fail(str(problem))
-
-
-@pytest.mark.parametrize("file_format", CARRIERS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
 @settings(suppress_health_check=list(HealthCheck), max_examples=20)
 @given(spans=st.lists(_spans, min_size=1, max_size=4, unique_by=lambda span: span.span_id), data=st.data())
 def test_any_spans_come_back(write: Write, file_format: str, spans: list[SpanRecord], data: st.DataObject) -> None:
     """The same spans, by trace, however they are put into messages."""
-    path = write("x", CARRIERS[file_format](traces(spans, data.draw(st.integers(1, 3)))))
-    found = [(group[0].trace_id, span) for group in open_source(path).traces(fail) for span in group]
+    path = write("x", FILE_FORMATS[file_format](traces(spans, data.draw(st.integers(1, 3)))))
+    found = [(group[0].trace_id, span) for group in open_source(path).traces(fail_on_problem) for span in group]
     assert sorted((span for _, span in found), key=lambda span: span.span_id) == sorted(spans, key=lambda s: s.span_id)
     assert {trace_id for trace_id, _ in found} == {span.trace_id for span in spans}
 
 
-@pytest.mark.parametrize("file_format", CARRIERS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
 @pytest.mark.parametrize("name", ["traceID", "traceId", "resourceSpans", "trace_id", "resource_logs", "spanId"])
 def test_names_that_are_keys_elsewhere(write: Write, file_format: str, name: str) -> None:
     """What a file is does not depend on the words in it."""
     span = SpanRecord("ab" * 16, f"{1:016x}", None, name, 1, 2, {name: name}, scope=Scope(name))
-    path = write("x", CARRIERS[file_format](traces([span], 1)))
-    assert [found for group in open_source(path).traces(fail) for found in group] == [span]
+    path = write("x", FILE_FORMATS[file_format](traces([span], 1)))
+    assert [found for group in open_source(path).traces(fail_on_problem) for found in group] == [span]
 
 
 # ── what is damaged ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,9 +86,9 @@ SPANS = [
     SpanRecord("ab" * 16, f"{number:016x}", None, f"s{number}", 1, 2, {"a": [1, {"b": "c"}]}, events=(Event("e", 3),))
     for number in range(1, 5)
 ]
-RECORDS = [("ab" * 16, f"{1:016x}", 4, "said", {"text": "x"})]
-WRITTEN = {name: write_as([*traces(SPANS, 2)]) for name, write_as in CARRIERS.items()}
-WRITTEN |= {f"logs in {name}": write_as(logs(RECORDS)) for name, write_as in CARRIERS.items()}
+RECORDS = [("ab" * 16, f"{1:016x}", 4, "message", {"text": "x"})]
+WRITTEN = {name: write_as([*traces(SPANS, 2)]) for name, write_as in FILE_FORMATS.items()}
+WRITTEN |= {f"logs in {name}": write_as(logs(RECORDS)) for name, write_as in FILE_FORMATS.items()}
 
 
 def spans_read(path: Path) -> list[SpanRecord]:
@@ -188,6 +184,6 @@ def test_bombs(write: Write, what: str) -> None:
     """They are refused or reported in bounded memory and time."""
     path = write("x", BOMBS[what]())
     command = [sys.executable, "-c", _CHILD, os.fspath(path), str(1600 * _MIB)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLOCK_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith(("0\n", "refused"))

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.span import SpanRecord
+from tests.support.waiting import DEADLOCK_S
 
 UI = b"<!DOCTYPE html>\n<html><title>Jaeger UI</title></html>"
 _KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
@@ -72,7 +73,7 @@ class Behaviour:
     for_searches: Reply | None = None
 
 
-class StandIn:
+class FakeJaeger:
     """The server, listening on this machine while the block lasts."""
 
     def __init__(self, certificate: ssl.SSLContext | None = None) -> None:
@@ -81,7 +82,7 @@ class StandIn:
         self.requests: list[Request] = []
         self.over = threading.Event()
         self.scheme = "http" if certificate is None else "https"
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
         if certificate is not None:
             self._server.socket = certificate.wrap_socket(
@@ -89,7 +90,7 @@ class StandIn:
             )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> FakeJaeger:
         self._thread.start()
         return self
 
@@ -140,8 +141,8 @@ class StandIn:
 
     def _v3_traces(self, trace_id: str, query: dict[str, str]) -> Reply:
         if trace_id:
-            found = self.traces.get(trace_id)
-            return v3_error(404, "trace not found") if found is None else self._v3_found([found])
+            trace = self.traces.get(trace_id)
+            return v3_error(404, "trace not found") if trace is None else self._v3_found([trace])
         if self.behaviour.for_searches is not None:
             return self.behaviour.for_searches
         names = ("service_name", "start_time_min", "start_time_max", "num_traces")
@@ -171,8 +172,8 @@ class StandIn:
 
     def _legacy_traces(self, trace_id: str, query: dict[str, str]) -> Reply:
         if trace_id:
-            found = self.traces.get(trace_id)
-            return legacy_error(404, "trace not found") if found is None else _legacy_found([jaeger_trace(found)])
+            trace = self.traces.get(trace_id)
+            return legacy_error(404, "trace not found") if trace is None else _legacy_found([jaeger_trace(trace)])
         if self.behaviour.for_searches is not None:
             return self.behaviour.for_searches
         if not query.get("service"):
@@ -221,16 +222,16 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    stand_in: StandIn
+    fake: FakeJaeger
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         headers = {key.lower(): value for key, value in self.headers.items()}
-        sent = self.stand_in.answer(Request(parts.path, dict(parse_qsl(parts.query)), headers))
+        sent = self.fake.answer(Request(parts.path, dict(parse_qsl(parts.query)), headers))
         if sent.held:
-            self.stand_in.over.wait(60)
+            self.fake.over.wait(DEADLOCK_S)
         self.send_response(sent.status)
         for key, value in sent.headers.items():
             self.send_header(key, value)
@@ -239,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.wfile.write(sent.body)
         except OSError:
-            pass  # who asked has heard enough
+            pass  # the client has hung up
         self.close_connection = self.close_connection or sent.cut or sent.held
 
     def log_message(self, *_: object) -> None:
@@ -282,13 +283,13 @@ def jaeger_trace(spans: Sequence[SpanRecord]) -> dict[str, Any]:
 def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
     parents = [("CHILD_OF", span.trace_id, span.parent_span_id)] if span.parent_span_id else []
     references = parents + [("FOLLOWS_FROM", link.trace_id, link.span_id) for link in span.links]
-    said: dict[str, Any] = dict(span.attributes)
+    attributes: dict[str, Any] = dict(span.attributes)
     if span.kind:
-        said["span.kind"] = _KINDS[span.kind]
+        attributes["span.kind"] = _KINDS[span.kind]
     if span.status_code:
-        said["otel.status_code"] = "ERROR" if span.status_code == 2 else "OK"
+        attributes["otel.status_code"] = "ERROR" if span.status_code == 2 else "OK"
     if span.status_code == 2:
-        said["error"] = True
+        attributes["error"] = True
     for key, value in (
         ("otel.status_description", span.status_message),
         ("otel.scope.name", span.scope.name),
@@ -296,7 +297,7 @@ def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
         ("w3c.tracestate", span.trace_state),
     ):
         if value:
-            said[key] = value
+            attributes[key] = value
     ended_ns = span.start_ns if span.end_ns is None else span.end_ns
     return {
         "traceID": span.trace_id.removeprefix("0" * 16),
@@ -306,7 +307,7 @@ def _jaeger_span(span: SpanRecord) -> dict[str, Any]:
         "references": [{"refType": kind, "traceID": trace, "spanID": own} for kind, trace, own in references],
         "startTime": span.start_ns // 1000,
         "duration": (ended_ns - span.start_ns) // 1000,
-        "tags": list(_tags(said)),
+        "tags": list(_tags(attributes)),
         "logs": [
             {"timestamp": event.time_ns // 1000, "fields": list(_tags({"event": event.name, **event.attributes}))}
             for event in span.events

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from conditions import cannot_run, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from tests.support.requirements import cannot_run
+from tests.support.waiting import DEADLOCK_S, wait_until
+
+Sent = TypeVar("Sent")
 
 # ── OTLP as protobuf → records ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -25,8 +29,8 @@ def records_of(requests: Iterable[ExportTraceServiceRequest]) -> list[SpanRecord
     return [
         record_of(
             span,
-            Resource(_attributes(group.resource.attributes), group.schema_url),
-            Scope(part.scope.name, part.scope.version, _attributes(part.scope.attributes), part.schema_url),
+            Resource(attributes_of(group.resource.attributes), group.schema_url),
+            Scope(part.scope.name, part.scope.version, attributes_of(part.scope.attributes), part.schema_url),
         )
         for request in requests
         for group in request.resource_spans
@@ -44,13 +48,13 @@ def record_of(span: Span, resource: Resource, scope: Scope) -> SpanRecord:
         name=span.name,
         start_ns=span.start_time_unix_nano,
         end_ns=span.end_time_unix_nano,
-        attributes=_attributes(span.attributes),
+        attributes=attributes_of(span.attributes),
         kind=span.kind,
         status_code=span.status.code,
         status_message=span.status.message,
-        events=tuple(Event(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events),
+        events=tuple(Event(event.name, event.time_unix_nano, attributes_of(event.attributes)) for event in span.events),
         links=tuple(
-            Link(link.trace_id.hex(), link.span_id.hex(), _attributes(link.attributes), link.trace_state)
+            Link(link.trace_id.hex(), link.span_id.hex(), attributes_of(link.attributes), link.trace_state)
             for link in span.links
         ),
         resource=resource,
@@ -60,16 +64,16 @@ def record_of(span: Span, resource: Resource, scope: Scope) -> SpanRecord:
     )
 
 
-def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
+def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+    return {pair.key: value_of(pair.value) for pair in pairs}
 
 
-def _value(value: AnyValue) -> Any:
+def value_of(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
+        return [value_of(item) for item in value.array_value.values]
     if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
+        return attributes_of(value.kvlist_value.values)
     return None if kind is None else getattr(value, kind)
 
 
@@ -77,7 +81,7 @@ def _value(value: AnyValue) -> Any:
 
 
 class Received(NamedTuple):
-    """One request as it came: the path (of gRPC: the method), the headers in lower case, and what it said."""
+    """One request as it came: the path (of gRPC: the method), the headers in lower case, and its message."""
 
     path: str
     headers: dict[str, str]
@@ -103,7 +107,9 @@ class Sink:
 
     def wait_for(self, number: int) -> list[SpanRecord]:
         """The spans, as soon as there are so many."""
-        return wait_until(lambda: len(found := self.records()) >= number and found, f"{number} spans at the sink")
+        return wait_until(
+            lambda: found if len(found := self.records()) >= number else [], f"{number} spans at the sink"
+        )
 
 
 # ── others ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,7 +124,7 @@ class Relay(NamedTuple):
 
 def rotel_program() -> Path:
     try:
-        import rotel
+        import rotel  # type: ignore[import-untyped]
     except ImportError:
         cannot_run("the package rotel is not installed")
     program = Path(rotel.__file__).with_name("rotel-agent")
@@ -162,3 +168,26 @@ def free_ports(number: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def received_by_oteltap(send: Callable[[str], Sent], number: int) -> tuple[Sent, list[Span]]:
+    """Send to oteltap, which keeps spans alone; return what `send` returned, and so many spans that came."""
+    try:
+        import oteltap
+    except (ImportError, OSError) as error:
+        cannot_run(f"oteltap cannot be used: {error}")
+
+    async def receive() -> tuple[Sent, list[Span]]:
+        [port] = free_ports(1)
+        settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
+        async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver:
+            spans: Any = receiver.stream_traces()
+            first = asyncio.ensure_future(anext(spans))
+            sent = await asyncio.to_thread(send, f"http://127.0.0.1:{port}")
+            received = [await asyncio.wait_for(first, DEADLOCK_S)]
+            while len(received) < number:
+                received.append(await asyncio.wait_for(anext(spans), DEADLOCK_S))
+            await spans.aclose()
+            return sent, received
+
+    return asyncio.run(receive())
