@@ -205,32 +205,45 @@ class _ByteReader:
         self._blocks = blocks
         self._left = size
         self._data = b""
+        self._at = 0  # bytes of the buffer that have been taken
 
     def peek(self, size: int) -> bytes:
         """Return the next bytes, at most `size`, without taking them."""
-        while len(self._data) < size and (block := self._block()):
-            self._data += block
-        return self._data[:size]
+        while len(self._data) - self._at < size and (block := self._block()):
+            self._data, self._at = self._data[self._at :] + block, 0
+        return self._data[self._at : self._at + size]
 
     def take(self, size: int) -> bytes:
         """Take and return the next `size` bytes, or fewer at the end."""
-        return b"".join(self._parts(size))
+        begin = self._at
+        return self._data[begin : self._at] if self._passes(size) else b"".join(self._parts(size))
 
     def skip(self, size: int) -> None:
         """Skip the next `size` bytes."""
-        for _ in self._parts(size):
-            pass
+        if not self._passes(size):
+            for _ in self._parts(size):
+                pass
+
+    def _passes(self, size: int) -> bool:
+        """Skip `size` bytes if the buffer has as many, and return whether it had."""
+        end = self._at + size
+        if end > len(self._data):
+            return False
+        self._at = end
+        self.position += size
+        return True
 
     def _parts(self, size: int) -> Iterator[bytes]:
-        while size and (self._data or self._fill()):
-            part, self._data = self._data[:size], self._data[size:]
+        while size and (self._at < len(self._data) or self._fill()):
+            part = self._data[self._at : self._at + size]
+            self._at += len(part)
             size -= len(part)
             self.position += len(part)
             yield part
 
     def _fill(self) -> bool:
         """Read the next block into the empty buffer, and return whether there is one."""
-        self._data = self._block()
+        self._data, self._at = self._block(), 0
         return bool(self._data)
 
     def _block(self) -> bytes:
