@@ -7,7 +7,6 @@ read as well: each of its fields is a message.
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,6 +25,8 @@ _GROUP_TAG = b"\x0a"
 _IN_GROUP = (b"\x0a", b"\x12", b"\x1a", b"")
 _JSON = b"{"
 _MAX_BYTES = 64 << 20
+_BATCH_BYTES = 64 << 10
+"""Small messages are handed on together, once they have this many bytes."""
 _MAX_RATIO, _RATIO_FROM_BYTES = 1000, 1 << 20
 
 
@@ -87,6 +88,10 @@ def _begins_message(length: _Length | None, head: bytes) -> bool:
     )
 
 
+def _pieces(messages: list[bytes | None], number: int, position: int) -> Pieces:
+    return Pieces(messages, range(number, number + len(messages)), position)
+
+
 class Messages:
     """Read messages with their lengths; a `FileFormat`.
 
@@ -119,7 +124,24 @@ class Messages:
             DamagedError: there is no message where one should begin.
         """
         rest = _ByteReader(blocks, size)
-        for number in itertools.count(1):
+        messages: list[bytes | None] = []
+        number, begin = 1, 0
+        try:
+            for message in self._messages(rest, max_bytes):
+                messages.append(message)
+                if rest.position - begin >= _BATCH_BYTES:
+                    yield _pieces(messages, number, rest.position)
+                    number, begin, messages = number + len(messages), rest.position, []
+        except DamagedError:
+            if messages:
+                yield _pieces(messages, number, rest.position)
+            raise
+        if messages:
+            yield _pieces(messages, number, rest.position)
+
+    def _messages(self, rest: _ByteReader, max_bytes: int) -> Iterator[bytes | None]:
+        """Yield each message, or None for one that is too long."""
+        while True:
             head = rest.peek(_HEAD_BYTES)
             if not head:
                 return
@@ -136,7 +158,7 @@ class Messages:
                 rest.skip(whole)
             elif len(message) < whole and rest.grown:
                 return
-            yield Pieces([message], [number], rest.position)
+            yield message
 
     def read(self, message: bytes) -> list[SpanRecord]:
         """Return the spans of a message, or none if it holds log records or metrics.
