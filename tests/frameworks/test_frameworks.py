@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conditions import need_package
 
 import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentStep, StepKind, load_runs, open_source
 from otel_agent_trace.cli import main
 from otel_agent_trace.model import StepError, Usage
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scripted_model import MODEL, Calls, Refuses, Says, scripted_model
+from tests.support.requirements import need_package
+from tests.support.scripted_model import MODEL, Calls, Refuses, Says, scripted_model
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,0 +1,26 @@
+"""What some tests need and not every machine has; without it they skip, or fail where all must run."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from typing import NoReturn
+
+import pytest
+
+STRICT = os.environ.get("OTEL_AGENT_TRACE_TEST_STRICT") == "1"  # read before any test clears the environment
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip, or fail where all tests must run."""
+    if STRICT:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need_package(name: str, group: str) -> None:
+    """Skip or fail without a package of a dependency group that not everybody installs."""
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        cannot_run(f"{name} is not installed: pip install --group {group}")
