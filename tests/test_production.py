@@ -379,8 +379,10 @@ ASKED = {
     ),
     "zsh": (
         ["zsh", "--no-rcs"],
-        "_describe() { print -rl -- $completions_with_descriptions }; words=(otel-agent-trace me) CURRENT=2; "
-        + "_otel_agent_trace_completion",
+        (
+            "_describe() { print -rl -- $completions_with_descriptions }\n"
+            "words=(otel-agent-trace me) CURRENT=2; _otel_agent_trace_completion"
+        ),
     ),
     "fish": (["fish", "--no-config"], "complete -C 'otel-agent-trace me'"),
 }
