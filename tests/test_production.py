@@ -221,18 +221,34 @@ def test_gunicorn_sends_what_waits_when_it_is_stopped(
 
 
 @pytest.mark.slow
-def test_uvicorn_sends_what_waits_when_it_is_stopped(
-    tmp_path: Path, receiver: FakeReceiver, sending: dict[str, str]
+@pytest.mark.parametrize("flushing", [True, False])
+def test_uvicorn_sends_what_waits_only_if_the_lifespan_flushes(
+    tmp_path: Path, receiver: FakeReceiver, sending: dict[str, str], flushing: bool
 ) -> None:
     need_package("uvicorn", "test")
     write_files("uvicorn", tmp_path)
+    if not flushing:
+        without(FLUSH, tmp_path / "service.py")
     words = command("uvicorn", **{"8000": "0"})
     with started(words, tmp_path, {**sending, "PYTHONWARNINGS": ""}, stderr=subprocess.STDOUT) as server:
         address = re.search(r"http://\S+", line_with("running on", server.stdout))[0]  # type: ignore[index]
         ask(address)
         server.terminate()
         assert server.wait(DEADLOCK_S) in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    check_continued(tmp_path, receiver)
+    if flushing:
+        check_continued(tmp_path, receiver)
+    else:
+        assert receiver.accepted == []
+
+
+FLUSH = "    tracer.flush()\n"
+
+
+def without(line: str, program: Path) -> None:
+    """Take a line out of a program; another one that does nothing stands in its place."""
+    text = program.read_text(encoding="utf-8")
+    assert text.count(line) == 1
+    program.write_text(text.replace(line, "    pass\n"), encoding="utf-8")
 
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -263,11 +279,14 @@ worker_redirect_stdouts = False
 
 @pytest.mark.slow
 @pytest.mark.frameworks
-def test_celery_continues_the_trace_and_sends_what_waits_when_it_is_stopped(
-    tmp_path: Path, receiver: FakeReceiver, sending: dict[str, str]
+@pytest.mark.parametrize("flushing", [True, False])
+def test_celery_continues_the_trace_and_sends_what_waits_only_if_its_signal_flushes(
+    tmp_path: Path, receiver: FakeReceiver, sending: dict[str, str], flushing: bool
 ) -> None:
     need_package("celery", "frameworks")
     write_files("Celery", tmp_path)
+    if not flushing:
+        without(FLUSH, tmp_path / "tasks.py")
     (tmp_path / "celeryconfig.py").write_text(CELERY)
     (tmp_path / "queue").mkdir()
     environment = {**sending, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "PYTHONWARNINGS": ""}
@@ -278,7 +297,7 @@ def test_celery_continues_the_trace_and_sends_what_waits_when_it_is_stopped(
         wait_until(lambda: lines().count(b"\n") == 4, "both tasks are done")
         worker.terminate()
         worker.communicate(timeout=DEADLOCK_S)
-    assert spans_of(receiver) == ["invoke_agent planner"] * 2 + ["invoke_agent weather"] * 2
+    assert spans_of(receiver) == ["invoke_agent planner"] * 2 + ["invoke_agent weather"] * 2 * flushing
     runs = load_runs(tmp_path / "traces.jsonl")
     assert sorted((run.user_input, [(step.name, step.input) for step in run.steps]) for run in runs) == [
         ("q0", [("weather", "q0")]),

@@ -27,6 +27,7 @@ RECIPES = {
     "OpenAI's client": ("openai", "opentelemetry-instrumentation-openai"),
     "Anthropic's client": ("anthropic", "opentelemetry-instrumentation-anthropic"),
 }
+SESSIONS = {"LangGraph and LangChain": "s1"}
 OF_OTHERS = ("OTEL_", "OPENAI_", "ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_", "TRACELOOP_", "OPENINFERENCE_")
 
 pytestmark = [
@@ -78,7 +79,7 @@ def test_a_recipe_prints_what_is_shown(title: str, tmp_path: Path) -> None:
         )
         assert run_program(name, tmp_path, variables) == shown_outputs(recipe)[0]
     (run,) = load_runs(tmp_path / "traces.jsonl")
-    assert run.user_input == "Will it rain in Lyon?"
+    assert (run.user_input, run.session_id) == ("Will it rain in Lyon?", SESSIONS.get(title, run.session_id))
     assert [step.messages[-1].text for step in run.model_steps] == ["", "Yes."]
 
 
@@ -105,6 +106,28 @@ def test_a_span_in_a_tool_of_langchain_stands_below_it_with_the_lines_that_are_s
     (run,) = load_runs(tmp_path / "traces.jsonl")
     forecast, radar = run.tool_steps
     assert (forecast.name, radar.name, radar.parent_step_id) == ("forecast", "radar", forecast.step_id)
+
+
+@pytest.mark.parametrize("instrumented", [True, False])
+def test_a_decorated_call_of_a_client_is_one_step(tmp_path: Path, instrumented: bool) -> None:
+    need_package("opentelemetry-instrumentation-openai", "frameworks")
+    recipe = section(PAGE, "OpenAI's client")
+    (program,) = named_files(recipe).values()
+    asking = python_blocks(recipe)[-1]
+    call = 'client.chat.completions.create(model="gpt-4o", messages=messages, tools=TOOLS)'
+    assert program.count(call) == 1
+    program = program.replace(call, "ask(messages)").replace("@tracer.agent", f"{asking}\n\n@tracer.agent")
+    if not instrumented:
+        program = re.sub(r"^OpenAIInstrumentor.*\n", "", program, flags=re.MULTILINE)
+    (tmp_path / "asking.py").write_text(program, encoding="utf-8")
+    with scripted_model(SCRIPT) as url:
+        run_program("asking.py", tmp_path, environment(OPENAI_BASE_URL=url, OPENAI_API_KEY="none"))
+    (run,) = load_runs(tmp_path / "traces.jsonl")
+    assert [step.name for step in run.steps] == ["ask", "forecast", "ask"]
+    assert [(step.messages[-1].text, step.usage.total_tokens) for step in run.model_steps if step.usage] == [
+        ("", 111),
+        ("Yes.", 132),
+    ]
 
 
 def test_an_agent_behind_a2a_is_a_sub_agent_of_its_caller(tmp_path: Path) -> None:
