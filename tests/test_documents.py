@@ -201,6 +201,17 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert len(re.findall(rf"(?<![\w-]){name}(?![\w-])", read("docs/api.md"))) == 1
 
 
+def documented_names() -> list[tuple[str, str]]:
+    """Each name in docs/api.md, with the page that is given for it."""
+    rows = re.findall(r"^\| (.*) \| \[.*\]\((?!\.\.)([\w-]+\.md)", read("docs/api.md"), re.MULTILINE)
+    return [(name, page) for names, page in rows for name in re.findall(r"`(\w+)`", names)]
+
+
+@pytest.mark.parametrize(("name", "page"), documented_names())
+def test_a_name_is_on_the_page_that_is_given_for_it(name: str, page: str) -> None:
+    assert mentions(read(f"docs/{page}"), name)
+
+
 @pytest.mark.parametrize("owner", [AgentRun, AgentStep], ids=lambda owner: owner.__name__)
 def test_every_field_is_documented(owner: type) -> None:
     public = [name for name in dir(owner) if not name.startswith("_")]
