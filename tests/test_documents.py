@@ -1,4 +1,4 @@
-"""What the documents state is so: their code runs, what they show is what comes out, and nothing public is left out."""
+"""The documents are true: their code runs and prints what they show, and nothing public is left out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ENVIRONMENT, MAPPING, METRICS, STATISTICS, COMMAND_LINE = (
     read(f"docs/{name}.md") for name in ("environment", "mapping", "metrics", "statistics", "command-line")
 )
 RUN_BY_OTHER_TESTS = ("CONTRIBUTING.md", "docs/frameworks.md", "docs/production.md")
-"""Pages whose blocks are no single program; below, and in test_production.py and frameworks/test_recipes.py."""
+"""Pages whose blocks are not a single program: tested below, in test_production.py and in frameworks/test_recipes.py."""
 PROGRAMS = [page for page in PAGES if python_blocks(read(page)) and page not in RUN_BY_OTHER_TESTS]
 SEPARATOR = "\x1e"
 MADE_UP = ("otel_agent_trace.dialects.acme",)
@@ -56,7 +56,7 @@ MOST_WORDS_IN_A_CELL = 40
 
 
 def words_of(line: str) -> str:
-    """What a line of a table says, as far as it is not cut off: columns are as wide as what stands in them."""
+    """Return the words of a line of a table up to where it is cut off; columns are as wide as their content."""
     return " ".join(without_chance(line).partition("…")[0].split())
 
 
@@ -64,7 +64,7 @@ def words_of(line: str) -> str:
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Accepts whatever is sent over OTLP, and keeps the names of metrics."""
+    """Accept whatever is sent over OTLP, and keep the names of metrics."""
 
     metrics: set[str]
 
@@ -86,7 +86,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def receiving() -> Iterator[tuple[str, set[str]]]:
-    """Yield the address of a receiver of OTLP, and the names of the metrics that it has got."""
+    """Yield the address of a receiver of OTLP, and the names of the metrics that it has received."""
     receiver = type("Receiver", (Receiver,), {"metrics": set()})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), receiver) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
@@ -98,7 +98,7 @@ def receiving() -> Iterator[tuple[str, set[str]]]:
 
 @pytest.fixture(scope="module")
 def surroundings() -> dict[str, str]:
-    """The environment of a person at a terminal of 90 columns."""
+    """Return the environment of a person at a terminal of 90 columns."""
     foreign = ("OTEL_", "OPENAI_", "PYTHON", "FORCE_COLOR", "TTY_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {
@@ -114,7 +114,7 @@ def surroundings() -> dict[str, str]:
 
 @pytest.mark.parametrize("page", PROGRAMS)
 def test_a_page_shows_what_its_code_prints(page: str, surroundings: dict[str, str], tmp_path: Path) -> None:
-    """Its Python blocks, run in order as one program, without a warning."""
+    """Its Python blocks run in order as one program, without a warning."""
     text = read(page)
     program = tmp_path / "page.py"
     with receiving() as (address, _):
@@ -152,7 +152,7 @@ def test_the_quick_start_is_short_and_goes_from_import_to_reading_back() -> None
 
 @pytest.fixture(scope="module")
 def demo_folder(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the demo has run."""
+    """Run the demo, and return the folder in which it ran."""
     folder = tmp_path_factory.mktemp("demo")
     done = run_command("otel-agent-trace demo", folder, surroundings)
     assert done.returncode == 0, done.stderr
@@ -180,7 +180,7 @@ def test_the_readme_shows_what_its_commands_print(
 
 
 def is_same(expected: str, written: str) -> bool:
-    """Whether two lines say the same, as far as both go when one was cut off."""
+    """Return whether two lines are the same, as far as both go if one was cut off."""
     return bool(written) and (expected == written or (len(expected) > 20 and is_begun(expected, written)))
 
 
@@ -202,7 +202,7 @@ def test_every_public_name_is_documented(name: str) -> None:
 
 
 def documented_names() -> list[tuple[str, str]]:
-    """Each name in docs/api.md, with the page that is given for it."""
+    """Return each name in docs/api.md, with the page that is given for it."""
     rows = re.findall(r"^\| (.*) \| \[.*\]\((?!\.\.)([\w-]+\.md)", read("docs/api.md"), re.MULTILINE)
     return [(name, page) for names, page in rows for name in re.findall(r"`(\w+)`", names)]
 
@@ -228,7 +228,7 @@ def test_every_parameter_is_documented(function: object) -> None:
 
 
 def command_options() -> list[tuple[str, str]]:
-    """Each option of each command, and of the command itself, as it is written."""
+    """Return each option of each command, and of the command itself, as it is written."""
     commands = {name: importlib.import_module(module).command for name, (module, _) in COMMANDS.items()}
     return [
         (name, option)
@@ -251,7 +251,7 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 def mapped(name: str) -> list[list[str]]:
-    """The rows of the span mapping about a field: fields, of what, attributes."""
+    """Return the rows of the span mapping about a field: fields, owners, attributes."""
     rows = [line.strip("| ").split(" | ") for line in MAPPING.splitlines() if line.startswith("| `")]
     return [row for row in rows if mentions(row[0], "span_id" if name == "is_inferred" else name)]
 
@@ -289,7 +289,7 @@ def test_every_metric_is_documented(metric: semconv.Metric) -> None:
 
 
 def literals(pattern: str) -> list[str]:
-    """What a pattern finds in the source of the package."""
+    """Return what a pattern finds in the source of the package."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
     return sorted({found for text in texts for found in re.findall(pattern, text)})
 
@@ -314,7 +314,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
 
 
 def test_the_fact_that_is_shown_is_a_field_and_a_row(tmp_path: Path) -> None:
-    """In a copy of the package that has these two lines more, its test passes."""
+    """In a copy of the package with these two lines added, its test passes."""
     field, row, test = python_blocks(section(CONTRIBUTING, "Add a fact"))
     package = copied_package(tmp_path)
     insert(package / "model.py", "    replay_of: str | None = None\n", f"    {field}")
@@ -325,7 +325,7 @@ def test_the_fact_that_is_shown_is_a_field_and_a_row(tmp_path: Path) -> None:
 
 
 def test_the_filter_that_is_shown_is_a_field_a_predicate_and_an_option(tmp_path: Path) -> None:
-    """In a copy of the package that has these three lines more, its test passes."""
+    """In a copy of the package with these three lines added, its test passes."""
     field, row, option, test = python_blocks(section(CONTRIBUTING, "Add a filter"))
     assert [len(lines.splitlines()) for lines in (field, row, option)] == [1, 1, 1]
     package = copied_package(tmp_path)
@@ -371,7 +371,7 @@ def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", sorted({dialect.name for dialect in dialects.DIALECTS}))
-def test_every_dialect_is_told_of(name: str) -> None:
+def test_every_dialect_is_documented(name: str) -> None:
     assert f"`{name}`" in section(read("docs/dialects.md"), "Dialects")
 
 
@@ -408,7 +408,7 @@ def _dotted_names() -> list[str]:
 
 @pytest.mark.parametrize("name", _dotted_names())
 def test_what_documents_name_is_where_they_say(name: str) -> None:
-    """Each dotted name of the package is a module, or something in one; but for names of entry points and made-up ones."""
+    """Each dotted name of the package is a module or an attribute of one, except invented names."""
     if name in MADE_UP:
         return
     module, _, attribute = name.rpartition(".")
