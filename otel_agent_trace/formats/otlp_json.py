@@ -1,7 +1,7 @@
 """OTLP/JSON, as the OpenTelemetry protocol's file format has it: one `TracesData` object a line.
 
-Reading accepts 64-bit integers as strings or numbers and ids in any case; unknown fields are ignored. Writing gives
-lower-case hex ids, 64-bit integers as strings, enums as integers, `bytes` as base64, and one line without a line feed.
+Reading accepts 64-bit integers as strings or numbers and ids in any case; unknown fields are ignored. Writing is in
+`otlp_json_encoding`.
 """
 
 from __future__ import annotations
@@ -9,25 +9,35 @@ from __future__ import annotations
 import base64
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import msgspec
 
-from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
-from otel_agent_trace.values import encode_string
+from otel_agent_trace.formats.otlp_json_encoding import encode, encode_log, encode_span, frame, join
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord
+
+__all__ = [
+    "Decoder",
+    "OtlpJsonError",
+    "decode",
+    "decode_each",
+    "decode_logs",
+    "encode",
+    "encode_log",
+    "encode_span",
+    "frame",
+    "join",
+    "salvage",
+]
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
-_ARRAYS = (list, tuple, set, frozenset)
-"""What is written as an array; an iterator, or a range without bounds, is never looked into."""
-_DECIMAL_BITS = 2000  # CPython refuses to write longer integers in decimal
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
 _NO_PARENT = "0" * _SPAN_ID_DIGITS
 _TIME_BITS = 64
 _from_hex = bytes.fromhex
-_TIME_END = 1 << _TIME_BITS
 _MAX_REMEMBERED_BYTES = 16 << 10
 
 
@@ -499,178 +509,3 @@ def _record_of_part(group: _ResourceParts, part: _ScopeParts, span: msgspec.Raw)
     resource = _resource(bytes(group.resource), group.schema_url)
     scope = _scope(bytes(part.scope), part.schema_url)
     return _record(_spans_decoder.decode(b"[%b]" % bytes(span))[0], resource, scope)
-
-
-# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_to_json = msgspec.json.Encoder().encode
-
-
-def encode(spans: Sequence[SpanRecord]) -> bytes:
-    """One OTLP/JSON object with these spans, grouped by resource and scope, without a line feed.
-
-    What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
-    """
-    return join((resource, scope, list(map(encode_span, group))) for resource, scope, group in by_frame(spans))
-
-
-def join(groups: Iterable[tuple[Resource, Scope, Sequence[bytes]]]) -> bytes:
-    """One OTLP/JSON object out of spans of one resource and scope each, as `encode_span` gives them."""
-    blocks = (
-        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(spans), tail.removesuffix(_CLOSE))
-        for resource, scope, spans in groups
-        for head, tail in (frame(resource, scope),)
-    )
-    return _OPEN + b",".join(blocks) + _CLOSE
-
-
-_OPEN, _CLOSE = b'{"resourceSpans":[', b"]}"
-
-
-def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
-    """What stands before and after the spans of one resource and scope in an OTLP/JSON object of their own."""
-    head = b'%b{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[' % (
-        _OPEN,
-        _json({"attributes": _pairs(resource.attributes)}),
-        _json(_scope_data(scope)),
-    )
-    tail = b"]%b}]%b}%b" % (_schema_url(scope.schema_url), _schema_url(resource.schema_url), _CLOSE)
-    return head, tail
-
-
-def encode_log(log: LogRecord) -> bytes:
-    """Return one OTLP/JSON object with this log record alone, without a line feed."""
-    return b'{"resourceLogs":[{"resource":%b,"scopeLogs":[{"scope":%b,"logRecords":[%b]%b}]%b}]}' % (
-        _json({"attributes": _pairs(log.resource.attributes)}),
-        _json(_scope_data(log.scope)),
-        _json(_log_data(log)),
-        _schema_url(log.scope.schema_url),
-        _schema_url(log.resource.schema_url),
-    )
-
-
-def _log_data(log: LogRecord) -> dict[str, Any]:
-    data: dict[str, Any] = {"timeUnixNano": str(_time(log.time_ns))}
-    if log.severity_number:
-        data["severityNumber"] = log.severity_number
-    if log.severity_text:
-        data["severityText"] = log.severity_text
-    if log.name:
-        data["eventName"] = log.name
-    if log.body is not None:
-        data["body"] = _any_value(log.body, _MAX_VALUE_DEPTH)
-    return {**data, "attributes": _pairs(log.attributes), "traceId": log.trace_id, "spanId": log.span_id}
-
-
-def _scope_data(scope: Scope) -> dict[str, Any]:
-    data: dict[str, Any] = {"name": scope.name, "version": scope.version}
-    if scope.attributes:
-        data["attributes"] = _pairs(scope.attributes)
-    return data
-
-
-def _schema_url(url: str) -> bytes:
-    return b',"schemaUrl":%b' % _json(url) if url else b""
-
-
-def encode_span(span: SpanRecord) -> bytes:
-    """The JSON object of one span."""
-    data: dict[str, Any] = {"traceId": span.trace_id, "spanId": span.span_id}
-    if span.parent_span_id:
-        data["parentSpanId"] = span.parent_span_id
-    data["kind"] = span.kind
-    data["startTimeUnixNano"] = str(_time(span.start_ns))
-    if span.end_ns is not None:
-        data["endTimeUnixNano"] = str(_time(span.end_ns) or 1)
-    data["name"] = span.name
-    data["attributes"] = _pairs(span.attributes)
-    if span.status_code or span.status_message:
-        message = {"message": span.status_message} if span.status_message else {}
-        data["status"] = {**message, "code": span.status_code}
-    if span.events:
-        data["events"] = [_event_data(event) for event in span.events]
-    if span.links:
-        data["links"] = [_link_data(link) for link in span.links]
-    if span.trace_state:
-        data["traceState"] = span.trace_state
-    if span.flags:
-        data["flags"] = span.flags
-    return _json(data)
-
-
-def _json(data: Any) -> bytes:
-    """JSON in UTF-8, whatever the texts hold: a lone surrogate is written as its escape."""
-    try:
-        return _to_json(data)
-    except UnicodeEncodeError:
-        return _to_json(_repaired(data))
-
-
-def _repaired(data: Any) -> Any:
-    if type(data) is str:
-        return data.encode("utf-8", "backslashreplace").decode()
-    if type(data) is dict:
-        return {key: _repaired(item) for key, item in data.items()}
-    return [_repaired(item) for item in data] if type(data) is list else data
-
-
-def _time(time_ns: int) -> int:
-    """The nearest time that OTLP can say: it has 64 bits, and none before 1970."""
-    return time_ns if 0 <= time_ns < _TIME_END else 0 if time_ns < 0 else _TIME_END - 1
-
-
-def _event_data(event: Event) -> dict[str, Any]:
-    return {"timeUnixNano": str(_time(event.time_ns)), "name": event.name, "attributes": _pairs(event.attributes)}
-
-
-def _link_data(link: Link) -> dict[str, Any]:
-    state = {"traceState": link.trace_state} if link.trace_state else {}
-    return {"traceId": link.trace_id, "spanId": link.span_id, **state, "attributes": _pairs(link.attributes)}
-
-
-def _pairs(attributes: Mapping[Any, Any], depth: int = _MAX_VALUE_DEPTH) -> list[dict[str, Any]]:
-    """A list of ``KeyValue``."""
-    return [
-        {
-            "key": key if type(key) is str else encode_string(key).text,
-            "value": {"stringValue": value} if type(value) is str else _any_value(value, depth),
-        }
-        for key, value in attributes.items()
-    ]
-
-
-def _any_value(value: Any, depth: int) -> dict[str, Any]:
-    """One ``AnyValue``."""
-    writer = _WRITERS.get(type(value))
-    if writer is not None:
-        return writer(value)
-    if value is None or depth == 0:
-        return {}
-    if isinstance(value, str):  # of a class whose own __iter__ is nobody's business
-        return {"stringValue": str.__str__(value)}
-    if isinstance(value, Mapping):
-        return {"kvlistValue": {"values": _pairs(value, depth - 1)}}
-    if isinstance(value, _ARRAYS):
-        return {"arrayValue": {"values": [_any_value(item, depth - 1) for item in value]}}
-    return {"stringValue": encode_string(value).text}
-
-
-def _int_value(value: int) -> dict[str, Any]:
-    if _INT64_MIN <= value < _INT64_END:
-        return {"intValue": str(value)}
-    return {"stringValue": str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)}
-
-
-def _double_value(value: float) -> dict[str, Any]:
-    if value - value == 0.0:
-        return {"doubleValue": value}
-    return {"doubleValue": "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"}  # noqa: PLR0124
-
-
-_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    str: lambda value: {"stringValue": value},
-    bool: lambda value: {"boolValue": value},
-    int: _int_value,
-    float: _double_value,
-    bytes: lambda value: {"bytesValue": base64.b64encode(value).decode("ascii")},
-}
