@@ -8,18 +8,19 @@ from os import PathLike
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.formats.sdk_span import SdkReader, remember
+from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.policies.user_ids import UserIds
-from otel_agent_trace.span import LogRecord, Problem, SpanRecord
+from otel_agent_trace.span import LogRecord, Problem, Resource, Scope, SpanRecord
 from otel_agent_trace.store.lines import LineFile
 
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
 _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
-_MAX_FRAMES = 256
 _Frame = tuple[bytes, bytes]
 
 
@@ -52,14 +53,14 @@ class FileBackend(ExportingSink):
         self._file = LineFile(self.path)
         if path is not None:  # what the environment says may be wrong: then nothing is kept, and that is said
             self._file.check()
-        self._frames: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
+        self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
+        self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
         self._closed = False
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; what the file does not take is counted, by reason."""
-        record = span.record
-        head, tail = self._frame(record)
-        self._append(b"%b%b%b" % (head, otlp_json.encode_span(record), tail), 1)
+        (head, tail), encoded = self._encoded(span)
+        self._append(b"%b%b%b" % (head, encoded, tail), 1)
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans, in one write, and return whether the file took them."""
@@ -91,10 +92,10 @@ class FileBackend(ExportingSink):
         """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
         frames: dict[_Frame, list[bytes]] = {}
         for span in spans:
-            encoded = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
-            if encoded is not None:
-                frame, line = encoded
-                frames.setdefault(frame, []).append(line)
+            written = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
+            if written is not None:
+                frame, encoded = written
+                frames.setdefault(frame, []).append(encoded)
         lines = b"".join(
             b"%b%b%b" % (head, b",".join(part), tail)
             for (head, tail), group in frames.items()
@@ -102,21 +103,24 @@ class FileBackend(ExportingSink):
         )
         return lines, sum(map(len, frames.values()))
 
-    def _frame(self, record: SpanRecord) -> _Frame:
-        """What stands before and after a span; what all spans share is encoded once."""
-        key = (id(record.resource), id(record.scope))
-        known = self._frames.get(key)
-        if known is None or known[0] is not record.resource or known[1] is not record.scope:
-            head, tail = otlp_json.frame(record.resource, record.scope)
-            known = (record.resource, record.scope, head, tail + b"\n")
-            if len(self._frames) >= _MAX_FRAMES:
-                self._frames.clear()
-            self._frames[key] = known
-        return known[2], known[3]
-
     def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
+        """A span, and what stands before and after it."""
+        unchanged = span.unchanged
+        encoded = None if unchanged is None else self._encoder.encode(unchanged)
+        if encoded is not None:
+            return self._frame(self._reader.resource(unchanged), self._reader.scope(unchanged)), encoded
         record = span.record
-        return self._frame(record), otlp_json.encode_span(record)
+        return self._frame(record.resource, record.scope), otlp_json.encode_span(record)
+
+    def _frame(self, resource: Resource, scope: Scope) -> _Frame:
+        """What stands before and after a span; what all spans share is encoded once."""
+        key = (id(resource), id(scope))
+        known = self._frames.get(key)
+        if known is None or known[0] is not resource or known[1] is not scope:
+            head, tail = otlp_json.frame(resource, scope)
+            known = (resource, scope, (head, tail + b"\n"))
+            remember(self._frames, key, known)
+        return known[2]
 
     def runs(self) -> list[AgentRun]:
         """The outermost runs in the file, oldest first; none where there is no file yet."""

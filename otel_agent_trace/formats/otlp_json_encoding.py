@@ -150,11 +150,20 @@ def _pairs(attributes: Mapping[Any, Any], depth: int = _MAX_VALUE_DEPTH) -> list
     """A list of ``KeyValue``."""
     return [
         {
-            "key": key if type(key) is str else encode_string(key).text,
+            "key": key if type(key) is str else _key(key),
             "value": {"stringValue": value} if type(value) is str else _any_value(value, depth),
         }
         for key, value in attributes.items()
     ]
+
+
+def _key(key: object) -> str:
+    return str.__str__(key) if isinstance(key, str) else encode_string(key).text
+
+
+def encode_value(value: Any) -> bytes:
+    """Return the JSON of one ``AnyValue``."""
+    return _json(_any_value(value, _MAX_VALUE_DEPTH))
 
 
 def _any_value(value: Any, depth: int) -> dict[str, Any]:

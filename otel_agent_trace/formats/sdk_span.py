@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from otel_agent_trace.values import encode_string
 
+K = TypeVar("K")
 T = TypeVar("T")
 _MAX_REMEMBERED = 256
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
-_ODD = (AttributeError, TypeError, ValueError, OverflowError)
+ODD = (AttributeError, TypeError, ValueError, OverflowError)
 """What the properties of a span raise, or what is made of them, where they hold something else than they should."""
 _TRACE_ID_BITS, _SPAN_ID_BITS = 128, 64
 _ID_DIGITS = (_TRACE_ID_BITS + 2 * _SPAN_ID_BITS) // 4
@@ -62,9 +63,9 @@ class SdkReader:
                 self.resource(span),
                 self.scope(span),
                 "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
-                _flags(context.trace_flags, parent),
+                flags_of(context.trace_flags, parent),
             )
-        except _ODD:
+        except ODD:
             return self._repaired(span)
 
     def _repaired(self, span: Any) -> SpanRecord:
@@ -91,7 +92,7 @@ class SdkReader:
             self.resource(span),
             self.scope(span),
             self._state_header(getattr(context, "trace_state", None)),
-            _flags(_number(context.trace_flags, 0, _MAX_FLAGS), parent),
+            flags_of(_number(context.trace_flags, 0, _MAX_FLAGS), parent),
         )
 
     def _state_header(self, state: Any) -> str:
@@ -106,7 +107,7 @@ class SdkReader:
         known = self._resources.get(id(given))
         if known is None or known[0] is not given:
             known = (given, Resource(copied(given.attributes), given.schema_url or "") if given else Resource())
-            _remember(self._resources, id(given), known)
+            remember(self._resources, id(given), known)
         return known[1]
 
     def scope(self, span: Any) -> Scope:
@@ -115,12 +116,15 @@ class SdkReader:
         known = self._scopes.get(id(given))
         if known is None or known[0] is not given:
             known = (given, _scope(given))
-            _remember(self._scopes, id(given), known)
+            remember(self._scopes, id(given), known)
         return known[1]
 
 
-def _remember(cache: dict[int, T], key: int, item: T) -> None:
-    """Some programs make a tracer a request: then what was remembered is worth nothing."""
+def remember(cache: dict[K, T], key: K, item: T) -> None:
+    """Put an item into a cache of bounded size, emptied when it is full.
+
+    Some programs make a tracer a request, or attributes with numbers in their keys: what was remembered is worth nothing.
+    """
     if len(cache) >= _MAX_REMEMBERED:
         cache.clear()
     cache[key] = item
@@ -203,6 +207,7 @@ def _repaired_link(link: Any) -> Link:
     return Link(_trace_id(context), _span_id(context), _copied_if_mapping(link.attributes))
 
 
-def _flags(trace_flags: int, parent: Any) -> int:
+def flags_of(trace_flags: int, parent: Any) -> int:
+    """Return the flags that OTLP gives a span: those of its trace, and whether its parent is another process's."""
     remote = _IS_REMOTE if parent is not None and parent.is_remote else 0
     return trace_flags & 0xFF | _HAS_IS_REMOTE | remote

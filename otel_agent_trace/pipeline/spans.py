@@ -52,6 +52,11 @@ class PipelineSpan(msgspec.Struct, eq=False):
         return self._record
 
     @property
+    def unchanged(self) -> ReadableSpan | None:
+        """The SDK's span, where no policy changed it."""
+        return self._span if self._record is self._before else None
+
+    @property
     def readable(self) -> ReadableSpan:
         """The SDK's span; a copy where a policy changed it."""
         if self._record is self._before:

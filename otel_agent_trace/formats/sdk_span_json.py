@@ -1,0 +1,149 @@
+"""Ended spans of the OpenTelemetry SDK → OTLP/JSON, without a record in between.
+
+Spans are written while the program waits, so they are written in the shortest way: attributes of one shape (the same keys,
+values of the same types) fill one template, and ids and times are formatted as the numbers that they are. The attributes of
+the SDK's classes are read where their public properties copy or lock.
+"""
+
+# ruff: noqa: SLF001 - see above
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otel_agent_trace.formats.otlp_json_encoding import encode_value
+from otel_agent_trace.formats.sdk_span import ODD, flags_of, remember
+
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_TIME_BITS = 64
+_MAX_TEMPLATE_BYTES = 16 << 10
+_to_json = msgspec.json.Encoder().encode
+_SPAN = (
+    b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","name":%b,'
+    b'"attributes":%b%b,"flags":%d}'
+)
+
+
+class _Template(NamedTuple):
+    """The JSON of attributes of one shape, with a place for each value, and what writes each value."""
+
+    json: bytes
+    writers: tuple[Callable[[Any], bytes], ...]
+
+
+class SdkSpanEncoder:
+    """Encodes ended spans of the SDK, for any number of threads."""
+
+    def __init__(self) -> None:
+        self._templates: dict[tuple[Any, ...], _Template] = {}
+
+    def encode(self, span: Any) -> bytes | None:
+        """Return the JSON of a span, the same bytes as `encode_span` makes of its record; None where only that can."""
+        try:
+            return self._encoded(span)
+        except ODD:
+            return None
+
+    def _encoded(self, span: Any) -> bytes | None:
+        """Encode a span that is as spans should be.
+
+        Raises:
+            AttributeError, TypeError, ValueError, OverflowError: it is not, or OTLP cannot say what it says.
+        """
+        trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
+        start_ns, end_ns, name, parent, status = (
+            span._start_time,
+            span._end_time,
+            span._name,
+            span._parent,
+            span._status,
+        )
+        if not is_valid or trace_state or span._links or not end_ns or (start_ns | end_ns) >> _TIME_BITS:
+            return None
+        rest = b""
+        if status._description or status._status_code._value_:
+            rest = b',"status":%b' % _status(status)
+        if span._events:
+            rest += b',"events":[%b]' % b",".join(map(self._event, span._events))
+        return _SPAN % (
+            trace_id,
+            span_id,
+            _parent(parent) if parent is not None else b"",
+            span._kind._value_ + 1,
+            start_ns,
+            end_ns,
+            _text(name),
+            self._attributes(span._attributes._dict),
+            rest,
+            flags_of(trace_flags, parent),
+        )
+
+    def _event(self, event: Any) -> bytes:
+        time_ns = event._timestamp
+        if type(time_ns) is not int or time_ns >> _TIME_BITS:
+            raise ValueError
+        attributes = self._attributes(event._attributes._dict)
+        return b'{"timeUnixNano":"%d","name":%b,"attributes":%b}' % (time_ns, _text(event._name), attributes)
+
+    def _attributes(self, attributes: dict[str, Any]) -> bytes:
+        values = attributes.values()
+        shape = (*attributes, *map(type, values))
+        template = self._templates.get(shape)
+        if template is None:
+            template = _template(attributes)
+            if len(template.json) <= _MAX_TEMPLATE_BYTES:
+                remember(self._templates, shape, template)
+        return template.json % tuple([write(value) for write, value in zip(template.writers, values, strict=True)])
+
+
+def _template(attributes: dict[str, Any]) -> _Template:
+    kinds = [_KINDS.get(type(value), _OTHER) for value in attributes.values()]
+    pairs = [
+        b'{"key":%b,"value":%b}' % (_to_json(str.__str__(key)).replace(b"%", b"%%"), place)
+        for key, (place, _) in zip(attributes, kinds, strict=True)
+    ]
+    return _Template(b"[%b]" % b",".join(pairs), tuple([write for _, write in kinds]))
+
+
+def _text(text: object) -> bytes:
+    if type(text) is not str:
+        raise TypeError
+    return _to_json(text)
+
+
+def _int(value: int) -> bytes:
+    if not _INT64_MIN <= value <= _INT64_MAX:
+        raise OverflowError
+    return b"%d" % value
+
+
+def _float(value: float) -> bytes:
+    if value - value != 0.0:
+        raise ValueError  # not a number, or infinite, which JSON cannot say
+    return _to_json(value)
+
+
+_KINDS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    str: (b'{"stringValue":%b}', _to_json),
+    bool: (b'{"boolValue":%b}', _to_json),
+    int: (b'{"intValue":"%b"}', _int),
+    float: (b'{"doubleValue":%b}', _float),
+}
+_OTHER = b"%b", encode_value
+
+
+def _parent(parent: Any) -> bytes:
+    _, span_id, _, _, _, is_valid = parent
+    if not is_valid:
+        raise ValueError
+    return b',"parentSpanId":"%016x"' % span_id
+
+
+def _status(status: Any) -> bytes:
+    code, message = status._status_code._value_, status._description
+    if message:
+        return b'{"message":%b,"code":%d}' % (_text(message), code)
+    return b'{"code":%d}' % code
