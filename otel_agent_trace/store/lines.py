@@ -2,6 +2,11 @@
 
 With ``O_APPEND`` the kernel keeps one write together (local file systems of Linux and macOS), which holds among
 processes and across a fork. Threads take turns, so that one opens the file for all, and none closes it under another.
+
+A line that another writer left torn is ended first; that one has written is seen by the size.
+
+Whether the file is still the one at its path is looked at 20 times a second, not for each line: after a look at its times
+the kernel (Linux 6.13 and later) writes the inode anew with the next line, which takes as long as writing the line.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import errno
 import os
 import stat
 import threading
+import time
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
@@ -23,6 +29,7 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_LOOK_INTERVAL_S = 0.05
 
 
 class LineFile:
@@ -31,7 +38,9 @@ class LineFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor: int | None = None
-        self._torn = False
+        self._status: os.stat_result | None = None
+        self._next_look_s = 0.0
+        self._end = 0
         self.records = 0
         """How many records were appended."""
         self.renew()
@@ -65,13 +74,16 @@ class LineFile:
             OSError: they could not be written whole; what was written of them is a torn line that readers skip.
         """
         with self._turn:
-            descriptor = self._opened()
-            data = b"\n" + lines if self._torn else lines
-            written = os.write(descriptor, data)
-            if written != len(data):
-                self._torn = True
+            descriptor = self._descriptor
+            if descriptor is None or time.monotonic() >= self._next_look_s:
+                descriptor = self._opened()
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            data = lines
+            if end != self._end and _ends_inside_a_line(descriptor, end):
+                data = b"\n" + lines
+            if os.write(descriptor, data) != len(data):
                 self._write_again(descriptor, lines)
-            self._torn = False
+            self._end = end + len(data)
             self.records += records
 
     def _write_again(self, descriptor: int, lines: bytes) -> None:
@@ -81,11 +93,21 @@ class LineFile:
             raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     def _opened(self) -> int:
-        """The open file; a new one where somebody has deleted it, since nobody could read what goes to the old one."""
-        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink:
-            return self._descriptor
-        self.close()
-        return self._open()
+        """The open file; a new one where somebody has deleted or renamed it, since readers look at its path."""
+        if self._descriptor is None or not self._is_at_its_path():
+            self.close()
+            self._descriptor = self._open()
+        self._next_look_s = time.monotonic() + _LOOK_INTERVAL_S
+        return self._descriptor
+
+    def _is_at_its_path(self) -> bool:
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:  # a folder that may no longer be searched: the open file can be written nevertheless
+            return True
+        return self._status is None or os.path.samestat(there, self._status)
 
     def _open(self) -> int:
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
@@ -94,8 +116,7 @@ class LineFile:
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", self.path)
-        self._torn = _ends_inside_a_line(descriptor, status.st_size)
-        self._descriptor = descriptor
+        self._status, self._end = status, 0
         return descriptor
 
     def close(self) -> None:
@@ -107,6 +128,7 @@ class LineFile:
 
 
 def _ends_inside_a_line(descriptor: int, size: int) -> bool:
+    """Whether the last line lacks its end: its writer was killed, or the disk was full."""
     if size == 0:
         return False
     os.lseek(descriptor, -1, os.SEEK_END)

@@ -28,6 +28,7 @@ from otel_agent_trace import (
     load_runs,
 )
 from otel_agent_trace.pipeline import PipelineSpan
+from otel_agent_trace.store import lines
 from tests.support.processes import RunPython
 from tests.support.waiting import DEADLOCK_S
 
@@ -340,6 +341,20 @@ def test_a_torn_last_line(tmp_path: Path, torn: bytes) -> None:
     assert len(problems_of(path)) == 1
 
 
+@pytest.mark.parametrize("torn", [b'{"resourceSpans":[{"scope', b"x"])
+def test_a_line_that_another_writer_left_torn(tmp_path: Path, torn: bytes) -> None:
+    """A writer that is killed in a line costs that line, not the next one of a writer which has the file open."""
+    path = tmp_path / "t.jsonl"
+    backend = FileBackend(path)
+    trace_one(backend, "before")
+    with path.open("ab") as file:
+        file.write(torn)
+    trace_one(backend, "after")
+    for line in path.read_bytes().splitlines():
+        assert line == torn or json.loads(line)["resourceSpans"]
+    assert [run.run_id for run in load_runs(path, on_problem=lambda problem: None)] == ["before", "after"]
+
+
 def test_spans_that_poison(tmp_path: Path) -> None:
     """One span with values and names that no format bears costs none of its neighbours."""
     path = tmp_path / "t.jsonl"
@@ -469,6 +484,13 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
     assert backend.stats() == {"kept": 3}
 
 
+@pytest.fixture
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if 50 ms passed between any two lines."""
+    monkeypatch.setattr(lines, "_LOOK_INTERVAL_S", 0)
+
+
+@pytest.mark.usefixtures("looks_at_once")
 @pytest.mark.parametrize("gone", ["file", "folder"])
 def test_a_file_that_is_deleted(tmp_path: Path, gone: str) -> None:
     """When somebody deletes the file, or its folder, what is traced from then on is in a new one."""
@@ -481,14 +503,53 @@ def test_a_file_that_is_deleted(tmp_path: Path, gone: str) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_file_that_is_renamed(tmp_path: Path) -> None:
-    """A file that is rotated away goes on being written: nothing is lost, and no line is cut."""
+@pytest.mark.usefixtures("looks_at_once")
+@pytest.mark.parametrize("created", [True, False])
+def test_a_file_that_is_rotated(tmp_path: Path, created: bool) -> None:
+    """What is traced after the file was renamed is in a new one, whether or not logrotate made it; nothing is lost."""
+    path, old = tmp_path / "t.jsonl", tmp_path / "old.jsonl"
+    backend = FileBackend(path)
+    trace_one(backend, "before")
+    path.rename(old)
+    if created:
+        path.touch()
+    trace_one(backend, "after")
+    assert [(run.run_id, len(run.steps)) for run in load_runs(old)] == [("before", 1)]
+    assert [(run.run_id, len(run.steps)) for run in load_runs(path)] == [("after", 1)]
+
+
+def test_looks_at_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path is looked at every 50 ms, not for each line; until then lines go where the file went."""
+    path, old = tmp_path / "t.jsonl", tmp_path / "old.jsonl"
+    now_s = 100.0
+    monkeypatch.setattr(lines.time, "monotonic", lambda: now_s)
+    file = lines.LineFile(str(path))
+    file.append(b"1\n")
+    path.rename(old)
+    now_s += 0.049
+    file.append(b"2\n")
+    now_s += 0.002
+    file.append(b"3\n")
+    assert (old.read_bytes(), path.read_bytes()) == (b"1\n2\n", b"3\n")
+
+
+@pytest.mark.usefixtures("looks_at_once")
+def test_a_folder_that_may_no_longer_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was opened before the program gave up its rights goes on being written."""
     path = tmp_path / "t.jsonl"
     backend = FileBackend(path)
     trace_one(backend, "before")
-    path.rename(tmp_path / "old.jsonl")
-    trace_one(backend, "after")
-    assert [run.run_id for run in load_runs(tmp_path)] == ["before", "after"]
+    with monkeypatch.context() as context:
+        context.setattr(os, "stat", fails(errno.EACCES))
+        trace_one(backend, "after")
+    assert [run.run_id for run in load_runs(path)] == ["before", "after"]
+
+
+def fails(code: int) -> Callable[..., Any]:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 # ── several writers ──────────────────────────────────────────────────────────────────────────────────────────────────
