@@ -28,10 +28,11 @@ _SPAN = (
 
 
 class _Template(NamedTuple):
-    """The JSON of attributes of one shape, with a place for each value, and what writes each value."""
+    """The JSON of attributes of one shape, with a place for each value."""
 
     json: bytes
-    writers: tuple[Callable[[Any], bytes], ...]
+    others: tuple[tuple[int, str, Callable[[Any], bytes]], ...]
+    """Place, key and writer of the values that are not written as their JSON, whatever they are."""
 
 
 class SdkSpanEncoder:
@@ -44,7 +45,7 @@ class SdkSpanEncoder:
         """Return the JSON of a span, the same bytes as `encode_span` makes of its record; None where only that can."""
         try:
             return self._encoded(span)
-        except ODD:
+        except (*ODD, RecursionError):
             return None
 
     def _encoded(self, span: Any) -> bytes | None:
@@ -83,7 +84,7 @@ class SdkSpanEncoder:
 
     def _event(self, event: Any) -> bytes:
         time_ns = event._timestamp
-        if type(time_ns) is not int or time_ns >> _TIME_BITS:
+        if time_ns >> _TIME_BITS:
             raise ValueError
         attributes = self._attributes(event._attributes._dict)
         return b'{"timeUnixNano":"%d","name":%b,"attributes":%b}' % (time_ns, _text(event._name), attributes)
@@ -96,16 +97,20 @@ class SdkSpanEncoder:
             template = _template(attributes)
             if len(template.json) <= _MAX_TEMPLATE_BYTES:
                 remember(self._templates, shape, template)
-        return template.json % tuple([write(value) for write, value in zip(template.writers, values, strict=True)])
+        texts = [*map(_to_json, values)]
+        for place, key, write in template.others:
+            texts[place] = write(attributes[key])
+        return template.json % tuple(texts)
 
 
 def _template(attributes: dict[str, Any]) -> _Template:
-    kinds = [_KINDS.get(type(value), _OTHER) for value in attributes.values()]
-    pairs = [
-        b'{"key":%b,"value":%b}' % (_to_json(str.__str__(key)).replace(b"%", b"%%"), place)
-        for key, (place, _) in zip(attributes, kinds, strict=True)
-    ]
-    return _Template(b"[%b]" % b",".join(pairs), tuple([write for _, write in kinds]))
+    pairs, others = [], []
+    for place, (key, value) in enumerate(attributes.items()):
+        json, write = _KINDS.get(type(value), _OTHER)
+        pairs.append(b'{"key":%b,"value":%b}' % (_to_json(str.__str__(key)).replace(b"%", b"%%"), json))
+        if write is not _to_json:
+            others.append((place, key, write))
+    return _Template(b"[%b]" % b",".join(pairs), tuple(others))
 
 
 def _text(text: object) -> bytes:
