@@ -103,10 +103,10 @@ class LineFile:
     def _is_at_its_path(self) -> bool:
         try:
             there = os.stat(self.path, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        except OSError:  # a folder that may no longer be searched: the open file can be written nevertheless
+        except PermissionError:  # a folder that may no longer be searched: the open file can be written nevertheless
             return True
+        except OSError:
+            return False
         return self._status is None or os.path.samestat(there, self._status)
 
     def _open(self) -> int:

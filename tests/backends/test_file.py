@@ -484,12 +484,6 @@ def test_nobody_closes_under_a_writer(tmp_path: Path, monkeypatch: pytest.Monkey
     assert backend.stats() == {"kept": 3}
 
 
-@pytest.fixture
-def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if 50 ms passed between any two lines."""
-    monkeypatch.setattr(lines, "_LOOK_INTERVAL_S", 0)
-
-
 @pytest.mark.usefixtures("looks_at_once")
 @pytest.mark.parametrize("gone", ["file", "folder"])
 def test_a_file_that_is_deleted(tmp_path: Path, gone: str) -> None:
