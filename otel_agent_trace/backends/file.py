@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 
 from otel_agent_trace.backends.exporting import ExportingSink
-from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.formats.sdk_span import SdkReader, remember
 from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
 from otel_agent_trace.guard import guarded
@@ -69,7 +69,7 @@ class FileBackend(ExportingSink):
 
     def on_log(self, log: LogRecord) -> None:
         """Append a log record, as a line of its own."""
-        if self._append(otlp_json.encode_log(log) + b"\n", 0):
+        if self._append(otlp_json_encoding.encode_log(log) + b"\n", 0):
             self._diagnostics.count("logs kept")
 
     def _append(self, lines: bytes, number: int) -> bool:
@@ -110,14 +110,14 @@ class FileBackend(ExportingSink):
         if encoded is not None:
             return self._frame(self._reader.resource(unchanged), self._reader.scope(unchanged)), encoded
         record = span.record
-        return self._frame(record.resource, record.scope), otlp_json.encode_span(record)
+        return self._frame(record.resource, record.scope), otlp_json_encoding.encode_span(record)
 
     def _frame(self, resource: Resource, scope: Scope) -> _Frame:
         """What stands before and after a span; what all spans share is encoded once."""
         key = (id(resource), id(scope))
         known = self._frames.get(key)
         if known is None or known[0] is not resource or known[1] is not scope:
-            head, tail = otlp_json.frame(resource, scope)
+            head, tail = otlp_json_encoding.frame(resource, scope)
             known = (resource, scope, (head, tail + b"\n"))
             remember(self._frames, key, known)
         return known[2]

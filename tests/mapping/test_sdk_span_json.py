@@ -23,12 +23,12 @@ from opentelemetry.trace import (
     TraceFlags,
     TraceState,
 )
-from strategies import texts
 
 from otel_agent_trace import AgentTracer, FileBackend
 from otel_agent_trace.formats.otlp_json import encode_span
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
+from tests.support.strategies import texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
