@@ -29,7 +29,8 @@ class FileBackend(ExportingSink):
 
     A `SpanExporter` for any `TracerProvider`, and a source for every reading function. Each call writes once; there is
     no queue and nothing to flush. The file is private (mode 0600), is opened when the first span is kept, and may be
-    shared by threads and processes of one machine. Lines are kept short (64 spans, 256 KiB) where spans come in batches.
+    shared by threads and processes of one machine; if it is renamed or deleted, a new one is made within 50 ms. Lines are
+    kept short (64 spans, 256 KiB) where spans come in batches.
 
     Args:
         path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Its folders are made.
