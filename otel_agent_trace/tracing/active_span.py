@@ -283,15 +283,7 @@ class ActiveSpan(Parent):
             if record is None:
                 return NonRecordingSpan(trace.get_current_span(parent).get_span_context())
             name, self._said = record.name, dict(record.attributes)
-        return destination.tracer.start_span(
-            name,
-            context=parent,
-            kind=kind,
-            attributes=self._said,
-            start_time=start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        return destination.start_span(name, parent, kind, self._said, start_ns)
 
     def _destination_now(self) -> Destination:
         """Return where its span goes if it starts now."""

@@ -18,6 +18,7 @@ from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline import Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.tracing.child_spans import StartSpan, span_starter
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
@@ -40,7 +41,7 @@ class Destination(NamedTuple):
     provider: trace.TracerProvider | None = None
     changes: int = 0
     """How often settings of providers had been changed when it was looked up."""
-    tracer: trace.Tracer = trace.NoOpTracer()
+    start_span: StartSpan = span_starter(trace.NoOpTracer())
     write_policies: WritePolicies | None = None
     """What is done to what spans say before they have it, where that is not only for backends of ours."""
     meters: Meters | None = None
@@ -132,7 +133,7 @@ class TracerState:
         self._destination = destination = Destination(
             provider,
             changes,
-            provider.get_tracer(semconv.SCOPE_NAME, __version__),
+            span_starter(provider.get_tracer(semconv.SCOPE_NAME, __version__)),
             self._write_policies_for(provider),
             None if is_diverted else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
             getattr(provider, "sampler", None) is not ALWAYS_ON,

@@ -1,0 +1,264 @@
+"""Spans that are made below open ones are those that the SDK would have made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk import trace as sdk
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TraceState
+
+from otel_agent_trace.tracing.child_spans import ChildSpans, StartSpan, span_starter
+
+RESOURCE = Resource({"service.name": "tests"})
+
+
+class Ids(IdGenerator):
+    def generate_span_id(self) -> int:
+        return 7
+
+    def generate_trace_id(self) -> int:
+        return 8
+
+
+class Heard(SpanProcessor):
+    def __init__(self) -> None:
+        self.starts: list[tuple[Span, Context | None]] = []
+        self.ends: list[ReadableSpan] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.starts.append((span, parent_context))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ends.append(span)
+
+
+def provider_with(limits: SpanLimits | None = None, **options: Any) -> TracerProvider:
+    return TracerProvider(
+        **{"sampler": ALWAYS_ON, "id_generator": Ids(), "resource": RESOURCE, "shutdown_on_exit": False} | options,
+        span_limits=limits,
+    )
+
+
+def is_made_here(start: StartSpan) -> bool:
+    return isinstance(getattr(start, "__self__", None), ChildSpans)
+
+
+def start_by_the_sdk(tracer: trace.Tracer) -> StartSpan:
+    def start(name: str, parent: Context, kind: SpanKind, attributes: Any, start_ns: int) -> Span:
+        return tracer.start_span(name, parent, kind, attributes, (), start_ns, False, False)
+
+    return start
+
+
+def shown(span: Any) -> tuple[Any, ...]:
+    context = span.get_span_context()
+    return (
+        *(*context, type(context.trace_flags)),
+        *(span.name, span.kind, span.parent, span.start_time, span.end_time, span.status, span.resource),
+        *(span.instrumentation_scope, list(span.attributes.items()), len(span.events), len(span.links)),
+        *(span.dropped_attributes, span.dropped_events, span.dropped_links),
+    )
+
+
+def local(provider: TracerProvider, flags: int, *, is_valid: bool = True) -> Span:
+    span: Any = provider.get_tracer("above").start_span("above", Context())
+    state = TraceState([("vendor", "1")])
+    span._context = SpanContext(5, 6 if is_valid else 0, False, TraceFlags(flags), state)
+    return span
+
+
+def remote(flags: int) -> Span:
+    return NonRecordingSpan(SpanContext(5, 6, True, TraceFlags(flags), TraceState([("vendor", "1")])))
+
+
+PARENTS: dict[str, Callable[[TracerProvider], Span]] = {
+    "none": lambda _: trace.INVALID_SPAN,
+    "of another process": lambda _: remote(1),
+    "of another process, not sampled": lambda _: remote(0),
+    "not recording": lambda _: NonRecordingSpan(SpanContext(5, 6, False, TraceFlags(1))),
+    "without ids": lambda provider: local(provider, 1, is_valid=False),
+    **{f"flags {flags}": lambda provider, flags=flags: local(provider, flags) for flags in (0, 1, 2, 3, 255)},  # type: ignore[misc]
+}
+LIMITS = {
+    "usual": None,
+    "ours": SpanLimits(max_attributes=4096, max_span_attributes=4096, max_span_attribute_length=SpanLimits.UNSET),
+    "few": SpanLimits(max_span_attributes=2),
+    "none": SpanLimits(max_span_attributes=0),
+    "short": SpanLimits(max_span_attribute_length=3),
+}
+SCALARS = st.one_of(st.text(max_size=6), st.integers(), st.booleans(), st.floats(allow_nan=False))
+ATTRIBUTES = st.dictionaries(
+    st.text(max_size=3),
+    st.one_of(SCALARS, st.lists(st.text(max_size=2), max_size=2), st.none(), st.binary(max_size=3)),
+    max_size=5,
+)
+
+
+@pytest.fixture(autouse=True)
+def silent_sdk() -> Iterator[None]:
+    log = logging.getLogger("opentelemetry")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(level)
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize("above", PARENTS.values(), ids=PARENTS)
+@given(attributes=ATTRIBUTES, later=ATTRIBUTES)
+def test_a_span_is_what_the_sdk_makes(
+    above: Callable[[TracerProvider], Span], limits: SpanLimits | None, attributes: Any, later: Any
+) -> None:
+    seen = []
+    for starter in (start_by_the_sdk, span_starter):
+        provider, heard = provider_with(limits), Heard()
+        parent = trace.set_span_in_context(above(provider), Context())
+        provider.add_span_processor(heard)
+        start = starter(provider.get_tracer("agents", "1"))
+        assert is_made_here(start) == (starter is span_starter)
+        span = start("child", parent, SpanKind.CLIENT, attributes, 9)
+        at_start = shown(span)
+        span.set_attributes(later)
+        span.end(10)
+        assert (heard.starts, len(heard.ends)) == ([(span, parent)], 1)
+        seen.append((at_start, *map(shown, heard.ends)))
+    assert seen[0] == seen[1]
+
+
+def test_attributes_that_are_given_are_not_the_spans_own() -> None:
+    provider = provider_with()
+    given_ones = {"a": 1}
+    start = span_starter(provider.get_tracer("agents"))
+    span: Any = start("child", trace.set_span_in_context(local(provider, 1)), SpanKind.INTERNAL, given_ones, 9)
+    span.set_attribute("b", 2)
+    assert (given_ones, dict(span.attributes)) == ({"a": 1}, {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_OFF, ParentBased(ALWAYS_ON)])
+def test_a_sampler_that_decides_is_asked(sampler: Any) -> None:
+    assert not is_made_here(span_starter(provider_with(sampler=sampler).get_tracer("agents")))
+
+
+def test_tracers_of_others_start_their_spans_themselves() -> None:
+    class Own(sdk.Tracer):
+        pass
+
+    tracer = provider_with().get_tracer("agents")
+    tracer.__class__ = Own
+    assert not is_made_here(span_starter(tracer))
+    assert not is_made_here(span_starter(trace.NoOpTracer()))
+
+
+def without_the_class(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    patch.delattr(sdk, "_Span")
+
+
+def without_the_limits(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    patch.delattr(tracer, "_span_limits")
+
+
+def with_another_constructor(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    patch.setattr(sdk._Span, "__init__", lambda self, **named: sdk.Span.__init__(self, **named))
+
+
+def with_one_attribute_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    start_span = sdk.Tracer.start_span
+
+    def changed(*arguments: Any, **named: Any) -> Span:
+        span = start_span(*arguments, **named)
+        span.set_attribute("host.name", "h")
+        return span
+
+    patch.setattr(sdk.Tracer, "start_span", changed)
+
+
+def with_one_field_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    start_span = sdk.Tracer.start_span
+
+    def changed(*arguments: Any, **named: Any) -> Span:
+        span: Any = start_span(*arguments, **named)
+        span._tenant = "t"
+        return span  # type: ignore[no-any-return]
+
+    patch.setattr(sdk.Tracer, "start_span", changed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [without_the_class, without_the_limits, with_another_constructor, with_one_attribute_more, with_one_field_more],
+)
+def test_an_sdk_that_has_changed_starts_its_spans_itself(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch, Any], None]
+) -> None:
+    tracer = provider_with().get_tracer("agents")
+    assert is_made_here(span_starter(tracer))
+    change(monkeypatch, tracer)
+    assert not is_made_here(span_starter(tracer))
+
+
+def test_trials_leave_no_trace(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    logging.getLogger("opentelemetry").setLevel(logging.DEBUG)
+    for limits in LIMITS.values():
+        provider, heard, counted = provider_with(limits), Heard(), Counted()
+        provider.add_span_processor(heard)
+        tracer: Any = provider.get_tracer("agents")
+        if hasattr(tracer, "_tracer_metrics"):
+            monkeypatch.setattr(tracer, "_tracer_metrics", counted)
+        assert is_made_here(span_starter(tracer))
+        assert (heard.starts, counted.started) == ([], [])
+    assert caplog.records == []
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.started: list[Any] = []
+        self.ends = 0
+
+    def start_span(self, parent: Any, decision: Any) -> Callable[[], None]:
+        self.started.append((parent, decision))
+        return self.end
+
+    def end(self) -> None:
+        self.ends += 1
+
+
+@pytest.mark.skipif(not hasattr(provider_with().get_tracer("x"), "_tracer_metrics"), reason="this SDK does not count")
+@pytest.mark.parametrize("starter", [start_by_the_sdk, span_starter])
+def test_the_sdks_own_metrics_count_each_span_once(starter: Callable[[Any], StartSpan]) -> None:
+    provider, counted = provider_with(), Counted()
+    tracer: Any = provider.get_tracer("agents")
+    tracer._tracer_metrics = counted
+    above = local(provider, 1)
+    starter(tracer)("child", trace.set_span_in_context(above), SpanKind.INTERNAL, {}, 9).end()
+    assert (counted.started, counted.ends) == ([(above.get_span_context(), Decision.RECORD_AND_SAMPLE)], 1)
+
+
+@pytest.mark.skipif(not hasattr(provider_with(), "_set_tracer_configurator"), reason="this SDK disables no tracer")
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_a_tracer_that_is_disabled_meanwhile_records_nothing(is_enabled: bool) -> None:
+    provider: Any = provider_with()
+    tracer = provider.get_tracer("agents")
+    start = span_starter(tracer)
+    assert is_made_here(start)
+    provider._set_tracer_configurator(tracer_configurator=lambda _: sdk._TracerConfig(is_enabled=is_enabled))
+    span = start("child", trace.set_span_in_context(local(provider_with(), 1)), SpanKind.INTERNAL, {}, 9)
+    assert span.is_recording() is is_enabled
+
+
+def test_the_resource_is_the_tracers_of_that_moment() -> None:
+    provider: Any = provider_with()
+    start = span_starter(provider.get_tracer("agents"))
+    provider.get_tracer("agents").resource = Resource({"process.pid": 5})
+    span: Any = start("child", trace.set_span_in_context(local(provider, 1)), SpanKind.INTERNAL, {}, 9)
+    assert span.resource.attributes == {"process.pid": 5}
