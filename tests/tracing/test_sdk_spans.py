@@ -1,4 +1,4 @@
-"""Spans that are made below open ones are those that the SDK would have made."""
+"""Spans that are made without asking the SDK are those that it would have made."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TraceState
 
-from otel_agent_trace.tracing.child_spans import ChildSpans, StartSpan, span_starter
+from otel_agent_trace.tracing.sdk_spans import SdkSpans, TracerSpans, spans_of
 
 RESOURCE = Resource({"service.name": "tests"})
 
 
 class Ids(IdGenerator):
+    def __init__(self, *, is_random: bool = False) -> None:
+        self._is_random = is_random
+
+    def is_trace_id_random(self) -> bool:
+        return self._is_random
+
     def generate_span_id(self) -> int:
         return 7
 
@@ -50,15 +56,8 @@ def provider_with(limits: SpanLimits | None = None, **options: Any) -> TracerPro
     )
 
 
-def is_made_here(start: StartSpan) -> bool:
-    return isinstance(getattr(start, "__self__", None), ChildSpans)
-
-
-def start_by_the_sdk(tracer: trace.Tracer) -> StartSpan:
-    def start(name: str, parent: Context, kind: SpanKind, attributes: Any, start_ns: int) -> Span:
-        return tracer.start_span(name, parent, kind, attributes, (), start_ns, False, False)
-
-    return start
+def is_direct(spans: TracerSpans) -> bool:
+    return isinstance(spans, SdkSpans)
 
 
 def shown(span: Any) -> tuple[Any, ...]:
@@ -82,8 +81,13 @@ def remote(flags: int) -> Span:
     return NonRecordingSpan(SpanContext(5, 6, True, TraceFlags(flags), TraceState([("vendor", "1")])))
 
 
-PARENTS: dict[str, Callable[[TracerProvider], Span]] = {
-    "none": lambda _: trace.INVALID_SPAN,
+def below(span: Span | None) -> Context:
+    return Context() if span is None else trace.set_span_in_context(span, Context())
+
+
+PARENTS: dict[str, Callable[[TracerProvider], Span | None]] = {
+    "none": lambda _: None,
+    "invalid": lambda _: trace.INVALID_SPAN,
     "of another process": lambda _: remote(1),
     "of another process, not sampled": lambda _: remote(0),
     "not recording": lambda _: NonRecordingSpan(SpanContext(5, 6, False, TraceFlags(1))),
@@ -116,38 +120,67 @@ def silent_sdk() -> Iterator[None]:
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 @pytest.mark.parametrize("above", PARENTS.values(), ids=PARENTS)
-@given(attributes=ATTRIBUTES, later=ATTRIBUTES)
+@given(attributes=ATTRIBUTES, later=ATTRIBUTES, again=ATTRIBUTES)
 def test_a_span_is_what_the_sdk_makes(
-    above: Callable[[TracerProvider], Span], limits: SpanLimits | None, attributes: Any, later: Any
+    above: Callable[[TracerProvider], Span | None], limits: SpanLimits | None, attributes: Any, later: Any, again: Any
 ) -> None:
     seen = []
-    for starter in (start_by_the_sdk, span_starter):
+    for starter in (TracerSpans, spans_of):
         provider, heard = provider_with(limits), Heard()
-        parent = trace.set_span_in_context(above(provider), Context())
+        parent = below(above(provider))
         provider.add_span_processor(heard)
-        start = starter(provider.get_tracer("agents", "1"))
-        assert is_made_here(start) == (starter is span_starter)
-        span = start("child", parent, SpanKind.CLIENT, attributes, 9)
+        spans = starter(provider.get_tracer("agents", "1"))
+        assert is_direct(spans) == (starter is spans_of)
+        span = spans.start("child", parent, SpanKind.CLIENT, attributes, 9)
         at_start = shown(span)
-        span.set_attributes(later)
+        spans.write(span, later)
+        spans.write(span, again)
         span.end(10)
         assert (heard.starts, len(heard.ends)) == ([(span, parent)], 1)
         seen.append((at_start, *map(shown, heard.ends)))
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("is_random", [True, False])
+def test_a_random_trace_id_is_called_so(is_random: bool) -> None:
+    flags = []
+    for starter in (TracerSpans, spans_of):
+        spans = starter(provider_with(id_generator=Ids(is_random=is_random)).get_tracer("agents"))
+        flags.append(spans.start("root", Context(), SpanKind.INTERNAL, {}, 9).get_span_context().trace_flags)
+    assert flags[0] == flags[1]
+
+
+def test_a_span_that_has_ended_takes_no_attributes() -> None:
+    spans = spans_of(provider_with().get_tracer("agents"))
+    span: Any = spans.start("root", Context(), SpanKind.INTERNAL, {}, 9)
+    span.end()
+    spans.write(span, {"a": 1})
+    assert dict(span.attributes) == {}
+
+
+def test_a_span_of_others_is_written_as_ever() -> None:
+    taken: dict[str, Any] = {}
+
+    class Other(NonRecordingSpan):
+        def set_attributes(self, attributes: Any) -> None:
+            taken.update(attributes)
+
+    spans_of(provider_with().get_tracer("agents")).write(Other(SpanContext(5, 6, False)), {"a": 1})
+    assert taken == {"a": 1}
+
+
 def test_attributes_that_are_given_are_not_the_spans_own() -> None:
     provider = provider_with()
     given_ones = {"a": 1}
-    start = span_starter(provider.get_tracer("agents"))
-    span: Any = start("child", trace.set_span_in_context(local(provider, 1)), SpanKind.INTERNAL, given_ones, 9)
+    spans = spans_of(provider.get_tracer("agents"))
+    span: Any = spans.start("child", below(local(provider, 1)), SpanKind.INTERNAL, given_ones, 9)
     span.set_attribute("b", 2)
     assert (given_ones, dict(span.attributes)) == ({"a": 1}, {"a": 1, "b": 2})
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, ParentBased(ALWAYS_ON)])
 def test_a_sampler_that_decides_is_asked(sampler: Any) -> None:
-    assert not is_made_here(span_starter(provider_with(sampler=sampler).get_tracer("agents")))
+    assert not is_direct(spans_of(provider_with(sampler=sampler).get_tracer("agents")))
 
 
 def test_tracers_of_others_start_their_spans_themselves() -> None:
@@ -156,8 +189,8 @@ def test_tracers_of_others_start_their_spans_themselves() -> None:
 
     tracer = provider_with().get_tracer("agents")
     tracer.__class__ = Own
-    assert not is_made_here(span_starter(tracer))
-    assert not is_made_here(span_starter(trace.NoOpTracer()))
+    assert not is_direct(spans_of(tracer))
+    assert not is_direct(spans_of(trace.NoOpTracer()))
 
 
 def without_the_class(patch: pytest.MonkeyPatch, tracer: Any) -> None:
@@ -202,9 +235,9 @@ def test_an_sdk_that_has_changed_starts_its_spans_itself(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch, Any], None]
 ) -> None:
     tracer = provider_with().get_tracer("agents")
-    assert is_made_here(span_starter(tracer))
+    assert is_direct(spans_of(tracer))
     change(monkeypatch, tracer)
-    assert not is_made_here(span_starter(tracer))
+    assert not is_direct(spans_of(tracer))
 
 
 def test_trials_leave_no_trace(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +248,7 @@ def test_trials_leave_no_trace(caplog: pytest.LogCaptureFixture, monkeypatch: py
         tracer: Any = provider.get_tracer("agents")
         if hasattr(tracer, "_tracer_metrics"):
             monkeypatch.setattr(tracer, "_tracer_metrics", counted)
-        assert is_made_here(span_starter(tracer))
+        assert is_direct(spans_of(tracer))
         assert (heard.starts, counted.started) == ([], [])
     assert caplog.records == []
 
@@ -234,13 +267,13 @@ class Counted:
 
 
 @pytest.mark.skipif(not hasattr(provider_with().get_tracer("x"), "_tracer_metrics"), reason="this SDK does not count")
-@pytest.mark.parametrize("starter", [start_by_the_sdk, span_starter])
-def test_the_sdks_own_metrics_count_each_span_once(starter: Callable[[Any], StartSpan]) -> None:
+@pytest.mark.parametrize("starter", [TracerSpans, spans_of])
+def test_the_sdks_own_metrics_count_each_span_once(starter: Callable[[Any], TracerSpans]) -> None:
     provider, counted = provider_with(), Counted()
     tracer: Any = provider.get_tracer("agents")
     tracer._tracer_metrics = counted
     above = local(provider, 1)
-    starter(tracer)("child", trace.set_span_in_context(above), SpanKind.INTERNAL, {}, 9).end()
+    starter(tracer).start("child", below(above), SpanKind.INTERNAL, {}, 9).end()
     assert (counted.started, counted.ends) == ([(above.get_span_context(), Decision.RECORD_AND_SAMPLE)], 1)
 
 
@@ -249,16 +282,17 @@ def test_the_sdks_own_metrics_count_each_span_once(starter: Callable[[Any], Star
 def test_a_tracer_that_is_disabled_meanwhile_records_nothing(is_enabled: bool) -> None:
     provider: Any = provider_with()
     tracer = provider.get_tracer("agents")
-    start = span_starter(tracer)
-    assert is_made_here(start)
+    spans = spans_of(tracer)
+    assert is_direct(spans)
     provider._set_tracer_configurator(tracer_configurator=lambda _: sdk._TracerConfig(is_enabled=is_enabled))
-    span = start("child", trace.set_span_in_context(local(provider_with(), 1)), SpanKind.INTERNAL, {}, 9)
+    span = spans.start("child", below(local(provider_with(), 1)), SpanKind.INTERNAL, {}, 9)
     assert span.is_recording() is is_enabled
 
 
 def test_the_resource_is_the_tracers_of_that_moment() -> None:
     provider: Any = provider_with()
-    start = span_starter(provider.get_tracer("agents"))
-    provider.get_tracer("agents").resource = Resource({"process.pid": 5})
-    span: Any = start("child", trace.set_span_in_context(local(provider, 1)), SpanKind.INTERNAL, {}, 9)
+    tracer = provider.get_tracer("agents")
+    spans = spans_of(tracer)
+    tracer.resource = Resource({"process.pid": 5})
+    span: Any = spans.start("child", below(local(provider, 1)), SpanKind.INTERNAL, {}, 9)
     assert span.resource.attributes == {"process.pid": 5}
