@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
@@ -193,16 +194,25 @@ def test_tracers_of_others_start_their_spans_themselves() -> None:
     assert not is_direct(spans_of(trace.NoOpTracer()))
 
 
-def without_the_class(patch: pytest.MonkeyPatch, tracer: Any) -> None:
-    patch.delattr(sdk, "_Span")
-
-
 def without_the_limits(patch: pytest.MonkeyPatch, tracer: Any) -> None:
     patch.delattr(tracer, "_span_limits")
 
 
-def with_another_constructor(patch: pytest.MonkeyPatch, tracer: Any) -> None:
-    patch.setattr(sdk._Span, "__init__", lambda self, **named: sdk.Span.__init__(self, **named))
+def with_one_field_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    init = sdk.Span.__init__
+
+    def changed(self: Any, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named)
+        self._children: list[Span] = []
+
+    patch.setattr(sdk.Span, "__init__", changed)
+
+
+def with_attributes_elsewhere(patch: pytest.MonkeyPatch, tracer: Any) -> None:
+    class Attributes(BoundedAttributes):
+        __slots__ = ("_dict",)
+
+    patch.setattr(sdk, "BoundedAttributes", Attributes)
 
 
 def with_one_attribute_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
@@ -216,20 +226,9 @@ def with_one_attribute_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
     patch.setattr(sdk.Tracer, "start_span", changed)
 
 
-def with_one_field_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
-    start_span = sdk.Tracer.start_span
-
-    def changed(*arguments: Any, **named: Any) -> Span:
-        span: Any = start_span(*arguments, **named)
-        span._tenant = "t"
-        return span  # type: ignore[no-any-return]
-
-    patch.setattr(sdk.Tracer, "start_span", changed)
-
-
 @pytest.mark.parametrize(
     "change",
-    [without_the_class, without_the_limits, with_another_constructor, with_one_attribute_more, with_one_field_more],
+    [without_the_limits, with_one_field_more, with_attributes_elsewhere, with_one_attribute_more],
 )
 def test_an_sdk_that_has_changed_starts_its_spans_itself(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch, Any], None]
@@ -287,6 +286,7 @@ def test_a_tracer_that_is_disabled_meanwhile_records_nothing(is_enabled: bool) -
     provider._set_tracer_configurator(tracer_configurator=lambda _: sdk._TracerConfig(is_enabled=is_enabled))
     span = spans.start("child", below(local(provider_with(), 1)), SpanKind.INTERNAL, {}, 9)
     assert span.is_recording() is is_enabled
+    assert is_direct(spans_of(tracer)) is is_enabled
 
 
 def test_the_resource_is_the_tracers_of_that_moment() -> None:
