@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
@@ -120,6 +120,7 @@ def silent_sdk() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+@example(parent_kind="none", attributes={"a": 1}, later={"b": 1, "c": 2}, again={"a": 2})
 @given(parent_kind=st.sampled_from(list(PARENTS)), attributes=ATTRIBUTES, later=ATTRIBUTES, again=ATTRIBUTES)
 def test_a_span_is_what_the_sdk_makes(
     limits: SpanLimits | None, parent_kind: str, attributes: Any, later: Any, again: Any
