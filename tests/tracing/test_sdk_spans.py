@@ -51,10 +51,13 @@ class Heard(SpanProcessor):
 
 
 def provider_with(limits: SpanLimits | None = None, **options: Any) -> TracerProvider:
-    return TracerProvider(
-        **{"sampler": ALWAYS_ON, "id_generator": Ids(), "resource": RESOURCE, "shutdown_on_exit": False} | options,
-        span_limits=limits,
-    )
+    usual: dict[str, Any] = {
+        "sampler": ALWAYS_ON,
+        "id_generator": Ids(),
+        "resource": RESOURCE,
+        "shutdown_on_exit": False,
+    }
+    return TracerProvider(**usual | options, span_limits=limits)
 
 
 def is_direct(spans: TracerSpans) -> bool:
@@ -203,7 +206,7 @@ def with_one_field_more(patch: pytest.MonkeyPatch, tracer: Any) -> None:
 
     def changed(self: Any, *arguments: Any, **named: Any) -> None:
         init(self, *arguments, **named)
-        self._children: list[Span] = []
+        self._children = []
 
     patch.setattr(sdk.Span, "__init__", changed)
 
