@@ -283,15 +283,7 @@ class ActiveSpan(Parent):
             if record is None:
                 return NonRecordingSpan(trace.get_current_span(parent).get_span_context())
             name, self._said = record.name, dict(record.attributes)
-        return destination.tracer.start_span(
-            name,
-            context=parent,
-            kind=kind,
-            attributes=self._said,
-            start_time=start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        return destination.spans.start(name, parent, kind, self._said, start_ns)
 
     def _destination_now(self) -> Destination:
         """Return where its span goes if it starts now."""
@@ -347,8 +339,10 @@ class ActiveSpan(Parent):
             self._state.diagnostics.count("cut", len(self._content.cuts))
         written = self._content.taken()
         span, destination = self._span, self.destination
-        self._writes.set_attributes(written)
-        if self._writes is not span:
+        if self._writes is span:
+            destination.spans.write(span, written)
+        else:
+            self._writes.set_attributes(written)
             written = self._writes.write()
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
         if lost or destination.sdk_cuts_texts:

@@ -61,7 +61,7 @@ class Arguments:
             args, names = args[1:], names[1:]
         elif not args and names and names[0] in kwargs and self._is_receiver(kwargs[names[0]]):
             kwargs = {name: value for name, value in kwargs.items() if name != names[0]}
-        given = dict(zip(names, args, strict=False))
+        given = dict(zip(names, args, strict=False)) if args else {}
         if self._rest is not None and len(args) > len(names):
             given[self._rest] = args[len(names) :]
         if self._keywords is None or all(name in self._known for name in kwargs):

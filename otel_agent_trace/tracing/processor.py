@@ -69,8 +69,8 @@ class AgentSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Hand on what starts, unless its end would not be."""
-        context = span.get_span_context()
-        if context[_FLAGS] & _SAMPLED:  # type: ignore[operator]
+        context = span.context
+        if context[_FLAGS] & _SAMPLED:
             self._open[id(context)] = context
             if INSTALLED.interceptor is not None and (diverted := self._diverted_pipeline()) is not None:
                 self._diverted[id(context)] = diverted

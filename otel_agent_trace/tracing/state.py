@@ -23,6 +23,7 @@ from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
 from otel_agent_trace.tracing.meters import Meters, meters_of
 from otel_agent_trace.tracing.provider_registry import SETTINGS, HistoryMode, settings_of
+from otel_agent_trace.tracing.sdk_spans import TracerSpans, spans_of
 from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
@@ -40,7 +41,8 @@ class Destination(NamedTuple):
     provider: trace.TracerProvider | None = None
     changes: int = 0
     """How often settings of providers had been changed when it was looked up."""
-    tracer: trace.Tracer = trace.NoOpTracer()
+    spans: TracerSpans = TracerSpans(trace.NoOpTracer())
+    """What starts and writes them."""
     write_policies: WritePolicies | None = None
     """What is done to what spans say before they have it, where that is not only for backends of ours."""
     meters: Meters | None = None
@@ -132,7 +134,7 @@ class TracerState:
         self._destination = destination = Destination(
             provider,
             changes,
-            provider.get_tracer(semconv.SCOPE_NAME, __version__),
+            spans_of(provider.get_tracer(semconv.SCOPE_NAME, __version__)),
             self._write_policies_for(provider),
             None if is_diverted else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
             getattr(provider, "sampler", None) is not ALWAYS_ON,
