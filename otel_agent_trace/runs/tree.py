@@ -54,7 +54,11 @@ class TraceTree:
 
 def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
     """Return one record for each span id; of several, the most complete one."""
-    records: dict[str, SpanRecord] = {}
+    spans = list(spans)
+    records = {span.span_id: span for span in spans}
+    if len(records) == len(spans):  # nearly always
+        return records
+    records.clear()
     for span in spans:
         known = records.setdefault(span.span_id, span)
         if known is not span and _completeness(span) > _completeness(known):
