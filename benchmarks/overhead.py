@@ -137,7 +137,7 @@ def traced_run(tracer: AgentTracer) -> Callable[[], object]:
 
 
 def measure(
-    kinds: dict[str, Callable[[], object]], resets: list[Callable[[], object]], seconds: float
+    kinds: dict[str, Callable[[], object]], resets: list[Callable[[], object]], seconds: float, block: int = BLOCK
 ) -> dict[str, float]:
     """The best block of each kind, in CPU microseconds a run."""
     best = dict.fromkeys(kinds, float("inf"))
@@ -148,9 +148,9 @@ def measure(
         for name in names[turn:] + names[:turn]:
             gc.collect()
             started = time.process_time_ns()
-            for _ in range(BLOCK):
+            for _ in range(block):
                 kinds[name]()
-            best[name] = min(best[name], (time.process_time_ns() - started) / BLOCK / 1000)
+            best[name] = min(best[name], (time.process_time_ns() - started) / block / 1000)
             for reset in resets:
                 reset()
         turn = (turn + 1) % len(names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -33,6 +32,8 @@ def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) ->
 
 
 def _with_suggestion(name: str, known: list[str]) -> str:
+    import difflib  # noqa: PLC0415 - only a wrong call needs it
+
     closest = difflib.get_close_matches(name, known, 1)
     return f"{name!r} (did you mean {closest[0]!r}?)" if closest else repr(name)
 

@@ -60,4 +60,7 @@ def text_of(value: Any) -> str | None:
 
 def exception_of(span: SpanRecord) -> Mapping[str, Any]:
     """Return the attributes of the last exception event of a span; empty where it has none."""
-    return next((e.attributes for e in reversed(span.events) if e.name == semconv.EXCEPTION_EVENT), {})
+    for event in reversed(span.events):
+        if event.name == semconv.EXCEPTION_EVENT:
+            return event.attributes
+    return {}

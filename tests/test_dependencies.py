@@ -75,7 +75,7 @@ def test_what_is_declared_is_used() -> None:
     exempt = ONLY_GIVEN_BY_USERS | (BEFORE_PYTHON_3_14 if sys.version_info >= (3, 14) else set())
     assert _dependencies() - exempt == set(_imported()) & _dependencies() - exempt
     assert not ONLY_GIVEN_BY_USERS & set(_imported())
-    reference = (ROOT / "docs/reference.md").read_text()
+    reference = (ROOT / "docs/backends.md").read_text()
     assert "from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter" in reference
 
 

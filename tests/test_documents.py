@@ -1,4 +1,4 @@
-"""What the documents say is so: their code runs, what they show is what comes out, and nothing public is left out."""
+"""The documents are true: their code runs and prints what they show, and nothing public is left out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,84 +26,80 @@ from otel_agent_trace import AgentRun, AgentStep, AgentTracer, configure, dialec
 from otel_agent_trace.cli import COMMANDS
 from otel_agent_trace.cli import commands as command_table
 from otel_agent_trace.mapping import facts
+from tests.support.documents import (
+    PAGES,
+    ROOT,
+    anchors,
+    blocks,
+    console_sessions,
+    links,
+    mentions,
+    python_blocks,
+    read,
+    section,
+    shown_outputs,
+    without_chance,
+)
 from tests.support.waiting import DEADLOCK_S
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "otel_agent_trace"
-README, CONTRIBUTING, REFERENCE = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/reference.md")
+README, CONTRIBUTING = read("README.md"), read("CONTRIBUTING.md")
+DOCS = "\n".join(read(page) for page in PAGES if page.startswith("docs/"))
+ENVIRONMENT, MAPPING, METRICS, STATISTICS, COMMAND_LINE = (
+    read(f"docs/{name}.md") for name in ("environment", "mapping", "metrics", "statistics", "command-line")
 )
-DOCUMENTS = (
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("docs/reference.md", "docs/carriers.md", "docs/dialects.md", "docs/safety.md"),
-)
+RUN_BY_OTHER_TESTS = ("CONTRIBUTING.md", "docs/frameworks.md", "docs/production.md")
+"""Pages whose blocks are not a single program: tested below, in test_production.py and in frameworks/test_recipes.py."""
+PROGRAMS = [page for page in PAGES if python_blocks(read(page)) and page not in RUN_BY_OTHER_TESTS]
 SEPARATOR = "\x1e"
 MADE_UP = ("otel_agent_trace.dialects.acme",)
-
-
-# ── what stands in a document ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def blocks(document: str) -> list[tuple[str, str]]:
-    """The fenced blocks with their languages, in order."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
-
-
-def python_blocks(document: str) -> list[str]:
-    return [text for language, text in blocks(document) if language == "python"]
-
-
-def shown_outputs(document: str) -> dict[int, str]:
-    """What a document shows as the output of its Python blocks, by their number."""
-    shown: dict[int, str] = {}
-    number = -1
-    for before, text in zip(["", *[language for language, _ in blocks(document)]], blocks(document), strict=False):
-        language, content = text
-        number += language == "python"
-        if language == "text" and before == "python":
-            shown[number] = content
-    return shown
-
-
-def console_sessions(document: str) -> list[tuple[str, list[str]]]:
-    """The commands of console blocks, each with the lines shown below it."""
-    sessions: list[tuple[str, list[str]]] = []
-    for language, content in blocks(document):
-        for line in content.splitlines() if language == "console" else ():
-            if line.startswith("$ "):
-                sessions.append((line[2:], []))
-            else:
-                sessions[-1][1].append(line)
-    return sessions
-
-
-def without_chance(text: str) -> str:
-    """The text without what differs from run to run: ids, dates, times, durations."""
-    for pattern in (
-        r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b",
-        r"\b\d{4}-\d\d-\d\d\b",
-        r"\b\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00)?",
-        r"\b\d+(\.\d+)?m?s\b",
-    ):
-        text = re.sub(pattern, "#", text)
-    return text
+MOST_WORDS_IN_A_CELL = 40
 
 
 def words_of(line: str) -> str:
-    """What a line of a table says, as far as it is not cut off: columns are as wide as what stands in them."""
+    """Return the words of a line of a table up to where it is cut off; columns are as wide as their content."""
     return " ".join(without_chance(line).partition("…")[0].split())
 
 
-def mentions(document: str, name: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", document) is not None
+# ── the programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-# ── README ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Accept whatever is sent over OTLP, and keep the names of metrics."""
+
+    metrics: set[str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/metrics":
+            packed = self.headers.get("Content-Encoding") == "gzip"
+            request = ExportMetricsServiceRequest.FromString(gzip.decompress(body) if packed else body)
+            scopes = [scope for resource in request.resource_metrics for scope in resource.scope_metrics]
+            self.metrics.update(metric.name for scope in scopes for metric in scope.metrics)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Write nothing to stderr."""
+
+
+@contextmanager
+def receiving() -> Iterator[tuple[str, set[str]]]:
+    """Yield the address of a receiver of OTLP, and the names of the metrics that it has received."""
+    receiver = type("Receiver", (Receiver,), {"metrics": set()})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), receiver) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", receiver.metrics
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
 def surroundings() -> dict[str, str]:
-    """The environment of a person at a terminal of 90 columns."""
+    """Return the environment of a person at a terminal of 90 columns."""
     foreign = ("OTEL_", "OPENAI_", "PYTHON", "FORCE_COLOR", "TTY_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {
@@ -115,28 +113,41 @@ def surroundings() -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def printed(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What each Python block of the README prints, all of them run in order as one program."""
-    folder = tmp_path_factory.mktemp("readme")
-    program = folder / "readme.py"
-    program.write_text(f"\nprint({SEPARATOR!r})\n".join(python_blocks(README)), encoding="utf-8")
-    command = [sys.executable, "-W", "error", program.name]
-    done = subprocess.run(
-        command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=DEADLOCK_S, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.split(f"{SEPARATOR}\n")
+@pytest.mark.parametrize("page", PROGRAMS)
+def test_a_page_shows_what_its_code_prints(page: str, surroundings: dict[str, str], tmp_path: Path) -> None:
+    """Its Python blocks run in order as one program, without a warning."""
+    text = read(page)
+    program = tmp_path / "page.py"
+    with receiving() as (address, _):
+        code = f"\nprint({SEPARATOR!r})\n".join(python_blocks(text)).replace("localhost:4318", address)
+        program.write_text(code, encoding="utf-8")
+        command = [sys.executable, "-W", "error", program.name]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=surroundings,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLOCK_S,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = done.stdout.split(f"{SEPARATOR}\n")
+    assert len(printed) == len(python_blocks(text))
+    shown = shown_outputs(text)
+    assert [without_chance(part) for part in printed] == [
+        without_chance(shown.get(number, "")) for number in range(len(printed))
+    ]
 
 
-def test_every_python_block_of_the_readme_runs(printed: list[str]) -> None:
-    assert len(printed) == len(python_blocks(README))
+def test_the_metrics_that_are_shown_are_sent() -> None:
+    (program,) = python_blocks(section(METRICS, "OpenTelemetry metrics"))
+    with receiving() as (address, names):
+        exec(program.replace("localhost:4318", address), {})
+    assert {"gen_ai.invoke_agent.duration", "gen_ai.execute_tool.duration"} <= names
 
 
-@pytest.mark.parametrize("number", range(len(python_blocks(README))))
-def test_the_readme_shows_what_its_code_prints(printed: list[str], number: int) -> None:
-    assert without_chance(printed[number]) == without_chance(shown_outputs(README).get(number, ""))
+# ── README ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_quick_start_is_short_and_goes_from_import_to_reading_back() -> None:
@@ -148,7 +159,7 @@ def test_the_quick_start_is_short_and_goes_from_import_to_reading_back() -> None
 
 @pytest.fixture(scope="module")
 def demo_folder(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the demo has run."""
+    """Run the demo, and return the folder in which it ran."""
     folder = tmp_path_factory.mktemp("demo")
     done = run_command("otel-agent-trace demo", folder, surroundings)
     assert done.returncode == 0, done.stderr
@@ -176,7 +187,7 @@ def test_the_readme_shows_what_its_commands_print(
 
 
 def is_same(expected: str, written: str) -> bool:
-    """Whether two lines say the same, as far as both go when one was cut off."""
+    """Return whether two lines are the same, as far as both go if one was cut off."""
     return bool(written) and (expected == written or (len(expected) > 20 and is_begun(expected, written)))
 
 
@@ -184,22 +195,34 @@ def is_begun(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def test_the_readme_is_no_book() -> None:
-    assert len(README.splitlines()) <= 220
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
 
 
-# ── the reference ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the pages ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", otel_agent_trace.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
-    assert mentions(README + REFERENCE, name)
+    assert mentions(read("docs/api.md"), name)
+    assert len(re.findall(rf"(?<![\w-]){name}(?![\w-])", read("docs/api.md"))) == 1
+
+
+def documented_names() -> list[tuple[str, str]]:
+    """Return each name in docs/api.md, with the page that is given for it."""
+    rows = re.findall(r"^\| (.*) \| \[.*\]\((?!\.\.)([\w-]+\.md)", read("docs/api.md"), re.MULTILINE)
+    return [(name, page) for names, page in rows for name in re.findall(r"`(\w+)`", names)]
+
+
+@pytest.mark.parametrize(("name", "page"), documented_names())
+def test_a_name_is_on_the_page_that_is_given_for_it(name: str, page: str) -> None:
+    assert mentions(read(f"docs/{page}"), name)
 
 
 @pytest.mark.parametrize("owner", [AgentRun, AgentStep], ids=lambda owner: owner.__name__)
 def test_every_field_is_documented(owner: type) -> None:
     public = [name for name in dir(owner) if not name.startswith("_")]
-    assert [name for name in public if not mentions(REFERENCE, name)] == []
+    assert [name for name in public if not mentions(read("docs/runs.md"), name)] == []
 
 
 METHODS = [member for name, member in inspect.getmembers(AgentTracer, inspect.isfunction) if not name.startswith("_")]
@@ -208,11 +231,11 @@ METHODS = [member for name, member in inspect.getmembers(AgentTracer, inspect.is
 @pytest.mark.parametrize("function", [*METHODS, AgentTracer, configure], ids=lambda function: function.__name__)
 def test_every_parameter_is_documented(function: object) -> None:
     names = [name for name in inspect.signature(function).parameters if name != "self"]  # type: ignore[arg-type]
-    assert [name for name in [function.__name__, *names] if not mentions(REFERENCE, name)] == []  # type: ignore[attr-defined]
+    assert [name for name in [function.__name__, *names] if not mentions(DOCS, name)] == []  # type: ignore[attr-defined]
 
 
 def command_options() -> list[tuple[str, str]]:
-    """Each option of each command, and of the command itself, as it is written."""
+    """Return each option of each command, and of the command itself, as it is written."""
     commands = {name: importlib.import_module(module).command for name, (module, _) in COMMANDS.items()}
     return [
         (name, option)
@@ -225,22 +248,18 @@ def command_options() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "option"), command_options())
 def test_every_option_is_documented(command: str, option: str) -> None:
-    rows = [line for line in section("Command line").splitlines() if mentions(line, option)]
+    rows = [line for line in COMMAND_LINE.splitlines() if mentions(line, option)]
     assert any(mentions(row, command or "COMMAND") or "| all |" in row for row in rows)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_documented(command: str) -> None:
-    assert re.search(rf"^\| `{command}[ `]", section("Command line"), re.MULTILINE)
-
-
-def section(title: str) -> str:
-    return REFERENCE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    assert re.search(rf"^\| `{command}[ `]", COMMAND_LINE, re.MULTILINE)
 
 
 def mapped(name: str) -> list[list[str]]:
-    """The rows of the span mapping about a field: fields, of what, attributes."""
-    rows = [line.strip("| ").split(" | ") for line in section("Span mapping").splitlines() if line.startswith("| `")]
+    """Return the rows of the span mapping about a field: fields, owners, attributes."""
+    rows = [line.strip("| ").split(" | ") for line in MAPPING.splitlines() if line.startswith("| `")]
     return [row for row in rows if mentions(row[0], "span_id" if name == "is_inferred" else name)]
 
 
@@ -261,7 +280,7 @@ def attribute_names() -> list[str]:
 
 @pytest.mark.parametrize("name", attribute_names())
 def test_every_attribute_is_in_the_span_mapping(name: str) -> None:
-    assert f"`{name}" in section("Span mapping") + section("OpenTelemetry metrics")
+    assert f"`{name}" in MAPPING + METRICS
 
 
 def metrics() -> list[semconv.Metric]:
@@ -273,54 +292,23 @@ def metrics() -> list[semconv.Metric]:
 @pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)
 def test_every_metric_is_documented(metric: semconv.Metric) -> None:
     kind = "counter" if metric.buckets is None else "histogram"
-    assert f"| `{metric.name}` | {kind} | {metric.unit} |" in section("OpenTelemetry metrics")
-
-
-class MetricsReceiver(http.server.BaseHTTPRequestHandler):
-    """Keeps the names of the metrics that come over OTLP."""
-
-    names: set[str]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        packed = self.headers.get("Content-Encoding") == "gzip"
-        request = ExportMetricsServiceRequest.FromString(gzip.decompress(body) if packed else body)
-        scopes = [scope for resource in request.resource_metrics for scope in resource.scope_metrics]
-        self.names.update(metric.name for scope in scopes for metric in scope.metrics)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing on stderr."""
-
-
-def test_the_metrics_that_are_shown_are_sent() -> None:
-    (program,) = python_blocks(section("OpenTelemetry metrics"))
-    receiver = type("Receiver", (MetricsReceiver,), {"names": set()})
-    with http.server.HTTPServer(("127.0.0.1", 0), receiver) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-        thread.start()
-        exec(program.replace("localhost:4318", f"127.0.0.1:{server.server_port}"), {})
-        server.shutdown()
-        thread.join()
-    assert {"gen_ai.invoke_agent.duration", "gen_ai.execute_tool.duration"} <= receiver.names
+    assert f"| `{metric.name}` | {kind} | {metric.unit} |" in METRICS
 
 
 def literals(pattern: str) -> list[str]:
-    """What a pattern finds in the source of the package."""
+    """Return what a pattern finds in the source of the package."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
     return sorted({found for text in texts for found in re.findall(pattern, text)})
 
 
 @pytest.mark.parametrize("name", literals(r'"((?:OTEL|OPENAI|XDG)_[A-Z_]+)"'))
 def test_every_variable_is_documented(name: str) -> None:
-    assert mentions(section("Environment"), name)
+    assert mentions(ENVIRONMENT, name)
 
 
 @pytest.mark.parametrize("reason", literals(r'diagnostics\.count\("([^"]+)"'))
 def test_every_count_is_documented(reason: str) -> None:
-    assert mentions(section("Stats"), reason)
+    assert mentions(STATISTICS, reason)
 
 
 # ── CONTRIBUTING ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,13 +320,9 @@ def test_the_layers_are_those_that_are_checked() -> None:
     assert [text for language, text in blocks(CONTRIBUTING) if language == "text"] == ["\n".join(layers) + "\n"]
 
 
-def chapter(title: str) -> str:
-    return CONTRIBUTING.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-
-
 def test_the_fact_that_is_shown_is_a_field_and_a_row(tmp_path: Path) -> None:
-    """In a copy of the package that has these two lines more, its test passes."""
-    field, row, test = python_blocks(chapter("Add a fact"))
+    """In a copy of the package with these two lines added, its test passes."""
+    field, row, test = python_blocks(section(CONTRIBUTING, "Add a fact"))
     package = copied_package(tmp_path)
     insert(package / "model.py", "    replay_of: str | None = None\n", f"    {field}")
     insert(
@@ -348,8 +332,8 @@ def test_the_fact_that_is_shown_is_a_field_and_a_row(tmp_path: Path) -> None:
 
 
 def test_the_filter_that_is_shown_is_a_field_a_predicate_and_an_option(tmp_path: Path) -> None:
-    """In a copy of the package that has these three lines more, its test passes."""
-    field, row, option, test = python_blocks(chapter("Add a filter"))
+    """In a copy of the package with these three lines added, its test passes."""
+    field, row, option, test = python_blocks(section(CONTRIBUTING, "Add a filter"))
     assert [len(lines.splitlines()) for lines in (field, row, option)] == [1, 1, 1]
     package = copied_package(tmp_path)
     insert(package / "query.py", "    text: str | None = None\n", f"    {field}")
@@ -379,7 +363,7 @@ def insert(path: Path, after: str, lines: str) -> None:
 
 
 def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    module_text, row_text, test_text = python_blocks(chapter("Add a dialect"))
+    module_text, row_text, test_text = python_blocks(section(CONTRIBUTING, "Add a dialect"))
     dialect = types.ModuleType("otel_agent_trace.dialects.acme")
     exec(module_text, dialect.__dict__)
     monkeypatch.setattr(dialects, "acme", dialect, raising=False)
@@ -394,9 +378,8 @@ def test_the_dialect_that_is_shown_works(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", sorted({dialect.name for dialect in dialects.DIALECTS}))
-def test_every_dialect_is_told_of(name: str) -> None:
-    text = (ROOT / "docs/dialects.md").read_text(encoding="utf-8")
-    assert f"`{name}`" in text.split("## What makes a run", maxsplit=1)[0]
+def test_every_dialect_is_documented(name: str) -> None:
+    assert f"`{name}`" in section(read("docs/dialects.md"), "Dialects")
 
 
 def test_the_backend_that_is_shown_keeps_the_contract() -> None:
@@ -406,36 +389,33 @@ def test_the_backend_that_is_shown_keeps_the_contract() -> None:
 # ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_leads_somewhere(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)\s]+)\)", text)
-    files = [target.partition("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
-    assert [target for target in files if not (ROOT / name).parent.joinpath(target).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(page: str) -> None:
+    for path, anchor in links(read(page)):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_within_leads_to_a_heading(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    headings = {
-        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([^)\s]+)\)", text)) <= headings
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/") and page != "docs/README.md"])
+def test_every_page_is_in_the_index(page: str) -> None:
+    assert (page.removeprefix("docs/"), "") in links(read("docs/README.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_cells_of_tables_are_short(page: str) -> None:
+    cells = [cell for line in read(page).splitlines() if line.startswith("|") for cell in line.split(" | ")]
+    assert [cell for cell in cells if len(cell.split()) > MOST_WORDS_IN_A_CELL] == []
 
 
 def _dotted_names() -> list[str]:
-    found = re.findall(r"\botel_agent_trace(?:\.[A-Za-z_]\w*)+", "\n".join(map(_text_of, DOCUMENTS)))
+    found = re.findall(r"\botel_agent_trace(?:\.[A-Za-z_]\w*)+", "\n".join(map(read, PAGES)))
     return sorted(set(found))
-
-
-def _text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", _dotted_names())
 def test_what_documents_name_is_where_they_say(name: str) -> None:
-    """Each dotted name of the package is a module, or something in one; but for names of entry points and made-up ones."""
+    """Each dotted name of the package is a module or an attribute of one, except invented names."""
     if name in MADE_UP:
         return
     module, _, attribute = name.rpartition(".")

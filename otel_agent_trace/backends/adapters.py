@@ -10,7 +10,6 @@ from typing import Any
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.contract import TracerBackend
-from otel_agent_trace.backends.dispatcher import RunDispatcher
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Diagnostics
@@ -36,6 +35,8 @@ def sink_for(backend: Any) -> SpanSink:
     if isinstance(backend, SpanSink):
         return backend
     if isinstance(backend, TracerBackend):
+        from otel_agent_trace.backends.dispatcher import RunDispatcher  # noqa: PLC0415 - it alone needs all dialects
+
         return RunDispatcher(backend)
     if hasattr(backend, "export"):
         return ExporterSink(backend)

@@ -12,8 +12,6 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.policies.user_ids import UserIds
-from otel_agent_trace.reading import load_runs
-from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.lines import LineFile
 
@@ -122,10 +120,14 @@ class FileBackend(ExportingSink):
 
     def runs(self) -> list[AgentRun]:
         """The outermost runs in the file, oldest first; none where there is no file yet."""
+        from otel_agent_trace.reading import load_runs  # noqa: PLC0415 - a program that is traced seldom reads
+
         return load_runs(self) if os.path.exists(self.path) else []
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """The spans of each trace (see `SpanSource`)."""
+        from otel_agent_trace.sources.files import FilesSource  # noqa: PLC0415 - as in `runs`
+
         return FilesSource([self.path]).traces(on_problem)
 
     def stats(self) -> dict[str, int]:

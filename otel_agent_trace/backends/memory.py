@@ -12,8 +12,6 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy, StartedSpan
 from otel_agent_trace.policies.user_ids import UserIds
-from otel_agent_trace.reading import runs_from_spans
-from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
 
 
@@ -93,6 +91,8 @@ class InMemoryBackend(ExportingSink):
 
     def runs(self) -> list[AgentRun]:
         """Return the outermost runs, oldest first; those in flight have status running."""
+        from otel_agent_trace.reading import runs_from_spans  # noqa: PLC0415 - a program that is traced seldom reads
+
         return runs_from_spans(span for spans in self._by_trace() for span in spans)
 
     def spans(self) -> list[SpanRecord]:
@@ -121,6 +121,8 @@ class InMemoryBackend(ExportingSink):
         return [record for record in read if record is not None]
 
     def _by_trace(self) -> Iterable[list[SpanRecord]]:
+        from otel_agent_trace.runs.assemble import by_trace  # noqa: PLC0415 - as in `runs`
+
         in_flight, ended = self._snapshot()
         records = [*self._read(span.current for span in in_flight), *self._in_order(ended)]
         for trace_id, spans in by_trace(records).items():

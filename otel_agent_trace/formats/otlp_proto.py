@@ -290,7 +290,8 @@ def _varint(number: int) -> bytes:
 
 @functools.cache
 def _classes() -> dict[str, Any]:
-    """Import the generated classes, by their names; they take as long as all the rest of a short command."""
+    """Import the generated classes and what they raise, by names; that takes as long as all the rest of a short command."""
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
     from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415
     from google.rpc.status_pb2 import Status as RpcStatus  # noqa: PLC0415
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse  # noqa: PLC0415
@@ -311,7 +312,7 @@ def _classes() -> dict[str, Any]:
         Span,
         TracesData,
     )
-    return {each.DESCRIPTOR.name: each for each in classes}
+    return {"DecodeError": DecodeError, **{each.DESCRIPTOR.name: each for each in classes}}
 
 
 def _parsed(name: str, data: bytes | memoryview) -> Any:
@@ -320,11 +321,10 @@ def _parsed(name: str, data: bytes | memoryview) -> Any:
     Raises:
         OtlpProtoError: it is no such message, or nested too deeply for the generated classes.
     """
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
-
+    classes = _classes()
     try:
-        return _classes()[name].FromString(data)
-    except (DecodeError, ValueError) as error:
+        return classes[name].FromString(data)
+    except (classes["DecodeError"], ValueError) as error:
         raise OtlpProtoError(str(error)) from error
 
 
@@ -438,7 +438,9 @@ def _span(span: Any, resource: Resource, scope: Scope) -> SpanRecord:
     if len(trace_id) != _TRACE_ID_BYTES or len(span_id) != _SPAN_ID_BYTES or len(parent) not in (0, _SPAN_ID_BYTES):
         msg = f"ids of {len(trace_id)}, {len(span_id)} and {len(parent)} bytes where 16, 8 and 8 belong"
         raise OtlpProtoError(msg)
-    status = span.status
+    # each look at a field makes an object: those that are mostly empty are looked at once
+    status = span.status if span.HasField("status") else None
+    events, links = span.events, span.links
     return SpanRecord(
         trace_id.hex(),
         span_id.hex(),
@@ -448,10 +450,10 @@ def _span(span: Any, resource: Resource, scope: Scope) -> SpanRecord:
         span.end_time_unix_nano or None,
         _attributes(span.attributes),
         span.kind,
-        status.code,
-        status.message,
-        tuple([_event(event) for event in span.events]),
-        tuple([_link(link) for link in span.links]),
+        status.code if status is not None else 0,
+        status.message if status is not None else "",
+        tuple([_event(event) for event in events]) if events else (),
+        tuple([_link(link) for link in links]) if links else (),
         resource,
         scope,
         span.trace_state,
@@ -484,14 +486,16 @@ def _log(record: Any, resource: Resource, scope: Scope) -> LogRecord:
 
 
 def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
+    attributes: dict[str, Any] = {}
+    for pair in pairs:
+        value = pair.value
+        attributes[pair.key] = value.string_value or _value(value)  # most are texts
+    return attributes
 
 
 def _value(value: Any) -> Any:
     """An ``AnyValue``; the generated classes have bounded its depth."""
     kind = value.WhichOneof("value")
-    if kind == "string_value":  # most are
-        return value.string_value
     if kind == "array_value":
         return [_value(item) for item in value.array_value.values]
     if kind == "kvlist_value":

@@ -15,7 +15,7 @@ import msgspec
 
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.conversation import Conversation, Entry, array_of
-from otel_agent_trace.mapping.references import MESSAGES_KEY, resolve
+from otel_agent_trace.mapping.references import MESSAGES_KEY, resolve_message
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import EncodedText, Tag, encode, restore
 
@@ -116,7 +116,7 @@ def items_of(recorded: RecordedInput, messages: Sequence[Message], missing: int 
     own, tags = _own_messages(recorded.data), recorded.tag.get(ITEM_TAGS) or {}
     first = max(0, missing - recorded.tag.get(AFTER, 0)) if missing else 0
     return [
-        Item(resolve(data, messages[index] if index < len(messages) else None), tags.get(str(index + first)))
+        Item(resolve_message(data, messages[index] if index < len(messages) else None), tags.get(str(index + first)))
         for index, data in enumerate(own[first:])
     ]
 

@@ -6,12 +6,11 @@ has sent: copies of the messages as they were given, which tell one that was cha
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import msgspec
 
-from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, refer, references_to
+from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_reference, refer, references_to
 from otel_agent_trace.messages import message_data, message_from
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import Limits, Tag, encode, same
@@ -175,6 +174,8 @@ class History:
             referring = refer(as_given.data, references_to(message))
         except AmbiguousError:
             return None
+        if type(referring) is int:  # which stands for another message
+            return None
         size_bytes = max(_size_bytes(text), _size_bytes(whole))
         return Entry(message, text.decode(), shown.tag, _to_json(referring).decode(), as_given.tag, size_bytes)
 
@@ -183,15 +184,8 @@ def _plain_entry(given: dict[str, Any], role: str, content: str) -> Entry:
     """Return a message that is a text, as nearly all are; what follows for any message, written out."""
     message = Message(role=role, parts=({"type": "text", "content": content},))
     text = _to_json({"role": role, "parts": message.parts})
-    referring = _referring(role, next(iter(given)) == "role")
+    referring = str(plain_reference(given))
     return Entry(message, text.decode(), None, referring, None, len(text) + _PLAIN_VALUES * _NODE_BYTES)
-
-
-@functools.lru_cache(maxsize=64)
-def _referring(role: str, is_role_first: bool) -> str:
-    """Return the JSON of a message that is a text, as it was given, with a reference to the text."""
-    message = {"role": role, "content": _FIRST_TEXT}
-    return _to_json(message if is_role_first else dict(reversed(message.items()))).decode()
 
 
 def plain_text(message: Message) -> str | None:
@@ -210,20 +204,18 @@ def plain_text(message: Message) -> str | None:
         return None
 
 
-def plain_reference(value: Any, message: Message) -> str | None:
-    """Return the JSON of a text, or of a message that is one, with a reference to the text of a message; None for others."""
+def text_reference(value: Any, message: Message) -> str | None:
+    """Return what stands in place of a value that is the text of a message, or a message of that text; None for others."""
     if len(message.parts) != 1:
         return None
     content = value.get("content") if type(value) is dict and len(value) == 2 else value
     if type(content) is not str or message.parts[0] != {"type": "text", "content": content}:
         return None
     if content is value:
-        return _to_json(_FIRST_TEXT).decode()
-    role = value.get("role")
-    return _referring(role, next(iter(value)) == "role") if type(role) is str and role.isascii() else None
+        return f'{{"{TEXT_KEY}":0}}'
+    return str(plain_reference(value)) if value.get("role") == message.role else None
 
 
-_FIRST_TEXT = {TEXT_KEY: 0}
 _PARTS_OF_TEXT = {"type", "content"}
 _PLAIN_VALUES = 12
 """More than the values, containers and keys of a message that is a text."""

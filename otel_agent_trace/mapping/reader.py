@@ -9,7 +9,7 @@ from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.mapping.attributes import AttributeReader, as_list, kept, number_of, tagged
 from otel_agent_trace.mapping.call_input import items_of, recorded_input, restored_input
 from otel_agent_trace.mapping.facts import READ
-from otel_agent_trace.mapping.references import ANSWER_TAG, resolve
+from otel_agent_trace.mapping.references import ANSWER_TAG, resolve_message
 from otel_agent_trace.messages import (
     EXTRA_KEY,
     FINISH_REASON_KEY,
@@ -34,6 +34,8 @@ _CONVERSATION_ID, _TOOL_NAME, _TOOL_TYPE = semconv.CONVERSATION_ID, semconv.TOOL
 _TOOL_ARGUMENTS, _TOOL_RESULT = semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT
 _WRITTEN_STATUSES = (RunStatus.TIMEOUT.value, RunStatus.ERROR.value)
 _TEXTS = frozenset({str, type(None)})
+_TOOL, _AGENT = StepKind.TOOL, StepKind.AGENT
+"""Members of enumerations are slow to look up before Python 3.12."""
 _KIND_OF = {
     semconv.OPERATION_EXECUTE_TOOL: StepKind.TOOL,
     semconv.OPERATION_INVOKE_AGENT: StepKind.AGENT,
@@ -45,7 +47,7 @@ _KIND_OF = {
 def read(span: SpanRecord) -> SpanFacts | None:
     """Return what the span means, or None where it speaks another language."""
     attributes = span.attributes
-    operation = attributes.get(semconv.OPERATION_NAME)
+    operation = attributes.get(_OPERATION)
     kind = _KIND_OF.get(operation) if type(operation) is str else None
     if kind is None:
         if semconv.STEP_KIND not in attributes:
@@ -69,7 +71,7 @@ class _Reader(AttributeReader):
         pop(_OPERATION, None)
         index, run_id = pop(_STEP_INDEX, None), pop(_RUN_ID, None)
         agent_name, session_id = pop(_AGENT_NAME, None), pop(_CONVERSATION_ID, None)
-        if self.types or not _TEXTS.issuperset((type(run_id), type(agent_name), type(session_id))):
+        if self.types or not (type(run_id) in _TEXTS and type(agent_name) in _TEXTS and type(session_id) in _TEXTS):
             run_id, agent_name = self.as_text(_RUN_ID, run_id), self.as_text(_AGENT_NAME, agent_name)
             session_id = self.as_text(_CONVERSATION_ID, session_id)
         facts = SpanFacts(
@@ -82,9 +84,9 @@ class _Reader(AttributeReader):
         )
         if self.span.status_code == semconv.STATUS_ERROR or _ERROR_TYPE in rest:
             facts.error = self.error()
-        if kind is StepKind.TOOL:
+        if kind is _TOOL:
             self.tool(facts)
-        elif kind is StepKind.AGENT:
+        elif kind is _AGENT:
             self.agent(facts)
         else:
             self.call(facts)
@@ -104,15 +106,17 @@ class _Reader(AttributeReader):
                 setattr(facts, field, read_value(self, key))
 
     def tool(self, facts: SpanFacts) -> None:
-        pop, types, name = self.rest.pop, self.types, self.rest.pop(_TOOL_NAME, None)
+        rest, types = self.rest, self.types
+        pop = rest.pop
+        name = pop(_TOOL_NAME, None)
         facts.name = self.as_text(_TOOL_NAME, name) if types or type(name) is not str else name
         given, result = pop(_TOOL_ARGUMENTS, None), pop(_TOOL_RESULT, None)
         if given is not None:
-            facts.input = decode_text(given, types.get(_TOOL_ARGUMENTS))
+            facts.input = decode_text(given, types.get(_TOOL_ARGUMENTS) if types else None)
         if result is not None:
-            facts.output = decode_text(result, types.get(_TOOL_RESULT))
-        if self.rest.get(_TOOL_TYPE) == "function":
-            del self.rest[_TOOL_TYPE]
+            facts.output = decode_text(result, types.get(_TOOL_RESULT) if types else None)
+        if rest.get(_TOOL_TYPE) == "function":
+            del rest[_TOOL_TYPE]
 
     def agent(self, facts: SpanFacts) -> None:
         facts.name = facts.agent_name
@@ -156,7 +160,7 @@ class _Reader(AttributeReader):
         if isinstance(tag, dict) and tag.get("t") == ANSWER_TAG:
             data = decode_text(rest.pop(semconv.OUTPUT, None))
             answer = facts.messages[-1] if facts.messages else None
-            facts.output = restore(resolve(data, answer), tag.get("k"))
+            facts.output = restore(resolve_message(data, answer), tag.get("k"))
         else:
             facts.output = self.json(semconv.OUTPUT)
 
@@ -249,10 +253,15 @@ class _Reader(AttributeReader):
 
 def _only_text(data: Any, role: str) -> str | None:
     """Return the text of the one message that our tracer writes there; None where it is anything else."""
-    match data:
-        case [{"role": spoken_by, "parts": [{"type": "text", "content": str(text)}]}] if spoken_by == role:
-            return text
-    return None
+    message = _only_item(data)
+    part = _only_item(message.get("parts")) if message is not None and message.get("role") == role else None
+    text = part.get("content") if part is not None and part.get("type") == "text" else None
+    return text if type(text) is str else None
+
+
+def _only_item(items: Any) -> dict[Any, Any] | None:
+    item = items[0] if type(items) is list and len(items) == 1 else None
+    return item if type(item) is dict else None
 
 
 def _kept_message(value: Any) -> Any:

@@ -4,7 +4,8 @@ A model call's messages stand in ``gen_ai.input.messages`` and ``gen_ai.output.m
 Its input and output come back in the shape in which they were given, and mostly hold the very same texts: there an object
 ``{"agent_trace.text": 0}`` stands for the text of part 0 of the message. ``{"agent_trace.text": [1, 0]}`` is the arguments
 of the tool call in part 1 as JSON text, compact (0) or with spaces (1); with ``"pieces": [3, 4]`` it is a list of the
-pieces of a text that was streamed, by their lengths.
+pieces of a text that was streamed, by their lengths. In place of a whole message that is ``{"role": ..., "content": text}``, as
+nearly all are, stands ``1``; ``2`` where the content comes first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ MESSAGES_KEY = "agent_trace.messages"
 """Key of an object that stands for the list of messages in the input; it holds them, with references."""
 ANSWER_TAG = "answer"
 """Says of a tag that the value refers to the answer; ``k`` is the tag of the value itself."""
+ROLE_FIRST, CONTENT_FIRST = 1, 2
 _PIECES = "pieces"
 _OWN_KEYS = frozenset((TEXT_KEY, MESSAGES_KEY))
 _SEPARATORS = ((",", ":"), (", ", ": "))
@@ -64,6 +66,23 @@ def refer(data: Any, references: Mapping[str, Reference]) -> Any:
     if kind is list:
         return _pieces_of(data, references) or [refer(item, references) for item in data]
     return data
+
+
+def plain_reference(message: Mapping[str, Any]) -> int:
+    """Return what stands in place of a message of just a role and a text."""
+    return ROLE_FIRST if next(iter(message)) == "role" else CONTENT_FIRST
+
+
+def resolve_message(data: Any, message: Message | None) -> Any:
+    """Return a message, or an output, as it was given; None where the message has not the texts that are referred to."""
+    if type(data) is not int:
+        return resolve(data, message)
+    content = _text_at(0, message)
+    if message is None or content is None:
+        return None
+    return (
+        {"role": message.role, "content": content} if data == ROLE_FIRST else {"content": content, "role": message.role}
+    )
 
 
 def resolve(data: Any, message: Message | None) -> Any:

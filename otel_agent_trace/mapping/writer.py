@@ -15,7 +15,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.call_input import encode_input
-from otel_agent_trace.mapping.conversation import Conversation, NamedCall, array_of, plain_reference, plain_text
+from otel_agent_trace.mapping.conversation import Conversation, NamedCall, array_of, plain_text, text_reference
 from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN, Row
 from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
 from otel_agent_trace.messages import message_data
@@ -165,7 +165,7 @@ def put_call_output(content: AttributeWriter, value: Any, answer: Message | None
     if answer is None or semconv.OUTPUT_MESSAGES in content.cut_paths:
         content.json(semconv.OUTPUT, "output", value)
         return
-    text = plain_reference(value, answer)
+    text = text_reference(value, answer)
     if text is not None:
         content.encoded(semconv.OUTPUT, "output", EncodedText(text, {"t": ANSWER_TAG}))
         return

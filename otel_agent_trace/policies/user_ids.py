@@ -7,12 +7,8 @@ SHA-256 (so that one sees when two traces were written under different keys).
 from __future__ import annotations
 
 import functools
-import hashlib
-import hmac
 import os
 import re
-import secrets
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -77,6 +73,9 @@ def _text_of(user_id: object) -> str:
 
 
 def _pseudonym(user_id: str, secret: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
+    import hmac  # noqa: PLC0415 - as above
+
     digest = hmac.new(secret, user_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
     return f"hmac:{hashlib.sha256(secret).hexdigest()[:8]}:{digest}"
 
@@ -209,6 +208,9 @@ def _made_key() -> bytes:
 
 def _make_key_file(path: Path) -> None:
     """Put a new key there, whole or not at all; whoever comes second finds the first one's."""
+    import secrets  # noqa: PLC0415 - a key is made once
+    import tempfile  # noqa: PLC0415 - as above
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
@@ -231,6 +233,8 @@ def _put(name: str, path: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _process_key() -> bytes:
+    import secrets  # noqa: PLC0415 - seldom needed
+
     warn(
         "no key for user ids could be kept: pseudonyms of this process will not match those of others; set %s",
         KEY_VARIABLE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -53,18 +52,20 @@ def _by_run(lone_nodes: list[Node]) -> list[tuple[str | None, list[Node]]]:
     return [(group[0].claimed_run_id, group) for group in groups.values()]
 
 
-_DERIVED_FACTS = frozenset({"usage", "parent_run_id"})
+_NO_FACTS = SpanFacts(kind=None, dialect="")
+_set = msgspec.structs.force_setattr
+_DERIVED_FACTS = frozenset({"usage", "parent_run_id", "trace_ids"})
 _RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _DERIVED_FACTS)
 """Facts of a run that are copied from the facts of its span."""
 _run_facts_of = operator.attrgetter(*_RUN_FACTS)
+_RUN_DEFAULTS = _run_facts_of(_NO_FACTS)
 
 
 def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     span, facts = node.span, node.facts
     run_id = run_id_of(span, facts)
     steps = _steps(node.children, run_id)
-    known: dict[str, Any] = dict(zip(_RUN_FACTS, _run_facts_of(facts), strict=True))
-    return AgentRun(
+    run = AgentRun(  # up to 15 keywords: for more, CPython builds a dictionary, which takes longer than the object
         run_id=run_id,
         agent_name=facts.name,
         user_input=facts.input,
@@ -75,12 +76,16 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
         usage=facts.usage or leaf_usage(steps),
         steps=steps,
         trace_id=span.trace_id,
-        span_id=_span_id(node),
+        span_id=None if facts.is_inferred else span.span_id or None,
         parent_run_id=above_run_id if facts.parent_run_id is None else facts.parent_run_id,
         resource=dict(span.resource.attributes),
         dialect=_dialects([node]),
-        **known,
+        trace_ids=facts.trace_ids,
     )
+    for name, value, default in zip(_RUN_FACTS, _run_facts_of(facts), _RUN_DEFAULTS, strict=True):
+        if value is not default:
+            _set(run, name, value)
+    return run
 
 
 def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
@@ -122,10 +127,6 @@ def _lone_status(node: Node) -> RunStatus:
 def _dialects(nodes: list[Node]) -> str:
     """Return the names of the dialects in which the spans of some nodes, and of all nodes below, were read."""
     return " + ".join(dict.fromkeys([below.facts.dialect for node in nodes for below in node.walk()]))
-
-
-def _span_id(node: Node) -> str | None:
-    return None if node.facts.is_inferred else node.span.span_id or None
 
 
 def _steps(nodes: list[Node], run_id: str) -> tuple[AgentStep, ...]:
@@ -178,14 +179,14 @@ _USUAL = frozenset({"error", "model", "usage", "metadata", "attributes"})
 _RARE = tuple(name for name in Facts.__struct_fields__ if name not in _USUAL)
 """Facts that few steps have; they are set only where there are some, which makes reading faster."""
 _rare_of = operator.attrgetter(*_RARE)
-_RARE_DEFAULTS = _rare_of(SpanFacts(kind=None, dialect=""))
+_RARE_DEFAULTS = _rare_of(_NO_FACTS)
 
 
 def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentStep:
     span, facts = node.span, node.facts
     run = _run(node, run_id) if node.is_run else None
     index = facts.index or 0
-    step = AgentStep(
+    step = AgentStep(  # no more than 15 keywords, as above
         step_id=index + 1 if facts.step_id is None else facts.step_id,
         index=index,
         kind=node.kind or StepKind.OTHER,
@@ -200,14 +201,16 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         attributes=facts.attributes,
         started_at_ns=span.start_ns,
         ended_at_ns=span.end_ns,
-        span_id=_span_id(node),
-        parent_step_id=parent_step_id,
-        run=run,
+        span_id=None if facts.is_inferred else span.span_id or None,
     )
+    if parent_step_id is not None:
+        _set(step, "parent_step_id", parent_step_id)
+    if run is not None:
+        _set(step, "run", run)
     rare = _rare_of(facts)
     if rare != _RARE_DEFAULTS:
         for name, value in zip(_RARE, rare, strict=True):
-            msgspec.structs.force_setattr(step, name, value)
+            _set(step, name, value)
     return step
 
 

@@ -48,7 +48,7 @@ class Node:
         self.kind = facts.kind
         self.is_third_party = is_third_party
         # `log_step(kind="agent")` writes a step with an index, which stands for an agent but has no run of its own.
-        self.is_run = self.kind is StepKind.AGENT and (facts.index is None or facts.parent_run_id is not None)
+        self.is_run = self.kind is _AGENT and (facts.index is None or facts.parent_run_id is not None)
         self.claimed_run_id = facts.parent_run_id if self.is_run else facts.run_id
         self.sources: Mapping[str, tuple[Origin, ...]] = _NO_OTHER_SOURCES
         self.merged_scopes: frozenset[str] = _NO_SCOPES
@@ -106,7 +106,8 @@ class Node:
         while pending:
             node = pending.pop()
             yield node
-            pending.extend(reversed(node.children))
+            if node.children:
+                pending.extend(reversed(node.children))
 
     def steps_below(self) -> Iterator[Node]:
         """Yield the closest nodes below that are not frames."""
@@ -154,6 +155,7 @@ class Node:
         self.merge(inner)
 
 
+_AGENT = StepKind.AGENT
 _NO_OTHER_SOURCES: Mapping[str, tuple[Origin, ...]] = {}
 _NO_SCOPES: frozenset[str] = frozenset()
 _OWN_FACTS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})

@@ -90,12 +90,9 @@ class FilesSource:
         read_up_to = 0
         for file in scanned:
             file_format = file.file_format()
-            for pieces, numbers, position in _read_pieces(
-                file, file_format, on_problem, next(counters, _ignore_progress)
-            ):
-                for piece, number in zip(pieces, numbers, strict=False):
-                    open_traces.take(piece, file_format, file.path, number)
-                block = file.block_at(position)
+            for pieces in _read_pieces(file, file_format, on_problem, next(counters, _ignore_progress)):
+                open_traces.take(pieces, file_format, file.path)
+                block = file.block_at(pieces.position)
                 if block > read_up_to:
                     read_up_to = block
                     yield from open_traces.complete(last_blocks, block)
@@ -297,28 +294,28 @@ class _OpenTraces:
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
-    def take(self, piece: bytes | None, file_format: FileFormat, file: str, number: int) -> None:
-        """Add the spans of a piece; of one that is damaged, add those that are intact, and report the damage."""
-        if piece is None:
-            self._on_problem(
-                Problem(file, number, f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB")
-            )
-            return
-        refusal: Exception | None = None
-        records: Sequence[SpanRecord] = ()
-        try:
-            records = file_format.read(piece)
-        except ValueError as error:
-            refusal = error
-        if not records:
-            records = self._read_unusual(piece, refusal, file_format, file, number)
-        traces = self._traces
-        for record in records:
-            known = traces.get(record.trace_id)
-            if known is None:
-                traces[record.trace_id] = [record]
-            else:
-                known.append(record)
+    def take(self, pieces: Pieces, file_format: FileFormat, file: str) -> None:
+        """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
+        read, traces = file_format.read, self._traces
+        for piece, number in zip(pieces.pieces, pieces.numbers, strict=False):
+            if piece is None:
+                reason = f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB"
+                self._on_problem(Problem(file, number, reason))
+                continue
+            refusal: Exception | None = None
+            records: Sequence[SpanRecord] = ()
+            try:
+                records = read(piece)
+            except ValueError as error:
+                refusal = error
+            if not records:
+                records = self._read_unusual(piece, refusal, file_format, file, number)
+            for record in records:
+                known = traces.get(record.trace_id)
+                if known is None:
+                    traces[record.trace_id] = [record]
+                else:
+                    known.append(record)
 
     def _read_unusual(
         self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int

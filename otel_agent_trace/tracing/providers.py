@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
@@ -21,7 +21,6 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
-from otel_agent_trace.tracing.endpoints import Protocol, otlp_backend
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -31,7 +30,12 @@ from otel_agent_trace.tracing.provider_registry import (
     settings_of,
 )
 
+if TYPE_CHECKING:
+    from otel_agent_trace.backends.otlp import OtlpBackend
+    from otel_agent_trace.tracing.endpoints import Protocol
+
 _SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
+_ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _ATTRIBUTES = 4096
 _EVENTS = 1024
 
@@ -88,7 +92,7 @@ def configure(
     elif resource is not None:
         msg = "resource= belongs to a new provider; the one given has its resource already"
         raise ConfigurationError(msg)
-    sending = otlp_backend(otlp, protocol)
+    sending = _otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
     before = settings_of(provider)
     # What was there before does not see the policies that come now, which tracers then apply themselves.
@@ -107,6 +111,15 @@ def configure(
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
+
+
+def _otlp_backend(otlp: str | bool | SpanExporter | None, protocol: Protocol | None) -> OtlpBackend | None:
+    """Make what sends, if anything shall; what sends is imported then."""
+    if protocol is None and (otlp is False or (otlp is None and not any(map(os.environ.get, _ENDPOINT_VARIABLES)))):
+        return None
+    from otel_agent_trace.tracing.endpoints import otlp_backend  # noqa: PLC0415 - most programs send nothing
+
+    return otlp_backend(otlp, protocol)
 
 
 def make_provider(

@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible API on this machine, which answers each question by its script."""
+"""A model behind the APIs of OpenAI and Anthropic on this machine, which answers each question by its script."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ Script = dict[str, list[Reply]]
 
 @contextmanager
 def scripted_model(script: Script) -> Iterator[str]:
-    """The base URL of a model with a script, behind both of OpenAI's APIs."""
+    """The base URL of a model with a script, behind both of OpenAI's APIs and Anthropic's."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            responses = self.path.endswith("/responses")
-            place, reply = _next(script, asked["input"] if responses else asked["messages"])
-            body = _failure(reply) if isinstance(reply, Refuses) else (_response if responses else _chat)(place, reply)
+            encode = next(answer for path, answer in _APIS.items() if self.path.partition("?")[0].endswith(path))
+            place, reply = _next(script, asked["input"] if encode is _response else asked["messages"])
+            body = _failure(reply) if isinstance(reply, Refuses) else encode(place, reply)
             self.send_response(reply.status if isinstance(reply, Refuses) else 200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -74,14 +74,14 @@ def _next(script: Script, messages: list[dict[str, Any]]) -> tuple[int, Reply]:
     """The reply that is next in the script of the last question, and its place there."""
     place = 0
     for message in reversed(messages):
-        if message.get("role") == "user":
+        if message.get("role") == "user" and _text(message["content"]):  # Anthropic's tool results are a user's as well
             return place, script[_text(message["content"])][place]
         place += message.get("role") == "assistant" or message.get("type") == "function_call"
     raise LookupError("nobody asked")
 
 
 def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _failure(reply: Refuses) -> dict[str, Any]:
@@ -135,3 +135,24 @@ def _response(place: int, reply: Says | Calls) -> dict[str, Any]:
             "output_tokens_details": {"reasoning_tokens": 0},
         },
     }
+
+
+def _message(place: int, reply: Says | Calls) -> dict[str, Any]:
+    if isinstance(reply, Says):
+        part: dict[str, Any] = {"type": "text", "text": reply.text}
+    else:
+        part = {"type": "tool_use", "id": f"call_{place}", "name": reply.tool, "input": reply.arguments}
+    return {
+        "id": f"msg_{reply.input_tokens}",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL,
+        "content": [part],
+        "stop_reason": "end_turn" if isinstance(reply, Says) else "tool_use",
+        "stop_sequence": None,
+        "usage": {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens},
+    }
+
+
+_APIS = {"/chat/completions": _chat, "/responses": _response, "/messages": _message}
+"""By the end of its path, how an API encodes an answer."""

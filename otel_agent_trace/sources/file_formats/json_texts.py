@@ -9,9 +9,7 @@ from otel_agent_trace.formats import jaeger_json, otlp_json, otlp_spellings
 from otel_agent_trace.sources.file_formats.pieces import Found, salvaged
 from otel_agent_trace.span import SpanRecord
 
-_ANY_KEY = b'"trace'
-_AFTER_KEY = re.compile(rb'(?:Id|_id|ID)"\s*:\s*"([0-9A-Za-z+/_=-]{1,32})"')
-_USUAL_BYTES = len('Id":""') + 32
+_TRACE_ID = re.compile(rb'"trace(?:Id|_id|ID)"\s*:\s*"([0-9A-Za-z+/_=-]{1,32})"')
 _TRACE_ID_DIGITS = 32
 _JAEGER_KEY, LOGS_KEY = b'"traceID"', b'"resourceLogs"'
 _LOGS = b"{" + LOGS_KEY
@@ -21,11 +19,7 @@ _FURTHER_KEYS = (LOGS_KEY, b"_spans", b"_logs", b"log_records", b"instrumentatio
 
 def trace_ids(text: bytes) -> set[bytes]:
     """Return the trace ids in a part of a text, those of links included."""
-    parts = text.split(_ANY_KEY)[1:]
-    found = [_AFTER_KEY.match(part) for part in {part[:_USUAL_BYTES] for part in parts}]
-    if not all(found):  # there are blanks around the colon, or other keys that begin so
-        found = [_AFTER_KEY.match(part) for part in parts]
-    return {otlp_spellings.hex_id(match[1]).zfill(_TRACE_ID_DIGITS) for match in found if match is not None}
+    return {otlp_spellings.hex_id(found).zfill(_TRACE_ID_DIGITS) for found in set(_TRACE_ID.findall(text))}
 
 
 class JsonTexts:

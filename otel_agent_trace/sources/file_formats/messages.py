@@ -7,7 +7,6 @@ read as well: each of its fields is a message.
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,6 +25,8 @@ _GROUP_TAG = b"\x0a"
 _IN_GROUP = (b"\x0a", b"\x12", b"\x1a", b"")
 _JSON = b"{"
 _MAX_BYTES = 64 << 20
+_BATCH_BYTES = 64 << 10
+"""Small messages are handed on together, once they have this many bytes."""
 _MAX_RATIO, _RATIO_FROM_BYTES = 1000, 1 << 20
 
 
@@ -87,6 +88,10 @@ def _begins_message(length: _Length | None, head: bytes) -> bool:
     )
 
 
+def _pieces(messages: list[bytes | None], number: int, position: int) -> Pieces:
+    return Pieces(messages, range(number, number + len(messages)), position)
+
+
 class Messages:
     """Read messages with their lengths; a `FileFormat`.
 
@@ -119,7 +124,24 @@ class Messages:
             DamagedError: there is no message where one should begin.
         """
         rest = _ByteReader(blocks, size)
-        for number in itertools.count(1):
+        messages: list[bytes | None] = []
+        number, begin = 1, 0
+        try:
+            for message in self._messages(rest, max_bytes):
+                messages.append(message)
+                if rest.position - begin >= _BATCH_BYTES:
+                    yield _pieces(messages, number, rest.position)
+                    number, begin, messages = number + len(messages), rest.position, []
+        except DamagedError:
+            if messages:
+                yield _pieces(messages, number, rest.position)
+            raise
+        if messages:
+            yield _pieces(messages, number, rest.position)
+
+    def _messages(self, rest: _ByteReader, max_bytes: int) -> Iterator[bytes | None]:
+        """Yield each message, or None for one that is too long."""
+        while True:
             head = rest.peek(_HEAD_BYTES)
             if not head:
                 return
@@ -136,7 +158,7 @@ class Messages:
                 rest.skip(whole)
             elif len(message) < whole and rest.grown:
                 return
-            yield Pieces([message], [number], rest.position)
+            yield message
 
     def read(self, message: bytes) -> list[SpanRecord]:
         """Return the spans of a message, or none if it holds log records or metrics.
@@ -205,32 +227,45 @@ class _ByteReader:
         self._blocks = blocks
         self._left = size
         self._data = b""
+        self._at = 0  # bytes of the buffer that have been taken
 
     def peek(self, size: int) -> bytes:
         """Return the next bytes, at most `size`, without taking them."""
-        while len(self._data) < size and (block := self._block()):
-            self._data += block
-        return self._data[:size]
+        while len(self._data) - self._at < size and (block := self._block()):
+            self._data, self._at = self._data[self._at :] + block, 0
+        return self._data[self._at : self._at + size]
 
     def take(self, size: int) -> bytes:
         """Take and return the next `size` bytes, or fewer at the end."""
-        return b"".join(self._parts(size))
+        begin = self._at
+        return self._data[begin : self._at] if self._passes(size) else b"".join(self._parts(size))
 
     def skip(self, size: int) -> None:
         """Skip the next `size` bytes."""
-        for _ in self._parts(size):
-            pass
+        if not self._passes(size):
+            for _ in self._parts(size):
+                pass
+
+    def _passes(self, size: int) -> bool:
+        """Skip `size` bytes if the buffer has as many, and return whether it had."""
+        end = self._at + size
+        if end > len(self._data):
+            return False
+        self._at = end
+        self.position += size
+        return True
 
     def _parts(self, size: int) -> Iterator[bytes]:
-        while size and (self._data or self._fill()):
-            part, self._data = self._data[:size], self._data[size:]
+        while size and (self._at < len(self._data) or self._fill()):
+            part = self._data[self._at : self._at + size]
+            self._at += len(part)
             size -= len(part)
             self.position += len(part)
             yield part
 
     def _fill(self) -> bool:
         """Read the next block into the empty buffer, and return whether there is one."""
-        self._data = self._block()
+        self._data, self._at = self._block(), 0
         return bool(self._data)
 
     def _block(self) -> bytes:
