@@ -129,7 +129,7 @@ def test_of_a_large_body_no_more_is_held_than_was_asked_for() -> None:
         while not stop.is_set():
             connection.sendall(b"x" * 65536)
 
-    client = HttpClient(headers={}, timeout_s=30)
+    client = HttpClient(headers={}, timeout_s=DEADLOCK_S)
     with server(pour) as url:
         response = client.get(url, parameters={}, max_bytes=1000)
     assert (response.status, response.is_success, response.content_type) == (200, True, "text/plain")
@@ -147,7 +147,7 @@ def test_of_a_large_body_no_more_is_held_than_was_asked_for() -> None:
     ],
 )
 def test_what_goes_wrong_has_a_kind(answer: bytes, kind: str, may_pass: bool) -> None:
-    client = HttpClient(headers={}, timeout_s=30)
+    client = HttpClient(headers={}, timeout_s=DEADLOCK_S)
     with server(lambda connection, _: connection.sendall(answer)) as url, pytest.raises(HttpError) as caught:
         client.get(url, parameters={}, max_bytes=1000)
     assert (caught.value.kind, caught.value.may_pass, caught.value.__cause__) == (kind, may_pass, None)

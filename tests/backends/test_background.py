@@ -201,7 +201,7 @@ def test_forks(run_python: Callable[..., Any]) -> None:
             if child == 0:
                 signal.alarm(30)
                 with tracer.run(run_id="child"): pass
-                os._exit(0 if tracer.flush(20) and own.ended == 1 else 1)
+                os._exit(0 if tracer.flush(600) and own.ended == 1 else 1)
             bad += os.waitpid(child, 0)[1] != 0
         stop.set()
         for thread in threads: thread.join()

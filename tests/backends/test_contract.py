@@ -26,6 +26,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.backends import dispatcher as feed_module
 from otel_agent_trace.runs import assemble
+from tests.support.waiting import DEADLOCK_S
 
 Recording = Any
 
@@ -441,9 +442,9 @@ def test_flush_and_close(recording: type[Recording]) -> None:
 
     backend = Flushing()
     tracer = AgentTracer(backend=backend)
-    assert tracer.flush(60) is True
-    assert tracer.flush(60) is False
-    assert all(30 < asked <= 60 for asked in backend.asked)
+    assert tracer.flush(DEADLOCK_S) is True
+    assert tracer.flush(DEADLOCK_S) is False
+    assert all(0 < asked <= DEADLOCK_S for asked in backend.asked)
     tracer.close()
     assert backend.closed == 1
 

@@ -135,7 +135,7 @@ class Slow:
         Slow.flushes += 1
         if Slow.flushes == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-            handled.wait(20)
+            handled.wait()
         return True
 
 handled = threading.Event()
@@ -153,12 +153,12 @@ def test_sigterm_in_the_midst_of_a_flush(run_python: RunPython, tmp_path: Path) 
 def on_term(*_):
     with tracer.run(run_id="in the handler"):
         pass
-    print(tracer.flush(5), Slow.flushes)
+    print(tracer.flush(600), Slow.flushes)
     handled.set()
     sys.exit(7)
 
 signal.signal(signal.SIGTERM, on_term)
-tracer.flush(20)
+tracer.flush(600)
 print("not reached")
 """
     )
@@ -225,7 +225,7 @@ def test_a_flush_from_a_handler_that_interrupts_the_start_of_a_thread(run_python
         import signal, threading
         from otel_agent_trace import *
         tracer = AgentTracer(backend=InMemoryBackend())
-        signal.signal(signal.SIGUSR1, lambda *_: print(tracer.flush(5)))
+        signal.signal(signal.SIGUSR1, lambda *_: print(tracer.flush(600)))
         with threading._active_limbo_lock:
             signal.raise_signal(signal.SIGUSR1)
         """
@@ -276,7 +276,7 @@ def handler(*_):
     tracer.stats()
     emitted["handler"] += 3
     if emitted["handler"] % 30 == 0:
-        assert tracer.flush(60)
+        assert tracer.flush(600)
     busy = False
 
 signal.signal(signal.SIGALRM, handler)
@@ -289,7 +289,7 @@ while min(emitted.values()) < 150:
         tool("main")
     emitted["main"] += 3
     if emitted["main"] % 30 == 0:
-        assert tracer.flush(60)
+        assert tracer.flush(600)
         memory.runs()
     thread = threading.Thread(target=int)
     thread.start()

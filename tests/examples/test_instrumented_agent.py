@@ -16,6 +16,7 @@ import otel_agent_trace
 from otel_agent_trace import AgentRun, AgentTracer, ConfigurationError, InMemoryBackend, RunStatus, load_run, load_runs
 from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools
 from otel_agent_trace.demo.chat import is_configured
+from tests.support.waiting import DEADLOCK_S
 
 ROOT = Path(otel_agent_trace.__file__).parents[1]
 SEARCH = {"name": "search", "description": "Search the texts."}
@@ -54,7 +55,7 @@ def run_in_checkout(*arguments: str) -> str:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=DEADLOCK_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -198,7 +198,7 @@ def test_ctrl_c_ends_cleanly(http_receiver: FakeReceiver, export: Exporter, path
     """Status 130 at once, also while a request waits for its answer, and a word on how to go on."""
     hold = threading.Event()
     http_receiver.answer = lambda request: OK if request.number < 5 else (hold.wait(DEADLOCK_S) and OK) or OK
-    with export.start(path, "--to", http_receiver.endpoint, "--timeout", "120") as process:
+    with export.start(path, "--to", http_receiver.endpoint, "--timeout", "600") as process:
         http_receiver.wait_for_requests(7)
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLOCK_S) == 130

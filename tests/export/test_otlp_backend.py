@@ -564,7 +564,7 @@ def test_a_receiver_far_away(
     with far_away(receivers[protocol], latency_s=0.3) as (endpoint, connections):
         provider = sending(endpoint, protocol)
         emit(provider)
-        assert provider.force_flush()
+        assert provider.force_flush(600_000)
         assert len(connections) == 1
     assert stats(provider) == {SENT: 1}
 
@@ -582,6 +582,6 @@ def test_stats_of_a_given_provider(http_receiver: FakeReceiver, tmp_path: Any) -
     for _ in range(2):
         with tracer.run():
             pass
-    assert tracer.flush(60)
+    assert tracer.flush(DEADLOCK_S)
     assert tracer.stats() == {"runs": 2, SENT: 4, "InMemoryBackend: kept": 4, "InMemoryBackend: dropped: max_runs": 2}
     provider.shutdown()

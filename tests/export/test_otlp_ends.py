@@ -203,7 +203,7 @@ ENDS = {
     "the last line": ("", 0),
     "sys.exit": ("sys.exit(3)", 3),
     "an exception": ("raise LookupError", 1),
-    "an interrupt": ("print('ready', flush=True); time.sleep(60)", -signal.SIGINT),
+    "an interrupt": ("print('ready', flush=True); time.sleep(600)", -signal.SIGINT),
 }
 
 
