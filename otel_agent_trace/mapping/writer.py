@@ -201,7 +201,7 @@ def put_place(content: AttributeWriter, index: int | None, step_id: int | str | 
         content.text(semconv.STEP_ID, "step_id", step_id)
 
 
-# ── identity and name ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── identity and name ────────────────────────────────────────────────────────────────────────────────────────────────
 
 _OPERATION = {
     StepKind.TOOL: semconv.OPERATION_EXECUTE_TOOL,

@@ -202,8 +202,8 @@ def test_bad_user_ids() -> None:
 
 
 def test_no_backend() -> None:
-    """What can keep nothing is no backend."""
-    with pytest.raises(TypeError, match="object is no backend"):
+    """An object without any method of a backend is refused."""
+    with pytest.raises(TypeError, match="object is not a backend"):
         configure(backends=[object()])
 
 
