@@ -1,8 +1,8 @@
-"""Where spans are kept or sent: memory, a file, OTLP, your own."""
+"""Provide backends, which store or send spans: in memory, in a file, by OTLP, or in a class of your own."""
 
 from __future__ import annotations
 
-from otel_agent_trace import sdk  # noqa: F401 - first, since it imports what the others need
+from otel_agent_trace import sdk  # noqa: F401 - first, as it imports the SDK with an invalid environment too
 from otel_agent_trace.backends.contract import BackgroundBackend, TracerBackend
 from otel_agent_trace.backends.file import FileBackend
 from otel_agent_trace.backends.memory import InMemoryBackend

@@ -1,4 +1,4 @@
-"""`sink_for`: the sink of a backend, whatever that is."""
+"""Adapt backends of any kind to `SpanSink`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from otel_agent_trace.pipeline import PipelineSpan, SpanSink
 
 
 def sink_for(backend: Any) -> SpanSink:
-    """Return the sink that tells a backend: itself, or an adapter before a `TracerBackend` or a `SpanExporter`.
+    """Return the sink of a backend: the backend itself, or an adapter for a `TracerBackend` or a `SpanExporter`.
 
     Raises:
-        TypeError: it is no backend.
-        ConfigurationError: it has policies that would not be applied.
+        TypeError: it is not a backend.
+        ConfigurationError: it has policies, which are applied only under the SDK's own processors.
     """
     if isinstance(backend, type):
-        msg = f"{backend.__name__} is a class; give an instance of it"
+        msg = f"{backend.__name__} is a class; pass an instance"
         raise TypeError(msg)
     if isinstance(backend, ExportingSink) and backend.policies:
         msg = (
-            f"the policies of a {type(backend).__name__} are for the SDK's own processors; "
-            "here give them to AgentTracer, configure or AgentSpanProcessor: policies=[...]"
+            f"the policies of this {type(backend).__name__} apply under the SDK's own processors only; "
+            "pass policies=[...] to AgentTracer, configure or AgentSpanProcessor instead"
         )
         raise ConfigurationError(msg)
     if isinstance(backend, SpanSink):
@@ -44,46 +44,46 @@ def sink_for(backend: Any) -> SpanSink:
         path = os.fspath(backend)
         is_address = isinstance(path, str) and "://" in path
         what, instead = ("an address", "configure(otlp={!r})") if is_address else ("a path", "FileBackend({!r})")
-        raise TypeError(f"backend={path!r} is {what}, and no backend: write {instead.format(path)}")
+        raise TypeError(f"backend={path!r} is {what}, not a backend: write {instead.format(path)}")
     msg = (
-        f"{type(backend).__name__} is no backend: it is no SpanSink, and has neither export() "
+        f"{type(backend).__name__} is not a backend: it is not a SpanSink, and has neither export() "
         "nor start_run(), log_step() and end_run()"
     )
     raise TypeError(msg)
 
 
 class ExporterSink(SpanSink):
-    """A `SpanSink` before any span exporter: one export call a span."""
+    """Pass each span to a span exporter, in one call of `export` each."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter: Any = exporter  # of any maker: it may lack what the SDK's class has
+        self._exporter: Any = exporter  # of any class: it may lack methods of the SDK's class
         self.name = type(exporter).__name__
         self._diagnostics = Diagnostics()
 
     def on_end(self, span: PipelineSpan) -> None:
-        """Export the span.
+        """Export a span.
 
         Raises:
-            OSError: the exporter refused it.
+            OSError: the exporter did not return SUCCESS.
         """
         if self._exporter.export((span.readable,)) is not SpanExportResult.SUCCESS:
-            msg = f"{self.name} refused a span"
+            msg = f"{self.name}.export() did not succeed"
             raise OSError(msg)
         self._diagnostics.count("kept")
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Flush the exporter, where it can be flushed."""
+        """Flush the exporter, if it has `force_flush`, within `timeout_s` seconds; return whether it succeeded."""
         flush = getattr(self._exporter, "force_flush", None)
         return flush is None or bool(flush(int(timeout_s * 1000)))
 
     def close(self) -> None:
-        """Shut the exporter down, where it can be."""
+        """Shut down the exporter, if it has `shutdown`."""
         shutdown = getattr(self._exporter, "shutdown", None)
         if shutdown is not None:
             shutdown()
 
     def stats(self) -> dict[str, int]:
-        """Return how many spans it took, and what it says itself, where it does."""
+        """Return the number of spans that were exported, and the exporter's own `stats`, if it has any."""
         counts = Counter(self._diagnostics.counts())
         stats = getattr(self._exporter, "stats", None)
         if stats is not None:

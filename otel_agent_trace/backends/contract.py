@@ -1,4 +1,4 @@
-"""`TracerBackend`, a backend of your own for runs and steps, and `BackgroundBackend` before a slow one."""
+"""Define `TracerBackend`, the protocol of backends for runs and steps, and `BackgroundBackend` for slow ones."""
 
 from __future__ import annotations
 
@@ -22,40 +22,45 @@ _CLOSE_S = 5.0
 
 @runtime_checkable
 class TracerBackend(Protocol):
-    """Your own backend: it is told of runs and steps instead of spans.
+    """Implement this protocol to receive runs and steps instead of spans.
 
-    - Calls never overlap, but MAY come from any thread, and happen in the host's time: wrap a slow store in
-      `BackgroundBackend`. What a call raises is counted and logged once; the host does not notice.
-    - `start_run` comes when a run starts (status running). It MAY be missing: where the run's start was not seen.
-    - `log_step` comes when a step has ended, inner steps first. It is a preview: what stands in the run is what counts.
-    - `end_run` comes when the run has ended, with the whole run, and is authoritative. It MAY come again for the same
-      `run_id`, when a step ends after its run, or a model call that is a trace of its own goes on with the run of an
-      earlier one: so upsert by `run_id`.
-    - A sub-agent is a run of its own, with `parent_run_id`; it also stands in the run that called it.
-    - Runs and steps are immutable and belong to whoever is given them.
-    - `flush(timeout_s)` and `close()`, where a backend has them, are called when the tracer flushes or closes.
+    - Calls never overlap, but MAY come from any thread. They block the program: wrap a slow store in `BackgroundBackend`.
+      An exception that a call raises is counted and logged once; the program does not notice it.
+    - `start_run` is called when a run starts (status running). The call MAY be missing, if the run's start was not
+      observed.
+    - `log_step` is called when a step has ended, inner steps first. The step is a preview: the run that is passed to
+      `end_run` is authoritative.
+    - `end_run` is called when a run has ended, with the whole run. It MAY be called again with the same `run_id`: when a
+      step ends after its run, or when a model call that is a trace of its own continues the run of an earlier one. So
+      upsert by `run_id`.
+    - A sub-agent is a run of its own, with `parent_run_id`; it is also part of the run that called it.
+    - Runs and steps are immutable and may be kept.
+    - `flush(timeout_s)` and `close()`, if a backend has them, are called when the tracer flushes or closes.
 
     `otel_agent_trace.testing.check_backend` runs this contract against an implementation.
     """
 
     def start_run(self, run: AgentRun) -> None:
-        """A run has started."""
+        """Store a run that has started."""
         ...
 
     def log_step(self, run_id: str, step: AgentStep) -> None:
-        """A step of a run has ended."""
+        """Store a step of a run that has ended."""
         ...
 
     def end_run(self, run: AgentRun) -> None:
-        """A run has ended, or has more steps than it had."""
+        """Store a run that has ended, or replace it by one that has more steps."""
         ...
 
 
 class BackgroundBackend:
-    """Calls a `TracerBackend` in a thread of its own, so that a slow store costs the host nothing but the queueing.
+    """Call a `TracerBackend` in a thread of its own, so that a slow store costs the program no more than the queueing.
 
-    At most `max_pending` calls wait; further previews (`start_run`, `log_step`) are dropped and counted, an `end_run`
-    waits up to `enqueue_timeout_s` seconds for room before it is.
+    Args:
+        backend: the backend.
+        max_pending: how many calls may wait in the queue.
+        enqueue_timeout_s: how many seconds `end_run` waits for room in a full queue. After that it is dropped and
+            counted; previews (`start_run`, `log_step`) are dropped at once.
     """
 
     def __init__(self, backend: TracerBackend, *, max_pending: int = 10_000, enqueue_timeout_s: float = 0.1) -> None:
@@ -84,15 +89,16 @@ class BackgroundBackend:
         self._put(self._backend.end_run, (run,), self._enqueue_timeout_s)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until what is queued now has been called and the backend flushed; False if it could not be in time."""
-        return self._ask(self._flush_backend, timeout_s) is True
+        """Wait until all queued calls are done and the backend is flushed; return False after `timeout_s` seconds."""
+        return self._in_thread(self._flush_backend, timeout_s) is True
 
     def close(self) -> None:
-        """Close the backend after what is queued.
+        """Close the backend after all queued calls.
 
-        After 5 seconds what still waits is dropped and counted, and the backend, in the midst of a call, is left alone.
+        After 5 seconds the calls that still wait are dropped and counted, and the backend, which is in a call, is not
+        closed.
         """
-        if self._has_work() and self._ask(self._reached, _CLOSE_S) is None:
+        if self._has_work() and self._in_thread(self._reached, _CLOSE_S) is None:
             self._diagnostics.count("dropped: waiting at close", self._calls.qsize())
             return
         thread, self._thread = self._thread, None
@@ -104,21 +110,21 @@ class BackgroundBackend:
             close()
 
     def stats(self) -> dict[str, int]:
-        """What was dropped or failed, by reason."""
+        """Return the number of calls that were dropped or failed, by reason."""
         return self._diagnostics.counts()
 
-    def _ask(self, call: Callable[[float], bool], timeout_s: float) -> bool | None:
-        """What a call in the thread, given the seconds that are left, gives; None if it failed or took too long."""
+    def _in_thread(self, call: Callable[[float], bool], timeout_s: float) -> bool | None:
+        """Call a function in the thread, with the seconds left; return its result, None if it fails or takes too long."""
         deadline = time.monotonic() + timeout_s
-        answer: OneShotResult[bool | None] = OneShotResult()
+        result: OneShotResult[bool | None] = OneShotResult()
         try:
-            self._running().put((self._answer, (call, deadline, answer)), timeout=timeout_s)
+            self._running().put((self._set_result, (call, deadline, result)), timeout=timeout_s)
         except queue.Full:
             return None
-        return answer.wait(deadline - time.monotonic())
+        return result.wait(deadline - time.monotonic())
 
-    def _answer(self, call: Callable[[float], bool], deadline: float, answer: OneShotResult[bool | None]) -> None:
-        answer.set(guarded(self._diagnostics, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
+    def _set_result(self, call: Callable[[float], bool], deadline: float, result: OneShotResult[bool | None]) -> None:
+        result.set(guarded(self._diagnostics, call.__qualname__, call, max(0.0, deadline - time.monotonic())))
 
     def _flush_backend(self, timeout_s: float) -> bool:
         flush = getattr(self._backend, "flush", None)
@@ -133,15 +139,15 @@ class BackgroundBackend:
         except queue.Full:
             self._diagnostics.count(f"dropped: {call.__name__}")
             self._diagnostics.warn_once(
-                "full", "the queue before %s is full; calls are dropped", type(self._backend).__name__
+                "full", "the queue of calls to %s is full; calls are dropped", type(self._backend).__name__
             )
 
     def _has_work(self) -> bool:
-        """Whether this process has queued anything; else no thread is needed, which late at exit cannot be started."""
+        """Return whether this process has queued calls; without any, no thread is needed, and at exit none can start."""
         return self._process == os.getpid() and (self._thread is not None or not self._calls.empty())
 
     def _running(self) -> _Calls:
-        """The queue of this process, with a thread that works on it; a forked child begins with an empty one."""
+        """Return the queue of this process, after starting its thread if necessary; that of a forked child is empty."""
         with self._lock:
             if self._process != os.getpid():
                 self._begin()

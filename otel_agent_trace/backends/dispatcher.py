@@ -1,4 +1,4 @@
-"""Feeds a `TracerBackend` with runs and steps, out of spans."""
+"""Call a `TracerBackend` with the runs and steps that its spans make up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.stitch import Stitcher
 from otel_agent_trace.span import SpanRecord
 
-_REMEMBERED_TREES = 128
-"""Trees in which nothing is open that are remembered, for steps that end after their run."""
+_KEPT_TREES = 128
+"""Number of trees without open spans that are kept, for steps that end after their run."""
 
 
 class _Key(NamedTuple):
@@ -31,11 +31,11 @@ class _Key(NamedTuple):
 
 
 class _Node:
-    """A span, and the spans below it.
+    """Represent a span and the spans below it.
 
-    `run` is the closest node above, or this one, with which a run begins (an agent, or a step that is in no run), and
-    `run_id` the id of the run that begins here. Nodes of one `tree` are forgotten together: an outermost run with all
-    below it, or a single span outside of runs.
+    `run` is the nearest node, from this one up, with which a run begins (an agent, or a step outside of any run);
+    `run_id` is the id of the run that begins with this node. The nodes of one `tree` are forgotten together: an outermost
+    run with all below it, or a single span outside of runs. `open` of the tree is its number of open spans.
     """
 
     __slots__ = ("above", "below", "is_open", "key", "open", "record", "run", "run_id", "tree")
@@ -53,14 +53,14 @@ class _Node:
             above.below[key] = self
 
     def ancestors(self) -> Iterator[_Node]:
-        """The nodes above, from the closest one up."""
+        """Yield the nodes above, from the nearest one up."""
         node = self.above
         while node is not None:
             yield node
             node = node.above
 
     def records(self) -> list[SpanRecord]:
-        """The spans from here down that have ended."""
+        """Return the ended spans of this node and all below it."""
         nodes = [self]
         for node in nodes:
             nodes.extend(node.below.values())
@@ -68,69 +68,69 @@ class _Node:
 
 
 class RunDispatcher(SpanSink):
-    """A `SpanSink` before a `TracerBackend`; holds the spans of open runs, and of the last ones that ended.
+    """Call a `TracerBackend` with runs and steps; hold the spans of open runs, and of the latest that ended.
 
-    What the end of a span costs grows with the run that ends with it, however long its trace is.
+    The cost of the end of a span depends on the size of the run that ends with it, not on that of the trace.
     """
 
-    is_suppressed = False  # the calls of the backend are
+    is_suppressed = False  # instrumentation is suppressed for the backend's calls only
 
     def __init__(self, backend: TracerBackend) -> None:
         self.backend = backend
         self.name = type(backend).__name__
         self.diagnostics = Diagnostics()
         self.kept = 0
-        """Spans that the backend was told of, and raised nothing."""
+        """Number of spans for which no call of the backend failed."""
         self._refused = False
         self._lock = ForkSafeLock()
         self.renew()
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Forget all spans, in a forked child: those of its parent end there."""
+        """Forget all spans, in a forked child: they end in the parent process."""
         self._nodes: dict[_Key, _Node] = {}
         self._runs: dict[tuple[int, str], _Node] = {}
-        self._over: OrderedDict[_Key, _Node] = OrderedDict()
+        self._closed_trees: OrderedDict[_Key, _Node] = OrderedDict()
         self._stitcher = Stitcher()
 
     def on_start(self, span: StartedSpan) -> None:
-        """Tell the backend of a run that starts."""
+        """Call `start_run`, if a run starts with this span."""
         if is_in_a_sink():
             return
         with self._lock:
-            node = self._opened(span)
+            node = self._open(span)
             if node.run is None or _is_agent(span.attributes):
-                self._begin(node, span.record)
+                self._start_run(node, span.record)
 
     def on_end(self, span: PipelineSpan) -> None:
-        """Tell the backend of a step or run that ended, but for its own."""
+        """Call `log_step` or `end_run` for a span, unless the backend made the span itself."""
         if is_in_a_sink():
             return
         with self._lock:
             self._refused = False
-            self._ended(span)
+            self._end(span)
             self.kept += not self._refused
 
     def on_discard(self, span: PipelineSpan) -> None:
-        """Hold a span open no longer that the backend is not told of."""
+        """Treat a span as ended that a policy dropped."""
         with self._lock:
             node = self._nodes.get(_key(span.context))
             if node is not None and node.is_open:
-                self._closed(node)
+                self._close(node)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Flush the backend, where it can be flushed."""
+        """Flush the backend, if it has `flush`, within `timeout_s` seconds; return whether it succeeded."""
         flush = getattr(self.backend, "flush", None)
         return flush is None or guarded(self.diagnostics, "flush", flush, timeout_s) is not False
 
     def close(self) -> None:
-        """Close the backend, where it can be closed."""
+        """Close the backend, if it has `close`."""
         close = getattr(self.backend, "close", None)
         if close is not None:
             guarded(self.diagnostics, "close", close)
 
     def stats(self) -> dict[str, int]:
-        """Return how many spans the backend took, what failed, and what it says itself, where it does."""
+        """Return the number of spans kept, of failures by reason, and the backend's own `stats`, if it has any."""
         counts = Counter({"kept": self.kept} if self.kept else {})
         counts.update(self.diagnostics.counts())
         stats = getattr(self.backend, "stats", None)
@@ -138,35 +138,35 @@ class RunDispatcher(SpanSink):
             counts.update(stats())
         return dict(counts)
 
-    # ── what the backend is told ─────────────────────────────────────────────────────────────────────────────────────
+    # ── calls of the backend ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, node: _Node, record: SpanRecord) -> None:
+    def _start_run(self, node: _Node, record: SpanRecord) -> None:
         runs = _runs_in([record])
         own = _run_of(record, runs)
         if own is not None:
-            own = _placed(own, node)
-            self._begins(node, own)
+            own = _with_parent_run_id(own, node)
+            self._begin_run(node, own)
             self._stitcher.note([record], [own])
             self._call("start_run", own)
         elif runs and node.run is None:
-            self._begins(node, runs[0])
+            self._begin_run(node, runs[0])
 
-    def _tell(self, node: _Node, record: SpanRecord) -> None:
-        """Tell of the step or run that ended with a span, and again of runs that had ended before it did."""
+    def _report(self, node: _Node, record: SpanRecord) -> None:
+        """Report the step or run that ended with a span, and again the runs around it that had ended before."""
         facts = dialects.read(record)
         if facts is None or facts.kind is None:
             return
         own = _run_of(record, _runs_in(node.records())) if facts.kind is StepKind.AGENT else None
         if own is not None:
-            own = _placed(own, node)
-            self._begins(node, own)
+            own = _with_parent_run_id(own, node)
+            self._begin_run(node, own)
             self._stitcher.note([record], [own])
             self._call("end_run", own)
         else:
             lone = self._lone_runs(node)
             joined = next((run for run in lone if len(run.trace_ids) > 1), None)
             if joined is None:
-                self._log_step(node, record, is_said=facts.run_id is not None)
+                self._log_step(node, record, has_run_id=facts.run_id is not None)
             else:
                 self._log_joined(node, record, joined)
             for run in lone:
@@ -175,19 +175,19 @@ class RunDispatcher(SpanSink):
             if above.run is above and above.record is not None:
                 again = _run_of(above.record, _runs_in(above.records()))
                 if again is not None:
-                    self._call("end_run", _placed(again, above))
+                    self._call("end_run", _with_parent_run_id(again, above))
 
-    def _log_step(self, node: _Node, record: SpanRecord, *, is_said: bool) -> None:
-        """The step, under the id of the run that it says, or else stands in."""
+    def _log_step(self, node: _Node, record: SpanRecord, *, has_run_id: bool) -> None:
+        """Report a step with the run id of its span, or else of the run around it."""
         for run in assemble([record]):
             if node.run is None:
-                self._begins(node, run)
-            around = node.run.run_id if node.run is not None and not is_said else None
+                self._begin_run(node, run)
+            around = node.run.run_id if node.run is not None and not has_run_id else None
             for step in run.steps:
                 self._call("log_step", around or run.run_id, step)
 
     def _log_joined(self, node: _Node, record: SpanRecord, run: AgentRun) -> None:
-        """The step as it stands in the run that it goes on with, which began in another trace."""
+        """Report a step as part of the run that it continues, which began in another trace."""
         if node.run is not None:
             node.run.run_id = run.run_id
         for step in run.steps:
@@ -195,9 +195,9 @@ class RunDispatcher(SpanSink):
                 self._call("log_step", run.run_id, step)
 
     def _lone_runs(self, node: _Node) -> list[AgentRun]:
-        """A step outside of any run as a run, once nothing is open above that may be its agent.
+        """Return the run of a step outside of any run, once no span above it is open that may be its agent.
 
-        That is a run of that step, or the run of the call in another trace that it goes on with, as readers say.
+        It is a run of this step alone, or the run of the call in another trace that it continues, as in reading.
         """
         begin = node.run
         if begin is None or begin.record is None:
@@ -209,12 +209,12 @@ class RunDispatcher(SpanSink):
 
     def _call(self, name: str, *arguments: object) -> None:
         call = getattr(self.backend, name)
-        if not guarded(self.diagnostics, f"{type(self.backend).__name__}.{name}", _called, call, *arguments):
+        if not guarded(self.diagnostics, f"{type(self.backend).__name__}.{name}", _call_suppressed, call, *arguments):
             self._refused = True
 
-    # ── what is held of spans ────────────────────────────────────────────────────────────────────────────────────────
+    # ── spans that are held ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _opened(self, span: PipelineSpan) -> _Node:
+    def _open(self, span: PipelineSpan) -> _Node:
         node = self._nodes[_key(span.context)] = _Node(_key(span.context), self._above(span))
         self._count_open(node)
         return node
@@ -222,73 +222,73 @@ class RunDispatcher(SpanSink):
     def _count_open(self, node: _Node) -> None:
         node.is_open = True
         node.tree.open += 1
-        self._over.pop(node.tree.key, None)
+        self._closed_trees.pop(node.tree.key, None)
 
     def _above(self, span: PipelineSpan) -> _Node | None:
-        """The node above a span.
+        """Return the node above a span.
 
-        Where it is not here, because the parent's start was not seen or it is another provider's, it is that of the
-        run which the span says it belongs to, else one to be filled when the parent ends.
+        If it is unknown, since the parent's start was not observed or is a span of another provider, return the node of
+        the run that the span names, or else one to be filled when the parent ends.
         """
         if span.parent is None:
             return None
         key = _key(span.parent)
-        above = self._nodes.get(key) or self._runs.get((key.trace_id, _said_run(span.attributes)))
+        above = self._nodes.get(key) or self._runs.get((key.trace_id, _recorded_run_id(span.attributes)))
         if above is None and not span.parent.is_remote:
-            above = self._nodes[key] = self._over[key] = _Node(key, None)
+            above = self._nodes[key] = self._closed_trees[key] = _Node(key, None)
         return above
 
-    def _ended(self, span: PipelineSpan) -> None:
+    def _end(self, span: PipelineSpan) -> None:
         record = span.record
         node = self._nodes.get(_key(span.context))
         if node is None and dialects.read(record) is None:
-            self._refused = True  # it tells nothing of a run
+            self._refused = True  # not a span of an agent
             return
         if node is None:
-            node = self._opened(span)
+            node = self._open(span)
         elif not node.is_open:
             self._fill(node, span)
         node.record = record = self._whole(record)
         try:
-            self._tell(node, record)
-        finally:  # Ctrl-C goes through
-            self._closed(node)
+            self._report(node, record)
+        finally:  # also if Ctrl-C is pressed
+            self._close(node)
 
     def _whole(self, record: SpanRecord) -> SpanRecord:
-        """Return a model call with all its messages, where it says only what was added since an earlier call."""
+        """Return a model call with all its messages, if it has only those added since an earlier call."""
         earlier_id = record.attributes.get(semconv.HISTORY_SPAN_ID)
         if earlier_id is None:
             return record
         earlier = self._nodes.get(_Key(int(record.trace_id, 16), int(earlier_id, 16)))
         return whole_record(record, None if earlier is None else earlier.record)
 
-    def _closed(self, node: _Node) -> None:
+    def _close(self, node: _Node) -> None:
         node.is_open = False
         node.tree.open -= 1
         if node.tree.open == 0:
-            self._settle(node.tree)
+            self._retain(node.tree)
 
     def _fill(self, node: _Node, span: PipelineSpan) -> None:
-        """A span whose start was not seen has ended after one below it, or a span has ended again."""
+        """Reopen a node whose span ends after a span below it and without a start, or ends a second time."""
         self._count_open(node)
         above = self._above(span) if node.above is None else None
         if above is not None and node not in (above, *above.ancestors()):
             node.above = above
             above.below[node.key] = node
 
-    def _begins(self, node: _Node, run: AgentRun) -> None:
+    def _begin_run(self, node: _Node, run: AgentRun) -> None:
         node.run, node.run_id = node, run.run_id
-        if run.span_id is not None:  # else it is the run of a step, which may be in an agent's that was not seen
+        if run.span_id is not None:  # otherwise a run of one step, whose agent's start may not have been observed
             self._runs[node.key.trace_id, run.run_id] = node
 
-    def _settle(self, tree: _Node) -> None:
-        """Nothing is open in a tree any more: it is remembered for a while, if there is something in it."""
+    def _retain(self, tree: _Node) -> None:
+        """Keep a tree without open spans among the latest ones; forget it at once if it has no run."""
         if tree.run is None and not tree.below:
             self._forget(tree)
             return
-        self._over[tree.key] = tree
-        while len(self._over) > _REMEMBERED_TREES:  # parents that were not seen are among them
-            self._forget(self._over.popitem(last=False)[1])
+        self._closed_trees[tree.key] = tree
+        while len(self._closed_trees) > _KEPT_TREES:  # nodes of parents whose start was not observed are among them
+            self._forget(self._closed_trees.popitem(last=False)[1])
 
     def _forget(self, tree: _Node) -> None:
         if tree.above is not None:
@@ -301,7 +301,7 @@ class RunDispatcher(SpanSink):
             nodes.extend(child for child in list(node.below.values()) if child.tree is tree)
 
 
-def _called(call: Callable[..., None], *arguments: object) -> bool:
+def _call_suppressed(call: Callable[..., None], *arguments: object) -> bool:
     suppress_instrumentation(call, *arguments)
     return True
 
@@ -314,18 +314,18 @@ def _is_agent(attributes: Mapping[str, object]) -> bool:
     return attributes.get(semconv.OPERATION_NAME) == semconv.OPERATION_INVOKE_AGENT
 
 
-def _said_run(attributes: Mapping[str, object]) -> str:
-    """The id of the run in which a step, or a sub-agent, says that it is."""
+def _recorded_run_id(attributes: Mapping[str, object]) -> str:
+    """Return the id of the run around a step or a sub-agent, as its attributes have it; empty if there is none."""
     return str(attributes.get(semconv.RUN_PARENT_ID if _is_agent(attributes) else semconv.RUN_ID, ""))
 
 
 def _runs_in(records: Iterable[SpanRecord]) -> list[AgentRun]:
-    """All runs in some spans of one trace, the outer before the inner ones."""
+    """Return all runs in spans of one trace, outer before inner ones."""
     return [run for outer in assemble(records) for run in outer.walk()]
 
 
-def _placed(run: AgentRun, node: _Node) -> AgentRun:
-    """The run with the id of the one above it, which spans of other tracers do not say."""
+def _with_parent_run_id(run: AgentRun, node: _Node) -> AgentRun:
+    """Return a run with the id of the run above it, which spans of other instrumentations do not have."""
     above = node.above.run if node.above is not None else None
     if run.parent_run_id is not None or above is None or above.run_id is None:
         return run
@@ -333,5 +333,5 @@ def _placed(run: AgentRun, node: _Node) -> AgentRun:
 
 
 def _run_of(record: SpanRecord, runs: Iterable[AgentRun]) -> AgentRun | None:
-    """The run whose own span that is."""
+    """Return the run of an agent's span."""
     return next((run for run in runs if run.span_id == record.span_id), None)

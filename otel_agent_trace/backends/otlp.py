@@ -1,4 +1,4 @@
-"""Spans to a receiver of OTLP, from a queue, in a thread of its own."""
+"""Send spans to an OTLP receiver from a queue, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.signals import OneShotResult
 
-_END_PATIENCE_S, _END_MOST_S = 1.0, 10.0
-"""At the end: as long as nothing is answered, and in all."""
-_CLOSING_S = 0.3
+_END_SILENCE_S, _END_MOST_S = 1.0, 10.0
+"""Longest waits at the end of a process: for a receiver that does not answer, and in all."""
+_CLOSE_TIMEOUT_S = 0.3
 
 
-class _Asked(OneShotResult[bool]):
-    """What will be told whether all that waited when it was asked was taken; nobody waits for it after `until`."""
+class _FlushRequest(OneShotResult[bool]):
+    """Pass the result of a flush, whether all spans queued before were accepted, which is awaited until `until`."""
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__()
@@ -36,18 +36,21 @@ class _Asked(OneShotResult[bool]):
 
 
 class OtlpBackend(ExportingSink):
-    """Sends spans to a receiver of OTLP, or into an exporter; what `on_end` costs is a place in a queue.
+    """Send spans to an OTLP receiver, or with an exporter, from a queue; `on_end` only adds a span to it.
 
-    A forked child begins with an empty queue and a thread of its own. What waits when a process ends is sent, also in
-    processes of `multiprocessing`; a receiver that does not answer holds the end up for a second at most. Everything
-    may be called by a signal handler, whatever it interrupts: no lock is held while anything is waited for.
+    A forked child begins with an empty queue and a thread of its own. Spans that wait when a process ends are sent, in
+    processes of `multiprocessing` as well; a receiver that does not answer delays the end by one second at most. Every
+    method may be called by a signal handler, whatever it interrupts: no lock is held during a wait.
 
     Args:
-        destination: the settings of an endpoint, or a span exporter, which is then called in a thread of ours alone; None
-            for nowhere: all is dropped, and counted.
-        user_ids: what happens to plain user ids that come through the SDK's own processors.
-        policies: what else is done to what comes through them.
+        destination: the settings of an endpoint, or a span exporter, which is called in one thread only; with None all
+            spans are dropped and counted.
+        user_ids: how user ids in spans of the SDK's own processors are recorded.
+        policies: further policies for these spans.
         schedule: how many spans may wait, and how long.
+
+    Raises:
+        ConfigurationError: there is no such mode of user ids, or a policy is not valid.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class OtlpBackend(ExportingSink):
     ) -> None:
         super().__init__(user_ids, policies)
         self._destination, self._schedule = destination, schedule
-        self._of_parents: list[_Sending] = []  # a channel of gRPC must not be closed in a child, not even by chance
+        self._of_parents: list[_Sending] = []  # kept, since a gRPC channel must not be closed in a child, even by gc
         self._sending: _Sending | None = None
         sender = None if destination is None else self._sender(destination)
         if destination is not None and sender is not None:
@@ -70,7 +73,7 @@ class OtlpBackend(ExportingSink):
             _BACKENDS[id(self)] = self
 
     def _sender(self, destination: Destination) -> SpanSender | None:
-        """Return what sends; None, with a warning, where a certificate or a proxy of the environment cannot be used."""
+        """Return the sender; None, with a warning, if a certificate or a proxy of the environment cannot be used."""
         try:
             return sender_for(destination, self._schedule.retry_timeout_s, self._diagnostics)
         except ConfigurationError as error:
@@ -78,38 +81,38 @@ class OtlpBackend(ExportingSink):
             return None
 
     def renew(self) -> None:
-        """Begin anew, in a forked child."""
+        """Begin with an empty queue and a thread of its own, in a forked child."""
         if self._sending is not None and self._destination is not None:
             self._of_parents.append(self._sending)
             self._sending = _Sending(self._destination, self._schedule, self._diagnostics)
             _call_at_end_of_workers(self)
 
     def on_end(self, span: PipelineSpan) -> None:
-        """Queue a span, but for those of the sending itself; what finds no room is dropped and counted."""
+        """Queue a span, unless it is one of the sending itself; if the queue is full, it is dropped and counted."""
         if self._sending is None:
             self._diagnostics.count("dropped: nowhere to send")
         else:
             self._sending.put(span)
 
     def stats(self) -> dict[str, int]:
-        """Return what was sent, and what was not, by reason."""
+        """Return the number of spans that were sent, and of those that were not, by reason."""
         return self._diagnostics.counts()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Send what waits now, and return whether all of it was taken within that time."""
+        """Send all queued spans, and return whether they were accepted within `timeout_s` seconds."""
         if self._sending is None:
             return True
-        _hurry_all_but(self)
+        _hurry_others(self)
         return self._sending.flush(timeout_s)
 
     def close(self) -> None:
-        """Send what waits, as long as it is being taken, and drop the rest."""
+        """Send the queued spans as long as they are accepted, at most 10 seconds, and drop the rest."""
         if self._sending is not None:
-            _hurry_all_but(self)
+            _hurry_others(self)
             self._sending.end()
 
     def hurry(self) -> None:
-        """Begin to send what waits, and do not wait for it."""
+        """Begin to send the queued spans, without waiting."""
         if self._sending is not None:
             self._sending.hurry()
 
@@ -117,8 +120,8 @@ class OtlpBackend(ExportingSink):
 _BACKENDS: weakref.WeakValueDictionary[int, OtlpBackend] = weakref.WeakValueDictionary()
 
 
-def _hurry_all_but(one: OtlpBackend) -> None:
-    """The others are likely to be waited for next, so they begin at once."""
+def _hurry_others(one: OtlpBackend) -> None:
+    """Make all other backends begin to send: they are likely to be flushed next."""
     for reference in _BACKENDS.valuerefs():
         backend = reference()
         if backend is not None and backend is not one:
@@ -129,48 +132,48 @@ def _hurry_all_but(one: OtlpBackend) -> None:
 
 
 def _call_at_end_of_workers(backend: OtlpBackend) -> None:
-    """Have a backend shut down at the end of a process that `multiprocessing` made: these run no `atexit`.
+    """Register a backend to be shut down at the end of a process of `multiprocessing`, which runs no `atexit` functions.
 
-    To be called again in each forked child: whoever imports `multiprocessing` may do so later than we are made.
+    It is called again in each forked child, since the program may have imported `multiprocessing` after it was made.
     """
     util: Any = sys.modules.get("multiprocessing.util")
     process: Any = sys.modules.get("multiprocessing.process")
     if util is None or process is None:
         return
-    util.register_after_fork(backend, _register)  # a new process first forgets what was registered, then calls these
+    util.register_after_fork(backend, _register)  # a new process first clears its finalizers, then calls these
     if process.parent_process() is not None:
         _register(backend)
 
 
 def _register(backend: OtlpBackend) -> None:
     util: Any = sys.modules["multiprocessing.util"]
-    util.Finalize(None, _end, args=(weakref.ref(backend),), exitpriority=0)
+    util.Finalize(None, _shut_down, args=(weakref.ref(backend),), exitpriority=0)
 
 
-def _end(reference: weakref.ref[OtlpBackend]) -> None:
+def _shut_down(reference: weakref.ref[OtlpBackend]) -> None:
     backend = reference()
     if backend is not None:
         backend.shutdown()
 
 
-# ── what waits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the queue ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Taken(NamedTuple):
-    """Spans that are on their way, and their size."""
+class _TakenSpans(NamedTuple):
+    """Hold spans that were taken from the queue, and their estimated size in bytes."""
 
     spans: list[PipelineSpan]
     size: int
 
 
 class _SpanQueue:
-    """A queue bounded by number and by estimated bytes, for any number of threads that put and one that takes.
+    """Provide a queue limited by number and estimated bytes, for many threads that put spans and one that takes them.
 
-    Of what was taken the memory counts until it is released, and each span until it is answered for: so every span is
-    counted once, either by whoever takes them, or by whoever closes the queue meanwhile.
+    Spans that were taken count towards the memory until they are released. Each has an outcome, which `answer` counts
+    once: the thread that takes spans calls it; what it has not counted yet, the caller of `close` counts.
 
-    The lock may be taken again by a signal handler of the thread that holds it. A sum that such a handler spoils in this
-    moment is right again as soon as the queue is empty.
+    The lock is re-entrant, so that a signal handler may put a span while its thread holds it. If it interrupts a change
+    of the byte count, that is corrected when the queue is empty.
     """
 
     def __init__(self, max_spans: int, max_bytes: int) -> None:
@@ -181,14 +184,14 @@ class _SpanQueue:
         self._unanswered = 0
         self._is_closed = False
         self.is_half_full = False
-        """It is time to send, however short ago that was; until something is taken."""
+        """True from when half of the limit is reached until spans are taken."""
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def put(self, span: PipelineSpan) -> str | None:
-        """Add a span; why not, if it cannot be added."""
+        """Add a span and return None, or return the reason why it cannot be added."""
         size = span.estimated_bytes()
         with self._lock:
             if self._is_closed:
@@ -204,23 +207,23 @@ class _SpanQueue:
                 self.is_half_full = True
         return None
 
-    def take(self, number: int) -> _Taken:
-        """The first so many spans, or as many as there are."""
+    def take(self, number: int) -> _TakenSpans:
+        """Remove and return the first `number` spans, or all if there are fewer."""
         with self._lock:
             entries = [self._spans.popleft() for _ in range(min(number, len(self._spans)))]
             self._unanswered += len(entries)
             self.is_half_full = False
-        return _Taken([span for span, _ in entries], sum(size for _, size in entries))
+        return _TakenSpans([span for span, _ in entries], sum(size for _, size in entries))
 
     def answer(self, number: int | None = None) -> int:
-        """So many of the taken spans are answered for, or all; how many nobody has counted before."""
+        """Note the outcome of `number` taken spans, or of all; return how many of them were not counted before."""
         with self._lock:
             number = self._unanswered if number is None else min(number, self._unanswered)
             self._unanswered -= number
         return number
 
     def close(self) -> int:
-        """Take no more spans, and forget those that are here; how many these and the unanswered ones are."""
+        """Accept no more spans, and remove all; return how many these are, and the taken ones without an outcome."""
         with self._lock:
             self._is_closed = True
             left = len(self._spans) + self._unanswered
@@ -228,19 +231,20 @@ class _SpanQueue:
             self._unanswered = 0
         return left
 
-    def release(self, taken: _Taken) -> None:
-        """Nothing is kept of them any more."""
+    def release(self, taken: _TakenSpans) -> None:
+        """Subtract the size of taken spans, which are not referred to any more."""
         with self._lock:
             self._bytes = max(self._bytes - taken.size, 0) if self._spans else 0
 
 
-# ── what sends ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Sending:
-    """The queue of one process, and the thread that empties it.
+    """Hold the queue of one process, and the thread that empties it.
 
-    The thread is started here, not with the first span: at the end of a program, and in a signal handler, none can be.
+    The thread is started at once, not with the first span: none can be started at the end of a program, or in a signal
+    handler.
     """
 
     def __init__(
@@ -249,11 +253,11 @@ class _Sending:
         self._destination, self._schedule, self._diagnostics = destination, schedule, diagnostics
         self._sender = sender
         self._queue = _SpanQueue(schedule.max_waiting_spans, schedule.max_waiting_bytes)
-        self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_FlushRequest | None] = queue.SimpleQueue()
         self._is_called = False
-        self._hurried: _Asked | None = None
+        self._hurried: _FlushRequest | None = None
         self._silent_since: float | None = None
-        """When somebody asked whom nothing was answered since; None where nobody is waiting."""
+        """Monotonic time of the last outcome or the first request since then; None if there is no request."""
         self._is_over = False
         self._ended: OneShotResult[bool] = OneShotResult()
         self._thread = threading.Thread(
@@ -266,7 +270,7 @@ class _Sending:
     def put(self, span: PipelineSpan) -> None:
         """Queue a span."""
         if threading.get_ident() == self._thread.ident:
-            return  # somebody traces what the sending does: it would never end
+            return  # an instrumentation traces the sending: each request would cause another
         full = self._queue.put(span)
         if full is not None:
             self._diagnostics.count(f"dropped: {full}")
@@ -277,17 +281,17 @@ class _Sending:
             self._calls.put(None)
 
     def flush(self, timeout_s: float) -> bool:
-        """Send what waits now; whether all of it was taken, within that time."""
+        """Send all queued spans; return whether they were accepted within `timeout_s` seconds."""
         if self._is_over:
             return True
         if threading.get_ident() == self._thread.ident:
-            return False  # nobody else could do it
+            return False  # it would wait for itself
         hurried, self._hurried = self._hurried, None
-        is_taken = self._asked(timeout_s).wait(timeout_s) is True
+        is_taken = self._request_flush(timeout_s).wait(timeout_s) is True
         return is_taken and (hurried is None or hurried.wait(0) is True)
 
     def end(self) -> None:
-        """Send what waits as long as it is being taken, and drop the rest."""
+        """Send the queued spans as long as they are accepted, and drop the rest."""
         if self._is_over:
             return
         self._send_the_last()
@@ -299,33 +303,33 @@ class _Sending:
         if left:
             self._diagnostics.count("dropped: waiting at the end", left)
             name = name_of(self._destination)
-            self._diagnostics.warn_once("end", "%d spans could not be sent to %s before the end", left, name)
+            self._diagnostics.warn_once("end", "%d spans could not be sent to %s before it was closed", left, name)
             return
-        self._ended.wait(_CLOSING_S)
+        self._ended.wait(_CLOSE_TIMEOUT_S)
 
     def hurry(self) -> None:
-        """Begin to send what waits."""
+        """Begin to send the queued spans."""
         if self._hurried is None or self._hurried.is_set:
-            self._hurried = self._asked(_END_MOST_S)
+            self._hurried = self._request_flush(_END_MOST_S)
 
     def _send_the_last(self) -> None:
-        """Returns as soon as all is answered, or nothing is any more."""
-        asked = self._asked(_END_MOST_S)
-        while (left_s := min(asked.until - time.monotonic(), _END_PATIENCE_S - self._silence_s())) > 0:
-            if asked.wait(left_s) is not None:
+        """Wait until all queued spans have an outcome, or the receiver does not answer."""
+        request = self._request_flush(_END_MOST_S)
+        while (left_s := min(request.until - time.monotonic(), _END_SILENCE_S - self._silence_s())) > 0:
+            if request.wait(left_s) is not None:
                 return
 
-    def _asked(self, timeout_s: float) -> _Asked:
-        """What will be told whether all that waits now was taken."""
-        self._wait_from_now()
-        asked = _Asked(timeout_s)
-        self._calls.put(asked)
+    def _request_flush(self, timeout_s: float) -> _FlushRequest:
+        """Request that the thread sends all queued spans, and return the request."""
+        self._measure_silence()
+        request = _FlushRequest(timeout_s)
+        self._calls.put(request)
         if self._sender is not None:
             self._sender.hurry()
-        return asked
+        return request
 
-    def _wait_from_now(self) -> None:
-        """Or from when it was asked before, if that was a moment ago: who was just waited for is not once more."""
+    def _measure_silence(self) -> None:
+        """Measure the receiver's silence from now, unless it is measured since a recent request, not to wait again."""
         if self._silence_s() > _END_MOST_S:
             self._silent_since = time.monotonic()
 
@@ -335,7 +339,7 @@ class _Sending:
             self._silent_since = since = now
         return now - since
 
-    # ── in the thread that sends ─────────────────────────────────────────────────────────────────────────────────────
+    # ── in the thread of its own ─────────────────────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
         while not self._is_over:
@@ -345,19 +349,19 @@ class _Sending:
         self._ended.set(True)
 
     def _round(self) -> None:
-        """Wait until it is time, and send what waits then."""
+        """Wait for a request or the next time to send, and send the queued spans."""
         try:
-            asked = self._calls.get(timeout=self._schedule.delay_s)
+            request = self._calls.get(timeout=self._schedule.delay_s)
         except queue.Empty:
-            asked = None
+            request = None
         self._is_called = False
         is_taken = self._send_all()
-        if asked is not None and self._sender is not None and not self._is_over:
-            is_taken = self._sender.flush(max(asked.until - time.monotonic(), 0)) and is_taken
+        if request is not None and self._sender is not None and not self._is_over:
+            is_taken = self._sender.flush(max(request.until - time.monotonic(), 0)) and is_taken
         if self._calls.empty():
             self._silent_since = None
-        if asked is not None:
-            asked.set(is_taken)
+        if request is not None:
+            request.set(is_taken)
 
     def _send_all(self) -> bool:
         left, is_taken = len(self._queue), True
@@ -376,8 +380,8 @@ class _Sending:
             self._queue.release(taken)
 
     def _send(self, spans: Sequence[PipelineSpan]) -> bool:
-        """Send spans; whether all were taken."""
-        if self._sender is None:  # in a child, which need not pay for it when it is forked
+        """Send spans, and return whether all were accepted."""
+        if self._sender is None:  # in a forked child, where it is made on first use
             self._sender = sender_for(self._destination, self._schedule.retry_timeout_s, self._diagnostics)
         is_taken = True
         for delivery in self._sender.send(spans):
@@ -387,7 +391,7 @@ class _Sending:
         return is_taken
 
     def _note(self, delivery: Delivery) -> bool:
-        """Count what became of some spans; whether all were taken."""
+        """Count the outcome of some spans, and return whether all were accepted."""
         if delivery.is_counted:
             self._queue.answer(delivery.number)
             return False
@@ -397,7 +401,7 @@ class _Sending:
         return delivery.counts.get("sent") == delivery.number
 
     def _count(self, reason: str, number: int | None = None) -> None:
-        """So many spans, or all the others that were taken, are answered for, unless the end has counted them."""
+        """Count `number` taken spans, or all without an outcome, by reason, unless `end` has counted them."""
         counted = self._queue.answer(number)
         if counted:
             self._diagnostics.count(reason, counted)

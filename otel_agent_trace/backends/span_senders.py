@@ -1,4 +1,4 @@
-"""What the queue of an `OtlpBackend` is emptied into: our own sender, or somebody's span exporter."""
+"""Send the queued spans of an `OtlpBackend`: with our own OTLP sender, or with any span exporter."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from otel_agent_trace.otlp import Batch, BatchBuilder, EncodedSpan, Encoder, Out
 from otel_agent_trace.span import SpanRecord
 
 Destination = Settings | SpanExporter
-"""Where spans go: to an endpoint by OTLP, or into an exporter."""
+"""Destination of spans: the settings of an OTLP endpoint, or an exporter."""
 
 
 class QueuedSpan(Protocol):
-    """A span that waits, after the policies; each form is made when it is asked for."""
+    """Represent a queued span after the policies, in two forms that are made on first use."""
 
     @property
     def record(self) -> SpanRecord:
-        """As plain data."""
+        """Return the span as plain data."""
         ...
 
     @property
     def readable(self) -> ReadableSpan:
-        """As the SDK has it."""
+        """Return the span as an object of the SDK."""
         ...
 
 
 class Delivery(NamedTuple):
-    """What became of so many spans, by reason; those of which nothing is said are lost."""
+    """Hold the number of spans of a request, and how many of them had which outcome; the others are lost."""
 
     number: int
     counts: Mapping[str, int]
     is_counted: bool = False
-    """Whether they are counted already, under the failure that they caused."""
+    """True if the spans are counted already, under the failure that they caused."""
 
 
 class SpanSender(Protocol):
-    """Send spans, in the one thread that empties a queue; `hurry` and `stop` come from any, signal handlers included."""
+    """Send spans in the thread that empties a queue; `hurry` and `stop` are called from any thread and signal handler."""
 
     def send(self, spans: Sequence[QueuedSpan]) -> Iterator[Delivery]:
-        """Send the spans, and yield after each request what became of the spans in it."""
+        """Send spans, and yield the outcome of each request."""
         ...
 
     def flush(self, timeout_s: float) -> bool:
-        """Send what was not sent at once, and return whether all of it was taken."""
+        """Send the spans that the sender still holds, and return whether all were accepted."""
         ...
 
     def hurry(self) -> None:
-        """Wait no longer for a better moment: somebody waits for us."""
+        """Retry without further delay, since another thread waits for the result."""
         ...
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         ...
 
     def close(self) -> None:
@@ -65,15 +65,15 @@ class SpanSender(Protocol):
 
 
 def name_of(destination: Destination) -> str:
-    """Return what a destination is called in messages: its address without secrets, or the class of the exporter."""
+    """Return the name of a destination for messages: its address without secrets, or the class of the exporter."""
     return destination.shown if isinstance(destination, Settings) else type(destination).__name__
 
 
 def sender_for(destination: Destination, retry_timeout_s: float, diagnostics: Diagnostics) -> SpanSender:
-    """Make what sends to a destination.
+    """Return a sender for a destination.
 
     Raises:
-        ConfigurationError: a certificate or a proxy of the environment that cannot be used.
+        ConfigurationError: a certificate or a proxy of the environment cannot be used.
     """
     if isinstance(destination, Settings):
         return OtlpSender(destination, retry_timeout_s, diagnostics)
@@ -81,7 +81,7 @@ def sender_for(destination: Destination, retry_timeout_s: float, diagnostics: Di
 
 
 class OtlpSender:
-    """Our own: packs spans into requests, and sends those again that a receiver may take later."""
+    """Send spans by OTLP in requests of limited size, which are retried as the OTLP specification demands."""
 
     def __init__(self, settings: Settings, retry_timeout_s: float, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics
@@ -91,7 +91,7 @@ class OtlpSender:
         self.hurry, self.close = self._sender.hurry, self._sender.close
 
     def send(self, spans: Sequence[QueuedSpan]) -> Iterator[Delivery]:
-        """Send them in as many requests as it takes; one that cannot be encoded costs itself."""
+        """Send spans in as many requests as necessary, without those that cannot be encoded."""
         builder = BatchBuilder()
         for span in spans:
             encoded = shielded(self._diagnostics, "span that cannot be sent", self._encoded, span)
@@ -103,11 +103,11 @@ class OtlpSender:
         yield from self._sent(builder.take())
 
     def flush(self, timeout_s: float) -> bool:
-        """Return true: nothing waits here."""
+        """Return True: this sender holds no spans between calls."""
         return True
 
     def stop(self) -> None:
-        """Send nothing more, and wait for no receiver."""
+        """Stop sending, and stop waiting for an answer."""
         self._is_stopped = True
         self._sender.stop()
 
@@ -120,7 +120,7 @@ class OtlpSender:
         outcome = Outcome()
         shielded(self._diagnostics, "sending", self._try, batch, outcome)
         for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
-            self._diagnostics.warn_once("refused", "spans are not taken: %s (logged once)", note)
+            self._diagnostics.warn_once("refused", "spans were not accepted: %s (logged once)", note)
         counts = {"sent": outcome.accepted, "rejected": outcome.rejected, "refused": len(outcome.refused)}
         yield Delivery(len(batch.spans), counts)
 
@@ -129,13 +129,13 @@ class OtlpSender:
             self._sender.send(batch, outcome)
         except AgentTraceError as error:
             if not self._is_stopped:
-                self._diagnostics.warn_once("sending", "spans cannot be sent: %s (logged once)", error)
+                self._diagnostics.warn_once("sending", "could not send spans: %s (logged once)", error)
 
 
 class ExporterSender:
-    """Somebody's exporter, which has its own way to send, to try again, and to say what went wrong.
+    """Send spans with an exporter, which retries and logs errors as it does.
 
-    A forked child goes on with the same exporter, as it does under the SDK's own processors.
+    A forked child uses the same exporter, as under the SDK's own processors.
     """
 
     def __init__(self, exporter: SpanExporter, diagnostics: Diagnostics) -> None:
@@ -143,7 +143,7 @@ class ExporterSender:
         self._name = type(exporter).__name__
 
     def send(self, spans: Sequence[QueuedSpan]) -> Iterator[Delivery]:
-        """Export them in one call; when it fails, all of them are lost."""
+        """Export all spans in one call; if it fails, all are lost."""
         made = [shielded(self._diagnostics, "span that cannot be sent", _readable, span) for span in spans]
         readable = [span for span in made if span is not None]
         if len(readable) < len(made):
@@ -159,13 +159,13 @@ class ExporterSender:
         return flushed is True
 
     def hurry(self) -> None:
-        """An exporter cannot be asked to."""
+        """Do nothing: exporters have no such method."""
 
     def stop(self) -> None:
-        """An export that is on its way is left alone."""
+        """Do nothing: a call of `export` cannot be interrupted."""
 
     def close(self) -> None:
-        """Shut the exporter down."""
+        """Shut down the exporter."""
         self._exporter.shutdown()
 
     def _export(self, spans: Sequence[ReadableSpan]) -> bool:
@@ -173,7 +173,7 @@ class ExporterSender:
         if result is SpanExportResult.SUCCESS:
             return True
         self._diagnostics.warn_once(
-            "sending", "spans cannot be sent: %s.export() gives %s (logged once)", self._name, result
+            "sending", "could not send spans: %s.export() returned %s (logged once)", self._name, result
         )
         return False
 

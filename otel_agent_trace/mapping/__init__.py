@@ -1,1 +1,1 @@
-"""Facts of runs and steps ⇄ attributes of our own spans: the writer and the reader, side by side."""
+"""Map the facts of runs and steps to the attributes of our own spans, and back: writer and reader side by side."""

@@ -1,8 +1,9 @@
-"""The attributes of one span: written with type tags and limits, and read back.
+"""Write the attributes of one span, with type tags and within limits, and read them back.
 
-Every value stands as standard JSON; what JSON cannot say is restored from the type tags in ``agent_trace.types``, an object
-from attribute name to tag. A tag of ``gen_ai.input.messages`` or ``gen_ai.output.messages`` on a run says that the one
-text part is a text with a tag (``text``) or JSON (``json``).
+Values are written as standard JSON. What JSON does not represent is restored from the type tags in the attribute
+``agent_trace.types``, an object from attribute name to tag. The messages of a run (``gen_ai.input.messages``,
+``gen_ai.output.messages``) are one text part each; their tag has the type ``text`` if that is a text whose own tag is
+``k``, or ``json`` if it is a JSON text.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from otel_agent_trace.values import (
 )
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
-_LEFT_OUT = "\n...\n"
+_ELLIPSIS = "\n...\n"
 _KEY_CHARACTERS = 1024
 _to_json = msgspec.json.encode
 
 
 class AttributeWriter:
-    """The attributes of one span while they are written, with the type tags and the cuts that go beside them.
+    """Collect the attributes of one span, with type tags and the paths of what limits truncated.
 
-    What is written under a key again replaces what stood there, also when that has gone to the span already.
+    A value that is written again replaces the earlier one, even if that was already set on the span.
     """
 
     __slots__ = ("_earlier_cuts", "_extra", "_written", "attributes", "cut_paths", "limits", "types")
@@ -54,13 +55,13 @@ class AttributeWriter:
 
     @property
     def cuts(self) -> list[str]:
-        """The paths of what was cut."""
+        """Return the paths of what limits truncated."""
         if self._earlier_cuts is not None:
             return self._earlier_cuts
         return list(dict.fromkeys(path for paths in self.cut_paths.values() for path in paths))
 
     def put_all_of(self, other: AttributeWriter) -> None:
-        """Write what was written into another one, which is not taken yet."""
+        """Copy the attributes, tags and cuts of another writer, from which nothing was taken yet."""
         self.attributes.update(other.attributes)
         if other.types:
             self.types.update(other.types)
@@ -68,11 +69,11 @@ class AttributeWriter:
             self.cut_paths.update(other.cut_paths)
 
     def list_cuts(self, paths: Iterable[str]) -> None:
-        """List what was cut when this was first recorded, instead of what is cut now."""
+        """Set the paths of what was truncated when the values were first recorded, in place of those found here."""
         self._earlier_cuts = list(paths)
 
     def json(self, key: str, field: str, value: Any) -> None:
-        """A value as JSON text; None is not written, unless it replaces something."""
+        """Write a value as JSON text; None only if it replaces another value."""
         if value is None:
             self.clear(key)
             return
@@ -82,7 +83,7 @@ class AttributeWriter:
             self.beside(key, field, encoded.tag, encoded.cuts)
 
     def text(self, key: str, field: str, value: object) -> None:
-        """A text as it is; None is not written, unless it replaces something."""
+        """Write a text as it is; None only if it replaces another text."""
         if value is None:
             self.clear_text(key)
             return
@@ -95,29 +96,29 @@ class AttributeWriter:
         self.beside(key, field, encoded.tag, encoded.cuts)
 
     def texts(self, key: str, field: str, values: Iterable[str]) -> None:
-        """Texts that stand as they are."""
+        """Write an array of texts."""
         encoded = [encode_string(value, self.limits) for value in values]
         self.attributes[key] = tuple(one.text for one in encoded)
         self.beside(key, field, None, [f"[{index}]" for index, one in enumerate(encoded) if one.cuts])
 
     def clear(self, key: str) -> None:
-        """Take back what was written under a key: a span's attributes can be replaced, but not removed."""
-        if self._stands(key):
+        """Replace a value by JSON null, if one was written: a span's attributes can be replaced, but not removed."""
+        if self._has_field(key):
             self.attributes[key] = "null"
             self.beside(key, "", None, ())
 
     def clear_text(self, key: str) -> None:
-        """Take back a text that stands as it is."""
-        if self._stands(key):
+        """Replace a text by an empty one that is tagged as None, if one was written."""
+        if self._has_field(key):
             self.attributes[key] = ""
             self.beside(key, "", "none", ())
 
-    def _stands(self, key: str) -> bool:
-        """Whether a field was written there; an attribute of the caller's own stays."""
+    def _has_field(self, key: str) -> bool:
+        """Return whether a field was written under a key, rather than an attribute of the caller's own."""
         return (key in self.attributes or key in self._written) and key not in self._extra
 
     def beside(self, key: str, field: str, tag: Any, cuts: Iterable[str]) -> None:
-        """Keep the type tag and the cut paths of what was written under a key, in place of those from before."""
+        """Set the type tag and the truncated paths of the value under a key, in place of earlier ones."""
         if tag is not None:
             self.types[key] = tag
         elif self.types:
@@ -127,8 +128,8 @@ class AttributeWriter:
         elif self.cut_paths:
             self.cut_paths.pop(key, None)
 
-    def spoken(self, key: str, field: str, role: str, value: Any) -> None:
-        """What a run was asked or answered: one message with one text part."""
+    def message_text(self, key: str, field: str, role: str, value: Any) -> None:
+        """Write the input or output of a run as one message with one text part."""
         if value is None:
             self.clear(key)
             return
@@ -142,7 +143,7 @@ class AttributeWriter:
         self.beside(key, field, None if plain else {"t": form, "k": encoded.tag}, encoded.cuts)
 
     def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
-        """What a model was sent, and what it answered: the last message where that is the assistant's."""
+        """Write the messages of a model call: the last one as the answer, if it is the assistant's."""
         data = list(map(message_data, messages))
         if kind is StepKind.AGENT:
             self.json(semconv.MESSAGES, "messages", data or None)
@@ -152,32 +153,32 @@ class AttributeWriter:
         self.answer(data[sent:], sent)
 
     def answer(self, messages: list[dict[str, Any]], sent: int) -> None:
-        """Write what a model answered: no message or one, after so many that were sent."""
+        """Write the answer of a model, no message or one, to so many messages that were sent."""
         self.json(semconv.OUTPUT_MESSAGES, "messages", messages or None)
-        if messages and _lacks_reason(messages[0]):
+        if messages and _has_no_finish_reason(messages[0]):
             self._put_placeholder()
         if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
             paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
             self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
 
     def plain_answer(self, message: str) -> None:
-        """Write an answer that is JSON already, without a finish reason, and within the limits."""
+        """Write an answer given as the JSON text of a message without finish reason, within the limits."""
         self.attributes[semconv.OUTPUT_MESSAGES] = f"[{message[:-1]},{_PLACEHOLDER}}}]"
         self.beside(semconv.OUTPUT_MESSAGES, "messages", None, ())
 
     def encoded(self, key: str, field: str, text: EncodedText) -> None:
-        """Write a text that was encoded elsewhere, with its tag and its cuts."""
+        """Write a text that is already encoded, with its tag and truncated paths."""
         self.attributes[key] = text.text
         self.beside(key, field, text.tag, text.cuts)
 
     def _put_placeholder(self) -> None:
-        """Give the one answer a finish reason that stands for none; afterwards, since limits are for what users gave."""
+        """Add the placeholder for a finish reason, which the conventions require; limits do not count it."""
         text = self.attributes[semconv.OUTPUT_MESSAGES]
         if text.startswith('[{"'):
             self.attributes[semconv.OUTPUT_MESSAGES] = f"{text[:-2]},{_PLACEHOLDER}}}]"
 
     def usage(self, usage: Usage | None) -> None:
-        """Token counts under their standard names."""
+        """Write token counts under the names of the conventions."""
         if usage is None:
             return
         for field, key in semconv.USAGE.items():
@@ -187,7 +188,7 @@ class AttributeWriter:
         self.json(semconv.USAGE_DETAILS, "usage.details", usage.details or None)
 
     def count(self, key: str, field: str, number: int) -> None:
-        """An integer; one that attributes cannot hold as a text with a tag."""
+        """Write an integer; one that is too large for an attribute as a text with a tag."""
         if _is_attribute(number):
             self.attributes[key] = number
             return
@@ -196,9 +197,10 @@ class AttributeWriter:
         self.beside(key, field, encoded.tag, encoded.cuts)
 
     def extra(self, attributes: Mapping[Any, Any], taken: Collection[str]) -> None:
-        """Write attributes of the caller's own: scalars as they are, everything else as JSON text with a tag.
+        """Write attributes of the caller's own: scalars and texts as they are, other values as JSON text with a tag.
 
-        One with a name of those that are `taken` stands under another.
+        An attribute with one of the names `taken`, which mean facts to the reader, is written with the prefix
+        ``agent_trace.attribute.``.
         """
         for given, value in attributes.items():
             key = self._own_key(given if type(given) is str else str(given))
@@ -209,7 +211,7 @@ class AttributeWriter:
                 self.attributes[key] = value
             elif type(value) is str:
                 self.text(key, f"attributes.{key}", value)
-                if key == semconv.FINISH_REASONS:  # of which reading takes a text for JSON
+                if key == semconv.FINISH_REASONS:  # its text is read as JSON if it has no tag
                     self.types[key] = {"t": "text", "k": self.types.get(key)}
             else:
                 encoded = encode_text(value, self.limits)
@@ -217,7 +219,7 @@ class AttributeWriter:
                 self.beside(key, f"attributes.{key}", {"t": "json", "k": encoded.tag}, encoded.cuts)
 
     def fields_of(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """What is no attribute of the caller's own."""
+        """Return the attributes without those of the caller's own."""
         return {key: value for key, value in attributes.items() if key not in self._extra}
 
     def _own_key(self, given: str) -> str:
@@ -226,9 +228,9 @@ class AttributeWriter:
         return repaired(given[:_KEY_CHARACTERS])
 
     def error(self, error: StepError, *, failed: bool) -> str:
-        """Write what went wrong, and return the message as spans can hold it: the description of an Error status.
+        """Write an error, and return its message as spans can hold it: the description of an Error status.
 
-        Where there is no such status, or that is not the message as it is, the message is an attribute too.
+        If the span has no such status (`failed` is False), or the message needs a tag, it is an attribute too.
         """
         self.text(semconv.ERROR_TYPE, "error.type", error.type)
         self.text(semconv.ERROR_CATEGORY, "error.category", error.category)
@@ -239,7 +241,7 @@ class AttributeWriter:
         return message.text
 
     def exception(self, message: str, stacktrace: str) -> dict[str, Any]:
-        """The attributes of the event that holds the stack trace; of one that is too long both ends are kept."""
+        """Return the attributes of an exception event; of a stack trace that is too long, both ends are kept."""
         both_ends = _ends(stacktrace, self.limits.error_bytes)
         shown = encode_string(both_ends)
         cuts = () if both_ends is stacktrace else ("",)
@@ -251,7 +253,7 @@ class AttributeWriter:
         }
 
     def taken(self) -> dict[str, Any]:
-        """The attributes since the last time, with all tags and cuts."""
+        """Return the attributes since the last call, with the tags and truncated paths of all."""
         attributes, self.attributes = self.attributes, {}
         if self.types or semconv.TYPES in self._written:
             attributes[semconv.TYPES] = _to_json(self.types).decode()
@@ -262,22 +264,22 @@ class AttributeWriter:
 
 
 def _ends(text: str, size_bytes: int) -> str:
-    """The text, or its two ends where its UTF-8 is larger than that."""
+    """Return a text, or its two ends if it has more than so many bytes in UTF-8."""
     if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
         return text
     if len(text) <= size_bytes and len(text.encode("utf-8", "backslashreplace")) <= size_bytes:
         return text
-    half = max(0, size_bytes - len(_LEFT_OUT)) // 2
+    half = max(0, size_bytes - len(_ELLIPSIS)) // 2
     head = text[:half].encode("utf-8", "backslashreplace")[:half].decode("utf-8", "ignore")
     tail = text[max(0, len(text) - half) :].encode("utf-8", "backslashreplace")[-half:].decode("utf-8", "ignore")
-    return f"{head}{_LEFT_OUT}{tail}" if half else _LEFT_OUT[: max(0, size_bytes)]
+    return f"{head}{_ELLIPSIS}{tail}" if half else _ELLIPSIS[: max(0, size_bytes)]
 
 
 _PLACEHOLDER = _to_json({FINISH_REASON_KEY: NO_FINISH_REASON}).decode()[1:-1]
 
 
-def _lacks_reason(answer: dict[Any, Any]) -> bool:
-    """Whether it says none, nor has a key that JSON may write like that one."""
+def _has_no_finish_reason(answer: dict[Any, Any]) -> bool:
+    """Return whether an answer has no finish reason; False if it has a key whose JSON may be the same text."""
     return FINISH_REASON_KEY not in answer and all(type(key) is str for key in answer)
 
 
@@ -289,21 +291,21 @@ def _is_attribute(value: Any) -> bool:
 
 
 class AttributeReader:
-    """The attributes of one span while they are read: takes those that are asked for, leaves the rest."""
+    """Read the attributes of one span: each method removes those it returns from `rest`."""
 
     __slots__ = ("rest", "types")
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self.rest = rest = dict(attributes)
         types = rest.pop(semconv.TYPES, None)
-        self.types: dict[str, Any] = {} if types is None else _object(types)
+        self.types: dict[str, Any] = {} if types is None else _json_object(types)
 
     def text(self, key: str) -> str | None:
         """Take a text."""
         return self.as_text(key, self.rest.pop(key, None))
 
     def as_text(self, key: str, value: Any) -> str | None:
-        """Return what stood under a key as a text."""
+        """Return the value of an attribute as a text."""
         if value is None:
             return None
         if self.types and key in self.types:
@@ -311,32 +313,32 @@ class AttributeReader:
         return value if value is None or type(value) is str else str(value)
 
     def json(self, key: str) -> Any:
-        """Take the value that stands as JSON."""
+        """Take a value from its JSON text."""
         value = self.rest.pop(key, None)
         if value is None:
             return None
         return decode_text(value, self.types.get(key) if self.types else None)
 
     def mapping(self, key: str) -> dict[Any, Any]:
-        """Take a mapping that stands as JSON, empty where it is none."""
+        """Take a mapping from its JSON text; an empty one for anything else."""
         value = kept(self.json(key))
         return value if isinstance(value, dict) else {}
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Take texts that stand as a JSON array."""
+        """Take texts from a JSON array."""
         items = [kept(item) for item in as_list(kept(self.json(key)))]
         return tuple([item if type(item) is str else str(item) for item in items if item is not None])
 
     def integer(self, key: str) -> int | None:
-        """Take a whole number, also one that JSON alone does not hold."""
+        """Take an integer, also one of more than 64 bits."""
         return integer_of(restore(self.rest.pop(key, None), self.types.get(key)))
 
     def number(self, key: str) -> float | None:
-        """Take a number, also out of a text."""
+        """Take a number, which may be a text."""
         return number_of(self.rest.pop(key, None))
 
     def unread(self) -> dict[str, Any]:
-        """Return what nobody has taken, under the names that callers gave, with what JSON could not say brought back."""
+        """Return the attributes that were not taken, under the names and with the values that callers gave."""
         attributes: dict[str, Any] = {}
         for key, value in self.rest.items():
             tag = self.types.get(key)
@@ -351,7 +353,7 @@ class AttributeReader:
 
 
 def tagged(value: Any, tag: Any) -> Any:
-    """Return a value whose tag says whether its text is JSON (see `AttributeWriter.extra` and `AttributeWriter.spoken`)."""
+    """Return a value by a tag of the type ``text`` or ``json`` (see `AttributeWriter.extra`, `.message_text`)."""
     form = tag.get("t") if isinstance(tag, dict) else None
     if form == "json":
         return decode_text(value, tag.get("k"))
@@ -359,7 +361,7 @@ def tagged(value: Any, tag: Any) -> Any:
 
 
 def kept(value: Any) -> Any:
-    """Return what a limit left of a list or a text that stands where the model wants exactly that."""
+    """Return what limits kept of a value, for a field of the model that cannot hold a `Truncated` or an `Opaque`."""
     while isinstance(value, Truncated | Opaque):
         value = value.kept if isinstance(value, Truncated) else value.data
     return value
@@ -378,6 +380,6 @@ def number_of(value: Any) -> float | None:
         return None
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _json_object(value: Any) -> dict[str, Any]:
     data = decode_text(value)
     return data if isinstance(data, dict) else {}

@@ -1,9 +1,14 @@
-"""Inputs of model calls that hold the messages of the call: written with references to them, and read back.
+"""Write the input of a model call that holds the messages of the call, with references to them, and read it back.
 
-What is written is the input as JSON, with ``{"agent_trace.messages": [...]}`` in place of the list of messages, and texts in
-the messages as references (see `mapping.references`). Its tag is ``{"t": "messages", ...}``: ``k`` is the tag of all but the
-messages, ``c`` are the tags of messages by index, ``x`` is the type of the list where that is a tuple. With ``after``, so many
-messages come before these, which stand in the input of the earlier call that the span names (see `mapping.history`).
+The input is written as JSON, with ``{"agent_trace.messages": [...]}`` in place of the list of messages, and with
+references in place of texts in them (see `mapping.references`). Its tag is an object with
+
+- ``t``: ``"messages"``,
+- ``k``: the tag of the input without the messages,
+- ``c``: the tags of the messages, by index,
+- ``x``: ``"tuple"`` if the messages were given as a tuple,
+- ``after``: how many messages come before these, in the input of the earlier call that the span names (see
+  `mapping.history`).
 """
 
 from __future__ import annotations
@@ -25,14 +30,14 @@ _from_json = msgspec.json.Decoder().decode
 
 
 class Item(NamedTuple):
-    """A message as it was given: JSON-able data without references, and the tag that restores it."""
+    """Hold a message as it was given: data without references, and the tag that restores its types."""
 
     data: Any
     tag: Tag | None
 
 
 class RecordedInput(NamedTuple):
-    """An input as it was written: its data with references, its tag."""
+    """Hold an input as it was written: data with references, and its tag."""
 
     data: Any
     tag: Mapping[str, Any]
@@ -44,14 +49,14 @@ class RecordedInput(NamedTuple):
 def encode_input(
     content: AttributeWriter, value: Any, messages: Any, conversation: Conversation, first: int
 ) -> EncodedText | None:
-    """Return the input of a call with references to its messages; None where it does not hold them, or limits would cut it.
+    """Return the input of a call with references to its messages, or None if it has none or exceeds the limits.
 
     Args:
-        content: the writer, whose limits count.
+        content: the writer, whose limits apply.
         value: the input: the messages themselves, or a dict that has them under one of its keys.
-        messages: the very list or tuple of messages that the call was given.
-        conversation: the same, encoded.
-        first: the index of the first message to be written; those before stand with an earlier call.
+        messages: the list or tuple of messages of the call, the same object as in `value`.
+        conversation: the same messages, encoded.
+        first: the index of the first message to be written; an earlier call has those before.
     """
     entries = conversation.entries[first:] if first else conversation.entries
     written = f'{{"{MESSAGES_KEY}":{array_of([entry.given for entry in entries])}}}'
@@ -67,7 +72,7 @@ def encode_input(
     if rest.cuts or type(rest.data) is not dict or len(rest.data) != len(value) - 1 or key in rest.data:
         return None
     if any(type(item) is dict and MESSAGES_KEY in item for item in rest.data.values()):
-        return None  # it would be taken for the messages
+        return None  # a reader would take that item for the messages
     if conversation.size_bytes + 8 * len(_to_json(rest.data)) > content.limits.value_bytes:
         return None
     if rest.tag is not None:
@@ -96,12 +101,12 @@ def _list_tag(messages: Any, entries: Sequence[Entry], first: int) -> dict[str, 
 
 
 def recorded_input(text: Any, tag: Any) -> RecordedInput | None:
-    """Return an input that refers to the messages of its call; None for any other."""
+    """Return an input with references to the messages of its call; None for any other input."""
     if type(tag) is not dict or tag.get("t") != MESSAGES_TAG or type(text) is not str:
         return None
     try:
         return RecordedInput(_from_json(text), tag)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):  # cut by a carrier
+    except (msgspec.DecodeError, RecursionError, UnicodeError):  # truncated, as by an attribute length limit
         return None
 
 
@@ -110,8 +115,8 @@ def items_of(recorded: RecordedInput, messages: Sequence[Message], missing: int 
 
     Args:
         recorded: the input.
-        messages: the messages of the call, what was sent and what was answered.
-        missing: how many come before these, and stand with an earlier call that is not here; they are left out.
+        messages: the messages of the call: those that were sent, and the answer.
+        missing: how many come before these, in an earlier call that is not available; they are omitted.
     """
     own, tags = _own_messages(recorded.data), recorded.tag.get(ITEM_TAGS) or {}
     first = max(0, missing - recorded.tag.get(AFTER, 0)) if missing else 0
@@ -144,7 +149,7 @@ def _own_messages(data: Any) -> list[Any]:
 
 
 def key_of_messages(data: Any) -> str | None:
-    """Return the key under which the messages stand; None where they are the whole."""
+    """Return the key of the messages in an input; None if the messages are the input."""
     if not isinstance(data, dict) or MESSAGES_KEY in data:
         return None
     return next((key for key, item in data.items() if isinstance(item, dict) and MESSAGES_KEY in item), None)

@@ -1,7 +1,7 @@
-"""Conversations of one run, as its model calls are sent them: each message is encoded once, however often it is sent.
+"""Encode the conversations that the model calls of one run are sent: each message once, however often it is sent.
 
-An agent sends the whole conversation with every call, and it grows by a few messages a turn. So the run remembers what it
-has sent: copies of the messages as they were given, which tell one that was changed in place, and their JSON.
+An agent sends the whole conversation with every call, and each turn adds a few messages. So the run keeps the messages
+that it has sent: as JSON, and as copies, by which messages that were changed in place are recognised.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from otel_agent_trace.model import Message
 from otel_agent_trace.values import Limits, Tag, encode, same
 
 _REMEMBERED = 8
-"""Conversations that a run remembers: an agent may have several at once, of a planner and a critic."""
+"""Number of conversations that a run keeps: an agent may have several, as those of a planner and a critic."""
 _LEAST_DEPTH = 8
-"""Levels of nesting that a plain message needs in the input of a call; with less, limits cut each call by itself."""
+"""Levels of nesting that a plain message needs in the input of a call; with a lower limit, nothing is shared."""
 _NODE_BYTES = 8
-"""What limits count for a value that is no text."""
+"""Bytes that limits count for a value that is no text."""
 _to_json = msgspec.json.Encoder().encode
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A message: in the shape of the conventions as JSON text with its tag, and likewise as it was given.
+    """Hold a message as JSON text with its tag, in the shape of the conventions and in the shape in which it was given.
 
-    `size_bytes` is not less than what limits count for either.
+    `given` has references in place of texts (see `mapping.references`). `size_bytes` is at least what limits count for
+    either form.
     """
 
     message: Message
@@ -39,9 +40,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class EndedCall(msgspec.Struct, frozen=True):
-    """A model call that has ended: the ids of its span, how many messages it was sent, what it answered.
+    """Describe a model call that has ended: the ids of its span, the number of messages sent, and the answer.
 
-    `has_input` says whether its input has the messages too.
+    `has_input` is whether its recorded input holds the messages too.
     """
 
     trace_id: int
@@ -52,7 +53,7 @@ class EndedCall(msgspec.Struct, frozen=True):
 
 
 class NamedCall(msgspec.Struct, frozen=True):
-    """An earlier call as a later one names it: how many messages it has that come first here, and how many its input has."""
+    """Refer to an earlier call, which has the first messages of a later one: how many, and how many in its input."""
 
     span_id: int
     messages: int
@@ -60,10 +61,10 @@ class NamedCall(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct):
-    """Messages that a call is sent: as they were given when it started, and encoded.
+    """Hold the messages that a call is sent: copies of them as they were when it started, and their encoded forms.
 
-    `size_bytes` is not less than what limits count for all, `is_tagged` whether any has a tag.
-    `call` is the call itself, once it has ended, and `earlier` the conversation that the first `shared` messages come from.
+    `size_bytes` is at least what limits count for all of them; `is_tagged` is whether any has a tag. The first `shared`
+    messages are those of the conversation `earlier`. `call` is the call, once it has ended.
     """
 
     copies: list[Any]
@@ -75,9 +76,9 @@ class Conversation(msgspec.Struct):
     call: EndedCall | None = None
 
     def earlier_call(self, trace_id: int, most: int) -> NamedCall | None:
-        """Return a call of a trace that has ended, and had the first messages here, at most so many; None without any.
+        """Return an ended call of a trace that has the first messages, at most `most` of them; None if there is none.
 
-        One that goes on may never come where spans are kept, if its process is killed.
+        The span of a call that has not ended may never be stored, if its process is killed.
         """
         shared, earlier = min(self.shared, most), self.earlier
         while earlier is not None:
@@ -92,30 +93,30 @@ class Conversation(msgspec.Struct):
         return None
 
     def end(self, call: EndedCall) -> None:
-        """Note the call that was sent this, which has ended; later calls may name it."""
+        """Set the call that was sent these messages, when it has ended; later calls may refer to it."""
         self.call = call
-        self.earlier = None  # else every conversation of the run would be kept
+        self.earlier = None  # otherwise every conversation of the run would stay in memory
 
     def messages(self) -> tuple[Message, ...]:
-        """Return the messages in the shape of the model."""
+        """Return the messages as `Message` objects."""
         return tuple([entry.message for entry in self.entries])
 
 
-_NOTHING = Conversation([], [], 0, is_tagged=False)
+_EMPTY = Conversation([], [], 0, is_tagged=False)
 
 
 class History:
-    """What the model calls of a run have been sent, the last few conversations."""
+    """Keep the latest conversations of a run's model calls."""
 
-    __slots__ = ("_known", "_limits", "_of_items")
+    __slots__ = ("_known", "_limits", "_message_limits")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._of_items = msgspec.structs.replace(limits, depth=limits.depth - 2)
+        self._message_limits = msgspec.structs.replace(limits, depth=limits.depth - 2)
         self._known: tuple[Conversation, ...] = ()  # replaced as a whole, since threads may call models at once
 
     def conversation(self, given: Any) -> Conversation | None:
-        """Return a list or tuple of messages as a conversation; None where limits would cut it, or it is something else."""
+        """Return a list or tuple of messages as a conversation; None for anything else, or if it exceeds the limits."""
         if type(given) not in (list, tuple) or self._limits.depth < _LEAST_DEPTH:
             return None
         items = list(given)
@@ -127,14 +128,14 @@ class History:
         return conversation
 
     def _longest_match(self, items: list[Any]) -> tuple[Conversation, int]:
-        """Return the conversation that begins most like these messages, and how many are the same."""
-        best, most = _NOTHING, 0
+        """Return the conversation with the longest common beginning, and how many messages that has."""
+        best, most = _EMPTY, 0
         for known in self._known:
             size = len(known.copies)
             if size <= most:
                 continue
             if size > len(items) or known.copies != items[:size]:
-                size = _common(known.copies, items)
+                size = _common_length(known.copies, items)
             if size > most:
                 best, most = known, size
         return best, most
@@ -157,7 +158,7 @@ class History:
         return Conversation(copies, kept + added, size_bytes, is_tagged, earlier if shared else None, shared)
 
     def _entry(self, given: Any) -> Entry | None:
-        """Return a message encoded; None where limits cut it, or it cannot be referred to."""
+        """Return an encoded message; None if it exceeds the limits, or has a key that is used for references."""
         if type(given) is dict and len(given) == 2:
             role, content = given.get("role"), given.get("content")
             if type(role) is str and type(content) is str:
@@ -166,7 +167,7 @@ class History:
                 except UnicodeEncodeError:  # lone surrogates
                     pass
         message = message_from(given)
-        shown, as_given = encode(message_data(message), self._of_items), encode(given, self._of_items)
+        shown, as_given = encode(message_data(message), self._message_limits), encode(given, self._message_limits)
         if shown.cuts or as_given.cuts:
             return None
         text, whole = _to_json(shown.data), _to_json(as_given.data)
@@ -174,14 +175,14 @@ class History:
             referring = refer(as_given.data, references_to(message))
         except AmbiguousError:
             return None
-        if type(referring) is int:  # which stands for another message
+        if type(referring) is int:  # the reader would take the number for a reference
             return None
         size_bytes = max(_size_bytes(text), _size_bytes(whole))
         return Entry(message, text.decode(), shown.tag, _to_json(referring).decode(), as_given.tag, size_bytes)
 
 
 def _plain_entry(given: dict[str, Any], role: str, content: str) -> Entry:
-    """Return a message that is a text, as nearly all are; what follows for any message, written out."""
+    """Return the entry of a message with only a role and a text, faster than for any message; most are such."""
     message = Message(role=role, parts=({"type": "text", "content": content},))
     text = _to_json({"role": role, "parts": message.parts})
     referring = str(plain_reference(given))
@@ -189,7 +190,7 @@ def _plain_entry(given: dict[str, Any], role: str, content: str) -> Entry:
 
 
 def plain_text(message: Message) -> str | None:
-    """Return the JSON of a message that is a text, in the shape of the conventions; None for any other."""
+    """Return the JSON of a message with one text part, in the shape of the conventions; None for any other."""
     if message.name is not None or message.extra or len(message.parts) != 1:
         return None
     part = message.parts[0]
@@ -205,7 +206,7 @@ def plain_text(message: Message) -> str | None:
 
 
 def text_reference(value: Any, message: Message) -> str | None:
-    """Return what stands in place of a value that is the text of a message, or a message of that text; None for others."""
+    """Return the reference in place of a value that is the text of a message, or the message itself; else None."""
     if len(message.parts) != 1:
         return None
     content = value.get("content") if type(value) is dict and len(value) == 2 else value
@@ -218,11 +219,11 @@ def text_reference(value: Any, message: Message) -> str | None:
 
 _PARTS_OF_TEXT = {"type", "content"}
 _PLAIN_VALUES = 12
-"""More than the values, containers and keys of a message that is a text."""
+"""More than the number of values, containers and keys of a message with only a role and a text."""
 
 
 def array_of(texts: list[str]) -> str:
-    """Return JSON texts as an array. A history is long: it is put together at once, without copies on the way."""
+    """Return the JSON array of JSON texts; changes the list, so that a long history is copied only once."""
     if not texts:
         return "[]"
     texts[0] = f"[{texts[0]}"
@@ -235,12 +236,12 @@ def _is_tagged(entry: Entry) -> bool:
 
 
 def _size_bytes(text: bytes) -> int:
-    """Return not less than what limits count for a value: its texts, and some bytes for each value, by its JSON text."""
+    """Return at least the bytes that limits count for a value, estimated from its JSON text."""
     return len(text) + _NODE_BYTES * (text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{") + 1)
 
 
-def _common(copies: list[Any], items: list[Any]) -> int:
-    """Return how many messages two lists begin with that are the same."""
+def _common_length(copies: list[Any], items: list[Any]) -> int:
+    """Return the number of equal messages at the beginning of two lists."""
     size = 0
     for copy, item in zip(copies, items, strict=False):
         if copy != item:
@@ -249,13 +250,13 @@ def _common(copies: list[Any], items: list[Any]) -> int:
     return size
 
 
-# ── copies, which tell a message that was changed in place ───────────────────────────────────────────────────────────
+# ── copies, to recognise messages that were changed in place ─────────────────────────────────────────────────────────
 
 
 def copy_of(value: Any) -> Any:
-    """Return something that equals a value as long as that, and all within it, is what it is now.
+    """Return a copy that equals a value as long as neither it nor anything within it changes.
 
-    Equality of Python takes 1 for True and 1.0: of what is no text, the copy looks at the type too.
+    In Python, 1 equals True and 1.0, so scalars other than texts are compared by type too.
     """
     kind = type(value)
     if kind is str or value is None:
@@ -273,7 +274,7 @@ _SCALARS = frozenset((bool, int, float, bytes))
 
 
 class _Exactly:
-    """Equals a value of the same type."""
+    """Equal a value by type and value."""
 
     __slots__ = ("_value",)
 
@@ -288,7 +289,7 @@ class _Exactly:
 
 
 class _Unchanged:
-    """Equals one object, such as a message of OpenAI's client, as long as its fields are what they were."""
+    """Equal one object, such as a message of OpenAI's client, as long as its fields do not change."""
 
     __slots__ = ("_fields", "_value")
     __hash__ = None  # type: ignore[assignment]
@@ -302,7 +303,7 @@ class _Unchanged:
 
 
 def _fields_of(value: Any, *, copied: bool) -> list[Any] | None:
-    """Return the fields of a pydantic model (extra ones too) or a `Message`; None of all else, which may change unseen."""
+    """Return the fields of a `Message` or a pydantic model, extra ones too; None for objects with unknown fields."""
     if isinstance(value, Message):
         fields = [value.role, value.parts, value.name, value.extra]
     elif hasattr(type(value), "__pydantic_fields__"):

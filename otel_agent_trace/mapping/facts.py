@@ -1,8 +1,8 @@
-"""THE table of facts: which field of a run or a step stands in which attribute of our own spans, and how.
+"""Define the table of facts: which attribute of our own spans holds which field of a run or a step, and in which form.
 
-From it come the writer and the reader of our spans, the names that attributes of callers cannot have, what `explain`
-tells, and the documents' table. A fact that no codec can say alone (its attribute depends on the kind of step, or on
-other facts) has a row without one, and a named function in `mapping.writer` and in `mapping.reader`.
+The writer and the reader of our spans follow it, and so do the names that attributes of callers cannot have, the facts
+that `explain` shows, and the table in the documentation. A fact whose attribute depends on the kind of step or on other
+facts has a row without a codec, and a function in `mapping.writer` and in `mapping.reader`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from otel_agent_trace.policies.user_ids import is_pseudonym
 
 
 class Codec(Protocol):
-    """How a value stands in an attribute: written, and read back."""
+    """Write a value into an attribute, and read it back."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
-        """Write a value, or for None take back what was written; `field` is its path in the list of what limits cut."""
+        """Write a value, None to clear an earlier one; `field` is its name in the list of what limits truncated."""
 
     def read(self, reader: AttributeReader, key: str) -> Any:
-        """Take the value that stands under a key."""
+        """Take the value of an attribute."""
 
 
 class _Text:
-    """A text, as it is."""
+    """Write a text as it is."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         writer.text(key, field, value)
@@ -39,7 +39,7 @@ class _Text:
 
 
 class _Json:
-    """Any value, as JSON."""
+    """Write any value as JSON."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         writer.json(key, field, value)
@@ -49,7 +49,7 @@ class _Json:
 
 
 class _JsonObject:
-    """A mapping, as JSON; an empty one is not written."""
+    """Write a mapping as JSON, unless it is empty."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         writer.json(key, field, value or None)
@@ -59,7 +59,7 @@ class _JsonObject:
 
 
 class _Texts:
-    """Texts, as a JSON array: some carriers make one of an array of attributes anyway. None are not written."""
+    """Write texts as a JSON array, into which some backends convert array attributes anyway, unless there are none."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         writer.json(key, field, list(value or ()) or None)
@@ -69,14 +69,14 @@ class _Texts:
 
 
 class _TraceIds(_Texts):
-    """Trace ids; a single one is that of the span anyway."""
+    """Write trace ids, if there are several: a single one is that of the span."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         super().write(writer, key, field, value if len(value or ()) > 1 else None)
 
 
 class _Flag:
-    """True, or nothing."""
+    """Write True, and nothing for False."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         if value:
@@ -87,7 +87,7 @@ class _Flag:
 
 
 class _Integer:
-    """A whole number."""
+    """Write an integer."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         if value is not None:
@@ -98,7 +98,7 @@ class _Integer:
 
 
 class _Number:
-    """A number."""
+    """Write a number."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         if value is not None:
@@ -109,7 +109,7 @@ class _Number:
 
 
 class _Cuts:
-    """Paths of what limits cut, when the fact was first recorded."""
+    """Write the paths of what limits truncated when a run was first recorded."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         if value:
@@ -120,7 +120,7 @@ class _Cuts:
 
 
 class _UserId:
-    """A user id, under the name of the conventions for what it is: a pseudonym, or the id as it is."""
+    """Write a user id under the conventions' attribute: ``enduser.pseudo.id`` for a pseudonym, else ``user.id``."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         if value is None:
@@ -145,11 +145,17 @@ _TOOLS, _MODELS, _RETRIEVALS, _OTHERS = (
 
 
 class Fact(NamedTuple):
-    """A row: a field of `AgentRun` or `AgentStep`, the attribute it stands in, how, and on the spans of which kinds.
+    """Describe a fact: a field of `AgentRun` or `AgentStep`, its attribute, its codec, and the kinds of spans with it.
 
-    `read_as` is the field of `SpanFacts` where that is called otherwise. A `shared` fact is one of the run that stands on
-    the spans of its steps too. One that is `mutable` is written again at the end, since the program may have changed it
-    in place meanwhile. Those that are `given` are taken by `AgentTracer.run` and `start_run`.
+    Args:
+        field: the name of the field.
+        attribute: the name of the attribute.
+        codec: writes and reads the attribute; None if functions of `mapping.writer` and `mapping.reader` do.
+        kinds: the kinds of steps whose spans have the attribute; `StepKind.AGENT` for runs.
+        read_as: the name of the field in `SpanFacts`, if it differs.
+        shared: whether a fact of the run is also written on the spans of its steps.
+        mutable: whether it is written again at the end, as the program may have changed the value in place.
+        given: whether `AgentTracer.run` and `start_run` accept it.
     """
 
     field: str
@@ -176,7 +182,7 @@ IDENTITY = (
     Fact("is_inferred", semconv.INFERRED, FLAG),
     Fact("truncated", semconv.TRUNCATED, CUTS),
 )
-"""Which run or step a span is, and how it was recorded."""
+"""Facts that identify the run or step of a span, and how it was recorded."""
 
 FACTS = (
     Fact("agent_name", semconv.AGENT_NAME, None, RUNS, "name", given=True),
@@ -215,20 +221,20 @@ FACTS = (
     Fact("first_chunk_at_ns", semconv.TIME_TO_FIRST_CHUNK),
     Fact("replay_of", semconv.REPLAY_OF, TEXT, RUNS),
 )
-"""What is known of a run or a step, in the order in which `explain` tells it."""
+"""Facts of a run or a step, in the order in which `explain` shows them."""
 
 TABLE = (*IDENTITY, *FACTS)
 
-# ── what comes from it ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── derived tables ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 Write = Callable[[AttributeWriter, str, str, Any], None]
 Read = Callable[[AttributeReader, str], Any]
 Row = tuple[str, str, Write]
-"""Field, attribute, and what writes it."""
+"""Field, attribute, and the function that writes it."""
 
 
 def _rows(kind: StepKind, *, mutable: bool = False) -> tuple[Row, ...]:
-    """Return the facts of a kind that a codec writes, each once."""
+    """Return the rows of a kind of step that have a codec, one for each field."""
     found = {
         fact.field: (fact.field, fact.attribute, fact.codec.write)
         for fact in reversed(TABLE)
@@ -238,15 +244,15 @@ def _rows(kind: StepKind, *, mutable: bool = False) -> tuple[Row, ...]:
 
 
 WRITTEN: Mapping[StepKind, tuple[Row, ...]] = {kind: _rows(kind) for kind in StepKind}
-"""For each kind the rows that a codec writes."""
+"""Rows with a codec, by kind of step."""
 MUTABLE: Mapping[StepKind, tuple[Row, ...]] = {kind: _rows(kind, mutable=True) for kind in StepKind}
-"""Those that are written again at the end."""
+"""Rows of values that are written again at the end, by kind of step."""
 WRITES: Mapping[str, Row] = {row[0]: row for kind in StepKind for row in WRITTEN[kind]}
-"""The rows of `WRITTEN` by their field."""
+"""Rows with a codec, by field."""
 SHARED: tuple[Row, ...] = tuple(
     (fact.field, fact.attribute, fact.codec.write) for fact in TABLE if fact.shared and fact.codec is not None
 )
-"""The rows of a run that stand on its steps too."""
+"""Rows of a run that are also written on the spans of its steps."""
 READ: Mapping[StepKind, Mapping[str, tuple[str, Read]]] = {
     kind: {
         fact.attribute: (fact.read_as or fact.field, fact.codec.read)
@@ -255,30 +261,30 @@ READ: Mapping[StepKind, Mapping[str, tuple[str, Read]]] = {
     }
     for kind in StepKind
 }
-"""For each kind and attribute the field of `SpanFacts`, and what reads it."""
+"""Field of `SpanFacts` and the function that reads it, by kind of step and attribute."""
 GIVEN = frozenset(fact.field for fact in TABLE if fact.given)
-"""Fields that are given when a run starts."""
+"""Fields that are accepted when a run starts."""
 FLAGS = frozenset(fact.field for fact in TABLE if fact.codec is FLAG)
-"""Fields that are True or say nothing."""
+"""Fields that are written only if they are True."""
 TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
     (semconv.OPERATION_NAME, semconv.TYPES),
     (fact.attribute for fact in TABLE if fact.attribute.startswith(semconv.OUR_PREFIX)),
 )
-"""An attribute of the caller's own that is called so stands under another name."""
+"""Names of attributes that a caller's own attributes cannot have; such ones are written under other names."""
 _FACT_NAMES = {kind: frozenset(fact.attribute for fact in TABLE if kind in fact.kinds) for kind in StepKind}
 
 
 def fact_names(kind: StepKind) -> frozenset[str]:
-    """Return the attributes that reading takes for facts of a step; another tracer's may hold something else."""
+    """Return the attributes that are read as facts of a step; another instrumentation may use them otherwise."""
     return _FACT_NAMES[kind]
 
 
-def _explained(model: type[AgentRun | AgentStep], kinds: frozenset[StepKind]) -> dict[str, str]:
+def _explained_fields(model: type[AgentRun | AgentStep], kinds: frozenset[StepKind]) -> dict[str, str]:
     known = model.__struct_fields__
     return {fact.field: fact.read_as or fact.field for fact in FACTS if fact.field in known and fact.kinds & kinds}
 
 
-RUN_FIELDS = _explained(AgentRun, RUNS)
-"""Field of a run → field of `SpanFacts`, for every fact that is told of a run."""
-STEP_FIELDS = _explained(AgentStep, STEPS)
-"""The same for a step."""
+RUN_FIELDS = _explained_fields(AgentRun, RUNS)
+"""Field of `SpanFacts` by field of a run, for every fact that is explained."""
+STEP_FIELDS = _explained_fields(AgentStep, STEPS)
+"""Field of `SpanFacts` by field of a step, for every fact that is explained."""

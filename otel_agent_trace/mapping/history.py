@@ -1,7 +1,7 @@
-"""Model calls that hold only what was added since an earlier call: made whole again, as with ``history="full"``.
+"""Complete model calls that were recorded with ``history="new"``: with the messages added since an earlier call only.
 
-Such a span names the earlier call, and how many of the messages that this was sent come first. The texts are put together
-as they stand, so a message costs no more than being copied.
+Such a span names the span of the earlier call, and how many of that call's messages come first. The JSON texts of
+messages are copied without being decoded. The result is what ``history="full"`` records.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _BROKEN = (msgspec.DecodeError, UnicodeError, RecursionError)
 def whole_records(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
     """Return the spans of one trace, by id, with all messages of each model call.
 
-    Where the earlier call is missing, the new messages stand, and the list of what was cut names the place.
+    If the earlier call is missing, the span keeps the new messages only, and ``messages`` is listed as truncated.
     """
     continued = [span for span in records.values() if semconv.HISTORY_SPAN_ID in span.attributes]
     if not continued:
         return records
     whole = {span_id: span for span_id, span in records.items() if semconv.HISTORY_SPAN_ID not in span.attributes}
-    made = dict(records)  # in the order that it came in
+    made = dict(records)  # keeps the order
     for span in sorted(continued, key=lambda span: span.start_ns):
         restored = whole_record(span, whole.get(str(span.attributes[semconv.HISTORY_SPAN_ID])))
         made[span.span_id] = restored
@@ -43,17 +43,17 @@ def whole_records(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
 
 
 def whole_record(span: SpanRecord, earlier: SpanRecord | None) -> SpanRecord:
-    """Return the span of a model call with all its messages, given that of the earlier call, which is whole."""
+    """Return the span of a model call with all its messages, given the complete span of the earlier call."""
     if earlier is not None and _is_earlier(earlier, span):
         try:
             return msgspec.structs.replace(span, attributes=_joined(span.attributes, earlier.attributes))
         except _MissingError:
             pass
-    return msgspec.structs.replace(span, attributes=_marked(span.attributes))
+    return msgspec.structs.replace(span, attributes=_listed_as_truncated(span.attributes))
 
 
 class _MissingError(Exception):
-    """Say that the earlier call has not the messages that are needed."""
+    """Indicate that the earlier call does not have the messages that are needed."""
 
 
 def _is_earlier(earlier: SpanRecord, span: SpanRecord) -> bool:
@@ -62,10 +62,10 @@ def _is_earlier(earlier: SpanRecord, span: SpanRecord) -> bool:
 
 
 def _joined(own: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a call, after so many messages of an earlier one.
+    """Return the attributes of a call with the first messages of an earlier call before its own.
 
     Raises:
-        _MissingError: the earlier call has fewer messages, or something is no JSON.
+        _MissingError: the earlier call has fewer messages, or an attribute is not valid JSON.
     """
     count = own.get(semconv.HISTORY_MESSAGES)
     attributes = {key: value for key, value in own.items() if key not in _HISTORY}
@@ -74,15 +74,15 @@ def _joined(own: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any
     if type(count) is not int or not 0 < count <= len(before):
         raise _MissingError
     attributes[semconv.INPUT_MESSAGES] = _array([*before[:count], *_messages(own, semconv.INPUT_MESSAGES)])
-    tags = _shifted(types.get(semconv.INPUT_MESSAGES), {"c": before_tags}, "c", count)
+    tags = _joined_tags(types.get(semconv.INPUT_MESSAGES), {"c": before_tags}, "c", count)
     _set_tag(types, semconv.INPUT_MESSAGES, {"c": tags} if tags else None)
     tag = types.get(semconv.INPUT)
     if isinstance(tag, dict) and tag.get("t") == MESSAGES_TAG and tag.get(AFTER):
-        given = _given(earlier.get(semconv.INPUT))
+        given = _given_messages(earlier.get(semconv.INPUT))
         if len(given) < tag[AFTER]:
             raise _MissingError
-        attributes[semconv.INPUT] = _with_given(own[semconv.INPUT], given[: tag[AFTER]])
-        tags = _shifted(tag, earlier_types.get(semconv.INPUT), ITEM_TAGS, tag[AFTER])
+        attributes[semconv.INPUT] = _with_earlier_messages(own[semconv.INPUT], given[: tag[AFTER]])
+        tags = _joined_tags(tag, earlier_types.get(semconv.INPUT), ITEM_TAGS, tag[AFTER])
         kept = {key: item for key, item in tag.items() if key not in (AFTER, ITEM_TAGS)}
         types[semconv.INPUT] = {**kept, ITEM_TAGS: tags} if tags else kept
     if types:
@@ -102,7 +102,7 @@ def _messages(attributes: Mapping[str, Any], key: str) -> list[msgspec.Raw]:
 def _sent_and_answered(
     attributes: Mapping[str, Any], types: Mapping[str, Any]
 ) -> tuple[list[msgspec.Raw], dict[str, Any]]:
-    """Return all messages of a call, and their tags by index."""
+    """Return all messages of a call, the answer last, and their tags by index."""
     sent, tags = _messages(attributes, semconv.INPUT_MESSAGES), _children(types.get(semconv.INPUT_MESSAGES), "c")
     for answer in _messages(attributes, semconv.OUTPUT_MESSAGES)[:1]:
         message = _decoded(_objects, bytes(answer).decode())
@@ -117,8 +117,8 @@ def _types(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return _decoded(_objects, attributes.get(semconv.TYPES, "{}"))  # type: ignore[no-any-return]
 
 
-def _given(text: Any) -> list[msgspec.Raw]:
-    """Return the messages of an input as they were given."""
+def _given_messages(text: Any) -> list[msgspec.Raw]:
+    """Return the messages of an input in the shape in which they were given, with references."""
     data = _decoded(_objects, text)
     key = key_of_messages(data)
     held = data if key is None else data[key]
@@ -127,10 +127,10 @@ def _given(text: Any) -> list[msgspec.Raw]:
     return _decoded(_texts, _to_json(held[MESSAGES_KEY]).decode())  # type: ignore[no-any-return]
 
 
-def _with_given(text: Any, earlier: list[msgspec.Raw]) -> str:
+def _with_earlier_messages(text: Any, earlier: list[msgspec.Raw]) -> str:
     data = _decoded(_objects, text)
     key = key_of_messages(data)
-    messages = {MESSAGES_KEY: msgspec.Raw(_array([*earlier, *_given(text)]).encode())}
+    messages = {MESSAGES_KEY: msgspec.Raw(_array([*earlier, *_given_messages(text)]).encode())}
     return _to_json(messages if key is None else {**data, key: messages}).decode()
 
 
@@ -145,8 +145,8 @@ def _array(texts: list[msgspec.Raw]) -> str:
     return _to_json(texts).decode()
 
 
-def _shifted(own: Any, earlier: Any, key: str, count: int) -> dict[str, Any]:
-    """Return the tags of messages by index, in a list that begins with so many of an earlier one."""
+def _joined_tags(own: Any, earlier: Any, key: str, count: int) -> dict[str, Any]:
+    """Return the tags of messages by index, if the list begins with `count` messages of an earlier call."""
     before, after = _children(earlier, key), _children(own, key)
     kept = {index: tag for index, tag in before.items() if int(index) < count}
     return {**kept, **{str(int(index) + count): tag for index, tag in after.items()}}
@@ -164,8 +164,8 @@ def _set_tag(types: dict[str, Any], key: str, tag: Any) -> None:
         types[key] = tag
 
 
-def _marked(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes that say what is missing."""
+def _listed_as_truncated(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes with the messages, and the input that holds them, listed as truncated."""
     try:
         cut = _decoded(_strings, attributes.get(semconv.TRUNCATED, "[]"))
     except _MissingError:

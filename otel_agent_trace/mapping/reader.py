@@ -1,4 +1,4 @@
-"""Reads our own spans back: the inverse of `mapping.writer`, by the rows of `mapping.facts`."""
+"""Read our own spans: the inverse of `mapping.writer`, by the rows of `mapping.facts`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _KIND_OF = {
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
-    """Return what the span means, or None where it speaks another language."""
+    """Return the facts of a span; None if it has neither a known ``gen_ai.operation.name`` nor the kind of a step."""
     attributes = span.attributes
     operation = attributes.get(_OPERATION)
     kind = _KIND_OF.get(operation) if type(operation) is str else None
@@ -59,7 +59,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 class _Reader(AttributeReader):
-    """One reading of one span."""
+    """Read the facts of one span."""
 
     __slots__ = ("kind", "span")
     span: SpanRecord
@@ -101,7 +101,7 @@ class _Reader(AttributeReader):
         """Read the facts that are rows of the table."""
         rest, rows = self.rest, READ[self.kind]
         for key in rest.keys() & rows.keys():
-            if key in rest:  # of a user id, both names are taken at once
+            if key in rest:  # a user id may have two attributes, which are taken at once
                 field, read_value = rows[key]
                 setattr(facts, field, read_value(self, key))
 
@@ -121,14 +121,14 @@ class _Reader(AttributeReader):
     def agent(self, facts: SpanFacts) -> None:
         facts.name = facts.agent_name
         facts.label = self.text(semconv.STEP_NAME)
-        facts.input = self.spoken(semconv.INPUT_MESSAGES, "user")
-        facts.output = self.spoken(semconv.OUTPUT_MESSAGES, "assistant")
+        facts.input = self.message_text(semconv.INPUT_MESSAGES, "user")
+        facts.output = self.message_text(semconv.OUTPUT_MESSAGES, "assistant")
         facts.messages = self.messages(semconv.MESSAGES)
         facts.status = self.status()
         facts.model = self.model()
 
     def call(self, facts: SpanFacts) -> None:
-        """A model call, a retrieval, or a step of another kind."""
+        """Read a model call, a retrieval, or a step of another kind."""
         if self.kind is StepKind.MODEL:
             self.conversation(facts)
         else:
@@ -145,10 +145,10 @@ class _Reader(AttributeReader):
         facts.name = name if name is not None else self.default_name(request)
 
     def conversation(self, facts: SpanFacts) -> None:
-        """Read what a model was sent and answered, and the input and output, which may refer to that."""
+        """Read the messages of a model call, and its input and output, which may have references to them."""
         rest, types = self.rest, self.types
         facts.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
-        missing = self.integer(semconv.HISTORY_MESSAGES) or 0  # else the span was made whole (see `mapping.history`)
+        missing = self.integer(semconv.HISTORY_MESSAGES) or 0  # removed once `mapping.history` completed the span
         rest.pop(semconv.HISTORY_SPAN_ID, None)
         recorded = recorded_input(rest.get(semconv.INPUT), types.get(semconv.INPUT))
         if recorded is None:
@@ -170,12 +170,12 @@ class _Reader(AttributeReader):
         return request_model or str(self.span.attributes.get(semconv.OPERATION_NAME))
 
     def model(self) -> str | None:
-        """Take the model that answered, else the one that was asked for; where both are known, the latter stays unread."""
+        """Take the model that answered, else the requested one, which stays an attribute if both are known."""
         answered = self.text(semconv.RESPONSE_MODEL)
         return answered if answered is not None else self.text(semconv.REQUEST_MODEL)
 
     def rare(self, facts: SpanFacts) -> None:
-        """Read what few spans have: messages, tokens, an id of the caller's own."""
+        """Read facts that few spans have: messages, token counts, a step id of the caller's own."""
         rest = self.rest
         if semconv.INPUT_MESSAGES in rest or semconv.OUTPUT_MESSAGES in rest:
             facts.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
@@ -186,16 +186,16 @@ class _Reader(AttributeReader):
         if self.kind is StepKind.TOOL:
             facts.model = self.model()
         if facts.output is None:
-            facts.output = self.json(semconv.OUTPUT)  # of a tool that failed
+            facts.output = self.json(semconv.OUTPUT)  # the output of a tool that failed
 
     def first_chunk(self) -> int | None:
-        """Return when the first piece came, from how long that took; which stays an attribute."""
+        """Return the time of the first chunk from the time to first chunk, which stays an attribute."""
         seconds = number_of(self.rest.get(semconv.TIME_TO_FIRST_CHUNK))
         nanoseconds = None if seconds is None else integer_of(seconds * 1e9)
         return None if nanoseconds is None else self.span.start_ns + nanoseconds
 
-    def spoken(self, key: str, role: str) -> Any:
-        """Take what a run was asked or answered, out of a list of messages."""
+    def message_text(self, key: str, role: str) -> Any:
+        """Take the input or output of a run, the text of a message."""
         value = self.rest.pop(key, None)
         if value is None:
             return None
@@ -252,7 +252,7 @@ class _Reader(AttributeReader):
 
 
 def _only_text(data: Any, role: str) -> str | None:
-    """Return the text of the one message that our tracer writes there; None where it is anything else."""
+    """Return the text of a list with one message of one text part, as our tracer writes it; None for anything else."""
     message = _only_item(data)
     part = _only_item(message.get("parts")) if message is not None and message.get("role") == role else None
     text = part.get("content") if part is not None and part.get("type") == "text" else None
@@ -265,7 +265,7 @@ def _only_item(items: Any) -> dict[Any, Any] | None:
 
 
 def _kept_message(value: Any) -> Any:
-    """Return a message with what limits left of it, where the model wants a text or a list."""
+    """Return a message with what limits kept of the fields that have to be texts or lists."""
     message = kept(value)
     if not isinstance(message, dict):
         return message
@@ -276,7 +276,7 @@ def _kept_message(value: Any) -> Any:
 
 
 def _without_placeholder(message: Any) -> Any:
-    """Return a message without the finish reason that stands for none."""
+    """Return a message without a placeholder for its finish reason."""
     if not isinstance(message, dict) or message.get(FINISH_REASON_KEY) != NO_FINISH_REASON:
         return message
     return {key: item for key, item in message.items() if key != FINISH_REASON_KEY}

@@ -1,11 +1,13 @@
 """Refer from the input and output of a model call to the texts of its messages, so that no text is written twice.
 
-A model call's messages stand in ``gen_ai.input.messages`` and ``gen_ai.output.messages``, in the shape of the conventions.
-Its input and output come back in the shape in which they were given, and mostly hold the very same texts: there an object
-``{"agent_trace.text": 0}`` stands for the text of part 0 of the message. ``{"agent_trace.text": [1, 0]}`` is the arguments
-of the tool call in part 1 as JSON text, compact (0) or with spaces (1); with ``"pieces": [3, 4]`` it is a list of the
-pieces of a text that was streamed, by their lengths. In place of a whole message that is ``{"role": ..., "content": text}``, as
-nearly all are, stands ``1``; ``2`` where the content comes first.
+The attributes ``gen_ai.input.messages`` and ``gen_ai.output.messages`` hold the messages of a model call in the shape
+of the conventions. Its input and output are recorded as they were given, and mostly hold the same texts. There a
+reference takes the place of a text:
+
+- ``{"agent_trace.text": 0}``: the text of part 0 of the message,
+- ``{"agent_trace.text": [1, 0]}``: the arguments of the tool call in part 1 as JSON, compact (0) or with spaces (1),
+- with ``"pieces": [3, 4]``: a list of the pieces of that text, as it was streamed, by their lengths,
+- ``1`` in place of a whole message ``{"role": ..., "content": text}``, as most are; ``2`` if the content comes first.
 """
 
 from __future__ import annotations
@@ -19,27 +21,27 @@ from otel_agent_trace.model import Message
 
 TEXT_KEY = "agent_trace.text"
 MESSAGES_KEY = "agent_trace.messages"
-"""Key of an object that stands for the list of messages in the input; it holds them, with references."""
+"""Key of the object in place of the list of messages in an input; its value is the messages, with references."""
 ANSWER_TAG = "answer"
-"""Says of a tag that the value refers to the answer; ``k`` is the tag of the value itself."""
+"""Type in the tag of an output that has references to the answer; ``k`` is the tag of the output itself."""
 ROLE_FIRST, CONTENT_FIRST = 1, 2
 _PIECES = "pieces"
 _OWN_KEYS = frozenset((TEXT_KEY, MESSAGES_KEY))
 _SEPARATORS = ((",", ":"), (", ", ": "))
-"""How JSON texts of arguments are written: as OpenAI's models do mostly, and as `json.dumps` does."""
+"""Separators in JSON texts of arguments: those of most answers of OpenAI's models, and those of `json.dumps`."""
 
 Reference = dict[str, Any]
 
 
 class AmbiguousError(Exception):
-    """Say that a value holds a key by which references are known, so that it has to stand as it is."""
+    """Indicate that a value has a key that is used for references, so that it must be written without any."""
 
 
 def references_to(message: Message) -> dict[str, Reference]:
-    """Return what may stand in place of each text of a message."""
+    """Return the reference to each text of a message, by text."""
     references: dict[str, Reference] = {}
     for place, part in enumerate(message.parts):
-        text = _text_of(part)
+        text = _part_text(part)
         if text is not None:
             references.setdefault(text, {TEXT_KEY: place})
         elif part.get("type") == "tool_call" and not isinstance(part.get("arguments"), str | None):
@@ -51,10 +53,10 @@ def references_to(message: Message) -> dict[str, Reference]:
 
 
 def refer(data: Any, references: Mapping[str, Reference]) -> Any:
-    """Return JSON-able data with references in place of the texts that have one.
+    """Return data with references in place of the texts that have one.
 
     Raises:
-        AmbiguousError: the data has a key by which references are known.
+        AmbiguousError: the data has a key that is used for references.
     """
     kind = type(data)
     if kind is str:
@@ -64,17 +66,17 @@ def refer(data: Any, references: Mapping[str, Reference]) -> Any:
             raise AmbiguousError
         return {key: refer(item, references) for key, item in data.items()}
     if kind is list:
-        return _pieces_of(data, references) or [refer(item, references) for item in data]
+        return _reference_to_pieces(data, references) or [refer(item, references) for item in data]
     return data
 
 
 def plain_reference(message: Mapping[str, Any]) -> int:
-    """Return what stands in place of a message of just a role and a text."""
+    """Return the reference in place of a message with only a role and a text."""
     return ROLE_FIRST if next(iter(message)) == "role" else CONTENT_FIRST
 
 
 def resolve_message(data: Any, message: Message | None) -> Any:
-    """Return a message, or an output, as it was given; None where the message has not the texts that are referred to."""
+    """Return a message, or an output, as it was given; None if the message lacks the text that it refers to."""
     if type(data) is not int:
         return resolve(data, message)
     content = _text_at(0, message)
@@ -86,27 +88,27 @@ def resolve_message(data: Any, message: Message | None) -> Any:
 
 
 def resolve(data: Any, message: Message | None) -> Any:
-    """Return data with the texts of a message in place of references; None where the message has no such text."""
+    """Return data with texts of a message in place of references; with None for a text that it does not have."""
     if type(data) is dict:
         place = data.get(TEXT_KEY)
         if place is None:
             return {key: resolve(item, message) for key, item in data.items()}
         text = _text_at(place, message)
-        return text if _PIECES not in data else _cut(text, data[_PIECES])
+        return text if _PIECES not in data else _split(text, data[_PIECES])
     if type(data) is list:
         return [resolve(item, message) for item in data]
     return data
 
 
-def _pieces_of(data: list[Any], references: Mapping[str, Reference]) -> Reference | None:
-    """Return what stands for pieces of text that together are a text which has a reference."""
+def _reference_to_pieces(data: list[Any], references: Mapping[str, Reference]) -> Reference | None:
+    """Return the reference to pieces of text which together are a text that has one; None for other lists."""
     if len(data) < 2 or not all(type(piece) is str for piece in data):
         return None
     whole = references.get("".join(data))
     return None if whole is None else {**whole, _PIECES: [len(piece) for piece in data]}
 
 
-def _cut(text: str | None, lengths: list[int]) -> list[str] | None:
+def _split(text: str | None, lengths: list[int]) -> list[str] | None:
     if text is None:
         return None
     ends = list(itertools.accumulate(lengths))
@@ -118,11 +120,11 @@ def _text_at(place: Any, message: Message | None) -> str | None:
     if message is None or not 0 <= number < len(message.parts):
         return None
     part = message.parts[number]
-    return _text_of(part) if style is None else _arguments_text(part, style)
+    return _part_text(part) if style is None else _arguments_text(part, style)
 
 
-def _text_of(part: Mapping[Any, Any]) -> str | None:
-    """Return the text that a part of a message is made of."""
+def _part_text(part: Mapping[Any, Any]) -> str | None:
+    """Return the text of a part of a message, None if it has none."""
     text = part.get("response" if part.get("type") == "tool_call_response" else "content")
     return text if type(text) is str else None
 
@@ -130,5 +132,5 @@ def _text_of(part: Mapping[Any, Any]) -> str | None:
 def _arguments_text(part: Mapping[Any, Any], style: int) -> str | None:
     try:
         return json.dumps(part.get("arguments"), separators=_SEPARATORS[style], ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):  # no JSON: a value of a class, a cycle
+    except (TypeError, ValueError, RecursionError):  # not representable as JSON: an instance of a class, a cycle
         return None

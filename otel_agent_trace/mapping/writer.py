@@ -1,7 +1,7 @@
-"""Writes our own spans: tracing while a run happens, `run_to_spans` afterwards.
+"""Write our own spans, for tracing while a run happens, and for `run_to_spans` afterwards.
 
-Most facts are rows of `mapping.facts`. The functions here write what no row can say alone: what a span is and is called,
-its place in the run, input and output by the kind of step, how it ended.
+Most facts are written by the rows of `mapping.facts`. The functions here write those that depend on others: operation
+and name of a span, its place in the run, its input and output by the kind of step, its status.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _to_json = msgspec.json.Encoder().encode
 _NAME_CHARACTERS = 1024
 _SHORT_NAME = 256
 _ANSWER_DEPTH = 5
-"""Levels of nesting of a list with one message that is a text, and one more."""
+"""Levels of nesting of a list with one message of one text part, and one more."""
 REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
-"""Steps that another program answers: their spans are of kind CLIENT, all others INTERNAL."""
+"""Kinds of steps that call another service: their spans are of kind CLIENT, all others INTERNAL."""
 FAILURES = (RunStatus.ERROR, RunStatus.TIMEOUT)
 
 # ── plain facts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def put_facts(content: AttributeWriter, rows: Iterable[Row], fields: Mapping[str, Any]) -> None:
-    """Write those facts of some rows that are known."""
+    """Write the facts of some rows, except those that are None."""
     for field, key, write in rows:
         value = fields.get(field)
         if value is not None:
@@ -43,45 +43,45 @@ def put_facts(content: AttributeWriter, rows: Iterable[Row], fields: Mapping[str
 
 
 def put_fact(content: AttributeWriter, field: str, value: Any) -> None:
-    """Write one fact, in place of what was written of it before; None takes that back."""
+    """Write one fact in place of an earlier value, which None clears."""
     _, key, write = WRITES[field]
     write(content, key, field, value)
 
 
 def put_shared(content: AttributeWriter, run: Mapping[str, Any]) -> None:
-    """Write what each step says of its run."""
+    """Write the facts of a run that the span of each step has too."""
     put_facts(content, SHARED, run)
 
 
 def put_run(content: AttributeWriter, fields: Mapping[str, Any]) -> str:
-    """Write what is known of a run when it starts, and return the name of its span."""
+    """Write the facts of a run that starts, and return the name of its span."""
     name = put_run_identity(content, fields.get("agent_name"), fields.get("model"))
     put_facts(content, WRITTEN[StepKind.AGENT], fields)
-    content.spoken(semconv.INPUT_MESSAGES, "user_input", "user", fields.get("user_input"))
+    content.message_text(semconv.INPUT_MESSAGES, "user_input", "user", fields.get("user_input"))
     return name
 
 
 def put_attributes(content: AttributeWriter, attributes: Mapping[Any, Any], taken: Collection[str] = ()) -> None:
-    """Write attributes of the caller's own; those with the name of a fact, or of one that is `taken`, under another."""
+    """Write attributes of the caller's own; those with the name of a fact, or one of `taken`, under another name."""
     content.extra(attributes, TAKEN_NAMES.union(taken) if taken else TAKEN_NAMES)
 
 
-# ── how it ended ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── answer and status ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def put_answer(content: AttributeWriter, final_output: Any) -> None:
-    """Write what a run answered."""
-    content.spoken(semconv.OUTPUT_MESSAGES, "final_output", "assistant", final_output)
+    """Write the final output of a run."""
+    content.message_text(semconv.OUTPUT_MESSAGES, "final_output", "assistant", final_output)
 
 
 def put_status(content: AttributeWriter, status: RunStatus, *, has_ended: bool = True) -> None:
-    """Write how a run ended, where the status of its span does not say it."""
+    """Write the status of a run if it does not follow from the status of its span."""
     if status is RunStatus.TIMEOUT or (status is RunStatus.ERROR and not has_ended):
         content.attributes[semconv.RUN_STATUS] = status.value
 
 
 def put_failure(content: AttributeWriter, error: StepError | None, *, failed: bool) -> str:
-    """Write an error, or that there was one, and return its message as spans can hold it."""
+    """Write an error, if only that there was one, and return its message as spans can hold it."""
     if error is not None:
         return content.error(error, failed=failed)
     if failed:
@@ -93,9 +93,9 @@ def put_failure(content: AttributeWriter, error: StepError | None, *, failed: bo
 
 
 def put_input(content: AttributeWriter, kind: StepKind, value: Any) -> None:
-    """Write a step's arguments."""
+    """Write the input of a step."""
     if kind is StepKind.AGENT:
-        content.spoken(semconv.INPUT_MESSAGES, "input", "user", value)
+        content.message_text(semconv.INPUT_MESSAGES, "input", "user", value)
         return
     if kind is StepKind.RETRIEVAL and type(value) is str:
         content.clear(semconv.INPUT)
@@ -105,9 +105,9 @@ def put_input(content: AttributeWriter, kind: StepKind, value: Any) -> None:
 
 
 def put_output(content: AttributeWriter, kind: StepKind, value: Any, *, failed: bool) -> None:
-    """Write a step's return value."""
+    """Write the output of a step."""
     if kind is StepKind.AGENT:
-        content.spoken(semconv.OUTPUT_MESSAGES, "output", "assistant", value)
+        content.message_text(semconv.OUTPUT_MESSAGES, "output", "assistant", value)
     else:
         content.json(_output_key(kind, value, failed=failed), "output", value)
 
@@ -115,9 +115,9 @@ def put_output(content: AttributeWriter, kind: StepKind, value: Any, *, failed: 
 def put_sent(
     content: AttributeWriter, conversation: Conversation, earlier: NamedCall | None, *, has_answer: bool
 ) -> None:
-    """Write the messages that a model call is sent; those that it shares with an earlier call only by naming that.
+    """Write the messages that a model call is sent, without those of an earlier call, to which the span refers.
 
-    Where the last message is an answer, it stands apart.
+    With `has_answer`, the last message is the answer, which is written elsewhere.
     """
     first, entries = 0, conversation.entries
     if earlier is not None:
@@ -137,7 +137,7 @@ def put_sent(
 
 
 def put_answer_message(content: AttributeWriter, message: Message, sent: int) -> None:
-    """Write what a model answered to so many messages."""
+    """Write the answer of a model to so many messages."""
     text = plain_text(message)
     if text is not None and len(text) < content.limits.value_bytes // 8 and content.limits.depth > _ANSWER_DEPTH:
         content.plain_answer(text)
@@ -148,7 +148,7 @@ def put_answer_message(content: AttributeWriter, message: Message, sent: int) ->
 def put_call_input(
     content: AttributeWriter, value: Any, messages: Any, conversation: Conversation | None, earlier: NamedCall | None
 ) -> bool:
-    """Write the input of a model call; its messages only by references, if it holds them, which is returned."""
+    """Write the input of a model call, with references to its messages; return whether it holds them."""
     encoded = None
     if conversation is not None and value is not None:
         first = 0 if earlier is None else earlier.given
@@ -161,7 +161,7 @@ def put_call_input(
 
 
 def put_call_output(content: AttributeWriter, value: Any, answer: Message | None) -> None:
-    """Write the output of a model call, after its answer; the answer's texts in it only by references."""
+    """Write the output of a model call, with references to its answer, which was written before."""
     if answer is None or semconv.OUTPUT_MESSAGES in content.cut_paths:
         content.json(semconv.OUTPUT, "output", value)
         return
@@ -181,7 +181,7 @@ def put_call_output(content: AttributeWriter, value: Any, answer: Message | None
 
 
 def _output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
-    """Return the attribute for a step's output; the standard ones are for results of what succeeded."""
+    """Return the attribute for a step's output; ``gen_ai.tool.call.result`` only for a tool that succeeded."""
     if kind is StepKind.TOOL and not failed:
         return semconv.TOOL_RESULT
     if kind is StepKind.RETRIEVAL and type(value) is list:
@@ -190,9 +190,7 @@ def _output_key(kind: StepKind, value: Any, *, failed: bool) -> str:
 
 
 def put_place(content: AttributeWriter, index: int | None, step_id: int | str | None) -> None:
-    """Write the ordinal of a step in its run, None if nobody counts, and its id where that is not the ordinal plus one:
-    as a number, as far as attributes can hold it, or as a text.
-    """
+    """Write the index of a step in its run, if it is known, and its id, unless that is the index plus one."""
     if index is not None:
         content.attributes[semconv.STEP_INDEX] = index
         if step_id == index + 1 and type(step_id) is int:
@@ -203,7 +201,7 @@ def put_place(content: AttributeWriter, index: int | None, step_id: int | str | 
         content.text(semconv.STEP_ID, "step_id", step_id)
 
 
-# ── what a span is ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── identity and name ────────────────────────────────────────────────────────────────────────────────────────────────
 
 _OPERATION = {
     StepKind.TOOL: semconv.OPERATION_EXECUTE_TOOL,
@@ -214,7 +212,7 @@ _OPERATION = {
 
 
 def put_identity(content: AttributeWriter, kind: StepKind, name: str, model: str | None) -> str:
-    """Write what a step is, and return the name of its span."""
+    """Write the operation and the name of a step, and return the name of its span."""
     attributes = content.attributes
     if (
         kind is StepKind.TOOL
@@ -240,21 +238,21 @@ def put_identity(content: AttributeWriter, kind: StepKind, name: str, model: str
         content.text(semconv.AGENT_NAME, "name", name)
     elif name != (model or operation):
         content.text(semconv.STEP_NAME, "name", name)
-    return _titled(operation, model if kind is StepKind.MODEL else name)
+    return _name_with(operation, model if kind is StepKind.MODEL else name)
 
 
 def put_run_identity(content: AttributeWriter, agent_name: str | None, model: str | None) -> str:
-    """Write whose run a span is, and return the name of the span."""
+    """Write operation, agent and model of a run, and return the name of its span."""
     content.attributes[semconv.OPERATION_NAME] = semconv.OPERATION_INVOKE_AGENT
     content.text(semconv.AGENT_NAME, "name", agent_name)
     if model is not None:
         content.text(semconv.REQUEST_MODEL, "model", model)
-    return _titled(semconv.OPERATION_INVOKE_AGENT, agent_name)
+    return _name_with(semconv.OPERATION_INVOKE_AGENT, agent_name)
 
 
 @functools.lru_cache(maxsize=512)
 def _tool_identity(name: str) -> tuple[str, Mapping[str, str]]:
-    """Return the span's name and the attributes of a tool whose name needs neither repair nor cut."""
+    """Return span name and attributes for a tool whose name is short and in ASCII."""
     attributes = {
         semconv.OPERATION_NAME: semconv.OPERATION_EXECUTE_TOOL,
         semconv.TOOL_NAME: name,
@@ -263,10 +261,10 @@ def _tool_identity(name: str) -> tuple[str, Mapping[str, str]]:
     return f"{semconv.OPERATION_EXECUTE_TOOL} {name}" if name else semconv.OPERATION_EXECUTE_TOOL, attributes
 
 
-def _titled(operation: str, called: str | None) -> str:
+def _name_with(operation: str, called: str | None) -> str:
     return _span_name(f"{operation} {called[:_NAME_CHARACTERS]}") if called else operation
 
 
 def _span_name(text: str) -> str:
-    """Return a name of bearable length; the whole stands in an attribute."""
+    """Return a span name of at most 1024 characters; an attribute holds the whole name."""
     return repaired(text[:_NAME_CHARACTERS])

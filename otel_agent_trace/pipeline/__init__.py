@@ -1,8 +1,8 @@
-"""The one way of spans and logs from the program to sinks: policies in their order, a gate if there is one, then sinks."""
+"""Pass spans and logs to sinks: first through the policies in their order, then through a gate, if there is one."""
 
 from __future__ import annotations
 
-from otel_agent_trace import sdk  # noqa: F401 - first, since it imports what the others need
+from otel_agent_trace import sdk  # noqa: F401 - first, as it imports the SDK with an invalid environment too
 from otel_agent_trace.pipeline.gate import Gate
 from otel_agent_trace.pipeline.pipeline import DROPPED_BY_A_POLICY, Pipeline, checked_policies, policies_without_gate
 from otel_agent_trace.pipeline.sinks import SpanSink

@@ -1,4 +1,4 @@
-"""`Gate`, the last of the policies, which decides about whole traces; and what is held until it has."""
+"""Define `Gate`, the policy that decides about whole traces, and hold their spans until it has decided."""
 
 from __future__ import annotations
 
@@ -14,50 +14,51 @@ from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
 from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.span import LogRecord, SpanRecord
 
-_REMEMBERED_DECISIONS = 65_536
+_KEPT_DECISIONS = 65_536
 _TRACE_BYTES, _ENTRY_BYTES = 1000, 500
 _START_BYTES = 3000
-"""Its values are those of the span, which holds them as long as it is open, and are counted when it ends."""
+"""Bytes of a started span without its values, which the open span holds anyway; they are counted when it ends."""
 _DROPPED, _LET_GO_EARLY = "dropped: by the gate", "let go: gate full"
 _COUNTED = ("on_end", "on_log")
 
 
 class Gate:
-    """Decides whether the spans and logs of a trace are delivered, all of them or none; the last of the policies may be one.
+    """Decide whether all spans and logs of a trace are delivered, or none. The last of the policies may be a gate.
 
-    When more than `max_held_bytes` (estimated) are held, the traces that have been held longest are let go, and counted.
+    If more than `max_held_bytes` (64 MiB, estimated) are held, the traces held longest are delivered, and counted.
     """
 
     max_held_bytes = 64 << 20
 
     def decide(self, spans: Sequence[SpanRecord], *, is_over: bool) -> bool | None:
-        """Return True to let a trace go, False to drop it, None to hold on.
+        """Return True to deliver a trace, False to drop it, None to go on holding it.
 
-        It is asked whenever a span of a trace has ended, from any thread, until it decides; late spans follow that.
+        It is called whenever a span of the trace has ended, from any thread, until it decides. Later spans of the trace
+        follow the decision.
 
         Args:
-            spans: those of the trace that have ended so far, in that order, after the policies; for reading.
-            is_over: nothing of the trace is open any more, as far as is known here; or all that is held has to go because
-                of `flush` or `close`, which take None for True.
+            spans: the spans of the trace that have ended so far, in order of their ends, after the policies; read-only.
+            is_over: whether no span of the trace is known to be open; also True if a decision is needed for `flush` or
+                `close`, where None means True.
         """
         raise NotImplementedError
 
 
 class Outlet(Protocol):
-    """Where the gate's decisions lead."""
+    """Deliver to sinks what the gate lets through."""
 
     def deliver(self, what: str, thing: Any) -> None:
-        """Call the method `what` of every sink that has one."""
+        """Call the method `what` of every sink that overrides it."""
 
     def deliver_to_others(self, what: str, thing: Any) -> None:
-        """Call it of the sinks that keep no journal: those that do have it."""
+        """Call it for sinks without a journal only, as those with one received the event before."""
 
     def deliver_to_journals(self, what: str, thing: Any) -> None:
-        """Call it of the sinks that keep a journal."""
+        """Call it for sinks with a journal only."""
 
 
 class _Held:
-    """What is held of one trace, and what was decided about it meanwhile."""
+    """Hold the spans and logs of one trace, and the decision about it."""
 
     __slots__ = (
         "bytes",
@@ -81,15 +82,15 @@ class _Held:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is open; where starts are not heard of, whether a span has ended that has none above it."""
+        """Return whether no span is open; if starts are not observed, whether a root span has ended."""
         return self.open <= 0 if self.has_starts else self.has_root_ended
 
 
 class HeldTraces:
-    """Holds traces until the gate has decided, and remembers its decisions for what comes late.
+    """Hold traces until the gate has decided, and keep its decisions for later spans.
 
-    No lock is held while the gate or a sink is called: what ends in another thread while a trace is delivered is delivered
-    by the thread that is at it, in its order. A forked child holds nothing of its parent's, and follows its decisions.
+    No lock is held while the gate or a sink is called: while a thread delivers a trace, what ends in others is queued,
+    and delivered in order by that thread. A forked child keeps the decisions of its parent, but none of the spans.
     """
 
     def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
@@ -102,18 +103,18 @@ class HeldTraces:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Hold nothing, in a forked child."""
+        """Drop everything that is held, in a forked child."""
         self._held: dict[int, _Held] = {}
         self._bytes = 0
 
-    # ── what comes ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_start(self, trace_id: int, span: StartedSpan | None) -> None:
-        """Note that a span has started (None: one that is not delivered) and hold it, or deliver it."""
+        """Count a span that has started, and hold or deliver it, unless a policy dropped it (None)."""
         if self._at_work.is_here():
             return
         with self._lock:
-            held = self._of(trace_id)
+            held = self._undecided_or_new(trace_id)
             if held is not None:
                 held.open += 1
                 held.has_starts = True
@@ -122,20 +123,20 @@ class HeldTraces:
         elif span is not None:
             try:
                 self._outlet.deliver_to_journals("on_start", span)
-            finally:  # an exception of a signal handler's goes on
+            finally:  # also after an exception of a signal handler
                 later = guarded(self._diagnostics, "gate", span.held)
                 if later is not None:
                     self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", later, _START_BYTES)
         self._make_room()
 
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
-        """Hold a span that has ended, or one that a policy has dropped then, and ask the gate."""
+        """Hold a span that has ended, even if a policy dropped it (`is_discarded`), and call the gate."""
         trace_id = span.context.trace_id
-        if self._at_work.is_here():  # the gate traces
+        if self._at_work.is_here():  # a span that the gate itself made
             self._diagnostics.count(_DROPPED)
             return
         with self._lock:
-            held = self._of(trace_id)
+            held = self._undecided_or_new(trace_id)
             if held is not None:
                 held.open -= 1
                 held.has_root_ended |= span.parent is None or span.parent.is_remote
@@ -147,14 +148,14 @@ class HeldTraces:
             held.records.append(record)
         size = guarded(self._diagnostics, "gate", span.estimated_bytes) or 0
         self._deliver_or_add(trace_id, self._outlet.deliver, what, span, size)
-        decision = self._asked(trace_id, held, is_over=held.is_over)
+        decision = self._ask(trace_id, held, is_over=held.is_over)
         if decision is None and held.decision is None and not is_discarded:
             self._outlet.deliver_to_journals("on_hold", span)
         self._make_room()
 
     def on_log(self, log: LogRecord) -> None:
-        """Hold a log record whose trace is held; another one follows the decision about its trace, or is delivered."""
-        trace_id, size = guarded(self._diagnostics, "gate", _place_of, log) or (0, 0)
+        """Hold a log record if its trace is held; else follow the decision about the trace, or deliver it."""
+        trace_id, size = guarded(self._diagnostics, "gate", _trace_and_size, log) or (0, 0)
         if trace_id in self._held or trace_id in self._decisions:
             self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log, size)
         else:
@@ -162,33 +163,33 @@ class HeldTraces:
         self._make_room()
 
     def decide_all(self) -> None:
-        """Ask about everything that is held, and let go what the gate would hold on to."""
+        """Call the gate about every trace that is held, and deliver those that it would go on holding."""
         for trace_id, held in list(self._held.items()):
             if held.decision is None:
-                self._asked(trace_id, held, is_over=True, is_last=True)
-            self._let_go(trace_id, held)  # what an exception of a signal handler's has left there
+                self._ask(trace_id, held, is_over=True, is_last=True)
+            self._let_go(trace_id, held)  # what was left when a signal handler raised an exception
 
     def close(self) -> None:
-        """Decide about everything, and from now on about each span as it ends."""
+        """Decide about every trace, and from now on as soon as a span ends."""
         self._is_closed = True
         self.decide_all()
 
     # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _of(self, trace_id: int) -> _Held | None:
-        """What is held of a trace; None where it has been decided, and all of it was delivered."""
+    def _undecided_or_new(self, trace_id: int) -> _Held | None:
+        """Return what is held of a trace; None if it was decided, and all of it delivered."""
         held = self._held.get(trace_id)
         if held is None and trace_id not in self._decisions:
             held = self._held[trace_id] = _Held()
             self._bytes += held.bytes
         return held
 
-    def _asked(self, trace_id: int, held: _Held, *, is_over: bool, is_last: bool = False) -> bool | None:
-        """Ask the gate, and do what it says; the last time, and where it fails about what is over, None is True."""
+    def _ask(self, trace_id: int, held: _Held, *, is_over: bool, is_last: bool = False) -> bool | None:
+        """Call the gate, and follow its decision. None, or an exception, means True if no later call can follow."""
         is_last = is_last or self._is_closed
         if held.decision is not None:
             return held.decision
-        answer = guarded(self._diagnostics, "gate", self._answer, held.records, is_over or is_last)
+        answer = guarded(self._diagnostics, "gate", self._call_gate, held.records, is_over or is_last)
         decision = (is_over or None) if answer is None else answer[0]
         if decision is None and is_last:
             decision = True
@@ -196,19 +197,19 @@ class HeldTraces:
             self._decide(trace_id, held, is_kept=decision)
         return decision
 
-    def _answer(self, records: Sequence[SpanRecord], is_over: bool) -> tuple[bool | None]:
+    def _call_gate(self, records: Sequence[SpanRecord], is_over: bool) -> tuple[bool | None]:
         with self._at_work:
             decision = self._gate.decide(records, is_over=is_over)
         return (None if decision is None else bool(decision),)
 
     def _decide(self, trace_id: int, held: _Held, *, is_kept: bool) -> None:
-        """Keep to a decision, unless another thread has made one meanwhile."""
+        """Follow a decision, unless another thread has made one meanwhile."""
         with self._lock:
             if held.decision is not None:
                 return
             held.decision = self._decisions[trace_id] = is_kept
             self._bytes -= held.bytes
-            if len(self._decisions) > _REMEMBERED_DECISIONS:
+            if len(self._decisions) > _KEPT_DECISIONS:
                 self._decisions.popitem(last=False)
             if not is_kept:
                 self._held.pop(trace_id, None)
@@ -227,17 +228,17 @@ class HeldTraces:
             self._diagnostics.count(_LET_GO_EARLY)
             self._diagnostics.warn_once(
                 "gate full",
-                "the gate holds more than %d bytes; the oldest traces are let go",
+                "the gate holds more than %d bytes; the oldest traces are delivered without a decision",
                 self._gate.max_held_bytes,
             )
             self._decide(*oldest, is_kept=True)
 
-    # ── delivering ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _deliver_or_add(
         self, trace_id: int, deliver: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
     ) -> None:
-        """Tell it where its trace was let go and nothing waits; else put it behind what waits; or drop it."""
+        """Deliver an event if its trace was delivered; queue it if the trace is held or being delivered; else drop it."""
         with self._lock:
             held = self._held.get(trace_id)
             if held is not None:
@@ -254,7 +255,7 @@ class HeldTraces:
             self._diagnostics.count(_DROPPED)
 
     def _let_go(self, trace_id: int, held: _Held) -> None:
-        """Tell what is held, unless another thread is at it, or it was dropped."""
+        """Deliver what is held of a trace, unless another thread does, or the trace was dropped."""
         with self._lock:
             if held.is_being_delivered or not held.decision:
                 return
@@ -273,7 +274,7 @@ class HeldTraces:
             raise interrupt
 
     def _next_entry(self, trace_id: int, held: _Held) -> tuple[Callable[[str, Any], None], str, Any] | None:
-        """The next that waits; where none does, what comes from now on is delivered at once."""
+        """Return the next queued event; if there is none, remove the trace: later events are delivered at once."""
         with self._lock:
             if held.entries:
                 return held.entries.popleft()
@@ -281,7 +282,7 @@ class HeldTraces:
             return None
 
 
-def _place_of(log: LogRecord) -> tuple[int, int]:
-    """The trace that a log record is of, 0 for none, and about how much memory it takes."""
+def _trace_and_size(log: LogRecord) -> tuple[int, int]:
+    """Return the trace id of a log record, 0 if it has none, and its estimated size in bytes."""
     size = values_bytes(log.attributes) + values_bytes({"body": log.body})
     return int(log.trace_id, 16) if log.trace_id else 0, size

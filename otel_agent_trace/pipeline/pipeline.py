@@ -1,4 +1,4 @@
-"""`Pipeline`: what starts, ends or is logged passes the policies, then the gate, then goes to every sink."""
+"""Pass started and ended spans and logs through the policies, then the gate, to every sink."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ def checked_policies(policies: Iterable[Policy | Gate]) -> tuple[Policy | Gate, 
     """Return policies as a tuple.
 
     Raises:
-        ConfigurationError: something is no policy, or a `Gate` is not the last.
+        ConfigurationError: one is not a policy, or a `Gate` is not the last.
     """
     if isinstance(policies, Gate) or callable(policies):
         msg = f"policies={policies!r} is one policy; write policies=[...]"
         raise ConfigurationError(msg)
     given = tuple(policies)
     if any(isinstance(policy, Gate) for policy in given[:-1]):
-        msg = "policies: a Gate decides about what all policies have seen; put it last, and only one"
+        msg = "policies: a Gate must be the last policy, and the only Gate"
         raise ConfigurationError(msg)
     Policies((policy for policy in given if not isinstance(policy, Gate)), Diagnostics())
     return given
 
 
 def policies_without_gate(policies: Iterable[Policy | Gate]) -> tuple[Policy | Gate, ...]:
-    """Return policies as a tuple, where there is nothing that a gate could hold.
+    """Return policies as a tuple, for a place where no gate is possible.
 
     Raises:
-        ConfigurationError: something is no policy, or a `Gate`.
+        ConfigurationError: one is not a policy, or is a `Gate`.
     """
     given = checked_policies(policies)
     if any(isinstance(policy, Gate) for policy in given):
-        msg = "policies: a Gate belongs before backends: AgentTracer(backend=...), configure or AgentSpanProcessor"
+        msg = "policies: a Gate needs backends: use AgentTracer(backend=...), configure or AgentSpanProcessor"
         raise ConfigurationError(msg)
     return given
 
 
 class Pipeline:
-    """Policies in their order, the last may be a `Gate`; then sinks.
+    """Pass spans and logs through policies in their order, of which the last may be a `Gate`, to sinks.
 
-    What a policy or a sink raises is counted and logged once, and keeps no other sink from hearing of it; an exception of a
-    signal handler of the host goes on to the host when all sinks have heard of it.
+    An exception that a policy or a sink raises is counted and logged once, and does not keep the span from other sinks.
+    An exception of a signal handler of the program is raised after all sinks have been called.
 
     Args:
         policies: see `Policy`.
-        sinks: what hears of them.
-        diagnostics: where it is counted what was dropped, and what failed; by default its own.
+        sinks: the sinks.
+        diagnostics: counts what was dropped and what failed; by default its own.
 
     Raises:
-        ConfigurationError: something is no policy, or a gate is not the last.
+        ConfigurationError: one is not a policy, or a gate is not the last.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class Pipeline:
         self._held = None if gate is None else HeldTraces(gate, self, self._diagnostics)
         self._starts, self._ends = self._all["on_start"], self._all["on_end"]
         self.hears_starts = bool(self._starts) or self._held is not None
-        """Whether `on_start` does anything."""
+        """True if `on_start` has to be called."""
 
-    # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_start(self, span: ReadableSpan) -> None:
-        """A span has started, and has ids."""
-        if not self._starts:  # then nobody asks what it says, policies included
+        """Pass on a span that has started and has ids."""
+        if not self._starts:  # no sink reads it, so that policies need not be applied
             if self._held is not None:
                 self._held.on_start(span.context.trace_id, None)
             return
@@ -115,7 +115,7 @@ class Pipeline:
             raise interrupt
 
     def on_end(self, span: ReadableSpan) -> None:
-        """A span has ended, and has ids."""
+        """Pass on a span that has ended and has ids."""
         interrupt: BaseException | None = None
         try:
             admitted = self._policies.admit(span, PipelineSpan)
@@ -136,7 +136,7 @@ class Pipeline:
             raise interrupt
 
     def on_batch(self, spans: Sequence[ReadableSpan]) -> bool:
-        """Spans have ended, whose starts were not announced; return whether no sink failed or refused."""
+        """Pass on ended spans without their starts; return whether all sinks accepted them."""
         if self._held is not None:
             for span in spans:
                 if span.context is None:
@@ -151,7 +151,7 @@ class Pipeline:
         return all(taken)
 
     def on_log(self, log: LogRecord) -> None:
-        """Something was logged."""
+        """Pass on a log record."""
         admitted = self._policies.of_record(log)
         if admitted is None:
             self._diagnostics.count(DROPPED_BY_A_POLICY)
@@ -161,7 +161,7 @@ class Pipeline:
             self.deliver("on_log", admitted)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Decide what the gate holds, flush every sink within that many seconds, and return whether all could be."""
+        """Decide what the gate holds and flush every sink; return whether all succeeded within `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
         if self._held is not None:
             self._held.decide_all()
@@ -179,25 +179,25 @@ class Pipeline:
             guarded(self._diagnostics, f"{name_of(sink)}.close", sink.close)
 
     def stats(self) -> dict[str, int]:
-        """Return what was dropped and failed here, and what each sink says after its name, by reason."""
+        """Return the number of spans dropped and failed here, by reason, and the `stats` of each sink after its name."""
         counts = Counter(self._diagnostics.counts())
         for sink in self.sinks:
             own = guarded(self._diagnostics, f"{name_of(sink)}.stats", sink.stats) or {}
             counts.update({f"{name_of(sink)}: {reason}": number for reason, number in own.items()})
         return dict(counts)
 
-    # ── delivering ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def deliver(self, what: str, thing: Any) -> None:
-        """Call the method `what` of every sink that has one of its own."""
+        """Call the method `what` of every sink that overrides it."""
         self._deliver(self._all[what], thing)
 
     def deliver_to_others(self, what: str, thing: Any) -> None:
-        """Call it of the sinks that keep no journal."""
+        """Call it for sinks without a journal only."""
         self._deliver(self._others[what], thing)
 
     def deliver_to_journals(self, what: str, thing: Any) -> None:
-        """Call it of the sinks that keep a journal."""
+        """Call it for sinks with a journal only."""
         self._deliver(self._journals[what], thing)
 
     def _discard(self, span: PipelineSpan) -> None:
@@ -217,7 +217,7 @@ class Pipeline:
             raise interrupt
 
     def _failed(self, name: str, error: BaseException) -> BaseException | None:
-        """Count what a sink raised; what a signal handler raised is given back, for after the other sinks."""
+        """Count an exception of a sink; return one of a signal handler, which is raised after the other sinks."""
         if is_of_signal_handler(error):
             return error
         failed(self._diagnostics, name, error)
@@ -225,12 +225,12 @@ class Pipeline:
 
 
 def name_of(sink: SpanSink) -> str:
-    """Return what a sink is called in counts and in the log."""
+    """Return the name of a sink in counts and in the log."""
     return sink.name or type(sink).__name__
 
 
 def _listeners(sinks: Iterable[SpanSink]) -> _Listeners:
-    """The methods of the sinks' own, with the names of the sinks, by name of the method."""
+    """Return the methods that the sinks override, with the names of the sinks, by name of the method."""
     given = list(sinks)
     return {
         method: tuple(

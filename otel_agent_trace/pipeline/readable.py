@@ -1,4 +1,4 @@
-"""Records back into spans of the SDK, for exporters that know nothing else."""
+"""Convert span records to spans of the SDK, for exporters."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from otel_agent_trace.span import Link, SpanRecord
 
 
 def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecord) -> ReadableSpan:
-    """Return a copy of a span of the SDK that says what a record says.
+    """Return a copy of a span of the SDK with the content of a record.
 
     Args:
-        span: what the record came from; ids, and what the record has not changed, are its own objects.
-        before: the record of the span before anything changed it; None where the span may have changed since.
-        record: what the copy says.
+        span: the span of the record; its ids, and the fields that are the same in both records, are used as they are.
+        before: the record of the span before policies changed it; None if the span may have changed since.
+        record: the content of the copy.
     """
 
     def is_same(field: str) -> bool:
@@ -44,7 +44,7 @@ def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecor
 
 
 def _attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes with arrays as tuples, as the SDK has them."""
+    """Return attributes with arrays as tuples, as the SDK has them."""
     return {key: tuple(value) if type(value) is list else value for key, value in attributes.items()}
 
 

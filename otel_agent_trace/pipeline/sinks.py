@@ -1,4 +1,4 @@
-"""`SpanSink`: what hears of spans and logs, after the policies."""
+"""Define `SpanSink`, the base class of what receives spans and logs after the policies."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from otel_agent_trace.span import LogRecord
 
 
 class SpanSink:
-    """Hears of spans and logs after the policies; every method does nothing unless a subclass has its own.
+    """Receive spans and logs after the policies; each method does nothing unless a subclass overrides it.
 
-    A span that is given has `record` (plain data) and `readable` (the SDK's span, a copy where a policy changed it), each
-    made when it is asked for. Calls happen in the host's time, from any thread, and may overlap. What one raises is counted
-    and logged once; neither the host nor other sinks notice.
+    A span has `record` (plain data) and `readable` (the SDK's span, or a copy if a policy changed it), each made on
+    first use. Calls block the program, come from any thread, and may overlap. An exception that one raises is counted
+    and logged once; neither the program nor other sinks notice it.
     """
 
     name = ""
-    """What it is called in counts and in the log; empty for the name of its class."""
+    """Name in counts and in the log; if it is empty, the name of the class."""
     journals = False
-    """Whether it hears at once what a `Gate` holds: starts, and `on_hold`."""
+    """True to receive the spans that a `Gate` holds at once: their starts, and `on_hold`."""
     is_suppressed = True
-    """Whether calls run with instrumentation suppressed, and what is traced meanwhile is not delivered; False for a sink that
-    makes no spans, or sees to it itself: suppressing costs 2 µs a call."""
+    """True to run calls with instrumentation suppressed, without delivering spans that they make; False for a sink that
+    makes no spans, or suppresses instrumentation itself, since suppression takes 2 µs a call."""
 
     def on_start(self, span: StartedSpan) -> None:
-        """Hear of a span that has started; `span.current()` is what it says later."""
+        """Receive a span that has started; `span.current()` later returns its state at that time."""
 
     def on_end(self, span: PipelineSpan) -> None:
-        """Hear of a span that has ended. Its start may not have been announced: another provider's, or kept by a policy."""
+        """Receive a span that has ended; its start may be missing, if a policy dropped it or a batch was passed."""
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
-        """Hear of several spans that have ended, and return whether they were taken."""
+        """Receive several spans that have ended, and return whether they were accepted."""
         for span in spans:
             self.on_end(span)
         return True
 
     def on_discard(self, span: PipelineSpan) -> None:
-        """Forget a span that may have been announced: it has ended, and a policy dropped it. Only its ids are for use."""
+        """Forget a span that may have been passed to `on_start`: a policy dropped it at its end. Use its ids only."""
 
     def on_log(self, log: LogRecord) -> None:
-        """Hear of a log record."""
+        """Receive a log record."""
 
     def on_hold(self, span: PipelineSpan) -> None:
-        """Hear, in a journal, of a span that has ended and whose trace the gate holds; `on_end` follows, or `on_drop`."""
+        """Receive, for a journal, an ended span whose trace the gate holds; `on_end` or `on_drop` follows."""
 
     def on_drop(self, trace_id: str) -> None:
         """Forget a trace (32 hex digits) that the gate has dropped."""
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Hand on what waits, and return whether all of it could be in that many seconds."""
+        """Pass on what is queued, and return whether that was done within `timeout_s` seconds."""
         return True
 
     def close(self) -> None:
-        """Hand on what waits, and release what is held; spans may come nevertheless."""
+        """Pass on what is queued, and release resources; further spans may come nevertheless."""
 
     def stats(self) -> dict[str, int]:
-        """Return what was kept and lost, by reason."""
+        """Return the number of spans that were kept and lost, by reason."""
         return {}

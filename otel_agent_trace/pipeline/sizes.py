@@ -1,4 +1,4 @@
-"""About how much memory spans take."""
+"""Estimate how much memory spans take."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from sys import getsizeof
 from typing import Any
 
 _SPAN_BYTES = 2700
-"""What a span of the SDK takes beside the values of its attributes."""
+"""Bytes of a span of the SDK without the values of its attributes."""
 _ENTRY_BYTES = 400
 _NUMBERS = frozenset((int, bool, float))
 _LONG_CHARS, _MOST_BYTES_A_CHAR = 256, 4
 
 
 def estimated_bytes(span: Any) -> int:
-    """Return about what the span takes in memory.
+    """Return the estimated memory of a span of the SDK in bytes.
 
-    It runs once a span in the time of the program, and is therefore spelled out; what the SDK's properties give are
-    copies, and mappings that take a lock for each value.
+    It runs once for each span and blocks the program, and therefore reads the SDK's private fields: its properties return
+    copies, and mappings that acquire a lock for each value.
     """
     held = getattr(getattr(span, "_attributes", None), "_dict", None)
     size = values_bytes(span.attributes if held is None else held)
@@ -28,7 +28,7 @@ def estimated_bytes(span: Any) -> int:
 
 
 def values_bytes(attributes: Mapping[str, Any] | None) -> int:
-    """Return about what the values of some attributes take in memory."""
+    """Return the estimated memory of the values of some attributes in bytes."""
     if not attributes:
         return 0
     size = 0

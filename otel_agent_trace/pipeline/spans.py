@@ -1,4 +1,4 @@
-"""Spans as sinks get them, and the policies that they have passed."""
+"""Define spans as sinks receive them, and the policies that they pass."""
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 Policy = Callable[[Any], Any]
-"""`(SpanRecord) -> SpanRecord | None` and `(LogRecord) -> LogRecord | None`: None drops it. It must be idempotent, return
-changed copies (`msgspec.structs.replace`), and leave ids alone. It may have `violates(span) -> bool`, which is asked first
-with a span of the SDK (name, attributes, events, links, resource, status): False means that there is nothing to do, so that
-no record is made in the host's time. What it traces itself is dropped, lest it be asked about that for ever; with
-``traces = False`` it promises to trace nothing, which saves the look."""
+"""Callable `(SpanRecord) -> SpanRecord | None` and `(LogRecord) -> LogRecord | None`; None drops the record.
+
+It must be idempotent, return changed copies (`msgspec.structs.replace`), and keep the ids. It may have a method
+`violates(span) -> bool`, which is called first with a span of the SDK (name, attributes, events, links, resource,
+status): False means that nothing would change, which saves making a record while the program waits. Spans that a policy
+makes itself are dropped, since it would be called for them without end; with ``traces = False`` it states that it makes
+none, which saves that check.
+"""
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
 
 class PipelineSpan(msgspec.Struct, eq=False):
-    """A span that has passed the policies."""
+    """Represent a span that has passed the policies."""
 
-    # A struct, since one is made whenever a span starts or ends, and a class in Python takes three times as long.
+    # A struct: one is made whenever a span starts or ends, and making an ordinary object takes three times as long.
     _policies: Policies
     _span: Any
     _before: SpanRecord | None
     _record: SpanRecord | None
     _readable: ReadableSpan | None = None
     is_announced: bool = False
-    """Whether the sinks that hear of starts have heard of it as of one that starts."""
+    """True once the start of the span has been passed to sinks."""
 
     @property
     def record(self) -> SpanRecord:
-        """The span as plain data.
+        """Return the span as plain data.
 
         Raises:
             ValueError: it has no ids.
@@ -58,7 +61,7 @@ class PipelineSpan(msgspec.Struct, eq=False):
 
     @property
     def readable(self) -> ReadableSpan:
-        """The SDK's span; a copy where a policy changed it."""
+        """Return the SDK's span, or a copy if a policy changed it."""
         if self._record is self._before:
             span: ReadableSpan = self._span
             return span
@@ -68,32 +71,32 @@ class PipelineSpan(msgspec.Struct, eq=False):
 
     @property
     def context(self) -> SpanContext:
-        """The ids of the span, as the SDK has them."""
+        """Return the span's context, with its ids."""
         context: SpanContext = self._span.context
         return context
 
     @property
     def parent(self) -> SpanContext | None:
-        """The ids of its parent, as the SDK has them."""
+        """Return the context of the parent span, None for a root span."""
         parent: SpanContext | None = self._span.parent
         return parent
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Its attributes; a look at them makes no record."""
+        """Return the attributes, without making a record."""
         return self._record.attributes if self._record is not None else self._span.attributes or {}
 
     def estimated_bytes(self) -> int:
-        """Return about what the SDK's span takes in memory, in bytes."""
+        """Return the estimated memory of the SDK's span in bytes."""
         return estimated_bytes(self._span)
 
 
 class StartedSpan(PipelineSpan):
-    """A span that has started and is still being written; what it says here is what it said at its start."""
+    """Represent a span that has started and is still being written, as it was at its start."""
 
     @property
     def record(self) -> SpanRecord:
-        """The span as plain data: as it was at its start, if it was asked for then; else as it is now.
+        """Return the span as plain data: as it was at its start if it was read then, else as it is now.
 
         Raises:
             ValueError: it has no ids.
@@ -108,7 +111,7 @@ class StartedSpan(PipelineSpan):
 
     @property
     def readable(self) -> ReadableSpan:
-        """The SDK's span, a copy where a policy changed it, and always a copy after `on_start`."""
+        """Return the SDK's span, or a copy if a policy changed it, and always a copy after `on_start`."""
         if not self.is_announced:
             return super().readable
         if self._readable is None:
@@ -117,11 +120,11 @@ class StartedSpan(PipelineSpan):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Its attributes, as `record` has them."""
+        """Return the attributes of `record`."""
         return self.record.attributes if self.is_announced else super().attributes
 
     def current(self) -> SpanRecord | None:
-        """Return the span as it is now, after the policies; None if one drops it.
+        """Return the span as it is now, after the policies, or None if one drops it.
 
         Raises:
             ValueError: it has no ids any more.
@@ -130,14 +133,14 @@ class StartedSpan(PipelineSpan):
         return None if seen is None else seen.record
 
     def held(self) -> StartedSpan:
-        """Keep what it says now for sinks that hear of it later."""
+        """Keep the current state for sinks that receive the start later, and return the span."""
         self._before = self.record
         self.is_announced = True
         return self
 
 
 class _Guarded:
-    """A policy, or its look, which is not asked about what it traces itself in the same thread."""
+    """Call a policy, or its `violates`, except for spans that it makes itself in the same thread."""
 
     __slots__ = ("_answer", "_at_work", "_call")
 
@@ -152,7 +155,7 @@ class _Guarded:
 
 
 class _Step(NamedTuple):
-    """One policy, and what is known of it."""
+    """Hold one policy, its `violates` and its name."""
 
     policy: Policy
     violates: Callable[[Any], bool] | None
@@ -163,7 +166,7 @@ S = TypeVar("S", bound=PipelineSpan)
 
 
 class Policies:
-    """Policies in their order; one that raises drops what it was given, is counted, and said once."""
+    """Apply policies in their order. If one raises an exception, the record is dropped and the failure counted."""
 
     def __init__(self, policies: Iterable[Policy], diagnostics: Diagnostics) -> None:
         self._steps = tuple(map(_step, policies))
@@ -171,7 +174,7 @@ class Policies:
         self.reader = SdkReader()
 
     def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:
-        """Return the span, which has started or ended, as sinks may see it; or None."""
+        """Return a span that has started or ended, after the policies, or None if one drops it."""
         before = record = None
         for step in self._steps:
             try:
@@ -189,7 +192,7 @@ class Policies:
         return kind(self, span, before, record)
 
     def of_record(self, record: R) -> R | None:
-        """Return a record as sinks may see it, or None."""
+        """Return a record after the policies, or None if one drops it."""
         for step in self._steps:
             try:
                 changed: R | None = step.policy(record)
@@ -210,9 +213,7 @@ class Policies:
 
 def _step(policy: Any) -> _Step:
     if not callable(policy) or isinstance(policy, type):
-        msg = (
-            f"policies: {policy!r} is none: a function from a record to a record or None, or a Gate as the last of them"
-        )
+        msg = f"policies: {policy!r} is not a policy: pass a function of a record that returns a record or None, or a Gate"
         raise ConfigurationError(msg)
     name = getattr(policy, "__name__", None) or type(policy).__name__
     violates, at_work = getattr(policy, "violates", None), AtWork()
@@ -223,16 +224,16 @@ def _step(policy: Any) -> _Step:
 
 
 def _check(changed: Any, given: Any) -> None:
-    """See that a policy gave what may go on: nothing, or the same kind of record with the ids that it had.
+    """Check that a policy returned None, or a record of the same type with the same ids.
 
     Raises:
-        TypeError: it gave something else.
+        TypeError: it returned something else.
         ValueError: it changed ids.
     """
     if changed is None or changed is given:
         return
     if type(changed) is not type(given):
-        msg = f"a policy gave {type(changed).__name__} for a {type(given).__name__}"
+        msg = f"a policy returned {type(changed).__name__} for a {type(given).__name__}"
         raise TypeError(msg)
     if changed.trace_id != given.trace_id or changed.span_id != given.span_id:
         msg = "a policy changed ids"

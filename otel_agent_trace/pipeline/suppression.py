@@ -1,4 +1,4 @@
-"""Keeping what sinks, policies and gates do themselves from being traced."""
+"""Suppress the tracing of what sinks, policies and gates do themselves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _KEY = otel_context.create_key("otel_agent_trace.in_a_sink")
 
 
 def is_in_a_sink() -> bool:
-    """Return whether this code runs on behalf of a sink, which must not hear of its own spans: that would never end."""
+    """Return whether this code runs in a sink, to which its own spans must not be passed: each would cause another."""
     return _KEY in otel_context.get_current()
 
 
 def suppress_instrumentation(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call with instrumentations told to keep still, and return the result."""
+    """Call a function with instrumentation suppressed, and return its result."""
     context = otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True)
     token = otel_context.attach(otel_context.set_value(_KEY, True, context))
     try:
@@ -28,7 +28,7 @@ def suppress_instrumentation(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class AtWork:
-    """Knows the threads in which a policy or a gate is at work: asked about what it traces there, it would never end."""
+    """Keep the threads that are in a policy or a gate, so that it is not called for spans that it makes itself."""
 
     __slots__ = ("_thread_ids",)
 
@@ -36,7 +36,7 @@ class AtWork:
         self._thread_ids: set[int] = set()
 
     def is_here(self) -> bool:
-        """Return whether it is at work in this thread."""
+        """Return whether this thread is in the policy or the gate."""
         return get_ident() in self._thread_ids
 
     def __enter__(self) -> None:

@@ -1,1 +1,1 @@
-"""Policies over what is recorded, pure: each a callable from a record to a record, or None."""
+"""Provide policies: callables that return a span or log record unchanged, changed, or None to drop it."""

@@ -1,7 +1,7 @@
-"""User ids, pseudonymised: the same user stays one user, and nobody without the key can tell who.
+"""Pseudonymize user ids: equal ids have equal pseudonyms, and only the holder of the key can find out whose they are.
 
-A pseudonym is ``hmac:{key id}:{hex}``: HMAC-SHA256 of the id under a key, and the first 8 hex digits of the key's own
-SHA-256 (so that one sees when two traces were written under different keys).
+A pseudonym is ``hmac:{key id}:{hex}``: the HMAC-SHA256 of the id under the key, after 8 hex digits of the key's
+own SHA-256, which show whether two traces were written under the same key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from otel_agent_trace.user_paths import user_file
 R = TypeVar("R", SpanRecord, LogRecord)
 
 UserIds = Literal["pseudonym", "plain", "none"]
-"""What happens to user ids: a pseudonym, as they are, or not recorded."""
+"""Modes of recording user ids: as pseudonyms, unchanged, or not at all."""
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
 _KEY_BYTES = 32
@@ -37,38 +37,39 @@ _FORBIDDEN: dict[UserIds, frozenset[str]] = {
 
 
 def check_mode(mode: str) -> UserIds:
-    """The mode, if it is one.
+    """Return a mode that is valid.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: the mode is not one of `UserIds`.
     """
     if mode not in get_args(UserIds):
-        msg = f"user_ids={mode!r} is none of {', '.join(get_args(UserIds))}"
+        msg = f"user_ids={mode!r} must be one of {', '.join(get_args(UserIds))}"
         raise ConfigurationError(msg)
     return mode  # type: ignore[return-value]
 
 
 def is_pseudonym(user_id: str) -> bool:
-    """Whether it is a pseudonym already, which is never hashed again."""
+    """Return whether a user id is a pseudonym, which is never hashed again."""
     return _PSEUDONYM.fullmatch(user_id) is not None
 
 
 def pseudonymize_user_id(user_id: str, *, key: str | bytes | None = None) -> str:
-    """The pseudonym of a user id, as the traces carry it; a pseudonym stays what it is.
+    """Return the pseudonym that traces hold for a user id: ``hmac:{key id}:{hex}``; a pseudonym is returned unchanged.
 
     Args:
         user_id: the id as the program knows it.
-        key: the secret; by default ``OTEL_AGENT_TRACE_USER_KEY``, else the key file of this account, which is made once.
+        key: the secret key; by default the variable ``OTEL_AGENT_TRACE_USER_KEY``, else the key file of this account,
+            which is made once. If it cannot be made, a key for this process is used, and a warning logged.
     """
-    text = _text_of(user_id)
+    text = _user_id_text(user_id)
     if is_pseudonym(text):
         return text
     secret = _to_bytes(key) if key is not None else default_key()
     return _pseudonym(text, secret)
 
 
-def _text_of(user_id: object) -> str:
-    """The id as a text: of an enum of texts the value, of anything else what `str` makes of it."""
+def _user_id_text(user_id: object) -> str:
+    """Return a user id as a text: the value of a member of a `str` enum, else the result of `str`."""
     return str.__str__(user_id) if isinstance(user_id, str) else str(user_id)
 
 
@@ -85,9 +86,9 @@ def _to_bytes(key: str | bytes) -> bytes:
 
 
 def known_forms(user_id: object) -> frozenset[str]:
-    """How traces may carry a user id: as it is, or under the key at hand. Makes no key: reading changes nothing."""
+    """Return the forms of a user id that traces may hold: the id, and its pseudonym if there is a key; makes no key."""
     secret = _known_key()
-    text = _text_of(user_id)
+    text = _user_id_text(user_id)
     forms = {text}
     if secret is not None and not is_pseudonym(text):
         forms.add(_pseudonym(text, secret))
@@ -95,7 +96,10 @@ def known_forms(user_id: object) -> frozenset[str]:
 
 
 class UserIdPolicy:
-    """A policy of the pipeline: what happens to user ids in the attributes of spans and logs, whoever wrote them.
+    """Replace or remove user ids in the attributes of spans and logs, of any instrumentation.
+
+    Args:
+        mode: ``"pseudonym"``, ``"plain"`` or ``"none"``.
 
     Raises:
         ConfigurationError: there is no such mode.
@@ -108,50 +112,50 @@ class UserIdPolicy:
         self._keys = _FORBIDDEN[self.mode]
 
     @classmethod
-    def of(cls, given: UserIds | UserIdPolicy) -> UserIdPolicy:
-        """Return the policy that is given, or that of a mode.
+    def of(cls, policy_or_mode: UserIds | UserIdPolicy) -> UserIdPolicy:
+        """Return a policy as it is, or the policy of a mode.
 
         Raises:
             ConfigurationError: there is no such mode.
         """
-        return given if isinstance(given, UserIdPolicy) else cls(given)
+        return policy_or_mode if isinstance(policy_or_mode, UserIdPolicy) else cls(policy_or_mode)
 
     def recorded(self, user_id: object) -> str | None:
-        """Return what is recorded of a user id."""
+        """Return a user id as it is recorded, None if it is not."""
         if user_id is None or self.mode == "none":
             return None
-        text = _text_of(user_id)
+        text = _user_id_text(user_id)
         return text if self.mode == "plain" else pseudonymize_user_id(text)
 
     def violates(self, span: Any) -> bool:
-        """Return whether a span of the SDK names a user in a way that the mode does not allow.
+        """Return whether a span of the SDK has an attribute with a user id that the mode does not allow.
 
-        The SDK's property gives a proxy of a mapping that is written in Python: a look at one key is twenty times as slow
-        there as in the dictionary behind it.
+        The SDK's `attributes` property returns a proxy of a mapping written in Python, in which a look-up takes twenty
+        times as long as in its underlying dictionary.
         """
         try:
             attributes: Mapping[str, Any] = span._attributes._dict  # noqa: SLF001 - see above
-        except AttributeError:  # a plain mapping, as in spans made by hand
+        except AttributeError:  # a plain mapping, as in a span that is not the SDK's own class
             attributes = span.attributes or {}
-        for key in self._keys:  # noqa: SIM110 - any() takes three times as long, and this runs twice a span
+        for key in self._keys:  # noqa: SIM110 - any() takes three times as long, and this runs twice for each span
             if key in attributes:
                 return True
         return False
 
     def __call__(self, record: R) -> R:
-        """Return the record with user ids as the mode says."""
+        """Return a span or log record with user ids as the mode requires; the same one if nothing changes."""
         attributes = self.attributes(record.attributes)
         return record if attributes is record.attributes else msgspec.structs.replace(record, attributes=attributes)
 
     def attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return attributes with user ids as the mode says; the same ones where there is nothing to do."""
+        """Return attributes with user ids as the mode requires; the same mapping if nothing changes."""
         if self._keys.isdisjoint(attributes):
             return attributes
         changed = dict(attributes)
         for key in (*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID):
-            known = self.recorded(changed.pop(key, None)) if key in self._keys else None
-            if known is not None:
-                changed.setdefault(semconv.ENDUSER_PSEUDO_ID, known)
+            user_id = self.recorded(changed.pop(key, None)) if key in self._keys else None
+            if user_id is not None:
+                changed.setdefault(semconv.ENDUSER_PSEUDO_ID, user_id)
         return changed
 
 
@@ -159,18 +163,18 @@ class UserIdPolicy:
 
 
 def key_file() -> Path:
-    """Where the key of this account lies.
+    """Return the path of this account's key file.
 
     Raises:
-        RuntimeError: it has no home.
+        RuntimeError: the account has no home folder.
     """
     return user_file("config", "user.key")
 
 
 def default_key() -> bytes:
-    """The key from the environment, else from the key file, which is made once, else one for this process."""
+    """Return the key of the environment, else of the key file, which is made once, else a key for this process."""
     known = _known_key()
-    return known if known is not None else _made_key()
+    return known if known is not None else _new_key()
 
 
 def _known_key() -> bytes | None:
@@ -197,7 +201,7 @@ def _cached_key(path: str, mtime_ns: int, inode: int) -> bytes:
     return key
 
 
-def _made_key() -> bytes:
+def _new_key() -> bytes:
     try:
         path = key_file()
         _make_key_file(path)
@@ -207,26 +211,26 @@ def _made_key() -> bytes:
 
 
 def _make_key_file(path: Path) -> None:
-    """Put a new key there, whole or not at all; whoever comes second finds the first one's."""
+    """Write a new key, whole or not at all; of two processes that do so at once, both read the first one's."""
     import secrets  # noqa: PLC0415 - a key is made once
-    import tempfile  # noqa: PLC0415 - as above
+    import tempfile  # noqa: PLC0415 - for the same reason
 
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        _put(name, path)
+        _link_unless_exists(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def _put(name: str, path: Path) -> None:
+def _link_unless_exists(name: str, path: Path) -> None:
     try:
         os.link(name, path)
     except FileExistsError:
         return
-    except OSError:  # a file system without hard links: of two processes that come first at once, the last one's stays
+    except OSError:  # a file system without hard links, where the key of the last of two such processes remains
         if not path.exists():
             os.replace(name, path)
 
@@ -236,7 +240,7 @@ def _process_key() -> bytes:
     import secrets  # noqa: PLC0415 - seldom needed
 
     warn(
-        "no key for user ids could be kept: pseudonyms of this process will not match those of others; set %s",
+        "could not store a key for user ids: pseudonyms of this process will not match those of others; set %s",
         KEY_VARIABLE,
     )
     return secrets.token_bytes(_KEY_BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_agent_trace import sdk  # noqa: F401 - first, since it imports what the others need
+from otel_agent_trace import sdk  # noqa: F401 - first, as it imports the SDK with an invalid environment too
 from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.carriers import RemoteContext
 from otel_agent_trace.tracing.current import current_run, current_step

@@ -523,7 +523,7 @@ class ActiveRun(ActiveSpan):
     @user_input.setter
     def user_input(self, value: Any) -> None:
         self._facts["user_input"] = value
-        self._guarded("user_input", self._content.spoken, semconv.INPUT_MESSAGES, "user_input", "user", value)
+        self._guarded("user_input", self._content.message_text, semconv.INPUT_MESSAGES, "user_input", "user", value)
 
     @property
     def user_id(self) -> str | None:

@@ -31,7 +31,7 @@ from otel_agent_trace.model import StepError, StepKind, Usage
 from otel_agent_trace.policies.user_ids import USER_ID_ATTRIBUTES
 from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
-from otel_agent_trace.tracing.contexts import Parent, detach, disown_span
+from otel_agent_trace.tracing.contexts import Parent, detach, make_span_remote
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
@@ -431,7 +431,7 @@ class ActiveSpan(Parent):
             detach(token, self._attached)
             self._attached = None
             if self._generation != self._state.generation:
-                disown_span()  # of a block around it, which the child leaves as well
+                make_span_remote()  # of a block around it, which the child leaves as well
 
     def enter(self) -> None:
         """Start it, and make it current."""

@@ -1,4 +1,4 @@
-"""The arguments of a call, by parameter name, without the receiver of a method."""
+"""Name the arguments of calls by parameter, without the receiver of a method."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ _UNEVALUATED: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
     import annotationlib
 
-    # An annotation may name what is defined further down, and so have no value yet.
+    # An annotation may have a name that is defined further down, and so no value yet.
     _UNEVALUATED["annotation_format"] = annotationlib.Format.FORWARDREF
 _MAX_KNOWN_TYPES = 1024
 _MAX_WRAPPERS = 32
 
 
 class Arguments:
-    """Names the arguments of one function; the decorated function is told apart from what it is a method of.
+    """Name the arguments of one function, except the instance or class of which it is a method.
 
-    What was passed is recorded, not the defaults. Further positional arguments stand under the name of the ``*``
-    parameter, further keywords under that of the ``**`` parameter.
+    Passed arguments are named, not defaults. Extra positional arguments have the name of the ``*`` parameter, extra
+    keywords that of the ``**`` parameter.
+
+    Args:
+        function: the function.
+        exclude: names of parameters that are omitted.
     """
 
     def __init__(self, function: Callable[..., Any], exclude: Collection[str] = ()) -> None:
@@ -32,7 +36,7 @@ class Arguments:
         self._receiver_types: dict[Hashable, bool] = {}
         try:
             parameters = inspect.signature(function, **_UNEVALUATED).parameters.values()
-        except (ValueError, TypeError):  # a function in C that does not say
+        except (ValueError, TypeError):  # a function in C without a signature
             parameters = [  # type: ignore[assignment]
                 inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
                 inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
@@ -41,7 +45,7 @@ class Arguments:
         self._defaults = {
             parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
         }
-        self._first = self.names[0] if self.names and _is_of_a_class(function) else None
+        self._first = self.names[0] if self.names and _is_in_class_body(function) else None
         self._known = frozenset(
             parameter.name
             for parameter in parameters
@@ -50,12 +54,12 @@ class Arguments:
         self._rest = _name_of(parameters, inspect.Parameter.VAR_POSITIONAL)
         self._keywords = _name_of(parameters, inspect.Parameter.VAR_KEYWORD)
 
-    def belong_to(self, wrapper: object) -> None:
-        """The function that stands in classes in the place of the plain one."""
+    def set_wrapper(self, wrapper: object) -> None:
+        """Set the function that classes have as a member in place of the plain one."""
         self._wrapper = wrapper
 
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name."""
+        """Return the arguments of a call by name."""
         names = self.names
         if args and self._is_receiver(args[0]):
             args, names = args[1:], names[1:]
@@ -76,14 +80,14 @@ class Arguments:
         return given
 
     def effective(self, named: Mapping[str, Any], name: str) -> Any:
-        """What a parameter was in a call: what was passed, else its default, else None."""
+        """Return the value of a parameter in a call: the argument, else the default, else None."""
         return named.get(name, self._defaults.get(name))
 
     def _is_receiver(self, value: object) -> bool:
-        """Whether the function was called as a method of that object, or of that class.
+        """Return whether the function was called as a method of an object or a class.
 
-        The name tells, of a function from the body of a class, where it is hidden from there: behind a decorator
-        without `functools.wraps`.
+        If another decorator without `functools.wraps` hides the function from the class, its first parameter's name
+        decides, ``self`` or ``cls``.
         """
         is_class = issubclass(type(value), type)
         if self._first == "self" or (is_class and self._first == "cls"):
@@ -93,14 +97,14 @@ class Arguments:
         if known is None:
             if len(self._receiver_types) >= _MAX_KNOWN_TYPES:
                 self._receiver_types.clear()
-            known = self._stands_in(type(value), with_plain=True)
+            known = self._is_member_of(type(value), with_plain=True)
             if is_class and not known:
-                known = self._stands_in(cast("type", value), with_plain=False)
+                known = self._is_member_of(cast("type", value), with_plain=False)
             self._receiver_types[key] = known
         return known
 
-    def _stands_in(self, cls: type, *, with_plain: bool) -> bool:
-        """Whether the function is a member of the class: a class method, or one that is bound to its objects."""
+    def _is_member_of(self, cls: type, *, with_plain: bool) -> bool:
+        """Return whether the function is a class method of a class, or (`with_plain`) one that is bound to instances."""
         for owner in cls.__mro__:
             for member in tuple(vars(owner).values()):
                 is_shared = isinstance(member, classmethod)
@@ -111,14 +115,14 @@ class Arguments:
         return False
 
 
-def _is_of_a_class(function: Callable[..., Any]) -> bool:
-    """Whether it was defined in the body of a class."""
+def _is_in_class_body(function: Callable[..., Any]) -> bool:
+    """Return whether a function was defined in the body of a class."""
     around = str(getattr(function, "__qualname__", "")).rpartition(".")[0]
     return bool(around) and not around.endswith("<locals>")
 
 
 def _functions_of(member: Any) -> Iterator[object]:
-    """The functions behind a member of a class: its own, those of a property, those that other decorators wrapped."""
+    """Yield the functions of a class member: itself, those of a property, and those that other decorators wrapped."""
     first: tuple[object, ...]
     if isinstance(member, property):
         first = (member.fget, member.fset, member.fdel)
@@ -129,7 +133,7 @@ def _functions_of(member: Any) -> Iterator[object]:
     for function in first:
         for _ in range(_MAX_WRAPPERS):
             yield function
-            function = getattr(function, "__dict__", {}).get("__wrapped__")  # noqa: PLW2901 - one further inside
+            function = getattr(function, "__dict__", {}).get("__wrapped__")  # noqa: PLW2901 - the next inner one
             if function is None:
                 break
 

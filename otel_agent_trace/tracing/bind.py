@@ -1,4 +1,4 @@
-"""`tracer.bind()`: fields for every run that starts inside a block."""
+"""Set fields of every run that starts inside a block, for `tracer.bind()`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _KEY = otel_context.create_key("otel_agent_trace.bound")
 
 
 class Bound:
-    """Fields for the runs of a block, a context manager, sync and async; inner ones go over outer ones.
+    """Set fields of the runs that start in a ``with`` block, sync or async.
 
-    Metadata adds up. One may be used again, also by several threads or tasks at once.
+    Fields of inner blocks override those of outer ones, and metadata is merged. An object may be used again, by several
+    threads or tasks at once too.
     """
 
     def __init__(self, diagnostics: Diagnostics, fields: Mapping[str, Any]) -> None:
@@ -50,6 +51,6 @@ class Bound:
 
 
 def bound_fields() -> Mapping[str, Any]:
-    """The fields that the blocks around this code give."""
+    """Return the fields that the blocks around this code set."""
     fields = otel_context.get_current().get(_KEY)
     return fields if isinstance(fields, dict) else {}

@@ -1,4 +1,4 @@
-"""Carriers of contexts: W3C's fields in headers, environments, messages and metadata, and what stands below them."""
+"""Read contexts from carriers: the W3C fields in headers, environments, messages and metadata."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.contexts import Parent, detach, with_span
 
 TRACEPARENT, TRACESTATE, BAGGAGE = FIELDS = ("traceparent", "tracestate", "baggage")
-"""The fields of W3C Trace Context and W3C Baggage; in an environment they are written in capitals."""
+"""Fields of W3C Trace Context and W3C Baggage; as environment variables their names are in capitals."""
 
-_MOST_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192}
-"""Longer ones are ignored."""
-_MOST_ENTRIES = 10_000
+_MAX_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192}
+"""Longest values that are read; longer ones are ignored."""
+_MAX_ENTRIES = 10_000
 _REQUEST_PREFIX = "http_"
 _META = ("_meta", "meta")
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
@@ -31,20 +31,22 @@ _BAGGAGE = W3CBaggagePropagator()
 
 
 def fields_of(carrier: object) -> dict[str, list[str]]:
-    """The fields that a carrier holds, each with its values.
+    """Return the W3C fields in a carrier, each with its values.
 
-    Takes mappings, whatever has ``items()``, lists of pairs, and objects that have the fields as attributes; names in any
-    case; texts or bytes, one or a list of them. In a request of CGI or WSGI only its headers count: its other variables
-    are the server's own. Whatever is none of these holds no fields.
+    A carrier is a mapping, an object with ``items()``, a list of pairs, or an object that has the fields as attributes;
+    with names in any case, and with a text, bytes, or a list of those as values. In a request of CGI or WSGI only the
+    headers are read, as its other variables are the server's own. Anything else has no fields.
     """
     found = _fields_in(_pairs(carrier)) or _fields_in(_pairs(_meta_of(carrier)))
-    return {name: values for name, values in found.items() if sum(map(len, values)) <= _MOST_CHARS[name]}
+    return {name: values for name, values in found.items() if sum(map(len, values)) <= _MAX_CHARS[name]}
 
 
 def _pairs(carrier: object) -> list[tuple[str, Any]]:
-    """Names in lower case, with what stands there."""
+    """Return the entries of a carrier, with names in lower case."""
     return [
-        (_text(entry[0]).lower(), entry[1]) for entry in islice(_entries(carrier), _MOST_ENTRIES) if len(entry) == 2
+        (_header_text(entry[0]).lower(), entry[1])
+        for entry in islice(_entries(carrier), _MAX_ENTRIES)
+        if len(entry) == 2
     ]
 
 
@@ -56,7 +58,7 @@ def _entries(carrier: object) -> Iterable[Any]:
 
 
 def _meta_of(carrier: object) -> object:
-    """The metadata of a message or its parameters, as in the Model Context Protocol."""
+    """Return the metadata of a message or its parameters, as in the Model Context Protocol."""
     if isinstance(carrier, Mapping):
         return next((carrier[name] for name in _META if name in carrier), None)
     return next((meta for name in _META if (meta := getattr(carrier, name, None)) is not None), None)
@@ -68,37 +70,37 @@ def _fields_in(pairs: list[tuple[str, Any]]) -> dict[str, list[str]]:
     for name, value in pairs:
         field = name.removeprefix(_REQUEST_PREFIX)
         if field in FIELDS and name.startswith(prefix):
-            found.setdefault(field, []).extend(_texts(value))
+            found.setdefault(field, []).extend(_header_texts(value))
     return {name: values for name, values in found.items() if values}
 
 
-def _texts(value: object) -> list[str]:
+def _header_texts(value: object) -> list[str]:
     values = value if isinstance(value, list | tuple) else [value]
-    return [_text(one) for one in values if isinstance(one, str | bytes)]
+    return [_header_text(one) for one in values if isinstance(one, str | bytes)]
 
 
-def _text(value: object) -> str:
+def _header_text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     return value if isinstance(value, str) else ""
 
 
 class RemoteContext(Context, Parent):
-    """The context of a caller elsewhere: current inside a ``with`` block, sync and async, or given as ``parent=``.
+    """Represent the context of a remote caller, for a ``with`` block, sync or async, or as ``parent=``.
 
-    It stands in for the span, the run and the baggage of the current context; where the caller named no span, there is
-    none. One may be used again, also by several threads or tasks at once.
+    It replaces the span, the run and the baggage of the current context; if the caller sent no span, there is none. An
+    object may be used again, by several threads or tasks at once too.
     """
 
     def __init__(self, fields: Mapping[str, list[str]]) -> None:
         context = with_span(INVALID_SPAN, baggage.clear(Context()))
-        if len(fields.get(TRACEPARENT, ())) == 1:  # of two nobody knows which is meant
+        if len(fields.get(TRACEPARENT, ())) == 1:  # W3C: with several, none is valid
             context = _TRACE_CONTEXT.extract(fields, context)
         super().__init__(_BAGGAGE.extract(fields, context))
         self._attached: dict[int, tuple[Token[Context], Context]] = {}
 
     def as_parent_context(self, base: Context) -> Context:
-        """That context, with this one's span, run and baggage."""
+        """Return a context with the span, the run and the baggage of this one."""
         return Context({**base, **self})
 
     def __enter__(self) -> RemoteContext:
@@ -122,17 +124,17 @@ class RemoteContext(Context, Parent):
 
 
 def parent_context(diagnostics: Diagnostics, parent: object, base: Context) -> Context | None:
-    """The context below that parent, a context of OpenTelemetry as it is, anything else over `base`.
+    """Return the context of a parent: a context of OpenTelemetry as it is, anything else merged over `base`.
 
-    None, counted and said once, for what is no parent.
+    For an object that cannot be a parent, return None, count it, and log one warning.
     """
     found = guarded(diagnostics, "parent", _as_context, parent, base)
     if found is None:
         diagnostics.count("parent ignored")
         diagnostics.warn_once(
             "parent ignored",
-            "parent= takes a handle that has started, the id of an open run, a context, a span, or a carrier; "
-            "a %s was ignored, and the current context used",
+            "parent= must be a run or step that has started, the id of an open run, a context, a span, or a carrier; "
+            "a %s was ignored, and the current context is used",
             type(parent).__name__,
         )
     return found

@@ -1,4 +1,4 @@
-"""Bring what callers give into the form in which it is recorded: texts as texts, metadata as a mapping."""
+"""Convert the arguments of callers to the form in which they are recorded: names as texts, metadata as a mapping."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from otel_agent_trace.types import StepFields
 from otel_agent_trace.values import encode_string
 
 RUN_FIELDS = GIVEN
-"""The fields of a run that a caller gives; in a mapping all other keys are metadata."""
+"""Fields of a run that a caller passes; all other keys of a mapping are metadata."""
 STEP_FIELDS = frozenset(StepFields.__annotations__)
-"""Likewise of a step that is logged."""
+"""Fields of a logged step that a caller passes; all other keys of a mapping are metadata."""
 _COLLECTIONS = (list, tuple, set, frozenset)
 _SHOWN_CHARS = 80
 _TEXT_FIELDS = ("model", "agent_name", "session_id", "run_id", "prompt_name", "prompt_version")
 
 
 def text_of(value: object) -> str:
-    """Return a text as it is (of an enum of texts the value), anything else as the text that `str` makes of it; never raises."""
+    """Return a text as it is, the value of a member of a `str` enum, or the result of `str`; never raises."""
     if type(value) is str:
         return value
     return str.__str__(value) if issubclass(type(value), str) else encode_string(value).text
@@ -29,32 +29,32 @@ def text_of(value: object) -> str:
 def merged_fields(
     diagnostics: Diagnostics, call: str, fields: Mapping[str, Any] | None, keywords: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the fields of a mapping, if there is one, and over them the keywords that are not None; else all keywords.
+    """Return the fields of a mapping, overridden by the keywords that are not None; all keywords if it is None.
 
     A mapping whose methods raise counts as empty.
 
     Args:
         diagnostics: counts what fails.
-        call: the call that was made, for the error: ``run(user_input=...)``.
+        call: an example of the call for the error message: ``run(user_input=...)``.
         fields: the mapping.
-        keywords: the keywords by name; None for what was not given.
+        keywords: the keywords by name, with None for those that were not passed.
 
     Raises:
-        TypeError: `fields` is no mapping.
+        TypeError: `fields` is not a mapping.
     """
     if fields is None:
         return {**keywords}
     given = {name: value for name, value in keywords.items() if value is not None}
     if not isinstance(fields, Mapping):
         shown = encode_string(repr(fields)).text if isinstance(fields, str) else type(fields).__name__
-        raise TypeError(f"fields go by keyword, or in a mapping, not as {shown[:_SHOWN_CHARS]}: write {call}")
+        raise TypeError(f"fields must be keywords or a mapping, not {shown[:_SHOWN_CHARS]}: write {call}")
     return {**(guarded(diagnostics, "fields", dict, fields) or {}), **given}
 
 
 def run_fields(
     diagnostics: Diagnostics, given: Mapping[str, Any], bound: Mapping[str, Any], agent_name: str | None
 ) -> dict[str, Any]:
-    """Return the fields of a run: given ones over bound ones, unknown keys in the metadata, texts as texts."""
+    """Return the fields of a run: those passed, else those bound; unknown keys are metadata, and names are texts."""
     merged = {**bound, **{key: value for key, value in given.items() if value is not None}}
     fields = {key: merged[key] for key in RUN_FIELDS if merged.get(key) is not None}
     fields["metadata"] = {**bound.get("metadata", {}), **metadata_among(diagnostics, given, RUN_FIELDS)} or None
@@ -68,7 +68,7 @@ def run_fields(
 
 
 def texts_of(value: object) -> tuple[str, ...]:
-    """Return the items of a collection as texts, anything else as the only one; an iterator is not consumed."""
+    """Return the items of a collection as texts, or anything else as a single one; an iterator is not consumed."""
     return tuple(map(text_of, value)) if isinstance(value, _COLLECTIONS) else (text_of(value),)
 
 
@@ -80,7 +80,7 @@ def metadata_of(diagnostics: Diagnostics, value: object) -> dict[Any, Any]:
 
 
 def metadata_among(diagnostics: Diagnostics, fields: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
-    """Return the metadata that fields hold: what stands under that key, and whatever has a key that is not known."""
+    """Return the metadata in fields: that under the key ``metadata``, and the fields that are not known."""
     unknown = {key: value for key, value in fields.items() if key not in known}
     return {**metadata_of(diagnostics, fields.get("metadata")), **unknown}
 

@@ -1,4 +1,4 @@
-"""The run and the step around any code, found through OpenTelemetry's context."""
+"""Find the run and the step around any code, through OpenTelemetry's context."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from otel_agent_trace.tracing.active import ActiveRun, ActiveStep
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
 from otel_agent_trace.tracing.state import TracerState
 
-_INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")  # what is kept nowhere needs no key
+_INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")  # it records nothing, and so needs no key
 
 
 def current_run() -> ActiveRun:
-    """The run that this code is part of; outside of any, one that takes everything and keeps nothing."""
+    """Return the run that this code is part of; outside of any, one that records nothing."""
     return surrounding_run() or _inert_run()
 
 
 def surrounding_run() -> ActiveRun | None:
-    """The run that this code is part of, if there is one."""
+    """Return the run that this code is part of, None outside of any."""
     run = otel_context.get_current().get(RUN_KEY)
     return run if isinstance(run, ActiveRun) else None
 
 
 def inside_a_run() -> bool:
-    """Whether this code is part of a run, here or in the process that sent its function here."""
+    """Return whether this code is part of a run, in this process or in the one that sent the function here."""
     return otel_context.get_current().get(RUN_KEY) is not None
 
 
 def current_step() -> ActiveStep:
-    """The step that this code is part of; outside of any, one that takes everything and keeps nothing."""
+    """Return the step that this code is part of; outside of any, one that records nothing."""
     step = otel_context.get_current().get(STEP_KEY)
     return step if isinstance(step, ActiveStep) else ActiveStep(_inert_run(), StepKind.OTHER, "")
 

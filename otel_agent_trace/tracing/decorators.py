@@ -1,7 +1,6 @@
-"""Wrapped functions: for each call a step or a run, for functions, coroutines, generators and async generators.
+"""Wrap functions, coroutine functions, generator functions and async ones, so that each call is a step or a run.
 
-Each kind of function is wrapped by one of the same kind, so that `inspect`, and frameworks that ask it, see what they
-saw before.
+The wrapper is a function of the same kind, so that `inspect`, and frameworks that use it, see no difference.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ _SHARED = (staticmethod, classmethod)
 
 
 def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
-    """Return the function, traced; `on_wrapped` is given the wrapper, which stands in classes in its place.
+    """Return a wrapper that traces a function; `on_wrapped` is called with it, for `Arguments.set_wrapper`.
 
     Raises:
-        TypeError: it is a class, or cannot be called.
+        TypeError: the function is a class, or not callable.
     """
     if isinstance(function, _SHARED):
         kind = type(function)
         return cast("F", kind(wrap(function.__func__, start, on_wrapped)))
     if isinstance(function, type) or not callable(function):
-        msg = f"only functions can be traced, not {function!r}"
+        msg = f"only functions can be traced, got {function!r}"
         raise TypeError(msg)
     if inspect.isasyncgenfunction(function):
         wrapper: Any = wrap_async_generator(function, start)
@@ -40,14 +39,14 @@ def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
         wrapper = _coroutine(function, start)
     else:
         wrapper = _plain(function, start)
-    _lend_methods(function, wrapper)
-    _lend_signature(function, wrapper)
+    _copy_methods(function, wrapper)
+    _copy_signature(function, wrapper)
     on_wrapped(wrapper)
     return cast("F", wrapper)
 
 
 def is_plain(function: Callable[..., Any]) -> bool:
-    """Return whether a call is over when it returns: it gives no coroutine, and nothing to be iterated over."""
+    """Return whether a call is over when it returns: the function is neither a coroutine function nor a generator."""
     return not (
         inspect.isasyncgenfunction(function)
         or inspect.isgeneratorfunction(function)
@@ -56,22 +55,22 @@ def is_plain(function: Callable[..., Any]) -> bool:
     )
 
 
-def _lend_methods(function: Callable[..., Any], wrapper: Any) -> None:
-    """Keep at hand what can be called of something that is no plain function: ``cache_clear`` of a cached one."""
+def _copy_methods(function: Callable[..., Any], wrapper: Any) -> None:
+    """Copy the methods of a callable object to its wrapper, as ``cache_clear`` of a cached function."""
     kind = type(function)
     for name in () if inspect.isfunction(function) else dir(kind):
         if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
             vars(wrapper).setdefault(name, getattr(function, name))
 
 
-def _lend_signature(function: Callable[..., Any], wrapper: Any) -> None:
-    """Set the signature for those who ask without unwrapping, as `inspect.getfullargspec` does.
+def _copy_signature(function: Callable[..., Any], wrapper: Any) -> None:
+    """Set the signature for code that does not follow ``__wrapped__``, as `inspect.getfullargspec`.
 
-    Not where annotations are texts: whoever has them evaluated goes on to the function for that, and must not stop here.
+    It is not set if annotations are strings: code that evaluates them needs the globals of the function itself.
     """
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError, NameError):  # it does not say, or names in its annotations have no value yet
+    except (ValueError, TypeError, NameError):  # no signature, or names in its annotations are not defined yet
         return
     annotations = [signature.return_annotation, *(item.annotation for item in signature.parameters.values())]
     if not any(isinstance(annotation, str) for annotation in annotations):
@@ -79,12 +78,12 @@ def _lend_signature(function: Callable[..., Any], wrapper: Any) -> None:
 
 
 def _is_called_async(function: Callable[..., Any]) -> bool:
-    """Return whether it is an object whose class makes it callable by a coroutine function."""
+    """Return whether a callable object has a coroutine function as its ``__call__``."""
     return inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
-    """Return whether `types.coroutine` made it: a generator function whose generators are awaited."""
+    """Return whether a function is a generator function whose generators are awaited, made by `types.coroutine`."""
     code = getattr(function, "__code__", None)
     return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
@@ -106,11 +105,11 @@ def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]
 
 
 def _awaitable_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    awaited = _coroutine(function, start)
+    coroutine = _coroutine(function, start)
 
     @types.coroutine
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return (yield from awaited(*args, **kwargs))
+        return (yield from coroutine(*args, **kwargs))
 
     return traced

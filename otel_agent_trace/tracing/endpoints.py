@@ -1,6 +1,6 @@
-"""Where `configure` sends to by OTLP: what its caller says, and what the environment does.
+"""Find the OTLP endpoint of `configure`, from its arguments or the environment.
 
-What a caller cannot mean is an error; of the environment it is one warning, and the program goes on.
+An invalid argument is an error. An invalid variable of the environment is one warning, and the program goes on.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ _DEFAULTS = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost
 
 
 def otlp_backend(otlp: str | bool | SpanExporter | None, protocol: str | None) -> OtlpBackend | None:
-    """Make what sends, if anything shall.
+    """Return a backend that sends spans by OTLP, or None if none is wanted.
 
     Args:
-        otlp: an endpoint, or an exporter that sends in its own way; True or None for the endpoint of the environment,
-            without which None is no OTLP; False for no OTLP.
-        protocol: "http/protobuf" or "grpc"; None for that of the environment.
+        otlp: an endpoint, or an exporter; True for the endpoint of the environment, or else the default one; None for
+            the endpoint of the environment, if it has one; False for no OTLP.
+        protocol: ``"http/protobuf"`` or ``"grpc"``; None for that of the environment.
 
     Raises:
-        ConfigurationError: an argument that cannot be meant.
+        ConfigurationError: an argument is not valid.
     """
     if protocol is not None:
         _check_protocol(protocol)
     if isinstance(otlp, SpanExporter):
-        return _exporting(otlp, protocol)
+        return _exporter_backend(otlp, protocol)
     if otlp is None:
         otlp = _variable((_TRACES_ENDPOINT, _ENDPOINT)) is not None
     if otlp is False:
         return None
     wanted = protocol or _protocol_of_environment()
     environ = {name: text for name, text in usable_variables(os.environ, _warn).items() if name not in _PROTOCOLS}
-    settings = _of_environment(wanted, environ) if otlp is True else _of_caller(otlp, wanted, environ)
+    settings = _environment_settings(wanted, environ) if otlp is True else _given_settings(otlp, wanted, environ)
     return OtlpBackend(settings, schedule=schedule_of(os.environ, _warn))
 
 
-def _exporting(exporter: SpanExporter, protocol: str | None) -> OtlpBackend:
+def _exporter_backend(exporter: SpanExporter, protocol: str | None) -> OtlpBackend:
     if protocol is not None:
         raise ConfigurationError(
-            f"protocol= goes with an endpoint; {type(exporter).__name__} has a protocol of its own"
+            f"protocol= needs an endpoint in otlp=; {type(exporter).__name__} has a protocol of its own"
         )
     return OtlpBackend(exporter, schedule=schedule_of(os.environ, _warn))
 
@@ -60,23 +60,23 @@ def _warn(broken: str) -> None:
     warn("%s (ignored)", broken)
 
 
-def _of_caller(endpoint: object, protocol: str, environ: Mapping[str, str]) -> Settings:
+def _given_settings(endpoint: object, protocol: str, environ: Mapping[str, str]) -> Settings:
     if not isinstance(endpoint, str):
-        raise ConfigurationError(f"otlp={endpoint!r} is no endpoint like http://localhost:4318, and no SpanExporter")
+        raise ConfigurationError(f"otlp={endpoint!r} must be an endpoint like http://localhost:4318, or a SpanExporter")
     if not _is_endpoint(endpoint):
-        raise ConfigurationError(_no_endpoint(endpoint))
+        raise ConfigurationError(_invalid_endpoint_message(endpoint))
     return settings_of(endpoint, protocol=protocol, environ=environ)
 
 
-def _no_endpoint(endpoint: str) -> str:
+def _invalid_endpoint_message(endpoint: str) -> str:
     address = with_scheme(endpoint.strip().removeprefix("grpc://"))
-    speaks_grpc = address is not None and (endpoint.strip().startswith("grpc://") or address.endswith(":4317"))
-    advice = "" if address is None else f"; write {address}" + (' and protocol="grpc"' if speaks_grpc else "")
-    return f"otlp={endpoint.rpartition('@')[2]!r} is no endpoint like http://localhost:4318{advice}"
+    is_grpc = address is not None and (endpoint.strip().startswith("grpc://") or address.endswith(":4317"))
+    advice = "" if address is None else f"; write {address}" + (' and protocol="grpc"' if is_grpc else "")
+    return f"otlp={endpoint.rpartition('@')[2]!r} must be an endpoint like http://localhost:4318{advice}"
 
 
-def _of_environment(protocol: str, environ: Mapping[str, str]) -> Settings | None:
-    """The variable for traces alone is the whole address, and goes before the other; None if it cannot be meant."""
+def _environment_settings(protocol: str, environ: Mapping[str, str]) -> Settings | None:
+    """Return the settings of the environment, None if its endpoint is invalid; that for traces is a whole address."""
     whole, base = _variable((_TRACES_ENDPOINT,)), _variable((_ENDPOINT,))
     try:
         return settings_of(
@@ -89,15 +89,15 @@ def _of_environment(protocol: str, environ: Mapping[str, str]) -> Settings | Non
 
 def _check_protocol(protocol: str) -> None:
     if protocol not in get_args(Protocol):
-        raise ConfigurationError(f"protocol {protocol!r} is none of {', '.join(get_args(Protocol))}")
+        raise ConfigurationError(f"protocol={protocol!r} must be one of {', '.join(get_args(Protocol))}")
 
 
 def _protocol_of_environment() -> str:
-    """What the environment says; a protocol that is not spoken here is warned of, and replaced."""
+    """Return the protocol of the environment; one that is not supported is replaced, with a warning."""
     named = _variable(_PROTOCOLS) or "http/protobuf"
     if named in get_args(Protocol):
         return named
-    warn("OTLP protocol %r of the environment is not spoken here; http/protobuf is used", named)
+    warn("OTLP protocol %r of the environment is not supported; http/protobuf is used", named)
     return "http/protobuf"
 
 
@@ -109,5 +109,5 @@ def _is_endpoint(endpoint: str) -> bool:
     try:
         parts = urlsplit(endpoint.strip())
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # an invalid port or address
         return False

@@ -1,4 +1,4 @@
-"""What the environment of a process says of its parent: ``TRACEPARENT``, ``TRACESTATE`` and ``BAGGAGE``."""
+"""Read the parent of a process from its environment: ``TRACEPARENT``, ``TRACESTATE`` and ``BAGGAGE``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRAC
 from otel_agent_trace.tracing.contexts import RUN_KEY
 
 VARIABLES = {name.upper(): name for name in FIELDS}
-"""The variables, with the fields that they hold."""
-_COMPLAINING = {TRACESTATE: "opentelemetry.trace.span", BAGGAGE: "opentelemetry.baggage.propagation"}
-"""Who complains of a field that is broken."""
+"""W3C field by name of its variable."""
+_PARSER_LOGGERS = {TRACESTATE: "opentelemetry.trace.span", BAGGAGE: "opentelemetry.baggage.propagation"}
+"""Loggers of OpenTelemetry that warn of a malformed field."""
 _SWITCH = "OTEL_AGENT_TRACE_PARENT"
 _OFF = ("off", "0", "false", "no")
 
 
 class ProcessParent:
-    """The parent of what has no other in this process, if its environment names one."""
+    """Provide the parent of spans that have no other in this process, if the environment names one."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._context: RemoteContext | None = None
@@ -36,16 +36,16 @@ class ProcessParent:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """In a forked child the variables are those of the process that forked it, and say nothing of the child."""
+        """Forget the parent, in a forked child: its environment is that of the process that forked it."""
         self._context = None
 
     def base(self) -> Context:
-        """The current context, below the parent of the process where nobody has said yet what is above."""
+        """Return the current context, with the parent of the process if it has no span yet."""
         current = otel_context.get_current()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
         context: Context = self._context.as_parent_context(current)
-        for name, value in baggage.get_all(current).items():  # the program's own goes before
+        for name, value in baggage.get_all(current).items():  # baggage of the program takes precedence
             context = baggage.set_baggage(name, value, context)
         return context
 
@@ -56,7 +56,7 @@ def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
         return None
     fields = fields_of(carrier)
     broken = set(carrier) - set(fields)  # too long
-    with _kept_back(broken):
+    with _filtered_warnings(broken):
         context = RemoteContext(fields)
     parent = trace.get_current_span(context).get_span_context()
     if TRACEPARENT in carrier and not parent.is_valid:
@@ -65,27 +65,29 @@ def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
         broken.add(TRACESTATE)
     for name, field in VARIABLES.items():
         if field in broken:
-            Diagnostics().warn_once(field, "%s of the environment is no W3C %s; what is broken is ignored", name, field)
+            Diagnostics().warn_once(
+                field, "%s of the environment is not a valid W3C %s; invalid parts are ignored", name, field
+            )
     return context
 
 
 @contextmanager
-def _kept_back(broken: set[str]) -> Iterator[None]:
-    """Note as broken what OpenTelemetry complains of, a line for each entry, and keep these lines back."""
+def _filtered_warnings(broken: set[str]) -> Iterator[None]:
+    """Collect the fields that OpenTelemetry warns of, and drop its warnings, which are one for each entry."""
 
     def note(field: str, record: logging.LogRecord) -> bool:
         broken.add(field)
         return False
 
-    notes = [(logging.getLogger(name), partial(note, field)) for field, name in _COMPLAINING.items()]
-    for logger, filtered in notes:
-        logger.addFilter(filtered)
+    filters = [(logging.getLogger(name), partial(note, field)) for field, name in _PARSER_LOGGERS.items()]
+    for logger, drop in filters:
+        logger.addFilter(drop)
     try:
         yield
     finally:
-        for logger, filtered in notes:
-            logger.removeFilter(filtered)
+        for logger, drop in filters:
+            logger.removeFilter(drop)
 
 
 PROCESS_PARENT = ProcessParent(os.environ)
-"""Read once, when the program starts."""
+"""Parent of this process, read once at import."""

@@ -1,4 +1,4 @@
-"""Functions that take the context of now along, into other threads, tasks and processes."""
+"""Bind functions to the current context, for calls in other threads, tasks and processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.contexts import ELSEWHERE, RUN_KEY, detach, disown_span
+from otel_agent_trace.tracing.contexts import ELSEWHERE, RUN_KEY, detach, make_span_remote
 from otel_agent_trace.tracing.current import inside_a_run
 from otel_agent_trace.tracing.decorators import is_plain, wrap
 from otel_agent_trace.tracing.interception import Answer
@@ -25,28 +25,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def carrying(diagnostics: Diagnostics, function: F) -> F:
-    """The function, bound to the context of now.
+def bind_context(diagnostics: Diagnostics, function: F) -> F:
+    """Return a function bound to the current context.
 
-    A plain function runs in a copy of all context variables, for each call one, as with `asyncio.to_thread`, and can be
-    pickled if it could before. Coroutines and generators have the variables of who runs them, and of these only
-    OpenTelemetry's are swapped while they run.
+    Each call of a plain function runs in a copy of all context variables, as with `asyncio.to_thread`; it can be pickled
+    if the function can. Coroutines and generators run with the variables of their caller, of which only OpenTelemetry's
+    context is replaced while they run.
     """
     if guarded(diagnostics, "with_context", is_plain, function) is not False:
-        return cast("F", carried(diagnostics, function))
+        return cast("F", bind_variables(diagnostics, function))
     context = otel_context.get_current()
-    return wrap(function, lambda args, kwargs: Invocation(_CarriedContext(diagnostics, context)), lambda wrapper: None)
+    return wrap(
+        function, lambda args, kwargs: Invocation(_BoundFunctionContext(diagnostics, context)), lambda wrapper: None
+    )
 
 
-def carried(diagnostics: Diagnostics, function: Callable[..., T]) -> Carried[T]:
-    """The function, called in the context variables of now, under its own name."""
-    bound = Carried(function, contextvars.copy_context())
+def bind_variables(diagnostics: Diagnostics, function: Callable[..., T]) -> BoundFunction[T]:
+    """Return a function that is called in a copy of the current context variables, with the same name."""
+    bound = BoundFunction(function, contextvars.copy_context())
     guarded(diagnostics, "with_context", functools.update_wrapper, bound, function, functools.WRAPPER_ASSIGNMENTS, ())
     return bound
 
 
-class Carried(Generic[T]):
-    """A function with the context variables in which it runs; pickled, with what a carrier holds of them."""
+class BoundFunction(Generic[T]):
+    """Hold a function and the context variables in which it runs; of these, W3C's fields are pickled."""
 
     def __init__(self, function: Callable[..., T], variables: contextvars.Context) -> None:
         self._function = function
@@ -54,27 +56,27 @@ class Carried(Generic[T]):
         self._process = os.getpid()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> T:
-        """Call the function, in a copy of its variables."""
-        variables = self._variables.copy()  # one context cannot be entered twice at once
+        """Call the function in a copy of its variables."""
+        variables = self._variables.copy()  # a context cannot be entered by two calls at once
         if self._process != os.getpid():
-            variables.run(disown_span)
+            variables.run(make_span_remote)
         return variables.run(self._function, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         variables = self._variables.copy()
-        return _received, (self._function, variables.run(inject), variables.run(inside_a_run))
+        return _unpickled, (self._function, variables.run(inject), variables.run(inside_a_run))
 
 
-def _received(function: Callable[..., T], carrier: dict[str, str], in_a_run: bool) -> Carried[T]:
-    """The function in another process: whatever was current there when it was forked is not any more."""
+def _unpickled(function: Callable[..., T], carrier: dict[str, str], in_a_run: bool) -> BoundFunction[T]:
+    """Return a bound function in another process, without the run that was current there when it was forked."""
     variables = contextvars.copy_context()
     context = Context({**extract(carrier), RUN_KEY: ELSEWHERE if in_a_run else None})
     variables.run(otel_context.attach, context)
-    return Carried(function, variables)
+    return BoundFunction(function, variables)
 
 
-class _CarriedContext:
-    """A context that is current while a function runs; nothing of the call is recorded."""
+class _BoundFunctionContext:
+    """Make a context current while a function runs, without recording anything of the call."""
 
     answer: Answer | None = None
     function: Callable[..., Any] | None = None
@@ -88,20 +90,20 @@ class _CarriedContext:
         self._token: Token[Context] = otel_context.attach(self._context)
 
     def leave(self) -> None:
-        """Make current what was before."""
+        """Restore the context that was current before."""
         detach(self._token, self._context)
 
     def fail(self, error: BaseException) -> None:
-        """Note nothing."""
+        """Do nothing: the call is not recorded."""
 
     def end(self) -> None:
-        """End nothing."""
+        """Do nothing: there is no span."""
 
 
 class TracedExecutor(Executor):
-    """An executor, of threads or processes, whose calls have the context in which they were submitted.
+    """Wrap an executor of threads or processes, so that its calls run in the context in which they were submitted.
 
-    Everything else of it is at hand as before.
+    All other attributes are those of the executor.
     """
 
     def __init__(self, diagnostics: Diagnostics, executor: Executor) -> None:
@@ -109,20 +111,20 @@ class TracedExecutor(Executor):
         self._executor = executor
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Submit a call, in the context of now."""
-        return self._executor.submit(carried(self._diagnostics, fn), *args, **kwargs)
+        """Submit a call that runs in the current context."""
+        return self._executor.submit(bind_variables(self._diagnostics, fn), *args, **kwargs)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
-        """Submit a call for each item, in the context of now; options as the executor has them."""
-        return self._executor.map(carried(self._diagnostics, fn), *iterables, **options)
+        """Submit a call for each item, which runs in the current context; `options` are those of the executor."""
+        return self._executor.map(bind_variables(self._diagnostics, fn), *iterables, **options)
 
     def shutdown(self, *args: Any, **options: Any) -> None:
-        """Shut the executor down; options as the executor has them."""
+        """Shut down the executor; `options` are those of the executor."""
         self._executor.shutdown(*args, **options)
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """The executor's own, for those who ask before they use it, such as asyncio for its default executor."""
+        """Return the executor's class, which asyncio checks in `loop.set_default_executor`."""
         return type(self._executor)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Exceptions and texts → `StepError`: type, message, category, and a stack trace that costs little."""
+"""Convert exceptions and texts to `StepError`: type, message, category, and a stack trace that is made fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otel_agent_trace.model import StepError
 from otel_agent_trace.signals import is_of_signal_handler, traceback_of
 
 ErrorRule = Callable[["BaseException | str"], "str | None"]
-"""Gives the category of an exception or a text, or None where it has nothing to say."""
+"""Function that returns the category of an exception or a text, or None if it does not know it."""
 
 _TIMEOUTS: tuple[type[BaseException], ...] = (TimeoutError,)
 if sys.version_info < (3, 11):  # before, asyncio has one of its own; it takes a fifth of what importing the SDK does
@@ -26,22 +26,22 @@ _MESSAGE_CHARACTERS = 1 << 20
 
 
 def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
-    """What is known of an error that was raised, or said."""
+    """Return the facts of an error, an exception or a text."""
     if isinstance(error, StepError):
         return error
     if isinstance(error, BaseException):
         return StepError(
             type=error_type(error),
-            message=_message(error),
-            category=_by_rule(error, rules) or _category(error),
+            message=_message_of(error),
+            category=_category_by_rule(error, rules) or _category_of(error),
             stacktrace=stack_text(error),
         )
     text = error if isinstance(error, str) else str(error)
-    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_by_rule(text, rules) or OTHER)
+    return StepError(type=semconv.ERROR_TYPE_OTHER, message=text, category=_category_by_rule(text, rules) or OTHER)
 
 
 def error_type(error: BaseException) -> str:
-    """The ``error.type`` of the conventions: a provider's code, else the class, with its module unless it is built in."""
+    """Return the ``error.type`` of the conventions: a provider's code, else the name of the class."""
     code, status = _attribute(error, "code"), _attribute(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
@@ -50,23 +50,23 @@ def error_type(error: BaseException) -> str:
 
 
 def is_timeout(error: object) -> bool:
-    """Whether it is Python's own timeout, or a group of nothing else, whatever else is said of it."""
-    members = _members(error)
+    """Return whether an error is Python's timeout, or a group of such only."""
+    members = _group_members(error)
     return all(map(is_timeout, members)) if members else issubclass(type(error), _TIMEOUTS)
 
 
-def _members(error: object) -> Sequence[BaseException]:
-    """The exceptions of a group."""
+def _group_members(error: object) -> Sequence[BaseException]:
+    """Return the exceptions of an exception group, none for any other error."""
     if not any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__):
         return ()
     members = _attribute(error, "exceptions")
     return members if isinstance(members, tuple) else ()
 
 
-def _category(error: BaseException) -> str:
+def _category_of(error: BaseException) -> str:
     if is_timeout(error):
         return TIMEOUT
-    categories = set(map(_category, _members(error)))
+    categories = set(map(_category_of, _group_members(error)))
     if categories:
         return categories.pop() if len(categories) == 1 else OTHER
     status = _status_code(error)
@@ -75,7 +75,7 @@ def _category(error: BaseException) -> str:
 
 
 def _status_code(error: BaseException) -> int | None:
-    """The HTTP status that an exception speaks of, where the clients at large keep it."""
+    """Return the HTTP status code of an exception, from the attributes in which common clients keep it."""
     response = _attribute(error, "response")
     places = ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code"))
     found = (_attribute(holder, name) for holder, name in places)
@@ -85,17 +85,17 @@ def _status_code(error: BaseException) -> int | None:
 def _attribute(holder: object, name: str) -> Any:
     try:
         return getattr(holder, name, None)
-    except BaseException as failure:  # a property of the exception's own may raise anything
+    except BaseException as failure:  # a property of the exception may raise anything
         if is_of_signal_handler(failure):
             raise
         return None
 
 
-def _by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:
+def _category_by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:
     return next((str(category) for rule in rules if (category := rule(error)) is not None), None)
 
 
-def _message(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     try:
         text = str(error)
         return text if type(text) is str else str.__str__(text)
@@ -106,23 +106,23 @@ def _message(error: BaseException) -> str:
 
 
 def stack_text(error: BaseException) -> str:
-    """The stack of an exception as Python prints it, from the call that we traced inwards.
+    """Return the stack trace of an exception as Python prints it, from the traced call inwards.
 
-    The middle of a deep stack is left out and said so. Written by hand since `traceback` costs a hundred microseconds;
-    lines come from `linecache`, unchecked.
+    Frames in the middle of a deep stack are omitted, which is noted. The text is not made by `traceback`, which takes
+    100 µs; source lines are those in `linecache`, without a check whether the file has changed.
     """
     stack = list(_stack(traceback_of(error)))
     left_out = max(0, len(stack) - _FRAMES_OUTER - _FRAMES_INNER)
     frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
     if left_out:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
-    message = _shortened(_message(error))
+    message = _shortened(_message_of(error))
     last = f"{error_type(error)}: {message}" if message else error_type(error)
     return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
 
 
 def _shortened(message: str) -> str:
-    """A message that is not copied with its 50 MB for a stack of which a few KB are kept."""
+    """Return a message of at most about 1 MiB, since only a few KB of a stack trace are kept."""
     if len(message) <= _MESSAGE_CHARACTERS:
         return message
     half = _MESSAGE_CHARACTERS // 2

@@ -1,4 +1,4 @@
-"""Steps and ends that are told after the fact, one call each."""
+"""Record steps and ends of runs with one call each, after they have happened."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAST_NS = 2**63 - 1
 
 
 def log_step(state: TracerState, run: ActiveRun | None, fields: Mapping[str, Any]) -> int | str:
-    """Emit a step that is over; of a run that has ended it is counted, and dropped."""
+    """Emit a step that is over, and return its id; a step of a run that has ended is dropped and counted."""
     kind = step_kind(fields.get("kind") or StepKind.TOOL)
     started_ns, ended_ns = _times(fields, run.last_event_ns if run is not None else 0)
     if run is None:
@@ -59,15 +59,15 @@ def end_run(
     status: RunStatus | str | None = None,
     usage: Any = None,
 ) -> None:
-    """End a run; one that has ended already is counted, and left alone."""
-    meant = None if status is None else end_status(status)
+    """End a run; one that has ended already is counted, and does not change."""
+    given_status = None if status is None else end_status(status)
     if run is None:
         state.diagnostics.count("ended again")
         return
     if error is not None:
         run.error = error
-    if meant is not None:
-        run.status = meant
+    if given_status is not None:
+        run.status = given_status
     if final_output is not None:
         run.final_output = final_output
     if usage is not None:
@@ -81,7 +81,7 @@ def _name(fields: Mapping[str, Any]) -> str:
 
 
 def _default_name(kind: StepKind, model: object) -> str:
-    """A model call is called like one in a block."""
+    """Return the name of a step without one: of a model call, the same as in a block."""
     if kind is not StepKind.MODEL:
         return str(kind)
     return ("" if model is None else text_of(model)) or semconv.OPERATION_CHAT
@@ -93,7 +93,7 @@ def _either(fields: Mapping[str, Any], name: str, tool_name: str) -> Any:
 
 
 def _parent(state: TracerState, run: ActiveRun, parent_step_id: Any) -> Context:
-    """The step above, where one is named and known, else the run."""
+    """Return the context of the parent step, or of the run if none is given or known."""
     known = None
     if parent_step_id is not None:
         known = guarded(state.diagnostics, "parent_step_id", run.context_of, parent_step_id)
@@ -102,11 +102,11 @@ def _parent(state: TracerState, run: ActiveRun, parent_step_id: Any) -> Context:
 
 
 def _times(fields: Mapping[str, Any], previous_ns: int) -> tuple[int, int]:
-    """Start and end in Unix nanoseconds, from whatever of them is said."""
+    """Return start and end in Unix nanoseconds, from those of start, end and duration that are given."""
     started, ended = _unix_ns(fields, "started_at"), _unix_ns(fields, "ended_at")
     duration = fields.get("duration_s")
     if duration is not None:
-        duration = _seconds("duration_s", duration)
+        duration = _seconds_ns("duration_s", duration)
     if started is not None and ended is None and duration is not None:
         ended = started + duration
     ended_ns = ended if ended is not None else time.time_ns()
@@ -123,28 +123,28 @@ def _unix_ns(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
-    return _moment(name, value) if isinstance(value, datetime) else _seconds(name, value)
+    return _datetime_ns(name, value) if isinstance(value, datetime) else _seconds_ns(name, value)
 
 
-def _moment(name: str, value: datetime) -> int:
+def _datetime_ns(name: str, value: datetime) -> int:
     try:
         whole = int(value.replace(microsecond=0).timestamp())
     except (ValueError, OverflowError, OSError):  # local time beyond the calendar's ends
-        msg = f"{name} is {value!r}, which is no time"
+        msg = f"{name} is {value!r}, which is not a valid time"
         raise ConfigurationError(msg) from None
     return whole * _NS_PER_S + value.microsecond * 1000
 
 
-def _seconds(name: str, value: Any) -> int:
+def _seconds_ns(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = (
-            f"{name} is {value!r}; give a datetime or seconds"
+            f"{name} is {value!r}; pass a datetime or seconds"
             if name != "duration_s"
-            else f"duration_s is {value!r}; give seconds"
+            else f"duration_s is {value!r}; pass seconds"
         )
         raise ConfigurationError(msg)
     try:
         return int(value * _NS_PER_S)
     except (ValueError, OverflowError):
-        msg = f"{name} is {value!r}, which is no time"
+        msg = f"{name} is {value!r}, which is not a valid time"
         raise ConfigurationError(msg) from None

@@ -1,6 +1,6 @@
-"""Who answers a call in place of its function, and where spans go meanwhile: one look for the whole process.
+"""Intercept the calls and spans of all tracers of the process, to answer calls and to divert spans.
 
-`capture_runs` sends spans elsewhere; a replay does so too, and answers calls from a recording.
+`capture_runs` diverts spans; a replay does so too, and answers calls from a recording.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from opentelemetry.context import Context
 from otel_agent_trace.pipeline import SpanSink
 
 How = Literal["call", "block", "logged"]
-"""How a run or a step starts: a decorated function is called, a block or handle is started, it is logged afterwards."""
+"""Way in which a run or a step starts: by a call of a decorated function, by a block or `start()`, or logged."""
 
 
 class Answer(Protocol):
-    """What a call gives without its function being called; each kind of function is asked in its own way."""
+    """Provide the outcome of a call whose function is not called, by one method for each kind of function."""
 
     def value(self) -> Any:
         """Return the result of a plain function, or raise its exception."""
 
     def awaited(self) -> Awaitable[Any]:
-        """Return what gives the result of a coroutine function, or raises its exception."""
+        """Return an awaitable with the result of a coroutine function, or its exception."""
 
     def items(self) -> Generator[Any, Any, Any]:
-        """Return a generator that stands in for the function's own."""
+        """Return a generator in place of the function's."""
 
     def async_items(self) -> AsyncGenerator[Any, Any]:
-        """Return an async generator that stands in for the function's own."""
+        """Return an async generator in place of the function's."""
 
 
 class Request(NamedTuple):
-    """A run or a step that is about to start: its handle, the context above it, how it starts, and what would be called."""
+    """Describe a run or step that is about to start: itself, its parent context, how it starts, and its function."""
 
     active: Any
     context: Context
@@ -44,26 +44,26 @@ class Request(NamedTuple):
 
 
 class Interceptor:
-    """Is asked before every span of our tracers is opened; by default it answers nothing and leaves spans where they go.
+    """Answer calls and divert spans while installed; by default, do neither.
 
-    As long as it is installed, `provider` takes the spans of every tracer, and `sink` those of other instrumentations that
-    pass an `AgentSpanProcessor`, after its policies; None leaves them where they go.
+    `provider` receives the spans of every tracer, and `sink` those of other instrumentations that pass an
+    `AgentSpanProcessor`, after its policies; None does not divert them.
     """
 
     provider: trace.TracerProvider | None = None
     sink: SpanSink | None = None
 
     def intercept(self, request: Request) -> Answer | None:
-        """Return an answer for a call, or None to let it happen.
+        """Return an answer to a call, or None to let it happen; called before every span of our tracers starts.
 
-        Of a block only the raising counts: its body is the program's own. What is raised here ends the span as failed and
-        reaches the program before its function or body runs; of a step that is logged afterwards it is left out.
+        An answer for a block is ignored, since its body is the program's own. An exception ends the span as failed and is
+        raised in the program before its function or body runs; for a step that is logged afterwards, it is ignored.
         """
         return None
 
 
 class _Installed:
-    """Holds the interceptor of the process, which is looked at once a span."""
+    """Hold the interceptor of the process, which is read once for each span."""
 
     __slots__ = ("_all", "interceptor")
 
@@ -72,12 +72,12 @@ class _Installed:
         self._all: list[Interceptor] = []
 
     def add(self, interceptor: Interceptor) -> None:
-        """Install an interceptor over those that are there."""
+        """Install an interceptor in place of earlier ones."""
         self._all.append(interceptor)
         self.interceptor = interceptor
 
     def remove(self, interceptor: Interceptor) -> None:
-        """Take an interceptor away, in whatever order they were installed."""
+        """Remove an interceptor, in any order."""
         self._all.remove(interceptor)
         self.interceptor = self._all[-1] if self._all else None
 
@@ -87,7 +87,7 @@ INSTALLED = _Installed()
 
 @contextmanager
 def intercepting(interceptor: Interceptor) -> Iterator[None]:
-    """Install an interceptor for a block, for all threads of the process; blocks may lie within each other."""
+    """Install an interceptor for a block, for all threads of the process; blocks may be nested."""
     INSTALLED.add(interceptor)
     try:
         yield
@@ -96,6 +96,6 @@ def intercepting(interceptor: Interceptor) -> Iterator[None]:
 
 
 def diverted_provider() -> trace.TracerProvider | None:
-    """Return the provider that takes the spans of all tracers just now, if there is one."""
+    """Return the provider that currently receives the spans of all tracers, None if they are not diverted."""
     interceptor = INSTALLED.interceptor
     return None if interceptor is None else interceptor.provider

@@ -1,7 +1,7 @@
-"""OpenTelemetry metrics of runs and steps, as the GenAI conventions have them.
+"""Record OpenTelemetry metrics of runs and steps, as the GenAI conventions define them.
 
-What is measured is what the span says: the attributes of a measurement are among those of the span, its duration is the
-span's, and its exemplar leads to the span.
+Measurements agree with spans: their attributes are some of the span's, their duration is the span's, and their exemplar
+refers to the span.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _BILLED_AT_LEAST = (semconv.USAGE["input_tokens"], semconv.USAGE["output_tokens"
 
 
 class Calls:
-    """How many model and tool calls an agent has made so far."""
+    """Count the model and tool calls of an agent."""
 
     __slots__ = ("_counts",)
 
@@ -56,17 +56,17 @@ class Calls:
         self._counts = {kind: itertools.count() for kind in _CALLS}  # counts without a lock in any thread
 
     def note(self, kind: StepKind) -> None:
-        """One more, if it is a call of a model or a tool."""
+        """Count a call, if it is one of a model or a tool."""
         if kind in self._counts:
             next(self._counts[kind])
 
     def taken(self) -> dict[StepKind, int]:
-        """How many there were; to be asked once."""
+        """Return the number of calls by kind; to be called once only."""
         return {kind: next(count) for kind, count in self._counts.items()}
 
 
 class Meters:
-    """The instruments of one meter provider."""
+    """Hold the instruments of one meter provider."""
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(semconv.SCOPE_NAME, __version__)
@@ -79,52 +79,64 @@ class Meters:
         self._tokens_per_call = {key: _histogram(meter, metric) for key, metric in semconv.TOKENS_PER_CALL.items()}
 
     def ended(
-        self, kind: StepKind, duration_s: float, said: Mapping[str, Any], span: Span, calls: Calls | None = None
+        self,
+        kind: StepKind,
+        duration_s: float,
+        span_attributes: Mapping[str, Any],
+        span: Span,
+        calls: Calls | None = None,
     ) -> None:
-        """Record a run or a step that is over.
+        """Record a run or a step that has ended.
 
         Args:
-            kind: what it was; there are no metrics of kind other.
-            duration_s: that of its span.
-            said: the attributes of its span.
-            span: exemplars lead to it.
-            calls: of an agent, the calls that it has made, if they were counted.
+            kind: the kind of step; nothing is recorded for the kind other.
+            duration_s: the duration of its span in seconds.
+            span_attributes: the attributes of its span.
+            span: the span, to which exemplars refer.
+            calls: the number of calls that an agent has made, if they were counted.
         """
         if kind in self._durations:
             context = trace.set_span_in_context(span)
-            self._serially.make(functools.partial(self._ended, kind, duration_s, said, context, calls))
+            self._serially.make(functools.partial(self._ended, kind, duration_s, span_attributes, context, calls))
 
     def _ended(
-        self, kind: StepKind, duration_s: float, said: Mapping[str, Any], context: Context, calls: Calls | None
+        self,
+        kind: StepKind,
+        duration_s: float,
+        span_attributes: Mapping[str, Any],
+        context: Context,
+        calls: Calls | None,
     ) -> None:
         histogram, keys = self._durations[kind]
-        histogram.record(duration_s, _among(said, keys), context)
+        histogram.record(duration_s, _selected(span_attributes, keys), context)
         if kind is StepKind.MODEL:
-            self._tokens(said, context)
+            self._tokens(span_attributes, context)
         elif kind is StepKind.AGENT and calls is not None:
             for called, number in calls.taken().items():
-                self._calls[called].record(number, _among(said, _AGENT), context)
+                self._calls[called].record(number, _selected(span_attributes, _AGENT), context)
 
-    def _tokens(self, said: Mapping[str, Any], context: Context) -> None:
-        """Tokens of a model call; of one that failed without a word about them none were used."""
-        attributes = _among(said, _CLIENT)
-        counts = {key: said[key] for key in semconv.TOKENS_USED if _is_count(said.get(key))}
+    def _tokens(self, span_attributes: Mapping[str, Any], context: Context) -> None:
+        """Record the tokens of a model call; zero for one that failed without token counts."""
+        attributes = _selected(span_attributes, _CLIENT)
+        counts = {key: span_attributes[key] for key in semconv.TOKENS_USED if _is_count(span_attributes.get(key))}
         for key, histogram in self._tokens_per_call.items():
             if key in counts:
                 histogram.record(counts[key], attributes, context)
-        if not counts and semconv.ERROR_TYPE in said:
+        if not counts and semconv.ERROR_TYPE in span_attributes:
             counts = dict.fromkeys(_BILLED_AT_LEAST, 0)
         billed = {**attributes, semconv.MODALITY: semconv.MODALITY_UNKNOWN}
         for key, count in counts.items():
             self._tokens_used[key].add(count, billed, context)
 
-    def streamed(self, said: Mapping[str, Any], chunk_gaps_s: Iterable[float], span: Span) -> None:
-        """Record the times of a streamed answer: to the first chunk, and from each to the next."""
-        self._serially.make(functools.partial(self._streamed, said, chunk_gaps_s, trace.set_span_in_context(span)))
+    def streamed(self, span_attributes: Mapping[str, Any], chunk_gaps_s: Iterable[float], span: Span) -> None:
+        """Record the times of a streamed answer: to the first chunk, and between chunks."""
+        self._serially.make(
+            functools.partial(self._streamed, span_attributes, chunk_gaps_s, trace.set_span_in_context(span))
+        )
 
-    def _streamed(self, said: Mapping[str, Any], chunk_gaps_s: Iterable[float], context: Context) -> None:
-        attributes = _among(said, _CLIENT)
-        first_s = said.get(semconv.TIME_TO_FIRST_CHUNK)
+    def _streamed(self, span_attributes: Mapping[str, Any], chunk_gaps_s: Iterable[float], context: Context) -> None:
+        attributes = _selected(span_attributes, _CLIENT)
+        first_s = span_attributes.get(semconv.TIME_TO_FIRST_CHUNK)
         if first_s is not None:
             self._first_chunk_time.record(max(0.0, first_s), attributes, context)
         for gap_s in chunk_gaps_s:
@@ -135,7 +147,7 @@ _METERS: ProviderRegistry[Meters] = ProviderRegistry()
 
 
 def meters_of(provider: MeterProvider) -> Meters:
-    """The instruments of a meter provider, made once."""
+    """Return the instruments of a meter provider, which are made once."""
     known = _METERS.get(provider)
     if known is None:
         known = Meters(provider)
@@ -153,9 +165,9 @@ def _counter(meter: Meter, metric: semconv.Metric) -> Counter:
     return meter.create_counter(metric.name, metric.unit, metric.description)
 
 
-def _among(said: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """What a span says under some keys; an empty text says nothing."""
-    return {key: value for key in keys if (value := said.get(key)) is not None and value != ""}
+def _selected(span_attributes: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the attributes of some names, except empty texts."""
+    return {key: value for key in keys if (value := span_attributes.get(key)) is not None and value != ""}
 
 
 def _is_count(value: object) -> bool:
@@ -166,10 +178,10 @@ def _is_count(value: object) -> bool:
 
 
 class SerialExecutor:
-    """Makes calls one at a time, and none while the process forks.
+    """Make calls one at a time, and none while the process forks.
 
-    The locks of what is called are then free in a forked child, as far as these calls took them. A call that comes from
-    within another one, as a finalizer's or a signal handler's may, is made after that one: it would wait for itself.
+    Locks that these calls acquire are therefore free in a forked child. A call made within another one, as by a finalizer
+    or a signal handler, is delayed until that has returned, since it would wait for itself.
     """
 
     def __init__(self) -> None:
@@ -180,15 +192,15 @@ class SerialExecutor:
             reference = weakref.ref(self)
             os.register_at_fork(
                 before=lambda: _with(reference, SerialExecutor._hold),
-                after_in_parent=lambda: _with(reference, SerialExecutor._go_on),
-                after_in_child=lambda: _with(reference, SerialExecutor._begin_anew),
+                after_in_parent=lambda: _with(reference, SerialExecutor._resume),
+                after_in_child=lambda: _with(reference, SerialExecutor._restart),
             )
 
     def make(self, call: Callable[[], None]) -> None:
-        """Make a call, and those that wait.
+        """Make a call, and those that are queued.
 
         Raises:
-            Exception: what a call raises; those behind it are made next time.
+            Exception: any that a call raises; calls queued after it are made next time.
         """
         self._waiting.append(call)
         with self._lock:
@@ -204,11 +216,11 @@ class SerialExecutor:
     def _hold(self) -> None:
         self._lock.acquire()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._lock.release()
 
-    def _begin_anew(self) -> None:
-        self._waiting.clear()  # the parent makes them
+    def _restart(self) -> None:
+        self._waiting.clear()  # the parent process makes these calls
         self._lock.release()
 
 

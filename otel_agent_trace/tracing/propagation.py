@@ -1,4 +1,4 @@
-"""Contexts across processes: into a carrier and out of it, and into the environment of a child."""
+"""Propagate contexts across processes: through carriers, and through the environment of a child process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
 
 C = TypeVar("C", bound=MutableMapping[str, Any])
 _PROPAGATORS = (TraceContextTextMapPropagator(), W3CBaggagePropagator())
-_DIAGNOSTICS = Diagnostics()  # of what belongs to no tracer
+_DIAGNOSTICS = Diagnostics()  # for functions that are not methods of a tracer
 
 
 @overload
@@ -24,32 +24,37 @@ def inject(carrier: None = None, *, context: Any = None) -> dict[str, str]: ...
 @overload
 def inject(carrier: C, *, context: Any = None) -> C: ...
 def inject(carrier: Any = None, *, context: Any = None) -> Any:
-    """Put the current context into a carrier: ``traceparent``, ``tracestate`` and ``baggage`` of the W3C.
+    """Write the current context to a carrier, as the W3C fields ``traceparent``, ``tracestate`` and ``baggage``.
 
     Args:
-        carrier: a mapping such as the headers of a request; by default a new dict. Such fields of another context in it
-            are replaced.
-        context: another context than the current one: whatever `parent=` takes.
+        carrier: a mapping such as the headers of a request; by default a new dict. Fields of another context in it are
+            replaced.
+        context: another context than the current one: anything that `parent=` accepts.
+
+    Returns:
+        The carrier.
     """
     return injected(_DIAGNOSTICS, carrier, context)
 
 
 def extract(carrier: object) -> RemoteContext:
-    """The context that a carrier holds, for a ``with`` block or as `parent=`.
+    """Return the context in a carrier, for a ``with`` block or as `parent=`.
 
-    Takes headers and other mappings, with names in any case, lists of pairs as in ASGI, the environ of WSGI, objects
-    with such attributes as the metadata of MCP, or None. What is malformed or too long is ignored; where nothing is left,
-    what starts in it has no parent.
+    Malformed fields, and those that are too long, are ignored; without any field, spans that start in the context have no
+    parent.
+
+    Args:
+        carrier: headers or another mapping, with names in any case; a list of pairs, as in ASGI; the environ of WSGI; an
+            object with the fields as attributes, as the metadata of MCP; or None.
     """
     return extracted(_DIAGNOSTICS, carrier)
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a child process whose runs and steps shall stand below the current span.
+    """Return the environment for a child process, whose runs and steps are children of the current span.
 
     Args:
-        environ: the environment to begin with, by default that of this process; variables of another context in it are
-            left out.
+        environ: the environment to extend, by default that of this process; W3C variables in it are replaced.
     """
     kept = {
         name: value for name, value in (os.environ if environ is None else environ).items() if name not in VARIABLES
@@ -59,7 +64,7 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 
 
 def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
-    """The carrier, or a new one, with the fields of a context; see `inject`."""
+    """Return the carrier, or a new one, with the fields of a context; see `inject`."""
     known = None if context is None else parent_context(diagnostics, context, otel_context.get_current())
     fields: dict[str, str] = {}
     for propagator in _PROPAGATORS:
@@ -72,8 +77,8 @@ def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
 
 
 def _clear(carrier: MutableMapping[Any, Any]) -> None:
-    """Headers may be used again, for a request of another run or of none."""
-    names = carrier.keys() if hasattr(carrier, "keys") else ()  # a carrier need not be more than written to
+    """Remove the W3C fields: headers may be reused, for a request of another run or of none."""
+    names = carrier.keys() if hasattr(carrier, "keys") else ()  # a carrier may be write-only
     for name in [name for name in names if isinstance(name, str) and name.lower() in FIELDS]:
         del carrier[name]
 
@@ -84,6 +89,6 @@ def _fill(carrier: MutableMapping[Any, Any], fields: Mapping[str, str]) -> None:
 
 
 def extracted(diagnostics: Diagnostics, carrier: object) -> RemoteContext:
-    """The context that a carrier holds; see `extract`."""
+    """Return the context in a carrier; see `extract`."""
     fields = None if carrier is None else guarded(diagnostics, "extract", fields_of, carrier)
     return guarded(diagnostics, "extract", RemoteContext, fields or {}) or RemoteContext({})

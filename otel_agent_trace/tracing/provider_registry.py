@@ -1,4 +1,4 @@
-"""What is known of providers of other makers, which need not be hashable."""
+"""Keep the settings of providers, which may be of any class, and not hashable."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from otel_agent_trace.policies.user_ids import UserIdPolicy
 
 T = TypeVar("T")
 HistoryMode = Literal["full", "new"]
-"""What the span of a model call holds of its messages: all of them, or what was added since an earlier call of the run."""
+"""Modes of recording the messages of a model call: all of them, or those added since an earlier call of the run."""
 
 
 class ProviderRegistry(Generic[T]):
-    """A fact for each provider, by its identity, as long as the provider lives."""
+    """Map providers to values by identity, as long as the provider lives."""
 
     def __init__(self) -> None:
         self._facts: dict[int, tuple[weakref.ref[Any], T]] = {}
         self.changes = 0
-        """How often something was noted; who remembers what stood here sees by it whether to look again."""
+        """Number of changes, by which code that caches a value sees that it has to look it up again."""
 
     def put(self, provider: Any, fact: T) -> None:
-        """Note a fact.
+        """Set the value of a provider.
 
         Raises:
-            TypeError: the provider takes no weak references.
+            TypeError: the provider does not support weak references.
         """
         key = id(provider)
         self._facts[key] = weakref.ref(provider, lambda _: self._facts.pop(key, None)), fact
         self.changes += 1
 
     def get(self, provider: Any) -> T | None:
-        """Return what was noted, if something was."""
+        """Return the value of a provider, None if it has none."""
         known = self._facts.get(id(provider))
         return known[1] if known is not None and known[0]() is provider else None
 
 
 class ProviderSettings(NamedTuple):
-    """What the configuration of a provider says, for the tracers that use it."""
+    """Hold the settings of a provider for the tracers that use it."""
 
     user_ids: UserIdPolicy
     policies: tuple[Policy | Gate, ...] = ()
     meter_provider: MeterProvider | None = None
-    """Where its runs are measured."""
+    """Meter provider for its runs."""
     history: HistoryMode = "full"
-    """What model calls hold of their messages."""
+    """Mode of recording the messages of model calls."""
     is_ours: bool = False
-    """Whether we made it: then all that it emits passes our pipeline, unless somebody adds to it."""
+    """True if we made it, so that all its spans pass our pipeline, unless processors were added."""
 
 
 SETTINGS: ProviderRegistry[ProviderSettings] = ProviderRegistry()
@@ -59,17 +59,17 @@ _UNCONFIGURED = ProviderSettings(UserIdPolicy("pseudonym"))
 
 
 def settings_of(provider: TracerProvider) -> ProviderSettings:
-    """Return the settings of a provider; those that hold where nobody configured it here."""
+    """Return the settings of a provider; the default ones if it was not configured here."""
     return SETTINGS.get(provider) or _UNCONFIGURED
 
 
 def check_history(history: str) -> HistoryMode:
-    """Return the mode.
+    """Return a mode that is valid.
 
     Raises:
         ConfigurationError: there is no such mode.
     """
     if history not in get_args(HistoryMode):
-        msg = f"history={history!r} is none of 'full' and 'new'"
+        msg = f"history={history!r} must be 'full' or 'new'"
         raise ConfigurationError(msg)
     return cast("HistoryMode", history)

@@ -1,4 +1,4 @@
-"""Where spans go, and what is done to them: the one place that makes or changes a `TracerProvider`."""
+"""Make and configure `TracerProvider`s; no other module does."""
 
 from __future__ import annotations
 
@@ -54,34 +54,34 @@ def configure(
     resource: Resource | Mapping[str, Any] | None = None,
     set_global: bool = False,
 ) -> TracerProvider:
-    """Say where spans go and what is done to them, and get the provider that does it.
+    """Configure where spans go and which policies they pass, and return the provider.
 
     Args:
-        provider: is added to; without it one is made, which records every run whatever its parent's sampled flag says,
-            unless ``OTEL_TRACES_SAMPLER`` is set.
-        backends: an `InMemoryBackend`, a `FileBackend`, any `SpanExporter`, a `SpanSink` or `TracerBackend` of your own, or
-            a list of them.
+        provider: the provider to extend; by default a new one, which records every run, even if its parent is not
+            sampled, unless ``OTEL_TRACES_SAMPLER`` is set.
+        backends: an `InMemoryBackend`, a `FileBackend`, any `SpanExporter`, a `SpanSink` or `TracerBackend` of your own,
+            or a list of them.
         file: a file for a `FileBackend`.
-        otlp: an endpoint such as ``http://localhost:4318``; True for what ``OTEL_EXPORTER_OTLP_*`` says, which is also
-            what None does when an endpoint is set there; False for no OTLP; or an exporter, for example the official
-            ``OTLPSpanExporter`` over HTTP or gRPC, for receivers that want what only it can do. Spans are sent in batches,
-            in the background.
-        protocol: "http/protobuf" (the default, or what ``OTEL_EXPORTER_OTLP_PROTOCOL`` says) or "grpc".
-        user_ids: what happens to user ids: "pseudonym" (keyed HMAC), "plain", or "none" (not recorded).
-        policies: what else is done to spans and logs before any backend has them: functions from a `SpanRecord` or a
-            `LogRecord` to one, or to None, which drops it; the last may be a `Gate`. On a provider that was not made here,
-            tracers apply them to what they write, before the span has it; what others write there, only these backends
-            see after the policies. Those of an earlier call hold as well, but for its gate.
-        history: what the span of a model call holds of its messages: "full" (the default, as the conventions say), or
-            "new": what was added since an earlier call of the same run, and which call that is. Reading restores the whole;
-            other tools see what was added.
-        meter_provider: where runs and steps are measured, by the metrics of the GenAI conventions; without one they are
-            not. Tracers see it from the first run that they record after this.
-        resource: attributes of the program, beside those of ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
-        set_global: make it OpenTelemetry's global provider.
+        otlp: an endpoint such as ``http://localhost:4318``; True for the endpoint in ``OTEL_EXPORTER_OTLP_*``, or the
+            default one; None for that endpoint if one is set; False for no OTLP; or an exporter, for example the official
+            ``OTLPSpanExporter`` over HTTP or gRPC. Spans are sent in batches, in the background.
+        protocol: ``"http/protobuf"`` (the default, unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` is set) or ``"grpc"``.
+        user_ids: how user ids are recorded: ``"pseudonym"`` (keyed HMAC), ``"plain"``, or ``"none"`` (not at all).
+        policies: further policies for spans and logs: functions of a `SpanRecord` or a `LogRecord` that return one, or
+            None to drop it; the last may be a `Gate`. Policies of earlier calls apply too, but for their gate. If the
+            provider was not made here, tracers apply the policies to what they write, before the span has it; spans of
+            other instrumentations pass them on the way to these backends only.
+        history: which messages the span of a model call holds: ``"full"`` for all of them (the default, as in the
+            conventions), or ``"new"`` for those added since an earlier call of the same run, to which the span refers.
+            Reading restores all messages; other tools show those that the span holds.
+        meter_provider: the meter provider for the metrics of the GenAI conventions; without one, nothing is measured.
+            Tracers use it from the first run that they record after this call.
+        resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
+        set_global: whether to make it OpenTelemetry's global provider.
 
     Raises:
-        ConfigurationError: an argument that cannot be meant.
+        ConfigurationError: an argument is not valid.
+        TypeError: one of the backends is not a backend.
     """
     of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
     checked_history = None if history is None else check_history(history)
@@ -90,12 +90,12 @@ def configure(
     if provider is None:
         provider = make_provider(resource)
     elif resource is not None:
-        msg = "resource= belongs to a new provider; the one given has its resource already"
+        msg = "resource= needs a new provider; the one passed as provider= has a resource already"
         raise ConfigurationError(msg)
     sending = _otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
     before = settings_of(provider)
-    # What was there before does not see the policies that come now, which tracers then apply themselves.
+    # Processors that were added before do not apply the new policies, so that tracers have to.
     reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))
     given = (*(policy for policy in before.policies if not isinstance(policy, Gate)), *given)
     if keepers:
@@ -114,10 +114,10 @@ def configure(
 
 
 def _otlp_backend(otlp: str | bool | SpanExporter | None, protocol: Protocol | None) -> OtlpBackend | None:
-    """Make what sends, if anything shall; what sends is imported then."""
+    """Return the backend of `otlp`, None if there is none; its modules are imported only if they are needed."""
     if protocol is None and (otlp is False or (otlp is None and not any(map(os.environ.get, _ENDPOINT_VARIABLES)))):
         return None
-    from otel_agent_trace.tracing.endpoints import otlp_backend  # noqa: PLC0415 - most programs send nothing
+    from otel_agent_trace.tracing.endpoints import otlp_backend  # noqa: PLC0415 - not all programs send spans
 
     return otlp_backend(otlp, protocol)
 
@@ -125,7 +125,7 @@ def _otlp_backend(otlp: str | bool | SpanExporter | None, protocol: Protocol | N
 def make_provider(
     resource: Resource | Mapping[str, Any] | None = None, *, is_temporary: bool = False
 ) -> TracerProvider:
-    """Make a provider that records every run; a temporary one whatever ``OTEL_TRACES_SAMPLER`` says, and not until exit."""
+    """Return a new provider that records every run; a temporary one ignores ``OTEL_TRACES_SAMPLER`` and process exit."""
     if resource is not None and not isinstance(resource, Resource):
         resource = Resource.create(dict(resource))
     return TracerProvider(
@@ -149,7 +149,7 @@ def make_provider(
 def private_provider(
     backends: Any, user_ids: UserIds, policies: Iterable[Policy | Gate] = (), *, is_temporary: bool = False
 ) -> TracerProvider:
-    """Return a provider for a tracer with backends of its own; a temporary one is not kept until the process ends."""
+    """Return a new provider with backends of its own, for one tracer; a temporary one may be garbage-collected."""
     provider, of_users = make_provider(is_temporary=is_temporary), UserIdPolicy(user_ids)
     given = checked_policies(policies)
     provider.add_span_processor(AgentSpanProcessor(backends, user_ids=of_users, policies=given))
@@ -158,9 +158,9 @@ def private_provider(
 
 
 class PrivateIdGenerator(IdGenerator):
-    """Ids that do not come from `random`, whose sequence is the host's, but from a generator of its own.
+    """Generate ids from a random generator of its own, which does not change the sequence that a program has seeded.
 
-    It is seeded by the system, anew in a forked child.
+    The operating system seeds it, again in a forked child.
     """
 
     def __init__(self) -> None:
@@ -168,7 +168,7 @@ class PrivateIdGenerator(IdGenerator):
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin another sequence."""
+        """Seed the generator again, in a forked child."""
         self._random.seed(os.urandom(32))
 
     def generate_span_id(self) -> int:
@@ -181,6 +181,6 @@ class PrivateIdGenerator(IdGenerator):
 
 
 def processors_of(provider: trace.TracerProvider) -> list[AgentSpanProcessor]:
-    """The processors of ours that a provider has; the SDK has no public way to ask for them."""
+    """Return our processors of a provider; the SDK has no public attribute for them."""
     all_of_them = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
     return [processor for processor in all_of_them if isinstance(processor, AgentSpanProcessor)]

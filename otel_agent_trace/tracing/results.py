@@ -1,5 +1,6 @@
-"""What the result of a model call tells: the answer, the tokens, the model; OpenAI's and Anthropic's shapes,
-and the chunks of OpenAI's streams.
+"""Read answer, tokens and model from the result of a model call, in the shapes of OpenAI and Anthropic.
+
+The chunks of an OpenAI stream are put together first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _PROVIDERS = {"openai": "openai", "anthropic": "anthropic"}
 
 
 class ModelResult(msgspec.Struct, frozen=True):
-    """The facts of a result; None, or empty, where it has none."""
+    """Hold the facts of a result; None, or empty, for each that it does not have."""
 
     message: Message | None = None
     usage: Usage | None = None
@@ -29,11 +30,11 @@ class ModelResult(msgspec.Struct, frozen=True):
 
 
 def model_result(result: Any) -> ModelResult:
-    """What a result tells; a text is the answer itself."""
+    """Return the facts of a result; a text is the answer itself."""
     if isinstance(result, str):
         return ModelResult(message=answer(result))
     if type(result) is dict and result.keys() == _KEYS_OF_MESSAGE and type(result["content"]) is str:
-        return ModelResult(message=answer(result["content"], _text(result["role"]) or "assistant"))
+        return ModelResult(message=answer(result["content"], _str_or_none(result["role"]) or "assistant"))
     if isinstance(result, Truncated):
         return model_result(result.kept)
     if isinstance(result, list) and result and isinstance(_get(result[0], "choices"), list):
@@ -44,28 +45,28 @@ def model_result(result: Any) -> ModelResult:
 
 
 def _facts(result: Any, given: Any) -> ModelResult:
-    """What a result tells; the provider is told by the class of the object that was given."""
+    """Return the facts of a completion or message; the module of the given object's class shows the provider."""
     choice = _first(_get(result, "choices"))
     return ModelResult(
-        message=_message(result, choice),
+        message=_answer_message(result, choice),
         usage=usage_from(_get(result, "usage")),
-        model=_text(_get(result, "model")),
-        response_id=_text(_get(result, "id")),
+        model=_str_or_none(_get(result, "model")),
+        response_id=_str_or_none(_get(result, "id")),
         finish_reasons=_finish_reasons(result, choice),
         provider=_PROVIDERS.get(type(given).__module__.partition(".")[0]),
     )
 
 
 def completion_of(chunks: list[Any]) -> dict[str, Any]:
-    """The chat completion that OpenAI's chunks make together, of its first choice what was said."""
+    """Return the chat completion that the chunks of an OpenAI stream make up, with its first choice only."""
     completion: dict[str, Any] = {}
     message: dict[str, Any] = {"role": "assistant"}
     choice: dict[str, Any] = {"message": message}
     calls: dict[Any, dict[str, Any]] = {}
     for chunk in chunks:
-        completion.update(_given(chunk, "id", "model", "usage"))
+        completion.update(_fields_of(chunk, "id", "model", "usage"))
         part = _first(_get(chunk, "choices"))
-        choice.update(_given(part, "finish_reason"))
+        choice.update(_fields_of(part, "finish_reason"))
         delta = _get(part, "delta")
         _append(message, delta, "content", "refusal")
         for call in _get(delta, "tool_calls") or ():
@@ -77,17 +78,17 @@ def completion_of(chunks: list[Any]) -> dict[str, Any]:
 
 def _add_to_call(whole: dict[str, Any], part: Any) -> None:
     function = _get(part, "function")
-    whole.update(_given(part, "id", "type"))
-    whole["function"].update(_given(function, "name"))
+    whole.update(_fields_of(part, "id", "type"))
+    whole["function"].update(_fields_of(function, "name"))
     _append(whole["function"], function, "arguments")
 
 
-def _given(holder: Any, *names: str) -> dict[str, Any]:
+def _fields_of(holder: Any, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := _get(holder, name)) is not None}
 
 
 def _append(whole: dict[str, Any], part: Any, *names: str) -> None:
-    for name, value in _given(part, *names).items():
+    for name, value in _fields_of(part, *names).items():
         whole[name] = whole.get(name, "") + str(value)
 
 
@@ -96,7 +97,7 @@ def _has_facts(result: Any) -> bool:
 
 
 def _get(result: Any, name: str) -> Any:
-    if type(result) is dict or isinstance(result, Mapping):  # the former costs a tenth of the latter
+    if type(result) is dict or isinstance(result, Mapping):  # the first check takes a tenth of the second one's time
         return result.get(name)
     return getattr(result, name, None)
 
@@ -105,27 +106,29 @@ def _first(items: Any) -> Any:
     return items[0] if isinstance(items, list | tuple) and items else None
 
 
-def _text(value: Any) -> str | None:
+def _str_or_none(value: Any) -> str | None:
     return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def answer(text: str, role: str = "assistant") -> Message:
-    """What a model answered, where that is a text."""
+    """Return a message with one text part, an answer of a model by default."""
     return Message(role=role, parts=({"type": "text", "content": text},))
 
 
-def _message(result: Any, choice: Any) -> Message | None:
+def _answer_message(result: Any, choice: Any) -> Message | None:
     if choice is not None:
         message = _get(choice, "message")
-        text = _text(_get(choice, "text"))
+        text = _str_or_none(_get(choice, "text"))
         return message_from(message) if message is not None else answer(text) if text is not None else None
     content = _get(result, "content")
     if content is not None:
-        return message_from({"role": _text(_get(result, "role")) or "assistant", "content": content})
-    text = _text(_get(result, "output_text")) or _text(_get(result, "output"))
+        return message_from({"role": _str_or_none(_get(result, "role")) or "assistant", "content": content})
+    text = _str_or_none(_get(result, "output_text")) or _str_or_none(_get(result, "output"))
     return answer(text) if text is not None else None
 
 
 def _finish_reasons(result: Any, choice: Any) -> tuple[str, ...]:
-    reason = _text(_get(choice, "finish_reason")) if choice is not None else _text(_get(result, "stop_reason"))
+    reason = (
+        _str_or_none(_get(choice, "finish_reason")) if choice is not None else _str_or_none(_get(result, "stop_reason"))
+    )
     return () if reason is None else (reason,)

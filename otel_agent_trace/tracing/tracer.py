@@ -1,4 +1,4 @@
-"""`AgentTracer`: what a program uses to say what its agent does."""
+"""Define `AgentTracer`, with which a program records the runs of its agents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from otel_agent_trace.tracing.bind import Bound, bound_fields
 from otel_agent_trace.tracing.carriers import RemoteContext
 from otel_agent_trace.tracing.coercion import merged_fields, run_fields
 from otel_agent_trace.tracing.decorators import wrap
-from otel_agent_trace.tracing.executors import TracedExecutor, carrying
+from otel_agent_trace.tracing.executors import TracedExecutor, bind_context
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.provider_registry import HistoryMode, check_history
 from otel_agent_trace.tracing.providers import private_provider, processors_of
@@ -41,36 +41,36 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=MutableMapping[str, Any])
 
-_CLOSING_S = 1.0
-"""What is still on its way then is waited for when the provider is shut down."""
+_CLOSE_TIMEOUT_S = 1.0
+"""Longest flush in `close` of a provider of others, which flushes the rest when it is shut down itself."""
 
 
 class AgentTracer:
-    """Emits each run of an agent as one trace: the run a span, each step a span below it.
+    """Emit each run of an agent as one trace: a span for the run, and below it a span for each step.
 
     Args:
-        backend: where spans are kept: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` or `SpanSink` of your own,
-            or any `SpanExporter`. The tracer then has a provider of its own.
-        backends: several of them, in place of `backend`.
-        tracer_provider: emits to this provider instead, and does nothing else to it; see `configure`. With neither, it
-            is OpenTelemetry's global provider, looked up for each run.
-        agent_name: the name of outermost runs that are not given another.
-        user_ids: what happens to user ids: "pseudonym" (the default), "plain" or "none"; with a provider that
-            `configure` made, what was said there.
-        policies: what else is done to spans before any backend has them (see `configure`); with a provider, or none, to what
-            this tracer writes, before the span has it.
-        history: what the span of a model call holds of its messages: "full" (the default), or "new" (see `configure`); with a
-            provider that `configure` made, by default what was said there.
-        limits: what of one value is kept at most.
-        error_rules: functions from an exception or a text to a category of error, or None; the first that knows decides.
-        meter_provider: where runs and steps are measured; by default, with a provider that `configure` made, what was
-            said there, else nowhere.
+        backend: where spans are stored or sent: an `InMemoryBackend`, a `FileBackend`, a `TracerBackend` or `SpanSink` of
+            your own, or any `SpanExporter`. The tracer makes a provider of its own for it.
+        backends: several backends, in place of `backend`.
+        tracer_provider: an existing provider, which is not changed; see `configure`. Without a backend and a provider,
+            OpenTelemetry's global provider is used, and looked up for each run.
+        agent_name: the default name of outermost runs.
+        user_ids: how user ids are recorded: ``"pseudonym"`` (the default), ``"plain"`` or ``"none"``. With a provider of
+            `configure`, the default is that of the provider.
+        policies: further policies for spans on their way to backends (see `configure`); without backends, for what this
+            tracer writes, before the span has it.
+        history: which messages the span of a model call holds: ``"full"`` (the default) or ``"new"`` (see `configure`).
+            With a provider of `configure`, the default is that of the provider.
+        limits: limits of each recorded value.
+        error_rules: functions that return the category of an exception or a text, or None; the first category counts.
+        meter_provider: the meter provider for the metrics of runs and steps. With a provider of `configure`, the default
+            is that of the provider; otherwise nothing is measured.
 
-    What fails while recording is counted (`stats`) and logged once; it is never raised into the program.
+    An exception while recording is counted (`stats`) and logged once; it is never raised in the program.
 
     Raises:
-        TypeError: more than one of backend, backends and tracer_provider, or a backend that is none.
-        ConfigurationError: an argument that cannot be meant.
+        TypeError: more than one of backend, backends and tracer_provider, or an object that is not a backend.
+        ConfigurationError: an argument is not valid.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class AgentTracer:
             self._own = private_provider(kept, mode or "pseudonym", policies)
         self._state = TracerState(
             self._own if self._own is not None else tracer_provider,
-            user_ids=mode if self._own is None else None,  # else the provider's settings have it
+            user_ids=mode if self._own is None else None,  # otherwise a setting of the provider
             limits=limits,
             error_rules=error_rules,
             meter_provider=meter_provider,
@@ -122,23 +122,23 @@ class AgentTracer:
         """Start a run, and return its id.
 
         Args:
-            fields: the same as a mapping, as it comes from elsewhere; its other keys go to the metadata.
+            fields: a mapping of the same fields; all other keys are metadata.
             user_input: the question, any value.
-            model: the model that the agent uses.
+            model: the name of the model that the agent uses.
             agent_name: the agent's name; by default that of the tracer.
-            user_id: who asks; recorded as the tracer's `user_ids` says.
-            session_id: the conversation.
-            config: how the agent was set up, any value.
-            metadata: anything else worth keeping.
-            run_id: an id of your own; by default it is made of the trace's.
-            tags: words to find the run by.
-            prompt_name: the prompt that the agent uses, and
-            prompt_version: its version.
-            parent: what the run is put below, by default the current span: a run or step that has started, the id of an
-                open run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
+            user_id: the id of the user, recorded according to the tracer's `user_ids`.
+            session_id: the id of the conversation.
+            config: the configuration of the agent, any value.
+            metadata: a mapping of further data.
+            run_id: an id of your own; by default it is the trace id, or derived from it.
+            tags: labels of the run.
+            prompt_name: the name of the prompt that the agent uses.
+            prompt_version: the version of that prompt.
+            parent: the parent of the run, by default the current span: a run or step that has started, the id of an open
+                run, a context, span or span context of OpenTelemetry, or a carrier (see `extract`).
 
         Raises:
-            TypeError: a keyword that does not exist, or fields that are no mapping.
+            TypeError: a keyword does not exist, or `fields` is not a mapping.
         """
         run = self._run("start_run", fields, given, parent)
         run.start()
@@ -157,49 +157,49 @@ class AgentTracer:
         fields: Mapping[str, Any] | None = None,
         **given: Unpack[StepFields],
     ) -> int | str:
-        """Log a step of an open run that is over, and return its step id.
+        """Record a step of an open run after it has happened, and return its step id.
 
         Without times the step lasts from the run's previous event to now.
 
         Args:
-            run_id: what `start_run` gave.
-            fields: the same as a mapping, as it comes from elsewhere; its other keys go to the metadata.
+            run_id: the id that `start_run` returned.
+            fields: a mapping of the same fields; all other keys are metadata.
             step_id: by default the next number.
-            kind: tool (the default), model, agent, retrieval or other.
-            name: the tool's, or what else it is called; the same as
-            tool_name: the tool's name.
-            input: the arguments; the same as
-            tool_input: the tool's arguments.
-            output: the result; the same as
-            tool_output: the tool's result.
-            error: an exception or a text, for a step that failed; the same as
-            tool_error: the tool's error.
-            messages: what a model was sent and answered.
-            model: the model that was asked.
-            usage: tokens, as a `Usage` or in OpenAI's or Anthropic's words.
-            metadata: anything else worth keeping.
-            prompt_name: the prompt that was used, and
-            prompt_version: its version.
-            parent_step_id: the step that this one is part of.
-            started_at: a datetime, or Unix seconds.
-            ended_at: likewise.
-            duration_s: in place of one of them.
+            kind: the kind of step: tool (the default), model, agent, retrieval or other.
+            name: the name of the step, that of the tool.
+            tool_name: the same as `name`.
+            input: the arguments, any value.
+            tool_input: the same as `input`.
+            output: the result, any value.
+            tool_output: the same as `output`.
+            error: an exception or a text, for a step that failed.
+            tool_error: the same as `error`.
+            messages: the messages that a model was sent, and its answer.
+            model: the name of the model.
+            usage: token counts, as a `Usage` or in the form of OpenAI or Anthropic.
+            metadata: a mapping of further data.
+            prompt_name: the name of the prompt that was used.
+            prompt_version: the version of that prompt.
+            parent_step_id: the id of the step of which this one is a part.
+            started_at: the start, a datetime or Unix seconds.
+            ended_at: the end, a datetime or Unix seconds.
+            duration_s: the duration in seconds, in place of start or end.
 
         Raises:
-            UnknownRunError: the id was never handed out.
-            ConfigurationError: a kind that does not exist, or a time that is none.
-            TypeError: a keyword that does not exist, or fields that are no mapping.
+            UnknownRunError: the run id does not exist.
+            ConfigurationError: the kind does not exist, or a time is not valid.
+            TypeError: a keyword does not exist, or `fields` is not a mapping.
         """
         run = self._state.find(run_id)
         merged = merged_fields(self._state.diagnostics, "log_step(run_id, tool_name=...)", fields, given)
         return imperative.log_step(self._state, run, merged)
 
     def log_error(self, run_id: str, error: object, *, status: RunStatus | str | None = None) -> None:
-        """Record an error, an exception or a text, and end the run with status error (timeout for a timeout).
+        """End a run with an error, an exception or a text; its status is error by default, timeout for a timeout.
 
         Raises:
-            UnknownRunError: the id was never handed out.
-            ConfigurationError: a status that does not exist.
+            UnknownRunError: the run id does not exist.
+            ConfigurationError: the status does not exist.
         """
         run = self._state.find(run_id)
         imperative.end_run(self._state, run, error="" if error is None else error, status=status)
@@ -207,11 +207,18 @@ class AgentTracer:
     def end_run(
         self, run_id: str, final_output: Any = None, *, status: RunStatus | str | None = None, usage: Any = None
     ) -> None:
-        """End a run; ending it again does nothing, and is counted.
+        """End a run; ending it again is counted, and does nothing else.
+
+        Args:
+            run_id: the id that `start_run` returned.
+            final_output: the answer, any value.
+            status: the status, by default success.
+            usage: token counts of the run, as a `Usage` or in the form of OpenAI or Anthropic; by default those of its
+                model calls.
 
         Raises:
-            UnknownRunError: the id was never handed out.
-            ConfigurationError: a status that does not exist.
+            UnknownRunError: the run id does not exist.
+            ConfigurationError: the status does not exist.
         """
         run = self._state.find(run_id)
         imperative.end_run(self._state, run, final_output=final_output, status=status, usage=usage)
@@ -227,15 +234,15 @@ class AgentTracer:
         parent: Any = None,
         **given: Unpack[RunFields],
     ) -> ActiveRun:
-        """Return a run, for a ``with`` block, sync or async; takes what `start_run` takes, and raises what it raises."""
+        """Return a run for a ``with`` block, sync or async; arguments and errors are those of `start_run`."""
         return self._run("run", fields, given, parent)
 
     @takes_fields(RunFields)
     def bind(self, **given: Unpack[RunFields]) -> Bound:
-        """Return a ``with`` block in which every run that starts has these fields, unless it is given others.
+        """Return a context manager, sync or async; runs that start in its block have these fields by default.
 
         Raises:
-            TypeError: a keyword that does not exist.
+            TypeError: a keyword does not exist.
         """
         return Bound(self._state.diagnostics, merged_fields(self._state.diagnostics, "bind()", None, given))
 
@@ -246,17 +253,17 @@ class AgentTracer:
     @overload
     def agent(self, name: str | None = None, *, user_input: str | None = None) -> Callable[[F], F]: ...
     def agent(self, name: Any = None, *, user_input: str | None = None) -> Any:
-        """Make each call of a function a run; inside another run, a step of kind agent with a run of its own.
+        """Decorate a function so that each call is a run; within another run, a step of kind agent with its own run.
 
         Args:
             name: the agent's name; by default the tracer's `agent_name` for outermost runs, else the function's.
-            user_input: the parameter that is what was asked; by default the only argument, else all by name.
+            user_input: the name of the parameter with the question; by default the only argument, else all by name.
         """
 
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name)
-            return wrap(function, partial(calls.AgentInvocation, self._state, spec), arguments.belong_to)
+            return wrap(function, partial(calls.AgentInvocation, self._state, spec), arguments.set_wrapper)
 
         return _bare_or_with_options(decorate, name)
 
@@ -274,19 +281,19 @@ class AgentTracer:
     def tool(
         self, name: Any = None, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
     ) -> Any:
-        """Make each call of a function a tool step of the run around it.
+        """Decorate a function so that each call is a tool step of the run around it.
 
         Args:
             name: the tool's name; by default the function's.
-            side_effects: it changes something outside of the program; said on the span.
+            side_effects: whether it changes something outside of the program; recorded on the span.
             capture: whether arguments and result are recorded.
-            exclude: parameters that are not recorded.
+            exclude: names of parameters that are not recorded.
         """
 
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function), exclude)
             spec = calls.ToolSpec(given or calls.name_of(function), arguments, capture, side_effects)
-            return wrap(function, partial(calls.ToolInvocation, self._state, spec), arguments.belong_to)
+            return wrap(function, partial(calls.ToolInvocation, self._state, spec), arguments.set_wrapper)
 
         return _bare_or_with_options(decorate, name)
 
@@ -309,37 +316,38 @@ class AgentTracer:
         provider: str | None = None,
         usage: Callable[[Any], Any] | None = None,
     ) -> Any:
-        """Make each call of a function a model step of the run around it.
+        """Decorate a function so that each call is a model step of the run around it.
 
-        A parameter ``messages`` gives the messages, ``model`` the model, by default too. OneShotResult, tokens and
-        model are taken from results of OpenAI's and Anthropic's clients, and from mappings of the same shape.
+        The parameters ``messages`` and ``model`` of the function, or their defaults, are the messages and the model.
+        Answer, token counts and model are read from results of OpenAI's and Anthropic's clients, and from mappings of
+        the same shape.
 
         Args:
             name: the step's name; by default the function's.
-            model: the model that is asked.
-            provider: ``gen_ai.provider.name``.
-            usage: gives the tokens of a result (a mapping, or an object with such fields).
+            model: the name of the model, in place of the parameter.
+            provider: the ``gen_ai.provider.name``.
+            usage: returns the token counts of a result, as a mapping or an object with fields.
         """
 
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage)
-            return wrap(function, partial(calls.ModelInvocation, self._state, spec), arguments.belong_to)
+            return wrap(function, partial(calls.ModelInvocation, self._state, spec), arguments.set_wrapper)
 
         return _bare_or_with_options(decorate, name)
 
     # ── contexts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def with_context(self, function: F) -> F:
-        """The function, bound to the context of now, wherever it runs: in a thread, a task, another process.
+        """Return a function bound to the current context, for calls in another thread, task or process.
 
-        It may be called several times, also at once. Coroutine and generator functions stay what they are; all others
-        can be pickled if they could before.
+        It may be called several times, and concurrently. A coroutine or generator function stays one; any other can be
+        pickled if the function can.
         """
-        return carrying(self._state.diagnostics, function)
+        return bind_context(self._state.diagnostics, function)
 
     def executor(self, executor: Executor) -> TracedExecutor:
-        """The executor, of threads or processes; its calls have the context in which they were submitted."""
+        """Wrap an executor of threads or processes, so that its calls run in the context in which they were submitted."""
         return TracedExecutor(self._state.diagnostics, executor)
 
     @overload
@@ -347,19 +355,19 @@ class AgentTracer:
     @overload
     def inject(self, carrier: C, *, context: Any = None) -> C: ...
     def inject(self, carrier: Any = None, *, context: Any = None) -> Any:
-        """Put the current context into a carrier, or a new dict; see `otel_agent_trace.inject`."""
+        """Write the current context to a carrier, or a new dict, and return it; see `otel_agent_trace.inject`."""
         return propagation.injected(self._state.diagnostics, carrier, self._state.open_run(context))
 
     def extract(self, carrier: object) -> RemoteContext:
-        """The context that a carrier holds, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""
+        """Return the context in a carrier, for a ``with`` block or as `parent=`; see `otel_agent_trace.extract`."""
         return propagation.extracted(self._state.diagnostics, carrier)
 
-    # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── statistics and end ───────────────────────────────────────────────────────────────────────────────────────────
 
     def stats(self) -> dict[str, int]:
-        """What happened so far: runs and steps emitted, values cut, failures, and what the backends say, by reason.
+        """Return the number of runs and steps emitted, of values truncated, and of failures, by reason.
 
-        The backends are those of every `AgentSpanProcessor` of the provider that is used now.
+        The counts of backends are included: those of every `AgentSpanProcessor` of the current provider.
         """
         counts = Counter(self._state.diagnostics.counts())
         if still_open := self._state.open_runs():
@@ -369,9 +377,9 @@ class AgentTracer:
         return dict(counts)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Send what waits to be sent, within that time; whether all of it was taken.
+        """Send all queued spans, and return whether they were accepted within `timeout_s` seconds.
 
-        It may be called from a signal handler, whatever that has interrupted.
+        It may be called by a signal handler, whatever that has interrupted.
         """
         provider = self._state.current_provider()
         flush = getattr(provider, "force_flush", None)
@@ -382,18 +390,18 @@ class AgentTracer:
         def work() -> None:
             answer.set(bool(guarded(self._state.diagnostics, "flush", flush, int(timeout_s * 1000))))
 
-        # Not threading.Thread: its start() waits for ever in a signal handler that has interrupted another start().
+        # Not threading.Thread, whose start() never returns in a signal handler that has interrupted another start().
         if guarded(self._state.diagnostics, "flush", _thread.start_new_thread, work, ()) is None:
             return False
         return answer.wait(timeout_s) is True
 
     def close(self) -> None:
-        """Shut the tracer's own provider down; one that it was given stays open, and is flushed for a second at most."""
+        """Shut down the tracer's own provider; one that was passed to it is only flushed, for at most one second."""
         if self._own is not None:
             self._state.closed = True
             self._own.shutdown()
         else:
-            self.flush(_CLOSING_S)
+            self.flush(_CLOSE_TIMEOUT_S)
 
     def __enter__(self) -> AgentTracer:
         return self
@@ -405,7 +413,7 @@ class AgentTracer:
 
 
 def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:
-    """A decorator that was used bare got the function itself; with options it got a name, or nothing."""
+    """Apply a decorator that was used without parentheses, with a function as `name`, or return one with options."""
     if name is None or isinstance(name, str):
         return lambda function: decorate(function, name)
     return decorate(name, None)

@@ -1,4 +1,4 @@
-"""`WritePolicies`: policies on a provider of others, applied to what a tracer writes before the span has it."""
+"""Apply policies to what a tracer writes, on a provider whose spans do not all pass our pipeline."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MISSING = object()
 
 
 class WritePolicies:
-    """The policies of a tracer whose spans go elsewhere as well than to backends behind a pipeline of ours.
+    """Apply the policies of a tracer whose spans also go to processors that are not ours, before it writes to a span.
 
-    They see a `SpanRecord` of what the tracer is about to write: at the start the name and attributes, with the ids of the
-    parent; at the end all that it has written and is about to. A gate among them decides nothing here.
+    Policies receive a `SpanRecord`: at the start, with name and attributes, and the ids of the parent; at the end, with
+    all that the tracer has written or is about to write. A gate is ignored.
     """
 
     def __init__(self, policies: Iterable[Policy | Gate], diagnostics: Diagnostics) -> None:
@@ -30,68 +30,69 @@ class WritePolicies:
     def at_start(
         self, name: str, attributes: Mapping[str, Any], kind: SpanKind, start_ns: int, parent: Context
     ) -> SpanRecord | None:
-        """Return what a span may say at its start; None if there is to be none."""
+        """Return the name and attributes of a span that starts, as a record; None if a policy drops it."""
         above = trace.get_current_span(parent).get_span_context()
         return self.admitted(
             SpanRecord(*_ids(above), None, name, start_ns, None, attributes=attributes, kind=kind.value + 1)
         )
 
     def name_of(self, span: Span, name: str) -> str:
-        """Return the name that an open span may be given; its old one if a policy drops it under the new one."""
+        """Return the new name of an open span after the policies; its old name if one drops the span."""
         before = getattr(span, "name", "")
         record = self._policies.of_record(SpanRecord(*_ids(span.get_span_context()), None, name, 0, None))
         return before if record is None else record.name
 
-    def at_end(self, span: Span, said: Mapping[str, Any], end_ns: int) -> PolicedEnd:
-        """Return what takes, in place of a span, what is written at its end.
+    def at_end(self, span: Span, start_attributes: Mapping[str, Any], end_ns: int) -> BufferedEnd:
+        """Return an object that collects, in place of a span, what is written at its end.
 
         Args:
-            span: it is open, and says `said`.
-            said: the attributes that were written at its start.
-            end_ns: Unix nanoseconds.
+            span: the span, which is open.
+            start_attributes: the attributes that were written at its start.
+            end_ns: its end in Unix nanoseconds.
         """
-        return PolicedEnd(self, span, said, end_ns)
+        return BufferedEnd(self, span, start_attributes, end_ns)
 
     def admitted(self, record: SpanRecord) -> SpanRecord | None:
-        """Return the record after the policies; None, counted, if one drops it."""
+        """Return a record after the policies; None, which is counted, if one drops it."""
         admitted = self._policies.of_record(record)
         if admitted is None:
             self._diagnostics.count(DROPPED_BY_A_POLICY)
         return admitted
 
 
-class PolicedEnd:
-    """Takes what is written at the end of a span, and writes what the policies leave of it."""
+class BufferedEnd:
+    """Collect what is written at the end of a span, and write it after the policies."""
 
-    def __init__(self, policies: WritePolicies, span: Span, said: Mapping[str, Any], end_ns: int) -> None:
+    def __init__(self, policies: WritePolicies, span: Span, start_attributes: Mapping[str, Any], end_ns: int) -> None:
         self._policies = policies
-        self._span, self._said, self._end_ns = span, said, end_ns
+        self._span, self._start_attributes, self._end_ns = span, start_attributes, end_ns
         self._attributes: dict[str, Any] = {}
         self._events: list[Event] = []
         self._status = Status(StatusCode.UNSET)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """As that of a span."""
+        """Set attributes, as `Span.set_attributes`."""
         self._attributes.update(attributes)
 
     def set_status(self, status: Status) -> None:
-        """As that of a span."""
+        """Set the status, as `Span.set_status`."""
         self._status = status
 
     def add_event(self, name: str, attributes: Mapping[str, Any], timestamp: int) -> None:
-        """As that of a span."""
+        """Add an event, as `Span.add_event`."""
         self._events.append(Event(name, timestamp, attributes))
 
     def write(self) -> dict[str, Any]:
-        """Write what may be written, and return the attributes among it.
+        """Write what the policies let through, and return the attributes that were written.
 
-        What the span said at its start cannot be taken back, only written over: with an empty text.
+        Attributes of the start that a policy removes are overwritten with an empty text, as spans cannot remove any.
         """
         record = self._policies.admitted(self._record())
         if record is None:
             return {}
-        written = {key: value for key, value in record.attributes.items() if self._said.get(key, _MISSING) is not value}
-        written |= dict.fromkeys(self._said.keys() - record.attributes.keys(), "")
+        before = self._start_attributes
+        written = {key: value for key, value in record.attributes.items() if before.get(key, _MISSING) is not value}
+        written |= dict.fromkeys(before.keys() - record.attributes.keys(), "")
         self._span.set_attributes(written)
         if record.status_code:
             self._span.set_status(Status(StatusCode(record.status_code), record.status_message or None))
@@ -107,7 +108,7 @@ class PolicedEnd:
             getattr(span, "name", ""),
             getattr(span, "start_time", 0),
             self._end_ns,
-            attributes={**self._said, **self._attributes},
+            attributes={**self._start_attributes, **self._attributes},
             kind=getattr(span, "kind", SpanKind.INTERNAL).value + 1,
             status_code=self._status.status_code.value,
             status_message=self._status.description or "",

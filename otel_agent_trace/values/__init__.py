@@ -1,12 +1,14 @@
-"""Any Python value ⇄ standard JSON beside a tree of type tags: faithful to types, bounded, never raising on user data.
+"""Encode any Python value as standard JSON with a tree of type tags, within limits, and restore it with its types.
 
-`encode` gives JSON that everybody can read, and a tag where JSON alone would not bring the same value back; `restore`
-puts the two together again. A tag is a name, or an object with
+`encode` returns JSON that any reader understands, and a tag if JSON alone would not restore the same value; `restore`
+takes both and returns the value. Neither raises an exception because of a value. A tag is a name, or an object with
 
-- ``t`` the name of the type, ``x`` what that type needs beside the JSON,
-- ``c`` the tags of the children, by index or key, ``k`` the tag of what is kept of a cut value.
+- ``t``: the name of the type,
+- ``x``: what that type needs in addition to the JSON,
+- ``c``: the tags of the children, by index or key,
+- ``k``: the tag of what is kept of a truncated value.
 
-What JSON can say has no tag at all, so plain values cost one look.
+A value that JSON represents exactly has no tag, so that plain values cost a single pass.
 """
 
 from __future__ import annotations

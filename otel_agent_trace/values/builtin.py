@@ -1,4 +1,4 @@
-"""Built-in types that JSON has no word for: one row each."""
+"""Define how built-in types that JSON does not have are written as texts and lists, one row for each type."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any
 import msgspec
 
 SPECIAL_FLOAT_JSON: dict[str, str | float] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "-0.0": -0.0}
-_DECIMAL_BITS = 2000  # CPython may be told to refuse integers of more than 640 decimal digits
+_DECIMAL_BITS = 2000  # PYTHONINTMAXSTRDIGITS may forbid decimal texts of more than 640 digits, about 2125 bits
 _NAME_CHARACTERS = 256
 
 
 class TextCodec(msgspec.Struct, frozen=True):
-    """A type whose values are one text each, with an optional JSON-able extra that restores them better."""
+    """Describe a type whose values are written as a text, with optional data for what the text omits."""
 
     name: str
     to_text: Callable[[Any], str]
@@ -34,7 +34,7 @@ _US_PER_S = 1_000_000
 
 
 def _zone(value: datetime.datetime | datetime.time) -> list[Any] | None:
-    """What the text does not say of the time zone: name, fold, and a fixed offset that is odd or has a name."""
+    """Return what ISO 8601 omits of a time zone: its key, the fold, and a fixed offset with a name or microseconds."""
     zone = value.tzinfo
     key = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else None
     fixed = _offset(zone) if type(zone) is datetime.timezone else [0]
@@ -43,7 +43,7 @@ def _zone(value: datetime.datetime | datetime.time) -> list[Any] | None:
     return [key, value.fold] if key or value.fold else None
 
 
-def _at_zone(value: Any, extra: Any) -> Any:
+def _with_zone(value: Any, extra: Any) -> Any:
     if not extra:
         return value
     key, fold, *fixed = extra
@@ -55,7 +55,7 @@ def _at_zone(value: Any, extra: Any) -> Any:
 
 
 def _offset(zone: datetime.timezone) -> list[Any]:
-    """The offset in microseconds, and the name in ASCII where it was given one of bearable length."""
+    """Return the offset in microseconds, and the name in ASCII if there is one of at most 256 characters."""
     offset, *names = zone.__getinitargs__()  # type: ignore[attr-defined]
     return [offset // _MICROSECOND, *(escaped(name) for name in names if len(name) <= _NAME_CHARACTERS)]
 
@@ -66,22 +66,22 @@ def _fixed_zone(extra: Any) -> datetime.timezone:
 
 
 def escaped(text: str) -> str:
-    """The text in ASCII, what else there is as escapes."""
+    """Return a text in ASCII, with escapes for all other characters."""
     return text.encode("unicode_escape").decode("ascii")
 
 
 def unescaped(text: str) -> str:
-    """What `escaped` was given."""
+    """Return the text that was given to `escaped`."""
     return text.encode("ascii").decode("unicode_escape")
 
 
 def integer_text(value: int) -> str:
-    """Decimal digits; hexadecimal ones where they would be too many."""
+    """Return an integer in decimal digits, or in hexadecimal ones if `int` may refuse so many decimal digits."""
     return str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)
 
 
 def _fraction_ends(value: fractions.Fraction) -> list[str] | None:
-    """Numerator and denominator, where one is too long for the text to be read again."""
+    """Return numerator and denominator if either is too long for `Fraction` to parse, else None."""
     ends = value.numerator, value.denominator
     return None if max(map(int.bit_length, ends)) < _DECIMAL_BITS else list(map(integer_text, ends))
 
@@ -105,7 +105,7 @@ def _range_text(value: range) -> str:
 
 
 def bytes_text(value: bytes | bytearray) -> str:
-    """The bytes in base64."""
+    """Return bytes in base64."""
     return base64.b64encode(value).decode("ascii")
 
 
@@ -113,12 +113,12 @@ TEXT_CODECS: dict[type, TextCodec] = {
     datetime.datetime: TextCodec(
         "datetime",
         datetime.datetime.isoformat,
-        lambda text, extra: _at_zone(datetime.datetime.fromisoformat(text), extra),
+        lambda text, extra: _with_zone(datetime.datetime.fromisoformat(text), extra),
         _zone,
     ),
     datetime.date: TextCodec("date", datetime.date.isoformat, lambda text, _: datetime.date.fromisoformat(text)),
     datetime.time: TextCodec(
-        "time", datetime.time.isoformat, lambda text, extra: _at_zone(datetime.time.fromisoformat(text), extra), _zone
+        "time", datetime.time.isoformat, lambda text, extra: _with_zone(datetime.time.fromisoformat(text), extra), _zone
     ),
     datetime.timedelta: TextCodec(
         "timedelta",

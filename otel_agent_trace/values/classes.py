@@ -1,4 +1,4 @@
-"""Classes of the caller's own: how their values are taken apart, and built again by programs that registered them."""
+"""Register user-defined classes: how their values are converted to data, and built from data when they are read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NAME_CHARACTERS = 256
 
 
 def repaired(text: str) -> str:
-    """The text with what UTF-8 cannot say written as escapes, so that one value never takes its neighbours along."""
+    """Return a text with escapes for lone surrogates, which UTF-8 cannot encode, so that a span with it can be sent."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class ClassCodec(msgspec.Struct, frozen=True):
-    """How values of a registered class are taken apart and built again."""
+    """Describe how values of a registered class are converted to data and built from it."""
 
     cls: type
     name: str
@@ -59,25 +59,31 @@ def register_type(
     to_data: Callable[[Any], Any] | None = None,
     from_data: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Let values of `cls` come back as themselves when runs are read by this program; a decorator as well.
+    """Register a class, so that its recorded values are restored as instances; usable as a decorator.
+
+    Values of classes that the reading program did not register are restored as `Opaque`. No class is ever imported
+    because a trace names it.
 
     Args:
-        cls: a dataclass, an enum, a named tuple, a pydantic model, an attrs or msgspec class; any class with the two
+        cls: a dataclass, an enum, a named tuple, a pydantic model, an attrs or msgspec class; or any class, with both
             functions.
-        name: the name in the traces; by default module and qualified name (a class of ``__main__`` under the name
-            that its module has when imported).
-        to_data: gives what is recorded: any value that can be recorded itself.
-        from_data: builds the value from that.
+        name: the name in traces; by default module and qualified name (for a class of ``__main__``, with the name
+            that its module has when it is imported).
+        to_data: converts an instance to the data to record: any value.
+        from_data: builds an instance from that data.
+
+    Returns:
+        `cls`; a decorator if it is omitted.
 
     Raises:
-        TypeError: `cls` is of none of these kinds and a function is missing.
+        TypeError: `cls` is of no such kind, and a function is missing.
     """
     if cls is None:
         return lambda decorated: register_type(decorated, name=name, to_data=to_data, from_data=from_data)
     known_to, known_from = functions_for(cls)
     writer, reader = to_data or known_to, from_data or known_from
     if writer is None or reader is None:
-        msg = f"register_type({cls.__qualname__}): give to_data= and from_data=, nothing is known of such a class"
+        msg = f"register_type({cls.__qualname__}) needs to_data= and from_data= for a class of this kind"
         raise TypeError(msg)
     codec = ClassCodec(cls, name or type_name(cls), writer, reader)
     BY_CLASS[cls] = BY_NAME[codec.name] = codec
@@ -85,7 +91,7 @@ def register_type(
 
 
 def type_name(cls: type) -> str:
-    """Module and qualified name, bounded; for ``__main__`` the name under which others import that module."""
+    """Return module and qualified name in at most 256 characters; ``__main__`` gives way to the module's real name."""
     module = cls.__module__
     if module == "__main__":
         main = sys.modules["__main__"]
@@ -97,27 +103,27 @@ def type_name(cls: type) -> str:
 
 
 def functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
-    """What is known of a kind of class: how to take its values apart, how to build them."""
+    """Return the functions that convert instances of a class to data and back, None for each that is not known."""
     if issubclass(cls, enum.Enum):
         return (lambda value: value.value), cls
     if dataclasses.is_dataclass(cls):
         names = tuple(field.name for field in dataclasses.fields(cls))
-        return _taking(names), lambda data: _build_dataclass(cls, data)
+        return _field_getter(names), lambda data: _build_dataclass(cls, data)
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return _taking(cls._fields), lambda data: cls(**data)
+        return _field_getter(cls._fields), lambda data: cls(**data)
     if issubclass(cls, msgspec.Struct):
-        return _taking(cls.__struct_fields__), lambda data: cls(**data)
+        return _field_getter(cls.__struct_fields__), lambda data: cls(**data)
     if hasattr(cls, "__attrs_attrs__"):
-        return _taking(tuple(field.name for field in cls.__attrs_attrs__)), lambda data: _build_attrs(cls, data)
+        return _field_getter(tuple(field.name for field in cls.__attrs_attrs__)), lambda data: _build_attrs(cls, data)
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
         return (lambda value: value.model_dump()), lambda data: _build_pydantic(cls, data)
-    for base, parts in _PARTS.items():
+    for base, to_builtin in _TO_BUILTIN.items():
         if issubclass(cls, base):
-            return parts, cls
+            return to_builtin, cls
     return None, None
 
 
-_PARTS: dict[type, Callable[[Any], Any]] = {
+_TO_BUILTIN: dict[type, Callable[[Any], Any]] = {
     str: str,
     int: int,
     float: float,
@@ -129,17 +135,17 @@ _PARTS: dict[type, Callable[[Any], Any]] = {
     frozenset: frozenset,
     collections.deque: lambda value: collections.deque(collections.deque.__iter__(value)),
 }
-"""How a subclass of a built-in type is taken apart: by what the type holds, since its own `__iter__` may never end."""
+"""Converters for subclasses of built-in types. They bypass the subclass's own `__iter__`, which may never end."""
 
 
-def _taking(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
+def _field_getter(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
     return lambda value: {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _build_dataclass(cls: type, data: dict[str, Any]) -> Any:
-    given = {field.name for field in dataclasses.fields(cls) if field.init}
-    value = cls(**{name: item for name, item in data.items() if name in given})
-    for name, item in data.items():  # all of them: the class may change what it is given
+    parameters = {field.name for field in dataclasses.fields(cls) if field.init}
+    value = cls(**{name: item for name, item in data.items() if name in parameters})
+    for name, item in data.items():  # all fields, since `__post_init__` may have changed them again
         object.__setattr__(value, name, item)
     return value
 
@@ -151,7 +157,7 @@ def _build_attrs(cls: Any, data: dict[str, Any]) -> Any:
 
 
 def _build_pydantic(cls: Any, data: Any) -> Any:
-    """From the names of the fields, also where they have aliases."""
+    """Return a pydantic model from data by field names, even if its fields have aliases."""
     try:
         return cls.model_validate(data, by_alias=True, by_name=True)
     except TypeError:  # before pydantic 2.11

@@ -1,4 +1,4 @@
-"""Encoded values, and values whose class is unknown to the program that reads them."""
+"""Define the results of encoding, and the stand-in for values whose class is not registered."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import msgspec
 from otel_agent_trace.values.equality import same
 
 Tag = str | dict[str, Any]
-"""How to get the value back from its JSON; absent where the JSON is the value."""
+"""Type information that restores a value from its JSON; None if the JSON is the value."""
 
 
 class Opaque(msgspec.Struct, frozen=True, eq=False):
-    """Stands for a value of a class that the reading program did not register.
+    """Represent a value of a class that the reading program did not register.
 
-    `type_name` is its module and qualified name; `data` what was recorded of it: its fields, its value, or its `repr`.
+    `type_name` is the module and qualified name of the class; `data` is what was recorded: the fields, the value or the
+    `repr`. Two are equal if both are equal by type and value.
     """
 
     type_name: str
@@ -31,7 +32,7 @@ class Opaque(msgspec.Struct, frozen=True, eq=False):
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """JSON-able data, the tag that restores it, and the paths of what was cut."""
+    """Hold data that JSON represents, the tag that restores its types, and the paths of what was truncated."""
 
     data: Any
     tag: Tag | None
@@ -39,7 +40,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 class EncodedText(msgspec.Struct, frozen=True):
-    """JSON text, the tag that restores it, and the paths of what was cut."""
+    """Hold a text, the tag that restores its value, and the paths of what was truncated."""
 
     text: str
     tag: Tag | None

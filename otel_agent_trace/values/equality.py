@@ -1,4 +1,4 @@
-"""Equality by type and value: NaN is NaN, -0.0 is not 0.0, True is not 1, a tuple is no list."""
+"""Compare values by type and value, as restored values have to be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otel_agent_trace.values.classes import BY_CLASS, functions_for
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal by type and value: NaN is NaN, -0.0 is not 0.0, True is not 1, a tuple is no list."""
+    """Return whether type and value are equal: NaN equals NaN, but -0.0 is not 0.0, True not 1, a tuple no list."""
     if one is other:
         return True
     kind = type(one)
@@ -34,21 +34,21 @@ def same(one: Any, other: Any) -> bool:
         return bool(one == other)
     codec = TEXT_CODECS.get(kind)
     if codec is not None:
-        extra = codec.extra or _no_extra
+        extra = codec.extra or _none
         return codec.to_text(one) == codec.to_text(other) and bool(extra(one) == extra(other))
-    parts = _parts_of(kind)
-    return bool(one == other) if parts is None else same(parts(one), parts(other))
+    to_data = _data_function(kind)
+    return bool(one == other) if to_data is None else same(to_data(one), to_data(other))
 
 
 _PLAIN = frozenset({str, int, bool, bytes, bytearray, type(None)})
 
 
-def _no_extra(_: Any) -> None:
-    """What a text codec without an extra has to say beside the text."""
+def _none(_: Any) -> None:
+    """Return None, the extra data of a text codec that has none."""
 
 
-def _parts_of(kind: type) -> Callable[[Any], Any] | None:
-    """What makes values of a class equal, where their own equality is that of Python, or is none."""
+def _data_function(kind: type) -> Callable[[Any], Any] | None:
+    """Return the function whose results are compared in place of instances; None for the class's own ``__eq__``."""
     if issubclass(kind, msgspec.Struct) and not kind.__struct_config__.eq:
         return None
     known = functions_for(kind)[0]
@@ -66,7 +66,7 @@ def _same_mappings(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
 
 
 def _same_members(one: list[Any], other: list[Any]) -> bool:
-    """Whether each member of one has a twin of its own in the other, in any order."""
+    """Return whether two collections have the same members, in any order."""
     if len(one) != len(other):
         return False
     rest = list(other)

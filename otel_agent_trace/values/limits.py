@@ -1,4 +1,4 @@
-"""Limits of recorded values, and what they leave of a value."""
+"""Define the limits of recorded values, and what stands for a value that exceeds them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from otel_agent_trace.values.equality import same
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bound what is kept of one recorded value.
 
-    `value_bytes` counts the UTF-8 bytes of its texts (at least 1) and 8 for every other scalar and container, and the
-    paths of what was cut; `depth` its nesting;
-    `error_bytes` bounds an error's message and its stack trace, each. What exceeds them is a `Truncated`.
+    Args:
+        value_bytes: the size of a value: the UTF-8 bytes of each text (1 for an empty one), 8 bytes for every other
+            scalar and every container, and the paths of what was truncated.
+        depth: the levels of nested containers.
+        error_bytes: the UTF-8 bytes of an error's message, and of its stack trace, each.
+
+    What exceeds a limit is recorded, and read, as a `Truncated`.
     """
 
     value_bytes: int = 1_048_576
@@ -23,14 +27,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NO_LIMITS = Limits(value_bytes=2**62, depth=150, error_bytes=2**62)
-"""For values that were bounded when they were recorded."""
+"""Limits for values that were already limited when they were recorded."""
 
 
 class Truncated(msgspec.Struct, frozen=True, eq=False):
-    """Stands for a value that a limit cut.
+    """Represent a value of which a limit kept only a part, or nothing.
 
-    `kept` is the part that fits, of the type of the whole (None where nothing could be kept), `size` the length of the
-    whole (None where it has none), `reason` one of "bytes", "depth", "cycle".
+    `kept` is the part within the limits, of the type of the whole, or None if nothing was kept; `size` is the length
+    of the whole, or None if it has none; `reason` is ``"bytes"``, ``"depth"`` or ``"cycle"``.
     """
 
     kept: Any

@@ -1,4 +1,4 @@
-"""JSON and tag → value; nothing that a tag names is imported, and damaged tags leave the JSON as it stands."""
+"""Restore values from JSON and type tags. No tag makes a class be imported, and a damaged tag is ignored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _decode_json = msgspec.json.Decoder().decode
 
 
 def decode_text(text: object, tag: Tag | None = None) -> Any:
-    """The value of a JSON text; a text that is no JSON stays as it is, and so does what is no text."""
+    """Return the value of a JSON text and its tag; anything that is not a JSON text is returned as it is."""
     if type(text) is not str:
         return text if tag is None else restore(text, tag)
     try:
@@ -36,7 +36,7 @@ def decode_text(text: object, tag: Tag | None = None) -> Any:
 
 
 def restore(data: Any, tag: Tag | None) -> Any:
-    """The value that `encode` was given; where tag and data do not fit (a damaged trace), the data as it stands."""
+    """Return the value that was given to `encode`; the data itself if the tag does not fit, as in a damaged trace."""
     if tag is None:
         return data
     name = tag if isinstance(tag, str) else tag.get("t") if isinstance(tag, dict) else None
@@ -67,17 +67,17 @@ def _restore_items(_: Any, tag: dict[str, Any]) -> dict[Any, Any]:
 
 
 def _restore_class(data: Any, tag: dict[str, Any]) -> Any:
-    name, parts = str(tag["x"]), restore(data, tag.get("k"))
+    name, content = str(tag["x"]), restore(data, tag.get("k"))
     codec = BY_NAME.get(name)
     if codec is None:
-        return Opaque(name, parts)
+        return Opaque(name, content)
     try:
-        return codec.from_data(parts)
-    except Exception:  # noqa: BLE001 - the caller's class may refuse data of another version in any way
-        return Opaque(name, parts)
+        return codec.from_data(content)
+    except Exception:  # noqa: BLE001 - a class of another version may refuse the data with any exception
+        return Opaque(name, content)
 
 
-def _restore_cut(data: Any, tag: dict[str, Any]) -> Truncated:
+def _restore_truncated(data: Any, tag: dict[str, Any]) -> Truncated:
     size, reason = tag["x"]
     return Truncated(restore(data, tag.get("k")), size, str(reason))
 
@@ -91,7 +91,7 @@ def _restore_sequence(build: Callable[[Any], Any]) -> Callable[[Any, dict[str, A
 
 
 def _restore_special_float(name: str) -> Callable[[Any, dict[str, Any]], float]:
-    return lambda _data, _tag: float(name)  # each NaN one of its own, as members of sets are
+    return lambda _data, _tag: float(name)  # a new NaN each time: a set may have several as members
 
 
 _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
@@ -99,7 +99,7 @@ _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
     "dict": _restore_dict,
     "items": _restore_items,
     "class": _restore_class,
-    "cut": _restore_cut,
+    "cut": _restore_truncated,
     "none": lambda _data, _tag: None,
     "str": lambda _, tag: unescaped(tag["x"]),
     "int": lambda data, _: int(data, 0),

@@ -1,4 +1,4 @@
-"""Value → JSON and tag, within limits, whatever the value is or does."""
+"""Encode values as JSON and type tags, within limits, whatever the value is or its class does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JSON = msgspec.json.Encoder()
 
 
 def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
-    """JSON-able data for any value, with its tag; never raises on what the value is or does."""
+    """Return any value as data that JSON represents, with its tag; never raises because of the value."""
     if _plain_json(value, limits) is not None:
         return Encoded(value, None)
     walk = _Walk(limits)
@@ -39,7 +39,7 @@ def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
 
 
 def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
-    """Compact JSON text for any value, with its tag; never raises on what the value is or does."""
+    """Return any value as compact JSON text, with its tag; never raises because of the value."""
     text = _plain_json(value, limits)
     if text is not None:
         return EncodedText(text.decode(), None)
@@ -49,9 +49,10 @@ def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
 
 
 def encode_string(value: object, limits: Limits = NO_LIMITS) -> EncodedText:
-    """A text that stands in an attribute as it is (a name, an id): repaired and bounded, with the tag that restores it.
+    """Return a text for an attribute that holds a text itself, not JSON (a name, an id), with the tag that restores it.
 
-    What is no text is recorded as the text that `str` makes of it.
+    Any other value is converted with `str`. Lone surrogates are written as escapes, and a text that is too long is
+    truncated.
     """
     text = value if type(value) is str else _guarded_text(str, value)
     if len(text) <= limits.value_bytes and text.isascii():
@@ -62,30 +63,30 @@ def encode_string(value: object, limits: Limits = NO_LIMITS) -> EncodedText:
 
 
 def is_iterator(value: object) -> bool:
-    """Whether taking an item would change it: such values are never looked into."""
+    """Return whether iterating over a value would consume it, so that it is recorded by its `repr` only."""
     return isinstance(
         value, Iterator | types.GeneratorType | types.AsyncGeneratorType | types.CoroutineType
     ) or hasattr(type(value), "__anext__")
 
 
 def _plain_json(value: Any, limits: Limits) -> bytes | None:
-    """The JSON of a value that JSON can say as it is, if the limits surely let it; None for what needs a walk."""
+    """Return the JSON of a value that needs no tags and is certainly within the limits; None if it needs a `_Walk`."""
     try:
         most = limits.value_bytes // _MAX_COST_OF_A_BYTE
-        if type(value) is dict:  # arguments and most results: not a list of one, which would be one call more
+        if type(value) is dict:  # arguments and most results: wrapped in a tuple, each would cost one more call
             left = _room_after_mapping(value, limits.depth + 1, most)
         else:
             left = _room_after((value,), limits.depth + 1, most)
         if left < 0:
             return None
         text = _JSON.encode(value)
-    except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a change by another thread while we look
+    except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a dict that another thread changes meanwhile
         return None
     return text if len(text) <= most else None
 
 
 def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PLR0912 - a branch a type, inlined
-    """What is left of so many characters after these items; negative where that is nothing, or one is not plain."""
+    """Return how many characters are left after some items; negative if none are, or if an item needs tags."""
     if depth == 0:
         return -1
     for item in items:
@@ -99,7 +100,7 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PL
             if not _INT64_MIN <= item < _INT64_END:
                 return -1
         elif kind is dict:
-            for key in item:  # as in _room_after_mapping, since a call costs as much as the look
+            for key in item:  # the same as in _room_after_mapping: a call would cost as much as this loop
                 if type(key) is not str:
                     return -1
             size = len(item)
@@ -114,7 +115,7 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PL
 
 
 def _room_after_mapping(mapping: dict[Any, Any], depth: int, left: int) -> int:
-    """Return the same for a mapping at that depth."""
+    """Return how many characters are left after a mapping; negative as in `_room_after`."""
     for key in mapping:
         if type(key) is not str:
             return -1
@@ -123,13 +124,13 @@ def _room_after_mapping(mapping: dict[Any, Any], depth: int, left: int) -> int:
 
 
 _MAX_COST_OF_A_BYTE = 8
-"""What a byte of JSON costs at most, by the limits' way of counting: a number of one digit."""
+"""Maximum that `Limits.value_bytes` counts for a byte of JSON: 8 for a number of one digit."""
 _FEW_KEYS = 64
-"""Keys of so few items are not counted, which would cost every result of a tool a microsecond."""
+"""Up to so many keys are counted by number, not by length, which would cost a microsecond for each tool's result."""
 
 
 class _Walk:
-    """One walk over one value: what is left of its budget, the containers it is inside of, what was cut."""
+    """Encode one value: hold the rest of its limit, the containers being visited, and the paths of truncated parts."""
 
     __slots__ = ("cuts", "inside", "left")
 
@@ -153,7 +154,7 @@ class _Walk:
             return self.binary(value, path)
         codec = TEXT_CODECS.get(kind)
         if codec is not None:
-            return self.coded(codec, value, path)
+            return self.with_codec(codec, value, path)
         return self.nested(value, depth, path)
 
     def nested(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
@@ -170,8 +171,8 @@ class _Walk:
             if kind in SEQUENCES:
                 return self.sequence(value, SEQUENCES[kind], depth, path)
             if kind is Opaque or kind is Truncated:
-                return self.marked(value, depth, path)
-            return self.foreign(value, depth, path)
+                return self.stand_in(value, depth, path)
+            return self.instance_of_class(value, depth, path)
         finally:
             self.inside.discard(id(value))
 
@@ -180,7 +181,7 @@ class _Walk:
         try:
             data = None if value.isascii() else value[: room + 1].encode()  # each character is a byte at least
         except UnicodeEncodeError:
-            return self.broken_text(value, path)
+            return self.text_with_surrogates(value, path)
         if len(value if data is None else data) <= room:
             self.left -= len(value if data is None else data) or 1
             return value, None
@@ -188,8 +189,8 @@ class _Walk:
         self.left = 0
         return self.cut(kept, None, len(value), "bytes", path)
 
-    def broken_text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        """A text with lone surrogates: repaired where everybody reads, whole in the tag."""
+    def text_with_surrogates(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """Return a text with lone surrogates: with escapes in the JSON, for every reader, and unchanged in the tag."""
         kept = value if len(value) <= self.left else value[: max(0, self.left)]
         self.left = max(0, self.left - 2 * len(kept))
         tag: Tag = {"t": "str", "x": escaped(kept)}
@@ -220,13 +221,13 @@ class _Walk:
         shown = bytes_text(kept)
         return (shown, tag) if len(kept) == len(value) else self.cut(shown, tag, len(value), "bytes", path)
 
-    def coded(self, codec: TextCodec, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+    def with_codec(self, codec: TextCodec, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         try:
             shown, extra = codec.to_text(value), codec.extra(value) if codec.extra else None
-        except BaseException as error:  # a tzinfo or a Decimal context of the user's may raise anything
+        except BaseException as error:  # a user-defined tzinfo may raise anything
             if is_of_signal_handler(error):
                 raise
-            return self.described(value, path)
+            return self.repr_of(value, path)
         data, inner = self.text(shown, path)
         if inner is None:
             return data, codec.name if extra is None else {"t": codec.name, "x": extra}
@@ -251,7 +252,7 @@ class _Walk:
         return (data, tag) if len(data) == len(value) else self.cut(data, tag, len(value), "bytes", path)
 
     def mapping(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        items = list(islice(chain.from_iterable(value.items()), max(0, self.left) + 2))  # a pair costs 2 at least
+        items = list(islice(chain.from_iterable(value.items()), max(0, self.left) + 2))  # a pair counts 2 bytes or more
         data: dict[str, Any] = {}
         tags: dict[str, Tag] = {}
         keys: dict[str, list[Any]] = {}
@@ -267,14 +268,14 @@ class _Walk:
                 tags[name] = tag
             data[name] = shown
             pairs.append([key_data, key_tag, shown, tag])
-        if len(data) < len(pairs):  # keys that JSON cannot tell apart: the tag holds the whole
+        if len(data) < len(pairs):  # keys that are equal in JSON, as 1 and "1": the tag holds all pairs
             whole: Tag | None = {"t": "items", "x": pairs}
         else:
             whole = _container_tag("dict" if keys else None, tags, keys)
         return (data, whole) if len(pairs) == len(value) else self.cut(data, whole, len(value), "bytes", path)
 
     def key(self, key: Any, depth: int, path: tuple[object, ...]) -> tuple[str, Any, Tag | None]:
-        """The key as JSON spells it, its own data, its tag."""
+        """Return a key as a text for JSON, its own encoded data, and its tag."""
         if type(key) is str and key.isascii() and len(key) <= self.left:
             self.left -= len(key) or 1
             return key, key, None
@@ -283,32 +284,32 @@ class _Walk:
             return data, data, tag
         return _JSON.encode(data).decode(), data, tag
 
-    def marked(self, value: Opaque | Truncated, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        """An `Opaque` or a `Truncated` that was read somewhere, and is written again."""
+    def stand_in(self, value: Opaque | Truncated, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """Return an `Opaque` or a `Truncated` that was read from a trace and is written again."""
         if isinstance(value, Opaque):
-            data, tag = self.node(value.data, _below(value.data, depth), path)
+            data, tag = self.node(value.data, _depth_within(value.data, depth), path)
             return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag)
-        data, tag = self.node(value.kept, _below(value.kept, depth), path)
+        data, tag = self.node(value.kept, _depth_within(value.kept, depth), path)
         size = value.size if type(value.size) is int and abs(value.size) < _INT64_END else None
         return self.cut(data, tag, size, repaired(_guarded_text(str, value.reason)), path)
 
-    def foreign(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
-        """A value of some class: what is known of the class decides."""
+    def instance_of_class(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """Return an instance of a class by its registered function, its fields, or its `repr`."""
         cls = type(value)
         codec = BY_CLASS.get(cls)
         try:
             writer = codec.to_data if codec else None if is_iterator(value) else functions_for(cls)[0]
             if writer is None:
-                return self.described(value, path)
-            parts = writer(value)
-        except BaseException as error:  # the caller's class may do anything when it is looked at
+                return self.repr_of(value, path)
+            content = writer(value)
+        except BaseException as error:  # properties and functions of a user-defined class may raise anything
             if is_of_signal_handler(error):
                 raise
-            return self.described(value, path)
-        data, tag = self.node(parts, _below(parts, depth), path)
+            return self.repr_of(value, path)
+        data, tag = self.node(content, _depth_within(content, depth), path)
         return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
 
-    def described(self, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+    def repr_of(self, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         data, tag = self.text(_guarded_text(repr, value), path)
         return data, _class_tag(_guarded_text(type_name, type(value)), tag)
 
@@ -336,9 +337,9 @@ def _container_tag(name: str | None, children: dict[str, Tag], extra: Any = None
     return tag
 
 
-def _below(parts: Any, depth: int) -> int:
-    """The levels left for what a value of a class is made of: a container of it makes none of its own."""
-    return depth if type(parts) is dict or type(parts) in SEQUENCES else depth - 1
+def _depth_within(content: Any, depth: int) -> int:
+    """Return the levels left for the content of an instance: a container takes the place of the instance."""
+    return depth if type(content) is dict or type(content) in SEQUENCES else depth - 1
 
 
 def _class_tag(name: str, inner: Tag | None) -> Tag:
@@ -350,11 +351,11 @@ def _size(value: Any) -> int | None:
 
 
 def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
-    """What `repr` or `str` says, or that it could not: foreign code runs here, so anything may come out of it."""
+    """Return what `repr` or `str` returns for a value, or a text with the exception that its class raised."""
     try:
         text = describe(value)
         return text if type(text) is str else str.__str__(text)
-    except BaseException as error:  # whatever it raises is the value's doing, not the program's
+    except BaseException as error:  # a user-defined `__repr__` or `__str__` may raise anything
         if is_of_signal_handler(error):
             raise
         return f"<{type(value).__name__} whose {describe.__name__} raised {type(error).__name__}>"

@@ -441,9 +441,9 @@ def test_what_is_open_is_shown_after_the_policies() -> None:
 @pytest.mark.parametrize(
     ("policies", "words"),
     [
-        ([1], "is none"),
-        ([Looking], "is none"),
-        ([None], "is none"),
+        ([1], "is not a policy"),
+        ([Looking], "is not a policy"),
+        ([None], "is not a policy"),
         ([Gate(), UserIdPolicy("none")], "last"),
         ([Gate(), Gate()], "last"),
         (Looking("x"), r"policies=\[\.\.\.\]"),
@@ -466,7 +466,7 @@ def test_what_is_no_policy(policies: Any, words: str, tmp_path: Path) -> None:
 
 def test_a_gate_without_backends_is_refused() -> None:
     """A tracer on somebody's provider has nothing that a gate could hold."""
-    with pytest.raises(ConfigurationError, match="before backends"):
+    with pytest.raises(ConfigurationError, match="needs backends"):
         AgentTracer(tracer_provider=TracerProvider(), policies=[Gate()])
 
 
@@ -482,7 +482,7 @@ def test_configured_twice() -> None:
 
 def test_policies_of_a_backend_that_would_not_be_applied() -> None:
     """A backend with policies for the SDK's own processors is refused by ours."""
-    with pytest.raises(ConfigurationError, match="give them to AgentTracer"):
+    with pytest.raises(ConfigurationError, match="to AgentTracer, configure"):
         AgentTracer(backend=InMemoryBackend(policies=[Looking("x")]))
 
 

@@ -166,25 +166,25 @@ def test_bad_endpoint_that_can_be_put_right(endpoint: str, advice: str) -> None:
     """The error says what to write instead."""
     with pytest.raises(ConfigurationError) as refused:
         configure(otlp=endpoint)
-    assert str(refused.value) == f"otlp={endpoint!r} is no endpoint like http://localhost:4318{advice}"
+    assert str(refused.value) == f"otlp={endpoint!r} must be an endpoint like http://localhost:4318{advice}"
 
 
 @pytest.mark.parametrize("otlp", [None, False, "http://localhost:4318"])
 def test_bad_protocol(otlp: Any) -> None:
     """A protocol that there is not is refused, and those that there are named."""
-    with pytest.raises(ConfigurationError, match="'http/json' is none of http/protobuf, grpc"):
+    with pytest.raises(ConfigurationError, match="'http/json' must be one of http/protobuf, grpc"):
         configure(otlp=otlp, protocol="http/json")  # type: ignore[arg-type]
 
 
 def test_bad_protocol_of_the_environment(
     http_sink: Sink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A protocol of the environment that is not spoken here is one warning, and spans go out all the same."""
+    """A protocol of the environment that is not supported is one warning, and spans go out all the same."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
     trace_one(configure(otlp=http_sink.endpoint))
     assert len(http_sink.records()) == 1
     assert [record.getMessage() for record in caplog.records if "http/json" in record.getMessage()] == [
-        "OTLP protocol 'http/json' of the environment is not spoken here; http/protobuf is used"
+        "OTLP protocol 'http/json' of the environment is not supported; http/protobuf is used"
     ]
 
 
@@ -202,8 +202,8 @@ def test_bad_user_ids() -> None:
 
 
 def test_no_backend() -> None:
-    """What can keep nothing is no backend."""
-    with pytest.raises(TypeError, match="object is no backend"):
+    """An object without any method of a backend is refused."""
+    with pytest.raises(TypeError, match="object is not a backend"):
         configure(backends=[object()])
 
 

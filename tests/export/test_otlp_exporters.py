@@ -88,7 +88,7 @@ def test_a_receiver_that_refuses_is_counted_and_reported_once(
         assert stats(provider) == {LOST: 3 * round_}
     ours = [record.getMessage() for record in caplog.records if record.name == "otel_agent_trace"]
     assert ours == [
-        "spans cannot be sent: OTLPSpanExporter.export() gives SpanExportResult.FAILURE (logged once)",
+        "could not send spans: OTLPSpanExporter.export() returned SpanExportResult.FAILURE (logged once)",
     ]
     provider.shutdown()
 
@@ -137,7 +137,7 @@ def test_the_end_before_a_dead_receiver(run: Run, protocol: Any, how: str) -> No
             took_s = program.end()
         assert program.code == 0, program.errors
         assert f'"{AT_END}": 20' in program.output
-        assert "20 spans could not be sent to OTLPSpanExporter before the end" in program.errors
+        assert "20 spans could not be sent to OTLPSpanExporter before it was closed" in program.errors
         return took_s
 
     assert ends_in_time(attempt)
@@ -270,7 +270,7 @@ def test_only_success_is_sent(exporter: Exporter, result: Any, caplog: pytest.Lo
     emit(provider, 3)
     assert provider.force_flush(600_000) is False
     assert stats(provider) == {LOST: 3}
-    assert f"Exporter.export() gives {result} (logged once)" in caplog.text
+    assert f"Exporter.export() returned {result} (logged once)" in caplog.text
     provider.shutdown()
 
 

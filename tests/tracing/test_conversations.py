@@ -427,7 +427,7 @@ def test_a_hundred_turns_take_no_more_than_three_times_their_content(tmp_path: A
 
 
 def test_a_mode_that_does_not_exist() -> None:
-    with pytest.raises(ConfigurationError, match="history='old' is none of 'full' and 'new'"):
+    with pytest.raises(ConfigurationError, match="history='old' must be 'full' or 'new'"):
         AgentTracer(backend=InMemoryBackend(), history="old")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="history='old'"):
         configure(history="old")  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def test_signatures_name_their_keywords(method: str) -> None:
     [
         (lambda tracer: tracer.run("question"), "write run(user_input='question')"),
         (lambda tracer: tracer.start_run("question"), "write start_run(user_input='question')"),
-        (lambda tracer: tracer.run(["question"]), "not as list: write run(user_input=...)"),
+        (lambda tracer: tracer.run(["question"]), "not list: write run(user_input=...)"),
         (lambda tracer: tracer.log_step(tracer.start_run(), "search"), "write log_step(run_id, tool_name=...)"),
     ],
 )

@@ -391,9 +391,9 @@ def test_parents_of_other_providers_are_forgotten() -> None:
             pass
     (keeper,) = processor.pipeline.sinks
     assert isinstance(keeper, dispatcher.RunDispatcher)
-    assert len(keeper._over) <= dispatcher._REMEMBERED_TREES
-    assert len(keeper._nodes) <= 3 * dispatcher._REMEMBERED_TREES
-    assert len(keeper._runs) <= dispatcher._REMEMBERED_TREES
+    assert len(keeper._closed_trees) <= dispatcher._KEPT_TREES
+    assert len(keeper._nodes) <= 3 * dispatcher._KEPT_TREES
+    assert len(keeper._runs) <= dispatcher._KEPT_TREES
 
 
 @pytest.mark.slow

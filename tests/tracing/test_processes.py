@@ -397,7 +397,7 @@ def test_the_environment_need_not_be_read(run: Run, value: str) -> None:
 @needs_fork
 @pytest.mark.parametrize("value", ["nonsense", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "x" * 100_000])
 def test_a_broken_environment_is_one_warning(run: Run, value: str) -> None:
-    warning = "TRACEPARENT of the environment is no W3C traceparent; what is broken is ignored\n"
+    warning = "TRACEPARENT of the environment is not a valid W3C traceparent; invalid parts are ignored\n"
     assert run(PARENTS, TRACEPARENT=value, errors=warning) == f"none None\nnone\nnone\n{2:016x}\nnone\n"
 
 
@@ -413,7 +413,7 @@ def test_a_broken_environment_is_one_warning(run: Run, value: str) -> None:
     ],
 )
 def test_a_broken_companion_of_the_parent_is_one_warning(run: Run, name: str, value: str) -> None:
-    warning = f"{name} of the environment is no W3C {name.lower()}; what is broken is ignored\n"
+    warning = f"{name} of the environment is not a valid W3C {name.lower()}; invalid parts are ignored\n"
     environment = {"TRACEPARENT": PARENT, name: value}
     assert run(PARENTS, errors=warning, **environment).startswith(f"{'b' * 16} {PARENT}\n")
 
