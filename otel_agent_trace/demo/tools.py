@@ -16,7 +16,7 @@ GivenTools = Tools | Iterable[Tool | Mapping[str, Any] | str]
 """Functions by name, or a list of functions, descriptions and names; see `tools_by_name`."""
 
 TEXTS = Path(__file__).parent / "texts"
-"""The folder of texts that comes with the package."""
+"""Folder of texts that comes with the package."""
 
 
 def make_tools(folder: str | Path = TEXTS) -> dict[str, Tool]:

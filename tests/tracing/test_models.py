@@ -86,7 +86,7 @@ def the_step(the_run: TheRun) -> AgentStep:
 @pytest.mark.parametrize("make", [openai_object, lambda: COMPLETION], ids=["object", "dict"])
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_openai(tracer: AgentTracer, the_run: TheRun, make: Callable[[], Any], kind: str) -> None:
-    """OneShotResult, tool calls, tokens, model, id and finish reason are taken from a chat completion, object or mapping."""
+    """Answer, tool calls, tokens, model, id and finish reason are taken from a chat completion, object or mapping."""
     result = make()
 
     @tracer.model
@@ -123,7 +123,7 @@ def test_openai(tracer: AgentTracer, the_run: TheRun, make: Callable[[], Any], k
 
 @pytest.mark.parametrize("make", [lambda: Dumped(MESSAGE), lambda: MESSAGE], ids=["object", "dict"])
 def test_anthropic(tracer: AgentTracer, the_run: TheRun, make: Callable[[], Any]) -> None:
-    """OneShotResult, tool calls, tokens (the cached ones included) and model are taken from an Anthropic message."""
+    """Answer, tool calls, tokens (the cached ones included) and model are taken from an Anthropic message."""
 
     @tracer.model("m", model="claude", provider="anthropic")
     def complete(messages: list[Any]) -> Any:
