@@ -20,7 +20,7 @@ from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN,
 from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
 from otel_agent_trace.messages import message_data
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
-from otel_agent_trace.values import EncodedText, encode, repaired
+from otel_agent_trace.values import EncodedText, Limits, encode, repaired
 
 _to_json = msgspec.json.Encoder().encode
 _NAME_CHARACTERS = 1024
@@ -213,16 +213,28 @@ _OPERATION = {
 
 def put_identity(content: AttributeWriter, kind: StepKind, name: str, model: str | None) -> str:
     """Write the operation and the name of a step, and return the name of its span."""
-    attributes = content.attributes
-    if (
-        kind is StepKind.TOOL
-        and model is None
-        and len(name) <= _SHORT_NAME <= content.limits.value_bytes
-        and name.isascii()
-    ):
-        span_name, known = _tool_identity(name)
-        attributes.update(known)
+    is_short = _is_short(name) and (model is None or _is_short(model)) and content.limits.value_bytes >= _SHORT_NAME
+    if is_short and not content.types and not content.cut_paths:
+        span_name, known = _known_identity(kind, name, model)
+        content.attributes.update(known)
         return span_name
+    return _write_identity(content, kind, name, model)
+
+
+def _is_short(text: str) -> bool:
+    """Return whether a text is recorded as it is, if limits let so many bytes stand."""
+    return len(text) <= _SHORT_NAME and text.isascii()
+
+
+@functools.lru_cache(maxsize=512)
+def _known_identity(kind: StepKind, name: str, model: str | None) -> tuple[str, Mapping[str, Any]]:
+    """Return span name and attributes: a program calls a few tools and models, over and over."""
+    content = AttributeWriter(Limits())
+    return _write_identity(content, kind, name, model), content.attributes
+
+
+def _write_identity(content: AttributeWriter, kind: StepKind, name: str, model: str | None) -> str:
+    attributes = content.attributes
     operation = _OPERATION.get(kind)
     if model is not None:
         content.text(semconv.REQUEST_MODEL, "model", model)
@@ -248,17 +260,6 @@ def put_run_identity(content: AttributeWriter, agent_name: str | None, model: st
     if model is not None:
         content.text(semconv.REQUEST_MODEL, "model", model)
     return _name_with(semconv.OPERATION_INVOKE_AGENT, agent_name)
-
-
-@functools.lru_cache(maxsize=512)
-def _tool_identity(name: str) -> tuple[str, Mapping[str, str]]:
-    """Return span name and attributes for a tool whose name is short and in ASCII."""
-    attributes = {
-        semconv.OPERATION_NAME: semconv.OPERATION_EXECUTE_TOOL,
-        semconv.TOOL_NAME: name,
-        semconv.TOOL_TYPE: "function",
-    }
-    return f"{semconv.OPERATION_EXECUTE_TOOL} {name}" if name else semconv.OPERATION_EXECUTE_TOOL, attributes
 
 
 def _name_with(operation: str, called: str | None) -> str:

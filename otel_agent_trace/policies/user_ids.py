@@ -74,11 +74,17 @@ def _user_id_text(user_id: object) -> str:
 
 
 def _pseudonym(user_id: str, secret: bytes) -> str:
-    import hashlib  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
-    import hmac  # noqa: PLC0415 - as above
+    import hmac  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
 
-    digest = hmac.new(secret, user_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-    return f"hmac:{hashlib.sha256(secret).hexdigest()[:8]}:{digest}"
+    digest = hmac.digest(secret, user_id.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return f"hmac:{_key_id(secret)}:{digest}"
+
+
+@functools.lru_cache(maxsize=8)
+def _key_id(secret: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - as above
+
+    return hashlib.sha256(secret).hexdigest()[:8]
 
 
 def _to_bytes(key: str | bytes) -> bytes:

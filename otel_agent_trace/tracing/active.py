@@ -404,7 +404,8 @@ class ActiveModelCall(ActiveStep):
                 else:
                     put_answer_message(content, given_answer, len(self._conversation.entries) - 1)
         if self._answer is not None:
-            put_answer_message(content, self._answer, len(self.messages) - 1)
+            sent = self._messages if self._conversation is None else self._conversation.entries
+            put_answer_message(content, self._answer, len(sent))
 
     def _write_output(self) -> None:
         put_call_output(self._content, self.output, self._answer or self._given_answer())
