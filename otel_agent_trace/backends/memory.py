@@ -1,4 +1,4 @@
-"""Runs in memory, also those that are still running."""
+"""Store spans in memory, and read runs from them, open ones too."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
 
 
 class InMemoryBackend(ExportingSink):
-    """Keeps spans and logs in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
+    """Store spans and logs in memory; a `SpanExporter` for any `TracerProvider`, and a source for every reading function.
 
-    A forked child begins with none.
+    A forked child begins with an empty store.
 
     Args:
-        max_runs: how many runs (traces, to be exact) are kept; when there are more, the oldest is dropped and counted.
-        user_ids: what happens to plain user ids that come through the SDK's own processors.
-        policies: what else is done to what comes through them.
+        max_runs: how many runs (to be exact, traces) are kept; beyond that, the oldest is dropped and counted. None for
+            all.
+        user_ids: how user ids in spans of the SDK's own processors are recorded.
+        policies: further policies for these spans.
 
     Raises:
-        ConfigurationError: `max_runs` is no positive number.
+        ConfigurationError: `max_runs` is not a positive integer, or an argument for policies is not valid.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class InMemoryBackend(ExportingSink):
     ) -> None:
         super().__init__(user_ids, policies)
         if max_runs is not None and (type(max_runs) is not int or max_runs < 1):
-            msg = f"max_runs={max_runs!r} is no number of runs: 1 or more, or None for all"
+            msg = f"max_runs={max_runs!r} must be 1 or more, or None for all runs"
             raise ConfigurationError(msg)
         self._max_runs = max_runs
         self._kept = 0
@@ -46,15 +47,15 @@ class InMemoryBackend(ExportingSink):
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin anew, in a forked child: what its parent has is the parent's to tell."""
+        """Begin with an empty store, in a forked child: the parent process has its spans."""
         self._lock = threading.RLock()
         self._ended: dict[int, list[PipelineSpan]] = {}
         self._open: dict[int, StartedSpan] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
     def on_start(self, span: StartedSpan) -> None:
-        """Remember a span that is being written."""
-        self._open[span.context[1]] = span  # one step, which needs no lock
+        """Keep a span that has started."""
+        self._open[span.context[1]] = span  # atomic, without the lock
 
     def on_end(self, span: PipelineSpan) -> None:
         """Keep a span that has ended."""
@@ -67,18 +68,18 @@ class InMemoryBackend(ExportingSink):
                 self._drop_oldest()
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
-        """Keep spans that have ended; one that cannot be kept costs no other."""
+        """Keep spans that have ended, except those that cannot be kept."""
         for span in spans:
             guarded(self._diagnostics, "span that cannot be kept", self.on_end, span)
         return True
 
     def on_discard(self, span: PipelineSpan) -> None:
-        """Forget a span that was being written."""
+        """Forget a span that has started."""
         with self._lock:
             self._open.pop(span.context.span_id, None)
 
     def on_log(self, log: LogRecord) -> None:
-        """Keep a log record, of the last `max_runs` traces that have any."""
+        """Keep a log record, for the latest `max_runs` traces with any."""
         with self._lock:
             self._logs.setdefault(log.trace_id, []).append(log)
             if self._max_runs is not None and len(self._logs) > self._max_runs:
@@ -100,14 +101,14 @@ class InMemoryBackend(ExportingSink):
         return self._in_order(self._snapshot()[1])
 
     def logs(self) -> list[LogRecord]:
-        """Return the log records; those of one trace stand together."""
+        """Return the log records, by trace."""
         with self._lock:
             return [log for logs in list(self._logs.values()) for log in logs]
 
     def _snapshot(self) -> tuple[list[StartedSpan], list[PipelineSpan]]:
-        """What is open and what has ended at one moment: a step that ended between two looks would lack its run.
+        """Return open and ended spans at one moment, so that no step that ends meanwhile is without its run.
 
-        A signal handler may trace meanwhile, in spite of the lock; what it begins and ends is seen or not.
+        In spite of the lock, a signal handler may trace meanwhile; its spans may be included or not.
         """
         with self._lock:
             return list(self._open.values()), [span for spans in list(self._ended.values()) for span in spans]
@@ -116,7 +117,7 @@ class InMemoryBackend(ExportingSink):
         return sorted(self._read(map(_record_of, ended)), key=lambda record: record.end_ns or 0)
 
     def _read(self, records: Iterable[Callable[[], SpanRecord | None]]) -> list[SpanRecord]:
-        """The spans as records; one that cannot be one costs no other."""
+        """Return spans as records, without those that cannot be converted."""
         read = (guarded(self._diagnostics, "span that cannot be read", record) for record in records)
         return [record for record in read if record is not None]
 
@@ -129,18 +130,18 @@ class InMemoryBackend(ExportingSink):
             yield with_logs(spans, list(self._logs.get(trace_id, ())))
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """Yield the spans of each trace, open ones included, their logs as events (see `SpanSource`)."""
+        """Yield the spans of each trace, open ones too, with their logs as events (see `SpanSource`)."""
         yield from self._by_trace()
 
     def clear(self) -> None:
-        """Forget everything, also what is in flight."""
+        """Forget everything, open spans too."""
         with self._lock:
             self._ended.clear()
             self._open.clear()
             self._logs.clear()
 
     def stats(self) -> dict[str, int]:
-        """Return how many spans were kept, and what was dropped, by reason."""
+        """Return the number of spans kept, and of those dropped, by reason."""
         return {**({"kept": self._kept} if self._kept else {}), **self._diagnostics.counts()}
 
 

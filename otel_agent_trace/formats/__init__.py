@@ -1,1 +1,1 @@
-"""Carriers of spans: codecs between bytes and `SpanRecord`, without any I/O."""
+"""Encode and decode spans: codecs between `SpanRecord` and the formats of OTLP, Jaeger and the SDK, without any I/O."""

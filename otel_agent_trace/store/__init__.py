@@ -1,1 +1,1 @@
-"""How a local store lies on disk."""
+"""Write a local store on disk."""

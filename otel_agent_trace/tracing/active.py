@@ -1,6 +1,6 @@
-"""Runs and steps that are going on: `ActiveRun`, `ActiveStep`, `ActiveModelCall`.
+"""Define runs and steps that are open: `ActiveRun`, `ActiveStep`, `ActiveModelCall`.
 
-They stand in one module since a run makes its steps, and a step knows its run.
+They are in one module because a run creates its steps, and a step refers to its run.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
 
 
 class ActiveStep(ActiveSpan):
-    """A step that is going on: a context manager, sync and async, with the fields of `AgentStep` to be set."""
+    """Represent an open step: a context manager, sync and async, whose fields are those of `AgentStep`, to be set."""
 
     __slots__ = (
         "_asked_model",
@@ -93,7 +93,7 @@ class ActiveStep(ActiveSpan):
         self._input = input
         self._input_written = False
         self.output: Any = None
-        """Its result."""
+        """Output of the step, any value."""
         self._messages: tuple[Message, ...] = ()
         self._model: str | None = None
         self._asked_model: str | None = None
@@ -106,12 +106,12 @@ class ActiveStep(ActiveSpan):
 
     @property
     def kind(self) -> StepKind:
-        """What it does."""
+        """Return the kind of the step."""
         return self._kind
 
     @property
     def name(self) -> str:
-        """Which tool, model, agent; may be changed while it runs."""
+        """Return the name of the tool, model or agent; may be set while the step is open."""
         return self._name
 
     @name.setter
@@ -125,12 +125,12 @@ class ActiveStep(ActiveSpan):
 
     @property
     def step_id(self) -> int | str:
-        """Its id in the run: the caller's, else the next number, counted from 1."""
+        """Return the step's id in the run: the caller's, else the next number, counted from 1."""
         return self.index + 1 if self._step_id is None else self._step_id
 
     @property
     def input(self) -> Any:
-        """Its arguments."""
+        """Return the input of the step, any value; may be set."""
         return self._input
 
     @input.setter
@@ -139,7 +139,7 @@ class ActiveStep(ActiveSpan):
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What a model was sent and, last, what it answered."""
+        """Return the messages that a model was sent and, last, its answer; may be set, in any known shape."""
         return self._messages
 
     @messages.setter
@@ -148,7 +148,7 @@ class ActiveStep(ActiveSpan):
 
     @property
     def model(self) -> str | None:
-        """The model that answered."""
+        """Return the name of the model that answered; may be set."""
         return self._model
 
     @model.setter
@@ -158,12 +158,12 @@ class ActiveStep(ActiveSpan):
     def start(
         self, parent: Context | None = None, start_ns: int | None = None, *, how: How | None = None
     ) -> ActiveStep:
-        """Start the span; the parent is the current one unless a context is given.
+        """Start the span.
 
         Args:
-            parent: the context above.
-            start_ns: when it began, Unix nanoseconds; by default now.
-            how: "logged" for a step that is over already.
+            parent: the parent context, by default that of `parent=`, else the current one.
+            start_ns: the start in Unix nanoseconds, by default now.
+            how: ``"logged"`` for a step that is over already.
         """
         if self._start_ns:
             self._state.diagnostics.count("started again")
@@ -180,7 +180,7 @@ class ActiveStep(ActiveSpan):
         diagnostics.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
-        if self._refusal is not None and how == "logged":  # it has happened
+        if self._refusal is not None and how == "logged":  # the step has already happened
             failed(diagnostics, "interception", self._refusal)
             self._refusal = None
         if self._refusal is not None:
@@ -188,14 +188,14 @@ class ActiveStep(ActiveSpan):
         return self
 
     def _count_call(self, of_run: Calls, base: Context) -> None:
-        """Count it for the agent that makes it: the run, or the step of kind agent around it."""
+        """Count the call for the agent that makes it: the run, or the step of kind agent around it."""
         above = base.get(STEP_KEY)
         within = above.calls if isinstance(above, ActiveStep) and above.run is self.run else None
         calls = within or of_run
         calls.note(self._kind)
         if self._kind is not StepKind.AGENT:
             self.calls = calls
-        elif base.get(RUN_KEY) is self.run:  # one that is logged is over, and what it called is not known
+        elif base.get(RUN_KEY) is self.run:  # not a logged step, whose calls are not known
             self.calls = Calls()
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
@@ -204,11 +204,11 @@ class ActiveStep(ActiveSpan):
             meters.streamed(said, self._chunk_gaps_s(), self._span)
 
     def _chunk_gaps_s(self) -> Iterable[float]:
-        """Return the seconds from each piece of a streamed result to the next, where they are known."""
+        """Return the seconds between the chunks of a streamed result, if they were measured."""
         return ()
 
     def _base(self) -> Context:
-        """The context in which it starts; where its run is another, as in a new thread, with the step's own in it."""
+        """Return the parent context; with the step's own run, if that is not current, as in a new thread."""
         run = self.run
         if self._parent is None and run.last_event_ns:
             base = otel_context.get_current()
@@ -233,7 +233,7 @@ class ActiveStep(ActiveSpan):
         run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
 
     def _destination_now(self) -> Destination:
-        """Return where its span goes: where its run was captured, also when that is over, lest a trace be torn."""
+        """Return the destination of the span: that of a diverted run, even if diversion is over, to keep traces whole."""
         of_run = self.run.destination
         return of_run if of_run.is_diverted and INSTALLED.interceptor is None else self._state.destination()
 
@@ -260,18 +260,18 @@ class ActiveStep(ActiveSpan):
         put_output(self._content, self._kind, self.output, failed=self._error is not None)
 
     def end(self, end_ns: int | None = None) -> None:
-        """End it; the second time does nothing, and is counted."""
+        """End the span, by default now; a second call is counted, and does nothing else."""
         end_ns = end_ns or time.time_ns()
         self._finish(end_ns)
         if self.run.last_event_ns:
             self.run.last_event_ns = end_ns
 
     def set_in_context(self, base: Context) -> Context:
-        """The context with this as the current one."""
+        """Return a context in which this is current."""
         return with_own(self._span, base, STEP_KEY, self)
 
     def as_parent_context(self, base: Context) -> Context | None:
-        """The context with this, and its run, as the current ones; None before it starts."""
+        """Return a context in which this step and its run are current; None before the step starts."""
         if not self._start_ns:
             return None
         run = self.run if self.run.started else None
@@ -279,10 +279,10 @@ class ActiveStep(ActiveSpan):
 
 
 class ActiveModelCall(ActiveStep):
-    """A model call that is going on.
+    """Represent an open model call.
 
-    `output` takes the answer: a text, or a result of OpenAI's or Anthropic's client, of which model, tokens and
-    message are taken where nobody said them.
+    `output` is set to the answer: a text, or a result of OpenAI's or Anthropic's client, from which model, token counts
+    and message are read unless they are set.
     """
 
     __slots__ = (
@@ -335,13 +335,13 @@ class ActiveModelCall(ActiveStep):
         self._messages_written = False
         self._input_has_messages = False
         self.chunk_times_ns: list[int] = []
-        """When the pieces of a streamed answer came, by `time.perf_counter_ns`, where that is measured."""
+        """Times of the chunks of a streamed answer, of `time.perf_counter_ns`, if they are measured."""
         if messages is not None:
             self.messages = messages
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Return what the model was sent and, last, what it answered; takes messages in any shape that is known."""
+        """Return the messages that the model was sent and, last, its answer; may be set, in any known shape."""
         sent = self._messages if self._conversation is None else self._conversation.messages()
         return sent if self._answer is None else (*sent, self._answer)
 
@@ -349,7 +349,7 @@ class ActiveModelCall(ActiveStep):
     def messages(self, value: Any) -> None:
         self._messages_given, self._answer = value, None
         self._messages_written = False
-        self._input_written = False  # what is written may refer to other messages
+        self._input_written = False  # what was written may refer to earlier messages
         self._conversation = self._guarded("messages", self._conversation_of, value)
         self._messages = () if self._conversation is not None else self._guarded("messages", messages_from, value) or ()
 
@@ -357,12 +357,12 @@ class ActiveModelCall(ActiveStep):
         return self.run.history.conversation(messages) if self._state.limits == self.run.state.limits else None
 
     def add_answer(self, message: Message) -> None:
-        """Note what the model answered, unless the messages that were given end with an answer."""
+        """Set the answer of the model, unless the messages that were given end with one."""
         if self._given_answer() is None:
             self._answer = message
 
     def _given_answer(self) -> Message | None:
-        """Return the last of the messages that were given, where it is an answer."""
+        """Return the last of the messages that were given if it is an answer."""
         conversation = self._conversation
         if conversation is not None:
             last = conversation.entries[-1].message if conversation.entries else None
@@ -374,7 +374,7 @@ class ActiveModelCall(ActiveStep):
         times_ns = self.chunk_times_ns
         return [(later - earlier) / _NS_PER_S for earlier, later in itertools.pairwise(times_ns)]
 
-    # ── what stands on the span ──────────────────────────────────────────────────────────────────────────────────────
+    # ── attributes of the span ───────────────────────────────────────────────────────────────────────────────────────
 
     def _open(self, parent: Context) -> None:
         if self._provider is not None:
@@ -427,7 +427,7 @@ class ActiveModelCall(ActiveStep):
         super()._write_fields()
 
     def end(self, end_ns: int | None = None) -> None:
-        """End it; the second time does nothing, and is counted."""
+        """End the span, by default now; a second call is counted, and does nothing else."""
         super().end(end_ns)
         conversation, ids = self._conversation, self._span.get_span_context()
         if conversation is not None:
@@ -435,12 +435,12 @@ class ActiveModelCall(ActiveStep):
             conversation.end(EndedCall(ids.trace_id, ids.span_id, sent, self._answer, has_input))
 
     def _sent(self, conversation: Conversation) -> int:
-        """Return how many messages were sent, where the last that was given may be the answer."""
+        """Return how many messages were sent: all that were given, but for an answer at the end."""
         return len(conversation.entries) - (self._given_answer() is not None)
 
 
 def step_kind(kind: StepKind | str) -> StepKind:
-    """The kind that is meant.
+    """Return a kind of step that is valid.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -449,18 +449,18 @@ def step_kind(kind: StepKind | str) -> StepKind:
     try:
         return StepKind(said)
     except ValueError:
-        msg = f"kind {said!r} is none of {', '.join(known.value for known in StepKind)}"
+        msg = f"kind={said!r} must be one of {', '.join(known.value for known in StepKind)}"
         raise ConfigurationError(msg) from None
 
 
 _REMEMBERED_STEPS = 65_536
-"""Steps of one run that `log_step` can be told as parents, the last so many."""
+"""Number of the latest steps of a run that `log_step` accepts as parents."""
 
 
 class ActiveRun(ActiveSpan):
-    """A run that is going on: a context manager, sync and async, with the fields of `AgentRun` to be set.
+    """Represent an open run: a context manager, sync and async, whose fields are those of `AgentRun`, to be set.
 
-    Outside of any run, `current_run()` gives one that takes everything and keeps nothing.
+    Outside of any run, `current_run()` returns one that accepts everything and records nothing.
     """
 
     __slots__ = (
@@ -484,25 +484,25 @@ class ActiveRun(ActiveSpan):
         if "user_id" in facts:
             facts["user_id"] = state.recorded_user(facts["user_id"])
         self.final_output: Any = None
-        """What was answered."""
+        """Answer of the run, any value."""
         self._status: RunStatus | None = None
         self._shared: AttributeWriter | None = None
         self._step_numbers = itertools.count()
         self._numbering = threading.RLock()  # signal handlers may start steps, too
-        self._largest_id: int | None = None  # as long as each step is called by its number
+        self._largest_id: int | None = None  # as long as the id of each step is its number
         self._timed_out = False
         self._history: History | None = None
         self.run_id: str = facts.pop("run_id", "")
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
-        """When it or a step of it started or ended last, Unix nanoseconds; 0 before it starts."""
+        """Time of the last start or end of the run or one of its steps, in Unix nanoseconds; 0 before it starts."""
         self._span_contexts: OrderedDict[int | str, trace.SpanContext] = OrderedDict()
 
     # fields, in the order of AgentRun
 
     @property
     def agent_name(self) -> str | None:
-        """The agent's name; steps that start from now on carry it."""
+        """Return the agent's name; may be set, for the run and for steps that start later."""
         agent_name: str | None = self.fact("agent_name")
         return agent_name
 
@@ -518,7 +518,7 @@ class ActiveRun(ActiveSpan):
 
     @property
     def user_input(self) -> Any:
-        """What was asked."""
+        """Return the question, any value; may be set."""
         return self.fact("user_input")
 
     @user_input.setter
@@ -528,18 +528,18 @@ class ActiveRun(ActiveSpan):
 
     @property
     def user_id(self) -> str | None:
-        """The user, in the form that is recorded."""
+        """Return the user id as it is recorded; may be set."""
         user_id: str | None = self.fact("user_id")
         return user_id
 
     @user_id.setter
     def user_id(self, value: object) -> None:
-        self.put_fact("user_id", None)  # a pseudonym and an id that is none stand under different names
+        self.put_fact("user_id", None)  # a pseudonym and a plain id have different attributes
         self.put_fact("user_id", self._state.recorded_user(value))
 
     @property
     def session_id(self) -> str | None:
-        """The conversation; steps that start from now on carry it."""
+        """Return the id of the conversation; may be set, for the run and for steps that start later."""
         session_id: str | None = self.fact("session_id")
         return session_id
 
@@ -549,11 +549,11 @@ class ActiveRun(ActiveSpan):
         self.put_fact("session_id", None if value is None else text_of(value))
 
     tags = FactField(texts_of)
-    """Words to find it by."""
+    """Labels of the run."""
 
     @property
     def model(self) -> str | None:
-        """The model that the agent uses."""
+        """Return the name of the model that the agent uses; may be set."""
         model: str | None = self.fact("model")
         return model
 
@@ -564,7 +564,7 @@ class ActiveRun(ActiveSpan):
 
     @property
     def config(self) -> Any:
-        """How the agent was set up."""
+        """Return the configuration of the agent, any value; may be set."""
         return self.fact("config")
 
     @config.setter
@@ -573,7 +573,7 @@ class ActiveRun(ActiveSpan):
 
     @property
     def status(self) -> RunStatus:
-        """How it ends; without a word from you: success, or error or timeout if something was raised or set."""
+        """Return the status; unless it is set: success, or error or timeout after an exception or a set error."""
         if self._status is not None:
             return self._status
         if self._error is None:
@@ -586,7 +586,7 @@ class ActiveRun(ActiveSpan):
 
     def _describe(self, error: object) -> StepError:
         self._timed_out = is_timeout(error)
-        if self._status is RunStatus.SUCCESS:  # the last word counts
+        if self._status is RunStatus.SUCCESS:  # an error that is set later overrides it
             self._status = None
         return super()._describe(error)
 
@@ -604,9 +604,20 @@ class ActiveRun(ActiveSpan):
         prompt_version: str | None = None,
         parent: Any = None,
     ) -> ActiveStep:
-        """A step of this run, for a ``with`` block: it starts when the block is entered.
+        """Return a step of this run for a ``with`` block, sync or async; it starts when the block is entered.
 
-        Its parent is the current span, or what `parent` says (see `AgentTracer.start_run`).
+        Args:
+            name: the name of the tool, or another name.
+            input: the arguments, any value.
+            kind: the kind of step.
+            step_id: an id of your own; by default the next number.
+            metadata: a mapping of further data.
+            prompt_name: the name of the prompt that is used.
+            prompt_version: the version of that prompt.
+            parent: the parent of the step, by default the current span (see `AgentTracer.start_run`).
+
+        Raises:
+            ConfigurationError: the kind does not exist.
         """
         return ActiveStep(
             self,
@@ -634,7 +645,20 @@ class ActiveRun(ActiveSpan):
         prompt_version: str | None = None,
         parent: Any = None,
     ) -> ActiveModelCall:
-        """A model call of this run, for a ``with`` block; starts as `step` does, with a parent as there."""
+        """Return a model call of this run for a ``with`` block, sync or async; it starts when the block is entered.
+
+        Args:
+            model: the name of the model.
+            messages: the messages that the model is sent, in any known shape.
+            provider: the ``gen_ai.provider.name``.
+            name: the name of the step, by default that of the model.
+            input: the arguments of the call, any value; by default only the messages are recorded.
+            step_id: as in `step`.
+            metadata: as in `step`.
+            prompt_name: as in `step`.
+            prompt_version: as in `step`.
+            parent: as in `step`.
+        """
         return ActiveModelCall(
             self,
             model,
@@ -651,43 +675,43 @@ class ActiveRun(ActiveSpan):
 
     @property
     def history(self) -> History:
-        """Return what its model calls were sent."""
+        """Return the conversations of the run's model calls."""
         if self._history is None:
             self._history = History(self._state.limits)
         return self._history
 
     @property
     def started(self) -> bool:
-        """Whether it has started; outside of any run, there is one that never does."""
+        """Return whether the run has started, which that outside of any run never does."""
         return self.last_event_ns > 0
 
     @property
     def counts(self) -> bool:
-        """Whether it numbers its steps: not in a forked child, whose parent goes on counting."""
+        """Return whether the run numbers its steps; not in a forked child, as the parent process goes on counting."""
         return self.last_event_ns > 0 and self._generation == self._state.generation
 
     def shared(self) -> AttributeWriter:
-        """What each of its steps says of it."""
+        """Return the facts of the run that each of its steps has too."""
         if self._shared is None:
             self._shared = AttributeWriter(self._state.limits)
             put_shared(self._shared, {**self._facts, "run_id": self.run_id or None})
         return self._shared
 
     def number(self, step_id: int | str | None, start_ns: int | None) -> tuple[int, int, int | str | None]:
-        """When the next step starts, its ordinal, and its id: the one that is given, else the next number.
+        """Return start, index and id of the next step: the id that is given, else the next number.
 
-        Where it does not count, only a given id: steps without a number get one when they are read.
+        If the run does not number its steps, a given id only: steps without a number get one when they are read.
         """
-        if not self.counts:  # nor look at the lock, which a forked child may have found taken
+        if not self.counts:  # without the lock, which a forked child may have inherited locked
             return start_ns or time.time_ns(), next(self._step_numbers), step_id
-        with self._numbering:  # of two threads, the one that starts first has the smaller number
+        with self._numbering:  # so that of two threads, the one that starts first has the smaller number
             start_ns, index = start_ns or time.time_ns(), next(self._step_numbers)
             if step_id is None and self._largest_id is None:
                 return start_ns, index, index + 1
             return start_ns, index, self._id_at(index, step_id)
 
     def _id_at(self, index: int, step_id: int | str | None) -> int | str:
-        """The id of a step, where one has been given an id out of turn."""
+        """Return the id of a step after a step with an id of the caller's own."""
         largest = self._largest_id
         if step_id is None:
             step_id = self._largest_id = index + 1 if largest is None else largest + 1
@@ -696,19 +720,19 @@ class ActiveRun(ActiveSpan):
         return step_id
 
     def remember_step(self, step_id: int | str, context: trace.SpanContext) -> None:
-        """A step has started, which others may call their parent: the last so many of a run that never ends."""
+        """Keep the span of a step that has started, as a parent of later steps; only the latest ones are kept."""
         self._span_contexts[step_id] = context
         if len(self._span_contexts) > _REMEMBERED_STEPS:
             self._span_contexts.popitem(last=False)
 
     def context_of(self, step_id: int | str) -> trace.SpanContext | None:
-        """The span of one of its steps, if it is remembered."""
+        """Return the span context of a step, None if it is not kept."""
         return self._span_contexts.get(step_id)
 
     # start and end
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
-        """Start the span; the parent is the current one unless a context is given."""
+        """Start the span, by default now, below the current span; see `AgentTracer.start_run`."""
         if self.started:
             self._state.diagnostics.count("started again")
             return self
@@ -751,24 +775,24 @@ class ActiveRun(ActiveSpan):
 
     @property
     def _failed(self) -> bool:
-        return self.status is not RunStatus.SUCCESS  # also in spite of an error, as the caller says
+        return self.status is not RunStatus.SUCCESS  # the caller may set success in spite of an error
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
-        if self.status is RunStatus.SUCCESS:  # in spite of an error, as the caller says
+        if self.status is RunStatus.SUCCESS:  # which the caller may set in spite of an error
             said.pop(semconv.ERROR_TYPE, None)
         super()._measure(meters, said, end_ns)
 
     def end(self, end_ns: int | None = None) -> None:
-        """End it; the second time does nothing, and is counted."""
+        """End the span, by default now; a second call is counted, and does nothing else."""
         self._finish(end_ns or time.time_ns())
         self._state.forget(self)
 
     def set_in_context(self, base: Context) -> Context:
-        """The context with this as the current one."""
+        """Return a context in which this is current."""
         return otel_context.set_value(STEP_KEY, None, with_own(self._span, base, RUN_KEY, self))
 
     def as_parent_context(self, base: Context) -> Context | None:
-        """The context with this as the current one; None before it starts."""
+        """Return a context in which this run is current; None before it starts."""
         return self.set_in_context(base) if self.started else None
 
 
@@ -782,7 +806,7 @@ def _run_id(span: Span) -> str:
 
 
 def end_status(status: RunStatus | str) -> RunStatus:
-    """The status that is meant for a run that ends.
+    """Return a status that is valid at the end of a run.
 
     Raises:
         ConfigurationError: there is no such status, or it is "running".
@@ -793,6 +817,6 @@ def end_status(status: RunStatus | str) -> RunStatus:
     except ValueError:
         meant = RunStatus.RUNNING
     if meant is RunStatus.RUNNING:
-        msg = f"status {said!r} is none of success, error, timeout"
+        msg = f"status={said!r} must be one of success, error, timeout"
         raise ConfigurationError(msg)
     return meant

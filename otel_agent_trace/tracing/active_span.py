@@ -1,8 +1,8 @@
-"""What runs and steps that are going on have in common: `ActiveSpan`.
+"""Define `ActiveSpan`, the base class of open runs and steps.
 
-A handle writes what is known at the start into the new span at once, collects what its fields are given meanwhile, and
-writes that when it ends. Whatever goes wrong while recording is counted and logged once; the host's result, exception
-and timing stay what they were.
+The facts that are known at the start are attributes of the new span from the beginning. Fields that are set later are
+collected, and written at the end. A failure of recording is counted and logged once; results, exceptions and timing of
+the program do not change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NS_PER_S = 1_000_000_000
 
 
 class FactField(Generic[T]):
-    """A field that callers may set at any time: kept in the form in which it is recorded, and written at once."""
+    """Provide a field that may be set at any time: converted to the form in which it is recorded, and written at once."""
 
     def __init__(self, coerce: Callable[[Any], T]) -> None:
         self._coerce = coerce
@@ -64,7 +64,7 @@ class FactField(Generic[T]):
 
 
 class ActiveSpan(Parent):
-    """What runs and steps share: a span, its content, an error, and being the current one inside a ``with`` block."""
+    """Provide what open runs and steps share: a span, its attributes, an error, and a ``with`` block to be current in."""
 
     __slots__ = (
         "_attached",
@@ -112,36 +112,36 @@ class ActiveSpan(Parent):
         self._end = threading.Lock()
         self._start_ns = 0
         self.destination = NOWHERE
-        """Where its span goes, as it was when that started."""
+        """Destination of the span, as it was at its start."""
         self.function: Callable[..., Any] | None = None
-        """The function whose call it is, where it is one."""
+        """Function that is called, if it is a call of a decorated function."""
         self.answer: Answer | None = None
-        """What somebody else answers in place of that function."""
+        """Answer of an interceptor in place of that function."""
         self.calls: Calls | None = None
-        """The calls that are made inside it, where they are measured."""
+        """Number of calls made within, if they are measured."""
         self.ended = False
-        """Whether it has ended; what is set afterwards is not recorded."""
+        """True after the end; what is set afterwards is not recorded."""
 
-    # ── what can be said while it runs ───────────────────────────────────────────────────────────────────────────────
+    # ── fields that may be set while open ────────────────────────────────────────────────────────────────────────────
 
     @property
     def span(self) -> Span:
-        """The OpenTelemetry span."""
+        """Return the OpenTelemetry span."""
         return self._span
 
     @property
     def trace_id(self) -> str:
-        """The trace, 32 hex digits."""
+        """Return the trace id, 32 hex digits."""
         return format(self._span.get_span_context().trace_id, "032x")
 
     @property
     def span_id(self) -> str:
-        """The span, 16 hex digits."""
+        """Return the span id, 16 hex digits."""
         return format(self._span.get_span_context().span_id, "016x")
 
     @property
     def metadata(self) -> dict[Any, Any]:
-        """Anything else worth keeping; written when it ends."""
+        """Return the metadata, a dict that may be changed until the end; may be set."""
         metadata: dict[Any, Any] = self._facts.setdefault("metadata", {})
         return metadata
 
@@ -150,13 +150,13 @@ class ActiveSpan(Parent):
         self._facts["metadata"] = metadata_of(self._state.diagnostics, value)
 
     prompt_name = FactField(text_of)
-    """The name of the template that the prompt was made of."""
+    """Name of the prompt."""
     prompt_version = FactField(text_of)
-    """The version of that template."""
+    """Version of the prompt."""
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens; takes a `Usage`, or a mapping or object in OpenAI's or Anthropic's words."""
+        """Return the token counts; may be set to a `Usage`, or a mapping or object in the form of OpenAI or Anthropic."""
         return self._usage
 
     @usage.setter
@@ -165,7 +165,7 @@ class ActiveSpan(Parent):
 
     @property
     def error(self) -> StepError | None:
-        """What went wrong; takes an exception or a text, and makes it end as an error."""
+        """Return the error; may be set to an exception or a text, which makes the span end with status error."""
         return self._error
 
     @error.setter
@@ -173,7 +173,7 @@ class ActiveSpan(Parent):
         self._error = None if value is None else self._describe(value)
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """A span attribute of your own; it comes back in `attributes`."""
+        """Set a span attribute of your own; when the span is read, it is in `attributes`."""
         if self._attributes is None:
             self._attributes = {}
         self._attributes[text_of(key)] = value
@@ -182,17 +182,17 @@ class ActiveSpan(Parent):
 
     @property
     def state(self) -> TracerState:
-        """Where it is recorded."""
+        """Return the state of the tracer."""
         return self._state
 
     @property
     def diagnostics(self) -> Diagnostics:
-        """Where it is counted what fails."""
+        """Return the counts of failures."""
         return self._state.diagnostics
 
     @property
     def recording(self) -> bool:
-        """Whether anything is kept of it."""
+        """Return whether the span is recorded."""
         return self._span.is_recording()
 
     def _guarded(self, what: str, call: Any, *arguments: Any) -> Any:
@@ -203,33 +203,33 @@ class ActiveSpan(Parent):
         return described or StepError(type=type(error).__qualname__)
 
     def fail(self, error: BaseException) -> None:
-        """End as an error because of an exception."""
+        """Set the error to an exception."""
         self._error = self._describe(error)
 
     def abandon(self) -> None:
-        """Note that the consumer closed the stream early, which is no error."""
+        """Record that the consumer closed the stream early, which is not an error."""
         self.put_fact("abandoned", value=True)
 
     def mark_first_chunk(self) -> None:
-        """Note that the first piece of a streamed result is here; later calls change nothing."""
+        """Record the time of the first chunk of a streamed result; later calls do nothing."""
         if "first_chunk_at_ns" not in self._facts:
             self.put_fact("first_chunk_at_ns", time.time_ns())
 
     def fact(self, field: str) -> Any:
-        """Return a fact that was put; None where it was not."""
+        """Return a fact, None if it was not set."""
         return self._facts.get(field)
 
     def put_fact(self, field: str, value: Any) -> None:
-        """Keep a fact in the form in which it is recorded, and write it."""
+        """Set a fact, in the form in which it is recorded, and write it."""
         self._facts[field] = value
         self._guarded(field, put_fact, self._content, field, value)
 
     def _write_common(self) -> None:
-        """Write what was collected, before the fields of the kind."""
+        """Write the fields that runs and all kinds of steps have."""
         content, facts = self._content, self._facts
         if self._attributes:
             own = self._bearable(self._attributes)
-            if not USER_ID_ATTRIBUTES.isdisjoint(own):  # on a provider of others nobody else looks at these
+            if not USER_ID_ATTRIBUTES.isdisjoint(own):  # on a provider of others no other policy sees these
                 own = self._guarded("user id", self._as_policy_says, own) or {}
             put_attributes(content, own)
         if facts:
@@ -240,14 +240,14 @@ class ActiveSpan(Parent):
             content.usage(self._usage)
 
     def _as_policy_says(self, own: dict[str, Any]) -> dict[str, Any]:
-        """The caller's own attributes with user ids as the policy says; where the run has its own, that counts."""
+        """Return the caller's own attributes with user ids as the policy requires, unless the span has a user id."""
         seen = dict(self._state.user_policy().attributes(own))
         if semconv.ENDUSER_PSEUDO_ID in self._said:
             seen.pop(semconv.ENDUSER_PSEUDO_ID, None)
         return seen
 
     def _bearable(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """The newest attributes of the caller's own, as many as the span takes."""
+        """Return the newest attributes of the caller's own, as many as the limits of the provider allow."""
         too_many = len(attributes) - self.destination.most_extras
         if too_many <= 0:
             return attributes
@@ -257,11 +257,11 @@ class ActiveSpan(Parent):
 
     @property
     def _failed(self) -> bool:
-        """Whether it ends as an error."""
+        """Return whether the span ends with status error."""
         return self._error is not None
 
     def _write_failure(self, end_ns: int) -> None:
-        """Write what went wrong, if anything did."""
+        """Write the error, if there is one, and the status."""
         error, failed = self._error, self._failed
         if error is None and not failed:
             return
@@ -275,7 +275,7 @@ class ActiveSpan(Parent):
         raise NotImplementedError
 
     def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
-        """The span, which says `_said`; where a policy drops it, none: what is below it hangs on what is above."""
+        """Return a new span with the attributes of the start; if a policy drops it, one that stands for its parent."""
         self.destination = destination = self._destination_now()
         policies = destination.write_policies
         if policies is not None:
@@ -286,7 +286,7 @@ class ActiveSpan(Parent):
         return destination.spans.start(name, parent, kind, self._said, start_ns)
 
     def _destination_now(self) -> Destination:
-        """Return where its span goes if it starts now."""
+        """Return the destination of a span that starts now."""
         return self._state.destination()
 
     def _update_name(self, name: str) -> None:
@@ -294,19 +294,19 @@ class ActiveSpan(Parent):
         self._span.update_name(name if policies is None else policies.name_of(self._span, name))
 
     def _finish(self, end_ns: int) -> None:
-        """Write all that is left, and end the span; the latter also when the former fails."""
+        """Write what was not written yet, and end the span, even if writing fails."""
         diagnostics = self._state.diagnostics
-        if self._generation != self._state.generation:  # else the span would be written twice, under one id
+        if self._generation != self._state.generation:  # the parent process ends the span with the same id
             self.ended = True
             diagnostics.count("ended in a forked child")
             return
-        if not self._end.acquire(blocking=False):  # never given back: of two threads that end it, one does
+        if not self._end.acquire(blocking=False):  # never released: of two threads that end it, only one does
             diagnostics.count("ended again")
             return
         self.ended = True
         aside: Token[Context] | None = None
         if self._token is not None:
-            # In its own block: logging handlers that write to the current span would hang on what the SDK logs.
+            # Within its block: a logging handler that writes to the current span deadlocks if the SDK logs at its end.
             aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
         meters, policies = self.destination.meters, self.destination.write_policies
         self._writes = self._span if policies is None else policies.at_end(self._span, self._said, end_ns)
@@ -325,12 +325,12 @@ class ActiveSpan(Parent):
                 detach(aside)
 
     def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
-        """Record the metrics of it; `said` is what its span says, or would say if it were recorded."""
+        """Record the metrics, from the attributes of the span, or those that it would have if it were recorded."""
         duration_s = max(0, end_ns - self._start_ns) / _NS_PER_S
         meters.ended(self._kind, duration_s, said, self._span, self.calls)
 
     def _write(self, end_ns: int) -> dict[str, Any]:
-        """Write what is left, and give it."""
+        """Write what was not written yet, and return its attributes."""
         self._write_common()
         self._write_fields()
         if self._error is not None or self._kind is StepKind.AGENT:  # a run may fail without an error
@@ -352,11 +352,11 @@ class ActiveSpan(Parent):
         return written
 
     def _restore_dropped(self, fields: dict[str, Any], lost: list[str]) -> None:
-        """What a full span or a sampler has dropped of the fields, and that the provider's limits cut something."""
+        """Write again the fields that a full span or a sampler dropped, and record what the provider's limits cut."""
         kept: Any = getattr(self._span, "attributes", None)
         if kept is None:
             return
-        if not kept.keys() >= fields.keys():  # a full span drops its oldest: all of them become the newest
+        if not kept.keys() >= fields.keys():  # a full span drops its oldest attributes: set again, all are the newest
             self._span.set_attributes({key: kept.get(key, value) for key, value in fields.items()})
         if lost or (self.destination.sdk_cuts_texts and _any_shorter(kept, fields)):
             self._record_truncation(lost or ["attributes"])
@@ -373,14 +373,14 @@ class ActiveSpan(Parent):
         self._content.list_cuts([*self._content.cuts, *lost])
         self._span.set_attributes(self._content.taken())
 
-    # ── being current ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── context and blocks ───────────────────────────────────────────────────────────────────────────────────────────
 
     def set_in_context(self, base: Context) -> Context:
-        """The context with this as the current one."""
+        """Return a context in which this is current."""
         raise NotImplementedError
 
     def _base(self) -> Context:
-        """The context in which it starts, unless it is given another: that of its parent, else the current one."""
+        """Return the parent context: that of `parent=`, else the current one."""
         if self._parent is not None:
             parent = self._state.open_run(self._parent)
             given = parent_context(self._state.diagnostics, parent, otel_context.get_current())
@@ -390,26 +390,26 @@ class ActiveSpan(Parent):
         return PROCESS_PARENT.base()
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveSpan:
-        """Start it; the parent is the current one unless a context is given."""
+        """Start the span, by default now, below the current span."""
         raise NotImplementedError
 
     def _ask(self, base: Context, how: How) -> None:
-        """Ask whoever intercepts calls, before the span is opened; keep what that raises, which ends the span as failed.
+        """Call the interceptor, if there is one, before the span starts; keep its exception for `_raise_refusal`.
 
-        Later would be too late: the first span below would go where the interceptor sends none.
+        It has to be called before, since it may divert the spans of this trace.
         """
         interceptor = INSTALLED.interceptor
         if interceptor is not None:
             try:
                 self.answer = interceptor.intercept(Request(self, base, how, self.function))
-            except BaseException as refusal:  # noqa: BLE001 - it is raised as soon as the span tells of it
+            except BaseException as refusal:  # noqa: BLE001 - it is raised after the span has recorded it
                 self._refusal = refusal
 
     def _how(self) -> How:
         return "block" if self.function is None else "call"
 
     def _raise_refusal(self) -> None:
-        """End the span as failed and raise what the interceptor raised, if it did."""
+        """End the span as failed, and raise the exception of the interceptor, if there is one."""
         refusal, self._refusal = self._refusal, None
         if refusal is None:
             return
@@ -418,23 +418,23 @@ class ActiveSpan(Parent):
         try:
             raise refusal
         finally:
-            del refusal  # an exception that holds this frame must not be held by it
+            del refusal  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     def end(self, end_ns: int | None = None) -> None:
-        """End it."""
+        """End the span, by default now."""
         raise NotImplementedError
 
     def leave(self) -> None:
-        """Make current what was before."""
+        """Restore the context that was current before."""
         token, self._token = self._token, None
         if token is not None:
             detach(token, self._attached)
             self._attached = None
             if self._generation != self._state.generation:
-                make_span_remote()  # of a block around it, which the child leaves as well
+                make_span_remote()  # the span of an outer block, which belongs to the parent process too
 
     def enter(self) -> None:
-        """Start it, and make it current."""
+        """Start the span, and make it current."""
         base = self._base()
         self.start(base)
         if self._token is None:
@@ -468,17 +468,17 @@ H = TypeVar("H", bound=ActiveSpan)
 
 
 def _is_closing_a_generator(error: BaseException | None, traceback: TracebackType | None) -> bool:
-    """Whether a block stands in a generator that its consumer closes."""
+    """Return whether a block is left because the consumer of the generator around it closes that."""
     if traceback is None or not issubclass(type(error), GeneratorExit):
         return False
     return bool(traceback.tb_frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR))
 
 
 def _lost(span: Any) -> list[str]:
-    """What a full span has dropped."""
+    """Return what a full span has dropped: attributes, events, or both."""
     return [name for name in ("attributes", "events") if getattr(span, f"dropped_{name}", 0)]
 
 
 def _any_shorter(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether a text is not kept whole."""
+    """Return whether a text was cut."""
     return any(type(value) is str and len(kept.get(key, value)) < len(value) for key, value in fields.items())

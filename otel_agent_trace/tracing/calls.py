@@ -1,4 +1,4 @@
-"""What is recorded of the calls of decorated functions: of a tool, a model, an agent."""
+"""Record calls of decorated functions: tools, models, agents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TEXTS = (str, bytes, bytearray)
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
-    """The options of `AgentTracer.tool` for one function."""
+    """Hold the options of `AgentTracer.tool` for one function."""
 
     name: str
     arguments: Arguments
@@ -37,7 +37,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
-    """The options of `AgentTracer.model` for one function."""
+    """Hold the options of `AgentTracer.model` for one function."""
 
     name: str
     arguments: Arguments
@@ -47,7 +47,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
 
 
 class AgentSpec(msgspec.Struct, frozen=True):
-    """The options of `AgentTracer.agent` for one function: a name, or else the function's and the tracer's own."""
+    """Hold the options of `AgentTracer.agent` for one function, and the names to use if none is given."""
 
     arguments: Arguments
     user_input: str | None
@@ -57,7 +57,7 @@ class AgentSpec(msgspec.Struct, frozen=True):
 
 
 class _Pieces:
-    """The pieces of a stream that are kept: as many as fit, and how many there were."""
+    """Keep the chunks of a stream within a limit, and count all of them."""
 
     __slots__ = ("_room_bytes", "count", "kept")
 
@@ -67,27 +67,27 @@ class _Pieces:
         self._room_bytes = room_bytes
 
     def add(self, item: Any) -> None:
-        """Keep a piece where there is room: a text counts with its length, all else a little."""
+        """Keep a chunk if there is room: a text takes its length, anything else 1."""
         self.count += 1
         if self._room_bytes > 0 and len(self.kept) < _MAX_CHUNKS:
             self._room_bytes -= len(item) if type(item) in _TEXTS else 1
             self.kept.append(item)
 
     def whole(self, kept: Any, size: int | None) -> Any:
-        """Return what was made of the kept ones; as `Truncated` where there were more."""
+        """Return a value made of the kept chunks, as `Truncated` if there were more."""
         return kept if self.count == len(self.kept) else Truncated(kept, size, "bytes")
 
     def listed(self) -> Any:
-        """Return the kept pieces as a list, `Truncated` where there were more."""
+        """Return the kept chunks as a list, as `Truncated` if there were more."""
         return self.whole(self.kept, self.count)
 
     def text(self) -> str | None:
-        """Return the whole text, where the pieces are texts."""
+        """Return the joined chunks if they are texts, else None."""
         return "".join(self.kept) if self.kept and all(type(piece) is str for piece in self.kept) else None
 
 
 class _Streaming(Invocation):
-    """A call that may give its result in pieces; few do, so what keeps them is made when it is needed."""
+    """Provide the base of calls that may stream their result; the object that keeps chunks is made on first use."""
 
     __slots__ = ("_kept_pieces",)
     _kept_pieces: _Pieces
@@ -101,7 +101,7 @@ class _Streaming(Invocation):
 
 
 class ToolInvocation(_Streaming):
-    """A call of a tool: a step that is current while the function runs."""
+    """Record a call of a tool as a step, which is current while the function runs."""
 
     __slots__ = ("_spec",)
     active: ActiveStep
@@ -121,28 +121,28 @@ class ToolInvocation(_Streaming):
             self.active.set_attribute(semconv.SIDE_EFFECTS, value=True)
 
     def returned(self, result: Any) -> None:
-        """Note what the tool gave, if that is wanted."""
+        """Record the result of the tool, unless ``capture=False``."""
         if self._spec.capture:
             self.active.output = result
 
     def chunk(self, item: Any) -> None:
-        """Note a piece of what the tool gives; itself only if that is wanted."""
+        """Record the time of the first chunk, and each chunk unless ``capture=False``."""
         self.active.mark_first_chunk()
         if self._spec.capture:
             self._pieces.add(item)
 
     def exhausted(self, result: Any) -> None:
-        """Note the whole of the stream: its pieces, or the value that the generator returned."""
+        """Record the end of the stream: the chunks, or the value that the generator returned."""
         self.returned(self._pieces.listed() if result is None else result)
 
     def abandoned(self) -> None:
-        """Note that the consumer closed the stream, and what it had got until then."""
+        """Record that the consumer closed the stream, and the chunks until then."""
         self.active.abandon()
         self.returned(self._pieces.listed())
 
 
 class ModelInvocation(_Streaming):
-    """A call of a model: a step that is current while the function runs."""
+    """Record a call of a model as a step, which is current while the function runs."""
 
     __slots__ = ("_spec",)
     active: ActiveModelCall
@@ -169,7 +169,7 @@ class ModelInvocation(_Streaming):
         self._spec = spec
 
     def returned(self, result: Any) -> None:
-        """Note the answer, and its tokens."""
+        """Record the answer, and its token counts."""
         self._note(result, result)
 
     def _note(self, output: Any, result: Any) -> None:
@@ -179,7 +179,7 @@ class ModelInvocation(_Streaming):
             call.usage = guarded(call.diagnostics, "usage", self._tokens, self._spec.usage, result)
 
     def chunk(self, item: Any) -> None:
-        """Note a piece of the answer, and when it came."""
+        """Record a chunk of the answer, and its time."""
         call = self.active
         call.mark_first_chunk()
         self._pieces.add(item)
@@ -187,14 +187,14 @@ class ModelInvocation(_Streaming):
             call.chunk_times_ns.append(time.perf_counter_ns())
 
     def exhausted(self, result: Any) -> None:
-        """Note the whole of the stream; pieces of text are the answer."""
+        """Record the end of the stream; chunks of text are joined to the answer."""
         if result is None:
             self._answered()
         else:
             self.returned(result)
 
     def abandoned(self) -> None:
-        """Note that the consumer closed the stream; pieces of text are the answer as far as it goes."""
+        """Record that the consumer closed the stream; chunks of text until then are joined to the answer."""
         self.active.abandon()
         self._answered()
 
@@ -211,7 +211,7 @@ class ModelInvocation(_Streaming):
 
 
 class AgentInvocation(_Streaming):
-    """A call of an agent: a run that is current while the function runs."""
+    """Record a call of an agent as a run, which is current while the function runs."""
 
     __slots__ = ()
     active: ActiveRun
@@ -231,23 +231,23 @@ class AgentInvocation(_Streaming):
         self.active = ActiveRun(state, run_fields(state.diagnostics, fields, bound, None))
 
     def returned(self, result: Any) -> None:
-        """Note the answer, unless the code inside has set another."""
+        """Record the answer, unless the function has set `final_output`."""
         if self.active.final_output is None:
             self.active.final_output = result
 
     def chunk(self, item: Any) -> None:
-        """Note a piece of the answer, and when the first one came."""
+        """Record a chunk of the answer, and the time of the first one."""
         pieces = self._pieces
         if not pieces.count:
             self.active.mark_first_chunk()
         pieces.add(item)
 
     def exhausted(self, result: Any) -> None:
-        """Note the whole answer: its pieces (texts joined), or the value that the generator returned."""
+        """Record the answer: the chunks, joined if they are texts, or the value that the generator returned."""
         self.returned(self._joined() if result is None else result)
 
     def abandoned(self) -> None:
-        """Note what the consumer had got when it closed the stream."""
+        """Record that the consumer closed the stream, and the chunks until then."""
         self.active.abandon()
         self.returned(self._joined())
 
@@ -258,9 +258,9 @@ class AgentInvocation(_Streaming):
 
 
 def surroundings(state: TracerState) -> tuple[ActiveRun, TracerState]:
-    """Return the run around this code, or one that was never started, and what records.
+    """Return the run around this code, or one that is never started, and the state of the tracer that records.
 
-    A tracer without a provider of its own records where the run around it does.
+    A tracer without a provider of its own records with the tracer of the run around it.
     """
     run = surrounding_run()
     if run is None:
@@ -280,7 +280,7 @@ def plain(function: Any) -> Any:
 
 
 def name_of(function: Any) -> str:
-    """Return what a callable is called."""
+    """Return the name of a callable."""
     function = plain(function)
     while isinstance(function, functools.partial):
         function = function.func

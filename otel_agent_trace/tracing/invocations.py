@@ -1,8 +1,8 @@
-"""Calls of wrapped functions: each an `Invocation`, which has what is active meanwhile and makes the call.
+"""Make the calls of wrapped functions: each by an `Invocation`, which has an active span or context meanwhile.
 
-Nothing else calls a wrapped function, so that somebody else can answer in its place (see `interception`). A generator is
-wrapped by one of the same kind that takes the steps of the wrapped one. All that its consumer sends and throws in goes
-through as it is, GeneratorExit too, so that Python decides what follows as it does without us.
+No other code calls a wrapped function, so that an interceptor can answer in its place (see `interception`). A generator
+is wrapped by one of the same kind, which runs it step by step. All that its consumer sends and throws in is passed on
+unchanged, GeneratorExit too, so that the generator behaves as without us.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from otel_agent_trace.tracing.contexts import detach
 from otel_agent_trace.tracing.interception import Answer
 
 _NO_STREAMS = frozenset((dict, list, tuple, str, bytes, int, float, bool, type(None)))
-"""Types of results that cannot be streams which are followed, the common ones."""
+"""Common types of results that are not streams."""
 
 
 class Active(Protocol):
-    """What is current while a function runs: a run, a step, or a context that is carried."""
+    """Represent what is current while a function runs: a run, a step, or a bound context."""
 
     function: Callable[..., Any] | None
-    """The function that is called."""
+    """Function that is called."""
 
     @property
     def diagnostics(self) -> Diagnostics:
-        """Return where failures are counted."""
+        """Return the counts of failures."""
 
     @property
     def answer(self) -> Answer | None:
-        """Return what somebody else answers in place of the function, known once it is entered."""
+        """Return the answer of an interceptor in place of the function, which is known after `enter`."""
 
     def enter(self) -> None:
-        """Start it, and make it current."""
+        """Start, and make this current."""
 
     def leave(self) -> None:
-        """Make current what was before."""
+        """Restore the context that was current before."""
 
     def fail(self, error: BaseException) -> None:
-        """Note what the function raised."""
+        """Record the exception of the function."""
 
     def end(self) -> None:
-        """End it."""
+        """End the span, if there is one."""
 
 
 class Invocation:
-    """One call of a wrapped function; by itself it notes nothing of what the call gives."""
+    """Make one call of a wrapped function; subclasses record its result."""
 
     __slots__ = ("active",)
 
     def __init__(self, active: Any) -> None:
-        self.active: Any = active  # an `Active`, of the subclasses a run or a step
-        """What is current while the function runs."""
+        self.active: Any = active  # an `Active`; of subclasses, a run or a step
+        """Run, step or context that is current while the function runs."""
 
     # ── making the call ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,7 +100,7 @@ class Invocation:
         return result
 
     def begin(self, function: Callable[..., Any]) -> Iteration:
-        """Begin the call of a generator function, with its first step."""
+        """Begin the call of a generator function, when its first item is requested."""
         active = self.active
         active.function = function
         active.enter()
@@ -114,30 +114,30 @@ class Invocation:
         active.fail(error)
         active.end()
 
-    # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── recording the result ─────────────────────────────────────────────────────────────────────────────────────────
 
     def returned(self, result: Any) -> None:
-        """Note the result."""
+        """Record the result."""
 
     def chunk(self, item: Any) -> None:
-        """Note a piece of a stream."""
+        """Record a chunk of a stream."""
 
     def exhausted(self, result: Any) -> None:
-        """Note the whole of a stream: its pieces, or the value that the generator returned."""
+        """Record the end of a stream: its chunks, or the value that the generator returned."""
 
     def abandoned(self) -> None:
-        """Note that the consumer closed the stream, and what it had got until then."""
+        """Record that the consumer closed the stream, and the chunks until then."""
 
 
 Start = Callable[[tuple[Any, ...], dict[str, Any]], Invocation]
-"""Makes the invocation of a call with some arguments; never raises."""
+"""Function that returns the invocation of a call with some arguments, and never raises."""
 
 
 class Iteration:
-    """A traced call that lasts as long as a generator, and the context in which the generator begins.
+    """Hold a traced call that lasts as long as a generator, and the generator's context.
 
-    Entered for each step, it makes current what the step before left, and keeps what this step leaves: the context is
-    never attached across a ``yield``.
+    It is entered for each step of the generator: it restores the context that the previous step left, and keeps that
+    which this step leaves. So the context is never attached across a ``yield``.
     """
 
     def __init__(self, invocation: Invocation, inside: Context) -> None:
@@ -157,24 +157,24 @@ class Iteration:
 
     @property
     def answer(self) -> Answer | None:
-        """Return what somebody else answers in place of the generator."""
+        """Return the answer of an interceptor in place of the generator."""
         answer: Answer | None = self._call.active.answer
         return answer
 
     def thrown(self, error: BaseException) -> BaseException:
-        """Note what the consumer throws in."""
+        """Note an exception that the consumer throws in, and return it."""
         self._closed = self._closed or issubclass(type(error), GeneratorExit)
         return error
 
     def gave(self, item: Any) -> None:
-        """Note a piece; one that is given in answer to being closed is no longer part of the call."""
+        """Record an item; one that the generator yields although it was closed is not part of the call."""
         if self._closed:
             self._abandon()
         else:
             self._call.chunk(item)
 
     def returned(self, value: Any) -> None:
-        """End: the generator is exhausted, or has returned when it was closed."""
+        """End the call: the generator is exhausted, or has returned when it was closed."""
         if self._closed:
             self._abandon()
         else:
@@ -182,7 +182,7 @@ class Iteration:
             self._end()
 
     def raised(self, error: BaseException) -> None:
-        """End with what came out of the generator; GeneratorExit means that its consumer went away."""
+        """End the call with an exception of the generator; GeneratorExit means that its consumer closed it."""
         if issubclass(type(error), GeneratorExit):
             self._abandon()
         else:
@@ -190,7 +190,7 @@ class Iteration:
             self._end()
 
     def __del__(self) -> None:
-        self._abandon()  # nobody closes it any more: its event loop is gone, or it went on when it was closed
+        self._abandon()  # it was not closed: its event loop has ended, or it ignored being closed
 
     def _abandon(self) -> None:
         if not self._ended:
@@ -204,11 +204,11 @@ class Iteration:
 
 
 _Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Iteration, Callable[[], Any]]]
-"""Makes the iteration of a call with some arguments, and what makes the generator that it steps through."""
+"""Function that returns the iteration of a call with some arguments, and a function that makes the generator."""
 
 
 def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    """Return the generator function, traced; the call starts at the first step."""
+    """Return a traced generator function, whose call starts when the first item is requested."""
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Iteration, Callable[[], Any]]:
         iteration = start(args, kwargs).begin(function)
@@ -219,7 +219,7 @@ def wrap_generator(function: Callable[..., Any], start: Start) -> Callable[..., 
 
 
 def wrap_async_generator(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    """Return the async generator function, traced; the call starts at the first step."""
+    """Return a traced async generator function, whose call starts when the first item is requested."""
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Iteration, Callable[[], Any]]:
         iteration = start(args, kwargs).begin(function)
@@ -230,10 +230,10 @@ def wrap_async_generator(function: Callable[..., Any], start: Start) -> Callable
 
 
 def follow(result: Any, invocation: Invocation) -> bool:
-    """Have a call, which is current, last as long as the stream that it gave; return False where there is none to follow.
+    """Make a call last until the stream that it returned is exhausted; return False if its result is no such stream.
 
-    The streams of OpenAI's client, and of others made by the same generator, hold their pieces in a generator; it is
-    exchanged for a traced one. The host gets the very object that it would get without us.
+    The stream objects of OpenAI's client, and of other clients of the same code generator, read chunks from a generator,
+    which is replaced by a traced one. The program receives the same object as without tracing.
     """
     if not hasattr(type(result), "__stream__"):
         return False
@@ -272,7 +272,7 @@ def _stepped(function: Callable[..., Any], begin: _Begin) -> Callable[..., Any]:
             iteration.raised(error)
             raise
         finally:
-            del thrown  # an exception that holds this frame must not be held by it
+            del thrown  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     return traced
 
@@ -301,16 +301,16 @@ def _stepped_async(function: Callable[..., Any], begin: _Begin) -> Callable[...,
             iteration.raised(error)
             raise
         finally:
-            del step  # an exception that holds this frame must not be held by it
+            del step  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     return traced
 
 
 def _first_step(stream: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    """Take the first step of a wrapped generator without the event loop hearing of it.
+    """Return the first step of a wrapped async generator, without registering that generator with the event loop.
 
-    The loop closes what nobody iterates any more. It has to close the wrapper, which closes this one in turn; both at a
-    time would be an error.
+    The loop closes generators that are not iterated any more. It has to close the wrapper only, which closes the wrapped
+    one: to close both at once is an error.
     """
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(firstiter=None, finalizer=_left_to_the_wrapper)
@@ -321,8 +321,8 @@ def _first_step(stream: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
 
 
 def _nothing() -> None:
-    """Stand in for the function whose name a followed stream would have."""
+    """Serve as the function whose name a stream's generator has."""
 
 
 def _left_to_the_wrapper(stream: AsyncGenerator[Any, Any]) -> None:
-    """Close nothing."""
+    """Do nothing: the wrapper closes the generator."""

@@ -1,4 +1,4 @@
-"""`AgentSpanProcessor`: hands on what starts and what has ended, at once, to a pipeline."""
+"""Define `AgentSpanProcessor`, which passes spans of any instrumentation to a pipeline as they start and end."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from otel_agent_trace.tracing.interception import INSTALLED
 
 _SAMPLED = int(TraceFlags.SAMPLED)
 _FLAGS = 3
-"""The place of the flags in a `SpanContext`: a tuple, whose properties are written in Python."""
+"""Index of the flags in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
 
 
 class AgentSpanProcessor(SpanProcessor):
-    """Feeds backends with spans as they start and end, after the policies, in the thread in which that happens.
+    """Pass spans to backends as they start and end, after the policies, in the thread in which that happens.
 
-    Each backend is an `InMemoryBackend`, a `FileBackend`, a `SpanSink` or a `TracerBackend` of your own, or any
-    `SpanExporter`. One that fails is counted, logged once, and keeps neither the others nor the program from going on.
+    A failure of a backend is counted and logged once; neither the program nor other backends notice it.
 
     Args:
-        backends: where spans are kept: one, or several.
-        user_ids: what happens to plain user ids in spans, whoever emitted them: "pseudonym", "plain" or "none"; the first
-            policy.
-        policies: functions from a `SpanRecord` or a `LogRecord` to one, or to None, which drops it; the last may be a
+        backends: one or several backends: an `InMemoryBackend`, a `FileBackend`, a `SpanSink` or a `TracerBackend` of
+            your own, or any `SpanExporter`.
+        user_ids: how user ids in spans of any instrumentation are recorded: ``"pseudonym"``, ``"plain"`` or ``"none"``;
+            the first policy.
+        policies: functions of a `SpanRecord` or a `LogRecord` that return one, or None to drop it; the last may be a
             `Gate`. See `otel_agent_trace.pipeline.Policy`.
 
     Raises:
-        TypeError: something is no backend.
-        ConfigurationError: something is no policy, or no mode of user ids.
+        TypeError: one of the backends is not a backend.
+        ConfigurationError: a policy, or the mode of user ids, is not valid.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class AgentSpanProcessor(SpanProcessor):
         self._diagnostics = Diagnostics()
         self._policies = (UserIdPolicy.of(user_ids), *checked_policies(policies))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
-        """What it hands on to; log records go to its `on_log`."""
+        """Pipeline of the spans; log records are passed to its `on_log`."""
         self._hears_starts = self.pipeline.hears_starts
         self._diversion: tuple[SpanSink, Pipeline] | None = None
         self._diverted: dict[int, Pipeline] = {}
-        """The pipelines of open spans that began while spans were diverted, by the identity of the spans' contexts."""
-        self._open: dict[int, SpanContext] = {}  # by identity, which costs less than a look at the ids
+        """Pipelines of open spans that started while spans were diverted, by the identity of the spans' contexts."""
+        self._open: dict[int, SpanContext] = {}  # by identity, which is faster than by ids
         self._inherited: dict[int, SpanContext] = {}
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Note, in a forked child, which spans its parent is going to end."""
+        """Note, in a forked child, the spans that the parent process is going to end."""
         self._inherited |= self._open
         self._open = {}
         self._diverted = {}
@@ -79,7 +79,7 @@ class AgentSpanProcessor(SpanProcessor):
                 self.pipeline.on_start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Hand on what has ended."""
+        """Pass on a span that has ended."""
         context = span.context
         if context is None or not context[_FLAGS] & _SAMPLED:
             self._diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
@@ -91,7 +91,7 @@ class AgentSpanProcessor(SpanProcessor):
         (self._diverted.pop(id(context), self.pipeline) if self._diverted else self.pipeline).on_end(span)
 
     def _diverted_pipeline(self) -> Pipeline | None:
-        """Return what takes spans that begin now in place of the backends: the policies, but for a gate, and one sink."""
+        """Return the pipeline to the interceptor's sink, with the policies but for a gate; None if it has none."""
         interceptor = INSTALLED.interceptor
         sink = None if interceptor is None else interceptor.sink
         if sink is None or any(own is sink for own in self.pipeline.sinks):
@@ -102,7 +102,7 @@ class AgentSpanProcessor(SpanProcessor):
         return self._diversion[1]
 
     def stats(self) -> dict[str, int]:
-        """Return what was kept, dropped and lost, by backend and reason."""
+        """Return the number of spans kept, dropped and lost, by backend and reason."""
         return dict(Counter(self._diagnostics.counts()) + Counter(self.pipeline.stats()))
 
     def shutdown(self) -> None:
@@ -110,7 +110,7 @@ class AgentSpanProcessor(SpanProcessor):
         self.pipeline.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the backends, all of them within that time; return whether all could be."""
+        """Flush the backends within `timeout_millis` in all; return whether all succeeded."""
         return self.pipeline.flush(timeout_millis / 1000)
 
 

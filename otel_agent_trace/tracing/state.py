@@ -1,4 +1,4 @@
-"""What the handles of one tracer share: where spans go, limits, rules, counts, and the runs by their ids."""
+"""Hold what the runs and steps of one tracer share: destination, limits, rules, counts, and open runs by id."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from otel_agent_trace.values import Limits
 from otel_agent_trace.version import __version__
 
 _OUR_ATTRIBUTES = 40
-"""More than a run or a step says of itself."""
+"""Upper bound of the attributes that a run or a step has besides the caller's own."""
 _REMEMBERED_ENDS = 65_536
-"""Runs that ended are remembered by id, the last so many, to tell a second end from an unknown id."""
+"""Number of the latest ended runs whose ids are kept, to distinguish a second end from an unknown id."""
 _MANY_OPEN = 10_000
 
 
 class Destination(NamedTuple):
-    """Where a span goes, which does not change while it is open."""
+    """Describe where a span goes, which does not change while it is open."""
 
     provider: trace.TracerProvider | None = None
     changes: int = 0
@@ -44,27 +44,27 @@ class Destination(NamedTuple):
     spans: TracerSpans = TracerSpans(trace.NoOpTracer())
     """What starts and writes them."""
     write_policies: WritePolicies | None = None
-    """What is done to what spans say before they have it, where that is not only for backends of ours."""
+    """Policies to apply before writing to a span, if its spans do not all pass our pipeline."""
     meters: Meters | None = None
-    """What measures runs and steps, if a meter provider was given."""
+    """Instruments for runs and steps, if there is a meter provider."""
     sampler_may_drop: bool = True
-    """Whether the provider's sampler may forget to hand attributes on."""
+    """True if the provider has a sampler that may drop attributes of the start."""
     sdk_cuts_texts: bool = False
-    """Whether the provider's limits cut texts."""
+    """True if the provider's limits cut texts."""
     most_extras: int = sys.maxsize
-    """How many attributes of the caller's own a span takes beside ours, without the SDK's logging of each one more."""
+    """Number of attributes of the caller's own within the provider's limit; the SDK logs each one more."""
     is_diverted: bool = False
-    """Whether that is where somebody has sent it for the time being."""
+    """True if an interceptor diverts spans there."""
 
 
 NOWHERE = Destination()
-"""Of a span that has not been started."""
+"""Destination of a span that has not started."""
 
 
 class TracerState:
-    """The shared part of one tracer.
+    """Hold the state of one tracer.
 
-    Without a provider it is OpenTelemetry's global one, looked up whenever a run starts.
+    Without a provider, OpenTelemetry's global one is used, and looked up whenever a run starts.
     """
 
     def __init__(
@@ -87,32 +87,32 @@ class TracerState:
         self._policies = tuple(policies)
         self._meter_provider = meter_provider
         self.closed = False
-        """Whether the tracer has closed its own provider."""
+        """True after the tracer has closed its own provider."""
         self._destination: Destination | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._lock = ForkSafeLock()
         self.generation = 0
-        """How many forks lie between this process and the one that made the tracer."""
+        """Number of forks between the process that made the tracer and this one."""
         renewed_in_children(self)
-        if provider is not None:  # now: the first look holds a lock, which a signal handler would wait for in vain
+        if provider is not None:  # at once: get_tracer takes a lock, on which a signal handler would deadlock later
             guarded(self.diagnostics, "provider", self._destination_at, provider)
 
     def renew(self) -> None:
-        """Know that this is a forked child, which leaves to its parent what the parent has started."""
+        """Count the fork, in a forked child: spans that the parent process has started are its own to end."""
         self.generation += 1
 
     def current_provider(self) -> trace.TracerProvider:
-        """Return the provider that takes spans now."""
+        """Return the provider that receives spans now."""
         diverted = diverted_provider() if INSTALLED.interceptor is not None else None
         return diverted if diverted is not None else self.own_provider()
 
     def own_provider(self) -> trace.TracerProvider:
-        """Return the provider that takes spans as long as nobody diverts them."""
+        """Return the provider that receives spans unless they are diverted."""
         return self.provider if self.provider is not None else trace.get_tracer_provider()
 
     def destination(self) -> Destination:
-        """Return where a span that starts now goes."""
+        """Return the destination of a span that starts now."""
         provider = (
             self.provider if INSTALLED.interceptor is None and self.provider is not None else self.current_provider()
         )
@@ -149,9 +149,9 @@ class TracerState:
         return None if given is None else meters_of(given)
 
     def _write_policies_for(self, provider: trace.TracerProvider) -> WritePolicies | None:
-        """Return the policies for spans that others than backends behind them get; None where that is only user ids.
+        """Return the policies to apply before writing to spans; None if there are none besides that for user ids.
 
-        Where spans are diverted, the policies of the tracer's own provider hold.
+        If spans are diverted, the policies of the tracer's own provider apply.
         """
         own = self.own_provider()
         settings = settings_of(own)
@@ -160,7 +160,7 @@ class TracerState:
         return WritePolicies((self.user_policy(), *policies), self.diagnostics) if policies else None
 
     def recorded_user(self, user_id: object) -> str | None:
-        """A user id in the form that is recorded."""
+        """Return a user id as it is recorded, None if it is not."""
         if user_id is None:
             return None
         return guarded(self.diagnostics, "user id", self._recorded_user, user_id)
@@ -169,18 +169,18 @@ class TracerState:
         return self.user_policy().recorded(user_id)
 
     def user_policy(self) -> UserIdPolicy:
-        """Return what happens to user ids: what was said here, else what the configuration of the provider says."""
+        """Return the policy for user ids: that of the tracer, else that of the provider."""
         return self._user_ids or settings_of(self.own_provider()).user_ids
 
     @property
     def history(self) -> HistoryMode:
-        """Return what model calls hold of their messages: as was said here, else as the provider's configuration says."""
+        """Return the mode of recording messages: that of the tracer, else that of the provider."""
         return self._history or settings_of(self.own_provider()).history
 
     # ── runs by id ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def remember(self, run: Any) -> None:
-        """A run is open from now on."""
+        """Add a run that has started to the open runs."""
         with self._lock:
             other = self._open.get(run.run_id, run)
             self._open[run.run_id] = run
@@ -200,27 +200,27 @@ class TracerState:
             )
 
     def open_run(self, parent: Any) -> Any:
-        """The open run that an id names; whatever names none, as it is."""
+        """Return the open run with an id; anything that is not such an id is returned as it is."""
         return self._open.get(parent, parent) if type(parent) is str else parent
 
     def open_runs(self) -> int:
-        """How many runs have started and not ended."""
+        """Return the number of open runs."""
         return len(self._open)
 
     def forget(self, run: Any) -> None:
-        """A run has ended."""
+        """Move a run from the open to the ended runs."""
         with self._lock:
             if self._open.get(run.run_id, self) is run:
-                self._ended[run.run_id] = None  # first: others look without the lock, and must find it in one of both
+                self._ended[run.run_id] = None  # first: `find` takes no lock, and must find it in one of the two
                 del self._open[run.run_id]
                 if len(self._ended) > _REMEMBERED_ENDS:
                     self._ended.popitem(last=False)
 
     def find(self, given: object) -> Any:
-        """The open run of that id, also where it was not given as a text; None for one that has ended.
+        """Return the open run with an id, which is converted to a text; None if the run has ended.
 
         Raises:
-            UnknownRunError: the id was never handed out.
+            UnknownRunError: there has been no such run.
         """
         run_id = text_of(given)
         run = self._open.get(run_id)
