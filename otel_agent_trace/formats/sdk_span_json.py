@@ -9,17 +9,20 @@ the SDK's classes are read where their public properties copy or lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.formats.otlp_json_encoding import encode_value
 from otel_agent_trace.formats.sdk_span import ODD, flags_of, remember
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _TIME_BITS = 64
 _MAX_TEMPLATE_BYTES = 16 << 10
+_LEAST_CHARACTERS, _MOST_CHARACTERS, _REMEMBERED = 1024, 1 << 18, 4
+"""Texts of messages of such lengths are remembered, the last few."""
 _to_json = msgspec.json.Encoder().encode
 _SPAN = (
     b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","name":%b,'
@@ -33,6 +36,29 @@ class _Template(NamedTuple):
     json: bytes
     others: tuple[tuple[int, str, Callable[[Any], bytes]], ...]
     """Place, key and writer of the values that are not written as their JSON, whatever they are."""
+    messages: int | None
+    """Place of what a model was sent, where that is a text."""
+
+
+class _Conversations:
+    """Encodes texts of messages, which are JSON themselves and mostly an earlier one with some messages more.
+
+    To escape a JSON text costs more than all else of a model call with a long history, so of a text that begins like one
+    of the last few only the rest is escaped. It is escaped character by character, so the parts make the whole.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[str, bytes], ...] = ()  # replaced as a whole: threads may encode at once
+
+    def encode(self, text: str) -> bytes:
+        """Return a text as JSON."""
+        if not _LEAST_CHARACTERS < len(text) < _MOST_CHARACTERS or text[-1] != "]":
+            return _to_json(text)
+        known = next((known for known in self._known if text.startswith(known[0])), None)
+        encoded = _to_json(text) if known is None else known[1] + _to_json(text[len(known[0]) :])[1:]
+        # Without the bracket and the quotation mark at the end, where the next one goes on.
+        self._known = ((text[:-1], encoded[:-2]), *(other for other in self._known if other is not known))[:_REMEMBERED]
+        return encoded
 
 
 class SdkSpanEncoder:
@@ -40,6 +66,7 @@ class SdkSpanEncoder:
 
     def __init__(self) -> None:
         self._templates: dict[tuple[Any, ...], _Template] = {}
+        self._conversations = _Conversations()
 
     def encode(self, span: Any) -> bytes | None:
         """Return the JSON of a span, the same bytes as `encode_span` makes of its record; None where only that can."""
@@ -97,20 +124,30 @@ class SdkSpanEncoder:
             template = _template(attributes)
             if len(template.json) <= _MAX_TEMPLATE_BYTES:
                 remember(self._templates, shape, template)
-        texts = [*map(_to_json, values)]
+        texts = [*map(_to_json, values if template.messages is None else _without(values, template.messages))]
+        if template.messages is not None:
+            texts[template.messages] = self._conversations.encode(attributes[semconv.INPUT_MESSAGES])
         for place, key, write in template.others:
             texts[place] = write(attributes[key])
         return template.json % tuple(texts)
 
 
+def _without(values: Iterable[Any], place: int) -> list[Any]:
+    rest = list(values)
+    rest[place] = None
+    return rest
+
+
 def _template(attributes: dict[str, Any]) -> _Template:
-    pairs, others = [], []
+    pairs, others, messages = [], [], None
     for place, (key, value) in enumerate(attributes.items()):
+        if key == semconv.INPUT_MESSAGES and type(value) is str:
+            messages = place
         json, write = _KINDS.get(type(value), _OTHER)
         pairs.append(b'{"key":%b,"value":%b}' % (_to_json(str.__str__(key)).replace(b"%", b"%%"), json))
         if write is not _to_json:
             others.append((place, key, write))
-    return _Template(b"[%b]" % b",".join(pairs), tuple(others))
+    return _Template(b"[%b]" % b",".join(pairs), tuple(others), messages)
 
 
 def _text(text: object) -> bytes:

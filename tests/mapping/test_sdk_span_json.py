@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import enum
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ from opentelemetry.trace import (
 from otel_agent_trace import AgentTracer, FileBackend
 from otel_agent_trace.formats.otlp_json import encode_span
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
+from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder, _Conversations
 from tests.support.strategies import texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -249,3 +251,15 @@ def test_what_is_remembered_is_bounded() -> None:
         pass
     assert encoder.encode(ENDED.span) == encode_span(READER.record(ENDED.span))
     assert not encoder._templates
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.text(min_size=300, max_size=600)), min_size=3, max_size=12))
+def test_histories_that_grow_are_escaped_as_a_whole(turns: list[tuple[int, str]]) -> None:
+    """Each text is JSON that begins like an earlier one, like none, or is the same again."""
+    conversations = _Conversations()
+    histories: list[list[str]] = [[], [], []]
+    for number, message in turns:
+        histories[number].append(message.encode("utf-8", "replace").decode())
+        text = json.dumps(histories[number], ensure_ascii=False)
+        assert conversations.encode(text) == msgspec.json.encode(text)
+        assert conversations.encode(text) == msgspec.json.encode(text)
