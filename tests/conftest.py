@@ -17,8 +17,6 @@ from tests.support.processes import RunPython, environment, run_code
 from tests.support.sample_runs import Problems
 
 pytest_plugins = ["tests.support.server_fixtures", "tests.support.skip_summary"]
-for _name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE"):  # the trace of whoever runs the tests; read at the first import
-    os.environ.pop(_name, None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell script; programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

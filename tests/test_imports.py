@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import DEADLOCK_S
+
 EMITTING = """
 import json, sys
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, configure
@@ -55,7 +57,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=DEADLOCK_S,
     )
     assert _lines_of(folder / "backend.jsonl") == _lines_of(folder / "configured.jsonl") == 5
     return frozenset(json.loads(result.stdout))
@@ -84,5 +86,7 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     program = (
         "import sys, otel_agent_trace; print(*(name for name in sys.modules if name.startswith('otel_agent_trace')))"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=DEADLOCK_S
+    )
     assert result.stdout.split() == ["otel_agent_trace.version", "otel_agent_trace"]
