@@ -22,7 +22,7 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _TIME_BITS = 64
 _MAX_TEMPLATE_BYTES = 16 << 10
 _LEAST_CHARACTERS, _MOST_CHARACTERS, _REMEMBERED = 1024, 1 << 18, 4
-"""Texts of messages of such lengths are remembered, the last few."""
+"""Lengths of the texts that are kept for comparison, and their number."""
 _to_json = msgspec.json.Encoder().encode
 _SPAN = (
     b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","name":%b,'
