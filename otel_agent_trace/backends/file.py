@@ -1,4 +1,4 @@
-"""Runs in a local file of OTLP JSON Lines."""
+"""Store spans in a local file of OTLP JSON Lines."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ _Frame = tuple[bytes, bytes]
 
 
 class FileBackend(ExportingSink):
-    """Appends spans and logs to a file as OTLP JSON Lines, which the Collector, DuckDB and every OTLP reader understand.
+    """Append spans and logs to a file as OTLP JSON Lines, which the Collector, DuckDB and every OTLP reader understand.
 
-    A `SpanExporter` for any `TracerProvider`, and a source for every reading function. Each call writes once; there is
-    no queue and nothing to flush. The file is private (mode 0600), is opened when the first span is kept, and may be
-    shared by threads and processes of one machine; if it is renamed or deleted, a new one is made within 50 ms. Lines are
-    kept short (64 spans, 256 KiB) where spans come in batches.
+    It is a `SpanExporter` for any `TracerProvider`, and a source for every reading function. Each call writes once; there
+    is no queue, and nothing to flush. The file is private (mode 0600), is opened for the first span, and may be shared by
+    threads and processes of one machine. If it is renamed or deleted, a new one is made within 50 ms. Spans of a batch
+    are written in lines of at most 64 spans and about 256 KiB.
 
     Args:
-        path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Its folders are made.
-        user_ids: what happens to plain user ids that come through the SDK's own processors.
-        policies: what else is done to what comes through them.
+        path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Missing folders are made.
+        user_ids: how user ids in spans of the SDK's own processors are recorded.
+        policies: further policies for these spans.
 
     Raises:
-        ConfigurationError: the path that is given can never be such a file (a directory, a device, ...).
+        ConfigurationError: the given path cannot be such a file, as it is a directory or a device; or an argument for
+            policies is not valid.
     """
 
     def __init__(
@@ -52,29 +53,29 @@ class FileBackend(ExportingSink):
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = os.path.abspath(os.fspath(given))
         self._file = LineFile(self.path)
-        if path is not None:  # what the environment says may be wrong: then nothing is kept, and that is said
+        if path is not None:  # an invalid path of the environment is only logged when spans cannot be written
             self._file.check()
         self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
         self._closed = False
 
     def on_end(self, span: PipelineSpan) -> None:
-        """Append a span; what the file does not take is counted, by reason."""
+        """Append a span; a failure is counted by its reason, and logged once."""
         (head, tail), encoded = self._encoded(span)
         self._append(b"%b%b%b" % (head, encoded, tail), 1)
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
-        """Append spans, in one write, and return whether the file took them."""
+        """Append spans in one write, and return whether that succeeded."""
         lines, number = self._lines(spans)
         return number > 0 and self._append(lines, number)
 
     def on_log(self, log: LogRecord) -> None:
-        """Append a log record, as a line of its own."""
+        """Append a log record as one line."""
         if self._append(otlp_json_encoding.encode_log(log) + b"\n", 0):
             self._diagnostics.count("logs kept")
 
     def _append(self, lines: bytes, number: int) -> bool:
-        """Append lines with so many spans in one write; return whether the file took them."""
+        """Append lines with `number` spans in one write, and return whether that succeeded."""
         if self._closed:
             self._diagnostics.count("after close", number or 1)
         try:
@@ -87,10 +88,10 @@ class FileBackend(ExportingSink):
     def _lose(self, number: int, error: OSError) -> None:
         reason = error.strerror or str(error)
         self._diagnostics.count(f"failed: {reason}", number)
-        self._diagnostics.warn_once(reason, "%s does not take spans: %s; they are lost, and counted", self.path, reason)
+        self._diagnostics.warn_once(reason, "could not write spans to %s: %s; they are lost", self.path, reason)
 
     def _lines(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:
-        """Many spans as lines of bearable length, those of one frame together, and how many could be written."""
+        """Return spans as lines, grouped by resource and scope, and the number of spans in them."""
         frames: dict[_Frame, list[bytes]] = {}
         for span in spans:
             written = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
@@ -100,12 +101,12 @@ class FileBackend(ExportingSink):
         lines = b"".join(
             b"%b%b%b" % (head, b",".join(part), tail)
             for (head, tail), group in frames.items()
-            for part in _parts(group)
+            for part in _line_parts(group)
         )
         return lines, sum(map(len, frames.values()))
 
     def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
-        """A span, and what stands before and after it."""
+        """Return the bytes before and after a span, and the span itself."""
         unchanged = span.unchanged
         encoded = None if unchanged is None else self._encoder.encode(unchanged)
         if encoded is not None:
@@ -114,7 +115,7 @@ class FileBackend(ExportingSink):
         return self._frame(record.resource, record.scope), otlp_json_encoding.encode_span(record)
 
     def _frame(self, resource: Resource, scope: Scope) -> _Frame:
-        """What stands before and after a span; what all spans share is encoded once."""
+        """Return the bytes before and after a span, which are encoded once for each resource and scope."""
         key = (id(resource), id(scope))
         known = self._frames.get(key)
         if known is None or known[0] is not resource or known[1] is not scope:
@@ -124,29 +125,29 @@ class FileBackend(ExportingSink):
         return known[2]
 
     def runs(self) -> list[AgentRun]:
-        """The outermost runs in the file, oldest first; none where there is no file yet."""
-        from otel_agent_trace.reading import load_runs  # noqa: PLC0415 - a program that is traced seldom reads
+        """Return the outermost runs in the file, oldest first; none if there is no file yet."""
+        from otel_agent_trace.reading import load_runs  # noqa: PLC0415 - traced programs rarely read traces
 
         return load_runs(self) if os.path.exists(self.path) else []
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """The spans of each trace (see `SpanSource`)."""
+        """Yield the spans of each trace (see `SpanSource`)."""
         from otel_agent_trace.sources.files import FilesSource  # noqa: PLC0415 - as in `runs`
 
         return FilesSource([self.path]).traces(on_problem)
 
     def stats(self) -> dict[str, int]:
-        """How many spans were kept, and what was lost, by reason."""
+        """Return the number of spans written, and of those lost, by reason."""
         kept = self._file.records
         return {**({"kept": kept} if kept else {}), **self._diagnostics.counts()}
 
     def close(self) -> None:
-        """Close the file; spans that come nevertheless are kept, and counted."""
+        """Close the file; later spans are written nevertheless, and counted."""
         self._closed = True
         self._file.close()
 
 
-def _parts(encoded: list[bytes]) -> Iterator[list[bytes]]:
+def _line_parts(encoded: list[bytes]) -> Iterator[list[bytes]]:
     part: list[bytes] = []
     size = 0
     for item in encoded:

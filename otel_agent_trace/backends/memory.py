@@ -92,7 +92,7 @@ class InMemoryBackend(ExportingSink):
 
     def runs(self) -> list[AgentRun]:
         """Return the outermost runs, oldest first; those in flight have status running."""
-        from otel_agent_trace.reading import runs_from_spans  # noqa: PLC0415 - a program that is traced seldom reads
+        from otel_agent_trace.reading import runs_from_spans  # noqa: PLC0415 - traced programs rarely read traces
 
         return runs_from_spans(span for spans in self._by_trace() for span in spans)
 

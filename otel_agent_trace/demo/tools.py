@@ -1,4 +1,4 @@
-"""The tools of the example agent, and the ways in which tools may be given to it."""
+"""Provide the tools of the example agent, and make those that are given to it by name or as functions."""
 
 from __future__ import annotations
 

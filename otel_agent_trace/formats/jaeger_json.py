@@ -1,7 +1,7 @@
-"""Jaeger's JSON, as its HTTP API and the download button of its page give it: traces of spans with tags.
+"""Decode Jaeger's JSON, as its HTTP API and the download button of its user interface return it.
 
-What Jaeger turned into tags is put back in its place: kind, status, scope and trace state. Times are cut to
-microseconds there; link and scope attributes, flags and schema URLs are lost; arrays and maps are JSON texts.
+Facts that Jaeger stores as tags are restored: kind, status, scope and trace state. Jaeger truncates times to
+microseconds, drops link and scope attributes, flags and schema URLs, and stores arrays and maps as JSON texts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError
 
 
 class NotJaegerError(ValueError):
-    """Bytes that are no traces in Jaeger's JSON; the message says why."""
+    """Indicate that bytes are not traces in Jaeger's JSON; the message is the reason."""
 
 
 # ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,15 +102,15 @@ _warned_decoder = msgspec.json.Decoder(_Warned)
 
 
 def decode(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[SpanRecord]:
-    """The spans of an answer of the API, of a file that the page saved, of one trace, or of a list of traces.
+    """Return the spans of a response of the API, of a downloaded file, of one trace, or of a list of traces.
 
     Args:
         data: the JSON document.
-        on_bad: is told what is wrong with a trace or a span that cannot be read, and the others are given; without it
-            one that cannot be read is an error.
+        on_bad: called with the reason for each trace or span that cannot be decoded, which is omitted; by default such
+            a one is an error.
 
     Raises:
-        NotJaegerError: no JSON, not UTF-8, or not of that shape.
+        NotJaegerError: the data is not JSON, not UTF-8, or not of that shape.
     """
     report = _refuse if on_bad is None else on_bad
     try:
@@ -121,10 +121,10 @@ def decode(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[Spa
 
 
 def adjusted(data: bytes) -> set[str]:
-    """The ids of the traces in which Jaeger has changed times, as it does where a span lies outside of its parent.
+    """Return the ids of traces in which Jaeger changed times, as it does if a span is not within its parent's time.
 
     Raises:
-        NotJaegerError: no JSON, not UTF-8, or not of that shape.
+        NotJaegerError: the data is not JSON, not UTF-8, or not of that shape.
     """
     if _ADJUSTED not in data:
         return set()
@@ -150,7 +150,7 @@ def _traces(data: bytes) -> list[msgspec.Raw]:
         return _list_decoder.decode(data)
     traces = _document_decoder.decode(data).data
     if isinstance(traces, msgspec.UnsetType):
-        _trace_decoder.decode(data)  # a trace by itself, or something else
+        _trace_decoder.decode(data)  # a single trace; anything else is an error
         return [msgspec.Raw(data)]
     return traces or []
 
@@ -160,17 +160,17 @@ def _records(data: msgspec.Raw, report: Callable[[str], None]) -> Iterator[SpanR
         trace = _trace_decoder.decode(data)
         resources = {key: _resource(process) for key, process in (trace.processes or {}).items()}
     except _REFUSALS as error:
-        report(f"a trace that is none of Jaeger's: {error}")
+        report(f"not a trace in Jaeger's JSON: {error}")
         return
     for raw in trace.spans:
         try:
             span = _span_decoder.decode(raw)
-            yield _record(span, resources.get(span.process_id, _NOBODY))
+            yield _record(span, resources.get(span.process_id, _NO_RESOURCE))
         except _REFUSALS as error:
-            report(f"a span that is none of Jaeger's: {error}")
+            report(f"not a span in Jaeger's JSON: {error}")
 
 
-_NOBODY = Resource()
+_NO_RESOURCE = Resource()
 
 
 def _resource(process: _Process) -> Resource:
@@ -189,7 +189,7 @@ def _record(span: _Span, resource: Resource) -> SpanRecord:
     start_ns = span.start_time * _NS_PER_US
     end_ns = start_ns + _signed(span.duration) * _NS_PER_US
     if min(start_ns, end_ns) < 0 or max(start_ns, end_ns) >> _TIME_BITS:
-        msg = "a time that is negative, or of more than 64 bits"
+        msg = "a time is negative, or has more than 64 bits"
         raise ValueError(msg)
     attributes.pop("internal.span.format", None)
     return SpanRecord(
@@ -206,22 +206,22 @@ def _record(span: _Span, resource: Resource) -> SpanRecord:
         kind=kind,
         status_code=status_code,
         events=tuple([_event(log) for log in span.logs or ()]),
-        links=tuple([_link(reference) for reference in references if not _says_parent(reference, parent)]),
+        links=tuple([_link(reference) for reference in references if not _is_parent_only(reference, parent)]),
         resource=resource,
     )
 
 
 def _id(text: str, digits: int) -> str:
-    """An id with the zeros that Jaeger leaves out where it was half as long once."""
+    """Return an id with leading zeros, which Jaeger omits, as in trace ids of 64 bits."""
     if not text or len(text) > digits or not text.isascii() or not text.isalnum():
-        msg = f"an id of {len(text)} characters where {digits} hex digits belong"
+        msg = f"expected an id of {digits} hex digits, got {len(text)} characters"
         raise ValueError(msg)
     int(text, 16)
     return text.lower().zfill(digits)
 
 
 def _signed(duration: int) -> int:
-    """Microseconds; a negative duration comes as a very large one."""
+    """Return a duration in microseconds as a signed integer: Jaeger writes a negative one as a very large one."""
     return duration - 2 * _DURATION_END if duration >= _DURATION_END else duration
 
 
@@ -229,7 +229,7 @@ def _signed(duration: int) -> int:
 
 
 def _parent(span: _Span, trace_id: str, references: Sequence[_Reference]) -> _Reference | None:
-    """The reference to the parent: of a span that links to its own parent, only the link is left."""
+    """Return the reference to the parent; if a span links to its own parent, Jaeger keeps the link only."""
     if span.parent_span_id:
         return _Reference("CHILD_OF", trace_id, span.parent_span_id)
     own = [reference for reference in references if _id(reference.trace_id, _TRACE_ID_DIGITS) == trace_id]
@@ -241,8 +241,8 @@ def _is_child(reference: _Reference) -> bool:
     return reference.ref_type == "CHILD_OF"
 
 
-def _says_parent(reference: _Reference, parent: _Reference | None) -> bool:
-    """Whether it only names the parent, and is no link."""
+def _is_parent_only(reference: _Reference, parent: _Reference | None) -> bool:
+    """Return whether a reference is that to the parent, not a link."""
     return parent is not None and _is_child(reference) and reference.span_id == parent.span_id
 
 
@@ -254,11 +254,11 @@ def _link(reference: _Reference) -> Link:
 
 
 def _attributes(tags: Iterable[_Tag] | None) -> dict[str, Any]:
-    return {tag.key: _value(tag) for tag in tags or ()}
+    return {tag.key: _tag_value(tag) for tag in tags or ()}
 
 
-def _value(tag: _Tag) -> Any:
-    """The value of the type that the tag says; one that is not of that type stays as it is."""
+def _tag_value(tag: _Tag) -> Any:
+    """Return the value of a tag, converted to the tag's type if that is possible."""
     value, convert = tag.value, _CONVERSIONS.get(tag.type.lower())
     if convert is None or value is None:
         return value
@@ -269,7 +269,7 @@ def _value(tag: _Tag) -> Any:
 
 
 def _int(value: Any) -> Any:
-    """Integers beyond what JavaScript can count are written as texts."""
+    """Return an integer, which Jaeger writes as a text if JavaScript cannot represent it."""
     return int(value) if isinstance(value, str) and len(value) <= _MOST_INT_DIGITS else value
 
 
@@ -294,7 +294,7 @@ def _take_kind(attributes: dict[str, Any]) -> int:
 
 
 def _take_status(attributes: dict[str, Any]) -> int:
-    """The code of the status; the tag ``error`` says it as well, or alone (older clients)."""
+    """Take the status code from the tag ``otel.status_code``, or from ``error``, which older clients set alone."""
     code = _STATUS_CODES.get(str(attributes.get("otel.status_code")))
     if code is not None:
         del attributes["otel.status_code"]
@@ -323,6 +323,6 @@ def _take_text(attributes: dict[str, Any], key: str) -> str:
 def _event(log: _Log) -> Event:
     attributes = _attributes(log.fields)
     if log.timestamp < 0:
-        msg = "an event before 1970"
+        msg = "the time of an event is before 1970"
         raise ValueError(msg)
     return Event(_take_text(attributes, "event"), log.timestamp * _NS_PER_US, attributes)

@@ -1,7 +1,6 @@
-"""OTLP/JSON, as the OpenTelemetry protocol's file format has it: one `TracesData` object a line.
+"""Decode OTLP/JSON, as in OpenTelemetry's file format: one `TracesData` or `LogsData` object a line.
 
-Reading accepts 64-bit integers as strings or numbers and ids in any case; unknown fields are ignored. Writing is in
-`otlp_json_encoding`.
+64-bit integers may be strings or numbers, ids in any case; unknown fields are ignored. `otlp_json_encoding` encodes.
 """
 
 from __future__ import annotations
@@ -191,25 +190,26 @@ _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError
 
 
 class OtlpJsonError(ValueError):
-    """Bytes that are no OTLP/JSON object; the message says why."""
+    """Indicate that bytes are not an OTLP/JSON object; the message is the reason."""
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def decode(data: bytes) -> list[SpanRecord]:
-    """The spans of one OTLP/JSON object; an object without spans (another signal, an empty one) has none.
+    """Return the spans of one OTLP/JSON object, none for another signal and for an empty object.
 
     Raises:
-        OtlpJsonError: no JSON, not UTF-8, or not of that shape.
+        OtlpJsonError: the data is not JSON, not UTF-8, or not of that shape.
     """
     return Decoder().decode(data)
 
 
 class Decoder:
-    """Decodes one object after another, as they stand in a file.
+    """Decode one object after another, as the lines of a file.
 
-    The lines of one program begin alike: what stands before the spans of the last one is remembered, not parsed again.
+    Lines of one program begin with the same resource and scope, which are not decoded again if they are those of the
+    previous line.
     """
 
     __slots__ = ("_head", "_resource", "_scope")
@@ -219,10 +219,10 @@ class Decoder:
         self._resource, self._scope = Resource(), Scope()
 
     def decode(self, data: bytes) -> list[SpanRecord]:
-        """The spans of one object, as the function of this name gives them.
+        """Return the spans of one object, as the function of the same name.
 
         Raises:
-            OtlpJsonError: no JSON, not UTF-8, or not of that shape.
+            OtlpJsonError: the data is not JSON, not UTF-8, or not of that shape.
         """
         try:
             if self._head and data.startswith(self._head) and data.endswith(_AFTER_SPANS):
@@ -232,7 +232,7 @@ class Decoder:
                     return [_record(spans[0], resource, scope)]
                 return [_record(span, resource, scope) for span in spans]
         except _REFUSALS:
-            pass  # the whole tells better what is wrong
+            pass  # decoding the whole object gives a better message
         try:
             wire = _decoder.decode(data)
             if wire.resource_spans is None:
@@ -250,7 +250,7 @@ class Decoder:
                 yield _record(span, resource, scope)
 
     def _remember(self, group: _ResourceSpans, part: _ScopeSpans, resource: Resource, scope: Scope) -> None:
-        """Note how an object with these spans alone begins, if it is written as we do."""
+        """Keep the bytes before the spans of an object with this resource and scope only, as our encoder writes it."""
         if group.schema_url or part.schema_url or len(group.resource) > _MAX_REMEMBERED_BYTES:
             self._head = b""
             return
@@ -259,18 +259,22 @@ class Decoder:
 
 
 def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
-    """Other signals and empty objects have no spans; whatever else it is, it is no OTLP."""
+    """Return no spans for another signal or an empty object.
+
+    Raises:
+        ValueError: it is an object of another kind.
+    """
     if not bytes(wire.resource_logs) and not bytes(wire.resource_metrics) and data.strip() != b"{}":
-        msg = "a JSON object without resourceSpans"
+        msg = "the JSON object has no resourceSpans"
         raise ValueError(msg)
     return []
 
 
 def decode_logs(data: bytes) -> list[LogRecord]:
-    """The log records of one OTLP/JSON object that belong to a span; an object of another signal has none.
+    """Return the log records of one OTLP/JSON object that belong to a span, none for another signal.
 
     Raises:
-        OtlpJsonError: no JSON, not UTF-8, or not of that shape.
+        OtlpJsonError: the data is not JSON, not UTF-8, or not of that shape.
     """
     try:
         raw = bytes(_decoder.decode(data).resource_logs)
@@ -312,17 +316,15 @@ def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
         len(trace_id) != _TRACE_ID_DIGITS
         or len(span_id) != _SPAN_ID_DIGITS
         or len(parent) not in _PARENT_ID_DIGITS
-        or 2 * len(_from_hex(ids)) != len(ids)  # blanks are skipped
+        or 2 * len(_from_hex(ids)) != len(ids)  # `fromhex` skips blanks
     ):
-        msg = (
-            f"ids of {len(trace_id)}, {len(span_id)} and {len(parent)} characters where 32, 16 and 16 hex digits belong"
-        )
+        msg = f"expected ids of 32, 16 and 16 hex digits, got {len(trace_id)}, {len(span_id)} and {len(parent)} characters"
         raise ValueError(msg)
-    if ids.lower() != ids:  # quicker than `islower`
+    if ids.lower() != ids:  # faster than `islower`
         trace_id, span_id, parent = trace_id.lower(), span_id.lower(), parent.lower()
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     if start_ns >= _TIME_END or end_ns >= _TIME_END:
-        msg = "a time of more than 64 bits"
+        msg = "a time has more than 64 bits"
         raise ValueError(msg)
     return SpanRecord(
         trace_id,
@@ -388,7 +390,7 @@ def _link(link: _Link) -> Link:
 
 
 def _resource(data: bytes, schema_url: str) -> Resource:
-    """Lines of one program repeat their resource: it is decoded once."""
+    """Return a resource; one that has been decoded before is cached, as the lines of a program repeat it."""
     read = _remembered_resource if len(data) <= _MAX_REMEMBERED_BYTES else _read_resource
     return read(data, schema_url)
 
@@ -412,9 +414,9 @@ _remembered_resource = functools.lru_cache(maxsize=256)(_read_resource)
 _remembered_scope = functools.lru_cache(maxsize=256)(_read_scope)
 
 
-# ── reading what is damaged ──────────────────────────────────────────────────────────────────────────────────────────
+# ── reading damaged lines ────────────────────────────────────────────────────────────────────────────────────────────
 
-# No string of an intact object can hold these: its quotes would be escaped. So each is where an object begins.
+# Quotes are escaped in the strings of an intact object, so that each match is the beginning of an object.
 _OBJECT = re.compile(rb'\{\s*"resource(?:Spans|Logs|Metrics)"')
 _TOKEN = re.compile(rb'"[^"]*"?|[\[\]{}]')
 _QUOTE = ord('"')
@@ -422,14 +424,14 @@ _OPENING = {ord("}"): ord("{"), ord("]"): ord("[")}
 _AROUND_A_SPAN, _AFTER_A_SPAN = b"{[{[{[", b"]}]}]}"
 _SPAN_KEY = b'"spanId"'
 _LEAST_BYTES = 64
-"""Fewer than the ids of one span with their keys."""
+"""Less than the size of the ids of one span with their keys."""
 
 
 def salvage(data: bytes) -> list[SpanRecord]:
-    """The spans that are whole in bytes that `decode` refuses; takes time and memory in proportion to the bytes.
+    """Return the intact spans in bytes that `decode` refuses, in time and memory proportional to the number of bytes.
 
-    A writer that is killed leaves an object without its end; the next one that appends glues another object to it. Each
-    is read by itself, torn ones up to the last span that is whole, and of those in which a span is damaged the others.
+    A writer that is killed leaves an object without its end, to which the next writer appends another object. Each is
+    decoded separately: an incomplete one up to its last whole span, one with a damaged span without that.
     """
     if _SPAN_KEY not in data:
         return []
@@ -438,7 +440,7 @@ def salvage(data: bytes) -> list[SpanRecord]:
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
-    """From where an object begins to where the next one does."""
+    """Yield the pieces from the beginning of each object to that of the next."""
     begin = len(data)
     for match in _OBJECT.finditer(data):
         if match.start() - begin >= _LEAST_BYTES:
@@ -460,7 +462,7 @@ def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
 
 
 def _closed(piece: bytes) -> bytes:
-    """The object that a piece begins with, without what follows it; a torn one is ended after its last whole span."""
+    """Return the object at the beginning of a piece; an incomplete one is closed after its last whole span."""
     bare = piece.replace(rb"\\", b"__").replace(rb"\"", b"__")
     open_brackets = bytearray()
     end_of_span = 0
@@ -481,10 +483,10 @@ def _closed(piece: bytes) -> bytes:
 
 
 def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
-    """The spans that can be read of one object in which not all can; `on_bad` is told what is wrong with each other.
+    """Return the valid spans of one object; `on_bad` is called with the reason for each other one.
 
     Raises:
-        OtlpJsonError: no JSON, not UTF-8, or no spans by resource and scope.
+        OtlpJsonError: the data is not JSON, not UTF-8, or has no spans by resource and scope.
     """
     try:
         groups = _parts_decoder.decode(data).resource_spans
@@ -502,7 +504,7 @@ def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
 
 
 def _ignore(reason: str) -> None:
-    """The line as a whole is reported."""
+    """Do nothing, since the whole line is reported."""
 
 
 def _record_of_part(group: _ResourceParts, part: _ScopeParts, span: msgspec.Raw) -> SpanRecord:

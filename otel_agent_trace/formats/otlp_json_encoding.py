@@ -1,6 +1,6 @@
-"""Spans and log records → OTLP/JSON, one `TracesData` or `LogsData` object a line.
+"""Encode spans and log records as OTLP/JSON, one `TracesData` or `LogsData` object a line.
 
-Ids are lower-case hex, 64-bit integers strings, enums integers, `bytes` base64; an object is one line without a line feed.
+Ids are lower-case hex, 64-bit integers are strings, enums integers, `bytes` base64. An object has no line feed.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from otel_agent_trace.values import encode_string
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _MAX_VALUE_DEPTH = 64
 _ARRAYS = (list, tuple, set, frozenset)
-"""What is written as an array; an iterator, or a range without bounds, is never looked into."""
-_DECIMAL_BITS = 2000  # CPython refuses to write longer integers in decimal
+"""Types that are written as arrays; iterators are not consumed, and ranges, which may be huge, not expanded."""
+_DECIMAL_BITS = 2000  # PYTHONINTMAXSTRDIGITS may forbid decimal texts of more than 640 digits, about 2125 bits
 _TIME_END = 1 << 64
 
 _to_json = msgspec.json.Encoder().encode
 
 
 def encode(spans: Sequence[SpanRecord]) -> bytes:
-    """One OTLP/JSON object with these spans, grouped by resource and scope, without a line feed.
+    """Return one OTLP/JSON object with spans, grouped by resource and scope, without a line feed.
 
-    What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
+    Lone surrogates, which UTF-8 does not have, and integers of more than 64 bits are written as texts.
     """
     return join((resource, scope, list(map(encode_span, group))) for resource, scope, group in by_frame(spans))
 
 
 def join(groups: Iterable[tuple[Resource, Scope, Sequence[bytes]]]) -> bytes:
-    """One OTLP/JSON object out of spans of one resource and scope each, as `encode_span` gives them."""
+    """Return one OTLP/JSON object with groups of encoded spans, each of one resource and scope."""
     blocks = (
         b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(spans), tail.removesuffix(_CLOSE))
         for resource, scope, spans in groups
@@ -46,7 +46,7 @@ _OPEN, _CLOSE = b'{"resourceSpans":[', b"]}"
 
 
 def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
-    """What stands before and after the spans of one resource and scope in an OTLP/JSON object of their own."""
+    """Return the bytes before and after the spans in an OTLP/JSON object of one resource and scope."""
     head = b'%b{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[' % (
         _OPEN,
         _json({"attributes": _pairs(resource.attributes)}),
@@ -57,7 +57,7 @@ def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
 
 
 def encode_log(log: LogRecord) -> bytes:
-    """Return one OTLP/JSON object with this log record alone, without a line feed."""
+    """Return one OTLP/JSON object with one log record, without a line feed."""
     return b'{"resourceLogs":[{"resource":%b,"scopeLogs":[{"scope":%b,"logRecords":[%b]%b}]%b}]}' % (
         _json({"attributes": _pairs(log.resource.attributes)}),
         _json(_scope_data(log.scope)),
@@ -92,7 +92,7 @@ def _schema_url(url: str) -> bytes:
 
 
 def encode_span(span: SpanRecord) -> bytes:
-    """The JSON object of one span."""
+    """Return the JSON object of one span."""
     data: dict[str, Any] = {"traceId": span.trace_id, "spanId": span.span_id}
     if span.parent_span_id:
         data["parentSpanId"] = span.parent_span_id
@@ -117,7 +117,7 @@ def encode_span(span: SpanRecord) -> bytes:
 
 
 def _json(data: Any) -> bytes:
-    """JSON in UTF-8, whatever the texts hold: a lone surrogate is written as its escape."""
+    """Return JSON in UTF-8, with escapes for lone surrogates."""
     try:
         return _to_json(data)
     except UnicodeEncodeError:
@@ -133,7 +133,7 @@ def _repaired(data: Any) -> Any:
 
 
 def _time(time_ns: int) -> int:
-    """The nearest time that OTLP can say: it has 64 bits, and none before 1970."""
+    """Return the nearest time that OTLP has: unsigned 64 bits, from 1970."""
     return time_ns if 0 <= time_ns < _TIME_END else 0 if time_ns < 0 else _TIME_END - 1
 
 
@@ -147,7 +147,7 @@ def _link_data(link: Link) -> dict[str, Any]:
 
 
 def _pairs(attributes: Mapping[Any, Any], depth: int = _MAX_VALUE_DEPTH) -> list[dict[str, Any]]:
-    """A list of ``KeyValue``."""
+    """Return attributes as a list of ``KeyValue``."""
     return [
         {
             "key": key if type(key) is str else _key(key),
@@ -167,13 +167,13 @@ def encode_value(value: Any) -> bytes:
 
 
 def _any_value(value: Any, depth: int) -> dict[str, Any]:
-    """One ``AnyValue``."""
+    """Return a value as an ``AnyValue``."""
     writer = _WRITERS.get(type(value))
     if writer is not None:
         return writer(value)
     if value is None or depth == 0:
         return {}
-    if isinstance(value, str):  # of a class whose own __iter__ is nobody's business
+    if isinstance(value, str):  # of a subclass, whose own __str__ and __iter__ are not called
         return {"stringValue": str.__str__(value)}
     if isinstance(value, Mapping):
         return {"kvlistValue": {"values": _pairs(value, depth - 1)}}

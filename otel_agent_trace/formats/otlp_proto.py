@@ -1,11 +1,11 @@
-"""OTLP as protobuf: the spans of an ``ExportTraceServiceRequest``, which is a ``TracesData`` by its bytes, and the answers.
+"""Encode and decode OTLP as protobuf: spans of a ``TracesData``, log records of a ``LogsData``, responses and errors.
 
-Of a ``LogsData`` the records that belong to spans are read.
+An ``ExportTraceServiceRequest`` has the same bytes as a ``TracesData``.
 
-The encoder is written by hand, five times faster than the generated classes of `opentelemetry-proto`. The decoder is theirs,
-four times faster than one in Python; where they refuse a message as a whole (damaged, not UTF-8, nested too deeply), it is
-walked field by field, and each span that is whole is given to them alone. They are imported when something is decoded.
-Fields that OTLP has and `SpanRecord` has not (dropped counts, flags of links) are ignored, unknown fields as well.
+The encoder is written in Python, five times faster than the generated classes of `opentelemetry-proto`. The decoder uses
+those classes, four times faster than one in Python. A message that they refuse (damaged, not UTF-8, nested too deeply) is
+walked field by field, and each intact span is decoded separately. The classes are imported when a message is decoded.
+Fields of OTLP that `SpanRecord` does not have (dropped counts, flags of links) are ignored, as are unknown ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanR
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
 _MAX_VALUE_MESSAGES = 92
-"""Receivers refuse a request with more than 100 messages within each other; so many are left for one value."""
+"""Levels of messages that a value may have: receivers refuse a request with more than 100 levels in all."""
 _MAP_MESSAGES, _ARRAY_MESSAGES = 3, 2
 _RETRY_INFO = "/google.rpc.RetryInfo"
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
@@ -30,8 +30,8 @@ _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _NO_PARENT = bytes(_SPAN_ID_BYTES)
 _MAX_REMEMBERED_BYTES = 16 << 10
 _NS_PER_S = 1_000_000_000
-_ALL_WELL = (b"", b"\x0a\x00")
-"""Answers without a word; the Collector's has an empty partial success. A traced program reads them without the classes."""
+_FULL_SUCCESS = (b"", b"\x0a\x00")
+"""Responses without rejected spans, the second of the Collector; they are recognised without importing the classes."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _fixed64, _double, _flags = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<BBI")
@@ -40,26 +40,26 @@ _from_hex = bytes.fromhex
 
 T = TypeVar("T")
 Group = tuple[Resource, Scope, Sequence[bytes]]
-"""Spans of one resource and scope, each as `encode_span` gives it."""
+"""Resource, scope, and their spans, encoded by `encode_span`."""
 
 
 class OtlpProtoError(ValueError):
-    """Bytes that are no such message; the message of the error says why."""
+    """Indicate that bytes are not a valid message; the error's message is the reason."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def encode(spans: Iterable[SpanRecord]) -> bytes:
-    """One message with these spans, grouped by resource and scope.
+    """Return one message with spans, grouped by resource and scope.
 
-    What UTF-8 or OTLP cannot say (lone surrogates, integers beyond 64 bits) is written as text, never refused.
+    Lone surrogates, which UTF-8 does not have, and integers of more than 64 bits are written as texts.
     """
     return join((resource, scope, list(map(encode_span, group))) for resource, scope, group in by_frame(spans))
 
 
 def join(groups: Iterable[Group]) -> bytes:
-    """One message out of encoded spans."""
+    """Return one message with encoded spans."""
     return b"".join(part for group in groups for part in _group_parts(*group))
 
 
@@ -86,7 +86,7 @@ def _scope_part(scope: Scope) -> bytes:
 
 
 def encode_span(span: SpanRecord) -> bytes:
-    """One span, as it stands among the spans of a scope."""
+    """Return one span as a field of a ``ScopeSpans``."""
     parts = [_ids(span), _times(span), _name_field(b"\x2a", span.name)]
     if span.trace_state:
         parts.append(_text_field(b"\x1a", span.trace_state))
@@ -114,12 +114,12 @@ def _ids(span: SpanRecord) -> bytes:
             if len(parent) == _SPAN_ID_DIGITS:
                 return _from_hex(f"0a10{trace_id}1208{span_id}2208{parent}")
         except ValueError:
-            pass  # no hex: each for itself
+            pass  # not hex: each id is encoded separately
     return _id_field(b"\x0a", trace_id) + _id_field(b"\x12", span_id) + _id_field(b"\x22", parent or "")
 
 
 def _id_field(tag: bytes, digits: str) -> bytes:
-    """An id; one that is none is left out, so that a receiver can say so."""
+    """Return the field of an id; an invalid one is omitted, so that the receiver rejects the span."""
     try:
         data = _from_hex(digits)
     except ValueError:
@@ -135,7 +135,7 @@ def _times(span: SpanRecord) -> bytes:
 
 
 def _time(time_ns: int) -> bytes:
-    """A time; what 64 bits cannot say is the nearest that they can."""
+    """Return the nearest time of 64 bits."""
     return _fixed64.pack(min(max(time_ns, 0), _UINT64_END - 1))
 
 
@@ -158,7 +158,7 @@ def _status_field(span: SpanRecord) -> bytes:
 
 
 def _put_attributes(parts: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> None:
-    """Append a field for each attribute; short ones, and the heads of others, come again and again: they are kept."""
+    """Append a field for each attribute; short fields, and the heads of long ones, are repeated, and so cached."""
     append, short_pair = parts.append, _short_pair
     for key, value in attributes.items():
         kind = type(value)
@@ -190,7 +190,7 @@ def _int_pair(tag: bytes, key: str, value: int) -> bytes:
 
 
 def _text_head(tag: bytes, key: str, size: int) -> bytes:
-    """What stands before the text of an attribute that is one."""
+    """Return the bytes before the text in the field of an attribute."""
     text_head = b"\x0a" + _varint(size)
     key_field = _name_field(b"\x0a", key)
     head = b"%b\x12%b%b" % (key_field, _varint(len(text_head) + size), text_head)
@@ -202,7 +202,7 @@ def _pair_field(tag: bytes, key: str, value: bytes) -> bytes:
 
 
 def value_bytes(value: Any, messages: int = _MAX_VALUE_MESSAGES) -> bytes:
-    """One ``AnyValue``; what would be too deep in it is JSON text."""
+    """Return a value as an ``AnyValue``; inner values below the allowed levels are JSON texts."""
     writer = _WRITERS.get(type(value))
     if writer is not None:
         return writer(value)
@@ -225,7 +225,7 @@ def value_bytes(value: Any, messages: int = _MAX_VALUE_MESSAGES) -> bytes:
 def _deep_text(value: Any) -> bytes:
     try:
         text = json.dumps(value, default=str)
-    except (RecursionError, ValueError, TypeError):  # deeper than Python goes, in itself, or with odd keys
+    except (RecursionError, ValueError, TypeError):  # nested too deeply for Python, a cycle, or keys that are no texts
         text = "..."
     return _field(b"\x0a", _utf8(text))
 
@@ -257,11 +257,11 @@ def _text_field(tag: bytes, text: str) -> bytes:
 
 
 def _name_field(tag: bytes, text: str) -> bytes:
-    """A text that comes again and again."""
-    return _kept_field(tag, text) if len(text) <= _SHORT_CHARS else _text_field(tag, text)
+    """Return the field of a name, which is cached if it is short, as names are repeated."""
+    return _cached_field(tag, text) if len(text) <= _SHORT_CHARS else _text_field(tag, text)
 
 
-_kept_field = functools.lru_cache(maxsize=4096)(_text_field)
+_cached_field = functools.lru_cache(maxsize=4096)(_text_field)
 
 
 def _field(tag: bytes, data: bytes) -> bytes:
@@ -290,7 +290,7 @@ def _varint(number: int) -> bytes:
 
 @functools.cache
 def _classes() -> dict[str, Any]:
-    """Import the generated classes and what they raise, by names; that takes as long as all the rest of a short command."""
+    """Return the generated classes and their error by name; importing them takes as long as a short command."""
     from google.protobuf.message import DecodeError  # noqa: PLC0415
     from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415
     from google.rpc.status_pb2 import Status as RpcStatus  # noqa: PLC0415
@@ -316,10 +316,10 @@ def _classes() -> dict[str, Any]:
 
 
 def _parsed(name: str, data: bytes | memoryview) -> Any:
-    """Parse a message of that name.
+    """Return a message, parsed by the generated class of a name.
 
     Raises:
-        OtlpProtoError: it is no such message, or nested too deeply for the generated classes.
+        OtlpProtoError: it is not such a message, or nested too deeply for the class.
     """
     classes = _classes()
     try:
@@ -329,12 +329,12 @@ def _parsed(name: str, data: bytes | memoryview) -> Any:
 
 
 def decode(data: bytes | memoryview) -> list[SpanRecord]:
-    """Decode the spans of one message; of a file of many, each preceded by its length, give one at a time.
+    """Return the spans of one message.
 
-    Of values that are nested more deeply than receivers take, the innermost are None.
+    Values that are nested too deeply are None.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not a ``TracesData``.
     """
     try:
         groups = _parsed("TracesData", data).resource_spans
@@ -344,15 +344,15 @@ def decode(data: bytes | memoryview) -> list[SpanRecord]:
 
 
 def salvage(data: bytes | memoryview) -> list[SpanRecord]:
-    """Decode the spans that are whole in a message that `decode` refuses, as one that ends early."""
+    """Return the intact spans of a message that `decode` refuses, as one that is incomplete."""
     return list(_walked_spans(data, suppress(ValueError), torn=True))
 
 
 def trace_ids(data: bytes | memoryview) -> set[bytes]:
-    """Give the ids, in hex, of the traces that the spans or log records of a message belong to.
+    """Return the trace ids, in hex, of the spans or log records of a message.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not such a message.
     """
     try:
         groups = _parsed("TracesData", data).resource_spans
@@ -365,14 +365,14 @@ def trace_ids(data: bytes | memoryview) -> set[bytes]:
 
 
 def decode_logs(data: bytes | memoryview) -> list[LogRecord]:
-    """Decode the log records of a ``LogsData`` that belong to a span.
+    """Return the log records of a ``LogsData`` that belong to a span.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not such a message.
     """
     try:
         logs = [log for group in _parsed("LogsData", data).resource_logs for log in _logs_of(group)]
-    except OtlpProtoError:  # what they stand in cannot be read
+    except OtlpProtoError:  # a message around them is damaged
         logs = [_log(_bounded("LogRecord", record), Resource(), Scope()) for record in _records(data)]
     return [log for log in logs if log.trace_id and log.span_id]
 
@@ -385,7 +385,7 @@ def _logs_of(group: Any) -> Iterator[LogRecord]:
 
 
 class PartialSuccess(NamedTuple):
-    """What a receiver says of a request that it took: how many spans it did not take, and why."""
+    """Hold the number of spans of an accepted request that the receiver rejected, and its message."""
 
     rejected_spans: int = 0
     message: str = ""
@@ -395,26 +395,26 @@ def decode_response(data: bytes) -> PartialSuccess:
     """Decode an ``ExportTraceServiceResponse``.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not such a message.
     """
-    if data in _ALL_WELL:
+    if data in _FULL_SUCCESS:
         return PartialSuccess()
     partial = _parsed("ExportTraceServiceResponse", data).partial_success
     return PartialSuccess(max(partial.rejected_spans, 0), partial.error_message)
 
 
 class Status(NamedTuple):
-    """Why a receiver refused a request, in its words, and after how many seconds it wants to be asked again."""
+    """Hold the message of a receiver that refused a request, and after how many seconds to retry, if it is given."""
 
     message: str = ""
     retry_after_s: float | None = None
 
 
 def decode_status(data: bytes) -> Status:
-    """Decode a ``google.rpc.Status``, which OTLP has as the body of an error.
+    """Decode a ``google.rpc.Status``, the body of an error response in OTLP.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not such a message.
     """
     status = _parsed("Status", data)
     infos = [_parsed("RetryInfo", each.value) for each in status.details if each.type_url.endswith(_RETRY_INFO)]
@@ -436,7 +436,7 @@ def _group(group: Any) -> Iterator[SpanRecord]:
 def _span(span: Any, resource: Resource, scope: Scope) -> SpanRecord:
     trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
     if len(trace_id) != _TRACE_ID_BYTES or len(span_id) != _SPAN_ID_BYTES or len(parent) not in (0, _SPAN_ID_BYTES):
-        msg = f"ids of {len(trace_id)}, {len(span_id)} and {len(parent)} bytes where 16, 8 and 8 belong"
+        msg = f"expected ids of 16, 8 and 8 bytes, got {len(trace_id)}, {len(span_id)} and {len(parent)}"
         raise OtlpProtoError(msg)
     # each look at a field makes an object: those that are mostly empty are looked at once
     status = span.status if span.HasField("status") else None
@@ -494,7 +494,7 @@ def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """An ``AnyValue``; the generated classes have bounded its depth."""
+    """Return the value of an ``AnyValue``, whose depth the generated classes limit."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [_value(item) for item in value.array_value.values]
@@ -521,11 +521,11 @@ def _read_scope(data: bytes, schema_url: str) -> Scope:
 
 
 _remembered_resource = functools.lru_cache(maxsize=256)(_read_resource)
-"""Messages of one program repeat their heads: they are decoded once, and the records share them."""
+"""Cached resources, as the messages of a program repeat them, so that their records share one object."""
 _remembered_scope = functools.lru_cache(maxsize=256)(_read_scope)
 
 
-# ── messages that are refused as a whole, field by field ─────────────────────────────────────────────────────────────
+# ── messages that the generated classes refuse ───────────────────────────────────────────────────────────────────────
 
 
 def _walked_spans(
@@ -535,8 +535,8 @@ def _walked_spans(
 
     Args:
         data: the message.
-        on_damage: entered wherever damage raises a ValueError: lets it through, or skips what is damaged.
-        torn: whether what is left is read of a message that ends early.
+        on_damage: entered around each part that may be damaged: raises the ValueError, or suppresses it.
+        torn: whether to read as much as there is of an incomplete message.
     """
     for tag, group in _until_damage(_fields(data, torn=torn), on_damage):
         if tag == 0x0A:
@@ -568,7 +568,7 @@ def _until_damage(
 def _head(
     parts: Sequence[tuple[int, Any]], read: Callable[[bytes, str], T], on_damage: AbstractContextManager[Any]
 ) -> T | None:
-    """The resource or scope among the fields of what they are said of; several are one, as protobuf has it."""
+    """Return the resource or scope among the fields of a group of spans; protobuf merges several of them."""
     with on_damage:
         url = next((_text(part) for tag, part in reversed(parts) if tag == 0x1A), "")
         return read(b"".join(part for tag, part in parts if tag == 0x0A), url)
@@ -583,27 +583,27 @@ def _text(part: memoryview) -> str:
 
 
 def holds_logs(data: bytes | memoryview) -> bool:
-    """Whether it is a ``LogsData``: log records have no text or bytes in their first field, all else has.
+    """Return whether a message is a ``LogsData``: only log records have no text or bytes in their first field.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not a message of OTLP.
     """
     first = next(_records(data), None)
     return first is not None and 0x0A not in _by_tag(first)
 
 
 def holds_metrics(data: bytes | memoryview) -> bool:
-    """Whether it is a ``MetricsData``: metrics begin as spans do, but have no times of their own.
+    """Return whether a message is a ``MetricsData``: metrics begin as spans do, but have no times.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not a message of OTLP.
     """
     first = next((_by_tag(record) for record in _records(data)), None)
     return first is not None and 0x0A in first and not first.keys() & {0x39, 0x41}
 
 
 def _records(data: bytes | memoryview) -> Iterator[memoryview]:
-    """The spans, or log records, or metrics of a message."""
+    """Yield the spans, log records or metrics of a message."""
     for tag, group in _fields(data):
         for inner, block in _fields(group) if tag == 0x0A else ():
             if inner == 0x12:
@@ -615,12 +615,12 @@ def _by_tag(data: memoryview) -> dict[int, Any]:
 
 
 def _trace_id(found: Mapping[int, Any]) -> bytes:
-    """That of a span, or of a log record, which has attributes where only spans have an id."""
+    """Return the trace id of a span or a log record, which have it in different fields."""
     ids = (found.get(0x0A, b""), found.get(0x4A, b""))
     return next((bytes(each) for each in ids if len(each) == _TRACE_ID_BYTES), b"")
 
 
-_Nesting = dict[int, "_Nesting"]  # tags of fields → what is nested in them, as far as it leads to values
+_Nesting = dict[int, "_Nesting"]  # nested fields by the tag of the outer one, on the way to values
 _ANY_VALUE: _Nesting = {}
 _PAIR: _Nesting = {0x12: _ANY_VALUE}
 _ANY_VALUE.update({0x2A: {0x0A: _ANY_VALUE}, 0x32: {0x0A: _PAIR}})
@@ -633,10 +633,10 @@ _NESTINGS: dict[str, _Nesting] = {
 
 
 def _bounded(name: str, data: bytes | memoryview) -> Any:
-    """Parse a message; where it is nested too deeply, without its innermost values.
+    """Return a parsed message, without its innermost values if it is nested too deeply.
 
     Raises:
-        OtlpProtoError: it is no such message.
+        OtlpProtoError: it is not such a message.
     """
     try:
         return _parsed(name, data)
@@ -645,7 +645,7 @@ def _bounded(name: str, data: bytes | memoryview) -> Any:
 
 
 def _pruned(data: bytes | memoryview, nesting: _Nesting, messages: int) -> bytes:
-    """The message with at most about so many in each other: the values below are empty."""
+    """Return a message of at most about `messages` levels, with empty values below."""
     parts: list[bytes | memoryview] = []
     for tag, part in _fields(data):
         head, inner = _varint(tag), nesting.get(tag)
@@ -656,18 +656,18 @@ def _pruned(data: bytes | memoryview, nesting: _Nesting, messages: int) -> bytes
         elif inner is None:
             parts += head, _varint(len(part)), part
         else:
-            is_cut = inner is _ANY_VALUE and messages <= 0
-            parts.append(_field(head, b"" if is_cut else _pruned(part, inner, messages - 1)))
+            is_too_deep = inner is _ANY_VALUE and messages <= 0
+            parts.append(_field(head, b"" if is_too_deep else _pruned(part, inner, messages - 1)))
     return b"".join(parts)
 
 
 def _fields(data: bytes | memoryview, *, torn: bool = False) -> Iterator[tuple[int, Any]]:
-    """The fields of a message by their tags (number and wire type): unsigned integers, else views of the bytes.
+    """Yield the tag (number and wire type) and value of each field: an unsigned integer, or a view of the bytes.
 
-    With `torn`, what is left is given of texts, bytes and messages that end early.
+    With `torn`, incomplete texts, bytes and messages are yielded as far as they go.
 
     Raises:
-        OtlpProtoError: it is no message.
+        OtlpProtoError: it is not a message.
     """
     view = memoryview(data)
     position, end = 0, len(view)
@@ -689,7 +689,7 @@ def _fields(data: bytes | memoryview, *, torn: bool = False) -> Iterator[tuple[i
         if torn and kind == _BYTES and stop > end:
             stop = end
         if stop > end or tag < 8:
-            msg = f"field {tag >> 3} has {size} bytes where {end - position} are left"
+            msg = f"field {tag >> 3} has {size} bytes, but only {end - position} are left"
             raise OtlpProtoError(msg)
         yield tag, view[position:stop]
         position = stop
@@ -700,7 +700,7 @@ def _fixed_size(kind: int) -> int:
         return 8
     if kind == _FIXED32:
         return 4
-    msg = f"wire type {kind}, which OTLP has not"
+    msg = f"wire type {kind} does not occur in OTLP"
     raise OtlpProtoError(msg)
 
 
@@ -715,8 +715,8 @@ def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
                 return value & (_UINT64_END - 1), position
             shift += 7
             if shift >= 70:
-                msg = "a number of more than 64 bits"
+                msg = "a number has more than 64 bits"
                 raise OtlpProtoError(msg)
     except IndexError:
-        msg = "it ends within a number"
+        msg = "the message ends within a number"
         raise OtlpProtoError(msg) from None

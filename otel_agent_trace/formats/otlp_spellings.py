@@ -1,8 +1,8 @@
-"""OTLP/JSON as others spell it → as the protocol spells it, for decoders that know only that.
+"""Convert variants of OTLP/JSON to the JSON of the OTLP specification, which the decoder reads.
 
-Keys in snake_case, enums by name, ids in base64 (protobuf's own JSON), null for what is not there, names of older versions,
-and answers that wrap the object or a list of them. Works on the text: a quote within a JSON string is escaped, so what
-looks like a key is one. Takes time and memory in proportion to the bytes.
+Variants are: keys in snake_case, enums by name, ids in base64 (protobuf's own JSON), null for missing values, names of
+older versions, and responses that wrap the object or a list of objects. The text is converted without parsing: quotes in
+JSON strings are escaped, so that only a key looks like one. Time and memory are proportional to the number of bytes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Object(msgspec.Struct, rename="camel"):
 
     def _check_wrapped(self) -> None:
         if not bytes(self.result) and not bytes(self.trace):
-            msg = "a JSON object without resourceSpans"
+            msg = "the JSON object has no resourceSpans"
             raise ValueError(msg)
 
 
@@ -64,10 +64,10 @@ _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def respelled(data: bytes) -> list[bytes]:
-    """The OTLP/JSON objects that a text holds, as the protocol spells them.
+    """Return the OTLP/JSON objects in a text, in the spelling of the specification.
 
     Raises:
-        ValueError: no JSON, not UTF-8, or no such objects.
+        ValueError: the text is not JSON, not UTF-8, or has other objects.
     """
     data = _KEY.sub(_protocol_key, data)
     data = _NULL.sub(_UNKNOWN_KEY, data)
@@ -80,7 +80,7 @@ def respelled(data: bytes) -> list[bytes]:
 
 
 def _objects(data: bytes, depth: int) -> list[bytes]:
-    """The objects within lists of them and within what answers wrap around them."""
+    """Return the objects in a list, or in the objects that responses wrap around them."""
     if data.lstrip()[:1] == b"[":
         return [inner for found in _list_decoder.decode(data) for inner in _unwrapped(found, depth)]
     return _unwrapped(_object_decoder.decode(data), depth)
@@ -99,7 +99,7 @@ def _unwrapped(found: _Object, depth: int) -> list[bytes]:
 
 
 def hex_id(text: bytes) -> bytes:
-    """An id that may be in base64, or lack its leading zeros as Jaeger's do: the hex digits of it."""
+    """Return an id in lower-case hex digits, from base64 or hex."""
     if text.endswith(b"="):
         try:
             return base64.b64decode(text, altchars=b"-_" if b"-" in text or b"_" in text else None).hex().encode()

@@ -1,7 +1,7 @@
-"""Finished or running spans of the OpenTelemetry SDK → `SpanRecord`, by their public properties alone.
+"""Convert open and ended spans of the OpenTelemetry SDK to `SpanRecord`, by their public properties.
 
-The SDK lets anything pass as a name, a time or a status. What no carrier can say is repaired here, so that a span never
-costs its neighbours, nor itself.
+The SDK accepts anything as a name, a time or a status. Values that no format can represent are repaired, so that neither
+the span nor others of the same batch are lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 _MAX_REMEMBERED = 256
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 ODD = (AttributeError, TypeError, ValueError, OverflowError)
-"""What the properties of a span raise, or what is made of them, where they hold something else than they should."""
+"""Exceptions of converting a span whose properties are not of the expected types."""
 _TRACE_ID_BITS, _SPAN_ID_BITS = 128, 64
 _ID_DIGITS = (_TRACE_ID_BITS + 2 * _SPAN_ID_BITS) // 4
 _NO_PARENT = "0" * (_SPAN_ID_BITS // 4)
@@ -25,7 +25,7 @@ _LAST_KIND, _LAST_STATUS, _MAX_FLAGS = 4, 2, 0xFF
 
 
 class SdkReader:
-    """Turns spans into records; what all spans of a program share is turned once."""
+    """Convert spans to records; resources and scopes, which spans share, are converted once."""
 
     def __init__(self) -> None:
         self._resources: dict[int, tuple[object, Resource]] = {}
@@ -33,10 +33,10 @@ class SdkReader:
         self._empty_state: object = None
 
     def record(self, span: Any) -> SpanRecord:
-        """The span as plain data; one that has not ended has no end.
+        """Return a span as plain data, an open one without an end.
 
         Raises:
-            ValueError: it has no ids.
+            ValueError: the span has no ids.
         """
         try:
             context = span.context
@@ -55,7 +55,7 @@ class SdkReader:
                 int(span.start_time or 0),
                 None if end_ns is None else int(end_ns),
                 copied(span.attributes),
-                span.kind._value_ + 1,  # as `value`, which is a slow property
+                span.kind._value_ + 1,  # `value` is a slow property
                 status.status_code._value_,
                 message,
                 tuple(map(_event, events)) if events else (),
@@ -69,10 +69,10 @@ class SdkReader:
             return self._repaired(span)
 
     def _repaired(self, span: Any) -> SpanRecord:
-        """The record of a span that is not as spans should be."""
+        """Return the record of a span with values of unexpected types."""
         context, parent, status = span.context, span.parent, span.status
         if context is None:
-            msg = "a span without ids"
+            msg = "the span has no ids"
             raise ValueError(msg)
         end_ns = _time(span.end_time)
         start_ns = _time(span.start_time) or end_ns or 0
@@ -102,7 +102,7 @@ class SdkReader:
         return header
 
     def resource(self, span: Any) -> Resource:
-        """The span's resource, the same object for the same resource of the SDK."""
+        """Return a span's resource, the same object for the same resource of the SDK."""
         given = span.resource
         known = self._resources.get(id(given))
         if known is None or known[0] is not given:
@@ -111,7 +111,7 @@ class SdkReader:
         return known[1]
 
     def scope(self, span: Any) -> Scope:
-        """The span's scope, the same object for the same scope of the SDK."""
+        """Return a span's scope, the same object for the same scope of the SDK."""
         given = span.instrumentation_scope
         known = self._scopes.get(id(given))
         if known is None or known[0] is not given:
@@ -121,9 +121,10 @@ class SdkReader:
 
 
 def remember(cache: dict[K, T], key: K, item: T) -> None:
-    """Put an item into a cache of bounded size, emptied when it is full.
+    """Put an item into a cache, which is cleared when it has 256 items.
 
-    Some programs make a tracer a request, or attributes with numbers in their keys: what was remembered is worth nothing.
+    It is full only in programs that make a tracer for each request, or attributes with numbers in their keys, where its
+    items are useless.
     """
     if len(cache) >= _MAX_REMEMBERED:
         cache.clear()
@@ -131,7 +132,7 @@ def remember(cache: dict[K, T], key: K, item: T) -> None:
 
 
 def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The attributes as a dictionary; arrays as lists, as every carrier gives them back."""
+    """Return attributes as a dict, with arrays as lists, as they are read from every format."""
     if attributes is None:
         return {}
     copy: dict[str, Any] = attributes.copy() if hasattr(attributes, "copy") else dict(attributes)
@@ -158,7 +159,7 @@ def _event(event: Any) -> Event:
     return Event(_text(event.name), event.timestamp, copied(event.attributes))
 
 
-# ── what is not as it should be ──────────────────────────────────────────────────────────────────────────────────────
+# ── repairing unexpected values ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _trace_id(context: Any) -> str:
@@ -170,12 +171,12 @@ def _span_id(context: Any) -> str:
 
 
 def _bits(number: object, bits: int) -> int:
-    """The lowest bits of an id that has more."""
+    """Return the lowest bits of an id, 0 if it is not an integer."""
     return number % (1 << bits) if isinstance(number, int) else 0
 
 
 def _time(time_ns: object) -> int | None:
-    """A time of any kind of number in whole nanoseconds; None where it is none."""
+    """Return a time in whole nanoseconds from any kind of number, None if it is not a finite number."""
     try:
         return int(time_ns) if isinstance(time_ns, int | float) else None
     except (ValueError, OverflowError):  # NaN, an infinity
@@ -187,7 +188,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object, least: int, most: int) -> int:
-    """A number or a member of an enum; the least where it is neither, or out of range."""
+    """Return the integer of a number or a member of an enum; `least` if it is neither, or out of range."""
     number = getattr(value, "value", value)
     return int(number) if isinstance(number, int) and least <= number <= most else least
 
@@ -197,7 +198,7 @@ def _copied_if_mapping(attributes: object) -> dict[str, Any]:
 
 
 def _repaired_event(event: Any, start_ns: int) -> Event:
-    """An event whose time is none happened at the start, for all that is known."""
+    """Return an event; one without a valid time has that of the start."""
     time_ns = _time(event.timestamp)
     return Event(_text(event.name), start_ns if time_ns is None else time_ns, _copied_if_mapping(event.attributes))
 
@@ -208,6 +209,6 @@ def _repaired_link(link: Any) -> Link:
 
 
 def flags_of(trace_flags: int, parent: Any) -> int:
-    """Return the flags that OTLP gives a span: those of its trace, and whether its parent is another process's."""
+    """Return the flags of a span in OTLP: those of its trace, and whether its parent is remote."""
     remote = _IS_REMOTE if parent is not None and parent.is_remote else 0
     return trace_flags & 0xFF | _HAS_IS_REMOTE | remote

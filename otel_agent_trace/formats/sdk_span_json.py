@@ -1,8 +1,8 @@
-"""Ended spans of the OpenTelemetry SDK → OTLP/JSON, without a record in between.
+"""Encode ended spans of the OpenTelemetry SDK as OTLP/JSON, without a record in between.
 
-Spans are written while the program waits, so they are written in the shortest way: attributes of one shape (the same keys,
-values of the same types) fill one template, and ids and times are formatted as the numbers that they are. The attributes of
-the SDK's classes are read where their public properties copy or lock.
+Spans are written while the program waits, so it has to be fast: attributes of one shape (the same keys, and values of the
+same types) share a template, and ids and times are formatted as the integers that they are in the SDK. Private attributes
+of the SDK's classes are read, as their public properties copy or lock.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -22,7 +22,7 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _TIME_BITS = 64
 _MAX_TEMPLATE_BYTES = 16 << 10
 _LEAST_CHARACTERS, _MOST_CHARACTERS, _REMEMBERED = 1024, 1 << 18, 4
-"""Texts of messages of such lengths are remembered, the last few."""
+"""Lengths of the texts that are kept for comparison, and their number."""
 _to_json = msgspec.json.Encoder().encode
 _SPAN = (
     b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","name":%b,'
@@ -31,55 +31,55 @@ _SPAN = (
 
 
 class _Template(NamedTuple):
-    """The JSON of attributes of one shape, with a place for each value."""
+    """Hold the JSON of attributes of one shape, with a placeholder for each value."""
 
     json: bytes
     others: tuple[tuple[int, str, Callable[[Any], bytes]], ...]
-    """Place, key and writer of the values that are not written as their JSON, whatever they are."""
+    """Index, key and writer of the values that are not always written as JSON of their own."""
     messages: int | None
-    """Place of what a model was sent, where that is a text."""
+    """Index of the messages that a model was sent, None if the attribute is not a text."""
 
 
 class _Conversations:
-    """Encodes texts of messages, which are JSON themselves and mostly an earlier one with some messages more.
+    """Encode texts with the messages of model calls, most of which are an earlier text and some messages more.
 
-    To escape a JSON text costs more than all else of a model call with a long history, so of a text that begins like one
-    of the last few only the rest is escaped. It is escaped character by character, so the parts make the whole.
+    Such a text is JSON itself. Escaping it takes longer than anything else in a model call with a long history, so only
+    the part after an earlier text is escaped. Each character is escaped separately, so that the parts can be joined.
     """
 
     def __init__(self) -> None:
-        self._known: tuple[tuple[str, bytes], ...] = ()  # replaced as a whole: threads may encode at once
+        self._known: tuple[tuple[str, bytes], ...] = ()  # replaced as a whole, as threads may encode at the same time
 
     def encode(self, text: str) -> bytes:
-        """Return a text as JSON."""
+        """Return the JSON of a text."""
         if not _LEAST_CHARACTERS < len(text) < _MOST_CHARACTERS or text[-1] != "]":
             return _to_json(text)
         known = next((known for known in self._known if text.startswith(known[0])), None)
         encoded = _to_json(text) if known is None else known[1] + _to_json(text[len(known[0]) :])[1:]
-        # Without the bracket and the quotation mark at the end, where the next one goes on.
+        # Without the bracket and the quotation mark at the end, in place of which a longer text continues.
         self._known = ((text[:-1], encoded[:-2]), *(other for other in self._known if other is not known))[:_REMEMBERED]
         return encoded
 
 
 class SdkSpanEncoder:
-    """Encodes ended spans of the SDK, for any number of threads."""
+    """Encode ended spans of the SDK; may be used by several threads."""
 
     def __init__(self) -> None:
         self._templates: dict[tuple[Any, ...], _Template] = {}
         self._conversations = _Conversations()
 
     def encode(self, span: Any) -> bytes | None:
-        """Return the JSON of a span, the same bytes as `encode_span` makes of its record; None where only that can."""
+        """Return the JSON of a span, the same bytes as `encode_span` of its record; None if that has to be used."""
         try:
             return self._encoded(span)
         except (*ODD, RecursionError):
             return None
 
     def _encoded(self, span: Any) -> bytes | None:
-        """Encode a span that is as spans should be.
+        """Encode a span whose values are of the expected types.
 
         Raises:
-            AttributeError, TypeError, ValueError, OverflowError: it is not, or OTLP cannot say what it says.
+            AttributeError, TypeError, ValueError, OverflowError: they are not, or OTLP cannot represent them.
         """
         trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
         start_ns, end_ns, name, parent, status = (
@@ -164,7 +164,7 @@ def _int(value: int) -> bytes:
 
 def _float(value: float) -> bytes:
     if value - value != 0.0:
-        raise ValueError  # not a number, or infinite, which JSON cannot say
+        raise ValueError  # NaN or infinite, which JSON does not have
     return _to_json(value)
 
 

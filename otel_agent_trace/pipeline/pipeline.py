@@ -85,7 +85,7 @@ class Pipeline:
         self._policies = Policies((policy for policy in given if not isinstance(policy, Gate)), self._diagnostics)
         self._held = None if gate is None else HeldTraces(gate, self, self._diagnostics)
         self._starts, self._ends = self._all["on_start"], self._all["on_end"]
-        self.hears_starts = bool(self._starts) or self._held is not None
+        self.needs_starts = bool(self._starts) or self._held is not None
         """True if `on_start` has to be called."""
 
     # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -56,7 +56,7 @@ class PipelineSpan(msgspec.Struct, eq=False):
 
     @property
     def unchanged(self) -> ReadableSpan | None:
-        """The SDK's span, where no policy changed it."""
+        """Return the SDK's span, None if a policy changed it."""
         return self._span if self._record is self._before else None
 
     @property

@@ -1,12 +1,12 @@
-"""Lines appended to one private file, each call one `write`, safe beside other writers of the same file.
+"""Append lines to one private file, with one `write` a call, so that several writers may share the file.
 
-With ``O_APPEND`` the kernel keeps one write together (local file systems of Linux and macOS), which holds among
-processes and across a fork. Threads take turns, so that one opens the file for all, and none closes it under another.
+With ``O_APPEND`` the kernel does not mix the bytes of two writes (on local file systems of Linux and macOS), even of
+different processes. Threads take turns, so that none closes the file while another writes to it.
 
-A line that another writer left torn is ended first; that one has written is seen by the size.
+An incomplete line of another writer is ended first; the size of the file shows whether there was another writer.
 
-Whether the file is still the one at its path is looked at 20 times a second, not for each line: after a look at its times
-the kernel (Linux 6.13 and later) writes the inode anew with the next line, which takes as long as writing the line.
+Whether the file is still the one at its path is checked 20 times a second, not for each line: after each `stat`, the
+kernel (Linux 6.13 and later) writes the inode with the next line, which takes as long as writing the line.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_LOOK_INTERVAL_S = 0.05
+_CHECK_INTERVAL_S = 0.05
 
 
 class LineFile:
-    """A file of lines, opened when the first is appended; made with mode 0600, its folders with 0700."""
+    """Append to a file of lines, which is opened for the first one; made with mode 0600, its folders with 0700."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor: int | None = None
         self._status: os.stat_result | None = None
-        self._next_look_s = 0.0
+        self._next_check_s = 0.0
         self._end = 0
         self.records = 0
-        """How many records were appended."""
+        """Number of records that were appended."""
         self.renew()
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Take a new lock, in a forked child."""
+        """Replace the lock by a free one, in a forked child."""
         self._turn = threading.RLock()
 
     def check(self) -> None:
-        """Refuse what can never be such a file.
+        """Check that the path may be such a file.
 
         Raises:
-            ConfigurationError: a directory, a device, a pipe, or something below a file.
+            ConfigurationError: it is a directory, a device, a pipe, or a path below a file.
         """
         try:
             mode = os.stat(self.path).st_mode
@@ -64,18 +64,18 @@ class LineFile:
             msg = f"{self.path}: {getattr(error, 'strerror', None) or error}"
             raise ConfigurationError(msg) from error
         if not stat.S_ISREG(mode):
-            msg = f"{self.path}: not a regular file, so no traces can be kept there"
+            msg = f"{self.path}: not a regular file, so traces cannot be stored there"
             raise ConfigurationError(msg)
 
     def append(self, lines: bytes, records: int = 1) -> None:
-        """Append whole lines, each with its line feed, in one write; so many records are counted.
+        """Append whole lines, each with its line feed, in one write, and count `records`.
 
         Raises:
-            OSError: they could not be written whole; what was written of them is a torn line that readers skip.
+            OSError: they could not be written whole; readers skip the incomplete line that remains.
         """
         with self._turn:
             descriptor = self._descriptor
-            if descriptor is None or time.monotonic() >= self._next_look_s:
+            if descriptor is None or time.monotonic() >= self._next_check_s:
                 descriptor = self._opened()
             end = os.lseek(descriptor, 0, os.SEEK_END)
             data = lines
@@ -87,23 +87,23 @@ class LineFile:
             self.records += records
 
     def _write_again(self, descriptor: int, lines: bytes) -> None:
-        """After a short write: once more from the beginning, on a line of its own."""
+        """Write the lines again from the beginning, on a new line, after a short write."""
         data = b"\n" + lines
         if os.write(descriptor, data) != len(data):
             raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     def _opened(self) -> int:
-        """The open file; a new one where somebody has deleted or renamed it, since readers look at its path."""
+        """Return the open file; a new one if it was deleted or renamed, since readers open its path."""
         if self._descriptor is None or not self._is_at_its_path():
             self.close()
             self._descriptor = self._open()
-        self._next_look_s = time.monotonic() + _LOOK_INTERVAL_S
+        self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
         return self._descriptor
 
     def _is_at_its_path(self) -> bool:
         try:
             there = os.stat(self.path, follow_symlinks=False)
-        except PermissionError:  # a folder that may no longer be searched: the open file can be written nevertheless
+        except PermissionError:  # the folder is no longer accessible, but the open file can still be written
             return True
         except OSError:
             return False
@@ -128,7 +128,7 @@ class LineFile:
 
 
 def _ends_inside_a_line(descriptor: int, size: int) -> bool:
-    """Whether the last line lacks its end: its writer was killed, or the disk was full."""
+    """Return whether the last line is incomplete, as its writer was killed, or the disk was full."""
     if size == 0:
         return False
     os.lseek(descriptor, -1, os.SEEK_END)

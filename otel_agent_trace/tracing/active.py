@@ -170,7 +170,7 @@ class ActiveStep(ActiveSpan):
             return self
         base = self._base() if parent is None else parent
         if INSTALLED.interceptor is not None:
-            self._ask(base, how or self._how())
+            self._intercept(base, how or self._how())
         self._generation = self._state.generation
         self._start_ns, self.index, self._step_id = self.run.number(self._step_id, start_ns)
         diagnostics = self._state.diagnostics
@@ -198,10 +198,10 @@ class ActiveStep(ActiveSpan):
         elif base.get(RUN_KEY) is self.run:  # not a logged step, whose calls are not known
             self.calls = Calls()
 
-    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
-        super()._measure(meters, said, end_ns)
+    def _measure(self, meters: Meters, attributes: dict[str, Any], end_ns: int) -> None:
+        super()._measure(meters, attributes, end_ns)
         if self._kind is StepKind.MODEL and "first_chunk_at_ns" in self._facts:
-            meters.streamed(said, self._chunk_gaps_s(), self._span)
+            meters.streamed(attributes, self._chunk_gaps_s(), self._span)
 
     def _chunk_gaps_s(self) -> Iterable[float]:
         """Return the seconds between the chunks of a streamed result, if they were measured."""
@@ -228,7 +228,7 @@ class ActiveStep(ActiveSpan):
         if self._input is not None:
             self._write_input()
             self._input_written = True
-        self._said = content.taken()
+        self._start_attributes = content.taken()
         self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
         run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
 
@@ -445,15 +445,15 @@ def step_kind(kind: StepKind | str) -> StepKind:
     Raises:
         ConfigurationError: there is no such kind.
     """
-    said = text_of(kind)
+    value = text_of(kind)
     try:
-        return StepKind(said)
+        return StepKind(value)
     except ValueError:
-        msg = f"kind={said!r} must be one of {', '.join(known.value for known in StepKind)}"
+        msg = f"kind={value!r} must be one of {', '.join(known.value for known in StepKind)}"
         raise ConfigurationError(msg) from None
 
 
-_REMEMBERED_STEPS = 65_536
+_KEPT_STEPS = 65_536
 """Number of the latest steps of a run that `log_step` accepts as parents."""
 
 
@@ -722,7 +722,7 @@ class ActiveRun(ActiveSpan):
     def remember_step(self, step_id: int | str, context: trace.SpanContext) -> None:
         """Keep the span of a step that has started, as a parent of later steps; only the latest ones are kept."""
         self._span_contexts[step_id] = context
-        if len(self._span_contexts) > _REMEMBERED_STEPS:
+        if len(self._span_contexts) > _KEPT_STEPS:
             self._span_contexts.popitem(last=False)
 
     def context_of(self, step_id: int | str) -> trace.SpanContext | None:
@@ -738,7 +738,7 @@ class ActiveRun(ActiveSpan):
             return self
         base = self._base() if parent is None else parent
         if INSTALLED.interceptor is not None:
-            self._ask(base, self._how())
+            self._intercept(base, self._how())
         state = self._state
         self._generation = state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
@@ -762,11 +762,11 @@ class ActiveRun(ActiveSpan):
             self.last_event_ns = self._start_ns
             put_place(content, index if above.counts else None, step_id)
         name = put_run(content, {**facts, "run_id": self.run_id or None})
-        self._said = content.taken()
+        self._start_attributes = content.taken()
         self._span = self._start_span(name, base, SpanKind.INTERNAL, self.last_event_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
-            self._said[semconv.RUN_ID] = self.run_id
+            self._start_attributes[semconv.RUN_ID] = self.run_id
             self._span.set_attribute(semconv.RUN_ID, self.run_id)
 
     def _write_fields(self) -> None:
@@ -777,10 +777,10 @@ class ActiveRun(ActiveSpan):
     def _failed(self) -> bool:
         return self.status is not RunStatus.SUCCESS  # the caller may set success in spite of an error
 
-    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+    def _measure(self, meters: Meters, attributes: dict[str, Any], end_ns: int) -> None:
         if self.status is RunStatus.SUCCESS:  # which the caller may set in spite of an error
-            said.pop(semconv.ERROR_TYPE, None)
-        super()._measure(meters, said, end_ns)
+            attributes.pop(semconv.ERROR_TYPE, None)
+        super()._measure(meters, attributes, end_ns)
 
     def end(self, end_ns: int | None = None) -> None:
         """End the span, by default now; a second call is counted, and does nothing else."""
@@ -811,12 +811,12 @@ def end_status(status: RunStatus | str) -> RunStatus:
     Raises:
         ConfigurationError: there is no such status, or it is "running".
     """
-    said = text_of(status)
+    value = text_of(status)
     try:
-        meant = RunStatus(said)
+        parsed = RunStatus(value)
     except ValueError:
-        meant = RunStatus.RUNNING
-    if meant is RunStatus.RUNNING:
-        msg = f"status={said!r} must be one of success, error, timeout"
+        parsed = RunStatus.RUNNING
+    if parsed is RunStatus.RUNNING:
+        msg = f"status={value!r} must be one of success, error, timeout"
         raise ConfigurationError(msg)
-    return meant
+    return parsed

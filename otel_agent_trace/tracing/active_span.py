@@ -77,8 +77,8 @@ class ActiveSpan(Parent):
         "_kind",
         "_parent",
         "_refusal",
-        "_said",
         "_span",
+        "_start_attributes",
         "_start_ns",
         "_state",
         "_token",
@@ -99,7 +99,7 @@ class ActiveSpan(Parent):
         self._kind = kind
         self._content = AttributeWriter(state.limits)
         self._span: Span = trace.INVALID_SPAN
-        self._said: dict[str, Any] = {}
+        self._start_attributes: dict[str, Any] = {}
         self._writes: Any = trace.INVALID_SPAN
         self._token: Token[Context] | None = None
         self._attached: Context | None = None
@@ -230,7 +230,7 @@ class ActiveSpan(Parent):
         if self._attributes:
             own = self._bearable(self._attributes)
             if not USER_ID_ATTRIBUTES.isdisjoint(own):  # on a provider of others no other policy sees these
-                own = self._guarded("user id", self._as_policy_says, own) or {}
+                own = self._guarded("user id", self._with_user_policy, own) or {}
             put_attributes(content, own)
         if facts:
             for field, key, write in MUTABLE[self._kind]:
@@ -239,10 +239,10 @@ class ActiveSpan(Parent):
         if self._usage is not None:
             content.usage(self._usage)
 
-    def _as_policy_says(self, own: dict[str, Any]) -> dict[str, Any]:
+    def _with_user_policy(self, own: dict[str, Any]) -> dict[str, Any]:
         """Return the caller's own attributes with user ids as the policy requires, unless the span has a user id."""
         seen = dict(self._state.user_policy().attributes(own))
-        if semconv.ENDUSER_PSEUDO_ID in self._said:
+        if semconv.ENDUSER_PSEUDO_ID in self._start_attributes:
             seen.pop(semconv.ENDUSER_PSEUDO_ID, None)
         return seen
 
@@ -279,11 +279,11 @@ class ActiveSpan(Parent):
         self.destination = destination = self._destination_now()
         policies = destination.write_policies
         if policies is not None:
-            record = policies.at_start(name, self._said, kind, start_ns, parent)
+            record = policies.at_start(name, self._start_attributes, kind, start_ns, parent)
             if record is None:
                 return NonRecordingSpan(trace.get_current_span(parent).get_span_context())
-            name, self._said = record.name, dict(record.attributes)
-        return destination.spans.start(name, parent, kind, self._said, start_ns)
+            name, self._start_attributes = record.name, dict(record.attributes)
+        return destination.spans.start(name, parent, kind, self._start_attributes, start_ns)
 
     def _destination_now(self) -> Destination:
         """Return the destination of a span that starts now."""
@@ -309,25 +309,26 @@ class ActiveSpan(Parent):
             # Within its block: a logging handler that writes to the current span deadlocks if the SDK logs at its end.
             aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
         meters, policies = self.destination.meters, self.destination.write_policies
-        self._writes = self._span if policies is None else policies.at_end(self._span, self._said, end_ns)
-        told: dict[str, Any] | None = None
+        self._writes = self._span if policies is None else policies.at_end(self._span, self._start_attributes, end_ns)
+        written: dict[str, Any] | None = None
         try:
             recording = self._span.is_recording()
             if recording or meters is not None:
-                told = guarded(diagnostics, "recording", self._write, end_ns)
+                written = guarded(diagnostics, "recording", self._write, end_ns)
             if not recording:
                 diagnostics.count("dropped: not recorded")
         finally:
             guarded(diagnostics, "ending a span", self._span.end, end_ns)
             if meters is not None and self._start_ns:
-                guarded(diagnostics, "metrics", self._measure, meters, {**self._said, **(told or {})}, end_ns)
+                attributes = {**self._start_attributes, **(written or {})}
+                guarded(diagnostics, "metrics", self._measure, meters, attributes, end_ns)
             if aside is not None:
                 detach(aside)
 
-    def _measure(self, meters: Meters, said: dict[str, Any], end_ns: int) -> None:
+    def _measure(self, meters: Meters, attributes: dict[str, Any], end_ns: int) -> None:
         """Record the metrics, from the attributes of the span, or those that it would have if it were recorded."""
         duration_s = max(0, end_ns - self._start_ns) / _NS_PER_S
-        meters.ended(self._kind, duration_s, said, self._span, self.calls)
+        meters.ended(self._kind, duration_s, attributes, self._span, self.calls)
 
     def _write(self, end_ns: int) -> dict[str, Any]:
         """Write what was not written yet, and return its attributes."""
@@ -346,9 +347,11 @@ class ActiveSpan(Parent):
             written = self._writes.write()
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
         if lost or destination.sdk_cuts_texts:
-            self._restore_dropped(self._said | self._content.fields_of(written), _lost(span))
-        elif destination.sampler_may_drop and next(iter(self._said), "") not in getattr(span, "attributes", self._said):
-            self._restore_dropped(self._said, [])
+            self._restore_dropped(self._start_attributes | self._content.fields_of(written), _lost(span))
+        elif destination.sampler_may_drop:
+            first = next(iter(self._start_attributes), "")
+            if first not in getattr(span, "attributes", self._start_attributes):
+                self._restore_dropped(self._start_attributes, [])
         return written
 
     def _restore_dropped(self, fields: dict[str, Any], lost: list[str]) -> None:
@@ -393,7 +396,7 @@ class ActiveSpan(Parent):
         """Start the span, by default now, below the current span."""
         raise NotImplementedError
 
-    def _ask(self, base: Context, how: How) -> None:
+    def _intercept(self, base: Context, how: How) -> None:
         """Call the interceptor, if there is one, before the span starts; keep its exception for `_raise_refusal`.
 
         It has to be called before, since it may divert the spans of this trace.

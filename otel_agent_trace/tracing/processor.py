@@ -53,7 +53,7 @@ class AgentSpanProcessor(SpanProcessor):
         self._policies = (UserIdPolicy.of(user_ids), *checked_policies(policies))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
         """Pipeline of the spans; log records are passed to its `on_log`."""
-        self._hears_starts = self.pipeline.hears_starts
+        self._needs_starts = self.pipeline.needs_starts
         self._diversion: tuple[SpanSink, Pipeline] | None = None
         self._diverted: dict[int, Pipeline] = {}
         """Pipelines of open spans that started while spans were diverted, by the identity of the spans' contexts."""
@@ -68,14 +68,14 @@ class AgentSpanProcessor(SpanProcessor):
         self._diverted = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Hand on what starts, unless its end would not be."""
+        """Pass on a span that has started, unless it is not sampled."""
         context = span.context
         if context[_FLAGS] & _SAMPLED:
             self._open[id(context)] = context
             if INSTALLED.interceptor is not None and (diverted := self._diverted_pipeline()) is not None:
                 self._diverted[id(context)] = diverted
                 diverted.on_start(span)
-            elif self._hears_starts:
+            elif self._needs_starts:
                 self.pipeline.on_start(span)
 
     def on_end(self, span: ReadableSpan) -> None:

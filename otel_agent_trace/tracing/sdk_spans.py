@@ -1,11 +1,11 @@
-"""Starting and writing spans of the SDK without asking it what is known beforehand.
+"""Start and write spans of the SDK without the checks whose results are known.
 
-`Tracer.start_span` takes 12 µs for a span with eight attributes, and `Span.set_attributes` more than one for a single one.
-Most of that goes into the sampler, whose answer is known, and into looking at each attribute for what attributes cannot hold,
-which our writer does not write. The same span is started here in 3 µs.
+`Tracer.start_span` takes 12 µs for a span with eight attributes, and `Span.set_attributes` more than 1 µs for a single
+one. Most of that is spent in the sampler, whose decision is known, and in checking the type of each attribute, which our
+writer has done. Here the same span is started in 3 µs.
 
-Private names of the SDK are used for that. So this is the way of a tracer only after spans were made in both ways and no
-difference was found; else all goes through the public methods, as do spans below those of another process.
+This needs private names of the SDK. So a tracer is used in this way only if trial spans, made in both ways, do not
+differ; otherwise, and for spans with a remote parent, the public methods are called.
 """
 
 # ruff: noqa: SLF001 - for the reason given above
@@ -27,19 +27,19 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags, TraceState
 
 _TRACE_ID, _FLAGS, _TRACE_STATE, _IS_VALID = 0, 3, 4, 5
-"""Places in a `SpanContext`: a tuple, whose properties are written in Python."""
+"""Indexes in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
 _SCALARS = frozenset((str, int, bool, float))
 _TEXT = frozenset((str,))
 
 
 class TracerSpans:
-    """Starts the spans of a tracer and writes their attributes, through the methods that any tracer and span has."""
+    """Start the spans of a tracer and write their attributes, with the public methods."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer: Any = tracer
 
     def start(self, name: str, parent: Context, kind: SpanKind, attributes: Mapping[str, Any], start_ns: int) -> Span:
-        """Start a span; `parent` is the context above it, `start_ns` Unix nanoseconds."""
+        """Start a span; `parent` is the context of its parent, `start_ns` its start in Unix nanoseconds."""
         span: Span = self._tracer.start_span(
             name,
             context=parent,
@@ -57,20 +57,20 @@ class TracerSpans:
 
 
 class SpanModel(NamedTuple):
-    """What is known of the spans that a tracer of the SDK starts."""
+    """Describe the spans that a tracer of the SDK starts."""
 
     span_class: Any
     flags_below: dict[int | None, TraceFlags]
-    """Their flags by those of their parents, and, under None, those of a span without a parent."""
+    """Flags of spans by those of their parents, by None for spans without a parent."""
     fields: dict[str, Any]
-    """The fields that are the same object in each of them."""
+    """Fields that are the same object in every span."""
 
 
 class SdkSpans(TracerSpans):
-    """Does the same for a tracer of the SDK that samples everything, in less time.
+    """Start and write spans of a tracer of the SDK that samples everything, in less time.
 
-    A span is made of the fields that all have in common and its own, as the constructor would (which takes 1 µs longer).
-    What the tracer says (resource, processors, whether it is enabled) counts for each span.
+    A span is made from the fields that all spans share and its own, as by the constructor, which takes 1 µs longer.
+    Resource, processors, and whether the tracer is enabled are read from the tracer for each span.
     """
 
     def __init__(self, tracer: Any, model: SpanModel) -> None:
@@ -82,10 +82,10 @@ class SdkSpans(TracerSpans):
         self._limits = limits = tracer._span_limits
         most = sys.maxsize if limits.max_span_attributes is None else limits.max_span_attributes
         self.most = most if limits.max_span_attribute_length is None else 0
-        """How many attributes a span takes without the SDK's looking at them."""
+        """Number of attributes up to which the SDK would store them unchanged."""
 
     def start(self, name: str, parent: Context, kind: SpanKind, attributes: Mapping[str, Any], start_ns: int) -> Span:
-        """Start a span; below what is no open span of the SDK with known flags, through the tracer."""
+        """Start a span; with the tracer's method, unless it is a root span or its parent is a span of the same class."""
         tracer = self._tracer
         above: Any = parent.get(self._key)
         if above is None:
@@ -133,7 +133,7 @@ class SdkSpans(TracerSpans):
         return attributes
 
     def write(self, span: Any, attributes: Mapping[str, Any]) -> None:
-        """Set attributes of an open span; where they replace others or there is no room, through the span."""
+        """Set attributes of an open span; with the span's method, if they replace others or exceed the limit."""
         if type(span) is self._class and _is_clean(attributes):
             with span._lock:
                 known = span._attributes._dict
@@ -145,7 +145,7 @@ class SdkSpans(TracerSpans):
 
 
 def _is_clean(attributes: Mapping[str, Any]) -> bool:
-    """Whether the SDK would keep attributes as they are, unless they are too many or too long."""
+    """Return whether the SDK would store attributes unchanged, unless they are too many or too long."""
     return (
         _SCALARS.issuperset(map(type, attributes.values()))
         and _TEXT.issuperset(map(type, attributes))
@@ -153,11 +153,11 @@ def _is_clean(attributes: Mapping[str, Any]) -> bool:
     )
 
 
-# ── whether that gives the same ──────────────────────────────────────────────────────────────────────────────────────
+# ── comparing both ways ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def spans_of(tracer: trace.Tracer) -> TracerSpans:
-    """Return what starts and writes the spans of a tracer in the quickest way that gives what its own methods give."""
+    """Return an object that starts and writes spans of a tracer in the fastest way with the same result."""
     if type(tracer) is sdk.Tracer and tracer.sampler is ALWAYS_ON:
         try:
             model = _model_of(tracer)
@@ -169,7 +169,7 @@ def spans_of(tracer: trace.Tracer) -> TracerSpans:
 
 
 class _Ids(IdGenerator):
-    """The same ids every time, as random as those of another generator."""
+    """Generate the same ids every time, with the flag for random ids of another generator."""
 
     def __init__(self, generator: IdGenerator) -> None:
         if hasattr(generator, "is_trace_id_random"):  # not in SDK 1.35
@@ -183,7 +183,7 @@ class _Ids(IdGenerator):
 
 
 class _Metrics:
-    """Takes the place of the SDK's own metrics, lest trials be counted; notes what they are given."""
+    """Replace the SDK's own metrics, which would count trial spans; return the arguments, which are compared."""
 
     def start_span(self, *arguments: Any) -> Any:
         return arguments
@@ -195,9 +195,9 @@ _LATER: Mapping[str, Any] = {"later": "x"}
 
 
 def _model_of(tracer: Any) -> SpanModel | None:
-    """Return what is known of a tracer's spans; None if spans that are made of that are not what the tracer makes.
+    """Return a model of a tracer's spans; None if spans made from it differ from those that the tracer makes.
 
-    The trials are made with a copy of the tracer that has no processors.
+    The trial spans are made with a copy of the tracer without processors.
     """
     on_trial = copy.copy(tracer)
     on_trial.span_processor, on_trial.id_generator = sdk.SpanProcessor(), _Ids(tracer.id_generator)
@@ -211,8 +211,8 @@ def _model_of(tracer: Any) -> SpanModel | None:
     shared = {name: field for name, field in vars(one).items() if vars(other).get(name) is field}
     model = SpanModel(type(one), {}, shared)
     direct = SdkSpans(on_trial, model)
-    has_room = direct.most >= len(_FEW) + len(_LATER)  # where not, the SDK would log what it drops
-    for flags in (None, 1, 3):  # no parent; sampled; sampled and of a random trace id, which SDK 1.35 does not hand on
+    has_room = direct.most >= len(_FEW) + len(_LATER)  # otherwise the SDK would log the attributes that it drops
+    for flags in (None, 1, 3):  # no parent; sampled; sampled with a random trace id, a flag that SDK 1.35 drops
         parent = Context()
         if flags is not None:
             above = on_trial.start_span("above", context=parent)
@@ -232,7 +232,7 @@ def _model_of(tracer: Any) -> SpanModel | None:
 
 
 def _are_alike(one: Any, other: Any) -> bool:
-    """Whether two things have the same class and the same fields; locks are alike."""
+    """Return whether two objects have the same class and the same fields; any two locks are alike."""
     if one is other:
         return True
     if type(one) is not type(other):

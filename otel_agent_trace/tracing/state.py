@@ -30,7 +30,7 @@ from otel_agent_trace.version import __version__
 
 _OUR_ATTRIBUTES = 40
 """Upper bound of the attributes that a run or a step has besides the caller's own."""
-_REMEMBERED_ENDS = 65_536
+_KEPT_ENDS = 65_536
 """Number of the latest ended runs whose ids are kept, to distinguish a second end from an unknown id."""
 _MANY_OPEN = 10_000
 
@@ -40,9 +40,9 @@ class Destination(NamedTuple):
 
     provider: trace.TracerProvider | None = None
     changes: int = 0
-    """How often settings of providers had been changed when it was looked up."""
+    """Value of `SETTINGS.changes` when it was looked up."""
     spans: TracerSpans = TracerSpans(trace.NoOpTracer())
-    """What starts and writes them."""
+    """Object that starts and writes the spans."""
     write_policies: WritePolicies | None = None
     """Policies to apply before writing to a span, if its spans do not all pass our pipeline."""
     meters: Meters | None = None
@@ -213,7 +213,7 @@ class TracerState:
             if self._open.get(run.run_id, self) is run:
                 self._ended[run.run_id] = None  # first: `find` takes no lock, and must find it in one of the two
                 del self._open[run.run_id]
-                if len(self._ended) > _REMEMBERED_ENDS:
+                if len(self._ended) > _KEPT_ENDS:
                     self._ended.popitem(last=False)
 
     def find(self, given: object) -> Any:

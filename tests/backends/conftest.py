@@ -16,4 +16,4 @@ def recording() -> type[Recording]:
 @pytest.fixture
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if 50 ms passed between any two lines."""
-    monkeypatch.setattr(lines, "_LOOK_INTERVAL_S", 0)
+    monkeypatch.setattr(lines, "_CHECK_INTERVAL_S", 0)

@@ -110,7 +110,7 @@ def test_a_disk_that_recovers(
     assert file.stats() == {"kept": 8, "failed: No space left on device": 12, "failed: Input/output error": 6}
     assert len(load_runs(path)) == 4
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path} does not take spans: {reason}; they are lost, and counted"
+        f"could not write spans to {path}: {reason}; they are lost"
         for reason in ("No space left on device", "Input/output error")
     ]
 

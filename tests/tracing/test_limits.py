@@ -354,7 +354,7 @@ def test_steps_are_remembered_as_parents_for_a_while(
     tracer: AgentTracer, the_run: Callable[[], AgentRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a run without end only the last steps are known as parents; below another one a step is one of the run."""
-    monkeypatch.setattr(active, "_REMEMBERED_STEPS", 3)
+    monkeypatch.setattr(active, "_KEPT_STEPS", 3)
     run_id = tracer.start_run()
     for _ in range(5):
         tracer.log_step(run_id, name="s")
@@ -407,7 +407,7 @@ def test_100_000_runs(run_python: RunPython, backend: str) -> None:
         def log_step(self, run_id, step): pass
         def end_run(self, run): pass
     from otel_agent_trace.tracing import state
-    state._REMEMBERED_ENDS = 5_000
+    state._KEPT_ENDS = 5_000
     tracer = AgentTracer(backend={backend})
     def runs(count):
         for number in range(count):
