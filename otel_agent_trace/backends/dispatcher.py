@@ -257,7 +257,7 @@ class RunDispatcher(SpanSink):
     def _whole(self, record: SpanRecord) -> SpanRecord:
         """Return a model call with all its messages, if it has only those added since an earlier call."""
         earlier_id = record.attributes.get(semconv.HISTORY_SPAN_ID)
-        if earlier_id is None:
+        if not earlier_id:
             return record
         earlier = self._nodes.get(_Key(int(record.trace_id, 16), int(earlier_id, 16)))
         return whole_record(record, None if earlier is None else earlier.record)

@@ -64,14 +64,14 @@ def encode_input(
     if value is messages:
         return EncodedText(written, tag)
     key = _key_of(messages, value) if type(value) is dict else None
-    if key is None:
+    if key is None or key == MESSAGES_KEY or not all(type(name) is str for name in value):
         return None
     if len(value) == 1:
         return EncodedText(f"{{{_to_json(key).decode()}:{written}}}", tag)
     rest = encode({name: item for name, item in value.items() if name != key}, content.limits)
     if rest.cuts or type(rest.data) is not dict or len(rest.data) != len(value) - 1 or key in rest.data:
         return None
-    if any(type(item) is dict and MESSAGES_KEY in item for item in rest.data.values()):
+    if MESSAGES_KEY in rest.data or any(type(item) is dict and MESSAGES_KEY in item for item in rest.data.values()):
         return None  # a reader would take that item for the messages
     if conversation.size_bytes + 8 * len(_to_json(rest.data)) > content.limits.value_bytes:
         return None
@@ -81,10 +81,9 @@ def encode_input(
 
 
 def _key_of(messages: Any, value: dict[Any, Any]) -> str | None:
-    for key, item in value.items():
-        if item is messages and type(key) is str:
-            return key
-    return None
+    """Return the key under which a dict has the messages; None if it has them under none, or under several."""
+    keys = [key for key, item in value.items() if item is messages]
+    return keys[0] if len(keys) == 1 else None
 
 
 def _list_tag(messages: Any, entries: Sequence[Entry], first: int) -> dict[str, Any]:

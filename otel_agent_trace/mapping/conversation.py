@@ -6,6 +6,9 @@ that it has sent: as JSON, and as copies, by which messages that were changed in
 
 from __future__ import annotations
 
+import enum
+from dataclasses import is_dataclass
+from operator import is_
 from typing import Any
 
 import msgspec
@@ -14,6 +17,7 @@ from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_
 from otel_agent_trace.messages import message_data, message_from
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import Limits, Tag, encode, same
+from otel_agent_trace.values.builtin import TEXT_CODECS
 
 _REMEMBERED = 8
 """Number of conversations that a run keeps: an agent may have several, as those of a planner and a critic."""
@@ -47,6 +51,7 @@ class EndedCall(msgspec.Struct, frozen=True):
 
     trace_id: int
     span_id: int
+    start_ns: int
     sent: int
     answer: Message | None
     has_input: bool
@@ -61,12 +66,13 @@ class NamedCall(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct):
-    """Hold the messages that a call is sent: copies of them as they were when it started, and their encoded forms.
+    """Hold the messages that a call is sent: themselves, copies of them as they were when it started, their encoded forms.
 
     `size_bytes` is at least what limits count for all of them; `is_tagged` is whether any has a tag. The first `shared`
     messages are those of the conversation `earlier`. `call` is the call, once it has ended.
     """
 
+    items: list[Any]
     copies: list[Any]
     entries: list[Entry]
     size_bytes: int
@@ -75,8 +81,10 @@ class Conversation(msgspec.Struct):
     shared: int = 0
     call: EndedCall | None = None
 
-    def earlier_call(self, trace_id: int, most: int) -> NamedCall | None:
+    def earlier_call(self, trace_id: int, start_ns: int, most: int) -> NamedCall | None:
         """Return an ended call of a trace that has the first messages, at most `most` of them; None if there is none.
+
+        It has started before `start_ns`, Unix nanoseconds, since readers ask for that; a clock may be set back.
 
         The span of a call that has not ended may never be stored, if its process is killed.
         """
@@ -86,7 +94,7 @@ class Conversation(msgspec.Struct):
             if call is not None:
                 shared = min(shared, call.sent)
                 with_answer = shared == call.sent and shared < most and self.entries[shared].message == call.answer
-                if call.trace_id != trace_id or not shared + with_answer:
+                if call.trace_id != trace_id or call.start_ns > start_ns or not shared + with_answer:
                     return None
                 return NamedCall(call.span_id, shared + with_answer, shared if call.has_input else 0)
             shared, earlier = min(shared, earlier.shared), earlier.earlier
@@ -102,7 +110,7 @@ class Conversation(msgspec.Struct):
         return tuple([entry.message for entry in self.entries])
 
 
-_EMPTY = Conversation([], [], 0, is_tagged=False)
+_EMPTY = Conversation([], [], [], 0, is_tagged=False)
 
 
 class History:
@@ -134,7 +142,7 @@ class History:
             size = len(known.copies)
             if size <= most:
                 continue
-            if size > len(items) or known.copies != items[:size]:
+            if size > len(items) or not all(map(is_, known.items, items)) or known.copies != items[:size]:
                 size = _common_length(known.copies, items)
             if size > most:
                 best, most = known, size
@@ -155,7 +163,7 @@ class History:
         if size_bytes > self._limits.value_bytes - 8 * _NODE_BYTES:
             return None
         copies = earlier.copies[:shared] + [copy_of(item) for item in items[shared:]]
-        return Conversation(copies, kept + added, size_bytes, is_tagged, earlier if shared else None, shared)
+        return Conversation(items, copies, kept + added, size_bytes, is_tagged, earlier if shared else None, shared)
 
     def _entry(self, given: Any) -> Entry | None:
         """Return an encoded message; None if it exceeds the limits, or has a key that is used for references."""
@@ -244,13 +252,27 @@ def _common_length(copies: list[Any], items: list[Any]) -> int:
     """Return the number of equal messages at the beginning of two lists."""
     size = 0
     for copy, item in zip(copies, items, strict=False):
-        if copy != item:
+        if not _is_copy(copy, item):
             break
         size += 1
     return size
 
 
 # ── copies, to recognise messages that were changed in place ─────────────────────────────────────────────────────────
+
+
+def _is_copy(copy: Any, value: Any) -> bool:
+    """Return whether `copy_of` gave a copy for such a value, by type and value; no code of the program runs."""
+    kind = type(copy)
+    if kind is _Exactly or kind is _Unchanged:
+        return bool(copy == value)
+    if kind is not type(value):
+        return False
+    if kind is dict:
+        return copy.keys() == value.keys() and all(_is_copy(item, value[key]) for key, item in copy.items())
+    if kind is list or kind is tuple:
+        return len(copy) == len(value) and all(map(_is_copy, copy, value))
+    return bool(copy == value)
 
 
 def copy_of(value: Any) -> Any:
@@ -267,10 +289,10 @@ def copy_of(value: Any) -> Any:
         return [copy_of(item) for item in value]
     if kind is tuple:
         return tuple([copy_of(item) for item in value])
-    return _Exactly(value) if kind in _SCALARS else _Unchanged(value)
+    return _Exactly(value) if kind in _IMMUTABLE or isinstance(value, enum.Enum) else _Unchanged(value)
 
 
-_SCALARS = frozenset((bool, int, float, bytes))
+_IMMUTABLE = frozenset((bool, int, float, bytes, *TEXT_CODECS))
 
 
 class _Exactly:
@@ -303,11 +325,13 @@ class _Unchanged:
 
 
 def _fields_of(value: Any, *, copied: bool) -> list[Any] | None:
-    """Return the fields of a `Message` or a pydantic model, extra ones too; None for objects with unknown fields."""
+    """Return the fields of a `Message`, a dataclass or a pydantic model, extra ones too; None for all other objects."""
     if isinstance(value, Message):
         fields = [value.role, value.parts, value.name, value.extra]
     elif hasattr(type(value), "__pydantic_fields__"):
         fields = [vars(value), getattr(value, "__pydantic_extra__", None)]
+    elif is_dataclass(value) and hasattr(value, "__dict__"):
+        fields = [vars(value)]
     else:
         return None
     return [copy_of(field) for field in fields] if copied else fields

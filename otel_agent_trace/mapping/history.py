@@ -29,15 +29,15 @@ def whole_records(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
 
     If the earlier call is missing, the span keeps the new messages only, and ``messages`` is listed as truncated.
     """
-    continued = [span for span in records.values() if semconv.HISTORY_SPAN_ID in span.attributes]
+    continued = [span for span in records.values() if span.attributes.get(semconv.HISTORY_SPAN_ID)]
     if not continued:
         return records
-    whole = {span_id: span for span_id, span in records.items() if semconv.HISTORY_SPAN_ID not in span.attributes}
+    whole = {span_id: span for span_id, span in records.items() if not span.attributes.get(semconv.HISTORY_SPAN_ID)}
     made = dict(records)  # keeps the order
     for span in sorted(continued, key=lambda span: span.start_ns):
         restored = whole_record(span, whole.get(str(span.attributes[semconv.HISTORY_SPAN_ID])))
         made[span.span_id] = restored
-        if semconv.HISTORY_SPAN_ID not in restored.attributes:
+        if not restored.attributes.get(semconv.HISTORY_SPAN_ID):
             whole[span.span_id] = restored
     return made
 

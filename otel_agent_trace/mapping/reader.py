@@ -148,8 +148,10 @@ class _Reader(AttributeReader):
         """Read the messages of a model call, and its input and output, which may have references to them."""
         rest, types = self.rest, self.types
         facts.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
-        missing = self.integer(semconv.HISTORY_MESSAGES) or 0  # removed once `mapping.history` completed the span
-        rest.pop(semconv.HISTORY_SPAN_ID, None)
+        count = self.integer(semconv.HISTORY_MESSAGES) or 0
+        missing = (
+            count if rest.pop(semconv.HISTORY_SPAN_ID, None) else 0
+        )  # none once `mapping.history` completed the span
         recorded = recorded_input(rest.get(semconv.INPUT), types.get(semconv.INPUT))
         if recorded is None:
             facts.input = self.json(semconv.INPUT)

@@ -350,11 +350,12 @@ class ActiveModelCall(ActiveStep):
         self._messages_given, self._answer = value, None
         self._messages_written = False
         self._input_written = False  # what was written may refer to earlier messages
+        self._earlier = None
         self._conversation = self._guarded("messages", self._conversation_of, value)
         self._messages = () if self._conversation is not None else self._guarded("messages", messages_from, value) or ()
 
     def _conversation_of(self, messages: Any) -> Conversation | None:
-        return self.run.history.conversation(messages) if self._state.limits == self.run.state.limits else None
+        return self.run.history(self._state).conversation(messages)
 
     def add_answer(self, message: Message) -> None:
         """Set the answer of the model, unless the messages that were given end with one."""
@@ -381,7 +382,7 @@ class ActiveModelCall(ActiveStep):
             self._content.text(semconv.PROVIDER_NAME, "provider", self._provider)
         if self._conversation is not None and self._state.history == "new":
             trace_id = trace.get_current_span(parent).get_span_context().trace_id
-            self._earlier = self._conversation.earlier_call(trace_id, self._sent(self._conversation))
+            self._earlier = self._conversation.earlier_call(trace_id, self._start_ns, self._sent(self._conversation))
         if self._messages_given is not None:
             self._write_messages()
         super()._open(parent)
@@ -395,6 +396,8 @@ class ActiveModelCall(ActiveStep):
         content, given_answer = self._content, self._given_answer()
         if not self._messages_written:
             self._messages_written = True
+            if self._earlier is None:
+                content.clear_text(semconv.HISTORY_SPAN_ID)  # after the start, other messages were set
             if self._conversation is None:
                 content.messages(self._messages, self._kind)
             else:
@@ -428,11 +431,14 @@ class ActiveModelCall(ActiveStep):
 
     def end(self, end_ns: int | None = None) -> None:
         """End the span, by default now; a second call is counted, and does nothing else."""
+        conversation, is_recorded = self._conversation, self.recording and not self.ended
         super().end(end_ns)
-        conversation, ids = self._conversation, self._span.get_span_context()
-        if conversation is not None:
-            sent, has_input = self._sent(conversation), self._input_has_messages
-            conversation.end(EndedCall(ids.trace_id, ids.span_id, sent, self._answer, has_input))
+        if conversation is not None and is_recorded:
+            ids, sent = self._span.get_span_context(), self._sent(conversation)
+            call = EndedCall(
+                ids.trace_id, ids.span_id, self._start_ns, sent, self._answer, has_input=self._input_has_messages
+            )
+            conversation.end(call)
 
     def _sent(self, conversation: Conversation) -> int:
         """Return how many messages were sent: all that were given, but for an answer at the end."""
@@ -464,7 +470,7 @@ class ActiveRun(ActiveSpan):
     """
 
     __slots__ = (
-        "_history",
+        "_histories",
         "_largest_id",
         "_numbering",
         "_shared",
@@ -491,7 +497,7 @@ class ActiveRun(ActiveSpan):
         self._numbering = threading.RLock()  # signal handlers may start steps, too
         self._largest_id: int | None = None  # as long as the id of each step is its number
         self._timed_out = False
-        self._history: History | None = None
+        self._histories: dict[TracerState, History] = {}
         self.run_id: str = facts.pop("run_id", "")
         self.parent_run_id: str | None = None
         self.last_event_ns = 0
@@ -673,12 +679,12 @@ class ActiveRun(ActiveSpan):
             parent=parent,
         )
 
-    @property
-    def history(self) -> History:
-        """Return the conversations of the run's model calls."""
-        if self._history is None:
-            self._history = History(self._state.limits)
-        return self._history
+    def history(self, state: TracerState) -> History:
+        """Return what its model calls were sent by one tracer: what another one records may stand elsewhere."""
+        history = self._histories.get(state)
+        if history is None:
+            history = self._histories.setdefault(state, History(state.limits))
+        return history
 
     @property
     def started(self) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import json
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -15,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace import (
     AgentRun,
+    AgentSpanProcessor,
     AgentTracer,
     FileBackend,
     InMemoryBackend,
@@ -487,3 +493,110 @@ def test_exports_hold_the_whole() -> None:
         export_spans(source, f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert sorted(exported) == [1, 2, 2, 4, 5]  # the third list ends with an answer
+
+
+# ── reported by those who tried to break it ──────────────────────────────────────────────────────────────────────────
+
+
+class Role(str, Enum):
+    USER = "user"
+
+
+class Words(str):
+    pass
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"role": Role.USER, "content": "h"},
+        {"role": "user", "content": Words("h")},
+        OrderedDict(role="user", content="h"),
+        {"role": "user", "content": mock.ANY},
+    ],
+)
+def test_a_message_that_only_equals_an_earlier_one_is_another(later: Any) -> None:
+    first = [{"role": "user", "content": "h"}]
+    alone = inputs(record([[later]]).runs()[0])[0]
+    (run,) = record([first, [later]]).runs()
+    assert same(inputs(run)[1], alone)
+
+
+@pytest.mark.parametrize("later", [texts("X", "Y", "Z", "W"), texts("X"), []])
+def test_messages_that_are_set_inside_the_block_replace_the_history(later: list[Any]) -> None:
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend, history="new")
+    with tracer.run(user_input="?") as run:
+        with run.model_call(messages=texts("a", "b")):
+            pass
+        with run.model_call(messages=texts("a", "b", "c")) as call:
+            call.messages = later
+    (read,) = backend.runs()
+    assert [message.text for message in read.steps[1].messages] == [message["content"] for message in later]
+    assert not read.steps[1].truncated
+
+
+@pytest.mark.parametrize("history", MODES)
+def test_inputs_with_keys_of_every_kind(history: Any) -> None:
+    messages = texts("a")
+    given_inputs = [
+        {"messages": messages, 1: "x", (1, 2): "y"},
+        {"messages": messages, "agent_trace.messages": 5},
+        {"agent_trace.messages": messages},
+        {"a": messages, "messages": messages},
+        {"messages": messages, "other": {"agent_trace.messages": [1]}},
+        messages,
+    ]
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend, history=history)
+    with tracer.run(user_input="?") as run:
+        for given_input in given_inputs:
+            with run.model_call(messages=messages, input=given_input):
+                pass
+    for step, expected in zip(backend.runs()[0].steps, given_inputs, strict=True):
+        assert same(step.input, expected)
+
+
+def test_no_call_is_named_that_a_policy_drops() -> None:
+    memory = InMemoryBackend()
+    provider = TracerProvider()
+    provider.add_span_processor(AgentSpanProcessor([memory]))
+    policy = lambda record: None if "drop" in record.name else record
+    tracer = AgentTracer(tracer_provider=provider, history="new", policies=[policy])
+    with tracer.run(user_input="RUN INPUT") as run:
+        with run.model_call(model="drop", messages=texts("a")):
+            pass
+        with run.model_call(model="keep", messages=texts("a", "b")):
+            pass
+    (step,) = memory.runs()[0].steps
+    assert [message.text for message in step.messages] == ["a", "b"]
+
+
+def test_what_is_set_after_the_end_is_in_no_history() -> None:
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend, history="new")
+    with tracer.run(user_input="?") as run:
+        with run.model_call(messages=texts("a", "b")) as call:
+            call.end()
+            call.messages = texts("P", "Q")
+        with run.model_call(messages=texts("P", "Q", "R")):
+            pass
+    assert [message.text for message in backend.runs()[0].steps[1].messages] == ["P", "Q", "R"]
+
+
+def test_two_tracers_in_one_run_have_histories_of_their_own() -> None:
+    one, other = InMemoryBackend(), InMemoryBackend()
+    tracers = [AgentTracer(backend=backend, history="new") for backend in (one, other)]
+    calls = [tracer.model(lambda messages: "ok") for tracer in tracers]
+    with tracers[0].run(user_input="?"):
+        for size in range(1, 5):
+            calls[size % 2](texts("a", "b", "c", "d")[:size])
+    for backend in (one, other):
+        assert all(not step.truncated for run in backend.runs() for step in run.steps)
+
+
+def test_values_that_never_change_do_not_end_a_history() -> None:
+    when = datetime.datetime(2026, 11, 28, tzinfo=datetime.timezone.utc)
+    sent = growing([{"role": Role.USER, "content": str(turn), "at": when} for turn in range(5)])
+    backend = record(sent, history="new")
+    assert new_messages(backend) == [1, 1, 1, 1, 1]
