@@ -57,5 +57,13 @@ def _renew_all() -> None:
         holder.renew()
 
 
+NO_FORK = threading.RLock()
+"""Held while a module is imported, or OpenSSL used first, in the midst of tracing: the process does not fork meanwhile.
+
+Else a child would wait for ever for locks of the interpreter and of OpenSSL that no thread of it can release.
+"""
+
+
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=NO_FORK.acquire, after_in_parent=NO_FORK.release, after_in_child=NO_FORK.release)
     os.register_at_fork(after_in_child=_renew_all)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -17,6 +17,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.guard import warn
 from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.user_paths import user_file
@@ -74,17 +75,25 @@ def _user_id_text(user_id: object) -> str:
 
 
 def _pseudonym(user_id: str, secret: bytes) -> str:
-    import hmac  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
+    key_id, digest = _key_id(secret), _hmac_digest()
+    return f"hmac:{key_id}:{digest(secret, user_id.encode('utf-8', 'surrogatepass'), 'sha256').hex()}"
 
-    digest = hmac.digest(secret, user_id.encode("utf-8", "surrogatepass"), "sha256").hex()
-    return f"hmac:{_key_id(secret)}:{digest}"
+
+@functools.lru_cache(maxsize=1)
+def _hmac_digest() -> Callable[[bytes, bytes, str], bytes]:
+    with NO_FORK:
+        import hmac  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
+
+        hmac.digest(b"", b"", "sha256")  # OpenSSL loads the algorithm
+    return hmac.digest
 
 
 @functools.lru_cache(maxsize=8)
 def _key_id(secret: bytes) -> str:
-    import hashlib  # noqa: PLC0415 - as above
+    with NO_FORK:
+        import hashlib  # noqa: PLC0415 - as above
 
-    return hashlib.sha256(secret).hexdigest()[:8]
+        return hashlib.sha256(secret).hexdigest()[:8]
 
 
 def _to_bytes(key: str | bytes) -> bytes:
@@ -218,8 +227,9 @@ def _new_key() -> bytes:
 
 def _make_key_file(path: Path) -> None:
     """Write a new key, whole or not at all; of two processes that do so at once, both read the first one's."""
-    import secrets  # noqa: PLC0415 - a key is made once
-    import tempfile  # noqa: PLC0415 - for the same reason
+    with NO_FORK:
+        import secrets  # noqa: PLC0415 - a key is made once
+        import tempfile  # noqa: PLC0415 - for the same reason
 
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
@@ -243,7 +253,8 @@ def _link_unless_exists(name: str, path: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _process_key() -> bytes:
-    import secrets  # noqa: PLC0415 - seldom needed
+    with NO_FORK:
+        import secrets  # noqa: PLC0415 - seldom needed
 
     warn(
         "could not store a key for user ids: pseudonyms of this process will not match those of others; set %s",
