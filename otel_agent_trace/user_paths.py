@@ -40,8 +40,7 @@ def _folders(kind: Kind, variable: str, home: str) -> tuple[Path, Path]:
         variable: the value of the XDG variable for it.
         home: the value of HOME, on which the result depends through `platformdirs`.
     """
-    with NO_FORK:
-        import platformdirs  # noqa: PLC0415 - slow, and needed only to find a file of the account
+    import platformdirs  # noqa: PLC0415 - slow, and needed only to find a file of the account
 
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
     current = find(_APP, appauthor=False)
