@@ -183,7 +183,8 @@ def key_file() -> Path:
     Raises:
         RuntimeError: the account has no home folder.
     """
-    return user_file("config", "user.key")
+    with NO_FORK:  # it imports `platformdirs`
+        return user_file("config", "user.key")
 
 
 def default_key() -> bytes:
