@@ -58,9 +58,10 @@ def _renew_all() -> None:
 
 
 NO_FORK = threading.RLock()
-"""Held while a module is imported, or OpenSSL used first, in the midst of tracing: the process does not fork meanwhile.
+"""Lock to hold while a module is imported, or OpenSSL first used, in the midst of tracing: the process cannot fork then.
 
-Else a child would wait for ever for locks of the interpreter and of OpenSSL that no thread of it can release.
+Otherwise a child would wait for ever for locks of the interpreter or of OpenSSL that none of its threads can release.
+Nothing else belongs in such a block: a fork of the program waits for its end.
 """
 
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from otel_agent_trace.forks import NO_FORK
+
 Kind = Literal["config", "state"]
 _APP = "otel-agent-trace"
 _VARIABLES: dict[Kind, str] = {"config": "XDG_CONFIG_HOME", "state": "XDG_STATE_HOME"}
@@ -40,7 +42,8 @@ def _folders(kind: Kind, variable: str, home: str) -> tuple[Path, Path]:
         variable: the value of the XDG variable for it.
         home: the value of HOME, on which the result depends through `platformdirs`.
     """
-    import platformdirs  # noqa: PLC0415 - slow, and needed only to find a file of the account
+    with NO_FORK:
+        import platformdirs  # noqa: PLC0415 - slow, and needed only to find a file of the account
 
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
     current = find(_APP, appauthor=False)

@@ -183,8 +183,7 @@ def key_file() -> Path:
     Raises:
         RuntimeError: the account has no home folder.
     """
-    with NO_FORK:  # it imports `platformdirs`
-        return user_file("config", "user.key")
+    return user_file("config", "user.key")
 
 
 def default_key() -> bytes:
