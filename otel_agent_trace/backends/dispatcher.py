@@ -259,7 +259,10 @@ class RunDispatcher(SpanSink):
         earlier_id = record.attributes.get(semconv.HISTORY_SPAN_ID)
         if not earlier_id:
             return record
-        earlier = self._nodes.get(_Key(int(record.trace_id, 16), int(earlier_id, 16)))
+        try:
+            earlier = self._nodes.get(_Key(int(record.trace_id, 16), int(earlier_id, 16)))
+        except (TypeError, ValueError):  # of a span that is not from our tracer
+            earlier = None
         return whole_record(record, None if earlier is None else earlier.record)
 
     def _close(self, node: _Node) -> None:

@@ -14,7 +14,7 @@ references in place of texts in them (see `mapping.references`). Its tag is an o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -22,25 +22,11 @@ from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.conversation import Conversation, Entry, array_of
 from otel_agent_trace.mapping.references import MESSAGES_KEY, resolve_message
 from otel_agent_trace.model import Message
-from otel_agent_trace.values import EncodedText, Tag, encode, restore
+from otel_agent_trace.values import EncodedText, decode_text, encode, restore
 
-MESSAGES_TAG, ITEM_TAGS, AFTER = "messages", "c", "after"
+MESSAGES_TAG, CHILDREN, AFTER = "messages", "c", "after"
+_INDEX_DIGITS = 9
 _to_json = msgspec.json.Encoder().encode
-_from_json = msgspec.json.Decoder().decode
-
-
-class Item(NamedTuple):
-    """Hold a message as it was given: data without references, and the tag that restores its types."""
-
-    data: Any
-    tag: Tag | None
-
-
-class RecordedInput(NamedTuple):
-    """Hold an input as it was written: data with references, and its tag."""
-
-    data: Any
-    tag: Mapping[str, Any]
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,58 +79,66 @@ def _list_tag(messages: Any, entries: Sequence[Entry], first: int) -> dict[str, 
     if type(messages) is tuple:
         tag["x"] = "tuple"
     children = {str(index): entry.given_tag for index, entry in enumerate(entries) if entry.given_tag is not None}
-    return {**tag, ITEM_TAGS: children} if children else tag
+    return {**tag, CHILDREN: children} if children else tag
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def recorded_input(text: Any, tag: Any) -> RecordedInput | None:
-    """Return an input with references to the messages of its call; None for any other input."""
-    if type(tag) is not dict or tag.get("t") != MESSAGES_TAG or type(text) is not str:
-        return None
-    try:
-        return RecordedInput(_from_json(text), tag)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):  # truncated, as by an attribute length limit
-        return None
+def has_messages(tag: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether a tag is that of an input with references to the messages of its call."""
+    return isinstance(tag, dict) and tag.get("t") == MESSAGES_TAG
 
 
-def items_of(recorded: RecordedInput, messages: Sequence[Message], missing: int = 0) -> list[Item]:
-    """Return the messages of an input as they were given.
+def read_input(text: Any, tag: Mapping[str, Any], messages: Sequence[Message], missing: int = 0) -> Any:
+    """Return an input as it was given.
 
     Args:
-        recorded: the input.
+        text: the attribute.
+        tag: its tag, for which `has_messages` holds.
         messages: the messages of the call: those that were sent, and the answer.
         missing: how many come before these, in an earlier call that is not available; they are omitted.
     """
-    own, tags = _own_messages(recorded.data), recorded.tag.get(ITEM_TAGS) or {}
-    first = max(0, missing - recorded.tag.get(AFTER, 0)) if missing else 0
-    return [
-        Item(resolve_message(data, messages[index] if index < len(messages) else None), tags.get(str(index + first)))
-        for index, data in enumerate(own[first:])
+    data = decode_text(text)
+    own, tags = own_messages(data), children_of(tag)
+    if own is None:  # not what was written, as after an attribute length limit
+        return data
+    first = max(0, missing - number_of_earlier(tag)) if missing else 0
+    given: Any = [
+        restore(resolve_message(item, messages[index] if index < len(messages) else None), tags.get(str(index + first)))
+        for index, item in enumerate(own[first:])
     ]
-
-
-def restored_input(recorded: RecordedInput, items: Sequence[Item]) -> Any:
-    """Return the input as it was given."""
-    data, tag = recorded
-    messages: Any = [restore(item.data, item.tag) for item in items]
     if tag.get("x") == "tuple":
-        messages = tuple(messages)
+        given = tuple(given)
     key = key_of_messages(data)
     if key is None:
-        return messages
+        return given
     rest = restore({name: item for name, item in data.items() if name != key}, tag.get("k"))
     if not isinstance(rest, dict):
         return rest
-    return {name: messages if name == key else rest[name] for name in data if name == key or name in rest}
+    return {name: given if name == key else rest[name] for name in data if name == key or name in rest}
 
 
-def _own_messages(data: Any) -> list[Any]:
+def number_of_earlier(tag: Mapping[str, Any]) -> int:
+    """Return how many messages of an input the earlier call has."""
+    number = tag.get(AFTER)
+    return number if type(number) is int and number > 0 else 0
+
+
+def children_of(tag: Any) -> dict[str, Any]:
+    """Return the tags of messages in the tag of their list, or of an input, by index; none if it is damaged."""
+    children = tag.get(CHILDREN) if isinstance(tag, dict) else None
+    if not isinstance(children, dict):
+        return {}
+    return {index: item for index, item in children.items() if index.isdecimal() and len(index) <= _INDEX_DIGITS}
+
+
+def own_messages(data: Any) -> list[Any] | None:
+    """Return the messages that an input has itself, with references; None if it has no list of them."""
     key = key_of_messages(data)
     held = data if key is None else data[key]
     own = held.get(MESSAGES_KEY) if isinstance(held, dict) else None
-    return own if isinstance(own, list) else []
+    return own if isinstance(own, list) else None
 
 
 def key_of_messages(data: Any) -> str | None:

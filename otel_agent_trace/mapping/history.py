@@ -1,7 +1,7 @@
 """Complete model calls that were recorded with ``history="new"``: with the messages added since an earlier call only.
 
 Such a span names the span of the earlier call, and how many of that call's messages come first. The JSON texts of
-messages are copied without being decoded. The result is what ``history="full"`` records.
+messages are copied as they are. The result is what ``history="full"`` records.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.mapping.call_input import AFTER, ITEM_TAGS, MESSAGES_TAG, key_of_messages
+from otel_agent_trace.mapping.call_input import (
+    AFTER,
+    CHILDREN,
+    children_of,
+    has_messages,
+    key_of_messages,
+    number_of_earlier,
+    own_messages,
+)
 from otel_agent_trace.mapping.references import MESSAGES_KEY
 from otel_agent_trace.messages import FINISH_REASON_KEY, NO_FINISH_REASON
 from otel_agent_trace.span import SpanRecord
@@ -74,17 +82,15 @@ def _joined(own: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any
     if type(count) is not int or not 0 < count <= len(before):
         raise _MissingError
     attributes[semconv.INPUT_MESSAGES] = _array([*before[:count], *_messages(own, semconv.INPUT_MESSAGES)])
-    tags = _joined_tags(types.get(semconv.INPUT_MESSAGES), {"c": before_tags}, "c", count)
-    _set_tag(types, semconv.INPUT_MESSAGES, {"c": tags} if tags else None)
+    tags = _joined_tags(children_of(types.get(semconv.INPUT_MESSAGES)), before_tags, count)
+    types[semconv.INPUT_MESSAGES] = {CHILDREN: tags} if tags else None
     tag = types.get(semconv.INPUT)
-    if isinstance(tag, dict) and tag.get("t") == MESSAGES_TAG and tag.get(AFTER):
-        given = _given_messages(earlier.get(semconv.INPUT))
-        if len(given) < tag[AFTER]:
-            raise _MissingError
-        attributes[semconv.INPUT] = _with_earlier_messages(own[semconv.INPUT], given[: tag[AFTER]])
-        tags = _joined_tags(tag, earlier_types.get(semconv.INPUT), ITEM_TAGS, tag[AFTER])
-        kept = {key: item for key, item in tag.items() if key not in (AFTER, ITEM_TAGS)}
-        types[semconv.INPUT] = {**kept, ITEM_TAGS: tags} if tags else kept
+    if has_messages(tag) and (number := number_of_earlier(tag)):
+        attributes[semconv.INPUT] = _joined_input(own.get(semconv.INPUT), earlier.get(semconv.INPUT), number)
+        tags = _joined_tags(children_of(tag), children_of(earlier_types.get(semconv.INPUT)), number)
+        kept = {key: item for key, item in tag.items() if key not in (AFTER, CHILDREN)}
+        types[semconv.INPUT] = {**kept, CHILDREN: tags} if tags else kept
+    types = {key: item for key, item in types.items() if item is not None}
     if types:
         attributes[semconv.TYPES] = _to_json(types).decode()
     else:
@@ -103,12 +109,12 @@ def _sent_and_answered(
     attributes: Mapping[str, Any], types: Mapping[str, Any]
 ) -> tuple[list[msgspec.Raw], dict[str, Any]]:
     """Return all messages of a call, the answer last, and their tags by index."""
-    sent, tags = _messages(attributes, semconv.INPUT_MESSAGES), _children(types.get(semconv.INPUT_MESSAGES), "c")
+    sent, tags = _messages(attributes, semconv.INPUT_MESSAGES), children_of(types.get(semconv.INPUT_MESSAGES))
     for answer in _messages(attributes, semconv.OUTPUT_MESSAGES)[:1]:
         message = _decoded(_objects, bytes(answer).decode())
         if message.get(FINISH_REASON_KEY) == NO_FINISH_REASON:
             del message[FINISH_REASON_KEY]
-        tags |= {str(len(sent)): tag for tag in _children(types.get(semconv.OUTPUT_MESSAGES), "c").values()}
+        tags |= {str(len(sent)): tag for tag in children_of(types.get(semconv.OUTPUT_MESSAGES)).values()}
         sent.append(msgspec.Raw(_to_json(message)))
     return sent, tags
 
@@ -117,20 +123,13 @@ def _types(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return _decoded(_objects, attributes.get(semconv.TYPES, "{}"))  # type: ignore[no-any-return]
 
 
-def _given_messages(text: Any) -> list[msgspec.Raw]:
-    """Return the messages of an input in the shape in which they were given, with references."""
+def _joined_input(text: Any, earlier_text: Any, number: int) -> str:
+    """Return an input with the first messages of the input of an earlier call before its own."""
     data = _decoded(_objects, text)
-    key = key_of_messages(data)
-    held = data if key is None else data[key]
-    if MESSAGES_KEY not in held:
+    own, before = own_messages(data), own_messages(_decoded(_objects, earlier_text))
+    if own is None or before is None or len(before) < number:
         raise _MissingError
-    return _decoded(_texts, _to_json(held[MESSAGES_KEY]).decode())  # type: ignore[no-any-return]
-
-
-def _with_earlier_messages(text: Any, earlier: list[msgspec.Raw]) -> str:
-    data = _decoded(_objects, text)
-    key = key_of_messages(data)
-    messages = {MESSAGES_KEY: msgspec.Raw(_array([*earlier, *_given_messages(text)]).encode())}
+    key, messages = key_of_messages(data), {MESSAGES_KEY: [*before[:number], *own]}
     return _to_json(messages if key is None else {**data, key: messages}).decode()
 
 
@@ -145,23 +144,10 @@ def _array(texts: list[msgspec.Raw]) -> str:
     return _to_json(texts).decode()
 
 
-def _joined_tags(own: Any, earlier: Any, key: str, count: int) -> dict[str, Any]:
-    """Return the tags of messages by index, if the list begins with `count` messages of an earlier call."""
-    before, after = _children(earlier, key), _children(own, key)
-    kept = {index: tag for index, tag in before.items() if int(index) < count}
-    return {**kept, **{str(int(index) + count): tag for index, tag in after.items()}}
-
-
-def _children(tag: Any, key: str) -> dict[str, Any]:
-    children = tag.get(key) if isinstance(tag, dict) else None
-    return {index: item for index, item in children.items() if index.isdecimal()} if isinstance(children, dict) else {}
-
-
-def _set_tag(types: dict[str, Any], key: str, tag: Any) -> None:
-    if tag is None:
-        types.pop(key, None)
-    else:
-        types[key] = tag
+def _joined_tags(own: Mapping[str, Any], earlier: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return tags by index, for a list with `number` messages of an earlier call before its own."""
+    kept = {index: tag for index, tag in earlier.items() if int(index) < number}
+    return {**kept, **{str(int(index) + number): tag for index, tag in own.items()}}
 
 
 def _listed_as_truncated(attributes: Mapping[str, Any]) -> dict[str, Any]:

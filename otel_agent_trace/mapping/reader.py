@@ -7,7 +7,7 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.mapping.attributes import AttributeReader, as_list, kept, number_of, tagged
-from otel_agent_trace.mapping.call_input import items_of, recorded_input, restored_input
+from otel_agent_trace.mapping.call_input import has_messages, read_input
 from otel_agent_trace.mapping.facts import READ
 from otel_agent_trace.mapping.references import ANSWER_TAG, resolve_message
 from otel_agent_trace.messages import (
@@ -152,12 +152,11 @@ class _Reader(AttributeReader):
         missing = (
             count if rest.pop(semconv.HISTORY_SPAN_ID, None) else 0
         )  # none once `mapping.history` completed the span
-        recorded = recorded_input(rest.get(semconv.INPUT), types.get(semconv.INPUT))
-        if recorded is None:
-            facts.input = self.json(semconv.INPUT)
+        tag = types.get(semconv.INPUT)
+        if has_messages(tag):
+            facts.input = read_input(rest.pop(semconv.INPUT, None), tag, facts.messages, missing)
         else:
-            del rest[semconv.INPUT]
-            facts.input = restored_input(recorded, items_of(recorded, facts.messages, missing))
+            facts.input = self.json(semconv.INPUT)
         tag = types.get(semconv.OUTPUT)
         if isinstance(tag, dict) and tag.get("t") == ANSWER_TAG:
             data = decode_text(rest.pop(semconv.OUTPUT, None))

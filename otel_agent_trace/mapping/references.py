@@ -88,16 +88,23 @@ def resolve_message(data: Any, message: Message | None) -> Any:
 
 
 def resolve(data: Any, message: Message | None) -> Any:
-    """Return data with texts of a message in place of references; with None for a text that it does not have."""
+    """Return data with texts of a message in place of references."""
     if type(data) is dict:
-        place = data.get(TEXT_KEY)
-        if place is None:
-            return {key: resolve(item, message) for key, item in data.items()}
-        text = _text_at(place, message)
-        return text if _PIECES not in data else _split(text, data[_PIECES])
+        if TEXT_KEY in data:
+            return _referred(data, message)
+        return {key: resolve(item, message) for key, item in data.items()}
     if type(data) is list:
         return [resolve(item, message) for item in data]
     return data
+
+
+def _referred(reference: Reference, message: Message | None) -> str | list[str] | None:
+    """Return the text, or its pieces; None if the message does not have it, or the reference is damaged."""
+    try:
+        text = _text_at(reference[TEXT_KEY], message)
+        return text if text is None or _PIECES not in reference else _split(text, reference[_PIECES])
+    except (TypeError, ValueError, IndexError):
+        return None
 
 
 def _reference_to_pieces(data: list[Any], references: Mapping[str, Reference]) -> Reference | None:
@@ -108,9 +115,7 @@ def _reference_to_pieces(data: list[Any], references: Mapping[str, Reference]) -
     return None if whole is None else {**whole, _PIECES: [len(piece) for piece in data]}
 
 
-def _split(text: str | None, lengths: list[int]) -> list[str] | None:
-    if text is None:
-        return None
+def _split(text: str, lengths: list[int]) -> list[str]:
     ends = list(itertools.accumulate(lengths))
     return [text[end - length : end] for length, end in zip(lengths, ends, strict=True)]
 

@@ -6,6 +6,7 @@ import copy
 import datetime
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -600,3 +601,55 @@ def test_values_that_never_change_do_not_end_a_history() -> None:
     sent = growing([{"role": Role.USER, "content": str(turn), "at": when} for turn in range(5)])
     backend = record(sent, history="new")
     assert new_messages(backend) == [1, 1, 1, 1, 1]
+
+
+# ── damaged traces ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+JUNK: list[Any] = [
+    *(None, -1, "x", 1.5, [], {}, [1, 7], [0, "x"], ["a", 0], 10**30, True),
+    *({"agent_trace.text": "q"}, {"agent_trace.text": [0, 9]}, {"agent_trace.text": {}}),
+    *({"agent_trace.text": 0, "pieces": ["a"]}, {"agent_trace.text": 0, "pieces": 5}, {"9" * 5000: "int"}),
+]
+REFERRING = (
+    *("agent_trace.input", "agent_trace.output", "agent_trace.types", "agent_trace.truncated"),
+    *("agent_trace.history.span_id", "agent_trace.history.messages", "gen_ai.input.messages", "gen_ai.output.messages"),
+)
+
+
+def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each value in JSON data."""
+    yield path
+    for key, item in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from places(item, (*path, key))
+
+
+def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copied = copy.deepcopy(data)
+    holder = copied
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    return copied
+
+
+def damaged(value: Any) -> Iterator[Any]:
+    if not isinstance(value, str) or value[:1] not in "[{":
+        yield from (item for item in JUNK if not isinstance(item, list | dict))
+        return
+    data = json.loads(value)
+    yield from (json.dumps(replaced(data, path, junk)) for path in places(data) for junk in JUNK)
+    yield from ("", "[", value[:-3], "null")
+
+
+@pytest.mark.parametrize("history", MODES)
+def test_damage_costs_no_other_step(history: Any) -> None:
+    messages = [{**MESSAGES[1], "blob": b"x"}, MESSAGES[2], MESSAGES[3]]
+    spans = record(growing(messages), history=history).spans()
+    for number, span in enumerate(spans):
+        for key in REFERRING:
+            for value in damaged(span.attributes[key]) if key in span.attributes else ():
+                broken = msgspec.structs.replace(span, attributes={**span.attributes, key: value})
+                runs = runs_from_spans([*spans[:number], broken, *spans[number + 1 :]])
+                assert sum(len(run.steps) for run in runs) == len(messages)
