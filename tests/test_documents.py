@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from tests.support.documents import (
     shown_outputs,
     without_chance,
 )
+from tests.support.http_servers import serving
 from tests.support.waiting import DEADLOCK_S
 
 PACKAGE = ROOT / "otel_agent_trace"
@@ -89,12 +89,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 def receiving() -> Iterator[tuple[str, set[str]]]:
     """Yield the address of a receiver of OTLP, and the names of the metrics that it has received."""
     receiver = type("Receiver", (Receiver,), {"metrics": set()})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), receiver) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}", receiver.metrics
-        server.shutdown()
-        thread.join()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), receiver)) as port:
+        yield f"127.0.0.1:{port}", receiver.metrics
 
 
 @pytest.fixture(scope="module")

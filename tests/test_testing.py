@@ -30,30 +30,12 @@ from otel_agent_trace.sources import FilesSource, SeveralSources
 from otel_agent_trace.span import Link, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing import check_backend, check_dialect, check_source
+from tests.support.backends import OnlyRuns
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "custom_backend.py"
 
 
 # ── backends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class DictBackend:
-    """Keeps runs in a dictionary, as the contract has it."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, AgentRun] = {}
-
-    def start_run(self, run: AgentRun) -> None:
-        self.kept[run.run_id] = run
-
-    def log_step(self, run_id: str, step: Any) -> None:
-        """Only a preview."""
-
-    def end_run(self, run: AgentRun) -> None:
-        self.kept[run.run_id] = run
-
-    def runs(self) -> list[AgentRun]:
-        return list(self.kept.values())
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +50,7 @@ def example() -> types.ModuleType:
 
 def test_dict_backend_passes() -> None:
     """The smallest backend that keeps the contract passes."""
-    check_backend(DictBackend, DictBackend.runs)
+    check_backend(OnlyRuns, OnlyRuns.runs)
 
 
 def test_sqlite_example_passes(example: types.ModuleType, tmp_path: Path) -> None:
@@ -78,38 +60,38 @@ def test_sqlite_example_passes(example: types.ModuleType, tmp_path: Path) -> Non
 
 def test_background_passes() -> None:
     """A backend that is called in a thread of its own keeps the contract as well."""
-    check_backend(lambda: BackgroundBackend(DictBackend()), lambda backend: backend._backend.runs())
+    check_backend(lambda: BackgroundBackend(OnlyRuns()), lambda backend: backend._backend.runs())
 
 
 def test_outermost_runs_suffice() -> None:
     """What a backend gives within the run that called it counts as held."""
-    check_backend(DictBackend, lambda backend: [run for run in backend.runs() if run.parent_run_id is None])
+    check_backend(OnlyRuns, lambda backend: [run for run in backend.runs() if run.parent_run_id is None])
 
 
-class _Raises(DictBackend):
+class _Raises(OnlyRuns):
     def end_run(self, run: AgentRun) -> None:
         if run.status is RunStatus.ERROR:
             raise OSError("disk full")
         super().end_run(run)
 
 
-class _NeedsAStart(DictBackend):
+class _NeedsAStart(OnlyRuns):
     def log_step(self, run_id: str, step: Any) -> None:
         self.kept[run_id]  # raises where the start was not seen
 
 
-class _Forgets(DictBackend):
+class _Forgets(OnlyRuns):
     def start_run(self, run: AgentRun) -> None:
         """Keep nothing before the end."""
 
 
-class _KeepsTheFirst(DictBackend):
+class _KeepsTheFirst(OnlyRuns):
     def end_run(self, run: AgentRun) -> None:
         if run.run_id not in self.kept or self.kept[run.run_id].status is RunStatus.RUNNING:
             super().end_run(run)
 
 
-class _Appends(DictBackend):
+class _Appends(OnlyRuns):
     def __init__(self) -> None:
         super().__init__()
         self.all: list[AgentRun] = []
@@ -122,7 +104,7 @@ class _Appends(DictBackend):
         return [*self.all, *self.kept.values()]
 
 
-class _PlainJson(DictBackend):
+class _PlainJson(OnlyRuns):
     def end_run(self, run: AgentRun) -> None:
         data = json.loads(json.dumps(run.to_dict()))
         for item in (data, *data["steps"]):
@@ -130,7 +112,7 @@ class _PlainJson(DictBackend):
         self.kept[run.run_id] = AgentRun.from_dict(data)
 
 
-class _CutsIds(DictBackend):
+class _CutsIds(OnlyRuns):
     def _put(self, run: AgentRun) -> None:
         key = re.sub(r"\W", "_", run.run_id).lower()
         self.kept[key] = run
@@ -138,7 +120,7 @@ class _CutsIds(DictBackend):
     start_run = end_run = _put
 
 
-class _OneThread(DictBackend):
+class _OneThread(OnlyRuns):
     """SQLite refuses to be used by other threads than its own, unless it is set otherwise."""
 
     def __init__(self) -> None:
@@ -153,23 +135,23 @@ class _OneThread(DictBackend):
         self.database.close()
 
 
-class _DropsSubAgents(DictBackend):
+class _DropsSubAgents(OnlyRuns):
     def end_run(self, run: AgentRun) -> None:
         steps = tuple(step for step in run.steps if step.kind is not StepKind.AGENT)
         super().end_run(msgspec.structs.replace(run, steps=steps))
 
 
-class _CannotFlush(DictBackend):
+class _CannotFlush(OnlyRuns):
     def flush(self, timeout_s: float) -> bool:
         return False
 
 
-class _CannotClose(DictBackend):
+class _CannotClose(OnlyRuns):
     def close(self) -> None:
         raise RuntimeError("closed already")
 
 
-class _GivesDictionaries(DictBackend):
+class _GivesDictionaries(OnlyRuns):
     def runs(self) -> list[Any]:
         return [run.to_dict() for run in super().runs()]
 
@@ -191,7 +173,7 @@ class _GivesDictionaries(DictBackend):
         (_GivesDictionaries, "which is no AgentRun"),
     ],
 )
-def test_broken_backends_fail(broken: type[DictBackend], expected_message: str) -> None:
+def test_broken_backends_fail(broken: type[OnlyRuns], expected_message: str) -> None:
     """A backend that breaks the contract fails, in the scenario that it breaks, and the message says how."""
     with pytest.raises(AssertionError, match=re.escape(expected_message)):
         check_backend(broken, broken.runs)
@@ -200,7 +182,7 @@ def test_broken_backends_fail(broken: type[DictBackend], expected_message: str) 
 def test_difference_is_named() -> None:
     """The message names the first field that is held otherwise, and both values."""
 
-    class Rounds(DictBackend):
+    class Rounds(OnlyRuns):
         def end_run(self, run: AgentRun) -> None:
             steps = tuple(msgspec.structs.replace(step, name=step.name.upper()) for step in run.steps)
             super().end_run(msgspec.structs.replace(run, steps=steps))
@@ -229,7 +211,7 @@ def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(RunDispatcher, "__init__", without_lock)
     with pytest.raises(AssertionError, match="was called while another call was going on"):
-        check_backend(DictBackend, DictBackend.runs)
+        check_backend(OnlyRuns, OnlyRuns.runs)
 
 
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────────

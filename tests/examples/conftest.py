@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 import otel_agent_trace
+from tests.support.http_servers import serving
 from tests.support.waiting import DEADLOCK_S
 
 ROOT = Path(otel_agent_trace.__file__).parents[1]
@@ -80,15 +80,8 @@ class Collector:
 @contextmanager
 def served(answer: Callable[[bytes], Reply]) -> Iterator[str]:
     """The address of a server that answers POST requests so."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(answer))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(answer))) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def _handler_for(answer: Callable[[bytes], Reply]) -> type[http.server.BaseHTTPRequestHandler]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 from tests.support.export_command import Exporter
 from tests.support.fake_receivers import FakeReceiver, fake_grpc_receiver, fake_http_receiver
+from tests.support.http_servers import serving
 from tests.support.otlp_receivers import Relay, Sink, free_ports, listens, rotel_program, start_rotel
 from tests.support.requirements import cannot_run
 from tests.support.waiting import DEADLOCK_S, wait_until
@@ -44,14 +44,9 @@ def http_sink() -> Iterator[Sink]:
         def log_message(self, *args: Any) -> None:
             """Say nothing on stderr."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-    thread.start()
-    sink.endpoint = f"http://127.0.0.1:{server.server_port}"
-    yield sink
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        sink.endpoint = f"http://127.0.0.1:{port}"
+        yield sink
 
 
 @pytest.fixture

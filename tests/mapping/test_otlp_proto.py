@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
@@ -31,9 +32,9 @@ from otel_agent_trace.formats.otlp_proto import (
     join,
     salvage,
 )
-from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Link, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
-from tests.support.otlp_receivers import attributes_of
+from tests.support.otlp_receivers import records_of
 from tests.support.span_strategies import otlp_records, records
 from tests.support.waiting import DEADLOCK_S
 
@@ -43,30 +44,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 def read_officially(data: bytes) -> list[SpanRecord]:
     """The spans as the official classes read them."""
     return [
-        SpanRecord(
-            trace_id=span.trace_id.hex(),
-            span_id=span.span_id.hex(),
-            parent_span_id=span.parent_span_id.hex() or None,
-            name=span.name,
-            start_ns=span.start_time_unix_nano,
-            end_ns=span.end_time_unix_nano or None,
-            attributes=attributes_of(span.attributes),
-            kind=span.kind,
-            status_code=span.status.code,
-            status_message=span.status.message,
-            events=tuple(Event(each.name, each.time_unix_nano, attributes_of(each.attributes)) for each in span.events),
-            links=tuple(
-                Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes), each.trace_state)
-                for each in span.links
-            ),
-            resource=Resource(attributes_of(group.resource.attributes), group.schema_url),
-            scope=Scope(part.scope.name, part.scope.version, attributes_of(part.scope.attributes), part.schema_url),
-            trace_state=span.trace_state,
-            flags=span.flags,
-        )
-        for group in ExportTraceServiceRequest.FromString(data).resource_spans
-        for part in group.scope_spans
-        for span in part.spans
+        msgspec.structs.replace(span, end_ns=span.end_ns or None)
+        for span in records_of([ExportTraceServiceRequest.FromString(data)])
     ]
 
 

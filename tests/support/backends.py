@@ -56,8 +56,8 @@ class OnlyRuns:
     def end_run(self, run: AgentRun) -> None:
         self.kept[run.run_id] = run
 
-    def runs(self) -> Iterator[AgentRun]:
-        return iter(self.kept.values())
+    def runs(self) -> list[AgentRun]:
+        return list(self.kept.values())
 
 
 class GivenRuns:

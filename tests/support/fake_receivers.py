@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.span import SpanRecord
+from tests.support.http_servers import serving
 from tests.support.waiting import wait_until
 
 PROTOBUF = "application/x-protobuf"
@@ -143,13 +144,9 @@ def fake_http_receiver(context: ssl.SSLContext | None = None, port: int = 0) -> 
     server = Server(("127.0.0.1", port), Handler)
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-    thread.start()
-    fake.endpoint = f"http{'s' if context else ''}://localhost:{server.server_port}"
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server) as port_served:
+        fake.endpoint = f"http{'s' if context else ''}://localhost:{port_served}"
+        yield fake
 
 
 @contextmanager

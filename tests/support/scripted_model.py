@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+from tests.support.http_servers import serving
 
 MODEL = "scripted-1"
 
@@ -59,15 +60,8 @@ def scripted_model(script: Script) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Say nothing on stderr."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 def _next(script: Script, messages: list[dict[str, Any]]) -> tuple[int, Reply]:

@@ -7,7 +7,6 @@ import collections
 import gc
 import inspect
 import json
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
 from opentelemetry import trace
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, Usage
+from tests.support.http_servers import serving
 
 TheRun = Callable[[], AgentRun]
 ASKED: Any = [{"role": "user", "content": "hi"}]
@@ -67,12 +67,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-        thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Answers)) as port:
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from typing import Any
 from unittest import mock
 
@@ -19,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace import (
@@ -40,6 +37,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.values import same
+from tests.support.fake_receivers import fake_http_receiver
 
 MODES = ("full", "new")
 CALL = {
@@ -471,28 +469,11 @@ def test_exports_hold_the_whole() -> None:
     with tracer.run(user_input="?"):
         for sent in growing(MESSAGES[:5]):
             tracer.model(lambda messages: "ok")(sent)
-    exported: list[int] = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
-            for resource in request.resource_spans:
-                for scope in resource.scope_spans:
-                    for span in scope.spans:
-                        attributes = {item.key: item.value for item in span.attributes}
-                        if "gen_ai.input.messages" in attributes and span.name.startswith("chat"):
-                            exported.append(len(json.loads(attributes["gen_ai.input.messages"].string_value)))
-                        assert "agent_trace.history.span_id" not in attributes
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        export_spans(source, f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
+    with fake_http_receiver() as receiver:
+        export_spans(source, receiver.endpoint)
+    calls = [span.attributes for span in receiver.accepted if span.name.startswith("chat")]
+    exported = [len(json.loads(str(attributes["gen_ai.input.messages"]))) for attributes in calls]
+    assert not any("agent_trace.history.span_id" in span.attributes for span in receiver.accepted)
     assert sorted(exported) == [1, 2, 2, 4, 5]  # the third list ends with an answer
 
 
