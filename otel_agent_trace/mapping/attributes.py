@@ -163,7 +163,8 @@ class AttributeWriter:
 
     def plain_answer(self, message: str) -> None:
         """Write an answer given as the JSON text of a message without finish reason, within the limits."""
-        self.attributes[semconv.OUTPUT_MESSAGES] = f"[{message[:-1]},{_PLACEHOLDER}}}]"
+        self.attributes[semconv.OUTPUT_MESSAGES] = f"[{message}]"
+        self._put_placeholder()
         self.beside(semconv.OUTPUT_MESSAGES, "messages", None, ())
 
     def encoded(self, key: str, field: str, text: EncodedText) -> None:

@@ -133,12 +133,13 @@ class SdkSpans(TracerSpans):
         return attributes
 
     def write(self, span: Any, attributes: Mapping[str, Any]) -> None:
-        """Set attributes of an open span; with the span's method, if they replace others or exceed the limit."""
+        """Set attributes of an open span; with the span's method, if they may exceed the limit."""
         if type(span) is self._class and _is_clean(attributes):
             with span._lock:
                 known = span._attributes._dict
-                is_room = len(known) + len(attributes) <= self.most
-                if is_room and span._end_time is None and known.keys().isdisjoint(attributes):
+                if len(known) + len(attributes) <= self.most and span._end_time is None:
+                    for key in known.keys() & attributes.keys():
+                        del known[key]  # as the SDK does: an attribute that is set again becomes the last
                     known.update(attributes)
                     return
         span.set_attributes(attributes)
@@ -191,7 +192,7 @@ class _Metrics:
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _FEW: Mapping[str, Any] = {"text": "é", "number": 1, "truth": True, "share": 0.5}
-_LATER: Mapping[str, Any] = {"later": "x"}
+_LATER: Mapping[str, Any] = {"later": "x", "number": 2}
 
 
 def _model_of(tracer: Any) -> SpanModel | None:
