@@ -139,7 +139,7 @@ class SdkSpans(TracerSpans):
                 known = span._attributes._dict
                 if len(known) + len(attributes) <= self.most and span._end_time is None:
                     for key in known.keys() & attributes.keys():
-                        del known[key]  # as the SDK does: an attribute that is set again becomes the last
+                        del known[key]  # an attribute that is set again moves to the end, as in the SDK
                     known.update(attributes)
                     return
         span.set_attributes(attributes)
