@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import re
 import sqlite3
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ from otel_agent_trace.span import Link, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.testing import check_backend, check_dialect, check_source
 from tests.support.backends import OnlyRuns
+from tests.support.waiting import DEADLOCK_S
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "custom_backend.py"
 
@@ -209,9 +212,21 @@ def test_overlapping_calls_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         real_init(self, backend)
         self._lock = contextlib.nullcontext()  # type: ignore[assignment]
 
+    entered, overlapped = itertools.count(1), threading.Event()
+
+    class Waits(OnlyRuns):
+        """Has the first call of a thread wait for another one, which comes unless the library prevents it."""
+
+        def log_step(self, run_id: str, step: Any) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                if next(entered) > 1:
+                    overlapped.set()
+                overlapped.wait(DEADLOCK_S)
+
     monkeypatch.setattr(RunDispatcher, "__init__", without_lock)
     with pytest.raises(AssertionError, match="was called while another call was going on"):
-        check_backend(OnlyRuns, OnlyRuns.runs)
+        check_backend(Waits, Waits.runs)
+    assert overlapped.is_set()
 
 
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────────
