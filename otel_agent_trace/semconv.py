@@ -121,7 +121,7 @@ ATTRIBUTE_PREFIX = "agent_trace.attribute."
 """Prefix for names of attributes that stores use themselves, such as Jaeger's ``error`` tag (see `AWKWARD_NAMES`)."""
 AWKWARD_NAMES = frozenset({"", "error", "span.kind"})
 LOG_EVENT = "log"
-"""Name of the event of a span that stands for a line of a program's log, unless the line has a name itself."""
+"""Name of the event of a span that stands for a line of a program's log."""
 LOG_SEVERITY = "agent_trace.log.severity"
 LOG_LOGGER = "agent_trace.log.logger"
 LOG_BODY = "agent_trace.log.body"

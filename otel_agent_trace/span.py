@@ -92,14 +92,8 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_entry(self) -> bool:
-        """Return whether it is a line of a program's log, rather than an event with a fact about a call.
-
-        It then has no event name; or, as those of .NET and Rust, one beside a severity and a text, but not of GenAI.
-        """
-        if not self.name:
-            return True
-        has_text = bool(self.severity_number) and type(self.body) is str and bool(self.body)
-        return has_text and not self.name.startswith(_GEN_AI)
+        """Return whether it is a line of a program's log: what has an event name is an event, such as those of GenAI."""
+        return not self.name
 
     @property
     def event(self) -> Event:
@@ -113,13 +107,12 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
                 semconv.LOG_LOGGER: self.scope.name,
                 semconv.LOG_BODY: self.body,
             }
-            return Event(self.name or semconv.LOG_EVENT, self.time_ns, {**self.attributes, **entry})
+            return Event(semconv.LOG_EVENT, self.time_ns, {**self.attributes, **entry})
         if self.body in (None, "", {}) or BODY_KEY in self.attributes:
             return Event(self.name, self.time_ns, self.attributes)
         return Event(self.name, self.time_ns, {**self.attributes, BODY_KEY: self.body})
 
 
-_GEN_AI = "gen_ai."
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _NUMBERS_A_SEVERITY = 4
 

@@ -16,27 +16,22 @@ _OWN = frozenset({semconv.LOG_SEVERITY, semconv.LOG_LOGGER, semconv.LOG_BODY})
 def entry_of(event: Event) -> LogEntry | None:
     """Return an event as a line of a log, None if it is none."""
     attributes = event.attributes
-    if semconv.LOG_SEVERITY not in attributes:
+    if event.name != semconv.LOG_EVENT or semconv.LOG_SEVERITY not in attributes:
         return None
-    rest = {key: value for key, value in attributes.items() if key not in _OWN}
-    if event.name != semconv.LOG_EVENT:
-        rest[semconv.EVENT_NAME] = event.name
     return LogEntry(
         at_ns=event.time_ns,
         severity=text_of(attributes[semconv.LOG_SEVERITY]) or "",
         logger=text_of(attributes.get(semconv.LOG_LOGGER)) or None,
         body=attributes.get(semconv.LOG_BODY),
-        attributes=rest,
+        attributes={key: value for key, value in attributes.items() if key not in _OWN},
     )
 
 
 def event_of(entry: LogEntry) -> Event:
     """Return a line of a log as an event: the inverse of `entry_of`."""
-    rest = dict(entry.attributes)
-    name = text_of(rest.pop(semconv.EVENT_NAME, None)) or semconv.LOG_EVENT
     own = {
         semconv.LOG_SEVERITY: entry.severity,
         semconv.LOG_LOGGER: entry.logger or "",
         semconv.LOG_BODY: entry.body,
     }
-    return Event(name, entry.at_ns, {**rest, **own})
+    return Event(semconv.LOG_EVENT, entry.at_ns, {**entry.attributes, **own})

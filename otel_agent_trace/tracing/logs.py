@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.formats.sdk_span import SdkReader
-from otel_agent_trace.guard import guarded
+from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.mapping.attributes import both_ends
 from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.signals import is_of_signal_handler
@@ -80,7 +80,7 @@ class _Watched:
 
     def __init__(self) -> None:
         self.lowest: int | None = None
-        """The lowest level that any provider records."""
+        """Lowest level that any provider records."""
 
     def add(self, level: int) -> None:
         """Watch records of at least a level."""
@@ -99,8 +99,7 @@ def _watching(call_handlers: Callable[..., None]) -> Callable[..., None]:
         try:
             call_handlers(self, record)
         finally:  # afterwards: a filter of the program's handlers may have taken a secret out of the record
-            if _WATCHED.lowest is not None and record.levelno >= _WATCHED.lowest:
-                _on_record(record)
+            guarded(_DIAGNOSTICS, "logs", _on_record, record)
 
     return callHandlers
 
@@ -117,15 +116,18 @@ class _Place(NamedTuple):
 
 
 _AT_WORK = AtWork()
+_DIAGNOSTICS = Diagnostics()
 _READER = SdkReader()
 
 
 def _on_record(record: logging.LogRecord) -> None:
+    if _WATCHED.lowest is None or record.levelno < _WATCHED.lowest:
+        return
     context = otel_context.get_current()
     run, span = context.get(RUN_KEY), trace.get_current_span(context)
     if not isinstance(run, ActiveRun) and not _is_of_an_agent(span):
         return
-    if context.get(_SUPPRESS_INSTRUMENTATION_KEY) or record.name.partition(".")[0] in _NOT_RECORDED:
+    if context.get(_SUPPRESS_INSTRUMENTATION_KEY) or str(record.name).partition(".")[0] in _NOT_RECORDED:
         return
     place = _place_of(context, run, span, record.levelno)
     if place.processors and not _AT_WORK.is_here():  # else a policy, or an object in the record, logs itself
