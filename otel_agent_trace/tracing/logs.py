@@ -48,6 +48,7 @@ _TRACE_CONTEXT = frozenset({"otelTraceID", "otelSpanID", "otelTraceSampled", "ot
 _SEVERITIES = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "FATAL"}
 _LEVELS_A_SEVERITY, _NUMBERS_A_SEVERITY = 10, 4
 _HIGHEST = max(_SEVERITIES) // _LEVELS_A_SEVERITY
+_STRUCTURED = (dict, list, tuple, int, float, type(None))
 _NS_PER_S = 1_000_000_000
 
 
@@ -211,8 +212,8 @@ def _severity(level: int) -> tuple[int, str]:
 
 
 def _body(record: logging.LogRecord) -> Any:
-    """Return the message; an object that was logged in place of a text as JSON has it."""
-    if not record.args and not isinstance(record.msg, str):
+    """Return the message; a mapping, a list or a number that was logged in place of a text as JSON has it."""
+    if not record.args and isinstance(record.msg, _STRUCTURED):
         return _value(record.msg)
     try:
         return _value(record.getMessage())

@@ -111,15 +111,17 @@ def test_every_carrier_gives_the_same_run(traced: Traced, memory: InMemoryBacken
     with traced(backends=[FileBackend(path)]).run() as run, run.step("search"):
         LOG.warning("ä %s", "x\ny", extra={"empty": {}, "none": None, "list": [], "nan": float("nan"), "text": ""})
         LOG.warning({"an": ["object"]})
+        LOG.warning(ValueError("as a text"))
         LOG.warning("")
         LOG.warning("in between \ud800")
     (found,) = memory.runs()
-    assert len(found.steps[0].logs) == 4
+    assert len(found.steps[0].logs) == 5
+    assert [entry.body for entry in found.steps[0].logs][1:3] == [{"an": ["object"]}, "as a text"]
     assert load_run(path) == found
     assert AgentRun.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     assert runs_from_spans(run_to_spans(found)) == [found]
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [list(line) for line in lines] == [["resourceLogs"]] * 4 + [["resourceSpans"]] * 2
+    assert [list(line) for line in lines] == [["resourceLogs"]] * 5 + [["resourceSpans"]] * 2
     other = msgspec.structs.replace(found.steps[0], logs=())
     assert other != found.steps[0]
 
