@@ -53,7 +53,7 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
 def lists_keywords(init: F) -> F:
     """Decorate an ``__init__``: an unknown keyword raises a `TypeError` that lists the known ones.
 
-    It is for classes to which a configuration file passes its keys, so that the message says how to mend the file.
+    It is for classes to which a configuration file passes its keys, so that the message shows how to mend the file.
     """
     known = [name for name in _keywords_of(init) if name != "self"]
     name = init.__qualname__.rpartition(".")[0]

@@ -26,7 +26,13 @@ from otel_agent_trace.tracing.exporters import is_chosen
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
 from otel_agent_trace.tracing.meters import Meters, meters_of
-from otel_agent_trace.tracing.provider_registry import SETTINGS, HistoryMode, records_nothing, settings_of
+from otel_agent_trace.tracing.provider_registry import (
+    SETTINGS,
+    HistoryMode,
+    records_nothing,
+    settings_of,
+    user_policy_of,
+)
 from otel_agent_trace.tracing.sdk_spans import TracerSpans, spans_of
 from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits
@@ -64,7 +70,7 @@ class Destination(NamedTuple):
 _PROCESS = Diagnostics()
 """Warnings that a process logs once, whatever the number of its tracers."""
 
-_STATES: weakref.WeakSet[TracerState] = weakref.WeakSet()
+_STATES: weakref.WeakValueDictionary[int, TracerState] = weakref.WeakValueDictionary()
 
 NOWHERE = Destination()
 """Destination of a span that has not started."""
@@ -104,7 +110,7 @@ class TracerState:
         self.generation = 0
         """Number of forks between the process that made the tracer and this one."""
         renewed_in_children(self)
-        _STATES.add(self)
+        _STATES[id(self)] = self
         if provider is not None:  # at once: get_tracer takes a lock, on which a signal handler would deadlock later
             guarded(self.diagnostics, "provider", self._destination_at, provider)
             if _is_lost_in(provider):
@@ -136,7 +142,7 @@ class TracerState:
         return self._destination_at(provider)
 
     def _warn_of_loss(self, provider: trace.TracerProvider) -> None:
-        """Warn that what starts now is not recorded, unless the environment says so on purpose."""
+        """Warn that what starts now is not recorded, unless the environment asks for that."""
         if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
             return
         if isinstance(provider, trace.ProxyTracerProvider):
@@ -195,7 +201,7 @@ class TracerState:
 
     def user_policy(self) -> UserIdPolicy:
         """Return the policy for user ids: that of the tracer, else that of the provider."""
-        return self._user_ids or settings_of(self.own_provider()).user_ids
+        return self._user_ids or user_policy_of(self.own_provider())
 
     @property
     def history(self) -> HistoryMode:
@@ -260,7 +266,8 @@ class TracerState:
 
 def open_runs() -> list[Any]:
     """Return the open runs of all tracers of this process."""
-    return [run for state in list(_STATES) for run in state.own_open_runs()]
+    states = (reference() for reference in _STATES.valuerefs())
+    return [run for state in states if state is not None for run in state.own_open_runs()]
 
 
 def _is_lost_in(provider: trace.TracerProvider) -> bool:

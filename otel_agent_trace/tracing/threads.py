@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _WORKER = re.compile(r"(.+)_\d+")
 """Name of a thread of a `ThreadPoolExecutor`."""
+_POOLS = ("concurrent.futures.thread", "multiprocessing.pool")
+"""Modules whose threads do the work of others, one call after another."""
 _STARTED_AT = 19
 """Index of the start time, in clock ticks since boot, after the name of the program in ``/proc/self/task/*/stat``."""
 
@@ -41,37 +43,42 @@ def carry_context_into_threads() -> None:
         instrumentor.instrument()
 
 
-class LostSteps:
+class LostSteps(threading.local):
     """Log one warning in a process, for the first step that a thread has lost from the run that it belongs to.
 
-    It is lost if nobody carried the context into the thread, a run is current in another thread, and that run started
-    before the thread. Threads that do the same work as that of the run, as those of a server, are not its own: each
-    handles a request, of which some are runs and others single steps.
+    It is lost if nobody carried the context into the thread, while a run is current in another thread. There are threads
+    that work on their own, which no run owns: those that began before the run, as one that watches a service; and those
+    that do the same work as the run's own thread, as threads of a server, some of whose requests are runs and others
+    single steps.
     """
 
-    def __init__(self) -> None:
-        self._diagnostics = Diagnostics()
-        self._is_reported = False
+    diagnostics = Diagnostics()
+    is_reported = False
+    first_ns = 0
+    """Time of the first step of this thread that started outside any run, in Unix nanoseconds."""
 
     def check(self, step: ActiveStep) -> None:
         """Warn if a step that starts outside any run is lost."""
-        # A thread has context variables if its work was handed over in a context, as by asyncio.to_thread and anyio.
-        if not self._is_reported and threading.current_thread() is not threading.main_thread() and _is_bare():
-            guarded(self._diagnostics, "lost step", self._report, step)
+        # What is handed over in a context, as by asyncio.to_thread and anyio, has context variables in its thread.
+        if not LostSteps.is_reported and threading.current_thread() is not threading.main_thread() and _is_bare():
+            self.first_ns = self.first_ns or time.time_ns()
+            guarded(self.diagnostics, "lost step", self._report, step)
 
     def _report(self, step: ActiveStep) -> None:
-        run = next((run for run in open_runs() if _may_own(run, threading.current_thread())), None)
+        thread = threading.current_thread()
+        since_ns = _start_ns(thread) or self.first_ns
+        run = next((run for run in open_runs() if run.is_current_somewhere and _may_own(run, thread, since_ns)), None)
         if run is None:
             return
-        self._is_reported = True
-        self._diagnostics.warn_once(
-            "lost",
+        LostSteps.is_reported = True
+        self.diagnostics.warn_once(
+            "lost step",
             "step %r%s ran in thread %r outside any run, while run %s of %r is open; if it belongs to a run, carry the "
             "context: TracedExecutor (tracer.executor(pool)), tracer.with_context(function), "
             "contextvars.copy_context().run, or configure(threads=True)",
             step.name,
             _named(step.function),
-            threading.current_thread().name,
+            thread.name,
             run.run_id,
             run.agent_name,
         )
@@ -84,12 +91,9 @@ def _is_bare() -> bool:
     return not len(contextvars.copy_context())
 
 
-def _may_own(run: ActiveRun, thread: threading.Thread) -> bool:
-    """Return whether code of a run may have started a thread: not if it is older, or does the same work as the run's."""
-    if not run.is_current_somewhere:
-        return False
-    started_ns = _start_ns(thread)
-    if started_ns is not None and started_ns < run.start_ns:
+def _may_own(run: ActiveRun, thread: threading.Thread, since_ns: int) -> bool:
+    """Return whether the work of a thread, which began at a time, may be part of a run that is current elsewhere."""
+    if since_ns < run.start_ns:
         return False
     of_run = next((other for other in threading.enumerate() if other.ident == run.thread_id), None)
     return of_run is not thread and (of_run is None or _work(of_run) != _work(thread))
@@ -97,16 +101,26 @@ def _may_own(run: ActiveRun, thread: threading.Thread) -> bool:
 
 def _work(thread: threading.Thread) -> tuple[Any, str | None]:
     """Return what a thread does: its function, and of a worker its pool, which its name contains before the number."""
+    function = _function(thread)
+    worker = _WORKER.fullmatch(thread.name)
+    return getattr(function, "__code__", function), worker and worker[1]
+
+
+def _function(thread: threading.Thread) -> Any:
+    """Return the function that a thread runs, without decorators and bound arguments."""
     target: Any = getattr(thread, "_target", None) or type(thread).run
     while isinstance(target, functools.partial):
         target = target.func
-    target = inspect.unwrap(target)
-    worker = _WORKER.fullmatch(thread.name)
-    return getattr(target, "__code__", target), worker and worker[1]
+    return inspect.unwrap(target)
 
 
 def _start_ns(thread: threading.Thread) -> int | None:
-    """Return when a thread started, in Unix nanoseconds, up to a clock tick later; None where the system does not tell."""
+    """Return when a thread started, in Unix nanoseconds, up to a clock tick later; None where that is not known.
+
+    Nor is it known when the present work of a pool's thread began, which may be much younger.
+    """
+    if getattr(_function(thread), "__module__", None) in _POOLS:
+        return None
     try:
         with open(f"/proc/self/task/{thread.native_id}/stat", encoding="utf-8", errors="replace") as stat:
             ticks = int(stat.read().rpartition(")")[2].split()[_STARTED_AT])
