@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 
 from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.guard import Diagnostics, guarded, warn
-from otel_agent_trace.tracing.provider_registry import span_processors_of
+from otel_agent_trace.tracing.provider_registry import SETTINGS, span_processors_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -24,14 +24,24 @@ if TYPE_CHECKING:
 
 _GROUP = "opentelemetry_traces_exporter"
 _CONFIG_FILE = "OTEL_CONFIG_FILE"
-_NONE, _CONSOLE, _FILE = "none", "console", "agent_trace_file"
+_NONE = "none"
+_OWN: dict[str, type[SpanExporter]] = {"console": ConsoleSpanExporter, "agent_trace_file": FileBackend}
 _OTLP: dict[str, Protocol | None] = {"otlp": None, "otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
 """Protocol of each name of OTLP, None for that of the environment; our own backend sends all of them."""
 
 
-def exporter_names(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the names of ``OTEL_TRACES_EXPORTER``; none for ``none``, None if it is not set."""
+def exporter_names(environ: Mapping[str, str], provider: TracerProvider | None) -> tuple[str, ...] | None:
+    """Return the names of ``OTEL_TRACES_EXPORTER``; none for ``none``, None if it is not set.
+
+    For a provider whose exporters were chosen before, there are none, as its spans would be exported twice.
+
+    Args:
+        environ: the variables.
+        provider: the provider to extend, None for a new one.
+    """
     names = _listed(environ)
+    if provider is not None and (SETTINGS.get(provider) is not None or (names and _exports_already(provider))):
+        return ()
     if _NONE in names and len(names) > 1:
         warn("%s=%s: with %r nothing is exported", OTEL_TRACES_EXPORTER, ",".join(names), _NONE)
     return () if _NONE in names else names or None
@@ -52,11 +62,8 @@ def _listed(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for item in text.split(",") if (name := item.strip().lower())))
 
 
-def exports_already(provider: TracerProvider) -> bool:
-    """Return whether a provider has exporters of the SDK, which whoever made it has chosen.
-
-    Those of the environment would export the same spans again: `opentelemetry-instrument` has read the same variable.
-    """
+def _exports_already(provider: TracerProvider) -> bool:
+    """Return whether a provider has exporters of the SDK, as one of `opentelemetry-instrument`, which read the variable."""
     return any(isinstance(one, BatchSpanProcessor | SimpleSpanProcessor) for one in span_processors_of(provider) or ())
 
 
@@ -66,17 +73,12 @@ def otlp_of(names: Iterable[str]) -> tuple[bool, Protocol | None]:
     return bool(protocols), next(iter(protocols), None)
 
 
-def named_backends(names: Iterable[str], *, with_file: bool) -> list[Any]:
-    """Return the backends with these names, but for OTLP, and for the file unless it is wanted."""
-    backends: list[Any] = []
-    others = []
-    for name in names:
-        if name == _CONSOLE:
-            backends.append(ConsoleSpanExporter())
-        elif name == _FILE:
-            backends += [FileBackend()] if with_file else []
-        elif name not in _OTLP:
-            others.append(name)
+def named_backends(names: Iterable[str], given: Iterable[Any]) -> list[Any]:
+    """Return the backends with these names, but for OTLP, and for console and file if the program gave such a backend."""
+    given = list(given)
+    others = [name for name in names if name not in _OTLP and name not in _OWN]
+    own = [_OWN[name] for name in names if name in _OWN]
+    backends = [kind() for kind in own if not any(isinstance(backend, kind) for backend in given)]
     return backends + _installed(others) if others else backends
 
 
@@ -87,7 +89,7 @@ def _installed(names: list[str]) -> list[Any]:
     known = {entry.name.lower(): entry for entry in entry_points(group=_GROUP)}
     unknown = [name for name in names if name not in known]
     if unknown:
-        choices = sorted({_NONE, _CONSOLE, _FILE, *_OTLP, *known})
+        choices = sorted({_NONE, *_OWN, *_OTLP, *known})
         what = ", ".join(map(repr, unknown))
         warn("%s: there is no exporter %s (ignored); known: %s", OTEL_TRACES_EXPORTER, what, ", ".join(choices))
     made = [

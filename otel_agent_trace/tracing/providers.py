@@ -21,7 +21,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
-from otel_agent_trace.tracing.exporters import exporter_names, exports_already, named_backends, otlp_of
+from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -61,7 +61,8 @@ def configure(
     """Configure where spans go and which policies they pass, and return the provider.
 
     ``OTEL_TRACES_EXPORTER`` adds what the arguments leave open: ``otlp`` if `otlp` is None, ``agent_trace_file`` if there
-    is no `FileBackend`, and other exporters. It adds nothing to a provider that has exporters of the SDK.
+    is no `FileBackend`, and other exporters. It adds nothing to a provider that has exporters of the SDK, and nothing
+    again to one that was configured before.
 
     Args:
         provider: the provider to extend; by default a new one, which records every run, even if its parent is not
@@ -70,8 +71,9 @@ def configure(
             or a list of them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for the endpoint in ``OTEL_EXPORTER_OTLP_*``, or the
-            default one; None for what ``OTEL_TRACES_EXPORTER`` names, or if it is not set, for that endpoint if one is
-            set; False for no OTLP; or an exporter, for example the official ``OTLPSpanExporter`` over HTTP or gRPC. Spans are sent in batches, in the background.
+            default one; None for no OTLP unless ``OTEL_TRACES_EXPORTER`` names it, or if that is not set, unless an
+            endpoint is; False for no OTLP; or an exporter, for example the official ``OTLPSpanExporter`` over HTTP or
+            gRPC. Spans are sent in batches, in the background.
         protocol: ``"http/protobuf"`` (the default, unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` is set) or ``"grpc"``.
         user_ids: how user ids are recorded: ``"pseudonym"`` (keyed HMAC), ``"plain"``, or ``"none"`` (not at all).
         policies: further policies for spans and logs: functions of a `SpanRecord` or a `LogRecord` that return one, or
@@ -94,25 +96,22 @@ def configure(
     """
     of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
     checked_history = None if history is None else check_history(history)
-    if threads:
-        carry_context_into_threads()
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
-    names = exporter_names(os.environ)
-    if names and provider is not None and exports_already(provider):
-        names = ()
-    is_ours = provider is None
+    is_ours, names = provider is None, exporter_names(os.environ, provider)
     if provider is None:
         provider = make_provider(resource)
     elif resource is not None:
         msg = "resource= needs a new provider; the one passed as provider= has a resource already"
         raise ConfigurationError(msg)
+    if threads:
+        carry_context_into_threads()
     if otlp is None and names is not None:
         otlp, required = otlp_of(names)
         protocol = protocol or required
     sending = _otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
     if names:
-        keepers += named_backends(names, with_file=not any(isinstance(keeper, FileBackend) for keeper in keepers))
+        keepers += named_backends(names, keepers)
     before = settings_of(provider)
     # Processors that were added before do not apply the new policies, so that tracers have to.
     reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))

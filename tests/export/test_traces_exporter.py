@@ -6,14 +6,16 @@ import logging
 import re
 import textwrap
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor, SpanExportResult
 
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, configure, load_runs
+from otel_agent_trace.tracing.providers import processors_of
 from tests.support.otlp_receivers import Sink
 from tests.support.processes import RunPython
 from tests.support.waiting import DEADLOCK_S
@@ -97,7 +99,7 @@ def test_where_spans_go(
     printed_spans: list[Any] = []
     monkeypatch.setattr(
         "opentelemetry.sdk.trace.export.ConsoleSpanExporter.export",
-        lambda exporter, spans: printed_spans.extend(spans) or success(),
+        lambda exporter, spans: printed_spans.extend(spans) or SpanExportResult.SUCCESS,
     )
     exporters(value)
     trace_one(configure(**{name: given() if callable(given) else given for name, given in arguments.items()}))
@@ -105,12 +107,6 @@ def test_where_spans_go(
     assert len(load_runs("traces.jsonl") if (folder / "traces.jsonl").exists() else []) == written
     assert len(printed_spans) == printed
     assert messages() == []
-
-
-def success() -> Any:
-    from opentelemetry.sdk.trace.export import SpanExportResult
-
-    return SpanExportResult.SUCCESS
 
 
 def test_the_console_is_standard_output(run_python: RunPython) -> None:
@@ -149,6 +145,26 @@ def test_a_provider_that_exports_already(http_sink: Sink, exporters: Callable[..
     trace_one(configure(provider=provider, backends=[ours]))
     assert len(theirs.spans()) == len(ours.spans()) == 1
     assert http_sink.records() == []
+
+
+@pytest.mark.parametrize("value", ["", "otlp,console"])
+def test_the_environment_counts_once(http_sink: Sink, exporters: Callable[..., None], value: str) -> None:
+    """Further calls for a provider do not add the exporters of the environment again."""
+    exporters(value)
+    provider = configure(backends=[ConsoleSpanExporter(out=StringIO())])
+    for _ in range(2):
+        configure(provider=provider, backends=[InMemoryBackend()])
+    trace_one(provider)
+    assert len(http_sink.records()) == 1
+
+
+def test_a_console_of_the_program(exporters: Callable[..., None]) -> None:
+    """If the program gives a console exporter, spans are not printed a second time."""
+    exporters("console")
+    console = ConsoleSpanExporter(out=StringIO())
+    provider = configure(backends=[console])
+    (processor,) = processors_of(provider)
+    assert [sink.name for sink in processor.pipeline.sinks] == ["ConsoleSpanExporter"]
 
 
 def test_a_provider_without_exporters(http_sink: Sink, exporters: Callable[..., None]) -> None:
