@@ -54,7 +54,9 @@ class AgentSpanProcessor(SpanProcessor):
         self.diagnostics = Diagnostics()
         self.logs: LogIntake | None = None
         """Log records of `logging` that are recorded, None for none; set by `configure`."""
-        self._policies = (UserIdPolicy.of(user_ids), *checked_policies(policies))
+        self.user_ids = UserIdPolicy.of(user_ids)
+        """Policy for user ids."""
+        self._policies = (self.user_ids, *checked_policies(policies))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
         """Pipeline of the spans; log records are passed to its `on_log`."""
         self._needs_starts = self.pipeline.needs_starts

@@ -22,15 +22,18 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.log_intake import LogIntake
-from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends, processors_in
+from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
     HistoryMode,
     ProviderSettings,
     check_history,
     settings_of,
+    span_processors_of,
 )
+from otel_agent_trace.tracing.threads import carry_context_into_threads
 
 if TYPE_CHECKING:
     from otel_agent_trace.backends.otlp import OtlpBackend
@@ -55,9 +58,14 @@ def configure(
     logs: str | int | None = None,
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
+    threads: bool = False,
     set_global: bool = False,
 ) -> TracerProvider:
     """Configure where spans go and which policies they pass, and return the provider.
+
+    ``OTEL_TRACES_EXPORTER`` adds what the arguments leave open: ``otlp`` if `otlp` is None, ``agent_trace_file`` if there
+    is no `FileBackend`, and other exporters. It adds nothing to a provider that has exporters of the SDK, and nothing
+    again to one that was configured before.
 
     Args:
         provider: the provider to extend; by default a new one, which records every run, even if its parent is not
@@ -66,8 +74,9 @@ def configure(
             or a list of them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for the endpoint in ``OTEL_EXPORTER_OTLP_*``, or the
-            default one; None for that endpoint if one is set; False for no OTLP; or an exporter, for example the official
-            ``OTLPSpanExporter`` over HTTP or gRPC. Spans are sent in batches, in the background.
+            default one; None for no OTLP unless ``OTEL_TRACES_EXPORTER`` names it, or if that is not set, unless an
+            endpoint is; False for no OTLP; or an exporter, for example the official ``OTLPSpanExporter`` over HTTP or
+            gRPC. Spans are sent in batches, in the background.
         protocol: ``"http/protobuf"`` (the default, unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` is set) or ``"grpc"``.
         user_ids: how user ids are recorded: ``"pseudonym"`` (keyed HMAC), ``"plain"``, or ``"none"`` (not at all).
         policies: further policies for spans and logs: functions of a `SpanRecord` or a `LogRecord` that return one, or
@@ -84,24 +93,33 @@ def configure(
         meter_provider: the meter provider for the metrics of the GenAI conventions; without one, nothing is measured.
             Tracers use it from the first run that they record after this call.
         resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
+        threads: whether `threading.Thread`, `threading.Timer` and `ThreadPoolExecutor` carry the current context, in the
+            whole program, by the package ``opentelemetry-instrumentation-threading``.
         set_global: whether to make it OpenTelemetry's global provider.
 
     Raises:
-        ConfigurationError: an argument is not valid.
+        ConfigurationError: an argument is not valid, or the package for `threads` is not installed.
         TypeError: one of the backends is not a backend.
     """
     of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
     checked_history = None if history is None else check_history(history)
     log_level = None if logs is None else _log_level(logs)
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
-    is_ours = provider is None
+    is_ours, names = provider is None, exporter_names(os.environ, provider)
     if provider is None:
         provider = make_provider(resource)
     elif resource is not None:
         msg = "resource= needs a new provider; the one passed as provider= has a resource already"
         raise ConfigurationError(msg)
+    if threads:
+        carry_context_into_threads()
+    if otlp is None and names is not None:
+        otlp, required = otlp_of(names)
+        protocol = protocol or required
     sending = _otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
+    if names:
+        keepers += named_backends(names, keepers)
     before = settings_of(provider)
     # Processors that were added before do not apply the new policies, so that tracers have to.
     reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))
@@ -207,5 +225,5 @@ class PrivateIdGenerator(IdGenerator):
 
 
 def processors_of(provider: trace.TracerProvider) -> list[AgentSpanProcessor]:
-    """Return our processors of a provider; the SDK has no public attribute for them."""
-    return processors_in(getattr(provider, "_active_span_processor", None))
+    """Return our processors of a provider."""
+    return [one for one in span_processors_of(provider) or () if isinstance(one, AgentSpanProcessor)]
