@@ -108,6 +108,8 @@ def test_what_a_line_holds(traced: Traced, memory: InMemoryBackend) -> None:
 def test_every_carrier_gives_the_same_run(traced: Traced, memory: InMemoryBackend, tmp_path: Path) -> None:
     """Memory, a file, dictionaries and spans."""
     path = tmp_path / "t.jsonl"
+    LOG.propagate = False
+    LOG.addHandler(logging.NullHandler())  # pytest-xdist cannot pass on a lone surrogate
     with traced(backends=[FileBackend(path)]).run() as run, run.step("search"):
         LOG.warning("ä %s", "x\ny", extra={"empty": {}, "none": None, "list": [], "nan": float("nan"), "text": ""})
         LOG.warning({"an": ["object"]})
