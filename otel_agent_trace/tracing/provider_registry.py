@@ -52,6 +52,8 @@ class ProviderSettings(NamedTuple):
     """Mode of recording the messages of model calls."""
     is_ours: bool = False
     """True if we made it, so that all its spans pass our pipeline, unless processors were added."""
+    log_level: int | None = None
+    """Level from which on log records of the program are recorded in its runs; None for no log records."""
 
 
 SETTINGS: ProviderRegistry[ProviderSettings] = ProviderRegistry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
+from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -53,6 +55,7 @@ def configure(
     user_ids: UserIds = "pseudonym",
     policies: Iterable[Policy | Gate] = (),
     history: HistoryMode | None = None,
+    logs: str | int | None = None,
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
     threads: bool = False,
@@ -83,6 +86,10 @@ def configure(
         history: which messages the span of a model call holds: ``"full"`` for all of them (the default, as in the
             conventions), or ``"new"`` for those added since an earlier call of the same run, to which the span refers.
             Reading restores all messages; other tools show those that the span holds.
+        logs: a level such as ``"WARNING"`` or ``logging.INFO``: what the program logs with `logging` inside runs, at this
+            level or above, is recorded below the step in which it was logged, and sent to the ``/v1/logs`` of an
+            endpoint in `otlp`. The program's loggers, handlers and levels stay as they are, and what these levels do not
+            let through is not recorded. None for no logs, or for those of an earlier call.
         meter_provider: the meter provider for the metrics of the GenAI conventions; without one, nothing is measured.
             Tracers use it from the first run that they record after this call.
         resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
@@ -96,6 +103,7 @@ def configure(
     """
     of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
     checked_history = None if history is None else check_history(history)
+    log_level = None if logs is None else _log_level(logs)
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
     is_ours, names = provider is None, exporter_names(os.environ, provider)
     if provider is None:
@@ -124,11 +132,26 @@ def configure(
         meter_provider if meter_provider is not None else before.meter_provider,
         checked_history or before.history,
         reaches_all,
+        before.log_level if log_level is None else log_level,
     )
+    if settings.log_level is not None:
+        _record_logs(provider, settings.log_level)
     SETTINGS.put(provider, settings)
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
+
+
+def _log_level(logs: str | int) -> int:
+    from otel_agent_trace.tracing.logs import level_of  # noqa: PLC0415 - not all programs record logs
+
+    return level_of(logs)
+
+
+def _record_logs(provider: TracerProvider, level: int) -> None:
+    from otel_agent_trace.tracing.logs import record_logs  # noqa: PLC0415 - likewise
+
+    record_logs(processors_of(provider), level)
 
 
 def _otlp_backend(otlp: str | bool | SpanExporter | None, protocol: Protocol | None) -> OtlpBackend | None:
@@ -170,7 +193,10 @@ def private_provider(
     """Return a new provider with backends of its own, for one tracer; a temporary one may be garbage-collected."""
     provider, of_users = make_provider(is_temporary=is_temporary), UserIdPolicy(user_ids)
     given = checked_policies(policies)
-    provider.add_span_processor(AgentSpanProcessor(backends, user_ids=of_users, policies=given))
+    processor = AgentSpanProcessor(backends, user_ids=of_users, policies=given)
+    if is_temporary:
+        processor.logs = LogIntake(logging.NOTSET)  # of whatever level `configure` has set
+    provider.add_span_processor(processor)
     SETTINGS.put(provider, ProviderSettings(of_users, given, is_ours=True))
     return provider
 
