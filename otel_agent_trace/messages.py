@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
-from otel_agent_trace.values import Truncated, decode_text
+from otel_agent_trace.values import Truncated, decode_text, fields_of
 
 _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
@@ -77,14 +77,12 @@ def _without_nones(data: dict[Any, Any]) -> dict[Any, Any]:
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
     """Return a mapping as it is, a client's object (with ``model_dump``) as a dict, None for anything else."""
-    if type(value) is dict:
-        return value
-    if issubclass(type(value), dict):
+    kind = type(value)
+    if kind is dict:
+        return value  # type: ignore[no-any-return]
+    if issubclass(kind, dict):
         return dict.copy(value)
-    if isinstance(value, Mapping):
-        return value
-    dump = getattr(value, "model_dump", None)
-    return dump(exclude_none=True) if callable(dump) else None
+    return value if issubclass(kind, Mapping) else fields_of(value, exclude_none=True)
 
 
 def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:

@@ -64,9 +64,11 @@ def encode_string(value: object, limits: Limits = NO_LIMITS) -> EncodedText:
 
 def is_iterator(value: object) -> bool:
     """Return whether iterating over a value would consume it, so that it is recorded by its `repr` only."""
-    return isinstance(
-        value, Iterator | types.GeneratorType | types.AsyncGeneratorType | types.CoroutineType
-    ) or hasattr(type(value), "__anext__")
+    kind = type(value)  # not `__class__`, for which a lazy object of Django queries the database
+    return issubclass(kind, _ITERATORS) or hasattr(kind, "__anext__")
+
+
+_ITERATORS = (Iterator, types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType)
 
 
 def _plain_json(value: Any, limits: Limits) -> bytes | None:
