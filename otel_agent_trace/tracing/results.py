@@ -12,7 +12,8 @@ import msgspec
 
 from otel_agent_trace.messages import message_from, usage_from
 from otel_agent_trace.model import Message, Usage
-from otel_agent_trace.values import Truncated, is_iterator
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values import Truncated, fields_of, is_iterator, is_mapped
 
 _KEYS_OF_MESSAGE = {"role", "content"}
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic"}
@@ -31,6 +32,8 @@ class ModelResult(msgspec.Struct, frozen=True):
 
 def model_result(result: Any) -> ModelResult:
     """Return the facts of a result; a text is the answer itself."""
+    if type(result) is not dict and is_mapped(type(result)):
+        return model_result(fields_of(result))  # a mapped object, of which only what is loaded may be read
     if isinstance(result, str):
         return ModelResult(message=answer(result))
     if type(result) is dict and result.keys() == _KEYS_OF_MESSAGE and type(result["content"]) is str:
@@ -97,9 +100,15 @@ def _has_facts(result: Any) -> bool:
 
 
 def _get(result: Any, name: str) -> Any:
-    if type(result) is dict or isinstance(result, Mapping):  # the first check takes a tenth of the second one's time
-        return result.get(name)
-    return getattr(result, name, None)
+    """Return an item of a mapping, or an attribute; None also where looking it up raises, which costs no other fact."""
+    try:
+        if type(result) is dict or issubclass(type(result), Mapping):  # the first check takes a tenth of the time
+            return result.get(name)
+        return getattr(result, name, None)
+    except BaseException as error:
+        if is_of_signal_handler(error):
+            raise
+        return None
 
 
 def _first(items: Any) -> Any:

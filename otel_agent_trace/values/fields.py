@@ -43,7 +43,9 @@ def dumped(value: Any, *, exclude_none: bool = False) -> Any:
     function = getattr(type(value), "model_dump", None)
     names = _keywords_of(function if type(function) is types.FunctionType else value.model_dump)
     try:
-        return value.model_dump(**(options if names is None else {key: options[key] for key in options if key in names}))
+        return value.model_dump(
+            **(options if names is None else {key: options[key] for key in options if key in names})
+        )
     except BaseException as error:  # a serializer of the program may raise anything, a warning may be an error
         if is_of_signal_handler(error) or not hasattr(type(value), "__pydantic_serializer__"):
             raise
@@ -77,6 +79,11 @@ def loader_of(cls: type) -> Callable[[Any], Any] | None:
         if module is not None and is_mapped(module, cls):
             return loaded
     return None
+
+
+def is_mapped(cls: type) -> bool:
+    """Return whether instances of a class are mapped to a database, so that attributes may not simply be read."""
+    return loader_of(cls) is not None
 
 
 def _is_mapped_by_sqlalchemy(_: Any, cls: type) -> bool:
