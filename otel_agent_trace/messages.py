@@ -251,10 +251,7 @@ def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:
 
 
 def _has_counts_only(usage: Usage) -> bool:
-    return all(
-        count is None or (type(count) is int and count >= 0)
-        for count in (getattr(usage, name) for name in TOKEN_FIELDS)
-    )
+    return all(count is None or type(count) is int for count in (getattr(usage, name) for name in TOKEN_FIELDS))
 
 
 def _count_of(value: Any) -> int | None:
