@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
-from otel_agent_trace.values import Truncated, decode_text, fields_of
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values import Truncated, decode_text, encode_string, fields_of
 
 _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
@@ -27,15 +28,27 @@ def messages_from(value: Any) -> tuple[Message, ...]:
     """Return the messages in a value: a single message, or a list of them; None holds none."""
     if value is None:
         return ()
-    if isinstance(value, str | Mapping | Message) or not isinstance(value, list | tuple):
+    if not issubclass(type(value), (list, tuple)):
         return (message_from(value),)
     return tuple(message_from(item) for item in _items_of(value))
 
 
 def message_from(value: Any) -> Message:
-    """Return a message from a mapping or a client's object; a bare text is a message of the user."""
-    if isinstance(value, Message):
-        return value
+    """Return a message from a mapping or a client's object; a bare text is a message of the user.
+
+    An object whose methods raise is one too, so that the messages beside it are kept.
+    """
+    if issubclass(type(value), Message):
+        return value  # type: ignore[no-any-return]
+    try:
+        return _message_from(value)
+    except BaseException as error:  # a class of the program may raise anything
+        if is_of_signal_handler(error):
+            raise
+        return Message(role="user", parts=({"type": "text", "content": encode_string(value).text},))
+
+
+def _message_from(value: Any) -> Message:
     data = mapping_of(value)
     if data is None:
         return Message(role="user", parts=_content_parts(value))
@@ -83,7 +96,12 @@ def mapping_of(value: Any) -> Mapping[Any, Any] | None:
         return value  # type: ignore[no-any-return]
     if issubclass(kind, dict):
         return dict.copy(value)
-    return value if issubclass(kind, Mapping) else fields_of(value, exclude_none=True)
+    try:
+        return value if issubclass(kind, Mapping) else fields_of(value, exclude_none=True)
+    except BaseException as error:  # a class of the program, or its metaclass, may raise anything
+        if is_of_signal_handler(error):
+            raise
+        return None
 
 
 def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -118,7 +136,7 @@ def _part_from(part: Any) -> dict[Any, Any]:
         return {"type": "text", "content": part}
     data = mapping_of(part)
     if data is None:
-        return {"type": "text", "content": part if isinstance(part, str) else str(part)}
+        return {"type": "text", "content": part if isinstance(part, str) else encode_string(part).text}
     writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
     return (
         writer(data)

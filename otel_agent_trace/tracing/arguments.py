@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
+from otel_agent_trace.values.members import class_dicts
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _UNEVALUATED: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
@@ -29,9 +31,6 @@ _WITH_DICT = (types.FunctionType, type(functools.cache(len)))
 """Classes written in C whose instances store attributes, as ``__wrapped__``, in a dict."""
 _DICT_DOC = vars(type("_WithDict", (), {}))["__dict__"].__doc__
 """Documentation of the descriptor ``__dict__`` of classes written in Python, by which it is recognised."""
-# What a class really has: its metaclass may define `__mro__` and `__dict__` itself, and `__getattribute__`.
-_mro_of = type.__dict__["__mro__"].__get__
-_members_of = type.__dict__["__dict__"].__get__
 
 
 class Arguments:
@@ -120,8 +119,8 @@ class Arguments:
 
     def _is_member_of(self, cls: type, *, with_plain: bool) -> bool:
         """Return whether the function is a class method of a class, or (`with_plain`) one that is bound to instances."""
-        for owner in _mro_of(cls):
-            for member in tuple(_members_of(owner).values()):
+        for members in class_dicts(cls):
+            for member in tuple(members.values()):
                 kind = type(member)
                 is_bound = issubclass(kind, classmethod) or (with_plain and not issubclass(kind, staticmethod))
                 if is_bound and any(function is self._wrapper for function in _functions_of(member)):
@@ -166,7 +165,7 @@ def _instance_dict(holder: object) -> dict[str, Any]:
     kind = type(holder)
     if issubclass(kind, _WITH_DICT):
         return object.__getattribute__(holder, "__dict__")  # type: ignore[no-any-return]
-    found = next((members["__dict__"] for members in map(_members_of, _mro_of(kind)) if "__dict__" in members), None)
+    found = next((members["__dict__"] for members in class_dicts(kind) if "__dict__" in members), None)
     if type(found) is types.GetSetDescriptorType and found.__doc__ == _DICT_DOC:
         return found.__get__(holder)  # type: ignore[no-any-return]
     return {}

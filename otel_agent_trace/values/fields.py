@@ -15,22 +15,28 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values.members import class_dicts
 
 _OPTIONS = {"round_trip": True, "warnings": False}
 """Options of ``model_dump``: no computed fields, since ``model_validate`` needs none, and no warnings."""
+_FUNCTIONS = (types.FunctionType, types.MethodType)
+"""What ``model_dump`` may be: a mock has an attribute of every name, and one of `AsyncMock` warns after it was called."""
 
 
 def fields_of(value: Any, *, exclude_none: bool = False) -> dict[Any, Any] | None:
-    """Return the fields of a mapped object, or of one with ``model_dump``; None for all other objects.
+    """Return the fields of a mapped object, or of one with the method ``model_dump``; None for all other objects.
 
     Args:
         value: the object.
         exclude_none: whether fields of a pydantic model that are None are omitted.
     """
     loaded = loader_of(type(value))
-    if loaded is None and not callable(getattr(value, "model_dump", None)):
+    if loaded is not None:
+        data = loaded(value)
+    elif issubclass(type(getattr(value, "model_dump", None)), _FUNCTIONS):
+        data = dumped(value, exclude_none=exclude_none)
+    else:
         return None
-    data = loaded(value) if loaded is not None else dumped(value, exclude_none=exclude_none)
     return data if type(data) is dict else None
 
 
@@ -87,7 +93,7 @@ def is_mapped(cls: type) -> bool:
 
 
 def _is_mapped_by_sqlalchemy(_: Any, cls: type) -> bool:
-    return any("_sa_class_manager" in vars(owner) for owner in cls.__mro__)
+    return any("_sa_class_manager" in members for members in class_dicts(cls))
 
 
 def _loaded_by_sqlalchemy(value: Any) -> dict[str, Any]:

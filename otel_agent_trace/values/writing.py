@@ -161,7 +161,7 @@ class _Walk:
             return self.number(value)
         if kind is bytes or kind is bytearray:
             return self.binary(value, path)
-        codec = TEXT_CODECS.get(kind)
+        codec = TEXT_CODECS.get(kind) if type(kind) is type else None  # a metaclass may define `__hash__`
         if codec is not None:
             return self.with_codec(codec, value, path)
         return self.nested(value, depth, path)
@@ -177,7 +177,7 @@ class _Walk:
             kind = type(value)
             if kind is dict:
                 return self.mapping(value, depth, path)
-            if kind in SEQUENCES:
+            if _is_sequence(kind):
                 return self.sequence(value, SEQUENCES[kind], depth, path)
             if kind is Opaque or kind is Truncated:
                 return self.stand_in(value, depth, path)
@@ -341,8 +341,8 @@ class _Walk:
     def instance_of_class(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         """Return an instance of a class by its registered function, its fields, or its `repr`."""
         cls = type(value)
-        codec = BY_CLASS.get(cls)
         try:
+            codec = BY_CLASS.get(cls)
             writer = codec.to_data if codec else None if is_iterator(value) else functions_for(cls)[0]
             if writer is None:
                 return self.repr_of(value, path)
@@ -388,7 +388,11 @@ def _container_tag(name: str | None, children: dict[str, Tag], extra: Any = None
 
 def _depth_within(content: Any, depth: int) -> int:
     """Return the levels left for the content of an instance: a container takes the place of the instance."""
-    return depth if type(content) is dict or type(content) in SEQUENCES else depth - 1
+    return depth if type(content) is dict or _is_sequence(type(content)) else depth - 1
+
+
+def _is_sequence(kind: type) -> bool:
+    return type(kind) is type and kind in SEQUENCES  # a metaclass may define `__hash__`
 
 
 def _class_tag(name: str, inner: Tag | None) -> Tag:
@@ -396,7 +400,7 @@ def _class_tag(name: str, inner: Tag | None) -> Tag:
 
 
 def _size(value: Any) -> int | None:
-    return len(value) if type(value) in (dict, *SEQUENCES) else None
+    return len(value) if type(value) is dict or _is_sequence(type(value)) else None
 
 
 def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
