@@ -109,26 +109,31 @@ def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
     if "parts" in rest:
         parts = rest.pop("parts")
         return (
-            [_part_from(part) for part in _items_of(parts)] if isinstance(parts, list | tuple) else [_part_from(parts)]
+            [_part_from(part) for part in _items_of(parts)]
+            if issubclass(type(parts), (list, tuple))
+            else [_part_from(parts)]
         )
     content = rest.pop("content", None)
     if role == "tool" and "tool_call_id" in rest:
         return [{"type": "tool_call_response", "id": rest.pop("tool_call_id"), "response": content}]
     calls = rest.pop("tool_calls", None)
-    return [*_content_parts(content), *map(_call_part, _items_of(calls) if isinstance(calls, list | tuple) else ())]
+    return [
+        *_content_parts(content),
+        *map(_call_part, _items_of(calls) if issubclass(type(calls), (list, tuple)) else ()),
+    ]
 
 
 def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
     if content is None:
         return ()
-    if isinstance(content, list | tuple):
+    if issubclass(type(content), (list, tuple)):
         return tuple(_part_from(part) for part in _items_of(content))
     return (_part_from(content),)
 
 
 def _items_of(items: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
     """Return the items of a list or tuple, whatever `__iter__` a subclass defines, so that none is called."""
-    return list.__iter__(items) if isinstance(items, list) else tuple.__iter__(items)
+    return list.__iter__(items) if issubclass(type(items), list) else tuple.__iter__(items)
 
 
 def _part_from(part: Any) -> dict[Any, Any]:
@@ -136,7 +141,7 @@ def _part_from(part: Any) -> dict[Any, Any]:
         return {"type": "text", "content": part}
     data = mapping_of(part)
     if data is None:
-        return {"type": "text", "content": part if isinstance(part, str) else encode_string(part).text}
+        return {"type": "text", "content": part if issubclass(type(part), str) else encode_string(part).text}
     writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
     return (
         writer(data)

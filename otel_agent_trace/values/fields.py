@@ -79,7 +79,7 @@ def _stored_fields(value: Any) -> dict[str, Any]:
 
 
 def loader_of(cls: type) -> Callable[[Any], Any] | None:
-    """Return the function that reads what a mapped object, or a query of Django, has loaded; None for other classes."""
+    """Return the function that reads what a mapped object, or a query or lazy object of Django, has loaded; None for other classes."""
     for name, is_mapped, loaded in _MAPPERS:
         module = sys.modules.get(name)
         if module is not None and is_mapped(module, cls):
@@ -117,6 +117,13 @@ def _results_of_django(value: Any) -> Any:
     return f"<{type(value).__name__} of {value.model.__name__}, not evaluated>" if results is None else list(results)
 
 
+def _object_behind(value: Any) -> Any:
+    """Return what a lazy object of Django stands for, as ``request.user``, once that was loaded."""
+    loaded = vars(value)["_wrapped"]
+    is_loaded = loaded is not sys.modules["django.utils.functional"].empty
+    return loaded if is_loaded else f"<{type(value).__name__}, not evaluated>"
+
+
 def _loaded_by_peewee(value: Any) -> dict[str, Any]:
     return dict(vars(value)["__data__"])
 
@@ -129,6 +136,7 @@ _MAPPERS: tuple[tuple[str, Callable[[Any, type], bool], Callable[[Any], Any]], .
     ("sqlalchemy.orm", _is_mapped_by_sqlalchemy, _loaded_by_sqlalchemy),
     ("django.db.models", _is_instance_of("Model"), _loaded_by_django),
     ("django.db.models", _is_instance_of("QuerySet"), _results_of_django),
+    ("django.utils.functional", _is_instance_of("LazyObject"), _object_behind),
     ("peewee", _is_instance_of("Model"), _loaded_by_peewee),
 )
 """The module of each mapper, which is never imported here, which classes it maps, and what their objects have loaded."""

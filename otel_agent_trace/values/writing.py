@@ -23,6 +23,7 @@ from otel_agent_trace.values.builtin import (
 )
 from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
 from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
+from otel_agent_trace.values.fields import is_mapped
 from otel_agent_trace.values.leaves import Leaf, large_characters, rooms_of, settled_tag
 from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 
@@ -53,15 +54,25 @@ def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
 def encode_string(value: object, limits: Limits = NO_LIMITS) -> EncodedText:
     """Return a text for an attribute that holds a text itself, not JSON (a name, an id), with the tag that restores it.
 
-    Any other value is converted with `str`. Lone surrogates are written as escapes, and a text that is too long is
+    Any other value is converted with `str`, which sends no query for a mapped object. Lone surrogates are written as escapes, and a text that is too long is
     truncated.
     """
-    text = value if type(value) is str else _guarded_text(str, value)
+    text = value if type(value) is str else _text_of(value)
     if len(text) <= limits.value_bytes and text.isascii():
         return EncodedText(text, None)
     walk = _Walk(limits)
     data, tag = walk.settled(*walk.text(text, ()))
     return EncodedText(data, tag, tuple(walk.cuts))
+
+
+def _text_of(value: object) -> str:
+    try:
+        is_readable = not is_mapped(type(value))
+    except BaseException as error:  # a metaclass may raise anything
+        if is_of_signal_handler(error):
+            raise
+        is_readable = True
+    return _guarded_text(str, value) if is_readable else encode_text(value).text
 
 
 def is_iterator(value: object) -> bool:
