@@ -133,7 +133,7 @@ def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
 
 def _items_of(items: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
     """Return the items of a list or tuple, whatever `__iter__` a subclass defines, so that none is called."""
-    return list.__iter__(items) if issubclass(type(items), list) else tuple.__iter__(items)
+    return list.__iter__(items) if isinstance(items, list) else tuple.__iter__(items)
 
 
 def _part_from(part: Any) -> dict[Any, Any]:

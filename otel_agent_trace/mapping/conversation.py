@@ -290,11 +290,12 @@ def copy_of(value: Any) -> Any:
         return [copy_of(item) for item in value]
     if kind is tuple:
         return tuple([copy_of(item) for item in value])
-    is_immutable = (type(kind) is type and kind in _IMMUTABLE) or issubclass(kind, enum.Enum)
+    is_immutable = id(kind) in _IMMUTABLE or issubclass(kind, enum.Enum)
     return _Exactly(value) if is_immutable else _Unchanged(value)
 
 
-_IMMUTABLE = frozenset((bool, int, float, bytes, *TEXT_CODECS))
+_IMMUTABLE = frozenset(map(id, (bool, int, float, bytes, *TEXT_CODECS)))
+"""Ids of classes: a metaclass of the program may define `__hash__`."""
 
 
 class _Exactly:

@@ -40,11 +40,15 @@ def model_result(result: Any) -> ModelResult:
         return ModelResult(message=answer(result["content"], _str_or_none(result["role"]) or "assistant"))
     if isinstance(result, Truncated):
         return model_result(result.kept)
-    if isinstance(result, list) and result and isinstance(_get(result[0], "choices"), list):
+    if isinstance(result, list) and result and _is_chunk(result[0]):
         return _facts(completion_of(result), result[0])
     if result is None or is_iterator(result) or not _has_facts(result):
         return ModelResult()
     return _facts(result, result)
+
+
+def _is_chunk(item: Any) -> bool:
+    return not is_mapped(type(item)) and isinstance(_get(item, "choices"), list)
 
 
 def _facts(result: Any, given: Any) -> ModelResult:

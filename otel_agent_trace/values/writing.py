@@ -29,6 +29,9 @@ from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
+# Classes are looked up by id, since a metaclass may define `__hash__` and `__eq__`.
+_CODEC_BY_ID = {id(kind): codec for kind, codec in TEXT_CODECS.items()}
+_SEQUENCE_IDS = frozenset(map(id, SEQUENCES))
 _JSON = msgspec.json.Encoder()
 
 
@@ -172,7 +175,7 @@ class _Walk:
             return self.number(value)
         if kind is bytes or kind is bytearray:
             return self.binary(value, path)
-        codec = TEXT_CODECS.get(kind) if type(kind) is type else None  # a metaclass may define `__hash__`
+        codec = _CODEC_BY_ID.get(id(kind))
         if codec is not None:
             return self.with_codec(codec, value, path)
         return self.nested(value, depth, path)
@@ -403,7 +406,7 @@ def _depth_within(content: Any, depth: int) -> int:
 
 
 def _is_sequence(kind: type) -> bool:
-    return type(kind) is type and kind in SEQUENCES  # a metaclass may define `__hash__`
+    return id(kind) in _SEQUENCE_IDS
 
 
 def _class_tag(name: str, inner: Tag | None) -> Tag:

@@ -110,7 +110,7 @@ class Raising(Hiding):
 @pytest.mark.parametrize("cls", [Hiding, Raising])
 def test_what_a_model_hides_and_computes(inputs_with: Inputs, cls: type[Hiding]) -> None:
     """Excluded fields stay out, no computed field runs, and a serializer that raises costs nothing."""
-    for recorded in inputs_with(cls(item="tea")):
+    for recorded in inputs_with(cls.model_validate({"item": "tea"})):
         assert set(recorded.data) == {"item", "secret"}
         assert (recorded.data["item"], recorded.data["secret"].data) == ("tea", "SecretStr('**********')")
 
@@ -143,7 +143,7 @@ class WithLoudMembers:
 
 
 class WithoutClass:
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise RuntimeError
 
@@ -256,7 +256,7 @@ def test_objects_of_sqlalchemy(run_python: RunPython) -> None:
             session.refresh(user)
             print(record(user))
             post = session.get(Post, 1)
-            print(record(post))
+            print(sorted(record(post)))
             user = session.get(User, 1, options=[selectinload(User.posts)], populate_existing=True)
             print(sorted(record(user)))
             session.delete(post)
@@ -286,7 +286,7 @@ def test_objects_of_sqlalchemy(run_python: RunPython) -> None:
         "['content', 'name', 'posts']",
         "{'id': 1}",
         "{'id': 1, 'name': 'ann'}",
-        "{'id': 1, 'title': 'a', 'user_id': 1}",
+        "['id', 'title', 'user_id']",
         "['id', 'name', 'posts']",
         "{'id': 1}",
         "{'id': 1}",
