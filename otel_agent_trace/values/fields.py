@@ -20,7 +20,7 @@ from otel_agent_trace.values.members import class_dicts
 _OPTIONS = {"round_trip": True, "warnings": False}
 """Options of ``model_dump``: no computed fields, since ``model_validate`` needs none, and no warnings."""
 _FUNCTIONS = (types.FunctionType, types.MethodType)
-"""What ``model_dump`` may be: a mock has an attribute of every name, and one of `AsyncMock` warns after it was called."""
+"""Types of a real ``model_dump``: a mock has an attribute of every name, and one of `AsyncMock` warns after it was called."""
 
 
 def fields_of(value: Any, *, exclude_none: bool = False) -> dict[Any, Any] | None:
@@ -139,4 +139,4 @@ _MAPPERS: tuple[tuple[str, Callable[[Any, type], bool], Callable[[Any], Any]], .
     ("django.utils.functional", _is_instance_of("LazyObject"), _object_behind),
     ("peewee", _is_instance_of("Model"), _loaded_by_peewee),
 )
-"""The module of each mapper, which is never imported here, which classes it maps, and what their objects have loaded."""
+"""Names of modules, which are never imported here; which classes each maps; what objects of these have loaded."""
