@@ -16,6 +16,10 @@ _BY_CLASS_NAME = {
     "TimeoutExpired": TIMEOUT,
     "Timeout": TIMEOUT,
     "ConnectTimeout": TIMEOUT,
+    "TooSlowError": TIMEOUT,  # trio
+    "TaskTimeout": TIMEOUT,  # curio, where it is a CancelledError
+    "SoftTimeLimitExceeded": TIMEOUT,  # Celery
+    "TimeLimitExceeded": TIMEOUT,  # Celery, dramatiq
     "RateLimitError": RATE_LIMIT,
     "ThrottlingException": RATE_LIMIT,
     "ResourceExhausted": RATE_LIMIT,
@@ -37,6 +41,11 @@ _BY_CLASS_NAME = {
     "ToolNotFound": TOOL_NOT_FOUND,
     "UnknownToolError": TOOL_NOT_FOUND,
     "CancelledError": CANCELLED,
+    "Cancelled": CANCELLED,  # trio
+    "TaskCancelled": CANCELLED,  # curio
+    "CancelledRun": CANCELLED,  # Prefect
+    "RunCancelled": CANCELLED,  # pydantic-ai
+    "GreenletExit": CANCELLED,  # gevent, eventlet
     "KeyboardInterrupt": CANCELLED,
     "GeneratorExit": CANCELLED,
     "SystemExit": CANCELLED,

@@ -189,6 +189,7 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     metadata: dict[Any, Any] = {}
     attributes: dict[str, Any] = {}
     abandoned: bool = False
+    interrupted_for: Any = None
     first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()
 
@@ -236,7 +237,8 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     sent and, last, its answer. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
     those of the span that no other field holds. `prompt_name` and `prompt_version` name the template that a prompt was
     made from. `truncated` lists the paths of values that limits truncated. `logs` are the lines that the program logged
-    within it. `run` is the sub-agent's own run, for a step of kind agent, which has the logs.
+    within it. `interrupted_for` is the value of the signal that ended it (LangGraph's `interrupt`, a deferred call),
+    which is no error; None without one. `run` is the sub-agent's own run, for a step of kind agent, which has the logs.
     """
 
     step_id: int | str = 0
@@ -292,7 +294,8 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     `environment` are read from there). `trace_ids` are all the traces that it was joined from, in order of their start;
     where only one is known, that is `trace_id`. For an agent that streams, `abandoned` is whether its consumer closed
     it early, `first_chunk_at_ns` when it yielded its first chunk. `logs` are the lines that the program logged in the
-    run, but not in its steps. `truncated` lists the paths of values that limits
+    run, but not in its steps. `interrupted_for` is the value of the signal that ended the run, which is no error; None
+    without one. `truncated` lists the paths of values that limits
     truncated. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
     known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
     `sampling_probability` the probability with which such a run was kept.
@@ -387,7 +390,7 @@ def at_time(unix_ns: int) -> datetime:
 _VALUE_FIELDS = frozenset(
     (
         *("input", "output", "metadata", "attributes", "user_input", "final_output", "config", "details", "parts"),
-        *("extra", "resource", "body"),
+        *("extra", "resource", "body", "interrupted_for"),
     )
 )
 _ARRAY_FIELDS = frozenset(("parts", "tags", "trace_ids", "truncated"))

@@ -217,6 +217,7 @@ FACTS = (
     Fact("config", semconv.CONFIG, JSON, RUNS, mutable=True, given=True),
     Fact("metadata", semconv.METADATA, JSON_OBJECT, mutable=True, given=True),
     Fact("abandoned", semconv.ABANDONED, FLAG),
+    Fact("interrupted_for", semconv.INTERRUPTED_FOR, JSON),
     Fact("first_chunk_at_ns", semconv.FIRST_CHUNK_AT_NS, INTEGER),
     Fact("first_chunk_at_ns", semconv.TIME_TO_FIRST_CHUNK),
     Fact("replay_of", semconv.REPLAY_OF, TEXT, RUNS),

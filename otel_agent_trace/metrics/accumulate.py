@@ -11,7 +11,7 @@ from collections import Counter
 
 from otel_agent_trace import categories
 from otel_agent_trace.metrics.series import bucket_start_ns
-from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, normalised
+from otel_agent_trace.metrics.tally import INTERRUPTED, CallTally, Occurrences, OutcomeTally, RunTally, normalised
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
 
 UNKNOWN = "unknown"
@@ -26,7 +26,7 @@ def count_run(tally: RunTally, run: AgentRun) -> None:
     agent = tally.agents.at(_name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
-    if run.status is not RunStatus.RUNNING:
+    if _is_finished(run):
         tally.steps.add(len(run.steps))
     _count_run_error(tally, run)
     for nested in run.walk():
@@ -82,10 +82,19 @@ def _bucket_tallies(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
 
 
 def _count_outcome(outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str]) -> None:
-    outcomes.statuses[run.status.value] += 1
+    outcomes.statuses[_outcome(run)] += 1
     outcomes.tokens.update(tokens)
-    if run.status is not RunStatus.RUNNING and run.ended_at_ns is not None:
+    if _is_finished(run) and run.ended_at_ns is not None:
         outcomes.latency_ns.add(run.ended_at_ns - run.started_at_ns)
+
+
+def _outcome(run: AgentRun) -> str:
+    is_interrupted = run.status is RunStatus.SUCCESS and run.interrupted_for is not None
+    return INTERRUPTED if is_interrupted else run.status.value
+
+
+def _is_finished(run: AgentRun) -> bool:
+    return _outcome(run) not in (RunStatus.RUNNING.value, INTERRUPTED)
 
 
 def _count_steps(tally: RunTally, run: AgentRun) -> None:
@@ -108,15 +117,21 @@ def _count_call(call: CallTally, step: AgentStep) -> None:
     call.calls += 1
     call.errors += _step_error(step) is not None
     call.abandoned += step.abandoned
-    if step.ended_at_ns is not None and not step.abandoned:
+    is_interrupted = _is_interrupted(step)
+    call.interrupted += is_interrupted
+    if step.ended_at_ns is not None and not step.abandoned and not is_interrupted:
         call.latency_ns.add(step.ended_at_ns - step.started_at_ns)
 
 
 def _step_error(step: AgentStep) -> StepError | None:
-    """Return the error of a step: none if it was abandoned; a sub-agent's if the step has none."""
-    if step.abandoned:
+    """Return the error of a step: none if it was abandoned or interrupted; a sub-agent's if the step has none."""
+    if step.abandoned or _is_interrupted(step):
         return None
     return step.run.error if step.error is None and step.run is not None else step.error
+
+
+def _is_interrupted(step: AgentStep) -> bool:
+    return step.error is None and step.interrupted_for is not None
 
 
 def _count_run_error(tally: RunTally, run: AgentRun) -> None:

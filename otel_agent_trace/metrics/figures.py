@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
-from otel_agent_trace.metrics.tally import AgentTally, CallTally, OutcomeTally
+from otel_agent_trace.metrics.tally import INTERRUPTED, AgentTally, CallTally, OutcomeTally
 from otel_agent_trace.model import RunStatus, at_time
 
 _NS_PER_S = 1_000_000_000
@@ -63,12 +63,14 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Represent the calls of one tool, those of sub-agents included.
 
-    `abandoned` calls never reported their end: they are no errors and have no latency. `error_rate` is errors by calls.
+    `abandoned` calls never reported their end, `interrupted` ones were ended by a signal: they are no errors and have no
+    latency. `error_rate` is errors by calls, without the interrupted ones.
     """
 
     calls: int = 0
     errors: int = 0
     abandoned: int = 0
+    interrupted: int = 0
     error_rate: float | None = None
     latency: Latency = Latency()
 
@@ -82,7 +84,7 @@ class ModelMetrics(ToolMetrics, frozen=True, kw_only=True):
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """Represent how outermost runs ended.
 
-    `success_rate` is of the `finished` runs (all but the running ones), `success_interval` its 95 % Wilson interval
+    `success_rate` is of the `finished` runs (all but the running ones and those that a signal interrupted), `success_interval` its 95 % Wilson interval
     (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
     """
 
@@ -91,6 +93,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     success: int = 0
     errors: int = 0
     timeouts: int = 0
+    interrupted: int = 0
     finished: int = 0
     success_rate: float | None = None
     success_interval: tuple[float, float] | None = None
@@ -200,20 +203,23 @@ def _call_figures(tally: CallTally) -> dict[str, Any]:
         "calls": tally.calls,
         "errors": tally.errors,
         "abandoned": tally.abandoned,
-        "error_rate": rate(tally.errors, tally.calls),
+        "interrupted": tally.interrupted,
+        "error_rate": rate(tally.errors, tally.calls - tally.interrupted),
         "latency": latency(tally.latency_ns),
     }
 
 
 def _outcome_figures(tally: OutcomeTally) -> dict[str, Any]:
     runs, running = sum(tally.statuses.values()), tally.statuses[RunStatus.RUNNING.value]
-    success, finished = tally.statuses[RunStatus.SUCCESS.value], runs - running
+    success, interrupted = tally.statuses[RunStatus.SUCCESS.value], tally.statuses[INTERRUPTED]
+    finished = runs - running - interrupted
     return {
         "runs": runs,
         "running": running,
         "success": success,
         "errors": tally.statuses[RunStatus.ERROR.value],
         "timeouts": tally.statuses[RunStatus.TIMEOUT.value],
+        "interrupted": interrupted,
         "finished": finished,
         "success_rate": rate(success, finished),
         "success_interval": wilson_interval(success, finished),

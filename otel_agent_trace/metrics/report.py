@@ -120,8 +120,13 @@ class MetricsReport:
         return self.outcomes.timeouts
 
     @property
+    def interrupted(self) -> int:
+        """Return the number of outermost runs that a signal ended, which neither succeeded nor failed."""
+        return self.outcomes.interrupted
+
+    @property
     def finished(self) -> int:
-        """Return the number of outermost runs that ended in any way."""
+        """Return the number of outermost runs that succeeded or failed."""
         return self.outcomes.finished
 
     @property

@@ -110,6 +110,7 @@ def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
         tags=next((step.tags for step in own if step.tags), ()),
         status=_lone_status(first) if is_single_call else RunStatus.RUNNING,
         error=facts.error if is_single_call else None,
+        interrupted_for=facts.interrupted_for if is_single_call else None,
         started_at_ns=min(node.span.start_ns for node in group),
         ended_at_ns=span.end_ns if is_single_call else None,
         usage=leaf_usage(steps),

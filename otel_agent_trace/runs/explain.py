@@ -179,8 +179,11 @@ class _Explainer:
             if getattr(run, name) is not None:
                 sources = self.sources(_narrowed_to_text(name, pairs[0][1].origins("messages")))
                 facts.append(Fact(name, getattr(run, name), sources, "out of the messages"))
-        if run.error is not None and pairs:
-            facts.append(Fact("error", run.error, self.sources(pairs[0][1].origins("error")), "from a step"))
+        facts.extend(
+            Fact(name, value, self.sources(pairs[0][1].origins(name)), "from a step")
+            for name in ("error", "interrupted_for")
+            if pairs and (value := getattr(run, name)) is not None
+        )
         return [*facts, self.sum(run, pairs)] if run.usage else facts
 
     def status(self, run: AgentRun, facts: list[Fact], node: Node | None) -> Fact:

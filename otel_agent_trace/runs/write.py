@@ -148,7 +148,9 @@ class _Writer:
         put_attributes(content, run.attributes, _names_of_facts(StepKind.AGENT, run))
         fields["model"] = _write_models(content, run)
         if step is not None:
-            fields.update({name: value for name, value in _fields_of(step, _STEP_FACTS).items() if not fields[name]})
+            fields.update(
+                {name: value for name, value in _fields_of(step, _STEP_FACTS).items() if _is_missing(fields[name])}
+            )
             content.messages(step.messages, StepKind.AGENT)
             put_place(content, step.index, step.step_id)
         name = put_run(content, fields)
@@ -213,15 +215,15 @@ def _is_lone(run: AgentRun) -> bool:
     (step,) = outer
     over = RunStatus.SUCCESS if step.error is None else RunStatus.ERROR
     status = RunStatus.RUNNING if step.ended_at_ns is None else over
-    return (run.status, run.ended_at_ns, run.error) == (status, step.ended_at_ns, step.error) and run.run_id in (
-        run.trace_id,
-        f"{run.trace_id}-{step.span_id}",
-    )
+    ids = (run.trace_id, f"{run.trace_id}-{step.span_id}")
+    ended_alike = (run.status, run.ended_at_ns, run.error) == (status, step.ended_at_ns, step.error)
+    return ended_alike and same(run.interrupted_for, step.interrupted_for) and run.run_id in ids
 
 
 def _is_open(run: AgentRun) -> bool:
     """Return whether reading makes the same run of its steps alone, by the run id on their spans."""
-    return (run.status, run.ended_at_ns, run.error) == (RunStatus.RUNNING, None, None) and _follows_from_steps(run)
+    known = (run.status, run.ended_at_ns, run.error)
+    return known == (RunStatus.RUNNING, None, None) and run.interrupted_for is None and _follows_from_steps(run)
 
 
 def _follows_from_steps(run: AgentRun) -> bool:
@@ -235,10 +237,14 @@ def _follows_from_steps(run: AgentRun) -> bool:
 _SHARED = frozenset(field for field, _, _ in SHARED)
 _KNOWN_FROM_STEPS = (
     *_SHARED,
-    *("status", "error", "started_at_ns", "ended_at_ns", "usage", "steps", "trace_id", "resource"),
+    *("status", "error", "interrupted_for", "started_at_ns", "ended_at_ns", "usage", "steps", "trace_id", "resource"),
 )
 _STEP_FACTS = frozenset(field for field, _, _ in WRITTEN[StepKind.AGENT]) & frozenset(AgentStep.__struct_fields__)
 """Facts that a step of kind agent shares with its run."""
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, str | tuple | dict) and not value)
 
 
 def _names_of_facts(kind: StepKind, item: AgentRun | AgentStep) -> frozenset[str]:

@@ -766,7 +766,10 @@ class ActiveRun(ActiveSpan):
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
         self.thread_id = threading.get_ident()
         above = base.get(RUN_KEY)
-        self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
+        above = above if isinstance(above, ActiveRun) else None
+        if above is not None:
+            self._inherit(above)
+        self._guarded("starting a run", self._open, base, above, start_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
         if self.destination.meters is not None:
@@ -776,6 +779,14 @@ class ActiveRun(ActiveSpan):
         if self._refusal is not None:
             self._raise_refusal()
         return self
+
+    def _inherit(self, above: ActiveRun) -> None:
+        """Take session and user from the run above, unless this has its own: stores select spans by them."""
+        facts = self._facts
+        if facts.get("session_id") is None and above.session_id is not None:
+            facts["session_id"], self._shared = above.session_id, None
+        if facts.get("user_id") is None and above.user_id is not None:
+            facts["user_id"] = self._state.recorded_user(above.user_id)
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state, facts = self._content, self._state, self._facts

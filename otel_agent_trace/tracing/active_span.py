@@ -153,6 +153,8 @@ class ActiveSpan(Parent):
     """Name of the prompt."""
     prompt_version = FactField(text_of)
     """Version of the prompt."""
+    interrupted_for = FactField(lambda value: value)
+    """Value of the signal that interrupted this, which is not an error: any value; None if nothing did."""
 
     @property
     def usage(self) -> Usage | None:
@@ -170,7 +172,10 @@ class ActiveSpan(Parent):
 
     @error.setter
     def error(self, value: object) -> None:
-        self._error = None if value is None else self._describe(value)
+        if value is None:
+            self._error = None
+        else:
+            self.fail(value)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set a span attribute of your own; when the span is read, it is in `attributes`."""
@@ -202,9 +207,12 @@ class ActiveSpan(Parent):
         described = self._guarded("error", step_error, error, self._state.error_rules)
         return described or StepError(type=type(error).__qualname__)
 
-    def fail(self, error: BaseException) -> None:
-        """Set the error to an exception."""
-        self._error = self._describe(error)
+    def fail(self, error: object) -> None:
+        """Set the error to an exception or a text; of an exception that is control flow, record its value instead."""
+        signal = self._state.signals.value_of(error)
+        self._error = self._describe(error) if signal is None else None
+        if signal is not None or self.interrupted_for is not None:
+            self.interrupted_for = signal
 
     def abandon(self) -> None:
         """Record that the consumer closed the stream early, which is not an error."""

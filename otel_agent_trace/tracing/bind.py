@@ -12,9 +12,12 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among
-from otel_agent_trace.tracing.contexts import detach
+from otel_agent_trace.tracing.contexts import RUN_KEY, detach
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
+_BOUND_IN_KEY = otel_context.create_key("otel_agent_trace.bound.run")
+INHERITED = ("session_id", "user_id")
+"""Fields that a sub-agent has from the run above it."""
 
 
 class Bound:
@@ -32,7 +35,8 @@ class Bound:
     def __enter__(self) -> None:
         outer = bound_fields()
         merged = {**outer, **self._fields, "metadata": {**outer.get("metadata", {}), **self._metadata}}
-        context = otel_context.set_value(_KEY, merged)
+        current = otel_context.get_current()
+        context = Context({**current, _KEY: merged, _BOUND_IN_KEY: current.get(RUN_KEY)})
         self._attached[id(context)] = otel_context.attach(context), context
 
     def __exit__(
@@ -51,6 +55,15 @@ class Bound:
 
 
 def bound_fields() -> Mapping[str, Any]:
-    """Return the fields that the blocks around this code set."""
-    fields = otel_context.get_current().get(_KEY)
-    return fields if isinstance(fields, dict) else {}
+    """Return the fields that the blocks around this code set.
+
+    The run around this code has had those of blocks around it; what a sub-agent inherits is then the run's to decide.
+    """
+    context = otel_context.get_current()
+    fields = context.get(_KEY)
+    if not isinstance(fields, dict):
+        return {}
+    run = context.get(RUN_KEY)
+    if run is None or run is context.get(_BOUND_IN_KEY):
+        return fields
+    return {name: value for name, value in fields.items() if name not in INHERITED}

@@ -42,7 +42,7 @@ def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
 
 def error_type(error: BaseException) -> str:
     """Return the ``error.type`` of the conventions: a provider's code, else the name of the class."""
-    code, status = _attribute(error, "code"), _attribute(error, "status_code")
+    code, status = attribute_of(error, "code"), attribute_of(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
     cls = type(error)
@@ -51,22 +51,22 @@ def error_type(error: BaseException) -> str:
 
 def is_timeout(error: object) -> bool:
     """Return whether an error is Python's timeout, or a group of such only."""
-    members = _group_members(error)
+    members = group_members(error)
     return all(map(is_timeout, members)) if members else issubclass(type(error), _TIMEOUTS)
 
 
-def _group_members(error: object) -> Sequence[BaseException]:
+def group_members(error: object) -> Sequence[BaseException]:
     """Return the exceptions of an exception group, none for any other error."""
     if not any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__):
         return ()
-    members = _attribute(error, "exceptions")
+    members = attribute_of(error, "exceptions")
     return members if isinstance(members, tuple) else ()
 
 
 def _category_of(error: BaseException) -> str:
     if is_timeout(error):
         return TIMEOUT
-    categories = set(map(_category_of, _group_members(error)))
+    categories = set(map(_category_of, group_members(error)))
     if categories:
         return categories.pop() if len(categories) == 1 else OTHER
     status = _status_code(error)
@@ -76,13 +76,14 @@ def _category_of(error: BaseException) -> str:
 
 def _status_code(error: BaseException) -> int | None:
     """Return the HTTP status code of an exception, from the attributes in which common clients keep it."""
-    response = _attribute(error, "response")
+    response = attribute_of(error, "response")
     places = ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code"))
-    found = (_attribute(holder, name) for holder, name in places)
+    found = (attribute_of(holder, name) for holder, name in places)
     return next((status for status in found if type(status) is int), None)
 
 
-def _attribute(holder: object, name: str) -> Any:
+def attribute_of(holder: object, name: str) -> Any:
+    """Return an attribute, None if there is none or a property raises."""
     try:
         return getattr(holder, name, None)
     except BaseException as failure:  # a property of the exception may raise anything

@@ -22,6 +22,7 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline import Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.coercion import text_of
+from otel_agent_trace.tracing.control_flow import ControlFlow, Signals
 from otel_agent_trace.tracing.exporters import is_chosen
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
@@ -89,6 +90,7 @@ class TracerState:
         user_ids: UserIds | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
+        control_flow: ControlFlow | Iterable[ControlFlow] = (),
         meter_provider: MeterProvider | None = None,
         policies: Iterable[Policy | Gate] = (),
         history: HistoryMode | None = None,
@@ -98,6 +100,7 @@ class TracerState:
         self.limits = limits
         self.diagnostics = Diagnostics()
         self.error_rules = tuple(functools.partial(_guarded_rule, self.diagnostics, rule) for rule in error_rules)
+        self.signals = Signals(self.diagnostics, control_flow)
         self._user_ids = None if user_ids is None else UserIdPolicy(user_ids)
         self._policies = tuple(policies)
         self._meter_provider = meter_provider

@@ -26,6 +26,7 @@ from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import Bound, bound_fields
 from otel_agent_trace.tracing.carriers import RemoteContext
 from otel_agent_trace.tracing.coercion import merged_fields, run_fields
+from otel_agent_trace.tracing.control_flow import ControlFlow
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, bind_context
 from otel_agent_trace.tracing.failures import ErrorRule
@@ -63,6 +64,9 @@ class AgentTracer:
             With a provider of `configure`, the default is that of the provider.
         limits: limits of each recorded value.
         error_rules: functions that return the category of an exception or a text, or None; the first category counts.
+        control_flow: exceptions that are no errors but signals, beside those of the frameworks that are known: a class,
+            its dotted name, or a function of the exception that returns None or False for any other, True for a signal,
+            or the value to record as `interrupted_for`; or several of these.
         meter_provider: the meter provider for the metrics of runs and steps. With a provider of `configure`, the default
             is that of the provider; otherwise nothing is measured.
 
@@ -85,6 +89,7 @@ class AgentTracer:
         history: HistoryMode | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
+        control_flow: ControlFlow | Iterable[ControlFlow] = (),
         meter_provider: MeterProvider | None = None,
     ) -> None:
         if sum(argument is not None for argument in (backend, backends, tracer_provider)) > 1:
@@ -102,6 +107,7 @@ class AgentTracer:
             user_ids=mode if self._own is None else None,  # otherwise a setting of the provider
             limits=limits,
             error_rules=error_rules,
+            control_flow=control_flow,
             meter_provider=meter_provider,
             policies=() if self._own is not None else policies_without_gate(policies),
             history=None if history is None else check_history(history),

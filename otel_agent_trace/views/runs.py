@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.views.figures import duration_text, time_text, usage_text
 from otel_agent_trace.views.rows import Cell, Line, Row
-from otel_agent_trace.views.steps import bounds_of, error_rows, log_rows, name_and_version, truncated_rows
+from otel_agent_trace.views.steps import (
+    bounds_of,
+    error_rows,
+    interruption_rows,
+    log_rows,
+    name_and_version,
+    truncated_rows,
+)
 from otel_agent_trace.views.values_text import one_line, value_text
 
 _NO_SERVICE = "unknown_service"  # the SDK's default for service.name, followed by the process's name
@@ -28,8 +35,9 @@ def run_title(run: AgentRun) -> Line:
 
 
 def status_cell(run: AgentRun) -> Cell:
-    """Return the status of a run in its tone; "interrupted" for a running run whose process is gone."""
-    is_interrupted = run.status is RunStatus.RUNNING and run.interrupted
+    """Return the status of a run in its tone; "interrupted" if its process is gone, or a signal ended it."""
+    is_gone = run.status is RunStatus.RUNNING and run.interrupted
+    is_interrupted = is_gone or (run.status is RunStatus.SUCCESS and run.interrupted_for is not None)
     status = "interrupted" if is_interrupted else run.status.value
     return Cell(status, status)
 
@@ -58,6 +66,7 @@ def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
     """Yield rows with the answer, the error and the logs of a run, as far as there are any."""
     if run.final_output is not None:
         yield Row("answer", value_text(run.final_output, bounds_of(full=full)))
+    yield from interruption_rows(run, full=full)
     if run.error is not None:
         yield from error_rows(run.error, full=full)
     yield from log_rows(run.logs, run.started_at_ns, full=full)

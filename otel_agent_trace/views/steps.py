@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.model import AgentStep, LogEntry, Message, StepError, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Message, StepError, StepKind
 from otel_agent_trace.views.figures import duration_text, plural, usage_text
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.values_text import (
@@ -48,6 +48,7 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
         yield from _value_rows((("in", question), ("out", answer)), bounds)
     elif full or not step.messages:
         yield from _value_rows((("in", step.input), ("out", step.output)), bounds)
+    yield from interruption_rows(step, full=full)
     if step.error is not None:
         yield from error_rows(step.error, full=full)
     if step.usage:
@@ -76,6 +77,12 @@ def log_rows(logs: tuple[LogEntry, ...], started_at_ns: int, *, full: bool) -> I
             yield Row("", str(entry.attributes[semconv.EXCEPTION_STACKTRACE]).rstrip(), "faint")
     if len(shown) < len(logs):
         yield Row("", f"… ({plural(len(logs) - len(shown), 'more line')}; --full shows them)", "faint")
+
+
+def interruption_rows(item: AgentRun | AgentStep, *, full: bool) -> Iterator[Row]:
+    """Yield a row for the value of the signal that interrupted a run or a step, if one did."""
+    if item.interrupted_for is not None:
+        yield Row("interrupted for", value_text(item.interrupted_for, bounds_of(full=full)), "warning")
 
 
 def error_rows(error: StepError, *, full: bool) -> Iterator[Row]:
@@ -115,6 +122,8 @@ def _title_facts(step: AgentStep, run_started_at_ns: int) -> Iterator[Cell]:
         yield Cell(f"at +{duration_text((step.started_at_ns - run_started_at_ns) / _NS_PER_S)}", "faint")
     if step.abandoned:
         yield Cell("abandoned", "warning")
+    if step.interrupted_for is not None:
+        yield Cell("interrupted", "warning")
     if step.error is not None:
         yield Cell("failed", "strong failed")
 

@@ -21,7 +21,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a run without its steps and large values, and counts of them, those of its sub-agents included.
 
     `steps` and `errors` count steps and failed steps, `tools` the calls by name of the tool; `user_input` is the
-    beginning of the question on one line.
+    beginning of the question on one line; so is `run.interrupted_for` of its value.
     """
 
     run: AgentRun
@@ -38,6 +38,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
             "agent_name": run.agent_name,
             "status": run.status.value,
             "interrupted": run.interrupted,
+            "interrupted_for": run.interrupted_for,
             "started_at": run.started_at.isoformat(),
             "duration_s": run.duration_s,
             "steps": self.steps,
@@ -69,6 +70,7 @@ def summary_of(run: AgentRun) -> RunSummary:
             steps=(),
             user_input=None,
             final_output=None,
+            interrupted_for=None if run.interrupted_for is None else shortened(run.interrupted_for, _QUESTION_CHARS),
             config=None,
             metadata={},
             attributes={},

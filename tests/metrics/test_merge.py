@@ -36,6 +36,7 @@ plain_steps = st.builds(
     error=errors,
     usage=usages,
     abandoned=st.booleans(),
+    interrupted_for=st.none() | st.just("x"),
     started_at_ns=times,
     ended_at_ns=ends,
 )

@@ -180,6 +180,29 @@ def test_tools_count_calls_errors_and_latency() -> None:
     assert tools["fetch"].error_rate == 0.0
 
 
+def test_interrupted_runs_and_calls_are_neither_successes_nor_errors() -> None:
+    """They are left out of both sides of the rates, of latencies and of numbers of steps, and counted by themselves."""
+    failed = StepError(type="ValueError", category="validation")
+    runs = [
+        run(steps=(tool(), tool(error=failed), tool(seconds=90, interrupted_for="x"), tool(interrupted_for={"a": 1}))),
+        run(seconds=90, interrupted_for=0, steps=(tool(), tool())),
+        run(RunStatus.ERROR, interrupted_for="x", error=failed),
+    ]
+    report = compute_metrics(runs[:2]) + compute_metrics(runs[2:])
+    assert (report.runs, report.success, report.errors, report.interrupted, report.finished) == (3, 1, 1, 1, 2)
+    assert (report.success_rate, report.latency.count, report.steps_per_run.count) == (0.5, 2, 2)
+    search = report.tools["search"]
+    assert (search.calls, search.errors, search.interrupted, search.error_rate) == (6, 1, 2, 0.25)
+    assert (search.latency.count, dict(report.step_errors)) == (4, {"validation": 1})
+    assert (report.to_dict()["interrupted"], report.to_dict()["tools"]["search"]["interrupted"]) == (1, 2)
+
+
+def test_a_sub_agent_that_was_interrupted_fails_no_step() -> None:
+    failed = StepError(type="ValueError", category="validation")
+    step = AgentStep(kind=StepKind.AGENT, interrupted_for="x", run=run(RunStatus.ERROR, error=failed))
+    assert dict(compute_metrics([run(steps=(step,))]).step_errors) == {}
+
+
 def test_models_count_calls_and_every_kind_of_tokens() -> None:
     """Each model has its own tokens by kind, and a call without a model is unknown."""
     usage = Usage(

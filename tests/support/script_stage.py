@@ -146,6 +146,9 @@ class Stage:
             with handle:
                 if above is not None:
                     assert handle.parent_run_id == above[0].run_id
+                    for name in ("session_id", "user_id"):
+                        if expected.fields[name] is None:
+                            expected.fields[name] = getattr(above[0], name)
                 self.inside(script, handle, expected)
                 if script.error is not None:
                     raise script.error.given

@@ -47,6 +47,18 @@ class ConnectionTimeout(ConnectionError, TimeoutError):
     pass
 
 
+class TaskTimeout(asyncio.CancelledError):
+    """Of curio, where a timeout is a cancellation."""
+
+
+class GreenletExit(BaseException):
+    """Of gevent."""
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Of Celery."""
+
+
 class Closed(Exception):
     code = 1006
     """Of a web socket, no status of HTTP."""
@@ -100,6 +112,9 @@ MODULE = OwnError.__module__
         (asyncio.CancelledError(), "asyncio.exceptions.CancelledError", "cancelled"),
         (KeyboardInterrupt(), "KeyboardInterrupt", "cancelled"),
         (SystemExit(1), "SystemExit", "cancelled"),
+        (TaskTimeout("x"), f"{MODULE}.TaskTimeout", "timeout"),
+        (GreenletExit(), f"{MODULE}.GreenletExit", "cancelled"),
+        (SoftTimeLimitExceeded(3), f"{MODULE}.SoftTimeLimitExceeded", "timeout"),
         (RecursionError("x"), "RecursionError", "internal"),
         (BaseException("x"), "BaseException", "other"),
         ("a text", "_OTHER", "other"),
@@ -306,3 +321,18 @@ def test_errors_that_are_set(tracer: AgentTracer, the_run: TheRun, error: Any) -
         step.error = error
     read = the_run().steps[0].error
     assert (read.type, read.message, read.category) == (step.error.type, step.error.message, step.error.category)
+
+
+def test_a_cancelled_scope_of_trio(memory: InMemoryBackend) -> None:
+    trio: Any = pytest.importorskip("trio")
+    tracer = AgentTracer(backend=memory)
+
+    async def main() -> None:
+        with trio.move_on_after(0), tracer.run() as run, run.step("wait"):
+            await trio.sleep_forever()
+
+    trio.run(main)
+    (kept,) = memory.runs()
+    assert [(error.type, error.category) for error in (kept.error, kept.steps[0].error) if error is not None] == [
+        ("trio.Cancelled", "cancelled")
+    ] * 2

@@ -203,3 +203,79 @@ def test_unsampled_parents_are_no_parents() -> None:
         assert len({outer.run_id, inner.run_id, outer.trace_id}) == 3
         assert inner.parent_run_id is None
         assert not inner.recording
+
+
+# ── session and user ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sessions(run: AgentRun) -> list[tuple[str | None, str | None, str | None]]:
+    return [(each.agent_name, each.session_id, each.user_id) for each in run.walk()]
+
+
+def test_sub_agents_have_session_and_user_of_the_run(memory: InMemoryBackend, the_run: TheRun) -> None:
+    tracer = AgentTracer(backend=memory, user_ids="plain")
+    search = tracer.tool("search")(lambda: None)
+    sub = tracer.agent("sub")(search)
+    with tracer.run(agent_name="outer", session_id="s1", user_id="u1"):
+        sub()
+    assert sessions(the_run()) == [("outer", "s1", "u1"), ("sub", "s1", "u1")]
+    assert [span.attributes["gen_ai.conversation.id"] for span in memory.spans()] == ["s1"] * 3
+
+
+def test_a_session_that_is_set_later_is_that_of_sub_agents_that_start_then(
+    tracer: AgentTracer, memory: InMemoryBackend, the_run: TheRun
+) -> None:
+    with tracer.run(agent_name="outer") as run:
+        with tracer.run(agent_name="early"):
+            run.session_id = "s1"
+        with tracer.run(agent_name="late"), current_run().step("s"):
+            pass
+    assert [(name, session) for name, session, _ in sessions(the_run())] == [
+        ("outer", "s1"),
+        ("early", None),
+        ("late", "s1"),
+    ]
+    (step_span,) = (span for span in memory.spans() if span.name == "execute_tool s")
+    assert step_span.attributes["gen_ai.conversation.id"] == "s1"
+
+
+def test_a_session_of_its_own_counts_for_a_sub_agent_and_all_below(memory: InMemoryBackend, the_run: TheRun) -> None:
+    """Also one that is bound within the run; one that is bound around the run does not override the run's."""
+    tracer = AgentTracer(backend=memory, user_ids="plain")
+    with tracer.bind(session_id="bound", user_id="bound"):
+        with tracer.run(agent_name="outer", session_id="s1"):
+            with tracer.run(agent_name="own", session_id="s2", user_id="u2"), tracer.run(agent_name="below"):
+                pass
+            with tracer.bind(metadata={"a": 1}), tracer.run(agent_name="inherits"):
+                pass
+            with tracer.bind(session_id="s3"), tracer.run(agent_name="binds"):
+                pass
+    assert sessions(the_run()) == [
+        ("outer", "s1", "bound"),
+        ("own", "s2", "u2"),
+        ("below", "s2", "u2"),
+        ("inherits", "s1", "bound"),
+        ("binds", "s3", "bound"),
+    ]
+
+
+def test_a_parent_that_is_passed_gives_its_session(tracer: AgentTracer, the_run: TheRun) -> None:
+    run_id = tracer.start_run(agent_name="outer", session_id="s1")
+    tracer.end_run(tracer.start_run(agent_name="sub", parent=run_id))
+    tracer.end_run(run_id)
+    assert [session for _, session, _ in sessions(the_run())] == ["s1", "s1"]
+
+
+def test_an_inherited_user_is_recorded_as_the_tracer_requires(memory: InMemoryBackend) -> None:
+    """The pseudonym of the run above is not hashed again; a tracer without user ids inherits none."""
+    tracer = AgentTracer(backend=memory)
+    silent = AgentTracer(tracer_provider=tracer._own, user_ids="none")  # noqa: SLF001 - there is no public way
+    with tracer.run(user_id="u1"):
+        with tracer.run(agent_name="sub"):
+            pass
+        with silent.run(agent_name="silent"):
+            pass
+    (run,) = memory.runs()
+    assert run.user_id is not None
+    assert run.user_id.startswith("hmac:")
+    assert [user for _, _, user in sessions(run)] == [run.user_id, run.user_id, None]
