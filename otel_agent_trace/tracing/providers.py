@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace.backends import FileBackend
+from otel_agent_trace.endings import remove, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
@@ -128,9 +129,9 @@ def make_provider(
     """Return a new provider that records every run; a temporary one ignores ``OTEL_TRACES_SAMPLER`` and process exit."""
     if resource is not None and not isinstance(resource, Resource):
         resource = Resource.create(dict(resource))
-    return TracerProvider(
+    provider = _OwnProvider(
         sampler=None if os.environ.get(_SAMPLER_VARIABLE) and not is_temporary else ALWAYS_ON,
-        shutdown_on_exit=not is_temporary,
+        shutdown_on_exit=False,  # the SDK's `atexit` function would keep a provider that the program drops
         resource=resource,
         id_generator=PrivateIdGenerator(),
         span_limits=SpanLimits(
@@ -144,6 +145,18 @@ def make_provider(
             max_span_attribute_length=SpanLimits.UNSET,
         ),
     )
+    if not is_temporary:
+        shut_down_at_exit(provider)
+    return provider
+
+
+class _OwnProvider(TracerProvider):
+    """Provide a provider that is shut down when the program exits, unless the program has shut it down or dropped it."""
+
+    def shutdown(self) -> None:
+        """Shut down the processors."""
+        remove(self)
+        super().shutdown()
 
 
 def private_provider(
