@@ -46,10 +46,18 @@ class _Holders:
 
 
 _AT_EXIT, _AT_END_OF_WORKER = _Holders(), _Holders()
+_taken: set[str] = set()
+"""Names of the hooks that were taken in this process or its parents."""
 
 
 def shut_down_at_exit(holder: Closable) -> None:
-    """Shut an object down when the interpreter exits, unless it is collected or removed before."""
+    """Shut an object down when the interpreter exits, unless it is collected or removed before.
+
+    Functions that the program registers with `atexit` after the first such call can still trace.
+    """
+    if "atexit" not in _taken:
+        _taken.add("atexit")
+        atexit.register(_AT_EXIT.shut_down)
     _AT_EXIT.add(holder)
 
 
@@ -59,13 +67,16 @@ def shut_down_at_end_of_worker(holder: Closable) -> None:
     _take_hooks()
 
 
+def shut_down_all() -> None:
+    """Shut down everything that is registered."""
+    _AT_EXIT.shut_down()
+    _AT_END_OF_WORKER.shut_down()
+
+
 def remove(holder: Closable) -> None:
     """Remove an object that is shut down."""
     _AT_EXIT.discard(holder)
     _AT_END_OF_WORKER.discard(holder)
-
-
-atexit.register(_AT_EXIT.shut_down)
 
 
 # ── the hooks of libraries ───────────────────────────────────────────────────────────────────────────────────────────
@@ -76,7 +87,6 @@ class _ForkedChild:
 
 
 _FORKED_CHILD = _ForkedChild()
-_taken: set[str] = set()
 
 
 def _take_hooks() -> None:

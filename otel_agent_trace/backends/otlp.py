@@ -316,7 +316,11 @@ class _Sending:
         if left:
             self._diagnostics.count("dropped: waiting at the end", left)
             name = name_of(self._destination)
-            self._diagnostics.warn_once("end", "%d spans could not be sent to %s before it was closed", left, name)
+            reason = "" if self._sender is None else self._sender.last_failure
+            message = "%d spans could not be sent to %s before it was closed: %s"
+            self._diagnostics.warn_once(
+                "end", message, left, name, reason.removeprefix(name).lstrip(": ") or "no response yet"
+            )
             return
         self._ended.wait(_CLOSE_TIMEOUT_S)
 

@@ -43,6 +43,9 @@ class Delivery(NamedTuple):
 class SpanSender(Protocol):
     """Send spans in the thread that empties a queue; `hurry` and `stop` are called from any thread and signal handler."""
 
+    last_failure: str
+    """Reason why the latest request was not accepted, without secrets; empty if there is none."""
+
     def send(self, spans: Sequence[QueuedSpan]) -> Iterator[Delivery]:
         """Send spans, and yield the outcome of each request."""
         ...
@@ -86,7 +89,10 @@ class OtlpSender:
     def __init__(self, settings: Settings, retry_timeout_s: float, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics
         self._encoder = Encoder(settings.protocol)
-        self._sender = Sender(settings, self._encoder.join, retry_timeout_s=retry_timeout_s)
+        self._sender = Sender(
+            settings, self._encoder.join, retry_timeout_s=retry_timeout_s, on_retry=self._note_failure
+        )
+        self.last_failure = ""
         self._is_stopped = False
         self.hurry, self.close = self._sender.hurry, self._sender.close
 
@@ -111,6 +117,9 @@ class OtlpSender:
         self._is_stopped = True
         self._sender.stop()
 
+    def _note_failure(self, reason: str) -> None:
+        self.last_failure = reason
+
     def _encoded(self, span: QueuedSpan) -> list[EncodedSpan]:
         return self._encoder.encode([span.record])
 
@@ -127,8 +136,10 @@ class OtlpSender:
     def _try(self, batch: Batch, outcome: Outcome) -> None:
         try:
             self._sender.send(batch, outcome)
+            self.last_failure = ""
         except AgentTraceError as error:
             if not self._is_stopped:
+                self._note_failure(str(error))
                 self._diagnostics.warn_once("sending", "could not send spans: %s (logged once)", error)
 
 
@@ -137,6 +148,8 @@ class ExporterSender:
 
     A forked child uses the same exporter, as under the SDK's own processors.
     """
+
+    last_failure = ""  # exporters log their own
 
     def __init__(self, exporter: SpanExporter, diagnostics: Diagnostics) -> None:
         self._exporter, self._diagnostics = exporter, diagnostics

@@ -22,6 +22,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -54,6 +55,7 @@ def configure(
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
     set_global: bool = False,
+    flush_on_sigterm: bool = False,
 ) -> TracerProvider:
     """Configure where spans go and which policies they pass, and return the provider.
 
@@ -79,6 +81,9 @@ def configure(
             Tracers use it from the first run that they record after this call.
         resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
         set_global: whether to make it OpenTelemetry's global provider.
+        flush_on_sigterm: whether to send what waits, for at most five seconds, when SIGTERM ends the program, which then
+            ends by the signal as before. It needs the main thread, and a program that does not handle SIGTERM itself;
+            otherwise one warning is logged.
 
     Raises:
         ConfigurationError: an argument is not valid.
@@ -111,6 +116,8 @@ def configure(
     SETTINGS.put(provider, settings)
     if set_global:
         trace.set_tracer_provider(provider)
+    if flush_on_sigterm:
+        sigterm.flush_on_sigterm()
     return provider
 
 
