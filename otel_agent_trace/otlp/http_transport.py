@@ -38,8 +38,6 @@ _ADVICE = {
     405: "check the path of the endpoint",
 }
 _NO_TLS = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL")
-_TLS_ALERT = r"\x15\x03"
-"""First bytes of the response of a server that expects TLS, as `h11` shows them."""
 
 
 class HttpTransport:
@@ -95,7 +93,7 @@ class HttpTransport:
             )
         given = self._scrub(reason_in(response.content_type, body))
         advice = f" ({_ADVICE[status]})" if status in _ADVICE else ""
-        reason = self._answered(status) + advice + (f": {given}" if given else "")
+        reason = self._answered(status) + (f": {given}" if given else "") + advice
         if status in _RETRYABLE:
             return RetryableError(reason, retry_after_s(response.headers.get("retry-after")))
         if status in _REJECTIONS and not (is_html(body) and status != _TOO_LARGE):
@@ -120,10 +118,10 @@ class HttpTransport:
             return EndpointError(f"{shown}: the server does not use TLS; write http:// instead of https://")
         if error.kind in ("tls", "certificate"):
             return EndpointError(f"{shown}: TLS failed: {reason}")
-        if error.kind == "protocol" and _TLS_ALERT in reason:
-            return EndpointError(f"{shown}: the server expects TLS; write https:// instead of http://")
         if error.kind == "protocol":
-            return EndpointError(f"{shown}: the server does not use HTTP/1.1; for gRPC write grpc://host:4317")
+            return EndpointError(
+                f"{shown}: the server does not use HTTP/1.1; for gRPC write grpc://host:4317, for TLS https://"
+            )
         return (ConnectionLostError if error.may_pass else EndpointError)(f"{shown}: {reason}")
 
 

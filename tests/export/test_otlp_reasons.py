@@ -53,9 +53,9 @@ def test_refused(caplog: pytest.LogCaptureFixture, protocol: str) -> None:
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, "answered 401 (check OTEL_EXPORTER_OTLP_HEADERS)"),
-        (403, "answered 403 (check OTEL_EXPORTER_OTLP_HEADERS)"),
-        (404, "answered 404 (check the path of the endpoint)"),
+        (401, "answered 401: not *** (check OTEL_EXPORTER_OTLP_HEADERS)"),
+        (403, "answered 403: not *** (check OTEL_EXPORTER_OTLP_HEADERS)"),
+        (404, "answered 404: not *** (check the path of the endpoint)"),
         (413, "answered 413"),
         (503, "answered 503"),
     ],
@@ -84,7 +84,12 @@ def test_the_status_of_the_response(
             b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
             "the server does not use HTTP/1.1; for gRPC write",
         ),
-        ("http", "http/protobuf", b"\x15\x03\x01\x00\x02\x02\x16", "the server expects TLS; write https://"),
+        (
+            "http",
+            "http/protobuf",
+            b"\x15\x03\x01\x00\x02\x02\x16",
+            "the server does not use HTTP/1.1; for gRPC write grpc://host:4317, for TLS https://",
+        ),
         ("https", "http/protobuf", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use TLS; write http://"),
         ("https", "grpc", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use TLS; write http://"),
     ],
