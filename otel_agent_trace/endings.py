@@ -91,6 +91,8 @@ _FORKED_CHILD = _ForkedChild()
 
 def _take_hooks() -> None:
     """Take the hooks of the libraries that are imported, each once a process."""
+    if "billiard.process" in sys.modules:
+        import multiprocessing.util  # noqa: F401, PLC0415 - a child of billiard imports it after the fork, too late
     for name, take in (("multiprocessing.util", _take_multiprocessing), ("uwsgi", _take_uwsgi)):
         module = sys.modules.get(name)
         if module is not None and name not in _taken:
