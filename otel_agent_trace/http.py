@@ -79,6 +79,10 @@ class Retries:
         """Return the seconds since the request was first sent."""
         return time.monotonic() - self._began
 
+    def excuse(self, seconds: float) -> None:
+        """Do not count so many seconds towards the timeout, since the process was frozen."""
+        self._began += seconds
+
     def wait_s(self, after_s: float | None = None) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up.
 

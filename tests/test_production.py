@@ -279,14 +279,11 @@ worker_redirect_stdouts = False
 
 @pytest.mark.slow
 @pytest.mark.frameworks
-@pytest.mark.parametrize("flushing", [True, False])
-def test_celery_continues_the_trace_and_sends_what_waits_only_if_its_signal_flushes(
-    tmp_path: Path, receiver: FakeReceiver, sending: dict[str, str], flushing: bool
+def test_celery_continues_the_trace_and_sends_what_waits(
+    tmp_path: Path, receiver: FakeReceiver, sending: dict[str, str]
 ) -> None:
     need_package("celery", "frameworks")
     write_files("Celery", tmp_path)
-    if not flushing:
-        without(FLUSH, tmp_path / "tasks.py")
     (tmp_path / "celeryconfig.py").write_text(CELERY)
     (tmp_path / "queue").mkdir()
     environment = {**sending, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "PYTHONWARNINGS": ""}
@@ -297,7 +294,7 @@ def test_celery_continues_the_trace_and_sends_what_waits_only_if_its_signal_flus
         wait_until(lambda: lines().count(b"\n") == 4, "both tasks are done")
         worker.terminate()
         worker.communicate(timeout=DEADLOCK_S)
-    assert spans_of(receiver) == ["invoke_agent planner"] * 2 + ["invoke_agent weather"] * 2 * flushing
+    assert spans_of(receiver) == ["invoke_agent planner"] * 2 + ["invoke_agent weather"] * 2
     runs = load_runs(tmp_path / "traces.jsonl")
     assert sorted((run.user_input, [(step.name, step.input) for step in run.steps]) for run in runs) == [
         ("q0", [("weather", "q0")]),

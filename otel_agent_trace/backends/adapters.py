@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.backends.exporting import ExportingSink
+from otel_agent_trace.closer import is_shared
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import PipelineSpan, SpanSink
@@ -81,6 +82,11 @@ class ExporterSink(SpanSink):
         shutdown = getattr(self._exporter, "shutdown", None)
         if shutdown is not None:
             shutdown()
+
+    def release(self) -> None:
+        """Shut down the exporter, unless the program still refers to it."""
+        if not is_shared(self._exporter, 1):
+            self.close()
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans that were exported, and the exporter's own `stats`, if it has any."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from otel_agent_trace.closer import CLOSER, is_shared
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.model import AgentRun, AgentStep
@@ -153,12 +154,29 @@ class BackgroundBackend:
                 self._begin()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
-                    target=self._work, args=(self._calls,), name="otel_agent_trace", daemon=True
+                    target=_work, args=(self._calls, self._diagnostics), name="otel_agent_trace", daemon=True
                 )
                 self._thread.start()
             return self._calls
 
-    def _work(self, calls: _Calls) -> None:
-        while (item := calls.get()) is not None:
-            call, arguments = item
-            guarded(self._diagnostics, call.__qualname__, suppress_instrumentation, call, *arguments)
+    def __del__(self) -> None:
+        """Close a backend that the program has dropped, in another thread: a collection must not wait for it."""
+        if getattr(self, "_thread", None) is not None:
+            CLOSER.call_soon(self._release)
+
+    def _release(self) -> None:
+        """Make the queued calls, and close the backend, unless the program still refers to it."""
+        if is_shared(self._backend, 1):
+            self.flush()
+            self._calls.put(None)
+            self._thread = None
+        else:
+            self.close()
+
+
+def _work(calls: _Calls, diagnostics: Diagnostics) -> None:
+    """Make the calls of a queue; a function, since a method would keep a backend that the program drops."""
+    while (item := calls.get()) is not None:
+        call, arguments = item
+        guarded(diagnostics, call.__qualname__, suppress_instrumentation, call, *arguments)
+        del item, call, arguments  # the next one may come much later

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
+from otel_agent_trace.closer import is_shared
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.mapping.history import whole_record
@@ -142,6 +143,11 @@ class RunDispatcher(SpanSink):
         close = getattr(self.backend, "close", None)
         if close is not None:
             guarded(self.diagnostics, "close", close)
+
+    def release(self) -> None:
+        """Close the backend, unless the program still refers to it."""
+        if not is_shared(self.backend, 1):
+            self.close()
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans kept, of failures by reason, and the backend's own `stats`, if it has any."""

@@ -24,6 +24,7 @@ class ExportingSink(SpanSink, SpanExporter):
     """
 
     is_suppressed = False  # it creates no spans itself
+    releases_itself = True
 
     def __init__(self, user_ids: UserIds = "pseudonym", policies: Iterable[Policy | Gate] = ()) -> None:
         self.policies = checked_policies(policies)

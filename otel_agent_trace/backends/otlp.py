@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.backends.span_senders import (
@@ -22,6 +21,8 @@ from otel_agent_trace.backends.span_senders import (
     noun_for,
     sender_for,
 )
+from otel_agent_trace.closer import is_shared
+from otel_agent_trace.endings import shut_down_at_end_of_worker, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, shielded
@@ -86,7 +87,7 @@ class OtlpBackend(ExportingSink):
         if destination is not None and sender is not None:
             self._sending = _Sending(destination, schedule, self._diagnostics, sender)
             renewed_in_children(self)
-            _call_at_end_of_workers(self)
+            shut_down_at_end_of_worker(self)
             _BACKENDS[id(self)] = self
 
     def _sender(self, destination: Destination) -> SpanSender | None:
@@ -103,7 +104,6 @@ class OtlpBackend(ExportingSink):
             self._of_parents += [each for each in (self._sending, self._log_sending) if each is not None]
             self._log_sending = None
             self._sending = _Sending(self._destination, self._schedule, self._diagnostics)
-            _call_at_end_of_workers(self)
 
     def on_end(self, span: PipelineSpan) -> None:
         """Queue a span, unless it is one of the sending itself; if the queue is full, it is dropped and counted."""
@@ -165,6 +165,12 @@ class OtlpBackend(ExportingSink):
         for sending in self._sendings():
             sending.hurry()
 
+    def __del__(self) -> None:
+        """Let the thread end after it has sent the queued spans, without waiting for that."""
+        for sending in (getattr(self, "_sending", None), getattr(self, "_log_sending", None)):
+            if sending is not None:
+                _RELEASED.add(sending, self._of_parents)
+
 
 _BACKENDS: weakref.WeakValueDictionary[int, OtlpBackend] = weakref.WeakValueDictionary()
 
@@ -177,32 +183,39 @@ def _hurry_others(one: OtlpBackend) -> None:
             backend.hurry()
 
 
-# ── the end of processes of `multiprocessing` ────────────────────────────────────────────────────────────────────────
+# ── backends that the program has dropped ────────────────────────────────────────────────────────────────────────────
 
 
-def _call_at_end_of_workers(backend: OtlpBackend) -> None:
-    """Register a backend to be shut down at the end of a process of `multiprocessing`, which runs no `atexit` functions.
+class _Released:
+    """Hold what sends the last spans of dropped backends until it has done so; the end of the process waits for it."""
 
-    It is called again in each forked child, since the program may have imported `multiprocessing` after it was made.
-    """
-    util: Any = sys.modules.get("multiprocessing.util")
-    process: Any = sys.modules.get("multiprocessing.process")
-    if util is None or process is None:
-        return
-    util.register_after_fork(backend, _register)  # a new process first clears its finalizers, then calls these
-    if process.parent_process() is not None:
-        _register(backend)
+    def __init__(self) -> None:
+        self._sendings: set[_Sending] = set()
+        self._of_parents: list[_Sending] = []
+        renewed_in_children(self)
+        shut_down_at_exit(self)
+        shut_down_at_end_of_worker(self)
 
+    def renew(self) -> None:
+        """Keep those of the parent process without using them, in a forked child."""
+        self._of_parents += self._sendings
+        self._sendings = set()
 
-def _register(backend: OtlpBackend) -> None:
-    util: Any = sys.modules["multiprocessing.util"]
-    util.Finalize(None, _shut_down, args=(weakref.ref(backend),), exitpriority=0)
+    def add(self, sending: _Sending, of_parents: list[_Sending]) -> None:
+        """Let a thread end when its queue is empty; called by the garbage collector, so that it takes no lock."""
+        self._of_parents += of_parents
+        if not sending.is_over:
+            self._sendings.add(sending)
+            sending.end_when_empty(self._sendings.discard)
 
-
-def _shut_down(reference: weakref.ref[OtlpBackend]) -> None:
-    backend = reference()
-    if backend is not None:
-        backend.shutdown()
+    def shutdown(self) -> None:
+        """Send what is left as at the end of a process."""
+        sendings = list(self._sendings)
+        for sending in sendings:
+            sending.hurry()
+        until = time.monotonic() + _END_MOST_S
+        for sending in sendings:
+            sending.end(max(until - time.monotonic(), 0))
 
 
 # ── the queue ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -310,7 +323,8 @@ class _Sending:
         self._hurried: _FlushRequest | None = None
         self._silent_since: float | None = None
         """Monotonic time of the last outcome or the first request since then; None if there is no request."""
-        self._is_over = False
+        self.is_over = False
+        self._on_end: Callable[[_Sending], None] | None = None
         self._ended: OneShotResult[bool] = OneShotResult()
         self._thread = threading.Thread(
             target=suppress_instrumentation, args=(self._work,), name="otel_agent_trace.otlp", daemon=True
@@ -335,7 +349,7 @@ class _Sending:
 
     def flush(self, timeout_s: float) -> bool:
         """Send all queued spans; return whether they were accepted within `timeout_s` seconds."""
-        if self._is_over:
+        if self.is_over:
             return True
         if threading.get_ident() == self._thread.ident:
             return False  # it would wait for itself
@@ -345,10 +359,10 @@ class _Sending:
 
     def end(self, most_s: float) -> None:
         """Send what is queued as long as it is accepted, for `most_s` seconds at most, and drop the rest."""
-        if self._is_over:
+        if self.is_over:
             return
         self._send_the_last(most_s)
-        self._is_over = True
+        self.is_over = True
         left = self._queue.close()
         if self._sender is not None:
             self._sender.stop()
@@ -357,7 +371,11 @@ class _Sending:
             self._diagnostics.count("dropped: waiting at the end", left)
             name = name_of(self._destination)
             noun = noun_for(self._destination)
-            self._diagnostics.warn_once("end", "%d %s could not be sent to %s before it was closed", left, noun, name)
+            reason = "" if self._sender is None else self._sender.last_failure
+            message = "%d %s could not be sent to %s before it was closed: %s"
+            self._diagnostics.warn_once(
+                "end", message, left, noun, name, reason.removeprefix(name).lstrip(": ") or "no response yet"
+            )
             return
         self._ended.wait(_CLOSE_TIMEOUT_S)
 
@@ -365,6 +383,11 @@ class _Sending:
         """Begin to send the queued spans."""
         if self._hurried is None or self._hurried.is_set:
             self._hurried = self._request_flush(_END_MOST_S)
+
+    def end_when_empty(self, on_end: Callable[[_Sending], None]) -> None:
+        """Let the thread send the queued spans, and then end and call a function."""
+        self._on_end = on_end
+        self._calls.put(None)
 
     def _send_the_last(self, most_s: float) -> None:
         """Wait until all queued spans have an outcome, or the receiver does not answer."""
@@ -396,11 +419,20 @@ class _Sending:
     # ── in the thread of its own ─────────────────────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
-        while not self._is_over:
+        while not self.is_over:
             shielded(self._diagnostics, "OtlpBackend", self._round)
+            if self._on_end is not None and not self._queue:
+                self.is_over = True
         if self._sender is not None:
-            shielded(self._diagnostics, "OtlpBackend.close", self._sender.close)
+            shielded(self._diagnostics, "OtlpBackend.close", self._close_sender, self._sender)
+        if self._on_end is not None:
+            self._on_end(self)
         self._ended.set(True)
+
+    def _close_sender(self, sender: SpanSender) -> None:
+        """Close a sender, after its backend was dropped only if the program does not use its exporter elsewhere."""
+        if self._on_end is None or isinstance(self._destination, Settings) or not is_shared(self._destination, 2):
+            sender.close()
 
     def _round(self) -> None:
         """Wait for a request or the next time to send, and send the queued spans."""
@@ -410,7 +442,7 @@ class _Sending:
             request = None
         self._is_called = False
         is_taken = self._send_all()
-        if request is not None and self._sender is not None and not self._is_over:
+        if request is not None and self._sender is not None and not self.is_over:
             is_taken = self._sender.flush(max(request.until - time.monotonic(), 0)) and is_taken
         if self._calls.empty():
             self._silent_since = None
@@ -419,7 +451,7 @@ class _Sending:
 
     def _send_all(self) -> bool:
         left, is_taken = len(self._queue), True
-        while left > 0 and not self._is_over:
+        while left > 0 and not self.is_over:
             number = min(left, self._schedule.batch_spans)
             is_taken = bool(shielded(self._diagnostics, "OtlpBackend", self._send_some, number)) and is_taken
             left -= number
@@ -440,7 +472,7 @@ class _Sending:
         is_taken = True
         for delivery in self._sender.send(spans):
             is_taken = self._note(delivery) and is_taken
-            if self._is_over:
+            if self.is_over:
                 return False
         return is_taken
 
@@ -460,3 +492,6 @@ class _Sending:
         if counted:
             self._diagnostics.count(reason, counted)
             self._silent_since = time.monotonic()
+
+
+_RELEASED = _Released()

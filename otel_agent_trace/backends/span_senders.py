@@ -70,6 +70,9 @@ class Delivery(NamedTuple):
 class SpanSender(Protocol):
     """Send spans in the thread that empties a queue; `hurry` and `stop` are called from any thread and signal handler."""
 
+    last_failure: str
+    """Reason why the latest request was not accepted, without secrets; empty if there is none."""
+
     def send(self, spans: Sequence[QueuedSpan]) -> Iterator[Delivery]:
         """Send spans, and yield the outcome of each request."""
         ...
@@ -119,7 +122,10 @@ class OtlpSender:
         self._diagnostics = diagnostics
         self._settings, self._noun = settings, noun_for(settings)
         self._encoder = Encoder(settings.protocol, settings.signal)
-        self._sender = Sender(settings, self._encoder.join, retry_timeout_s=retry_timeout_s)
+        self._sender = Sender(
+            settings, self._encoder.join, retry_timeout_s=retry_timeout_s, on_retry=self._note_failure
+        )
+        self.last_failure = ""
         self._is_stopped = False
         self._is_unserved = False
         """True once the receiver has answered that it takes no log records."""
@@ -149,6 +155,9 @@ class OtlpSender:
         self._is_stopped = True
         self._sender.stop()
 
+    def _note_failure(self, reason: str) -> None:
+        self.last_failure = reason
+
     def _encoded(self, span: QueuedSpan) -> list[EncodedSpan]:
         return self._encoder.encode([span.record])
 
@@ -167,11 +176,13 @@ class OtlpSender:
     def _try(self, batch: Batch, outcome: Outcome) -> None:
         try:
             self._sender.send(batch, outcome)
+            self.last_failure = ""
         except AgentTraceError as error:
             if isinstance(error, NotServedError) and self._settings.signal == "logs":
                 self._is_unserved = True
                 self._diagnostics.warn_once("unserved", "log records are not sent any more: %s", error)
             elif not self._is_stopped:
+                self._note_failure(str(error))
                 self._diagnostics.warn_once("sending", "could not send %s: %s (logged once)", self._noun, error)
 
 
@@ -180,6 +191,8 @@ class ExporterSender:
 
     A forked child uses the same exporter, as under the SDK's own processors.
     """
+
+    last_failure = ""  # exporters log their own
 
     def __init__(self, exporter: SpanExporter, diagnostics: Diagnostics) -> None:
         self._exporter, self._diagnostics = exporter, diagnostics

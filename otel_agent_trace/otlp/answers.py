@@ -18,6 +18,10 @@ _HTML = re.compile(rb"(?i)\s*(<!doctype html|<html)")
 _REASON_KEYS = ("message", "detail", "error", "error_description", "errors")
 
 
+CHECK_HEADERS = "check OTEL_EXPORTER_OTLP_HEADERS"
+"""Advice where the receiver misses credentials, or does not accept them."""
+
+
 class RejectedError(Exception):
     """Report that the receiver rejected a request, which is not to be sent again; `for_size`: because it is too large."""
 

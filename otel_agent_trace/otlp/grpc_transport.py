@@ -10,6 +10,7 @@ from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 from otel_agent_trace.http import SecretScrubber
 from otel_agent_trace.otlp.answers import (
+    CHECK_HEADERS,
     ConnectionLostError,
     NotServedError,
     RejectedError,
@@ -28,6 +29,19 @@ _RETRYABLE = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RAN
 _SERVER_ERRORS = frozenset({"INTERNAL", "UNKNOWN"})
 _TOO_LARGE = re.compile(r"(?i)larger than max|too large|exceeds|limit")
 _TLS_FAILURE = re.compile(r"(?i)handshake(?!r shutdown)|certificate|wrong version number|ssl")
+_NO_TLS = re.compile(r"(?i)wrong[ _]version[ _]number")
+_NO_GRPC = "the server does not use gRPC; for HTTP write http://host:4318"
+_ADVICE = {
+    "UNAUTHENTICATED": CHECK_HEADERS,
+    "PERMISSION_DENIED": CHECK_HEADERS,
+    "UNIMPLEMENTED": "the server receives no OTLP traces",
+}
+_SHORT = {
+    "connection refused": "connection refused",
+    "timed out": "no response in time",
+    "expected settings frame": _NO_GRPC,
+}
+"""Texts in the details of `grpcio`, and what they mean."""
 _UNKNOWN_HOST = re.compile(r"(?i)dns resolution failed|name resolution|domain name not found")
 _RECONNECT_MS = {"initial": 100, "max": 2000}
 
@@ -83,7 +97,8 @@ class GrpcTransport:
     def _failure(self, error: Any) -> Exception:
         """Return the error to raise for one of gRPC, as the OTLP specification classifies its status code."""
         code, details = error.code().name, self._scrub(error.details() or "")
-        reason = f"{self._settings.shown} answered {code}" + (f": {details}" if details else "")
+        advice = f" ({_ADVICE[code]})" if code in _ADVICE else ""
+        reason = f"{self._settings.shown} answered {code}" + (f": {details}" if details else "") + advice
         after_s = _retry_after_s(error.trailing_metadata() or ())
         if code == "UNAVAILABLE":
             return self._unavailable(details, after_s)
@@ -104,11 +119,14 @@ class GrpcTransport:
         shown = self._settings.shown
         if _UNKNOWN_HOST.search(details):
             return EndpointError(f"{shown}: the host is unknown")
+        if self._settings.secure and _NO_TLS.search(details):
+            return EndpointError(f"{shown}: the server does not use TLS; write http:// or grpc://")
         if self._settings.secure and _TLS_FAILURE.search(details):
             return EndpointError(f"{shown}: TLS failed: {details}")
         if "http2" in details.lower() and "preface" in details.lower():
-            return EndpointError(f"{shown}: the server does not use gRPC; for HTTP write http://host:4318")
-        reason = f"{shown}: {details or 'UNAVAILABLE'}"
+            return EndpointError(f"{shown}: {_NO_GRPC}")
+        short = next((meant for text, meant in _SHORT.items() if text in details.lower()), details)
+        reason = f"{shown}: {short or 'UNAVAILABLE'}"
         return ConnectionLostError(reason) if after_s is None else RetryableError(reason, after_s)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import re
 from typing import TYPE_CHECKING
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 from otel_agent_trace.http import HttpClient, HttpError, Response, SecretScrubber, retry_after_s, tls_context
 from otel_agent_trace.otlp.answers import (
+    CHECK_HEADERS,
     MAX_ANSWER_BYTES,
     ConnectionLostError,
     NotServedError,
@@ -31,6 +33,13 @@ _REJECTIONS = frozenset({400, _TOO_LARGE, 422})
 _SERVER_ERROR = 500
 _NOT_SERVED = frozenset({404, 405, 501})
 _GZIP_LEVEL = 1
+_ADVICE = {
+    401: CHECK_HEADERS,
+    403: CHECK_HEADERS,
+    404: "check the path of the endpoint",
+    405: "check the path of the endpoint",
+}
+_NO_TLS = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL")
 
 
 class HttpTransport:
@@ -85,7 +94,8 @@ class HttpTransport:
                 f"{self._answered(status)}: it redirects to {_redirect_target(location)}, where no spans are sent"
             )
         given = self._scrub(reason_in(response.content_type, body))
-        reason = self._answered(status) + (f": {given}" if given else "")
+        advice = f" ({_ADVICE[status]})" if status in _ADVICE else ""
+        reason = self._answered(status) + (f": {given}" if given else "") + advice
         if status in _RETRYABLE:
             return RetryableError(reason, retry_after_s(response.headers.get("retry-after")))
         if status in _REJECTIONS and not (is_html(body) and status != _TOO_LARGE):
@@ -108,10 +118,14 @@ class HttpTransport:
     def _connection_error(self, error: HttpError) -> Exception:
         """Return the error for a request without a response."""
         shown, reason = self._settings.shown, self._scrub(str(error))
+        if error.kind == "tls" and _NO_TLS.search(reason):
+            return EndpointError(f"{shown}: the server does not use TLS; write http:// instead of https://")
         if error.kind in ("tls", "certificate"):
             return EndpointError(f"{shown}: TLS failed: {reason}")
         if error.kind == "protocol":
-            return EndpointError(f"{shown}: the server does not use HTTP/1.1; for gRPC write grpc://host:4317")
+            return EndpointError(
+                f"{shown}: the server does not use HTTP/1.1; for gRPC write grpc://host:4317, for TLS https://"
+            )
         return (ConnectionLostError if error.may_pass else EndpointError)(f"{shown}: {reason}")
 
 

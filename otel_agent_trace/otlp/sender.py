@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S, Settings
 _LEAST_LIMIT = 64 << 10
 _TIMES_LOST = 3
 """Lost connections after which a single span above the limit is too large: some receivers close them instead of answering 413."""
+_FROZEN_S, _MAX_THAWS = 1.0, 10
 _REFUSED_IN_A_ROW = 100
 """Spans in a row that are each refused alone, after which the reason is the endpoint rather than the spans."""
 
@@ -149,15 +151,19 @@ class Sender:
         """Send one request, again as long as its errors can be retried, and return the receiver's response."""
         attempts = _Attempts(part, self._policy.begin(), is_whole=is_whole)
         while True:
+            began = time.monotonic()
             try:
                 return self._send_once(part)
             except (ServerError, RetryableError) as error:
+                attempts.note_time(time.monotonic() - began, self._settings.timeout_s)
                 wait_s = attempts.wait_s(error)
                 if wait_s is None:
                     raise attempts.final_error(error) from error
                 if self._on_retry is not None:
                     self._on_retry(str(error))
+            began = time.monotonic()
             self._wait(wait_s)
+            attempts.note_time(time.monotonic() - began, wait_s)
 
     def _send_once(self, part: Batch) -> PartialSuccess:
         if self._is_stopped:
@@ -216,7 +222,16 @@ class _Attempts:
     def __init__(self, part: Batch, retries: Retries, *, is_whole: bool) -> None:
         self._part, self._retries, self._is_whole = part, retries, is_whole
         self._may_retry_server_error = is_whole or len(part.spans) == 1
-        self._times_lost = 0
+        self._times_lost = self._thaws = 0
+
+    def note_time(self, took_s: float, limit_s: float) -> None:
+        """Do not count a request or wait that took longer than it can: the process was frozen, as AWS Lambda's are.
+
+        The number is limited, since a server that is slow to connect and to answer takes longer than the timeout too.
+        """
+        if took_s > limit_s + _FROZEN_S and self._thaws < _MAX_THAWS:
+            self._thaws += 1
+            self._retries.excuse(took_s)
 
     def wait_s(self, error: ServerError | RetryableError) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_agent_trace.closer import is_shared
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Diagnostics, failed, guarded
 from otel_agent_trace.pipeline.gate import Gate, HeldTraces
@@ -180,6 +181,25 @@ class Pipeline:
             self._held.close()
         for sink in self.sinks:
             guarded(self._diagnostics, f"{name_of(sink)}.close", sink.close)
+
+    @property
+    def needs_release(self) -> bool:
+        """Return whether `release` has something to do."""
+        return self._held is not None or not all(sink.releases_itself for sink in self.sinks)
+
+    def release(self) -> None:
+        """Decide what the gate holds, flush every sink, and release those to which nothing else refers.
+
+        It is for a pipeline that nobody uses any more, and may take as long as `close`.
+        """
+        self.flush()
+        sinks = list(self.sinks)
+        self.sinks, self._starts, self._ends = (), (), ()
+        self._all = self._journals = self._others = _listeners(())
+        while sinks:
+            sink = sinks.pop()
+            if not is_shared(sink, 1):
+                guarded(self._diagnostics, f"{name_of(sink)}.release", sink.release)
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans dropped and failed here, by reason, and the `stats` of each sink after its name."""

@@ -24,6 +24,9 @@ class SpanSink:
     """True to run calls with instrumentation suppressed, without delivering spans that they make; False for a sink that
     makes no spans, or suppresses instrumentation itself, since suppression takes 2 µs a call."""
 
+    releases_itself = False
+    """True for a sink that releases its resources when it is collected, so that `release` is not needed."""
+
     def on_start(self, span: StartedSpan) -> None:
         """Receive a span that has started; `span.current()` later returns its state at that time."""
 
@@ -54,6 +57,10 @@ class SpanSink:
 
     def close(self) -> None:
         """Pass on what is queued, and release resources; further spans may come nevertheless."""
+
+    def release(self) -> None:
+        """Release what nobody else uses, after the last tracer with this sink was dropped without being closed."""
+        self.close()
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans that were kept and lost, by reason."""

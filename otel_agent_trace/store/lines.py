@@ -11,6 +11,7 @@ kernel (Linux 6.13 and later) writes the inode with the next line, which takes a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -124,6 +125,15 @@ class LineFile:
         with self._turn:
             descriptor, self._descriptor = self._descriptor, None
             if descriptor is not None:
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        # The program may have closed all descriptors, as daemons do, so that the number is another file by now.
+        descriptor, status = getattr(self, "_descriptor", None), getattr(self, "_status", None)
+        if descriptor is None or status is None:
+            return
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), status):
                 os.close(descriptor)
 
 

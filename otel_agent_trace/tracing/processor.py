@@ -13,6 +13,8 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_agent_trace.backends.adapters import sink_for
 from otel_agent_trace.backends.contract import TracerBackend
+from otel_agent_trace.closer import CLOSER
+from otel_agent_trace.endings import remove, shut_down_at_end_of_worker
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_policies
@@ -65,7 +67,14 @@ class AgentSpanProcessor(SpanProcessor):
         """Pipelines of open spans that started while spans were diverted, by the identity of the spans' contexts."""
         self._open: dict[int, SpanContext] = {}  # by identity, which is faster than by ids
         self._inherited: dict[int, SpanContext] = {}
+        self._is_closed = False
         renewed_in_children(self)
+        shut_down_at_end_of_worker(self)
+
+    def __del__(self) -> None:
+        """Release the backends of a tracer that was dropped, in another thread: a collection must not wait for them."""
+        if not getattr(self, "_is_closed", True) and self.pipeline.needs_release:
+            CLOSER.call_soon(self.pipeline.release)
 
     def renew(self) -> None:
         """Note, in a forked child, the spans that the parent process is going to end."""
@@ -120,8 +129,11 @@ class AgentSpanProcessor(SpanProcessor):
         return dict(Counter(self.diagnostics.counts()) + Counter(self.pipeline.stats()))
 
     def shutdown(self) -> None:
-        """Close the backends."""
-        self.pipeline.close()
+        """Close the backends, once."""
+        if not self._is_closed:
+            self._is_closed = True
+            remove(self)
+            self.pipeline.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the backends within `timeout_millis` in all; return whether all succeeded."""

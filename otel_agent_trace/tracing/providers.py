@@ -18,10 +18,12 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace.backends import FileBackend
+from otel_agent_trace.endings import remove, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
@@ -60,6 +62,7 @@ def configure(
     resource: Resource | Mapping[str, Any] | None = None,
     threads: bool = False,
     set_global: bool = False,
+    flush_on_sigterm: bool = False,
 ) -> TracerProvider:
     """Configure where spans go and which policies they pass, and return the provider.
 
@@ -96,6 +99,9 @@ def configure(
         threads: whether `threading.Thread`, `threading.Timer` and `ThreadPoolExecutor` carry the current context, in the
             whole program, by the package ``opentelemetry-instrumentation-threading``.
         set_global: whether to make it OpenTelemetry's global provider.
+        flush_on_sigterm: whether to send what waits, for at most five seconds, when SIGTERM ends the program, which then
+            ends by the signal as before. It needs the main thread, and a program that does not handle SIGTERM itself;
+            otherwise one warning is logged.
 
     Raises:
         ConfigurationError: an argument is not valid, or the package for `threads` is not installed.
@@ -139,6 +145,8 @@ def configure(
     SETTINGS.put(provider, settings)
     if set_global:
         trace.set_tracer_provider(provider)
+    if flush_on_sigterm:
+        sigterm.flush_on_sigterm()
     return provider
 
 
@@ -169,9 +177,9 @@ def make_provider(
     """Return a new provider that records every run; a temporary one ignores ``OTEL_TRACES_SAMPLER`` and process exit."""
     if resource is not None and not isinstance(resource, Resource):
         resource = Resource.create(dict(resource))
-    return TracerProvider(
+    provider = _OwnProvider(
         sampler=None if os.environ.get(_SAMPLER_VARIABLE) and not is_temporary else ALWAYS_ON,
-        shutdown_on_exit=not is_temporary,
+        shutdown_on_exit=False,  # the SDK's `atexit` function would keep a provider that the program drops
         resource=resource,
         id_generator=PrivateIdGenerator(),
         span_limits=SpanLimits(
@@ -185,6 +193,18 @@ def make_provider(
             max_span_attribute_length=SpanLimits.UNSET,
         ),
     )
+    if not is_temporary:
+        shut_down_at_exit(provider)
+    return provider
+
+
+class _OwnProvider(TracerProvider):
+    """Provide a provider that is shut down when the program exits, unless the program has shut it down or dropped it."""
+
+    def shutdown(self) -> None:
+        """Shut down the processors."""
+        remove(self)
+        super().shutdown()
 
 
 def private_provider(

@@ -70,6 +70,10 @@ class Program:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def end(self, signal_number: int | None = None) -> float:
         """Let it go on, or send it a signal; the seconds until it is over."""
         began = time.monotonic()

@@ -1,0 +1,155 @@
+"""Shut down what still holds spans when a process ends, also where a library ends it by `os._exit` after a hook of its own.
+
+Modules of others are looked up in `sys.modules`, never imported: those that are there when something is registered, and
+before each fork those that were imported meanwhile.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from typing import Any, Protocol
+
+
+class Closable(Protocol):
+    """Describe what is shut down at an end; it is held by a weak reference."""
+
+    def shutdown(self) -> None:
+        """Send what waits, within a bounded time, and raise nothing."""
+
+
+class _Holders:
+    """Hold weak references in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._references: dict[int, weakref.ref[Closable]] = {}
+
+    def add(self, holder: Closable) -> None:
+        key = id(holder)
+        self._references[key] = weakref.ref(holder, lambda reference: self._forget(key, reference))
+
+    def discard(self, holder: Closable) -> None:
+        self._references.pop(id(holder), None)
+
+    def _forget(self, key: int, reference: weakref.ref[Closable]) -> None:
+        if self._references.get(key) is reference:  # otherwise a new object has got the id
+            del self._references[key]
+
+    def shut_down(self) -> None:
+        """Shut down what was added last first, as `atexit` does."""
+        for reference in reversed(list(self._references.values())):
+            holder = reference()
+            if holder is not None:
+                holder.shutdown()
+
+
+_AT_EXIT, _AT_END_OF_WORKER = _Holders(), _Holders()
+_taken: set[str] = set()
+"""Names of the hooks that were taken in this process or its parents."""
+
+
+def shut_down_at_exit(holder: Closable) -> None:
+    """Shut an object down when the interpreter exits, unless it is collected or removed before.
+
+    Functions that the program registers with `atexit` after the first such call can still trace.
+    """
+    if "atexit" not in _taken:
+        _taken.add("atexit")
+        atexit.register(_AT_EXIT.shut_down)
+    _AT_EXIT.add(holder)
+
+
+def shut_down_at_end_of_worker(holder: Closable) -> None:
+    """Shut an object down before a process ends that runs no `atexit` functions, if its library has a hook for that."""
+    _AT_END_OF_WORKER.add(holder)
+    _take_hooks()
+
+
+def shut_down_all() -> None:
+    """Shut down everything that is registered."""
+    _AT_EXIT.shut_down()
+    _AT_END_OF_WORKER.shut_down()
+
+
+def remove(holder: Closable) -> None:
+    """Remove an object that is shut down."""
+    _AT_EXIT.discard(holder)
+    _AT_END_OF_WORKER.discard(holder)
+
+
+# ── the hooks of libraries ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _ForkedChild:
+    """Represent, in the registry of `multiprocessing`, what is to be done in each forked child."""
+
+
+_FORKED_CHILD = _ForkedChild()
+
+
+def _take_hooks() -> None:
+    """Take the hooks of the libraries that are imported, each once a process."""
+    if "billiard.process" in sys.modules:
+        import multiprocessing.util  # noqa: F401, PLC0415 - a child of billiard imports it after the fork, too late
+    for name, take in (("multiprocessing.util", _take_multiprocessing), ("uwsgi", _take_uwsgi)):
+        module = sys.modules.get(name)
+        if module is not None and name not in _taken:
+            _taken.add(name)
+            take(module)
+
+
+def _take_multiprocessing(util: Any) -> None:
+    """Register for children of `multiprocessing` and of `billiard`, which uses its registries.
+
+    A forked child first clears its finalizers, and then calls what is registered for after the fork.
+    """
+    util.register_after_fork(_FORKED_CHILD, _in_forked_child)
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:  # a spawned one, which is running already
+        _in_forked_child(_FORKED_CHILD)
+
+
+def _in_forked_child(_: _ForkedChild) -> None:
+    util: Any = sys.modules["multiprocessing.util"]
+    util.Finalize(None, _AT_END_OF_WORKER.shut_down, exitpriority=0)
+    _take_worker_of_billiard()
+
+
+def _take_worker_of_billiard() -> None:
+    """Extend `on_exit` of a worker of billiard's pools, Celery's too, which ends by `os._exit` without finalizers."""
+    process: Any = sys.modules.get("billiard.process")
+    if process is None:
+        return
+    worker: Any = getattr(process.current_process(), "_target", None)
+    if not hasattr(worker, "on_exit"):
+        return
+    given = worker.on_exit
+
+    def on_exit(pid: int, exitcode: int) -> None:
+        try:
+            if given is not None:
+                given(pid, exitcode)
+        finally:
+            _AT_END_OF_WORKER.shut_down()
+
+    worker.on_exit = on_exit
+
+
+def _take_uwsgi(uwsgi: Any) -> None:
+    """Extend ``uwsgi.atexit``: uWSGI runs `atexit` functions only if it is not configured to skip them."""
+    given = getattr(uwsgi, "atexit", None)
+
+    def at_exit() -> None:
+        try:
+            if given is not None:
+                given()
+        finally:
+            _AT_END_OF_WORKER.shut_down()
+
+    uwsgi.atexit = at_exit
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_take_hooks)

@@ -1,0 +1,106 @@
+"""The one warning about spans that could not be sent gives the reason: real sockets, and no secret in any text."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from otel_agent_trace import configure
+from tests.support.fake_receivers import Answer, FakeReceiver
+from tests.support.otlp_receivers import free_ports
+
+
+def warnings(caplog: pytest.LogCaptureFixture, endpoint: str, protocol: str = "http/protobuf") -> str:
+    """Return the warnings about one span that is sent to an endpoint and lost."""
+    provider = configure(otlp=endpoint, protocol=protocol)  # type: ignore[arg-type]
+    provider.get_tracer("t").start_span("s").end()
+    assert not provider.force_flush(1500)
+    provider.shutdown()
+    return "\n".join(record.getMessage() for record in caplog.records if record.name == "otel_agent_trace")
+
+
+@contextlib.contextmanager
+def server_that_answers(first_bytes: bytes) -> Iterator[int]:
+    """Provide a server of another protocol, which sends these bytes and closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(first_bytes)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_refused(caplog: pytest.LogCaptureFixture, protocol: str) -> None:
+    [port] = free_ports(1)
+    text = warnings(caplog, f"http://user:hunter22@127.0.0.1:{port}/?key=hunter22", protocol)
+    assert f"127.0.0.1:{port}" in text
+    assert "before it was closed: connection refused" in text
+    assert "hunter22" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "answered 401: not *** (check OTEL_EXPORTER_OTLP_HEADERS)"),
+        (403, "answered 403: not *** (check OTEL_EXPORTER_OTLP_HEADERS)"),
+        (404, "answered 404: not *** (check the path of the endpoint)"),
+        (413, "answered 413"),
+        (503, "answered 503"),
+    ],
+)
+def test_the_status_of_the_response(
+    caplog: pytest.LogCaptureFixture,
+    http_receiver: FakeReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    advice: str,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter22")
+    http_receiver.answer = lambda request: Answer(status, b"not Bearer hunter22", {"Content-Type": "text/plain"})
+    text = warnings(caplog, http_receiver.endpoint)
+    assert advice in text
+    assert "hunter22" not in text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "first_bytes", "reason"),
+    [
+        ("http", "grpc", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use gRPC; for HTTP write"),
+        (
+            "http",
+            "http/protobuf",
+            b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
+            "the server does not use HTTP/1.1; for gRPC write",
+        ),
+        (
+            "http",
+            "http/protobuf",
+            b"\x15\x03\x01\x00\x02\x02\x16",
+            "the server does not use HTTP/1.1; for gRPC write grpc://host:4317, for TLS https://",
+        ),
+        ("https", "http/protobuf", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use TLS; write http://"),
+        ("https", "grpc", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use TLS; write http://"),
+    ],
+)
+def test_a_server_of_another_protocol(
+    caplog: pytest.LogCaptureFixture, endpoint: str, protocol: str, first_bytes: bytes, reason: str
+) -> None:
+    with server_that_answers(first_bytes) as port:
+        assert reason in warnings(caplog, f"{endpoint}://127.0.0.1:{port}", protocol)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_an_unknown_host(caplog: pytest.LogCaptureFixture, protocol: str) -> None:
+    assert "the host is unknown" in warnings(caplog, "http://no-such-host.invalid:4318", protocol)
