@@ -107,6 +107,7 @@ def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
         final_output=last_text(facts.messages[-1:], "assistant") if is_single_call and first.is_third_party else None,
         agent_name=next((step.agent_name for step in own if step.agent_name), None),
         session_id=next((step.session_id for step in own if step.session_id), None),
+        user_id=next((step.user_id for step in own if step.user_id), None),
         tags=next((step.tags for step in own if step.tags), ()),
         status=_lone_status(first) if is_single_call else RunStatus.RUNNING,
         error=facts.error if is_single_call else None,

@@ -548,6 +548,7 @@ class ActiveRun(ActiveSpan):
     def user_id(self, value: object) -> None:
         self.put_fact("user_id", None)  # a pseudonym and a plain id have different attributes
         self.put_fact("user_id", self._state.recorded_user(value))
+        self._shared = None
 
     @property
     def session_id(self) -> str | None:
@@ -786,7 +787,7 @@ class ActiveRun(ActiveSpan):
         if facts.get("session_id") is None and above.session_id is not None:
             facts["session_id"], self._shared = above.session_id, None
         if facts.get("user_id") is None and above.user_id is not None:
-            facts["user_id"] = self._state.recorded_user(above.user_id)
+            facts["user_id"], self._shared = self._state.recorded_user(above.user_id), None
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state, facts = self._content, self._state, self._facts

@@ -80,7 +80,7 @@ def test_no_attribute_of_our_own_can_be_set_by_callers() -> None:
 
 def test_steps_have_no_facts_of_runs() -> None:
     assert {fact.field for fact in FACTS if not fact.kinds & STEPS} & {*Facts.__struct_fields__} == set()
-    assert {fact.field for fact in TABLE if fact.kinds == RUNS} >= {"user_id", "tags", "config", "replay_of"}
+    assert {fact.field for fact in TABLE if fact.kinds == RUNS} >= {"tags", "config", "replay_of"}
 
 
 # ── tags and prompts ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -220,6 +220,9 @@ def test_sub_agents_have_session_and_user_of_the_run(memory: InMemoryBackend, th
         sub()
     assert sessions(the_run()) == [("outer", "s1", "u1"), ("sub", "s1", "u1")]
     assert [span.attributes["gen_ai.conversation.id"] for span in memory.spans()] == ["s1"] * 3
+    assert [span.attributes["user.id"] for span in memory.spans()] == ["u1"] * 3
+    assert the_run().steps[0].run is not None
+    assert the_run().steps[0].run.steps[0].attributes == {}
 
 
 def test_a_session_that_is_set_later_is_that_of_sub_agents_that_start_then(
