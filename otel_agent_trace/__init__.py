@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from otel_agent_trace.export import ExportSummary, export_spans
     from otel_agent_trace.metrics import MetricsReport, compute_metrics
-    from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
+    from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Message, RunStatus, StepError, StepKind, Usage
     from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.query import RunQuery
@@ -65,7 +65,7 @@ _MODULES = {
     ),
     "export": ("ExportSummary", "export_spans"),
     "metrics": ("MetricsReport", "compute_metrics"),
-    "model": ("AgentRun", "AgentStep", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
+    "model": ("AgentRun", "AgentStep", "LogEntry", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
     "policies.user_ids": ("pseudonymize_user_id",),
     "query": ("RunQuery",),
@@ -114,6 +114,7 @@ __all__ = [
     "InMemoryBackend",
     "JaegerSource",
     "Limits",
+    "LogEntry",
     "Message",
     "MetricsReport",
     "Opaque",

@@ -50,6 +50,25 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
+def lists_keywords(init: F) -> F:
+    """Decorate an ``__init__``: an unknown keyword raises a `TypeError` that lists the known ones.
+
+    It is for classes to which a configuration file passes its keys, so that the message shows how to mend the file.
+    """
+    known = [name for name in _keywords_of(init) if name != "self"]
+    name = init.__qualname__.rpartition(".")[0]
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **keywords: Any) -> None:
+        try:
+            check_keywords(name, keywords, known)
+        except TypeError as error:
+            raise TypeError(f"{error}; known: {', '.join(known)}") from None
+        init(self, *args, **keywords)
+
+    return cast("F", checked)
+
+
 def takes_fields(fields: type) -> Callable[[F], F]:
     """Decorate a method with ``**given: Unpack[fields]``: an unknown keyword raises a `TypeError` with a suggestion.
 

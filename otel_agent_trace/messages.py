@@ -6,11 +6,13 @@ Accepted are the shapes of the GenAI conventions (`role`, `parts`), of OpenAI (`
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace.model import TOKEN_FIELDS, Message, Usage
-from otel_agent_trace.values import Truncated, decode_text
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values import Truncated, decode_text, encode_string, fields_of
 
 _OWN_KEYS = ("role", "parts", "name")
 EXTRA_KEY = "agent_trace.extra"
@@ -26,15 +28,27 @@ def messages_from(value: Any) -> tuple[Message, ...]:
     """Return the messages in a value: a single message, or a list of them; None holds none."""
     if value is None:
         return ()
-    if isinstance(value, str | Mapping | Message) or not isinstance(value, list | tuple):
+    if not issubclass(type(value), (list, tuple)):
         return (message_from(value),)
     return tuple(message_from(item) for item in _items_of(value))
 
 
 def message_from(value: Any) -> Message:
-    """Return a message from a mapping or a client's object; a bare text is a message of the user."""
-    if isinstance(value, Message):
-        return value
+    """Return a message from a mapping or a client's object; a bare text is a message of the user.
+
+    An object whose methods raise is one too, so that the messages beside it are kept.
+    """
+    if issubclass(type(value), Message):
+        return value  # type: ignore[no-any-return]
+    try:
+        return _message_from(value)
+    except BaseException as error:  # a class of the program may raise anything
+        if is_of_signal_handler(error):
+            raise
+        return Message(role="user", parts=({"type": "text", "content": encode_string(value).text},))
+
+
+def _message_from(value: Any) -> Message:
     data = mapping_of(value)
     if data is None:
         return Message(role="user", parts=_content_parts(value))
@@ -77,14 +91,17 @@ def _without_nones(data: dict[Any, Any]) -> dict[Any, Any]:
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
     """Return a mapping as it is, a client's object (with ``model_dump``) as a dict, None for anything else."""
-    if type(value) is dict:
-        return value
-    if issubclass(type(value), dict):
+    kind = type(value)
+    if kind is dict:
+        return value  # type: ignore[no-any-return]
+    if issubclass(kind, dict):
         return dict.copy(value)
-    if isinstance(value, Mapping):
-        return value
-    dump = getattr(value, "model_dump", None)
-    return dump(exclude_none=True) if callable(dump) else None
+    try:
+        return value if issubclass(kind, Mapping) else fields_of(value, exclude_none=True)
+    except BaseException as error:  # a class of the program, or its metaclass, may raise anything
+        if is_of_signal_handler(error):
+            raise
+        return None
 
 
 def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -92,19 +109,24 @@ def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
     if "parts" in rest:
         parts = rest.pop("parts")
         return (
-            [_part_from(part) for part in _items_of(parts)] if isinstance(parts, list | tuple) else [_part_from(parts)]
+            [_part_from(part) for part in _items_of(parts)]
+            if issubclass(type(parts), (list, tuple))
+            else [_part_from(parts)]
         )
     content = rest.pop("content", None)
     if role == "tool" and "tool_call_id" in rest:
         return [{"type": "tool_call_response", "id": rest.pop("tool_call_id"), "response": content}]
     calls = rest.pop("tool_calls", None)
-    return [*_content_parts(content), *map(_call_part, _items_of(calls) if isinstance(calls, list | tuple) else ())]
+    return [
+        *_content_parts(content),
+        *map(_call_part, _items_of(calls) if issubclass(type(calls), (list, tuple)) else ()),
+    ]
 
 
 def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:
     if content is None:
         return ()
-    if isinstance(content, list | tuple):
+    if issubclass(type(content), (list, tuple)):
         return tuple(_part_from(part) for part in _items_of(content))
     return (_part_from(content),)
 
@@ -119,7 +141,7 @@ def _part_from(part: Any) -> dict[Any, Any]:
         return {"type": "text", "content": part}
     data = mapping_of(part)
     if data is None:
-        return {"type": "text", "content": part if isinstance(part, str) else str(part)}
+        return {"type": "text", "content": part if issubclass(type(part), str) else encode_string(part).text}
     writer = _BLOCKS.get(data.get("type")) if isinstance(data.get("type"), str) else None
     return (
         writer(data)
@@ -185,8 +207,18 @@ _NESTED = {
 }
 
 
+_MISSING: Any = object()
+_ATTRIBUTES = (numbers.Number, str, type(None))
+"""Types of the attributes that are read of an object of an unknown class."""
+_ANTHROPIC_KEYS = frozenset(("cache_creation_input_tokens", "cache_creation", "server_tool_use"))
+"""Keys that only Anthropic's token counts have, and not always."""
+
+
 def usage_from(value: Any) -> Usage | None:
     """Return token counts named as in `Usage`, by OpenAI or by Anthropic; whatever is no count goes to `details`.
+
+    A count is a number that is whole and not negative, of any type: numpy's, a float, a Decimal. A bool, a fraction, NaN
+    and a text of digits are none.
 
     Anthropic reports cached tokens beside the input; here, as in the conventions, they are part of it.
     """
@@ -196,40 +228,67 @@ def usage_from(value: Any) -> Usage | None:
     if isinstance(value, Usage):
         data = {name: getattr(value, name) for name in ("details", *TOKEN_FIELDS)}
     elif data is None:
-        data = {name: item for name in (*TOKEN_FIELDS, *_SYNONYMS) if (item := getattr(value, name, None)) is not None}
+        attributes = {name: getattr(value, name, _MISSING) for name in (*TOKEN_FIELDS, *_SYNONYMS)}
+        data = {name: item for name, item in attributes.items() if issubclass(type(item), _ATTRIBUTES)}  # not of mocks
     counts: dict[str, int] = {}
     details: dict[str, Any] = {}
     for key, item in data.items():
         name = _SYNONYMS.get(key, key) if isinstance(key, str) else key
-        if name in TOKEN_FIELDS and _is_count(item) and name not in counts:
-            counts[name] = item
+        count = _count_of(item) if name in TOKEN_FIELDS and name not in counts else None
+        if count is not None:
+            counts[name] = count
         elif key == "details" and isinstance(item, Mapping):
             details.update(item)
         elif item is not None:
             details[key] = item
     _take_nested(details, counts)
-    if "cache_creation_input_tokens" in data:
+    if not isinstance(value, Usage) and _has_input_without_cached(value, data, counts):
         cached = counts.get("cache_read_input_tokens", 0) + counts.get("cache_write_input_tokens", 0)
         counts["input_tokens"] = counts.get("input_tokens", 0) + cached
-    if details.get("total_tokens") == counts.get("input_tokens", 0) + counts.get("output_tokens", 0):
+    if _count_of(details.get("total_tokens")) == counts.get("input_tokens", 0) + counts.get("output_tokens", 0):
         del details["total_tokens"]
     usage = Usage(**counts, details=details)
     return usage or None
 
 
+def _has_input_without_cached(value: Any, data: Mapping[Any, Any], counts: Mapping[str, int]) -> bool:
+    """Return whether cached tokens stand beside the input, as Anthropic has them.
+
+    A client's object has all of its fields, even if they are None. A mapping with none of the keys that only Anthropic
+    has is recognised if it has more cached tokens than input.
+    """
+    if "cache_read_input_tokens" not in counts and "cache_write_input_tokens" not in counts:
+        return False
+    if not _ANTHROPIC_KEYS.isdisjoint(data) or not _ANTHROPIC_KEYS.isdisjoint(getattr(value, "__dict__", ())):
+        return True
+    cached = counts.get("cache_read_input_tokens", 0) + counts.get("cache_write_input_tokens", 0)
+    return cached > counts.get("input_tokens", cached)
+
+
 def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:
     for (outer, inner), name in _NESTED.items():
         nested = mapping_of(details.get(outer))
-        if nested and _is_count(nested.get(inner)):
-            counts.setdefault(name, nested[inner])
+        count = _count_of(nested.get(inner)) if nested else None
+        if count is not None:
+            counts.setdefault(name, count)
 
 
 def _has_counts_only(usage: Usage) -> bool:
-    return all(count is None or _is_count(count) for count in (getattr(usage, name) for name in TOKEN_FIELDS))
+    return all(count is None or type(count) is int for count in (getattr(usage, name) for name in TOKEN_FIELDS))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int
+def _count_of(value: Any) -> int | None:
+    """Return a whole number that is not negative as an `int`, whatever its type; None for anything else."""
+    kind = type(value)
+    if kind is int:
+        return value if value >= 0 else None
+    if kind is bool or not issubclass(kind, numbers.Number):  # numpy's numbers and Decimal are registered as such
+        return None
+    try:
+        count = int(value)
+        return count if count >= 0 and bool(count == value) else None
+    except (ValueError, TypeError, OverflowError, ArithmeticError):  # NaN, an infinity, a complex number
+        return None
 
 
 def first_text(messages: Iterable[Message], role: str) -> str | None:

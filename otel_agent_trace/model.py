@@ -158,6 +158,26 @@ class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
         return tuple(part for part in self.parts if part.get("type") == "tool_call")
 
 
+class LogEntry(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
+    """Represent a line of a program's log that was written in a run.
+
+    `at_ns` is Unix nanoseconds, `severity` the name of the level as it was recorded (``WARN`` and ``ERROR`` are those
+    of OpenTelemetry), `logger` the name of the logger. `attributes` hold its place in the code, an exception, and what
+    the program passed as ``extra``.
+    """
+
+    at_ns: int = 0
+    severity: str = ""
+    body: Any = None
+    logger: str | None = None
+    attributes: dict[str, Any] = {}
+
+    @property
+    def at(self) -> datetime:
+        """Return the time as an aware datetime in UTC, truncated to microseconds."""
+        return at_time(self.at_ns)
+
+
 class Facts(msgspec.Struct, kw_only=True, gc=False):
     """Define the fields that `AgentRun`, `AgentStep` and `SpanFacts` share: each is read from one place in a span."""
 
@@ -215,8 +235,8 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     `input` and `output` are arguments and return value of every kind of step. `messages` are those that a model was
     sent and, last, its answer. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
     those of the span that no other field holds. `prompt_name` and `prompt_version` name the template that a prompt was
-    made from. `truncated` lists the paths of values that limits truncated. `run` is the sub-agent's own run, for a step
-    of kind agent.
+    made from. `truncated` lists the paths of values that limits truncated. `logs` are the lines that the program logged
+    within it. `run` is the sub-agent's own run, for a step of kind agent, which has the logs.
     """
 
     step_id: int | str = 0
@@ -226,6 +246,7 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     input: Any = None
     output: Any = None
     messages: tuple[Message, ...] = ()
+    logs: tuple[LogEntry, ...] = ()
     started_at_ns: int = 0
     ended_at_ns: int | None = None
     span_id: str | None = None
@@ -270,7 +291,8 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     `resource` holds the attributes of the program that emitted its span (`service_name`, `service_version` and
     `environment` are read from there). `trace_ids` are all the traces that it was joined from, in order of their start;
     where only one is known, that is `trace_id`. For an agent that streams, `abandoned` is whether its consumer closed
-    it early, `first_chunk_at_ns` when it yielded its first chunk. `truncated` lists the paths of values that limits
+    it early, `first_chunk_at_ns` when it yielded its first chunk. `logs` are the lines that the program logged in the
+    run, but not in its steps. `truncated` lists the paths of values that limits
     truncated. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
     known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
     `sampling_probability` the probability with which such a run was kept.
@@ -284,6 +306,7 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     ended_at_ns: int | None = None
     final_output: Any = None
     steps: tuple[AgentStep, ...] = ()
+    logs: tuple[LogEntry, ...] = ()
     trace_id: str | None = None
     trace_ids: tuple[str, ...] = ()
     span_id: str | None = None
@@ -347,7 +370,7 @@ def _text_among(attributes: Mapping[str, Any], *keys: str) -> str | None:
     return value if value is None or type(value) is str else str(value)
 
 
-for _class in (RunStatus, StepKind, StepError, Usage, Message, AgentStep, AgentRun):
+for _class in (RunStatus, StepKind, StepError, Usage, Message, LogEntry, AgentStep, AgentRun):
     register_type(_class)  # in arguments and results they come back by themselves
 
 
@@ -364,7 +387,7 @@ def at_time(unix_ns: int) -> datetime:
 _VALUE_FIELDS = frozenset(
     (
         *("input", "output", "metadata", "attributes", "user_input", "final_output", "config", "details", "parts"),
-        *("extra", "resource"),
+        *("extra", "resource", "body"),
     )
 )
 _ARRAY_FIELDS = frozenset(("parts", "tags", "trace_ids", "truncated"))
@@ -462,6 +485,7 @@ _NESTED: dict[str, type[_Compared]] = {
     "run": AgentRun,
     "steps": AgentStep,
     "messages": Message,
+    "logs": LogEntry,
 }
 
 

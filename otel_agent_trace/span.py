@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from otel_agent_trace import semconv
+
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """Represent an event of a span; `time_ns` is Unix nanoseconds."""
@@ -89,11 +91,38 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     scope: Scope = Scope()
 
     @property
+    def is_entry(self) -> bool:
+        """Return whether it is a line of a program's log: what has an event name is an event, such as those of GenAI."""
+        return not self.name
+
+    @property
     def event(self) -> Event:
-        """Return the record as an event of its span; the body is its attribute `body`, unless there is one already."""
+        """Return the record as an event of its span; the body is its attribute `body`, unless there is one already.
+
+        A line of a log has its severity, body and logger in attributes of our own, by which `runs` recognises it.
+        """
+        if self.is_entry:
+            entry = {
+                semconv.LOG_SEVERITY: self.severity_text or severity_name(self.severity_number),
+                semconv.LOG_LOGGER: self.scope.name,
+                semconv.LOG_BODY: self.body,
+            }
+            return Event(semconv.LOG_EVENT, self.time_ns, {**self.attributes, **entry})
         if self.body in (None, "", {}) or BODY_KEY in self.attributes:
             return Event(self.name, self.time_ns, self.attributes)
         return Event(self.name, self.time_ns, {**self.attributes, BODY_KEY: self.body})
+
+
+_SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+_NUMBERS_A_SEVERITY = 4
+
+
+def severity_name(number: int) -> str:
+    """Return the name of a severity number of OTLP, an empty text if it has none."""
+    place, above = divmod(number - 1, _NUMBERS_A_SEVERITY)
+    if not 0 <= place < len(_SEVERITIES):
+        return ""
+    return _SEVERITIES[place] + (str(above + 1) if above else "")
 
 
 def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:

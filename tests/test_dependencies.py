@@ -66,7 +66,7 @@ def _imported() -> dict[str, set[str]]:
 
 def test_what_is_imported_is_declared() -> None:
     """Also what comes with another dependency today, which may do without it tomorrow."""
-    allowed = _dependencies() | set(_section("openai")) | {"nobody's: backports.zstd"}
+    allowed = _dependencies() | set(_section("openai")) | set(_section("threads")) | {"nobody's: backports.zstd"}
     assert {name: files for name, files in _imported().items() if name not in allowed} == {}
 
 

@@ -19,7 +19,7 @@ from otel_agent_trace.pipeline import PipelineSpan, SpanSink, StartedSpan
 from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.runs.stitch import Stitcher
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span import LogRecord, SpanRecord, with_logs
 
 _KEPT_TREES = 128
 """Number of trees without open spans that are kept, for steps that end after their run."""
@@ -38,12 +38,13 @@ class _Node:
     run with all below it, or a single span outside of runs. `open` of the tree is its number of open spans.
     """
 
-    __slots__ = ("above", "below", "is_open", "key", "open", "record", "run", "run_id", "tree")
+    __slots__ = ("above", "below", "is_open", "key", "logs", "open", "record", "run", "run_id", "tree")
 
     def __init__(self, key: _Key, above: _Node | None) -> None:
         self.key, self.above = key, above
         self.below: dict[_Key, _Node] = {}
         self.record: SpanRecord | None = None
+        self.logs: list[LogRecord] = []
         self.run_id: str | None = None
         self.run: _Node | None = above.run if above is not None else None
         self.tree: _Node = above.tree if above is not None and above.run is not None else self
@@ -64,7 +65,11 @@ class _Node:
         nodes = [self]
         for node in nodes:
             nodes.extend(node.below.values())
-        return [node.record for node in nodes if node.record is not None]
+        return [span for node in nodes for span in node.own_records()]
+
+    def own_records(self) -> list[SpanRecord]:
+        """Return the span of this node with its log records, if it has ended."""
+        return [] if self.record is None else with_logs([self.record], self.logs)
 
 
 class RunDispatcher(SpanSink):
@@ -117,6 +122,15 @@ class RunDispatcher(SpanSink):
             node = self._nodes.get(_key(span.context))
             if node is not None and node.is_open:
                 self._close(node)
+
+    def on_log(self, log: LogRecord) -> None:
+        """Keep a log record for the step or run of its span; one of a span that is not held is ignored."""
+        if is_in_a_sink():
+            return
+        with self._lock:
+            node = self._nodes.get(_Key(int(log.trace_id, 16), int(log.span_id, 16))) if log.span_id else None
+            if node is not None:
+                node.logs.append(log)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Flush the backend, if it has `flush`, within `timeout_s` seconds; return whether it succeeded."""
@@ -179,7 +193,7 @@ class RunDispatcher(SpanSink):
 
     def _log_step(self, node: _Node, record: SpanRecord, *, has_run_id: bool) -> None:
         """Report a step with the run id of its span, or else of the run around it."""
-        for run in assemble([record]):
+        for run in assemble(node.own_records()):
             if node.run is None:
                 self._begin_run(node, run)
             around = node.run.run_id if node.run is not None and not has_run_id else None

@@ -28,7 +28,8 @@ class ExportingSink(SpanSink, SpanExporter):
     def __init__(self, user_ids: UserIds = "pseudonym", policies: Iterable[Policy | Gate] = ()) -> None:
         self.policies = checked_policies(policies)
         """Policies for spans of the SDK's own processors."""
-        self._user_ids = UserIdPolicy(user_ids)
+        self.user_ids = UserIdPolicy(user_ids)
+        """Policy for user ids in these spans."""
         self._diagnostics = Diagnostics()
         self._pipeline: Pipeline | None = None
 
@@ -47,5 +48,5 @@ class ExportingSink(SpanSink, SpanExporter):
     def _own_pipeline(self) -> Pipeline:
         """Return the pipeline for the SDK's own processors; made on first use, as it and the sink refer to each other."""
         if self._pipeline is None:
-            self._pipeline = Pipeline((self._user_ids, *self.policies), (self,), self._diagnostics)
+            self._pipeline = Pipeline((self.user_ids, *self.policies), (self,), self._diagnostics)
         return self._pipeline

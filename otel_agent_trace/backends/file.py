@@ -11,6 +11,7 @@ from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.formats.sdk_span import SdkReader, remember
 from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
 from otel_agent_trace.guard import guarded
+from otel_agent_trace.keywords import lists_keywords
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.policies.user_ids import UserIds
@@ -42,6 +43,7 @@ class FileBackend(ExportingSink):
             policies is not valid.
     """
 
+    @lists_keywords  # of the environment's configuration file, too
     def __init__(
         self,
         path: str | PathLike[str] | None = None,
@@ -50,6 +52,8 @@ class FileBackend(ExportingSink):
         policies: Iterable[Policy | Gate] = (),
     ) -> None:
         super().__init__(user_ids, policies)
+        if path is not None and not isinstance(path, str | bytes | PathLike):
+            raise TypeError(f"FileBackend(path={path!r}): a path is a text or an os.PathLike")
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = os.path.abspath(os.fspath(given))
         self._file = LineFile(self.path)

@@ -12,15 +12,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from otel_agent_trace.backends.exporting import ExportingSink
-from otel_agent_trace.backends.span_senders import Delivery, Destination, SpanSender, name_of, sender_for
+from otel_agent_trace.backends.span_senders import (
+    NOT_TAKEN,
+    Delivery,
+    Destination,
+    QueuedLog,
+    SpanSender,
+    name_of,
+    noun_for,
+    sender_for,
+)
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, shielded
-from otel_agent_trace.otlp import Schedule
+from otel_agent_trace.otlp import Schedule, Settings
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.signals import OneShotResult
+from otel_agent_trace.span import LogRecord
 
 _END_SILENCE_S, _END_MOST_S = 1.0, 10.0
 """Longest waits at the end of a process: for a receiver that does not answer, and in all."""
@@ -48,6 +58,8 @@ class OtlpBackend(ExportingSink):
         user_ids: how user ids in spans of the SDK's own processors are recorded.
         policies: further policies for these spans.
         schedule: how many spans may wait, and how long.
+        logs: the settings of the endpoint for log records, which have a queue and a thread of their own from the first
+            one on; None for no log records.
 
     Raises:
         ConfigurationError: there is no such mode of user ids, or a policy is not valid.
@@ -60,9 +72,14 @@ class OtlpBackend(ExportingSink):
         user_ids: UserIds = "pseudonym",
         policies: Iterable[Policy | Gate] = (),
         schedule: Schedule = Schedule(),  # noqa: B008 - immutable
+        logs: Settings | None = None,
     ) -> None:
         super().__init__(user_ids, policies)
         self._destination, self._schedule = destination, schedule
+        self._log_settings, self._log_diagnostics = logs, Diagnostics()
+        self._log_sending: _Sending | None = None
+        self._log_lock = ForkSafeLock()
+        self._is_closed = False
         self._of_parents: list[_Sending] = []  # kept, since a gRPC channel must not be closed in a child, even by gc
         self._sending: _Sending | None = None
         sender = None if destination is None else self._sender(destination)
@@ -83,7 +100,8 @@ class OtlpBackend(ExportingSink):
     def renew(self) -> None:
         """Begin with an empty queue and a thread of its own, in a forked child."""
         if self._sending is not None and self._destination is not None:
-            self._of_parents.append(self._sending)
+            self._of_parents += [each for each in (self._sending, self._log_sending) if each is not None]
+            self._log_sending = None
             self._sending = _Sending(self._destination, self._schedule, self._diagnostics)
             _call_at_end_of_workers(self)
 
@@ -94,27 +112,58 @@ class OtlpBackend(ExportingSink):
         else:
             self._sending.put(span)
 
+    def on_log(self, log: LogRecord) -> None:
+        """Queue a log record, as `on_end` queues a span; an exporter of spans takes none."""
+        if self._log_settings is None:
+            return
+        sending = self._log_sending or self._started_log_sending(self._log_settings)
+        if sending is None:
+            self._log_diagnostics.count("dropped: after the end")
+        else:
+            sending.put(QueuedLog(log))
+
+    def _started_log_sending(self, settings: Settings) -> _Sending | None:
+        """Return the queue of log records, after starting its thread; None after the end."""
+        with self._log_lock:
+            if self._log_sending is None and not self._is_closed:
+                self._log_sending = _Sending(settings, self._schedule, self._log_diagnostics)
+            return self._log_sending
+
+    def _sendings(self) -> list[_Sending]:
+        return [each for each in (self._sending, self._log_sending) if each is not None]
+
     def stats(self) -> dict[str, int]:
-        """Return the number of spans that were sent, and of those that were not, by reason."""
-        return self._diagnostics.counts()
+        """Return the number of spans, and of log records, that were sent, and of those that were not, by reason."""
+        logs = {f"logs {reason}": number for reason, number in self._log_diagnostics.counts().items()}
+        return {**self._diagnostics.counts(), **logs}
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Send all queued spans, and return whether they were accepted within `timeout_s` seconds."""
-        if self._sending is None:
-            return True
-        _hurry_others(self)
-        return self._sending.flush(timeout_s)
+        """Send all that is queued, and return whether it was accepted within `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        sendings = self._sendings()
+        if sendings:
+            _hurry_others(self)
+        for sending in sendings[1:]:
+            sending.hurry()
+        flushed = [sending.flush(max(deadline - time.monotonic(), 0)) for sending in sendings]
+        return all(flushed)
 
     def close(self) -> None:
-        """Send the queued spans as long as they are accepted, at most 10 seconds, and drop the rest."""
-        if self._sending is not None:
+        """Send what is queued as long as it is accepted, at most 10 seconds, and drop the rest."""
+        self._is_closed = True
+        sendings = self._sendings()
+        if sendings:
             _hurry_others(self)
-            self._sending.end()
+        for sending in sendings[1:]:
+            sending.hurry()
+        until = time.monotonic() + _END_MOST_S
+        for sending in sendings:
+            sending.end(max(until - time.monotonic(), 0))
 
     def hurry(self) -> None:
-        """Begin to send the queued spans, without waiting."""
-        if self._sending is not None:
-            self._sending.hurry()
+        """Begin to send what is queued, without waiting."""
+        for sending in self._sendings():
+            sending.hurry()
 
 
 _BACKENDS: weakref.WeakValueDictionary[int, OtlpBackend] = weakref.WeakValueDictionary()
@@ -159,10 +208,13 @@ def _shut_down(reference: weakref.ref[OtlpBackend]) -> None:
 # ── the queue ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_Queued = PipelineSpan | QueuedLog
+
+
 class _TakenSpans(NamedTuple):
     """Hold spans that were taken from the queue, and their estimated size in bytes."""
 
-    spans: list[PipelineSpan]
+    spans: list[_Queued]
     size: int
 
 
@@ -179,7 +231,7 @@ class _SpanQueue:
     def __init__(self, max_spans: int, max_bytes: int) -> None:
         self._max_spans, self._max_bytes = max_spans, max_bytes
         self._half_spans, self._half_bytes = max_spans / 2, max_bytes / 2
-        self._spans: deque[tuple[PipelineSpan, int]] = deque()
+        self._spans: deque[tuple[_Queued, int]] = deque()
         self._bytes = 0
         self._unanswered = 0
         self._is_closed = False
@@ -190,7 +242,7 @@ class _SpanQueue:
     def __len__(self) -> int:
         return len(self._spans)
 
-    def put(self, span: PipelineSpan) -> str | None:
+    def put(self, span: _Queued) -> str | None:
         """Add a span and return None, or return the reason why it cannot be added."""
         size = span.estimated_bytes()
         with self._lock:
@@ -267,15 +319,16 @@ class _Sending:
 
     # ── in the threads of the program ────────────────────────────────────────────────────────────────────────────────
 
-    def put(self, span: PipelineSpan) -> None:
-        """Queue a span."""
+    def put(self, span: _Queued) -> None:
+        """Queue a span, or a log record."""
         if threading.get_ident() == self._thread.ident:
             return  # an instrumentation traces the sending: each request would cause another
         full = self._queue.put(span)
         if full is not None:
             self._diagnostics.count(f"dropped: {full}")
             name = name_of(self._destination)
-            self._diagnostics.warn_once(full, "spans for %s are dropped: %s (logged once)", name, full)
+            noun = noun_for(self._destination)
+            self._diagnostics.warn_once(full, "%s for %s are dropped: %s (logged once)", noun, name, full)
         elif self._queue.is_half_full and not self._is_called:
             self._is_called = True
             self._calls.put(None)
@@ -290,11 +343,11 @@ class _Sending:
         is_taken = self._request_flush(timeout_s).wait(timeout_s) is True
         return is_taken and (hurried is None or hurried.wait(0) is True)
 
-    def end(self) -> None:
-        """Send the queued spans as long as they are accepted, and drop the rest."""
+    def end(self, most_s: float) -> None:
+        """Send what is queued as long as it is accepted, for `most_s` seconds at most, and drop the rest."""
         if self._is_over:
             return
-        self._send_the_last()
+        self._send_the_last(most_s)
         self._is_over = True
         left = self._queue.close()
         if self._sender is not None:
@@ -303,7 +356,8 @@ class _Sending:
         if left:
             self._diagnostics.count("dropped: waiting at the end", left)
             name = name_of(self._destination)
-            self._diagnostics.warn_once("end", "%d spans could not be sent to %s before it was closed", left, name)
+            noun = noun_for(self._destination)
+            self._diagnostics.warn_once("end", "%d %s could not be sent to %s before it was closed", left, noun, name)
             return
         self._ended.wait(_CLOSE_TIMEOUT_S)
 
@@ -312,9 +366,9 @@ class _Sending:
         if self._hurried is None or self._hurried.is_set:
             self._hurried = self._request_flush(_END_MOST_S)
 
-    def _send_the_last(self) -> None:
+    def _send_the_last(self, most_s: float) -> None:
         """Wait until all queued spans have an outcome, or the receiver does not answer."""
-        request = self._request_flush(_END_MOST_S)
+        request = self._request_flush(most_s)
         while (left_s := min(request.until - time.monotonic(), _END_SILENCE_S - self._silence_s())) > 0:
             if request.wait(left_s) is not None:
                 return
@@ -379,7 +433,7 @@ class _Sending:
             self._count("lost: sending")
             self._queue.release(taken)
 
-    def _send(self, spans: Sequence[PipelineSpan]) -> bool:
+    def _send(self, spans: Sequence[_Queued]) -> bool:
         """Send spans, and return whether all were accepted."""
         if self._sender is None:  # in a forked child, where it is made on first use
             self._sender = sender_for(self._destination, self._schedule.retry_timeout_s, self._diagnostics)
@@ -398,7 +452,7 @@ class _Sending:
         for reason, number in delivery.counts.items():
             self._count(reason, number)
         self._count("lost: sending", delivery.number - sum(delivery.counts.values()))
-        return delivery.counts.get("sent") == delivery.number
+        return delivery.counts.get("sent", 0) + delivery.counts.get(NOT_TAKEN, 0) == delivery.number
 
     def _count(self, reason: str, number: int | None = None) -> None:
         """Count `number` taken spans, or all without an outcome, by reason, unless `end` has counted them."""

@@ -10,18 +10,21 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace.errors import AgentTraceError
 from otel_agent_trace.guard import Diagnostics, shielded
-from otel_agent_trace.otlp import Batch, BatchBuilder, EncodedSpan, Encoder, Outcome, Sender, Settings
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.otlp import Batch, BatchBuilder, EncodedSpan, Encoder, NotServedError, Outcome, Sender, Settings
+from otel_agent_trace.pipeline.sizes import values_bytes
+from otel_agent_trace.span import LogRecord, SpanRecord
 
 Destination = Settings | SpanExporter
 """Destination of spans: the settings of an OTLP endpoint, or an exporter."""
+NOT_TAKEN = "dropped: the receiver takes no logs"
+"""Reason in counts; not to take logs is no failure of a flush."""
 
 
 class QueuedSpan(Protocol):
-    """Represent a queued span after the policies, in two forms that are made on first use."""
+    """Represent a queued span, or log record, after the policies, in two forms that are made on first use."""
 
     @property
-    def record(self) -> SpanRecord:
+    def record(self) -> SpanRecord | LogRecord:
         """Return the span as plain data."""
         ...
 
@@ -29,6 +32,30 @@ class QueuedSpan(Protocol):
     def readable(self) -> ReadableSpan:
         """Return the span as an object of the SDK."""
         ...
+
+
+class QueuedLog(NamedTuple):
+    """Hold a queued log record."""
+
+    record: LogRecord
+
+    @property
+    def readable(self) -> ReadableSpan:
+        """Raise an error: exporters of spans take no log records.
+
+        Raises:
+            TypeError: always.
+        """
+        msg = "a log record is no span"
+        raise TypeError(msg)
+
+    def estimated_bytes(self) -> int:
+        """Return the estimated memory of the record in bytes."""
+        return _LOG_BYTES + values_bytes(self.record.attributes) + values_bytes({"body": self.record.body})
+
+
+_LOG_BYTES = 1000
+"""Bytes of a log record without the values in it."""
 
 
 class Delivery(NamedTuple):
@@ -69,6 +96,11 @@ def name_of(destination: Destination) -> str:
     return destination.shown if isinstance(destination, Settings) else type(destination).__name__
 
 
+def noun_for(destination: Destination) -> str:
+    """Return what is sent to a destination, for messages."""
+    return "log records" if isinstance(destination, Settings) and destination.signal == "logs" else "spans"
+
+
 def sender_for(destination: Destination, retry_timeout_s: float, diagnostics: Diagnostics) -> SpanSender:
     """Return a sender for a destination.
 
@@ -81,17 +113,23 @@ def sender_for(destination: Destination, retry_timeout_s: float, diagnostics: Di
 
 
 class OtlpSender:
-    """Send spans by OTLP in requests of limited size, which are retried as the OTLP specification demands."""
+    """Send spans or log records by OTLP in requests of limited size, which are retried as the OTLP specification demands."""
 
     def __init__(self, settings: Settings, retry_timeout_s: float, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics
-        self._encoder = Encoder(settings.protocol)
+        self._settings, self._noun = settings, noun_for(settings)
+        self._encoder = Encoder(settings.protocol, settings.signal)
         self._sender = Sender(settings, self._encoder.join, retry_timeout_s=retry_timeout_s)
         self._is_stopped = False
+        self._is_unserved = False
+        """True once the receiver has answered that it takes no log records."""
         self.hurry, self.close = self._sender.hurry, self._sender.close
 
     def send(self, spans: Sequence[QueuedSpan]) -> Iterator[Delivery]:
         """Send spans in as many requests as necessary, without those that cannot be encoded."""
+        if self._is_unserved:
+            yield Delivery(len(spans), {NOT_TAKEN: len(spans)})
+            return
         builder = BatchBuilder()
         for span in spans:
             encoded = shielded(self._diagnostics, "span that cannot be sent", self._encoded, span)
@@ -120,16 +158,21 @@ class OtlpSender:
         outcome = Outcome()
         shielded(self._diagnostics, "sending", self._try, batch, outcome)
         for note in [*(refused.reason for refused in outcome.refused), *outcome.notes][:1]:
-            self._diagnostics.warn_once("refused", "spans were not accepted: %s (logged once)", note)
+            self._diagnostics.warn_once("refused", "%s were not accepted: %s (logged once)", self._noun, note)
         counts = {"sent": outcome.accepted, "rejected": outcome.rejected, "refused": len(outcome.refused)}
+        if self._is_unserved:
+            counts[NOT_TAKEN] = len(batch.spans)
         yield Delivery(len(batch.spans), counts)
 
     def _try(self, batch: Batch, outcome: Outcome) -> None:
         try:
             self._sender.send(batch, outcome)
         except AgentTraceError as error:
-            if not self._is_stopped:
-                self._diagnostics.warn_once("sending", "could not send spans: %s (logged once)", error)
+            if isinstance(error, NotServedError) and self._settings.signal == "logs":
+                self._is_unserved = True
+                self._diagnostics.warn_once("unserved", "log records are not sent any more: %s", error)
+            elif not self._is_stopped:
+                self._diagnostics.warn_once("sending", "could not send %s: %s (logged once)", self._noun, error)
 
 
 class ExporterSender:

@@ -13,7 +13,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-from otel_agent_trace.formats.otlp_json_encoding import encode, encode_log, encode_span, frame, join
+from otel_agent_trace.formats.otlp_json_encoding import (
+    encode,
+    encode_log,
+    encode_log_record,
+    encode_span,
+    frame,
+    join,
+    join_logs,
+)
 from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord
 
 __all__ = [
@@ -24,9 +32,11 @@ __all__ = [
     "decode_logs",
     "encode",
     "encode_log",
+    "encode_log_record",
     "encode_span",
     "frame",
     "join",
+    "join_logs",
     "salvage",
 ]
 

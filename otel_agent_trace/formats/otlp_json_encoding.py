@@ -32,25 +32,44 @@ def encode(spans: Sequence[SpanRecord]) -> bytes:
     return join((resource, scope, list(map(encode_span, group))) for resource, scope, group in by_frame(spans))
 
 
-def join(groups: Iterable[tuple[Resource, Scope, Sequence[bytes]]]) -> bytes:
+_Groups = Iterable[tuple[Resource, Scope, Sequence[bytes]]]
+_SPAN_KEYS = b'{"resourceSpans":[', b"scopeSpans", b"spans"
+_LOG_KEYS = b'{"resourceLogs":[', b"scopeLogs", b"logRecords"
+_CLOSE = b"]}"
+
+
+def join(groups: _Groups) -> bytes:
     """Return one OTLP/JSON object with groups of encoded spans, each of one resource and scope."""
+    return _joined(groups, _SPAN_KEYS)
+
+
+def join_logs(groups: _Groups) -> bytes:
+    """Return one OTLP/JSON object with groups of encoded log records, each of one resource and scope."""
+    return _joined(groups, _LOG_KEYS)
+
+
+def _joined(groups: _Groups, keys: tuple[bytes, bytes, bytes]) -> bytes:
     blocks = (
-        b"%b%b%b" % (head.removeprefix(_OPEN), b",".join(spans), tail.removesuffix(_CLOSE))
-        for resource, scope, spans in groups
-        for head, tail in (frame(resource, scope),)
+        b"%b%b%b" % (head.removeprefix(keys[0]), b",".join(items), tail.removesuffix(_CLOSE))
+        for resource, scope, items in groups
+        for head, tail in (_frame(resource, scope, keys),)
     )
-    return _OPEN + b",".join(blocks) + _CLOSE
-
-
-_OPEN, _CLOSE = b'{"resourceSpans":[', b"]}"
+    return keys[0] + b",".join(blocks) + _CLOSE
 
 
 def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
     """Return the bytes before and after the spans in an OTLP/JSON object of one resource and scope."""
-    head = b'%b{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[' % (
-        _OPEN,
+    return _frame(resource, scope, _SPAN_KEYS)
+
+
+def _frame(resource: Resource, scope: Scope, keys: tuple[bytes, bytes, bytes]) -> tuple[bytes, bytes]:
+    opening, of_scopes, of_items = keys
+    head = b'%b{"resource":%b,"%b":[{"scope":%b,"%b":[' % (
+        opening,
         _json({"attributes": _pairs(resource.attributes)}),
+        of_scopes,
         _json(_scope_data(scope)),
+        of_items,
     )
     tail = b"]%b}]%b}%b" % (_schema_url(scope.schema_url), _schema_url(resource.schema_url), _CLOSE)
     return head, tail
@@ -58,13 +77,12 @@ def frame(resource: Resource, scope: Scope) -> tuple[bytes, bytes]:
 
 def encode_log(log: LogRecord) -> bytes:
     """Return one OTLP/JSON object with one log record, without a line feed."""
-    return b'{"resourceLogs":[{"resource":%b,"scopeLogs":[{"scope":%b,"logRecords":[%b]%b}]%b}]}' % (
-        _json({"attributes": _pairs(log.resource.attributes)}),
-        _json(_scope_data(log.scope)),
-        _json(_log_data(log)),
-        _schema_url(log.scope.schema_url),
-        _schema_url(log.resource.schema_url),
-    )
+    return join_logs([(log.resource, log.scope, [encode_log_record(log)])])
+
+
+def encode_log_record(log: LogRecord) -> bytes:
+    """Return the JSON object of one log record."""
+    return _json(_log_data(log))
 
 
 def _log_data(log: LogRecord) -> dict[str, Any]:

@@ -105,6 +105,23 @@ def encode_span(span: SpanRecord) -> bytes:
     return b"\x12%b%b" % (_varint(len(body)), body)
 
 
+join_logs = join
+"""Return one ``LogsData`` with encoded log records: its fields have the numbers of those of a ``TracesData``."""
+
+
+def encode_log_record(log: LogRecord) -> bytes:
+    """Return one log record as a field of a ``ScopeLogs``."""
+    parts = [b"\x09", _time(log.time_ns)]
+    if log.severity_number > 0:
+        parts.append(b"\x10" + _varint(log.severity_number))
+    parts.append(_name_field(b"\x1a", log.severity_text))
+    if log.body is not None:
+        parts.append(_field(b"\x2a", value_bytes(log.body)))
+    _put_attributes(parts, b"\x32", log.attributes)
+    parts += [_id_field(b"\x4a", log.trace_id), _id_field(b"\x52", log.span_id), _name_field(b"\x62", log.name)]
+    return _field(b"\x12", b"".join(parts))
+
+
 def _ids(span: SpanRecord) -> bytes:
     trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
     if len(trace_id) == _TRACE_ID_DIGITS and len(span_id) == _SPAN_ID_DIGITS:

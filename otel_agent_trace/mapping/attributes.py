@@ -243,9 +243,9 @@ class AttributeWriter:
 
     def exception(self, message: str, stacktrace: str) -> dict[str, Any]:
         """Return the attributes of an exception event; of a stack trace that is too long, both ends are kept."""
-        both_ends = _ends(stacktrace, self.limits.error_bytes)
-        shown = encode_string(both_ends)
-        cuts = () if both_ends is stacktrace else ("",)
+        shortened = both_ends(stacktrace, self.limits.error_bytes)
+        shown = encode_string(shortened)
+        cuts = () if shortened is stacktrace else ("",)
         self.beside(semconv.EXCEPTION_STACKTRACE, "error.stacktrace", shown.tag, cuts)
         return {
             semconv.EXCEPTION_TYPE: self.attributes[semconv.ERROR_TYPE],
@@ -264,7 +264,7 @@ class AttributeWriter:
         return attributes
 
 
-def _ends(text: str, size_bytes: int) -> str:
+def both_ends(text: str, size_bytes: int) -> str:
     """Return a text, or its two ends if it has more than so many bytes in UTF-8."""
     if len(text) * 4 <= size_bytes or (text.isascii() and len(text) <= size_bytes):
         return text

@@ -16,6 +16,7 @@ import msgspec
 from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_reference, refer, references_to
 from otel_agent_trace.messages import message_data, message_from
 from otel_agent_trace.model import Message
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.values import Limits, Tag, encode, same
 from otel_agent_trace.values.builtin import TEXT_CODECS
 
@@ -289,10 +290,12 @@ def copy_of(value: Any) -> Any:
         return [copy_of(item) for item in value]
     if kind is tuple:
         return tuple([copy_of(item) for item in value])
-    return _Exactly(value) if kind in _IMMUTABLE or isinstance(value, enum.Enum) else _Unchanged(value)
+    is_immutable = id(kind) in _IMMUTABLE or issubclass(kind, enum.Enum)
+    return _Exactly(value) if is_immutable else _Unchanged(value)
 
 
-_IMMUTABLE = frozenset((bool, int, float, bytes, *TEXT_CODECS))
+_IMMUTABLE = frozenset(map(id, (bool, int, float, bytes, *TEXT_CODECS)))
+"""Ids of classes: a metaclass of the program may define `__hash__`."""
 
 
 class _Exactly:
@@ -326,12 +329,19 @@ class _Unchanged:
 
 def _fields_of(value: Any, *, copied: bool) -> list[Any] | None:
     """Return the fields of a `Message`, a dataclass or a pydantic model, extra ones too; None for all other objects."""
-    if isinstance(value, Message):
-        fields = [value.role, value.parts, value.name, value.extra]
-    elif hasattr(type(value), "__pydantic_fields__"):
-        fields = [vars(value), getattr(value, "__pydantic_extra__", None)]
-    elif is_dataclass(value) and hasattr(value, "__dict__"):
-        fields = [vars(value)]
-    else:
+    try:
+        fields = _stored_fields(value)
+    except BaseException as error:  # a metaclass may raise anything
+        if is_of_signal_handler(error):
+            raise
         return None
-    return [copy_of(field) for field in fields] if copied else fields
+    return [copy_of(field) for field in fields] if copied and fields is not None else fields
+
+
+def _stored_fields(value: Any) -> list[Any] | None:
+    kind = type(value)
+    if kind is Message:
+        return [value.role, value.parts, value.name, value.extra]
+    if hasattr(kind, "__pydantic_fields__"):
+        return [vars(value), getattr(value, "__pydantic_extra__", None)]
+    return [vars(value)] if is_dataclass(kind) and hasattr(value, "__dict__") else None

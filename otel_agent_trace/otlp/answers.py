@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace.errors import EndpointError
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 from otel_agent_trace.http import MAX_ERROR_BYTES
@@ -27,6 +28,10 @@ class RejectedError(Exception):
 
 class ServerError(Exception):
     """Report that the receiver failed (500), by accident or because of a span in the request."""
+
+
+class NotServedError(EndpointError):
+    """Report that the endpoint exists, but does not serve this signal; Jaeger takes spans only, for example."""
 
 
 class RetryableError(Exception):
@@ -80,6 +85,7 @@ def _json_reason(body: bytes) -> str:
 
 class _Partial(msgspec.Struct, rename="camel"):
     rejected_spans: int = 0
+    rejected_log_records: int = 0
     error_message: str = ""
 
 
@@ -116,4 +122,4 @@ def _json_success(body: bytes) -> PartialSuccess:
     if answer and "partialSuccess" not in answer:
         msg = f"JSON with {', '.join(sorted(answer)[:3])}"
         raise OtlpProtoError(msg)
-    return PartialSuccess(max(partial.rejected_spans, 0), partial.error_message)
+    return PartialSuccess(max(partial.rejected_spans, partial.rejected_log_records, 0), partial.error_message)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from otel_agent_trace.formats import otlp_json, otlp_proto
-from otel_agent_trace.otlp.settings import Protocol
-from otel_agent_trace.span import Resource, Scope, SpanRecord
+from otel_agent_trace.otlp.settings import Protocol, Signal
+from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
 """Largest request that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
@@ -47,16 +47,17 @@ class EncodedSpan(NamedTuple):
 
 
 class Encoder:
-    """Encode spans for a protocol, one by one; not to be used by several threads at once."""
+    """Encode spans or log records for a protocol, one by one; not to be used by several threads at once."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, signal: Signal = "traces") -> None:
         codec = otlp_json if protocol == "http/json" else otlp_proto
-        self._encode_span = codec.encode_span
-        self.join: Join = codec.join
+        is_logs = signal == "logs"
+        self._encode_span: Callable[[Any], bytes] = codec.encode_log_record if is_logs else codec.encode_span
+        self.join: Join = codec.join_logs if is_logs else codec.join
         self._scopes: dict[tuple[int, int], ResourceScope] = {}
 
-    def encode(self, spans: Iterable[SpanRecord]) -> list[EncodedSpan]:
-        """Return the encoding of each span."""
+    def encode(self, spans: Iterable[SpanRecord | LogRecord]) -> list[EncodedSpan]:
+        """Return the encoding of each span, or of each log record."""
         encode_span, known = self._encode_span, self._scopes
         return [
             EncodedSpan(

@@ -11,13 +11,18 @@ from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
 from otel_agent_trace.http import SecretScrubber
 from otel_agent_trace.otlp.answers import (
     ConnectionLostError,
+    NotServedError,
     RejectedError,
     RetryableError,
     ServerError,
 )
 from otel_agent_trace.otlp.settings import Settings
 
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_METHODS = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+"""Method by signal; their responses have the same fields under the same numbers."""
 _STATUS_DETAILS = "grpc-status-details-bin"
 _RETRYABLE = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "DATA_LOSS"})
 _SERVER_ERRORS = frozenset({"INTERNAL", "UNKNOWN"})
@@ -51,7 +56,7 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(settings.url, _credentials(settings), options, compression)
         else:
             self._channel = grpc.insecure_channel(settings.url, options, compression)
-        self._export = self._channel.unary_unary(_METHOD)
+        self._export = self._channel.unary_unary(_METHODS[settings.signal])
 
     def send(self, body: bytes) -> PartialSuccess:
         """Send one request, and return how many of its spans were rejected, and the receiver's message.
@@ -90,6 +95,8 @@ class GrpcTransport:
             return RetryableError(reason, after_s)
         if code == "INVALID_ARGUMENT":
             return RejectedError(reason)
+        if code == "UNIMPLEMENTED":
+            return NotServedError(reason)
         return ServerError(reason) if code in _SERVER_ERRORS else EndpointError(reason)
 
     def _unavailable(self, details: str, after_s: float | None) -> Exception:

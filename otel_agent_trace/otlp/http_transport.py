@@ -11,6 +11,7 @@ from otel_agent_trace.http import HttpClient, HttpError, Response, SecretScrubbe
 from otel_agent_trace.otlp.answers import (
     MAX_ANSWER_BYTES,
     ConnectionLostError,
+    NotServedError,
     RejectedError,
     RetryableError,
     ServerError,
@@ -28,6 +29,7 @@ _RETRYABLE = frozenset({408, 429, 502, 503, 504})
 _TOO_LARGE = 413
 _REJECTIONS = frozenset({400, _TOO_LARGE, 422})
 _SERVER_ERROR = 500
+_NOT_SERVED = frozenset({404, 405, 501})
 _GZIP_LEVEL = 1
 
 
@@ -88,6 +90,8 @@ class HttpTransport:
             return RetryableError(reason, retry_after_s(response.headers.get("retry-after")))
         if status in _REJECTIONS and not (is_html(body) and status != _TOO_LARGE):
             return RejectedError(reason, for_size=status == _TOO_LARGE)
+        if status in _NOT_SERVED:
+            return NotServedError(reason)
         return ServerError(reason) if status == _SERVER_ERROR else EndpointError(reason)
 
     def _success(self, response: Response) -> PartialSuccess:

@@ -18,11 +18,12 @@ import msgspec
 from otel_agent_trace.errors import ConfigurationError
 
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
+Signal = Literal["traces", "logs"]
 
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_RETRY_TIMEOUT_S = 60.0
 _GRPC_PORT, _HTTP_PORT, _LAST_PORT = 4317, 4318, 65535
-_HTTP_PATH = "/v1/traces"
+_HTTP_PATHS: dict[Signal, str] = {"traces": "/v1/traces", "logs": "/v1/logs"}
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
 _LEAST_MS = 1000
@@ -34,7 +35,8 @@ _QUEUE_SIZE, _BATCH_SIZE, _DELAY = (
 _MS = 1000
 _MAX_DIGITS, _SHOWN_CHARS = 9, 50
 _LONGEST_DELAY_S = 3600.0
-_SIGNALS = ("_TRACES_", "_")
+_PREFIXES: dict[Signal, tuple[str, str]] = {"traces": ("_TRACES_", "_"), "logs": ("_LOGS_", "_")}
+_ALL_PREFIXES = ("_TRACES_", "_LOGS_", "_")
 _BARE_ENDPOINT = re.compile(r"(?P<host>[\w-]+(?:\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?P<path>/\S*)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Endpoint for messages, without user, password and query."""
     secure: bool
     """True if the connection uses TLS."""
+    signal: Signal = "traces"
     headers: Mapping[str, str] = {}
     timeout_s: float = DEFAULT_TIMEOUT_S
     gzip: bool = False
@@ -68,6 +71,7 @@ def settings_of(
     timeout_s: float | None = None,
     environ: Mapping[str, str] | None = None,
     is_whole: bool = False,
+    signal: Signal = "traces",
 ) -> Settings:
     """Return the settings of an endpoint, from the arguments and the environment.
 
@@ -80,24 +84,26 @@ def settings_of(
         timeout_s: the timeout of one request in seconds.
         environ: the environment, by default that of the process.
         is_whole: whether an HTTP address is complete, so that ``/v1/traces`` is not added.
+        signal: what is sent: "traces", or "logs", whose path is ``/v1/logs`` in place of ``/v1/traces``.
 
     Raises:
         ConfigurationError: an argument or variable has an invalid value. The message names it, but shows no header and
             no password.
     """
-    variables = _Variables(os.environ if environ is None else environ)
+    variables = _Variables(os.environ if environ is None else environ, _PREFIXES[signal])
     parts = _split_endpoint(endpoint)
     chosen = _protocol(parts.scheme, protocol, variables)
     if chosen != "grpc" and not parts.scheme:
         raise ConfigurationError(_missing_scheme_message(endpoint, chosen))
     host = _host_and_port(parts, chosen)
     is_grpc = chosen == "grpc"
-    path = parts.path if is_whole else _http_path(parts)
+    path = parts.path if is_whole else _http_path(parts, signal)
     return Settings(
         protocol=chosen,
         url=host if is_grpc else parts._replace(netloc=host, path=path, fragment="").geturl(),
         shown=f"{parts.scheme + '://' if parts.scheme else ''}{host}{'' if is_grpc else path}",
         secure=_is_secure(parts.scheme, variables),
+        signal=signal,
         headers=_checked_headers(
             {**_basic_auth(parts), **_headers_of_variable(variables), **_normalized_headers(headers or {})}
         ),
@@ -128,7 +134,9 @@ def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None
     """
     kept = dict(environ)
     for name in [
-        f"OTEL_EXPORTER_OTLP{signal}{name}" for signal in _SIGNALS for name in ("HEADERS", "TIMEOUT", "COMPRESSION")
+        f"OTEL_EXPORTER_OTLP{prefix}{name}"
+        for prefix in _ALL_PREFIXES
+        for name in ("HEADERS", "TIMEOUT", "COMPRESSION")
     ]:
         if kept.get(name):
             kept[name] = _usable(name, kept[name], on_broken)
@@ -150,17 +158,17 @@ def _usable(name: str, text: str, on_broken: Callable[[str], None]) -> str:
 
 
 def _check_variable(name: str, text: str) -> None:
-    variables = _Variables({name: text})
+    variables = _Variables({name: text}, _ALL_PREFIXES)
     _checked_headers(_headers_of_variable(variables))
     _timeout_s(variables)
     _uses_gzip(variables)
 
 
 class _Variables:
-    """Look up the variables of OTLP; those for traces have precedence over those for all signals."""
+    """Look up the variables of OTLP; those for one signal have precedence over those for all signals."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+    def __init__(self, environ: Mapping[str, str], prefixes: tuple[str, ...]) -> None:
+        self._environ, self._prefixes = environ, prefixes
 
     def get(self, name: str) -> str | None:
         """Return the value of a variable, given the end of its name, or None if it is not set."""
@@ -168,8 +176,8 @@ class _Variables:
 
     def named(self, name: str) -> tuple[str, str | None]:
         """Return the full name of the variable that has a value, and the value."""
-        for signal in _SIGNALS:
-            full = f"OTEL_EXPORTER_OTLP{signal}{name}"
+        for prefix in self._prefixes:
+            full = f"OTEL_EXPORTER_OTLP{prefix}{name}"
             value = self._environ.get(full, "").strip()
             if value:
                 return full, value
@@ -234,9 +242,12 @@ def _host_and_port(parts: SplitResult, protocol: Protocol) -> str:
     return f"{host}:{_GRPC_PORT}" if protocol == "grpc" and parts.port is None else host
 
 
-def _http_path(parts: SplitResult) -> str:
+def _http_path(parts: SplitResult, signal: Signal) -> str:
+    """Return the path for a signal: below that of the address, or beside it if it is that of a signal already."""
     path = parts.path.rstrip("/")
-    return path if path.endswith(_HTTP_PATH) else path + _HTTP_PATH
+    for known in _HTTP_PATHS.values():
+        path = path.removesuffix(known)
+    return path + _HTTP_PATHS[signal]
 
 
 def _is_secure(scheme: str, variables: _Variables) -> bool:

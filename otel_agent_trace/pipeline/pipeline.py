@@ -33,6 +33,9 @@ def checked_policies(policies: Iterable[Policy | Gate]) -> tuple[Policy | Gate, 
     if isinstance(policies, Gate) or callable(policies):
         msg = f"policies={policies!r} is one policy; write policies=[...]"
         raise ConfigurationError(msg)
+    if not isinstance(policies, Iterable):
+        msg = f"policies={policies!r} must be a list of policies"
+        raise ConfigurationError(msg)
     given = tuple(policies)
     if any(isinstance(policy, Gate) for policy in given[:-1]):
         msg = "policies: a Gate must be the last policy, and the only Gate"

@@ -206,7 +206,7 @@ class _Explainer:
 
     def facts(self, item: AgentRun | AgentStep, node: Node, fields: dict[str, str]) -> list[Fact]:
         """Return the facts that are known, each with the spans that its field was read from."""
-        facts = []
+        facts = [Fact("logs", item.logs, _sources_of_logs(node))] if item.logs else []
         for name, field in fields.items():
             value = getattr(item, name)
             if value not in _NOTHING and not (value is False and name in FLAGS):
@@ -230,6 +230,12 @@ class _Explainer:
 
 
 _NOTHING: tuple[object, ...] = (None, "", (), {})
+
+
+def _sources_of_logs(node: Node) -> tuple[Source, ...]:
+    """Return the spans in which the lines of a node's logs were written, each once."""
+    spans = {logged.span.span_id: logged.span for logged in node.logs}
+    return tuple(Source(span.span_id, span.name, ("log records",)) for span in spans.values())
 
 
 def _counted(node: Node) -> list[Node]:

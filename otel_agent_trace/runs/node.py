@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from otel_agent_trace.model import StepKind
+from otel_agent_trace.model import LogEntry, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -19,6 +19,13 @@ class Origin(NamedTuple):
     field: str
 
 
+class LoggedEntry(NamedTuple):
+    """Represent a line of a log, and the span in which it was written."""
+
+    entry: LogEntry
+    span: SpanRecord
+
+
 class Node:
     """Hold a span with its facts, and the nodes below it; a node without a kind is a frame around steps.
 
@@ -26,6 +33,8 @@ class Node:
         is_run: whether it is an agent with a run of its own.
         claimed_run_id: the id of the run that its span names as its own.
         merged_scopes: the instrumentation scopes of other spans of the same call that were merged into it.
+        merged_ids: the ids of those spans.
+        logs: the lines of logs that were written in it, each with its span.
     """
 
     __slots__ = (
@@ -36,6 +45,8 @@ class Node:
             "is_run",
             "is_third_party",
             "kind",
+            "logs",
+            "merged_ids",
             "merged_scopes",
             "parent",
             "sources",
@@ -51,7 +62,9 @@ class Node:
         self.is_run = self.kind is _AGENT and (facts.index is None or facts.parent_run_id is not None)
         self.claimed_run_id = facts.parent_run_id if self.is_run else facts.run_id
         self.sources: Mapping[str, tuple[Origin, ...]] = _NO_OTHER_SOURCES
-        self.merged_scopes: frozenset[str] = _NO_SCOPES
+        self.merged_scopes: frozenset[str] = _NOTHING_MERGED
+        self.merged_ids: frozenset[str] = _NOTHING_MERGED
+        self.logs: tuple[LoggedEntry, ...] = ()
         self.parent: Node | None = None
         self.children: list[Node] = []
 
@@ -91,6 +104,7 @@ class Node:
         """Fill in the facts of another span of the same call, and take over the nodes below it."""
         self.fill_from(other)
         self.merged_scopes |= other.scopes
+        self.merged_ids |= other.merged_ids | {other.span.span_id}
         self.add_children(other.children)
 
     def replace_facts(self, other: Node) -> None:
@@ -157,7 +171,7 @@ class Node:
 
 _AGENT = StepKind.AGENT
 _NO_OTHER_SOURCES: Mapping[str, tuple[Origin, ...]] = {}
-_NO_SCOPES: frozenset[str] = frozenset()
+_NOTHING_MERGED: frozenset[str] = frozenset()
 _OWN_FACTS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
 _SHARED_FACTS = tuple(field for field in SpanFacts.__struct_fields__ if field not in _OWN_FACTS)
 _NOTHING: tuple[object, ...] = (None, (), {}, "", False)

@@ -30,6 +30,7 @@ from otel_agent_trace.mapping.writer import (
 )
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs.assemble import leaf_usage
+from otel_agent_trace.runs.log_entries import event_of
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
 from otel_agent_trace.values import NO_LIMITS, same
 
@@ -186,6 +187,7 @@ class _Writer:
         events: tuple[Event, ...] = ()
         if error is not None and error.stacktrace is not None:
             events = (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(message, error.stacktrace)),)
+        events += tuple(map(event_of, item.logs))
         is_remote = isinstance(item, AgentStep) and item.kind in REMOTE_KINDS
         return SpanRecord(
             self.trace_id,

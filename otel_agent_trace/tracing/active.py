@@ -50,6 +50,7 @@ from otel_agent_trace.tracing.interception import INSTALLED, How
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.results import ModelResult, model_result
 from otel_agent_trace.tracing.state import Destination, TracerState
+from otel_agent_trace.tracing.threads import LOST_STEPS
 
 _NS_PER_S = 1_000_000_000
 _SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
@@ -180,6 +181,8 @@ class ActiveStep(ActiveSpan):
         diagnostics.count("steps")
         if self.run.last_event_ns:
             self.run.last_event_ns = self._start_ns
+        else:
+            LOST_STEPS.check(self)
         if self._refusal is not None and how == "logged":  # the step has already happened
             failed(diagnostics, "interception", self._refusal)
             self._refusal = None
@@ -482,6 +485,7 @@ class ActiveRun(ActiveSpan):
         "last_event_ns",
         "parent_run_id",
         "run_id",
+        "thread_id",
     )
 
     def __init__(self, state: TracerState, fields: Mapping[str, Any], parent: Any = None) -> None:
@@ -503,6 +507,8 @@ class ActiveRun(ActiveSpan):
         self.last_event_ns = 0
         """Time of the last start or end of the run or one of its steps, in Unix nanoseconds; 0 before it starts."""
         self._span_contexts: OrderedDict[int | str, trace.SpanContext] = OrderedDict()
+        self.thread_id = 0
+        """Identifier of the thread that started it."""
 
     # fields, in the order of AgentRun
 
@@ -692,6 +698,16 @@ class ActiveRun(ActiveSpan):
         return self.last_event_ns > 0
 
     @property
+    def start_ns(self) -> int:
+        """Return the start in Unix nanoseconds, 0 before it."""
+        return self._start_ns
+
+    @property
+    def is_current_somewhere(self) -> bool:
+        """Return whether it is a block or a call, whose code it is current in, and not only known by its id."""
+        return self._token is not None or self.function is not None
+
+    @property
     def counts(self) -> bool:
         """Return whether the run numbers its steps; not in a forked child, as the parent process goes on counting."""
         return self.last_event_ns > 0 and self._generation == self._state.generation
@@ -748,6 +764,7 @@ class ActiveRun(ActiveSpan):
         state = self._state
         self._generation = state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()
+        self.thread_id = threading.get_ident()
         above = base.get(RUN_KEY)
         self._guarded("starting a run", self._open, base, above if isinstance(above, ActiveRun) else None, start_ns)
         if not self.run_id:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
+
+from otel_agent_trace.values.members import class_dicts
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _UNEVALUATED: dict[str, Any] = {}
@@ -17,6 +20,17 @@ if sys.version_info >= (3, 14):
     _UNEVALUATED["annotation_format"] = annotationlib.Format.FORWARDREF
 _MAX_KNOWN_TYPES = 1024
 _MAX_WRAPPERS = 32
+_SLOTS: dict[type, tuple[str, ...]] = {
+    property: ("fget", "fset", "fdel"),
+    classmethod: ("__func__",),
+    staticmethod: ("__func__",),
+}
+"""Built-in classes whose instances hold functions in slots, and the names of these."""
+_FUNCTOOLS = (functools.cached_property, functools.partialmethod, functools.singledispatchmethod)
+_WITH_DICT = (types.FunctionType, type(functools.cache(len)))
+"""Classes written in C whose instances store attributes, as ``__wrapped__``, in a dict."""
+_DICT_DOC = vars(type("_WithDict", (), {}))["__dict__"].__doc__
+"""Documentation of the descriptor ``__dict__`` of classes written in Python, by which it is recognised."""
 
 
 class Arguments:
@@ -33,7 +47,7 @@ class Arguments:
     def __init__(self, function: Callable[..., Any], exclude: Collection[str] = ()) -> None:
         self._exclude = frozenset((exclude,) if isinstance(exclude, str) else exclude)
         self._wrapper: object = None
-        self._receiver_types: dict[Hashable, bool] = {}
+        self._receiver_types: dict[tuple[int, bool], tuple[type, bool]] = {}  # by id: a metaclass may define `__hash__`
         try:
             parameters = inspect.signature(function, **_UNEVALUATED).parameters.values()
         except (ValueError, TypeError):  # a function in C without a signature
@@ -92,26 +106,25 @@ class Arguments:
         is_class = issubclass(type(value), type)
         if self._first == "self" or (is_class and self._first == "cls"):
             return True
-        key: Hashable = value if is_class else (type(value),)
-        known = self._receiver_types.get(key)
+        cls = cast("type", value) if is_class else type(value)
+        known = self._receiver_types.get((id(cls), is_class))
         if known is None:
             if len(self._receiver_types) >= _MAX_KNOWN_TYPES:
                 self._receiver_types.clear()
-            known = self._is_member_of(type(value), with_plain=True)
-            if is_class and not known:
-                known = self._is_member_of(cast("type", value), with_plain=False)
-            self._receiver_types[key] = known
-        return known
+            is_member = self._is_member_of(type(value), with_plain=True)
+            if is_class and not is_member:
+                is_member = self._is_member_of(cls, with_plain=False)
+            known = self._receiver_types[id(cls), is_class] = (cls, is_member)  # the class lives as long as its id
+        return known[1]
 
     def _is_member_of(self, cls: type, *, with_plain: bool) -> bool:
         """Return whether the function is a class method of a class, or (`with_plain`) one that is bound to instances."""
-        for owner in cls.__mro__:
-            for member in tuple(vars(owner).values()):
-                is_shared = isinstance(member, classmethod)
-                if is_shared or (with_plain and not isinstance(member, staticmethod)):
-                    functions = _functions_of(member.__func__ if is_shared else member)
-                    if any(function is self._wrapper for function in functions):
-                        return True
+        for members in class_dicts(cls):
+            for member in tuple(members.values()):
+                kind = type(member)
+                is_bound = issubclass(kind, classmethod) or (with_plain and not issubclass(kind, staticmethod))
+                if is_bound and any(function is self._wrapper for function in _functions_of(member)):
+                    return True
         return False
 
 
@@ -121,21 +134,41 @@ def _is_in_class_body(function: Callable[..., Any]) -> bool:
     return bool(around) and not around.endswith("<locals>")
 
 
-def _functions_of(member: Any) -> Iterator[object]:
-    """Yield the functions of a class member: itself, those of a property, and those that other decorators wrapped."""
-    first: tuple[object, ...]
-    if isinstance(member, property):
-        first = (member.fget, member.fset, member.fdel)
-    elif isinstance(member, functools.cached_property | functools.partialmethod):
-        first = (member.func,)
-    else:
-        first = (member,)
-    for function in first:
-        for _ in range(_MAX_WRAPPERS):
-            yield function
-            function = getattr(function, "__dict__", {}).get("__wrapped__")  # noqa: PLW2901 - the next inner one
-            if function is None:
-                break
+def _functions_of(member: object) -> Iterator[object]:
+    """Yield the functions of a class member: itself, those of a property, and those that other decorators wrapped.
+
+    Only what is stored is looked at. A member may be a proxy of which an attribute raises, loads from a database, or
+    exists under every name: pydantic's stand-in for a serializer, a lazy object of Django, a mock.
+    """
+    waiting = [member]
+    for _ in range(_MAX_WRAPPERS):
+        if not waiting:
+            break
+        function = waiting.pop()
+        yield function
+        waiting += _held_by(function)
+
+
+def _held_by(holder: object) -> list[object]:
+    """Return the functions that a property, a class method or another decorator holds."""
+    kind = type(holder)
+    stored = _instance_dict(holder)
+    held = [stored.get("__wrapped__"), stored.get("func") if issubclass(kind, _FUNCTOOLS) else None]
+    for cls, names in _SLOTS.items():
+        if issubclass(kind, cls):
+            held += [vars(cls)[name].__get__(holder) for name in names]
+    return [function for function in held if function is not None]
+
+
+def _instance_dict(holder: object) -> dict[str, Any]:
+    """Return the attributes that an object itself stores; none if its class replaces ``__dict__``, as proxies do."""
+    kind = type(holder)
+    if issubclass(kind, _WITH_DICT):
+        return object.__getattribute__(holder, "__dict__")  # type: ignore[no-any-return]
+    found = next((members["__dict__"] for members in class_dicts(kind) if "__dict__" in members), None)
+    if type(found) is types.GetSetDescriptorType and found.__doc__ == _DICT_DOC:
+        return found.__get__(holder)  # type: ignore[no-any-return]
+    return {}
 
 
 def _name_of(parameters: Collection[inspect.Parameter], kind: Any) -> str | None:

@@ -19,6 +19,7 @@ from otel_agent_trace.otlp import Settings, schedule_of, settings_of, usable_var
 
 Protocol = Literal["http/protobuf", "grpc"]
 _TRACES_ENDPOINT, _ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+_LOGS_ENDPOINT, _LOGS_PROTOCOL = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _DEFAULTS = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
 
@@ -43,9 +44,17 @@ def otlp_backend(otlp: str | bool | SpanExporter | None, protocol: str | None) -
     if otlp is False:
         return None
     wanted = protocol or _protocol_of_environment()
-    environ = {name: text for name, text in usable_variables(os.environ, _warn).items() if name not in _PROTOCOLS}
+    environ = {
+        name: text
+        for name, text in usable_variables(os.environ, _warn).items()
+        if name not in (*_PROTOCOLS, _LOGS_PROTOCOL)
+    }
     settings = _environment_settings(wanted, environ) if otlp is True else _given_settings(otlp, wanted, environ)
-    return OtlpBackend(settings, schedule=schedule_of(os.environ, _warn))
+    for_logs = _protocol_for_logs(protocol, wanted)
+    logs = (
+        _environment_log_settings(for_logs, environ) if otlp is True else _given_log_settings(otlp, for_logs, environ)
+    )
+    return OtlpBackend(settings, schedule=schedule_of(os.environ, _warn), logs=logs)
 
 
 def _exporter_backend(exporter: SpanExporter, protocol: str | None) -> OtlpBackend:
@@ -85,6 +94,40 @@ def _environment_settings(protocol: str, environ: Mapping[str, str]) -> Settings
     except ConfigurationError as error:
         warn("%s: %s; nothing is sent", _TRACES_ENDPOINT if whole else _ENDPOINT, error)
         return None
+
+
+def _given_log_settings(endpoint: object, protocol: str, environ: Mapping[str, str]) -> Settings:
+    return settings_of(str(endpoint), protocol=protocol, environ=environ, signal="logs")
+
+
+def _environment_log_settings(protocol: str, environ: Mapping[str, str]) -> Settings | None:
+    """Return the settings of the environment for logs, None if it has an endpoint for traces only.
+
+    One for traces that ends in ``/v1/traces`` is that of a receiver of all signals.
+    """
+    whole, base, traces = (_variable((name,)) for name in (_LOGS_ENDPOINT, _ENDPOINT, _TRACES_ENDPOINT))
+    if traces is not None and not (protocol == "grpc" or urlsplit(traces).path.rstrip("/").endswith("/v1/traces")):
+        traces = None
+        if whole is None and base is None:
+            return None
+    try:
+        return settings_of(
+            whole or base or traces or _DEFAULTS[protocol],
+            protocol=protocol,
+            environ=environ,
+            is_whole=whole is not None,
+            signal="logs",
+        )
+    except ConfigurationError as error:
+        if whole is not None:  # else this was reported for the spans
+            warn("%s: %s; no logs are sent", _LOGS_ENDPOINT, error)
+        return None
+
+
+def _protocol_for_logs(given: str | None, for_spans: str) -> str:
+    """Return the protocol given, or that of the environment for logs, or that for spans."""
+    named = _variable((_LOGS_PROTOCOL,))
+    return given or (named if named is not None and named in get_args(Protocol) else for_spans)
 
 
 def _check_protocol(protocol: str) -> None:

@@ -32,7 +32,7 @@ def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
     if isinstance(error, BaseException):
         return StepError(
             type=error_type(error),
-            message=_message_of(error),
+            message=error_message(error),
             category=_category_by_rule(error, rules) or _category_of(error),
             stacktrace=stack_text(error),
         )
@@ -95,7 +95,8 @@ def _category_by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) ->
     return next((str(category) for rule in rules if (category := rule(error)) is not None), None)
 
 
-def _message_of(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
+    """Return the text of an exception, or which exception its ``__str__`` raised."""
     try:
         text = str(error)
         return text if type(text) is str else str.__str__(text)
@@ -116,7 +117,7 @@ def stack_text(error: BaseException) -> str:
     frames = [_frame_text(frame) for frame in (stack[:_FRAMES_OUTER] + stack[-_FRAMES_INNER:] if left_out else stack)]
     if left_out:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
-    message = _shortened(_message_of(error))
+    message = _shortened(error_message(error))
     last = f"{error_type(error)}: {message}" if message else error_type(error)
     return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
 

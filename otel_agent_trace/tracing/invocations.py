@@ -20,8 +20,8 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.contexts import attach, current_context, detach
 from otel_agent_trace.tracing.interception import Answer
 
-_NO_STREAMS = frozenset((dict, list, tuple, str, bytes, int, float, bool, type(None)))
-"""Common types of results that are not streams."""
+_NO_STREAMS = frozenset(map(id, (dict, list, tuple, str, bytes, int, float, bool, type(None))))
+"""Ids of common types of results that are not streams: the metaclass of another type may define ``__hash__``."""
 
 
 class Active(Protocol):
@@ -73,7 +73,7 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        followed = type(result) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
+        followed = id(type(result)) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
         active.leave()
         if not followed:
             self.returned(result)
@@ -91,7 +91,7 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        followed = type(result) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
+        followed = id(type(result)) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
         active.leave()
         if not followed:
             self.returned(result)

@@ -17,7 +17,9 @@ from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.span import LogRecord
 from otel_agent_trace.tracing.interception import INSTALLED
+from otel_agent_trace.tracing.log_intake import LogIntake
 
 _SAMPLED = int(TraceFlags.SAMPLED)
 _FLAGS = 3
@@ -49,8 +51,12 @@ class AgentSpanProcessor(SpanProcessor):
         user_ids: UserIds | UserIdPolicy = "pseudonym",
         policies: Iterable[Policy | Gate] = (),
     ) -> None:
-        self._diagnostics = Diagnostics()
-        self._policies = (UserIdPolicy.of(user_ids), *checked_policies(policies))
+        self.diagnostics = Diagnostics()
+        self.logs: LogIntake | None = None
+        """Log records of `logging` that are recorded, None for none; set by `configure`."""
+        self.user_ids = UserIdPolicy.of(user_ids)
+        """Policy for user ids."""
+        self._policies = (self.user_ids, *checked_policies(policies))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
         """Pipeline of the spans; log records are passed to its `on_log`."""
         self._needs_starts = self.pipeline.needs_starts
@@ -82,13 +88,21 @@ class AgentSpanProcessor(SpanProcessor):
         """Pass on a span that has ended."""
         context = span.context
         if context is None or not context[_FLAGS] & _SAMPLED:
-            self._diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
+            self.diagnostics.count("dropped: span without ids" if context is None else "dropped: span not sampled")
             return
         self._open.pop(id(context), None)
         if self._inherited and id(context) in self._inherited:
-            self._diagnostics.count("ended in a forked child")
+            self.diagnostics.count("ended in a forked child")
             return
         (self._diverted.pop(id(context), self.pipeline) if self._diverted else self.pipeline).on_end(span)
+
+    def on_log(self, span: ReadableSpan, log: LogRecord) -> None:
+        """Pass on a log record that belongs to a span, to where the span goes."""
+        context = span.context
+        pipeline = self._diverted.get(id(context)) if self._diverted else None
+        if pipeline is None and INSTALLED.interceptor is not None and id(context) not in self._open:
+            pipeline = self._diverted_pipeline()  # the span has ended
+        (pipeline or self.pipeline).on_log(log)
 
     def _diverted_pipeline(self) -> Pipeline | None:
         """Return the pipeline to the interceptor's sink, with the policies but for a gate; None if it has none."""
@@ -98,12 +112,12 @@ class AgentSpanProcessor(SpanProcessor):
             return None
         if self._diversion is None or self._diversion[0] is not sink:
             policies = (policy for policy in self._policies if not isinstance(policy, Gate))
-            self._diversion = sink, Pipeline(policies, [sink], self._diagnostics)
+            self._diversion = sink, Pipeline(policies, [sink], self.diagnostics)
         return self._diversion[1]
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans kept, dropped and lost, by backend and reason."""
-        return dict(Counter(self._diagnostics.counts()) + Counter(self.pipeline.stats()))
+        return dict(Counter(self.diagnostics.counts()) + Counter(self.pipeline.stats()))
 
     def shutdown(self) -> None:
         """Close the backends."""
@@ -118,3 +132,9 @@ def as_backends(given: Any) -> list[Any]:
     """Return one backend or many as a list."""
     is_one = isinstance(given, str | PathLike | SpanSink | TracerBackend) or hasattr(given, "export")
     return [given] if is_one or not isinstance(given, Iterable) else list(given)
+
+
+def processors_in(processor: Any) -> list[AgentSpanProcessor]:
+    """Return our processors among those of a provider; the SDK has no public attribute for them."""
+    all_of_them = getattr(processor, "_span_processors", ())
+    return [each for each in all_of_them if isinstance(each, AgentSpanProcessor)]

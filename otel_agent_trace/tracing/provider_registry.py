@@ -52,6 +52,8 @@ class ProviderSettings(NamedTuple):
     """Mode of recording the messages of model calls."""
     is_ours: bool = False
     """True if we made it, so that all its spans pass our pipeline, unless processors were added."""
+    log_level: int | None = None
+    """Level from which on log records of the program are recorded in its runs; None for no log records."""
 
 
 SETTINGS: ProviderRegistry[ProviderSettings] = ProviderRegistry()
@@ -61,6 +63,29 @@ _UNCONFIGURED = ProviderSettings(UserIdPolicy("pseudonym"))
 def settings_of(provider: TracerProvider) -> ProviderSettings:
     """Return the settings of a provider; the default ones if it was not configured here."""
     return SETTINGS.get(provider) or _UNCONFIGURED
+
+
+def span_processors_of(provider: Any) -> tuple[Any, ...] | None:
+    """Return the span processors of a provider, None if it is not the SDK's, which has no public attribute for them."""
+    return getattr(getattr(provider, "_active_span_processor", None), "_span_processors", None)
+
+
+def user_policy_of(provider: TracerProvider) -> UserIdPolicy:
+    """Return the policy for user ids: that of `configure`, else one on which all processors agree, else pseudonyms."""
+    settings = SETTINGS.get(provider)
+    if settings is not None:
+        return settings.user_ids
+    agreed: dict[str | None, UserIdPolicy | None] = {}
+    for processor in span_processors_of(provider) or ():
+        policy = getattr(getattr(processor, "span_exporter", processor), "user_ids", None)  # of the SDK, or ours
+        agreed[policy.mode if isinstance(policy, UserIdPolicy) else None] = policy
+    return (next(iter(agreed.values())) if len(agreed) == 1 else None) or _UNCONFIGURED.user_ids
+
+
+def records_nothing(provider: TracerProvider) -> bool:
+    """Return whether a provider was configured here, and has neither a span processor nor a meter provider so far."""
+    settings = SETTINGS.get(provider)
+    return settings is not None and settings.meter_provider is None and span_processors_of(provider) == ()
 
 
 def check_history(history: str) -> HistoryMode:

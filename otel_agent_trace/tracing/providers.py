@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
+from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -28,7 +31,9 @@ from otel_agent_trace.tracing.provider_registry import (
     ProviderSettings,
     check_history,
     settings_of,
+    span_processors_of,
 )
+from otel_agent_trace.tracing.threads import carry_context_into_threads
 
 if TYPE_CHECKING:
     from otel_agent_trace.backends.otlp import OtlpBackend
@@ -50,11 +55,17 @@ def configure(
     user_ids: UserIds = "pseudonym",
     policies: Iterable[Policy | Gate] = (),
     history: HistoryMode | None = None,
+    logs: str | int | None = None,
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
+    threads: bool = False,
     set_global: bool = False,
 ) -> TracerProvider:
     """Configure where spans go and which policies they pass, and return the provider.
+
+    ``OTEL_TRACES_EXPORTER`` adds what the arguments leave open: ``otlp`` if `otlp` is None, ``agent_trace_file`` if there
+    is no `FileBackend`, and other exporters. It adds nothing to a provider that has exporters of the SDK, and nothing
+    again to one that was configured before.
 
     Args:
         provider: the provider to extend; by default a new one, which records every run, even if its parent is not
@@ -63,8 +74,9 @@ def configure(
             or a list of them.
         file: a file for a `FileBackend`.
         otlp: an endpoint such as ``http://localhost:4318``; True for the endpoint in ``OTEL_EXPORTER_OTLP_*``, or the
-            default one; None for that endpoint if one is set; False for no OTLP; or an exporter, for example the official
-            ``OTLPSpanExporter`` over HTTP or gRPC. Spans are sent in batches, in the background.
+            default one; None for no OTLP unless ``OTEL_TRACES_EXPORTER`` names it, or if that is not set, unless an
+            endpoint is; False for no OTLP; or an exporter, for example the official ``OTLPSpanExporter`` over HTTP or
+            gRPC. Spans are sent in batches, in the background.
         protocol: ``"http/protobuf"`` (the default, unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` is set) or ``"grpc"``.
         user_ids: how user ids are recorded: ``"pseudonym"`` (keyed HMAC), ``"plain"``, or ``"none"`` (not at all).
         policies: further policies for spans and logs: functions of a `SpanRecord` or a `LogRecord` that return one, or
@@ -74,26 +86,40 @@ def configure(
         history: which messages the span of a model call holds: ``"full"`` for all of them (the default, as in the
             conventions), or ``"new"`` for those added since an earlier call of the same run, to which the span refers.
             Reading restores all messages; other tools show those that the span holds.
+        logs: a level such as ``"WARNING"`` or ``logging.INFO``: what the program logs with `logging` inside runs, at this
+            level or above, is recorded below the step in which it was logged, and sent to the ``/v1/logs`` of an
+            endpoint in `otlp`. The program's loggers, handlers and levels stay as they are, and what these levels do not
+            let through is not recorded. None for no logs, or for those of an earlier call.
         meter_provider: the meter provider for the metrics of the GenAI conventions; without one, nothing is measured.
             Tracers use it from the first run that they record after this call.
         resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
+        threads: whether `threading.Thread`, `threading.Timer` and `ThreadPoolExecutor` carry the current context, in the
+            whole program, by the package ``opentelemetry-instrumentation-threading``.
         set_global: whether to make it OpenTelemetry's global provider.
 
     Raises:
-        ConfigurationError: an argument is not valid.
+        ConfigurationError: an argument is not valid, or the package for `threads` is not installed.
         TypeError: one of the backends is not a backend.
     """
     of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
     checked_history = None if history is None else check_history(history)
+    log_level = None if logs is None else _log_level(logs)
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
-    is_ours = provider is None
+    is_ours, names = provider is None, exporter_names(os.environ, provider)
     if provider is None:
         provider = make_provider(resource)
     elif resource is not None:
         msg = "resource= needs a new provider; the one passed as provider= has a resource already"
         raise ConfigurationError(msg)
+    if threads:
+        carry_context_into_threads()
+    if otlp is None and names is not None:
+        otlp, required = otlp_of(names)
+        protocol = protocol or required
     sending = _otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
+    if names:
+        keepers += named_backends(names, keepers)
     before = settings_of(provider)
     # Processors that were added before do not apply the new policies, so that tracers have to.
     reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))
@@ -106,11 +132,26 @@ def configure(
         meter_provider if meter_provider is not None else before.meter_provider,
         checked_history or before.history,
         reaches_all,
+        before.log_level if log_level is None else log_level,
     )
+    if settings.log_level is not None:
+        _record_logs(provider, settings.log_level)
     SETTINGS.put(provider, settings)
     if set_global:
         trace.set_tracer_provider(provider)
     return provider
+
+
+def _log_level(logs: str | int) -> int:
+    from otel_agent_trace.tracing.logs import level_of  # noqa: PLC0415 - not all programs record logs
+
+    return level_of(logs)
+
+
+def _record_logs(provider: TracerProvider, level: int) -> None:
+    from otel_agent_trace.tracing.logs import record_logs  # noqa: PLC0415 - likewise
+
+    record_logs(processors_of(provider), level)
 
 
 def _otlp_backend(otlp: str | bool | SpanExporter | None, protocol: Protocol | None) -> OtlpBackend | None:
@@ -152,7 +193,10 @@ def private_provider(
     """Return a new provider with backends of its own, for one tracer; a temporary one may be garbage-collected."""
     provider, of_users = make_provider(is_temporary=is_temporary), UserIdPolicy(user_ids)
     given = checked_policies(policies)
-    provider.add_span_processor(AgentSpanProcessor(backends, user_ids=of_users, policies=given))
+    processor = AgentSpanProcessor(backends, user_ids=of_users, policies=given)
+    if is_temporary:
+        processor.logs = LogIntake(logging.NOTSET)  # of whatever level `configure` has set
+    provider.add_span_processor(processor)
     SETTINGS.put(provider, ProviderSettings(of_users, given, is_ours=True))
     return provider
 
@@ -181,6 +225,5 @@ class PrivateIdGenerator(IdGenerator):
 
 
 def processors_of(provider: trace.TracerProvider) -> list[AgentSpanProcessor]:
-    """Return our processors of a provider; the SDK has no public attribute for them."""
-    all_of_them = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
-    return [processor for processor in all_of_them if isinstance(processor, AgentSpanProcessor)]
+    """Return our processors of a provider."""
+    return [one for one in span_processors_of(provider) or () if isinstance(one, AgentSpanProcessor)]

@@ -12,7 +12,8 @@ import msgspec
 
 from otel_agent_trace.messages import message_from, usage_from
 from otel_agent_trace.model import Message, Usage
-from otel_agent_trace.values import Truncated, is_iterator
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values import Truncated, fields_of, is_iterator, is_mapped
 
 _KEYS_OF_MESSAGE = {"role", "content"}
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic"}
@@ -31,17 +32,23 @@ class ModelResult(msgspec.Struct, frozen=True):
 
 def model_result(result: Any) -> ModelResult:
     """Return the facts of a result; a text is the answer itself."""
+    if type(result) is not dict and is_mapped(type(result)):
+        return model_result(fields_of(result))  # a mapped object, of which only what is loaded may be read
     if isinstance(result, str):
         return ModelResult(message=answer(result))
     if type(result) is dict and result.keys() == _KEYS_OF_MESSAGE and type(result["content"]) is str:
         return ModelResult(message=answer(result["content"], _str_or_none(result["role"]) or "assistant"))
     if isinstance(result, Truncated):
         return model_result(result.kept)
-    if isinstance(result, list) and result and isinstance(_get(result[0], "choices"), list):
+    if isinstance(result, list) and result and _is_chunk(result[0]):
         return _facts(completion_of(result), result[0])
     if result is None or is_iterator(result) or not _has_facts(result):
         return ModelResult()
     return _facts(result, result)
+
+
+def _is_chunk(item: Any) -> bool:
+    return not is_mapped(type(item)) and isinstance(_get(item, "choices"), list)
 
 
 def _facts(result: Any, given: Any) -> ModelResult:
@@ -97,9 +104,15 @@ def _has_facts(result: Any) -> bool:
 
 
 def _get(result: Any, name: str) -> Any:
-    if type(result) is dict or isinstance(result, Mapping):  # the first check takes a tenth of the second one's time
-        return result.get(name)
-    return getattr(result, name, None)
+    """Return an item of a mapping, or an attribute; None also where looking it up raises, which costs no other fact."""
+    try:
+        if type(result) is dict or issubclass(type(result), Mapping):  # the first check takes a tenth of the time
+            return result.get(name)
+        return getattr(result, name, None)
+    except BaseException as error:
+        if is_of_signal_handler(error):
+            raise
+        return None
 
 
 def _first(items: Any) -> Any:

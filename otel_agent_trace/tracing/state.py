@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
@@ -19,10 +22,17 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline import Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.coercion import text_of
+from otel_agent_trace.tracing.exporters import is_chosen
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
 from otel_agent_trace.tracing.meters import Meters, meters_of
-from otel_agent_trace.tracing.provider_registry import SETTINGS, HistoryMode, settings_of
+from otel_agent_trace.tracing.provider_registry import (
+    SETTINGS,
+    HistoryMode,
+    records_nothing,
+    settings_of,
+    user_policy_of,
+)
 from otel_agent_trace.tracing.sdk_spans import TracerSpans, spans_of
 from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits
@@ -56,6 +66,11 @@ class Destination(NamedTuple):
     is_diverted: bool = False
     """True if an interceptor diverts spans there."""
 
+
+_PROCESS = Diagnostics()
+"""Warnings that a process logs once, whatever the number of its tracers."""
+
+_STATES: weakref.WeakValueDictionary[int, TracerState] = weakref.WeakValueDictionary()
 
 NOWHERE = Destination()
 """Destination of a span that has not started."""
@@ -95,8 +110,11 @@ class TracerState:
         self.generation = 0
         """Number of forks between the process that made the tracer and this one."""
         renewed_in_children(self)
+        _STATES[id(self)] = self
         if provider is not None:  # at once: get_tracer takes a lock, on which a signal handler would deadlock later
             guarded(self.diagnostics, "provider", self._destination_at, provider)
+            if _is_lost_in(provider):
+                self._destination = None  # to look again at the first run, as processors may be added until then
 
     def renew(self) -> None:
         """Count the fork, in a forked child: spans that the parent process has started are its own to end."""
@@ -119,14 +137,27 @@ class TracerState:
         known = self._destination
         if known is not None and known[0] is provider and known[1] == SETTINGS.changes:  # by place, which is faster
             return known
+        if _is_lost_in(provider):
+            self._warn_of_loss(provider)
         return self._destination_at(provider)
 
-    def _destination_at(self, provider: trace.TracerProvider) -> Destination:
+    def _warn_of_loss(self, provider: trace.TracerProvider) -> None:
+        """Warn that what starts now is not recorded, unless the environment asks for that."""
+        if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
+            return
         if isinstance(provider, trace.ProxyTracerProvider):
             self.diagnostics.warn_once(
                 "no provider",
                 "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
             )
+        elif self._meter_provider is None and not is_chosen(os.environ):
+            _PROCESS.warn_once(
+                "nowhere to send",
+                "configure() was given nowhere to send spans, so runs are not recorded; pass file=, otlp= or backends=, "
+                "or set OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER",
+            )
+
+    def _destination_at(self, provider: trace.TracerProvider) -> Destination:
         changes = SETTINGS.changes
         limits = getattr(provider, "_span_limits", None)
         most = getattr(limits, "max_span_attributes", None)
@@ -170,7 +201,7 @@ class TracerState:
 
     def user_policy(self) -> UserIdPolicy:
         """Return the policy for user ids: that of the tracer, else that of the provider."""
-        return self._user_ids or settings_of(self.own_provider()).user_ids
+        return self._user_ids or user_policy_of(self.own_provider())
 
     @property
     def history(self) -> HistoryMode:
@@ -207,6 +238,10 @@ class TracerState:
         """Return the number of open runs."""
         return len(self._open)
 
+    def own_open_runs(self) -> list[Any]:
+        """Return the open runs that this process has started."""
+        return [run for run in list(self._open.values()) if run.counts]
+
     def forget(self, run: Any) -> None:
         """Move a run from the open to the ended runs."""
         with self._lock:
@@ -227,6 +262,17 @@ class TracerState:
         if run is None and run_id not in self._ended:
             raise UnknownRunError(run_id, list(self._open))
         return run
+
+
+def open_runs() -> list[Any]:
+    """Return the open runs of all tracers of this process."""
+    states = (reference() for reference in _STATES.valuerefs())
+    return [run for state in states if state is not None for run in state.own_open_runs()]
+
+
+def _is_lost_in(provider: trace.TracerProvider) -> bool:
+    """Return whether spans are not recorded: there is no provider yet, or one of `configure` that records nothing."""
+    return isinstance(provider, trace.ProxyTracerProvider) or records_nothing(provider)
 
 
 def _guarded_rule(diagnostics: Diagnostics, rule: ErrorRule, error: BaseException | str) -> str | None:

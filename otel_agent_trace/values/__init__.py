@@ -16,6 +16,7 @@ from __future__ import annotations
 from otel_agent_trace.values.classes import register_type, repaired
 from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
 from otel_agent_trace.values.equality import same
+from otel_agent_trace.values.fields import fields_of, is_mapped
 from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 from otel_agent_trace.values.restoring import decode_text, restore
 from otel_agent_trace.values.writing import encode, encode_string, encode_text, is_iterator
@@ -32,7 +33,9 @@ __all__ = [
     "encode",
     "encode_string",
     "encode_text",
+    "fields_of",
     "is_iterator",
+    "is_mapped",
     "register_type",
     "repaired",
     "restore",

@@ -12,6 +12,9 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values.fields import dumped, loader_of
+
 T = TypeVar("T")
 _NAME_CHARACTERS = 256
 
@@ -104,6 +107,13 @@ def type_name(cls: type) -> str:
 
 def functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
     """Return the functions that convert instances of a class to data and back, None for each that is not known."""
+    loaded = loader_of(cls)
+    if loaded is None:
+        return _functions_for_kind(cls)
+    return loaded, _functions_for_kind(cls)[1] or (lambda data: cls(**data))
+
+
+def _functions_for_kind(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
     if issubclass(cls, enum.Enum):
         return (lambda value: value.value), cls
     if dataclasses.is_dataclass(cls):
@@ -116,7 +126,7 @@ def functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any
     if hasattr(cls, "__attrs_attrs__"):
         return _field_getter(tuple(field.name for field in cls.__attrs_attrs__)), lambda data: _build_attrs(cls, data)
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
-        return (lambda value: value.model_dump()), lambda data: _build_pydantic(cls, data)
+        return dumped, lambda data: _build_pydantic(cls, data)
     for base, to_builtin in _TO_BUILTIN.items():
         if issubclass(cls, base):
             return to_builtin, cls
@@ -139,7 +149,20 @@ _TO_BUILTIN: dict[type, Callable[[Any], Any]] = {
 
 
 def _field_getter(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
-    return lambda value: {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return lambda value: {name: item for name in names if (item := _field(value, name)) is not _MISSING}
+
+
+_MISSING: Any = object()
+
+
+def _field(value: Any, name: str) -> Any:
+    """Return a field of an object, `_MISSING` if it has none, or a text with the exception that reading it raised."""
+    try:
+        return getattr(value, name, _MISSING)
+    except BaseException as error:  # a field may be a property or another descriptor, which may raise anything
+        if is_of_signal_handler(error):
+            raise
+        return f"<{type(value).__name__} whose {name} raised {type(error).__name__}>"
 
 
 def _build_dataclass(cls: type, data: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
@@ -22,10 +23,15 @@ from otel_agent_trace.values.builtin import (
 )
 from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
 from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
+from otel_agent_trace.values.fields import is_mapped
+from otel_agent_trace.values.leaves import Leaf, large_characters, rooms_of, settled_tag
 from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
+# Classes are looked up by id, since a metaclass may define `__hash__` and `__eq__`.
+_CODEC_BY_ID = {id(kind): codec for kind, codec in TEXT_CODECS.items()}
+_SEQUENCE_IDS = frozenset(map(id, SEQUENCES))
 _JSON = msgspec.json.Encoder()
 
 
@@ -34,7 +40,7 @@ def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
     if _plain_json(value, limits) is not None:
         return Encoded(value, None)
     walk = _Walk(limits)
-    data, tag = walk.node(value, limits.depth, ())
+    data, tag = walk.settled(*walk.node(value, limits.depth, ()))
     return Encoded(data, tag, tuple(walk.cuts))
 
 
@@ -44,29 +50,41 @@ def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
     if text is not None:
         return EncodedText(text.decode(), None)
     walk = _Walk(limits)
-    data, tag = walk.node(value, limits.depth, ())
+    data, tag = walk.settled(*walk.node(value, limits.depth, ()))
     return EncodedText(_JSON.encode(data).decode(), tag, tuple(walk.cuts))
 
 
 def encode_string(value: object, limits: Limits = NO_LIMITS) -> EncodedText:
     """Return a text for an attribute that holds a text itself, not JSON (a name, an id), with the tag that restores it.
 
-    Any other value is converted with `str`. Lone surrogates are written as escapes, and a text that is too long is
+    Any other value is converted with `str`, which sends no query for a mapped object. Lone surrogates are written as escapes, and a text that is too long is
     truncated.
     """
-    text = value if type(value) is str else _guarded_text(str, value)
+    text = value if type(value) is str else _text_of(value)
     if len(text) <= limits.value_bytes and text.isascii():
         return EncodedText(text, None)
     walk = _Walk(limits)
-    data, tag = walk.text(text, ())
+    data, tag = walk.settled(*walk.text(text, ()))
     return EncodedText(data, tag, tuple(walk.cuts))
+
+
+def _text_of(value: object) -> str:
+    try:
+        is_readable = not is_mapped(type(value))
+    except BaseException as error:  # a metaclass may raise anything
+        if is_of_signal_handler(error):
+            raise
+        is_readable = True
+    return _guarded_text(str, value) if is_readable else encode_text(value).text
 
 
 def is_iterator(value: object) -> bool:
     """Return whether iterating over a value would consume it, so that it is recorded by its `repr` only."""
-    return isinstance(
-        value, Iterator | types.GeneratorType | types.AsyncGeneratorType | types.CoroutineType
-    ) or hasattr(type(value), "__anext__")
+    kind = type(value)  # not `__class__`, for which a lazy object of Django queries the database
+    return issubclass(kind, _ITERATORS) or hasattr(kind, "__anext__")
+
+
+_ITERATORS = (Iterator, types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType)
 
 
 def _plain_json(value: Any, limits: Limits) -> bytes | None:
@@ -130,12 +148,17 @@ _FEW_KEYS = 64
 
 
 class _Walk:
-    """Encode one value: hold the rest of its limit, the containers being visited, and the paths of truncated parts."""
+    """Encode one value: hold the rest of its limit, the containers being visited, and the paths of truncated parts.
 
-    __slots__ = ("cuts", "inside", "left")
+    Large texts and bytes are cut at the end, when the room for them is known (see `values.leaves`).
+    """
+
+    __slots__ = ("cuts", "inside", "large", "leaves", "left", "limit")
 
     def __init__(self, limits: Limits) -> None:
-        self.left = limits.value_bytes
+        self.limit = self.left = limits.value_bytes
+        self.large = large_characters(limits)
+        self.leaves: list[Leaf] = []
         self.inside: set[int] = set()
         self.cuts: list[str] = []
 
@@ -152,7 +175,7 @@ class _Walk:
             return self.number(value)
         if kind is bytes or kind is bytearray:
             return self.binary(value, path)
-        codec = TEXT_CODECS.get(kind)
+        codec = _CODEC_BY_ID.get(id(kind))
         if codec is not None:
             return self.with_codec(codec, value, path)
         return self.nested(value, depth, path)
@@ -168,7 +191,7 @@ class _Walk:
             kind = type(value)
             if kind is dict:
                 return self.mapping(value, depth, path)
-            if kind in SEQUENCES:
+            if _is_sequence(kind):
                 return self.sequence(value, SEQUENCES[kind], depth, path)
             if kind is Opaque or kind is Truncated:
                 return self.stand_in(value, depth, path)
@@ -176,7 +199,34 @@ class _Walk:
         finally:
             self.inside.discard(id(value))
 
+    def settled(self, data: Any, tag: Any) -> tuple[Any, Tag | None]:
+        """Return JSON and tag with what is kept of each leaf in its place."""
+        if not self.leaves:
+            return data, tag
+        for leaf, room in zip(self.leaves, rooms_of(self.leaves, self.left), strict=True):
+            shown, kind = leaf.kept(room)
+            leaf.settle(shown, kind if room is None else _cut_tag(kind, len(leaf.value), "bytes"))
+            if room is not None:
+                self.cuts.append(leaf.path)
+        return data.data if type(data) is Leaf else data, settled_tag(tag)
+
+    def leaf(self, value: str | bytes | bytearray, path: tuple[object, ...]) -> tuple[Any, Any]:
+        """Return a leaf in place of JSON and of tag."""
+        leaf = Leaf(value, _path_text(path), self.limit, self.left)
+        self.left -= leaf.reserved_bytes
+        self.leaves.append(leaf)
+        return leaf, leaf
+
     def text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        if len(value) > self.large:
+            try:
+                return self.leaf(value, path)
+            except UnicodeEncodeError:
+                pass
+        return self.text_in_turn(value, path)
+
+    def text_in_turn(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """Return a text, cut to what is left here, whatever comes after it."""
         room = max(0, self.left)
         try:
             data = None if value.isascii() else value[: room + 1].encode()  # each character is a byte at least
@@ -215,6 +265,8 @@ class _Walk:
         return SPECIAL_FLOAT_JSON[name], name
 
     def binary(self, value: bytes | bytearray, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        if len(value) > self.large:
+            return self.leaf(value, path)
         kept = value[: max(0, self.left * 3 // 4)]
         tag = type(value).__name__
         self.left -= len(kept) * 4 // 3
@@ -228,7 +280,7 @@ class _Walk:
             if is_of_signal_handler(error):
                 raise
             return self.repr_of(value, path)
-        data, inner = self.text(shown, path)
+        data, inner = self.text_in_turn(shown, path)
         if inner is None:
             return data, codec.name if extra is None else {"t": codec.name, "x": extra}
         if isinstance(inner, dict) and inner["t"] == "str":  # a path with undecodable bytes
@@ -245,6 +297,8 @@ class _Walk:
             if self.left <= 0:
                 break
             shown, tag = self.node(item, depth - 1, (*path, index))
+            if type(shown) is Leaf:
+                shown.stands_in(data, index)
             data.append(shown)
             if tag is not None:
                 tags[str(index)] = tag
@@ -268,6 +322,9 @@ class _Walk:
                 tags[name] = tag
             data[name] = shown
             pairs.append([key_data, key_tag, shown, tag])
+            if type(shown) is Leaf:
+                shown.stands_in(data, name)
+                shown.stands_in(pairs[-1], 2)
         if len(data) < len(pairs):  # keys that are equal in JSON, as 1 and "1": the tag holds all pairs
             whole: Tag | None = {"t": "items", "x": pairs}
         else:
@@ -279,7 +336,9 @@ class _Walk:
         if type(key) is str and key.isascii() and len(key) <= self.left:
             self.left -= len(key) or 1
             return key, key, None
+        large, self.large = self.large, sys.maxsize  # a key cannot wait, since JSON has keys that are texts
         data, tag = self.node(key, depth, (*path, "(key)"))
+        self.large = large
         if type(data) is str:
             return data, data, tag
         return _JSON.encode(data).decode(), data, tag
@@ -296,8 +355,8 @@ class _Walk:
     def instance_of_class(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         """Return an instance of a class by its registered function, its fields, or its `repr`."""
         cls = type(value)
-        codec = BY_CLASS.get(cls)
         try:
+            codec = BY_CLASS.get(cls)
             writer = codec.to_data if codec else None if is_iterator(value) else functions_for(cls)[0]
             if writer is None:
                 return self.repr_of(value, path)
@@ -319,10 +378,14 @@ class _Walk:
         where = _path_text(path)
         self.left -= len(where)
         self.cuts.append(where)
-        marked: dict[str, Any] = {"t": "cut", "x": [size, reason]}
-        if tag is not None:
-            marked["k"] = tag
-        return kept, marked
+        return kept, _cut_tag(tag, size, reason)
+
+
+def _cut_tag(tag: Tag | None, size: int | None, reason: str) -> Tag:
+    marked: dict[str, Any] = {"t": "cut", "x": [size, reason]}
+    if tag is not None:
+        marked["k"] = tag
+    return marked
 
 
 def _container_tag(name: str | None, children: dict[str, Tag], extra: Any = None) -> Tag | None:
@@ -339,7 +402,11 @@ def _container_tag(name: str | None, children: dict[str, Tag], extra: Any = None
 
 def _depth_within(content: Any, depth: int) -> int:
     """Return the levels left for the content of an instance: a container takes the place of the instance."""
-    return depth if type(content) is dict or type(content) in SEQUENCES else depth - 1
+    return depth if type(content) is dict or _is_sequence(type(content)) else depth - 1
+
+
+def _is_sequence(kind: type) -> bool:
+    return id(kind) in _SEQUENCE_IDS
 
 
 def _class_tag(name: str, inner: Tag | None) -> Tag:
@@ -347,7 +414,7 @@ def _class_tag(name: str, inner: Tag | None) -> Tag:
 
 
 def _size(value: Any) -> int | None:
-    return len(value) if type(value) in (dict, *SEQUENCES) else None
+    return len(value) if type(value) is dict or _is_sequence(type(value)) else None
 
 
 def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.model import Message, StepError, Usage
+from otel_agent_trace.model import LogEntry, Message, StepError, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
 from otel_agent_trace.views.figures import plural, usage_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
@@ -18,6 +18,7 @@ _PLACE_WIDTH = 44
 _SPAN_WIDTH = 20
 _SHOWN_SOURCES = 4
 _SHOWN_NAMES = 12
+_COUNTED: dict[type, str] = {Message: "message", LogEntry: "line"}
 
 
 class FactSection(NamedTuple):
@@ -88,6 +89,7 @@ def _value_text(fact: Fact) -> str:
         return usage_text(value)
     if isinstance(value, StepError):
         return shortened(str(value), _VALUE_WIDTH)
-    if isinstance(value, tuple) and value and all(isinstance(item, Message) for item in value):
-        return plural(len(value), "message")
+    for kind, noun in _COUNTED.items():
+        if isinstance(value, tuple) and value and all(isinstance(item, kind) for item in value):
+            return plural(len(value), noun)
     return shortened(value, _VALUE_WIDTH)

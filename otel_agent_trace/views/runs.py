@@ -1,4 +1,4 @@
-"""Describe a run without its steps: title, facts, question, and answer or error."""
+"""Describe a run without its steps: title, facts, question, answer or error, and logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.views.figures import duration_text, time_text, usage_text
 from otel_agent_trace.views.rows import Cell, Line, Row
-from otel_agent_trace.views.steps import bounds_of, error_rows, name_and_version, truncated_rows
+from otel_agent_trace.views.steps import bounds_of, error_rows, log_rows, name_and_version, truncated_rows
 from otel_agent_trace.views.values_text import one_line, value_text
 
 _NO_SERVICE = "unknown_service"  # the SDK's default for service.name, followed by the process's name
@@ -55,11 +55,12 @@ def question_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
 
 
 def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
-    """Yield rows with the answer and the error of a run, as far as there are any."""
+    """Yield rows with the answer, the error and the logs of a run, as far as there are any."""
     if run.final_output is not None:
         yield Row("answer", value_text(run.final_output, bounds_of(full=full)))
     if run.error is not None:
         yield from error_rows(run.error, full=full)
+    yield from log_rows(run.logs, run.started_at_ns, full=full)
 
 
 def _run_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:

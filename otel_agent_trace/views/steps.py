@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from otel_agent_trace.model import AgentStep, Message, StepError, StepKind
+from otel_agent_trace import semconv
+from otel_agent_trace.model import AgentStep, LogEntry, Message, StepError, StepKind
 from otel_agent_trace.views.figures import duration_text, plural, usage_text
 from otel_agent_trace.views.rows import Cell, Line, Row
-from otel_agent_trace.views.values_text import SHORT, WHOLE, Bounds, bounded, message_text, one_line, value_text
+from otel_agent_trace.views.values_text import (
+    SHORT,
+    WHOLE,
+    Bounds,
+    bounded,
+    message_text,
+    one_line,
+    shortened,
+    value_text,
+)
 
 _NAME_CHARS = 80
 _MESSAGES_SHOWN = 2
+_LOGS_SHOWN, _LOG_CHARS = 5, 200
+_TONES = {"WARN": "warning", "ERRO": "failed", "CRIT": "failed", "FATA": "failed"}
+"""Tone by the beginning of a severity; other lines are faint."""
 _NS_PER_S = 1_000_000_000
 
 
@@ -45,7 +58,24 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
         yield Row("meta", value_text(step.metadata, bounds), "faint")
     if step.attributes and full:
         yield Row("attributes", value_text(step.attributes, bounds), "faint")
+    yield from log_rows(step.logs, step.started_at_ns, full=full)
     yield from truncated_rows(step.truncated)
+
+
+def log_rows(logs: tuple[LogEntry, ...], started_at_ns: int, *, full: bool) -> Iterator[Row]:
+    """Yield a row for each of the first lines of a log, or for each line with `full`: when, how severe, where, what."""
+    shown = logs if full else logs[:_LOGS_SHOWN]
+    for number, entry in enumerate(shown):
+        since = duration_text(max(entry.at_ns - started_at_ns, 0) / _NS_PER_S)
+        where = one_line(f"{entry.severity} {entry.logger or ''}")
+        body = value_text(entry.body, bounds_of(full=True)) if full else shortened(entry.body, _LOG_CHARS)
+        yield Row(
+            "" if number else "logs", f"+{since} {where}: {body}", _TONES.get(entry.severity[:4].upper(), "faint")
+        )
+        if full and entry.attributes.get(semconv.EXCEPTION_STACKTRACE):
+            yield Row("", str(entry.attributes[semconv.EXCEPTION_STACKTRACE]).rstrip(), "faint")
+    if len(shown) < len(logs):
+        yield Row("", f"… ({plural(len(logs) - len(shown), 'more line')}; --full shows them)", "faint")
 
 
 def error_rows(error: StepError, *, full: bool) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The file exporter is found by name, so that a program without a line about it writes its runs to a file."""
+"""The file exporter is found by name, in the environment and in configuration files of the SDK."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from otel_agent_trace import load_runs
-from tests.support.processes import ROOT
-from tests.support.requirements import cannot_run
+from tests.support.processes import ROOT, environment
+from tests.support.requirements import cannot_run, need_package
 from tests.support.waiting import DEADLOCK_S
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SCRIPT = """
 from opentelemetry import trace
@@ -43,7 +46,7 @@ def run_instrumented(program: Path, folder: Path, **settings: str) -> None:
     """Run the script as `opentelemetry-instrument python script.py`."""
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    environment = os.environ | {
+    variables = os.environ | {
         "PYTHONPATH": str(ROOT),
         "OTEL_TRACES_EXPORTER": "agent_trace_file",
         "OTEL_METRICS_EXPORTER": "none",
@@ -52,7 +55,7 @@ def run_instrumented(program: Path, folder: Path, **settings: str) -> None:
         **settings,
     }
     command = [str(program), sys.executable, str(script)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLOCK_S)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=DEADLOCK_S)
     assert done.returncode == 0, done.stderr
     assert "rror" not in done.stderr, done.stderr
 
@@ -76,3 +79,95 @@ def test_exporter_by_name(instrument: Path, tmp_path: Path, settings: dict[str, 
     assert [step.name for step in foreign.steps] == ["foreign"]
     assert b"alice" not in (tmp_path / file).read_bytes()
     assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
+
+
+# ── configuration files ──────────────────────────────────────────────────────────────────────────────────────────────
+
+CONFIGURED = """
+import sys
+if len(sys.argv) > 1:
+    from opentelemetry.configuration import configure_sdk, load_config_file
+    configure_sdk(load_config_file(sys.argv[1]))
+from opentelemetry import trace
+from otel_agent_trace import AgentTracer
+with AgentTracer().run(user_input="question", user_id="alice"):
+    pass
+trace.get_tracer("somebody").start_span("execute_tool x", attributes={"user.id": "alice"}).end()
+trace.get_tracer_provider().force_flush()
+"""
+YAML = """
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - {processor}:
+        exporter:
+          agent_trace_file: {keys}
+"""
+
+
+@pytest.fixture(params=["configure_sdk", "opentelemetry-instrument"])
+def run_configured(request: pytest.FixtureRequest, instrument: Path, tmp_path: Path) -> Run:
+    """Runs a program that is configured by a file: by a call of its own, or by the launcher and OTEL_CONFIG_FILE."""
+    need_package("opentelemetry-configuration", "test")
+
+    def run(keys: str, processor: str = "simple", **variables: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "otel.yaml").write_text(YAML.format(keys=keys, processor=processor))
+        command = [sys.executable, "-c", CONFIGURED]
+        if request.param == "configure_sdk":
+            command.append("otel.yaml")
+        else:
+            command.insert(0, str(instrument))
+            variables = {"OTEL_CONFIG_FILE": "otel.yaml", **variables}
+        env = environment(**variables)
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLOCK_S)
+
+    return run
+
+
+@pytest.mark.parametrize("processor", ["simple", "batch"])
+@pytest.mark.parametrize(
+    ("keys", "variables", "file"),
+    [
+        ("{path: logs/runs.jsonl}", {}, "logs/runs.jsonl"),
+        ("{path: '${TRACE_FOLDER}/runs.jsonl'}", {"TRACE_FOLDER": "elsewhere"}, "elsewhere/runs.jsonl"),
+        ("{path: '${TRACE_FILE:-runs.jsonl}'}", {}, "runs.jsonl"),
+        ("", {}, "traces.jsonl"),
+        ("{}", {"OTEL_AGENT_TRACE_FILE": "environment.jsonl"}, "environment.jsonl"),
+    ],
+)
+def test_keys_are_settings(
+    run_configured: Run, tmp_path: Path, processor: str, keys: str, variables: dict[str, str], file: str
+) -> None:
+    """The keys of the exporter are settings of FileBackend, with variables of the environment; all may be left out."""
+    done = run_configured(keys, processor, **variables)
+    assert done.returncode == 0, done.stderr
+    (run,) = load_runs(tmp_path / file)
+    assert run.user_input == "question"
+    assert b"alice" not in (tmp_path / file).read_bytes()
+
+
+@pytest.mark.parametrize(("mode", "recorded"), [("plain", "alice"), ("none", None)])
+def test_user_ids_of_the_file(run_configured: Run, tmp_path: Path, mode: str, recorded: str | None) -> None:
+    """The file decides how user ids are recorded, for runs as for spans of others."""
+    done = run_configured(f"{{user_ids: {mode}}}")
+    assert done.returncode == 0, done.stderr
+    (run,) = load_runs(tmp_path / "traces.jsonl")
+    assert run.user_id == recorded
+    assert (tmp_path / "traces.jsonl").read_bytes().count(b'"alice"') == (2 if recorded else 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("{pth: x}", "an unexpected keyword argument 'pth' (did you mean 'path'?); known: path, user_ids, policies"),
+        ("{path: 5}", "FileBackend(path=5): a path is a text or an os.PathLike"),
+        ("{path: [runs.jsonl]}", "FileBackend(path=['runs.jsonl']): a path is a text or an os.PathLike"),
+        ("{path: .}", "not a regular file, so traces cannot be stored there"),
+        ("{user_ids: hash}", "user_ids='hash' must be one of pseudonym, plain, none"),
+        ("{user_ids: [plain]}", "user_ids=['plain'] must be one of pseudonym, plain, none"),
+        ("{policies: 5}", "policies=5 must be a list of policies"),
+    ],
+)
+def test_keys_that_cannot_be_meant(run_configured: Run, keys: str, message: str) -> None:
+    """A key that does not exist, or a value that it cannot have, is one error that names what there is."""
+    assert message in run_configured(keys).stderr

@@ -279,6 +279,51 @@ def test_what_fits_is_not_cut() -> None:
     assert encode(value, Limits(value_bytes=1000)).cuts == ()
 
 
+@pytest.mark.parametrize("picture", ["iVBORw0KGgo" * 500, "data:image/png;base64," + "iVBOR" * 1000, b"x" * 5000])
+def test_a_picture_is_cut_alone(picture: str | bytes) -> None:
+    """What stands beside and after a picture is kept, whatever its length, and as much of the picture as fits."""
+    text = "What is this? " * 20
+    value = {"content": [{"data": picture}, {"text": text}], "after": (1, "x")}
+    encoded = encode(value, Limits(value_bytes=1000))
+    restored = restore(encoded.data, carried(encoded.tag))
+    cut = restored["content"][0]["data"]
+    assert restored == {"content": [{"data": cut}, {"text": text}], "after": (1, "x")}
+    assert isinstance(cut, Truncated)
+    assert (cut.size, cut.reason) == (len(picture), "bytes")
+    assert picture.startswith(cut.kept)
+    assert len(cut.kept) > 300
+    assert encoded.cuts == (".content[0].data",)
+
+
+def test_texts_are_kept_before_pictures() -> None:
+    """A text that is longer than a picture is whole, as are the smaller pictures."""
+    text, small, large = "some words " * 60, "iVBOR" * 20, "iVBOR" * 120
+    encoded = encode([large, text, small], Limits(value_bytes=1200))
+    restored = restore(encoded.data, encoded.tag)
+    assert restored[1:] == [text, small]
+    assert encoded.cuts == ("[0]",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("![x](data:image/png;base64,", ") What is this?"), ('{"image":"', '","q":"?"}')]
+)
+def test_a_picture_within_a_text(before: str, after: str) -> None:
+    """Of a text that holds a picture the rest is kept, before and after it."""
+    text = before + "iVBORw0KGgo" * 100_000 + after
+    encoded = encode_string(text, Limits(value_bytes=20_000))
+    cut = restore(encoded.text, encoded.tag)
+    assert cut.size == len(text)
+    assert cut.kept.startswith(before + "iVBOR")
+    assert cut.kept.endswith("..." + after)
+
+
+def test_large_texts_that_fit_are_whole() -> None:
+    value = {"a": "x" * 480, ("b",): ["y" * 480], "c": "ü"}
+    encoded = encode(value, Limits(value_bytes=1000))
+    assert encoded.cuts == ()
+    assert_alike(restore(encoded.data, carried(encoded.tag)), value)
+
+
 def test_self_references_are_cut() -> None:
     """A value that holds itself is cut there."""
     loop: list[Any] = [1]

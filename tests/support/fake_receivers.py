@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial as partial_call
 from typing import Any, NamedTuple
 
 import grpc
@@ -20,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_agent_trace.formats import otlp_json, otlp_proto
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span import LogRecord, SpanRecord
 from tests.support.http_servers import serving
 from tests.support.waiting import wait_until
 
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     headers: dict[str, str]
     size: int
     spans: list[SpanRecord]
+    logs: list[LogRecord]
 
 
 class Answer(NamedTuple):
@@ -78,6 +80,7 @@ class FakeReceiver:
         self.answer: Callable[[Request], Answer] = lambda request: OK
         self.requests: list[Request] = []
         self.accepted: list[SpanRecord] = []
+        self.logs: list[LogRecord] = []
         self._lock = threading.Lock()
 
     @property
@@ -87,15 +90,18 @@ class FakeReceiver:
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         data = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
-        decode = otlp_json.decode if headers.get("content-type") == "application/json" else otlp_proto.decode
-        spans = decode(data)
+        codec: Any = otlp_json if headers.get("content-type") == "application/json" else otlp_proto
+        is_logs = "logs" in path
+        spans = [] if is_logs else codec.decode(data)
+        logs = codec.decode_logs(data) if is_logs else []
         with self._lock:
-            request = Request(len(self.requests), path, headers, len(data), spans)
+            request = Request(len(self.requests), path, headers, len(data), spans, logs)
             self.requests.append(request)
         answer = self.answer(request)
         if answer.status in (200, grpc.StatusCode.OK):
             with self._lock:
                 self.accepted += spans
+                self.logs += logs
         return answer
 
     def wait_for_requests(self, number: int) -> None:
@@ -155,18 +161,19 @@ def fake_grpc_receiver(
 ) -> Iterator[FakeReceiver]:
     fake = FakeReceiver()
 
-    def export(request: bytes, context: Any) -> bytes:
+    def export(signal: str, request: bytes, context: Any) -> bytes:
         headers = {name: str(value) for name, value in context.invocation_metadata()}
-        answer = fake.take("Export", headers, request)
+        answer = fake.take(signal, headers, request)
         if answer.status in (200, grpc.StatusCode.OK):
             return answer.body if isinstance(answer.body, bytes) else answer.body.encode()
         context.set_trailing_metadata(tuple(answer.headers.items()))
         return context.abort(answer.status, answer.body if isinstance(answer.body, str) else "")
 
-    handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
     server = grpc.server(ThreadPoolExecutor(4), options=options)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    for signal, service in (("Export", "trace.v1.TraceService"), ("logs", "logs.v1.LogsService")):
+        handlers = {"Export": grpc.unary_unary_rpc_method_handler(partial_call(export, signal))}
+        name = f"opentelemetry.proto.collector.{service}"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     port = (
         server.add_insecure_port(f"localhost:{port}")
         if credentials is None

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import pydantic
 import pytest
 
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, InMemoryBackend, Usage
+from otel_agent_trace.messages import usage_from
+from tests.support.requirements import need_package
 
 TheRun = Callable[[], AgentRun]
 ASKED = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
@@ -333,3 +338,53 @@ def test_defaults_of_messages_and_model(tracer: AgentTracer, the_run: TheRun) ->
         {"top": 1},
         ["hello", "x"],
     )
+
+
+# ── numbers of any type, and Anthropic's cached input ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", [5, 5.0, Decimal(5), Decimal("5.0"), Fraction(10, 2)])
+def test_whole_numbers_of_any_type_are_counts(number: Any) -> None:
+    usage = usage_from({"input_tokens": number})
+    assert usage == Usage(input_tokens=5)
+    assert type(usage.input_tokens) is int
+
+
+def test_numbers_of_numpy_are_counts() -> None:
+    need_package("numpy", "test")
+    import numpy as np
+
+    numbers = [np.int8(5), np.uint64(5), np.float16(5), np.float64(5)]
+    assert [usage_from({"input_tokens": number}) for number in numbers] == [Usage(input_tokens=5)] * 4
+    assert usage_from({"input_tokens": np.bool_(True)}).input_tokens is None
+
+
+@pytest.mark.parametrize("item", [True, 2.5, -1, float("nan"), float("inf"), Decimal("sNaN"), 5 + 0j, "5", [5]])
+def test_what_is_no_count_is_a_detail(item: Any) -> None:
+    usage = usage_from({"input_tokens": item, "output_tokens": 1})
+    assert (usage.input_tokens, usage.output_tokens) == (None, 1)
+    assert usage.details["input_tokens"] is item
+
+
+class AnthropicUsage(pydantic.BaseModel):
+    input_tokens: int
+    output_tokens: int = 5
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "input_tokens"),
+    [
+        (AnthropicUsage(input_tokens=500, cache_read_input_tokens=100), 600),
+        (AnthropicUsage(input_tokens=500, cache_read_input_tokens=100, cache_creation_input_tokens=0), 600),
+        (AnthropicUsage(input_tokens=500), 500),
+        (AnthropicUsage(input_tokens=500, cache_read_input_tokens=100).model_dump(), 600),
+        ({"input_tokens": 10, "cache_read_input_tokens": 100}, 110),
+        ({"input_tokens": 500, "cache_read_input_tokens": 100}, 500),  # as the conventions have it
+        ({"output_tokens": 5, "cache_creation_input_tokens": None}, None),
+    ],
+)
+def test_cached_input_of_anthropic(given: Any, input_tokens: int | None) -> None:
+    """Cached tokens are part of the input, whether or not tokens were written to the cache."""
+    assert usage_from(given).input_tokens == input_tokens

@@ -13,6 +13,7 @@ from otel_agent_trace.runs.passes.agents import find_runs, merge_shells_in_our_r
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
+from otel_agent_trace.runs.passes.logs import place_logs
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
 from otel_agent_trace.runs.passes.outcomes import (
     drop_usage_sums,
@@ -44,7 +45,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     drop_usage_sums,
 )
 """Passes for trees with spans of another tracer; our own tracer writes runs in the shape in which they are read."""
-FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids)
+FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids, place_logs)
 PASSES: tuple[Pass, ...] = (*FOR_OTHERS, *FOR_ALL)
 
 

@@ -157,7 +157,7 @@ def _merge_bare_agents(node: Node) -> None:
     for bare in [agent for agent in agents if not agent.children and agent.facts.name is not None]:
         others = [other for other in agents if other.children and _is_same_agent(bare, other)]
         if len(others) == 1:
-            others[0].fill_from(bare)
+            others[0].merge(bare)
             node.children.remove(bare)
 
 
