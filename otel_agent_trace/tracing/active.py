@@ -44,7 +44,7 @@ from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
 from otel_agent_trace.tracing.coercion import metadata_of, text_of, texts_of
-from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, with_own
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context, with_own
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.interception import INSTALLED, How
 from otel_agent_trace.tracing.meters import Calls, Meters
@@ -214,7 +214,7 @@ class ActiveStep(ActiveSpan):
         """Return the parent context; with the step's own run, if that is not current, as in a new thread."""
         run = self.run
         if self._parent is None and run.last_event_ns:
-            base = otel_context.get_current()
+            base = current_context()
             return base if base.get(RUN_KEY) is run else run.set_in_context(base)
         base = super()._base()
         if not run.last_event_ns:

@@ -12,11 +12,9 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextvars import Token
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
@@ -31,7 +29,7 @@ from otel_agent_trace.model import StepError, StepKind, Usage
 from otel_agent_trace.policies.user_ids import USER_ID_ATTRIBUTES
 from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
-from otel_agent_trace.tracing.contexts import Parent, detach, make_span_remote
+from otel_agent_trace.tracing.contexts import Attachment, Parent, attach, current_context, detach, make_span_remote
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
@@ -101,7 +99,7 @@ class ActiveSpan(Parent):
         self._span: Span = trace.INVALID_SPAN
         self._start_attributes: dict[str, Any] = {}
         self._writes: Any = trace.INVALID_SPAN
-        self._token: Token[Context] | None = None
+        self._token: Attachment | None = None
         self._attached: Context | None = None
         self._parent = parent
         self._facts = {} if facts is None else facts
@@ -312,10 +310,10 @@ class ActiveSpan(Parent):
             diagnostics.count("ended again")
             return
         self.ended = True
-        aside: Token[Context] | None = None
+        aside: Attachment | None = None
         if self._token is not None:
             # Within its block: a logging handler that writes to the current span deadlocks if the SDK logs at its end.
-            aside = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+            aside = attach(trace.set_span_in_context(trace.INVALID_SPAN, current_context()))
         meters, policies = self.destination.meters, self.destination.write_policies
         self._writes = self._span if policies is None else policies.at_end(self._span, self._start_attributes, end_ns)
         written: dict[str, Any] | None = None
@@ -394,7 +392,7 @@ class ActiveSpan(Parent):
         """Return the parent context: that of `parent=`, else the current one."""
         if self._parent is not None:
             parent = self._state.open_run(self._parent)
-            given = parent_context(self._state.diagnostics, parent, otel_context.get_current())
+            given = parent_context(self._state.diagnostics, parent, current_context())
             if given is not None:
                 return given
             self._parent = None
@@ -450,7 +448,7 @@ class ActiveSpan(Parent):
         self.start(base)
         if self._token is None:
             self._attached = self.set_in_context(base)
-            self._token = otel_context.attach(self._attached)
+            self._token = attach(self._attached)
 
     def __enter__(self: H) -> H:
         self.enter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import Token
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +11,7 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among
-from otel_agent_trace.tracing.contexts import RUN_KEY, detach
+from otel_agent_trace.tracing.contexts import RUN_KEY, Attachment, attach, current_context, detach
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 _BOUND_IN_KEY = otel_context.create_key("otel_agent_trace.bound.run")
@@ -30,19 +29,19 @@ class Bound:
     def __init__(self, diagnostics: Diagnostics, fields: Mapping[str, Any]) -> None:
         self._fields = {key: value for key, value in fields.items() if key in RUN_FIELDS}
         self._metadata = metadata_among(diagnostics, fields, RUN_FIELDS)
-        self._attached: dict[int, tuple[Token[Context], Context]] = {}
+        self._attached: dict[int, tuple[Attachment, Context]] = {}
 
     def __enter__(self) -> None:
         outer = bound_fields()
         merged = {**outer, **self._fields, "metadata": {**outer.get("metadata", {}), **self._metadata}}
-        current = otel_context.get_current()
+        current = current_context()
         context = Context({**current, _KEY: merged, _BOUND_IN_KEY: current.get(RUN_KEY)})
-        self._attached[id(context)] = otel_context.attach(context), context
+        self._attached[id(context)] = attach(context), context
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        own = self._attached.pop(id(otel_context.get_current()), None)
+        own = self._attached.pop(id(current_context()), None)
         detach(*(own or self._attached.popitem()[1]))
 
     async def __aenter__(self) -> None:
@@ -59,7 +58,7 @@ def bound_fields() -> Mapping[str, Any]:
 
     The run around this code has had those of blocks around it; what a sub-agent inherits is then the run's to decide.
     """
-    context = otel_context.get_current()
+    context = current_context()
     fields = context.get(_KEY)
     if not isinstance(fields, dict):
         return {}

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextvars import Token
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from opentelemetry import baggage
-from opentelemetry import context as otel_context
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.contexts import Parent, detach, with_span
+from otel_agent_trace.tracing.contexts import Attachment, Parent, attach, current_context, detach, with_span
 
 TRACEPARENT, TRACESTATE, BAGGAGE = FIELDS = ("traceparent", "tracestate", "baggage")
 """Fields of W3C Trace Context and W3C Baggage; as environment variables their names are in capitals."""
@@ -97,21 +95,21 @@ class RemoteContext(Context, Parent):
         if len(fields.get(TRACEPARENT, ())) == 1:  # W3C: with several, none is valid
             context = _TRACE_CONTEXT.extract(fields, context)
         super().__init__(_BAGGAGE.extract(fields, context))
-        self._attached: dict[int, tuple[Token[Context], Context]] = {}
+        self._attached: dict[int, tuple[Attachment, Context]] = {}
 
     def as_parent_context(self, base: Context) -> Context:
         """Return a context with the span, the run and the baggage of this one."""
         return Context({**base, **self})
 
     def __enter__(self) -> RemoteContext:
-        context = self.as_parent_context(otel_context.get_current())
-        self._attached[id(context)] = otel_context.attach(context), context
+        context = self.as_parent_context(current_context())
+        self._attached[id(context)] = attach(context), context
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        own = self._attached.pop(id(otel_context.get_current()), None)
+        own = self._attached.pop(id(current_context()), None)
         detach(*(own or self._attached.popitem()[1]))
 
     async def __aenter__(self) -> RemoteContext:

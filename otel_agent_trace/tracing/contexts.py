@@ -1,14 +1,22 @@
-"""Keep the current run and step in OpenTelemetry's context, beside the current span."""
+"""Keep the current run and step in OpenTelemetry's context, beside the current span.
+
+Other runtime contexts than that of contextvars may be installed (``OTEL_PYTHON_CONTEXT``), of which nothing is known but
+their methods. That of ddtrace keeps the span only, returns no token, and cannot restore what was current before. What is
+attached is therefore kept here as well, if the runtime context does not return it.
+"""
 
 from __future__ import annotations
 
 import os
-from contextvars import Token
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context, create_key
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
+
+from otel_agent_trace.guard import Diagnostics, guarded
 
 RUN_KEY = create_key("otel_agent_trace.run")
 STEP_KEY = create_key("otel_agent_trace.step")
@@ -38,12 +46,63 @@ def with_own(span: Span, base: Context, key: str, value: object) -> Context:
     return context
 
 
-def detach(token: Token[Context], attached: Context | None = None) -> None:
+class _Kept(NamedTuple):
+    """Hold the context that was attached last, and the span that the runtime context has returned since."""
+
+    context: Context
+    shown: int
+
+
+class _Opaque(NamedTuple):
+    """Hold the token of another runtime context, and what is to be restored."""
+
+    token: Any
+    shown: int
+    before: Context
+    kept_before: _Kept | None
+
+
+Attachment = Token[Context] | _Opaque
+"""Result of `attach`, to be passed to `detach`."""
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("otel_agent_trace.kept", default=None)
+_DIAGNOSTICS = Diagnostics()
+
+
+def current_context() -> Context:
+    """Return the current context.
+
+    If the runtime context did not keep the one that was attached, that one is returned as long as no other span is
+    current; beside a span of another instrumentation, its run and step.
+    """
+    context = otel_context.get_current()
+    kept = _KEPT.get()
+    if kept is None:
+        return context
+    return kept.context if _span_id(context) == kept.shown else Context({**kept.context, **context})
+
+
+def attach(context: Context) -> Attachment:
+    """Make a context current; what the runtime context raises is counted and logged once."""
+    before = current_context()
+    token: Any = guarded(_DIAGNOSTICS, "attaching a context", otel_context.attach, context)
+    if type(token) is Token and token.var.get() is context:
+        return token
+    shown = _shown()
+    kept = _KEPT.get()
+    _KEPT.set(_Kept(context, shown))
+    return _Opaque(token, shown, before, kept)
+
+
+def detach(token: Attachment, attached: Context | None = None) -> None:
     """Restore the context that was current before `attached`.
 
     In another execution context than that of the attachment, it is restored only if the attached one is current there: in
     an async generator whose items are read by different tasks.
     """
+    if isinstance(token, _Opaque):
+        _restore(token)
+        return
     try:
         token.var.reset(token)
     except ValueError:
@@ -52,18 +111,37 @@ def detach(token: Token[Context], attached: Context | None = None) -> None:
             otel_context.attach(Context() if before is Token.MISSING else before)
 
 
+def _restore(opaque: _Opaque) -> None:
+    """Restore what was current before, also if the runtime context cannot: that of ddtrace does nothing."""
+    if opaque.token is not None:
+        guarded(_DIAGNOSTICS, "detaching a context", otel_context.detach, opaque.token)
+    if _shown() == opaque.shown:
+        guarded(_DIAGNOSTICS, "attaching a context", otel_context.attach, opaque.before)
+    shown = _shown()
+    is_restored = opaque.kept_before is None and shown == _span_id(opaque.before)
+    _KEPT.set(None if is_restored else _Kept(opaque.before, shown))
+
+
+def _shown() -> int:
+    return _span_id(otel_context.get_current())
+
+
+def _span_id(context: Context) -> int:
+    return trace.get_current_span(context).get_span_context().span_id
+
+
 def make_span_remote() -> None:
     """Replace the current span, which is that of the parent process, by a remote one with the same ids in a forked child.
 
     So the child neither writes to a span that is open in its parent, nor ends it.
     """
-    context = otel_context.get_current()
+    context = current_context()
     span = trace.get_current_span(context)
     if isinstance(span, NonRecordingSpan):
         return
     local = span.get_span_context()
     remote = SpanContext(local.trace_id, local.span_id, True, local.trace_flags, local.trace_state)
-    otel_context.attach(trace.set_span_in_context(NonRecordingSpan(remote), context))
+    attach(trace.set_span_in_context(NonRecordingSpan(remote), context))
 
 
 if hasattr(os, "register_at_fork"):

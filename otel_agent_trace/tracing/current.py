@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.active import ActiveRun, ActiveStep
-from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context
 from otel_agent_trace.tracing.state import TracerState
 
 _INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")  # it records nothing, and so needs no key
@@ -20,18 +19,18 @@ def current_run() -> ActiveRun:
 
 def surrounding_run() -> ActiveRun | None:
     """Return the run that this code is part of, None outside of any."""
-    run = otel_context.get_current().get(RUN_KEY)
+    run = current_context().get(RUN_KEY)
     return run if isinstance(run, ActiveRun) else None
 
 
 def inside_a_run() -> bool:
     """Return whether this code is part of a run, in this process or in the one that sent the function here."""
-    return otel_context.get_current().get(RUN_KEY) is not None
+    return current_context().get(RUN_KEY) is not None
 
 
 def current_step() -> ActiveStep:
     """Return the step that this code is part of; outside of any, one that records nothing."""
-    step = otel_context.get_current().get(STEP_KEY)
+    step = current_context().get(STEP_KEY)
     return step if isinstance(step, ActiveStep) else ActiveStep(_inert_run(), StepKind.OTHER, "")
 
 

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 
 from opentelemetry import baggage, trace
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, RemoteContext, fields_of
-from otel_agent_trace.tracing.contexts import RUN_KEY
+from otel_agent_trace.tracing.contexts import RUN_KEY, current_context
 
 VARIABLES = {name.upper(): name for name in FIELDS}
 """W3C field by name of its variable."""
@@ -41,7 +40,7 @@ class ProcessParent:
 
     def base(self) -> Context:
         """Return the current context, with the parent of the process if it has no span yet."""
-        current = otel_context.get_current()
+        current = current_context()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
         context: Context = self._context.as_parent_context(current)

@@ -7,14 +7,20 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from contextvars import Token
 from typing import Any, Generic, TypeVar, cast
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.contexts import ELSEWHERE, RUN_KEY, detach, make_span_remote
+from otel_agent_trace.tracing.contexts import (
+    ELSEWHERE,
+    RUN_KEY,
+    Attachment,
+    attach,
+    current_context,
+    detach,
+    make_span_remote,
+)
 from otel_agent_trace.tracing.current import inside_a_run
 from otel_agent_trace.tracing.decorators import is_plain, wrap
 from otel_agent_trace.tracing.interception import Answer
@@ -34,7 +40,7 @@ def bind_context(diagnostics: Diagnostics, function: F) -> F:
     """
     if guarded(diagnostics, "with_context", is_plain, function) is not False:
         return cast("F", bind_variables(diagnostics, function))
-    context = otel_context.get_current()
+    context = current_context()
     return wrap(
         function, lambda args, kwargs: Invocation(_BoundFunctionContext(diagnostics, context)), lambda wrapper: None
     )
@@ -71,7 +77,7 @@ def _unpickled(function: Callable[..., T], carrier: dict[str, str], in_a_run: bo
     """Return a bound function in another process, without the run that was current there when it was forked."""
     variables = contextvars.copy_context()
     context = Context({**extract(carrier), RUN_KEY: ELSEWHERE if in_a_run else None})
-    variables.run(otel_context.attach, context)
+    variables.run(attach, context)
     return BoundFunction(function, variables)
 
 
@@ -87,7 +93,7 @@ class _BoundFunctionContext:
 
     def enter(self) -> None:
         """Make the context current."""
-        self._token: Token[Context] = otel_context.attach(self._context)
+        self._token: Attachment = attach(self._context)
 
     def leave(self) -> None:
         """Restore the context that was current before."""

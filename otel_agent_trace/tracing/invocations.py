@@ -14,11 +14,10 @@ from functools import partial
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Protocol
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.contexts import detach
+from otel_agent_trace.tracing.contexts import attach, current_context, detach
 from otel_agent_trace.tracing.interception import Answer
 
 _NO_STREAMS = frozenset(map(id, (dict, list, tuple, str, bytes, int, float, bool, type(None))))
@@ -104,7 +103,7 @@ class Invocation:
         active = self.active
         active.function = function
         active.enter()
-        inside = otel_context.get_current()
+        inside = current_context()
         active.leave()
         return Iteration(self, inside)
 
@@ -147,12 +146,12 @@ class Iteration:
         self._inside = inside
 
     def __enter__(self) -> None:
-        self._token = otel_context.attach(self._inside)
+        self._token = attach(self._inside)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._inside = otel_context.get_current()
+        self._inside = current_context()
         detach(self._token)
 
     @property
@@ -242,7 +241,7 @@ def follow(result: Any, invocation: Invocation) -> bool:
     wrap = _stepped if type(pieces) is GeneratorType else _stepped_async if type(pieces) is AsyncGeneratorType else None
     if wrap is None:
         return False
-    iteration = Iteration(invocation, otel_context.get_current())
+    iteration = Iteration(invocation, current_context())
     held["_iterator"] = wrap(_nothing, lambda args, kwargs: (iteration, lambda: pieces))()
     return True
 

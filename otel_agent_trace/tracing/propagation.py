@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeVar, overload
 
-from opentelemetry import context as otel_context
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import FIELDS, RemoteContext, fields_of, parent_context
+from otel_agent_trace.tracing.contexts import current_context
 from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
 
 C = TypeVar("C", bound=MutableMapping[str, Any])
@@ -65,7 +65,7 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 
 def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     """Return the carrier, or a new one, with the fields of a context; see `inject`."""
-    known = None if context is None else parent_context(diagnostics, context, otel_context.get_current())
+    known = None if context is None else parent_context(diagnostics, context, current_context())
     fields: dict[str, str] = {}
     for propagator in _PROPAGATORS:
         guarded(diagnostics, "inject", propagator.inject, fields, PROCESS_PARENT.base() if known is None else known)
