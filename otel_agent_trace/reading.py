@@ -11,7 +11,7 @@ from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.keywords import called_with, suggests_keywords
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.query import RunQuery, age
+from otel_agent_trace.query import QueryKeywords, RunQuery, age
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.explain import RunExplanation, explain
 from otel_agent_trace.runs.stitch import runs_of
@@ -23,7 +23,7 @@ from otel_agent_trace.span import Problem, SpanRecord
 _log = logging.getLogger("otel_agent_trace")
 
 
-class ReadKeywords(RunQuery, frozen=True, kw_only=True):
+class ReadKeywords(QueryKeywords, frozen=True, kw_only=True):
     """Define the keywords of `iter_runs` and `load_runs`: the filters of `RunQuery`, and how to read.
 
     Args:
@@ -46,7 +46,7 @@ class ReadCall(ReadKeywords, frozen=True):
 
     def merged_query(self) -> RunQuery:
         """Return the query with the filters that were given as keywords."""
-        return self.query.but(**self.given())
+        return self.replacing(self.query)
 
 
 @called_with(ReadCall)

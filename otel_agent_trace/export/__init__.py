@@ -27,7 +27,7 @@ from otel_agent_trace.otlp import (
     settings_of,
 )
 from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S
-from otel_agent_trace.query import RunQuery
+from otel_agent_trace.query import QueryKeywords, RunQuery
 from otel_agent_trace.runs import run_to_spans
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.stitch import Assembled
@@ -77,7 +77,7 @@ class ExportSummary(msgspec.Struct):
         return fields | {"refused_spans": [span._asdict() for span in self.refused_spans], "notes": list(self.notes)}
 
 
-class ExportKeywords(RunQuery, frozen=True, kw_only=True):
+class ExportKeywords(QueryKeywords, frozen=True, kw_only=True):
     """Define the keywords of `export_spans`: the filters of `RunQuery`, and how to send."""
 
     protocol: str | None = None
@@ -129,7 +129,7 @@ def export_spans(call: ExportCall) -> ExportSummary:
     settings = _settings(call.endpoint, call.protocol, call.headers, call.timeout_s)
     summary = ExportSummary() if call.summary is None else call.summary
     source = open_source(call.source, on_progress=call.on_progress)
-    query = call.query.but(**call.given())
+    query = call.replacing(call.query)
     selected = _SelectedTraces(source, query, call.on_problem or _log_problem, summary, name_of(call.source))
     encoder = Encoder(settings.protocol)
     sender = Sender(settings, encoder.join, retry_timeout_s=call.retry_timeout_s, on_retry=call.on_retry)

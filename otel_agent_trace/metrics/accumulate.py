@@ -27,7 +27,7 @@ def count_run(tally: RunTally, run: AgentRun) -> None:
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
     if _is_finished(run):
-        tally.steps.add(len(run.steps))
+        tally.steps.add(sum(len(part.steps) for part in run.walk()))
     _count_run_error(tally, run)
     for nested in run.walk():
         _count_steps(tally, nested)

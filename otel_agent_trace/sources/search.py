@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -37,7 +38,8 @@ def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Cal
     if query.run_id == LAST:
         query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
-        return islice(map(keep, _matching(source, query, on_problem)), query.limit)
+        limit = None if query.limit is None else min(query.limit, sys.maxsize)  # `islice` takes no greater number
+        return islice(map(keep, _matching(source, query, on_problem)), limit)
     return iter(_first_in_order(source, query, query.order, on_problem, keep))
 
 
