@@ -16,19 +16,15 @@ Call = TypeVar("Call")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-_SHOWN_CHARACTERS = 200
-
-
 def shown(value: object) -> str:
-    """Return the `repr` of an argument for a message, of at most 200 characters; its type where it has no `repr`.
+    """Return the `repr` of an argument for a message, its type where it has no `repr`.
 
     Python refuses that of an integer with more than 4300 digits, and a class of the caller may raise anything.
     """
     try:
-        text = repr(value)
+        return repr(value)
     except Exception:  # noqa: BLE001 - see above
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -488,7 +488,6 @@ HUGE = 10**6000
         ({"where": HUGE}, "where must be a mapping"),
         ({"agent": HUGE}, "agent must be a string, got a value of type int"),
         ({"user_id": HUGE}, "user_id must be a string, got a value of type int"),
-        ({"since": "9" * 5000}, f"an age like \"30m\" or \"7d\", got '{'9' * 198}…"),
         *(({"min_duration": wrong}, f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {wrong!r}') for wrong in
           ["long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1)]),
     ],
