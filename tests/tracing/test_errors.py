@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import concurrent.futures
 import json
 import socket
@@ -269,7 +270,7 @@ def test_the_stack_ends_as_python_s(error: Exception) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no exception groups")
 def test_a_group_has_the_type_of_its_own() -> None:
-    group = ExceptionGroup("several", [TimeoutError("x"), TimeoutError("y")])  # noqa: F821
+    group = vars(builtins)["ExceptionGroup"]("several", [TimeoutError("x"), TimeoutError("y")])
     assert (recorded(group).type, recorded(group).category) == ("ExceptionGroup", "timeout")
 
 
