@@ -149,6 +149,11 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         return all(row.fits(run, spans, value) for row, value in self._filters)
 
     @property
+    def user_ids(self) -> frozenset[str]:
+        """Return the forms of `user_id` that match: the id and its pseudonym; empty without that filter."""
+        return next((value for row, value in self._filters if row is _FILTERS["user_id"]), frozenset())
+
+    @property
     def order(self) -> Callable[[AgentRun], tuple[Any, ...]] | None:
         """Return the key by which the first runs are the largest; None where no order is given."""
         sort = self.sort or ("time" if self.newest_first else None)

@@ -18,7 +18,7 @@ from otel_agent_trace.runs.stitch import runs_of
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.sources.search import Found, find, search
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import Notice, Problem, SpanRecord
 
 _log = logging.getLogger("otel_agent_trace")
 
@@ -169,8 +169,11 @@ def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Cal
 
 
 def _raise(problem: Problem) -> None:
+    if isinstance(problem, Notice):
+        _log_problem(problem)
+        return
     raise BadRecordError(problem.path, problem.line, problem.reason)
 
 
 def _log_problem(problem: Problem) -> None:
-    _log.warning("%s (skipped)", problem)
+    _log.warning("%s" if isinstance(problem, Notice) else "%s (skipped)", problem)
