@@ -1,4 +1,7 @@
-"""Check keywords of calls: an unknown one is a `TypeError` that suggests the closest known one."""
+"""Check keywords of calls: an unknown one is a `TypeError` that suggests the closest known one.
+
+Messages about a bad value show it by `shown`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Call = TypeVar("Call")
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def shown(value: object) -> str:
+    """Return the `repr` of an argument for a message, its type where it has no `repr`.
+
+    Python refuses that of an integer with more than 4300 digits, and a class of the caller may raise anything.
+    """
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - see above
+        return f"a value of type {type(value).__name__}"
 
 
 def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:

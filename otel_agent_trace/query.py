@@ -17,7 +17,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.keywords import check_keywords
+from otel_agent_trace.keywords import check_keywords, shown
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind
 from otel_agent_trace.policies.user_ids import known_forms
 from otel_agent_trace.span import SpanRecord
@@ -100,13 +100,13 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
     def __post_init__(self) -> None:
         _ = self._filters
         if self.sort is not None and not (isinstance(self.sort, str) and self.sort in _SORTS):
-            msg = f"sort must be one of {', '.join(_SORTS)}, got {self.sort!r}"
+            msg = f"sort must be one of {', '.join(_SORTS)}, got {shown(self.sort)}"
             raise ConfigurationError(msg)
         if self.limit is not None and type(self.limit) is not int:
-            msg = f"limit must be an integer, got {self.limit!r}"
+            msg = f"limit must be an integer, got {shown(self.limit)}"
             raise ConfigurationError(msg)
         if self.limit is not None and self.limit < 0:
-            msg = f"limit must not be negative, got {self.limit!r}"
+            msg = f"limit must not be negative, got {shown(self.limit)}"
             raise ConfigurationError(msg)
 
     @classmethod
@@ -149,6 +149,11 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         return all(row.fits(run, spans, value) for row, value in self._filters)
 
     @property
+    def user_ids(self) -> frozenset[str]:
+        """Return the forms of `user_id` that match: the id and its pseudonym; empty without that filter."""
+        return next((value for row, value in self._filters if row is _FILTERS["user_id"]), frozenset())
+
+    @property
     def order(self) -> Callable[[AgentRun], tuple[Any, ...]] | None:
         """Return the key by which the first runs are the largest; None where no order is given."""
         sort = self.sort or ("time" if self.newest_first else None)
@@ -164,12 +169,30 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
                 try:
                     filters.append((row, row.read(given)))
                 except _NoTextError:
-                    msg = f"{name} must be a string{' or True' if row.read is _tool_or_any else ''}, got {given!r}"
+                    msg = f"{name} must be a string{' or True' if row.read is _tool_or_any else ''}, got {shown(given)}"
                     raise ConfigurationError(msg) from None
         return tuple(filters)
 
     def _time_ns(self, name: str) -> int | None:
         return next((value for row, value in self._filters if row is _FILTERS[name]), None)
+
+
+class QueryKeywords(RunQuery, frozen=True, kw_only=True):
+    """Define the fields of `RunQuery` as keywords of a function that takes a whole query too."""
+
+    newest_first: bool | None = None  # type: ignore[assignment]  # None: not given; False takes it back
+
+    def replacing(self, query: RunQuery) -> RunQuery:
+        """Return a query with the fields that were given as keywords in place of its own.
+
+        Raises:
+            ConfigurationError: it is no `RunQuery`.
+        """
+        if not isinstance(query, RunQuery):
+            msg = f"query must be a RunQuery, got {shown(query)}; RunQuery.of(**mapping) makes one of a mapping"
+            raise ConfigurationError(msg)
+        order = {} if self.newest_first is None else {"newest_first": self.newest_first}
+        return query.but(**{**self.given(), **order})
 
 
 # ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,9 +223,16 @@ def _checked_texts(given: Any) -> tuple[str, ...]:
     )
 
 
+def _known_user_ids(given: Any) -> frozenset[str]:
+    try:
+        return known_forms(given)
+    except ValueError:  # an integer of thousands of digits has no text
+        raise _NoTextError from None
+
+
 def _checked_status(given: Any) -> str:
     if given not in STATUSES:
-        msg = f"status must be one of {', '.join(STATUSES)}, got {given!r}"
+        msg = f"status must be one of {', '.join(STATUSES)}, got {shown(given)}"
         raise ConfigurationError(msg)
     return str(given)
 
@@ -246,7 +276,7 @@ def _has_tags(run: AgentRun, _: Any, tags: tuple[str, ...]) -> bool:
 
 def _checked_facts(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        msg = f'where must be a mapping like {{"metadata.tenant": "acme"}}, got {given!r}'
+        msg = f'where must be a mapping like {{"metadata.tenant": "acme"}}, got {shown(given)}'
         raise ConfigurationError(msg)
     return dict(given)
 
@@ -277,7 +307,7 @@ def _duration_ns(given: Any) -> Decimal:
         return Decimal(given // _MICROSECOND) * 1000
     match = None if isinstance(given, bool) else _DURATION.fullmatch(_number_text(given))
     if match is None:
-        msg = f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {given!r}'
+        msg = f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {shown(given)}'
         raise ConfigurationError(msg)
     return Decimal(match[1]) * _UNITS_NS[match[2] or "s"]
 
@@ -355,7 +385,9 @@ def moment_ns(when: Any) -> int:
     try:
         return _unix_ns(when)
     except (ValueError, OverflowError):
-        msg = f'a time must be ISO 8601 like "2026-11-22T18:00:00+01:00", or an age like "30m" or "7d", got {when!r}'
+        msg = (
+            f'a time must be ISO 8601 like "2026-11-22T18:00:00+01:00", or an age like "30m" or "7d", got {shown(when)}'
+        )
         raise ConfigurationError(msg) from None
 
 
@@ -381,7 +413,7 @@ _FILTERS: dict[str, _Filter] = {
     "tool": _Filter(_checked_text, lambda run, _, name: any(step.tool_name == name for step in _all_steps(run))),
     "tool_error": _Filter(_tool_or_any, _has_tool_error),
     "model": _Filter(_checked_text, _has_model),
-    "user_id": _Filter(known_forms, lambda run, _, ids: run.user_id in ids),
+    "user_id": _Filter(_known_user_ids, lambda run, _, ids: run.user_id in ids),
     "session_id": _Filter(_checked_text, lambda run, _, session_id: run.session_id == session_id),
     "service": _Filter(_checked_text, _takes_part),
     "tag": _Filter(_checked_texts, _has_tags),

@@ -11,19 +11,19 @@ from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.keywords import called_with, suggests_keywords
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.query import RunQuery, age
+from otel_agent_trace.query import QueryKeywords, RunQuery, age
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.explain import RunExplanation, explain
 from otel_agent_trace.runs.stitch import runs_of
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.sources.search import Found, find, search
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import Notice, Problem, SpanRecord
 
 _log = logging.getLogger("otel_agent_trace")
 
 
-class ReadKeywords(RunQuery, frozen=True, kw_only=True):
+class ReadKeywords(QueryKeywords, frozen=True, kw_only=True):
     """Define the keywords of `iter_runs` and `load_runs`: the filters of `RunQuery`, and how to read.
 
     Args:
@@ -46,7 +46,7 @@ class ReadCall(ReadKeywords, frozen=True):
 
     def merged_query(self) -> RunQuery:
         """Return the query with the filters that were given as keywords."""
-        return self.query.but(**self.given())
+        return self.replacing(self.query)
 
 
 @called_with(ReadCall)
@@ -169,8 +169,11 @@ def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Cal
 
 
 def _raise(problem: Problem) -> None:
+    if isinstance(problem, Notice):
+        _log_problem(problem)
+        return
     raise BadRecordError(problem.path, problem.line, problem.reason)
 
 
 def _log_problem(problem: Problem) -> None:
-    _log.warning("%s (skipped)", problem)
+    _log.warning("%s" if isinstance(problem, Notice) else "%s (skipped)", problem)

@@ -172,6 +172,10 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.path}:{self.line}: {self.reason}" if self.line else f"{self.path}: {self.reason}"
 
 
+class Notice(Problem, frozen=True):
+    """Represent what somebody who reads a source should know although all of it could be read."""
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Describe what a `SpanSource` can do beside `traces`, in its attribute `capabilities`.
 

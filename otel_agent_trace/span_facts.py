@@ -31,6 +31,8 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     """Id that the provider gave the tool call."""
     response_id: str | None = None
     """Id that the provider gave the model's response."""
+    requested_model: str | None = None
+    """Model that was requested, where the span records it beside the one that answered, which is `model` then."""
     input: Any = None
     output: Any = None
     status: RunStatus | None = None

@@ -11,6 +11,7 @@ from datetime import datetime
 from rich.console import Console
 
 from otel_agent_trace.cli.render import Rows, Wrapped, print_table, rich_tree, styled
+from otel_agent_trace.cli.streams import UNLIMITED
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.runs.explain import RunExplanation
@@ -32,7 +33,9 @@ _DEEPEST = 10
 
 def print_runs(summaries: Sequence[RunSummary], console: Console, now: datetime) -> None:
     """Print many runs as a table, one line for each."""
-    print_table(runs_table(summaries, now, is_wide=console.width >= _WIDE), console)
+    print_table(
+        runs_table(summaries, now, is_wide=console.width >= _WIDE, whole_ids=console.width >= UNLIMITED), console
+    )
 
 
 def print_run(run: AgentRun, console: Console, *, full: bool) -> None:

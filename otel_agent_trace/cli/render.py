@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
+from otel_agent_trace.cli.streams import UNLIMITED
 from otel_agent_trace.views.escape import escaped
 from otel_agent_trace.views.rows import Branch, Cell, Column, Line, Row, Table
 from otel_agent_trace.views.text import INDENT, escaped_rows, label_width
@@ -90,13 +91,15 @@ class Rows:
 
 
 def print_table(table: Table, console: Console, *, indent: int = 0) -> None:
-    """Print a table without rules; where the terminal is too narrow, columns of the highest rank are left out."""
-    width = console.width - indent
-    columns = _fitting([_Column(column) for column in table.columns], width, table.last_width)
-    if table.last_width:
-        columns[-1].width = max(1, width - sum(column.width + _GAP for column in columns[:-1]))
+    """Print a table without rules, whole if the width is unlimited; else narrowed, and then with fewer columns, to fit."""
+    columns, gap = [_Column(column) for column in table.columns], _GAP
+    if console.width >= UNLIMITED:
+        for column in columns:
+            column.width = column.whole_width
+    else:
+        columns, gap = _fitting(columns, console.width - indent, table.last_width)
     for index in range(len(columns[-1].texts)):
-        console.print(_table_line(columns, index, indent), no_wrap=True, overflow="ellipsis", crop=True)
+        console.print(_table_line(columns, index, indent, gap), no_wrap=True, overflow="ellipsis", crop=True)
 
 
 def rich_tree(branch: Branch) -> Tree:
@@ -112,34 +115,63 @@ class _Column:
     def __init__(self, column: Column) -> None:
         self.align, self.rank = column.align, column.rank
         self.texts = [styled(Cell(column.title, "faint")), *map(styled, column.cells)]
-        self.width = min(column.max_width, max(text.cell_len for text in self.texts))
+        self.whole_width = max(text.cell_len for text in self.texts)
+        self.width = self._widest = min(column.max_width, self.whole_width)
+        self._least = self._widest if column.least_width is None else min(self._widest, column.least_width)
+
+    def reset(self) -> None:
+        """Give the column its full width again."""
+        self.width = self._widest
+
+    def can_shrink(self) -> bool:
+        """Return whether the column may be narrower."""
+        return self.width > self._least
 
 
-def _table_line(columns: Sequence[_Column], index: int, indent: int) -> Text:
+def _table_line(columns: Sequence[_Column], index: int, indent: int, gap: int) -> Text:
     line = Text(" " * indent)
     for column in columns:
         cell = column.texts[index]
         cell.truncate(column.width, overflow="ellipsis")
         cell.align(column.align, column.width)
-        line.append_text(cell).append(" " * _GAP)
+        line.append_text(cell).append(" " * gap)
     line.rstrip()
     return line
 
 
-def _fitting(columns: list[_Column], width: int, last_width: int) -> list[_Column]:
-    """Return the columns that fit into `width` characters, the last one with `last_width` of them, if not 0."""
+def _fitting(columns: list[_Column], width: int, last_width: int) -> tuple[list[_Column], int]:
+    """Return the columns that fit into `width` characters, narrowed as needed, and the gap between them.
+
+    The last column gets `last_width` characters, if not 0, fewer where it may shrink, and all that are left over.
+    """
     kept = list(columns)
-    while _total_width(kept, last_width) > width:
+    while True:
+        gap = next((gap for gap in (_GAP, 1) if _narrowed(kept, width, gap, last_width)), _GAP)
         least = max(kept, key=lambda column: column.rank)
-        if least.rank == 0:
+        if _room_left(kept, width, gap) >= 0 or least.rank == 0:
             break
         kept.remove(least)
-    return kept
+    if last_width:
+        kept[-1].width = max(1, kept[-1].width + _room_left(kept, width, gap))
+    return kept, gap
 
 
-def _total_width(columns: Sequence[_Column], last_width: int) -> int:
-    *others, last = columns
-    return sum(column.width + _GAP for column in others) + (last_width or last.width)
+def _narrowed(columns: Sequence[_Column], width: int, gap: int, last_width: int) -> bool:
+    """Narrow columns, the widest first, and return whether they fit then."""
+    for column in columns:
+        column.reset()
+    if last_width:
+        columns[-1].width = last_width
+    while _room_left(columns, width, gap) < 0:
+        wide = [column for column in columns if column.can_shrink()]
+        if not wide:
+            return False
+        max(wide, key=lambda column: column.width).width -= 1
+    return True
+
+
+def _room_left(columns: Sequence[_Column], width: int, gap: int) -> int:
+    return width - sum(column.width for column in columns) - gap * (len(columns) - 1)
 
 
 def _add_children(tree: Tree, branch: Branch) -> None:

@@ -28,9 +28,17 @@ def _null_device(mode: Literal["r", "w"]) -> TextIO:
     return open(os.devnull, mode, encoding="utf-8")
 
 
+UNLIMITED = 1_000_000
+"""Width in characters of what is no terminal: lines are neither wrapped nor cut there."""
+
+
 def stdout_console() -> Console:
-    """Return a rich console on standard output that interprets no markup."""
-    return _console(stderr=False)
+    """Return a rich console on standard output that interprets no markup.
+
+    In a file or a pipe its width is that of ``COLUMNS``, else `UNLIMITED`.
+    """
+    is_bounded = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return _console(width=None if is_bounded else UNLIMITED)
 
 
 def stderr_console() -> Console:
@@ -50,7 +58,7 @@ def write_json(data: Any, indent: int | None = 2) -> None:
     sys.stdout.write(escaped_json(text) + "\n")
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool = False, width: int | None = None) -> Console:
     from rich.console import Console  # noqa: PLC0415 - --help and --json do without it
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)

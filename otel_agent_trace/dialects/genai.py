@@ -19,7 +19,7 @@ from otel_agent_trace.dialects.parsing.conversation import (
     last_text,
     question_in,
 )
-from otel_agent_trace.dialects.parsing.payloads import parsed
+from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
 from otel_agent_trace.model import Message, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -56,6 +56,7 @@ _USAGE = {
 }
 _MODEL_EVIDENCE = frozenset({*_USAGE["input_tokens"], "llm.request.type", "gen_ai.prompt.0.role"})
 """Attributes that make a span without an operation name a model call: before 1.27 the conventions had none."""
+_NO_MODEL = "none"  # Spring AI's answering model of a call that failed
 _TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
@@ -130,7 +131,7 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
         facts.input = question_in(attributes.take("gen_ai.agent.invocation_input"))
     if facts.output is None:
         facts.output = answer_in(attributes.take("gen_ai.agent.invocation_output"))
-    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    _read_models(attributes, facts)
     facts.usage = _token_usage(attributes)
 
 
@@ -138,16 +139,23 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     sent, answered = _sent_and_answered(attributes)
     facts.messages = sent + answered
     facts.response_id = attributes.text(semconv.RESPONSE_ID)
-    requested_model = attributes.rest.get(semconv.REQUEST_MODEL)
-    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
-    facts.label = str(requested_model or facts.model or attributes.span.name)
+    _read_models(attributes, facts)
+    facts.label = facts.requested_model or facts.model or attributes.span.name
     facts.usage = _token_usage(attributes)
+
+
+def _read_models(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.requested_model = attributes.text(semconv.REQUEST_MODEL)
+    if facts.requested_model is None:  # MLflow 3 with the conventions' names: the model of a call that failed
+        facts.requested_model = model_in({"model": parsed(attributes.rest.get("model"))})
+    answered = attributes.text(semconv.RESPONSE_MODEL)
+    facts.model = facts.requested_model if answered in (None, _NO_MODEL) else answered
 
 
 def _read_other_operation(attributes: Attributes, facts: SpanFacts) -> None:
     facts.input = attributes.parsed(semconv.RETRIEVAL_QUERY)
     facts.output = attributes.parsed(semconv.RETRIEVAL_DOCUMENTS)
-    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+    _read_models(attributes, facts)
     facts.label = attributes.span.name
     facts.usage = _token_usage(attributes)
 

@@ -44,7 +44,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
     attributes.take(semconv.OPERATION_NAME)
     if kind is StepKind.MODEL:
         facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
-        facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL)
+        facts.requested_model = attributes.text(semconv.REQUEST_MODEL)
+        facts.model = attributes.text(semconv.RESPONSE_MODEL) or facts.requested_model
         facts.label = facts.model or name
     elif kind is StepKind.TOOL:
         facts.name, facts.input = attributes.text(semconv.TOOL_NAME) or name, recorded_input

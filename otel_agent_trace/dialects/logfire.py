@@ -11,6 +11,7 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import conversation
+from otel_agent_trace.dialects.parsing.payloads import model_in
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -91,12 +92,8 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
         facts.messages = conversation(events)
     elif request is not None:
         facts.messages = conversation(request) + conversation(response, "assistant")
-    facts.model = attributes.text(semconv.RESPONSE_MODEL, semconv.REQUEST_MODEL) or _requested_model(request)
+    facts.requested_model = attributes.text(semconv.REQUEST_MODEL) or model_in(request)
+    facts.model = attributes.text(semconv.RESPONSE_MODEL) or facts.requested_model
     usage = response.get("usage") if isinstance(response, dict) else None
     facts.usage = usage_from({str(key): item for key, item in usage.items()}) if isinstance(usage, dict) else None
     facts.response_id = attributes.text("response_id", semconv.RESPONSE_ID)
-
-
-def _requested_model(request: Any) -> str | None:
-    model = request.get("model") if isinstance(request, dict) else None
-    return model if isinstance(model, str) else None

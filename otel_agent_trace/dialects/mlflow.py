@@ -6,11 +6,10 @@ Recognised by ``mlflow.spanType``. Every attribute is JSON, texts included (``ml
 
 from __future__ import annotations
 
-from typing import Any
-
 from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
 from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
 from otel_agent_trace.dialects.parsing.names import without_method
+from otel_agent_trace.dialects.parsing.payloads import model_in
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -45,7 +44,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
     recorded_input, recorded_output = attributes.parsed("mlflow.spanInputs"), attributes.parsed("mlflow.spanOutputs")
     if kind is StepKind.MODEL:
         facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
-        facts.model = attributes.quoted("mlflow.llm.model", "model") or _requested_model(recorded_input)
+        facts.requested_model = model_in(recorded_input)
+        facts.model = attributes.quoted("mlflow.llm.model", "model") or facts.requested_model
         facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
         facts.label = facts.model or span.name
     elif kind in (StepKind.AGENT, None):
@@ -58,8 +58,3 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts.error = attributes.error()
     facts.attributes = attributes.rest
     return facts
-
-
-def _requested_model(request: Any) -> str | None:
-    model = request.get("model") if isinstance(request, dict) else None
-    return model if isinstance(model, str) else None

@@ -13,7 +13,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
 from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
 from otel_agent_trace.dialects.parsing.names import without_method
-from otel_agent_trace.dialects.parsing.payloads import parsed
+from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -147,10 +147,10 @@ def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
     facts.messages = _spread_messages(attributes, "llm.input_messages", "input.value", "user") + _spread_messages(
         attributes, "llm.output_messages", "output.value", "assistant"
     )
-    facts.model = attributes.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
-    parameters = parsed(attributes.rest.get("llm.invocation_parameters"))
-    if facts.model is None and isinstance(parameters, dict):
-        facts.model = _metadata_text(parameters, "model", "model_name")
+    facts.requested_model = attributes.text("llm.request.model_name") or model_in(
+        parsed(attributes.rest.get("llm.invocation_parameters"))
+    )
+    facts.model = attributes.text("llm.response.model_name", "llm.model_name") or facts.requested_model
     facts.label = facts.model or attributes.span.name
     facts.usage = attributes.usage(**_USAGE)
 

@@ -64,7 +64,8 @@ def _read_generation(attributes: Attributes, facts: SpanFacts, function: str | N
     sent = conversation(attributes.parsed("ai.prompt.messages")) or _prompt_messages(attributes)
     text, calls = attributes.take("ai.response.text"), attributes.parsed("ai.response.toolCalls")
     found = attributes.parsed("ai.response.object")
-    facts.model = attributes.text("ai.response.model", "ai.model.id", "gen_ai.response.model", "gen_ai.request.model")
+    facts.requested_model = attributes.text("ai.model.id", "gen_ai.request.model")
+    facts.model = attributes.text("ai.response.model", "gen_ai.response.model") or facts.requested_model
     facts.usage = attributes.usage(**_USAGE)
     if facts.kind is StepKind.AGENT:
         facts.name = function

@@ -27,14 +27,14 @@ from otel_agent_trace.otlp import (
     settings_of,
 )
 from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S
-from otel_agent_trace.query import RunQuery
+from otel_agent_trace.query import QueryKeywords, RunQuery
 from otel_agent_trace.runs import run_to_spans
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.runs.stitch import Assembled
 from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.sources.search import find, search, with_filters
-from otel_agent_trace.span import Problem, SpanRecord, SpanSource
+from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource
 
 _log = logging.getLogger("otel_agent_trace")
 _MAX_DETAILS = 20
@@ -77,7 +77,7 @@ class ExportSummary(msgspec.Struct):
         return fields | {"refused_spans": [span._asdict() for span in self.refused_spans], "notes": list(self.notes)}
 
 
-class ExportKeywords(RunQuery, frozen=True, kw_only=True):
+class ExportKeywords(QueryKeywords, frozen=True, kw_only=True):
     """Define the keywords of `export_spans`: the filters of `RunQuery`, and how to send."""
 
     protocol: str | None = None
@@ -129,7 +129,7 @@ def export_spans(call: ExportCall) -> ExportSummary:
     settings = _settings(call.endpoint, call.protocol, call.headers, call.timeout_s)
     summary = ExportSummary() if call.summary is None else call.summary
     source = open_source(call.source, on_progress=call.on_progress)
-    query = call.query.but(**call.given())
+    query = call.replacing(call.query)
     selected = _SelectedTraces(source, query, call.on_problem or _log_problem, summary, name_of(call.source))
     encoder = Encoder(settings.protocol)
     sender = Sender(settings, encoder.join, retry_timeout_s=call.retry_timeout_s, on_retry=call.on_retry)
@@ -153,7 +153,7 @@ def _settings(
 
 
 def _log_problem(problem: Problem) -> None:
-    _log.warning("%s (skipped)", problem)
+    _log.warning("%s" if isinstance(problem, Notice) else "%s (skipped)", problem)
 
 
 # ── which traces ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,13 +194,18 @@ class _SelectedTraces:
         """
         query = self._query if self._query.order else self._query.but(newest_first=True)
         ids_by_run = search(
-            self._source, query, _ignore_problem, lambda found: {span.trace_id for span in _spans_of(found)}
+            self._source, query, self._pass_notice, lambda found: {span.trace_id for span in _spans_of(found)}
         )
         first = list(ids_by_run)
         self._summary.runs = len(first)
         trace_ids = set().union(*first)
         traces = with_filters(self._source, query).traces(self._on_problem) if trace_ids else iter(())
         return (spans for spans in traces if spans and spans[0].trace_id in trace_ids)
+
+    def _pass_notice(self, problem: Problem) -> None:
+        """Pass on a notice, and ignore any other problem, which is reported when the source is read again."""
+        if isinstance(problem, Notice):
+            self._on_problem(problem)
 
     def _of_runs(self) -> Iterator[list[SpanRecord]]:
         """Yield the traces of all runs that match, each once although several runs may share one."""
@@ -222,10 +227,6 @@ def _spans_of(found: Assembled) -> Sequence[SpanRecord]:
 
 def _identity(found: Assembled) -> Assembled:
     return found
-
-
-def _ignore_problem(problem: Problem) -> None:
-    """Ignore a problem, which is reported when the source is read again."""
 
 
 # ── sending them ─────────────────────────────────────────────────────────────────────────────────────────────────────

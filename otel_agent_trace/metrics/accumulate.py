@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from otel_agent_trace import categories
+from otel_agent_trace import categories, semconv
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.tally import INTERRUPTED, CallTally, Occurrences, OutcomeTally, RunTally, normalised
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
@@ -27,7 +27,7 @@ def count_run(tally: RunTally, run: AgentRun) -> None:
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
     if _is_finished(run):
-        tally.steps.add(len(run.steps))
+        tally.steps.add(sum(len(part.steps) for part in run.walk()))
     _count_run_error(tally, run)
     for nested in run.walk():
         _count_steps(tally, nested)
@@ -104,13 +104,13 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
         if step.kind is StepKind.TOOL:
             _count_call(tally.tools.at(_name_or_unknown(step.name)), step)
         elif step.kind is StepKind.MODEL:
-            _count_call(tally.models.at(_name_or_unknown(step.model)), step)
+            _count_call(tally.models.at(_model_name(step)), step)
         error = _step_error(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
     for step in _counting_calls(run):
         if step.usage is not None:
-            tally.models.at(_name_or_unknown(step.model)).tokens.update(_token_counts(step.usage))
+            tally.models.at(_model_name(step)).tokens.update(_token_counts(step.usage))
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
@@ -144,6 +144,15 @@ def _count_run_error(tally: RunTally, run: AgentRun) -> None:
 def _count_error(tally: RunTally, error: StepError, occurrences: Occurrences) -> None:
     tally.categories.at(_name_or_unknown(error.category)).absorb(occurrences)
     tally.error_types.at(_name_or_unknown(error.type)).count(normalised(error.message), occurrences)
+
+
+def _model_name(step: AgentStep) -> str:
+    """Return the model that was requested where it is known, else the one that answered.
+
+    A call that failed has the requested model only, so that "gpt-4o" and "gpt-4o-2024-08-06" are one name.
+    """
+    requested = step.attributes.get(semconv.REQUEST_MODEL)
+    return _name_or_unknown(requested if isinstance(requested, str) and requested else step.model)
 
 
 def _name_or_unknown(name: str | None) -> str:

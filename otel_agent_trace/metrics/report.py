@@ -151,7 +151,7 @@ class MetricsReport:
 
     @cached_property
     def steps_per_run(self) -> Sizes:
-        """Return how many steps the finished runs had, without those of the runs below them."""
+        """Return how many steps the finished runs had, those of sub-agents included, as `list` counts them."""
         return figures.sizes(self._tally.steps)
 
     @cached_property

@@ -10,6 +10,7 @@ import re
 from datetime import timedelta
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.keywords import shown
 
 _NS_PER_S = 1_000_000_000
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -27,7 +28,7 @@ def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
         return None
     width_ns = _ns(bucket) if isinstance(bucket, timedelta) else _parsed_ns(bucket)
     if width_ns <= 0:
-        raise ConfigurationError(f"bucket must be positive, got {bucket!r}")
+        raise ConfigurationError(f"bucket must be positive, got {shown(bucket)}")
     return width_ns
 
 
@@ -49,6 +50,6 @@ def _parsed_ns(bucket: object) -> int:
     match = _WIDTH.fullmatch(bucket) if isinstance(bucket, str) else None
     if match is None:
         raise ConfigurationError(
-            f'bucket must be a timedelta, or a number with a unit (s, m, h, d, w) like "15m" or "1d", got {bucket!r}'
+            f'bucket must be a timedelta, or a number with a unit (s, m, h, d, w) like "15m" or "1d", got {shown(bucket)}'
         )
     return int(match[1]) * _UNIT_S[match[2]] * _NS_PER_S

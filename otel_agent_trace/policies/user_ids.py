@@ -54,6 +54,11 @@ def is_pseudonym(user_id: str) -> bool:
     return _PSEUDONYM.fullmatch(user_id) is not None
 
 
+def key_id_of(user_id: str | None) -> str | None:
+    """Return the id of the key that a pseudonym was made with; None for anything else."""
+    return user_id.split(":", 2)[1] if user_id is not None and is_pseudonym(user_id) else None
+
+
 def pseudonymize_user_id(user_id: str, *, key: str | bytes | None = None) -> str:
     """Return the pseudonym that traces hold for a user id: ``hmac:{key id}:{hex}``; a pseudonym is returned unchanged.
 

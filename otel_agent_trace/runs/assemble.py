@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Iterable
 
@@ -150,13 +149,13 @@ def in_order(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
 
 
 def _number(nodes: list[Node]) -> None:
-    """Give each step that has no index the next free one."""
-    without = [node for node in nodes if node.facts.index is None]
-    if without:
-        taken = {node.facts.index for node in nodes}
-        free = (index for index in itertools.count() if index not in taken)
-        for node in without:
-            node.facts.index = next(free)
+    """Number the steps of a run by their place, unless our tracer has counted all of them.
+
+    It counts its own only: beside spans of another instrumentation, their numbers would start anew and not rise with time.
+    """
+    if any(node.facts.index is None for node in nodes):
+        for index, node in enumerate(nodes):
+            node.facts.index = index
 
 
 def _step_id(node: Node) -> int | str:

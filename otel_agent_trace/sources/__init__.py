@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from otel_agent_trace.errors import ConfigurationError, SourceError
-from otel_agent_trace.sources.addresses import scheme_of, with_scheme, without_secrets
+from otel_agent_trace.sources.addresses import scheme_of, services_of, with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.sources.several import SeveralSources
@@ -75,7 +75,8 @@ def is_address(source: Any) -> bool:
 def name_of(source: Any) -> str:
     """Return the name of a source for messages, without secrets."""
     if isinstance(source, str):
-        return without_secrets(source)
+        services = services_of(source) if is_address(source) else ()
+        return without_secrets(source) + (f" (service {', '.join(services)})" if services else "")
     if isinstance(source, PathLike):  # the `name` of a `Path` lacks the folder
         return str(os.fspath(source))
     return str(getattr(source, "name", None) or type(source).__name__)

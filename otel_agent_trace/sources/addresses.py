@@ -56,6 +56,14 @@ def without_secrets(text: str) -> str:
     return (_LOGIN if is_well_formed else _MALFORMED_LOGIN).sub("//", text).partition("?")[0]
 
 
+def services_of(text: str) -> tuple[str, ...]:
+    """Return the services that an address names in its query, none for one that is invalid."""
+    try:
+        return parse_address(text).services
+    except SourceError:
+        return ()
+
+
 def parse_address(text: str) -> Address:
     """Parse the address of a server, or a link to a page or a trace of its web interface or API.
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from otel_agent_trace.errors import AmbiguousRunError, RunNotFoundError
 from otel_agent_trace.model import AgentRun, at_time
+from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
 from otel_agent_trace.runs.stitch import Assembled, assembled
-from otel_agent_trace.span import Problem, SpanRecord, SpanSource, capabilities_of
+from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of
 
 T = TypeVar("T")
 OnProblem = Callable[[Problem], None]
 _SHOWN_RUNS = 5
+_SHOWN_KEYS = 5
 _NEIGHBOURS_NS = 1200 * 10**9
 """Longest time between traces that may belong to one run: a pause of ten minutes, and as much for the call itself."""
 
@@ -37,7 +41,8 @@ def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Cal
     if query.run_id == LAST:
         query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
-        return islice(map(keep, _matching(source, query, on_problem)), query.limit)
+        limit = None if query.limit is None else min(query.limit, sys.maxsize)  # `islice` takes no greater number
+        return islice(map(keep, _matching(source, query, on_problem)), limit)
     return iter(_first_in_order(source, query, query.order, on_problem, keep))
 
 
@@ -45,9 +50,42 @@ def _matching(
     source: SpanSource, query: RunQuery, on_problem: OnProblem, stop: _EarlyStop | None = None
 ) -> Iterator[Assembled]:
     """Yield the runs that match the query, in the order of the source."""
+    keys = _UserKeys(query)
     for found in _assembled(source, query, on_problem, stop):
         if query.matches(found.run, found.spans):
             yield found
+        elif query.user_id is not None:
+            keys.note(found)
+    keys.report(on_problem)
+
+
+class _UserKeys:
+    """Count the runs that only the filter by user leaves out, and whose user id was made with another key than its own.
+
+    Whether they are runs of that user cannot be known: an id has another pseudonym under each key.
+    """
+
+    def __init__(self, query: RunQuery) -> None:
+        self._query = query
+        self._own = {key for form in query.user_ids if (key := key_id_of(form)) is not None}
+        self._others = Counter[str]()
+
+    def note(self, found: Assembled) -> None:
+        """Count a run that does not match."""
+        key = key_id_of(found.run.user_id)
+        is_other = key is not None and key not in self._own and (key in self._others or len(self._others) < _SHOWN_KEYS)
+        if is_other and self._query.but(user_id=None).matches(found.run, found.spans):
+            self._others[str(key)] += 1
+
+    def report(self, on_problem: OnProblem) -> None:
+        """Report the ids of the keys, if there are other ones than that of the filter."""
+        if not self._others:
+            return
+        runs = ", ".join(f"{count} under the key {key}" for key, count in self._others.most_common())
+        own = f"that of the id asked for is {', '.join(self._own)}" if self._own else "there is no key here"
+        how = f"set {KEY_VARIABLE} to that key, or give the pseudonym itself"
+        reason = f"runs whose user ids are pseudonyms cannot be compared: {runs}; {own}: to find them, {how}"
+        on_problem(Notice("user_id", 0, reason))
 
 
 def _assembled(

@@ -22,6 +22,9 @@ if sys.version_info < (3, 11):  # before, asyncio has one of its own; it takes a
 
     _TIMEOUTS = (TimeoutError, AsyncioTimeoutError)
 _FRAMES_OUTER, _FRAMES_INNER = 4, 24
+_BARE: frozenset[object] = frozenset({"builtins", None})
+_BARE_IN_STACKS = _BARE | {"__main__"}
+"""Modules that are no part of a name; Python leaves out ``__main__`` too where it prints a stack."""
 _MESSAGE_CHARACTERS = 1 << 20
 
 
@@ -41,12 +44,16 @@ def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
 
 
 def error_type(error: BaseException) -> str:
-    """Return the ``error.type`` of the conventions: a provider's code, else the name of the class."""
+    """Return the ``error.type`` of the conventions: a provider's code, else the class with its module, built-in ones bare."""
     code, status = attribute_of(error, "code"), attribute_of(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return _class_name(type(error), _BARE)
+
+
+def _class_name(cls: type, bare: frozenset[object]) -> str:
+    """Return the name of a class, nested ones with the outer one, after its module unless that is among `bare`."""
+    return cls.__qualname__ if cls.__module__ in bare else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def is_timeout(error: object) -> bool:
@@ -119,7 +126,8 @@ def stack_text(error: BaseException) -> str:
     if left_out:
         frames.insert(_FRAMES_OUTER, f"  ... {left_out} frames left out\n")
     message = _shortened(error_message(error))
-    last = f"{error_type(error)}: {message}" if message else error_type(error)
+    name = _class_name(type(error), _BARE_IN_STACKS)
+    last = f"{name}: {message}" if message else name
     return f"Traceback (most recent call last):\n{''.join(frames)}{last}\n"
 
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _SHOWN_ROWS = 20
 _SHOWN_MESSAGES = 5
 _MESSAGE_WIDTH = 30
-_NAME_WIDTH = 32
+_NAME_WIDTH, _LEAST_NAME_WIDTH = 32, 12
 _BAR_WIDTH = 20
 
 
@@ -102,7 +102,9 @@ def _counts_text(counts: Mapping[str, int]) -> str:
 def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:
     """Return a table of the first items, with their names in a first column that is called `title`."""
     names = list(items)[:_SHOWN_ROWS]
-    name_column = Column(title, cells(map(one_line, names), "strong"), "left", max_width=_NAME_WIDTH)
+    name_column = Column(
+        title, cells(map(one_line, names), "strong"), "left", max_width=_NAME_WIDTH, least_width=_LEAST_NAME_WIDTH
+    )
     shown = [items[name] for name in names]
     return Table([name_column, *columns(shown)], left_out=len(items) - len(names))
 

@@ -37,8 +37,8 @@ class Row(NamedTuple):
 class Column(NamedTuple):
     """Hold a column of a table, with a cell or a line for each row.
 
-    Where room is scarce the columns of the highest `rank` are left out first, those of rank 0 never. A cell is cut to
-    `max_width` characters.
+    A cell is cut to `max_width` characters. Where room is scarce, columns are narrowed to `least_width` (None: not at
+    all); if that is not enough, those of the highest `rank` are left out first, those of rank 0 never.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Column(NamedTuple):
     align: Literal["left", "right"] = "right"
     rank: int = 0
     max_width: int = 40
+    least_width: int | None = None
 
 
 class Table(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.views.figures import duration_text, time_text, usage_text
+from otel_agent_trace.views.metadata import metadata_rows
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.steps import (
     bounds_of,
@@ -48,9 +49,9 @@ def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
     for label, text in _run_facts(run):
         if text:
             yield Row(label, one_line(text))
-    for label, value in (("metadata", run.metadata), ("config", run.config)):
-        if value:
-            yield Row(label, value_text(value, bounds))
+    yield from metadata_rows("metadata", run.metadata, full=full)
+    if run.config:
+        yield Row("config", value_text(run.config, bounds))
     if full and run.attributes:
         yield Row("attributes", value_text(run.attributes, bounds))
     yield from truncated_rows(run.truncated)

@@ -8,6 +8,7 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Message, StepError, StepKind
 from otel_agent_trace.views.figures import duration_text, plural, usage_text
+from otel_agent_trace.views.metadata import metadata_rows
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.values_text import (
     SHORT,
@@ -55,8 +56,7 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
         yield Row("tokens", usage_text(step.usage), "faint")
     if step.prompt_name:
         yield Row("prompt", name_and_version(step.prompt_name, step.prompt_version), "faint")
-    if step.metadata:
-        yield Row("meta", value_text(step.metadata, bounds), "faint")
+    yield from metadata_rows("meta", step.metadata, "faint", full=full)
     if step.attributes and full:
         yield Row("attributes", value_text(step.attributes, bounds), "faint")
     yield from log_rows(step.logs, step.started_at_ns, full=full)

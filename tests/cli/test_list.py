@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from rich.cells import cell_len
 
 from otel_agent_trace.model import RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.views.summaries import short_ids
@@ -91,6 +92,23 @@ def test_nothing_that_fits(run_command, three_runs):
     assert run_command("list", "--agent", "nobody") == (0, "", "no runs in traces.jsonl match the filters\n")
 
 
+def test_nothing_is_cut_where_the_output_is_no_terminal(run_command, write_runs, make_run, monkeypatch):
+    """Ids, names and questions are whole, unless the user sets a width."""
+    question, agent, run_id = (
+        "why " * 40 + "so?",
+        "the agent with the long name of forty and more characters",
+        "ab" * 16,
+    )
+    write_runs([make_run(run_id, agent_name=agent, user_input=question)])
+    monkeypatch.delenv("COLUMNS")
+    heading, line = run_command("list").out.splitlines()
+    assert line.startswith(f"{run_id}  ")
+    assert line.endswith(question)
+    assert agent in line
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, run_command("list").out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_fits_every_width(run_command, three_runs, monkeypatch, width):
     """No line is longer than the terminal is wide, and each run keeps its one line."""
@@ -99,6 +117,31 @@ def test_fits_every_width(run_command, three_runs, monkeypatch, width):
     assert len(lines) == 4
     assert max(map(len, lines)) <= width
     assert "cccccccc" in lines[1]
+
+
+def test_no_column_is_left_out_at_eighty(run_command, write_runs, make_run, monkeypatch):
+    """Long texts are narrowed, those of wide characters too, so that the columns stand below each other."""
+    monkeypatch.setenv("COLUMNS", "80")
+    large = {"usage": Usage(input_tokens=12_345_678)}
+    names = ["a" * 90, "旅行代理" * 9, "🧳" * 20]
+    runs = [make_run(f"order-{'7' * 60}-{i}", 9 * i, agent_name=name, **large) for i, name in enumerate(names)]
+    write_runs([*runs, make_run("b", 90, user_input="why? " * 30)])
+    heading, *lines = run_command("list").out.splitlines()
+    assert heading.split() == ["run", "when", "agent", "status", "took", "steps", "errors", "tokens", "question"]
+    assert len(lines) == 4
+    assert max(map(cell_len, lines)) <= 80
+    assert len({cell_len(line[: line.index("success")]) for line in lines}) == 1
+
+
+def test_a_file_is_given_whole_lines(run_command, write_runs, make_run, monkeypatch):
+    """Of a stack trace with long paths, as of anything else."""
+    line = f'  File "/{"deep/" * 60}agent.py", line 1, in run'
+    error = StepError(type="ValueError", message="no", stacktrace=f"Traceback:\n{line}\nValueError: no\n")
+    write_runs([make_run("a", status=RunStatus.ERROR, error=error, metadata={"url": "http://x/" + "y" * 500})])
+    monkeypatch.delenv("COLUMNS")
+    shown = run_command("show", "--full").out
+    assert any(found.endswith(line) for found in shown.splitlines())
+    assert "http://x/" + "y" * 500 in shown
 
 
 def test_question_is_shortened(run_command, write_runs, make_run):

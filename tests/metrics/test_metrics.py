@@ -20,6 +20,7 @@ from otel_agent_trace.metrics.figures import wilson_interval
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.tally import BUCKETS, NAMES, normalised
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.views.summaries import summary_of
 
 S = 1_000_000_000
 NOON = int(datetime(2025, 3, 5, 12, tzinfo=timezone.utc).timestamp()) * S  # a Wednesday
@@ -239,7 +240,19 @@ def test_steps_of_sub_agents_count_but_their_runs_do_not() -> None:
     report = compute_metrics([run(seconds=1, steps=(tool("top"), sub_agent(middle)))])
     assert set(report.tools) == {"top", "middle", "deep"}
     assert report.models["m"].calls == 1
-    assert (report.runs, report.success_rate, report.latency.max_s, report.steps_per_run.mean) == (1, 1.0, 1.0, 2.0)
+    assert (report.runs, report.success_rate, report.latency.max_s, report.steps_per_run.mean) == (1, 1.0, 1.0, 6.0)
+
+
+def test_steps_per_run_are_those_that_a_list_shows() -> None:
+    """Each step once, also where a sub-agent made it; a run below is one step of the run above."""
+    deepest = run(steps=(tool("deep"), call("m", (1, 2))))
+    middle = run(steps=(tool("middle"), sub_agent(deepest)))
+    runs = [run(steps=(tool("top"), sub_agent(middle))), run(steps=(tool("top"),)), run()]
+    report = compute_metrics(runs)
+    assert [summary_of(each).steps for each in runs] == [6, 1, 0]
+    steps = report.steps_per_run
+    assert (steps.count, steps.mean, steps.min, steps.max) == (3, 7 / 3, 0, 6)
+    assert sum(figures.calls for figures in (*report.tools.values(), *report.models.values())) == 5
 
 
 # ── tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import inspect
 import json
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli import main
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.keywords import shown
 from tests.support.backends import GivenRuns
 from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
@@ -463,6 +465,10 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
     )
 
 
+HUGE = 10**6000
+"""An integer that Python refuses to write as text."""
+
+
 @pytest.mark.parametrize(
     ("filters", "expected_message"),
     [
@@ -475,10 +481,17 @@ def test_signatures_show_the_real_keywords(function: Callable[..., Any]) -> None
         ({"model": ["m"]}, "model must be a string"),
         ({"where": "a=b"}, """where must be a mapping like {"metadata.tenant": "acme"}, got 'a=b'"""),
         ({"where": {1: 2}}, "where must be a mapping"),
+        ({"min_duration": HUGE}, "min_duration must be seconds, or a text like"),
+        ({"limit": -HUGE}, "limit must not be negative, got a value of type int"),
+        ({"status": HUGE}, "status must be one of"),
+        ({"sort": HUGE}, "sort must be one of"),
+        ({"where": HUGE}, "where must be a mapping"),
+        ({"agent": HUGE}, "agent must be a string, got a value of type int"),
+        ({"user_id": HUGE}, "user_id must be a string, got a value of type int"),
         *(({"min_duration": wrong}, f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {wrong!r}') for wrong in
           ["long", "", "1y", "-1", -1, -0.5, float("nan"), float("inf"), True, [], datetime.timedelta(-1)]),
     ],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(filters: dict[str, Any], expected_message: str) -> None:
     """Before anything is read, by all that take it."""
@@ -486,6 +499,30 @@ def test_what_cannot_be_meant_is_refused(filters: dict[str, Any], expected_messa
         with pytest.raises(ConfigurationError) as refused:
             call(**filters)
         assert expected_message in str(refused.value)
+
+
+@pytest.mark.parametrize("limit", [10**30, HUGE], ids=["30 digits", "6000 digits"])
+def test_a_limit_may_be_any_number(limit: int) -> None:
+    source = GivenRuns(*SIZED)
+    assert len(load_runs(source, limit=limit)) == len(list(iter_runs(source, limit=limit))) == len(SIZED)
+
+
+@pytest.mark.parametrize("given", [None, {"agent": "a"}, "agent=a"], ids=str)
+def test_a_query_that_is_none_is_refused(given: Any) -> None:
+    for call in (load_runs, iter_runs, functools.partial(export_spans, endpoint="http://localhost:1")):
+        with pytest.raises(ConfigurationError, match=r"query must be a RunQuery, got .*RunQuery\.of\(\*\*mapping\)"):
+            call(GivenRuns(), query=given)
+
+
+def test_a_keyword_takes_back_the_order_of_a_query() -> None:
+    """The runs are then yielded as they are read."""
+    given = GivenRuns(*SIZED)
+    newest = RunQuery(newest_first=True)
+    as_read = [run.run_id for run in iter_runs(given)]
+    assert [run.run_id for run in iter_runs(given, newest)] != as_read
+    assert [run.run_id for run in iter_runs(given, newest, newest_first=False)] == as_read
+    assert [run.run_id for run in iter_runs(given, newest, agent=None)] != as_read
+    assert (RunQuery().newest_first, RunQuery(newest_first=False) == RunQuery()) == (False, True)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────

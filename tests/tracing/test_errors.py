@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import concurrent.futures
 import json
 import socket
 import ssl
 import subprocess
+import sys
+import traceback
 import urllib.error
 from collections.abc import Callable
 from email.message import Message
@@ -64,6 +67,18 @@ class Closed(Exception):
     """Of a web socket, no status of HTTP."""
 
 
+class Outer:
+    class NestedError(Exception):
+        pass
+
+
+def local_error() -> Exception:
+    class LocalError(Exception):
+        pass
+
+    return LocalError("x")
+
+
 def recorded(error: object, **options: Any) -> StepError:
     """What a tracer makes of an error."""
     memory = InMemoryBackend()
@@ -117,6 +132,14 @@ MODULE = OwnError.__module__
         (SoftTimeLimitExceeded(3), f"{MODULE}.SoftTimeLimitExceeded", "timeout"),
         (RecursionError("x"), "RecursionError", "internal"),
         (BaseException("x"), "BaseException", "other"),
+        (Outer.NestedError("x"), f"{MODULE}.Outer.NestedError", "internal"),
+        (local_error(), f"{MODULE}.local_error.<locals>.LocalError", "internal"),
+        (type("NoModule", (Exception,), {"__module__": None})("x"), "NoModule", "internal"),
+        (type("Script", (ValueError,), {"__module__": "__main__"})("x"), "__main__.Script", "validation"),
+        (HttpError(429, ""), f"{MODULE}.HttpError", "rate_limit"),
+        (HttpError(429, 1302), f"{MODULE}.HttpError", "rate_limit"),
+        (HttpError(None, "rate_limit_exceeded"), f"{MODULE}.HttpError", "internal"),
+        (StepError(type="tool_error", category="mine"), "tool_error", "mine"),
         ("a text", "_OTHER", "other"),
         (42, "_OTHER", "other"),
     ],
@@ -226,6 +249,29 @@ def test_the_stack(tracer: AgentTracer, the_run: TheRun, memory: InMemoryBackend
     assert "in test_the_stack" not in stack
     (event,) = memory.spans()[0].events
     assert (event.name, event.attributes["exception.stacktrace"]) == ("exception", stack)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HttpError(429, "rate_limit_exceeded"),
+        Outer.NestedError("x"),
+        type("Script", (ValueError,), {"__module__": "__main__"})("x"),
+        ValueError("x"),
+        KeyError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_stack_ends_as_python_s(error: Exception) -> None:
+    """With the class of the exception, also where a provider's code is its type."""
+    (last,) = traceback.format_exception_only(error)
+    assert (recorded(error).stacktrace or "").splitlines(keepends=True)[-1] == last
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no exception groups")
+def test_a_group_has_the_type_of_its_own() -> None:
+    group = vars(builtins)["ExceptionGroup"]("several", [TimeoutError("x"), TimeoutError("y")])
+    assert (recorded(group).type, recorded(group).category) == ("ExceptionGroup", "timeout")
 
 
 def test_a_deep_stack_is_bounded() -> None:

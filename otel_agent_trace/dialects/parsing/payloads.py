@@ -61,6 +61,12 @@ def _literal(text: str) -> Any:
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def model_in(request: Any) -> str | None:
+    """Return the model that the parameters of a request name, None where they name none."""
+    names = (request.get("model"), request.get("model_name")) if isinstance(request, dict) else ()
+    return next((name for name in names if isinstance(name, str) and name), None)
+
+
 def arguments_of(value: Any) -> Any:
     """Return the arguments of a call, without the envelopes that frameworks put around them."""
     value = parsed(value)

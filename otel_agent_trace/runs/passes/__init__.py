@@ -21,6 +21,7 @@ from otel_agent_trace.runs.passes.outcomes import (
     infer_answers,
     infer_errors,
     infer_questions,
+    record_requested_models,
 )
 from otel_agent_trace.runs.passes.shape import limit_depth, separate_run_ids
 from otel_agent_trace.runs.passes.tools import explain_tool_errors, infer_tool_steps
@@ -43,6 +44,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     infer_errors,
     infer_answers,
     drop_usage_sums,
+    record_requested_models,
 )
 """Passes for trees with spans of another tracer; our own tracer writes runs in the shape in which they are read."""
 FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids, place_logs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT
 from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.model import Message, RunStatus, StepKind
@@ -75,6 +76,17 @@ def drop_usage_sums(tree: TraceTree) -> None:
     for run in tree.agents_of_others():
         if any(node.facts.usage for node in run.own_steps() if node.kind in (StepKind.MODEL, StepKind.AGENT)):
             run.facts.usage = None
+
+
+def record_requested_models(tree: TraceTree) -> None:
+    """Set ``gen_ai.request.model`` among the attributes of each step for which another model answered than requested.
+
+    It is where our own spans have it, for a request for "gpt-4o" that "gpt-4o-2024-08-06" answered.
+    """
+    for node in tree.walk():
+        facts = node.facts
+        if facts.requested_model is not None and facts.requested_model != facts.model:
+            facts.attributes = {**facts.attributes, semconv.REQUEST_MODEL: facts.requested_model}
 
 
 def _take_name(run: Node, own: list[Node]) -> None:
