@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.trace import SpanContext
@@ -29,7 +28,7 @@ from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Scope
 from otel_agent_trace.tracing.active import ActiveRun, ActiveStep
-from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context
 from otel_agent_trace.tracing.failures import error_message, error_type, stack_text
 from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, processors_in
@@ -124,7 +123,7 @@ _READER = SdkReader()
 def _on_record(record: logging.LogRecord) -> None:
     if _WATCHED.lowest is None or record.levelno < _WATCHED.lowest:
         return
-    context = otel_context.get_current()
+    context = current_context()
     run, span = context.get(RUN_KEY), trace.get_current_span(context)
     if not isinstance(run, ActiveRun) and not _is_of_an_agent(span):
         return
