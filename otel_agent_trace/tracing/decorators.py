@@ -63,7 +63,7 @@ def _wrapper(function: Callable[..., Any], start: Start) -> Any:
 
 
 def _is(check: Callable[[object], bool], function: Callable[..., Any]) -> bool:
-    """Return whether a function, or what an object runs when it is called, is of a kind that flags tell."""
+    """Return whether a function, or what an object runs when it is called, has the flag of a kind."""
     return check(function) or check(called_function(function))
 
 

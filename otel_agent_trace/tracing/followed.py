@@ -106,13 +106,13 @@ class _Pending:
             self.invocation.active.end()
 
 
-def _awaited(coroutine: Coroutine[Any, Any, Any], invocation: Invocation) -> Coroutine[Any, Any, Any] | None:
+def _awaited(coroutine: Any, invocation: Invocation) -> Coroutine[Any, Any, Any] | None:
     """Return a coroutine that awaits another one within the call; None if that one has begun already."""
     if getattr(coroutine, "cr_frame", None) is None or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
         return None
-    wrapper = _await(_Pending(coroutine, invocation, current_context()))
+    wrapper: Any = _await(_Pending(coroutine, invocation, current_context()))
     wrapper.__name__, wrapper.__qualname__ = coroutine.__name__, coroutine.__qualname__
-    return wrapper
+    return wrapper  # type: ignore[no-any-return]
 
 
 async def _await(pending: _Pending) -> Any:
