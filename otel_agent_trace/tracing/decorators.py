@@ -1,6 +1,7 @@
 """Wrap functions, coroutine functions, generator functions and async ones, so that each call is a step or a run.
 
-The wrapper is a function of the same kind, so that `inspect`, and frameworks that use it, see no difference.
+The wrapper is a function of the same kind, so that `inspect`, and frameworks that use it, see no difference. That of an
+object with ``__call__`` is an object too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
+from otel_agent_trace.tracing.callables import called_function, is_object, traced_object
 from otel_agent_trace.tracing.invocations import Start, wrap_async_generator, wrap_generator
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,30 +31,40 @@ def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
     if isinstance(function, type) or not callable(function):
         msg = f"only functions can be traced, got {function!r}"
         raise TypeError(msg)
-    if inspect.isasyncgenfunction(function):
-        wrapper: Any = wrap_async_generator(function, start)
-    elif _is_awaitable_generator(function):
-        wrapper = _awaitable_generator(function, start)
-    elif inspect.isgeneratorfunction(function):
-        wrapper = wrap_generator(function, start)
-    elif inspect.iscoroutinefunction(function) or _is_called_async(function):
-        wrapper = _coroutine(function, start)
-    else:
-        wrapper = _plain(function, start)
-    _copy_methods(function, wrapper)
+    wrapper = _wrapper(function, start)
     _copy_signature(function, wrapper)
+    if is_object(function):
+        wrapper = traced_object(function, wrapper, (wrap, (function, start, on_wrapped)))
+    else:
+        _copy_methods(function, wrapper)
     on_wrapped(wrapper)
     return cast("F", wrapper)
 
 
 def is_plain(function: Callable[..., Any]) -> bool:
     """Return whether a call is over when it returns: the function is neither a coroutine function nor a generator."""
-    return not (
-        inspect.isasyncgenfunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.iscoroutinefunction(function)
-        or _is_called_async(function)
+    return not any(
+        _is(check, function)
+        for check in (inspect.isasyncgenfunction, inspect.isgeneratorfunction, inspect.iscoroutinefunction)
     )
+
+
+def _wrapper(function: Callable[..., Any], start: Start) -> Any:
+    """Return a function of the same kind that traces calls."""
+    if _is(inspect.isasyncgenfunction, function):
+        return wrap_async_generator(function, start)
+    if _is_awaitable_generator(function):
+        return _awaitable_generator(function, start)
+    if _is(inspect.isgeneratorfunction, function):
+        return wrap_generator(function, start)
+    if _is(inspect.iscoroutinefunction, function):
+        return _coroutine(function, start)
+    return _plain(function, start)
+
+
+def _is(check: Callable[[object], bool], function: Callable[..., Any]) -> bool:
+    """Return whether a function, or what an object runs when it is called, has the flag of a kind."""
+    return check(function) or check(called_function(function))
 
 
 def _copy_methods(function: Callable[..., Any], wrapper: Any) -> None:
@@ -75,11 +87,6 @@ def _copy_signature(function: Callable[..., Any], wrapper: Any) -> None:
     annotations = [signature.return_annotation, *(item.annotation for item in signature.parameters.values())]
     if not any(isinstance(annotation, str) for annotation in annotations):
         wrapper.__signature__ = signature
-
-
-def _is_called_async(function: Callable[..., Any]) -> bool:
-    """Return whether a callable object has a coroutine function as its ``__call__``."""
-    return inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _is_awaitable_generator(function: Callable[..., Any]) -> bool:

@@ -1,0 +1,163 @@
+"""Make a call last as long as the work that it returned: a coroutine, a task, a generator, the stream of a client."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import Context
+
+from otel_agent_trace.guard import guarded
+from otel_agent_trace.tracing.contexts import attach, current_context, detach
+from otel_agent_trace.tracing.iterations import Iteration, stepped, stepped_async
+
+if TYPE_CHECKING:
+    from otel_agent_trace.tracing.invocations import Invocation
+
+
+def follow(result: Any, invocation: Invocation) -> Any:
+    """Make a call last until the work that it returned is done, and return what the program receives in its place.
+
+    That is the result itself wherever possible: a task, and the stream of a client. A coroutine or generator that nobody
+    has started yet is wrapped by one of the same kind. None is returned for any other result.
+    """
+    kind = type(result)
+    if kind is CoroutineType or (hasattr(kind, "cr_await") and hasattr(kind, "send")):  # the latter are those of Cython
+        return _awaited(result, invocation)
+    if kind is GeneratorType or kind is AsyncGeneratorType:
+        return _iterated(result, invocation)
+    if hasattr(kind, "_asyncio_future_blocking"):  # by which asyncio recognises tasks and futures, its own and others'
+        return _until_done(result, invocation)
+    held = _holder_of_pieces(result)
+    if held is None:
+        return None
+    holder, name = held
+    pieces = _iterated(holder[name], invocation)
+    if pieces is None:
+        return None
+    holder[name] = pieces
+    return result
+
+
+# ── generators ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _holder_of_pieces(result: Any) -> tuple[dict[str, Any], str] | None:
+    """Return the attributes of an object that reads from a generator, and the name of the generator among them.
+
+    Such are the stream objects of OpenAI's client, and of other clients of the same code generator, and what the functions
+    of `contextlib.contextmanager` return. The program receives the same object as without tracing.
+    """
+    kind = type(result)
+    name = "_iterator" if hasattr(kind, "__stream__") else "gen" if _is_context_manager(kind) else None
+    held: dict[str, Any] = getattr(result, "__dict__", {})
+    return None if name is None or type(held.get(name)) not in (GeneratorType, AsyncGeneratorType) else (held, name)
+
+
+def _is_context_manager(kind: type) -> bool:
+    return kind.__module__ == "contextlib" and hasattr(kind, "_recreate_cm")
+
+
+def _iterated(pieces: Any, invocation: Invocation) -> Any:
+    """Return a generator that makes the call last as long as it; None if the given one has begun, or is awaited."""
+    if type(pieces) is GeneratorType:
+        is_new = inspect.getgeneratorstate(pieces) == inspect.GEN_CREATED
+        wrap = stepped
+        if pieces.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            return None
+    else:
+        is_new, wrap = pieces.ag_frame is not None and not pieces.ag_running, stepped_async
+    if not is_new:
+        return None
+    iteration = Iteration(invocation, current_context())
+    return wrap(_named_as(pieces), lambda args, kwargs: (iteration, lambda: pieces))()
+
+
+def _named_as(pieces: Any) -> Callable[..., Any]:
+    """Return a function with the name of a generator."""
+
+    def named() -> None: ...
+
+    named.__name__, named.__qualname__ = pieces.__name__, pieces.__qualname__
+    return named
+
+
+# ── coroutines and tasks ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Pending:
+    """Hold a coroutine until it is awaited, and the call that made it."""
+
+    __slots__ = ("begun", "coroutine", "inside", "invocation")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], invocation: Invocation, inside: Context) -> None:
+        self.coroutine = coroutine
+        self.invocation = invocation
+        self.inside = inside
+        self.begun = False
+
+    def __del__(self) -> None:
+        if not self.begun:  # the wrapper is never awaited, of which Python warns; once is enough
+            self.coroutine.close()
+            self.invocation.abandoned()
+            self.invocation.active.end()
+
+
+def _awaited(coroutine: Any, invocation: Invocation) -> Coroutine[Any, Any, Any] | None:
+    """Return a coroutine that awaits another one within the call; None if that one has begun already."""
+    if getattr(coroutine, "cr_frame", None) is None or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+        return None
+    wrapper: Any = _await(_Pending(coroutine, invocation, current_context()))
+    wrapper.__name__, wrapper.__qualname__ = coroutine.__name__, coroutine.__qualname__
+    return wrapper  # type: ignore[no-any-return]
+
+
+async def _await(pending: _Pending) -> Any:
+    pending.begun = True
+    invocation, inside = pending.invocation, pending.inside
+    token = attach(inside)
+    try:
+        result = await pending.coroutine
+    except BaseException as error:
+        detach(token, inside)
+        invocation.active.fail(error)
+        invocation.active.end()
+        raise
+    detach(token, inside)
+    return invocation.finished(result)
+
+
+def _until_done(future: Any, invocation: Invocation) -> Any:
+    """Return a task or future after it was asked to record its outcome in the call when it is done."""
+    future.add_done_callback(functools.partial(_record_outcome, invocation))
+    return future
+
+
+def _record_outcome(invocation: Invocation, future: Any) -> None:
+    active = invocation.active
+    guarded(active.diagnostics, "outcome of a task", _outcome, invocation, future)
+    active.end()
+
+
+def _outcome(invocation: Invocation, future: Any) -> None:
+    """Record the outcome of a future; its own method would mark an exception as seen, of which asyncio is to warn."""
+    if future.cancelled():
+        invocation.active.fail(_cancellation(future))
+        return
+    error = future._exception  # noqa: SLF001 - see above
+    if error is None:
+        invocation.returned(future.result())
+    else:
+        invocation.active.fail(error)
+
+
+def _cancellation(future: Any) -> BaseException:
+    try:
+        future.result()
+    except BaseException as error:  # noqa: BLE001 - asyncio's, which emitting does not import
+        return error
+    msg = "the future is not cancelled"
+    raise AssertionError(msg)
