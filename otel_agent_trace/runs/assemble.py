@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable
 
@@ -152,10 +153,13 @@ def _number(nodes: list[Node]) -> None:
     """Number the steps of a run by their place, unless our tracer has counted all of them.
 
     It counts its own only: beside spans of another instrumentation, their numbers would start anew and not rise with time.
+    Ids that the program gave are not used again.
     """
     if any(node.facts.index is None for node in nodes):
-        for index, node in enumerate(nodes):
-            node.facts.index = index
+        given = {node.facts.step_id for node in nodes}
+        free = (index for index in itertools.count() if index + 1 not in given)
+        for node in nodes:
+            node.facts.index = next(free)
 
 
 def _step_id(node: Node) -> int | str:

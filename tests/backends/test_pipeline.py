@@ -908,8 +908,8 @@ def test_a_hostile_value_does_not_raise_out_of_a_gate() -> None:
 def test_a_log_with_a_made_up_trace_id_does_not_raise_out_of_a_gate() -> None:
     """It is of no trace, and goes on."""
     memory = InMemoryBackend()
-    pipeline = pipeline_of(provider_with(memory, when_over(True)))
-    pipeline.on_log(LogRecord("zz", "", "name", 1))
+    provider = provider_with(memory, when_over(True))
+    pipeline_of(provider).on_log(LogRecord("zz", "", "name", 1))
     assert [log.name for log in memory.logs()] == ["name"]
 
 
