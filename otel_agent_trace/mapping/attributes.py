@@ -8,6 +8,7 @@ Values are written as standard JSON. What JSON does not represent is restored fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -153,13 +154,15 @@ class AttributeWriter:
         self.answer(data[sent:], sent)
 
     def answer(self, messages: list[dict[str, Any]], sent: int) -> None:
-        """Write the answer of a model, no message or one, to so many messages that were sent."""
+        """Write the answer of a model, a message for each choice, to so many messages that were sent."""
+        if len(messages) > 1:
+            messages = [{FINISH_REASON_KEY: NO_FINISH_REASON, **message} for message in messages]
         self.json(semconv.OUTPUT_MESSAGES, "messages", messages or None)
-        if messages and _has_no_finish_reason(messages[0]):
+        if len(messages) == 1 and _has_no_finish_reason(messages[0]):
             self._put_placeholder()
         if sent and semconv.OUTPUT_MESSAGES in self.cut_paths:
             paths = self.cut_paths[semconv.OUTPUT_MESSAGES]
-            self.cut_paths[semconv.OUTPUT_MESSAGES] = [path.replace("[0]", f"[{sent}]", 1) for path in paths]
+            self.cut_paths[semconv.OUTPUT_MESSAGES] = [_shifted(path, sent) for path in paths]
 
     def plain_answer(self, message: str) -> None:
         """Write an answer given as the JSON text of a message without finish reason, within the limits."""
@@ -282,6 +285,11 @@ _PLACEHOLDER = _to_json({FINISH_REASON_KEY: NO_FINISH_REASON}).decode()[1:-1]
 def _has_no_finish_reason(answer: dict[Any, Any]) -> bool:
     """Return whether an answer has no finish reason; False if it has a key whose JSON may be the same text."""
     return FINISH_REASON_KEY not in answer and all(type(key) is str for key in answer)
+
+
+def _shifted(path: str, sent: int) -> str:
+    """Return the path of a value in an answer as one in all messages, of which so many were sent."""
+    return re.sub(r"\[(\d+)\]", lambda index: f"[{int(index[1]) + sent}]", path, count=1)
 
 
 def _is_attribute(value: Any) -> bool:

@@ -108,13 +108,14 @@ def _messages(attributes: Mapping[str, Any], key: str) -> list[msgspec.Raw]:
 def _sent_and_answered(
     attributes: Mapping[str, Any], types: Mapping[str, Any]
 ) -> tuple[list[msgspec.Raw], dict[str, Any]]:
-    """Return all messages of a call, the answer last, and their tags by index."""
+    """Return all messages of a call, its answer (the first choice) last, and their tags by index."""
     sent, tags = _messages(attributes, semconv.INPUT_MESSAGES), children_of(types.get(semconv.INPUT_MESSAGES))
     for answer in _messages(attributes, semconv.OUTPUT_MESSAGES)[:1]:
         message = _decoded(_objects, bytes(answer).decode())
         if message.get(FINISH_REASON_KEY) == NO_FINISH_REASON:
             del message[FINISH_REASON_KEY]
-        tags |= {str(len(sent)): tag for tag in children_of(types.get(semconv.OUTPUT_MESSAGES)).values()}
+        tag = children_of(types.get(semconv.OUTPUT_MESSAGES)).get("0")
+        tags |= {} if tag is None else {str(len(sent)): tag}
         sent.append(msgspec.Raw(_to_json(message)))
     return sent, tags
 

@@ -136,13 +136,13 @@ def put_sent(
     content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(text, {"c": tags} if tags else None))
 
 
-def put_answer_message(content: AttributeWriter, message: Message, sent: int) -> None:
-    """Write the answer of a model to so many messages."""
-    text = plain_text(message)
+def put_answer_messages(content: AttributeWriter, messages: tuple[Message, ...], sent: int) -> None:
+    """Write the answer of a model, one message for each choice, to so many messages that were sent."""
+    text = plain_text(messages[0]) if len(messages) == 1 else None
     if text is not None and len(text) < content.limits.value_bytes // 8 and content.limits.depth > _ANSWER_DEPTH:
         content.plain_answer(text)
     else:
-        content.answer([message_data(message)], sent)
+        content.answer(list(map(message_data, messages)), sent)
 
 
 def put_call_input(

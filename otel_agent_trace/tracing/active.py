@@ -27,7 +27,7 @@ from otel_agent_trace.mapping.conversation import Conversation, EndedCall, Histo
 from otel_agent_trace.mapping.writer import (
     REMOTE_KINDS,
     put_answer,
-    put_answer_message,
+    put_answer_messages,
     put_call_input,
     put_call_output,
     put_identity,
@@ -48,7 +48,8 @@ from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.interception import INSTALLED, How
 from otel_agent_trace.tracing.meters import Calls, Meters
-from otel_agent_trace.tracing.results import ModelResult, model_result
+from otel_agent_trace.tracing.model_apis import ModelResult
+from otel_agent_trace.tracing.results import model_result
 from otel_agent_trace.tracing.state import Destination, TracerState
 from otel_agent_trace.tracing.threads import LOST_STEPS
 
@@ -284,12 +285,12 @@ class ActiveStep(ActiveSpan):
 class ActiveModelCall(ActiveStep):
     """Represent an open model call.
 
-    `output` is set to the answer: a text, or a result of OpenAI's or Anthropic's client, from which model, token counts
-    and message are read unless they are set.
+    `output` is set to the answer: a text, a result of a model's API, or the chunks of its stream, from which model, token
+    counts and messages are read unless they are set.
     """
 
     __slots__ = (
-        "_answer",
+        "_answers",
         "_conversation",
         "_earlier",
         "_input_has_messages",
@@ -334,7 +335,7 @@ class ActiveModelCall(ActiveStep):
         self._messages_given: Any = None
         self._conversation: Conversation | None = None
         self._earlier: NamedCall | None = None
-        self._answer: Message | None = None
+        self._answers: tuple[Message, ...] = ()
         self._messages_written = False
         self._input_has_messages = False
         self.chunk_times_ns: list[int] = []
@@ -346,11 +347,11 @@ class ActiveModelCall(ActiveStep):
     def messages(self) -> tuple[Message, ...]:
         """Return the messages that the model was sent and, last, its answer; may be set, in any known shape."""
         sent = self._messages if self._conversation is None else self._conversation.messages()
-        return sent if self._answer is None else (*sent, self._answer)
+        return (*sent, *self._answers) if self._answers else sent
 
     @messages.setter
     def messages(self, value: Any) -> None:
-        self._messages_given, self._answer = value, None
+        self._messages_given, self._answers = value, ()
         self._messages_written = False
         self._input_written = False  # what was written may refer to earlier messages
         self._earlier = None
@@ -360,10 +361,10 @@ class ActiveModelCall(ActiveStep):
     def _conversation_of(self, messages: Any) -> Conversation | None:
         return self.run.history(self._state).conversation(messages)
 
-    def add_answer(self, message: Message) -> None:
-        """Set the answer of the model, unless the messages that were given end with one."""
+    def add_answers(self, *messages: Message) -> None:
+        """Set the answer of the model, a message for each choice, unless the messages that were given end with one."""
         if self._given_answer() is None:
-            self._answer = message
+            self._answers = messages
 
     def _given_answer(self) -> Message | None:
         """Return the last of the messages that were given if it is an answer."""
@@ -408,13 +409,18 @@ class ActiveModelCall(ActiveStep):
                 if given_answer is None:
                     content.clear(semconv.OUTPUT_MESSAGES)
                 else:
-                    put_answer_message(content, given_answer, len(self._conversation.entries) - 1)
-        if self._answer is not None:
+                    put_answer_messages(content, (given_answer,), len(self._conversation.entries) - 1)
+        if self._answers:
             sent = self._messages if self._conversation is None else self._conversation.entries
-            put_answer_message(content, self._answer, len(sent))
+            put_answer_messages(content, self._answers, len(sent))
 
     def _write_output(self) -> None:
-        put_call_output(self._content, self.output, self._answer or self._given_answer())
+        answers = self._answers
+        put_call_output(
+            self._content,
+            self.output,
+            self._given_answer() if not answers else answers[0] if len(answers) == 1 else None,
+        )
 
     def _write_fields(self) -> None:
         result = self._guarded("model result", model_result, self.output) or ModelResult()
@@ -423,8 +429,8 @@ class ActiveModelCall(ActiveStep):
             content.usage(result.usage)
         if self._model == self._asked_model and result.model is not None:
             self._model = result.model
-        if result.message is not None:
-            self.add_answer(result.message)
+        if result.messages:
+            self.add_answers(*result.messages)
         content.text(semconv.RESPONSE_ID, "response_id", result.response_id)
         if result.finish_reasons:
             content.texts(semconv.FINISH_REASONS, "finish_reasons", result.finish_reasons)
@@ -439,7 +445,12 @@ class ActiveModelCall(ActiveStep):
         if conversation is not None and is_recorded:
             ids, sent = self._span.get_span_context(), self._sent(conversation)
             call = EndedCall(
-                ids.trace_id, ids.span_id, self._start_ns, sent, self._answer, has_input=self._input_has_messages
+                ids.trace_id,
+                ids.span_id,
+                self._start_ns,
+                sent,
+                next(iter(self._answers), None),
+                has_input=self._input_has_messages,
             )
             conversation.end(call)
 

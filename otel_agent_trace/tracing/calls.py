@@ -99,6 +99,19 @@ class _Streaming(Invocation):
             self._kept_pieces = _Pieces(active.state.limits.value_bytes)
         return self._kept_pieces
 
+    def abandoned(self) -> None:
+        """Record that the consumer closed the stream, and the chunks until then."""
+        self.active.abandon()
+        self.stopped()
+
+    def broken(self) -> None:
+        """Record the chunks until the stream failed, if there are any."""
+        if self._pieces.count:
+            self.stopped()
+
+    def stopped(self) -> None:
+        """Record the chunks until the stream stopped early."""
+
 
 class ToolInvocation(_Streaming):
     """Record a call of a tool as a step, which is current while the function runs."""
@@ -135,9 +148,8 @@ class ToolInvocation(_Streaming):
         """Record the end of the stream: the chunks, or the value that the generator returned."""
         self.returned(self._pieces.listed() if result is None else result)
 
-    def abandoned(self) -> None:
-        """Record that the consumer closed the stream, and the chunks until then."""
-        self.active.abandon()
+    def stopped(self) -> None:
+        """Record the chunks until the stream stopped early."""
         self.returned(self._pieces.listed())
 
 
@@ -193,9 +205,8 @@ class ModelInvocation(_Streaming):
         else:
             self.returned(result)
 
-    def abandoned(self) -> None:
-        """Record that the consumer closed the stream; chunks of text until then are joined to the answer."""
-        self.active.abandon()
+    def stopped(self) -> None:
+        """Record the chunks until the stream stopped early; those of text are joined to the answer."""
         self._answered()
 
     def _answered(self) -> None:
@@ -203,7 +214,7 @@ class ModelInvocation(_Streaming):
         self._note(pieces.listed(), pieces.kept)
         text = pieces.text()
         if text is not None:
-            call.add_answer(answer(text))
+            call.add_answers(answer(text))
 
     @staticmethod
     def _tokens(usage: Callable[[Any], Any], result: Any) -> Usage | None:
@@ -246,9 +257,8 @@ class AgentInvocation(_Streaming):
         """Record the answer: the chunks, joined if they are texts, or the value that the generator returned."""
         self.returned(self._joined() if result is None else result)
 
-    def abandoned(self) -> None:
-        """Record that the consumer closed the stream, and the chunks until then."""
-        self.active.abandon()
+    def stopped(self) -> None:
+        """Record the chunks until the stream stopped early."""
         self.returned(self._joined())
 
     def _joined(self) -> Any:

@@ -31,30 +31,24 @@ def follow(result: Any, invocation: Invocation) -> Any:
         return _iterated(result, invocation)
     if hasattr(kind, "_asyncio_future_blocking"):  # by which asyncio recognises tasks and futures, its own and others'
         return _until_done(result, invocation)
-    held = _holder_of_pieces(result)
-    if held is None:
+    name = _name_of_pieces(kind)
+    pieces = None if name is None else getattr(result, name, None)  # of Anthropic's client made on first use
+    if type(pieces) not in (GeneratorType, AsyncGeneratorType) or (followed := _iterated(pieces, invocation)) is None:
         return None
-    holder, name = held
-    pieces = _iterated(holder[name], invocation)
-    if pieces is None:
-        return None
-    holder[name] = pieces
+    vars(result)[name] = followed
     return result
 
 
 # ── generators ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _holder_of_pieces(result: Any) -> tuple[dict[str, Any], str] | None:
-    """Return the attributes of an object that reads from a generator, and the name of the generator among them.
+def _name_of_pieces(kind: type) -> str | None:
+    """Return the name under which objects of a class hold the generator that they read from; None for other classes.
 
     Such are the stream objects of OpenAI's client, and of other clients of the same code generator, and what the functions
     of `contextlib.contextmanager` return. The program receives the same object as without tracing.
     """
-    kind = type(result)
-    name = "_iterator" if hasattr(kind, "__stream__") else "gen" if _is_context_manager(kind) else None
-    held: dict[str, Any] = getattr(result, "__dict__", {})
-    return None if name is None or type(held.get(name)) not in (GeneratorType, AsyncGeneratorType) else (held, name)
+    return "_iterator" if hasattr(kind, "__stream__") else "gen" if _is_context_manager(kind) else None
 
 
 def _is_context_manager(kind: type) -> bool:

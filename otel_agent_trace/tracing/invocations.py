@@ -134,6 +134,9 @@ class Invocation:
     def abandoned(self) -> None:
         """Record that the consumer closed the stream, and the chunks until then."""
 
+    def broken(self) -> None:
+        """Record the chunks until the stream failed, if there are any."""
+
 
 Start = Callable[[tuple[Any, ...], dict[str, Any]], Invocation]
 """Function that returns the invocation of a call with some arguments, and never raises."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from otel_agent_trace.tracing.invocations import Invocation
 
 
+_CANCELLATIONS = {"CancelledError": ("asyncio", "concurrent"), "Cancelled": ("trio",)}
+"""By name of the class of a cancellation: the packages that define it."""
+
+
 class Iteration:
     """Hold a traced call that lasts as long as a generator, and the generator's context.
 
@@ -51,7 +55,7 @@ class Iteration:
 
     def thrown(self, error: BaseException) -> BaseException:
         """Note an exception that the consumer throws in, and return it."""
-        self._closed = self._closed or issubclass(type(error), GeneratorExit)
+        self._closed = self._closed or issubclass(type(error), GeneratorExit) or _is_cancelled_closing(error)
         return error
 
     def gave(self, item: Any) -> None:
@@ -70,10 +74,14 @@ class Iteration:
             self._end()
 
     def raised(self, error: BaseException) -> None:
-        """End the call with an exception of the generator; GeneratorExit means that its consumer closed it."""
-        if issubclass(type(error), GeneratorExit):
+        """End the call with an exception of the generator.
+
+        GeneratorExit means that its consumer closed it; the event loop may cancel that.
+        """
+        if issubclass(type(error), GeneratorExit) or (self._closed and _is_cancelled(error)):
             self._abandon()
         else:
+            self._call.broken()
             self._call.active.fail(error)
             self._end()
 
@@ -170,6 +178,28 @@ def _first_step(stream: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         return stream.asend(None)
     finally:
         sys.set_asyncgen_hooks(*hooks)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Return whether an exception is the cancellation of asyncio or trio, without importing them."""
+    cls = type(error)
+    return cls.__name__ in _CANCELLATIONS and cls.__module__.partition(".")[0] in _CANCELLATIONS[cls.__name__]
+
+
+def _is_cancelled_closing(error: BaseException) -> bool:
+    """Return whether an exception cancels the task in which asyncio closes a generator that nobody iterates any more.
+
+    At its end, `asyncio.run` cancels that task before it runs, so that the generator receives the cancellation instead
+    of GeneratorExit: after a ``break`` as the last thing of the program.
+    """
+    if not _is_cancelled(error):
+        return False
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:  # no event loop is running
+        return False
+    return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
 
 
 def _left_to_the_wrapper(stream: AsyncGenerator[Any, Any]) -> None:
