@@ -229,7 +229,7 @@ def test_context_managers_last_as_long_as_their_block(tracer: AgentTracer, steps
             with pytest.raises(LookupError), manager("a"):
                 raise LookupError
     found = [(step.name, step.output, step.error and step.error.type) for step in steps()]
-    whole, failed = (["a"], None), (None, "LookupError")
+    whole, failed = (["a"], None), (["a"], "LookupError")
     assert [found[index] for index in (0, 2, 3, 5)] == [
         ("above", *whole),
         ("above", *failed),
