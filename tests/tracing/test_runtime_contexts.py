@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, current_run, extract
+from tests.support.requirements import need_package
 
 
 class Plain:
@@ -94,13 +95,16 @@ class Broken(Plain):
 
 
 def ddtrace() -> Any:
-    pytest.importorskip("ddtrace.internal.opentelemetry.context")
+    need_package("ddtrace", "frameworks")
     from ddtrace.internal.opentelemetry.context import DDRuntimeContext
 
     return DDRuntimeContext()
 
 
-@pytest.fixture(params=[Plain, PerThread, WithoutTokens, SpansOnly, TokensOfItsOwn, Broken, ddtrace])
+OF_DDTRACE = pytest.param(ddtrace, marks=pytest.mark.frameworks)
+
+
+@pytest.fixture(params=[Plain, PerThread, WithoutTokens, SpansOnly, TokensOfItsOwn, Broken, OF_DDTRACE])
 def under_it(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], None]:
     """Call a function while a runtime context of another package is installed."""
 
