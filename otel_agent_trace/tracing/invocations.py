@@ -29,6 +29,8 @@ class Active(Protocol):
 
     function: Callable[..., Any] | None
     """Function that is called."""
+    ended: bool
+    """True after the end."""
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -73,11 +75,17 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        followed = id(type(result)) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
-        active.leave()
-        if not followed:
-            self.returned(result)
-            active.end()
+        try:
+            followed = id(type(result)) not in _NO_STREAMS and guarded(
+                active.diagnostics, "stream", follow, result, self
+            )
+            active.leave()
+            if not followed:
+                self.returned(result)
+                active.end()
+        except BaseException as error:  # of a signal handler, or of another thread
+            self._failed(error)
+            raise
         return result
 
     async def call_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -91,11 +99,17 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        followed = id(type(result)) not in _NO_STREAMS and guarded(active.diagnostics, "stream", follow, result, self)
-        active.leave()
-        if not followed:
-            self.returned(result)
-            active.end()
+        try:
+            followed = id(type(result)) not in _NO_STREAMS and guarded(
+                active.diagnostics, "stream", follow, result, self
+            )
+            active.leave()
+            if not followed:
+                self.returned(result)
+                active.end()
+        except BaseException as error:  # of a signal handler, or of another thread
+            self._failed(error)
+            raise
         return result
 
     def begin(self, function: Callable[..., Any]) -> Iteration:
@@ -111,7 +125,8 @@ class Invocation:
         active = self.active
         active.leave()
         active.fail(error)
-        active.end()
+        if not active.ended:
+            active.end()
 
     # ── recording the result ─────────────────────────────────────────────────────────────────────────────────────────
 

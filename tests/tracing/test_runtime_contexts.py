@@ -93,14 +93,7 @@ class Broken(Plain):
         raise RuntimeError("no")
 
 
-def ddtrace() -> Any:
-    pytest.importorskip("ddtrace.internal.opentelemetry.context")
-    from ddtrace.internal.opentelemetry.context import DDRuntimeContext
-
-    return DDRuntimeContext()
-
-
-@pytest.fixture(params=[Plain, PerThread, WithoutTokens, SpansOnly, TokensOfItsOwn, Broken, ddtrace])
+@pytest.fixture(params=[Plain, PerThread, WithoutTokens, SpansOnly, TokensOfItsOwn, Broken])
 def under_it(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], None]:
     """Call a function while a runtime context of another package is installed."""
 
