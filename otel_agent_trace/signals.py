@@ -1,4 +1,8 @@
-"""Handle exceptions of signal handlers, which Python runs in whatever code the main thread executes at that moment."""
+"""Handle exceptions of signal handlers and of other threads, which Python raises in whatever code runs at that moment.
+
+A handler runs in the main thread. Another thread raises by ``PyThreadState_SetAsyncExc``, as the time limits of dramatiq and
+func_timeout do.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,22 @@ T = TypeVar("T")
 _MAX_WAIT_S = 0.1
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
+_ONLY_FROM_OUTSIDE = ("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE")
+"""Instructions that raise nothing themselves; at the start of a function and of each round of a loop, Python raises
+exceptions of other threads. The other instructions where it does so are calls and conditional jumps."""
+_BARE_IN_C = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, MemoryError)
+"""Exceptions that functions in C raise without arguments."""
 
 
 def is_of_signal_handler(error: BaseException) -> bool:
-    """Return whether a signal handler raised an exception, so that it has to reach the host.
+    """Return whether a signal handler or another thread raised an exception, so that it has to reach the host.
 
     A handler in Python is recognised by its frame in the traceback. Python's own handler of Ctrl-C has no frame; its
     exception is recognised by the lack of a ``raise`` statement. If there is a handler without Python code, as one in C,
     its `SystemExit` cannot be distinguished from that of the code itself, and True is returned for either.
     """
+    if _is_of_another_thread(error):
+        return True
     if threading.get_ident() != threading.main_thread().ident:
         return False
     handlers = [handler for handler in map(signal.getsignal, signal.valid_signals()) if callable(handler)]
@@ -84,9 +95,36 @@ def _code_of(handler: Any) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
+def _is_of_another_thread(error: BaseException) -> bool:
+    """Return whether another thread raised an exception here: between two instructions, without a ``raise`` statement.
+
+    Python makes it by calling its class without arguments. At a call it cannot be distinguished from a bare exception of a
+    function in C; those that such functions are known to raise are not regarded as of another thread there.
+    """
+    name = opcode.opname[_raising_instruction(error)]
+    if name in _ONLY_FROM_OUTSIDE:
+        return True
+    is_ambiguous = "CALL" in name or name.startswith("POP_JUMP")
+    return is_ambiguous and type(error) not in _BARE_IN_C and _is_made_without_arguments(error)
+
+
+def _is_made_without_arguments(error: BaseException) -> bool:
+    try:
+        return type(error)().args == error.args
+    except Exception:  # noqa: BLE001 - its class needs arguments, so that no other thread can raise it
+        return False
+
+
 def _was_raised_by_a_statement(error: BaseException) -> bool:
+    return _raising_instruction(error) == _RAISE
+
+
+def _raising_instruction(error: BaseException) -> int:
+    """Return the instruction that raised an exception; 0 if it has no traceback."""
     *_, innermost = (None, *_traceback_entries(error))
-    return innermost is not None and innermost.tb_frame.f_code.co_code[innermost.tb_lasti] == _RAISE
+    if innermost is None or innermost.tb_lasti < 0:
+        return 0
+    return innermost.tb_frame.f_code.co_code[innermost.tb_lasti]
 
 
 def _traceback_entries(error: BaseException) -> Iterator[TracebackType]:

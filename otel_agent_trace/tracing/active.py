@@ -830,8 +830,10 @@ class ActiveRun(ActiveSpan):
 
     def end(self, end_ns: int | None = None) -> None:
         """End the span, by default now; a second call is counted, and does nothing else."""
-        self._finish(end_ns or time.time_ns())
-        self._state.forget(self)
+        try:
+            self._finish(end_ns or time.time_ns())
+        finally:
+            self._state.forget(self)
 
     def set_in_context(self, base: Context) -> Context:
         """Return a context in which this is current."""

@@ -323,6 +323,9 @@ class ActiveSpan(Parent):
                 written = guarded(diagnostics, "recording", self._write, end_ns)
             if not recording:
                 diagnostics.count("dropped: not recorded")
+        except BaseException as error:  # of a signal handler, or of another thread
+            written = guarded(diagnostics, "recording", self._write_interruption, error, end_ns)
+            raise
         finally:
             guarded(diagnostics, "ending a span", self._span.end, end_ns)
             if meters is not None and self._start_ns:
@@ -344,13 +347,8 @@ class ActiveSpan(Parent):
             self._write_failure(end_ns)
         if self._content.cut_paths:
             self._state.diagnostics.count("cut", len(self._content.cuts))
-        written = self._content.taken()
         span, destination = self._span, self.destination
-        if self._writes is span:
-            destination.spans.write(span, written)
-        else:
-            self._writes.set_attributes(written)
-            written = self._writes.write()
+        written = self._write_content()
         lost = getattr(span, "dropped_attributes", 0) or getattr(span, "dropped_events", 0)
         if lost or destination.sdk_cuts_texts:
             self._restore_dropped(self._start_attributes | self._content.fields_of(written), _lost(span))
@@ -359,6 +357,22 @@ class ActiveSpan(Parent):
             if first not in getattr(span, "attributes", self._start_attributes):
                 self._restore_dropped(self._start_attributes, [])
         return written
+
+    def _write_content(self) -> dict[str, Any]:
+        """Write the collected attributes to the span, and return them."""
+        written = self._content.taken()
+        if self._writes is self._span:
+            self.destination.spans.write(self._span, written)
+            return written
+        self._writes.set_attributes(written)
+        attributes: dict[str, Any] = self._writes.write()
+        return attributes
+
+    def _write_interruption(self, error: BaseException, end_ns: int) -> dict[str, Any]:
+        """Write an exception that interrupted `_write`, and what was collected until then."""
+        self.fail(error)
+        self._write_failure(end_ns)
+        return self._write_content()
 
     def _restore_dropped(self, fields: dict[str, Any], lost: list[str]) -> None:
         """Write again the fields that a full span or a sampler dropped, and record what the provider's limits cut."""
@@ -445,10 +459,21 @@ class ActiveSpan(Parent):
     def enter(self) -> None:
         """Start the span, and make it current."""
         base = self._base()
-        self.start(base)
-        if self._token is None:
-            self._attached = self.set_in_context(base)
-            self._token = attach(self._attached)
+        try:
+            self.start(base)
+            if self._token is None:
+                self._attached = self.set_in_context(base)
+                self._token = attach(self._attached)
+        except BaseException as error:  # of an interceptor, a signal handler, or another thread
+            self._left_with(error)
+            raise
+
+    def _left_with(self, error: BaseException) -> None:
+        """Restore the context that was current before, and end the span as failed."""
+        self.leave()
+        if not self.ended:
+            self.fail(error)
+            self.end()
 
     def __enter__(self: H) -> H:
         self.enter()

@@ -76,6 +76,9 @@ def current_context() -> Context:
     If the runtime context did not keep the one that was attached, that one is returned as long as no other span is
     current; beside a span of another instrumentation, its run and step.
     """
+    runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
+    if type(runtime) is ContextVarsRuntimeContext:  # the usual one, without the rest: this runs once a span
+        return runtime.get_current()
     context = otel_context.get_current()
     kept = _KEPT.get()
     if kept is None:
@@ -85,8 +88,9 @@ def current_context() -> Context:
 
 def attach(context: Context) -> Attachment:
     """Make a context current; what the runtime context raises is counted and logged once."""
-    if type(otel_context._RUNTIME_CONTEXT) is ContextVarsRuntimeContext:  # noqa: SLF001 - a microsecond less a step
-        return otel_context.attach(context)
+    runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
+    if type(runtime) is ContextVarsRuntimeContext:
+        return runtime.attach(context)
     before = current_context()
     token: Any = guarded(_DIAGNOSTICS, "attaching a context", otel_context.attach, context)
     if type(token) is Token and token.var.get() is context:

@@ -86,6 +86,7 @@ class _BoundFunctionContext:
 
     answer: Answer | None = None
     function: Callable[..., Any] | None = None
+    ended = False
 
     def __init__(self, diagnostics: Diagnostics, context: Context) -> None:
         self.diagnostics = diagnostics

@@ -27,6 +27,8 @@ class Active(Protocol):
 
     function: Callable[..., Any] | None
     """Function that is called."""
+    ended: bool
+    """True after the end."""
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -71,9 +73,7 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        work = None if id(type(result)) in _NO_STREAMS else self._followed(result, args, kwargs)
-        active.leave()
-        return self.finished(result) if work is None else work
+        return self._ended_with(result, args, kwargs)
 
     async def call_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a coroutine function, and return its result."""
@@ -86,9 +86,7 @@ class Invocation:
         except BaseException as error:
             self._failed(error)
             raise
-        work = None if id(type(result)) in _NO_STREAMS else self._followed(result, args, kwargs)
-        active.leave()
-        return self.finished(result) if work is None else work
+        return self._ended_with(result, args, kwargs)
 
     def begin(self, function: Callable[..., Any]) -> Iteration:
         """Begin the call of a generator function, when its first item is requested."""
@@ -105,6 +103,17 @@ class Invocation:
         self.active.end()
         return result
 
+    def _ended_with(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """End the call, unless its work goes on, and return what the program receives."""
+        active = self.active
+        try:
+            work = None if id(type(result)) in _NO_STREAMS else self._followed(result, args, kwargs)
+            active.leave()
+            return self.finished(result) if work is None else work
+        except BaseException as error:  # of a signal handler, or of another thread
+            self._failed(error)
+            raise
+
     def _followed(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what the program receives for a result that is work to be done; None for any other result.
 
@@ -118,7 +127,8 @@ class Invocation:
         active = self.active
         active.leave()
         active.fail(error)
-        active.end()
+        if not active.ended:
+            active.end()
 
     # ── recording the result ─────────────────────────────────────────────────────────────────────────────────────────
 
