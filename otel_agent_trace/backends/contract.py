@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from otel_agent_trace.closer import CLOSER, is_shared
+from otel_agent_trace.copies import Shared, missing_in, packed
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.guard import Diagnostics, guarded, warn
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.signals import OneShotResult
@@ -54,7 +55,7 @@ class TracerBackend(Protocol):
         ...
 
 
-class BackgroundBackend:
+class BackgroundBackend(Shared):
     """Call a `TracerBackend` in a thread of its own, so that a slow store costs the program no more than the queueing.
 
     Args:
@@ -71,6 +72,18 @@ class BackgroundBackend:
         self._diagnostics = Diagnostics()
         self._lock = ForkSafeLock()
         self._begin()
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {
+            "backend": packed(self._backend),
+            "max_pending": self._max_pending,
+            "enqueue_timeout_s": self._enqueue_timeout_s,
+        }
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        if missing_in([settings["backend"]]):
+            warn("a BackgroundBackend from another process is without its backend, and keeps nothing")
+        type(self).__init__(self, **settings)
 
     def _begin(self) -> None:
         self._calls: _Calls = queue.Queue(self._max_pending)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.copies import Shared, missing_in, packed
+from otel_agent_trace.guard import Diagnostics, warn
 from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 
 
-class ExportingSink(SpanSink, SpanExporter):
+class ExportingSink(SpanSink, SpanExporter, Shared):
     """Provide a sink that is a `SpanExporter` too: spans of the SDK's own processors pass policies of its own.
+
+    A copy in this process is the sink itself; in another process, one is made with the same arguments.
 
     Args:
         user_ids: how user ids in spans of the SDK's own processors are recorded.
@@ -34,6 +38,17 @@ class ExportingSink(SpanSink, SpanExporter):
         self._diagnostics = Diagnostics()
         self._pipeline: Pipeline | None = None
 
+    def _copy_settings(self) -> dict[str, Any]:
+        """Return the keyword arguments by which another process makes its copy."""
+        return {"user_ids": self.user_ids.mode, "policies": [packed(policy) for policy in self.policies]}
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        lost = missing_in(settings["policies"])
+        if lost:  # they may be there to keep secrets in the process
+            warn("a %s from another process is without its policies %s, and keeps nothing", type(self).__name__, lost)
+            settings = {**settings, "policies": [_drop]}
+        type(self).__init__(self, **settings)
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Receive spans of the SDK's own processors; the SDK's method."""
         return SpanExportResult.SUCCESS if self._own_pipeline().on_batch(spans) else SpanExportResult.FAILURE
@@ -51,3 +66,7 @@ class ExportingSink(SpanSink, SpanExporter):
         if self._pipeline is None:
             self._pipeline = Pipeline((self.user_ids, *self.policies), (self,), self._diagnostics)
         return self._pipeline
+
+
+def _drop(record: object) -> None:
+    """Drop every span and log record, in the place of policies that could not be pickled."""

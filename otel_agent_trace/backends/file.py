@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
+from typing import Any
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.formats import otlp_json_encoding
@@ -62,6 +63,9 @@ class FileBackend(ExportingSink):
         self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
         self._closed = False
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {**super()._copy_settings(), "path": self.path}
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.errors import ConfigurationError
@@ -45,6 +46,9 @@ class InMemoryBackend(ExportingSink):
         self._kept = 0
         self.renew()
         renewed_in_children(self)
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {**super()._copy_settings(), "max_runs": self._max_runs}
 
     def renew(self) -> None:
         """Begin with an empty store, in a forked child: the parent process has its spans."""

@@ -53,6 +53,8 @@ from otel_agent_trace.tracing.results import model_result
 from otel_agent_trace.tracing.state import Destination, TracerState
 from otel_agent_trace.tracing.threads import LOST_STEPS
 
+INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")
+"""State of what records nothing, and so needs no key."""
 _NS_PER_S = 1_000_000_000
 _SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
 
@@ -105,6 +107,9 @@ class ActiveStep(ActiveSpan):
             self.prompt_name = prompt_name
         if prompt_version is not None:
             self.prompt_version = prompt_version
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        self.__init__(_inert_run(), StepKind.OTHER, "")  # type: ignore[misc]
 
     @property
     def kind(self) -> StepKind:
@@ -343,6 +348,9 @@ class ActiveModelCall(ActiveStep):
         if messages is not None:
             self.messages = messages
 
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        self.__init__(_inert_run(), None)  # type: ignore[misc]
+
     @property
     def messages(self) -> tuple[Message, ...]:
         """Return the messages that the model was sent and, last, its answer; may be set, in any known shape."""
@@ -522,6 +530,9 @@ class ActiveRun(ActiveSpan):
         """Identifier of the thread that started it."""
 
     # fields, in the order of AgentRun
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        self.__init__(INERT, {})  # type: ignore[misc]
 
     @property
     def agent_name(self) -> str | None:
@@ -868,3 +879,7 @@ def end_status(status: RunStatus | str) -> RunStatus:
         msg = f"status={value!r} must be one of success, error, timeout"
         raise ConfigurationError(msg)
     return parsed
+
+
+def _inert_run() -> ActiveRun:
+    return ActiveRun(INERT, {})

@@ -20,6 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
 
 from otel_agent_trace import semconv
+from otel_agent_trace.copies import Shared
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.facts import MUTABLE
@@ -61,13 +62,18 @@ class FactField(Generic[T]):
         handle.put_fact(self._name, None if value is None else handle._guarded(self._name, self._coerce, value))  # noqa: SLF001 - its own descriptor
 
 
-class ActiveSpan(Parent):
-    """Provide what open runs and steps share: a span, its attributes, an error, and a ``with`` block to be current in."""
+class ActiveSpan(Parent, Shared):
+    """Provide what open runs and steps share: a span, its attributes, an error, and a ``with`` block to be current in.
+
+    A copy in this process is the run or step itself; in another process, it records nothing.
+    """
 
     __slots__ = (
+        "__weakref__",
         "_attached",
         "_attributes",
         "_content",
+        "_copy_key",
         "_end",
         "_error",
         "_facts",
@@ -119,6 +125,9 @@ class ActiveSpan(Parent):
         """Number of calls made within, if they are measured."""
         self.ended = False
         """True after the end; what is set afterwards is not recorded."""
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {}
 
     # ── fields that may be set while open ────────────────────────────────────────────────────────────────────────────
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
+from otel_agent_trace.tracing.reflection import attribute_of, signature_of
 from otel_agent_trace.values.members import class_dicts
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_UNEVALUATED: dict[str, Any] = {}
-if sys.version_info >= (3, 14):
-    import annotationlib
-
-    # An annotation may have a name that is defined further down, and so no value yet.
-    _UNEVALUATED["annotation_format"] = annotationlib.Format.FORWARDREF
+_ANY_ARGUMENTS = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
 _MAX_KNOWN_TYPES = 1024
 _MAX_WRAPPERS = 32
 _SLOTS: dict[type, tuple[str, ...]] = {
@@ -48,13 +48,7 @@ class Arguments:
         self._exclude = frozenset((exclude,) if isinstance(exclude, str) else exclude)
         self._wrapper: object = None
         self._receiver_types: dict[tuple[int, bool], tuple[type, bool]] = {}  # by id: a metaclass may define `__hash__`
-        try:
-            parameters = inspect.signature(function, **_UNEVALUATED).parameters.values()
-        except (ValueError, TypeError):  # a function in C without a signature
-            parameters = [  # type: ignore[assignment]
-                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-            ]
+        parameters = (signature_of(function) or _ANY_ARGUMENTS).parameters.values()
         self.names = tuple(parameter.name for parameter in parameters if parameter.kind in _POSITIONAL)
         self._defaults = {
             parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
@@ -67,6 +61,9 @@ class Arguments:
         )
         self._rest = _name_of(parameters, inspect.Parameter.VAR_POSITIONAL)
         self._keywords = _name_of(parameters, inspect.Parameter.VAR_KEYWORD)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_receiver_types": {}}  # ids are those of this process
 
     def set_wrapper(self, wrapper: object) -> None:
         """Set the function that classes have as a member in place of the plain one."""
@@ -130,7 +127,8 @@ class Arguments:
 
 def _is_in_class_body(function: Callable[..., Any]) -> bool:
     """Return whether a function was defined in the body of a class."""
-    around = str(getattr(function, "__qualname__", "")).rpartition(".")[0]
+    qualified = attribute_of(function, "__qualname__")
+    around = qualified.rpartition(".")[0] if issubclass(type(qualified), str) else ""
     return bool(around) and not around.endswith("<locals>")
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from otel_agent_trace.tracing.reflection import attribute_of
 from otel_agent_trace.values.members import class_dicts
 
 
@@ -78,5 +79,5 @@ def traced_object(function: Callable[..., Any], traced: Callable[..., Any], rema
         remade: what ``__reduce__`` returns, by which copies are made.
     """
     kind = type(function)
-    members = {"__slots__": (), "__call__": staticmethod(traced), "__doc__": function.__doc__}
+    members = {"__slots__": (), "__call__": staticmethod(traced), "__doc__": attribute_of(function, "__doc__")}
     return type("TracedObject", (TracedObject,), {**members, "__module__": kind.__module__})(function, remade)

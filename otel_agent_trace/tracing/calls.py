@@ -19,6 +19,7 @@ from otel_agent_trace.tracing.bind import bound_fields
 from otel_agent_trace.tracing.coercion import run_fields
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
 from otel_agent_trace.tracing.invocations import Invocation
+from otel_agent_trace.tracing.reflection import attribute_of
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.tracing.state import TracerState
 from otel_agent_trace.values import Truncated, is_iterator
@@ -294,4 +295,5 @@ def name_of(function: Any) -> str:
     function = plain(function)
     while isinstance(function, functools.partial):
         function = function.func
-    return str(getattr(function, "__name__", None) or type(function).__name__)
+    name = attribute_of(function, "__name__")
+    return str(name) if name and issubclass(type(name), str) else type(function).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from otel_agent_trace.errors import ConfigurationError
@@ -87,7 +87,7 @@ class Signals:
         self._classes: set[type[BaseException]] = set()
         self._named: list[_Signal] = []
         self._functions: list[ControlFlowRule] = []
-        for rule in _rules(given):
+        for rule in rules_of(given):
             self._add(rule)
 
     def _add(self, rule: object) -> None:
@@ -133,11 +133,9 @@ class Signals:
         return None
 
 
-def _rules(given: object) -> Iterator[object]:
-    if isinstance(given, Iterable) and not isinstance(given, str | type):
-        yield from given
-    else:
-        yield given
+def rules_of(given: Any) -> tuple[Any, ...]:
+    """Return one rule or several as a tuple."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | type) else (given,)
 
 
 def _is_named(cls: type, name: str) -> bool:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from opentelemetry import trace
-
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.tracing.active import ActiveRun, ActiveStep
+from otel_agent_trace.tracing.active import INERT, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context
-from otel_agent_trace.tracing.state import TracerState
-
-_INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")  # it records nothing, and so needs no key
 
 
 def current_run() -> ActiveRun:
@@ -35,4 +30,4 @@ def current_step() -> ActiveStep:
 
 
 def _inert_run() -> ActiveRun:
-    return ActiveRun(_INERT, {})
+    return ActiveRun(INERT, {})

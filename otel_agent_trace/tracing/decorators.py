@@ -6,7 +6,6 @@ object with ``__call__`` is an object too.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 from collections.abc import Callable, Generator
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from otel_agent_trace.tracing.callables import called_function, is_object, traced_object
 from otel_agent_trace.tracing.invocations import Start, wrap_async_generator, wrap_generator
+from otel_agent_trace.tracing.reflection import attribute_of, has_flag, signature_of, wraps
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
@@ -25,20 +25,56 @@ def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
     Raises:
         TypeError: the function is a class, or not callable.
     """
-    if isinstance(function, _SHARED):
-        kind = type(function)
-        return cast("F", kind(wrap(function.__func__, start, on_wrapped)))
+    if issubclass(type(function), _SHARED):
+        kind: Any = type(function)
+        return cast("F", kind(wrap(function.__func__, start, on_wrapped)))  # type: ignore[attr-defined]
+    if isinstance(function, _SHARED):  # a proxy of one, as wrapt makes it
+        return cast("F", _wrap_proxy(function, start, on_wrapped))
     if isinstance(function, type) or not callable(function):
         msg = f"only functions can be traced, got {function!r}"
         raise TypeError(msg)
-    wrapper = _wrapper(function, start)
+    wrapper = _wrapper(function, _bound_when_called(function) if _is_unbound(function) else function, start)
     _copy_signature(function, wrapper)
-    if is_object(function):
-        wrapper = traced_object(function, wrapper, (wrap, (function, start, on_wrapped)))
-    else:
-        _copy_methods(function, wrapper)
+    if is_object(function):  # which is no method of a class, so that `on_wrapped` has no use for its wrapper
+        return cast("F", traced_object(function, wrapper, (wrap, (function, start, on_wrapped))))
+    _copy_methods(function, wrapper)
     on_wrapped(wrapper)
     return cast("F", wrapper)
+
+
+def _wrap_proxy(proxy: Any, start: Start, on_wrapped: Callable[[object], None]) -> Any:
+    """Wrap a proxy of a class or static method; each call binds the proxy, whose own code runs then."""
+    inner = proxy.__func__
+
+    @wraps(inner)
+    def of_class(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+        return proxy.__get__(None, cls)(*args, **kwargs)
+
+    @wraps(inner)
+    def of_no_class(*args: Any, **kwargs: Any) -> Any:
+        return proxy.__get__(None, object)(*args, **kwargs)
+
+    shared, bound = (classmethod, of_class) if isinstance(proxy, classmethod) else (staticmethod, of_no_class)
+    wrapper = _wrapper(inner, bound, start)
+    _copy_signature(inner, wrapper)
+    on_wrapped(wrapper)
+    return shared(wrapper)
+
+
+def _is_unbound(function: Callable[..., Any]) -> bool:
+    """Return whether a function is a method of a class body in an object that binds it in a way of its own, as wrapt's."""
+    if type(function) is types.FunctionType:
+        return False
+    signature = signature_of(function) if hasattr(type(function), "__get__") else None
+    return signature is not None and next(iter(signature.parameters), None) == "self"
+
+
+def _bound_when_called(function: Any) -> Callable[..., Any]:
+    @wraps(function)
+    def method(self: object, /, *args: Any, **kwargs: Any) -> Any:
+        return function.__get__(self, type(self))(*args, **kwargs)
+
+    return method
 
 
 def is_plain(function: Callable[..., Any]) -> bool:
@@ -49,30 +85,32 @@ def is_plain(function: Callable[..., Any]) -> bool:
     )
 
 
-def _wrapper(function: Callable[..., Any], start: Start) -> Any:
-    """Return a function of the same kind that traces calls."""
-    if _is(inspect.isasyncgenfunction, function):
+def _wrapper(model: Callable[..., Any], function: Callable[..., Any], start: Start) -> Any:
+    """Return a function that traces calls of another one, of the kind of a model: plain, a coroutine function, ..."""
+    if _is(inspect.isasyncgenfunction, model):
         return wrap_async_generator(function, start)
-    if _is_awaitable_generator(function):
+    if _is_awaitable_generator(model):
         return _awaitable_generator(function, start)
-    if _is(inspect.isgeneratorfunction, function):
+    if _is(inspect.isgeneratorfunction, model):
         return wrap_generator(function, start)
-    if _is(inspect.iscoroutinefunction, function):
+    if _is(inspect.iscoroutinefunction, model):
         return _coroutine(function, start)
     return _plain(function, start)
 
 
 def _is(check: Callable[[object], bool], function: Callable[..., Any]) -> bool:
     """Return whether a function, or what an object runs when it is called, has the flag of a kind."""
-    return check(function) or check(called_function(function))
+    return has_flag(check, function) or has_flag(check, called_function(function))
 
 
 def _copy_methods(function: Callable[..., Any], wrapper: Any) -> None:
     """Copy the methods of a callable object to its wrapper, as ``cache_clear`` of a cached function."""
     kind = type(function)
     for name in () if inspect.isfunction(function) else dir(kind):
-        if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name)):
-            vars(wrapper).setdefault(name, getattr(function, name))
+        if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name, None)):
+            method = attribute_of(function, name)
+            if method is not None:
+                vars(wrapper).setdefault(name, method)
 
 
 def _copy_signature(function: Callable[..., Any], wrapper: Any) -> None:
@@ -80,9 +118,8 @@ def _copy_signature(function: Callable[..., Any], wrapper: Any) -> None:
 
     It is not set if annotations are strings: code that evaluates them needs the globals of the function itself.
     """
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError, NameError):  # no signature, or names in its annotations are not defined yet
+    signature = signature_of(function, evaluated=True)
+    if signature is None:
         return
     annotations = [signature.return_annotation, *(item.annotation for item in signature.parameters.values())]
     if not any(isinstance(annotation, str) for annotation in annotations):
@@ -91,12 +128,12 @@ def _copy_signature(function: Callable[..., Any], wrapper: Any) -> None:
 
 def _is_awaitable_generator(function: Callable[..., Any]) -> bool:
     """Return whether a function is a generator function whose generators are awaited, made by `types.coroutine`."""
-    code = getattr(function, "__code__", None)
-    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    code = attribute_of(function, "__code__")
+    return isinstance(code, types.CodeType) and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    @functools.wraps(function)
+    @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
         return start(args, kwargs).call(function, args, kwargs)
 
@@ -104,7 +141,7 @@ def _plain(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
 
 
 def _coroutine(function: Callable[..., Any], start: Start) -> Callable[..., Any]:
-    @functools.wraps(function)
+    @wraps(function)
     async def traced(*args: Any, **kwargs: Any) -> Any:
         return await start(args, kwargs).call_async(function, args, kwargs)
 
@@ -115,7 +152,7 @@ def _awaitable_generator(function: Callable[..., Any], start: Start) -> Callable
     coroutine = _coroutine(function, start)
 
     @types.coroutine
-    @functools.wraps(function)
+    @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         return (yield from coroutine(*args, **kwargs))
 

@@ -6,7 +6,6 @@ behaves as without us.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
@@ -16,6 +15,7 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.tracing.contexts import attach, current_context, detach
 from otel_agent_trace.tracing.interception import Answer
+from otel_agent_trace.tracing.reflection import wraps
 
 if TYPE_CHECKING:
     from otel_agent_trace.tracing.invocations import Invocation
@@ -106,7 +106,7 @@ Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Iteration, Callable[[]
 def stepped(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     """Return a generator function with the name of `function`, which runs the generator that `begin` makes."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         iteration, make = begin(args, kwargs)
         given: Any = None
@@ -138,7 +138,7 @@ def stepped(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
 def stepped_async(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     """Return an async generator function with the name of `function`, which runs the generator that `begin` makes."""
 
-    @functools.wraps(function)
+    @wraps(function)
     async def traced(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         iteration, make = begin(args, kwargs)
         step: Awaitable[Any] | None = None

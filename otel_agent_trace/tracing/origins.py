@@ -5,7 +5,6 @@ A program makes a generator in a run and hands it to a thread of a web server, w
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 from opentelemetry.context import Context
 
 from otel_agent_trace.tracing.contexts import RUN_KEY, Attachment, attach, current_context, detach
+from otel_agent_trace.tracing.reflection import wraps
 
 
 class Origin:
@@ -58,7 +58,7 @@ def with_origin(function: Callable[..., Any], flag: int) -> Callable[..., Any]:
     def made(*args: Any, **kwargs: Any) -> Any:
         return function(Origin(current_context()), *args, **kwargs)
 
-    return functools.wraps(function)(_flagged(made, flag)) if _FLAGS_ARE_ONLY_READ else function
+    return wraps(function)(_flagged(made, flag)) if _FLAGS_ARE_ONLY_READ else function
 
 
 def _flagged(function: types.FunctionType | Callable[..., Any], flag: int) -> Callable[..., Any]:

@@ -16,9 +16,10 @@ from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
+from otel_agent_trace.copies import Shared, missing_in, packed, present
 from otel_agent_trace.errors import UnknownRunError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.guard import Diagnostics, guarded, warn
 from otel_agent_trace.pipeline import Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.tracing.coercion import text_of
@@ -77,7 +78,20 @@ NOWHERE = Destination()
 """Destination of a span that has not started."""
 
 
-class TracerState:
+class Origin(NamedTuple):
+    """Hold what a tracer was made from, from which its copies in other processes are made."""
+
+    backends: tuple[Any, ...] | None = None
+    """Backends of a provider of its own; None without one."""
+    has_provider: bool = False
+    """True if the program gave a provider."""
+    user_ids: UserIds | None = None
+    policies: tuple[Policy | Gate, ...] = ()
+    error_rules: tuple[ErrorRule, ...] = ()
+    control_flow: tuple[Any, ...] = ()
+
+
+class TracerState(Shared):
     """Hold the state of one tracer.
 
     Without a provider, OpenTelemetry's global one is used, and looked up whenever a run starts.
@@ -94,7 +108,9 @@ class TracerState:
         meter_provider: MeterProvider | None = None,
         policies: Iterable[Policy | Gate] = (),
         history: HistoryMode | None = None,
+        origin: Origin = Origin(),  # noqa: B008 - immutable
     ) -> None:
+        self.origin = origin
         self.provider = provider
         self._history = history
         self.limits = limits
@@ -118,6 +134,63 @@ class TracerState:
             guarded(self.diagnostics, "provider", self._destination_at, provider)
             if _is_lost_in(provider):
                 self._destination = None  # to look again at the first run, as processors may be added until then
+
+    # ── copies ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _copy_settings(self) -> dict[str, Any]:
+        origin = self.origin
+        packed_origin = origin._replace(
+            backends=None if origin.backends is None else tuple(map(packed, origin.backends)),
+            policies=tuple(map(packed, origin.policies)),
+            error_rules=tuple(map(packed, origin.error_rules)),
+            control_flow=tuple(map(packed, origin.control_flow)),
+        )
+        return {"origin": packed_origin, "limits": self.limits, "history": self._history}
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        """Make the state anew, in another process.
+
+        What could not be pickled is missing, and there is no provider of the program but the global one. Without its
+        policies, which may be there to keep secrets in the process, nothing is recorded.
+        """
+        from otel_agent_trace.tracing.providers import private_provider  # noqa: PLC0415 - a circle: it imports this
+
+        origin: Origin = settings["origin"]
+        lost = missing_in((*(origin.backends or ()), *origin.policies, *origin.error_rules, *origin.control_flow))
+        if lost or origin.has_provider:
+            warn(
+                "a tracer from another process is without %s; it records to %s",
+                ", ".join([*lost, *(["its provider"] if origin.has_provider else [])]),
+                "nothing"
+                if missing_in(origin.policies)
+                else "the global provider"
+                if origin.has_provider
+                else "the rest",
+            )
+        backends, policies = origin.backends, tuple(present(origin.policies))
+        if missing_in(origin.policies):
+            backends, policies = (), ()
+        own = (
+            None if backends is None else private_provider(present(backends), origin.user_ids or "pseudonym", policies)
+        )
+        TracerState.__init__(
+            self,
+            own,
+            user_ids=origin.user_ids if own is None else None,
+            limits=settings["limits"],
+            error_rules=present(origin.error_rules),
+            control_flow=present(origin.control_flow),
+            policies=policies if own is None else (),
+            history=settings["history"],
+            origin=origin._replace(
+                backends=None if backends is None else tuple(present(backends)),
+                policies=policies,
+                error_rules=tuple(present(origin.error_rules)),
+                control_flow=tuple(present(origin.control_flow)),
+            ),
+        )
+
+    # ── where spans go ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def renew(self) -> None:
         """Count the fork, in a forked child: spans that the parent process has started are its own to end."""

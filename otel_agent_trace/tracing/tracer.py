@@ -14,10 +14,11 @@ from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_agent_trace.copies import Shared
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import RunStatus
-from otel_agent_trace.pipeline import Gate, Policy, policies_without_gate
+from otel_agent_trace.pipeline import Gate, Policy, checked_policies, policies_without_gate
 from otel_agent_trace.policies.user_ids import UserIds, check_mode
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.tracing import calls, imperative, propagation
@@ -26,13 +27,14 @@ from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import Bound, bound_fields
 from otel_agent_trace.tracing.carriers import RemoteContext
 from otel_agent_trace.tracing.coercion import merged_fields, run_fields
-from otel_agent_trace.tracing.control_flow import ControlFlow
+from otel_agent_trace.tracing.control_flow import ControlFlow, rules_of
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, bind_context
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.processor import as_backends
 from otel_agent_trace.tracing.provider_registry import HistoryMode, check_history
 from otel_agent_trace.tracing.providers import private_provider, processors_of
-from otel_agent_trace.tracing.state import TracerState
+from otel_agent_trace.tracing.state import Origin, TracerState
 from otel_agent_trace.types import RunFields, StepFields
 from otel_agent_trace.values import Limits
 
@@ -46,7 +48,7 @@ _CLOSE_TIMEOUT_S = 1.0
 """Longest flush in `close` of a provider of others, which flushes the rest when it is shut down itself."""
 
 
-class AgentTracer:
+class AgentTracer(Shared):
     """Emit each run of an agent as one trace: a span for the run, and below it a span for each step.
 
     Args:
@@ -98,21 +100,37 @@ class AgentTracer:
                 "AgentTracer(tracer_provider=configure(provider=p, backends=[...]))"
             )
         mode = None if user_ids is None else check_mode(user_ids)
-        self._own: TracerProvider | None = None
-        kept = backend if backends is None else backends
-        if kept is not None:
-            self._own = private_provider(kept, mode or "pseudonym", policies)
+        given = checked_policies(policies)
+        kept = (
+            None
+            if backend is None and backends is None
+            else tuple(as_backends(backend if backends is None else backends))
+        )
+        own = None if kept is None else private_provider(kept, mode or "pseudonym", given)
+        rules, signals = tuple(error_rules), rules_of(control_flow)
         self._state = TracerState(
-            self._own if self._own is not None else tracer_provider,
-            user_ids=mode if self._own is None else None,  # otherwise a setting of the provider
+            own if own is not None else tracer_provider,
+            user_ids=mode if own is None else None,  # otherwise a setting of the provider
             limits=limits,
-            error_rules=error_rules,
-            control_flow=control_flow,
+            error_rules=rules,
+            control_flow=signals,
             meter_provider=meter_provider,
-            policies=() if self._own is not None else policies_without_gate(policies),
+            policies=() if own is not None else policies_without_gate(given),
             history=None if history is None else check_history(history),
+            origin=Origin(kept, tracer_provider is not None, mode, given, rules, signals),
         )
         self.agent_name = agent_name
+
+    @property
+    def _own(self) -> TracerProvider | None:
+        """Return the provider that was made for this tracer, None if there is none."""
+        return self._state.provider if self._state.origin.backends is not None else None  # type: ignore[return-value]
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {"_state": self._state, "agent_name": self.agent_name}
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        vars(self).update(settings)
 
     # ── imperative ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,78 @@
+"""Read names, signatures and attributes of the functions that a program decorates, whatever reading them raises.
+
+A decorator runs while a module is imported, and must not make that fail. From Python 3.14 on, annotations are evaluated
+when they are read, and raise anything that an expression raises: AttributeError in a circular import, KeyError, ImportError.
+Attributes of proxies and of lazy objects raise errors of their own, and some objects have every attribute.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNEVALUATED: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    # An annotation may have a name that is defined further down, and so no value yet.
+    _UNEVALUATED["annotation_format"] = annotationlib.Format.FORWARDREF
+
+
+def attribute_of(function: object, name: str) -> Any:
+    """Return an attribute, None if it cannot be read."""
+    try:
+        return getattr(function, name, None)
+    except Exception:  # noqa: BLE001 - see above
+        return None
+
+
+def has_flag(check: Callable[[object], bool], function: object) -> bool:
+    """Return whether a check of `inspect` holds for a function, False where it cannot read what it needs."""
+    try:
+        return check(function)
+    except Exception:  # noqa: BLE001 - see above
+        return False
+
+
+def signature_of(function: Callable[..., Any], *, evaluated: bool = False) -> inspect.Signature | None:
+    """Return the signature of a function, None for one in C that has none, and where reading it raises.
+
+    Args:
+        function: the function.
+        evaluated: whether the values of annotations are needed; otherwise names that do not exist yet are no obstacle.
+    """
+    try:
+        signature = inspect.signature(function, **({} if evaluated else _UNEVALUATED))
+    except Exception:  # noqa: BLE001 - see above
+        return None
+    return signature if issubclass(type(signature), inspect.Signature) else None
+
+
+def wraps(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Return a decorator as `functools.wraps` does, which leaves out attributes that cannot be read or set."""
+    return functools.partial(_update_wrapper, function)
+
+
+def _update_wrapper(function: Callable[..., Any], wrapper: F) -> F:
+    try:
+        return cast("F", functools.update_wrapper(wrapper, function))
+    except Exception:  # noqa: BLE001 - see above
+        for name in functools.WRAPPER_ASSIGNMENTS:
+            _copy(wrapper, function, (name,), ())
+        _copy(wrapper, function, (), functools.WRAPPER_UPDATES)
+    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _copy(
+    wrapper: Callable[..., Any], function: Callable[..., Any], assigned: tuple[str, ...], updated: tuple[str, ...]
+) -> None:
+    try:
+        functools.update_wrapper(wrapper, function, assigned, updated)
+    except Exception:  # noqa: BLE001 - see above
+        return
