@@ -128,10 +128,12 @@ class LineFile:
                 os.close(descriptor)
 
     def __del__(self) -> None:
-        # The program may have closed all descriptors, as daemons do, so that the number is another file by now.
+        # The program may have closed all descriptors, as daemons do, so that the number is another file by now. Where
+        # objects refer to each other, this is called although a tracer's release follows, which must not close it again.
         descriptor, status = getattr(self, "_descriptor", None), getattr(self, "_status", None)
         if descriptor is None or status is None:
             return
+        self._descriptor = None
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), status):
                 os.close(descriptor)

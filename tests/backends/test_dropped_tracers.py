@@ -189,3 +189,18 @@ def test_memory_does_not_grow() -> None:
     after = [str(getattr(type(thing), "__module__", "")) for thing in gc.get_objects()]
     for package in ("otel_agent_trace", "opentelemetry"):
         assert sum(name.startswith(package) for name in after) <= sum(name.startswith(package) for name in before)
+
+
+def test_a_file_is_closed_once(tmp_path: Path) -> None:
+    """The garbage collector finalizes a file before the tracer that refers to it releases it; its number is reused."""
+    tracer = AgentTracer(backend=[FileBackend(tmp_path / "t.jsonl"), Sink(Log())])
+    with tracer.run():
+        pass
+    circle: list[Any] = [tracer]
+    circle.append(circle)
+    del tracer, circle
+    gc.collect()
+    descriptors = [os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR) for _ in range(8)]
+    assert CLOSER.wait(DEADLOCK_S)
+    for descriptor in descriptors:
+        os.close(descriptor)  # raises if somebody else has closed it

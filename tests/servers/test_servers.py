@@ -64,7 +64,7 @@ def post(server: RunningServer, sent: dict[str, Any]) -> int:
 def spans_of(traces: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         span
-        for resource_spans in traces["resourceSpans"]
+        for resource_spans in traces.get("resourceSpans", ())  # the file has lines of logs too
         for scope_spans in resource_spans["scopeSpans"]
         for span in scope_spans["spans"]
     ]
