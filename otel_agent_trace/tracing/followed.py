@@ -6,19 +6,17 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.context import Context
 
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.tracing.contexts import attach, current_context, detach
 from otel_agent_trace.tracing.iterations import Iteration, stepped, stepped_async
-
-if TYPE_CHECKING:
-    from otel_agent_trace.tracing.invocations import Invocation
+from otel_agent_trace.tracing.traced_calls import TracedCall
 
 
-def follow(result: Any, invocation: Invocation) -> Any:
+def follow(result: Any, invocation: TracedCall) -> Any:
     """Make a call last until the work that it returned is done, and return what the program receives in its place.
 
     That is the result itself wherever possible: a task, and the stream of a client. A coroutine or generator that nobody
@@ -55,7 +53,7 @@ def _is_context_manager(kind: type) -> bool:
     return kind.__module__ == "contextlib" and hasattr(kind, "_recreate_cm")
 
 
-def _iterated(pieces: Any, invocation: Invocation) -> Any:
+def _iterated(pieces: Any, invocation: TracedCall) -> Any:
     """Return a generator that makes the call last as long as it; None if the given one has begun, or is awaited."""
     if type(pieces) is GeneratorType:
         is_new = inspect.getgeneratorstate(pieces) == inspect.GEN_CREATED
@@ -87,7 +85,7 @@ class _Pending:
 
     __slots__ = ("begun", "coroutine", "inside", "invocation")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], invocation: Invocation, inside: Context) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], invocation: TracedCall, inside: Context) -> None:
         self.coroutine = coroutine
         self.invocation = invocation
         self.inside = inside
@@ -100,7 +98,7 @@ class _Pending:
             self.invocation.active.end()
 
 
-def _awaited(coroutine: Any, invocation: Invocation) -> Coroutine[Any, Any, Any] | None:
+def _awaited(coroutine: Any, invocation: TracedCall) -> Coroutine[Any, Any, Any] | None:
     """Return a coroutine that awaits another one within the call; None if that one has begun already."""
     if getattr(coroutine, "cr_frame", None) is None or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
         return None
@@ -124,19 +122,19 @@ async def _await(pending: _Pending) -> Any:
     return invocation.finished(result)
 
 
-def _until_done(future: Any, invocation: Invocation) -> Any:
+def _until_done(future: Any, invocation: TracedCall) -> Any:
     """Return a task or future after it was asked to record its outcome in the call when it is done."""
     future.add_done_callback(functools.partial(_record_outcome, invocation))
     return future
 
 
-def _record_outcome(invocation: Invocation, future: Any) -> None:
+def _record_outcome(invocation: TracedCall, future: Any) -> None:
     active = invocation.active
     guarded(active.diagnostics, "outcome of a task", _outcome, invocation, future)
     active.end()
 
 
-def _outcome(invocation: Invocation, future: Any) -> None:
+def _outcome(invocation: TracedCall, future: Any) -> None:
     """Record the outcome of a future; its own method would mark an exception as seen, of which asyncio is to warn."""
     if future.cancelled():
         invocation.active.fail(_cancellation(future))

@@ -9,46 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.guard import guarded
 from otel_agent_trace.tracing.contexts import current_context
 from otel_agent_trace.tracing.followed import follow
-from otel_agent_trace.tracing.interception import Answer
 from otel_agent_trace.tracing.iterations import Begin, Iteration, stepped, stepped_async
 from otel_agent_trace.tracing.origins import taken_origin, with_origin
 
 _NO_STREAMS = frozenset(map(id, (dict, list, tuple, str, bytes, int, float, bool, type(None))))
 """Ids of common types of results that are not streams: the metaclass of another type may define ``__hash__``."""
-
-
-class Active(Protocol):
-    """Represent what is current while a function runs: a run, a step, or a bound context."""
-
-    function: Callable[..., Any] | None
-    """Function that is called."""
-    ended: bool
-    """True after the end."""
-
-    @property
-    def diagnostics(self) -> Diagnostics:
-        """Return the counts of failures."""
-
-    @property
-    def answer(self) -> Answer | None:
-        """Return the answer of an interceptor in place of the function, which is known after `enter`."""
-
-    def enter(self) -> None:
-        """Start, and make this current."""
-
-    def leave(self) -> None:
-        """Restore the context that was current before."""
-
-    def fail(self, error: BaseException) -> None:
-        """Record the exception of the function."""
-
-    def end(self) -> None:
-        """End the span, if there is one."""
 
 
 class Invocation:

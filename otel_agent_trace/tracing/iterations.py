@@ -9,17 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.context import Context
 
 from otel_agent_trace.tracing.contexts import attach, current_context, detach
 from otel_agent_trace.tracing.interception import Answer
 from otel_agent_trace.tracing.reflection import wraps
-
-if TYPE_CHECKING:
-    from otel_agent_trace.tracing.invocations import Invocation
-
+from otel_agent_trace.tracing.traced_calls import TracedCall
 
 _CANCELLATIONS = {"CancelledError": ("asyncio", "concurrent"), "Cancelled": ("trio",)}
 """By name of the class of a cancellation: the packages that define it."""
@@ -32,7 +29,7 @@ class Iteration:
     which this step leaves. So the context is never attached across a ``yield``.
     """
 
-    def __init__(self, invocation: Invocation, inside: Context) -> None:
+    def __init__(self, invocation: TracedCall, inside: Context) -> None:
         self._call = invocation
         self._closed = False
         self._ended = False

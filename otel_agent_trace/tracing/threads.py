@@ -10,14 +10,11 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.state import open_runs
-
-if TYPE_CHECKING:
-    from otel_agent_trace.tracing.active import ActiveRun, ActiveStep
 
 _WORKER = re.compile(r"(.+)_\d+")
 """Name of a thread of a `ThreadPoolExecutor`."""
@@ -25,6 +22,23 @@ _POOLS = ("concurrent.futures.thread", "multiprocessing.pool")
 """Modules whose threads do the work of others, one call after another."""
 _STARTED_AT = 19
 """Index of the start time, in clock ticks since boot, after the name of the program in ``/proc/self/task/*/stat``."""
+
+
+class _Step(Protocol):
+    """Describe what is needed of a step that starts."""
+
+    name: str
+    function: Callable[..., Any] | None
+
+
+class _Run(Protocol):
+    """Describe what is needed of an open run."""
+
+    thread_id: int
+
+    @property
+    def start_ns(self) -> int:
+        """Return the start in Unix nanoseconds."""
 
 
 def carry_context_into_threads() -> None:
@@ -57,14 +71,14 @@ class LostSteps(threading.local):
     first_ns = 0
     """Time of the first step of this thread that started outside any run, in Unix nanoseconds."""
 
-    def check(self, step: ActiveStep) -> None:
+    def check(self, step: _Step) -> None:
         """Warn if a step that starts outside any run is lost."""
         # What is handed over in a context, as by asyncio.to_thread and anyio, has context variables in its thread.
         if not LostSteps.is_reported and threading.current_thread() is not threading.main_thread() and _is_bare():
             self.first_ns = self.first_ns or time.time_ns()
             guarded(self.diagnostics, "lost step", self._report, step)
 
-    def _report(self, step: ActiveStep) -> None:
+    def _report(self, step: _Step) -> None:
         thread = threading.current_thread()
         since_ns = _start_ns(thread) or self.first_ns
         run = next((run for run in open_runs() if run.is_current_somewhere and _may_own(run, thread, since_ns)), None)
@@ -91,7 +105,7 @@ def _is_bare() -> bool:
     return not len(contextvars.copy_context())
 
 
-def _may_own(run: ActiveRun, thread: threading.Thread, since_ns: int) -> bool:
+def _may_own(run: _Run, thread: threading.Thread, since_ns: int) -> bool:
     """Return whether the work of a thread, which began at a time, may be part of a run that is current elsewhere."""
     if since_ns < run.start_ns:
         return False
