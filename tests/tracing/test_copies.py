@@ -254,6 +254,7 @@ def test_no_secret_travels(monkeypatch: pytest.MonkeyPatch) -> None:
         data = cloudpickle.dumps([tracer, MEMORY, current_run(), search])
     assert b"key-of-users" not in data
     assert b"secret-of-headers" not in data
+    provider.shutdown()
 
 
 # ── decorating ───────────────────────────────────────────────────────────────────────────────────────────────────────
