@@ -343,8 +343,8 @@ class AgentTracer(Shared):
         """Decorate a function so that each call is a model step of the run around it.
 
         The parameters ``messages`` and ``model`` of the function, or their defaults, are the messages and the model.
-        Answer, token counts and model are read from results of OpenAI's and Anthropic's clients, and from mappings of
-        the same shape.
+        Answer, tool calls, token counts and model are read from results and streams of the usual APIs: OpenAI's chat
+        completions and Responses, Anthropic's Messages, Bedrock's Converse, Gemini, Ollama and Cohere.
 
         Args:
             name: the step's name; by default the function's.
