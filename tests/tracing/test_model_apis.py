@@ -321,10 +321,35 @@ OLLAMA: list[dict[str, Any]] = [
         "eval_count": 7,
     },
 ]
+COHERE: list[dict[str, Any]] = [
+    {"type": "message-start", "id": "m", "delta": {"message": {"role": "assistant"}}},
+    *(
+        {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": piece}}}}
+        for piece in ("hel", "lo")
+    ),
+    {
+        "type": "tool-call-start",
+        "index": 0,
+        "delta": {
+            "message": {"tool_calls": {"id": "c1", "type": "function", "function": {"name": "search", "arguments": ""}}}
+        },
+    },
+    {
+        "type": "tool-call-delta",
+        "index": 0,
+        "delta": {"message": {"tool_calls": {"function": {"arguments": '{"q": "x"}'}}}},
+    },
+    {
+        "type": "message-end",
+        "delta": {"finish_reason": "TOOL_CALL", "usage": {"tokens": {"input_tokens": 10, "output_tokens": 7}}},
+    },
+]
 
 
 @pytest.mark.parametrize(
-    ("chunks", "model"), [(BEDROCK, None), (GEMINI, "gemini"), (OLLAMA, "llama")], ids=["Bedrock", "Gemini", "Ollama"]
+    ("chunks", "model"),
+    [(BEDROCK, None), (GEMINI, "gemini"), (OLLAMA, "llama"), (COHERE, None)],
+    ids=["Bedrock", "Gemini", "Ollama", "Cohere"],
 )
 def test_streams_of_other_apis(tracer: AgentTracer, the_step: TheStep, chunks: list[Any], model: str | None) -> None:
     streamed(tracer, chunks)
