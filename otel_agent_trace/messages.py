@@ -121,10 +121,10 @@ def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
         *_content_parts(content),
         *map(_call_part, _items_of(calls) if issubclass(type(calls), (list, tuple)) else ()),
     ]
-    if role == "assistant":
-        if mapping_of(rest.get("function_call")) is not None:  # of OpenAI, before there were tool calls
+    if rest and role == "assistant":
+        if "function_call" in rest and mapping_of(rest["function_call"]) is not None:  # of OpenAI, before `tool_calls`
             parts.append(_call_part(rest.pop("function_call")))
-        parts[:0] = _reasoning_parts(rest)
+        return [*_reasoning_parts(rest), *parts]
     return parts
 
 
