@@ -117,10 +117,27 @@ def _take_parts(role: str, rest: dict[Any, Any]) -> list[dict[str, Any]]:
     if role == "tool" and "tool_call_id" in rest:
         return [{"type": "tool_call_response", "id": rest.pop("tool_call_id"), "response": content}]
     calls = rest.pop("tool_calls", None)
-    return [
+    parts = [
         *_content_parts(content),
         *map(_call_part, _items_of(calls) if issubclass(type(calls), (list, tuple)) else ()),
     ]
+    if rest and role == "assistant":
+        if "function_call" in rest and mapping_of(rest["function_call"]) is not None:  # of OpenAI, before `tool_calls`
+            parts.append(_call_part(rest.pop("function_call")))
+        return [*_reasoning_parts(rest), *parts]
+    return parts
+
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Keys of reasoning in messages of DeepSeek and vLLM, of OpenRouter, and of Ollama."""
+
+
+def _reasoning_parts(rest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Remove the reasoning from a message's keys, and return its part; some servers give it under two keys."""
+    given = [name for name in _REASONING if type(rest.get(name)) is str]
+    texts = [rest.pop(name) for name in given]
+    text = next(filter(None, texts), None)
+    return [] if text is None else [{"type": "reasoning", "content": text}]
 
 
 def _content_parts(content: Any) -> tuple[dict[str, Any], ...]:

@@ -44,7 +44,10 @@ _PLAIN = frozenset(map(id, (str, bytes, int, float, bool, type(None))))
 
 def api_of_result(result: Any) -> ModelApi | None:
     """Return the API that gave a result; None if it has the shape of none."""
-    return next((api for api in _APIS if api.is_result(result)), None)
+    for api in _APIS:  # `next` of a generator takes twice the time
+        if api.is_result(result):
+            return api
+    return None
 
 
 def api_of_chunks(chunks: list[Any]) -> ModelApi | None:

@@ -10,6 +10,7 @@ from otel_agent_trace.tracing.model_apis.fields import ModelResult, append, as_d
 from otel_agent_trace.values import decode_text
 
 _TEXTS = ("refusal", "reasoning_content", "reasoning")
+_OF_DELTAS = ("role", "content", "tool_calls", *_TEXTS, "function_call", "audio")
 
 
 def is_chunk(chunk: Any) -> bool:
@@ -25,13 +26,13 @@ def is_result(result: Any) -> bool:
 def read(result: Any) -> ModelResult:
     """Return the facts of a completion."""
     choices = get(result, "choices")
-    reasons = (get_text(choice, "finish_reason") for choice in choices)
+    reasons = [get_text(choice, "finish_reason") for choice in choices]
     return ModelResult(
-        messages=tuple(message for choice in choices if (message := _message_of(choice)) is not None),
+        messages=tuple([message for choice in choices if (message := _message_of(choice)) is not None]),
         usage=usage_from(get(result, "usage")),
         model=get_text(result, "model"),
         response_id=get_text(result, "id"),
-        finish_reasons=tuple(reason for reason in reasons if reason is not None),
+        finish_reasons=tuple([reason for reason in reasons if reason is not None]),
     )
 
 
@@ -50,7 +51,10 @@ def put_together(chunks: list[Any]) -> dict[str, Any]:
         completion.update(fields_of(chunk, "id", "model", "usage"))
         for part in items_of(get(chunk, "choices")):
             index = get(part, "index")
-            choices.setdefault(index if type(index) is int else 0, _Choice()).add(part)
+            choice = choices.get(index if type(index) is int else 0)
+            if choice is None:
+                choice = choices[index if type(index) is int else 0] = _Choice()
+            choice.add(part)
     return {**completion, "choices": [choices[index].whole() for index in sorted(choices)]}
 
 
@@ -72,19 +76,20 @@ class _Choice:
         """Add what a chunk has for this choice."""
         self._fields.update(fields_of(part, "finish_reason"))
         append(self._fields, "text", get(part, "text"))
-        delta = get(part, "delta") or get(part, "message")
-        message = self._message
-        message.update(fields_of(delta, "role"))
-        content = get(delta, "content")
-        if content is not None:
-            self._content.append(content)
-        for name in _TEXTS:
-            append(message, name, get(delta, name))
-        for name in ("function_call", "audio"):
-            for field, piece in as_dict(get(delta, name)).items():
-                append(message.setdefault(name, {}), field, piece)
-        for call in items_of(get(delta, "tool_calls")):
-            self._calls.add(call)
+        for name, value in fields_of(get(part, "delta") or get(part, "message"), *_OF_DELTAS).items():
+            if name == "content":
+                self._content.append(value)
+            elif name == "role":
+                self._message[name] = value
+            elif name == "tool_calls":
+                for call in items_of(value):
+                    self._calls.add(call)
+            elif name in _TEXTS:
+                append(self._message, name, value)
+            else:
+                whole = self._message.setdefault(name, {})
+                for field, piece in as_dict(value).items():
+                    append(whole, field, piece)
 
     def whole(self) -> dict[str, Any]:
         """Return the choice as a completion that is not streamed has it."""

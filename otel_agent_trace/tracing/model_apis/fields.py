@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -50,8 +51,13 @@ def items_of(value: Any) -> Iterable[Any]:
 
 def fields_of(holder: Any, *names: str) -> dict[str, Any]:
     """Return those fields that have a value; Azure's first chunk has an empty id and model."""
-    found = {name: get(holder, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None and (type(value) is not str or value)}
+    read = holder.get if type(holder) is dict else partial(get, holder)  # chunks are many
+    found = {}
+    for name in names:
+        value = read(name)
+        if value is not None and value != "":
+            found[name] = value
+    return found
 
 
 def as_dict(value: Any) -> dict[str, Any]:
