@@ -185,7 +185,7 @@ def http_client(package: Any, kind: str, events: list[dict[str, Any]]) -> Any:
 def test_the_client_of_anthropic(tracer: AgentTracer, the_step: TheStep, how: str) -> None:
     """The helper's own events repeat what the raw ones have."""
     need_package("anthropic", "frameworks")
-    import anthropic
+    anthropic: Any = importlib.import_module("anthropic")
 
     http = http_client(anthropic, "Client", ANTHROPIC)
     client: Any = anthropic.Anthropic(api_key="x", base_url="http://x", http_client=http)
