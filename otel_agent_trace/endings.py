@@ -10,7 +10,10 @@ import atexit
 import os
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
+
+from otel_agent_trace.forks import renew_all
 
 
 class Closable(Protocol):
@@ -138,17 +141,28 @@ def _take_worker_of_billiard() -> None:
 
 
 def _take_uwsgi(uwsgi: Any) -> None:
-    """Extend ``uwsgi.atexit``: uWSGI runs `atexit` functions only if it is not configured to skip them."""
-    given = getattr(uwsgi, "atexit", None)
+    """Extend ``uwsgi.atexit`` and ``uwsgi.post_fork_hook``.
 
-    def at_exit() -> None:
+    uWSGI runs `atexit` functions only if it is not configured to skip them. It forks its workers without the functions of
+    `os.register_at_fork`, unless ``--py-call-osafterfork`` is set: threads, ids and locks of the workers would be those of
+    the master.
+    """
+    _extend(uwsgi, "atexit", _AT_END_OF_WORKER.shut_down)
+    _extend(uwsgi, "post_fork_hook", renew_all)
+
+
+def _extend(module: Any, hook: str, call: Callable[[], object]) -> None:
+    """Call a function after that which a module has as its hook."""
+    given = getattr(module, hook, None)
+
+    def extended() -> None:
         try:
             if given is not None:
                 given()
         finally:
-            _AT_END_OF_WORKER.shut_down()
+            call()
 
-    uwsgi.atexit = at_exit
+    setattr(module, hook, extended)
 
 
 if hasattr(os, "register_at_fork"):

@@ -45,6 +45,8 @@ class Renewed(Protocol):
 
 
 _RENEWED: weakref.WeakSet[Renewed] = weakref.WeakSet()
+_renewed_in = os.getpid()
+"""Process in which the objects were renewed last; the first one needs no renewal."""
 
 
 def renewed_in_children(holder: Renewed) -> None:
@@ -52,7 +54,12 @@ def renewed_in_children(holder: Renewed) -> None:
     _RENEWED.add(holder)
 
 
-def _renew_all() -> None:
+def renew_all() -> None:
+    """Renew all objects in a forked child, once; uWSGI forks without Python's functions for that, unless it is told to."""
+    global _renewed_in  # noqa: PLW0603 - it is of the process
+    if _renewed_in == os.getpid():
+        return
+    _renewed_in = os.getpid()
     for holder in list(_RENEWED):
         holder.renew()
 
@@ -67,4 +74,4 @@ Nothing else belongs in such a block: a fork of the program waits for its end.
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=NO_FORK.acquire, after_in_parent=NO_FORK.release, after_in_child=NO_FORK.release)
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(after_in_child=renew_all)

@@ -30,7 +30,7 @@ _SERVER_ERRORS = frozenset({"INTERNAL", "UNKNOWN"})
 _TOO_LARGE = re.compile(r"(?i)larger than max|too large|exceeds|limit")
 _TLS_FAILURE = re.compile(r"(?i)handshake(?!r shutdown)|certificate|wrong version number|ssl")
 _NO_TLS = re.compile(r"(?i)wrong[ _]version[ _]number")
-_NO_GRPC = "the server does not use gRPC; for HTTP write http://host:4318"
+_NO_GRPC = "the server does not use gRPC; for HTTP set the protocol to http/protobuf (of export: --to http://host:4318)"
 _ADVICE = {
     "UNAUTHENTICATED": CHECK_HEADERS,
     "PERMISSION_DENIED": CHECK_HEADERS,

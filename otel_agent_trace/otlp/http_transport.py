@@ -124,7 +124,8 @@ class HttpTransport:
             return EndpointError(f"{shown}: TLS failed: {reason}")
         if error.kind == "protocol":
             return EndpointError(
-                f"{shown}: the server does not use HTTP/1.1; for gRPC write grpc://host:4317, for TLS https://"
+                f"{shown}: the server does not use HTTP/1.1; for gRPC set the protocol to grpc (of export: --to "
+                "grpc://host:4317), for TLS write https://"
             )
         return (ConnectionLostError if error.may_pass else EndpointError)(f"{shown}: {reason}")
 

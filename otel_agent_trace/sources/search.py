@@ -83,7 +83,7 @@ class _UserKeys:
             return
         runs = ", ".join(f"{count} under the key {key}" for key, count in self._others.most_common())
         own = f"that of the id asked for is {', '.join(self._own)}" if self._own else "there is no key here"
-        how = f"set {KEY_VARIABLE} to that key, or give the pseudonym itself"
+        how = f"set {KEY_VARIABLE} to the key with that id, or give the pseudonym itself"
         reason = f"runs whose user ids are pseudonyms cannot be compared: {runs}; {own}: to find them, {how}"
         on_problem(Notice("user_id", 0, reason))
 

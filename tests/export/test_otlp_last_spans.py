@@ -218,6 +218,29 @@ def test_uwsgi_calls_the_last_function_of_the_program_and_then_ours(
     assert "last0" in names(http_receiver)
 
 
+@needs_fork
+def test_workers_that_uwsgi_forks_without_pythons_hooks(
+    start: Callable[..., Program], http_receiver: FakeReceiver
+) -> None:
+    """Its master forks in C, and calls ``uwsgi.post_fork_hook``; otherwise no thread of the worker would send."""
+    program = start(
+        """
+        import ctypes, types
+        sys.modules["uwsgi"] = uwsgi = types.ModuleType("uwsgi")
+        own = configure(provider=provider, otlp=True)
+        child = ctypes.PyDLL(None).fork()
+        if not child:
+            uwsgi.post_fork_hook()
+            emit(2, "worker")
+            uwsgi.atexit()
+            os._exit(0)
+        os.waitpid(child, 0)
+        """
+    )
+    program.end()
+    assert {"worker0", "worker1"} <= set(names(http_receiver))
+
+
 # ── tracers that are dropped ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -77,18 +77,23 @@ def test_the_status_of_the_response(
 @pytest.mark.parametrize(
     ("endpoint", "protocol", "first_bytes", "reason"),
     [
-        ("http", "grpc", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use gRPC; for HTTP write"),
+        (
+            "http",
+            "grpc",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "the server does not use gRPC; for HTTP set the protocol to http/protobuf",
+        ),
         (
             "http",
             "http/protobuf",
             b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
-            "the server does not use HTTP/1.1; for gRPC write",
+            "the server does not use HTTP/1.1; for gRPC set the protocol to grpc",
         ),
         (
             "http",
             "http/protobuf",
             b"\x15\x03\x01\x00\x02\x02\x16",
-            "the server does not use HTTP/1.1; for gRPC write grpc://host:4317, for TLS https://",
+            "the server does not use HTTP/1.1; for gRPC set the protocol to grpc (of export: --to grpc://host:4317), for TLS",
         ),
         ("https", "http/protobuf", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use TLS; write http://"),
         ("https", "grpc", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not use TLS; write http://"),

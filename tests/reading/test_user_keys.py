@@ -44,7 +44,7 @@ def test_the_ids_of_both_keys_are_reported_once(record: Record, read: Callable[.
     assert str(notice) == (
         "user_id: runs whose user ids are pseudonyms cannot be compared: "
         f"2 under the key {KEY_IDS['there']}; that of the id asked for is {KEY_IDS['here']}: "
-        "to find them, set OTEL_AGENT_TRACE_USER_KEY to that key, or give the pseudonym itself"
+        "to find them, set OTEL_AGENT_TRACE_USER_KEY to the key with that id, or give the pseudonym itself"
     )
 
 
