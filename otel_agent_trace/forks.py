@@ -55,7 +55,7 @@ def renewed_in_children(holder: Renewed) -> None:
 
 
 def renew_all() -> None:
-    """Renew all objects in a forked child, once; uWSGI forks without Python's functions for that, unless it is told to."""
+    """Renew all objects in a forked child, once; uWSGI forks without the hooks of Python by default."""
     global _renewed_in  # noqa: PLW0603 - it is of the process
     if _renewed_in == os.getpid():
         return
