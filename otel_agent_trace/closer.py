@@ -72,4 +72,21 @@ atexit.register(CLOSER.wait, _EXIT_TIMEOUT_S)
 
 def is_shared(thing: object, references: int) -> bool:
     """Return whether something else refers to an object than the `references` that the caller knows of."""
-    return sys.getrefcount(thing) - 2 > references  # the argument here and that of `getrefcount`
+    return _references(thing) - _OF_THE_CALLS > references
+
+
+def _references(thing: object) -> int:
+    return sys.getrefcount(thing)
+
+
+def _references_of_the_calls() -> int:
+    """Return how many references the calls themselves add; before Python 3.11, a caller keeps its own of each argument."""
+
+    def passed_on(thing: object) -> int:
+        return _references(thing)
+
+    held_once = object()
+    return passed_on(held_once) - 1
+
+
+_OF_THE_CALLS = _references_of_the_calls()
