@@ -8,13 +8,14 @@ children. In any other process it is made anew from its settings, once for all c
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.signals import is_of_signal_handler
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 _BY_VALUE = ("cloudpickle", "ray.cloudpickle", "pyspark.cloudpickle", "joblib.externals.cloudpickle", "dill")
 """Picklers that can pickle functions without a module, of which those are used that the program has imported."""
+_WITH_HEADERS = "opentelemetry.exporter."
+"""Package of exporters that hold credentials, and that `dill` pickles nevertheless."""
 _KEY_BYTES = 16
 
 _KNOWN: weakref.WeakValueDictionary[str, Shared] = weakref.WeakValueDictionary()
@@ -34,11 +37,14 @@ _LOCK = ForkSafeLock()
 class Shared:
     """Provide the base of objects whose copies are themselves.
 
-    An object has a key from its first pickling on; a child that was forked before makes an object of its own.
+    An object has a key from its first pickling on. One whose constructor calls `_share` has it before, so that a worker
+    that was forked in between finds it too. Attributes that a subclass of the program adds are pickled as they are.
     """
 
     __slots__ = ()
     _copy_key: str
+    _example: ClassVar[tuple[Any, ...]] = ()
+    """Arguments with which the constructor makes an object that uses nothing."""
 
     def _copy_settings(self) -> dict[str, Any]:
         """Return what `_copy_from` needs in another process; values that may not be picklable are `packed`."""
@@ -62,13 +68,34 @@ class Shared:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _known_or_blank, (type(self), self._share()), self._copy_settings()
+        return _known_or_blank, (type(self), self._share()), (self._copy_settings(), self._added())
 
-    def __setstate__(self, settings: dict[str, Any]) -> None:
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        settings, added = state
         with _LOCK:
             if self._share() in _BLANK:
                 _BLANK.discard(self._share())
                 self._copy_from(settings)
+                if added:
+                    vars(self).update(added)
+
+    def _added(self) -> dict[str, Any]:
+        """Return the attributes that a class of the program has added to those of its base class here."""
+        cls = class_here(type(self))
+        if cls is type(self) or not hasattr(self, "__dict__"):
+            return {}
+        known = _attributes_of(cls)
+        return {name: value for name, value in vars(self).items() if name not in known}
+
+
+def class_here(cls: type) -> type:
+    """Return the class of this package that a class is or extends."""
+    return next(base for base in cls.__mro__ if "_copy_settings" in vars(base))
+
+
+@functools.cache
+def _attributes_of(cls: type[Shared]) -> frozenset[str]:
+    return frozenset(vars(cls(*cls._example)))
 
 
 def _known_or_blank(cls: type[Shared], key: str) -> Shared:
@@ -108,6 +135,8 @@ def packed(thing: Any) -> Any:
     What `pickle` takes is returned as it is, so that it is pickled together with what else refers to it.
     """
     name = getattr(thing, "__qualname__", None) or type(thing).__qualname__
+    if type(thing).__module__.startswith(_WITH_HEADERS):
+        return Missing(name)
     if id(thing) in _TRIED.things:  # it refers to itself
         return thing
     _TRIED.things.add(id(thing))

@@ -65,6 +65,8 @@ class BackgroundBackend(Shared):
             counted; previews (`start_run`, `log_step`) are dropped at once.
     """
 
+    _example = (None,)
+
     def __init__(self, backend: TracerBackend, *, max_pending: int = 10_000, enqueue_timeout_s: float = 0.1) -> None:
         self._backend = backend
         self._max_pending = max_pending
@@ -72,6 +74,7 @@ class BackgroundBackend(Shared):
         self._diagnostics = Diagnostics()
         self._lock = ForkSafeLock()
         self._begin()
+        self._share()
 
     def _copy_settings(self) -> dict[str, Any]:
         return {
@@ -83,7 +86,7 @@ class BackgroundBackend(Shared):
     def _copy_from(self, settings: dict[str, Any]) -> None:
         if missing_in([settings["backend"]]):
             warn("a BackgroundBackend from another process is without its backend, and keeps nothing")
-        type(self).__init__(self, **settings)
+        BackgroundBackend.__init__(self, **settings)
 
     def _begin(self) -> None:
         self._calls: _Calls = queue.Queue(self._max_pending)

@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_agent_trace.copies import Shared, missing_in, packed
+from otel_agent_trace.copies import Shared, class_here, missing_in, packed
 from otel_agent_trace.guard import Diagnostics, warn
 from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_policies
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
@@ -37,6 +37,7 @@ class ExportingSink(SpanSink, SpanExporter, Shared):
         """Policy for user ids in these spans."""
         self._diagnostics = Diagnostics()
         self._pipeline: Pipeline | None = None
+        self._share()
 
     def _copy_settings(self) -> dict[str, Any]:
         """Return the keyword arguments by which another process makes its copy."""
@@ -47,7 +48,7 @@ class ExportingSink(SpanSink, SpanExporter, Shared):
         if lost:  # they may be there to keep secrets in the process
             warn("a %s from another process is without its policies %s, and keeps nothing", type(self).__name__, lost)
             settings = {**settings, "policies": [_drop]}
-        type(self).__init__(self, **settings)
+        class_here(type(self)).__init__(self, **settings)  # type: ignore[misc]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Receive spans of the SDK's own processors; the SDK's method."""

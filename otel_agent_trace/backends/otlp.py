@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.backends.span_senders import (
@@ -22,10 +22,11 @@ from otel_agent_trace.backends.span_senders import (
     sender_for,
 )
 from otel_agent_trace.closer import is_shared
+from otel_agent_trace.copies import packed, present
 from otel_agent_trace.endings import shut_down_at_end_of_worker, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
-from otel_agent_trace.guard import Diagnostics, guarded, shielded
+from otel_agent_trace.guard import Diagnostics, guarded, shielded, warn
 from otel_agent_trace.otlp import Schedule, Settings
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
@@ -66,6 +67,8 @@ class OtlpBackend(ExportingSink):
         ConfigurationError: there is no such mode of user ids, or a policy is not valid.
     """
 
+    _example = (None,)
+
     def __init__(
         self,
         destination: Destination | None,
@@ -89,6 +92,20 @@ class OtlpBackend(ExportingSink):
             renewed_in_children(self)
             shut_down_at_end_of_worker(self)
             _BACKENDS[id(self)] = self
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {
+            **super()._copy_settings(),
+            "destination": packed(self._destination),
+            "schedule": self._schedule,
+            "logs": self._log_settings,
+        }
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        destination = next(iter(present([settings["destination"]])), None)
+        if destination is not settings["destination"]:
+            warn("an OtlpBackend from another process is without its exporter, and sends nothing")
+        super()._copy_from({**settings, "destination": destination})
 
     def _sender(self, destination: Destination) -> SpanSender | None:
         """Return the sender; None, with a warning, if a certificate or a proxy of the environment cannot be used."""

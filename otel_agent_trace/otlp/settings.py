@@ -10,12 +10,13 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.guard import warn
 
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
 Signal = Literal["traces", "logs"]
@@ -61,6 +62,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<Settings of {self.shown}>"
+
+    def __deepcopy__(self, memo: object) -> Settings:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all but what may hold credentials: headers, and the query of the address."""
+        kept = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("url", "headers")}
+        return _unpickled, (kept, [*self.headers, *(["the query of its address"] if "?" in self.url else [])])
 
 
 def settings_of(
@@ -113,6 +122,17 @@ def settings_of(
         client_certificate=variables.get("CLIENT_CERTIFICATE"),
         client_key=variables.get("CLIENT_KEY"),
     )
+
+
+def _unpickled(kept: dict[str, Any], secrets: list[str]) -> Settings:
+    """Return settings in another process, with the headers of its own environment."""
+    environ = usable_variables(os.environ, lambda broken: warn("%s (ignored)", broken))
+    own = settings_of(kept["shown"], protocol=kept["protocol"], signal=kept["signal"], environ=environ, is_whole=True)
+    lost = [secret for secret in secrets if secret not in own.headers]
+    if lost:
+        advice = "credentials are not pickled: set OTEL_EXPORTER_OTLP_HEADERS"
+        warn("an OtlpBackend from another process sends to %s without %s; %s", kept["shown"], ", ".join(lost), advice)
+    return Settings(url=own.url, headers=own.headers, **kept)
 
 
 def with_scheme(endpoint: str) -> str | None:

@@ -7,14 +7,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from otel_agent_trace.tracing.reflection import attribute_of
+from otel_agent_trace.tracing.reflection import attribute_of, has_flag
 from otel_agent_trace.values.members import class_dicts
 
 
 def called_function(function: Callable[..., Any]) -> object:
     """Return what runs when a callable is called: behind partials, the ``__call__`` of an object's class."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    while is_partial(function):
+        function = function.func  # type: ignore[attr-defined]
     if not is_object(function):
         return function
     return next((members["__call__"] for members in class_dicts(type(function)) if "__call__" in members), None)
@@ -22,7 +22,12 @@ def called_function(function: Callable[..., Any]) -> object:
 
 def is_object(function: Callable[..., Any]) -> bool:
     """Return whether a callable is an object with ``__call__``; it is neither a function nor a descriptor like one."""
-    return not inspect.isroutine(function) and not isinstance(function, functools.partial)
+    return not has_flag(inspect.isroutine, function) and not is_partial(function)
+
+
+def is_partial(function: object) -> bool:
+    """Return whether a callable is a `functools.partial`."""
+    return issubclass(type(function), functools.partial)
 
 
 class TracedObject:

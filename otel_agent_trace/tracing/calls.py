@@ -19,7 +19,7 @@ from otel_agent_trace.tracing.bind import bound_fields
 from otel_agent_trace.tracing.coercion import run_fields
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
 from otel_agent_trace.tracing.invocations import Invocation
-from otel_agent_trace.tracing.reflection import attribute_of
+from otel_agent_trace.tracing.reflection import attribute_of, is_a
 from otel_agent_trace.tracing.results import answer
 from otel_agent_trace.tracing.state import TracerState
 from otel_agent_trace.values import Truncated, is_iterator
@@ -287,13 +287,13 @@ def _asked(named: Mapping[str, Any], spec: AgentSpec) -> Any:
 
 def plain(function: Any) -> Any:
     """Return the function behind a static or class method."""
-    return function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    return function.__func__ if is_a(function, (staticmethod, classmethod)) else function
 
 
 def name_of(function: Any) -> str:
     """Return the name of a callable."""
     function = plain(function)
-    while isinstance(function, functools.partial):
+    while issubclass(type(function), functools.partial):
         function = function.func
     name = attribute_of(function, "__name__")
     return str(name) if name and issubclass(type(name), str) else type(function).__name__

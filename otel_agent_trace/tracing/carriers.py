@@ -95,7 +95,17 @@ class RemoteContext(Context, Parent):
         if len(fields.get(TRACEPARENT, ())) == 1:  # W3C: with several, none is valid
             context = _TRACE_CONTEXT.extract(fields, context)
         super().__init__(_BAGGAGE.extract(fields, context))
+        self._fields = fields
         self._attached: dict[int, tuple[Attachment, Context]] = {}
+
+    def __copy__(self) -> RemoteContext:
+        return self
+
+    def __deepcopy__(self, memo: object) -> RemoteContext:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteContext, (self._fields,)
 
     def as_parent_context(self, base: Context) -> Context:
         """Return a context with the span, the run and the baggage of this one."""

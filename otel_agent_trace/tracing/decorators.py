@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from otel_agent_trace.tracing.callables import called_function, is_object, traced_object
 from otel_agent_trace.tracing.invocations import Start, wrap_async_generator, wrap_generator
-from otel_agent_trace.tracing.reflection import attribute_of, has_flag, signature_of, wraps
+from otel_agent_trace.tracing.reflection import attribute_of, has_flag, is_a, signature_of, wraps
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
@@ -28,9 +28,9 @@ def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
     if issubclass(type(function), _SHARED):
         kind: Any = type(function)
         return cast("F", kind(wrap(function.__func__, start, on_wrapped)))  # type: ignore[attr-defined]
-    if isinstance(function, _SHARED):  # a proxy of one, as wrapt makes it
+    if is_a(function, _SHARED):  # a proxy of one, as wrapt makes it
         return cast("F", _wrap_proxy(function, start, on_wrapped))
-    if isinstance(function, type) or not callable(function):
+    if is_a(function, type) or not callable(function):
         msg = f"only functions can be traced, got {function!r}"
         raise TypeError(msg)
     wrapper = _wrapper(function, _bound_when_called(function) if _is_unbound(function) else function, start)
@@ -54,7 +54,7 @@ def _wrap_proxy(proxy: Any, start: Start, on_wrapped: Callable[[object], None]) 
     def of_no_class(*args: Any, **kwargs: Any) -> Any:
         return proxy.__get__(None, object)(*args, **kwargs)
 
-    shared, bound = (classmethod, of_class) if isinstance(proxy, classmethod) else (staticmethod, of_no_class)
+    shared, bound = (classmethod, of_class) if is_a(proxy, classmethod) else (staticmethod, of_no_class)
     wrapper = _wrapper(inner, bound, start)
     _copy_signature(inner, wrapper)
     on_wrapped(wrapper)
@@ -106,7 +106,7 @@ def _is(check: Callable[[object], bool], function: Callable[..., Any]) -> bool:
 def _copy_methods(function: Callable[..., Any], wrapper: Any) -> None:
     """Copy the methods of a callable object to its wrapper, as ``cache_clear`` of a cached function."""
     kind = type(function)
-    for name in () if inspect.isfunction(function) else dir(kind):
+    for name in () if has_flag(inspect.isfunction, function) else dir(kind):
         if not name.startswith("__") and inspect.isroutine(inspect.getattr_static(kind, name, None)):
             method = attribute_of(function, name)
             if method is not None:

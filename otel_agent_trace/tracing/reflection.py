@@ -39,6 +39,11 @@ def has_flag(check: Callable[[object], bool], function: object) -> bool:
         return False
 
 
+def is_a(function: object, kinds: type | tuple[type, ...]) -> bool:
+    """Return whether a function, or what a proxy stands for, is of a class; False where ``__class__`` cannot be read."""
+    return has_flag(lambda one: isinstance(one, kinds), function)
+
+
 def signature_of(function: Callable[..., Any], *, evaluated: bool = False) -> inspect.Signature | None:
     """Return the signature of a function, None for one in C that has none, and where reading it raises.
 

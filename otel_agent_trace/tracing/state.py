@@ -130,6 +130,7 @@ class TracerState(Shared):
         """Number of forks between the process that made the tracer and this one."""
         renewed_in_children(self)
         _STATES[id(self)] = self
+        self._share()
         if provider is not None:  # at once: get_tracer takes a lock, on which a signal handler would deadlock later
             guarded(self.diagnostics, "provider", self._destination_at, provider)
             if _is_lost_in(provider):
@@ -138,14 +139,32 @@ class TracerState(Shared):
     # ── copies ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _copy_settings(self) -> dict[str, Any]:
-        origin = self.origin
+        origin, provider = self._origin_elsewhere(), self.provider
         packed_origin = origin._replace(
             backends=None if origin.backends is None else tuple(map(packed, origin.backends)),
             policies=tuple(map(packed, origin.policies)),
             error_rules=tuple(map(packed, origin.error_rules)),
             control_flow=tuple(map(packed, origin.control_flow)),
         )
-        return {"origin": packed_origin, "limits": self.limits, "history": self._history}
+        return {
+            "origin": packed_origin,
+            "limits": self.limits,
+            "history": self.history if origin.has_provider else self._history,
+            "meters": self._meter_provider is not None,
+            "is_off": isinstance(provider, trace.NoOpTracerProvider),
+        }
+
+    def _origin_elsewhere(self) -> Origin:
+        """Return what copies are made from: what a provider of the program brings stays behind, but for its policies."""
+        origin, provider = self.origin, self.provider
+        if not origin.has_provider or provider is None:
+            return origin
+        policies = [policy for policy in settings_of(provider).policies if not isinstance(policy, Gate)]
+        return origin._replace(
+            has_provider=provider is not trace.get_tracer_provider(),
+            user_ids=self.user_policy().mode,
+            policies=(*policies, *origin.policies),
+        )
 
     def _copy_from(self, settings: dict[str, Any]) -> None:
         """Make the state anew, in another process.
@@ -156,31 +175,23 @@ class TracerState(Shared):
         from otel_agent_trace.tracing.providers import private_provider  # noqa: PLC0415 - a circle: it imports this
 
         origin: Origin = settings["origin"]
-        lost = missing_in((*(origin.backends or ()), *origin.policies, *origin.error_rules, *origin.control_flow))
-        if lost or origin.has_provider:
-            warn(
-                "a tracer from another process is without %s; it records to %s",
-                ", ".join([*lost, *(["its provider"] if origin.has_provider else [])]),
-                "nothing"
-                if missing_in(origin.policies)
-                else "the global provider"
-                if origin.has_provider
-                else "the rest",
-            )
-        backends, policies = origin.backends, tuple(present(origin.policies))
-        if missing_in(origin.policies):
-            backends, policies = (), ()
-        own = (
-            None if backends is None else private_provider(present(backends), origin.user_ids or "pseudonym", policies)
-        )
+        is_silent = bool(missing_in(origin.policies))
+        backends = () if is_silent else origin.backends
+        policies = () if is_silent else origin.policies
+        provider: trace.TracerProvider | None = None
+        if backends is not None:
+            provider = private_provider(present(backends), origin.user_ids or "pseudonym", policies)
+        elif settings["is_off"]:
+            provider = trace.NoOpTracerProvider()
+        _warn_of_missing(origin, settings)
         TracerState.__init__(
             self,
-            own,
-            user_ids=origin.user_ids if own is None else None,
+            provider,
+            user_ids=origin.user_ids if backends is None else None,
             limits=settings["limits"],
             error_rules=present(origin.error_rules),
             control_flow=present(origin.control_flow),
-            policies=policies if own is None else (),
+            policies=policies if backends is None else (),
             history=settings["history"],
             origin=origin._replace(
                 backends=None if backends is None else tuple(present(backends)),
@@ -344,6 +355,17 @@ def open_runs() -> list[Any]:
     """Return the open runs of all tracers of this process."""
     states = (reference() for reference in _STATES.valuerefs())
     return [run for state in states if state is not None for run in state.own_open_runs()]
+
+
+def _warn_of_missing(origin: Origin, settings: dict[str, Any]) -> None:
+    """Log one warning about what the copy of a tracer lacks."""
+    lost = missing_in((*(origin.backends or ()), *origin.policies, *origin.error_rules, *origin.control_flow))
+    is_elsewhere = origin.has_provider and not settings["is_off"]
+    lost += ["its provider"] * is_elsewhere + ["its meter provider"] * settings["meters"]
+    place = "the global provider" if is_elsewhere else "the rest"
+    if lost:
+        place = "nothing" if missing_in(origin.policies) else place
+        warn("a tracer from another process is without %s; it records to %s", ", ".join(lost), place)
 
 
 def _is_lost_in(provider: trace.TracerProvider) -> bool:

@@ -120,6 +120,7 @@ class AgentTracer(Shared):
             origin=Origin(kept, tracer_provider is not None, mode, given, rules, signals),
         )
         self.agent_name = agent_name
+        self._share()
 
     @property
     def _own(self) -> TracerProvider | None:
@@ -438,6 +439,6 @@ class AgentTracer(Shared):
 
 def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:
     """Apply a decorator that was used without parentheses, with a function as `name`, or return one with options."""
-    if name is None or isinstance(name, str):
+    if name is None or issubclass(type(name), str):
         return lambda function: decorate(function, name)
     return decorate(name, None)

@@ -7,6 +7,7 @@ import base64
 import copy
 import dataclasses
 import gc
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 import pytest
+from opentelemetry import trace
 
 from otel_agent_trace import AgentTracer, BackgroundBackend, FileBackend, InMemoryBackend, current_run, load_runs
 from tests.support.waiting import DEADLOCK_S
@@ -134,6 +136,25 @@ def test_a_dropped_tracer_is_kept_by_no_registry() -> None:
     assert reference() is None
 
 
+def test_the_context_of_a_caller_is_copied() -> None:
+    carrier = {"traceparent": f"00-{1:032x}-{2:016x}-01", "baggage": "a=b"}
+    assert all(TRACER.inject(context=copied) == carrier for copied in copies_of(TRACER.extract(carrier)))
+
+
+def test_workers_that_were_forked_before_find_the_tracer() -> None:
+    """A pool pickles its calls after it has forked."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("processes cannot be forked here")
+    context = multiprocessing.get_context("fork")
+    tracer, (parent, child) = AgentTracer(backend=InMemoryBackend()), context.Pipe()
+    worker = context.Process(target=lambda: child.send(pickle.loads(child.recv_bytes()) is tracer))
+    worker.start()
+    parent.send_bytes(pickle.dumps(tracer))
+    assert parent.poll(DEADLOCK_S)
+    assert parent.recv() is True
+    worker.join(DEADLOCK_S)
+
+
 # ── in another process ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -205,6 +226,107 @@ def test_backends_begin_anew(tmp_path: Path) -> None:
         pass
     done = elsewhere(pickle.dumps(memory), "print(len(thing.runs()), thing._max_runs)", folder=tmp_path)
     assert (done.stdout, done.stderr) == ("0 3\n", "")
+
+
+def test_what_subclasses_add_is_copied(tmp_path: Path) -> None:
+    data = in_main(
+        """
+        import cloudpickle
+        from otel_agent_trace import AgentTracer, InMemoryBackend
+
+        class Store(InMemoryBackend):
+            def __init__(self, url):
+                self.url = url
+                super().__init__(max_runs=2)
+
+        class Tracer(AgentTracer):
+            def __init__(self, store):
+                super().__init__(backend=store, agent_name="a")
+                self.store, self.itself = store, self
+
+        with Tracer(Store("sqlite://")) as tracer, tracer.run():
+            with open("pickled", "wb") as file:
+                cloudpickle.dump(tracer, file)
+        """,
+        tmp_path,
+    )
+    program = """
+        with thing.run():
+            print(thing.agent_name, thing.store.url, thing.itself is thing, len(thing.store.runs()))
+    """
+    done = elsewhere(data, program, folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("a sqlite:// True 1\n", "")
+
+
+def test_credentials_of_an_endpoint_are_those_of_the_other_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from otel_agent_trace.tracing.endpoints import otlp_backend
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret-here,x-tenant=t")
+    backend = otlp_backend("http://user:secret-password@127.0.0.1:9/v1/traces?key=secret-query", None)
+    assert backend is not None
+    assert copy.deepcopy(backend) is backend
+    tracer = AgentTracer(backend=backend)
+    data = cloudpickle.dumps([tracer, backend])
+    assert b"secret" not in data
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=there")
+    program = "tracer, backend = thing\nprint(backend._destination.url, dict(backend._destination.headers))"
+    done = elsewhere(data, program, folder=tmp_path)
+    tracer.close()
+    assert done.stdout == "http://127.0.0.1:9/v1/traces {'authorization': 'there'}\n"
+    assert "to http://127.0.0.1:9/v1/traces without x-tenant, the query of its address" in done.stderr
+
+
+def test_an_exporter_with_headers_stays_where_it_is(tmp_path: Path) -> None:
+    exporters: Any = pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    exporter = exporters.OTLPSpanExporter("http://127.0.0.1:9", headers={"authorization": "secret"})
+    data = cloudpickle.dumps(AgentTracer(backend=exporter))
+    assert b"secret" not in data
+    done = elsewhere(data, "with thing.run(): pass", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "without OTLPSpanExporter; it records to the rest" in done.stderr
+
+
+def test_a_tracer_that_is_switched_off_stays_so(tmp_path: Path) -> None:
+    tracer = AgentTracer(tracer_provider=trace.NoOpTracerProvider())
+    program = """
+        from otel_agent_trace import InMemoryBackend, configure
+        memory = InMemoryBackend()
+        configure(backends=[memory], otlp=False, set_global=True)
+        with thing.run():
+            print(memory.runs())
+    """
+    done = elsewhere(pickle.dumps(tracer), program, folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_policies_of_a_provider_come_along(tmp_path: Path) -> None:
+    """Its global provider may be configured without them."""
+    data = in_main(
+        """
+        import cloudpickle
+        from otel_agent_trace import AgentTracer, InMemoryBackend, configure
+
+        def drop(record):
+            return None
+
+        provider = configure(backends=[InMemoryBackend()], otlp=False, policies=[drop], user_ids="none")
+        with open("pickled", "wb") as file:
+            cloudpickle.dump(AgentTracer(tracer_provider=provider), file)
+        """,
+        tmp_path,
+    )
+    program = """
+        from otel_agent_trace import InMemoryBackend, configure
+        memory = InMemoryBackend()
+        configure(backends=[memory], otlp=False, set_global=True)
+        with thing.run(user_id="u"):
+            pass
+        print(memory.runs(), thing._state.user_policy().mode)
+    """
+    done = elsewhere(data, program, folder=tmp_path)
+    assert done.stdout == "[] none\n"
 
 
 def test_an_open_run_records_nothing_there(tmp_path: Path) -> None:
@@ -292,6 +414,7 @@ STRANGE: list[Callable[[], Any]] = [
     lambda: Raising("__qualname__"),
     lambda: Raising("__doc__"),
     lambda: Raising("__annotations__", "__code__"),
+    lambda: Raising("__class__"),
     lambda: Raising("__module__", "__dict__", "__wrapped__", "__type_params__"),
 ]
 
