@@ -6,10 +6,8 @@ import asyncio
 import collections
 import gc
 import inspect
-import json
 import weakref
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
 from opentelemetry import trace
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, Usage
-from tests.support.http_servers import serving
+from tests.support.event_streams import event_streams
 
 TheRun = Callable[[], AgentRun]
 ASKED: Any = [{"role": "user", "content": "hi"}]
@@ -52,23 +50,10 @@ CHUNKS = [
 ]
 
 
-class _Answers(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
-        for data in (*map(json.dumps, CHUNKS), "[DONE]"):
-            self.wfile.write(f"data: {data}\n\n".encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def address() -> Iterator[str]:
-    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Answers)) as port:
-        yield f"http://127.0.0.1:{port}/v1"
+    with event_streams({"completions": CHUNKS}) as address:
+        yield f"{address}/v1"
 
 
 @pytest.fixture

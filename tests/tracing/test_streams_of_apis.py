@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, FileBackend, InMemoryBackend, load_run
-from tests.support.http_servers import serving
+from tests.support.event_streams import event_streams
 from tests.support.requirements import need_package
 
 TheRun = Callable[[], AgentRun]
@@ -361,29 +359,13 @@ def test_a_break_as_the_last_thing_of_a_program(
 
 # ── real clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_ANSWERS = {"messages": ANTHROPIC, "responses": RESPONSES, "completions": CHAT}
-
-
-class _Answers(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
-        for data in _ANSWERS[self.path.partition("?")[0].rpartition("/")[2]]:
-            name = f"event: {data['type']}\n" if "type" in data else ""
-            self.wfile.write(f"{name}data: {json.dumps(data)}\n\n".encode())
-        if self.path.endswith("completions"):
-            self.wfile.write(b"data: [DONE]\n\n")
-
-    def log_message(self, *_: Any) -> None:
-        pass
+_ANSWERS: dict[str, list[Any]] = {"messages": ANTHROPIC, "responses": RESPONSES, "completions": CHAT}
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Answers)) as port:
-        yield f"http://127.0.0.1:{port}"
+    with event_streams(_ANSWERS) as address:
+        yield address
 
 
 def openai_streams(client: Any) -> dict[str, Callable[[], Any]]:
@@ -448,6 +430,7 @@ def test_choices_of_the_client(address: str, tracer: AgentTracer, the_run: TheRu
     assert [message.text for message in step.messages] == ["hi", "hello", "HELLO"]
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("way", ["create", "helper", "text"])
 def test_anthropic_client(address: str, tracer: AgentTracer, the_run: TheRun, way: str) -> None:
     """Streams of Anthropic's client, returned by a function: raw, and of its helper, whose events repeat deltas."""
@@ -470,6 +453,7 @@ def test_anthropic_client(address: str, tracer: AgentTracer, the_run: TheRun, wa
     assert (step.attributes["gen_ai.provider.name"], step.abandoned) == ("anthropic", False)
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("way", ["create", "helper"])
 def test_async_anthropic_client(address: str, tracer: AgentTracer, the_run: TheRun, way: str) -> None:
     """The same for the async client."""
