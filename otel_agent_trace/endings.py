@@ -23,32 +23,11 @@ class Closable(Protocol):
         """Send what waits, within a bounded time, and raise nothing."""
 
 
-class _Holders:
-    """Hold weak references in the order in which they were added."""
+_Holders = weakref.WeakValueDictionary[int, Closable]
+"""Objects by id, in the order in which they were added."""
 
-    def __init__(self) -> None:
-        self._references: dict[int, weakref.ref[Closable]] = {}
-
-    def add(self, holder: Closable) -> None:
-        key = id(holder)
-        self._references[key] = weakref.ref(holder, lambda reference: self._forget(key, reference))
-
-    def discard(self, holder: Closable) -> None:
-        self._references.pop(id(holder), None)
-
-    def _forget(self, key: int, reference: weakref.ref[Closable]) -> None:
-        if self._references.get(key) is reference:  # otherwise a new object has got the id
-            del self._references[key]
-
-    def shut_down(self) -> None:
-        """Shut down what was added last first, as `atexit` does."""
-        for reference in reversed(list(self._references.values())):
-            holder = reference()
-            if holder is not None:
-                holder.shutdown()
-
-
-_AT_EXIT, _AT_END_OF_WORKER = _Holders(), _Holders()
+_AT_EXIT: _Holders = weakref.WeakValueDictionary()
+_AT_END_OF_WORKER: _Holders = weakref.WeakValueDictionary()
 _taken: set[str] = set()
 """Names of the hooks that were taken in this process or its parents."""
 
@@ -60,26 +39,38 @@ def shut_down_at_exit(holder: Closable) -> None:
     """
     if "atexit" not in _taken:
         _taken.add("atexit")
-        atexit.register(_AT_EXIT.shut_down)
-    _AT_EXIT.add(holder)
+        atexit.register(_shut_down, _AT_EXIT)
+    _AT_EXIT[id(holder)] = holder
 
 
 def shut_down_at_end_of_worker(holder: Closable) -> None:
     """Shut an object down before a process ends that runs no `atexit` functions, if its library has a hook for that."""
-    _AT_END_OF_WORKER.add(holder)
+    _AT_END_OF_WORKER[id(holder)] = holder
     _take_hooks()
 
 
 def shut_down_all() -> None:
     """Shut down everything that is registered."""
-    _AT_EXIT.shut_down()
-    _AT_END_OF_WORKER.shut_down()
+    _shut_down(_AT_EXIT)
+    _shut_down_in_worker()
 
 
 def remove(holder: Closable) -> None:
     """Remove an object that is shut down."""
-    _AT_EXIT.discard(holder)
-    _AT_END_OF_WORKER.discard(holder)
+    _AT_EXIT.pop(id(holder), None)
+    _AT_END_OF_WORKER.pop(id(holder), None)
+
+
+def _shut_down(holders: _Holders) -> None:
+    """Shut down what was added last first, as `atexit` does."""
+    for reference in reversed(holders.valuerefs()):
+        holder = reference()
+        if holder is not None:
+            holder.shutdown()
+
+
+def _shut_down_in_worker() -> None:
+    _shut_down(_AT_END_OF_WORKER)
 
 
 # ── the hooks of libraries ───────────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +107,7 @@ def _take_multiprocessing(util: Any) -> None:
 
 def _in_forked_child(_: _ForkedChild) -> None:
     util: Any = sys.modules["multiprocessing.util"]
-    util.Finalize(None, _AT_END_OF_WORKER.shut_down, exitpriority=0)
+    util.Finalize(None, _shut_down_in_worker, exitpriority=0)
     _take_worker_of_billiard()
 
 
@@ -126,18 +117,8 @@ def _take_worker_of_billiard() -> None:
     if process is None:
         return
     worker: Any = getattr(process.current_process(), "_target", None)
-    if not hasattr(worker, "on_exit"):
-        return
-    given = worker.on_exit
-
-    def on_exit(pid: int, exitcode: int) -> None:
-        try:
-            if given is not None:
-                given(pid, exitcode)
-        finally:
-            _AT_END_OF_WORKER.shut_down()
-
-    worker.on_exit = on_exit
+    if hasattr(worker, "on_exit"):
+        _extend(worker, "on_exit", _shut_down_in_worker)
 
 
 def _take_uwsgi(uwsgi: Any) -> None:
@@ -147,22 +128,22 @@ def _take_uwsgi(uwsgi: Any) -> None:
     `os.register_at_fork`, unless ``--py-call-osafterfork`` is set: threads, ids and locks of the workers would be those of
     the master.
     """
-    _extend(uwsgi, "atexit", _AT_END_OF_WORKER.shut_down)
+    _extend(uwsgi, "atexit", _shut_down_in_worker)
     _extend(uwsgi, "post_fork_hook", renew_all)
 
 
-def _extend(module: Any, hook: str, call: Callable[[], object]) -> None:
-    """Call a function after that which a module has as its hook."""
-    given = getattr(module, hook, None)
+def _extend(owner: Any, hook: str, call: Callable[[], object]) -> None:
+    """Call a function after that which a module or an object has as its hook."""
+    given = getattr(owner, hook, None)
 
-    def extended() -> None:
+    def extended(*arguments: object) -> None:
         try:
             if given is not None:
-                given()
+                given(*arguments)
         finally:
             call()
 
-    setattr(module, hook, extended)
+    setattr(owner, hook, extended)
 
 
 if hasattr(os, "register_at_fork"):
