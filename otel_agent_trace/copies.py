@@ -14,11 +14,11 @@ import pickle
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.guard import attempt
 
 T = TypeVar("T")
 
@@ -141,10 +141,10 @@ def packed(thing: Any) -> Any:
         return thing
     _TRIED.things.add(id(thing))
     try:
-        if _try(pickle.dumps, thing) is not None:
+        if attempt(pickle.dumps, thing) is not None:
             return thing
         modules = (sys.modules.get(module) for module in _BY_VALUE)
-        tries = (_try(module.dumps, thing) for module in modules if module is not None)
+        tries = (attempt(module.dumps, thing) for module in modules if module is not None)
         data = next((data for data in tries if data is not None), None)
     finally:
         _TRIED.things.discard(id(thing))
@@ -172,15 +172,5 @@ def missing_in(things: Iterable[Any]) -> list[str]:
 
 
 def _unpacked(data: bytes, name: str) -> Any:
-    unpickled = _try(pickle.loads, data)
+    unpickled = attempt(pickle.loads, data)
     return Missing(name) if unpickled is None else unpickled
-
-
-def _try(call: Callable[[Any], T], argument: Any) -> T | None:
-    """Return the result of a call, None if it raises: objects of the program raise anything."""
-    try:
-        return call(argument)
-    except BaseException as error:
-        if is_of_signal_handler(error):
-            raise
-        return None

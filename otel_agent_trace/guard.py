@@ -81,6 +81,19 @@ def guarded(diagnostics: Diagnostics, what: str, call: Callable[..., T], *argume
         return None
 
 
+def attempt(call: Callable[..., T], *arguments: Any) -> T | None:
+    """Return the result of a call, or None when it raises, as objects of the program may, where that need not be known.
+
+    An exception that a signal handler raises during the call is not the call's, and is raised.
+    """
+    try:
+        return call(*arguments)
+    except BaseException as error:
+        if is_of_signal_handler(error):
+            raise
+        return None
+
+
 def failed(diagnostics: Diagnostics, what: str, error: BaseException) -> None:
     """Count an exception under `what`, and log it unless one of its class was logged for `what` before."""
     kind = type(error).__name__

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace.guard import attempt
 from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_reference, refer, references_to
 from otel_agent_trace.messages import message_data, message_from
 from otel_agent_trace.model import Message
-from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.values import Limits, Tag, encode, same
 from otel_agent_trace.values.builtin import TEXT_CODECS
 
@@ -329,12 +329,7 @@ class _Unchanged:
 
 def _fields_of(value: Any, *, copied: bool) -> list[Any] | None:
     """Return the fields of a `Message`, a dataclass or a pydantic model, extra ones too; None for all other objects."""
-    try:
-        fields = _stored_fields(value)
-    except BaseException as error:  # a metaclass may raise anything
-        if is_of_signal_handler(error):
-            raise
-        return None
+    fields = attempt(_stored_fields, value)  # a metaclass may raise anything
     return [copy_of(field) for field in fields] if copied and fields is not None else fields
 
 

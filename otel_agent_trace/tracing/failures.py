@@ -10,6 +10,7 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import OTHER, TIMEOUT, category_of_names, category_of_status_code
+from otel_agent_trace.guard import attempt
 from otel_agent_trace.model import StepError
 from otel_agent_trace.signals import is_of_signal_handler, traceback_of
 
@@ -91,12 +92,7 @@ def _status_code(error: BaseException) -> int | None:
 
 def attribute_of(holder: object, name: str) -> Any:
     """Return an attribute, None if there is none or a property raises."""
-    try:
-        return getattr(holder, name, None)
-    except BaseException as failure:  # a property of the exception may raise anything
-        if is_of_signal_handler(failure):
-            raise
-        return None
+    return attempt(getattr, holder, name, None)
 
 
 def _category_by_rule(error: BaseException | str, rules: Iterable[ErrorRule]) -> str | None:

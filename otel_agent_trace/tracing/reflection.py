@@ -11,8 +11,9 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _UNEVALUATED: dict[str, Any] = {}
@@ -25,23 +26,17 @@ if sys.version_info >= (3, 14):
 
 def attribute_of(function: object, name: str) -> Any:
     """Return an attribute, None if it cannot be read."""
-    try:
-        return getattr(function, name, None)
-    except Exception:  # noqa: BLE001 - see above
-        return None
+    return _read(getattr, function, name, None)
 
 
 def has_flag(check: Callable[[object], bool], function: object) -> bool:
     """Return whether a check of `inspect` holds for a function, False where it cannot read what it needs."""
-    try:
-        return check(function)
-    except Exception:  # noqa: BLE001 - see above
-        return False
+    return bool(_read(check, function))
 
 
 def is_a(function: object, kinds: type | tuple[type, ...]) -> bool:
     """Return whether a function, or what a proxy stands for, is of a class; False where ``__class__`` cannot be read."""
-    return has_flag(lambda one: isinstance(one, kinds), function)
+    return bool(_read(isinstance, function, kinds))
 
 
 def signature_of(function: Callable[..., Any], *, evaluated: bool = False) -> inspect.Signature | None:
@@ -51,10 +46,7 @@ def signature_of(function: Callable[..., Any], *, evaluated: bool = False) -> in
         function: the function.
         evaluated: whether the values of annotations are needed; otherwise names that do not exist yet are no obstacle.
     """
-    try:
-        signature = inspect.signature(function, **({} if evaluated else _UNEVALUATED))
-    except Exception:  # noqa: BLE001 - see above
-        return None
+    signature = _read(functools.partial(inspect.signature, **({} if evaluated else _UNEVALUATED)), function)
     return signature if issubclass(type(signature), inspect.Signature) else None
 
 
@@ -64,20 +56,17 @@ def wraps(function: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def _update_wrapper(function: Callable[..., Any], wrapper: F) -> F:
-    try:
-        return cast("F", functools.update_wrapper(wrapper, function))
-    except Exception:  # noqa: BLE001 - see above
+    if _read(functools.update_wrapper, wrapper, function) is None:
         for name in functools.WRAPPER_ASSIGNMENTS:
-            _copy(wrapper, function, (name,), ())
-        _copy(wrapper, function, (), functools.WRAPPER_UPDATES)
-    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+            _read(functools.update_wrapper, wrapper, function, (name,), ())
+        _read(functools.update_wrapper, wrapper, function, (), functools.WRAPPER_UPDATES)
+        wrapper.__wrapped__ = function  # type: ignore[attr-defined]
     return wrapper
 
 
-def _copy(
-    wrapper: Callable[..., Any], function: Callable[..., Any], assigned: tuple[str, ...], updated: tuple[str, ...]
-) -> None:
+def _read(read: Callable[..., T], *arguments: Any) -> T | None:
+    """Return what a function reads, None where that raises."""
     try:
-        functools.update_wrapper(wrapper, function, assigned, updated)
+        return read(*arguments)
     except Exception:  # noqa: BLE001 - see above
-        return
+        return None
