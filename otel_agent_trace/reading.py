@@ -176,4 +176,4 @@ def _raise(problem: Problem) -> None:
 
 
 def _log_problem(problem: Problem) -> None:
-    _log.warning("%s" if isinstance(problem, Notice) else "%s (skipped)", problem)
+    _log.warning("%s", problem.warning)

@@ -171,9 +171,19 @@ class Problem(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.reason}" if self.line else f"{self.path}: {self.reason}"
 
+    @property
+    def warning(self) -> str:
+        """Return the problem as the text of a warning: readers go on without the piece."""
+        return f"{self} (skipped)"
+
 
 class Notice(Problem, frozen=True):
     """Represent what somebody who reads a source should know although all of it could be read."""
+
+    @property
+    def warning(self) -> str:
+        """Return the notice as the text of a warning."""
+        return str(self)
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

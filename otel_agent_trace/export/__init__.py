@@ -153,7 +153,7 @@ def _settings(
 
 
 def _log_problem(problem: Problem) -> None:
-    _log.warning("%s" if isinstance(problem, Notice) else "%s (skipped)", problem)
+    _log.warning("%s", problem.warning)
 
 
 # ── which traces ─────────────────────────────────────────────────────────────────────────────────────────────────────
