@@ -171,11 +171,7 @@ class OtlpBackend(ExportingSink):
         sendings = self._sendings()
         if sendings:
             _hurry_others(self)
-        for sending in sendings[1:]:
-            sending.hurry()
-        until = time.monotonic() + _END_MOST_S
-        for sending in sendings:
-            sending.end(max(until - time.monotonic(), 0))
+        _end_all(sendings)
 
     def hurry(self) -> None:
         """Begin to send what is queued, without waiting."""
@@ -227,12 +223,16 @@ class _Released:
 
     def shutdown(self) -> None:
         """Send what is left as at the end of a process."""
-        sendings = list(self._sendings)
-        for sending in sendings:
-            sending.hurry()
-        until = time.monotonic() + _END_MOST_S
-        for sending in sendings:
-            sending.end(max(until - time.monotonic(), 0))
+        _end_all(list(self._sendings))
+
+
+def _end_all(sendings: list[_Sending]) -> None:
+    """Send what is queued in all, within the time of one; the first begins at once, the others beside it."""
+    for sending in sendings[1:]:
+        sending.hurry()
+    until = time.monotonic() + _END_MOST_S
+    for sending in sendings:
+        sending.end(max(until - time.monotonic(), 0))
 
 
 # ── the queue ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -529,10 +529,10 @@ class ActiveRun(ActiveSpan):
         self.thread_id = 0
         """Identifier of the thread that started it."""
 
-    # fields, in the order of AgentRun
-
     def _copy_from(self, settings: dict[str, Any]) -> None:
         self.__init__(INERT, {})  # type: ignore[misc]
+
+    # fields, in the order of AgentRun
 
     @property
     def agent_name(self) -> str | None:

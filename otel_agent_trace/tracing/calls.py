@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
+from otel_agent_trace.tracing.callables import is_partial
 from otel_agent_trace.tracing.coercion import run_fields
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
 from otel_agent_trace.tracing.invocations import Invocation
@@ -293,7 +293,7 @@ def plain(function: Any) -> Any:
 def name_of(function: Any) -> str:
     """Return the name of a callable."""
     function = plain(function)
-    while issubclass(type(function), functools.partial):
+    while is_partial(function):
         function = function.func
     name = attribute_of(function, "__name__")
     return str(name) if name and issubclass(type(name), str) else type(function).__name__

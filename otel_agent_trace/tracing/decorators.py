@@ -79,28 +79,29 @@ def _bound_when_called(function: Any) -> Callable[..., Any]:
 
 def is_plain(function: Callable[..., Any]) -> bool:
     """Return whether a call is over when it returns: the function is neither a coroutine function nor a generator."""
-    return not any(
-        _is(check, function)
-        for check in (inspect.isasyncgenfunction, inspect.isgeneratorfunction, inspect.iscoroutinefunction)
-    )
+    has = _flags_of(function)
+    kinds = (inspect.isasyncgenfunction, inspect.isgeneratorfunction, inspect.iscoroutinefunction)
+    return not any(has(check) for check in kinds)
 
 
 def _wrapper(model: Callable[..., Any], function: Callable[..., Any], start: Start) -> Any:
     """Return a function that traces calls of another one, of the kind of a model: plain, a coroutine function, ..."""
-    if _is(inspect.isasyncgenfunction, model):
+    has = _flags_of(model)
+    if has(inspect.isasyncgenfunction):
         return wrap_async_generator(function, start)
     if _is_awaitable_generator(model):
         return _awaitable_generator(function, start)
-    if _is(inspect.isgeneratorfunction, model):
+    if has(inspect.isgeneratorfunction):
         return wrap_generator(function, start)
-    if _is(inspect.iscoroutinefunction, model):
+    if has(inspect.iscoroutinefunction):
         return _coroutine(function, start)
     return _plain(function, start)
 
 
-def _is(check: Callable[[object], bool], function: Callable[..., Any]) -> bool:
-    """Return whether a function, or what an object runs when it is called, has the flag of a kind."""
-    return has_flag(check, function) or has_flag(check, called_function(function))
+def _flags_of(function: Callable[..., Any]) -> Callable[[Callable[[object], bool]], bool]:
+    """Return a check of the flag of a kind, for a function and for what an object runs when it is called."""
+    called = called_function(function)
+    return lambda check: has_flag(check, function) or has_flag(check, called)
 
 
 def _copy_methods(function: Callable[..., Any], wrapper: Any) -> None:

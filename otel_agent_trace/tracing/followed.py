@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -65,16 +65,7 @@ def _iterated(pieces: Any, invocation: TracedCall) -> Any:
     if not is_new:
         return None
     iteration = Iteration(invocation, current_context())
-    return wrap(_named_as(pieces), lambda args, kwargs: (iteration, lambda: pieces))()
-
-
-def _named_as(pieces: Any) -> Callable[..., Any]:
-    """Return a function with the name of a generator."""
-
-    def named() -> None: ...
-
-    named.__name__, named.__qualname__ = pieces.__name__, pieces.__qualname__
-    return named
+    return wrap(pieces, lambda args, kwargs: (iteration, lambda: pieces))()
 
 
 # ── coroutines and tasks ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,20 +127,13 @@ def _record_outcome(invocation: TracedCall, future: Any) -> None:
 
 def _outcome(invocation: TracedCall, future: Any) -> None:
     """Record the outcome of a future; its own method would mark an exception as seen, of which asyncio is to warn."""
-    if future.cancelled():
-        invocation.active.fail(_cancellation(future))
-        return
-    error = future._exception  # noqa: SLF001 - see above
+    error = None if future.cancelled() else future._exception  # noqa: SLF001 - see above
     if error is None:
-        invocation.returned(future.result())
-    else:
+        try:
+            result = future.result()
+        except BaseException as cancellation:  # noqa: BLE001 - asyncio's, which emitting does not import
+            error = cancellation
+        else:
+            invocation.returned(result)
+    if error is not None:
         invocation.active.fail(error)
-
-
-def _cancellation(future: Any) -> BaseException:
-    try:
-        future.result()
-    except BaseException as error:  # noqa: BLE001 - asyncio's, which emitting does not import
-        return error
-    msg = "the future is not cancelled"
-    raise AssertionError(msg)

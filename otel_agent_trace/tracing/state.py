@@ -7,7 +7,7 @@ import os
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
@@ -90,6 +90,19 @@ class Origin(NamedTuple):
     error_rules: tuple[ErrorRule, ...] = ()
     control_flow: tuple[Any, ...] = ()
 
+    def with_all(self, change: Callable[[Iterable[Any]], Iterable[Any]]) -> Origin:
+        """Return this with all objects of the program changed by a function, a tuple at a time."""
+        return self._replace(
+            backends=None if self.backends is None else tuple(change(self.backends)),
+            policies=tuple(change(self.policies)),
+            error_rules=tuple(change(self.error_rules)),
+            control_flow=tuple(change(self.control_flow)),
+        )
+
+    def missing(self) -> list[str]:
+        """Return the names of the classes of what could not be pickled, or not be unpickled."""
+        return missing_in((*(self.backends or ()), *self.policies, *self.error_rules, *self.control_flow))
+
 
 class TracerState(Shared):
     """Hold the state of one tracer.
@@ -140,14 +153,8 @@ class TracerState(Shared):
 
     def _copy_settings(self) -> dict[str, Any]:
         origin, provider = self._origin_elsewhere(), self.provider
-        packed_origin = origin._replace(
-            backends=None if origin.backends is None else tuple(map(packed, origin.backends)),
-            policies=tuple(map(packed, origin.policies)),
-            error_rules=tuple(map(packed, origin.error_rules)),
-            control_flow=tuple(map(packed, origin.control_flow)),
-        )
         return {
-            "origin": packed_origin,
+            "origin": origin.with_all(functools.partial(map, packed)),
             "limits": self.limits,
             "history": self.history if origin.has_provider else self._history,
             "meters": self._meter_provider is not None,
@@ -174,31 +181,26 @@ class TracerState(Shared):
         """
         from otel_agent_trace.tracing.providers import private_provider  # noqa: PLC0415 - a circle: it imports this
 
-        origin: Origin = settings["origin"]
-        is_silent = bool(missing_in(origin.policies))
-        backends = () if is_silent else origin.backends
-        policies = () if is_silent else origin.policies
+        given: Origin = settings["origin"]
+        origin = given.with_all(present)
+        if missing_in(given.policies):
+            origin = origin._replace(backends=(), policies=())
         provider: trace.TracerProvider | None = None
-        if backends is not None:
-            provider = private_provider(present(backends), origin.user_ids or "pseudonym", policies)
+        if origin.backends is not None:
+            provider = private_provider(origin.backends, origin.user_ids or "pseudonym", origin.policies)
         elif settings["is_off"]:
             provider = trace.NoOpTracerProvider()
-        _warn_of_missing(origin, settings)
+        _warn_of_missing(given, settings)
         TracerState.__init__(
             self,
             provider,
-            user_ids=origin.user_ids if backends is None else None,
+            user_ids=origin.user_ids if origin.backends is None else None,
             limits=settings["limits"],
-            error_rules=present(origin.error_rules),
-            control_flow=present(origin.control_flow),
-            policies=policies if backends is None else (),
+            error_rules=origin.error_rules,
+            control_flow=origin.control_flow,
+            policies=origin.policies if origin.backends is None else (),
             history=settings["history"],
-            origin=origin._replace(
-                backends=None if backends is None else tuple(present(backends)),
-                policies=policies,
-                error_rules=tuple(present(origin.error_rules)),
-                control_flow=tuple(present(origin.control_flow)),
-            ),
+            origin=origin,
         )
 
     # ── where spans go ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -359,7 +361,7 @@ def open_runs() -> list[Any]:
 
 def _warn_of_missing(origin: Origin, settings: dict[str, Any]) -> None:
     """Log one warning about what the copy of a tracer lacks."""
-    lost = missing_in((*(origin.backends or ()), *origin.policies, *origin.error_rules, *origin.control_flow))
+    lost = origin.missing()
     is_elsewhere = origin.has_provider and not settings["is_off"]
     lost += ["its provider"] * is_elsewhere + ["its meter provider"] * settings["meters"]
     place = "the global provider" if is_elsewhere else "the rest"

@@ -101,11 +101,8 @@ class AgentTracer(Shared):
             )
         mode = None if user_ids is None else check_mode(user_ids)
         given = checked_policies(policies)
-        kept = (
-            None
-            if backend is None and backends is None
-            else tuple(as_backends(backend if backends is None else backends))
-        )
+        passed = backend if backends is None else backends
+        kept = None if passed is None else tuple(as_backends(passed))
         own = None if kept is None else private_provider(kept, mode or "pseudonym", given)
         rules, signals = tuple(error_rules), rules_of(control_flow)
         self._state = TracerState(
