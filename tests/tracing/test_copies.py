@@ -22,6 +22,7 @@ import pytest
 from opentelemetry import trace
 
 from otel_agent_trace import AgentTracer, BackgroundBackend, FileBackend, InMemoryBackend, current_run, load_runs
+from tests.support.requirements import needs_fork
 from tests.support.waiting import DEADLOCK_S
 
 MEMORY = InMemoryBackend()
@@ -141,10 +142,9 @@ def test_the_context_of_a_caller_is_copied() -> None:
     assert all(TRACER.inject(context=copied) == carrier for copied in copies_of(TRACER.extract(carrier)))
 
 
+@needs_fork
 def test_workers_that_were_forked_before_find_the_tracer() -> None:
     """A pool pickles its calls after it has forked."""
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("processes cannot be forked here")
     context = multiprocessing.get_context("fork")
     tracer, (parent, child) = AgentTracer(backend=InMemoryBackend()), context.Pipe()
     worker = context.Process(target=lambda: child.send(pickle.loads(child.recv_bytes()) is tracer))
