@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     )
     from otel_agent_trace.export import ExportSummary, export_spans
     from otel_agent_trace.metrics import MetricsReport, compute_metrics
-    from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Message, RunStatus, StepError, StepKind, Usage
+    from otel_agent_trace.model import (
+        AgentRun,
+        AgentStep,
+        LogEntry,
+        Message,
+        RunStatus,
+        Score,
+        StepError,
+        StepKind,
+        Usage,
+    )
     from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.query import RunQuery
@@ -65,7 +75,7 @@ _MODULES = {
     ),
     "export": ("ExportSummary", "export_spans"),
     "metrics": ("MetricsReport", "compute_metrics"),
-    "model": ("AgentRun", "AgentStep", "LogEntry", "Message", "RunStatus", "StepError", "StepKind", "Usage"),
+    "model": ("AgentRun", "AgentStep", "LogEntry", "Message", "RunStatus", "Score", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
     "policies.user_ids": ("pseudonymize_user_id",),
     "query": ("RunQuery",),
@@ -124,6 +134,7 @@ __all__ = [
     "RunNotFoundError",
     "RunQuery",
     "RunStatus",
+    "Score",
     "SourceError",
     "SpanRecord",
     "SpanSink",

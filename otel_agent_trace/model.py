@@ -178,6 +178,26 @@ class LogEntry(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
         return at_time(self.at_ns)
 
 
+class Score(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
+    """Represent what a person, a check or a model thought of a run or a step.
+
+    `value` is a number or a bool, `label` a word for it (``pass``, ``relevant``); one of them may be None. `source` is
+    who gave it: a kind (``HUMAN``, ``LLM``, ``CODE``) or the name of an evaluator. `at_ns` is Unix nanoseconds.
+    """
+
+    name: str = ""
+    value: bool | int | float | None = None
+    label: str | None = None
+    explanation: str | None = None
+    source: str | None = None
+    at_ns: int = 0
+
+    @property
+    def at(self) -> datetime:
+        """Return the time as an aware datetime in UTC, truncated to microseconds."""
+        return at_time(self.at_ns)
+
+
 class Facts(msgspec.Struct, kw_only=True, gc=False):
     """Define the fields that `AgentRun`, `AgentStep` and `SpanFacts` share: each is read from one place in a span."""
 
@@ -237,8 +257,9 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     sent and, last, its answer. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
     those of the span that no other field holds. `prompt_name` and `prompt_version` name the template that a prompt was
     made from. `truncated` lists the paths of values that limits truncated. `logs` are the lines that the program logged
-    within it. `interrupted_for` is the value of the signal that ended it (LangGraph's `interrupt`, a deferred call),
-    which is no error; None without one. `run` is the sub-agent's own run, for a step of kind agent, which has the logs.
+    within it, `scores` what was thought of it, in the order in which they were given. `interrupted_for` is the value of the signal that ended it (LangGraph's `interrupt`, a deferred call),
+    which is no error; None without one. `run` is the sub-agent's own run, for a step of kind agent, which has the logs
+    and the scores.
     """
 
     step_id: int | str = 0
@@ -249,6 +270,7 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     output: Any = None
     messages: tuple[Message, ...] = ()
     logs: tuple[LogEntry, ...] = ()
+    scores: tuple[Score, ...] = ()
     started_at_ns: int = 0
     ended_at_ns: int | None = None
     span_id: str | None = None
@@ -294,7 +316,8 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     `environment` are read from there). `trace_ids` are all the traces that it was joined from, in order of their start;
     where only one is known, that is `trace_id`. For an agent that streams, `abandoned` is whether its consumer closed
     it early, `first_chunk_at_ns` when it yielded its first chunk. `logs` are the lines that the program logged in the
-    run, but not in its steps. `interrupted_for` is the value of the signal that ended the run, which is no error; None
+    run, but not in its steps, `scores` what was thought of the run, in the order in which they were given.
+    `interrupted_for` is the value of the signal that ended the run, which is no error; None
     without one. `truncated` lists the paths of values that limits
     truncated. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
     known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
@@ -310,6 +333,7 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     final_output: Any = None
     steps: tuple[AgentStep, ...] = ()
     logs: tuple[LogEntry, ...] = ()
+    scores: tuple[Score, ...] = ()
     trace_id: str | None = None
     trace_ids: tuple[str, ...] = ()
     span_id: str | None = None
@@ -373,7 +397,7 @@ def _text_among(attributes: Mapping[str, Any], *keys: str) -> str | None:
     return value if value is None or type(value) is str else str(value)
 
 
-for _class in (RunStatus, StepKind, StepError, Usage, Message, LogEntry, AgentStep, AgentRun):
+for _class in (RunStatus, StepKind, StepError, Usage, Message, LogEntry, Score, AgentStep, AgentRun):
     register_type(_class)  # in arguments and results they come back by themselves
 
 
@@ -390,7 +414,7 @@ def at_time(unix_ns: int) -> datetime:
 _VALUE_FIELDS = frozenset(
     (
         *("input", "output", "metadata", "attributes", "user_input", "final_output", "config", "details", "parts"),
-        *("extra", "resource", "body", "interrupted_for"),
+        *("extra", "resource", "body", "interrupted_for", "value"),
     )
 )
 _ARRAY_FIELDS = frozenset(("parts", "tags", "trace_ids", "truncated"))
@@ -489,6 +513,7 @@ _NESTED: dict[str, type[_Compared]] = {
     "steps": AgentStep,
     "messages": Message,
     "logs": LogEntry,
+    "scores": Score,
 }
 
 

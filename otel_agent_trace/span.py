@@ -91,6 +91,18 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     scope: Scope = Scope()
 
     @property
+    def is_of_span(self) -> bool:
+        """Return whether it names the span that it belongs to."""
+        return bool(self.trace_id and self.span_id)
+
+    @property
+    def response_id(self) -> str | None:
+        """Return the id of the model's response that it belongs to instead of a span: an evaluation may come later."""
+        if self.is_of_span or self.name != semconv.EVALUATION_EVENT:
+            return None
+        return text if type(text := self.attributes.get(semconv.RESPONSE_ID)) is str else None
+
+    @property
     def is_entry(self) -> bool:
         """Return whether it is a line of a program's log: what has an event name is an event, such as those of GenAI."""
         return not self.name

@@ -19,6 +19,7 @@ from otel_agent_trace.dialects import (
     agentops,
     claude_code,
     crewai,
+    evaluations,
     genai,
     haystack,
     langfuse,
@@ -115,6 +116,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     facts = readings[0] if len(readings) == 1 else merged(readings)
     if facts.kind is StepKind.TOOL:
         facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
+    facts.attributes = evaluations.without_scores(facts.attributes)
     return facts
 
 

@@ -298,8 +298,9 @@ def _logs_of_spans(group: _ResourceLogs, part: _ScopeLogs) -> Iterator[LogRecord
     resource = _resource(bytes(group.resource), group.schema_url)
     scope = _scope(bytes(part.scope), part.schema_url)
     for record in part.log_records:
-        if record.trace_id and record.span_id:
-            yield _log(record, resource, scope)
+        log = _log(record, resource, scope)
+        if log.is_of_span or log.response_id is not None:
+            yield log
 
 
 def _log(record: _LogRecord, resource: Resource, scope: Scope) -> LogRecord:

@@ -10,7 +10,7 @@ import msgspec
 
 from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.mapping.history import whole_records
-from otel_agent_trace.model import AgentRun, AgentStep, Facts, LogEntry, RunFacts, RunStatus, StepKind, Usage
+from otel_agent_trace.model import AgentRun, AgentStep, Facts, LogEntry, RunFacts, RunStatus, Score, StepKind, Usage
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
 from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
@@ -85,8 +85,8 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     for name, value, default in zip(_RUN_FACTS, _run_facts_of(facts), _RUN_DEFAULTS, strict=True):
         if value is not default:
             _set(run, name, value)
-    if node.logs:
-        _set(run, "logs", _entries(node))
+    if node.attached:
+        _set_attached(run, node)
     return run
 
 
@@ -214,8 +214,8 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
         _set(step, "parent_step_id", parent_step_id)
     if run is not None:
         _set(step, "run", run)
-    elif node.logs:
-        _set(step, "logs", _entries(node))
+    elif node.attached:
+        _set_attached(step, node)
     rare = _rare_of(facts)
     if rare != _RARE_DEFAULTS:
         for name, value in zip(_RARE, rare, strict=True):
@@ -223,8 +223,11 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
     return step
 
 
-def _entries(node: Node) -> tuple[LogEntry, ...]:
-    return tuple([logged.entry for logged in node.logs])
+def _set_attached(item: AgentRun | AgentStep, node: Node) -> None:
+    """Set the lines of logs, and the scores, of a run or a step."""
+    items = [attached.item for attached in node.attached]
+    _set(item, "logs", tuple([each for each in items if type(each) is LogEntry]))
+    _set(item, "scores", tuple([each for each in items if type(each) is Score]))
 
 
 def leaf_usage(steps: tuple[AgentStep, ...]) -> Usage | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from otel_agent_trace import dialects
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
-from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Score, StepKind
 from otel_agent_trace.runs.assemble import by_trace, in_order, runs_with_nodes
 from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
@@ -209,7 +209,11 @@ class _Explainer:
 
     def facts(self, item: AgentRun | AgentStep, node: Node, fields: dict[str, str]) -> list[Fact]:
         """Return the facts that are known, each with the spans that its field was read from."""
-        facts = [Fact("logs", item.logs, _sources_of_logs(node))] if item.logs else []
+        facts = [
+            Fact(name, items, _sources_of_attached(node, cls))
+            for name, cls in _ATTACHED.items()
+            if (items := getattr(item, name))
+        ]
         for name, field in fields.items():
             value = getattr(item, name)
             if value not in _NOTHING and not (value is False and name in FLAGS):
@@ -235,10 +239,14 @@ class _Explainer:
 _NOTHING: tuple[object, ...] = (None, "", (), {})
 
 
-def _sources_of_logs(node: Node) -> tuple[Source, ...]:
-    """Return the spans in which the lines of a node's logs were written, each once."""
-    spans = {logged.span.span_id: logged.span for logged in node.logs}
-    return tuple(Source(span.span_id, span.name, ("log records",)) for span in spans.values())
+_ATTACHED: dict[str, type] = {"logs": LogEntry, "scores": Score}
+
+
+def _sources_of_attached(node: Node, cls: type) -> tuple[Source, ...]:
+    """Return the spans in which the lines of a node's logs, or its scores, were written, each once."""
+    spans = {attached.span.span_id: attached.span for attached in node.attached if type(attached.item) is cls}
+    place = "log records" if cls is LogEntry else "evaluations"
+    return tuple(Source(span.span_id, span.name, (place,)) for span in spans.values())
 
 
 def _counted(node: Node) -> list[Node]:

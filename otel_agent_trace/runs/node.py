@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from otel_agent_trace.model import LogEntry, StepKind
+from otel_agent_trace.model import LogEntry, Score, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -19,10 +19,10 @@ class Origin(NamedTuple):
     field: str
 
 
-class LoggedEntry(NamedTuple):
-    """Represent a line of a log, and the span in which it was written."""
+class Attached(NamedTuple):
+    """Represent a line of a log, or a score, and the span in which it was written."""
 
-    entry: LogEntry
+    item: LogEntry | Score
     span: SpanRecord
 
 
@@ -34,18 +34,18 @@ class Node:
         claimed_run_id: the id of the run that its span names as its own.
         merged_scopes: the instrumentation scopes of other spans of the same call that were merged into it.
         merged_ids: the ids of those spans.
-        logs: the lines of logs that were written in it, each with its span.
+        attached: the lines of logs that were written in it, and its scores, each with its span, in order of time.
     """
 
     __slots__ = (
         *(
+            "attached",
             "children",
             "claimed_run_id",
             "facts",
             "is_run",
             "is_third_party",
             "kind",
-            "logs",
             "merged_ids",
             "merged_scopes",
             "parent",
@@ -64,7 +64,7 @@ class Node:
         self.sources: Mapping[str, tuple[Origin, ...]] = _NO_OTHER_SOURCES
         self.merged_scopes: frozenset[str] = _NOTHING_MERGED
         self.merged_ids: frozenset[str] = _NOTHING_MERGED
-        self.logs: tuple[LoggedEntry, ...] = ()
+        self.attached: tuple[Attached, ...] = ()
         self.parent: Node | None = None
         self.children: list[Node] = []
 

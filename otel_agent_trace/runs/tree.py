@@ -40,6 +40,15 @@ class TraceTree:
         """Return the agents that other tracers recorded, inner ones before outer ones."""
         return [node for node in self.walk_up() if node.kind is StepKind.AGENT and node.is_third_party]
 
+    def ids_above(self, span: SpanRecord) -> set[str]:
+        """Return the ids of a span and of all spans above it, as far as they are known."""
+        ids: set[str] = set()
+        current: SpanRecord | None = span
+        while current is not None and current.span_id not in ids:
+            ids.add(current.span_id)
+            current = self.records.get(current.parent_span_id or "")
+        return ids
+
     def outermost_id(self, span: SpanRecord) -> str:
         """Return the id of the outermost span above a span: of the root, or of a parent that is missing."""
         for _ in range(len(self.records)):

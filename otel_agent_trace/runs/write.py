@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.dialects import evaluations
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.facts import SHARED, WRITTEN, fact_names
 from otel_agent_trace.mapping.writer import (
@@ -29,8 +30,8 @@ from otel_agent_trace.mapping.writer import (
     put_status,
 )
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
+from otel_agent_trace.runs import log_entries
 from otel_agent_trace.runs.assemble import leaf_usage
-from otel_agent_trace.runs.log_entries import event_of
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
 from otel_agent_trace.values import NO_LIMITS, same
 
@@ -189,7 +190,7 @@ class _Writer:
         events: tuple[Event, ...] = ()
         if error is not None and error.stacktrace is not None:
             events = (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(message, error.stacktrace)),)
-        events += tuple(map(event_of, item.logs))
+        events += (*map(log_entries.event_of, item.logs), *map(evaluations.event_of, item.scores))
         is_remote = isinstance(item, AgentStep) and item.kind in REMOTE_KINDS
         return SpanRecord(
             self.trace_id,

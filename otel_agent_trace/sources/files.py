@@ -27,6 +27,7 @@ from typing import IO, Any, NamedTuple, Protocol
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
+from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.span import Capabilities, LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
@@ -42,6 +43,8 @@ SUFFIXES = tuple(
 """Endings of the names of files that are read of a directory."""
 
 _KEY_BITS = 2**60 - 1
+_MARKS = (MARK, zstandard.MAGIC)
+"""Bytes in every file that may hold evaluations: those in messages that are compressed each by itself are not seen."""
 _RATIO_FROM_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _MAX_RENAMES = 3
@@ -86,7 +89,7 @@ class FilesSource:
         scanned += _scan_files(
             last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
         )
-        open_traces = _OpenTraces(on_problem, on_log)
+        open_traces = _OpenTraces(on_problem, on_log, _logs_of_responses(scanned))
         read_up_to = 0
         for file in scanned:
             file_format = file.file_format()
@@ -97,6 +100,7 @@ class FilesSource:
                     read_up_to = block
                     yield from open_traces.complete(last_blocks, block)
         yield from open_traces.complete(last_blocks, sys.maxsize)
+        open_traces.report_left()
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
         """Yield a function for each pass over each file, to be called with the bytes read of that file."""
@@ -135,7 +139,7 @@ class _ScannedFile(NamedTuple):
     """Hold a file as it was in the first pass.
 
     `size` is the number of its bytes after decompression, `first_block` the number of its first block, counted through
-    all files. `identity` finds the file again if it is renamed.
+    all files. `identity` finds the file again if it is renamed. `has_evaluations` is whether it may hold some.
     """
 
     path: str
@@ -143,6 +147,7 @@ class _ScannedFile(NamedTuple):
     file_format: Callable[[], FileFormat]
     first_block: int
     size: int
+    has_evaluations: bool
 
     def block_at(self, position: int) -> int:
         """Return the number of the block that holds the byte at a position."""
@@ -181,7 +186,7 @@ class _LastBlocks:
                     last[_trace_key(trace_id)] = number
                 on_read(raw.tell())
             size = seen.total()
-        scanned = _ScannedFile(file, identity, file_format, first, size)
+        scanned = _ScannedFile(file, identity, file_format, first, size, seen.has_evaluations)
         self._next_block = scanned.block_at(size) + 1
         return scanned
 
@@ -215,11 +220,13 @@ def _trace_key(trace_id: bytes) -> int:
 
 
 class _CountedBlocks:
-    """Iterate over blocks, and count their bytes."""
+    """Iterate over blocks, count their bytes, and note whether one mentions evaluations."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
         self._size = 0
+        self._end = b""
+        self.has_evaluations = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -227,6 +234,9 @@ class _CountedBlocks:
     def __next__(self) -> bytes:
         block = next(self._blocks)
         self._size += len(block)
+        if not self.has_evaluations:
+            self.has_evaluations = any(mark in block or mark in self._end + block[: len(mark)] for mark in _MARKS)
+            self._end = block[-len(MARK) :]
         return block
 
     def total(self) -> int:
@@ -285,12 +295,32 @@ def _reopen(file: _ScannedFile) -> _OpenFile | None:
     return None
 
 
+def _logs_of_responses(scanned: Sequence[_ScannedFile]) -> ResponseLogs:
+    """Return the log records that name no span, but a response, which may be in a trace that is complete before them."""
+    found = ResponseLogs()
+    for file in scanned:
+        if file.has_evaluations:
+            file_format = file.file_format()
+            for pieces in _read_pieces(file, file_format, _ignore_problem, _ignore_progress):
+                for piece in filter(None, pieces.pieces):
+                    if file_format.mentions(piece, MARK):
+                        for log in file_format.read_unusual(piece, None).logs:
+                            found.add(log)
+    return found
+
+
 class _OpenTraces:
     """Hold the spans and log records of traces that are not complete yet."""
 
-    def __init__(self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]) -> None:
+    def __init__(
+        self,
+        on_problem: Callable[[Problem], None],
+        on_log: Callable[[LogRecord], None],
+        logs_of_responses: ResponseLogs,
+    ) -> None:
         self._on_problem = on_problem
         self._on_log = on_log
+        self._logs_of_responses = logs_of_responses
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
@@ -325,20 +355,26 @@ class _OpenTraces:
         if reason:
             self._on_problem(Problem(file, number, reason))
         for log in logs:
-            self._logs.setdefault(log.trace_id, []).append(log)
+            if log.is_of_span:
+                self._logs.setdefault(log.trace_id, []).append(log)
         return spans
 
     def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
         """Yield and forget the traces that do not occur in this block or a later one."""
         for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
-            spans, logs = self._traces.pop(trace_id), self._logs.pop(trace_id, None)
-            if logs is not None:
+            spans = self._traces.pop(trace_id)
+            logs = self._logs.pop(trace_id, []) + self._logs_of_responses.taken_by(spans)
+            if logs:
                 self._report_logs(logs_without_spans(spans, logs))
                 spans = with_logs(spans, logs)
             yield spans
         if self._logs:  # of traces without spans
             for trace_id in [known for known in self._logs if last_blocks.of(known) < block]:
                 self._report_logs(self._logs.pop(trace_id))
+
+    def report_left(self) -> None:
+        """Report the log records of responses that no span has."""
+        self._report_logs(self._logs_of_responses.left())
 
     def _report_logs(self, logs: Sequence[LogRecord]) -> None:
         for log in logs:
@@ -347,6 +383,10 @@ class _OpenTraces:
 
 def _ignore_log(log: LogRecord) -> None:
     """Ignore a log record without a span, which only another source could have."""
+
+
+def _ignore_problem(problem: Problem) -> None:
+    """Ignore a problem that another pass reports."""
 
 
 def _ignore_progress(read: int) -> None:

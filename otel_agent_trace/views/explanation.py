@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.model import LogEntry, Message, StepError, Usage
+from otel_agent_trace.model import LogEntry, Message, Score, StepError, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
 from otel_agent_trace.views.figures import plural, usage_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
@@ -18,7 +18,7 @@ _PLACE_WIDTH = 44
 _SPAN_WIDTH = 20
 _SHOWN_SOURCES = 4
 _SHOWN_NAMES = 12
-_COUNTED: dict[type, str] = {Message: "message", LogEntry: "line"}
+_COUNTED: dict[type, str] = {Message: "message", LogEntry: "line", Score: "score"}
 
 
 class FactSection(NamedTuple):

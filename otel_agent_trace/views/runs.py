@@ -15,6 +15,7 @@ from otel_agent_trace.views.steps import (
     interruption_rows,
     log_rows,
     name_and_version,
+    score_rows,
     truncated_rows,
 )
 from otel_agent_trace.views.values_text import one_line, value_text
@@ -70,6 +71,7 @@ def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
     yield from interruption_rows(run, full=full)
     if run.error is not None:
         yield from error_rows(run.error, full=full)
+    yield from score_rows(run.scores, full=full)
     yield from log_rows(run.logs, run.started_at_ns, full=full)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from otel_agent_trace import semconv
-from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Message, StepError, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Message, Score, StepError, StepKind
 from otel_agent_trace.views.figures import duration_text, plural, usage_text
 from otel_agent_trace.views.metadata import metadata_rows
 from otel_agent_trace.views.rows import Cell, Line, Row
@@ -59,8 +59,18 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
     yield from metadata_rows("meta", step.metadata, "faint", full=full)
     if step.attributes and full:
         yield Row("attributes", value_text(step.attributes, bounds), "faint")
+    yield from score_rows(step.scores, full=full)
     yield from log_rows(step.logs, step.started_at_ns, full=full)
     yield from truncated_rows(step.truncated)
+
+
+def score_rows(scores: Sequence[Score], *, full: bool) -> Iterator[Row]:
+    """Yield a row for each score: its name, value and label, who gave it, and why."""
+    for number, score in enumerate(scores):
+        value = " ".join(str(part) for part in (score.value, score.label) if part is not None)
+        source = f" ({score.source})" if score.source else ""
+        why = "" if score.explanation is None else f": {bounded(score.explanation, bounds_of(full=full))}"
+        yield Row("" if number else "scores", one_line(f"{score.name} {value}{source}") + why)
 
 
 def log_rows(logs: tuple[LogEntry, ...], started_at_ns: int, *, full: bool) -> Iterator[Row]:

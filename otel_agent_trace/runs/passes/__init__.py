@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from otel_agent_trace.runs.passes.agents import find_runs, merge_shells_in_our_runs
+from otel_agent_trace.runs.passes.attached import place_logs_and_scores
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
-from otel_agent_trace.runs.passes.logs import place_logs
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
 from otel_agent_trace.runs.passes.outcomes import (
     drop_usage_sums,
@@ -47,7 +47,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     record_requested_models,
 )
 """Passes for trees with spans of another tracer; our own tracer writes runs in the shape in which they are read."""
-FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids, place_logs)
+FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids, place_logs_and_scores)
 PASSES: tuple[Pass, ...] = (*FOR_OTHERS, *FOR_ALL)
 
 

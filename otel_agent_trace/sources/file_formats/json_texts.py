@@ -29,6 +29,10 @@ class JsonTexts:
         self.read: Callable[[bytes], list[SpanRecord]] = otlp_json.Decoder().decode
         """Return the spans of an OTLP text in the spelling of the protocol, as most texts have it."""
 
+    def mentions(self, text: bytes, mark: bytes) -> bool:
+        """Return whether some bytes are in a text."""
+        return mark in text
+
     def read_unusual(self, text: bytes, refusal: Exception | None) -> Found:
         """Return the spans and log records of a text that `read` refused, or in which it found no spans.
 

@@ -169,6 +169,12 @@ class Messages:
         content = self._content(message)
         return self._texts.read(content) if content.startswith(_JSON) else otlp_proto.decode(content)
 
+    def mentions(self, message: bytes, mark: bytes) -> bool:
+        """Return whether some bytes are in a message after decompression."""
+        with suppress(ValueError):
+            return mark in self._content(message)
+        return False
+
     def read_unusual(self, message: bytes, refusal: Exception | None) -> Found:
         """Return the log records of a message without spans, or the spans that are intact in a damaged one."""
         try:

@@ -71,6 +71,10 @@ class FileFormat(Protocol):
         """
         ...
 
+    def mentions(self, piece: bytes, mark: bytes, /) -> bool:
+        """Return whether some bytes are in a piece after decompression; False where it cannot be decompressed."""
+        ...
+
     def read_unusual(self, piece: bytes, refusal: Exception | None, /) -> Found:
         """Return the content of a piece that `read` refused, with that error, or in which it found no spans."""
         ...

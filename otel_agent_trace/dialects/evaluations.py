@@ -1,0 +1,198 @@
+"""Read the scores that stand on spans, in every scheme in which evaluators and frameworks write them.
+
+The conventions have one event for a score, ``gen_ai.evaluation.result``; log records of that name are events here. Others
+write attributes of the span that was evaluated (OpenInference, Braintrust, MLflow, Langfuse), or of a span of their own
+around it or within it (pydantic-evals, the evaluators of Phoenix and MLflow).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from otel_agent_trace import semconv
+from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.payloads import parsed
+from otel_agent_trace.model import Score
+from otel_agent_trace.span import Event, SpanRecord
+from otel_agent_trace.span_facts import text_of
+
+_EVENT_PREFIX = "gen_ai.evaluation."
+"""Beginning of the names of events: the conventions have ``gen_ai.evaluation.result``, and Azure's SDK named events after the metric (``gen_ai.evaluation.Relevance``)."""
+_NAMES = (semconv.EVALUATION_NAME, "name", "assessment_name", "metric")
+_VALUES = (semconv.EVALUATION_SCORE, "gen_ai.evaluation.score", "score", "value")
+_LABELS = (semconv.EVALUATION_LABEL, "label", "string_value", "stringValue")
+_EXPLANATIONS = (semconv.EVALUATION_EXPLANATION, "explanation", "reason", "rationale", "comment", semconv.ERROR_TYPE)
+_SOURCES = (
+    *(semconv.SCORE_SOURCE, "gen_ai.evaluation.evaluator.source", "source"),
+    *("annotator_kind", "kind", "source_id", "source_type"),
+)
+_VERDICTS = {True: "pass", False: "fail"}
+"""Labels of assertions, as pydantic-evals writes them in its events."""
+
+
+def score_of(event: Event) -> Score | None:
+    """Return the score that an event holds, None if it is no evaluation."""
+    if not event.name.startswith(_EVENT_PREFIX):
+        return None
+    return _score(event.attributes, event.time_ns, event.name.removeprefix(_EVENT_PREFIX))
+
+
+def event_of(score: Score) -> Event:
+    """Return a score as an event of the conventions: the inverse of `score_of`."""
+    fields = {
+        semconv.EVALUATION_NAME: score.name,
+        semconv.EVALUATION_SCORE: score.value,
+        semconv.EVALUATION_LABEL: score.label,
+        semconv.EVALUATION_EXPLANATION: score.explanation,
+        semconv.SCORE_SOURCE: score.source,
+    }
+    given = {key: value for key, value in fields.items() if value is not None}
+    return Event(semconv.EVALUATION_EVENT, score.at_ns, given)
+
+
+def scores_in_attributes(span: SpanRecord) -> tuple[Score, ...]:
+    """Return the scores in the attributes of a span of another tracer."""
+    if _EVIDENCE.isdisjoint(span.attributes):
+        return ()
+    return tuple([score for _, read in _SCHEMES for score in read(span)])
+
+
+def without_scores(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return unread attributes without those that `scores_in_attributes` reads."""
+    if _EVIDENCE.isdisjoint(attributes):
+        return attributes
+    return {key: value for key, value in attributes.items() if not _IS_READ.match(key)}
+
+
+# ── schemes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_conventions(span: SpanRecord) -> Iterator[Score]:
+    """Read a span that is itself an evaluation, as OpenSearch's SDK sends them."""
+    if semconv.EVALUATION_NAME in span.attributes:
+        yield from _given(span.attributes, span)
+
+
+def _read_openinference(span: SpanRecord) -> Iterator[Score]:
+    """Read ``evaluations.N.evaluation.*`` and ``annotations.N.annotation.*``."""
+    attributes = Attributes(span)
+    for prefix in ("evaluations", "annotations"):
+        entries = attributes.under(prefix)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict):
+                yield from _given(entry.get(prefix[:-1]), span)
+
+
+def _read_evaluators(span: SpanRecord) -> Iterator[Score]:
+    """Read spans of evaluators, whose output is a score, or a list of them."""
+    kinds = [parsed(span.attributes.get(key)) for key in _KINDS]
+    if not any(str(kind).upper() == "EVALUATOR" for kind in kinds):
+        return
+    name = span.name.removesuffix(".evaluate")
+    output = next((parsed(span.attributes[key]) for key in _OUTPUTS if key in span.attributes), None)
+    for item in output if isinstance(output, list) else [output]:
+        yield from _given({"name": name, **item} if isinstance(item, dict) else {"name": name, "value": item}, span)
+
+
+_KINDS = ("openinference.span.kind", "mlflow.spanType", "langfuse.observation.type")
+_OUTPUTS = ("output.value", "mlflow.spanOutputs", "langfuse.observation.output")
+
+
+def _read_pydantic_evals(span: SpanRecord) -> Iterator[Score]:
+    """Read the span of a case, which has objects of results by name."""
+    if span.scope.name != "pydantic-evals":
+        return
+    for key in ("scores", "labels", "assertions"):
+        results = parsed(span.attributes.get(key))
+        for name, result in results.items() if isinstance(results, dict) else ():
+            entry = result if isinstance(result, dict) else {"value": result}
+            verdict = _VERDICTS.get(bool(entry.get("value"))) if key == "assertions" else None
+            yield from _given({"name": name, **entry, **({"label": verdict} if verdict else {})}, span)
+
+
+def _read_lists(span: SpanRecord) -> Iterator[Score]:
+    """Read a list of scores, or an object of values by name, in one attribute."""
+    for key in _LISTS:
+        found = parsed(span.attributes.get(key))
+        if isinstance(found, dict):
+            for name, item in found.items():
+                yield from _given(
+                    {"name": name, **item} if isinstance(item, dict) else {"name": name, "value": item}, span
+                )
+        for item in found if isinstance(found, list) else ():
+            yield from _given(item, span)
+
+
+_LISTS = (
+    *("braintrust.scores", "mlflow.assessments", "mlflow.trace.assessments"),
+    *("langfuse.trace.scores", "langfuse.observation.scores", "langfuse.scores"),
+)
+
+_SCHEMES: tuple[tuple[frozenset[str], Callable[[SpanRecord], Iterable[Score]]], ...] = (
+    (frozenset({semconv.EVALUATION_NAME}), _read_conventions),
+    (frozenset({"evaluations.0.evaluation.name", "annotations.0.annotation.name"}), _read_openinference),
+    (frozenset(_KINDS), _read_evaluators),
+    (frozenset({"scores", "labels", "assertions"}), _read_pydantic_evals),
+    (frozenset(_LISTS), _read_lists),
+)
+"""Schemes in which scores are written in attributes: names of which one is on every such span, and what reads them."""
+_EVIDENCE = frozenset().union(*(names for names, _ in _SCHEMES))
+_IS_READ = re.compile(
+    r"(?:evaluations|annotations)\.\d+\.|gen_ai\.evaluation\.|" + "|".join(f"{re.escape(key)}$" for key in _LISTS)
+)
+
+
+# ── entries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _given(entry: Any, span: SpanRecord) -> Iterator[Score]:
+    """Yield the score in an entry of a span, if it has a value, a label or an explanation."""
+    if isinstance(entry, dict | Mapping):
+        score = _score(entry, span.end_ns or span.start_ns, "")
+        if score is not None and score.name:
+            yield score
+
+
+def _score(entry: Mapping[str, Any], at_ns: int, name: str) -> Score | None:
+    value = _value_of(entry)
+    label = text_of(_first(entry, _LABELS))
+    if isinstance(value, str):
+        value, label = None, label or value
+    explanation = text_of(_first(entry, _EXPLANATIONS))
+    if value is None and label is None and explanation is None:
+        return None
+    return Score(
+        name=text_of(_first(entry, _NAMES)) or name,
+        value=value,
+        label=label,
+        explanation=explanation,
+        source=_source_of(entry),
+        at_ns=at_ns,
+    )
+
+
+def _value_of(entry: Mapping[str, Any]) -> bool | int | float | str | None:
+    """Return the number or bool of an entry; a text that is none is a label."""
+    value = _first(entry, _VALUES)
+    if value is None and isinstance(entry.get("feedback"), dict):  # MLflow's assessments
+        value = entry["feedback"].get("value")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _source_of(entry: Mapping[str, Any]) -> str | None:
+    """Return who gave a score, which may be an object, or JSON, with a name, an id or a kind."""
+    source = parsed(_first(entry, _SOURCES))
+    if isinstance(source, dict):
+        source = _first(source, ("name", "source_id", "source_type"))
+    return text_of(source)
+
+
+def _first(entry: Mapping[str, Any], names: Iterable[str]) -> Any:
+    return next((entry[name] for name in names if entry.get(name) not in (None, "")), None)

@@ -1,0 +1,192 @@
+"""What evaluators thought of a run or a step stands on it, in whichever scheme they wrote it down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_agent_trace import AgentRun, Score, load_run, load_runs, run_to_spans, runs_from_spans
+from otel_agent_trace.cli import main
+from otel_agent_trace.dialects.evaluations import event_of, score_of
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.span import Event, SpanRecord
+from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, logs, traces
+from tests.support.handwritten_spans import only_run, span
+
+OPENINFERENCE = "openinference.span.kind"
+RELEVANCE = Score(
+    name="relevance", value=0.9, label="relevant", explanation="Names both cities.", source="CODE", at_ns=9
+)
+BREVITY = Score(name="brevity", value=0.25, at_ns=9)
+AGENT = {OPENINFERENCE: "AGENT", "agent.name": "weather", "input.value": "Rain?", "output.value": "No."}
+IN_CONVENTIONS = {
+    "gen_ai.evaluation.name": "relevance",
+    "gen_ai.evaluation.score.value": 0.9,
+    "gen_ai.evaluation.score.label": "relevant",
+    "gen_ai.evaluation.explanation": "Names both cities.",
+}
+
+
+def chat(response_id: str = "chatcmpl-1", parent: str | None = "a") -> SpanRecord:
+    return span("c", parent, (4, 5), "chat m", {"gen_ai.operation.name": "chat", "gen_ai.response.id": response_id})
+
+
+def openinference(prefix: str, *entries: dict[str, Any]) -> dict[str, Any]:
+    word = prefix[:-1]
+    return {f"{prefix}.{at}.{word}.{key}": value for at, entry in enumerate(entries) for key, value in entry.items()}
+
+
+ENTRY = {
+    "name": "relevance",
+    "score": 0.9,
+    "label": "relevant",
+    "explanation": "Names both cities.",
+    "annotator_kind": "CODE",
+}
+
+
+def test_attributes_of_openinference() -> None:
+    """They stand on the span that was evaluated, and are no unread attributes any more."""
+    evaluations = openinference("evaluations", ENTRY, {"name": "brevity", "score": 0.25})
+    annotations = openinference("annotations", {"name": "right", "label": "yes"})
+    run = only_run(
+        span("a", None, (1, 9), "weather", {**AGENT, **evaluations}),
+        span("b", "a", (2, 3), "search", {OPENINFERENCE: "TOOL", "tool.name": "search", **annotations}),
+    )
+    assert run.scores == (RELEVANCE, BREVITY)
+    assert run.steps[0].scores == (Score(name="right", label="yes", at_ns=3),)
+    assert not [key for item in (run, *run.steps) for key in item.attributes if "evaluation" in key or "annot" in key]
+
+
+def test_evaluators_within_a_run_are_no_steps() -> None:
+    """As Phoenix runs them: their output is a list of scores, or one without a name."""
+    kind = {OPENINFERENCE: "EVALUATOR"}
+    output = [
+        {"name": "relevance", "score": 0.9, "label": "relevant", "explanation": "Names both cities.", "kind": "CODE"}
+    ]
+    run = only_run(
+        span("a", None, (1, 10), "weather", AGENT),
+        span("b", "a", (7, 9), "relevance.evaluate", {**kind, "output.value": json.dumps(output)}),
+        span("c", "a", (8, 9), "brevity.evaluate", {**kind, "output.value": "0.25"}),
+    )
+    assert (run.steps, run.scores) == ((), (RELEVANCE, BREVITY))
+
+
+def test_the_case_around_a_run() -> None:
+    """As pydantic-evals writes it, which calls what a check found `reason`."""
+    results = {
+        "scores": {"relevance": {"value": 0.9, "reason": "Names both cities.", "source": {"name": "Relevance"}}},
+        "labels": {"tone": {"value": "friendly"}},
+        "assertions": {"short": {"value": False}, "polite": {"value": True}},
+    }
+    scope, facts = "pydantic-evals", {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    attributes = {key: json.dumps(value) for key, value in results.items()}
+    cases = [
+        span(f"{number}", "f", (1 + number, 90), "case", attributes if number == 1 else {}, scope=scope)
+        for number in (1, 2)
+    ]
+    agents = [span(f"{number}0", str(number), (3 + number, 80), "invoke_agent weather", facts) for number in (1, 2)]
+    evaluated, other = runs_from_spans([span("f", None, (1, 99), "evaluate", {}, scope=scope), *cases, *agents])
+    assert evaluated.scores == (
+        Score(name="relevance", value=0.9, explanation="Names both cities.", source="Relevance", at_ns=90),
+        Score(name="tone", label="friendly", at_ns=90),
+        Score(name="short", value=False, label="fail", at_ns=90),
+        Score(name="polite", value=True, label="pass", at_ns=90),
+    )
+    assert other.scores == ()
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"braintrust.scores": json.dumps({"brevity": 0.25})},
+        {"mlflow.assessments": json.dumps([{"assessment_name": "brevity", "feedback": {"value": 0.25}}])},
+        {"langfuse.trace.scores": json.dumps([{"name": "brevity", "value": 0.25}])},
+        {"gen_ai.evaluation.name": "brevity", "gen_ai.evaluation.score.value": "0.25"},
+    ],
+    ids=lambda attributes: next(iter(attributes)),
+)
+def test_schemes_of_others(attributes: dict[str, Any]) -> None:
+    """On the span that was evaluated, and on one within it that is no step."""
+    (alone,) = runs_from_spans([span("a", None, (1, 9), "weather", {**AGENT, **attributes})])
+    (within,) = runs_from_spans(
+        [span("a", None, (1, 9), "weather", AGENT), span("b", "a", (2, 9), "score", attributes)]
+    )
+    assert alone.scores == within.scores == (BREVITY,)
+
+
+def test_events_of_any_tracer() -> None:
+    """An evaluation of a database call belongs to the step around it; one without a result is none."""
+    events = (Event("gen_ai.evaluation.result", 9, IN_CONVENTIONS), Event("gen_ai.evaluation.result", 9, {"a": 1}))
+    named = Event("gen_ai.evaluation.brevity", 9, {"gen_ai.evaluation.score": 0.25})
+    run = only_run(
+        span("a", None, (1, 9), "weather", AGENT, events=(named,)),
+        span("b", "a", (2, 6), "search", {OPENINFERENCE: "TOOL"}),
+        span("c", "b", (3, 5), "SELECT", {}, events=events),
+    )
+    assert run.scores == (BREVITY,)
+    assert run.steps[0].scores == (msgspec.structs.replace(RELEVANCE, source=None),)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
+@pytest.mark.parametrize("name", ["a_logs", "z_logs"])
+def test_late_evaluations_name_the_response(tmp_path: Path, file_format: str, compression: str, name: str) -> None:
+    """Whether their file is read before or after that of the spans."""
+    packed = COMPRESSIONS[compression]
+    agent = span("a", None, (1, 9), "weather", {"gen_ai.operation.name": "invoke_agent"})
+    attributes = {"gen_ai.evaluation.name": "brevity", "gen_ai.evaluation.score.value": "0.25"}
+    late = logs(
+        [
+            ("", "", 12, "gen_ai.evaluation.result", {**attributes, "gen_ai.response.id": other})
+            for other in ("chatcmpl-1", "x")
+        ]
+    )
+    (tmp_path / f"spans.json{compression}").write_bytes(packed(FILE_FORMATS[file_format](traces([agent, chat()]))))
+    (tmp_path / f"{name}.json{compression}").write_bytes(packed(FILE_FORMATS[file_format](late)))
+    (run,) = load_runs(tmp_path)
+    assert run.steps[0].scores == (Score(name="brevity", value=0.25, at_ns=12),)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+scores = st.builds(
+    Score,
+    name=texts,
+    value=st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False),
+    label=st.none() | texts,
+    explanation=st.none() | texts,
+    source=st.none() | st.sampled_from(["HUMAN", "LLM", "judge v2"]),
+    at_ns=st.integers(0, 2**63 - 1),
+)
+
+
+@given(scores)
+def test_a_score_is_an_event(score: Score) -> None:
+    assert score_of(event_of(score)) == score
+
+
+def test_the_whole_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through a file, JSON, `show` and `explain`; a control character of an evaluator does not reach the terminal."""
+    (step,) = only_run(span("a", None, (1, 9), "weather", AGENT), chat()).steps
+    harsh = Score(name="tone\x1b[31m", label="harsh", explanation="Because\nof this.", source="HUMAN", at_ns=20)
+    run = only_run(span("a", None, (1, 9), "weather", AGENT), chat())
+    run = msgspec.structs.replace(
+        run, scores=(RELEVANCE, harsh), steps=(msgspec.structs.replace(step, scores=(BREVITY,)),)
+    )
+    path = tmp_path / "scored.jsonl"
+    path.write_bytes(otlp_json.encode(run_to_spans(run)) + b"\n")
+    assert load_run(path) == run
+    assert AgentRun.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+    assert main(["show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "relevance 0.9 relevant (CODE): Names both cities." in shown
+    assert "brevity 0.25" in shown
+    assert "\x1b" not in shown
+    assert main(["explain", str(path)]) == 0
+    assert "2 scores" in capsys.readouterr().out
