@@ -15,7 +15,7 @@ from otel_agent_trace.cli.streams import UNLIMITED
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.runs.explain import RunExplanation
-from otel_agent_trace.views.explanation import fact_sections, unread_lines
+from otel_agent_trace.views.explanation import fact_sections, left_out_lines, unread_lines
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
 from otel_agent_trace.views.rows import Cell, Row
 from otel_agent_trace.views.run_list import runs_table
@@ -96,7 +96,11 @@ def print_explanation(explanation: RunExplanation, console: Console) -> None:
                 console.print(styled(line))
             print_table(section.facts, console, indent=INDENT)
             console.print()
-    if explanation.unread:
-        console.print(styled(Cell("not understood", "strong")))
-    for line in unread_lines(explanation.unread):
-        console.print(styled((Cell(" " * INDENT), *line)), no_wrap=True, overflow="ellipsis", crop=True)
+    for title, lines in (
+        ("not understood", unread_lines(explanation.unread)),
+        ("understood, and not in the run", left_out_lines(explanation.left_out)),
+    ):
+        for number, line in enumerate(lines):
+            if not number:
+                console.print(styled(Cell(title, "strong")))
+            console.print(styled((Cell(" " * INDENT), *line)), no_wrap=True, overflow="ellipsis", crop=True)

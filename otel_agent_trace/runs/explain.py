@@ -12,6 +12,7 @@ from otel_agent_trace import dialects
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Score, StepKind
 from otel_agent_trace.runs.assemble import by_trace, in_order, runs_with_nodes
+from otel_agent_trace.runs.left_out import LeftOut, left_out
 from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.stitch import Assembled, as_one_trace, assembled
@@ -77,13 +78,15 @@ class Unread(msgspec.Struct, frozen=True):
 class RunExplanation(msgspec.Struct, frozen=True):
     """Represent the facts of a run and of its steps.
 
-    `unread` lists what no dialect understood in the run's traces; it is empty for the runs of sub-agents.
+    `unread` lists what no dialect understood in the run's traces, `left_out` what was understood, or stands beside the
+    attributes of spans, and is nowhere in the run; both are empty for the runs of sub-agents.
     """
 
     run: AgentRun
     facts: tuple[Fact, ...]
     steps: tuple[StepExplanation, ...]
     unread: tuple[Unread, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def walk(self) -> Iterator[RunExplanation]:
         """Yield this explanation and those of all sub-agents."""
@@ -100,6 +103,7 @@ class RunExplanation(msgspec.Struct, frozen=True):
             "facts": [fact.to_dict() for fact in self.facts],
             "steps": [step.to_dict() for step in self.steps],
             "unread": msgspec.to_builtins(self.unread),
+            "left_out": msgspec.to_builtins(self.left_out),
         }
 
 
@@ -117,9 +121,26 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
     runs = runs_with_nodes(records)
     nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
-    ids = {node.span.span_id for root in nodes for node in root.walk()} if len(runs) > 1 else None
-    own = [span for span in records.values() if ids is None or _is_below(span, ids, records)]
-    return msgspec.structs.replace(_Explainer().run(run, nodes), unread=tuple(_unread(own)))
+    others = {node.span.span_id for _, roots in runs if roots is not nodes for root in roots for node in root.walk()}
+    spans = sorted(
+        [span for span in records.values() if not others or not _is_below(span, others, records)],
+        key=lambda span: (span.start_ns, span.span_id),
+    )
+    explanation, unread = _Explainer().run(run, nodes), tuple(_unread(spans))
+    names = {span.span_id: span.attributes for span in unread}
+    return msgspec.structs.replace(
+        explanation, unread=unread, left_out=tuple(left_out(run, spans, names, _sources_by_span(explanation)))
+    )
+
+
+def _sources_by_span(explanation: RunExplanation) -> dict[str, set[str]]:
+    """Return the places of all facts by the id of their span."""
+    found: dict[str, set[str]] = {}
+    for each in explanation.walk():
+        for facts in (each.facts, *(step.facts for step in each.steps)):
+            for source in (source for fact in facts for source in fact.sources):
+                found.setdefault(source.span_id, set()).update(source.places)
+    return found
 
 
 def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
@@ -133,7 +154,7 @@ def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -
 
 
 def _unread(spans: Iterable[SpanRecord]) -> Iterator[Unread]:
-    for span in sorted(spans, key=lambda span: (span.start_ns, span.span_id)):
+    for span in spans:
         facts = dialects.read(span)
         attributes = tuple(span.attributes if facts is None else facts.attributes)
         if attributes:
@@ -162,7 +183,8 @@ class _Explainer:
 
     def run_facts(self, run: AgentRun, node: Node, pairs: list[tuple[AgentStep, Node]]) -> list[Fact]:
         """Return the facts of a run that has a span of its own."""
-        facts = self.facts(run, node, RUN_FIELDS)
+        kind = Fact("kind", StepKind.AGENT.value, self.sources(node.origins(EVIDENCE)), _note_if_inferred(node))
+        facts = [kind, *self.facts(run, node, RUN_FIELDS)]
         if run.usage and not node.facts.usage:
             return [self.sum(run, pairs) if fact.name == "usage" else fact for fact in facts]
         return facts

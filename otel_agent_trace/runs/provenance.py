@@ -96,7 +96,7 @@ def _with_replacements(span: SpanRecord) -> Iterator[Change]:
         if any(changed[key] is not span.attributes[key] for key in keys):
             yield place, msgspec.structs.replace(span, attributes={**span.attributes, **changed})
     for name, key in _event_keys(span):
-        yield _event_place(span, name, key), _with_events(span, name, key, _other_value)
+        yield event_place(span, name, key), _with_events(span, name, key, _other_value)
     yield from _with_span_changes(span)
 
 
@@ -106,7 +106,7 @@ def _with_removals(span: SpanRecord) -> Iterator[Change]:
         left = {key: value for key, value in span.attributes.items() if key not in keys}
         yield place, msgspec.structs.replace(span, attributes=left)
     for name, key in _event_keys(span):
-        yield _event_place(span, name, key), _with_events(span, name, key, lambda value: None)
+        yield event_place(span, name, key), _with_events(span, name, key, lambda value: None)
 
 
 def _with_single_places(span: SpanRecord, evidence: Sequence[str]) -> Iterator[Change]:
@@ -119,7 +119,7 @@ def _with_single_places(span: SpanRecord, evidence: Sequence[str]) -> Iterator[C
         yield place, msgspec.structs.replace(span, attributes=only, events=())
     for name in dict.fromkeys(event.name for event in span.events):
         events = tuple(event for event in span.events if event.name == name)
-        place = _event_place(span, name, None)
+        place = event_place(span, name, None)
         yield place, msgspec.structs.replace(span, attributes=known, events=events)
 
 
@@ -147,7 +147,8 @@ def _event_keys(span: SpanRecord) -> dict[tuple[str, str], None]:
     return {(event.name, key): None for event in span.events for key in event.attributes}
 
 
-def _event_place(span: SpanRecord, name: str, key: str | None) -> str:
+def event_place(span: SpanRecord, name: str, key: str | None) -> str:
+    """Return the name of an attribute of the events of a name, or of all of them, as a place."""
     is_log = any(event.name == name and BODY_KEY in event.attributes for event in span.events)
     place = f"{'log record' if is_log else 'event'} {name}"
     return place if key is None else f"{place}: {key}"

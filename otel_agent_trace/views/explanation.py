@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.model import LogEntry, Message, Score, StepError, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
+from otel_agent_trace.runs.left_out import LeftOut
 from otel_agent_trace.views.figures import plural, usage_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
 from otel_agent_trace.views.runs import run_title
@@ -41,10 +42,18 @@ def unread_lines(unread: Sequence[Unread]) -> Iterator[Line]:
     """Yield a line for each span with attributes that no dialect understood: the span, their number and their names."""
     for span in unread:
         what = "" if span.is_understood else "nothing: "
-        names = one_line(", ".join(span.attributes[:_SHOWN_NAMES]))
-        more = ", …" if len(span.attributes) > _SHOWN_NAMES else ""
-        count = plural(len(span.attributes), "attribute")
-        yield Cell(_span_text(span), "faint"), Cell(f"  {what}{count}: {names}{more}")
+        yield Cell(_span_text(span), "faint"), Cell(f"  {what}{_names_text(span.attributes, 'attribute')}")
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> Iterator[Line]:
+    """Yield a line for each span with values that are nowhere in the run: the span, and their places."""
+    for span in left_out:
+        yield Cell(_span_text(span), "faint"), Cell(f"  {_names_text(span.places, 'value')}")
+
+
+def _names_text(names: Sequence[str], noun: str) -> str:
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    return f"{plural(len(names), noun)}: {one_line(', '.join(names[:_SHOWN_NAMES]))}{more}"
 
 
 class _FactRow(NamedTuple):
@@ -79,7 +88,7 @@ def _fact_rows(fact: Fact) -> Iterator[_FactRow]:
         yield _FactRow("", "", f"… and {plural(len(fact.sources) - _SHOWN_SOURCES, 'more span')}", "")
 
 
-def _span_text(source: Source | Unread) -> str:
+def _span_text(source: Source | Unread | LeftOut) -> str:
     return one_line(f"{source.span_id} {source.span_name}")
 
 

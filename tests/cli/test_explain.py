@@ -40,9 +40,10 @@ def test_as_a_table(run_command: Callable[..., Any], foreign: Path) -> None:
     assert result.out == (
         "weather  success  8.0ms\n"
         f"run {TRACE}  read as openinference\n"
-        "  fact        value                     read from    of the span\n"
-        "  agent name  weather                   agent.name   00f067aa0ba902b7 weather.run\n"
-        "  user input  Will it rain in Lyon to…  input.value  00f067aa0ba902b7 weather.run\n"
+        "  fact        value                     read from                of the span\n"
+        "  kind        agent                     openinference.span.kind  00f067aa0ba902b7 weather.run\n"
+        "  agent name  weather                   agent.name               00f067aa0ba902b7 weather.run\n"
+        "  user input  Will it rain in Lyon to…  input.value              00f067aa0ba902b7 weather.run\n"
         "  status      success                   (no error)\n"
         "\n"
         "1 tool fore\\x1b[31mcast  1.0ms  at +1.0ms\n"
@@ -61,7 +62,7 @@ def test_as_json(run_command: Callable[..., Any], foreign: Path) -> None:
     result = run_command("explain", foreign, TRACE[:8], "--json")
     data = json.loads(result.out)
     assert (data["run_id"], data["dialect"]) == (TRACE, "openinference")
-    assert data["facts"][0] == {
+    assert data["facts"][1] == {
         "name": "agent_name",
         "value": "weather",
         "sources": [{"span_id": "00f067aa0ba902b7", "span_name": "weather.run", "places": ["agent.name"]}],
@@ -74,6 +75,7 @@ def test_as_json(run_command: Callable[..., Any], foreign: Path) -> None:
         {"span_id": "00f067aa0ba902b7", "span_name": "weather.run", "is_understood": True, "attributes": ["mood"]},
         {"span_id": "00f067aa0ba902b9", "span_name": "GET /", "is_understood": False, "attributes": ["http.route"]},
     ]
+    assert data["left_out"] == []
 
 
 def test_the_run_of_a_sub_agent(

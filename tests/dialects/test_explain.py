@@ -80,6 +80,7 @@ def test_facts_that_stand_in_the_span_itself() -> None:
     tool = {"openinference.span.kind": "TOOL", "tool.name": "forecast", "input.value": '{"city": "Lyon"}', "odd": 1}
     explanation = explained(span(1, None, "weather.run", agent), span(2, 1, "t", tool, status_code=ERROR))
     assert origins_of(explanation.facts) == {
+        "kind": ("", [(1, ("openinference.span.kind",))]),
         "agent_name": ("", [(1, ("agent.name",))]),
         "user_input": ("", [(1, ("input.value",))]),
         "final_output": ("", [(1, ("output.value",))]),
@@ -107,6 +108,7 @@ def test_what_was_inferred_names_the_call_whose_messages_say_it() -> None:
     explanation = explained(span(1, None, "POST /ask", {"x": 1}), span(2, 1, "chat", FIRST), span(4, 1, "chat", LAST))
     sent, answered = ("gen_ai.input.messages",), ("gen_ai.output.messages",)
     assert origins_of(explanation.facts) == {
+        "kind": ("", [(1, ())]),
         "user_input": ("out of the messages", [(2, sent)]),
         "final_output": ("out of the messages", [(4, answered)]),
         "usage": ("the sum of 2", [(2, ("gen_ai.usage.input_tokens",)), (4, ("gen_ai.usage.input_tokens",))]),
@@ -136,6 +138,7 @@ def test_facts_of_other_spans_of_the_run() -> None:
     failed = span(3, 2, "chat m", call, status_code=ERROR, status_message="boom")
     facts = origins_of(explained(span(1, None, "run", agent), span(2, 1, "turn", frame), failed).facts)
     assert facts == {
+        "kind": ("", [(1, ("openinference.span.kind",))]),
         "agent_name": ("from another span", [(3, ("gen_ai.agent.name",))]),
         "error": ("from another span", [(3, ("span status", "status message"))]),
         "session_id": ("from another span", [(2, ("session.id",))]),
@@ -195,6 +198,7 @@ def test_the_spans_of_our_own_tracer_are_explained_as_well() -> None:
     explanation = explained(*backend.spans())
     facts = {name: (how, places) for name, (how, [(_, places)]) in origins_of(explanation.facts).items()}
     assert facts == {
+        "kind": ("", ("gen_ai.operation.name",)),
         "agent_name": ("", ("gen_ai.agent.name",)),
         "user_input": ("", ("gen_ai.input.messages",)),
         "final_output": ("", ("gen_ai.output.messages",)),
@@ -246,8 +250,12 @@ def test_several_runs_of_one_trace_have_their_own_spans() -> None:
             *(span(number, number - 1, "c", FIRST) for number in (3, 5)),
         ]
     )
-    assert [unread.span_id[-1] for unread in one.unread] == ["2", "3"]
-    assert [unread.span_id[-1] for unread in other.unread] == ["4", "5"]
+    assert [unread.span_id[-1] for unread in one.unread] == ["1", "2", "3"]
+    assert [unread.span_id[-1] for unread in other.unread] == [
+        "1",
+        "4",
+        "5",
+    ]  # what stands around both is listed for both
 
 
 def test_a_run_whose_span_was_lost() -> None:
