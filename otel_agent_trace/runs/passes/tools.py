@@ -201,7 +201,7 @@ _WAYS_TO_FIT: tuple[Callable[[Node, ToolCall], bool], ...] = (
     _may_have_same_arguments,
     _is_named_and_between_its_models,
 )
-"""How a span shows that it is the span of a call with the same id, else the same name; the surest way first."""
+"""Ways in which a span fits a call of the same id, else of the same name; the surest first."""
 
 
 def _are_arguments_otherwise(arguments: Any, value: Any) -> bool:
