@@ -614,8 +614,8 @@ def crew_of_one_in_traceloop() -> Case:
             "tokens": (200, 40),
             "steps": [
                 ("model", "m", 100, 20),
-                ("model", "m", 100, 20),
                 ("tool", "get_weather", LIMA, None, "Error executing tool: unknown city"),
+                ("model", "m", 100, 20),
             ],
         },
     )
@@ -898,7 +898,7 @@ def vercel_without_a_name() -> Case:
             "asked": ASKED,
             "answered": ANSWERED,
             "tokens": (150, 30),
-            "steps": [("model", "m", 150, 30), ("tool", "get_weather", LIMA, None, "no such city")],
+            "steps": [("tool", "get_weather", LIMA, None, "no such city"), ("model", "m", 150, 30)],
         },
     )
 

@@ -401,7 +401,7 @@ def test_messages_of_any_shape_tell_question_call_and_result(shape: str) -> None
         span("1", None, (0, 90), "invoke_agent weather", agent()),
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=TURNS[shape])),
     )
-    assert summary_of(run) == {"agent": "weather", "asked": "Lima?", "steps": [("model", "m", None, None), TOOL]}
+    assert summary_of(run) == {"agent": "weather", "asked": "Lima?", "steps": [TOOL, ("model", "m", None, None)]}
 
 
 def test_events_tell_it_too() -> None:
@@ -530,7 +530,7 @@ def test_an_answer_that_says_it_is_an_error_is_one() -> None:
         span("1", None, (0, 90), "POST /ask"),
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
     )
-    assert summary_of(run)["steps"][1] == ("tool", "get_weather", LIMA, None, "no such city")
+    assert summary_of(run)["steps"][0] == ("tool", "get_weather", LIMA, None, "no such city")
 
 
 def test_a_run_whose_last_span_has_not_ended_is_running() -> None:
@@ -551,7 +551,7 @@ def test_the_id_of_a_call_may_be_anything(call_id: Any) -> None:
         span("1", None, (0, 90), "POST /ask"),
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=turns)),
     )
-    assert summary_of(run)["steps"][1][:3] == ("tool", "get_weather", LIMA)
+    assert summary_of(run)["steps"][0][:3] == ("tool", "get_weather", LIMA)
 
 
 def test_messages_may_be_pairs_of_role_and_text() -> None:
@@ -682,7 +682,7 @@ def test_what_a_framework_tells_the_model_of_a_failure_is_an_error(words: str) -
         span("1", None, (0, 90), "x", agent()),
         span("2", "1", (1, 2), "chat", chat(gen_ai__input__messages=messages)),
     )
-    assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, None, words)
+    assert summary_of(run)["steps"][0] == ("tool", "get_weather", LIMA, None, words)
 
 
 # ── what stands without names ───────────────────────────────────────────────────────────────────────────────────────
@@ -697,7 +697,7 @@ def test_answers_without_ids_are_those_of_the_calls_before_them_in_order() -> No
     ]
     call = chat(gen_ai__input__messages=[message("user", "Weather?"), asked, *answers])
     run = only_run(span("1", None, (0, 90), "x", agent()), span("2", "1", (1, 2), "chat", call))
-    assert summary_of(run)["steps"][1:] == [TOOL, ("tool", "get_weather", {"city": "Oslo"}, cold)]
+    assert summary_of(run)["steps"][:2] == [TOOL, ("tool", "get_weather", {"city": "Oslo"}, cold)]
 
 
 def test_an_answer_without_an_id_and_without_a_call_is_no_step() -> None:
@@ -734,7 +734,7 @@ def test_messages_of_private_fields_in_the_state_of_a_component() -> None:
     call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.input.messages": messages}
     facts = summary_of(only_run(span("1", None, (0, 90), "x", pipeline), span("2", "1", (1, 2), "chat", call)))
     assert (facts["asked"], facts["answered"]) == ("Weather?", "19 degrees.")
-    assert facts["steps"] == [("model", "m", None, None), TOOL]
+    assert facts["steps"] == [TOOL, ("model", "m", None, None)]
 
 
 @pytest.mark.parametrize(
@@ -761,7 +761,7 @@ def test_data_that_only_looks_like_a_failure_is_a_result() -> None:
         span("1", None, (0, 90), "x", agent()),
         span("2", "1", (1, 2), "chat", chat(gen_ai__input__messages=messages)),
     )
-    assert summary_of(run)["steps"][-1] == ("tool", "get_weather", LIMA, "Error rate of the tool")
+    assert summary_of(run)["steps"][0] == ("tool", "get_weather", LIMA, "Error rate of the tool")
 
 
 def test_many_answers_without_ids_are_found_in_time_that_grows_with_them() -> None:

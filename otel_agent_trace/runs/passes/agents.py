@@ -6,9 +6,9 @@ import msgspec
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.model import StepKind
+from otel_agent_trace.runs.calls import has_just_answered
 from otel_agent_trace.runs.node import Node, end_of, start_of
 from otel_agent_trace.runs.passes.duplicates import merge_siblings
-from otel_agent_trace.runs.passes.tools import has_just_answered
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
-from otel_agent_trace.dialects.parsing.payloads import result_of
-from otel_agent_trace.model import Message, StepError, StepKind
-from otel_agent_trace.runs.node import Node, Origin
+from otel_agent_trace.model import StepError, StepKind
+from otel_agent_trace.runs.calls import CallHistory, ToolCall, calls_just_answered
+from otel_agent_trace.runs.node import Node, Origin, end_of, start_of
 from otel_agent_trace.runs.tree import TraceTree
+from otel_agent_trace.span import Resource
 from otel_agent_trace.span_facts import SpanFacts
 
 _FAILED = re.compile(
@@ -22,24 +22,9 @@ _FAILED = re.compile(
 """Beginnings of the texts that frameworks (LangGraph, LlamaIndex, Agent Framework, ...) send for a failed tool."""
 
 
-class ToolCall(NamedTuple):
-    """Represent a tool call that a model asked for, with the response that a model was sent."""
-
-    call_id: str | None
-    name: str
-    arguments: Any
-    response: Any
-    asked_by: Node
-    sent_to: Node | None
-    has_failed: bool = False
-
-
-class ToolResponse(NamedTuple):
-    """Represent the response to a tool call that a model was sent."""
-
-    response: Any
-    sent_to: Node
-    has_failed: bool
+class _Match(NamedTuple):
+    tool: Node
+    call: ToolCall
 
 
 def infer_tool_steps(tree: TraceTree) -> None:
@@ -48,14 +33,16 @@ def infer_tool_steps(tree: TraceTree) -> None:
     Takes runs whose models have messages; leaves tools with arguments, results or errors, and inferred nodes (without a
     span id) between the model that asked and the one that was sent the result. Where no tool of a run has a span, all
     its calls are inferred (clients traced alone: the OpenAI SDK under ``POST /ask``), else those that were answered
-    (spans were lost). A bare first argument (LangChain under OpenInference) is replaced by the arguments that the model
-    named. An agent that a model called as a tool, without a span for the tool, is put below an inferred one.
+    (spans were lost). Calls of earlier turns, and those that an agent in another run asked for (handoffs), are no steps.
+    A bare first argument (LangChain under OpenInference) is replaced by the arguments that the model named. An agent
+    that a model called as a tool, without a span for the tool, is put below an inferred one. Tools of another service
+    whose clock differs are moved to where the messages show that they ran, with all that lies below them.
     """
-    for run in tree.agents_of_others():
-        own = run.own_steps()
-        tools = [node for node in own if node.kind is StepKind.TOOL]
-        if all(tool.span.span_id for tool in tools):  # else the pass has been run before
-            _complete_tools(run, tools, _calls_in(run, own))
+    runs = [run for run in tree.agents_of_others() if not _has_inferred(run)]  # else the pass has been run before
+    calls_of_runs = [_calls_in(run) for run in runs]
+    _leave_to_the_run_that_asked(calls_of_runs)
+    for run, calls in zip(runs, calls_of_runs, strict=True):
+        _complete_tools(run, [call for call in calls if not call.is_past])
 
 
 def explain_tool_errors(tree: TraceTree) -> None:
@@ -73,124 +60,64 @@ def explain_tool_errors(tree: TraceTree) -> None:
                 _explain_error(node)
 
 
-def has_just_answered(model: Node) -> bool:
-    """Return whether the last messages that a model was sent are results of tools."""
-    return bool(_last_answers(model))
+def _has_inferred(run: Node) -> bool:
+    return any(node.kind is StepKind.TOOL and not node.span.span_id for node in run.own_steps())
 
 
 # ── calls in messages ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _calls_in(run: Node, own: list[Node]) -> list[ToolCall]:
+def _calls_in(run: Node) -> list[ToolCall]:
+    own = run.own_steps()
     models = [node for node in own if node.kind is StepKind.MODEL]
-    is_alone = not run.span.span_id and len(own) == len(models) == 1
-    return _calls_just_answered(models[0]) if is_alone else _tool_calls(models)
+    if not run.span.span_id and len(own) == len(models) == 1:
+        return calls_just_answered(models[0])  # earlier ones may have spans in other traces
+    return CallHistory(models, run.facts.input).calls
 
 
-def _tool_calls(models: list[Node]) -> list[ToolCall]:
-    """Return the calls that models asked for, in order, each once."""
-    calls: dict[Any, ToolCall] = {}
-    responses: dict[Any, ToolResponse] = {}
-    earlier_keys = {_call_key(part) for part in _calls_of_earlier_turns(models[0].facts.messages)} if models else set()
-    for model in models:
-        for key, part in _keyed_parts(model):
-            if part.get("type") == "tool_call" and part.get("name"):
-                if key not in earlier_keys:
-                    call = ToolCall(_call_id(part), str(part["name"]), part.get("arguments"), None, model, None)
-                    calls.setdefault(key, call)
-            elif part.get("type") == "tool_call_response":
-                responses.setdefault(key, ToolResponse(_response_of(part), model, part.get("is_error") is True))
-    return [_with_response(key, call, responses) for key, call in calls.items()]
+def _leave_to_the_run_that_asked(calls_of_runs: list[list[ToolCall]]) -> None:
+    """Remove the calls of a history that a model of another run had asked for, which gets the response."""
+    asked = {
+        (call.call_id, call.name): call
+        for calls in calls_of_runs
+        for call in calls
+        if call.asked_by is not None and call.call_id is not None and call.call_id != call.name
+    }
+    for calls in calls_of_runs:
+        for call in list(calls):
+            origin = asked.get((call.call_id or "", call.name)) if call.asked_by is None else None
+            if origin is not None and origin.arguments == call.arguments and _is_sent_later(call, origin):
+                calls.remove(call)
+                if origin.sent_to is None:
+                    origin.response, origin.sent_to, origin.has_failed = call.response, call.sent_to, call.has_failed
 
 
-def _calls_of_earlier_turns(messages: tuple[Message, ...]) -> Iterator[dict[Any, Any]]:
-    """Yield the calls of earlier turns: those before the last user text that the first model of a run was sent."""
-    questions = [place for place, message in enumerate(messages) if message.role == "user" and message.text.strip()]
-    for message in messages[: questions[-1]] if questions else ():
-        yield from (part for part in message.parts if part.get("type") == "tool_call" and part.get("name"))
-
-
-def _calls_just_answered(model: Node) -> list[ToolCall]:
-    """Return the calls whose results a model was sent last; earlier ones may have spans in other traces."""
-    answered = {_call_id(part) for part in _last_answers(model)}
-    return [call for call in _tool_calls([model]) if call.call_id in answered]
-
-
-def _last_answers(model: Node) -> list[dict[Any, Any]]:
-    messages = list(model.facts.messages)
-    if messages and messages[-1].role == "assistant":
-        messages.pop()
-    found: list[dict[Any, Any]] = []
-    while messages:
-        answers = [part for part in messages.pop().parts if part.get("type") == "tool_call_response"]
-        if not answers:
-            break
-        found.extend(answers)
-    return found
-
-
-def _call_key(part: dict[Any, Any]) -> Any:
-    """Return what distinguishes a call from others: its id, else its name and arguments."""
-    return _call_id(part) or (str(part["name"]), repr(part.get("arguments")))
-
-
-def _call_id(part: dict[Any, Any]) -> str | None:
-    """Return the id of a call as text; a damaged file may have anything there."""
-    call_id = part.get("id")
-    return call_id if call_id is None or type(call_id) is str else repr(call_id)
-
-
-def _with_response(key: Any, call: ToolCall, responses: dict[Any, ToolResponse]) -> ToolCall:
-    if key not in responses:
-        return call
-    response, sent_to, has_failed = responses[key]
-    return call._replace(response=response, sent_to=sent_to, has_failed=has_failed)
-
-
-def _response_of(part: dict[Any, Any]) -> Any:
-    return result_of(part.get("response", part.get("result", part.get("content"))))
-
-
-def _keyed_parts(model: Node) -> Iterator[tuple[Any, dict[Any, Any]]]:
-    """Yield the parts of all messages, calls and responses with the key of the call.
-
-    Responses without an id (Haystack; calls recorded as their ``repr``) belong to the calls before them, in order.
-    """
-    waiting = OrderedDict[Any, None]()
-    for message in model.facts.messages:
-        if any(part.get("type") == "tool_call" for part in message.parts):
-            waiting.clear()
-        for part in message.parts:
-            key = None
-            if part.get("type") == "tool_call" and part.get("name"):
-                key = _call_key(part)
-                waiting[key] = None
-            elif part.get("type") == "tool_call_response":
-                key = _call_id(part) or next(iter(waiting), None)
-                waiting.pop(key, None)
-            yield key, part
+def _is_sent_later(call: ToolCall, origin: ToolCall) -> bool:
+    if call.sent_to is None or origin.asked_by is None or call.sent_to.span.start_ns < origin.asked_by.span.start_ns:
+        return False
+    return origin.sent_to is None or origin.response == call.response
 
 
 # ── calls matched with spans ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _complete_tools(run: Node, tools: list[Node], calls: list[ToolCall]) -> None:
+def _complete_tools(run: Node, calls: list[ToolCall]) -> None:
     if not calls:
         return
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
-        run.add_children(map(_inferred_tool, calls))
+        _add_inferred(run, [call for call in calls if call.is_sure])
         return
-    left, traced = list(calls), set[str]()
+    left = list(calls)
     _wrap_agents(run, left)
-    for tool in tools:
-        call = _call_of(tool.facts, left)
-        if call is not None:
-            left.remove(call)
-            traced.add(call.name)
-            if tool.is_third_party:
-                _fill_tool(tool, call)
-    # where other calls of the same tool have spans, those of these calls were lost; other tools may not be traced at all
-    run.add_children([_inferred_tool(call) for call in left if call.name in traced and call.sent_to is not None])
+    tools = [node for node in run.own_steps() if node.kind is StepKind.TOOL and node.span.span_id]
+    matches = _matched(tools, left)
+    for tool, call in matches:
+        if tool.is_third_party:
+            _fill_tool(tool, call)
+    _fill_attempts(tools, matches)
+    _align_clocks(run, matches)
+    matched = {id(call) for _, call in matches}
+    _add_inferred(run, [call for call in left if id(call) not in matched and call.sent_to is not None])
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
@@ -204,23 +131,81 @@ def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
 
 
 def _inferred_tool_around(agent: Node, call: ToolCall) -> Node:
-    tool = _inferred_tool(call)
-    tool.span = msgspec.structs.replace(tool.span, start_ns=agent.span.start_ns, end_ns=agent.span.end_ns)
+    tool = _inferred_tool(call, agent.span.start_ns, agent.span.end_ns)
     tool.children = [agent]
     return tool
 
 
-def _call_of(tool: SpanFacts, calls: list[ToolCall]) -> ToolCall | None:
-    if tool.call_id is not None:
-        exact = [call for call in calls if call.call_id == tool.call_id]
-        if exact:
-            return exact[0]
-    named = [call for call in calls if call.name == (tool.name or tool.label)]
-    equal = [
-        call for call in named if call.arguments == tool.input or _is_arguments_and_nones(call.arguments, tool.input)
-    ]
-    fitting = [call for call in named if tool.input is None or _is_only_argument(call.arguments, tool.input)]
-    return next(iter(equal or fitting), None)
+def _matched(tools: list[Node], calls: list[ToolCall]) -> list[_Match]:
+    """Return the spans of tools with their calls: the best pairs first, of equal ones those in order."""
+    by_id: dict[str, list[ToolCall]] = {}
+    by_name: dict[str | None, list[ToolCall]] = {}
+    for call in calls:
+        by_name.setdefault(call.name, []).append(call)
+        if call.call_id is not None:
+            by_id.setdefault(call.call_id, []).append(call)
+    matches: list[_Match] = []
+    taken: set[int] = set()
+    left = list(tools)
+    for fits in _WAYS_TO_FIT:
+        unmatched: list[Node] = []
+        for tool in left:
+            candidates = by_id.get(tool.facts.call_id or "") or by_name.get(tool.facts.name or tool.facts.label, [])
+            found = next((call for call in candidates if id(call) not in taken and fits(tool, call)), None)
+            if found is None:
+                unmatched.append(tool)
+            else:
+                taken.add(id(found))
+                matches.append(_Match(tool, found))
+        left = unmatched
+    return matches
+
+
+def _has_same_arguments(tool: Node, call: ToolCall) -> bool:
+    return call.arguments == tool.facts.input or _are_arguments_otherwise(call.arguments, tool.facts.input)
+
+
+def _has_same_result(tool: Node, call: ToolCall) -> bool:
+    return call.sent_to is not None and call.response == tool.facts.output
+
+
+def _may_have_same_arguments(tool: Node, call: ToolCall) -> bool:
+    """Return whether one side lacks the arguments, or has only the beginning of their JSON."""
+    one, other = tool.facts.input, call.arguments
+    return one is None or other is None or (type(one) is not type(other) and _is_object(one) and _is_object(other))
+
+
+def _is_object(value: Any) -> bool:
+    return type(value) is dict or (type(value) is str and value[:1] == "{")
+
+
+def _ran_between_its_models(tool: Node, call: ToolCall) -> bool:
+    return (call.asked_by is None or call.asked_by.span.start_ns <= tool.span.start_ns) and (
+        call.sent_to is None or tool.span.start_ns <= call.sent_to.span.start_ns
+    )
+
+
+def _is_named_and_between_its_models(tool: Node, call: ToolCall) -> bool:
+    """Return whether a span whose arguments differ (a framework added some) ran where only this call did."""
+    return call.asked_by is not None and call.sent_to is not None and _ran_between_its_models(tool, call)
+
+
+_WAYS_TO_FIT: tuple[Callable[[Node, ToolCall], bool], ...] = (
+    lambda tool, call: (
+        _has_same_arguments(tool, call) and _has_same_result(tool, call) and _ran_between_its_models(tool, call)
+    ),
+    lambda tool, call: _has_same_arguments(tool, call) and _has_same_result(tool, call),
+    lambda tool, call: _has_same_arguments(tool, call) and _ran_between_its_models(tool, call),
+    _has_same_arguments,
+    lambda tool, call: _may_have_same_arguments(tool, call) and _ran_between_its_models(tool, call),
+    _may_have_same_arguments,
+    _is_named_and_between_its_models,
+)
+"""Ways in which a span fits a call of the same id, else of the same name; the surest first."""
+
+
+def _are_arguments_otherwise(arguments: Any, value: Any) -> bool:
+    return _is_only_argument(arguments, value) or _is_arguments_and_nones(arguments, value)
 
 
 def _is_only_argument(arguments: Any, value: Any) -> bool:
@@ -235,13 +220,7 @@ def _is_arguments_and_nones(arguments: Any, value: Any) -> bool:
 
 def _fill_tool(node: Node, call: ToolCall) -> None:
     tool = node.facts
-    if (
-        tool.input is None
-        or _is_only_argument(call.arguments, tool.input)
-        or _is_arguments_and_nones(call.arguments, tool.input)
-    ):
-        tool.input = call.arguments
-        node.set_origins("input", *call.asked_by.origins("messages"))
+    _fill_input(node, call)
     if tool.output is None and tool.error is None:
         if call.has_failed:
             tool.error = _failure(call)
@@ -251,6 +230,25 @@ def _fill_tool(node: Node, call: ToolCall) -> None:
     if tool.error is not None and not tool.error.message and isinstance(call.response, str):
         tool.error = msgspec.structs.replace(tool.error, message=call.response)
         _set_response_origin(node, "error", call, *node.origins("error"))
+
+
+def _fill_input(node: Node, call: ToolCall) -> None:
+    tool = node.facts
+    if tool.input is None or _are_arguments_otherwise(call.arguments, tool.input):
+        tool.input = call.arguments
+        node.set_origins("input", *call.first_seen_in.origins("messages"))
+
+
+def _fill_attempts(tools: list[Node], matches: list[_Match]) -> None:
+    """Give further attempts at a call, which a framework's retries left as spans (LangChain), its arguments."""
+    matched = {id(tool) for tool, _ in matches}
+    for tool in tools:
+        if id(tool) not in matched and tool.is_third_party and tool.facts.input is not None:
+            name = tool.facts.name or tool.facts.label
+            for _, call in matches:
+                if call.name == name and _is_only_argument(call.arguments, tool.facts.input):
+                    _fill_input(tool, call)
+                    break
 
 
 def _set_response_origin(node: Node, field: str, call: ToolCall, *more: Origin) -> None:
@@ -272,23 +270,82 @@ def _explain_error(node: Node) -> None:
         node.set_origins("error", *node.origins("error"), *node.origins("output"))
 
 
-def _inferred_tool(call: ToolCall) -> Node:
-    """Return a step for a call without a span, between the model that asked and the one that was sent the result."""
-    start_ns = call.asked_by.span.end_ns or call.asked_by.span.start_ns
-    end_ns = call.sent_to.span.start_ns if call.sent_to is not None else None
+# ── tools of a service whose clock differs ───────────────────────────────────────────────────────────────────────────
+
+
+def _align_clocks(run: Node, matches: list[_Match]) -> None:
+    """Move what services with another clock recorded, so that each tool follows the model that asked for it.
+
+    As Jaeger's user interface does, all spans of such a service are moved by the same time: the least that puts its
+    tools between the models that asked for them and those that were sent the results.
+    """
+    by_service: dict[str, list[_Match]] = {}
+    for match in matches:
+        if match.call.asked_by is not None and match.tool.span.resource != match.call.asked_by.span.resource:
+            by_service.setdefault(repr(match.tool.span.resource), []).append(match)
+    for of_service in by_service.values():
+        offset_ns = _offset_ns(of_service)
+        if offset_ns:
+            _move(run, of_service[0].tool.span.resource, offset_ns)
+
+
+def _offset_ns(matches: list[_Match]) -> int:
+    if all(_ran_between_its_models(tool, call) for tool, call in matches):
+        return 0
+    least = max(end_of(call.asked_by) - tool.span.start_ns for tool, call in matches if call.asked_by is not None)
+    most = min(
+        (call.sent_to.span.start_ns - end_of(tool) for tool, call in matches if call.sent_to is not None),
+        default=max(least, 0),
+    )
+    return least if least > most else min(max(least, 0), most)
+
+
+def _move(run: Node, resource: Resource, offset_ns: int) -> None:
+    for node in run.walk():
+        span = node.span
+        if span.resource == resource:
+            end_ns = None if span.end_ns is None else span.end_ns + offset_ns
+            node.span = msgspec.structs.replace(span, start_ns=span.start_ns + offset_ns, end_ns=end_ns)
+    for node in run.walk():
+        node.children.sort(key=start_of)
+    if not run.span.span_id and run.children:
+        ends = [end_of(child) for child in run.children]
+        start_ns = run.children[0].span.start_ns
+        end_ns = None if run.span.end_ns is None else max(ends)
+        run.span = msgspec.structs.replace(run.span, start_ns=start_ns, end_ns=end_ns)
+
+
+# ── calls without a span ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _add_inferred(run: Node, calls: Iterable[ToolCall]) -> None:
+    run.add_children([_inferred_tool(call, *_times_between_models(call)) for call in calls])
+
+
+def _times_between_models(call: ToolCall) -> tuple[int, int | None]:
+    """Return when a call without a span began and ended, as far as is known: after one model, before the next."""
+    asked_by, sent_to = call.asked_by, call.sent_to
+    if asked_by is None:
+        return call.first_seen_in.span.start_ns, call.first_seen_in.span.start_ns
+    if asked_by is sent_to:  # a tool of the provider, which ran within the model call
+        return end_of(asked_by), end_of(asked_by)
+    if sent_to is None:
+        return end_of(asked_by), None
+    return min(end_of(asked_by), sent_to.span.start_ns), sent_to.span.start_ns
+
+
+def _inferred_tool(call: ToolCall, start_ns: int, end_ns: int | None) -> Node:
+    """Return a step for a call without a span."""
+    model = call.first_seen_in
     span = msgspec.structs.replace(
-        call.asked_by.span, span_id="", name=call.name, start_ns=start_ns, end_ns=end_ns, attributes={}, events=()
+        model.span, span_id="", name=call.name, start_ns=start_ns, end_ns=end_ns, attributes={}, events=()
     )
     facts = SpanFacts(
-        kind=StepKind.TOOL,
-        dialect=call.asked_by.facts.dialect,
-        name=call.name,
-        input=call.arguments,
-        call_id=call.call_id,
+        kind=StepKind.TOOL, dialect=model.facts.dialect, name=call.name, input=call.arguments, call_id=call.call_id
     )
     node = Node(span, facts)
     for field in ("kind", "name", "input"):
-        node.set_origins(field, *call.asked_by.origins("messages"))
+        node.set_origins(field, *call.first_seen_in.origins("messages"))
     if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
         facts.error = _failure(call)
         _set_response_origin(node, "error", call)
