@@ -24,6 +24,8 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     is_frame: bool = False
     is_function: bool = False
     """True for a traced function whose span records neither that it is an agent nor that it is a tool."""
+    has_inferred_kind: bool = False
+    """True for a model call whose span has a model and tokens, but does not record that it is one."""
     name: str | None = None
     label: str | None = None
     """Name for display where none is known: that of the span, or of a class."""

@@ -166,6 +166,8 @@ def merged(readings: Iterable[SpanFacts]) -> SpanFacts:
     """
     first, *others = readings
     for other in others:
+        if first.kind is None:
+            first.has_inferred_kind = other.has_inferred_kind
         for field in _FACTS:
             if not getattr(first, field):
                 value = getattr(other, field)
@@ -179,4 +181,5 @@ def merged(readings: Iterable[SpanFacts]) -> SpanFacts:
     return first
 
 
-_FACTS = tuple(name for name in SpanFacts.__struct_fields__ if name not in ("dialect", "is_frame", "attributes"))
+_NO_FACTS = frozenset({"dialect", "is_frame", "has_inferred_kind", "attributes"})
+_FACTS = tuple(name for name in SpanFacts.__struct_fields__ if name not in _NO_FACTS)

@@ -1,12 +1,13 @@
 """Read spans of the OpenTelemetry GenAI conventions in the versions since 1.26, whoever wrote them.
 
-Recognised by ``gen_ai.operation.name``, else by any ``gen_ai.*`` attribute. Messages are in attributes, in span
-events or in log records; log records have been added to their span as events before a dialect sees it
-(`span.with_logs`).
+Recognised by ``gen_ai.operation.name``, else by any ``gen_ai.*`` attribute. An operation that is not in the
+conventions, or has been dropped, is replaced by what else the span records. Messages are in attributes, in span events
+or in log records; log records have been added to their span as events before a dialect sees it (`span.with_logs`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,8 +55,39 @@ _USAGE = {
     ),
     "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
 }
-_MODEL_EVIDENCE = frozenset({*_USAGE["input_tokens"], "llm.request.type", "gen_ai.prompt.0.role"})
-"""Attributes that make a span without an operation name a model call: before 1.27 the conventions had none."""
+_MODELS = frozenset({semconv.REQUEST_MODEL, semconv.RESPONSE_MODEL, "llm.request.type"})
+_TOKENS = frozenset({*_USAGE["input_tokens"], *_USAGE["output_tokens"], "llm.usage.total_tokens"})
+_MESSAGES = frozenset(
+    {semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES, "gen_ai.response.finish_reasons", semconv.RESPONSE_ID}
+)
+_MESSAGE_NAMES = ("gen_ai.prompt", "gen_ai.completion")
+"""Names before 1.28, and beginnings of them (``gen_ai.prompt.0.role``)."""
+_NO_CALL = frozenset(
+    (
+        *("agent", "agents", "crew", "team", "workflow", "flow", "pipeline", "graph", "node", "chain", "task"),
+        *("step", "turn", "loop", "cycle", "session", "plan", "handoff", "create", "framework", "memory"),
+        *(
+            "tool",
+            "tools",
+            "function",
+            "embed",
+            "embedding",
+            "embeddings",
+            "rerank",
+            "reranker",
+            "retrieve",
+            "retrieval",
+        ),
+        *("guardrail", "guardrails", "moderation", "moderations", "eval", "evaluate", "evaluation", "evaluator"),
+    )
+)
+"""Words in the names of operations that are no model calls, although their spans may have a model, tokens and messages."""
+_VERBS = frozenset({"invoke", "run", "execute", "call", "start", "stream", "calls"})
+_WORDS = re.compile(r"[a-z]+")
+_SPAN_NAMES = re.compile(
+    r"(chat|text_completion|generate_content|execute_tool|invoke_agent|retrieval|embeddings)(?: |$)"
+)
+"""Operations with which the conventions let the names of spans begin."""
 _NO_MODEL = "none"  # Spring AI's answering model of a call that failed
 _TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
@@ -68,6 +100,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if kind is None and operation is None and not any(key.startswith("gen_ai.") for key in attributes.rest):
         return None
     facts = SpanFacts(kind=kind, dialect=NAME, agent_name=attributes.text(semconv.AGENT_NAME))
+    facts.has_inferred_kind = kind is StepKind.MODEL and operation not in _KINDS
     if operation == "create_agent":  # building an agent is not running it; Koog's spans of runs are inside that span
         return SpanFacts(kind=None, is_frame=True, dialect=NAME)
     facts.session_id = attributes.text(semconv.CONVERSATION_ID, "session.id", "gen_ai.thread.id")
@@ -89,12 +122,44 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _operation_kind(span: SpanRecord, operation: str | None) -> StepKind | None:
-    if operation is not None:
-        return _KINDS.get(operation)
-    attributes = span.attributes
-    if semconv.REQUEST_MODEL in attributes and not _MODEL_EVIDENCE.isdisjoint(attributes):
+    """Return the kind of an operation, and for one that the conventions do not have, the kind of what is recorded.
+
+    any-agent's ``call_llm``, Gemini CLI's ``llm_call`` and others are model calls. Limits of an SDK drop the oldest
+    attributes, the operation before others; the span's name then begins with it.
+    """
+    if operation in _KINDS:
+        return _KINDS[operation]
+    if operation is None:
+        named = _SPAN_NAMES.match(span.name)
+        if named is not None and any(key.startswith("gen_ai.") for key in span.attributes):
+            return _KINDS[named[1]]
+    words = frozenset(_WORDS.findall(operation.lower())) if operation is not None else frozenset()
+    if words - _VERBS == {"agent"} and semconv.AGENT_NAME in span.attributes:
+        return StepKind.AGENT
+    if words.isdisjoint(_NO_CALL) and _is_model_call(span):
         return StepKind.MODEL
-    return StepKind.TOOL if semconv.TOOL_NAME in attributes and semconv.REQUEST_MODEL not in attributes else None
+    is_tool = operation is None or not words.isdisjoint(("tool", "tools", "function"))
+    return StepKind.TOOL if is_tool and _is_tool_call(span.attributes) else None
+
+
+def _is_model_call(span: SpanRecord) -> bool:
+    """Return whether a span has two of a model, tokens and messages; an agent's name is with the model of a call."""
+    attributes = span.attributes
+    has_model = not _MODELS.isdisjoint(attributes)
+    has_tokens = not _TOKENS.isdisjoint(attributes)
+    if not has_model and (not has_tokens or semconv.AGENT_NAME in attributes):
+        return False
+    if has_model and has_tokens:
+        return True
+    return (
+        not _MESSAGES.isdisjoint(attributes)
+        or any(key.startswith(_MESSAGE_NAMES) for key in attributes)
+        or any(event.name in _EVENT_ROLES or event.name == _DETAILS for event in span.events)
+    )
+
+
+def _is_tool_call(attributes: Mapping[str, Any]) -> bool:
+    return semconv.TOOL_NAME in attributes and _MODELS.isdisjoint(attributes)
 
 
 def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
@@ -123,8 +188,17 @@ def _function_parameters(attributes: Attributes) -> dict[str, Any] | None:
     return {name: parsed(item.get("value")) for name, item in found.items() if isinstance(item, dict)} or None
 
 
+def _named_in_span_name(span: SpanRecord) -> str | None:
+    """Return the model or agent in a span's name, where the conventions have it after the operation; else None."""
+    found = _SPAN_NAMES.match(span.name)
+    return (span.name[found.end() :] or None) if found is not None else None
+
+
 def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     facts.name = facts.agent_name
+    named = _named_in_span_name(attributes.span)
+    if named != attributes.rest.get(semconv.REQUEST_MODEL):  # the AI SDK has the model in the names of agents' spans
+        facts.label = named
     sent, answered = _sent_and_answered(attributes)
     facts.input, facts.output = last_text(sent, "user"), last_text(answered or sent[-1:], "assistant")
     if facts.input is None:
@@ -140,6 +214,8 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.messages = sent + answered
     facts.response_id = attributes.text(semconv.RESPONSE_ID)
     _read_models(attributes, facts)
+    if facts.model is None:
+        facts.model = _named_in_span_name(attributes.span)
     facts.label = facts.requested_model or facts.model or attributes.span.name
     facts.usage = _token_usage(attributes)
 
@@ -201,7 +277,7 @@ def _sent_and_answered(attributes: Attributes) -> tuple[tuple[Message, ...], tup
 
 def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     sent, answered = _messages_of_events(attributes.span.events)
-    if sent or answered or not any(key.startswith(_NAMES_BEFORE_1_28) for key in attributes.rest):
+    if sent or answered or not any(key.startswith(_MESSAGE_NAMES) for key in attributes.rest):
         return sent, answered
     prompt = attributes.under("gen_ai.prompt") or attributes.parsed("gen_ai.prompt")
     completion = attributes.under("gen_ai.completion") or attributes.parsed("gen_ai.completion")
@@ -237,7 +313,6 @@ _EVENT_ROLES = {
     "gen_ai.content.prompt": "user",
     "gen_ai.content.completion": "assistant",
 }
-_NAMES_BEFORE_1_28 = ("gen_ai.prompt", "gen_ai.completion")
 _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 

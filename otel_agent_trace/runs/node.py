@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from otel_agent_trace.model import LogEntry, Score, StepKind
+from otel_agent_trace.model import LogEntry, Message, Score, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -89,6 +89,17 @@ class Node:
         if not getattr(self.facts, field) and getattr(other.facts, field):
             self.copy_fact(field, other)
 
+    def join_messages(self, other: Node) -> None:
+        """Complete the messages by those of another span of the same call: what was sent, and what was answered."""
+        sent, answered = _sent_and_answered(self.facts.messages)
+        other_sent, other_answered = _sent_and_answered(other.facts.messages)
+        has_sent, has_answered = len(sent) >= len(other_sent), len(answered) >= len(other_answered)
+        if has_sent and has_answered:
+            return
+        origins = self.origins("messages") if has_sent or has_answered else ()
+        self.facts.messages = (sent if has_sent else other_sent) + (answered if has_answered else other_answered)
+        self.set_origins("messages", *origins, *other.origins("messages"))
+
     def fill_from(self, other: Node) -> None:
         """Set all fields without a value to those of another node."""
         for field in _SHARED_FACTS:
@@ -102,6 +113,7 @@ class Node:
 
     def merge(self, other: Node) -> None:
         """Fill in the facts of another span of the same call, and take over the nodes below it."""
+        self.join_messages(other)
         self.fill_from(other)
         self.merged_scopes |= other.scopes
         self.merged_ids |= other.merged_ids | {other.span.span_id}
@@ -164,17 +176,31 @@ class Node:
             inner.fill_from(self)
             self.replace_facts(inner)
             self.facts.index = self.facts.run_id = None
-        elif len(inner.facts.messages) > len(self.facts.messages):
-            self.copy_fact("messages", inner)
         self.merge(inner)
 
 
 _AGENT = StepKind.AGENT
 _NO_OTHER_SOURCES: Mapping[str, tuple[Origin, ...]] = {}
 _NOTHING_MERGED: frozenset[str] = frozenset()
-_OWN_FACTS = frozenset({"kind", "dialect", "is_frame", "is_function", "index", "step_id", "run_id", "parent_run_id"})
+_OWN_FACTS = frozenset(
+    (
+        *("kind", "dialect", "is_frame", "is_function", "has_inferred_kind"),
+        *("index", "step_id", "run_id", "parent_run_id"),
+    )
+)
 _SHARED_FACTS = tuple(field for field in SpanFacts.__struct_fields__ if field not in _OWN_FACTS)
 _NOTHING: tuple[object, ...] = (None, (), {}, "", False)
+
+
+def _sent_and_answered(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the messages that a model was sent, and its answer, if that has any content."""
+    if not messages or messages[-1].role != "assistant":
+        return messages, ()
+    return messages[:-1], messages[-1:] if any(map(_has_content, messages[-1].parts)) else ()
+
+
+def _has_content(part: dict[Any, Any]) -> bool:
+    return part.get("type") != "text" or bool(part.get("content"))
 
 
 def start_of(node: Node) -> tuple[int, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
@@ -15,6 +17,8 @@ from otel_agent_trace.span_facts import SpanFacts
 
 _IS_REMOTE = 0x200
 """OTLP's ``SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK``: the span's parent belongs to another process."""
+_TURN = re.compile(r"(agent[_ ])?(step|turn|cycle|iteration|round|loop|node|model|tools)\b", re.IGNORECASE)
+"""Names of a run's parts: smolagents' ``Step 1``, turns of OpenAI Agents, nodes of LangGraph's agents."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
 
 
@@ -23,8 +27,8 @@ def find_runs(tree: TraceTree) -> None:
 
     Takes any roots. Those of other tracers with neither a step nor an agent below are dropped: LangGraph's
     `create_agent`, the building of Agent Framework's workflows, MCP's notifications. Tops below the same span, known or
-    missing, are decided together: agents below a request or a job are a run each, anything else below it is one run
-    (model calls below ``POST /ask``; what smolagents leaves of a failed run), whose node is inferred where the span is
+    missing, are decided together: agents and whole chains below a request or a job are a run each, anything else below
+    it is one run (model calls below ``POST /ask``; what smolagents leaves of a failed run), whose node is inferred where the span is
     missing. A span that is only the shell of an agent (OpenAI Agents' `workflow` and `task`, Traceloop's
     `NAME.workflow`, Google ADK's `invocation`) is merged with the agent; an agent after it, to which it handed over, is
     its sub-agent.
@@ -66,16 +70,15 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
     if not with_steps:
         return []
     if len(with_steps) == 1 and (with_steps[0].kind in (None, StepKind.AGENT)):
-        run = _as_run(with_steps[0])
+        run = _as_run(with_steps[0], is_part=_is_part_of_lost_run(with_steps[0], tree))
         _default_question(run, group)
         return [run]
     outermost = tree.records.get(tree.outermost_id(with_steps[0].span))
     if outermost is with_steps[0].span:
         outermost = None  # the call itself, among other spans
-    agents = [root for root in with_steps if root.kind is StepKind.AGENT]
     is_known = outermost is not None or all(root.span.flags & _IS_REMOTE for root in with_steps)
-    if is_known and len(agents) == len(with_steps):
-        return [_as_run(agent) for agent in agents]
+    if is_known and all(map(_is_whole, with_steps)):
+        return [_as_run(root) for root in with_steps]
     is_model = with_steps[0].kind is StepKind.MODEL
     if len(with_steps) == 1 and not (is_model and (outermost is not None or has_just_answered(with_steps[0]))):
         return with_steps
@@ -109,10 +112,26 @@ def _node_around(nodes: list[Node], span: SpanRecord | None) -> Node:
     return node
 
 
-def _as_run(node: Node) -> Node:
-    """Turn a node into a run: a shell gets the facts of the agent in it."""
-    if node.kind is None and not _is_shell(node) and node.span.parent_span_id is not None:
-        node.facts.label = node.facts.input = node.facts.output = None  # one turn of a run whose own span is missing
+def _is_whole(root: Node) -> bool:
+    """Return whether a root is a run by itself: an agent, or a chain with its question and its answer, or its error."""
+    facts = root.facts
+    has_answered = facts.output is not None or facts.error is not None
+    return root.kind is StepKind.AGENT or (root.kind is None and facts.input is not None and has_answered)
+
+
+def _is_part_of_lost_run(root: Node, tree: TraceTree) -> bool:
+    """Return whether a frame is a turn of a run whose own span is missing, rather than what a request called."""
+    span = root.span
+    if root.kind is not None or span.parent_span_id is None or span.flags & _IS_REMOTE or _is_shell(root):
+        return False
+    is_lost = tree.outermost_id(span) not in tree.records
+    return is_lost and _TURN.match(root.facts.label or span.name) is not None
+
+
+def _as_run(node: Node, *, is_part: bool = False) -> Node:
+    """Turn a node into a run: a shell gets the facts of the agent in it; question and answer of a part are not the run's."""
+    if is_part:
+        node.facts.label = node.facts.input = node.facts.output = None
     _merge_shells(node)
     node.kind, node.is_run = StepKind.AGENT, True
     return node
@@ -161,28 +180,45 @@ def _merge_with_inner_agents(shell: Node) -> None:
 
 
 def _merge_doubled_agents(run: Node) -> bool:
-    """Merge agents whose only inner agent has the same name, and return whether there were any.
+    """Merge agents with those of the same name directly within them, and return whether there were any.
 
-    Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`); LangChain's callbacks and
-    OpenInference write a graph and the agent that it is.
+    Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`), as does Agent Framework with
+    streams; LangChain's callbacks and OpenInference write a graph and the agent that it is. An agent that calls itself
+    does so through a tool, whose span is between, or lost.
     """
     has_merged = False
-    pending = list(run.children)
+    pending = [run]
     while pending:
         node = pending.pop()
-        inner = _sole_inner_agent(node)
-        while inner is not None:
+        while (inner := _same_agent_within(node, is_outermost=node is run)) is not None:
             has_merged = True
             node.absorb(inner)
-            inner = _sole_inner_agent(node)
         pending.extend(node.children)
     return has_merged
 
 
-def _sole_inner_agent(node: Node) -> Node | None:
-    """Return the only agent within an agent, if both have the same name or one has none."""
+def _same_agent_within(node: Node, *, is_outermost: bool) -> Node | None:
+    """Return an agent directly within an agent that is the same: by name, or as the only one in a sub-agent without one."""
     if node.kind is not StepKind.AGENT:
         return None
     inner = [child for child in node.steps_below() if child.kind is StepKind.AGENT]
-    names = {node.facts.name, *(child.facts.name for child in inner)} - {None}
-    return inner[0] if len(inner) == 1 and len(names) == 1 else None
+    named = (child for child in inner if child.facts.name == node.facts.name is not None)
+    same = next((child for child in named if not _was_called(child, node)), None)
+    if same is None and not is_outermost and len(inner) == 1:
+        same = inner[0] if (node.facts.name is None) is not (inner[0].facts.name is None) else None
+    return same
+
+
+def _was_called(inner: Node, outer: Node) -> bool:
+    """Return whether an agent was called by a model of the one around it: for another question, after it asked for tools."""
+    questions = inner.facts.input, outer.facts.input
+    return (
+        all(type(question) is str for question in questions)
+        and questions[0] != questions[1]
+        and any(
+            child.kind is StepKind.MODEL
+            and end_of(child) <= inner.span.start_ns
+            and any(message.tool_calls for message in child.facts.messages[-1:])
+            for child in outer.steps_below()
+        )
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.tree import TraceTree
@@ -34,20 +35,20 @@ def merge_duplicates(tree: TraceTree) -> None:
 
 
 def merge_scattered_calls(tree: TraceTree) -> None:
-    """Merge model calls that lasted within others of equal tokens and of another scope, wherever in the tree these are.
+    """Merge model calls that lasted within the same call in another scope, wherever in the tree these are.
 
     An instrumentation that uses a framework's callbacks (LangChain's) may see another parent than OpenTelemetry's
     context has, below which the client's own instrumentation puts the same calls: a run of ours around it, for example.
+    Calls are the same by their tokens or answers; where each span lacks what the other has (streams without tokens,
+    spans without messages), by the model and the time.
     """
     nodes = [*tree.walk()]
     models = [node for node in nodes if node.kind is StepKind.MODEL]
     if len({node.span.scope.name for node in models}) < 2:
         return
-    by_tokens: dict[Any, list[Node]] = {}
-    for node in models:
-        by_tokens.setdefault(_token_counts(node), []).append(node)
-    by_tokens.pop(None, None)
-    gone = {id(call) for calls in by_tokens.values() for call in _merged_into_others(calls)}
+    gone: set[int] = set()
+    for merged in (_merged_by_tokens, _merged_by_answers, _merged_complements):
+        gone.update(map(id, merged([node for node in models if id(node) not in gone])))
     if gone:
         tree.roots = [root for root in tree.roots if id(root) not in gone]
         for node in nodes:
@@ -62,6 +63,9 @@ def _merge_nested(node: Node) -> bool:
     if node.kind not in _CALLS:
         return False
     inner = [child for child in node.steps_below() if child.kind is node.kind]
+    if node.facts.has_inferred_kind and _is_around_steps(node):
+        _demote_to_frame(node)
+        return False
     if len(inner) > 1 and node.kind is StepKind.MODEL and node.is_third_party:
         _demote_sum_or_parts(node, inner)
         return True
@@ -69,6 +73,21 @@ def _merge_nested(node: Node) -> bool:
         node.absorb(inner[0])
         return True
     return False
+
+
+def _is_around_steps(node: Node) -> bool:
+    """Return whether there are other steps in a span than one call of a model: an agent's, with a model and tokens."""
+    kinds = [child.kind for child in node.steps_below()]
+    return len(kinds) > 1 or any(kind is not StepKind.MODEL for kind in kinds)
+
+
+def _demote_to_frame(node: Node) -> None:
+    """Turn a span that was taken for a model call into a frame, which asks and answers what its messages do."""
+    facts = node.facts
+    node.kind = facts.kind = None
+    facts.input, facts.output = last_text(facts.messages, "user"), last_text(facts.messages[-1:], "assistant")
+    for field in ("input", "output"):
+        node.set_origins(field, *node.origins("messages"))
 
 
 def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
@@ -168,8 +187,26 @@ def _is_same_agent(bare: Node, other: Node) -> bool:
 # ── in different places ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _merged_by_tokens(models: list[Node]) -> Iterator[Node]:
+    """Yield the calls that were merged into others of equal tokens, which have their facts now."""
+    return _merged_alike(models, _token_counts)
+
+
+def _merged_by_answers(models: list[Node]) -> Iterator[Node]:
+    """Yield the calls that were merged into others with the same answer."""
+    return _merged_alike(models, _answer_of)
+
+
+def _merged_alike(models: list[Node], key_of: Callable[[Node], Any]) -> Iterator[Node]:
+    alike: dict[Any, list[Node]] = {}
+    for node in models:
+        alike.setdefault(key_of(node), []).append(node)
+    alike.pop(None, None)
+    for calls in alike.values():
+        yield from _merged_into_others(calls)
+
+
 def _merged_into_others(calls: list[Node]) -> Iterator[Node]:
-    """Yield the calls that were merged into others, which have their facts now."""
     if len({call.span.scope.name for call in calls}) < 2:
         return
     earlier: deque[Node] = deque(maxlen=_MOST_COMPARED)
@@ -182,6 +219,41 @@ def _merged_into_others(calls: list[Node]) -> Iterator[Node]:
             yield call
 
 
+def _merged_complements(calls: list[Node]) -> Iterator[Node]:
+    """Yield the calls that were merged into the only call around them, where one has tokens, and the other messages."""
+    around: deque[Node] = deque(maxlen=_MOST_COMPARED)
+    for call in sorted(calls, key=_longest_first):
+        others = [other for other in around if _is_around(other, call) and _is_same_model(other, call)]
+        if len(others) == 1 and _complete_each_other(others[0], call) and call.is_third_party and not call.children:
+            others[0].merge(call)
+            yield call
+        else:
+            around.append(call)
+
+
+def _complete_each_other(one: Node, other: Node) -> bool:
+    return (
+        (one.facts.usage is None) is not (other.facts.usage is None)
+        and (_answer_of(one) is None) is not (_answer_of(other) is None)
+        and (one.facts.usage is None) is (_answer_of(other) is None)
+    )
+
+
+def _is_same_model(one: Node, other: Node) -> bool:
+    """Return whether the names of two models are equal, or one is the other's with a version after it."""
+    names = one.facts.model, other.facts.model
+    return None not in names and (str(names[0]).startswith(str(names[1])) or str(names[1]).startswith(str(names[0])))
+
+
+def _answer_of(call: Node) -> str | None:
+    """Return what distinguishes a call's answer: its text, and the calls that it asks for; None without an answer."""
+    messages = call.facts.messages
+    if not messages or messages[-1].role != "assistant":
+        return None
+    text, calls = messages[-1].text.strip(), messages[-1].tool_calls
+    return repr((text, [(part.get("name"), part.get("arguments")) for part in calls])) if text or calls else None
+
+
 def _longest_first(call: Node) -> tuple[int, int, str]:
     return call.span.start_ns, -(call.span.end_ns or 0), call.span.span_id
 
@@ -192,5 +264,5 @@ def _is_around(outer: Node, inner: Node) -> bool:
         len(ids) < 2
         and outer.scopes.isdisjoint(inner.scopes)  # an instrumentation records a call only once
         and outer.span.resource == inner.span.resource
-        and _lasted_within(inner, outer)
+        and _covers(outer, inner)
     )

@@ -28,13 +28,15 @@ def limit_depth(tree: TraceTree) -> None:
 def separate_run_ids(tree: TraceTree) -> None:
     """Give an outermost run that would have the same id as another one an id of its own.
 
-    Runs whose node was inferred have no id but the trace's: the spans above several runs of one trace are missing, for
-    example those of a worker that serves several requests of one trace.
+    Runs whose node was inferred have no id but the trace's, and neither have calls without a parent: the spans above
+    several runs of one trace are missing, for example those of a worker that serves several requests of one trace.
     """
     if len(tree.roots) < 2:
         return
     seen: set[str] = set()
-    for node in sorted([root for root in tree.roots if root.is_run], key=start_of):
+    for node in sorted(tree.roots, key=start_of):
+        if not node.is_run and node.claimed_run_id is not None:
+            continue  # a step of a run without a span
         if node.facts.run_id is None and run_id_of(node.span, node.facts) in seen:
             first = min((below.span.span_id for below in node.walk() if below.span.span_id), default="")
             node.facts.run_id = f"{node.span.trace_id}-{first}"
