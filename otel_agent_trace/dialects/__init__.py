@@ -74,11 +74,12 @@ def _row(module: Any, *namespaces: str, scopes: tuple[str, ...] = ()) -> Dialect
     return Dialect(module.NAME, module.read, frozenset(namespaces), scopes)
 
 
+_CREWAI = ("opentelemetry.instrumentation.crewai", "openinference.instrumentation.crewai")
 DIALECTS: tuple[Dialect, ...] = (
     _row(langsmith, "langsmith"),
     _row(langfuse, "langfuse"),
     _row(mlflow, "mlflow"),
-    _row(crewai, "crew_key", "task_key", "crewai", scopes=("opentelemetry.instrumentation.crewai",)),
+    _row(crewai, *("crew_key", "task_key", "crew_tasks", "crewai"), scopes=_CREWAI),
     _row(openinference, "openinference"),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),

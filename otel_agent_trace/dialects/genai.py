@@ -7,6 +7,7 @@ events or in log records; log records have been added to their span as events be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -55,7 +56,12 @@ _USAGE = {
     "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
 }
 _MODEL_EVIDENCE = frozenset({*_USAGE["input_tokens"], "llm.request.type", "gen_ai.prompt.0.role"})
-"""Attributes that make a span without an operation name a model call: before 1.27 the conventions had none."""
+"""Attributes that make a span with a model a model call, whatever its operation.
+
+Before 1.27 the conventions had no operations; any-agent writes ``call_llm``, Gemini CLI ``llm_call`` and ``tool_call``.
+"""
+_AROUND_CALLS = re.compile(r"agent|workflow|chain|task|graph|step|turn|session|framework")
+"""Parts of the names of operations that are around calls, and may have a model and the sum of the tokens."""
 _NO_MODEL = "none"  # Spring AI's answering model of a call that failed
 _TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
@@ -89,9 +95,11 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _operation_kind(span: SpanRecord, operation: str | None) -> StepKind | None:
-    if operation is not None:
-        return _KINDS.get(operation)
+    if operation in _KINDS:
+        return _KINDS[operation]
     attributes = span.attributes
+    if operation is not None and _AROUND_CALLS.search(operation):
+        return None
     if semconv.REQUEST_MODEL in attributes and not _MODEL_EVIDENCE.isdisjoint(attributes):
         return StepKind.MODEL
     return StepKind.TOOL if semconv.TOOL_NAME in attributes and semconv.REQUEST_MODEL not in attributes else None
