@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects import (
     adk,
+    agent_events,
     agent_framework,
     agentops,
     claude_code,
@@ -85,6 +86,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(agentops, "agentops"),
     _row(genkit, "genkit:type", "genkit:name"),
     _row(monocle, "span"),
+    _row(agent_events, "event"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",)),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
     _row(haystack, "haystack", scopes=("haystack",)),
