@@ -18,6 +18,8 @@ OPERATION_NAME = "gen_ai.operation.name"
 PROVIDER_NAME = "gen_ai.provider.name"
 AGENT_NAME = "gen_ai.agent.name"
 CONVERSATION_ID = "gen_ai.conversation.id"
+SESSION_IDS = (CONVERSATION_ID, "session.id", "conversation.id")
+"""Attributes that hold the id of a conversation: of the conventions, of OpenTelemetry in general, and of Codex."""
 REQUEST_MODEL = "gen_ai.request.model"
 RESPONSE_MODEL = "gen_ai.response.model"
 RESPONSE_ID = "gen_ai.response.id"

@@ -103,6 +103,14 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
         return text if type(text := self.attributes.get(semconv.RESPONSE_ID)) is str else None
 
     @property
+    def session_id(self) -> str | None:
+        """Return the id of the session that an event names, as those of agent programs do; None where there is none."""
+        if self.is_entry:
+            return None
+        ids = (self.attributes.get(key) for key in semconv.SESSION_IDS)
+        return next((found for found in ids if type(found) is str and found), None)
+
+    @property
     def is_entry(self) -> bool:
         """Return whether it is a line of a program's log: what has an event name is an event, such as those of GenAI."""
         return not self.name

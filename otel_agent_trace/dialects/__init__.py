@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects import (
     adk,
+    agent_events,
     agent_framework,
     agentops,
     claude_code,
     crewai,
     evaluations,
     genai,
+    genkit,
     haystack,
     langfuse,
     langsmith,
@@ -28,6 +30,7 @@ from otel_agent_trace.dialects import (
     livekit,
     logfire,
     mlflow,
+    monocle,
     openinference,
     openlit,
     pydantic_ai,
@@ -72,14 +75,18 @@ def _row(module: Any, *namespaces: str, scopes: tuple[str, ...] = ()) -> Dialect
     return Dialect(module.NAME, module.read, frozenset(namespaces), scopes)
 
 
+_CREWAI = ("opentelemetry.instrumentation.crewai", "openinference.instrumentation.crewai")
 DIALECTS: tuple[Dialect, ...] = (
     _row(langsmith, "langsmith"),
     _row(langfuse, "langfuse"),
     _row(mlflow, "mlflow"),
-    _row(crewai, "crew_key", "task_key", "crewai", scopes=("opentelemetry.instrumentation.crewai",)),
+    _row(crewai, *("crew_key", "task_key", "crew_tasks", "crewai"), scopes=_CREWAI),
     _row(openinference, "openinference"),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
+    _row(genkit, "genkit:type", "genkit:name"),
+    _row(monocle, "span"),
+    _row(agent_events, "event"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",)),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
     _row(haystack, "haystack", scopes=("haystack",)),

@@ -15,7 +15,9 @@ NAME = "agent_framework"
 def read(span: SpanRecord) -> SpanFacts | None:
     """Read a span of a workflow or of one of its executors as a frame; return None for any other span."""
     is_workflow = span.name == "workflow.run" and any(key.startswith("workflow.") for key in span.attributes)
-    if not is_workflow and "workflow.name" not in span.attributes:
+    if not is_workflow and (
+        "workflow.name" not in span.attributes or "span.type" in span.attributes
+    ):  # the latter: Monocle
         return None
     attributes = Attributes(span)
     facts = SpanFacts(kind=None, is_frame=True, dialect=NAME, name=attributes.text("workflow.name"))

@@ -16,6 +16,7 @@ from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "crewai"
+_KEYS = frozenset({"crew_key", "task_key", "crew_tasks"})
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
@@ -28,11 +29,13 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if any(key.startswith("crewai.") for key in attributes.rest):
         _read_openllmetry(attributes, facts)
         return facts
-    if "crew_key" not in attributes.rest and "task_key" not in attributes.rest:
+    if _KEYS.isdisjoint(attributes.rest) and not span.name.startswith("Task._execute"):
         return None
     inputs, tasks = attributes.parsed("crew_inputs"), attributes.parsed("crew_tasks")
-    if "task_key" in attributes.rest:
-        facts.input = _task_description(parsed(attributes.rest.get("output.value")))
+    if span.name.startswith("Task._execute") or "task_key" in attributes.rest:
+        result = parsed(attributes.rest.get("output.value"))
+        facts.input = _task_description(result)
+        facts.name = _agent_of_task(result)
     elif inputs:
         facts.input = sole_text(inputs, answered=False)
     elif isinstance(tasks, list) and tasks:
@@ -55,6 +58,12 @@ def _read_openllmetry(attributes: Attributes, facts: SpanFacts) -> None:
     )
     facts.output = attributes.take("crewai.crew.result")
     facts.attributes = attributes.rest
+
+
+def _agent_of_task(result: Any) -> str | None:
+    """Return the role of the agent that a task was done by, as its result has it."""
+    role = result.get("agent") if isinstance(result, dict) else None
+    return role if isinstance(role, str) and role else None
 
 
 def _task_description(task: Any) -> Any:

@@ -20,8 +20,10 @@ from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "openinference"
 KIND = "openinference.span.kind"
+_SESSION_KEYS = ("session_id", "thread_id", "conversation_id", "sessionId", "threadId", "conversationId")
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
 _DEEPEST = 4
+_CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow")
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
@@ -59,11 +61,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if recorded_kind.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
         attributes.rest.setdefault("agent.name", span.name)
-    facts = SpanFacts(kind=kind, dialect=NAME, label=without_method(span.name))
-    facts.session_id = attributes.text("session.id") or _metadata_text(
-        metadata, "session_id", "thread_id", "conversation_id"
-    )
-    facts.user_id = attributes.text(*USER_IDS) or _metadata_text(metadata, "user_id")
+    facts = SpanFacts(kind=kind, dialect=NAME, label=_label_of(span.name))
+    facts.session_id = attributes.text("session.id") or _metadata_text(metadata, *_SESSION_KEYS)
+    facts.user_id = attributes.text(*USER_IDS) or _metadata_text(metadata, "user_id", "userId")
     facts.tags, facts.prompt_version = attributes.tags("tag.tags"), attributes.text("llm.prompt_template.version")
     if isinstance(metadata, dict):
         facts.metadata = metadata
@@ -79,6 +79,12 @@ def read(span: SpanRecord) -> SpanFacts | None:
     attributes.take("input.mime_type", "output.mime_type", "llm.token_count.total")
     facts.attributes = attributes.rest
     return facts
+
+
+def _label_of(span_name: str) -> str | None:
+    """Return the name of the object whose method was traced; None for CrewAI's tasks, which have no name."""
+    label = without_method(span_name)
+    return None if label in _CLASSES_WITHOUT_NAME and label != span_name else label
 
 
 def _is_event(span: SpanRecord) -> bool:

@@ -281,7 +281,7 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
 
 
 def decode_logs(data: bytes) -> list[LogRecord]:
-    """Return the log records of one OTLP/JSON object that belong to a span, none for another signal.
+    """Return the log records of one OTLP/JSON object that belong to something; none for another signal.
 
     Raises:
         OtlpJsonError: the data is not JSON, not UTF-8, or not of that shape.
@@ -299,7 +299,7 @@ def _logs_of_spans(group: _ResourceLogs, part: _ScopeLogs) -> Iterator[LogRecord
     scope = _scope(bytes(part.scope), part.schema_url)
     for record in part.log_records:
         log = _log(record, resource, scope)
-        if log.is_of_span or log.response_id is not None:
+        if log.is_of_span or log.response_id is not None or log.session_id is not None:
             yield log
 
 

@@ -382,7 +382,7 @@ def trace_ids(data: bytes | memoryview) -> set[bytes]:
 
 
 def decode_logs(data: bytes | memoryview) -> list[LogRecord]:
-    """Return the log records of a ``LogsData`` that belong to a span or to a response.
+    """Return the log records of a ``LogsData`` that belong to a span, a response or a session.
 
     Raises:
         OtlpProtoError: it is not such a message.
@@ -391,7 +391,7 @@ def decode_logs(data: bytes | memoryview) -> list[LogRecord]:
         logs = [log for group in _parsed("LogsData", data).resource_logs for log in _logs_of(group)]
     except OtlpProtoError:  # a message around them is damaged
         logs = [_log(_bounded("LogRecord", record), Resource(), Scope()) for record in _records(data)]
-    return [log for log in logs if log.is_of_span or log.response_id is not None]
+    return [log for log in logs if log.is_of_span or log.response_id is not None or log.session_id is not None]
 
 
 def _logs_of(group: Any) -> Iterator[LogRecord]:

@@ -28,6 +28,7 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
+from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.span import Capabilities, LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
@@ -100,6 +101,7 @@ class FilesSource:
                     read_up_to = block
                     yield from open_traces.complete(last_blocks, block)
         yield from open_traces.complete(last_blocks, sys.maxsize)
+        yield from open_traces.sessions()
         open_traces.report_left()
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
@@ -321,6 +323,7 @@ class _OpenTraces:
         self._on_problem = on_problem
         self._on_log = on_log
         self._logs_of_responses = logs_of_responses
+        self._sessions = SessionLogs()
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
@@ -355,7 +358,7 @@ class _OpenTraces:
         if reason:
             self._on_problem(Problem(file, number, reason))
         for log in logs:
-            if log.is_of_span:
+            if not self._sessions.take(log) and log.is_of_span:
                 self._logs.setdefault(log.trace_id, []).append(log)
         return spans
 
@@ -371,6 +374,10 @@ class _OpenTraces:
         if self._logs:  # of traces without spans
             for trace_id in [known for known in self._logs if last_blocks.of(known) < block]:
                 self._report_logs(self._logs.pop(trace_id))
+
+    def sessions(self) -> Iterator[list[SpanRecord]]:
+        """Yield the traces of sessions, which are known when all files have been read."""
+        return self._sessions.traces()
 
     def report_left(self) -> None:
         """Report the log records of responses that no span has."""

@@ -17,12 +17,14 @@ from otel_agent_trace.dialects import (
     claude_code,
     crewai,
     genai,
+    genkit,
     langfuse,
     langsmith,
     litellm,
     livekit,
     logfire,
     mlflow,
+    monocle,
     openinference,
     spring_ai,
     traceloop,
@@ -903,6 +905,91 @@ def vercel_without_a_name() -> Case:
     )
 
 
+def genkit_whose_second_turn_is_within_the_first() -> Case:
+    def of(sort: str, name: str, given: Any, gave: Any, **more: Any) -> dict[str, Any]:
+        texts = {"genkit:input": json.dumps(given), "genkit:output": json.dumps(gave)}
+        return {"genkit:type": "action", "genkit:metadata:subtype": sort, "genkit:name": name, **texts, **more}
+
+    def answer(tokens: tuple[int, int], *content: Any) -> dict[str, Any]:
+        usage = {"inputTokens": tokens[0], "outputTokens": tokens[1], "thoughtsTokens": 3}
+        return {"message": {"role": "model", "content": [*content]}, "usage": usage}
+
+    generate = {"genkit:type": "util", "genkit:name": "generate"}
+    asked = {"role": "user", "content": [{"text": ASKED}]}
+    called = {"toolRequest": {"name": "get_weather", "ref": "c1", "input": LIMA}}
+    given = {"toolResponse": {"name": "get_weather", "ref": "c1", "output": WARM}}
+    turns = [asked, {"role": "model", "content": [called]}, {"role": "tool", "content": [given]}]
+    first = of("model", "acme/m", {"messages": [asked]}, answer((100, 20), called))
+    second = of("model", "acme/m", {"messages": turns}, answer((150, 30), {"text": ANSWERED}))
+    return Case(
+        genkit.read,
+        (
+            span("1", None, (0, 90), "weather", of("flow", "weather", ASKED, ANSWERED)),
+            span("2", "1", (1, 89), "generate", generate),
+            span("3", "2", (5, 20), "acme/m", first),
+            span("4", "2", (21, 40), "get_weather", of("tool", "get_weather", LIMA, WARM)),
+            span("5", "2", (44, 88), "generate", generate),
+            span("6", "5", (45, 60), "acme/m", second),
+        ),
+        {"agent": "weather", "asked": ASKED, "answered": ANSWERED, **BOTH_CALLS, "steps": steps()},
+    )
+
+
+def turns_of_one_agent_in_monocle() -> Case:
+    def of(sort: str, *entities: tuple[str, str | None]) -> dict[str, Any]:
+        named = {
+            f"entity.{number}.{key}": value
+            for number, (kind, name) in enumerate(entities, 1)
+            for key, value in (("type", kind), ("name", name))
+            if value is not None
+        }
+        return {"span.type": sort, "monocle_apptrace.version": "0.6.0", "workflow.name": "app", **named}
+
+    def content(given: Any, gave: Any, **counts: Any) -> tuple[Any, ...]:
+        metadata = (event("metadata", **counts),) if counts else ()
+        return (event("data.input", input=given), event("data.output", response=gave), *metadata)
+
+    def counts(sent: int, answered: int) -> dict[str, Any]:
+        return {"prompt_tokens": sent, "completion_tokens": answered, "total_tokens": sent + answered}
+
+    agent, model = ("agent.openai_agents", "weather"), (("inference.openai", None), ("model.llm.m", "m"))
+    tool = (("tool.mcp", "get_weather"), agent)
+    asked = json.dumps({"user": ASKED})
+    call = {"tools": [{"tool_id": "c1", "tool_name": "get_weather", "tool_arguments": json.dumps(LIMA)}]}
+    turn, invocation = "agentic.turn", "agentic.invocation"
+    second = content([asked, json.dumps(call)], json.dumps({"assistant": ANSWERED}), **counts(150, 30))
+    mcp = of("agentic.mcp.invocation", ("mcp.server", "get_weather"))
+    return Case(
+        monocle.read,
+        (
+            span("1", None, (0, 99), "workflow", of("workflow", ("workflow.generic", "app"))),
+            span("2", "1", (1, 98), "run", of(turn, ("agent.openai_agents", None)), events=content([ASKED], ANSWERED)),
+            span("3", "2", (2, 41), "turn", of(invocation, agent), events=(event("data.input", input=[ASKED]),)),
+            span(
+                "4",
+                "3",
+                (5, 20),
+                "create",
+                of("inference", *model),
+                events=content([asked], json.dumps(call), **counts(100, 20)),
+            ),
+            span(
+                "5",
+                "3",
+                (21, 40),
+                "tool",
+                of("agentic.tool.invocation", *tool),
+                events=content(str(LIMA), json.dumps(WARM)),
+            ),
+            span("6", "5", (22, 39), "send", mcp, events=content([json.dumps(LIMA)], json.dumps(WARM))),
+            span("7", "2", (42, 97), "turn", of(invocation, agent), events=content([ASKED], ANSWERED)),
+            span("8", "7", (45, 60), "create", of("inference.framework", *model), events=second),
+            span("9", "8", (46, 59), "create", of("inference.modelapi")),
+        ),
+        {"agent": "weather", "asked": ASKED, "answered": ANSWERED, **BOTH_CALLS, "steps": steps()},
+    )
+
+
 CASES = (
     *(
         claude_code_that_fails,
@@ -928,6 +1015,7 @@ CASES = (
         langsmith_traceable,
     ),
     *(litellm_in_the_span_of_the_caller, objects_in_openinference, events_as_spans_in_openinference),
+    *(genkit_whose_second_turn_is_within_the_first, turns_of_one_agent_in_monocle),
     *(logfire_around_the_clients, mlflow_around_langgraph, mlflow_around_dspy, vercel_without_a_name),
 )
 

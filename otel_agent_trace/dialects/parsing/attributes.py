@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace import semconv
@@ -15,7 +15,20 @@ from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import exception_of, integer_of, text_of
 
 _TRACEBACK = "Traceback (most recent call last)"
-_COUNTS = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens", "tokens": "total_tokens"}
+_COUNTS = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "total": "total_tokens",
+    "tokens": "total_tokens",
+    # of Gemini's API, which Genkit and Google's CLI shorten
+    "prompt_token_count": "input_tokens",
+    "candidates_token_count": "output_tokens",
+    **dict.fromkeys(("thoughts_token_count", "thoughts_tokens"), "reasoning_output_tokens"),
+    **dict.fromkeys(("cached_content_token_count", "cached_content_tokens"), "cache_read_input_tokens"),
+    "total_token_count": "total_tokens",
+}
+"""Further names of token counts in objects, written with underscores."""
+_CAPITAL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 _MISSING = frozenset({"", "None", "null", "N/A", "<not specified>", *HIDDEN})
 USER_IDS = (semconv.USER_ID, semconv.ENDUSER_PSEUDO_ID, semconv.ENDUSER_ID)
 """Attributes of the conventions that hold a user id, the plain one first.
@@ -84,10 +97,7 @@ class Attributes:
 
     def usage_of(self, *keys: str) -> Usage | None:
         """Return the token counts in an attribute that holds an object, under the names of any provider."""
-        value = self.parsed(*keys)
-        if not isinstance(value, dict):
-            return None
-        return usage_from({_COUNTS.get(str(key), str(key)): item for key, item in value.items()})
+        return usage_in(self.parsed(*keys))
 
     def under(self, prefix: str) -> Any:
         """Remove the attributes below a prefix (``prefix.0.name``), and return them as nested lists and dicts."""
@@ -129,6 +139,14 @@ class Attributes:
             category=category_of_type(error_type),
             stacktrace=text_of(exception.get(semconv.EXCEPTION_STACKTRACE)),
         )
+
+
+def usage_in(counts: Any) -> Usage | None:
+    """Return the token counts in an object, under the names of any provider, also in camel case; else None."""
+    if not isinstance(counts, Mapping):
+        return None
+    names = {key: _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", str(key)) for key in counts}
+    return usage_from({_COUNTS.get(name, name): counts[key] for key, name in names.items()})
 
 
 def _is_missing(value: Any) -> bool:

@@ -280,7 +280,7 @@ def _call_part(call: dict[Any, Any]) -> Part:
     source = function if type(function) is dict else call
     return {
         "type": "tool_call",
-        "id": _first_of(call, "id", "call_id", "toolCallId", "tool_call_id", "toolUseId"),
+        "id": _first_of(call, "id", "call_id", "toolCallId", "tool_call_id", "toolUseId", "ref"),
         "name": _first_of(source, "name", "tool_name", "toolName"),
         "arguments": parsed(_first_of(source, "arguments", "args", "input", "parameters")),
     }
@@ -294,7 +294,7 @@ def _response_part_of(value: dict[Any, Any]) -> Part:
     origin = value.get("origin")
     if type(origin) is dict:
         return _response_part(origin.get("id"), value.get("result"))
-    call_id = _first_of(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id")
+    call_id = _first_of(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref")
     content = _first_of(value, "response", "result", "content", "output")
     part = _response_part(call_id, content)
     if _is_marked_failed(value) or (type(content) is dict and str(content.get("type")).startswith("error-")):
@@ -316,9 +316,9 @@ def _first_of(value: dict[Any, Any], *keys: str) -> Any:
 
 _Read = Callable[[dict[Any, Any]], Part]
 _RESPONSES = ("tool_result", "tool-result", "tool_call_response", "tool-return")
-_RESPONSE_KEYS = frozenset({"toolResult", "tool_call_result", "function_response", "functionResponse"})
+_RESPONSE_KEYS = frozenset({"toolResult", "tool_call_result", "function_response", "functionResponse", "toolResponse"})
 _PARTS_BY_KEY: dict[str, _Read] = {
-    **dict.fromkeys(("toolUse", "tool_call", "function_call", "functionCall"), _call_part),
+    **dict.fromkeys(("toolUse", "tool_call", "function_call", "functionCall", "toolRequest"), _call_part),
     **dict.fromkeys(sorted(_RESPONSE_KEYS), _response_part_of),
 }
 _PART_KEYS = frozenset({*_PARTS_BY_KEY, "type", "text", "part_kind"})

@@ -161,14 +161,20 @@ def _is_shell(node: Node) -> bool:
 
 
 def _merge_with_inner_agents(shell: Node) -> None:
-    """Merge a shell with its first agent; those it handed over to are its sub-agents, and the last of them answers."""
+    """Merge a shell with its first agent; those it handed over to are its sub-agents, and the last of them answers.
+
+    Further turns of the first agent are merged, too: Monocle writes a span for each turn of OpenAI Agents.
+    """
     inner = [child for child in shell.steps_below() if child.kind is StepKind.AGENT]
     outer, first, last = Node(shell.span, msgspec.structs.replace(shell.facts)), inner[0], max(inner, key=end_of)
     outer.sources = shell.sources
     several = len(inner) > 1
+    turns = _turns_of(first, inner[1:])
     shell.absorb(first)
     first.fill_from(outer)
     shell.replace_facts(first)
+    for turn in turns:
+        shell.absorb(turn)
     if not first.facts.name:
         shell.copy_fact("name", first, "label")
     if several:
@@ -177,6 +183,18 @@ def _merge_with_inner_agents(shell: Node) -> None:
         shell.copy_fact("input", outer)
     shell.copy_fact("error", outer if outer.facts.error else last)
     shell.kind = StepKind.AGENT
+
+
+def _turns_of(first: Node, later: list[Node]) -> list[Node]:
+    """Return the agents that are the first one again: of its name, with its question, one after the other."""
+    turns: list[Node] = []
+    end_ns = end_of(first)
+    for agent in later if first.facts.name is not None and first.facts.input is not None else ():
+        is_same = (agent.facts.name, agent.facts.input) == (first.facts.name, first.facts.input)
+        if is_same and agent.span.start_ns >= end_ns:
+            turns.append(agent)
+            end_ns = end_of(agent)
+    return turns
 
 
 def _merge_doubled_agents(run: Node) -> bool:

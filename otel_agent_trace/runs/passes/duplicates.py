@@ -105,14 +105,18 @@ def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
 
 
 def _may_be_same_call(outer: Node, inner: Node) -> bool:
-    """Return whether the inner call may be the outer one: models within models are, tools only by id, name or label."""
+    """Return whether the inner call may be the outer one: models within models are, tools only by id, name or label.
+
+    Within one instrumentation the arguments must be the same, too: Monocle writes a tool and the request of MCP that it
+    makes.
+    """
     if outer.kind is StepKind.MODEL:
         return True
     one, other = outer.facts, inner.facts
     if one.call_id is not None and one.call_id == other.call_id:
         return True
     if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
-        return False
+        return one.name is not None and one.name == other.name and bool(one.input) and one.input == other.input
     if one.name is None and other.name is None:
         return one.label is not None and one.label == other.label
     return one.name is None or other.name is None or one.name == other.name
