@@ -30,9 +30,10 @@ Duration: TypeAlias = str | float | timedelta
 Sort: TypeAlias = Literal["time", "duration", "steps", "tokens"]
 
 INTERRUPTED = "interrupted"
+PAUSED = "paused"
 LAST = "last"
-STATUSES = (*(status.value for status in RunStatus), INTERRUPTED)
-"""Values of the filter `status`."""
+STATUSES = (*(status.value for status in RunStatus), PAUSED, INTERRUPTED)
+"""Values of the filter `status`, and all that `status_of` returns."""
 ANY_TOOL = "*"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -48,7 +49,8 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
 
     Args:
         agent: the agent's name.
-        status: running, success, error, timeout; or interrupted: running, though its process is known to be gone.
+        status: running, success, error, timeout; or paused: ended by a signal (`interrupted_for`), as a framework's pause
+            does, which is no success; or interrupted: running, though its process is known to be gone.
         tool: a tool that the run, or a sub-agent of it, called.
         tool_error: a tool that failed in the run or in a sub-agent of it, whether the run succeeded or not; True or
             "*": any tool.
@@ -237,10 +239,21 @@ def _checked_status(given: Any) -> str:
     return str(given)
 
 
+def status_of(run: AgentRun) -> str:
+    """Return the status of a run as people see it and metrics count it, one of `STATUSES`.
+
+    It is "interrupted" for a running run whose process is known to be gone, and "paused" for one that a signal ended, such
+    as a framework's pause (`interrupted_for`), which neither succeeded nor failed.
+    """
+    if run.status is RunStatus.RUNNING and run.interrupted is True:
+        return INTERRUPTED
+    if run.status is RunStatus.SUCCESS and run.interrupted_for is not None:
+        return PAUSED
+    return run.status.value
+
+
 def _has_status(run: AgentRun, _: Any, status: str) -> bool:
-    if status == INTERRUPTED:
-        return run.status is RunStatus.RUNNING and run.interrupted is True
-    return run.status.value == status
+    return status == status_of(run) or (status == RunStatus.RUNNING.value and run.status is RunStatus.RUNNING)
 
 
 def _tool_or_any(given: Any) -> str:

@@ -26,6 +26,7 @@ STYLES = {
     "error": "bold red",
     "timeout": "bold yellow",
     "running": "cyan",
+    "paused": "yellow",
     "interrupted": "bold yellow",
     "tool": "cyan",
     "model": "magenta",

@@ -11,8 +11,9 @@ from collections import Counter
 
 from otel_agent_trace import categories, semconv
 from otel_agent_trace.metrics.series import bucket_start_ns
-from otel_agent_trace.metrics.tally import INTERRUPTED, CallTally, Occurrences, OutcomeTally, RunTally, normalised
+from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, normalised
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
 
 UNKNOWN = "unknown"
 _NAME_CHARACTERS = 200
@@ -89,12 +90,12 @@ def _count_outcome(outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str]) 
 
 
 def _outcome(run: AgentRun) -> str:
-    is_interrupted = run.status is RunStatus.SUCCESS and run.interrupted_for is not None
-    return INTERRUPTED if is_interrupted else run.status.value
+    status = status_of(run)
+    return RunStatus.RUNNING.value if status == INTERRUPTED else status
 
 
 def _is_finished(run: AgentRun) -> bool:
-    return _outcome(run) not in (RunStatus.RUNNING.value, INTERRUPTED)
+    return _outcome(run) not in (RunStatus.RUNNING.value, PAUSED)
 
 
 def _count_steps(tally: RunTally, run: AgentRun) -> None:
@@ -117,20 +118,20 @@ def _count_call(call: CallTally, step: AgentStep) -> None:
     call.calls += 1
     call.errors += _step_error(step) is not None
     call.abandoned += step.abandoned
-    is_interrupted = _is_interrupted(step)
-    call.interrupted += is_interrupted
-    if step.ended_at_ns is not None and not step.abandoned and not is_interrupted:
+    is_paused = _is_paused(step)
+    call.paused += is_paused
+    if step.ended_at_ns is not None and not step.abandoned and not is_paused:
         call.latency_ns.add(step.ended_at_ns - step.started_at_ns)
 
 
 def _step_error(step: AgentStep) -> StepError | None:
-    """Return the error of a step: none if it was abandoned or interrupted; a sub-agent's if the step has none."""
-    if step.abandoned or _is_interrupted(step):
+    """Return the error of a step: none if it was abandoned or paused; a sub-agent's if the step has none."""
+    if step.abandoned or _is_paused(step):
         return None
     return step.run.error if step.error is None and step.run is not None else step.error
 
 
-def _is_interrupted(step: AgentStep) -> bool:
+def _is_paused(step: AgentStep) -> bool:
     return step.error is None and step.interrupted_for is not None
 
 

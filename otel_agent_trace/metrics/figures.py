@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
-from otel_agent_trace.metrics.tally import INTERRUPTED, AgentTally, CallTally, OutcomeTally
+from otel_agent_trace.metrics.tally import AgentTally, CallTally, OutcomeTally
 from otel_agent_trace.model import RunStatus, at_time
+from otel_agent_trace.query import PAUSED
 
 _NS_PER_S = 1_000_000_000
 _PERCENTILES = (50, 90, 95, 99)
@@ -63,16 +64,21 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Represent the calls of one tool, those of sub-agents included.
 
-    `abandoned` calls never reported their end, `interrupted` ones were ended by a signal: they are no errors and have no
-    latency. `error_rate` is errors by calls, without the interrupted ones.
+    `abandoned` calls never reported their end, `paused` ones were ended by a signal: they are no errors and have no
+    latency. `error_rate` is errors by calls, without the paused ones.
     """
 
     calls: int = 0
     errors: int = 0
     abandoned: int = 0
-    interrupted: int = 0
+    paused: int = 0
     error_rate: float | None = None
     latency: Latency = Latency()
+
+    @property
+    def interrupted(self) -> int:
+        """Return `paused` by its former name."""
+        return self.paused
 
 
 class ModelMetrics(ToolMetrics, frozen=True, kw_only=True):
@@ -84,7 +90,7 @@ class ModelMetrics(ToolMetrics, frozen=True, kw_only=True):
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """Represent how outermost runs ended.
 
-    `success_rate` is of the `finished` runs (all but the running ones and those that a signal interrupted), `success_interval` its 95 % Wilson interval
+    `success_rate` is of the `finished` runs (all but the running ones and the paused ones), `success_interval` its 95 % Wilson interval
     (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
     """
 
@@ -93,12 +99,17 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     success: int = 0
     errors: int = 0
     timeouts: int = 0
-    interrupted: int = 0
+    paused: int = 0
     finished: int = 0
     success_rate: float | None = None
     success_interval: tuple[float, float] | None = None
     latency: Latency = Latency()
     tokens: Tokens = Tokens()
+
+    @property
+    def interrupted(self) -> int:
+        """Return `paused` by its former name."""
+        return self.paused
 
 
 class AgentMetrics(Outcomes, frozen=True, kw_only=True):
@@ -203,23 +214,23 @@ def _call_figures(tally: CallTally) -> dict[str, Any]:
         "calls": tally.calls,
         "errors": tally.errors,
         "abandoned": tally.abandoned,
-        "interrupted": tally.interrupted,
-        "error_rate": rate(tally.errors, tally.calls - tally.interrupted),
+        "paused": tally.paused,
+        "error_rate": rate(tally.errors, tally.calls - tally.paused),
         "latency": latency(tally.latency_ns),
     }
 
 
 def _outcome_figures(tally: OutcomeTally) -> dict[str, Any]:
     runs, running = sum(tally.statuses.values()), tally.statuses[RunStatus.RUNNING.value]
-    success, interrupted = tally.statuses[RunStatus.SUCCESS.value], tally.statuses[INTERRUPTED]
-    finished = runs - running - interrupted
+    success, paused = tally.statuses[RunStatus.SUCCESS.value], tally.statuses[PAUSED]
+    finished = runs - running - paused
     return {
         "runs": runs,
         "running": running,
         "success": success,
         "errors": tally.statuses[RunStatus.ERROR.value],
         "timeouts": tally.statuses[RunStatus.TIMEOUT.value],
-        "interrupted": interrupted,
+        "paused": paused,
         "finished": finished,
         "success_rate": rate(success, finished),
         "success_interval": wilson_interval(success, finished),

@@ -120,9 +120,14 @@ class MetricsReport:
         return self.outcomes.timeouts
 
     @property
-    def interrupted(self) -> int:
+    def paused(self) -> int:
         """Return the number of outermost runs that a signal ended, which neither succeeded nor failed."""
-        return self.outcomes.interrupted
+        return self.outcomes.paused
+
+    @property
+    def interrupted(self) -> int:
+        """Return `paused` by its former name."""
+        return self.paused
 
     @property
     def finished(self) -> int:

@@ -30,8 +30,6 @@ BUCKETS = 10_000
 """Most buckets of a time series that are kept apart: the newest with runs."""
 OTHER = "(other)"
 """Entry for all names beyond those bounds."""
-INTERRUPTED = "interrupted"
-"""Outcome of a run that a signal ended, in place of its status."""
 MESSAGE_WIDTH = 200
 """Most characters of a message that are kept."""
 MESSAGES_PER_TYPE = 100
@@ -48,7 +46,7 @@ _READ_CHARACTERS = 4 * MESSAGE_WIDTH
 
 @dataclass(slots=True)
 class OutcomeTally:
-    """Count outermost runs by status (or ``interrupted``), the durations of the finished ones (ns), and the tokens by kind."""
+    """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), and the tokens by kind."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     latency_ns: Distribution = field(default_factory=Distribution)
@@ -81,7 +79,7 @@ class CallTally:
     calls: int = 0
     errors: int = 0
     abandoned: int = 0
-    interrupted: int = 0
+    paused: int = 0
     latency_ns: Distribution = field(default_factory=Distribution)
     tokens: Counter[str] = field(default_factory=Counter)
 
@@ -90,7 +88,7 @@ class CallTally:
         self.calls += other.calls
         self.errors += other.errors
         self.abandoned += other.abandoned
-        self.interrupted += other.interrupted
+        self.paused += other.paused
         self.latency_ns.absorb(other.latency_ns)
         self.tokens.update(other.tokens)
 

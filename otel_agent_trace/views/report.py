@@ -46,7 +46,7 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
         (report.success, "success"),
         (report.errors, "error"),
         (report.timeouts, "timeout"),
-        (report.interrupted, "interrupted"),
+        (report.paused, "paused"),
         (report.running, "running"),
     )
     yield Row("status", ", ".join(f"{count:,} {word}" for count, word in counts if count) or UNKNOWN)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from otel_agent_trace.model import RunStatus, StepKind
 
 TONES = (
-    *("faint", "strong", "id", "failed", "warning", "interrupted"),
+    *("faint", "strong", "id", "failed", "warning", "paused", "interrupted"),
     *(status.value for status in RunStatus),
     *(kind.value for kind in StepKind),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.query import status_of
 from otel_agent_trace.views.figures import duration_text, time_text, usage_text
 from otel_agent_trace.views.metadata import metadata_rows
 from otel_agent_trace.views.rows import Cell, Line, Row
@@ -37,10 +38,8 @@ def run_title(run: AgentRun) -> Line:
 
 
 def status_cell(run: AgentRun) -> Cell:
-    """Return the status of a run in its tone; "interrupted" if its process is gone, or a signal ended it."""
-    is_gone = run.status is RunStatus.RUNNING and run.interrupted
-    is_interrupted = is_gone or (run.status is RunStatus.SUCCESS and run.interrupted_for is not None)
-    status = "interrupted" if is_interrupted else run.status.value
+    """Return the status of a run, as the filter `status` has it, in its tone."""
+    status = status_of(run)
     return Cell(status, status)
 
 

@@ -92,7 +92,7 @@ def log_rows(logs: tuple[LogEntry, ...], started_at_ns: int, *, full: bool) -> I
 def interruption_rows(item: AgentRun | AgentStep, *, full: bool) -> Iterator[Row]:
     """Yield a row for the value of the signal that interrupted a run or a step, if one did."""
     if item.interrupted_for is not None:
-        yield Row("interrupted for", value_text(item.interrupted_for, bounds_of(full=full)), "warning")
+        yield Row("paused for", value_text(item.interrupted_for, bounds_of(full=full)), "warning")
 
 
 def error_rows(error: StepError, *, full: bool) -> Iterator[Row]:
@@ -133,7 +133,7 @@ def _title_facts(step: AgentStep, run_started_at_ns: int) -> Iterator[Cell]:
     if step.abandoned:
         yield Cell("abandoned", "warning")
     if step.interrupted_for is not None:
-        yield Cell("interrupted", "warning")
+        yield Cell("paused", "warning")
     if step.error is not None:
         yield Cell("failed", "strong failed")
 

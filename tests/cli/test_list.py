@@ -1,5 +1,6 @@
 import json
 import re
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -178,3 +179,23 @@ UUID = "0199c1a2-7d7a-7c3e-8a51-5f6b9f0e1d2c"
 def test_short_ids_are_unique(ids, short):
     """A short id has at least eight characters and fits one run only; what somebody chose stays whole."""
     assert list(short_ids(ids).values()) == short
+
+
+def test_what_is_shown_as_the_status_is_what_the_filter_finds(run_command, write_runs, make_run, monkeypatch):
+    """At 80 columns, for runs that a framework paused too, which the figures count by the same word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    question = "Which of the two cities is nicer for a weekend?"
+    ends: list[dict[str, Any]] = [
+        {"interrupted_for": {"approve": "pay?"}},
+        {"status": RunStatus.ERROR},
+        {"status": RunStatus.RUNNING, "ended_at_ns": None},
+        {},
+    ]
+    ids = [f"4bf92f3577b34da6a3ce929d0e0e473{number}" for number in range(len(ends))]
+    write_runs([make_run(run_id, user_input=question, **end) for run_id, end in zip(ids, ends, strict=True)])
+    for status in ("paused", "error", "running", "success"):
+        _, line = run_command("list", "--status", status).out.splitlines()
+        assert f"weather  {status}  " in line
+    assert run_command("list", "--status", "interrupted").err == "no runs in traces.jsonl match the filters\n"
+    assert "1 success, 1 error, 1 paused, 1 running" in run_command("metrics").out
+    assert json.loads(run_command("metrics", "--json").out)["paused"] == 1

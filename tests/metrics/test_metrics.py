@@ -181,7 +181,7 @@ def test_tools_count_calls_errors_and_latency() -> None:
     assert tools["fetch"].error_rate == 0.0
 
 
-def test_interrupted_runs_and_calls_are_neither_successes_nor_errors() -> None:
+def test_paused_runs_and_calls_are_neither_successes_nor_errors() -> None:
     """They are left out of both sides of the rates, of latencies and of numbers of steps, and counted by themselves."""
     failed = StepError(type="ValueError", category="validation")
     runs = [
@@ -190,12 +190,18 @@ def test_interrupted_runs_and_calls_are_neither_successes_nor_errors() -> None:
         run(RunStatus.ERROR, interrupted_for="x", error=failed),
     ]
     report = compute_metrics(runs[:2]) + compute_metrics(runs[2:])
-    assert (report.runs, report.success, report.errors, report.interrupted, report.finished) == (3, 1, 1, 1, 2)
+    assert (report.runs, report.success, report.errors, report.paused, report.finished) == (3, 1, 1, 1, 2)
     assert (report.success_rate, report.latency.count, report.steps_per_run.count) == (0.5, 2, 2)
     search = report.tools["search"]
-    assert (search.calls, search.errors, search.interrupted, search.error_rate) == (6, 1, 2, 0.25)
+    assert (search.calls, search.errors, search.paused, search.error_rate) == (6, 1, 2, 0.25)
     assert (search.latency.count, dict(report.step_errors)) == (4, {"validation": 1})
-    assert (report.to_dict()["interrupted"], report.to_dict()["tools"]["search"]["interrupted"]) == (1, 2)
+    assert (report.to_dict()["paused"], report.to_dict()["tools"]["search"]["paused"]) == (1, 2)
+    assert (report.interrupted, search.interrupted) == (1, 2)
+
+
+def test_runs_whose_process_is_gone_count_as_running() -> None:
+    report = compute_metrics([run(RunStatus.RUNNING, interrupted=True)])
+    assert (report.running, report.paused, report.finished, report.success_rate) == (1, 0, 0, None)
 
 
 def test_a_sub_agent_that_was_interrupted_fails_no_step() -> None:
@@ -566,7 +572,7 @@ def test_to_dict_is_plain_json() -> None:
 def test_every_public_figure_is_in_the_dictionary() -> None:
     """No property of the report is forgotten in `to_dict`."""
     report = full_report()
-    public = {name for name in dir(report) if not name.startswith("_")} - {"to_dict", "outcomes"}
+    public = {name for name in dir(report) if not name.startswith("_")} - {"to_dict", "outcomes", "interrupted"}
     assert public <= set(report.to_dict())
 
 

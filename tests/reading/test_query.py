@@ -331,6 +331,22 @@ def test_interrupted_runs_are_running_ones_whose_process_is_gone() -> None:
     assert load_runs(kept, status="running") == [gone, unknown, alive]
 
 
+def test_paused_runs_are_those_that_a_signal_ended_and_no_successes() -> None:
+    """A run that failed in spite of a signal is one that failed; the filter agrees with the rates of metrics."""
+    paused, failed = of(1, interrupted_for={"approve": "pay?"}), of(2, status=RunStatus.ERROR, interrupted_for="x")
+    succeeded, running = of(3), of(4, status=RunStatus.RUNNING, ended_at_ns=None, interrupted_for="x")
+    kept = GivenRuns(paused, failed, succeeded, running)
+    for status, found in (
+        ("paused", paused),
+        ("error", failed),
+        ("success", succeeded),
+        (RunStatus.SUCCESS, succeeded),
+        ("running", running),
+    ):
+        assert load_runs(kept, status=status) == [found]
+    assert load_runs(kept, status="interrupted") == []
+
+
 # ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

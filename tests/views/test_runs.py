@@ -272,12 +272,12 @@ def tones_of(of_run: AgentRun) -> Iterator[str]:
 def test_a_signal_is_shown_with_its_value() -> None:
     """In the title of run and step, in a row of its own, in the list, and as a number in a report."""
     paused = run(interrupted_for={"approve": "pay?"}, steps=(step(0, interrupted_for="why"),))
-    assert [cell.text for cell in run_title(paused)][2] == "interrupted"
-    assert Row("interrupted for", '{"approve": "pay?"}', "warning") in list(ending_rows(paused, full=False))
-    assert Cell("interrupted", "warning") in step_title(paused.steps[0], BEGAN_NS)
-    assert [row.text for row in step_rows(paused.steps[0], full=False) if row.label == "interrupted for"] == ["why"]
+    assert [cell.text for cell in run_title(paused)][2] == "paused"
+    assert Row("paused for", '{"approve": "pay?"}', "warning") in list(ending_rows(paused, full=False))
+    assert Cell("paused", "warning") in step_title(paused.steps[0], BEGAN_NS)
+    assert [row.text for row in step_rows(paused.steps[0], full=False) if row.label == "paused for"] == ["why"]
     summary = summary_of(paused)
     statuses = next(column for column in runs_table([summary], at_time(BEGAN_NS)).columns if column.title == "status")
-    assert statuses.cells == [Cell("interrupted", "interrupted")]
+    assert statuses.cells == [Cell("paused", "paused")]
     assert (summary.to_dict()["status"], summary.to_dict()["interrupted_for"]) == ("success", "pay?")
-    assert next(iter(report_rows(compute_metrics([paused])))) == Row("status", "1 interrupted")
+    assert next(iter(report_rows(compute_metrics([paused])))) == Row("status", "1 paused")
