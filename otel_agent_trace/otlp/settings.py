@@ -106,6 +106,8 @@ def settings_of(
         raise ConfigurationError(_missing_scheme_message(endpoint, chosen))
     host = _host_and_port(parts, chosen)
     is_grpc = chosen == "grpc"
+    if is_grpc and parts.query:
+        raise ConfigurationError(_grpc_parameters_message(host, parts.query))
     path = parts.path if is_whole else _http_path(parts, signal)
     return Settings(
         protocol=chosen,
@@ -221,6 +223,11 @@ def _split_endpoint(endpoint: str) -> SplitResult:
 
 def _invalid_endpoint_message(endpoint: str) -> str:
     return f"{endpoint.rpartition('@')[2]!r} is no endpoint like http://localhost:4318 or grpc://localhost:4317"
+
+
+def _grpc_parameters_message(host: str, query: str) -> str:
+    names = ", ".join(repr(parameter.partition("=")[0]) for parameter in query.split("&"))
+    return f"{host}: an endpoint of gRPC takes no parameters, got {names}; for TLS write grpcs://{host}"
 
 
 def _missing_scheme_message(endpoint: str, protocol: Protocol) -> str:

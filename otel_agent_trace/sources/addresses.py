@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -14,6 +15,7 @@ _LOGIN, _MALFORMED_LOGIN = re.compile(r"//[^/?#]*@"), re.compile(r"//.*@", re.DO
 _TRACE = re.compile(r"/(?:trace|api/traces|api/v3/traces)/([^/]+)")
 _PAGE = re.compile(r"/(?:search|api/traces|api/v3/traces)$")
 _TRACE_ID = re.compile(r"[0-9A-Fa-f]{1,32}")
+_SERVICE = "service"
 
 
 class Login(NamedTuple):
@@ -73,7 +75,7 @@ def parse_address(text: str) -> Address:
     try:
         parts = urlsplit(text.strip())
         host, port = parts.hostname, parts.port
-        services = tuple(dict.fromkeys(filter(None, parse_qs(parts.query).get("service", []))))
+        parameters = parse_qs(parts.query, keep_blank_values=True)
     except ValueError as error:
         reason = "" if "@" in text else f" ({error})"  # the error may quote a part of a password
         msg = f"{without_secrets(text)}: the address is invalid{reason}; write http://HOST:PORT"
@@ -85,7 +87,22 @@ def parse_address(text: str) -> Address:
     site = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
     base, trace_id = _split_path(parts.path, site)
     name = site + base + (f"/trace/{trace_id}" if trace_id else "")
+    if base == parts.path.rstrip("/"):
+        _check_parameters(parameters, name)
+    services = tuple(dict.fromkeys(filter(None, parameters.get(_SERVICE, []))))
     return Address(name, site + base, login, services, trace_id)
+
+
+def _check_parameters(given: Iterable[str], name: str) -> None:
+    """Check the parameters of an address that is no link; those of a page of the web interface are its own.
+
+    Raises:
+        SourceError: there is no such parameter.
+    """
+    unknown = [repr(parameter) for parameter in given if parameter != _SERVICE]
+    if unknown:
+        msg = f"{name}: there is no parameter {', '.join(unknown)} of addresses; the only one is {_SERVICE!r}"
+        raise SourceError(msg)
 
 
 def _split_path(path: str, site: str) -> tuple[str, str | None]:

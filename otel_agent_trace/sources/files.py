@@ -445,10 +445,19 @@ def _expand(path: str) -> list[str]:
     if not os.path.lexists(path) and glob.has_magic(path):
         found = sorted(glob.glob(path, recursive=True))
         if not found:
-            msg = f"{path}: no file matches this pattern"
+            msg = f"{path}: no file matches this pattern{_advice_about_parameters(path)}"
             raise SourceError(msg)
         return found
     return [path]
+
+
+def _advice_about_parameters(pattern: str) -> str:
+    """Return the advice for a pattern that is a path with the parameters of an address, and an empty text for others."""
+    path, _, parameters = pattern.partition("?")
+    if "=" not in parameters or not os.path.lexists(path):
+        return ""
+    names = ", ".join(repr(parameter.partition("=")[0]) for parameter in parameters.split("&"))
+    return f"; {path} takes no parameters such as {names}, only addresses of servers do: give filters by themselves"
 
 
 def _list_directory(folder: str) -> list[str]:

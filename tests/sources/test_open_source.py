@@ -92,10 +92,10 @@ def test_nobody_reads_such_addresses() -> None:
         ("http://h:16686", "http://h:16686", (), None),
         ("http://h:16686/", "http://h:16686", (), None),
         ("http://h:16686?service=a%20b&service=c&service=a", "http://h:16686", ("a b", "c", "a"), None),
-        ("https://h/jaeger/?x=1#f", "https://h/jaeger", (), None),
+        ("https://h/jaeger/?service=#f", "https://h/jaeger", (), None),
         ("https://h/api", "https://h/api", (), None),
         ("https://h/jaeger/search?service=a", "https://h/jaeger", ("a",), None),
-        ("http://h/api/traces?service=a", "http://h", ("a",), None),
+        ("http://h/api/traces?service=a&limit=2&x=1", "http://h", ("a",), None),
         ("http://h/trace/1F", "http://h", (), f"{31:032x}"),
         ("http://h/x/trace/" + "AB" * 16 + "?uiFind=y", "http://h/x", (), "ab" * 16),
         ("http://h/api/v3/traces/1", "http://h", (), f"{1:032x}"),
@@ -108,8 +108,32 @@ def test_what_an_address_says(text: str, base: str, services: tuple[str, ...], t
     assert (address.base_url, address.services, address.trace_id) == (base, services, trace_id)
 
 
+@pytest.mark.parametrize("query", ["?srvice=secret", "?service=a&srvice=secret", "?srvice", "?srvice="])
+@pytest.mark.parametrize("base", ["http://u:secret@h:16686", "http://h:16686", "http://h:16686/jaeger"])
+def test_a_misspelt_parameter_of_an_address_is_named(base: str, query: str) -> None:
+    """Otherwise the runs of all services would be read in silence; what a link has besides is the page's own."""
+    with pytest.raises(SourceError) as refused:
+        load_runs(base + query)
+    message = str(refused.value)
+    assert message.endswith(": there is no parameter 'srvice' of addresses; the only one is 'service'")
+    assert "secret" not in message
+
+
+def test_a_file_takes_no_parameters(tmp_path: Path) -> None:
+    """A path with a question mark is a pattern, unless it looks like an address and there is that file."""
+    file = tmp_path / "traces.jsonl"
+    file.write_text("")
+    with pytest.raises(
+        SourceError, match=r"matches this pattern; .*traces\.jsonl takes no parameters such as 'srvice', 'b',"
+    ):
+        load_runs(f"{file}?srvice=x&b=c")
+    with pytest.raises(SourceError, match=r"no file matches this pattern$"):
+        load_runs(f"{tmp_path}/trace?=.jsonl")
+
+
 def test_names_have_no_secrets() -> None:
-    assert JaegerSource("http://u:p@h:1/x?token=t").name == name_of("http://u:p@h:1/x?token=t") == "http://h:1/x"
+    assert JaegerSource("http://u:p@h:1/x/trace/1?token=t").name == f"http://h:1/x/trace/{1:032x}"
+    assert name_of("http://u:p@h:1/x?token=t") == "http://h:1/x"
     assert name_of("http://u:p/q@h") == name_of("http://u:p?q@h") == name_of("http://u:p@q@h") == "http://h"
     assert name_of("http://h/@x") == "http://h/@x"
     assert name_of("a@b.jsonl") == "a@b.jsonl"
