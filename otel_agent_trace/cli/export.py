@@ -16,6 +16,8 @@ from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.otlp import Settings, settings_of
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources import name_of
+from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_line
 
 OTLP_JSON = "otlp-json"
@@ -125,6 +127,8 @@ def command(
             on_progress=reporter.on_progress,
             on_retry=_RetryReporter(),
         )
+    if not summary.traces:
+        write_message(nothing_found_text(query, name_of(target.source)))
     return _OK if summary.is_complete else _REFUSED
 
 

@@ -13,10 +13,12 @@ from typing import Any
 from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import Target, hints_on_error
-from otel_agent_trace.cli.streams import write_json
+from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources import name_of
+from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_json, escaped_line
 from otel_agent_trace.views.figures import plural
 
@@ -42,6 +44,8 @@ def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool)
             query = query.but(newest_first=query.limit is not None)
             runs = reading.iter_runs(target.source, query, **keywords)
         number = write_runs(runs, write)
+    if not number:
+        write_message(nothing_found_text(query, name_of(target.source)))
     if path == STANDARD_OUTPUT:
         return
     if as_json:

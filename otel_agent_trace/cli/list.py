@@ -14,6 +14,7 @@ from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of
+from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.summaries import RunSummary, summary_of
 
 _LIMIT = 20
@@ -38,7 +39,7 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
         write_json([summary.to_dict() for summary in summaries])
         return
     if not summaries:
-        write_message(f"no runs in {name_of(source_of(source))}{' match the filters' if query.is_filter else ''}")
+        write_message(nothing_found_text(query, name_of(source_of(source))))
         return
     from otel_agent_trace.cli.printing import print_runs  # noqa: PLC0415 - --json does without rich
 

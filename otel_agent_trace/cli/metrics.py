@@ -10,9 +10,11 @@ from otel_agent_trace import reading
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
-from otel_agent_trace.cli.streams import stdout_console, write_json
+from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
 from otel_agent_trace.metrics import MetricsReport, compute_metrics
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources import name_of
+from otel_agent_trace.sources.search import nothing_found_text
 
 
 @click.command("metrics")
@@ -22,10 +24,13 @@ from otel_agent_trace.query import RunQuery
 @json_option
 def command(source: str | None, bucket: str | None, *, as_json: bool, **filters: Any) -> None:
     """Measure success rate, latency, tokens, tools, models and errors of the runs of SOURCE that match the filters."""
-    report = _report(source_of(source), bucket, RunQuery.of(**filters).but(sort=None))
+    query = RunQuery.of(**filters).but(sort=None)
+    report = _report(source_of(source), bucket, query)
     if as_json:
         write_json(report.to_dict())
         return
+    if not report.runs:
+        write_message(nothing_found_text(query, name_of(source_of(source))))
     from otel_agent_trace.cli.printing import print_report  # noqa: PLC0415 - --json does without rich
 
     print_report(report, stdout_console())

@@ -24,7 +24,7 @@ from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.sources.addresses import Address, parse_address
 from otel_agent_trace.sources.http import Answer, HttpReader, TooLargeError
 from otel_agent_trace.sources.windows import NS_PER_S, Found, TooMuchError, Traces, Windows
-from otel_agent_trace.span import Capabilities, Problem, SpanRecord
+from otel_agent_trace.span import Capabilities, Notice, Problem, SpanRecord
 
 HEADERS_VARIABLE = "OTEL_AGENT_TRACE_JAEGER_HEADERS"
 SEARCH_DEPTH = 100
@@ -38,6 +38,7 @@ _BRIEF_NS = NS_PER_S // 1000
 _LARGE = 8
 _FIRST_CHECKS, _CHECKS = 3, 8
 _TRACE_DIGITS = 32
+_SHOWN_SERVICES = 20
 _HEX = frozenset("0123456789abcdef")
 _ADVICE = "Jaeger's API is at the port of its web interface, by default 16686"
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -114,12 +115,22 @@ class JaegerSource:
             api = _find_api(http, lambda reason: on_problem(Problem(self.name, 0, reason)))
             limits = _Limits(self._depth, self._max_bytes)
             reading = _Reading(self.name, api, self._services, limits, on_problem)
+            count = 0
             for count, spans in enumerate(self._selected(reading), 1):
                 if self._on_progress is not None:
                     self._on_progress(count, None)
                 yield spans
+            if count == 0:
+                self._report_unknown_services(api.services, on_problem)
         finally:
             http.close()
+
+    def _report_unknown_services(self, known: tuple[str, ...], on_problem: Callable[[Problem], None]) -> None:
+        """Report the selected services that the server does not list, and those that it does."""
+        unknown = [service for service in self._services if service not in known]
+        if unknown:
+            has = f"it has {_some_of(sorted(known))}" if known else "it has none"
+            on_problem(Notice(self.name, 0, f"the server lists no service {_some_of(unknown)}; {has}"))
 
     def _selected(self, reading: _Reading) -> Iterator[list[SpanRecord]]:
         """Yield the traces that address and query select: by id if possible, else by run id or time."""
@@ -143,6 +154,12 @@ def _begins_with_trace_id(run_id: str) -> bool:
         and _HEX.issuperset(run_id[:_TRACE_DIGITS])
         and run_id[_TRACE_DIGITS : _TRACE_DIGITS + 1] in {"", "-"}
     )
+
+
+def _some_of(names: list[str]) -> str:
+    """Return the first names for a message, and how many there are besides."""
+    more = len(names) - _SHOWN_SERVICES
+    return ", ".join(map(repr, names[:_SHOWN_SERVICES])) + (f" and {more} more" if more > 0 else "")
 
 
 def _environment_headers() -> dict[str, str]:

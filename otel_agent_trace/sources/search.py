@@ -217,11 +217,18 @@ def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) 
         named = [*_runs_with_id(found, query.run_id)]
         candidates = [each for each, is_exact in named if is_exact] or [each for each, _ in named]
     if not candidates:
-        what = "no runs" if query.run_id in (None, LAST) else f"no run {query.run_id!r}"
-        raise RunNotFoundError(f"{what} in {name}")
+        raise RunNotFoundError(nothing_found_text(query, name))
     if len(candidates) > 1:
         raise AmbiguousRunError(_ambiguity_message(name, query.run_id, [each.run for each in candidates]))
     return _with_neighbours(source, candidates[0], query, on_problem)
+
+
+def nothing_found_text(query: RunQuery, name: str) -> str:
+    """Return the sentence that no run of the source called `name` matches a query, with the id and the service it names."""
+    what = "no runs" if query.run_id in (None, LAST) else f"no run {query.run_id!r}"
+    of_service = "" if query.service is None else f" of service {query.service!r}"
+    others = query.but(run_id=None, service=None)
+    return f"{what}{of_service} in {name}{' match the filters' if others.is_filter else ''}"
 
 
 def _runs_with_id(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, bool]]:

@@ -37,6 +37,36 @@ def test_a_service(run_command, jaeger, command):
     assert len(json.loads(run_command("list", jaeger.url("?service=weather"), "--json").out)) == 2
 
 
+EVERY_COMMAND = [["list"], ["metrics"], ["show"], ["explain"], ["replay"], ["export", "--to", "otlp-json"]]
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=lambda words: words[0])
+def test_a_service_without_runs_is_named_beside_those_that_there_are(run_command, jaeger, command):
+    """Once, by the option and by the address; only a server knows its services without being read."""
+    code = 2 if command[0] in ("show", "explain", "replay") else 0
+    for arguments, name in (
+        ([jaeger.url(), "--service", "nope"], f"of service 'nope' in {jaeger.url()}"),
+        ([jaeger.url("?service=nope")], f"in {jaeger.url()} (service nope)"),
+    ):
+        result = run_command(command[0], *arguments, *command[1:])
+        assert result.code == code
+        known, nothing = result.err.splitlines()
+        assert known == f"warning: {jaeger.url()}: the server lists no service 'nope'; it has 'travel', 'weather'"
+        assert nothing.removeprefix("error: ") == f"no runs {name}"
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=lambda words: words[0])
+def test_a_service_that_a_file_lacks_is_named(run_command, write_runs, make_run, command):
+    write_runs([make_run("a", resource={"service.name": "weather"})])
+    result = run_command(command[0], "traces.jsonl", "--service", "nope", *command[1:])
+    assert result.err.removeprefix("error: ") == "no runs of service 'nope' in traces.jsonl\n"
+
+
+def test_a_service_that_the_server_lists_is_not_called_unknown(run_command, jaeger):
+    result = run_command("list", jaeger.url(), "--service", "travel", "--since", "2030-01-01")
+    assert result.err == f"no runs of service 'travel' in {jaeger.url()} match the filters\n"
+
+
 @pytest.mark.parametrize("command", ["show", "replay"])
 def test_one_run(run_command, jaeger, command):
     """The last one, one of a service, one by its id in either way, one by its trace."""
