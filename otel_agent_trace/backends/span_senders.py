@@ -180,7 +180,9 @@ class OtlpSender:
         except AgentTraceError as error:
             if isinstance(error, NotServedError) and self._settings.signal == "logs":
                 self._is_unserved = True
-                self._diagnostics.warn_once("unserved", "log records are not sent any more: %s", error)
+                self._diagnostics.warn_once(
+                    "unserved", "log records are not sent any more: %s; OTEL_LOGS_EXPORTER=none leaves them out", error
+                )
             elif not self._is_stopped:
                 self._note_failure(str(error))
                 self._diagnostics.warn_once("sending", "could not send %s: %s (logged once)", self._noun, error)

@@ -37,6 +37,11 @@ class ServerError(Exception):
 class NotServedError(EndpointError):
     """Report that the endpoint exists, but does not serve this signal; Jaeger takes spans only, for example."""
 
+    @classmethod
+    def for_logs(cls, endpoint: str, status: int | str) -> NotServedError:
+        """Return the error of an endpoint for logs; its address is that for traces, so that the path is right."""
+        return cls(f"{endpoint} takes no logs (it answered {status})")
+
 
 class RetryableError(Exception):
     """Report that the receiver may accept the request later: after `after_s` seconds, if it names them."""

@@ -111,7 +111,8 @@ class GrpcTransport:
         if code == "INVALID_ARGUMENT":
             return RejectedError(reason)
         if code == "UNIMPLEMENTED":
-            return NotServedError(reason)
+            is_for_logs = self._settings.signal == "logs"
+            return NotServedError.for_logs(self._settings.shown, code) if is_for_logs else NotServedError(reason)
         return ServerError(reason) if code in _SERVER_ERRORS else EndpointError(reason)
 
     def _unavailable(self, details: str, after_s: float | None) -> Exception:

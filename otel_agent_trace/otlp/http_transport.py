@@ -89,6 +89,8 @@ class HttpTransport:
     def _status_error(self, response: Response) -> Exception:
         """Return the error for a response without success, whose status the OTLP specification classifies."""
         status, body, location = response.status, response.body, response.redirects_to
+        if status in _NOT_SERVED and self._settings.signal == "logs":
+            return NotServedError.for_logs(self._settings.shown, status)
         if location is not None:
             return EndpointError(
                 f"{self._answered(status)}: it redirects to {_redirect_target(location)}, where no spans are sent"

@@ -20,6 +20,7 @@ from otel_agent_trace.otlp import Settings, schedule_of, settings_of, usable_var
 Protocol = Literal["http/protobuf", "grpc"]
 _TRACES_ENDPOINT, _ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 _LOGS_ENDPOINT, _LOGS_PROTOCOL = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"
+_LOGS_EXPORTER = "OTEL_LOGS_EXPORTER"
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _DEFAULTS = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
 
@@ -54,6 +55,8 @@ def otlp_backend(otlp: str | bool | SpanExporter | None, protocol: str | None) -
     logs = (
         _environment_log_settings(for_logs, environ) if otlp is True else _given_log_settings(otlp, for_logs, environ)
     )
+    if (_variable((_LOGS_EXPORTER,)) or "").lower() == "none":
+        logs = None
     return OtlpBackend(settings, schedule=schedule_of(os.environ, _warn), logs=logs)
 
 

@@ -10,10 +10,12 @@ import threading
 from types import FrameType
 
 from otel_agent_trace import endings
-from otel_agent_trace.guard import warn
+from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.signals import OneShotResult
 
 _TIMEOUT_S = 5.0
+_NO_EFFECT = "flush_on_sigterm=True has no effect: %s"
+_DIAGNOSTICS = Diagnostics()
 
 
 class _FlushOnSigterm:
@@ -59,22 +61,32 @@ _HANDLER = _FlushOnSigterm()
 
 
 def flush_on_sigterm() -> None:
-    """Install the handler if SIGTERM has its default action; otherwise, or outside of the main thread, log a warning.
+    """Install the handler if SIGTERM has its default action; otherwise, or outside of the main thread, log one warning.
 
+    A program may call `configure` several times, and be ended by the handler of the first call.
     A handler that the program sets later replaces it. Windows delivers no SIGTERM, so that nothing is done there.
     """
     if sys.platform == "win32":
         return
     if threading.current_thread() is not threading.main_thread():
-        warn("flush_on_sigterm=True has no effect: signal handlers can be set in the main thread only")
+        _warn_once("signal handlers can be set in the main thread only")
         return
     given = signal.getsignal(signal.SIGTERM)
-    if given is _HANDLER:
+    if _is_ours(given):
         return
     if given is not signal.SIG_DFL:
-        warn("flush_on_sigterm=True has no effect: the program handles SIGTERM itself; call tracer.flush() there")
+        _warn_once("the program handles SIGTERM itself; call tracer.flush() there")
         return
     try:
         signal.signal(signal.SIGTERM, _HANDLER)
     except ValueError as error:  # in a subinterpreter
-        warn("flush_on_sigterm=True has no effect: %s", error)
+        _warn_once(str(error))
+
+
+def _is_ours(handler: object) -> bool:
+    """Return whether a handler is ours, also that of a former import of this module, as `importlib.reload` leaves it."""
+    return (type(handler).__module__, type(handler).__name__) == (__name__, _FlushOnSigterm.__name__)
+
+
+def _warn_once(reason: str) -> None:
+    _DIAGNOSTICS.warn_once(reason, _NO_EFFECT, reason)

@@ -102,6 +102,7 @@ def test_a_handler_of_the_program_stays_with_one_warning(start: Callable[..., Pr
         def own(number, frame): sys.exit(7)
         signal.signal(signal.SIGTERM, own)
         configure(provider=provider, otlp=False, flush_on_sigterm=True)
+        configure(otlp=False, flush_on_sigterm=True)
         assert signal.getsignal(signal.SIGTERM) is own
         {WAIT}
         """
@@ -110,6 +111,24 @@ def test_a_handler_of_the_program_stays_with_one_warning(start: Callable[..., Pr
     program.end(signal.SIGTERM)
     assert program.code == 7
     assert program.errors.count("flush_on_sigterm=True has no effect") == 1
+
+
+def test_our_own_handler_is_none_of_the_program(start: Callable[..., Program]) -> None:
+    """However often it is asked for, and whether or not the module was imported again, as in notebooks."""
+    program = start(
+        f"""
+        import importlib
+        from otel_agent_trace.tracing import sigterm
+        for _ in range(2):
+            configure(otlp=False, flush_on_sigterm=True)
+            importlib.reload(sigterm)
+        {WAIT}
+        """
+    )
+    assert program.read() == "done\n"
+    program.end(signal.SIGTERM)
+    assert program.code == -signal.SIGTERM
+    assert "no effect" not in program.errors
 
 
 def test_a_handler_that_the_program_sets_later_is_left_alone(start: Callable[..., Program]) -> None:

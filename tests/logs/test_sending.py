@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from otel_agent_trace import AgentTracer, configure
+from otel_agent_trace import AgentTracer, configure, load_run
 from tests.support.fake_receivers import OK, Answer, FakeReceiver, fake_grpc_receiver, fake_http_receiver
 
 LOG = logging.getLogger("weather")
@@ -117,7 +117,23 @@ def test_a_receiver_that_takes_no_logs(kind: str, caplog: pytest.LogCaptureFixtu
         stats = tracer.stats()
         assert stats["OtlpBackend: logs dropped: the receiver takes no logs"] == 2
         assert "OtlpBackend: logs sent" not in stats
-        assert caplog.text.count("log records are not sent any more") == 1
+        (warning,) = (record.message for record in caplog.records if record.name == "otel_agent_trace")
+        where = f"{fake.http_endpoint}/v1/logs takes no logs (it answered 404)"
+        if kind == "grpc":
+            where = f"{fake.http_endpoint} takes no logs (it answered UNIMPLEMENTED)"
+        assert warning == f"log records are not sent any more: {where}; OTEL_LOGS_EXPORTER=none leaves them out"
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_logs_may_be_left_out(
+    http: FakeReceiver, monkeypatch: pytest.MonkeyPatch, is_given: bool, tmp_path: Any
+) -> None:
+    """By the variable of OpenTelemetry, for an endpoint of the program or the environment; a file gets them still."""
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", http.endpoint)
+    log_once(otlp=http.endpoint if is_given else None, file=tmp_path / "traces.jsonl")
+    assert [request.path for request in http.requests] == ["/v1/traces"]
+    assert [log.body for step in load_run(tmp_path / "traces.jsonl").steps for log in step.logs] == ["stale Paris"]
 
 
 def test_an_exporter_gets_no_logs() -> None:
@@ -134,7 +150,7 @@ def test_logs_that_wait_when_a_program_ends(http: FakeReceiver, run_python: Any)
     """They are sent, as spans are."""
     result = run_python(f"""
 import logging
-from otel_agent_trace import AgentTracer, configure
+from otel_agent_trace import AgentTracer, configure, load_run
 tracer = AgentTracer(tracer_provider=configure(otlp={http.endpoint!r}, logs="WARNING"))
 with tracer.run():
     logging.getLogger("weather").warning("last words")
