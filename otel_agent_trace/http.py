@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -29,17 +30,31 @@ _CHUNK_BYTES = 256 << 10
 _SHOWN_CHARS = 300
 _SHORTEST_SECRET = 4
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
+_NO_TLS = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL")
 _random = random.SystemRandom()  # the functions of `random` would change the sequence that the program draws from
 
 ErrorKind = Literal[
-    "timeout", "certificate", "tls", "host", "refused", "connect", "proxy", "header", "address", "protocol", "broken"
+    "timeout",
+    "certificate",
+    "tls",
+    "plain",
+    "host",
+    "refused",
+    "connect",
+    "proxy",
+    "header",
+    "address",
+    "protocol",
+    "closed",
+    "broken",
 ]
 """Reason why there is no complete response.
 
 "timeout": it did not arrive in time; "certificate": the server's is not trusted; "tls": the TLS connection failed;
-"host": the name does not resolve; "refused": the connection was refused; "connect": there is no connection for another
+"plain": the server does not use TLS; "host": the name does not resolve; "refused": the connection was refused; "connect": there is no connection for another
 reason; "proxy": the proxy, or the variable that names it, cannot be used; "header", "address": the request's is invalid;
-"protocol": the peer does not speak HTTP; "broken": the connection was lost, or the response is invalid.
+"protocol": the peer does not speak HTTP; "closed": the peer closed the connection without a response, or during the TLS
+handshake; "broken": the connection was lost, or the response is invalid.
 """
 
 
@@ -207,7 +222,7 @@ class HttpClient:
 
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_OWN_REQUESTS)
-        self._timeout_s = timeout_s
+        self._deadline = _Deadline(timeout_s)
         try:
             self._client = httpx.Client(
                 headers={"user-agent": f"otel-agent-trace/{__version__}", **headers},
@@ -245,24 +260,62 @@ class HttpClient:
     def _request(self, method: str, url: str, max_bytes: int, **options: object) -> Response:
         import httpx  # noqa: PLC0415
 
-        deadline = time.monotonic() + self._timeout_s
+        self._deadline.begin()
+        options["extensions"] = {"trace": self._deadline.on_event}
+        has_begun = False
         try:
             with _OWN_REQUESTS, self._client.stream(method, url, **options) as response:  # type: ignore[arg-type]
+                has_begun = True
                 limit = max_bytes if response.is_success else min(max_bytes, MAX_ERROR_BYTES)
-                return Response(response.status_code, response.headers, self._body(response, deadline, limit))
+                return Response(response.status_code, response.headers, _body(response, limit))
         except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
-            raise _http_error(error) from None
+            if has_begun and isinstance(error, httpx.TimeoutException):
+                raise self._deadline.error() from None
+            raise _http_error(error, has_begun=has_begun) from None
 
-    def _body(self, response: httpx.Response, deadline: float, max_bytes: int) -> bytes:
-        parts, size = [], 0
-        for part in response.iter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > max_bytes:
-                break
-            if time.monotonic() > deadline:
-                raise HttpError("timeout", f"no complete response within {self._timeout_s:g} s", may_pass=True)
-        return b"".join(parts)[: max_bytes + 1]
+
+def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    parts, size = [], 0
+    for part in response.iter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            break
+    return b"".join(parts)[: max_bytes + 1]
+
+
+class _Deadline(threading.local):
+    """Bound the time of a whole request, of which a thread makes one at a time.
+
+    The timeout of `httpx` is for each read and write by itself: a server that sends a byte now and then would hold a
+    request for hours. `httpcore` hands out the stream of each new connection by the extension ``trace``.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = self._ends_at_s = timeout_s
+
+    def begin(self) -> None:
+        """Begin the time of a request."""
+        self._ends_at_s = time.monotonic() + self._timeout_s
+
+    def error(self) -> HttpError:
+        """Return the error for a response that was not complete in time."""
+        return HttpError("timeout", f"no complete response within {self._timeout_s:g} s", may_pass=True)
+
+    def on_event(self, event: str, info: Mapping[str, Any]) -> None:
+        """Bound the reads and writes of a stream that a request has opened."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream = info["return_value"]
+            stream.read, stream.write = self._bounded(stream.read), self._bounded(stream.write)
+
+    def _bounded(self, transfer: Callable[..., Any]) -> Callable[..., Any]:
+        def bounded(data: Any, timeout: float | None = None) -> Any:
+            left_s = self._ends_at_s - time.monotonic()
+            if left_s <= 0:
+                raise self.error()
+            return transfer(data, timeout=left_s)
+
+        return bounded
 
 
 class _OwnRequests(logging.Filter):
@@ -330,20 +383,34 @@ def _chunks(content: bytes) -> Iterator[bytes]:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _http_error(error: Exception) -> HttpError:
-    """Return the error for one of `httpx`, by its causes, whose own texts may hold secrets."""
+def _http_error(error: Exception, *, has_begun: bool) -> HttpError:
+    """Return the error for one of `httpx`, by its causes, whose own texts may hold secrets.
+
+    Args:
+        error: the error of `httpx`.
+        has_begun: whether a response had begun.
+    """
     import socket  # noqa: PLC0415
     import ssl  # noqa: PLC0415
+
+    import httpx  # noqa: PLC0415
 
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return HttpError("certificate", cause.verify_message)
+        if isinstance(cause, ssl.SSLEOFError) and not has_begun:
+            return HttpError("closed", "the server closed the connection", may_pass=True)
         if isinstance(cause, ssl.SSLError):
-            return HttpError("tls", cause.reason or "the connection was closed")
+            reason = cause.reason or "the connection was closed"
+            return HttpError("plain" if _NO_TLS.search(reason) else "tls", reason)
         if isinstance(cause, socket.gaierror):
             return HttpError("host", "the host is unknown", may_pass=cause.errno != socket.EAI_NONAME)
         if isinstance(cause, ConnectionRefusedError):
             return HttpError("refused", "connection refused", may_pass=True)
+        if isinstance(cause, ConnectionResetError | BrokenPipeError) and not has_begun:
+            return HttpError("closed", "the connection was reset", may_pass=True)
+    if isinstance(error, httpx.RemoteProtocolError) and not has_begun and "disconnected" in str(error):
+        return HttpError("closed", "the server closed the connection", may_pass=True)
     return _client_error(error)
 
 
@@ -366,6 +433,12 @@ def _client_error(error: Exception) -> HttpError:
     if isinstance(error, httpx.RemoteProtocolError) and reason.startswith("illegal "):  # h11: "illegal status line"
         return HttpError("protocol", reason)
     return HttpError("broken", reason, may_pass=True)
+
+
+def wrong_scheme_advice(*, is_secure: bool) -> str:
+    """Return the advice for a connection that the server closes, as servers do at the wrong scheme of an address."""
+    spoken, scheme = ("plain HTTP", "http") if is_secure else ("TLS", "https")
+    return f"if it speaks {spoken}, write {scheme}://"
 
 
 def _unsendable_header() -> HttpError:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import re
 from typing import TYPE_CHECKING
 
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
-from otel_agent_trace.http import HttpClient, HttpError, Response, SecretScrubber, retry_after_s, tls_context
+from otel_agent_trace.http import (
+    HttpClient,
+    HttpError,
+    Response,
+    SecretScrubber,
+    retry_after_s,
+    tls_context,
+    wrong_scheme_advice,
+)
 from otel_agent_trace.otlp.answers import (
     CHECK_HEADERS,
     MAX_ANSWER_BYTES,
@@ -39,7 +46,6 @@ _ADVICE = {
     404: "check the path of the endpoint",
     405: "check the path of the endpoint",
 }
-_NO_TLS = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL")
 
 
 class HttpTransport:
@@ -52,6 +58,7 @@ class HttpTransport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scrub = SecretScrubber(settings.headers.values())
+        self._has_answered = False
         self._headers = {"content-type": _CONTENT_TYPES[settings.protocol]}
         if settings.gzip:
             self._headers["content-encoding"] = "gzip"
@@ -78,6 +85,7 @@ class HttpTransport:
             response = self._client.post(self._settings.url, content, headers=self._headers, max_bytes=MAX_ANSWER_BYTES)
         except HttpError as error:
             raise self._connection_error(error) from error
+        self._has_answered = True
         if response.is_success:
             return self._success(response)
         raise self._status_error(response)
@@ -120,7 +128,7 @@ class HttpTransport:
     def _connection_error(self, error: HttpError) -> Exception:
         """Return the error for a request without a response."""
         shown, reason = self._settings.shown, self._scrub(str(error))
-        if error.kind == "tls" and _NO_TLS.search(reason):
+        if error.kind == "plain":
             return EndpointError(f"{shown}: the server does not use TLS; write http:// instead of https://")
         if error.kind in ("tls", "certificate"):
             return EndpointError(f"{shown}: TLS failed: {reason}")
@@ -129,6 +137,8 @@ class HttpTransport:
                 f"{shown}: the server does not use HTTP/1.1; for gRPC set the protocol to grpc (of export: --to "
                 "grpc://host:4317), for TLS write https://"
             )
+        if error.kind == "closed" and not self._has_answered:
+            reason += f"; {wrong_scheme_advice(is_secure=self._settings.secure)}"
         return (ConnectionLostError if error.may_pass else EndpointError)(f"{shown}: {reason}")
 
 

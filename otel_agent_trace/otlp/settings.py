@@ -106,7 +106,7 @@ def settings_of(
         raise ConfigurationError(_missing_scheme_message(endpoint, chosen))
     host = _host_and_port(parts, chosen)
     is_grpc = chosen == "grpc"
-    if is_grpc and parts.query:
+    if parts.scheme in _GRPC_SCHEMES and parts.query:
         raise ConfigurationError(_grpc_parameters_message(host, parts.query))
     path = parts.path if is_whole else _http_path(parts, signal)
     return Settings(
@@ -227,7 +227,7 @@ def _invalid_endpoint_message(endpoint: str) -> str:
 
 def _grpc_parameters_message(host: str, query: str) -> str:
     names = ", ".join(repr(parameter.partition("=")[0]) for parameter in query.split("&"))
-    return f"{host}: an endpoint of gRPC takes no parameters, got {names}; for TLS write grpcs://{host}"
+    return f"{host}: a grpc:// address takes no parameters, got {names}; for TLS write grpcs://{host}"
 
 
 def _missing_scheme_message(endpoint: str, protocol: Protocol) -> str:

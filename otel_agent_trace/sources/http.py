@@ -17,6 +17,7 @@ from otel_agent_trace.http import (
     SecretScrubber,
     retry_after_s,
     tls_context,
+    wrong_scheme_advice,
 )
 from otel_agent_trace.sources.addresses import Login
 
@@ -32,6 +33,7 @@ _HEADERS_ADVICE = "give headers=, or set OTEL_AGENT_TRACE_JAEGER_HEADERS"
 _REASONS = {
     "certificate": "its certificate is not trusted ({}): give the file of its CA as verify=",
     "tls": "the TLS connection failed ({})",
+    "plain": "the TLS connection failed, since the server does not use TLS: write http://",
     "host": "the host is unknown",
     "refused": "the connection was refused",
     "connect": "the connection failed",
@@ -90,6 +92,7 @@ class HttpReader:
         advice: str,
     ) -> None:
         self._name, self._base_url, self._timeout_s, self._advice = name, base_url, timeout_s, advice
+        self._has_answered = False
         self._policy = RetryPolicy(
             attempts=_ATTEMPTS,
             timeout_s=timeout_s,
@@ -139,6 +142,7 @@ class HttpReader:
 
     def _get_once(self, path: str, parameters: Mapping[str, str], most_bytes: int) -> Answer:
         response = self._client.get(self._base_url + path, parameters=parameters, max_bytes=most_bytes)
+        self._has_answered = True
         self._check(response)
         if response.is_success and len(response.body) > most_bytes:
             raise TooLargeError(f"{self._name}: the response has more than {most_bytes >> 20} MiB")
@@ -169,7 +173,10 @@ class HttpReader:
                 f"no complete response within {self._timeout_s:g} s; "
                 "ask for a shorter time (since, until), or wait longer (timeout_s)"
             )
-        return self.error(f"{_REASONS.get(error.kind, _BROKEN).format(self.shown(str(error)))}; {self._advice}")
+        advice = self._advice
+        if error.kind == "closed" and not self._has_answered:
+            advice += f"; {wrong_scheme_advice(is_secure=self._base_url.startswith('https:'))}"
+        return self.error(f"{_REASONS.get(error.kind, _BROKEN).format(self.shown(str(error)))}; {advice}")
 
 
 def _tls_context(name: str, verify: bool | str) -> ssl.SSLContext:

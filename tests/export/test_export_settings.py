@@ -84,7 +84,7 @@ def test_timeouts(text: str, seconds: float) -> None:
         ("http://me:secret@", {}, {}, "no endpoint"),
         ("h:4317", {}, {}, "http/protobuf"),
         ("grpc://h", {"protocol": "http/json"}, {}, "grpc://"),
-        ("grpc://h?insecure=secret&b", {}, {}, "h:4317: an endpoint of gRPC takes no parameters, got 'insecure', 'b'"),
+        ("grpc://h?insecure=secret&b", {}, {}, "h:4317: a grpc:// address takes no parameters, got 'insecure', 'b'"),
         ("http://h", {"protocol": "thrift"}, {}, "thrift"),
         ("http://h", {}, {"PROTOCOL": "thrift"}, f"{OTLP}PROTOCOL"),
         ("http://h", {}, {"TRACES_HEADERS": "a=secret,secret"}, "entry 2"),

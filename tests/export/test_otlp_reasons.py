@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from otel_agent_trace import configure
-from tests.support.fake_receivers import Answer, FakeReceiver
+from tests.support.fake_receivers import RESET, Answer, FakeReceiver
 from tests.support.otlp_receivers import free_ports
 
 
@@ -24,8 +24,8 @@ def warnings(caplog: pytest.LogCaptureFixture, endpoint: str, protocol: str = "h
 
 
 @contextlib.contextmanager
-def server_that_answers(first_bytes: bytes) -> Iterator[int]:
-    """Provide a server of another protocol, which sends these bytes and closes the connection."""
+def server_that_answers(first_bytes: bytes, *, is_reset: bool = False) -> Iterator[int]:
+    """Provide a server of another protocol, which sends these bytes and closes, or resets, the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -33,7 +33,7 @@ def server_that_answers(first_bytes: bytes) -> Iterator[int]:
                 while True:
                     connection, _ = listener.accept()
                     with connection:
-                        connection.recv(65536)
+                        connection.recv(1 if is_reset else 65536)  # what is not read is a reset
                         connection.sendall(first_bytes)
 
         threading.Thread(target=serve, daemon=True).start()
@@ -104,6 +104,34 @@ def test_a_server_of_another_protocol(
 ) -> None:
     with server_that_answers(first_bytes) as port:
         assert reason in warnings(caplog, f"{endpoint}://127.0.0.1:{port}", protocol)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [("http", "if it speaks TLS, write https://"), ("https", "if it speaks plain HTTP, write http://")],
+)
+@pytest.mark.parametrize("is_reset", [True, False])
+def test_a_server_that_closes_the_connection_may_speak_another_scheme(
+    caplog: pytest.LogCaptureFixture, scheme: str, advice: str, is_reset: bool
+) -> None:
+    """Many servers answer nothing to what they cannot decode."""
+    with server_that_answers(b"", is_reset=is_reset) as port:
+        assert advice in warnings(caplog, f"{scheme}://127.0.0.1:{port}")
+
+
+def test_a_receiver_that_has_answered_speaks_the_right_scheme(
+    caplog: pytest.LogCaptureFixture, http_receiver: FakeReceiver
+) -> None:
+    """If it closes connections later, the reason is another."""
+    provider = configure(otlp=http_receiver.endpoint)
+    provider.get_tracer("t").start_span("s").end()
+    assert provider.force_flush(10_000)
+    http_receiver.answer = lambda request: RESET
+    provider.get_tracer("t").start_span("s").end()
+    assert not provider.force_flush(1500)
+    provider.shutdown()
+    assert "https://" not in caplog.text
+    assert "the connection was reset" in caplog.text
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
