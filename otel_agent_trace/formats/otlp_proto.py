@@ -345,10 +345,14 @@ def _parsed(name: str, data: bytes | memoryview) -> Any:
         raise OtlpProtoError(str(error)) from error
 
 
-def decode(data: bytes | memoryview) -> list[SpanRecord]:
+def decode(data: bytes | memoryview, on_loss: Callable[[str], object] | None = None) -> list[SpanRecord]:
     """Return the spans of one message.
 
     Values that are nested too deeply are None.
+
+    Args:
+        data: the message.
+        on_loss: called with the reason if there are such values.
 
     Raises:
         OtlpProtoError: it is not a ``TracesData``.
@@ -356,7 +360,10 @@ def decode(data: bytes | memoryview) -> list[SpanRecord]:
     try:
         groups = _parsed("TracesData", data).resource_spans
     except OtlpProtoError:
-        return list(_walked_spans(data, nullcontext()))
+        spans = list(_walked_spans(data, nullcontext()))
+        if spans and on_loss is not None:  # each part is intact, so that only the depth of the whole was refused
+            on_loss(f"values of more than about {_MAX_VALUE_MESSAGES // _ARRAY_MESSAGES} levels, without the innermost")
+        return spans
     return [span for group in groups for span in _group(group)]
 
 

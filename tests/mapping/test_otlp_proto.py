@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from otel_agent_trace import BadRecordError, load_runs
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_proto import (
     OtlpProtoError,
@@ -32,7 +35,7 @@ from otel_agent_trace.formats.otlp_proto import (
     join,
     salvage,
 )
-from otel_agent_trace.span import Link, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Link, Problem, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
 from tests.support.otlp_receivers import records_of
 from tests.support.span_strategies import otlp_records, records
@@ -229,6 +232,24 @@ def test_a_deep_value_costs_nothing_beside_it(tag: bytes) -> None:
     while innermost is not None:
         [innermost], depth = innermost, depth + 1
     assert 40 < depth < 100
+
+
+def test_the_loss_of_the_innermost_values_is_a_problem_of_the_file(tmp_path: Path) -> None:
+    """The span is read without them, and strict reading refuses it."""
+    agent = msgspec.structs.replace(SPAN, attributes={"gen_ai.operation.name": "invoke_agent"})
+    whole = ExportTraceServiceRequest.FromString(encode([agent])).resource_spans[0].scope_spans[0].spans[0]
+    deep = _field(b"\x12", whole.SerializeToString() + _field(b"\x4a", _deep_pair(200)))
+    message = join([(Resource(), Scope("s"), [deep])])
+    path = tmp_path / "spans.binpb"
+    path.write_bytes(struct.pack(">I", len(message)) + message)
+    problems: list[Problem] = []
+    [run] = load_runs(path, on_problem=problems.append)
+    assert [problem.reason for problem in problems] == [
+        "values of more than about 46 levels, without the innermost; 1 intact span of it was read"
+    ]
+    assert run.trace_id == SPAN.trace_id
+    with pytest.raises(BadRecordError, match="without the innermost"):
+        load_runs(path, strict=True)
 
 
 def test_a_deep_value_of_a_resource_costs_no_span() -> None:

@@ -164,10 +164,10 @@ class Messages:
         """Return the spans of a message, or none if it holds log records or metrics.
 
         Raises:
-            ValueError: the message cannot be decoded.
+            ValueError: the message cannot be decoded as a whole.
         """
         content = self._content(message)
-        return self._texts.read(content) if content.startswith(_JSON) else otlp_proto.decode(content)
+        return self._texts.read(content) if content.startswith(_JSON) else otlp_proto.decode(content, _refuse)
 
     def mentions(self, message: bytes, mark: bytes) -> bool:
         """Return whether some bytes are in a message after decompression."""
@@ -222,6 +222,10 @@ class Messages:
             return otlp_proto.trace_ids(content)
         except otlp_proto.OtlpProtoError:
             return {span.trace_id.encode() for span in otlp_proto.salvage(content)}
+
+
+def _refuse(reason: str) -> None:
+    raise otlp_proto.OtlpProtoError(reason)
 
 
 class _ByteReader:
