@@ -262,16 +262,16 @@ class HttpClient:
 
         self._deadline.begin()
         options["extensions"] = {"trace": self._deadline.on_event}
-        has_begun = False
+        is_success = False
         try:
             with _OWN_REQUESTS, self._client.stream(method, url, **options) as response:  # type: ignore[arg-type]
-                has_begun = True
-                limit = max_bytes if response.is_success else min(max_bytes, MAX_ERROR_BYTES)
+                is_success = response.is_success
+                limit = max_bytes if is_success else min(max_bytes, MAX_ERROR_BYTES)
                 return Response(response.status_code, response.headers, _body(response, limit))
         except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
-            if has_begun and isinstance(error, httpx.TimeoutException):
+            if is_success and isinstance(error, httpx.TimeoutException):
                 raise self._deadline.error() from None
-            raise _http_error(error, has_begun=has_begun) from None
+            raise _http_error(error, is_success=is_success) from None
 
 
 def _body(response: httpx.Response, max_bytes: int) -> bytes:
@@ -383,12 +383,13 @@ def _chunks(content: bytes) -> Iterator[bytes]:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _http_error(error: Exception, *, has_begun: bool) -> HttpError:
+def _http_error(error: Exception, *, is_success: bool) -> HttpError:
     """Return the error for one of `httpx`, by its causes, whose own texts may hold secrets.
 
     Args:
         error: the error of `httpx`.
-        has_begun: whether a response had begun.
+        is_success: whether a response of success had begun. One of failure may be cut off: servers in Go answer plain
+            HTTP at a port of TLS with 400, and reset the connection before its body can be read.
     """
     import socket  # noqa: PLC0415
     import ssl  # noqa: PLC0415
@@ -398,7 +399,7 @@ def _http_error(error: Exception, *, has_begun: bool) -> HttpError:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return HttpError("certificate", cause.verify_message)
-        if isinstance(cause, ssl.SSLEOFError) and not has_begun:
+        if isinstance(cause, ssl.SSLEOFError) and not is_success:
             return HttpError("closed", "the server closed the connection", may_pass=True)
         if isinstance(cause, ssl.SSLError):
             reason = cause.reason or "the connection was closed"
@@ -407,9 +408,9 @@ def _http_error(error: Exception, *, has_begun: bool) -> HttpError:
             return HttpError("host", "the host is unknown", may_pass=cause.errno != socket.EAI_NONAME)
         if isinstance(cause, ConnectionRefusedError):
             return HttpError("refused", "connection refused", may_pass=True)
-        if isinstance(cause, ConnectionResetError | BrokenPipeError) and not has_begun:
+        if isinstance(cause, ConnectionResetError | BrokenPipeError) and not is_success:
             return HttpError("closed", "the connection was reset", may_pass=True)
-    if isinstance(error, httpx.RemoteProtocolError) and not has_begun and "disconnected" in str(error):
+    if isinstance(error, httpx.RemoteProtocolError) and not is_success and "disconnected" in str(error):
         return HttpError("closed", "the server closed the connection", may_pass=True)
     return _client_error(error)
 

@@ -8,7 +8,7 @@ from typing import Any
 from otel_agent_trace.errors import ConfigurationError, EndpointError
 from otel_agent_trace.formats import otlp_proto
 from otel_agent_trace.formats.otlp_proto import OtlpProtoError, PartialSuccess
-from otel_agent_trace.http import SecretScrubber
+from otel_agent_trace.http import SecretScrubber, wrong_scheme_advice
 from otel_agent_trace.otlp.answers import (
     CHECK_HEADERS,
     ConnectionLostError,
@@ -58,6 +58,7 @@ class GrpcTransport:
 
         self._settings = settings
         self._scrub = SecretScrubber(settings.headers.values())
+        self._has_answered = False
         self._metadata = tuple(settings.headers.items())
         self._error = grpc.RpcError
         compression = grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
@@ -83,6 +84,7 @@ class GrpcTransport:
         """
         try:
             answer = self._export(body, timeout=self._settings.timeout_s, metadata=self._metadata)
+            self._has_answered = True
             partial = otlp_proto.decode_response(answer)
         except self._error as error:
             raise self._failure(error) from error
@@ -126,6 +128,10 @@ class GrpcTransport:
             return EndpointError(f"{shown}: TLS failed: {details}")
         if "http2" in details.lower() and "preface" in details.lower():
             return EndpointError(f"{shown}: {_NO_GRPC}")
+        if details.endswith("Socket closed") and not self._settings.secure and not self._has_answered:
+            return ConnectionLostError(
+                f"{shown}: the server closed the connection; {wrong_scheme_advice(is_secure=False)}"
+            )
         short = next((meant for text, meant in _SHORT.items() if text in details.lower()), details)
         reason = f"{shown}: {short or 'UNAVAILABLE'}"
         return ConnectionLostError(reason) if after_s is None else RetryableError(reason, after_s)

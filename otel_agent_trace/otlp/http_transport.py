@@ -130,7 +130,11 @@ class HttpTransport:
         shown, reason = self._settings.shown, self._scrub(str(error))
         if error.kind == "plain":
             return EndpointError(f"{shown}: the server does not use TLS; write http:// instead of https://")
-        if error.kind in ("tls", "certificate"):
+        if error.kind == "certificate":
+            return EndpointError(
+                f"{shown}: TLS failed: {reason}; OTEL_EXPORTER_OTLP_CERTIFICATE names the file of its CA"
+            )
+        if error.kind == "tls":
             return EndpointError(f"{shown}: TLS failed: {reason}")
         if error.kind == "protocol":
             return EndpointError(
@@ -155,7 +159,8 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
             client_key=settings.client_key,
         )
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        files = ", ".join(filter(None, (settings.ca_file, settings.client_certificate, settings.client_key)))
         raise ConfigurationError(
             "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE or _CLIENT_KEY: "
-            f"{getattr(error, 'strerror', None) or error}"
+            f"{files}: {getattr(error, 'strerror', None) or error}"
         ) from error

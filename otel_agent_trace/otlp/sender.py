@@ -248,7 +248,8 @@ class _Attempts:
             return RejectedError(str(error))
         if self._is_too_large(error):
             return RejectedError(f"{error} (a span of {self._part.size >> 10} KiB)", for_size=True)
-        return EndpointError(f"{error} (given up after {self._retries.spent_s:.0f} s)")
+        asks = "" if error.after_s is None else f"it asks to wait {error.after_s:.0f} s; "
+        return EndpointError(f"{error} ({asks}given up after {self._retries.spent_s:.0f} s)")
 
     def _is_too_large(self, error: RetryableError) -> bool:
         """Return whether a connection was lost because a single span is too large for the receiver."""

@@ -119,6 +119,32 @@ def test_a_server_that_closes_the_connection_may_speak_another_scheme(
         assert advice in warnings(caplog, f"{scheme}://127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize(
+    "beginning", [b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n", b""]
+)
+def test_plain_http_at_a_port_of_tls(caplog: pytest.LogCaptureFixture, beginning: bytes) -> None:
+    """Go's servers answer 400 and reset the connection, so that the reason arrives or not."""
+    with server_that_answers(beginning, is_reset=True) as port:
+        text = warnings(caplog, f"http://127.0.0.1:{port}")
+    assert "Client sent an HTTP request to an HTTPS server" in text or "if it speaks TLS, write https://" in text
+
+
+def test_a_certificate_that_is_not_there_is_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/ca.pem")
+    for protocol in ("http/protobuf", "grpc"):
+        configure(otlp="https://127.0.0.1:4318", protocol=protocol)  # type: ignore[arg-type]
+    assert caplog.text.count("/no/such/ca.pem: No such file or directory") == 2
+
+
+def test_a_wait_that_is_too_long_is_part_of_the_reason(
+    caplog: pytest.LogCaptureFixture, http_receiver: FakeReceiver
+) -> None:
+    http_receiver.answer = lambda request: Answer(429, headers={"Retry-After": "100"})
+    assert "answered 429 (it asks to wait 100 s; given up after 0 s)" in warnings(caplog, http_receiver.endpoint)
+
+
 def test_a_receiver_that_has_answered_speaks_the_right_scheme(
     caplog: pytest.LogCaptureFixture, http_receiver: FakeReceiver
 ) -> None:
