@@ -37,10 +37,16 @@ class RunsSource:
         yield from (run for run in self._all() if run.run_id not in nested)
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
-        """Yield the spans that `run_to_spans` makes of the outermost runs, those of each trace together."""
-        left = Counter(run.trace_id for run in self.runs())
+        """Yield the spans that `run_to_spans` makes of the outermost runs, those of each trace together.
+
+        Runs that the backend receives while it is read are left for the next time, so that no trace comes in two parts.
+        """
+        ids = [(run.run_id, run.trace_id) for run in self.runs()]
+        known, left = frozenset(ids), Counter(trace_id for _, trace_id in ids)
         begun: dict[str | None, list[SpanRecord]] = {}
         for run in self.runs():
+            if (run.run_id, run.trace_id) not in known:
+                continue
             spans = begun.setdefault(run.trace_id, [])
             spans.extend(run_to_spans(run))
             left[run.trace_id] -= 1

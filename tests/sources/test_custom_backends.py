@@ -183,3 +183,23 @@ def test_a_source_is_asked_only_what_it_can_answer() -> None:
     assert load_runs(source, text="rain") == runs[:1]
     assert load_runs(source, service="other") == []
     assert source.asked == [RunQuery(service=service), RunQuery(service="other")]
+
+
+def test_a_run_that_a_backend_receives_while_it_is_read_is_left_for_the_next_time() -> None:
+    """Its trace comes once, with the runs that were there at first."""
+    trace_id = "1" * 32
+    first, second = (
+        AgentRun(run_id=name, trace_id=trace_id, span_id=name * 16, started_at_ns=1, ended_at_ns=2) for name in "ab"
+    )
+
+    class Growing:
+        passes = 0
+
+        def runs(self) -> list[AgentRun]:
+            self.passes += 1
+            return [first] if self.passes <= 2 else [second, first]
+
+    growing = Growing()
+    [spans] = open_source(growing).traces(fail_on_problem)
+    assert [span.span_id for span in spans] == ["a" * 16]
+    assert [len(trace) for trace in open_source(growing).traces(fail_on_problem)] == [2]
