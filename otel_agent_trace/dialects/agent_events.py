@@ -39,7 +39,7 @@ _OUTCOMES = frozenset({*_USAGE["input_tokens"], *_USAGE["output_tokens"], "error
 _BESIDE_INPUT = frozenset({"cache_read_tokens", "cache_creation_tokens"})
 """Claude Code's counts of cached tokens, which its input tokens leave out."""
 _HEADER_OF_OUTPUT = re.compile(r"(?:[A-Z][\w ]{3,40}(?::| with code) ?[^\n]{0,80}\n)+Output:\n")
-"""What Codex writes before a tool's output: ``Wall time: 0.1 seconds``, ``Exit code: 0``, and others."""
+"""Lines that Codex writes before a tool's output: ``Wall time: 0.1 seconds``, ``Exit code: 0``, and others."""
 
 
 def event_name_of(log: LogRecord) -> str | None:

@@ -183,8 +183,9 @@ class _Explainer:
 
     def run_facts(self, run: AgentRun, node: Node, pairs: list[tuple[AgentStep, Node]]) -> list[Fact]:
         """Return the facts of a run that has a span of its own."""
-        kind = Fact("kind", StepKind.AGENT.value, self.sources(node.origins(EVIDENCE)), _note_if_inferred(node))
-        facts = [kind, *self.facts(run, node, RUN_FIELDS)]
+        evidence = self.sources(node.origins(EVIDENCE))
+        kind = [Fact("kind", StepKind.AGENT.value, evidence)] if evidence else []
+        facts = kind + self.facts(run, node, RUN_FIELDS)
         if run.usage and not node.facts.usage:
             return [self.sum(run, pairs) if fact.name == "usage" else fact for fact in facts]
         return facts
