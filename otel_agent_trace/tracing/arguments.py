@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
+from otel_agent_trace.tracing.callables import is_partial
 from otel_agent_trace.tracing.reflection import attribute_of, signature_of
 from otel_agent_trace.values.members import class_dicts
 
@@ -18,6 +19,7 @@ _ANY_ARGUMENTS = inspect.Signature(
         inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
     ]
 )
+_RECEIVERS = ("self", "cls")
 _MAX_KNOWN_TYPES = 1024
 _MAX_WRAPPERS = 32
 _SLOTS: dict[type, tuple[str, ...]] = {
@@ -36,16 +38,23 @@ _DICT_DOC = vars(type("_WithDict", (), {}))["__dict__"].__doc__
 class Arguments:
     """Name the arguments of one function, except the instance or class of which it is a method.
 
-    Passed arguments are named, not defaults. Extra positional arguments have the name of the ``*`` parameter, extra
-    keywords that of the ``**`` parameter.
+    A plain call cannot be told from a bound one. So a function is a method if it was defined as one, in the body of a
+    class or with a first parameter ``self`` or ``cls``, and not if a program only made it an attribute of a class.
+
+    Passed arguments are named, not defaults; those of a `functools.partial` are passed. Extra positional arguments have
+    the name of the ``*`` parameter, extra keywords that of the ``**`` parameter.
 
     Args:
         function: the function.
         exclude: names of parameters that are omitted.
+        with_bound: whether the arguments that a `functools.partial` holds are named too.
     """
 
-    def __init__(self, function: Callable[..., Any], exclude: Collection[str] = ()) -> None:
+    def __init__(self, function: Callable[..., Any], exclude: Collection[str] = (), *, with_bound: bool = True) -> None:
         self._exclude = frozenset((exclude,) if isinstance(exclude, str) else exclude)
+        self._bound: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
+        if with_bound and is_partial(function):
+            function, self._bound = _inside_partials(function)
         self._wrapper: object = None
         self._receiver_types: dict[tuple[int, bool], tuple[type, bool]] = {}  # by id: a metaclass may define `__hash__`
         parameters = (signature_of(function) or _ANY_ARGUMENTS).parameters.values()
@@ -53,7 +62,9 @@ class Arguments:
         self._defaults = {
             parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
         }
-        self._first = self.names[0] if self.names and _is_in_class_body(function) else None
+        self._first = next(iter(self.names), None)
+        self._is_in_class_body = _is_in_class_body(function)
+        self._may_be_method = self._is_in_class_body or self._first in _RECEIVERS or self._hides(function)
         self._known = frozenset(
             parameter.name
             for parameter in parameters
@@ -72,10 +83,13 @@ class Arguments:
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by name."""
         names = self.names
-        if args and self._is_receiver(args[0]):
-            args, names = args[1:], names[1:]
-        elif not args and names and names[0] in kwargs and self._is_receiver(kwargs[names[0]]):
-            kwargs = {name: value for name, value in kwargs.items() if name != names[0]}
+        if self._bound is not None:
+            args, kwargs = self._bound(*args, **kwargs)
+        if self._may_be_method:
+            if args and self._is_receiver(args[0]):
+                args, names = args[1:], names[1:]
+            elif not args and names and names[0] in kwargs and self._is_receiver(kwargs[names[0]]):
+                kwargs = {name: value for name, value in kwargs.items() if name != names[0]}
         given = dict(zip(names, args, strict=False)) if args else {}
         if self._rest is not None and len(args) > len(names):
             given[self._rest] = args[len(names) :]
@@ -94,14 +108,18 @@ class Arguments:
         """Return the value of a parameter in a call: the argument, else the default, else None."""
         return named.get(name, self._defaults.get(name))
 
+    def _hides(self, function: Callable[..., Any]) -> bool:
+        """Return whether a function may stand for a method: another decorator made it, without `functools.wraps`."""
+        return not self.names and "<locals>" in _qualified_name(function)
+
     def _is_receiver(self, value: object) -> bool:
-        """Return whether the function was called as a method of an object or a class.
+        """Return whether the function, which may be a method, was called as one of an object or a class.
 
         If another decorator without `functools.wraps` hides the function from the class, its first parameter's name
         decides, ``self`` or ``cls``.
         """
         is_class = issubclass(type(value), type)
-        if self._first == "self" or (is_class and self._first == "cls"):
+        if self._is_in_class_body and (self._first == "self" or (is_class and self._first == "cls")):
             return True
         cls = cast("type", value) if is_class else type(value)
         known = self._receiver_types.get((id(cls), is_class))
@@ -125,11 +143,25 @@ class Arguments:
         return False
 
 
+def _inside_partials(function: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the function of a `functools.partial`, and one that returns all arguments that a call passes to it."""
+    inner, bound = _inside_partials(function.func) if is_partial(function.func) else (function.func, _all_arguments)
+    return inner, functools.partial(bound, *function.args, **function.keywords)
+
+
+def _all_arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs
+
+
 def _is_in_class_body(function: Callable[..., Any]) -> bool:
     """Return whether a function was defined in the body of a class."""
-    qualified = attribute_of(function, "__qualname__")
-    around = qualified.rpartition(".")[0] if issubclass(type(qualified), str) else ""
+    around = _qualified_name(function).rpartition(".")[0]
     return bool(around) and not around.endswith("<locals>")
+
+
+def _qualified_name(function: Callable[..., Any]) -> str:
+    name = attribute_of(function, "__qualname__")
+    return str.__str__(name) if issubclass(type(name), str) else ""
 
 
 def _functions_of(member: object) -> Iterator[object]:

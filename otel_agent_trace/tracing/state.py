@@ -235,7 +235,7 @@ class TracerState(Shared):
         if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
             return
         if isinstance(provider, trace.ProxyTracerProvider):
-            self.diagnostics.warn_once(
+            _PROCESS.warn_once(
                 "no provider",
                 "no TracerProvider is configured, so runs are not recorded; call configure(..., set_global=True)",
             )

@@ -283,7 +283,7 @@ class AgentTracer(Shared):
         """
 
         def decorate(function: F, given: str | None) -> F:
-            arguments = Arguments(calls.plain(function))
+            arguments = Arguments(calls.plain(function), with_bound=False)  # which are no part of the question
             spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name)
             return wrap(function, partial(calls.AgentInvocation, self._state, spec), arguments.set_wrapper)
 

@@ -177,8 +177,8 @@ def test_lambdas_partials_and_callables(tracer: AgentTracer, steps: Steps) -> No
     assert asyncio.run(tracer.tool(Later())("6")) == "6"
     assert [(step.name, step.input, step.output) for step in steps()] == [
         ("<lambda>", {"q": "1"}, "1"),
-        ("search", {"q": "2", "top": 5}, "2"),
-        ("asearch", {"q": "3"}, "3"),
+        ("search", {"q": "2", "top": 5, "lang": "de"}, "2"),
+        ("asearch", {"q": "3", "top": 5}, "3"),
         ("Searcher", {"q": "4"}, "4"),
         ("method", {"q": "5"}, "5"),
         ("Later", {"q": "6"}, "6"),
@@ -367,6 +367,69 @@ def test_a_static_method_that_is_given_an_object_of_its_class(tracer: AgentTrace
     C().static(C)
     function(C())
     assert [list(step.input) for step in steps()] == [["value"], ["value"], ["self"]]
+
+
+def test_a_function_that_a_program_puts_on_a_class(tracer: AgentTracer, steps: Steps) -> None:
+    """A plain call has all its arguments; one parameter that is named as a receiver, or none that is named, is one."""
+
+    def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: function(*args)
+
+    class Order:
+        number = 7
+
+        def cancel(order: Order) -> int:  # noqa: N805 - a method all the same
+            return order.number
+
+        cancel = tracer.tool(hiding(cancel))
+
+    @tracer.tool
+    def ship(order: Order) -> int:
+        return order.number
+
+    @tracer.tool
+    def bill(self: Order, amount: int) -> int:
+        return amount
+
+    Order.ship, Order.bill = ship, bill  # type: ignore[attr-defined]
+    ship(Order())
+    ship(order=Order())
+    Order().ship()  # type: ignore[attr-defined]
+    Order().bill(1)  # type: ignore[attr-defined]
+    Order().cancel()
+    assert [list(step.input) for step in steps()] == [["order"], ["order"], ["order"], ["amount"], []]
+
+
+def test_what_a_partial_holds_is_passed(tracer: AgentTracer, memory: InMemoryBackend, steps: Steps) -> None:
+    """The arguments are those that the function gets, of an agent those of the call, which are the question."""
+
+    class Held(functools.partial):  # type: ignore[type-arg]
+        """A subclass, which Python does not merge with the partial around it."""
+
+    class Shop:
+        def find(self, q: str, *more: int, **options: int) -> str:
+            return q
+
+    def find(q: str, *more: int, **options: int) -> str:
+        return q
+
+    partial, tool = functools.partial, tracer.tool
+    for held, *args in (
+        (partial(find, "a"), 1),
+        (partial(find, q="a"),),
+        (partial(partial(find, "a", 1), 2, k=3),),
+        (partial(Held(find, "a", 1, k=4), 2, k=3),),
+        (partial(Shop().find, "a", 1),),
+        (partial(Shop.find, Shop(), "a"), 1),
+    ):
+        assert tool(held)(*args) == "a"
+    with_options = {"q": "a", "more": (1, 2), "options": {"k": 3}}
+    plain = {"q": "a", "more": (1,)}
+    assert [step.input for step in steps()] == [plain, {"q": "a"}, with_options, with_options, plain, plain]
+    tool(exclude=["q"])(partial(find, "secret"))(1)
+    assert steps()[-1].input == {"more": (1,)}
+    assert tracer.agent(partial(lambda client, question: question, object()))("Rain?") == "Rain?"
+    assert memory.runs()[-1].user_input == "Rain?"
 
 
 def test_dataclasses_and_abstract_methods(tracer: AgentTracer, steps: Steps) -> None:

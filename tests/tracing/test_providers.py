@@ -26,6 +26,8 @@ from otel_agent_trace import (
     configure,
     load_runs,
 )
+from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.tracing import state
 from tests.support.processes import RunPython
 from tests.support.waiting import DEADLOCK_S
 
@@ -75,7 +77,8 @@ def test_private_providers_are_apart() -> None:
 def test_the_global_provider_is_looked_up_for_each_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A tracer made before anything is configured warns once, and records as soon as there is a provider."""
+    """A tracer made before anything is configured records as soon as there is a provider; till then, one warning."""
+    monkeypatch.setattr(state, "_PROCESS", Diagnostics())
     tracer = AgentTracer()
 
     @tracer.tool
@@ -87,6 +90,8 @@ def test_the_global_provider_is_looked_up_for_each_run(
             with tracer.run() as run:
                 assert search() == 1
                 assert not run.recording
+        with AgentTracer().run():  # as of a request, which makes a tracer of its own
+            pass
     assert [record.name for record in caplog.records] == ["otel_agent_trace"]
     assert "configure(" in caplog.text
     for _ in range(2):
