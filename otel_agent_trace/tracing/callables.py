@@ -30,6 +30,17 @@ def is_partial(function: object) -> bool:
     return issubclass(type(function), functools.partial)
 
 
+_OWN = frozenset(
+    f"__{name}__"
+    for name in (
+        *("new", "init", "del", "call", "class", "wrapped", "init_subclass", "class_getitem", "subclasshook"),
+        *("getattribute", "getattr", "setattr", "delattr", "dir", "set_name", "annotate", "annotate_func"),
+        *("copy", "deepcopy", "reduce", "reduce_ex", "getnewargs", "getnewargs_ex", "getstate", "setstate"),
+    )
+)
+"""Special names of which a stand-in has its own, or that Python uses for the class or the copy that it makes."""
+
+
 class TracedObject:
     """Stand for an object whose calls are traced; everything else is that object's own."""
 
@@ -62,11 +73,8 @@ class TracedObject:
     def __str__(self) -> str:
         return str(self.__wrapped__)
 
-    def __bool__(self) -> bool:
-        return bool(self.__wrapped__)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or bool(self.__wrapped__ == other)
+    def __eq__(self, other: object) -> Any:
+        return self is other or self.__wrapped__ == other
 
     def __hash__(self) -> int:
         return hash(self.__wrapped__)
@@ -78,11 +86,59 @@ class TracedObject:
 def traced_object(function: Callable[..., Any], traced: Callable[..., Any], remade: tuple[Any, ...]) -> Any:
     """Return an object that stands for another one.
 
+    Python looks special methods up in the class, so the stand-in has a class of its own, with those that the class of
+    the other has: `len`, ``in``, ``[]``, operators, ``with`` and iteration work as with the other.
+
     Args:
         function: the object.
         traced: the function that its calls run.
         remade: what ``__reduce__`` returns, by which copies are made.
     """
     kind = type(function)
-    members = {"__slots__": (), "__call__": staticmethod(traced), "__doc__": attribute_of(function, "__doc__")}
-    return type("TracedObject", (TracedObject,), {**members, "__module__": kind.__module__})(function, remade)
+    members = {
+        "__hash__": TracedObject.__hash__,  # a class with `__eq__` alone would have none
+        **_special_methods(kind),
+        "__slots__": (),
+        "__call__": staticmethod(traced),
+        "__doc__": attribute_of(function, "__doc__"),
+        "__module__": kind.__module__,
+    }
+    return type("TracedObject", (TracedObject,), members)(function, remade)
+
+
+def _special_methods(kind: type) -> dict[str, Any]:
+    """Return the special methods of a class but for those of `object`, each of which calls that of the object."""
+    defined: dict[str, Any] = {}
+    for members in reversed(class_dicts(kind)[:-1]):
+        defined.update({name: member for name, member in members.items() if _is_special(name)})
+    return {
+        name: None if member is None else _forwarded(member)  # None, as of `__hash__`: there is no such method
+        for name, member in defined.items()
+        if member is None or has_flag(callable, member)
+    }
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__") and name not in _OWN
+
+
+def _forwarded(member: Any) -> Callable[..., Any]:
+    """Return a method that calls one of the object, in whose place the stand-in is passed and returned."""
+
+    def method(self: TracedObject, /, *args: Any, **kwargs: Any) -> Any:
+        original = self.__wrapped__
+        given = (original if argument is self else argument for argument in args)
+        result = _bound(member, original)(*given, **kwargs)
+        return self if result is original else result
+
+    async def method_async(self: TracedObject, /, *args: Any) -> Any:
+        original = self.__wrapped__
+        result = await _bound(member, original)(*args)
+        return self if result is original else result
+
+    return method_async if has_flag(inspect.iscoroutinefunction, member) else method
+
+
+def _bound(member: Any, holder: object) -> Any:
+    bind = getattr(type(member), "__get__", None)
+    return member if bind is None else bind(member, holder, type(holder))

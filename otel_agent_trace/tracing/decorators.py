@@ -6,6 +6,7 @@ object with ``__call__`` is an object too.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from collections.abc import Callable, Generator
@@ -17,6 +18,9 @@ from otel_agent_trace.tracing.reflection import attribute_of, has_flag, is_a, si
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHARED = (staticmethod, classmethod)
+_MANAGERS: tuple[Callable[..., Any], ...] = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_CODES_OF_MANAGERS = [(make(print).__code__, make) for make in _MANAGERS]
+"""Code that all functions made by one of these decorators have, and the decorator."""
 
 
 def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
@@ -33,6 +37,9 @@ def wrap(function: F, start: Start, on_wrapped: Callable[[object], None]) -> F:
     if is_a(function, type) or not callable(function):
         msg = f"only functions can be traced, got {function!r}"
         raise TypeError(msg)
+    make_manager = _maker_of(function)
+    if make_manager is not None:
+        return cast("F", _wrap_manager(function, make_manager, start, on_wrapped))
     wrapper = _wrapper(function, _bound_when_called(function) if _is_unbound(function) else function, start)
     _copy_signature(function, wrapper)
     if is_object(function):  # which is no method of a class, so that `on_wrapped` has no use for its wrapper
@@ -59,6 +66,26 @@ def _wrap_proxy(proxy: Any, start: Start, on_wrapped: Callable[[object], None]) 
     _copy_signature(inner, wrapper)
     on_wrapped(wrapper)
     return shared(wrapper)
+
+
+def _maker_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return the decorator of `contextlib` that made a function of a generator function; None for any other function."""
+    if type(function) is not types.FunctionType or not hasattr(function, "__wrapped__"):
+        return None
+    return next((make for code, make in _CODES_OF_MANAGERS if code is function.__code__), None)
+
+
+def _wrap_manager(
+    function: Any, make: Callable[..., Any], start: Start, on_wrapped: Callable[[object], None]
+) -> Callable[..., Any]:
+    """Wrap a function that returns context managers: each use of one is a call of the generator function in it.
+
+    A manager that decorates functions makes another one of its generator function for each of their calls.
+    """
+    made = make(wrap(function.__wrapped__, start, on_wrapped))
+    for name, value in vars(function).items():
+        vars(made).setdefault(name, value)
+    return made  # type: ignore[no-any-return]
 
 
 def _is_unbound(function: Callable[..., Any]) -> bool:

@@ -7,8 +7,10 @@ import contextlib
 import functools
 import gc
 import inspect
+import operator
 import sys
 import threading
+import unittest.mock
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -103,6 +105,82 @@ def test_everything_else_of_an_object_is_its_own(tracer: AgentTracer) -> None:
     assert inspect.isgeneratorfunction(traced.__call__)
     with pytest.raises(AttributeError, match="missing"):
         traced.missing  # noqa: B018
+
+
+class Toolbox(dict[str, int]):
+    """An object with special methods of many kinds, some of them in C, some static, one of them missing."""
+
+    number: int = 1
+    __length_hint__ = staticmethod(lambda: 5)
+    __reversed__ = None  # type: ignore[assignment]
+
+    def __call__(self, q: str) -> int:
+        return self[q]
+
+    def __add__(self, other: int) -> int:
+        return self.number + other
+
+    __radd__ = __add__
+
+    def __lt__(self, other: Toolbox) -> bool:
+        return self.number < other.number
+
+    def __iadd__(self, other: int) -> Toolbox:
+        self.number += other
+        return self
+
+    def __enter__(self) -> Toolbox:
+        return self
+
+    def __exit__(self, *_: object) -> bool:
+        return True
+
+    async def __aenter__(self) -> Toolbox:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.number = 0
+
+    def __await__(self) -> Any:
+        return later("awaited").__await__()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield "piece"
+
+
+def test_special_methods_of_an_object_are_its_own(tracer: AgentTracer, steps: Steps) -> None:
+    """What Python looks up in the class, as `len`, ``in``, ``[]``, operators and ``with``; the stand-in takes its place."""
+
+    async def main() -> tuple[Any, ...]:
+        async with traced as entered:
+            return entered is traced, await traced, await consumed(aiter(traced))
+
+    plain = Toolbox({"a": 1})
+    traced: Any = tracer.tool(plain)
+    traced["b"] = 2
+    del traced["a"]
+    assert (len(traced), "b" in traced, "a" in traced, traced["b"], list(traced)) == (1, True, False, 2, ["b"])
+    assert (bool(traced), bool(tracer.tool(Toolbox())), bool(tracer.tool(Later()))) == (True, False, True)
+    assert (traced + 1, 1 + traced, traced == plain, plain == traced, traced == traced) == (2, 2, True, True, True)  # noqa: PLR0124
+    assert (Toolbox() < traced, traced < Toolbox(), traced > traced) == (False, False, False)  # noqa: PLR0124
+    assert operator.length_hint(traced) == 1
+    stands_for = traced
+    stands_for += 4
+    assert (stands_for is traced, plain.number) == (True, 5)
+    with traced as entered:
+        assert entered is traced
+        assert entered("b") == 2
+        raise LookupError  # suppressed by it
+    assert [step.input for step in steps()] == [{"q": "b"}]
+    assert asyncio.run(main()) == (True, "awaited", ["piece"])
+    assert plain.number == 0
+    for missing in (reversed, hash, operator.neg, operator.index):
+        with pytest.raises(TypeError):
+            missing(traced)
+    for made in (Streams(), unittest.mock.MagicMock(), unittest.mock.MagicMock(__len__=lambda _: 3)):
+        assert repr(tracer.tool(made)) == repr(made)
+        assert hash(tracer.tool(made)) == hash(made)
+    assert len(tracer.tool(made)) == 3  # type: ignore[arg-type]
 
 
 def test_an_object_is_no_method(tracer: AgentTracer, steps: Steps) -> None:
@@ -249,6 +327,45 @@ def test_async_context_managers_last_as_long_as_their_block(tracer: AgentTracer,
 
     asyncio.run(program())
     assert outcomes(steps) == [(["a"], False, None)] * 2
+
+
+def test_a_context_manager_that_decorates_is_a_step_for_each_call(tracer: AgentTracer, steps: Steps) -> None:
+    """It is none when it is made, and none if it is never used; methods and other attributes stay what they were."""
+
+    class Resource:
+        @tracer.tool("sync")
+        @contextlib.contextmanager
+        def held(self, q: str) -> Iterator[str]:
+            yield q
+
+        @tracer.tool("async")
+        @contextlib.asynccontextmanager
+        async def held_later(self, q: str) -> AsyncIterator[str]:
+            yield q
+
+    managed = Resource().held("a")
+
+    @managed
+    def work(number: int) -> int:
+        return number
+
+    @Resource().held_later("b")
+    async def work_later(number: int) -> int:
+        return number
+
+    Resource().held("never used")
+    assert steps() == []
+    assert [work(1), work(2), asyncio.run(work_later(3))] == [1, 2, 3]
+    assert [(step.name, step.input, step.output, step.abandoned) for step in steps()] == [
+        ("sync", {"q": "a"}, ["a"], False),
+        ("sync", {"q": "a"}, ["a"], False),
+        ("async", {"q": "b"}, ["b"], False),
+    ]
+    plain = contextlib.contextmanager(stream)
+    plain.tag = 1  # type: ignore[attr-defined]
+    traced = tracer.tool(plain)
+    assert (traced.tag, traced.__name__, inspect.signature(traced)) == (1, "stream", inspect.signature(stream))  # type: ignore[attr-defined]
+    assert type(traced("a")) is type(plain("a"))
 
 
 # ── where a generator was made ───────────────────────────────────────────────────────────────────────────────────────
