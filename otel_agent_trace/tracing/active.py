@@ -442,6 +442,8 @@ class ActiveModelCall(ActiveStep):
         content.text(semconv.RESPONSE_ID, "response_id", result.response_id)
         if result.finish_reasons:
             content.texts(semconv.FINISH_REASONS, "finish_reasons", result.finish_reasons)
+        if self._error is None and result.error is not None:
+            self.fail(result.error)
         if self._provider is None and result.provider is not None:
             content.attributes[semconv.PROVIDER_NAME] = result.provider
         super()._write_fields()

@@ -105,6 +105,10 @@ class _Streaming(Invocation):
         self.active.abandon()
         self.stopped()
 
+    def never_begun(self) -> None:
+        """Record that the program dropped the work that the function returned; there is no result."""
+        self.active.abandon()
+
     def broken(self) -> None:
         """Record the chunks until the stream failed, if there are any."""
         if self._pieces.count:

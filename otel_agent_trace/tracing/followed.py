@@ -1,14 +1,12 @@
-"""Make a call last as long as the work that it returned: a coroutine, a task, a generator, the stream of a client."""
+"""Make a call last as long as the work that it returned: a coroutine, a task, a generator, a client's stream."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Coroutine
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any
-
-from opentelemetry.context import Context
 
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.tracing.contexts import attach, current_context, detach
@@ -19,8 +17,8 @@ from otel_agent_trace.tracing.traced_calls import TracedCall
 def follow(result: Any, invocation: TracedCall) -> Any:
     """Make a call last until the work that it returned is done, and return what the program receives in its place.
 
-    That is the result itself wherever possible: a task, and the stream of a client. A coroutine or generator that nobody
-    has started yet is wrapped by one of the same kind. None is returned for any other result.
+    That is the result itself wherever possible: a task, the stream of a client, and the manager of one. A coroutine or
+    generator that nobody has started yet is wrapped by one of the same kind. None is returned for any other result.
     """
     kind = type(result)
     if kind is CoroutineType or (hasattr(kind, "cr_await") and hasattr(kind, "send")):  # the latter are those of Cython
@@ -29,6 +27,8 @@ def follow(result: Any, invocation: TracedCall) -> Any:
         return _iterated(result, invocation)
     if hasattr(kind, "_asyncio_future_blocking"):  # by which asyncio recognises tasks and futures, its own and others'
         return _until_done(result, invocation)
+    if kind.__name__.endswith("StreamManager"):  # of the clients of OpenAI and Anthropic
+        return _requested(result, invocation)
     name = _name_of_pieces(kind)
     pieces = None if name is None else getattr(result, name, None)  # of Anthropic's client made on first use
     if type(pieces) not in (GeneratorType, AsyncGeneratorType) or (followed := _iterated(pieces, invocation)) is None:
@@ -68,24 +68,44 @@ def _iterated(pieces: Any, invocation: TracedCall) -> Any:
     return wrap(pieces, lambda args, kwargs: (iteration, lambda: pieces))()
 
 
-# ── coroutines and tasks ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── coroutines, requests and tasks ───────────────────────────────────────────────────────────────────────────────────
 
 
 class _Pending:
-    """Hold a coroutine until it is awaited, and the call that made it."""
+    """Hold work until it begins, and the call that it is of: a coroutine, or the request of a stream manager.
 
-    __slots__ = ("begun", "coroutine", "inside", "invocation")
+    Entered, the context of the call is current, and an exception is its end.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], invocation: TracedCall, inside: Context) -> None:
-        self.coroutine = coroutine
+    __slots__ = ("_inside", "_token", "begun", "invocation", "work")
+
+    def __init__(self, work: Any, invocation: TracedCall) -> None:
+        self.work = work
         self.invocation = invocation
-        self.inside = inside
         self.begun = False
+        self._inside = current_context()
+
+    def __enter__(self) -> None:
+        self.begun = True
+        self._token = attach(self._inside)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        detach(self._token, self._inside)
+        if error is not None:
+            self.invocation.active.fail(error)
+            self.invocation.active.end()
+
+    def followed(self, result: Any) -> Any:
+        """Return what the program receives for a result that is work to be done; None for any other result."""
+        return guarded(self.invocation.active.diagnostics, "stream", follow, result, self.invocation)
 
     def __del__(self) -> None:
-        if not self.begun:  # the wrapper is never awaited, of which Python warns; once is enough
-            self.coroutine.close()
-            self.invocation.abandoned()
+        if not self.begun:
+            if type(self.work) is CoroutineType:  # Python warns of its wrapper that it is never awaited; once is enough
+                self.work.close()
+            self.invocation.never_begun()
             self.invocation.active.end()
 
 
@@ -93,24 +113,44 @@ def _awaited(coroutine: Any, invocation: TracedCall) -> Coroutine[Any, Any, Any]
     """Return a coroutine that awaits another one within the call; None if that one has begun already."""
     if getattr(coroutine, "cr_frame", None) is None or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
         return None
-    wrapper: Any = _await(_Pending(coroutine, invocation, current_context()))
+    wrapper: Any = _await(_Pending(coroutine, invocation))
     wrapper.__name__, wrapper.__qualname__ = coroutine.__name__, coroutine.__qualname__
     return wrapper  # type: ignore[no-any-return]
 
 
 async def _await(pending: _Pending) -> Any:
-    pending.begun = True
-    invocation, inside = pending.invocation, pending.inside
-    token = attach(inside)
-    try:
-        result = await pending.coroutine
-    except BaseException as error:
-        detach(token, inside)
-        invocation.active.fail(error)
-        invocation.active.end()
-        raise
-    detach(token, inside)
-    return invocation.finished(result)
+    with pending:
+        result = await pending.work
+        work = pending.followed(result)
+    return pending.invocation.finished(result) if work is None else work
+
+
+def _requested(manager: Any, invocation: TracedCall) -> Any:
+    """Return a stream manager whose request, which it makes when it is entered, is part of the call; else None."""
+    attributes: dict[str, Any] = getattr(manager, "__dict__", {})
+    name = next(filter(_is_request, attributes), "")
+    request = attributes.get(name)
+    if inspect.iscoroutine(request):
+        followed: Any = _awaited(request, invocation)
+    else:
+        followed = functools.partial(_request, _Pending(request, invocation)) if callable(request) else None
+    if followed is None:
+        return None
+    attributes[name] = followed
+    return manager
+
+
+def _is_request(name: str) -> bool:
+    return name.endswith("__api_request")
+
+
+def _request(pending: _Pending) -> Any:
+    if pending.begun:  # the manager is entered again, which is no part of the call
+        return pending.work()
+    with pending:
+        result = pending.work()
+        work = pending.followed(result)
+    return pending.invocation.finished(result) if work is None else work
 
 
 def _until_done(future: Any, invocation: TracedCall) -> Any:

@@ -114,6 +114,9 @@ class Invocation:
     def abandoned(self) -> None:
         """Record that the consumer closed the stream, and the chunks until then."""
 
+    def never_begun(self) -> None:
+        """Record that the program dropped the work that the function returned before it began."""
+
     def broken(self) -> None:
         """Record the chunks until the stream failed, if there are any."""
 

@@ -59,5 +59,8 @@ class TracedCall(Protocol):
     def abandoned(self) -> None:
         """Record that the consumer closed the stream, and the chunks until then."""
 
+    def never_begun(self) -> None:
+        """Record that the program dropped the work that the function returned before it began."""
+
     def broken(self) -> None:
         """Record the chunks of a stream until an exception ended it."""

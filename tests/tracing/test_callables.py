@@ -233,7 +233,7 @@ def test_a_coroutine_that_is_never_awaited_is_abandoned_and_warned_of_once(trace
         messages = [str(warning.message) for warning in seen]
         seen.clear()  # a warning holds its coroutine
     assert messages == ["coroutine 'later' was never awaited"]
-    assert outcomes(steps) == [([], True, None)]
+    assert outcomes(steps) == [(None, True, None)]
 
 
 def test_tasks_and_futures_stay_the_same_objects(tracer: AgentTracer, steps: Steps) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import APIConnectionError, AsyncOpenAI, OpenAI
+from opentelemetry import trace
 
 from otel_agent_trace import AgentRun, AgentStep, AgentTracer, FileBackend, InMemoryBackend, load_run
 from tests.support.event_streams import event_streams
@@ -475,3 +478,171 @@ def test_async_anthropic_client(address: str, tracer: AgentTracer, the_run: TheR
 
     asyncio.run(main())
     check(the_run().steps[0], "claude-x")
+
+
+# ── managers of streams ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def managers(address: str, clients: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    """Return functions that return managers which are not entered yet, of the clients' helpers."""
+    asked: Any = {"model": "claude", "messages": ASKED, "max_tokens": 9}
+    openai = clients["openai"](base_url=f"{address}/v1", api_key="k", max_retries=0)
+    made: dict[str, Callable[[], Any]] = {"responses": lambda: openai_streams(openai)["helper"]()}
+    if "anthropic" in clients:
+        anthropic = clients["anthropic"](base_url=address, api_key="k", max_retries=0)
+        made |= {
+            "messages": lambda: anthropic.messages.stream(**asked),
+            "beta": lambda: anthropic.beta.messages.stream(**asked),
+        }
+    return made
+
+
+def clients_of(name: str, prefix: str = "") -> dict[str, Any]:
+    """Return the classes of the clients that a test with one of the managers needs."""
+    classes = {"openai": AsyncOpenAI if prefix else OpenAI}
+    if name != "responses":
+        need_package("anthropic", "frameworks")
+        classes["anthropic"] = getattr(importlib.import_module("anthropic"), f"{prefix}Anthropic")
+    return classes
+
+
+MANAGERS = ["responses", *(pytest.param(name, marks=pytest.mark.frameworks) for name in ("messages", "beta"))]
+
+
+@pytest.mark.parametrize("name", MANAGERS)
+def test_a_manager_that_is_returned_before_it_is_entered(
+    address: str, tracer: AgentTracer, memory: InMemoryBackend, name: str
+) -> None:
+    """The call lasts until the stream ends that it gives when it is entered; entered again, it is no part of the call."""
+    make = managers(address, clients_of(name))[name]
+    with tracer.run() as run:
+        manager = tracer.model(lambda messages: make())(ASKED)
+        assert type(manager) is type(make())
+        for has_ended in (False, True):
+            with manager as stream:
+                assert (memory.runs()[0].steps[0].ended_at_ns is not None) == has_ended
+                assert trace.get_current_span() is run.span
+                assert list(stream)
+    (step,) = memory.runs()[0].steps
+    check(step, "claude-x" if name != "responses" else "gpt-x")
+    assert (step.abandoned, step.attributes["gen_ai.provider.name"] in ("openai", "anthropic")) == (False, True)
+
+
+@pytest.mark.parametrize("name", MANAGERS)
+def test_an_async_manager_that_is_returned_before_it_is_entered(
+    address: str, tracer: AgentTracer, the_run: TheRun, name: str
+) -> None:
+    async def main() -> None:
+        make = managers(address, clients_of(name, "Async"))[name]
+
+        @tracer.model
+        async def ask(messages: Any) -> Any:
+            return make()
+
+        async with await ask(ASKED) as stream:
+            assert [piece async for piece in stream]
+
+    asyncio.run(main())
+    check(the_run().steps[0], "claude-x" if name != "responses" else "gpt-x")
+
+
+def test_choices_of_a_manager(address: str, tracer: AgentTracer, the_run: TheRun) -> None:
+    client = OpenAI(base_url=f"{address}/v1", api_key="k", max_retries=0)
+    ask = tracer.model(lambda messages: client.chat.completions.stream(model="m", messages=messages, n=2))
+    with ask(ASKED) as stream:
+        stream.until_done()
+    (step,) = the_run().steps
+    assert [message.text for message in step.messages] == ["hi", "hello", "HELLO"]
+
+
+def test_a_manager_that_is_never_entered_or_whose_request_fails(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """The one is abandoned, and nothing but Python's own warning is said of it; the other is an error."""
+
+    async def main() -> None:
+        client = AsyncOpenAI(base_url="http://127.0.0.1:9", api_key="k", max_retries=0)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            manager: Any = tracer.model(lambda: client.chat.completions.stream(model="m", messages=ASKED))()
+            del manager
+            gc.collect()
+        assert len({str(warning.message) for warning in seen}) == len(seen) == 1
+        with pytest.raises(APIConnectionError):
+            async with tracer.model(lambda: client.chat.completions.stream(model="m", messages=ASKED))():
+                pass
+
+    client = OpenAI(base_url="http://127.0.0.1:9", api_key="k", max_retries=0)
+    tracer.model(lambda: client.responses.stream(model="m", input="hi"))()
+    with pytest.raises(APIConnectionError), tracer.model(lambda: client.responses.stream(model="m", input="hi"))():
+        pass
+    asyncio.run(main())
+    found = [
+        (step.abandoned, step.output, step.error and step.error.type) for run in memory.runs() for step in run.steps
+    ]
+    assert found == [(True, None, None), (False, None, "openai.APIConnectionError")] * 2
+
+
+def test_a_coroutine_whose_result_is_a_stream(address: str, tracer: AgentTracer, the_run: TheRun) -> None:
+    """A plain function that returns it is a step that lasts as long as the stream."""
+
+    async def main() -> None:
+        client = AsyncOpenAI(base_url=f"{address}/v1", api_key="k", max_retries=0)
+        ask = tracer.model(lambda messages: openai_streams(client)["create"]())
+        async for _ in await ask(ASKED):
+            pass
+
+    asyncio.run(main())
+    check(the_run().steps[0], "gpt-x")
+
+
+# ── failures that are no exceptions ──────────────────────────────────────────────────────────────────────────────────
+
+FAILED = {**RESPONSE, "status": "failed", "output": [], "error": {"code": "server_error", "message": "Sorry."}}
+CUT_SHORT = {**RESPONSE, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([*BEGINNING, event("failed", response=FAILED)], ("server_error", "Sorry.")),
+        ([{"type": "error", "code": "rate_limit_exceeded", "message": "Slow."}], ("rate_limit_exceeded", "Slow.")),
+        ([*BEGINNING, {"type": "error", "code": None, "message": "Gone."}], ("_OTHER", "Gone.")),
+        ([*BEGINNING, event("incomplete", response=CUT_SHORT)], None),
+        (
+            [*ANTHROPIC[:9], {"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}}],
+            ("overloaded_error", "Busy."),
+        ),
+        ([{"type": "error", "error": {"type": "api_error", "message": "No."}}], ("api_error", "No.")),
+        ([*CHAT[:2], {**chunk({}), "error": {"code": 502, "message": "Upstream."}}], ("502", "Upstream.")),
+    ],
+)
+def test_an_event_that_reports_a_failure(
+    tracer: AgentTracer, the_run: TheRun, chunks: list[Any], expected: tuple[str, str] | None
+) -> None:
+    """The step fails as with an exception, and has what came before; an answer that is cut short is no failure."""
+    step = streamed(tracer, the_run, chunks)
+    assert (step.error and (step.error.type, step.error.message)) == expected
+    if len(chunks) > 3:
+        assert step.messages[-1].text == "hello"
+    if expected is None:
+        assert list(step.attributes["gen_ai.response.finish_reasons"]) == ["max_output_tokens"]
+
+
+@pytest.mark.parametrize("status", ["failed", "incomplete"])
+def test_a_response_of_the_client_that_failed(tracer: AgentTracer, the_run: TheRun, status: str) -> None:
+    """The client raises nothing; the step has the error, or the reason why the answer is not whole."""
+    whole = FAILED if status == "failed" else CUT_SHORT
+    with event_streams({"responses": [*BEGINNING, event(status, response=whole)]}) as address:
+        client = OpenAI(base_url=f"{address}/v1", api_key="k", max_retries=0)
+        list(tracer.model(lambda: client.responses.create(model="m", input="hi", stream=True))())
+    (step,) = the_run().steps
+    reasons = list(step.attributes["gen_ai.response.finish_reasons"])
+    found = step.error and (step.error.type, step.error.message), reasons
+    assert found == ((("server_error", "Sorry."), ["failed"]) if status == "failed" else (None, ["max_output_tokens"]))
+    assert step.messages[-1].text == "hello"
+
+
+@pytest.mark.parametrize("error", [None, "", False, {}, {"message": None}, print])
+def test_a_field_that_only_has_the_name_of_an_error(tracer: AgentTracer, the_run: TheRun, error: Any) -> None:
+    assert tracer.model(lambda: {"content": "hello", "error": error})()
+    (step,) = the_run().steps
+    assert (step.error, step.messages[-1].text) == (None, "hello")

@@ -10,19 +10,27 @@ from otel_agent_trace.tracing.model_apis.fields import (
     add_counts,
     append,
     as_dict,
+    error_of,
     fields_of,
     get,
     get_text,
 )
 from otel_agent_trace.values import decode_text
 
-_START, _BLOCK_START, _BLOCK_DELTA, _MESSAGE_DELTA = (
+_START, _BLOCK_START, _BLOCK_DELTA, _MESSAGE_DELTA, _ERROR = (
     "message_start",
     "content_block_start",
     "content_block_delta",
     "message_delta",
+    "error",
 )
-_EVENTS = {_START, _BLOCK_START, _BLOCK_DELTA, _MESSAGE_DELTA}  # those that the helper adds repeat what these have
+_EVENTS = {
+    _START,
+    _BLOCK_START,
+    _BLOCK_DELTA,
+    _MESSAGE_DELTA,
+    _ERROR,
+}  # those that the helper adds repeat what these have
 _PIECES = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
@@ -52,6 +60,7 @@ def read(result: Any) -> ModelResult:
         model=get_text(result, "model"),
         response_id=get_text(result, "id"),
         finish_reasons=() if reason is None else (reason,),
+        error=error_of(result),
     )
 
 
@@ -72,6 +81,8 @@ def put_together(events: list[Any]) -> dict[str, Any]:
         elif kind == _MESSAGE_DELTA:
             message.update(fields_of(get(event, "delta"), "stop_reason"))
             add_counts(usage, get(event, "usage"))
+        elif kind == _ERROR:
+            message.update(fields_of(event, _ERROR))
     return {**message, "usage": usage or None, "content": [block.whole() for block in blocks.values()]}
 
 

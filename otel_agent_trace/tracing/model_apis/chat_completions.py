@@ -6,7 +6,16 @@ from typing import Any
 
 from otel_agent_trace.messages import message_from, usage_from
 from otel_agent_trace.model import Message
-from otel_agent_trace.tracing.model_apis.fields import ModelResult, append, as_dict, fields_of, get, get_text, items_of
+from otel_agent_trace.tracing.model_apis.fields import (
+    ModelResult,
+    append,
+    as_dict,
+    error_of,
+    fields_of,
+    get,
+    get_text,
+    items_of,
+)
 from otel_agent_trace.values import decode_text
 
 _TEXTS = ("refusal", "reasoning_content", "reasoning")
@@ -33,6 +42,7 @@ def read(result: Any) -> ModelResult:
         model=get_text(result, "model"),
         response_id=get_text(result, "id"),
         finish_reasons=tuple([reason for reason in reasons if reason is not None]),
+        error=error_of(result),
     )
 
 
@@ -48,7 +58,7 @@ def put_together(chunks: list[Any]) -> dict[str, Any]:
     completion: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     for chunk in map(_chunk_in, chunks):
-        completion.update(fields_of(chunk, "id", "model", "usage"))
+        completion.update(fields_of(chunk, "id", "model", "usage", "error"))
         for part in items_of(get(chunk, "choices")):
             index = get(part, "index")
             choice = choices.get(index if type(index) is int else 0)

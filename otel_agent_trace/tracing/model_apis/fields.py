@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace import semconv
+from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.messages import mapping_of
-from otel_agent_trace.model import Message, Usage
+from otel_agent_trace.model import Message, StepError, Usage
 from otel_agent_trace.signals import is_of_signal_handler
 
 
@@ -23,6 +25,8 @@ class ModelResult(msgspec.Struct, frozen=True):
     response_id: str | None = None
     finish_reasons: tuple[str, ...] = ()
     provider: str | None = None
+    error: StepError | None = None
+    """Failure of the model that the API reports in a result or an event, and its client does not raise."""
 
 
 def get(holder: Any, name: str) -> Any:
@@ -64,6 +68,20 @@ def as_dict(value: Any) -> dict[str, Any]:
     """Return a copy of a mapping or of an object's fields as a dict; an empty one for anything else."""
     data = mapping_of(value)
     return dict(data if isinstance(data, Mapping) else getattr(value, "__dict__", {}))
+
+
+def error_of(holder: Any) -> StepError | None:
+    """Return the error in the field ``error``: a text, or an object with a message, a code or a type; None for none."""
+    error = get(holder, "error")
+    if error is None:
+        return None
+    status = get(error, "code")  # of OpenRouter, that of HTTP
+    kind = str(status) if type(status) is int else get_text(error, "code") or get_text(error, "type")
+    message = get_text(holder, "error") or get_text(error, "message")
+    if not (kind or message):
+        return None
+    kind = kind or semconv.ERROR_TYPE_OTHER
+    return StepError(type=kind, message=message or "", category=category_of_type(kind))
 
 
 def append(whole: dict[str, Any], name: str, piece: Any) -> None:

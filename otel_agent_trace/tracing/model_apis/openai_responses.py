@@ -10,6 +10,7 @@ from otel_agent_trace.tracing.model_apis.fields import (
     ModelResult,
     append,
     as_dict,
+    error_of,
     fields_of,
     get,
     get_text,
@@ -26,11 +27,17 @@ _ARGUMENTS = {
     "response.custom_tool_call_input": ("custom_tool_call", "input"),
 }
 _ENDS = (".delta", ".done")
+_ERROR = "error"
 
 
 def is_chunk(chunk: Any) -> bool:
     """Return whether a value is an event of a stream of a response."""
-    return (get_text(chunk, "type") or "").startswith(_PREFIX)
+    return (get_text(chunk, "type") or "").startswith(_PREFIX) or _is_error(chunk)
+
+
+def _is_error(event: Any) -> bool:
+    """Return whether an event is an error, which has code and message of its own, other than that of Anthropic."""
+    return get_text(event, "type") == _ERROR and get_text(event, "message") is not None
 
 
 def is_result(result: Any) -> bool:
@@ -50,6 +57,7 @@ def read(result: Any) -> ModelResult:
         model=get_text(result, "model"),
         response_id=get_text(result, "id"),
         finish_reasons=() if reason is None else (reason,),
+        error=error_of(result),
     )
 
 
@@ -81,7 +89,10 @@ def put_together(events: list[Any]) -> dict[str, Any]:
     """Return the response that the events of a stream make up: that of its last event, else what came until then."""
     response: Any = None
     items: dict[Any, _Item] = {}
+    error: dict[str, Any] = {}
     for event in events:
+        if _is_error(event):
+            error = {_ERROR: fields_of(event, "code", "message")}
         response = get(event, "response") or response
         item = get(event, "item")
         index = get(event, "output_index")
@@ -89,11 +100,11 @@ def put_together(events: list[Any]) -> dict[str, Any]:
             items[index] = _Item(as_dict(item))
         elif (get_text(event, "type") or "").endswith(_ENDS):
             items.setdefault(index, _Item({})).add(event)
-    whole = fields_of(response, "id", "model", "usage", "status", "incomplete_details")
+    whole = fields_of(response, "id", "model", "usage", "status", "incomplete_details", _ERROR)
     if whole.get("status") == "in_progress":
         del whole["status"]
     output = get(response, "output") or [item.whole() for item in items.values()]
-    return {**whole, "output": output}
+    return {**whole, **error, "output": output}
 
 
 class _Item:
