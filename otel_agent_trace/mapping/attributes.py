@@ -8,6 +8,7 @@ Values are written as standard JSON. What JSON does not represent is restored fr
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -144,12 +145,12 @@ class AttributeWriter:
         self.beside(key, field, None if plain else {"t": form, "k": encoded.tag}, encoded.cuts)
 
     def messages(self, messages: tuple[Message, ...], kind: StepKind) -> None:
-        """Write the messages of a model call: the last one as the answer, if it is the assistant's."""
+        """Write the messages of a model call: the last one as the answer, if it is the assistant's, or all choices."""
         data = list(map(message_data, messages))
         if kind is StepKind.AGENT:
             self.json(semconv.MESSAGES, "messages", data or None)
             return
-        sent = len(data) - 1 if data and messages[-1].role == "assistant" else len(data)
+        sent = len(data) - _answers_in(messages)
         self.json(semconv.INPUT_MESSAGES, "messages", data[:sent] or None)
         self.answer(data[sent:], sent)
 
@@ -280,6 +281,16 @@ def both_ends(text: str, size_bytes: int) -> str:
 
 
 _PLACEHOLDER = _to_json({FINISH_REASON_KEY: NO_FINISH_REASON}).decode()[1:-1]
+
+
+def _answers_in(messages: tuple[Message, ...]) -> int:
+    """Return how many messages at the end are answers: the choices, each with a finish reason of its own, or one."""
+    choices = itertools.takewhile(_is_choice, reversed(messages))
+    return sum(1 for _ in choices) or int(bool(messages) and messages[-1].role == "assistant")
+
+
+def _is_choice(message: Message) -> bool:
+    return message.role == "assistant" and FINISH_REASON_KEY in message.extra
 
 
 def _has_no_finish_reason(answer: dict[Any, Any]) -> bool:

@@ -14,7 +14,16 @@ import pytest
 from openai import APIConnectionError, AsyncOpenAI, OpenAI
 from opentelemetry import trace
 
-from otel_agent_trace import AgentRun, AgentStep, AgentTracer, FileBackend, InMemoryBackend, load_run
+from otel_agent_trace import (
+    AgentRun,
+    AgentStep,
+    AgentTracer,
+    FileBackend,
+    InMemoryBackend,
+    load_run,
+    run_to_spans,
+    runs_from_spans,
+)
 from tests.support.event_streams import event_streams
 from tests.support.requirements import need_package
 
@@ -219,6 +228,10 @@ def test_several_choices(tmp_path: Path, is_streamed: bool) -> None:
             tracer.model(lambda messages: whole)(ASKED)
     (step,) = load_run(path).steps
     assert memory.runs()[0].steps[0] == step
+    (span,) = run_to_spans(load_run(path))
+    assert span.attributes["gen_ai.output.messages"] == memory.spans()[0].attributes["gen_ai.output.messages"]
+    (run,) = runs_from_spans([span])
+    assert run.steps[0] == step
     assert [(message.role, message.text) for message in step.messages] == [
         ("user", "hi"),
         ("assistant", "hello"),
