@@ -44,7 +44,7 @@ from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
 from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
 from otel_agent_trace.tracing.coercion import metadata_of, text_of, texts_of
-from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context, with_own
+from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context, session_in, with_own
 from otel_agent_trace.tracing.failures import is_timeout
 from otel_agent_trace.tracing.interception import INSTALLED, How
 from otel_agent_trace.tracing.meters import Calls, Meters
@@ -793,7 +793,9 @@ class ActiveRun(ActiveSpan):
         above = base.get(RUN_KEY)
         above = above if isinstance(above, ActiveRun) else None
         if above is not None:
-            self._inherit(above)
+            self._inherit(above.session_id, above.user_id)
+        elif session := session_in(base):
+            self._inherit(**session)
         self._guarded("starting a run", self._open, base, above, start_ns)
         if not self.run_id:
             self.run_id = _run_id(self._span)
@@ -805,13 +807,13 @@ class ActiveRun(ActiveSpan):
             self._raise_refusal()
         return self
 
-    def _inherit(self, above: ActiveRun) -> None:
+    def _inherit(self, session_id: str | None = None, user_id: str | None = None) -> None:
         """Take session and user from the run above, unless this has its own: stores select spans by them."""
         facts = self._facts
-        if facts.get("session_id") is None and above.session_id is not None:
-            facts["session_id"], self._shared = above.session_id, None
-        if facts.get("user_id") is None and above.user_id is not None:
-            facts["user_id"], self._shared = self._state.recorded_user(above.user_id), None
+        if facts.get("session_id") is None and session_id is not None:
+            facts["session_id"], self._shared = session_id, None
+        if facts.get("user_id") is None and user_id is not None:
+            facts["user_id"], self._shared = self._state.recorded_user(user_id), None
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state, facts = self._content, self._state, self._facts

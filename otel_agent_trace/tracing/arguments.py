@@ -38,8 +38,9 @@ _DICT_DOC = vars(type("_WithDict", (), {}))["__dict__"].__doc__
 class Arguments:
     """Name the arguments of one function, except the instance or class of which it is a method.
 
-    A plain call cannot be told from a bound one. So a function is a method if it was defined as one, in the body of a
-    class or with a first parameter ``self`` or ``cls``, and not if a program only made it an attribute of a class.
+    A wrapper, which is a plain function, cannot distinguish ``function(obj)`` from ``obj.function()``. So a function is a
+    method if it was defined as one, in the body of a class or with a first parameter ``self`` or ``cls``, and not if a
+    program only made it an attribute of a class.
 
     Passed arguments are named, not defaults; those of a `functools.partial` are passed. Extra positional arguments have
     the name of the ``*`` parameter, extra keywords that of the ``**`` parameter.

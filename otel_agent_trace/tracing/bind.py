@@ -11,12 +11,10 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among
-from otel_agent_trace.tracing.contexts import RUN_KEY, Attachment, attach, current_context, detach
+from otel_agent_trace.tracing.contexts import INHERITED, RUN_KEY, Attachment, attach, current_context, detach
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 _BOUND_IN_KEY = otel_context.create_key("otel_agent_trace.bound.run")
-INHERITED = ("session_id", "user_id")
-"""Fields that a sub-agent has from the run above it."""
 
 
 class Bound:

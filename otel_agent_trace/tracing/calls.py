@@ -17,7 +17,9 @@ from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
 from otel_agent_trace.tracing.callables import is_partial
 from otel_agent_trace.tracing.coercion import run_fields
+from otel_agent_trace.tracing.contexts import session_in
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
+from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.invocations import Invocation
 from otel_agent_trace.tracing.reflection import attribute_of, is_a
 from otel_agent_trace.tracing.results import answer
@@ -275,11 +277,12 @@ class AgentInvocation(_Streaming):
 def surroundings(state: TracerState) -> tuple[ActiveRun, TracerState]:
     """Return the run around this code, or one that is never started, and the state of the tracer that records.
 
-    A tracer without a provider of its own records with the tracer of the run around it.
+    The latter has session and user of a run in another process, which steps have as well. A tracer without a provider of
+    its own records with the tracer of the run around it.
     """
     run = surrounding_run()
     if run is None:
-        return ActiveRun(state, {}), state
+        return ActiveRun(state, session_in(PROCESS_PARENT.base())), state
     return run, state if state.provider is not None else run.state
 
 

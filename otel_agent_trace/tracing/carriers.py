@@ -1,4 +1,4 @@
-"""Read contexts from carriers: the W3C fields in headers, environments, messages and metadata."""
+"""Read contexts from carriers: the W3C fields, and one of our own, in headers, environments, messages and metadata."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from types import TracebackType
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from opentelemetry import baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -14,12 +15,23 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.contexts import Attachment, Parent, attach, current_context, detach, with_span
+from otel_agent_trace.policies.user_ids import is_pseudonym
+from otel_agent_trace.tracing.contexts import (
+    INHERITED,
+    Attachment,
+    Parent,
+    attach,
+    current_context,
+    detach,
+    with_session,
+    with_span,
+)
 
-TRACEPARENT, TRACESTATE, BAGGAGE = FIELDS = ("traceparent", "tracestate", "baggage")
-"""Fields of W3C Trace Context and W3C Baggage; as environment variables their names are in capitals."""
+TRACEPARENT, TRACESTATE, BAGGAGE, SESSION = FIELDS = ("traceparent", "tracestate", "baggage", "agentsession")
+"""Fields of W3C Trace Context and W3C Baggage, and ours with session and user of a run; as environment variables their
+names are in capitals. Ours is no baggage, which instrumentations send with every request of the program."""
 
-_MAX_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192}
+_MAX_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192, SESSION: 2048}
 """Longest values that are read; longer ones are ignored."""
 _MAX_ENTRIES = 10_000
 _REQUEST_PREFIX = "http_"
@@ -29,7 +41,7 @@ _BAGGAGE = W3CBaggagePropagator()
 
 
 def fields_of(carrier: object) -> dict[str, list[str]]:
-    """Return the W3C fields in a carrier, each with its values.
+    """Return the fields in a carrier, each with its values.
 
     A carrier is a mapping, an object with ``items()``, a list of pairs, or an object that has the fields as attributes;
     with names in any case, and with a text, bytes, or a list of those as values. In a request of CGI or WSGI only the
@@ -83,18 +95,37 @@ def _header_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def session_field(fields: Mapping[str, str | None]) -> str | None:
+    """Return the value of `SESSION` for session and user, in the syntax of a query; None if there is nothing to send."""
+    text = urlencode(_of_session(fields), errors="replace")
+    return text if 0 < len(text) <= _MAX_CHARS[SESSION] else None
+
+
+def _of_session(fields: Mapping[str, str | None]) -> dict[str, str]:
+    """Return session and user, the latter only if it is a pseudonym: no plain user id leaves the process, or enters it."""
+    session = {name: value for name in INHERITED if (value := fields.get(name))}
+    if not is_pseudonym(session.get("user_id", "")):
+        session.pop("user_id", None)
+    return session
+
+
+def _received_session(fields: Mapping[str, list[str]]) -> dict[str, str]:
+    values = fields.get(SESSION, ())
+    return _of_session(dict(parse_qsl(values[0]))) if len(values) == 1 and values[0].isascii() else {}
+
+
 class RemoteContext(Context, Parent):
     """Represent the context of a remote caller, for a ``with`` block, sync or async, or as ``parent=``.
 
-    It replaces the span, the run and the baggage of the current context; if the caller sent no span, there is none. An
-    object may be used again, by several threads or tasks at once too.
+    It replaces the span, the run with its session and user, and the baggage of the current context; if the caller sent no
+    span, there is none. An object may be used again, by several threads or tasks at once too.
     """
 
     def __init__(self, fields: Mapping[str, list[str]]) -> None:
         context = with_span(INVALID_SPAN, baggage.clear(Context()))
         if len(fields.get(TRACEPARENT, ())) == 1:  # W3C: with several, none is valid
             context = _TRACE_CONTEXT.extract(fields, context)
-        super().__init__(_BAGGAGE.extract(fields, context))
+        super().__init__(with_session(_received_session(fields), _BAGGAGE.extract(fields, context)))
         self._fields = fields
         self._attached: dict[int, tuple[Attachment, Context]] = {}
 

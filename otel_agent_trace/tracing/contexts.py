@@ -8,6 +8,7 @@ attached is therefore kept here as well, if the runtime context does not return 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from otel_agent_trace.guard import Diagnostics, guarded
 
 RUN_KEY = create_key("otel_agent_trace.run")
 STEP_KEY = create_key("otel_agent_trace.step")
+_SESSION_KEY = create_key("otel_agent_trace.session")
+INHERITED = ("session_id", "user_id")
+"""Fields that a sub-agent has from the run above it."""
 ELSEWHERE = object()
 """Value of `RUN_KEY` for a run of another process."""
 
@@ -37,7 +41,18 @@ class Parent:
 
 def with_span(span: Span, base: Context) -> Context:
     """Return a context with a span whose run is not known in this process."""
-    return Context({**trace.set_span_in_context(span, base), RUN_KEY: None, STEP_KEY: None})
+    return Context({**trace.set_span_in_context(span, base), RUN_KEY: None, STEP_KEY: None, _SESSION_KEY: None})
+
+
+def with_session(session: Mapping[str, str], base: Context) -> Context:
+    """Return a context with `INHERITED` fields of a run that is not in this process."""
+    return Context({**base, _SESSION_KEY: session})
+
+
+def session_in(context: Context) -> Mapping[str, str]:
+    """Return the `INHERITED` fields of a run that is not in this process, as far as they are known."""
+    session = context.get(_SESSION_KEY)
+    return session if isinstance(session, dict) else {}
 
 
 def with_own(span: Span, base: Context, key: str, value: object) -> Context:

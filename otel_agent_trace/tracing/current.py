@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from opentelemetry.context import Context
+
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.active import INERT, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context
@@ -14,7 +16,12 @@ def current_run() -> ActiveRun:
 
 def surrounding_run() -> ActiveRun | None:
     """Return the run that this code is part of, None outside of any."""
-    run = current_context().get(RUN_KEY)
+    return run_in(current_context())
+
+
+def run_in(context: Context) -> ActiveRun | None:
+    """Return the run in a context, None if there is none of this process."""
+    run = context.get(RUN_KEY)
     return run if isinstance(run, ActiveRun) else None
 
 

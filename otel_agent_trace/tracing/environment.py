@@ -1,4 +1,4 @@
-"""Read the parent of a process from its environment: ``TRACEPARENT``, ``TRACESTATE`` and ``BAGGAGE``."""
+"""Read the parent of a process from its environment: ``TRACEPARENT``, ``TRACESTATE``, ``BAGGAGE``, ``AGENTSESSION``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from opentelemetry.trace import INVALID_SPAN
 
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, RemoteContext, fields_of
+from otel_agent_trace.tracing.carriers import (
+    BAGGAGE,
+    FIELDS,
+    SESSION,
+    TRACEPARENT,
+    TRACESTATE,
+    RemoteContext,
+    fields_of,
+)
 from otel_agent_trace.tracing.contexts import RUN_KEY, current_context
 
 VARIABLES = {name.upper(): name for name in FIELDS}
-"""W3C field by name of its variable."""
+"""Field by name of its variable."""
 _PARSER_LOGGERS = {TRACESTATE: "opentelemetry.trace.span", BAGGAGE: "opentelemetry.baggage.propagation"}
 """Loggers of OpenTelemetry that warn of a malformed field."""
 _SWITCH = "OTEL_AGENT_TRACE_PARENT"
@@ -54,7 +62,7 @@ def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
     if not carrier:
         return None
     fields = fields_of(carrier)
-    broken = set(carrier) - set(fields)  # too long
+    broken = set(carrier) - set(fields) - {SESSION}  # too long
     with _filtered_warnings(broken):
         context = RemoteContext(fields)
     parent = trace.get_current_span(context).get_span_context()

@@ -7,15 +7,17 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeVar, overload
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.carriers import FIELDS, RemoteContext, fields_of, parent_context
-from otel_agent_trace.tracing.contexts import current_context
+from otel_agent_trace.tracing.carriers import FIELDS, SESSION, RemoteContext, fields_of, parent_context, session_field
+from otel_agent_trace.tracing.contexts import INHERITED, current_context, session_in
+from otel_agent_trace.tracing.current import run_in
 from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
 
 C = TypeVar("C", bound=MutableMapping[str, Any])
-_PROPAGATORS = (TraceContextTextMapPropagator(), W3CBaggagePropagator())
+_WRITERS = (TraceContextTextMapPropagator().inject, W3CBaggagePropagator().inject)
 _DIAGNOSTICS = Diagnostics()  # for functions that are not methods of a tracer
 
 
@@ -25,6 +27,8 @@ def inject(carrier: None = None, *, context: Any = None) -> dict[str, str]: ...
 def inject(carrier: C, *, context: Any = None) -> C: ...
 def inject(carrier: Any = None, *, context: Any = None) -> Any:
     """Write the current context to a carrier, as the W3C fields ``traceparent``, ``tracestate`` and ``baggage``.
+
+    The session of the current run, and its user if that is a pseudonym, are written as ``agentsession``.
 
     Args:
         carrier: a mapping such as the headers of a request; by default a new dict. Fields of another context in it are
@@ -54,7 +58,7 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
     """Return the environment for a child process, whose runs and steps are children of the current span.
 
     Args:
-        environ: the environment to extend, by default that of this process; W3C variables in it are replaced.
+        environ: the environment to extend, by default that of this process; variables of a context in it are replaced.
     """
     kept = {
         name: value for name, value in (os.environ if environ is None else environ).items() if name not in VARIABLES
@@ -66,9 +70,10 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     """Return the carrier, or a new one, with the fields of a context; see `inject`."""
     known = None if context is None else parent_context(diagnostics, context, current_context())
+    written = PROCESS_PARENT.base() if known is None else known
     fields: dict[str, str] = {}
-    for propagator in _PROPAGATORS:
-        guarded(diagnostics, "inject", propagator.inject, fields, PROCESS_PARENT.base() if known is None else known)
+    for write in (*_WRITERS, _write_session):
+        guarded(diagnostics, "inject", write, fields, written)
     if carrier is None:
         return fields
     guarded(diagnostics, "inject", _clear, carrier)
@@ -76,8 +81,16 @@ def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     return carrier
 
 
+def _write_session(fields: dict[str, str], context: Context) -> None:
+    """Write session and user of the run in a context, or of the one that another process sent."""
+    run = run_in(context)
+    field = session_field(session_in(context) if run is None else {name: run.fact(name) for name in INHERITED})
+    if field is not None:
+        fields[SESSION] = field
+
+
 def _clear(carrier: MutableMapping[Any, Any]) -> None:
-    """Remove the W3C fields: headers may be reused, for a request of another run or of none."""
+    """Remove the fields: headers may be reused, for a request of another run or of none."""
     names = carrier.keys() if hasattr(carrier, "keys") else ()  # a carrier may be write-only
     for name in [name for name in names if isinstance(name, str) and name.lower() in FIELDS]:
         del carrier[name]

@@ -16,7 +16,15 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import Context
 from pydantic import BaseModel, ConfigDict
 
-from otel_agent_trace import AgentTracer, InMemoryBackend, RemoteContext, current_run, extract, inject
+from otel_agent_trace import (
+    AgentTracer,
+    InMemoryBackend,
+    RemoteContext,
+    current_run,
+    extract,
+    inject,
+    pseudonymize_user_id,
+)
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
@@ -202,9 +210,99 @@ def test_propagators_of_the_environment_do_not_matter(run_python: Any) -> None:
         assert (done.stdout, done.stderr) == (f"{ {'traceparent': PARENT} }\n", "")
 
 
-names = st.sampled_from(["traceparent", "Tracestate", "BAGGAGE", b"traceparent", "_meta", "REQUEST_METHOD", 5, None])
+# ── session and user ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+USER = pseudonymize_user_id("u1", key="k")
+
+
+def test_session_and_user_of_a_run_come_with_it(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    """They stand on the spans of runs and steps beyond, and go on from there, also through a process without a run."""
+    with tracer.run(session_id="s 1/ä", user_id=USER):
+        sent = inject()
+    assert sent["agentsession"].isascii()
+    with extract(sent):
+        relayed = tracer.inject()
+    assert relayed == sent
+    with extract(relayed):
+        tracer.tool(len)("step")
+        with tracer.run() as far, tracer.run() as inner:
+            tracer.tool(len)("step")
+            assert inject()["agentsession"] == sent["agentsession"]
+        with tracer.run(session_id="own") as own:
+            pass
+        with tracer.bind(user_id="u2"), tracer.run() as bound:
+            pass
+    assert [(run.session_id, run.user_id) for run in (far, inner)] == [("s 1/ä", USER)] * 2
+    assert (own.session_id, own.user_id, bound.session_id) == ("own", USER, "s 1/ä")
+    assert bound.user_id not in (None, USER, "u2")
+    spans = [span.attributes for span in memory.spans() if span.name == "execute_tool len"]
+    assert [(span["gen_ai.conversation.id"], span["enduser.pseudo.id"]) for span in spans] == [("s 1/ä", USER)] * 2
+
+
+def test_what_is_extracted_or_given_replaces_session_and_user(tracer: AgentTracer) -> None:
+    with tracer.run(session_id="s1", user_id=USER) as outer:
+        sent = inject()
+        for parent in (extract({}), outer.span, extract({"traceparent": PARENT})):
+            with tracer.run(parent=parent) as run:
+                assert (run.session_id, run.user_id) == (None, None)
+            assert "agentsession" not in inject(dict(sent), context=parent)
+    with extract(sent), extract({"traceparent": PARENT}), tracer.run() as run:
+        assert (run.session_id, run.user_id, inject().keys()) == (None, None, {"traceparent"})
+
+
+def test_no_plain_user_id_travels(memory: InMemoryBackend) -> None:
+    """Neither out of a tracer that records them, nor in from a caller that nobody knows."""
+    plain, none = (AgentTracer(backend=memory, user_ids=mode) for mode in ("plain", "none"))
+    with plain.run(session_id="s1", user_id="u1"):
+        assert inject()["agentsession"] == "session_id=s1"
+    for received in ("user_id=u1", f"user_id={USER}&user_id=u1", "user_id", "&&=", "user_id=hmac:x", "session_id=%"):
+        with extract({"agentsession": received}), plain.run() as run:
+            assert run.user_id is None
+    with extract({"agentsession": f"user_id={USER}"}), none.run(), plain.run() as run:
+        assert run.user_id is None
+
+
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        {"agentsession": "session_id=\udc80"},
+        {"agentsession": "session_id=" + "x" * 2048},
+        [("agentsession", "session_id=a"), ("agentsession", "session_id=b")],
+        {"agentsession": "session_id="},
+        {"agentsession": "other=1"},
+    ],
+)
+def test_a_session_that_is_none(tracer: AgentTracer, carrier: Any) -> None:
+    with extract(carrier), tracer.run() as run:
+        assert (run.session_id, inject().keys()) == (None, {"traceparent"})
+    with tracer.run(session_id="x" * 3000):
+        assert inject().keys() == {"traceparent"}
+
+
+names = st.sampled_from(
+    ["traceparent", "Tracestate", "BAGGAGE", "agentsession", b"traceparent", "_meta", "REQUEST_METHOD", 5, None]
+)
 pieces = st.sampled_from(
-    ["00", "-", TRACE_ID, SPAN_ID, "01", "ff", "0" * 32, ",", "a=1", "\n", " ", "zoë", "\udc80", PARENT]
+    [
+        "session_id=",
+        "&",
+        "user_id=",
+        "%ff",
+        "00",
+        "-",
+        TRACE_ID,
+        SPAN_ID,
+        "01",
+        "ff",
+        "0" * 32,
+        ",",
+        "a=1",
+        "\n",
+        " ",
+        "zoë",
+        "\udc80",
+        PARENT,
+    ]
 )
 texts = st.lists(pieces, max_size=8).map("".join) | st.text(max_size=60)
 scalars = texts | st.binary(max_size=60) | st.integers() | st.none()

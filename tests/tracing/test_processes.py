@@ -19,7 +19,7 @@ from tests.support.requirements import START_METHODS, cannot_run, needs_fork
 from tests.support.waiting import DEADLOCK_S
 
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
-VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "OTEL_AGENT_TRACE_PARENT")
+VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "AGENTSESSION", "OTEL_AGENT_TRACE_PARENT")
 Run = Callable[..., str]
 
 TOOLS = """
@@ -93,7 +93,7 @@ def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> N
             with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as plain:
                 pool = tracer.executor(plain)
                 for number in range(3):
-                    with tracer.run(run_id=str(number)) as run, run.step("outer"):
+                    with tracer.run(run_id=str(number), session_id=f"s{number}") as run, run.step("outer"):
                         assert pool.submit(tools.double, 1).result() == 2
                         assert plain.submit(tracer.with_context(tools.double), 2).result() == 4
                         assert list(pool.map(tools.double, [3, 4], chunksize=2)) == [6, 8]
@@ -111,8 +111,10 @@ def test_a_worker_that_is_used_again(run: Run, tmp_path: Path, method: str) -> N
         assert helper is not None
         assert steps(helper) == [("double", None, 10)]
         assert helper.run_id == f"{read.trace_id}-{helper.span_id}"
+        assert (read.session_id, helper.session_id) == (f"s{number}", f"s{number}")
     (lone,) = runs[3:]
     assert steps(lone) == [("double", None, 100)]
+    assert lone.session_id is None
     assert lone.trace_id not in {read.trace_id for read in runs[:3]}
 
 
@@ -337,7 +339,7 @@ def test_a_child_process_continues_the_trace(run: Run, tmp_path: Path) -> None:
     run(
         """
         import subprocess, sys, tools
-        with tools.tracer.run(run_id="r") as run, run.step("outer"):
+        with tools.tracer.run(run_id="r", session_id="s") as run, run.step("outer"):
             subprocess.run([sys.executable, "child.py"], env=tools.child_environment(), check=True)
         """
     )
@@ -353,6 +355,7 @@ def test_a_child_process_continues_the_trace(run: Run, tmp_path: Path) -> None:
     assert second is not None
     assert len({read.run_id, first.run_id, second.run_id}) == 3
     assert steps(second) == [("helper", None, "10")]
+    assert [run.session_id for run in read.walk()] == ["s"] * 4
 
 
 PARENTS = """
@@ -433,9 +436,9 @@ def test_the_environment_is_read_once(run: Run) -> None:
 
 def test_the_environment_of_a_child_has_no_stale_variables(run: Run) -> None:
     """The variables are those of the current context; the others stay, and nothing is changed in place."""
-    stale = {"TRACEPARENT": PARENT, "TRACESTATE": "a=1", "BAGGAGE": "k=v", "A": "1"}
+    stale = {"TRACEPARENT": PARENT, "TRACESTATE": "a=1", "BAGGAGE": "k=v", "AGENTSESSION": "session_id=s", "A": "1"}
     assert child_environment(stale) == {"A": "1"}
-    assert len(stale) == 4
+    assert len(stale) == 5
     assert "PATH" in child_environment()
     printed = run(
         """
