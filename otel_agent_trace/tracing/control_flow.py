@@ -32,9 +32,16 @@ BUILT_IN = (
     _Signal("strands.interrupt.InterruptException", "interrupt"),
     _Signal("workflows.runtime.types.results.WaitingForEvent"),  # LlamaIndex: ctx.wait_for_event()
     _Signal("haystack.core.errors.BreakpointException"),
+    _Signal(
+        "agent_framework._workflows._functional.WorkflowInterrupted", "request_data"
+    ),  # Microsoft's: request_info()
     _Signal("prefect.exceptions.PrefectSignal", "state"),  # Pause, and Abort by the server
+    _Signal("prefect.exceptions.PausedRun", "state"),  # of a paused run that another one waits for
     _Signal("airflow.exceptions.TaskDeferred", "trigger"),
     _Signal("airflow.sdk.exceptions.TaskDeferred", "trigger"),
+    _Signal("airflow.sdk.exceptions.TaskAwaitingInput", "kwargs"),
+    _Signal("airflow.exceptions.DagRunTriggerException", "trigger_dag_id"),  # another run goes on
+    _Signal("airflow.sdk.exceptions.DagRunTriggerException", "trigger_dag_id"),
     _Signal("temporalio.activity._CompleteAsyncError"),  # raise_complete_async(): another process completes it
     _Signal("inngest._internal.step_lib.base.ResponseInterrupt"),  # ends the request after each step
     _Signal("restate.exceptions.SuspendedException"),
@@ -46,7 +53,10 @@ BUILT_IN = (
     _Signal("agno.exceptions.StopAgentRun"),
     _Signal("airflow.exceptions.AirflowSkipException"),
     _Signal("airflow.sdk.exceptions.AirflowSkipException"),
-    _Signal("airflow.sdk.exceptions.DownstreamTasksSkipped"),
+    _Signal("airflow.exceptions.DownstreamTasksSkipped", "tasks"),
+    _Signal("airflow.sdk.exceptions.DownstreamTasksSkipped", "tasks"),
+    _Signal("agent_framework._middleware.MiddlewareTermination", "result"),
+    _Signal("inngest._internal.step_lib.base.SkipInterrupt", "step_id"),  # another step is the one to run
     _Signal("huey.exceptions.CancelExecution"),
     # the task asks to be run again
     _Signal("temporalio.workflow.ContinueAsNewError", "arguments"),
@@ -61,8 +71,9 @@ BUILT_IN = (
 )
 """Signals of frameworks, by name: a class that the program has not imported cannot be raised.
 
-None are pydantic-ai's `ModelRetry` and Agno's `RetryAgentRun`, by which a tool reports a failure to the model, and what
-cancels (`asyncio.CancelledError`, Prefect's `TerminationSignal`).
+None are pydantic-ai's `ModelRetry` and Agno's `RetryAgentRun`, by which a tool reports a failure to the model; what
+cancels (`asyncio.CancelledError`, Prefect's `TerminationSignal`); and failures with a time to try again (Inngest's
+`RetryAfterError`, Hatchet's `RetryAfterException`, Restate's `RetryableError`).
 """
 _BUILT_IN_BY_CLASS: dict[str, list[_Signal]] = {
     name: [signal for signal in BUILT_IN if signal.name.endswith(f".{name}")]

@@ -83,6 +83,24 @@ class CeleryRetry(Exception):
 CeleryRetry.__name__ = "Retry"
 
 
+def framework_class(name: str, base: type[BaseException] = Exception) -> Callable[..., BaseException]:
+    """Return a stand-in for a class of a framework, whose keywords are its attributes."""
+    module, _, short = name.rpartition(".")
+
+    def init(self: BaseException, *args: object, **attributes: object) -> None:
+        BaseException.__init__(self, *args)
+        vars(self).update(attributes)
+
+    return type(short, (base,), {"__module__": module, "__init__": init})
+
+
+PausedRun = framework_class("prefect.exceptions.PausedRun")
+Awaiting = framework_class("airflow.sdk.exceptions.TaskAwaitingInput", BaseException)
+Interrupted = framework_class("agent_framework._workflows._functional.WorkflowInterrupted", asyncio.CancelledError)
+Skipped = framework_class("airflow.sdk.exceptions.DownstreamTasksSkipped")
+RetryAfter = framework_class("inngest._internal.errors.RetryAfterError")
+
+
 class HasValue(Pause):
     def __init__(self, value: object) -> None:
         super().__init__("not this one")
@@ -132,6 +150,10 @@ def outcome(item: Any) -> tuple[object, str | None]:
         (TaskDeferred("a trigger"), "a trigger"),
         (CeleryRetry("in 5 s"), "in 5 s"),
         (CeleryRetry(None), "Retry"),
+        (PausedRun("Run is paused.", state="Paused"), "Paused"),
+        (Awaiting(kwargs={"form": 1}), {"form": 1}),
+        (Interrupted("Workflow interrupted", request_data="pay?"), "pay?"),
+        (Skipped(tasks=["b"]), ["b"]),
         (Pause(), "Pause"),
         (Pause("why"), "why"),
         (Pause("a", 2), ["a", 2]),
@@ -150,7 +172,7 @@ def test_the_value_of_a_signal(tracer: AgentTracer, the_run: TheRun, signal: Bas
 
 @pytest.mark.parametrize(
     "error",
-    [asyncio.CancelledError(), ValueError("x"), StopIteration(3), SystemExit(0)],
+    [asyncio.CancelledError(), ValueError("x"), StopIteration(3), SystemExit(0), RetryAfter("later")],
     ids=lambda e: type(e).__name__,
 )
 def test_other_exceptions_are_errors(tracer: AgentTracer, memory: InMemoryBackend, error: BaseException) -> None:
