@@ -15,11 +15,10 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 import time
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.forks import ForkSafeLock
 
 _FLAGS = (
     os.O_RDWR
@@ -44,12 +43,7 @@ class LineFile:
         self._end = 0
         self.records = 0
         """Number of records that were appended."""
-        self.renew()
-        renewed_in_children(self)
-
-    def renew(self) -> None:
-        """Replace the lock by a free one, in a forked child."""
-        self._turn = threading.RLock()
+        self._turn = ForkSafeLock()
 
     def check(self) -> None:
         """Check that the path may be such a file.

@@ -7,7 +7,6 @@ attached is therefore kept here as well, if the runtime context does not return 
 
 from __future__ import annotations
 
-import os
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from opentelemetry.context import Context, create_key
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
+from otel_agent_trace.forks import called_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 
 RUN_KEY = create_key("otel_agent_trace.run")
@@ -151,5 +151,4 @@ def make_span_remote() -> None:
     attach(trace.set_span_in_context(NonRecordingSpan(remote), context))
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=make_span_remote)
+called_in_children(make_span_remote)

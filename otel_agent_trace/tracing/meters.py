@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider
 from opentelemetry.trace import Span
 
 from otel_agent_trace import semconv
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 from otel_agent_trace.version import __version__
@@ -185,15 +185,16 @@ class SerialExecutor:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._calling = False
+        renewed_in_children(self)
         if hasattr(os, "register_at_fork"):
             reference = weakref.ref(self)
             os.register_at_fork(
                 before=lambda: _with(reference, SerialExecutor._hold),
                 after_in_parent=lambda: _with(reference, SerialExecutor._resume),
-                after_in_child=lambda: _with(reference, SerialExecutor._restart),
+                after_in_child=lambda: _with(reference, SerialExecutor._resume),
             )
 
     def make(self, call: Callable[[], None]) -> None:
@@ -219,9 +220,9 @@ class SerialExecutor:
     def _resume(self) -> None:
         self._lock.release()
 
-    def _restart(self) -> None:
-        self._waiting.clear()  # the parent process makes these calls
-        self._lock.release()
+    def renew(self) -> None:
+        """Forget the calls that wait, in a forked child: the parent process makes them."""
+        self._waiting.clear()
 
 
 def _with(reference: weakref.ref[SerialExecutor], do: Callable[[SerialExecutor], None]) -> None:
