@@ -150,8 +150,7 @@ class _Guarded:
     def __call__(self, given: Any) -> Any:
         if self._at_work.is_here():
             return self._answer
-        with self._at_work:
-            return self._call(given)
+        return self._at_work.call(self._call, given)
 
 
 class _Step(NamedTuple):

@@ -19,6 +19,7 @@ import time
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.signals import is_of_signal_handler
 
 _FLAGS = (
     os.O_RDWR
@@ -100,7 +101,9 @@ class LineFile:
             there = os.stat(self.path, follow_symlinks=False)
         except PermissionError:  # the folder is no longer accessible, but the open file can still be written
             return True
-        except OSError:
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             return False
         return self._status is None or os.path.samestat(there, self._status)
 

@@ -15,7 +15,7 @@ from opentelemetry.trace import INVALID_SPAN
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import BAGGAGE, FIELDS, TRACEPARENT, TRACESTATE, RemoteContext, fields_of
-from otel_agent_trace.tracing.contexts import RUN_KEY, current_context
+from otel_agent_trace.tracing.contexts import RUN_KEY
 
 VARIABLES = {name.upper(): name for name in FIELDS}
 """W3C field by name of its variable."""
@@ -38,9 +38,8 @@ class ProcessParent:
         """Forget the parent, in a forked child: its environment is that of the process that forked it."""
         self._context = None
 
-    def base(self) -> Context:
+    def base(self, current: Context) -> Context:
         """Return the current context, with the parent of the process if it has no span yet."""
-        current = current_context()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
         context: Context = self._context.as_parent_context(current)

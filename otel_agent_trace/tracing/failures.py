@@ -143,6 +143,7 @@ def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:
 
 def _frame_text(traceback: TracebackType) -> str:
     code = traceback.tb_frame.f_code
-    line = linecache.getline(code.co_filename, traceback.tb_lineno, traceback.tb_frame.f_globals).strip()
-    where = f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+    number: int | None = traceback.tb_lineno  # None of an instruction without a line, as Python has them from 3.11 on
+    line = "" if number is None else linecache.getline(code.co_filename, number, traceback.tb_frame.f_globals).strip()
+    where = f'  File "{code.co_filename}", line {"?" if number is None else number}, in {code.co_name}\n'
     return f"{where}    {line}\n" if line else where

@@ -71,22 +71,26 @@ def _iterated(pieces: Any, invocation: TracedCall) -> Any:
 # ── coroutines and tasks ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Pending:
-    """Hold a coroutine until it is awaited, and the call that made it."""
+class _Awaited:
+    """Hold a coroutine that is awaited, and the call that made it."""
 
-    __slots__ = ("begun", "coroutine", "inside", "invocation")
+    __slots__ = ("coroutine", "inside", "invocation")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], invocation: TracedCall, inside: Context) -> None:
         self.coroutine = coroutine
         self.invocation = invocation
         self.inside = inside
-        self.begun = False
 
-    def __del__(self) -> None:
-        if not self.begun:  # the wrapper is never awaited, of which Python warns; once is enough
-            self.coroutine.close()
-            self.invocation.abandoned()
-            self.invocation.active.end()
+
+class _Pending(_Awaited):
+    """Hold a coroutine until it is awaited; of its own since Python drops an exception of another thread in ``__del__``."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:  # the wrapper is never awaited, of which Python warns; once is enough
+        self.coroutine.close()
+        self.invocation.abandoned()
+        self.invocation.active.end()
 
 
 def _awaited(coroutine: Any, invocation: TracedCall) -> Coroutine[Any, Any, Any] | None:
@@ -98,19 +102,21 @@ def _awaited(coroutine: Any, invocation: TracedCall) -> Coroutine[Any, Any, Any]
     return wrapper  # type: ignore[no-any-return]
 
 
-async def _await(pending: _Pending) -> Any:
-    pending.begun = True
+async def _await(pending: _Awaited) -> Any:
+    pending.__class__ = _Awaited
     invocation, inside = pending.invocation, pending.inside
-    token = attach(inside)
+    token, before = None, current_context()
     try:
-        result = await pending.coroutine
+        try:
+            token = attach(inside)
+            result = await pending.coroutine
+        finally:
+            detach(token, inside, before)
+        return invocation.finished(result)
     except BaseException as error:
-        detach(token, inside)
-        invocation.active.fail(error)
-        invocation.active.end()
+        detach(token, inside, before)
+        invocation.active.leave_with(error)
         raise
-    detach(token, inside)
-    return invocation.finished(result)
 
 
 def _until_done(future: Any, invocation: TracedCall) -> Any:

@@ -68,7 +68,13 @@ def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     known = None if context is None else parent_context(diagnostics, context, current_context())
     fields: dict[str, str] = {}
     for propagator in _PROPAGATORS:
-        guarded(diagnostics, "inject", propagator.inject, fields, PROCESS_PARENT.base() if known is None else known)
+        guarded(
+            diagnostics,
+            "inject",
+            propagator.inject,
+            fields,
+            PROCESS_PARENT.base(current_context()) if known is None else known,
+        )
     if carrier is None:
         return fields
     guarded(diagnostics, "inject", _clear, carrier)
