@@ -22,6 +22,7 @@ from opentelemetry.trace import Span
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.model import StepKind
+from otel_agent_trace.tracing.contexts import current_context
 from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 from otel_agent_trace.version import __version__
 
@@ -96,7 +97,7 @@ class Meters:
             calls: the number of calls that an agent has made, if they were counted.
         """
         if kind in self._durations:
-            context = trace.set_span_in_context(span)
+            context = trace.set_span_in_context(span, current_context())
             self._serially.make(functools.partial(self._ended, kind, duration_s, span_attributes, context, calls))
 
     def _ended(
@@ -131,7 +132,9 @@ class Meters:
     def streamed(self, span_attributes: Mapping[str, Any], chunk_gaps_s: Iterable[float], span: Span) -> None:
         """Record the times of a streamed answer: to the first chunk, and between chunks."""
         self._serially.make(
-            functools.partial(self._streamed, span_attributes, chunk_gaps_s, trace.set_span_in_context(span))
+            functools.partial(
+                self._streamed, span_attributes, chunk_gaps_s, trace.set_span_in_context(span, current_context())
+            )
         )
 
     def _streamed(self, span_attributes: Mapping[str, Any], chunk_gaps_s: Iterable[float], context: Context) -> None:

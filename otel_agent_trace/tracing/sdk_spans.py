@@ -211,7 +211,7 @@ def _model_of(tracer: Any) -> SpanModel | None:
         on_trial._tracer_metrics = _Metrics()
     public = TracerSpans(on_trial)
     one = public.start("one", Context(), SpanKind.INTERNAL, {}, 3)
-    other = public.start("other", trace.set_span_in_context(one), SpanKind.SERVER, {}, 4)
+    other = public.start("other", trace.set_span_in_context(one, Context()), SpanKind.SERVER, {}, 4)
     if not isinstance(one, sdk.Span):  # the tracer is disabled
         return None
     shared = {name: field for name, field in vars(one).items() if vars(other).get(name) is field}
