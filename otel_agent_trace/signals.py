@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import functools
+import inspect
 import opcode
 import signal
 import sys
@@ -25,6 +26,7 @@ _ONLY_FROM_OUTSIDE = ("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE")
 exceptions of other threads. The other instructions where it does so are calls and conditional jumps."""
 _BARE_IN_C = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, MemoryError)
 """Exceptions that functions in C raise without arguments."""
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _LIBRARIES = frozenset({__name__.partition(".")[0], "opentelemetry", *sys.stdlib_module_names})
 """Packages whose code calls none of these functions, or handles what they raise: only memory may be short anywhere."""
 
@@ -134,9 +136,11 @@ def _raising_instruction(error: BaseException) -> str:
     *_, innermost = (None, *_traceback_entries(error))
     if innermost is None:
         return ""
-    if innermost.tb_lasti < 0:  # before the first instruction, which is RESUME from Python 3.11 on
-        return "RESUME"
-    return opcode.opname[innermost.tb_frame.f_code.co_code[innermost.tb_lasti]]
+    code = innermost.tb_frame.f_code
+    if innermost.tb_lasti >= 0:
+        return opcode.opname[code.co_code[innermost.tb_lasti]]
+    # Before the first instruction, in Python 3.10; unless it was thrown into a generator that has not begun.
+    return "" if code.co_flags & _GENERATORS else "RESUME"
 
 
 def _traceback_entries(error: BaseException) -> Iterator[TracebackType]:
