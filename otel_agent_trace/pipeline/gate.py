@@ -271,7 +271,10 @@ class HeldTraces:
         finally:
             held.is_being_delivered = False
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     def _next_entry(self, trace_id: int, held: _Held) -> tuple[Callable[[str, Any], None], str, Any] | None:
         """Return the next queued event; if there is none, remove the trace: later events are delivered at once."""

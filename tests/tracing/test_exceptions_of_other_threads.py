@@ -11,6 +11,7 @@ import json
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -45,6 +46,10 @@ class FunctionTimedOut(Exception):  # noqa: N818 - the name in func_timeout
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or "timed out")
+
+
+class OwnTimeoutError(TimeoutError):
+    """An `OSError`, as those that a backend catches."""
 
 
 LIMITS = [TimeLimitExceeded, FunctionTimedOut, KeyboardInterrupt, TimeoutError]
@@ -273,7 +278,7 @@ def in_another_thread(work: Callable[[], object]) -> None:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # it arrives before the `await`
 @pytest.mark.parametrize("calls", [called, awaited])
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", [TimeLimitExceeded, FunctionTimedOut, TimeoutError])
+@pytest.mark.parametrize("kind", [TimeLimitExceeded, FunctionTimedOut, OwnTimeoutError])
 def test_wherever_they_arrive_nothing_is_left_behind(
     calls: Callable[[AgentTracer], Callable[[], object]], place: str, kind: type[BaseException], tmp_path: Path
 ) -> None:
@@ -289,11 +294,12 @@ def test_wherever_they_arrive_nothing_is_left_behind(
         try:
             with interruption:
                 call()
-        except kind:
-            pass
+        except kind as error:
+            arrived = weakref.ref(error)
         else:
             assert interruption.places_left > 0, f"lost: number {number}, {interruption.place}"
             break
+        assert arrived() is None, "it is in a cycle, which keeps all objects of its frames"
         assert not current_run().started, number
         assert trace.get_current_span() is trace.INVALID_SPAN, number
         assert not is_in_a_sink(), number
