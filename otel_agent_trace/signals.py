@@ -117,7 +117,8 @@ def _is_of_another_thread(error: BaseException) -> bool:
 
 
 def _is_of_a_library(entry: TracebackType) -> bool:
-    return str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
+    module = str(entry.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in _LIBRARIES or module.startswith("namedtuple_")  # whose constructor calls `tuple`
 
 
 def _is_made_without_arguments(error: BaseException) -> bool:
