@@ -277,7 +277,6 @@ def test_the_stack_ends_as_python_s(error: Exception) -> None:
     assert (recorded(error).stacktrace or "").splitlines(keepends=True)[-1] == last
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no exception groups")
 def test_an_instruction_without_a_line() -> None:
     """Python 3.11 and later have such, and `traceback` has None for their line."""
 
@@ -365,6 +364,7 @@ def test_the_errors_of_func_timeout_are_one_series() -> None:
     assert {run.status for run in memory.runs()} == {RunStatus.TIMEOUT}
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no exception groups")
 def test_a_group_has_the_type_of_its_own() -> None:
     group = vars(builtins)["ExceptionGroup"]("several", [TimeoutError("x"), TimeoutError("y")])
     assert (recorded(group).type, recorded(group).category) == ("ExceptionGroup", "timeout")

@@ -155,7 +155,8 @@ class Interruption:
     """Raise an exception as another thread does at one of the places where Python looks for one.
 
     These are the start of each function in Python, and the end of each call of one in C, which a profile function is
-    called for. It is called for a generator expression that is dropped, too, where Python does not look.
+    called for. It is called for a generator expression that is dropped, too, where Python does not look. In callbacks of
+    weak references, Python itself drops what is raised.
     """
 
     def __init__(self, kind: type[BaseException], place: int) -> None:
@@ -171,7 +172,11 @@ class Interruption:
 
     def look(self, frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event in ("call", "c_return") and code.co_filename != __file__ and code.co_name != "<genexpr>":
+        if (
+            event in ("call", "c_return")
+            and code.co_filename != __file__
+            and code.co_name not in ("<genexpr>", "_remove")
+        ):
             self.places_left -= 1
             if self.places_left == 0:
                 self.place = (event, code.co_name)
@@ -345,7 +350,7 @@ def test_a_block_is_left_too(tracer: AgentTracer) -> None:
     number = 1
     while contextvars.copy_context().run(is_interrupted_at, number):
         number += 1
-    assert number > 500
+    assert number > 300
 
 
 def empty_queue() -> Any:
