@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 TIMEOUT, RATE_LIMIT, AUTH, NETWORK = "timeout", "rate_limit", "auth", "network"
@@ -10,16 +11,7 @@ INTERNAL, OTHER = "internal", "other"
 CATEGORIES = (TIMEOUT, RATE_LIMIT, AUTH, NETWORK, VALIDATION, TOOL_NOT_FOUND, CANCELLED, INTERNAL, OTHER)
 
 _BY_CLASS_NAME = {
-    "TimeoutError": TIMEOUT,
-    "TimeoutException": TIMEOUT,
-    "APITimeoutError": TIMEOUT,
-    "TimeoutExpired": TIMEOUT,
-    "Timeout": TIMEOUT,
-    "ConnectTimeout": TIMEOUT,
     "TooSlowError": TIMEOUT,  # trio
-    "TaskTimeout": TIMEOUT,  # curio, where it is a CancelledError
-    "SoftTimeLimitExceeded": TIMEOUT,  # Celery
-    "TimeLimitExceeded": TIMEOUT,  # Celery, dramatiq
     "RateLimitError": RATE_LIMIT,
     "ThrottlingException": RATE_LIMIT,
     "ResourceExhausted": RATE_LIMIT,
@@ -57,6 +49,13 @@ _BY_CLASS_NAME = {
     "InternalServerError": INTERNAL,
     "Exception": INTERNAL,
 }
+_TIMEOUT_NAME = re.compile(
+    "(timed?_?out|timelimitexceeded|deadline_?exceeded)(error|exception|expired)?[-_0-9]*$", re.IGNORECASE
+)
+"""Names of timeouts: `TimeoutError`, ``ReadTimeout``, ``FunctionTimedOut``, ``SoftTimeLimitExceeded``, ``ETIMEDOUT``.
+
+func_timeout puts a number after the name.
+"""
 _BY_STATUS_CODE = {400: VALIDATION, 401: AUTH, 403: AUTH, 408: TIMEOUT, 422: VALIDATION, 429: RATE_LIMIT, 504: TIMEOUT}
 _SERVER_ERRORS = range(500, 600)
 
@@ -64,7 +63,8 @@ _SERVER_ERRORS = range(500, 600)
 def category_of_names(names: Iterable[str]) -> str:
     """Return the category of an error by the names of its classes, the most derived first; they may be qualified."""
     for name in names:
-        category = _BY_CLASS_NAME.get(name.rpartition(".")[2])
+        own_name = name.rpartition(".")[2]
+        category = TIMEOUT if _TIMEOUT_NAME.search(own_name) else _BY_CLASS_NAME.get(own_name)
         if category is not None:
             return category
     return OTHER

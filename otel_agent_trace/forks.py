@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import weakref
-from types import TracebackType
+from collections.abc import Callable
 from typing import Protocol
 
 
-class ForkSafeLock:
-    """Provide a re-entrant lock for ``with`` blocks that is replaced by a free one in a forked child.
+class ForkSafeLock(_thread.RLock):  # type: ignore[misc]  # final for type checkers only
+    """Provide a re-entrant lock for ``with`` blocks that is free in a forked child, unless its own thread holds it.
 
     The child may find what the lock guards in the midst of a change: it is for counters and tables, not for files.
+
+    It is the lock in C itself. Python raises an exception of another thread, as of dramatiq's time limits, between any two
+    calls: in an ``__enter__`` in Python also after the lock was acquired, which nobody would release then.
     """
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         renewed_in_children(self)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            self._lock.release()
-        except RuntimeError:
-            return  # the block forked, and the lock of this child is another, which was never acquired
-
     def renew(self) -> None:
-        """Replace the lock by a free one."""
-        self._lock = threading.RLock()
+        """Free the lock of a thread that does not exist in this process; a block that forked frees it at its end."""
+        if self.acquire(blocking=False):
+            self.release()
+        else:
+            self._at_fork_reinit()  # type: ignore[attr-defined]
 
 
 class Renewed(Protocol):
@@ -45,6 +41,7 @@ class Renewed(Protocol):
 
 
 _RENEWED: weakref.WeakSet[Renewed] = weakref.WeakSet()
+_CALLED: list[Callable[[], object]] = []
 _renewed_in = os.getpid()
 """Process in which the objects were renewed last; the first one needs no renewal."""
 
@@ -52,6 +49,11 @@ _renewed_in = os.getpid()
 def renewed_in_children(holder: Renewed) -> None:
     """Register an object, whose `renew` is called in every forked child for as long as it lives; held by a weak reference."""
     _RENEWED.add(holder)
+
+
+def called_in_children(call: Callable[[], object]) -> None:
+    """Register a function that is called in every forked child after all objects were renewed."""
+    _CALLED.append(call)
 
 
 def renew_all() -> None:
@@ -62,6 +64,8 @@ def renew_all() -> None:
     _renewed_in = os.getpid()
     for holder in list(_RENEWED):
         holder.renew()
+    for call in _CALLED:
+        call()
 
 
 NO_FORK = threading.RLock()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import collections
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.signals import is_of_signal_handler
 
 T = TypeVar("T")
@@ -24,12 +23,7 @@ class Diagnostics:
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
         self._warned: set[str] = set()
-        self.renew()
-        renewed_in_children(self)
-
-    def renew(self) -> None:
-        """Replace the lock by a free one, in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def count(self, reason: str, number: int = 1) -> None:
         """Add to the count of a reason."""

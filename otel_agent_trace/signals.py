@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import _thread
 import functools
+import inspect
 import opcode
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,12 +21,14 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 _MAX_WAIT_S = 0.1
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
-_RAISE = opcode.opmap["RAISE_VARARGS"]
 _ONLY_FROM_OUTSIDE = ("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE")
 """Instructions that raise nothing themselves; at the start of a function and of each round of a loop, Python raises
 exceptions of other threads. The other instructions where it does so are calls and conditional jumps."""
 _BARE_IN_C = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, MemoryError)
 """Exceptions that functions in C raise without arguments."""
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_LIBRARIES = frozenset({__name__.partition(".")[0], "opentelemetry", *sys.stdlib_module_names})
+"""Packages whose code calls none of these functions, or handles what they raise: only memory may be short anywhere."""
 
 
 def is_of_signal_handler(error: BaseException) -> bool:
@@ -99,13 +103,22 @@ def _is_of_another_thread(error: BaseException) -> bool:
     """Return whether another thread raised an exception here: between two instructions, without a ``raise`` statement.
 
     Python makes it by calling its class without arguments. At a call it cannot be distinguished from a bare exception of a
-    function in C; those that such functions are known to raise are not regarded as of another thread there.
+    function in C; those that such functions are known to raise are not regarded as of another thread there, unless only
+    code runs that calls no such function: neither a value, a policy nor a backend of the program.
     """
-    name = opcode.opname[_raising_instruction(error)]
+    name = _raising_instruction(error)
     if name in _ONLY_FROM_OUTSIDE:
         return True
-    is_ambiguous = "CALL" in name or name.startswith("POP_JUMP")
-    return is_ambiguous and type(error) not in _BARE_IN_C and _is_made_without_arguments(error)
+    if not ("CALL" in name or name.startswith("POP_JUMP")) or not _is_made_without_arguments(error):
+        return False
+    if type(error) in _BARE_IN_C:
+        return type(error) is not MemoryError and all(map(_is_of_a_library, _traceback_entries(error)))
+    return True
+
+
+def _is_of_a_library(entry: TracebackType) -> bool:
+    module = str(entry.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in _LIBRARIES or module.startswith("namedtuple_")  # whose constructor calls `tuple`
 
 
 def _is_made_without_arguments(error: BaseException) -> bool:
@@ -116,15 +129,19 @@ def _is_made_without_arguments(error: BaseException) -> bool:
 
 
 def _was_raised_by_a_statement(error: BaseException) -> bool:
-    return _raising_instruction(error) == _RAISE
+    return _raising_instruction(error) == "RAISE_VARARGS"
 
 
-def _raising_instruction(error: BaseException) -> int:
-    """Return the instruction that raised an exception; 0 if it has no traceback."""
+def _raising_instruction(error: BaseException) -> str:
+    """Return the name of the instruction that raised an exception; an empty text if it has no traceback."""
     *_, innermost = (None, *_traceback_entries(error))
-    if innermost is None or innermost.tb_lasti < 0:
-        return 0
-    return innermost.tb_frame.f_code.co_code[innermost.tb_lasti]
+    if innermost is None:
+        return ""
+    code = innermost.tb_frame.f_code
+    if innermost.tb_lasti >= 0:
+        return opcode.opname[code.co_code[innermost.tb_lasti]]
+    # Before the first instruction, in Python 3.10; unless it was thrown into a generator that has not begun.
+    return "" if code.co_flags & _GENERATORS else "RESUME"
 
 
 def _traceback_entries(error: BaseException) -> Iterator[TracebackType]:

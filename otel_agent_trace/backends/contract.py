@@ -17,9 +17,11 @@ from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.signals import OneShotResult
 
-_Calls = queue.Queue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
+_Calls = queue.SimpleQueue["tuple[Callable[..., None], tuple[Any, ...]] | None"]
+"""Queue in C: the locks of a `queue.Queue` stay locked if another thread raises an exception in its Python code."""
 
 _CLOSE_S = 5.0
+_POLL_S = 0.001
 
 
 @runtime_checkable
@@ -89,7 +91,7 @@ class BackgroundBackend(Shared):
         BackgroundBackend.__init__(self, **settings)
 
     def _begin(self) -> None:
-        self._calls: _Calls = queue.Queue(self._max_pending)
+        self._calls: _Calls = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
 
@@ -134,9 +136,7 @@ class BackgroundBackend(Shared):
         """Call a function in the thread, with the seconds left; return its result, None if it fails or takes too long."""
         deadline = time.monotonic() + timeout_s
         result: OneShotResult[bool | None] = OneShotResult()
-        try:
-            self._running().put((self._set_result, (call, deadline, result)), timeout=timeout_s)
-        except queue.Full:
+        if not self._add((self._set_result, (call, deadline, result)), timeout_s):
             return None
         return result.wait(deadline - time.monotonic())
 
@@ -151,13 +151,21 @@ class BackgroundBackend(Shared):
         return True
 
     def _put(self, call: Callable[..., None], arguments: tuple[Any, ...], enqueue_timeout_s: float) -> None:
-        try:
-            self._running().put((call, arguments), block=enqueue_timeout_s > 0, timeout=enqueue_timeout_s or None)
-        except queue.Full:
+        if not self._add((call, arguments), enqueue_timeout_s):
             self._diagnostics.count(f"dropped: {call.__name__}")
             self._diagnostics.warn_once(
                 "full", "the queue of calls to %s is full; calls are dropped", type(self._backend).__name__
             )
+
+    def _add(self, item: tuple[Callable[..., None], tuple[Any, ...]], timeout_s: float) -> bool:
+        """Add a call to the queue, and return whether there was room within `timeout_s` seconds."""
+        calls, deadline = self._running(), time.monotonic() + timeout_s
+        while calls.qsize() >= self._max_pending:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        calls.put(item)
+        return True
 
     def _has_work(self) -> bool:
         """Return whether this process has queued calls; without any, no thread is needed, and at exit none can start."""

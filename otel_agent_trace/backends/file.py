@@ -16,6 +16,7 @@ from otel_agent_trace.keywords import lists_keywords
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
 from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Problem, Resource, Scope, SpanRecord
 from otel_agent_trace.store.lines import LineFile
 
@@ -89,6 +90,8 @@ class FileBackend(ExportingSink):
         try:
             self._file.append(lines, number)
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._lose(number or 1, error)
             return False
         return True

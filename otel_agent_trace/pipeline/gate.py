@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -198,8 +199,7 @@ class HeldTraces:
         return decision
 
     def _call_gate(self, records: Sequence[SpanRecord], is_over: bool) -> tuple[bool | None]:
-        with self._at_work:
-            decision = self._gate.decide(records, is_over=is_over)
+        decision = self._at_work.call(partial(self._gate.decide, is_over=is_over), records)
         return (None if decision is None else bool(decision),)
 
     def _decide(self, trace_id: int, held: _Held, *, is_kept: bool) -> None:
@@ -271,7 +271,10 @@ class HeldTraces:
         finally:
             held.is_being_delivered = False
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     def _next_entry(self, trace_id: int, held: _Held) -> tuple[Callable[[str, Any], None], str, Any] | None:
         """Return the next queued event; if there is none, remove the trace: later events are delivered at once."""

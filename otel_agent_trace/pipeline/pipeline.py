@@ -116,7 +116,10 @@ class Pipeline:
         if started is not None:
             started.is_announced = True
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass on a span that has ended and has ids."""
@@ -137,7 +140,10 @@ class Pipeline:
                 except BaseException as error:  # noqa: BLE001 - likewise
                     interrupt = self._failed(name, error) or interrupt
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     def on_batch(self, spans: Sequence[ReadableSpan]) -> bool:
         """Pass on ended spans without their starts; return whether all sinks accepted them."""
@@ -237,7 +243,10 @@ class Pipeline:
             except BaseException as error:  # noqa: BLE001 - likewise
                 interrupt = self._failed(name, error) or interrupt
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
 
     def _failed(self, name: str, error: BaseException) -> BaseException | None:
         """Count an exception of a sink; return one of a signal handler, which is raised after the other sinks."""

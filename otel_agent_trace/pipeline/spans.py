@@ -150,8 +150,7 @@ class _Guarded:
     def __call__(self, given: Any) -> Any:
         if self._at_work.is_here():
             return self._answer
-        with self._at_work:
-            return self._call(given)
+        return self._at_work.call(self._call, given)
 
 
 class _Step(NamedTuple):
@@ -184,8 +183,10 @@ class Policies:
                     before = record = self.reader.record(span)
                 record = step.policy(record)
                 _check(record, before)
-            except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span
-                self._fail(step, error)
+            except BaseException as error:  # guarded() written out: this runs once a span
+                if is_of_signal_handler(error):
+                    raise
+                failed(self._diagnostics, f"policy {step.name}", error)
                 return None
             if record is None:
                 return None
@@ -197,18 +198,15 @@ class Policies:
             try:
                 changed: R | None = step.policy(record)
                 _check(changed, record)
-            except BaseException as error:  # noqa: BLE001 - likewise
-                self._fail(step, error)
+            except BaseException as error:  # likewise
+                if is_of_signal_handler(error):
+                    raise
+                failed(self._diagnostics, f"policy {step.name}", error)
                 return None
             if changed is None:
                 return None
             record = changed
         return record
-
-    def _fail(self, step: _Step, error: BaseException) -> None:
-        if is_of_signal_handler(error):
-            raise error
-        failed(self._diagnostics, f"policy {step.name}", error)
 
 
 def _step(policy: Any) -> _Step:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY  # what the SDK's own processors set
 
+from otel_agent_trace.pipeline.runtime_context import call_in, get_current
+
+T = TypeVar("T")
 _KEY = otel_context.create_key("otel_agent_trace.in_a_sink")
 
 
 def is_in_a_sink() -> bool:
     """Return whether this code runs in a sink, to which its own spans must not be passed: each would cause another."""
-    return _KEY in otel_context.get_current()
+    return _KEY in get_current()
 
 
 def suppress_instrumentation(call: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function with instrumentation suppressed, and return its result."""
-    context = otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True)
-    token = otel_context.attach(otel_context.set_value(_KEY, True, context))
-    try:
-        return call(*arguments)
-    finally:
-        otel_context.detach(token)
+    context = otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, get_current())
+    return call_in(otel_context.set_value(_KEY, True, context), call, *arguments)
 
 
 class AtWork:
@@ -39,8 +38,15 @@ class AtWork:
         """Return whether this thread is in the policy or the gate."""
         return get_ident() in self._thread_ids
 
-    def __enter__(self) -> None:
-        self._thread_ids.add(get_ident())
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function of the policy or the gate, and return its result.
 
-    def __exit__(self, *_: object) -> None:
-        self._thread_ids.discard(get_ident())
+        It is no context manager: an exception of another thread that arrived in a method of one would leave the thread in
+        the set.
+        """
+        thread_id = get_ident()
+        try:
+            self._thread_ids.add(thread_id)
+            return function(*arguments)
+        finally:
+            self._thread_ids.discard(thread_id)

@@ -15,11 +15,11 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 import time
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.signals import is_of_signal_handler
 
 _FLAGS = (
     os.O_RDWR
@@ -44,12 +44,7 @@ class LineFile:
         self._end = 0
         self.records = 0
         """Number of records that were appended."""
-        self.renew()
-        renewed_in_children(self)
-
-    def renew(self) -> None:
-        """Replace the lock by a free one, in a forked child."""
-        self._turn = threading.RLock()
+        self._turn = ForkSafeLock()
 
     def check(self) -> None:
         """Check that the path may be such a file.
@@ -106,7 +101,9 @@ class LineFile:
             there = os.stat(self.path, follow_symlinks=False)
         except PermissionError:  # the folder is no longer accessible, but the open file can still be written
             return True
-        except OSError:
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             return False
         return self._status is None or os.path.samestat(there, self._status)
 

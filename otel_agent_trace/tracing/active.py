@@ -175,7 +175,7 @@ class ActiveStep(ActiveSpan):
         if self._start_ns:
             self._state.diagnostics.count("started again")
             return self
-        base = self._base() if parent is None else parent
+        base = self._base(current_context()) if parent is None else parent
         if INSTALLED.interceptor is not None:
             self._intercept(base, how or self._how())
         self._generation = self._state.generation
@@ -216,13 +216,12 @@ class ActiveStep(ActiveSpan):
         """Return the seconds between the chunks of a streamed result, if they were measured."""
         return ()
 
-    def _base(self) -> Context:
+    def _base(self, current: Context) -> Context:
         """Return the parent context; with the step's own run, if that is not current, as in a new thread."""
         run = self.run
         if self._parent is None and run.last_event_ns:
-            base = current_context()
-            return base if base.get(RUN_KEY) is run else run.set_in_context(base)
-        base = super()._base()
+            return current if current.get(RUN_KEY) is run else run.set_in_context(current)
+        base = super()._base(current)
         if not run.last_event_ns:
             return base
         return run.set_in_context(base) if self._parent is None else otel_context.set_value(RUN_KEY, run, base)
@@ -783,7 +782,7 @@ class ActiveRun(ActiveSpan):
         if self.started:
             self._state.diagnostics.count("started again")
             return self
-        base = self._base() if parent is None else parent
+        base = self._base(current_context()) if parent is None else parent
         if INSTALLED.interceptor is not None:
             self._intercept(base, self._how())
         state = self._state
@@ -847,8 +846,10 @@ class ActiveRun(ActiveSpan):
         """End the span, by default now; a second call is counted, and does nothing else."""
         try:
             self._finish(end_ns or time.time_ns())
-        finally:
             self._state.forget(self)
+        except BaseException:  # of another thread, perhaps before it was forgotten
+            self._state.forget(self)
+            raise
 
     def set_in_context(self, base: Context) -> Context:
         """Return a context in which this is current."""

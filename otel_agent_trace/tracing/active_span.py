@@ -7,9 +7,9 @@ the program do not change.
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import itertools
-import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -72,6 +72,7 @@ class ActiveSpan(Parent, Shared):
         "__weakref__",
         "_attached",
         "_attributes",
+        "_before",
         "_content",
         "_copy_key",
         "_end",
@@ -107,13 +108,14 @@ class ActiveSpan(Parent, Shared):
         self._writes: Any = trace.INVALID_SPAN
         self._token: Attachment | None = None
         self._attached: Context | None = None
+        self._before: Context | None = None
         self._parent = parent
         self._facts = {} if facts is None else facts
         self._attributes: dict[str, Any] | None = None
         self._error: StepError | None = None
         self._usage: Usage | None = None
         self._refusal: BaseException | None = None
-        self._end = threading.Lock()
+        self._end = _thread.RLock()
         self._start_ns = 0
         self.destination = NOWHERE
         """Destination of the span, as it was at its start."""
@@ -315,18 +317,18 @@ class ActiveSpan(Parent, Shared):
             self.ended = True
             diagnostics.count("ended in a forked child")
             return
-        if not self._end.acquire(blocking=False):  # never released: of two threads that end it, only one does
+        # Never released: of two threads that end it, only one does. Re-entrant, so that this one can if it was interrupted.
+        if not self._end.acquire(blocking=False) or self.ended:
             diagnostics.count("ended again")
             return
         self.ended = True
         aside: Attachment | None = None
-        if self._token is not None:
-            # Within its block: a logging handler that writes to the current span deadlocks if the SDK logs at its end.
-            aside = attach(trace.set_span_in_context(trace.INVALID_SPAN, current_context()))
-        meters, policies = self.destination.meters, self.destination.write_policies
-        self._writes = self._span if policies is None else policies.at_end(self._span, self._start_attributes, end_ns)
+        meters = self.destination.meters
         written: dict[str, Any] | None = None
         try:
+            if self._token is not None:
+                # In its block: a logging handler that writes to the current span deadlocks if the SDK logs at its end.
+                aside = attach(trace.set_span_in_context(trace.INVALID_SPAN, current_context()))
             recording = self._span.is_recording()
             if recording or meters is not None:
                 written = guarded(diagnostics, "recording", self._write, end_ns)
@@ -336,7 +338,12 @@ class ActiveSpan(Parent, Shared):
             written = guarded(diagnostics, "recording", self._write_interruption, error, end_ns)
             raise
         finally:
-            guarded(diagnostics, "ending a span", self._span.end, end_ns)
+            try:
+                guarded(diagnostics, "ending a span", self._span.end, end_ns)
+            except BaseException:  # likewise, perhaps before the span has ended
+                if self._span.is_recording():
+                    guarded(diagnostics, "ending a span", self._span.end, end_ns)
+                raise
             if meters is not None and self._start_ns:
                 attributes = {**self._start_attributes, **(written or {})}
                 guarded(diagnostics, "metrics", self._measure, meters, attributes, end_ns)
@@ -350,6 +357,7 @@ class ActiveSpan(Parent, Shared):
 
     def _write(self, end_ns: int) -> dict[str, Any]:
         """Write what was not written yet, and return its attributes."""
+        self._open_for_writing(end_ns)
         self._write_common()
         self._write_fields()
         if self._error is not None or self._kind is StepKind.AGENT:  # a run may fail without an error
@@ -367,6 +375,11 @@ class ActiveSpan(Parent, Shared):
                 self._restore_dropped(self._start_attributes, [])
         return written
 
+    def _open_for_writing(self, end_ns: int) -> None:
+        """Set the object to which the end is written: the span, or one that applies policies before."""
+        span, policies = self._span, self.destination.write_policies
+        self._writes = span if policies is None else policies.at_end(span, self._start_attributes, end_ns)
+
     def _write_content(self) -> dict[str, Any]:
         """Write the collected attributes to the span, and return them."""
         written = self._content.taken()
@@ -379,6 +392,8 @@ class ActiveSpan(Parent, Shared):
 
     def _write_interruption(self, error: BaseException, end_ns: int) -> dict[str, Any]:
         """Write an exception that interrupted `_write`, and what was collected until then."""
+        if self._writes is trace.INVALID_SPAN:
+            self._open_for_writing(end_ns)
         self.fail(error)
         self._write_failure(end_ns)
         return self._write_content()
@@ -411,15 +426,15 @@ class ActiveSpan(Parent, Shared):
         """Return a context in which this is current."""
         raise NotImplementedError
 
-    def _base(self) -> Context:
+    def _base(self, current: Context) -> Context:
         """Return the parent context: that of `parent=`, else the current one."""
         if self._parent is not None:
             parent = self._state.open_run(self._parent)
-            given = parent_context(self._state.diagnostics, parent, current_context())
+            given = parent_context(self._state.diagnostics, parent, current)
             if given is not None:
                 return given
             self._parent = None
-        return PROCESS_PARENT.base()
+        return PROCESS_PARENT.base(current)
 
     def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveSpan:
         """Start the span, by default now, below the current span."""
@@ -458,27 +473,38 @@ class ActiveSpan(Parent, Shared):
 
     def leave(self) -> None:
         """Restore the context that was current before."""
-        token, self._token = self._token, None
-        if token is not None:
-            detach(token, self._attached)
-            self._attached = None
+        attached = self._attached
+        if attached is not None:
+            detach(self._token, attached, self._before)
+            self._token = self._attached = self._before = None
             if self._generation != self._state.generation:
                 make_span_remote()  # the span of an outer block, which belongs to the parent process too
 
     def enter(self) -> None:
         """Start the span, and make it current."""
-        base = self._base()
+        before = current_context()
         try:
+            base = self._base(before)
             self.start(base)
-            if self._token is None:
-                self._attached = self.set_in_context(base)
+            if self._attached is None:
+                self._before, self._attached = before, self.set_in_context(base)
                 self._token = attach(self._attached)
         except BaseException as error:  # of an interceptor, a signal handler, or another thread
-            self._left_with(error)
+            self.leave_with(error)
             raise
 
-    def _left_with(self, error: BaseException) -> None:
-        """Restore the context that was current before, and end the span as failed."""
+    def leave_with(self, error: BaseException) -> None:
+        """Restore the context that was current before, and end the span as failed, unless it has ended.
+
+        What interrupts that, an exception of a signal handler or of another thread, is raised when it is done.
+        """
+        try:
+            self._leave_with(error)
+        except BaseException as interruption:
+            self._leave_with(interruption)
+            raise
+
+    def _leave_with(self, error: BaseException) -> None:
         self.leave()
         if not self.ended:
             self.fail(error)
@@ -491,12 +517,16 @@ class ActiveSpan(Parent, Shared):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.leave()
-        if _is_closing_a_generator(error, traceback):
-            self.abandon()
-        elif error is not None:
-            self.fail(error)
-        self.end()
+        try:
+            self.leave()
+            if _is_closing_a_generator(error, traceback):
+                self.abandon()
+            elif error is not None:
+                self.fail(error)
+            self.end()
+        except BaseException as interruption:  # of a signal handler, or of another thread
+            self.leave_with(interruption)
+            raise
 
     async def __aenter__(self: H) -> H:
         return self.__enter__()

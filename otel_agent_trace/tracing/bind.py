@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.tracing.coercion import RUN_FIELDS, metadata_among
-from otel_agent_trace.tracing.contexts import INHERITED, RUN_KEY, Attachment, attach, current_context, detach
+from otel_agent_trace.tracing.contexts import INHERITED, RUN_KEY, Blocks, current_context
 
 _KEY = otel_context.create_key("otel_agent_trace.bound")
 _BOUND_IN_KEY = otel_context.create_key("otel_agent_trace.bound.run")
@@ -27,20 +27,18 @@ class Bound:
     def __init__(self, diagnostics: Diagnostics, fields: Mapping[str, Any]) -> None:
         self._fields = {key: value for key, value in fields.items() if key in RUN_FIELDS}
         self._metadata = metadata_among(diagnostics, fields, RUN_FIELDS)
-        self._attached: dict[int, tuple[Attachment, Context]] = {}
+        self._blocks = Blocks()
 
     def __enter__(self) -> None:
         outer = bound_fields()
         merged = {**outer, **self._fields, "metadata": {**outer.get("metadata", {}), **self._metadata}}
         current = current_context()
-        context = Context({**current, _KEY: merged, _BOUND_IN_KEY: current.get(RUN_KEY)})
-        self._attached[id(context)] = attach(context), context
+        self._blocks.enter(Context({**current, _KEY: merged, _BOUND_IN_KEY: current.get(RUN_KEY)}), current)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        own = self._attached.pop(id(current_context()), None)
-        detach(*(own or self._attached.popitem()[1]))
+        self._blocks.leave()
 
     async def __aenter__(self) -> None:
         self.__enter__()

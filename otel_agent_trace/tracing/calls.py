@@ -17,7 +17,7 @@ from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
 from otel_agent_trace.tracing.callables import is_partial
 from otel_agent_trace.tracing.coercion import run_fields
-from otel_agent_trace.tracing.contexts import session_in
+from otel_agent_trace.tracing.contexts import current_context, session_in
 from otel_agent_trace.tracing.current import inside_a_run, surrounding_run
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
 from otel_agent_trace.tracing.invocations import Invocation
@@ -282,7 +282,7 @@ def surroundings(state: TracerState) -> tuple[ActiveRun, TracerState]:
     """
     run = surrounding_run()
     if run is None:
-        return ActiveRun(state, session_in(PROCESS_PARENT.base())), state
+        return ActiveRun(state, session_in(PROCESS_PARENT.base(current_context()))), state
     return run, state if state.provider is not None else run.state
 
 

@@ -16,16 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.policies.user_ids import is_pseudonym
-from otel_agent_trace.tracing.contexts import (
-    INHERITED,
-    Attachment,
-    Parent,
-    attach,
-    current_context,
-    detach,
-    with_session,
-    with_span,
-)
+from otel_agent_trace.tracing.contexts import INHERITED, Blocks, Parent, current_context, with_session, with_span
 
 TRACEPARENT, TRACESTATE, BAGGAGE, SESSION = FIELDS = ("traceparent", "tracestate", "baggage", "agentsession")
 """Fields of W3C Trace Context and W3C Baggage, and ours with session and user of a run; as environment variables their
@@ -127,7 +118,7 @@ class RemoteContext(Context, Parent):
             context = _TRACE_CONTEXT.extract(fields, context)
         super().__init__(with_session(_received_session(fields), _BAGGAGE.extract(fields, context)))
         self._fields = fields
-        self._attached: dict[int, tuple[Attachment, Context]] = {}
+        self._blocks = Blocks()
 
     def __copy__(self) -> RemoteContext:
         return self
@@ -143,15 +134,14 @@ class RemoteContext(Context, Parent):
         return Context({**base, **self})
 
     def __enter__(self) -> RemoteContext:
-        context = self.as_parent_context(current_context())
-        self._attached[id(context)] = attach(context), context
+        current = current_context()
+        self._blocks.enter(self.as_parent_context(current), current)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        own = self._attached.pop(id(current_context()), None)
-        detach(*(own or self._attached.popitem()[1]))
+        self._blocks.leave()
 
     async def __aenter__(self) -> RemoteContext:
         return self.__enter__()

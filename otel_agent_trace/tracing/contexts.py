@@ -7,7 +7,6 @@ attached is therefore kept here as well, if the runtime context does not return 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ from opentelemetry.context import Context, create_key
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.forks import called_in_children
+from otel_agent_trace.pipeline import runtime_context
 
 RUN_KEY = create_key("otel_agent_trace.run")
 STEP_KEY = create_key("otel_agent_trace.step")
@@ -82,7 +82,6 @@ Attachment = Token[Context] | _Opaque
 """Result of `attach`, to be passed to `detach`."""
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("otel_agent_trace.kept", default=None)
-_DIAGNOSTICS = Diagnostics()
 
 
 def current_context() -> Context:
@@ -94,7 +93,7 @@ def current_context() -> Context:
     runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
     if type(runtime) is ContextVarsRuntimeContext:  # the usual one, without the rest: this runs once a span
         return runtime.get_current()
-    context = otel_context.get_current()
+    context = runtime_context.get_current()
     kept = _KEPT.get()
     if kept is None:
         return context
@@ -107,7 +106,7 @@ def attach(context: Context) -> Attachment:
     if type(runtime) is ContextVarsRuntimeContext:
         return runtime.attach(context)
     before = current_context()
-    token: Any = guarded(_DIAGNOSTICS, "attaching a context", otel_context.attach, context)
+    token: Any = runtime_context.attach(context)
     if type(token) is Token and token.var.get() is context:
         return token
     shown = _shown()
@@ -116,36 +115,67 @@ def attach(context: Context) -> Attachment:
     return _Opaque(token, shown, before, kept)
 
 
-def detach(token: Attachment, attached: Context | None = None) -> None:
-    """Restore the context that was current before `attached`.
+def detach(token: Attachment | None, attached: Context | None = None, before: Context | None = None) -> None:
+    """Restore the context that was current before `attached`; a second call does nothing.
 
     In another execution context than that of the attachment, it is restored only if the attached one is current there: in
-    an async generator whose items are read by different tasks.
+    an async generator whose items are read by different tasks. So it is without a token, which is lost if another thread
+    raises an exception just when the context has been attached; `before` is then what is restored.
     """
     if isinstance(token, _Opaque):
         _restore(token)
         return
-    try:
-        token.var.reset(token)
-    except ValueError:
-        if attached is not None and otel_context.get_current() is attached:
-            before = token.old_value
-            otel_context.attach(Context() if before is Token.MISSING else before)
+    if token is not None:
+        try:
+            token.var.reset(token)
+        except (ValueError, RuntimeError):  # made elsewhere, or used
+            before = Context() if token.old_value is Token.MISSING else token.old_value
+        else:
+            return
+    if attached is not None and before is not None and current_context() is attached:
+        runtime_context.attach(before)
+
+
+class Blocks:
+    """Keep what an object has attached in ``with`` blocks, of several threads or tasks at once too."""
+
+    def __init__(self) -> None:
+        self._attached: dict[int, tuple[Attachment | None, Context, Context]] = {}
+
+    def enter(self, context: Context, before: Context) -> None:
+        """Make a context current; `before` is the current one."""
+        try:
+            self._attached[id(context)] = attach(context), context, before
+        except BaseException:  # of another thread, perhaps when it was attached
+            self._attached.pop(id(context), None)
+            detach(None, context, before)
+            raise
+
+    def leave(self) -> None:
+        """Restore what was current before the current context, else before the one that was attached last."""
+        own = self._attached.get(id(current_context())) or list(self._attached.values())[-1]
+        try:
+            detach(*own)
+        except BaseException:  # likewise, perhaps before that
+            detach(*own)
+            raise
+        finally:
+            self._attached.pop(id(own[1]), None)
 
 
 def _restore(opaque: _Opaque) -> None:
     """Restore what was current before, also if the runtime context cannot: that of ddtrace does nothing."""
     if opaque.token is not None:
-        guarded(_DIAGNOSTICS, "detaching a context", otel_context.detach, opaque.token)
+        runtime_context.detach(opaque.token)
     if _shown() == opaque.shown:
-        guarded(_DIAGNOSTICS, "attaching a context", otel_context.attach, opaque.before)
+        runtime_context.attach(opaque.before)
     shown = _shown()
     is_restored = opaque.kept_before is None and shown == _span_id(opaque.before)
     _KEPT.set(None if is_restored else _Kept(opaque.before, shown))
 
 
 def _shown() -> int:
-    return _span_id(otel_context.get_current())
+    return _span_id(runtime_context.get_current())
 
 
 def _span_id(context: Context) -> int:
@@ -166,5 +196,4 @@ def make_span_remote() -> None:
     attach(trace.set_span_in_context(NonRecordingSpan(remote), context))
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=make_span_remote)
+called_in_children(make_span_remote)

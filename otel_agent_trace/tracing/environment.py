@@ -23,7 +23,7 @@ from otel_agent_trace.tracing.carriers import (
     RemoteContext,
     fields_of,
 )
-from otel_agent_trace.tracing.contexts import RUN_KEY, current_context
+from otel_agent_trace.tracing.contexts import RUN_KEY
 
 VARIABLES = {name.upper(): name for name in FIELDS}
 """Field by name of its variable."""
@@ -46,9 +46,8 @@ class ProcessParent:
         """Forget the parent, in a forked child: its environment is that of the process that forked it."""
         self._context = None
 
-    def base(self) -> Context:
+    def base(self, current: Context) -> Context:
         """Return the current context, with the parent of the process if it has no span yet."""
-        current = current_context()
         if self._context is None or RUN_KEY in current or trace.get_current_span(current) is not INVALID_SPAN:
             return current
         context: Context = self._context.as_parent_context(current)

@@ -91,14 +91,25 @@ class _BoundFunctionContext:
     def __init__(self, diagnostics: Diagnostics, context: Context) -> None:
         self.diagnostics = diagnostics
         self._context = context
+        self._before: Context | None = None
+        self._token: Attachment | None = None
 
     def enter(self) -> None:
         """Make the context current."""
-        self._token: Attachment = attach(self._context)
+        self._before = current_context()
+        self._token = attach(self._context)
 
     def leave(self) -> None:
         """Restore the context that was current before."""
-        detach(self._token, self._context)
+        detach(self._token, self._context, self._before)
+
+    def leave_with(self, error: BaseException) -> None:
+        """Restore the context that was current before, also if an exception of another thread interrupts that."""
+        try:
+            self.leave()
+        except BaseException:
+            self.leave()
+            raise
 
     def fail(self, error: BaseException) -> None:
         """Do nothing: the call is not recorded."""

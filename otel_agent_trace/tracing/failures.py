@@ -45,11 +45,31 @@ def step_error(error: object, rules: Iterable[ErrorRule]) -> StepError:
 
 
 def error_type(error: BaseException) -> str:
-    """Return the ``error.type`` of the conventions: a provider's code, else the class with its module, built-in ones bare."""
+    """Return the ``error.type`` of the conventions: a provider's code, else the class with its module, built-in ones bare.
+
+    A class that was made at run time under a name with a number, as func_timeout makes one for each call, would be a new
+    series of metrics each time: the first of its bases that is known by its name takes its place.
+    """
     code, status = attribute_of(error, "code"), attribute_of(error, "status_code")
     if type(code) is str and code and type(status) is int:
         return code
-    return _class_name(type(error), _BARE)
+    cls = next((cls for cls in type(error).__mro__ if not _is_numbered(cls)), type(error))
+    return _class_name(cls, _BARE)
+
+
+def _is_numbered(cls: type) -> bool:
+    """Return whether a class has a number in its name, under which its module does not have it.
+
+    Classes without a number, as botocore makes them from its models, have the same names in every process.
+    """
+    if not any(map(str.isdigit, cls.__qualname__)) or cls.__module__ not in sys.modules:
+        return False
+    found: Any = sys.modules[cls.__module__]
+    for name in cls.__qualname__.partition(".<locals>")[0].split(
+        "."
+    ):  # what a function defines has a name in the source
+        found = getattr(found, "__dict__", {}).get(name)
+    return found is None
 
 
 def _class_name(cls: type, bare: frozenset[object]) -> str:
@@ -143,6 +163,7 @@ def _stack(traceback: TracebackType | None) -> Iterable[TracebackType]:
 
 def _frame_text(traceback: TracebackType) -> str:
     code = traceback.tb_frame.f_code
-    line = linecache.getline(code.co_filename, traceback.tb_lineno, traceback.tb_frame.f_globals).strip()
-    where = f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+    number: int | None = traceback.tb_lineno  # None of an instruction without a line, as Python has them from 3.11 on
+    line = "" if number is None else linecache.getline(code.co_filename, number, traceback.tb_frame.f_globals).strip()
+    where = f'  File "{code.co_filename}", line {"?" if number is None else number}, in {code.co_name}\n'
     return f"{where}    {line}\n" if line else where

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Coroutine
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from otel_agent_trace.guard import guarded
@@ -71,42 +71,31 @@ def _iterated(pieces: Any, invocation: TracedCall) -> Any:
 # ── coroutines, requests and tasks ───────────────────────────────────────────────────────────────────────────────────
 
 
-class _Pending:
-    """Hold work until it begins, and the call that it is of: a coroutine, or the request of a stream manager.
+class _Begun:
+    """Hold work that has begun, and the call that it is of: a coroutine, or the request of a stream manager."""
 
-    Entered, the context of the call is current, and an exception is its end.
-    """
-
-    __slots__ = ("_inside", "_token", "begun", "invocation", "work")
+    __slots__ = ("inside", "invocation", "work")
 
     def __init__(self, work: Any, invocation: TracedCall) -> None:
         self.work = work
         self.invocation = invocation
-        self.begun = False
-        self._inside = current_context()
-
-    def __enter__(self) -> None:
-        self.begun = True
-        self._token = attach(self._inside)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        detach(self._token, self._inside)
-        if error is not None:
-            self.invocation.active.fail(error)
-            self.invocation.active.end()
+        self.inside = current_context()
 
     def followed(self, result: Any) -> Any:
         """Return what the program receives for a result that is work to be done; None for any other result."""
         return guarded(self.invocation.active.diagnostics, "stream", follow, result, self.invocation)
 
+
+class _Pending(_Begun):
+    """Hold work until it begins; of its own since Python drops an exception of another thread in ``__del__``."""
+
+    __slots__ = ()
+
     def __del__(self) -> None:
-        if not self.begun:
-            if type(self.work) is CoroutineType:  # Python warns of its wrapper that it is never awaited; once is enough
-                self.work.close()
-            self.invocation.never_begun()
-            self.invocation.active.end()
+        if type(self.work) is CoroutineType:  # Python warns of its wrapper that it is never awaited; once is enough
+            self.work.close()
+        self.invocation.never_begun()
+        self.invocation.active.end()
 
 
 def _awaited(coroutine: Any, invocation: TracedCall) -> Coroutine[Any, Any, Any] | None:
@@ -118,11 +107,22 @@ def _awaited(coroutine: Any, invocation: TracedCall) -> Coroutine[Any, Any, Any]
     return wrapper  # type: ignore[no-any-return]
 
 
-async def _await(pending: _Pending) -> Any:
-    with pending:
-        result = await pending.work
-        work = pending.followed(result)
-    return pending.invocation.finished(result) if work is None else work
+async def _await(pending: _Begun) -> Any:
+    pending.__class__ = _Begun
+    invocation, inside = pending.invocation, pending.inside
+    token, before = None, current_context()
+    try:
+        try:
+            token = attach(inside)
+            result = await pending.work
+            work = pending.followed(result)
+        finally:
+            detach(token, inside, before)
+        return invocation.finished(result) if work is None else work
+    except BaseException as error:
+        detach(token, inside, before)
+        invocation.active.leave_with(error)
+        raise
 
 
 def _requested(manager: Any, invocation: TracedCall) -> Any:
@@ -144,13 +144,24 @@ def _is_request(name: str) -> bool:
     return name.endswith("__api_request")
 
 
-def _request(pending: _Pending) -> Any:
-    if pending.begun:  # the manager is entered again, which is no part of the call
+def _request(pending: _Begun) -> Any:
+    if type(pending) is _Begun:  # the manager is entered again, which is no part of the call
         return pending.work()
-    with pending:
-        result = pending.work()
-        work = pending.followed(result)
-    return pending.invocation.finished(result) if work is None else work
+    pending.__class__ = _Begun
+    invocation, inside = pending.invocation, pending.inside
+    token, before = None, current_context()
+    try:
+        try:
+            token = attach(inside)
+            result = pending.work()
+            work = pending.followed(result)
+        finally:
+            detach(token, inside, before)
+        return invocation.finished(result) if work is None else work
+    except BaseException as error:
+        detach(token, inside, before)
+        invocation.active.leave_with(error)
+        raise
 
 
 def _until_done(future: Any, invocation: TracedCall) -> Any:

@@ -36,36 +36,40 @@ class Invocation:
         """Call a plain function, and return its result."""
         active = self.active
         active.function = function
-        active.enter()
         try:
+            active.enter()
             answered = active.answer
             result = function(*args, **kwargs) if answered is None else answered.value()
-        except BaseException as error:
-            self._failed(error)
+            return self._ended_with(result, args, kwargs)
+        except BaseException as error:  # of the function, an interceptor, a signal handler, or another thread
+            active.leave_with(error)
             raise
-        return self._ended_with(result, args, kwargs)
 
     async def call_async(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a coroutine function, and return its result."""
         active = self.active
         active.function = function
-        active.enter()
         try:
+            active.enter()
             answered = active.answer
             result = await (function(*args, **kwargs) if answered is None else answered.awaited())
-        except BaseException as error:
-            self._failed(error)
+            return self._ended_with(result, args, kwargs)
+        except BaseException as error:  # likewise
+            active.leave_with(error)
             raise
-        return self._ended_with(result, args, kwargs)
 
     def begin(self, function: Callable[..., Any]) -> Iteration:
         """Begin the call of a generator function, when its first item is requested."""
         active = self.active
         active.function = function
-        active.enter()
-        inside = current_context()
-        active.leave()
-        return Iteration(self, inside)
+        try:
+            active.enter()
+            inside = current_context()
+            active.leave()
+            return Iteration(self, inside)
+        except BaseException as error:  # likewise
+            active.leave_with(error)
+            raise
 
     def finished(self, result: Any) -> Any:
         """Record the result, end the call, and return the result."""
@@ -75,14 +79,9 @@ class Invocation:
 
     def _ended_with(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """End the call, unless its work goes on, and return what the program receives."""
-        active = self.active
-        try:
-            work = None if id(type(result)) in _NO_STREAMS else self._followed(result, args, kwargs)
-            active.leave()
-            return self.finished(result) if work is None else work
-        except BaseException as error:  # of a signal handler, or of another thread
-            self._failed(error)
-            raise
+        work = None if id(type(result)) in _NO_STREAMS else self._followed(result, args, kwargs)
+        self.active.leave()
+        return self.finished(result) if work is None else work
 
     def _followed(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what the program receives for a result that is work to be done; None for any other result.
@@ -92,13 +91,6 @@ class Invocation:
         if any(given is result for given in (*args, *kwargs.values())):
             return None
         return guarded(self.active.diagnostics, "stream", follow, result, self)
-
-    def _failed(self, error: BaseException) -> None:
-        active = self.active
-        active.leave()
-        active.fail(error)
-        if not active.ended:
-            active.end()
 
     # ── recording the result ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,8 +132,7 @@ def _beginning(function: Callable[..., Any], start: Start, items: str) -> Begin:
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Iteration, Callable[[], Any]]:
         origin, args = taken_origin(args)
-        with origin:
-            iteration = start(args, kwargs).begin(function)
+        iteration = origin.call(lambda: start(args, kwargs).begin(function))
         answered = iteration.answer
         return iteration, partial(function, *args, **kwargs) if answered is None else getattr(answered, items)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from otel_agent_trace.tracing.contexts import attach, current_context, detach
+from otel_agent_trace.tracing.contexts import Attachment, attach, current_context, detach
 from otel_agent_trace.tracing.interception import Answer
 from otel_agent_trace.tracing.reflection import wraps
 from otel_agent_trace.tracing.traced_calls import TracedCall
@@ -33,16 +33,25 @@ class Iteration:
         self._call = invocation
         self._closed = False
         self._ended = False
-        self._inside = inside
+        self._inside = self._attached = inside
+        self._outside: Context | None = None
+        self._token: Attachment | None = None
+        self.__class__ = _OpenIteration
 
     def __enter__(self) -> None:
-        self._token = attach(self._inside)
+        self._outside, self._attached, self._token = current_context(), self._inside, None
+        self._token = attach(self._attached)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._inside = current_context()
-        detach(self._token)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Restore the context outside of the generator; a second call does nothing."""
+        detach(self._token, self._attached, self._outside)
+        self._outside = self._token = None
 
     @property
     def answer(self) -> Answer | None:
@@ -71,10 +80,11 @@ class Iteration:
             self._end()
 
     def raised(self, error: BaseException) -> None:
-        """End the call with an exception of the generator.
+        """End the call with an exception of the generator, or of another thread, also between two steps.
 
         GeneratorExit means that its consumer closed it; the event loop may cancel that.
         """
+        self._leave()
         if issubclass(type(error), GeneratorExit) or (self._closed and _is_cancelled(error)):
             self._abandon()
         else:
@@ -82,18 +92,27 @@ class Iteration:
             self._call.active.fail(error)
             self._end()
 
-    def __del__(self) -> None:
-        self._abandon()  # it was not closed: its event loop has ended, or it ignored being closed
-
     def _abandon(self) -> None:
         if not self._ended:
             self._call.abandoned()
             self._end()
 
     def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._call.active.end()
+        active = self._call.active
+        if not active.ended:
+            active.end()
+        self._ended = True
+        self.__class__ = Iteration
+
+
+class _OpenIteration(Iteration):
+    """Represent an iteration that has not ended, which it does when the generator is dropped.
+
+    It is a class of its own since Python drops an exception of another thread that arrives in ``__del__``.
+    """
+
+    def __del__(self) -> None:
+        self._abandon()  # it was not closed: its event loop has ended, or it ignored being closed
 
 
 Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Iteration, Callable[[], Any]]]

@@ -131,8 +131,7 @@ def _on_record(record: logging.LogRecord) -> None:
         return
     place = _place_of(context, run, span, record.levelno)
     if place.processors and not _AT_WORK.is_here():  # else a policy, or an object in the record, logs itself
-        with _AT_WORK:
-            _pass_on(record, place)
+        _AT_WORK.call(_pass_on, record, place)
 
 
 def _is_of_an_agent(span: Any) -> bool:

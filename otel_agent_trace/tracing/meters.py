@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,9 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider
 from opentelemetry.trace import Span
 
 from otel_agent_trace import semconv
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.model import StepKind
+from otel_agent_trace.tracing.contexts import current_context
 from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 from otel_agent_trace.version import __version__
 
@@ -96,7 +97,7 @@ class Meters:
             calls: the number of calls that an agent has made, if they were counted.
         """
         if kind in self._durations:
-            context = trace.set_span_in_context(span)
+            context = trace.set_span_in_context(span, current_context())
             self._serially.make(functools.partial(self._ended, kind, duration_s, span_attributes, context, calls))
 
     def _ended(
@@ -131,7 +132,9 @@ class Meters:
     def streamed(self, span_attributes: Mapping[str, Any], chunk_gaps_s: Iterable[float], span: Span) -> None:
         """Record the times of a streamed answer: to the first chunk, and between chunks."""
         self._serially.make(
-            functools.partial(self._streamed, span_attributes, chunk_gaps_s, trace.set_span_in_context(span))
+            functools.partial(
+                self._streamed, span_attributes, chunk_gaps_s, trace.set_span_in_context(span, current_context())
+            )
         )
 
     def _streamed(self, span_attributes: Mapping[str, Any], chunk_gaps_s: Iterable[float], context: Context) -> None:
@@ -185,15 +188,16 @@ class SerialExecutor:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._calling = False
+        renewed_in_children(self)
         if hasattr(os, "register_at_fork"):
             reference = weakref.ref(self)
             os.register_at_fork(
                 before=lambda: _with(reference, SerialExecutor._hold),
                 after_in_parent=lambda: _with(reference, SerialExecutor._resume),
-                after_in_child=lambda: _with(reference, SerialExecutor._restart),
+                after_in_child=lambda: _with(reference, SerialExecutor._resume),
             )
 
     def make(self, call: Callable[[], None]) -> None:
@@ -219,9 +223,9 @@ class SerialExecutor:
     def _resume(self) -> None:
         self._lock.release()
 
-    def _restart(self) -> None:
-        self._waiting.clear()  # the parent process makes these calls
-        self._lock.release()
+    def renew(self) -> None:
+        """Forget the calls that wait, in a forked child: the parent process makes them."""
+        self._waiting.clear()
 
 
 def _with(reference: weakref.ref[SerialExecutor], do: Callable[[SerialExecutor], None]) -> None:

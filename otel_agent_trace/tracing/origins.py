@@ -8,34 +8,39 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
+from contextvars import copy_context
+from typing import Any, TypeVar
 
 from opentelemetry.context import Context
 
-from otel_agent_trace.tracing.contexts import RUN_KEY, Attachment, attach, current_context, detach
+from otel_agent_trace.tracing.contexts import RUN_KEY, attach, current_context, detach
 from otel_agent_trace.tracing.reflection import wraps
+
+T = TypeVar("T")
 
 
 class Origin:
-    """Hold the context in which a generator was made; entered, it is current unless a run is current already."""
+    """Hold the context in which a generator was made."""
 
-    __slots__ = ("_context", "_token")
+    __slots__ = ("_context",)
 
     def __init__(self, context: Context | None = None) -> None:
         self._context = context
-        self._token: Attachment | None = None
 
-    def __enter__(self) -> None:
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function of ours while that context is current, unless a run is current already."""
         context = self._context
-        if context is not None and context.get(RUN_KEY) is not None and current_context().get(RUN_KEY) is None:
-            self._token = attach(context)
+        if context is None or context.get(RUN_KEY) is None or current_context().get(RUN_KEY) is not None:
+            return function()
+        return copy_context().run(_call_in, context, function)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._token is not None:
-            detach(self._token, self._context)
+
+def _call_in(context: Context, function: Callable[[], T]) -> T:
+    token = attach(context)
+    try:
+        return function()
+    finally:
+        detach(token, context)
 
 
 def taken_origin(args: tuple[Any, ...]) -> tuple[Origin, tuple[Any, ...]]:

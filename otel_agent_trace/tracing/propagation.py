@@ -70,7 +70,7 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     """Return the carrier, or a new one, with the fields of a context; see `inject`."""
     known = None if context is None else parent_context(diagnostics, context, current_context())
-    written = PROCESS_PARENT.base() if known is None else known
+    written = PROCESS_PARENT.base(current_context()) if known is None else known
     fields: dict[str, str] = {}
     for write in (*_WRITERS, _write_session):
         guarded(diagnostics, "inject", write, fields, written)

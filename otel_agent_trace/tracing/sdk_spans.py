@@ -24,7 +24,7 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 _TRACE_ID, _FLAGS, _TRACE_STATE, _IS_VALID = 0, 3, 4, 5
 """Indexes in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
@@ -113,7 +113,12 @@ class SdkSpans(TracerSpans):
         )
         if self._metrics is not None:
             span._record_end_metrics = self._metrics.start_span(of_parent, Decision.RECORD_AND_SAMPLE)
-        tracer.span_processor.on_start(span, parent_context=parent)
+        try:
+            tracer.span_processor.on_start(span, parent_context=parent)
+        except BaseException:  # of a signal handler, or of another thread: nobody else would end it
+            span.set_status(StatusCode.ERROR)
+            span.end()
+            raise
         return span  # type: ignore[no-any-return]
 
     def _context_below(self, parent: Any, flags: TraceFlags) -> SpanContext:
@@ -206,7 +211,7 @@ def _model_of(tracer: Any) -> SpanModel | None:
         on_trial._tracer_metrics = _Metrics()
     public = TracerSpans(on_trial)
     one = public.start("one", Context(), SpanKind.INTERNAL, {}, 3)
-    other = public.start("other", trace.set_span_in_context(one), SpanKind.SERVER, {}, 4)
+    other = public.start("other", trace.set_span_in_context(one, Context()), SpanKind.SERVER, {}, 4)
     if not isinstance(one, sdk.Span):  # the tracer is disabled
         return None
     shared = {name: field for name, field in vars(one).items() if vars(other).get(name) is field}

@@ -31,6 +31,9 @@ class Active(Protocol):
     def leave(self) -> None:
         """Restore the context that was current before."""
 
+    def leave_with(self, error: BaseException) -> None:
+        """Restore the context that was current before, record an exception, and end the span, unless it has ended."""
+
     def fail(self, error: BaseException) -> None:
         """Record the exception of the function."""
 

@@ -104,6 +104,71 @@ def test_a_fork_inside_of_a_run(run_python: RunPython, tmp_path: Path) -> None:
     assert sorted(step.name for step in run.steps) == ["after", "before", "child"]
 
 
+@needs_fork
+def test_locks_of_a_forked_child(run_python: RunPython) -> None:
+    """A block that forks ends in the child too, which can take a lock that another thread of its parent held."""
+    result = run_python(
+        """
+        import os, signal, threading
+        from otel_agent_trace.forks import ForkSafeLock
+        own, other = ForkSafeLock(), ForkSafeLock()
+        is_held, done = threading.Event(), threading.Event()
+        def hold():
+            with other:
+                is_held.set()
+                done.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        is_held.wait()
+        with own:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                with other, own:
+                    pass
+        if child == 0:
+            is_free = []
+            thread = threading.Thread(target=lambda: is_free.append(own.acquire(timeout=10) and other.acquire(timeout=10)))
+            thread.start()
+            thread.join()
+            os._exit(not is_free[0])
+        done.set()
+        thread.join()
+        print(os.waitpid(child, 0)[1])
+        """
+    )
+    assert (result.returncode, result.stdout) == (0, "0\n"), result.stderr
+
+
+@needs_fork
+def test_a_fork_without_hooks(run_python: RunPython, tmp_path: Path) -> None:
+    """uWSGI forks in C, and then calls `renew_all`: the child neither waits for locks nor writes to its parent's span."""
+    result = run_python(
+        """
+        import ctypes, os, signal
+        from opentelemetry import trace
+        from otel_agent_trace import *
+        from otel_agent_trace.forks import renew_all
+        tracer = AgentTracer(backend=FileBackend("t.jsonl"))
+        with tracer.run(run_id="r"):
+            child = ctypes.PyDLL(None).fork()
+            if child == 0:
+                signal.alarm(20)
+                renew_all()
+                assert trace.get_current_span().get_span_context().is_remote
+                assert not trace.get_current_span().is_recording()
+                with tracer.run(run_id="of the child"):
+                    pass
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        """
+    )
+    assert result.returncode == 0, result.stderr
+    runs = {run.run_id: run for run in load_runs(tmp_path / "t.jsonl")}
+    assert runs.keys() >= {"r"}
+    assert all(run.status == "success" for run in runs.values())
+
+
 @pytest.mark.parametrize("method", START_METHODS[:2])
 def test_multiprocessing(run_python: RunPython, tmp_path: Path, method: str) -> None:
     """Workers of multiprocessing trace decorated functions, which reach them by name, into the same file."""

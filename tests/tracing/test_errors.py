@@ -11,7 +11,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import traceback
+import types
 import urllib.error
 from collections.abc import Callable
 from email.message import Message
@@ -19,8 +21,10 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, Limits, StepError
+from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, Limits, RunStatus, StepError
+from otel_agent_trace.categories import category_of_type
 from tests.support.requirements import need_package
+from tests.support.waiting import wait_until
 
 TheRun = Callable[[], AgentRun]
 
@@ -138,6 +142,9 @@ MODULE = OwnError.__module__
         (local_error(), f"{MODULE}.local_error.<locals>.LocalError", "internal"),
         (type("NoModule", (Exception,), {"__module__": None})("x"), "NoModule", "internal"),
         (type("Script", (ValueError,), {"__module__": "__main__"})("x"), "__main__.Script", "validation"),
+        (type("Script1", (ValueError,), {"__module__": "__main__"})("x"), "ValueError", "validation"),
+        (type("Call-17", (OwnError,), {"__module__": MODULE})("x"), f"{MODULE}.OwnError", "internal"),
+        (type("ReadTimeout2", (OwnError,), {"__module__": MODULE})("x"), f"{MODULE}.OwnError", "timeout"),
         (HttpError(429, ""), f"{MODULE}.HttpError", "rate_limit"),
         (HttpError(429, 1302), f"{MODULE}.HttpError", "rate_limit"),
         (HttpError(None, "rate_limit_exceeded"), f"{MODULE}.HttpError", "internal"),
@@ -268,6 +275,93 @@ def test_the_stack_ends_as_python_s(error: Exception) -> None:
     """With the class of the exception, also where a provider's code is its type."""
     (last,) = traceback.format_exception_only(error)
     assert (recorded(error).stacktrace or "").splitlines(keepends=True)[-1] == last
+
+
+def test_an_instruction_without_a_line() -> None:
+    """Python 3.11 and later have such, and `traceback` has None for their line."""
+
+    def work() -> None:
+        raise OwnError("boom")
+
+    code: Any = work.__code__
+    table = {"co_linetable": b""} if sys.version_info >= (3, 11) else {"co_firstlineno": 1}
+    without_lines = types.FunctionType(code.replace(**table), globals())
+    try:
+        without_lines()
+    except OwnError as error:
+        failure = recorded(error)
+    assert failure.stacktrace is not None
+    assert "in work\n" in failure.stacktrace
+    assert (failure.type, failure.message) == (f"{MODULE}.OwnError", "boom")
+
+
+TIMEOUTS = [
+    "TimeoutError",
+    "asyncio.exceptions.TimeoutError",
+    "socket.timeout",
+    "httpx.ReadTimeout",
+    "requests.exceptions.ReadTimeout",
+    "urllib3.exceptions.ReadTimeoutError",
+    "openai.APITimeoutError",
+    "OpenAITimeoutError",
+    "ModelTimeoutError",
+    "subprocess.TimeoutExpired",
+    "dramatiq.middleware.time_limit.TimeLimitExceeded",
+    "celery.exceptions.SoftTimeLimitExceeded",
+    "func_timeout.exceptions.FunctionTimedOut",
+    "func_timeout.dafunc.FunctionTimedOut-8215",
+    "google.api_core.exceptions.DeadlineExceeded",
+    "DEADLINE_EXCEEDED",
+    "ETIMEDOUT",
+    "504",
+]
+
+
+@pytest.mark.parametrize("error_type", TIMEOUTS)
+def test_a_timeout_is_one_by_its_name_alone(error_type: str) -> None:
+    """As a reader sees it in a span of another instrumentation; the class has the same category when it is raised."""
+    assert category_of_type(error_type) == "timeout"
+    name = error_type.rpartition(".")[2]
+    if not name.isdigit():
+        assert recorded(type(name, (Exception,), {})()).category == "timeout"
+
+
+@pytest.mark.parametrize("name", ["TimeoutPolicyError", "NoRouteError", "Timer", "OutError"])
+def test_other_names_are_no_timeouts(name: str) -> None:
+    assert category_of_type(name) != "timeout"
+
+
+def test_the_errors_of_func_timeout_are_one_series() -> None:
+    """It makes a class for each call, and its exception is raised in a thread of its own."""
+    need_package("func_timeout", "test")
+    func_timeout: Any = importlib.import_module("func_timeout")
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory)
+
+    @tracer.tool
+    def work() -> None:
+        started.set()
+        while True:
+            pass
+
+    @tracer.agent
+    def bot() -> None:
+        work()
+
+    started = threading.Event()
+    for _ in range(2):
+        started.clear()
+        thread = threading.Thread(
+            target=lambda: pytest.raises(func_timeout.FunctionTimedOut, func_timeout.func_timeout, 0.05, bot)
+        )
+        thread.start()
+        wait_until(lambda: started.is_set() and not thread.is_alive(), "the call is stopped")
+    wait_until(lambda: all(run.error for run in memory.runs()), "the runs have ended")
+    failures = [failure for run in memory.runs() for failure in (run.error, run.steps[0].error)]
+    assert [(failure.type, failure.category) for failure in failures if failure] == [
+        ("func_timeout.exceptions.FunctionTimedOut", "timeout")
+    ] * 4
+    assert {run.status for run in memory.runs()} == {RunStatus.TIMEOUT}
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no exception groups")

@@ -14,7 +14,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan
 
-from otel_agent_trace import AgentTracer, InMemoryBackend, current_run, extract
+from otel_agent_trace import AgentTracer, InMemoryBackend, SpanSink, current_run, extract, inject
+from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.pipeline import runtime_context
 from tests.support.requirements import need_package
 
 
@@ -94,6 +96,21 @@ class Broken(Plain):
         raise RuntimeError("no")
 
 
+class Unreadable(Broken):
+    """A runtime context that raises whatever it is asked for."""
+
+    def get_current(self) -> Context:
+        raise LookupError("no")
+
+
+class WithoutDetach(PerThread):
+    """A runtime context that raises when something is detached."""
+
+    def detach(self, token: Any) -> None:
+        super().detach(token)
+        raise RuntimeError("no")
+
+
 def ddtrace() -> Any:
     need_package("ddtrace", "frameworks")
     from ddtrace.internal.opentelemetry.context import DDRuntimeContext
@@ -104,7 +121,9 @@ def ddtrace() -> Any:
 OF_DDTRACE = pytest.param(ddtrace, marks=pytest.mark.frameworks)
 
 
-@pytest.fixture(params=[Plain, PerThread, WithoutTokens, SpansOnly, TokensOfItsOwn, Broken, OF_DDTRACE])
+@pytest.fixture(
+    params=[Plain, PerThread, WithoutTokens, SpansOnly, TokensOfItsOwn, Broken, Unreadable, WithoutDetach, OF_DDTRACE]
+)
 def under_it(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], None]:
     """Call a function while a runtime context of another package is installed."""
 
@@ -175,3 +194,29 @@ def test_generators_have_their_context_while_they_run(
     (run,) = memory.runs()
     steps = [(step.input["q"], step.parent_step_id) for step in run.steps if step.name == "inner"]
     assert steps == [(1, 1), (10, None), (2, 1), (20, None)]
+
+
+@pytest.mark.parametrize("broken", [Broken, Unreadable, WithoutDetach])
+def test_what_they_raise_is_reported_once(
+    tracer: AgentTracer, memory: InMemoryBackend, broken: type[Plain], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step of the program does not notice it, and a backend of its own neither."""
+
+    class Own(SpanSink):
+        def on_end(self, span: Any) -> None:
+            span.record  # noqa: B018 - what a backend does
+
+    def work() -> None:
+        for _ in range(3):
+            with AgentTracer(backends=[memory, Own()]).run(user_input="x") as run, run.step("s"), tracer.bind():
+                inject()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(otel_context, "_RUNTIME_CONTEXT", broken())
+        patch.setattr(runtime_context, "_DIAGNOSTICS", Diagnostics())
+        contextvars.copy_context().run(work)
+    assert [len(run.steps) for run in memory.runs()] == [1, 1, 1]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages
+    assert len(messages) == len(set(messages))
+    assert all(message.endswith("no (logged once)") for message in messages)
