@@ -17,7 +17,7 @@ from otel_agent_trace.dialects.parsing.conversation import (
     answer_in,
     conversation,
     has_messages,
-    last_text,
+    last_content,
     question_in,
 )
 from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
@@ -167,17 +167,17 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.label = attributes.span.name.removeprefix("execute_tool ")
     if attributes.rest.get(semconv.TOOL_TYPE) == "function":
         del attributes.rest[semconv.TOOL_TYPE]
-    facts.input = attributes.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
-    facts.output = attributes.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
+    facts.input = attributes.parsed(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
+    facts.output = attributes.parsed(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
     if (
         facts.input is None
     ):  # OpenTelemetry's instrumentation of google-genai writes them after the conventions for code
         facts.input = _function_parameters(attributes)
     for event in attributes.span.events:
         if event.name == "gen_ai.tool.message" and facts.input is None:
-            facts.input = event.attributes.get("content")
+            facts.input = parsed(event.attributes.get("content"))
         elif event.name == "gen_ai.choice" and facts.output is None:
-            facts.output = event.attributes.get("message")
+            facts.output = parsed(event.attributes.get("message"))
 
 
 def _function_parameters(attributes: Attributes) -> dict[str, Any] | None:
@@ -200,7 +200,7 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     if named != attributes.rest.get(semconv.REQUEST_MODEL):  # the AI SDK has the model in the names of agents' spans
         facts.label = named
     sent, answered = _sent_and_answered(attributes)
-    facts.input, facts.output = last_text(sent, "user"), last_text(answered or sent[-1:], "assistant")
+    facts.input, facts.output = last_content(sent, "user"), last_content(answered or sent[-1:], "assistant")
     if facts.input is None:
         facts.input = question_in(attributes.take("gen_ai.agent.invocation_input"))
     if facts.output is None:
@@ -211,7 +211,7 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
 
 def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     sent, answered = _sent_and_answered(attributes)
-    facts.messages = sent + answered
+    facts.set_messages(sent, answered)
     facts.response_id = attributes.text(semconv.RESPONSE_ID)
     _read_models(attributes, facts)
     if facts.model is None:
@@ -238,7 +238,7 @@ def _read_other_operation(attributes: Attributes, facts: SpanFacts) -> None:
 
 def _read_frame(attributes: Attributes, facts: SpanFacts) -> None:
     sent, answered = _sent_and_answered(attributes)
-    facts.input, facts.output = last_text(sent, "user"), last_text(answered, "assistant")
+    facts.input, facts.output = last_content(sent, "user"), last_content(answered, "assistant")
     facts.name = attributes.text("gen_ai.workflow.name")
 
 
@@ -252,9 +252,7 @@ _READERS = {
 
 
 def _token_usage(attributes: Attributes) -> Usage | None:
-    usage = attributes.usage(**_USAGE)
-    attributes.take(*_TOTALS)
-    return usage
+    return attributes.usage(**_USAGE, total=_TOTALS)
 
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
