@@ -57,7 +57,7 @@ def media_part(part: Mapping[Any, Any]) -> Part | None:
         return None
     source = _source(found, by_content=kind in ("blob", "binary"), by_id=kind == "hosted_file")
     if source is None:
-        return None
+        return {str(key): item for key, item in part.items() if item is not None} if kind == "blob" else None
     modality = _MODALITIES[kind]
     mime_type = source.pop("mime_type", None) or _mime_type(found, modality)
     facts = {

@@ -201,7 +201,7 @@ def _without_prefixes(item: dict[str, Any]) -> dict[str, Any]:
         data["tool_calls"] = [call["tool_call"] for call in calls if isinstance(call, dict) and "tool_call" in call]
     if isinstance(contents, list) and not data.get("content"):
         blocks = [block.get("message_content") for block in contents if isinstance(block, dict)]
-        data["content"] = [block for block in blocks if isinstance(block, dict)]
+        data["content"] = [block for block in blocks if isinstance(block, dict) and block != {"type": "tool_use"}]
     if "function_call_name" in data:
         arguments = data.pop("function_call_arguments_json", None)
         data["tool_calls"] = [{"name": data.pop("function_call_name"), "arguments": arguments}]
