@@ -76,6 +76,11 @@ def media_part(part: Mapping[Any, Any]) -> Part | None:
     return {key: item for key, item in {**facts, **rest}.items() if item is not None}
 
 
+def may_hold_media(part: Mapping[Any, Any]) -> bool:
+    """Return whether a part has a type, or a key in place of one, of those that hold media."""
+    return _kind_of(part) is not None
+
+
 def _kind_of(part: Mapping[Any, Any]) -> str | None:
     named = next((part[key] for key in _KINDS if part.get(key) is not None), None)
     if named is not None:

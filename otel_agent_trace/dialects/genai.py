@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import (
@@ -20,7 +22,7 @@ from otel_agent_trace.dialects.parsing.conversation import (
     last_content,
     question_in,
 )
-from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
+from otel_agent_trace.dialects.parsing.payloads import kept_of, model_in, parsed
 from otel_agent_trace.model import Message, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -291,15 +293,49 @@ def _messages_of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], t
 
     Their fields are in the event's attributes or in its body.
     """
-    sent: list[Any] = []
-    answered: list[Any] = []
-    for event in events:
+    sent: list[Message] = []
+    choices: dict[Any, list[Message]] = {}
+    chunks: list[Message] = []
+    for place, event in enumerate(events):
         role = _EVENT_ROLES.get(event.name)
         if role is None:
             continue
         data = _event_data(event.attributes)
-        (answered if event.name in _ANSWERS else sent).extend(conversation(_as_message(data, role), role))
-    return tuple(sent), tuple(answered)
+        messages = conversation(_as_message(data, role), role)
+        if event.name in _CHUNKS:
+            chunks += messages
+        elif event.name in _ANSWERS:
+            choices.setdefault(_choice_of(data, event.name, place), []).extend(messages)
+        else:
+            sent += messages
+    if not choices and chunks:
+        choices[0] = chunks
+    return tuple(sent), tuple(message for key in sorted(choices, key=str) for message in _whole_answer(choices[key]))
+
+
+def _choice_of(data: Mapping[str, Any], name: str, place: int) -> Any:
+    """Return what events of one choice share: its index, or that they are texts of the event before 1.28, else nothing."""
+    index = data.get("index")
+    if index is not None:
+        return str(index).rjust(_INDEX_DIGITS)
+    text = data.get("gen_ai.completion")
+    is_text = name == "gen_ai.content.completion" and type(text) is str and type(parsed(text)) is str
+    return "" if is_text else str(place).rjust(_INDEX_DIGITS)
+
+
+_INDEX_DIGITS = 9
+
+
+def _whole_answer(chunks: list[Message]) -> list[Message]:
+    """Return one message for the chunks of a streamed answer, the texts in which follow each other."""
+    if len(chunks) < 2 or any(chunk.role != "assistant" for chunk in chunks):
+        return chunks
+    parts = [part for chunk in chunks for part in chunk.parts]
+    texts = [part for part in parts if part.get("type") == "text"]
+    others = [part for part in parts if part.get("type") != "text"]
+    text = "".join(chunk.text for chunk in chunks)
+    whole = [{"type": "text", "content": text}] if texts else []
+    return [msgspec.structs.replace(chunks[0], parts=(*whole, *others))]
 
 
 _EVENT_ROLES = {
@@ -310,24 +346,27 @@ _EVENT_ROLES = {
     "gen_ai.choice": "assistant",
     "gen_ai.content.prompt": "user",
     "gen_ai.content.completion": "assistant",
+    "gen_ai.content.completion.chunk": "assistant",
+    "llm.content.completion.chunk": "assistant",
 }
+_CHUNKS = ("gen_ai.content.completion.chunk", "llm.content.completion.chunk")
 _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 
 def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))  # the latter: Azure, Semantic Kernel
+    body = kept_of(body)
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
 
 
 def _as_message(data: Mapping[str, Any], role: str) -> Any:
     """Return the message of an event: from `message`, from its own fields, or a text in the names before 1.28."""
-    oldest = parsed(data.get("gen_ai.prompt", data.get("gen_ai.completion")))
+    oldest = data.get("gen_ai.prompt", data.get("gen_ai.completion"))
     if oldest is not None:
         return oldest
     inner = parsed(data.get("message"))
     if isinstance(inner, Mapping):
         return {"role": role, "tool_calls": data.get("tool_calls"), **inner}
     if inner is not None:
-        return inner if has_messages(inner) else {"role": role, "content": inner}
-    content = parsed(data.get("content"))
-    return {**data, "role": data.get("role", role), "content": content}
+        return inner if has_messages(inner) else {"role": role, "content": data["message"]}
+    return {**data, "role": data.get("role", role), "content": data.get("content", data.get("delta"))}

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from otel_agent_trace.dialects.parsing.chunks import whole_response
 from otel_agent_trace.dialects.parsing.payloads import (
     HIDDEN,
     compact_json,
@@ -23,7 +24,7 @@ from otel_agent_trace.dialects.parsing.payloads import (
     sole_text,
     structured,
 )
-from otel_agent_trace.media import MEDIA_TYPES, media_part
+from otel_agent_trace.media import MEDIA_TYPES, may_hold_media, media_part
 from otel_agent_trace.model import Message
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import Truncated
@@ -140,7 +141,9 @@ def _readable(value: Any) -> Any:
     found = parsed(value)
     if type(found) is Truncated and type(found.kept) in (dict, list):
         return _without_cut_name(found.kept)
-    return found if found is None or type(found) in (str, list, dict, tuple, Truncated) else value
+    if type(found) in (list, dict):
+        return whole_response(found)
+    return found if found is None or type(found) in (str, tuple, Truncated) else value
 
 
 def _without_cut_name(data: Any) -> Any:
@@ -343,8 +346,10 @@ def _parts_in_text(content: Any) -> Any:
 
 
 def _is_part(value: Any) -> bool:
-    if type(value) is not dict or "role" in value or _PART_KEYS.isdisjoint(value):
+    if type(value) is not dict or "role" in value:
         return False
+    if _PART_KEYS.isdisjoint(value):
+        return may_hold_media(value)
     kind = value.get("type")
     return not (type(kind) is str and kind in _MESSAGE_TYPES and "content" in value)
 

@@ -66,7 +66,7 @@ _COMPLETE_ESCAPES = re.compile(
 )
 _HALF_CHARACTER = re.compile(r"(?:(?<!\\)(?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}|\ufffd)$")
 _MARK = re.compile(
-    r"\s*(?:\.{3}|…)?\s*(?:[\[(<{]+[\s.…+-]*(?:\w+[ :]+){0,2}(?:truncated|omitted)\b[^\n]{0,100}[\])>}]+|\.{3}|…)\s*$",
+    r"\s*(?:\.{3}|…)?\s*(?:[\[(<{]+[\s.…+-]*(?:\w+[ :]+){0,2}(?:truncated|omitted)\b[^\n]{0,100}[\])>}]+(?:\s*\.{3})?|\.{3}|…)\s*$",
     re.IGNORECASE,
 )
 _MARK_CHARACTERS = 200
