@@ -359,14 +359,17 @@ def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
 
 
+_MESSAGE_KEYS = frozenset({"role", "content", "parts", "tool_calls", "text"})
+
+
 def _as_message(data: Mapping[str, Any], role: str) -> Any:
     """Return the message of an event: from `message`, from its own fields, or a text in the names before 1.28."""
     oldest = data.get("gen_ai.prompt", data.get("gen_ai.completion"))
     if oldest is not None:
         return oldest
     inner = parsed(data.get("message"))
-    if isinstance(inner, Mapping):
+    if isinstance(inner, Mapping) and not _MESSAGE_KEYS.isdisjoint(inner):
         return {"role": role, "tool_calls": data.get("tool_calls"), **inner}
-    if inner is not None:
+    if data.get("message") is not None:
         return inner if has_messages(inner) else {"role": role, "content": data["message"]}
     return {**data, "role": data.get("role", role), "content": data.get("content", data.get("delta"))}
