@@ -39,12 +39,13 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
-from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, failure_in, result_of
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
 from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepError, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.values import Truncated
 
 _log = logging.getLogger("otel_agent_trace")
 Read = Callable[[SpanRecord], "SpanFacts | None"]
@@ -150,6 +151,7 @@ def _unwrap(facts: SpanFacts, *, has_envelopes: bool) -> None:
     if has_envelopes:
         facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
     else:
+        facts.input = cut(facts.input.kept) if type(facts.input) is Truncated else facts.input
         facts.output = content_of(facts.output)
     if failure is not None and facts.error is None:
         facts.error, facts.output = StepError(type=semconv.ERROR_TYPE_OTHER, message=failure), None

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace.dialects.parsing.chunks import whole_response
 from otel_agent_trace.dialects.parsing.payloads import (
     HIDDEN,
@@ -133,7 +135,11 @@ _CONTENT_TYPES = frozenset({"text", *MEDIA_TYPES})
 
 def _messages(value: Any, role: str | None) -> tuple[Message, ...]:
     found = tuple(_messages_in(_readable(value), role, _DEEPEST))
-    return found[:-1] if found and not found[-1].parts and type(parsed(value)) is Truncated else found
+    if not found or type(parsed(value)) is not Truncated:
+        return found
+    *whole, last = found
+    parts = tuple(part for part in last.parts if any(item is not None for key, item in part.items() if key != "type"))
+    return (*whole, msgspec.structs.replace(last, parts=parts)) if parts else tuple(whole)
 
 
 def _readable(value: Any) -> Any:
@@ -282,7 +288,8 @@ def _implied_role(value: dict[Any, Any], event: Any) -> str | None:
 
 def _parts_of_message(value: dict[Any, Any], role: str) -> Iterator[Part]:
     content = structured(value["parts"]) if "parts" in value else value.get("content", value.get("blocks"))
-    if role == "tool" and not _holds_responses(content):
+    is_cut_off = "parts" in value and type(content) is list and not any(content)
+    if role == "tool" and not is_cut_off and not _holds_responses(content):
         yield _response_part(value, value.get("tool_call_id") or value.get("id"), content)
         return
     yield from _parts_of_content(content)
