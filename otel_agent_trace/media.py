@@ -71,9 +71,9 @@ def media_part(part: Mapping[Any, Any]) -> Part | None:
         for key, item in found.items()
         if key not in _READ and key not in _SHAPES and item != facts.get("file_id")
     }
-    if kind == "resource":
+    if kind in ("resource", "blob") and facts["type"] == "blob":
         rest["uri"] = found.get("uri")
-    return {key: item for key, item in {**facts, **rest}.items() if item is not None}
+    return {key: item for key, item in {**rest, **facts}.items() if item is not None}
 
 
 def may_hold_media(part: Mapping[Any, Any]) -> bool:

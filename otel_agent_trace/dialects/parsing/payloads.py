@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_agent_trace.dialects.parsing.texts import beginning_of, looks_structured, value_in
+from otel_agent_trace.media import media_part
 from otel_agent_trace.values import Truncated
 
 _DEEPEST = 5
@@ -252,7 +253,19 @@ def _content_of_blocks(blocks: list[Any]) -> Any:
         joined = "".join(map(kept_of, texts))
         return Truncated(joined, None, "bytes") if type(texts[-1]) is Truncated else joined
     results = [block.get("toolResult") for block in blocks]
-    return results[0].get("content") if len(results) == 1 and isinstance(results[0], dict) else blocks
+    if len(results) == 1 and isinstance(results[0], dict):
+        return results[0].get("content")
+    parts = [
+        {"type": "text", "content": text} if text is not None else _media_of_block(block)
+        for text, block in zip(texts, blocks, strict=True)
+    ]
+    return blocks if None in parts else parts
+
+
+def _media_of_block(block: dict[Any, Any]) -> dict[str, Any] | None:
+    """Return the part for a block with a picture or a file, which has a type, or Bedrock's only key."""
+    only = next(iter(block.values())) if len(block) == 1 else None
+    return media_part(block) if "type" in block or (isinstance(only, dict) and "source" in only) else None
 
 
 _BLOCK_KEYS = frozenset({"text", "type", "annotations", "meta", "_meta"})
