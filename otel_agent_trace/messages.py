@@ -260,8 +260,7 @@ def usage_from(value: Any) -> Usage | None:
             details[key] = item
     _take_nested(details, counts)
     if not isinstance(value, Usage) and _has_input_without_cached(value, data, counts):
-        cached = counts.get("cache_read_input_tokens", 0) + counts.get("cache_write_input_tokens", 0)
-        counts["input_tokens"] = counts.get("input_tokens", 0) + cached
+        counts["input_tokens"] = counts.get("input_tokens", 0) + _sum_of(counts, *_PARTS["input_tokens"])
     if _count_of(details.get("total_tokens")) == counts.get("input_tokens", 0) + counts.get("output_tokens", 0):
         del details["total_tokens"]
     usage = Usage(**counts, details=details)
@@ -278,8 +277,34 @@ def _has_input_without_cached(value: Any, data: Mapping[Any, Any], counts: Mappi
         return False
     if not _ANTHROPIC_KEYS.isdisjoint(data) or not _ANTHROPIC_KEYS.isdisjoint(getattr(value, "__dict__", ())):
         return True
-    cached = counts.get("cache_read_input_tokens", 0) + counts.get("cache_write_input_tokens", 0)
+    cached = _sum_of(counts, *_PARTS["input_tokens"])
     return cached > counts.get("input_tokens", cached)
+
+
+def with_parts(counts: dict[str, int], total: int | None = None) -> dict[str, int]:
+    """Return token counts by field of `Usage`, with cached tokens as part of the input and reasoning of the output.
+
+    A number that is less than its parts was reported without them (Anthropic's input, Gemini's output), as were those
+    where only the sum with the parts is the reported total.
+    """
+    parts = {name: _sum_of(counts, *of_whole) for name, of_whole in _PARTS.items() if name in counts}
+    beside = {name for name, count in parts.items() if count > counts[name]}
+    known = _sum_of(counts, *_PARTS)
+    if total is not None and not beside and total > known:
+        combinations = ({"input_tokens"}, {"output_tokens"}, set(parts))
+        fitting = [names for names in combinations if known + sum(parts.get(name, 0) for name in names) == total]
+        beside = fitting[0] if fitting else beside
+    return {name: count + (parts[name] if name in beside else 0) for name, count in counts.items()}
+
+
+_PARTS = {
+    "input_tokens": ("cache_read_input_tokens", "cache_write_input_tokens"),
+    "output_tokens": ("reasoning_output_tokens",),
+}
+
+
+def _sum_of(counts: Mapping[str, int], *names: str) -> int:
+    return sum([counts.get(name, 0) for name in names])
 
 
 def _take_nested(details: dict[str, Any], counts: dict[str, int]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.values import encode, register_type, restore, same
+from otel_agent_trace.values import Truncated, encode, register_type, restore, same
 
 T = TypeVar("T", bound="_Compared")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -149,8 +149,9 @@ class Message(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
 
     @property
     def text(self) -> str:
-        """Return the joined text parts."""
-        return "".join(str(part.get("content", "")) for part in self.parts if part.get("type") == "text")
+        """Return the joined text parts; of one that a limit has cut, what is kept."""
+        contents = [part.get("content", "") for part in self.parts if part.get("type") == "text"]
+        return "".join(str(item.kept if type(item) is Truncated else item) for item in contents)
 
     @property
     def tool_calls(self) -> tuple[dict[str, Any], ...]:

@@ -39,12 +39,24 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     output: Any = None
     status: RunStatus | None = None
     messages: tuple[Message, ...] = ()
+    choices: int = 0
+    """Number of messages at the end that a model answered: more than one where it was asked for several choices."""
     agent_name: str | None = None
     run_id: str | None = None
     step_id: int | str | None = None
     index: int | None = None
     is_inferred: bool = False
     """True where the step has no span of its own, but was inferred from the messages of models."""
+
+    def set_messages(self, sent: tuple[Message, ...], answered: tuple[Message, ...]) -> None:
+        """Set the messages of a model call: those sent, and the answer, which has a message for each choice."""
+        self.messages, self.choices = sent + answered, len(answered)
+
+    @property
+    def answers(self) -> tuple[Message, ...]:
+        """Return the messages that a model answered, one for each choice."""
+        answered = self.messages[-max(self.choices, 1) :]
+        return tuple([message for message in answered if message.role == "assistant"])
 
 
 def integer_of(value: Any) -> int | None:

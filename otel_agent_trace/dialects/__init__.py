@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
@@ -39,11 +39,13 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
-from otel_agent_trace.dialects.parsing.payloads import arguments_of, result_of
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
+from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.reader import read as read_own
-from otel_agent_trace.model import StepKind
+from otel_agent_trace.model import StepError, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.values import Truncated
 
 _log = logging.getLogger("otel_agent_trace")
 Read = Callable[[SpanRecord], "SpanFacts | None"]
@@ -63,16 +65,20 @@ class Dialect(NamedTuple):
         namespaces: first parts (before the first dot) of attribute names that are evidence for the dialect.
         scopes: beginnings of names of instrumentation scopes that are evidence for it. A dialect with neither is asked
             about every span.
+        has_envelopes: whether a tool's arguments and result may be in envelopes of a framework (a call with its name, a
+            message), from which they are taken. Otherwise what looks like one is a value of the tool, but for the
+            content blocks of MCP.
     """
 
     name: str
     read: Read
     namespaces: frozenset[str] = frozenset()
     scopes: tuple[str, ...] = ()
+    has_envelopes: bool = True
 
 
-def _row(module: Any, *namespaces: str, scopes: tuple[str, ...] = ()) -> Dialect:
-    return Dialect(module.NAME, module.read, frozenset(namespaces), scopes)
+def _row(module: Any, *namespaces: str, scopes: tuple[str, ...] = (), has_envelopes: bool = True) -> Dialect:
+    return Dialect(module.NAME, module.read, frozenset(namespaces), scopes, has_envelopes)
 
 
 _CREWAI = ("opentelemetry.instrumentation.crewai", "openinference.instrumentation.crewai")
@@ -87,7 +93,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(genkit, "genkit:type", "genkit:name"),
     _row(monocle, "span"),
     _row(agent_events, "event"),
-    _row(adk, "gcp", scopes=("gcp.vertex.agent",)),
+    _row(adk, "gcp", scopes=("gcp.vertex.agent",), has_envelopes=False),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
     _row(haystack, "haystack", scopes=("haystack",)),
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
@@ -99,7 +105,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(livekit, "lk"),
     _row(vendors),
     _row(traceloop, "traceloop", "llm"),
-    _row(genai, "gen_ai"),
+    _row(genai, "gen_ai", has_envelopes=False),
 )
 
 
@@ -113,18 +119,42 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
 
     Arguments and results of tools are unwrapped from the envelopes of frameworks, whichever dialect read them.
     """
+    namespaces = frozenset([key.partition(".")[0] for key in span.attributes])
     readings = [
-        facts
-        for dialect in _candidates(frozenset([key.partition(".")[0] for key in span.attributes]), span.scope.name)
+        (dialect, facts)
+        for dialect in _candidates(namespaces, span.scope.name)
         if (facts := dialect.read(span)) is not None
     ]
+    if next((facts.kind for _, facts in readings if facts.kind is not None), None) is StepKind.TOOL:
+        for dialect, facts in readings:
+            _unwrap(facts, has_envelopes=dialect.has_envelopes)
     if not readings:
         return None
-    facts = readings[0] if len(readings) == 1 else merged(readings)
-    if facts.kind is StepKind.TOOL:
-        facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
+    facts = readings[0][1] if len(readings) == 1 else merged(facts for _, facts in readings)
+    facts.truncated = tuple(_cut_places(span))
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts
+
+
+def _cut_places(span: SpanRecord) -> Iterator[str]:
+    """Yield the attributes of a span that a limit has cut, as what is truncated in a run or a step is named."""
+    for key, value in span.attributes.items():
+        if is_cut(value):
+            yield f"attributes.{key}"
+    if any(is_cut(value) for event in span.events for value in event.attributes.values()):
+        yield "events"
+
+
+def _unwrap(facts: SpanFacts, *, has_envelopes: bool) -> None:
+    """Take a tool's arguments and result out of envelopes; a result that is marked as a failure is an error."""
+    failure = None if facts.output is None else failure_in(facts.output)
+    if has_envelopes:
+        facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
+    else:
+        facts.input = cut(facts.input.kept) if type(facts.input) is Truncated else facts.input
+        facts.output = content_of(facts.output)
+    if failure is not None and facts.error is None:
+        facts.error, facts.output = StepError(type=semconv.ERROR_TYPE_OTHER, message=failure), None
 
 
 def is_ours(span: SpanRecord) -> bool:
@@ -180,6 +210,8 @@ def merged(readings: Iterable[SpanFacts]) -> SpanFacts:
                 value = getattr(other, field)
                 if value is not None and value != ():
                     setattr(first, field, value)
+                    if field == "messages":
+                        first.choices = other.choices
         first.is_frame = first.is_frame or other.is_frame
         unread = other.attributes
         first.attributes = {key: value for key, value in first.attributes.items() if key in unread}
@@ -188,5 +220,5 @@ def merged(readings: Iterable[SpanFacts]) -> SpanFacts:
     return first
 
 
-_NO_FACTS = frozenset({"dialect", "is_frame", "has_inferred_kind", "attributes"})
+_NO_FACTS = frozenset({"dialect", "is_frame", "has_inferred_kind", "attributes", "choices"})
 _FACTS = tuple(name for name in SpanFacts.__struct_fields__ if name not in _NO_FACTS)

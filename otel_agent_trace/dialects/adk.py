@@ -37,7 +37,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if request:
         facts.kind = StepKind.MODEL
         facts.messages = _request_messages(request) + conversation(_response_content(response), "assistant")
-    facts.input = attributes.take(f"{_PREFIX}tool_call_args")
+    facts.input = attributes.parsed(f"{_PREFIX}tool_call_args")
     facts.output = _unwrapped_result(attributes.parsed(f"{_PREFIX}tool_response", semconv.TOOL_RESULT))
     facts.attributes = attributes.rest
     return facts

@@ -130,8 +130,8 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
     called = details.get("mcp_tool_name") if isinstance(details, dict) else None  # Claude Code: the tool of a server
     facts.name = called if isinstance(called, str) else attributes.text("tool_name", "function_name")
     facts.call_id = attributes.text("call_id", "tool_use_id")
-    facts.input = attributes.take("arguments", "function_args", "tool_input")
-    output = attributes.take("output", "tool_output")
+    facts.input = attributes.parsed("arguments", "function_args", "tool_input")
+    output = attributes.parsed("output", "tool_output")
     if isinstance(output, str):
         output = _HEADER_OF_OUTPUT.sub("", output, count=1) if _HEADER_OF_OUTPUT.match(output) else output
     message = attributes.text("error.message", "error")

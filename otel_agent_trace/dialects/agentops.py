@@ -27,12 +27,12 @@ def read(span: SpanRecord) -> SpanFacts | None:
     name = attributes.text("agentops.entity.name", "operation.name")
     facts = SpanFacts(kind=kind, dialect=NAME, label=name or span.name)
     recorded_input, recorded_output = (
-        attributes.take("agentops.entity.input"),
-        attributes.take("agentops.entity.output"),
+        attributes.parsed("agentops.entity.input"),
+        attributes.parsed("agentops.entity.output"),
     )
     if kind is StepKind.TOOL:
         facts.name = attributes.text("tool.name") or name
-        parameters, result = attributes.take("tool.parameters"), attributes.take("tool.result")
+        parameters, result = attributes.parsed("tool.parameters"), attributes.parsed("tool.result")
         facts.input = recorded_input if parameters is None else parameters
         facts.output = recorded_output if result is None else result
     elif kind in (StepKind.AGENT, None):

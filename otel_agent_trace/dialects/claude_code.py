@@ -35,9 +35,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.input = parsed(attributes.text("user_prompt", "new_context"))
     elif kind is StepKind.TOOL:
         facts.name = attributes.text("tool_name", "tool.name", "name")
-        facts.input, facts.output = attributes.take("tool_input", "input"), attributes.take("tool_output", "output")
+        facts.input, facts.output = attributes.parsed("tool_input", "input"), attributes.parsed("tool_output", "output")
         if facts.output is None:
-            facts.output = _tool_output(span)
+            facts.output = parsed(_tool_output(span))
     elif kind is StepKind.MODEL:
         request, answer = attributes.parsed("new_context"), attributes.parsed("response.model_output")
         facts.messages = conversation(request) + conversation(answer, "assistant")

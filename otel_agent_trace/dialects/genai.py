@@ -11,16 +11,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import (
     answer_in,
     conversation,
     has_messages,
-    last_text,
+    last_content,
     question_in,
 )
-from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
+from otel_agent_trace.dialects.parsing.payloads import kept_of, model_in, parsed
 from otel_agent_trace.model import Message, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -167,17 +169,17 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.label = attributes.span.name.removeprefix("execute_tool ")
     if attributes.rest.get(semconv.TOOL_TYPE) == "function":
         del attributes.rest[semconv.TOOL_TYPE]
-    facts.input = attributes.take(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
-    facts.output = attributes.take(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
+    facts.input = attributes.parsed(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
+    facts.output = attributes.parsed(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
     if (
         facts.input is None
     ):  # OpenTelemetry's instrumentation of google-genai writes them after the conventions for code
         facts.input = _function_parameters(attributes)
     for event in attributes.span.events:
         if event.name == "gen_ai.tool.message" and facts.input is None:
-            facts.input = event.attributes.get("content")
+            facts.input = parsed(event.attributes.get("content"))
         elif event.name == "gen_ai.choice" and facts.output is None:
-            facts.output = event.attributes.get("message")
+            facts.output = parsed(event.attributes.get("message"))
 
 
 def _function_parameters(attributes: Attributes) -> dict[str, Any] | None:
@@ -200,7 +202,7 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     if named != attributes.rest.get(semconv.REQUEST_MODEL):  # the AI SDK has the model in the names of agents' spans
         facts.label = named
     sent, answered = _sent_and_answered(attributes)
-    facts.input, facts.output = last_text(sent, "user"), last_text(answered or sent[-1:], "assistant")
+    facts.input, facts.output = last_content(sent, "user"), last_content(answered or sent[-1:], "assistant")
     if facts.input is None:
         facts.input = question_in(attributes.take("gen_ai.agent.invocation_input"))
     if facts.output is None:
@@ -211,7 +213,7 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
 
 def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     sent, answered = _sent_and_answered(attributes)
-    facts.messages = sent + answered
+    facts.set_messages(sent, answered)
     facts.response_id = attributes.text(semconv.RESPONSE_ID)
     _read_models(attributes, facts)
     if facts.model is None:
@@ -238,7 +240,7 @@ def _read_other_operation(attributes: Attributes, facts: SpanFacts) -> None:
 
 def _read_frame(attributes: Attributes, facts: SpanFacts) -> None:
     sent, answered = _sent_and_answered(attributes)
-    facts.input, facts.output = last_text(sent, "user"), last_text(answered, "assistant")
+    facts.input, facts.output = last_content(sent, "user"), last_content(answered, "assistant")
     facts.name = attributes.text("gen_ai.workflow.name")
 
 
@@ -252,9 +254,7 @@ _READERS = {
 
 
 def _token_usage(attributes: Attributes) -> Usage | None:
-    usage = attributes.usage(**_USAGE)
-    attributes.take(*_TOTALS)
-    return usage
+    return attributes.usage(**_USAGE, total=_TOTALS)
 
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,15 +293,49 @@ def _messages_of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], t
 
     Their fields are in the event's attributes or in its body.
     """
-    sent: list[Any] = []
-    answered: list[Any] = []
-    for event in events:
+    sent: list[Message] = []
+    choices: dict[Any, list[Message]] = {}
+    chunks: list[Message] = []
+    for place, event in enumerate(events):
         role = _EVENT_ROLES.get(event.name)
         if role is None:
             continue
         data = _event_data(event.attributes)
-        (answered if event.name in _ANSWERS else sent).extend(conversation(_as_message(data, role), role))
-    return tuple(sent), tuple(answered)
+        messages = conversation(_as_message(data, role), role)
+        if event.name in _CHUNKS:
+            chunks += messages
+        elif event.name in _ANSWERS:
+            choices.setdefault(_choice_of(data, event.name, place), []).extend(messages)
+        else:
+            sent += messages
+    if not choices and chunks:
+        choices[0] = chunks
+    return tuple(sent), tuple(message for key in sorted(choices, key=str) for message in _whole_answer(choices[key]))
+
+
+def _choice_of(data: Mapping[str, Any], name: str, place: int) -> Any:
+    """Return what events of one choice share: its index, or that they are texts of the event before 1.28, else nothing."""
+    index = data.get("index")
+    if index is not None:
+        return str(index).rjust(_INDEX_DIGITS)
+    text = data.get("gen_ai.completion")
+    is_text = name == "gen_ai.content.completion" and type(text) is str and type(parsed(text)) is str
+    return "" if is_text else str(place).rjust(_INDEX_DIGITS)
+
+
+_INDEX_DIGITS = 9
+
+
+def _whole_answer(chunks: list[Message]) -> list[Message]:
+    """Return one message for the chunks of a streamed answer, the texts in which follow each other."""
+    if len(chunks) < 2 or any(chunk.role != "assistant" for chunk in chunks):
+        return chunks
+    parts = [part for chunk in chunks for part in chunk.parts]
+    texts = [part for part in parts if part.get("type") == "text"]
+    others = [part for part in parts if part.get("type") != "text"]
+    text = "".join(chunk.text for chunk in chunks)
+    whole = [{"type": "text", "content": text}] if texts else []
+    return [msgspec.structs.replace(chunks[0], parts=(*whole, *others))]
 
 
 _EVENT_ROLES = {
@@ -312,24 +346,30 @@ _EVENT_ROLES = {
     "gen_ai.choice": "assistant",
     "gen_ai.content.prompt": "user",
     "gen_ai.content.completion": "assistant",
+    "gen_ai.content.completion.chunk": "assistant",
+    "llm.content.completion.chunk": "assistant",
 }
+_CHUNKS = ("gen_ai.content.completion.chunk", "llm.content.completion.chunk")
 _ANSWERS = ("gen_ai.choice", "gen_ai.content.completion")
 
 
 def _event_data(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     body = parsed(attributes.get("body", attributes.get("gen_ai.event.content")))  # the latter: Azure, Semantic Kernel
+    body = kept_of(body)
     return {**attributes, **body} if isinstance(body, Mapping) else attributes
+
+
+_MESSAGE_KEYS = frozenset({"role", "content", "parts", "tool_calls", "text"})
 
 
 def _as_message(data: Mapping[str, Any], role: str) -> Any:
     """Return the message of an event: from `message`, from its own fields, or a text in the names before 1.28."""
-    oldest = parsed(data.get("gen_ai.prompt", data.get("gen_ai.completion")))
+    oldest = data.get("gen_ai.prompt", data.get("gen_ai.completion"))
     if oldest is not None:
         return oldest
     inner = parsed(data.get("message"))
-    if isinstance(inner, Mapping):
+    if isinstance(inner, Mapping) and not _MESSAGE_KEYS.isdisjoint(inner):
         return {"role": role, "tool_calls": data.get("tool_calls"), **inner}
-    if inner is not None:
-        return inner if has_messages(inner) else {"role": role, "content": inner}
-    content = parsed(data.get("content"))
-    return {**data, "role": data.get("role", role), "content": content}
+    if data.get("message") is not None:
+        return inner if has_messages(inner) else {"role": role, "content": data["message"]}
+    return {**data, "role": data.get("role", role), "content": data.get("content", data.get("delta"))}

@@ -47,7 +47,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 def _read_tool_step(attributes: Attributes, facts: SpanFacts) -> None:
     facts.kind, facts.name = StepKind.TOOL, attributes.text("haystack.tool.name")
-    facts.input = attributes.take(f"{_STEP}tool.input", "haystack.tool.input")
+    facts.input = attributes.parsed(f"{_STEP}tool.input", "haystack.tool.input")
     recorded_output = attributes.parsed(f"{_STEP}tool.output", "haystack.tool.output")
     failed = attributes.take("haystack.tool.error") in (True, "true")
     if failed:

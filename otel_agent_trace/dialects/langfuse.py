@@ -41,7 +41,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     recorded_input = attributes.parsed(f"{_OBSERVATION}input", "langfuse.trace.input")
     recorded_output = attributes.parsed(f"{_OBSERVATION}output", "langfuse.trace.output")
     if kind is StepKind.MODEL:
-        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.model = attributes.quoted(f"{_OBSERVATION}model.name")
         facts.label = facts.model or span.name
         facts.usage = attributes.usage_of(f"{_OBSERVATION}usage_details", f"{_OBSERVATION}usage")

@@ -43,7 +43,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     recorded_input, recorded_output = attributes.parsed("gen_ai.prompt"), attributes.parsed("gen_ai.completion")
     attributes.take(semconv.OPERATION_NAME)
     if kind is StepKind.MODEL:
-        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.requested_model = attributes.text(semconv.REQUEST_MODEL)
         facts.model = attributes.text(semconv.RESPONSE_MODEL) or facts.requested_model
         facts.label = facts.model or name

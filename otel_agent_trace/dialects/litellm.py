@@ -27,7 +27,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     answer = attributes.parsed(key)
     request = attributes.parsed(f"{provider}.messages", f"{provider}.contents")
     facts = SpanFacts(kind=StepKind.MODEL, dialect=NAME)
-    facts.messages = conversation(request) + conversation({"choices": answer}, "assistant")
+    facts.set_messages(conversation(request), conversation({"choices": answer}, "assistant"))
     facts.model = attributes.text(f"{provider}.model")
     facts.label = facts.model or span.name
     facts.response_id = attributes.text(f"{provider}.id")

@@ -32,8 +32,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
 def _read_function_tool(attributes: Attributes, facts: SpanFacts) -> None:
     facts.kind = StepKind.TOOL
     facts.name, facts.call_id = attributes.text(f"{_FUNCTION_TOOL}name"), attributes.text(f"{_FUNCTION_TOOL}id")
-    facts.input = attributes.take(f"{_FUNCTION_TOOL}arguments")
-    output = attributes.take(f"{_FUNCTION_TOOL}output")
+    facts.input = attributes.parsed(f"{_FUNCTION_TOOL}arguments")
+    output = attributes.parsed(f"{_FUNCTION_TOOL}output")
     if attributes.take(f"{_FUNCTION_TOOL}is_error") in (True, "true"):
         facts.error = attributes.error(failed=True, message=None if output is None else str(output))
     else:

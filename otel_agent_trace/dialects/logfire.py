@@ -40,7 +40,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.name = str(attributes.take("name")) if name else None
     elif kind is StepKind.TOOL:
         facts.name = str(attributes.take("name")) if name else None
-        facts.input, facts.output = attributes.take("input"), attributes.take("output")
+        facts.input, facts.output = attributes.parsed("input"), attributes.parsed("output")
     elif (
         kind is StepKind.MODEL
         or "request_data" in attributes.rest
@@ -91,7 +91,7 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     if events:
         facts.messages = conversation(events)
     elif request is not None:
-        facts.messages = conversation(request) + conversation(response, "assistant")
+        facts.set_messages(conversation(request), conversation(response, "assistant"))
     facts.requested_model = attributes.text(semconv.REQUEST_MODEL) or model_in(request)
     facts.model = attributes.text(semconv.RESPONSE_MODEL) or facts.requested_model
     usage = response.get("usage") if isinstance(response, dict) else None

@@ -43,7 +43,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts.user_id = attributes.quoted("mlflow.trace.user", *USER_IDS)
     recorded_input, recorded_output = attributes.parsed("mlflow.spanInputs"), attributes.parsed("mlflow.spanOutputs")
     if kind is StepKind.MODEL:
-        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.requested_model = model_in(recorded_input)
         facts.model = attributes.quoted("mlflow.llm.model", "model") or facts.requested_model
         facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")

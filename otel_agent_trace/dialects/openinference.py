@@ -13,12 +13,13 @@ from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
 from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
 from otel_agent_trace.dialects.parsing.names import without_method
-from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
+from otel_agent_trace.dialects.parsing.payloads import HIDDEN, model_in, parsed
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "openinference"
+_PLAIN_TEXT = "text/plain"
 KIND = "openinference.span.kind"
 _SESSION_KEYS = ("session_id", "thread_id", "conversation_id", "sessionId", "threadId", "conversationId")
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
@@ -41,6 +42,7 @@ _USAGE = {
     "cache_read_input_tokens": "llm.token_count.prompt_details.cache_read",
     "cache_write_input_tokens": "llm.token_count.prompt_details.cache_write",
     "reasoning_output_tokens": "llm.token_count.completion_details.reasoning",
+    "total": "llm.token_count.total",
 }
 
 
@@ -120,8 +122,13 @@ def _read_agent_or_chain(attributes: Attributes, facts: SpanFacts) -> None:
         "agent.name", *(("graph.node.name", "graph.node.id") if facts.kind is not None else ())
     )
     facts.agent_name = facts.name
-    recorded_input, recorded_output = attributes.parsed("input.value"), attributes.parsed("output.value")
-    facts.input, facts.output = _none_if_repr(question_in(recorded_input)), _none_if_repr(answer_in(recorded_output))
+    question, answer = _recorded(attributes, "input"), _recorded(attributes, "output")
+    facts.input = _none_if_repr(
+        question if attributes.rest.get("input.mime_type") == _PLAIN_TEXT else question_in(question)
+    )
+    facts.output = _none_if_repr(
+        answer if attributes.rest.get("output.mime_type") == _PLAIN_TEXT else answer_in(answer)
+    )
     facts.model = attributes.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
     facts.usage = attributes.usage(**_USAGE)
 
@@ -142,16 +149,27 @@ def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
     called_name = attributes.text("tool_call.function.name")
     facts.name = called_name or attributes.text("tool.name")
     facts.call_id = attributes.text("tool_call.id", "tool.id")
-    facts.input = attributes.take("tool_call.function.arguments", "input.value")
+    arguments = attributes.parsed("tool_call.function.arguments")
+    recorded_input = _recorded(attributes, "input")
+    facts.input = recorded_input if arguments is None else arguments
     parameters = attributes.rest.get("tool.parameters")
     if facts.input is None and parameters is not None and "properties" not in str(parameters):
-        facts.input = attributes.take("tool.parameters")
-    facts.output = attributes.take("output.value")
+        facts.input = attributes.parsed("tool.parameters")
+    facts.output = _recorded(attributes, "output")
+
+
+def _recorded(attributes: Attributes, way: str) -> Any:
+    """Return the input or output of a span, parsed unless its recorded type is that of a text."""
+    if attributes.rest.get(f"{way}.mime_type") != _PLAIN_TEXT:
+        return attributes.parsed(f"{way}.value")
+    text = attributes.rest.pop(f"{way}.value", None)
+    return None if text == "" or text in HIDDEN else text
 
 
 def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
-    facts.messages = _spread_messages(attributes, "llm.input_messages", "input.value", "user") + _spread_messages(
-        attributes, "llm.output_messages", "output.value", "assistant"
+    facts.set_messages(
+        _spread_messages(attributes, "llm.input_messages", "input.value", "user"),
+        _spread_messages(attributes, "llm.output_messages", "output.value", "assistant"),
     )
     facts.requested_model = attributes.text("llm.request.model_name") or model_in(
         parsed(attributes.rest.get("llm.invocation_parameters"))
@@ -183,7 +201,7 @@ def _without_prefixes(item: dict[str, Any]) -> dict[str, Any]:
         data["tool_calls"] = [call["tool_call"] for call in calls if isinstance(call, dict) and "tool_call" in call]
     if isinstance(contents, list) and not data.get("content"):
         blocks = [block.get("message_content") for block in contents if isinstance(block, dict)]
-        data["content"] = [block for block in blocks if isinstance(block, dict)]
+        data["content"] = [block for block in blocks if isinstance(block, dict) and block != {"type": "tool_use"}]
     if "function_call_name" in data:
         arguments = data.pop("function_call_arguments_json", None)
         data["tool_calls"] = [{"name": data.pop("function_call_name"), "arguments": arguments}]
@@ -199,10 +217,10 @@ def _prompt_text(item: Any) -> Any:
 
 
 def _read_other_span(attributes: Attributes, facts: SpanFacts) -> None:
-    facts.input = attributes.parsed("input.value")
+    facts.input = _recorded(attributes, "input")
     documents = attributes.under("retrieval.documents")
     if isinstance(documents, list):
         facts.output = [item.get("document", item) if isinstance(item, dict) else item for item in documents]
     else:
-        facts.output = attributes.parsed("output.value")
+        facts.output = _recorded(attributes, "output")
     facts.model = attributes.text("embedding.model_name", "reranker.model_name")

@@ -69,7 +69,7 @@ def _read_agent_run(attributes: Attributes, facts: SpanFacts, agent: str | None)
 
 
 def _read_tool_execution(attributes: Attributes, facts: SpanFacts) -> None:
-    facts.input, facts.output = attributes.take("tool_arguments"), attributes.take("tool_response")
+    facts.input, facts.output = attributes.parsed("tool_arguments"), attributes.parsed("tool_response")
     if attributes.text("pydantic_ai.tool.deferral.name") is not None:  # a tool whose call waits for approval
         facts.kind = StepKind.TOOL
 

@@ -26,8 +26,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.kind = StepKind.TOOL
         facts.name = attributes.text(f"{_PREFIX}tool.definition.name")
         facts.call_id = attributes.text(f"{_PREFIX}tool.call.id")
-        facts.input = attributes.take(f"{_PREFIX}tool.call.arguments", f"{_PREFIX}mcp.server.tool.call.arguments")
-        facts.output = attributes.take(f"{_PREFIX}tool.call.result", f"{_PREFIX}mcp.server.tool.call.result")
+        facts.input = attributes.parsed(f"{_PREFIX}tool.call.arguments", f"{_PREFIX}mcp.server.tool.call.arguments")
+        facts.output = attributes.parsed(f"{_PREFIX}tool.call.result", f"{_PREFIX}mcp.server.tool.call.result")
     elif recorded_kind == "chat_client":
         facts.kind = StepKind.AGENT
         facts.session_id = attributes.text(f"{_PREFIX}chat.client.conversation.id")

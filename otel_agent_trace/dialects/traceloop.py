@@ -66,9 +66,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
 def _read_tool_entity(
     attributes: Attributes, facts: SpanFacts, name: str | None, recorded_input: Any, recorded_output: Any
 ) -> None:
-    arguments = attributes.take("tool.arguments")
+    arguments = attributes.parsed("tool.arguments")
     facts.name = attributes.text("tool.name") or name
-    facts.input = recorded_input if arguments is None else arguments
+    facts.input = parsed(recorded_input) if arguments is None else arguments
     facts.output = _unwrapped_mcp_result(recorded_input, recorded_output)
     result = parsed(recorded_output) if type(recorded_output) is str and '"tool_output"' in recorded_output else None
     if isinstance(result, dict):
@@ -86,7 +86,7 @@ def _unwrapped_mcp_result(recorded_input: Any, recorded_output: Any) -> Any:
     result = (
         parsed(recorded_output) if isinstance(request, dict) and request.keys() == {"tool_name", "arguments"} else None
     )
-    return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else recorded_output
+    return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else parsed(recorded_output)
 
 
 def _answering_agent(recorded_output: Any) -> str | None:

@@ -48,7 +48,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts.user_id = attributes.text(*(f"{vendor}.{key}" for key in _USERS), "user.id")
     facts.tags = attributes.tags(f"{vendor}.association.properties.tags")
     recorded_input, recorded_output = (
-        attributes.take(
+        attributes.parsed(
             f"{vendor}.span.{way}",
             f"{vendor}.{span_type}.{way}",
             f"{vendor}.{way}_json",
@@ -63,7 +63,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         or _conventional_or_quoted_name(attributes)
     )
     if kind is StepKind.MODEL:
-        facts.messages = conversation(recorded_input) + conversation(recorded_output, "assistant")
+        facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.model = attributes.text(f"{vendor}.{span_type}.model", f"{vendor}.span.model") or _model_in_metadata(
             attributes, vendor
         )

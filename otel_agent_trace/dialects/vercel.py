@@ -21,6 +21,7 @@ _USAGE = {
     "output_tokens": ("ai.usage.outputTokens", "ai.usage.completionTokens", "gen_ai.usage.output_tokens"),
     "cache_read_input_tokens": ("ai.usage.cachedInputTokens", "ai.usage.inputTokenDetails.cacheReadTokens"),
     "cache_write_input_tokens": "ai.usage.inputTokenDetails.cacheWriteTokens",
+    "total": "ai.usage.totalTokens",
     "reasoning_output_tokens": ("ai.usage.reasoningTokens", "ai.usage.outputTokenDetails.reasoningTokens"),
 }
 
@@ -42,7 +43,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts.tags = attributes.tags("ai.telemetry.metadata.tags")
     if facts.kind is StepKind.TOOL:
         facts.name, facts.call_id = attributes.text("ai.toolCall.name"), attributes.text("ai.toolCall.id")
-        facts.input, facts.output = attributes.take("ai.toolCall.args"), attributes.take("ai.toolCall.result")
+        facts.input, facts.output = attributes.parsed("ai.toolCall.args"), attributes.parsed("ai.toolCall.result")
     else:
         _read_generation(attributes, facts, function)
     facts.error = attributes.error()

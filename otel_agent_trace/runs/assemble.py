@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from otel_agent_trace.dialects.parsing.conversation import last_text
+from otel_agent_trace.dialects.parsing.conversation import answer_of, last_content
+from otel_agent_trace.dialects.parsing.payloads import kept_of
 from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, LogEntry, RunFacts, RunStatus, Score, StepKind, Usage
 from otel_agent_trace.runs.node import Node
@@ -16,6 +17,7 @@ from otel_agent_trace.runs.passes import normalize
 from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.values import Truncated
 
 
 def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:
@@ -101,10 +103,12 @@ def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
     known_id = run_id_of(span, facts) if run_id is None else run_id
     steps = _steps(group, known_id)
     own = [node.facts for node in group if node.kind is not StepKind.AGENT]
-    return AgentRun(
+    is_lone_call = is_single_call and first.is_third_party
+    question, answer = (last_content(facts.messages, "user"), answer_of(facts)) if is_lone_call else (None, None)
+    run = AgentRun(
         run_id=known_id,
-        user_input=last_text(facts.messages, "user") if is_single_call and first.is_third_party else None,
-        final_output=last_text(facts.messages[-1:], "assistant") if is_single_call and first.is_third_party else None,
+        user_input=kept_of(question),
+        final_output=kept_of(answer),
         agent_name=next((step.agent_name for step in own if step.agent_name), None),
         session_id=next((step.session_id for step in own if step.session_id), None),
         user_id=next((step.user_id for step in own if step.user_id), None),
@@ -120,6 +124,10 @@ def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
         resource=dict(span.resource.attributes),
         dialect=_dialects(group),
     )
+    if type(question) is Truncated or type(answer) is Truncated:
+        names = (("user_input", question), ("final_output", answer))
+        _set(run, "truncated", tuple(name for name, value in names if type(value) is Truncated))
+    return run
 
 
 def _lone_status(node: Node) -> RunStatus:

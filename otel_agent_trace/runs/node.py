@@ -82,6 +82,8 @@ class Node:
     def copy_fact(self, field: str, other: Node, other_field: str | None = None) -> None:
         """Set a field, and its origins, to those of another node."""
         setattr(self.facts, field, getattr(other.facts, other_field or field))
+        if field == "messages":
+            self.facts.choices = other.facts.choices
         self.set_origins(field, *other.origins(other_field or field))
 
     def default_fact(self, field: str, other: Node) -> None:
@@ -184,7 +186,7 @@ _NO_OTHER_SOURCES: Mapping[str, tuple[Origin, ...]] = {}
 _NOTHING_MERGED: frozenset[str] = frozenset()
 _OWN_FACTS = frozenset(
     (
-        *("kind", "dialect", "is_frame", "is_function", "has_inferred_kind"),
+        *("kind", "dialect", "is_frame", "is_function", "has_inferred_kind", "choices"),
         *("index", "step_id", "run_id", "parent_run_id"),
     )
 )

@@ -21,7 +21,7 @@ _NOTHING: tuple[object, ...] = (None, "", "[]", "{}", "null", [], {}, ())
 _OTHER = "~"
 LAST_TEXTS = {"last text of the user": "user", "last text of the assistant": "assistant"}
 """Further facts: the last text of a role in the messages, from which questions and answers are made."""
-_NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes")
+_NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes", "choices")
 _FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *LAST_TEXTS)
 Change = tuple[str, SpanRecord]
 """Name of a place in a span, and the span with a change at that place."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from otel_agent_trace.media import MEDIA_TYPES, media_part
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import Opaque, Truncated, encode
 
@@ -32,7 +33,7 @@ def value_text(value: Any, bounds: Bounds) -> str:
 
 def message_text(message: Message) -> str:
     """Return the parts of a message, each on lines of its own."""
-    return "\n".join(filter(None, map(_part_text, message.parts))) or "(nothing)"
+    return _parts_text(message.parts) or "(nothing)"
 
 
 def bounded(text: str, bounds: Bounds) -> str:
@@ -57,14 +58,25 @@ def one_line(text: str) -> str:
 
 
 def compact(value: Any) -> str:
-    """Return the value as one line of JSON."""
-    return json.dumps(encode(value).data, ensure_ascii=False)
+    """Return the value as one line of JSON, with a label in place of each picture or file in it."""
+    return json.dumps(_labelled(encode(value).data), ensure_ascii=False)
+
+
+def _labelled(data: Any) -> Any:
+    if isinstance(data, dict):
+        label = _media_label(data)
+        return {key: _labelled(item) for key, item in data.items()} if label is None else label
+    return [_labelled(item) for item in data] if isinstance(data, list) else data
 
 
 def _plain_text(value: Any) -> str:
     """Return a text, also one that is the only value of a dictionary, as it is, and anything else as JSON."""
+    if isinstance(value, Truncated):
+        value = value.kept
     if isinstance(value, dict) and len(value) == 1:
         value = next(iter(value.values()))
+    elif _is_content(value):
+        value = _parts_text(value)
     return "" if value is None else value if isinstance(value, str) else compact(value)
 
 
@@ -74,6 +86,8 @@ def _value_lines(value: Any) -> Iterator[str]:
     if isinstance(value, Opaque):
         yield f"<{value.type_name}>"
         value = value.data
+    if _is_content(value):
+        value = _parts_text(value)
     if isinstance(value, str):
         yield from value.replace("\r\n", "\n").split("\n")
         return
@@ -99,13 +113,29 @@ def _item_lines(mark: str, item: Any) -> Iterator[str]:
         yield f"{mark} {item.strip() if isinstance(item, str) else compact(item)}"
 
 
+def _is_content(value: Any) -> bool:
+    """Return whether a value is what a message may hold: texts, and at least one picture or file."""
+    if not isinstance(value, list | tuple) or not all(isinstance(part, dict) for part in value):
+        return False
+    kinds = {part.get("type") for part in value if isinstance(part.get("type"), str)}
+    return not kinds.isdisjoint(MEDIA_TYPES) and kinds <= {"text", *MEDIA_TYPES} and len(value) > 0
+
+
+def _parts_text(parts: Iterable[Mapping[str, Any]]) -> str:
+    return "\n".join(filter(None, map(_part_text, parts)))
+
+
 def _part_text(part: Mapping[str, Any]) -> str:
+    label = _media_label(part)
+    if label is not None:
+        return label
     kind = part.get("type")
     write = _PART_WRITERS.get(kind) if isinstance(kind, str) else None
     return write(part) if write is not None else f"[{compact(dict(part))}]"
 
 
 def _content_text(value: Any) -> str:
+    value = value.kept if isinstance(value, Truncated) else value
     return value.strip("\n") if isinstance(value, str) else compact(value)
 
 
@@ -119,7 +149,26 @@ _PART_WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "reasoning": lambda part: f"(thinks) {_content_text(part.get('content', ''))}",
     "tool_call": _tool_call_text,
     "tool_call_response": lambda part: f"← {_content_text(part.get('response', part.get('result')))}",
-    "blob": lambda part: f"[{part.get('mime_type') or part.get('modality') or 'data'}]",
-    "file": lambda part: f"[file {part.get('file_id') or ''}]",
-    "uri": lambda part: f"[{part.get('uri')}]",
 }
+
+
+# ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _media_label(part: Mapping[str, Any]) -> str | None:
+    """Return the name of a picture, sound or file in a message, never its content; None for any other part."""
+    media = media_part(part)
+    if media is None:
+        return None
+    name = media.get("mime_type") or media.get("modality") or "data"
+    if media["type"] == "blob":
+        size = media.get("size")
+        return f"[{name}]" if size is None else f"[{name}, {_size_text(size)}]"
+    return f"[file {media['file_id']}]" if media["type"] == "file" else f"[{media['uri']}]"
+
+
+def _size_text(size_bytes: int) -> str:
+    """Return a number of bytes in the largest unit of which there is at least one."""
+    units = ("bytes", "KiB", "MiB", "GiB")
+    power = min(max(size_bytes.bit_length() - 1, 0) // 10, len(units) - 1)
+    return f"{size_bytes / 1024**power:.3g} {units[power]}"

@@ -332,11 +332,25 @@ RESULTS = {
 
 @pytest.mark.parametrize(("given", "gave"), [*itertools.zip_longest(ARGUMENTS, RESULTS, fillvalue="object")])
 def test_envelopes_are_taken_off(given: str, gave: str) -> None:
+    values = {"input.value": ARGUMENTS[given], "output.value": RESULTS[gave]}
     run = only_run(
-        span("1", None, (0, 90), "invoke_agent weather", agent()),
-        span("2", "1", (21, 40), "execute_tool get_weather", tool(given=ARGUMENTS[given], gave=RESULTS[gave])),
+        span("1", None, (0, 90), "weather", {"openinference.span.kind": "AGENT"}),
+        span("2", "1", (21, 40), "t", {"openinference.span.kind": "TOOL", "tool.name": "get_weather", **values}),
     )
     assert summary_of(run)["steps"] == [TOOL]
+
+
+@pytest.mark.parametrize("given", ["kwargs", "inputs", "call"])
+@pytest.mark.parametrize(
+    "gave", [{"result": WARM}, {"output": WARM, "metadata": {}}, {"raw_output": 1, "tool_name": "t"}]
+)
+def test_values_of_standard_attributes_are_those_of_the_tool(given: str, gave: dict[str, Any]) -> None:
+    """MCP gateways and code runners have parameters called name and arguments, tools return a result and metadata."""
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (21, 40), "execute_tool get_weather", tool(given=ARGUMENTS[given], gave=gave)),
+    )
+    assert summary_of(run)["steps"] == [("tool", "get_weather", ARGUMENTS[given], gave)]
 
 
 def test_a_bare_value_is_the_argument_that_the_model_named() -> None:

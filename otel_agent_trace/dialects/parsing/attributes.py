@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.dialects.parsing.payloads import HIDDEN, parsed
-from otel_agent_trace.messages import usage_from
-from otel_agent_trace.model import StepError, Usage
+from otel_agent_trace.messages import usage_from, with_parts
+from otel_agent_trace.model import TOKEN_FIELDS, StepError, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import exception_of, integer_of, text_of
 
@@ -88,12 +90,16 @@ class Attributes:
         return integer_of(self.take(*keys))
 
     def usage(self, **keys: Iterable[str] | str) -> Usage | None:
-        """Return token counts, given the attributes of each field of `Usage`; None where there is no count."""
-        counts: dict[str, Any] = {
+        """Return token counts, given the attributes of each field of `Usage`, and of ``total``; None where there is none.
+
+        The total shows whether cached tokens and reasoning are part of input and output, as they are in `Usage`.
+        """
+        counts = {
             field: self.integer(*((names,) if isinstance(names, str) else names)) for field, names in keys.items()
         }
-        found = {field: count for field, count in counts.items() if count is not None}
-        return Usage(**found) if found else None
+        total = counts.pop("total", None)
+        found = {field: count for field, count in counts.items() if count is not None and count >= 0}
+        return Usage(**with_parts(found, total)) if found else None  # type: ignore[arg-type]
 
     def usage_of(self, *keys: str) -> Usage | None:
         """Return the token counts in an attribute that holds an object, under the names of any provider."""
@@ -146,7 +152,18 @@ def usage_in(counts: Any) -> Usage | None:
     if not isinstance(counts, Mapping):
         return None
     names = {key: _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", str(key)) for key in counts}
-    return usage_from({_COUNTS.get(name, name): counts[key] for key, name in names.items()})
+    reported = {_COUNTS.get(name, name): _number_in(counts[key]) for key, name in names.items()}
+    usage = usage_from(reported)
+    if usage is None:
+        return None
+    found = {name: count for name in TOKEN_FIELDS if (count := getattr(usage, name)) is not None}
+    return msgspec.structs.replace(usage, **with_parts(found, integer_of(reported.get("total_tokens"))))
+
+
+def _number_in(value: Any) -> Any:
+    """Return the number in a text, anything else as it is."""
+    number = integer_of(value) if type(value) is str else None
+    return value if number is None else number
 
 
 def _is_missing(value: Any) -> bool:

@@ -12,8 +12,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from otel_agent_trace.dialects.parsing.payloads import HIDDEN, message_in, parsed, result_of, sole_text
+import msgspec
+
+from otel_agent_trace.dialects.parsing.chunks import whole_response
+from otel_agent_trace.dialects.parsing.payloads import (
+    HIDDEN,
+    compact_json,
+    cut,
+    failure_in,
+    message_in,
+    parsed,
+    result_of,
+    sole_text,
+    structured,
+)
+from otel_agent_trace.media import MEDIA_TYPES, may_hold_media, media_part
 from otel_agent_trace.model import Message
+from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.values import Truncated
 
 Part = dict[str, Any]
 _ROLES = {
@@ -35,27 +51,34 @@ _DEEPEST = 8
 
 
 def conversation(value: Any, role: str = "user") -> tuple[Message, ...]:
-    """Return the messages in a value of any known shape; a bare text is one message of the given role."""
-    return tuple(_messages_in(parsed(value), role, _DEEPEST))
+    """Return the messages in a value of any known shape; a bare text is one message of the given role.
+
+    Of messages that a limit has cut, these are the whole ones and what is readable of the last.
+    """
+    return _messages(value, role)
 
 
 def question_in(value: Any) -> Any:
-    """Return the question in a value: the last text of the user in its messages, else its only text, else the value."""
-    value = parsed(value)
-    messages = tuple(_messages_in(value, None, _DEEPEST))
-    return last_text(messages, "user") if messages else sole_text(value, answered=False)
+    """Return the question in a value: the last one of the user in its messages, else its only text, else the value."""
+    messages = _messages(value, None)
+    return last_content(messages, "user") if messages else _sole_text(value, answered=False)
 
 
 def answer_in(value: Any) -> Any:
-    """Return the answer in a value: the assistant's last text in its messages, else its only text, else the value."""
-    value = parsed(value)
-    messages = tuple(_messages_in(value, None, _DEEPEST))
-    return last_text(messages, "assistant") if messages else sole_text(value, answered=True)
+    """Return the answer in a value: the assistant's last one in its messages, else its only text, else the value.
+
+    None where a limit has cut the messages of a conversation: the answer comes last.
+    """
+    messages = _messages(value, None)
+    if not messages:
+        return _sole_text(value, answered=True)
+    is_cut = type(parsed(value)) is Truncated and any(message.role != "assistant" for message in messages)
+    return None if is_cut else last_content(messages, "assistant")
 
 
 def has_messages(value: Any) -> bool:
     """Return whether a value holds messages rather than any other data."""
-    return any(True for _ in _messages_in(parsed(value), None, _DEEPEST))
+    return any(True for _ in _messages_in(_readable(value), None, _DEEPEST))
 
 
 def last_text(messages: Iterable[Message], role: str) -> str | None:
@@ -66,6 +89,91 @@ def last_text(messages: Iterable[Message], role: str) -> str | None:
             if text.strip() and text not in HIDDEN:
                 return text
     return None
+
+
+def last_content(messages: Iterable[Message], role: str) -> Any:
+    """Return what the last message of a role holds that has a text or media, and is not hidden; None where there is none.
+
+    That is its text, a `Truncated` of it where a limit has cut it, or a list of its parts: of all of a user's message
+    with media, of the media in an answer without a text.
+    """
+    found = (_content_of(message) for message in reversed(tuple(messages)) if message.role == role)
+    return next((content for content in found if content is not None), None)
+
+
+def answer_of(facts: SpanFacts) -> Any:
+    """Return what a model answered, of several choices the first: a text, or parts; None where it only called tools."""
+    contents = map(_content_of, facts.answers)
+    return next((content for content in contents if content is not None), None)
+
+
+def is_content(value: Any) -> bool:
+    """Return whether a value is what a message holds, a text or parts, rather than other data."""
+    if type(value) is list and value:
+        return all(type(part) is dict and part.get("type") in _CONTENT_TYPES for part in value)
+    return type(value) is str
+
+
+def _content_of(message: Message) -> Any:
+    text = message.text
+    has_text = bool(text.strip()) and text not in HIDDEN
+    if any(part.get("type") in MEDIA_TYPES for part in message.parts) and not (
+        has_text and message.role == "assistant"
+    ):
+        return [part for part in message.parts if part.get("type") in _CONTENT_TYPES]
+    if not has_text:
+        return None
+    is_cut = any(type(part.get("content")) is Truncated for part in message.parts if part.get("type") == "text")
+    return Truncated(text, None, "bytes") if is_cut else text
+
+
+_CONTENT_TYPES = frozenset({"text", *MEDIA_TYPES})
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _messages(value: Any, role: str | None) -> tuple[Message, ...]:
+    found = tuple(_messages_in(_readable(value), role, _DEEPEST))
+    if not found or type(parsed(value)) is not Truncated:
+        return found
+    *whole, last = found
+    parts = tuple(part for part in last.parts if any(item is not None for key, item in part.items() if key != "type"))
+    return (*whole, msgspec.structs.replace(last, parts=parts)) if parts else tuple(whole)
+
+
+def _readable(value: Any) -> Any:
+    """Return a value parsed, but for a bare text; of one that a limit has cut, what is kept and can be relied on."""
+    found = parsed(value)
+    if type(found) is Truncated and type(found.kept) in (dict, list):
+        return _without_cut_name(found.kept)
+    if type(found) in (list, dict):
+        return whole_response(found)
+    return found if found is None or type(found) in (str, tuple, Truncated) else value
+
+
+def _without_cut_name(data: Any) -> Any:
+    """Return containers without the text at their end that a limit has cut, if it is a role, an id or the like."""
+    item, key = data, ""
+    while type(item) in (dict, list) and item:
+        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
+        key = place if type(place) is str else key
+        item = holder[place]
+        if type(item) is Truncated and key.lower().endswith(_NAMES):
+            del holder[place]
+    return data
+
+
+_NAMES = ("role", "type", "kind", "source", "id", "name", "reason", "uri", "url")
+"""Ends of keys whose values mean something else without their end."""
+
+
+def _sole_text(value: Any, *, answered: bool) -> Any:
+    value = parsed(value)
+    if type(value) is not Truncated or type(value.kept) is str:
+        return sole_text(value, answered=answered)
+    text = sole_text(value.kept, answered=answered)
+    return text if type(text) in (str, Truncated) else cut(text)
 
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -84,8 +192,8 @@ def _messages_in(value: Any, role: str | None, depth: int) -> Iterator[Message]:
                 if _is_pair(item):
                     yield _message_of({"role": item[0], "content": item[1]}, None)
                     continue
-                yield from _messages_in(parsed(item), inner_role if type(item) is str else None, depth - 1)
-    elif type(value) is str and value and role is not None:
+                yield from _messages_in(structured(item), inner_role if type(item) is str else None, depth - 1)
+    elif value and role is not None and type(value) in (str, Truncated):
         yield Message(role=role, parts=(_text_part(value),))
 
 
@@ -105,14 +213,14 @@ def _messages_in_object(value: dict[Any, Any], role: str | None, depth: int) -> 
         yield _message_of(message, role)
         return
     for key in _MESSAGE_HOLDERS if depth else ():
-        inner = parsed(value[key]) if key in value else None
+        inner = structured(value[key]) if key in value else None
         if inner and (type(inner) is list or type(inner) is dict):
             found = tuple(_messages_in(inner, None, depth - 1))
             if found:
                 yield from found
                 return
     if depth and len(value) == 1:  # LangGraph's updates hold the state of a node under its name
-        (inner,) = map(parsed, value.values())
+        (inner,) = map(structured, value.values())
         if type(inner) is dict:
             yield from _messages_in_object(inner, None, depth - 1)
 
@@ -179,20 +287,34 @@ def _implied_role(value: dict[Any, Any], event: Any) -> str | None:
 
 
 def _parts_of_message(value: dict[Any, Any], role: str) -> Iterator[Part]:
-    content = parsed(value["parts"]) if "parts" in value else value.get("content", value.get("blocks"))
-    if role == "tool" and not _holds_responses(content):
-        yield _response_part(value.get("tool_call_id") or value.get("id"), content)
+    content = structured(value["parts"]) if "parts" in value else value.get("content", value.get("blocks"))
+    is_cut_off = "parts" in value and type(content) is list and not any(content)
+    if role == "tool" and not is_cut_off and not _holds_responses(content):
+        yield _response_part(value, value.get("tool_call_id") or value.get("id"), content)
         return
     yield from _parts_of_content(content)
+    for key, kind in _MEDIA_KEYS.items():
+        yield from _media_beside(value.get(key), kind)
     for key in ("tool_calls", "function_call"):
-        calls = parsed(value.get(key))
+        calls = structured(value.get(key))
         for call in calls if type(calls) is list else (calls,):
             if type(call) is dict:
                 yield _call_part(call)
 
 
+_MEDIA_KEYS = {"images": "image", "audio": "audio", "videos": "video", "files": "file", "media": "media"}
+"""Keys beside the content of a message that hold media, in Ollama, Agno, Spring AI and OpenAI, and their types."""
+
+
+def _media_beside(items: Any, kind: str) -> Iterator[Part]:
+    for item in items if type(items) is list else (items,):
+        part = media_part({"type": kind, **({"data": item} if type(item) is str else item)}) if item else None
+        if part is not None:
+            yield part
+
+
 def _holds_responses(content: Any) -> bool:
-    items = parsed(content) if type(content) is str and content[:1] == "[" else content
+    items = structured(content) if type(content) is str and content[:1] == "[" else content
     return type(items) is list and any(
         type(item) is dict
         and (
@@ -205,27 +327,36 @@ def _holds_responses(content: Any) -> bool:
 
 
 def _parts_of_content(content: Any) -> Iterator[Part]:
-    if type(content) is str:
-        blocks = parsed(content) if content[:1] == "[" else None
-        if type(blocks) is list and blocks and all(map(_is_part, blocks)):
-            yield from map(_part_of, blocks)
-        elif content:
-            yield _text_or_call(content)
-    elif type(content) is list:
-        yield from map(_part_of, content)
-    elif type(content) is dict and "parts" in content:
-        yield from _parts_of_content(parsed(content["parts"]))
-    elif type(content) is dict and type(content.get("text")) is dict:
-        yield _text_part(content["text"].get("value", content["text"]))
-    elif type(content) is dict and _is_part(content):
-        yield _part_of(content)
-    elif content is not None:
-        yield _text_part(content)
+    inner = _parts_in_text(content) if type(content) is str or type(content) is Truncated else content
+    if type(inner) is list:
+        yield from map(_part_of, inner)
+    elif type(inner) is dict and "parts" in inner:
+        yield from _parts_of_content(structured(inner["parts"]))
+    elif type(inner) is dict and type(inner.get("text")) is dict:
+        yield _text_part(inner["text"].get("value", inner["text"]))
+    elif type(inner) is dict and _is_part(inner):
+        yield _part_of(inner)
+    elif inner is not None and inner != "":
+        yield _text_or_call(inner) if type(inner) is str else _text_part(inner)
+
+
+def _parts_in_text(content: Any) -> Any:
+    """Return the parts that a text holds as JSON; else the text, whatever other data it holds."""
+    text = content if type(content) is str else content.kept
+    if type(text) is not str or text[:1] not in ("[", "{"):
+        return content
+    inner = _readable(content)
+    if type(inner) is list and inner and all(map(_is_part, inner)):
+        return inner
+    is_content = type(inner) is dict and (type(inner.get("parts")) is list or "role" in inner)
+    return inner if is_content else content
 
 
 def _is_part(value: Any) -> bool:
-    if type(value) is not dict or "role" in value or _PART_KEYS.isdisjoint(value):
+    if type(value) is not dict or "role" in value:
         return False
+    if _PART_KEYS.isdisjoint(value):
+        return may_hold_media(value)
     kind = value.get("type")
     return not (type(kind) is str and kind in _MESSAGE_TYPES and "content" in value)
 
@@ -233,10 +364,13 @@ def _is_part(value: Any) -> bool:
 def _part_of(value: Any) -> Part:
     if type(value) is not dict:
         return _text_part(value)
+    media = media_part(value)
+    if media is not None:
+        return media
     kind = value.get("type", value.get("kind", value.get("block_type")))
     if kind == "text" or kind is None or kind in ("input_text", "output_text"):
         text = value.get("content", value.get("text"))
-        if type(text) is str:
+        if type(text) is str or type(text) is Truncated:
             return _text_or_call(text)
     read = _PARTS_BY_TYPE.get(kind) if type(kind) is str else None
     if read is not None:
@@ -252,15 +386,17 @@ def _part_of(value: Any) -> Part:
 
 
 def _text_part(value: Any) -> Part:
-    return {"type": "text", "content": value if type(value) is str else str(value)}
+    is_text = type(value) is str or type(value) is Truncated
+    is_data = type(value) is dict or type(value) is list
+    return {"type": "text", "content": value if is_text else compact_json(value) if is_data else str(value)}
 
 
 _REPR_OF_CALL = re.compile(r"\w*ToolCall\(")
 
 
-def _text_or_call(text: str) -> Part:
+def _text_or_call(text: Any) -> Part:
     """Return a text part, or the call whose `repr` it is: ``ResponseFunctionToolCall(arguments='{}', name='f')``."""
-    call = _call_in_repr(text) if _REPR_OF_CALL.match(text) else None
+    call = _call_in_repr(text) if type(text) is str and _REPR_OF_CALL.match(text) else None
     return {"type": "text", "content": text} if call is None else call
 
 
@@ -286,23 +422,25 @@ def _call_part(call: dict[Any, Any]) -> Part:
     }
 
 
-def _response_part(call_id: Any, content: Any) -> Part:
-    return {"type": "tool_call_response", "id": call_id, "response": result_of(content)}
+def _response_part(value: dict[Any, Any], call_id: Any, content: Any) -> Part:
+    failure = failure_in(content)
+    response = result_of(content) if failure is None else failure
+    part = {"type": "tool_call_response", "id": call_id, "response": response}
+    is_error_value = type(content) is dict and str(content.get("type")).startswith("error-")
+    if failure is not None or is_error_value or _is_failed(value):
+        part["is_error"] = True
+    return part
 
 
 def _response_part_of(value: dict[Any, Any]) -> Part:
     origin = value.get("origin")
     if type(origin) is dict:
-        return _response_part(origin.get("id"), value.get("result"))
+        return _response_part({}, origin.get("id"), value.get("result"))
     call_id = _first_of(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref")
-    content = _first_of(value, "response", "result", "content", "output")
-    part = _response_part(call_id, content)
-    if _is_marked_failed(value) or (type(content) is dict and str(content.get("type")).startswith("error-")):
-        part["is_error"] = True
-    return part
+    return _response_part(value, call_id, _first_of(value, "response", "result", "content", "output"))
 
 
-def _is_marked_failed(value: dict[Any, Any]) -> bool:
+def _is_failed(value: dict[Any, Any]) -> bool:
     return value.get("is_error") is True or value.get("isError") is True or value.get("status") == "error"
 
 

@@ -5,15 +5,16 @@ Used for values of other tracers' spans only. A value of an unknown shape is ret
 
 from __future__ import annotations
 
-import ast
+import json
 import re
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
+from otel_agent_trace.dialects.parsing.texts import beginning_of, looks_structured, value_in
+from otel_agent_trace.media import media_part
+from otel_agent_trace.values import Truncated
 
-_LONGEST_LITERAL = 100_000
 _DEEPEST = 5
-_decode = msgspec.json.Decoder().decode
 HIDDEN = frozenset({"__REDACTED__", "HIDDEN:non-empty", "<REDACTED>", "<elided>", "[REDACTED]"})
 """Texts that tracers write in place of content when they are configured not to record it."""
 _PLAIN = frozenset("abcdeghijklmopqrsuvwxyzABCDEFGHIJKLMOPQRSTUVWXYZ*#")
@@ -25,37 +26,57 @@ _TOOL_CALL = frozenset({"name", "args", "arguments", "id", "type", "tool_name", 
 
 
 def parsed(value: Any) -> Any:
-    """Return the value of JSON or of a Python literal in a text; None for hidden content, any other value as it is."""
+    """Return the value in an attribute: that of JSON or of a Python literal in a text, any other value as it is.
+
+    Of a text that a limit has cut, that is a `Truncated`; of hidden content it is None.
+    """
+    if type(value) is not str or value[:1] in _PLAIN:
+        return structured(value)
+    inner = value_in(value)
+    if inner is value:
+        inner = beginning_of(value) or value
+    return None if type(inner) is str and inner in HIDDEN else structured(inner)
+
+
+def structured(value: Any) -> Any:
+    """Return the object or list in a text, any other value as it is.
+
+    For a text within a value that was parsed: one like ``555`` or ``null`` is no number there, and not None.
+    """
+    if type(value) is Truncated and type(value.kept) is str:
+        return beginning_of(value.kept) or value
     for _ in range(_DEEPEST):
-        if type(value) is not str or value[:1] in _PLAIN:
-            return value
-        inner = _parsed_once(value)
-        if inner is value or (type(inner) is str and not _looks_structured(inner)):
-            return None if inner in HIDDEN else inner
+        if type(value) is not str or not looks_structured(value):
+            break
+        inner = value_in(value)
+        if inner is value:
+            break
         value = inner
     return value
 
 
-def _parsed_once(text: str) -> Any:
-    try:
-        return _decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return _literal(text) if _looks_structured(text) else text
+def kept_of(value: Any) -> Any:
+    """Return what is kept of a value that a limit has cut, any other value as it is."""
+    return value.kept if type(value) is Truncated else value
 
 
-def _looks_structured(text: str) -> bool:
-    """Return whether a text may be more than plain text: an object, a list, a tuple or a quoted text."""
-    return text.lstrip()[:1] in ("{", "[", "(", "'", '"') if text else False
+def cut(value: Any) -> Truncated:
+    """Return a value that a limit has cut; of a text at its end, as of the whole, what is kept."""
+    holder, place, item = None, None, value
+    while type(item) in (dict, list) and item:
+        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
+        item = holder[place]
+    if type(item) is not Truncated:
+        return Truncated(value, None, "bytes")
+    if holder is None:
+        return item
+    holder[place] = item.kept
+    return Truncated(value, None, "bytes")
 
 
-def _literal(text: str) -> Any:
-    """Return the value of a Python literal such as ``{'city': 'Paris'}``; else the text itself."""
-    if len(text) > _LONGEST_LITERAL:
-        return text
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+def compact_json(value: Any) -> str:
+    """Return a value as JSON text on one line."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,14 +90,16 @@ def model_in(request: Any) -> str | None:
 
 def arguments_of(value: Any) -> Any:
     """Return the arguments of a call, without the envelopes that frameworks put around them."""
-    value = parsed(value)
+    if type(value) is Truncated:
+        return cut(arguments_of(value.kept))
+    value = structured(value)
     for _ in range(_DEEPEST):
         if not isinstance(value, dict) or not value:
             break
         inner = _arguments_in(value)
         if inner is value:
             break
-        value = parsed(inner)
+        value = structured(inner)
     return value
 
 
@@ -88,7 +111,7 @@ def _arguments_in(data: dict[Any, Any]) -> Any:
         return data["inputs"]
     if keys <= _TOOL_CALL and ("name" in keys or "tool_name" in keys) and len(keys) > 1:
         return data.get("arguments", data.get("args", data))
-    if "input" in keys and isinstance(parsed(data["input"]), dict) and not _has_other_than(data, "input"):
+    if "input" in keys and isinstance(structured(data["input"]), dict) and not _has_other_than(data, "input"):
         return data["input"]
     return data
 
@@ -100,7 +123,7 @@ def _has_other_than(data: dict[Any, Any], key: str) -> bool:
 
 def _positional_or_keywords(data: dict[Any, Any]) -> Any:
     """Return keyword arguments where there are only these, or the value of a single positional argument."""
-    positional, keywords = parsed(data.get("args")), parsed(data["kwargs"])
+    positional, keywords = structured(data.get("args")), structured(data["kwargs"])
     if not positional:
         return keywords
     if not keywords and isinstance(positional, list | tuple):
@@ -113,12 +136,26 @@ def _positional_or_keywords(data: dict[Any, Any]) -> Any:
 
 def result_of(value: Any) -> Any:
     """Return the result of a tool, without the message or the content blocks in which it was sent back to the model."""
-    value = parsed(_content_in_repr(value))
+    return _unwrapped(_content_in_repr(value), _result_in)
+
+
+def content_of(value: Any) -> Any:
+    """Return the result of a tool without the message or the content blocks around it, but as it is otherwise.
+
+    Only what is marked as sent to a model is unwrapped: content blocks, results of MCP, messages with the id of a call.
+    """
+    return _unwrapped(_content_in_repr(value), _content_in)
+
+
+def _unwrapped(value: Any, inner_of: Callable[[Any], Any]) -> Any:
+    value = structured(value)
     for _ in range(_DEEPEST):
-        inner = _result_in(value)
+        if type(value) is Truncated:
+            return cut(_unwrapped(value.kept, inner_of)) if type(value.kept) in (dict, list) else value
+        inner = inner_of(value)
         if inner is value:
             break
-        value = parsed(inner)
+        value = structured(inner)
     return value
 
 
@@ -130,30 +167,39 @@ _REPR_OF_MESSAGE = re.compile(
 def _content_in_repr(value: Any) -> Any:
     """Return the content of a LangChain tool message from its `repr`, ``content='...' tool_call_id='...'``."""
     found = _REPR_OF_MESSAGE.match(value) if type(value) is str else None
-    return value if found is None else _literal(found[1])
+    return value if found is None else value_in(found[1])
 
 
-def _result_in(value: Any) -> Any:
+def _content_in(value: Any) -> Any:
     if isinstance(value, list):
         return _content_of_blocks(value)
     if not isinstance(value, dict):
         return value
+    if "structuredContent" in value or ("content" in value and "isError" in value):
+        return _mcp_result(value)
+    if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
+        return value["value"]
+    if "toolResult" in value and isinstance(value["toolResult"], dict):
+        return value["toolResult"].get("content")
+    message = message_in(value)
+    return message["content"] if "content" in message and not _CALL_IDS.isdisjoint(message) else value
+
+
+def _result_in(value: Any) -> Any:
+    content = _content_in(value)
+    if content is not value or not isinstance(value, dict):
+        return content
     message = message_in(value)
     if message is not value:
         return message.get("content")
     if value.get("type") in ("tool", "tool_result", "tool_call_response", "function_call_output"):
         return next((value[key] for key in ("content", "result", "response", "output") if key in value), value)
-    if "structuredContent" in value or ("content" in value and "isError" in value):
-        return _mcp_result(value)
-    if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
-        return value["value"]
     if "raw_output" in value and "tool_name" in value:  # LlamaIndex's ToolOutput
         return value["raw_output"]
-    if "toolResult" in value and isinstance(value["toolResult"], dict):
-        return value["toolResult"].get("content")
     return _output_in_envelope(value)
 
 
+_CALL_IDS = frozenset({"tool_call_id", "tool_use_id", "toolUseId"})
 _TYPED_VALUES = ("text", "json", "content", "error-text", "error-json")
 """Types of the output of a tool in messages of Vercel's AI SDK, which holds the result as `value`."""
 
@@ -162,7 +208,7 @@ def _output_in_envelope(value: dict[Any, Any]) -> Any:
     """Return the only output in an envelope, all keys of which are those of envelopes."""
     keys = value.keys()
     for key in ("output", "outputs"):
-        if key in keys and keys <= _OUTPUT_ENVELOPE and (len(keys) > 1 or _is_tool_message(parsed(value[key]))):
+        if key in keys and keys <= _OUTPUT_ENVELOPE and (len(keys) > 1 or _is_tool_message(structured(value[key]))):
             return value[key]
     return value
 
@@ -190,9 +236,9 @@ def _with_type(message: dict[Any, Any], path: Any) -> dict[Any, Any]:
 
 
 def _mcp_result(value: dict[Any, Any]) -> Any:
-    structured = value.get("structuredContent")
-    if isinstance(structured, dict):
-        return structured["result"] if structured.keys() == {"result"} else structured
+    data = value.get("structuredContent")
+    if isinstance(data, dict):
+        return data["result"] if data.keys() == {"result"} else data
     return value.get("content", value)
 
 
@@ -204,18 +250,65 @@ def _content_of_blocks(blocks: list[Any]) -> Any:
         return blocks[0]["json"]
     texts = [_text_of_block(block) for block in blocks]
     if all(text is not None for text in texts):
-        return "".join(text for text in texts if text is not None)
+        joined = "".join(map(kept_of, texts))
+        return Truncated(joined, None, "bytes") if type(texts[-1]) is Truncated else joined
     results = [block.get("toolResult") for block in blocks]
-    return results[0].get("content") if len(results) == 1 and isinstance(results[0], dict) else blocks
+    if len(results) == 1 and isinstance(results[0], dict):
+        return results[0].get("content")
+    parts = [
+        {"type": "text", "content": text} if text is not None else _media_of_block(block)
+        for text, block in zip(texts, blocks, strict=True)
+    ]
+    return blocks if None in parts else parts
+
+
+def _media_of_block(block: dict[Any, Any]) -> dict[str, Any] | None:
+    """Return the part for a block with a picture or a file, which has a type, or Bedrock's only key."""
+    only = next(iter(block.values())) if len(block) == 1 else None
+    return media_part(block) if "type" in block or (isinstance(only, dict) and "source" in only) else None
 
 
 _BLOCK_KEYS = frozenset({"text", "type", "annotations", "meta", "_meta"})
 _TEXT_TYPES = (None, "text", "input_text", "output_text")
 
 
-def _text_of_block(block: dict[Any, Any]) -> str | None:
+def _text_of_block(block: dict[Any, Any]) -> Any:
     text = block.get("text")
-    return text if isinstance(text, str) and block.keys() <= _BLOCK_KEYS and block.get("type") in _TEXT_TYPES else None
+    return (
+        text
+        if isinstance(kept_of(text), str) and block.keys() <= _BLOCK_KEYS and block.get("type") in _TEXT_TYPES
+        else None
+    )
+
+
+# ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def failure_in(value: Any) -> str | None:
+    """Return the text of a result that is marked as a failure, by MCP, Anthropic, Bedrock or LangChain; else None."""
+    for _ in range(_DEEPEST):
+        value = structured(value)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, dict):
+            return None
+        if is_marked_failed(value):
+            found = result_of(value)
+            return found if isinstance(found, str) else compact_json(found)
+        message = message_in(value)
+        inner = value.get("toolResult", value.get("output")) if message is value else message
+        if inner is value:
+            return None
+        value = inner
+    return None
+
+
+def is_marked_failed(value: dict[Any, Any]) -> bool:
+    """Return whether the result of a tool is marked as failed; data of a tool with ``status`` or the like are not."""
+    if value.get("isError") is True:
+        return "content" in value
+    is_result = value.get("type") in ("tool", "tool_result", "tool-result") or "toolUseId" in value
+    return is_result and (value.get("is_error") is True or value.get("status") == "error")
 
 
 # ── questions and answers ────────────────────────────────────────────────────────────────────────────────────────────
@@ -227,7 +320,7 @@ _ANSWER_KEYS = ("final_output", "output", "answer", "result", "response", "text"
 def sole_text(value: Any, *, answered: bool) -> Any:
     """Return the only text in an agent's input or output: that under a usual key, or the only one; else the value."""
     for _ in range(_DEEPEST):
-        value = parsed(value)
+        value = structured(value)
         if not isinstance(value, dict):
             break
         inner = _text_under(
@@ -242,7 +335,11 @@ def sole_text(value: Any, *, answered: bool) -> Any:
 def _text_under(value: Any, names: tuple[str, ...]) -> Any:
     if not isinstance(value, dict):
         return value
-    texts = {str(key).rpartition(".")[2]: item for key, item in value.items() if isinstance(item, str | dict) and item}
+    texts = {
+        str(key).rpartition(".")[2]: item
+        for key, item in value.items()
+        if isinstance(item, str | dict | Truncated) and item
+    }
     named = next((texts[name] for name in names if name in texts), None)
     if named is not None:
         return named

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from otel_agent_trace.runs.passes.agents import find_runs, merge_shells_in_our_runs
 from otel_agent_trace.runs.passes.attached import place_logs_and_scores
+from otel_agent_trace.runs.passes.cuts import list_cuts
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
@@ -45,6 +46,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     infer_answers,
     drop_usage_sums,
     record_requested_models,
+    list_cuts,
 )
 """Passes for trees with spans of another tracer; our own tracer writes runs in the shape in which they are read."""
 FOR_ALL: tuple[Pass, ...] = (limit_depth, separate_run_ids, place_logs_and_scores)

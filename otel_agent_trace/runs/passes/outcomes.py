@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.dialects.parsing.conversation import last_text
-from otel_agent_trace.model import Message, RunStatus, StepKind
+from otel_agent_trace.dialects.parsing.conversation import answer_of, is_content, last_content
+from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.tree import TraceTree
-from otel_agent_trace.span_facts import SpanFacts
 
 
 def identify_agents(tree: TraceTree) -> None:
@@ -102,17 +104,24 @@ def _take_name(run: Node, own: list[Node]) -> None:
 
 def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
-    if type(facts.input) is not str:
-        for model in models:
-            question = last_text(model.facts.messages, "user")
-            if question is not None:
-                facts.input = question
-                run.set_origins("input", *model.origins("messages"))
-                break
+    asked = ((model, last_content(model.facts.messages, "user")) for model in models)
+    model, question = next(((model, content) for model, content in asked if content is not None), (run, None))
+    if question is not None and (not is_content(facts.input) or _has_more_parts(question, facts.input)):
+        facts.input = question
+        run.set_origins("input", *model.origins("messages"))
     if facts.input is None:
         first = next((node for node in run.children if node.kind is StepKind.AGENT), None)
         if first is not None:
             run.copy_fact("input", first)
+
+
+def _has_more_parts(question: Any, text: Any) -> bool:
+    """Return whether a question has the same text and media beside it, which an agent's span does not have."""
+    return type(question) is list and type(text) is str and text == "".join(_texts_in(question))
+
+
+def _texts_in(parts: list[dict[str, Any]]) -> Iterator[str]:
+    return (str(part.get("content")) for part in parts if part.get("type") == "text")
 
 
 def _turn_answer_into_error(run: Node, own: list[Node]) -> None:
@@ -146,17 +155,12 @@ def _take_last_text(run: Node) -> None:
     """Set the answer to the last text of the run's own models, or of the agent it handed over to."""
     for node in sorted(run.children, key=end_of):
         if node.kind is StepKind.MODEL:
-            text = last_text(_answer(node.facts), "assistant")
-            if text:
-                run.facts.output = text
+            answer = answer_of(node.facts)
+            if answer is not None:
+                run.facts.output = answer
                 run.set_origins("output", *node.origins("messages"))
         elif node.kind is StepKind.AGENT and node.facts.output is not None:
             run.copy_fact("output", node)
-
-
-def _answer(facts: SpanFacts) -> tuple[Message, ...]:
-    messages = facts.messages
-    return messages[-1:] if messages and messages[-1].role == "assistant" else ()
 
 
 def _status(run: Node) -> RunStatus:

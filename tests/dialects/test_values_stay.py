@@ -1,0 +1,177 @@
+"""Values of other tracers stay what they are: a text that looks like a number, and data that looks like an envelope."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from otel_agent_trace import AgentStep
+from otel_agent_trace.span import Event
+from tests.support.handwritten_spans import event, only_run, span
+
+TEXTS = ["1.10", "null", "555", "true", "007", "1e3", "None", "-0", "NaN"]
+"""Versions, codes, answers: texts that JSON or Python would read as something else."""
+AGENT, TOOL = {"openinference.span.kind": "AGENT"}, {"openinference.span.kind": "TOOL", "tool.name": "t"}
+INVOKE = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "clerk"}
+EXECUTE = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+
+
+def of_tool(attributes: dict[str, Any], *, scope: str = "", events: tuple[Event, ...] = ()) -> AgentStep:
+    """The tool of an agent whose span has these attributes."""
+    run = only_run(
+        span("1", None, (0, 90), "clerk", INVOKE), span("2", "1", (1, 2), "t", attributes, scope=scope, events=events)
+    )
+    return run.tool_steps[0]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_recorded_as_plain_text_is_not_parsed(text: str) -> None:
+    types = {"input.mime_type": "text/plain", "output.mime_type": "text/plain"}
+    values = {"input.value": text, "output.value": text, **types}
+    run = only_run(
+        span("1", None, (0, 90), "clerk", {**AGENT, **values}), span("2", "1", (1, 2), "t", {**TOOL, **values})
+    )
+    assert (run.user_input, run.final_output) == (text, text)
+    assert (run.steps[0].input, run.steps[0].output) == (text, text)
+
+
+def test_what_is_recorded_as_json_is_parsed() -> None:
+    values = {"output.value": "1.5", "output.mime_type": "application/json"}
+    run = only_run(span("1", None, (0, 90), "clerk", AGENT), span("2", "1", (1, 2), "t", {**TOOL, **values}))
+    assert run.steps[0].output == 1.5
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda text: [{"type": "text", "text": text}],
+        lambda text: {"content": [{"type": "text", "text": text}], "isError": False},
+        lambda text: {"content": [], "structuredContent": {"result": text}},
+        lambda text: {"type": "text", "value": text},
+        json.dumps,
+    ],
+    ids=["blocks", "MCP", "structured MCP", "typed", "JSON"],
+)
+def test_a_text_in_a_result_is_a_text(wrap: Any, text: str) -> None:
+    assert of_tool({**EXECUTE, "gen_ai.tool.call.result": wrap(text)}).output == text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_google_adk_puts_texts_into_an_object(text: str) -> None:
+    response = {**EXECUTE, "gcp.vertex.agent.tool_response": {"result": text}}
+    assert of_tool(response, scope="gcp.vertex.agent").output == text
+
+
+def test_a_number_is_one_where_json_would_write_it_so() -> None:
+    """A tool's result is JSON or a text: 4 and 2.5 are numbers, 1.10 and 007 were never written by JSON."""
+    results = ["4", "2.5", "1.10", "007", "true", "{}"]
+    given = [of_tool({**EXECUTE, "gen_ai.tool.call.result": text}).output for text in results]
+    assert given == [4, 2.5, "1.10", "007", True, {}]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, '{"city": "Lima"}', "[2024] was warm", "[1, 2]", '{"a": "b'])
+@pytest.mark.parametrize("has_bodies", [False, True])
+def test_the_text_of_a_message_in_an_event_is_a_text(text: str, has_bodies: bool) -> None:
+    with_bodies = (
+        Event("gen_ai.user.message", 1, {"body": {"content": text}}),
+        Event("gen_ai.choice", 2, {"body": {"index": 0, "message": {"content": text}}}),
+    )
+    events = (
+        with_bodies
+        if has_bodies
+        else (event("gen_ai.user.message", content=text), event("gen_ai.choice", message=text))
+    )
+    run = only_run(span("2", None, (1, 2), "chat m", {"gen_ai.operation.name": "chat"}, events=events))
+    assert [message.text for message in run.steps[0].messages] == [text, text]
+    assert (run.user_input, run.final_output) == (text, text)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_result_of_a_tool_in_a_message_is_a_text(text: str) -> None:
+    sent = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "t", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": text},
+    ]
+    run = only_run(
+        span("1", None, (0, 90), "clerk", INVOKE),
+        span("2", "1", (1, 2), "chat", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": sent}),
+    )
+    assert run.tool_steps[0].output == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"name": "search", "arguments": {"q": "kettle"}},
+        {"name": "ls", "args": ["-l"]},
+        {"name": "daily", "inputs": {"day": 1}},
+        {"args": [1], "kwargs": {"a": 2}},
+        {"input": {"a": 1}},
+        {"output": "x", "metadata": {"a": 1}},
+        {"result": "x"},
+        {"raw_output": "x", "tool_name": "y"},
+        {"type": "tool", "content": "x"},
+        {"type": "report", "data": {"content": "x"}},
+    ],
+)
+def test_values_of_the_standard_attributes_are_those_of_the_tool(value: dict[str, Any]) -> None:
+    step = of_tool({**EXECUTE, "gen_ai.tool.call.arguments": value, "gen_ai.tool.call.result": value})
+    assert (step.input, step.output) == (value, value)
+
+
+FAILURES = {
+    "MCP": {"content": [{"type": "text", "text": "no such city"}], "isError": True},
+    "Anthropic": {"type": "tool_result", "tool_use_id": "c1", "content": "no such city", "is_error": True},
+    "Bedrock": [{"toolResult": {"toolUseId": "c1", "status": "error", "content": [{"text": "no such city"}]}}],
+    "LangChain": {
+        "type": "tool",
+        "data": {"content": "no such city", "tool_call_id": "c1", "status": "error", "type": "tool"},
+    },
+    "structured MCP": {"content": [{"type": "text", "text": "no such city"}], "isError": True, "_meta": None},
+}
+
+
+@pytest.mark.parametrize("result", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_result_that_is_marked_as_a_failure_is_an_error(result: Any, as_text: bool) -> None:
+    written = json.dumps(json.dumps(result)) if as_text else result
+    step = of_tool({**EXECUTE, "gen_ai.tool.call.result": written})
+    assert step.error is not None
+    assert (step.error.message, step.output) == ("no such city", None)
+
+
+@pytest.mark.parametrize(
+    "result", [{"status": "error", "items": 2}, {"isError": True}, {"is_error": True, "content": 1}]
+)
+def test_data_with_a_word_for_failures_is_data(result: dict[str, Any]) -> None:
+    step = of_tool({**EXECUTE, "gen_ai.tool.call.result": result})
+    assert (step.error, step.output) == (None, result)
+
+
+def test_a_failure_in_the_messages_is_an_error_of_the_tool() -> None:
+    sent = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "t", "input": {}}]},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c1",
+                    "is_error": True,
+                    "content": [{"type": "text", "text": "no such city"}],
+                }
+            ],
+        },
+    ]
+    run = only_run(
+        span("1", None, (0, 90), "clerk", INVOKE),
+        span("2", "1", (1, 2), "chat", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": sent}),
+    )
+    (step,) = run.tool_steps
+    assert step.error is not None
+    assert step.error.message == "no such city"
