@@ -296,10 +296,20 @@ def _response_part_of(value: dict[Any, Any]) -> Part:
         return _response_part(origin.get("id"), value.get("result"))
     call_id = _first_of(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref")
     content = _first_of(value, "response", "result", "content", "output")
-    part = _response_part(call_id, content)
+    if type(content) is dict and content.keys() == {"error"} and type(content["error"]) is str:  # of Gemini's API
+        return {**_response_part(call_id, content["error"]), "is_error": True}
+    part = _response_part(call_id, _only_result_in(content))
     if _is_marked_failed(value) or (type(content) is dict and str(content.get("type")).startswith("error-")):
         part["is_error"] = True
     return part
+
+
+def _only_result_in(content: Any) -> Any:
+    """Return what Gemini's API and Google's ADK put under one key because a response of a function is an object."""
+    return next(iter(content.values())) if type(content) is dict and content.keys() in _RESULT_KEYS else content
+
+
+_RESULT_KEYS = ({"output"}, {"result"})
 
 
 def _is_marked_failed(value: dict[Any, Any]) -> bool:
