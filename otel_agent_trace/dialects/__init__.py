@@ -40,6 +40,7 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
+from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, result_of
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepKind
@@ -123,6 +124,10 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if not readings:
         return None
     facts = readings[0] if len(readings) == 1 else merged(readings)
+    if facts.session_id is None:
+        facts.session_id = session_id_in(span.attributes)
+    if facts.user_id is None:
+        facts.user_id = user_id_in(span.attributes)
     if facts.kind is StepKind.TOOL:
         facts.input, facts.output = arguments_of(facts.input), result_of(facts.output)
     facts.attributes = evaluations.without_scores(facts.attributes)

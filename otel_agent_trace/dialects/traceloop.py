@@ -138,5 +138,11 @@ def _tool_name_in_result(recorded_output: Any) -> str | None:
         return None
     result = parsed(recorded_output)
     message = message_in(result) if isinstance(result, dict) else {}
-    name = message.get("name") if "tool_call_id" in message else message.get("tool_name") if "raw_output" in message else None
+    name = (
+        message.get("name")
+        if "tool_call_id" in message
+        else message.get("tool_name")
+        if "raw_output" in message
+        else None
+    )
     return name if isinstance(name, str) and name else None
