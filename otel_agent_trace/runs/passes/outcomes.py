@@ -45,11 +45,14 @@ def infer_errors(tree: TraceTree) -> None:
     """Set the error of a run, where its span does not record it, and the run's status.
 
     An answer that is nothing but the message of the last error is that error (pydantic-ai, Agno). Without an answer,
-    the run failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
+    the run failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error). An
+    error of a tool is none of the model that answers after it, nor of the run (OpenInference's processor for the AI SDK
+    marks all of them).
     """
     for run in tree.agents_of_others():
         facts = run.facts
         own = [node for node in run.own_steps() if node.span.span_id]  # when inferred steps ended is not known
+        _drop_errors_of_tools(run, own)
         _turn_answer_into_error(run, own)
         if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
             _take_error_of_last_step(run, own)
@@ -115,6 +118,18 @@ def _infer_question(run: Node, models: list[Node]) -> None:
             run.copy_fact("input", first)
 
 
+def _drop_errors_of_tools(run: Node, own: list[Node]) -> None:
+    """Remove the errors of models, and of a run with an answer, that are those of tools before a model's answer."""
+    for tool in own:
+        if tool.kind is not StepKind.TOOL or tool.facts.error is None:
+            continue
+        later = [node for node in own if node.kind is StepKind.MODEL and node.span.start_ns >= end_of(tool)]
+        answers = [model for model in later if last_text(_answer(model.facts), "assistant")]
+        for node in [*answers, *([run] if answers and run.facts.output is not None else [])]:
+            if node.facts.error is not None and node.facts.error.message == tool.facts.error.message:
+                node.facts.error = None
+
+
 def _turn_answer_into_error(run: Node, own: list[Node]) -> None:
     """Turn an answer that is only the message of the run's last error, or contains that of its own, into the error."""
     answer = run.facts.output
@@ -144,7 +159,7 @@ def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
 
 def _take_last_text(run: Node) -> None:
     """Set the answer to the last text of the run's own models, or of the agent it handed over to."""
-    for node in sorted(run.children, key=end_of):
+    for node in sorted(_answering_steps(run), key=end_of):
         if node.kind is StepKind.MODEL:
             text = last_text(_answer(node.facts), "assistant")
             if text:
@@ -152,6 +167,15 @@ def _take_last_text(run: Node) -> None:
                 run.set_origins("output", *node.origins("messages"))
         elif node.kind is StepKind.AGENT and node.facts.output is not None:
             run.copy_fact("output", node)
+
+
+def _answering_steps(run: Node) -> list[Node]:
+    """Return the steps that may answer: those of the run, and those within its models (Google's ADK in JavaScript)."""
+    found = list(run.children)
+    for node in found:
+        if node.kind is StepKind.MODEL:
+            found.extend(node.children)
+    return found
 
 
 def _answer(facts: SpanFacts) -> tuple[Message, ...]:
