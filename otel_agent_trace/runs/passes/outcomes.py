@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from otel_agent_trace import semconv
@@ -10,7 +12,10 @@ from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.model import Message, RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.tree import TraceTree
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+
+_IDENTIFIER = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 
 
 def identify_agents(tree: TraceTree) -> None:
@@ -18,7 +23,8 @@ def identify_agents(tree: TraceTree) -> None:
 
     Leaves name, conversation and user of each agent, as far as a step has them. `gen_ai.agent.name` is only on model
     and tool spans in OpenAI Agents' hand-written loops and older OpenLLMetry; smolagents and Langfuse have the name in
-    the span's name; instrumentations of clients put `session.id` and `user.id` on the calls.
+    the span's name; instrumentations of clients put `session.id` and `user.id` on the calls. An agent that has no name
+    in Spring AI's chat client is named after the observation that the application made right around it.
     """
     for run in tree.agents_of_others():
         own = run.own_steps()
@@ -27,6 +33,8 @@ def identify_agents(tree: TraceTree) -> None:
             run.default_fact("user_id", node)
         if run.facts.name is None:
             _take_name(run, own)
+        if run.facts.name is None:
+            run.facts.name = _name_around(run.span, tree)
         run.facts.agent_name = run.facts.name
 
 
@@ -101,6 +109,14 @@ def _take_name(run: Node, own: list[Node]) -> None:
         run.copy_fact("name", named[0], "agent_name")
     else:
         run.copy_fact("name", run, "label")
+
+
+def _name_around(span: SpanRecord, tree: TraceTree) -> str | None:
+    """Return the name of a root right above a span, if it has the same scope and nothing but a name; else None."""
+    above = tree.records.get(span.parent_span_id or "")
+    if above is None or above.parent_span_id is not None or above.scope.name != span.scope.name:
+        return None
+    return above.name if not above.attributes and _IDENTIFIER.fullmatch(above.name) else None
 
 
 def _infer_question(run: Node, models: list[Node]) -> None:
