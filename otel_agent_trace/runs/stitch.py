@@ -355,7 +355,7 @@ class _Chains:
 
 def _sole_waiting(part: _Part, chains: list[list[_Part]]) -> list[_Part]:
     """Return the only chain that a part may continue; an empty one where there is none, or several."""
-    waiting = [chain for chain in chains if part.may_continue(chain[-1])]
+    waiting = [chain for chain in chains if part.may_continue(chain[-1]) and any(known.messages for known in chain)]
     return waiting[0] if len(waiting) == 1 else []
 
 
