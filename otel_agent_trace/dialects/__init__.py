@@ -96,7 +96,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
     _row(logfire, "logfire"),
     _row(openlit, "function", scopes=("openlit",)),
-    _row(claude_code, "span"),
+    _row(claude_code, "span", scopes=("qwen-code",)),
     _row(litellm, scopes=("litellm",)),
     _row(spring_ai, "spring"),
     _row(livekit, "lk"),

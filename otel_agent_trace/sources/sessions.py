@@ -28,17 +28,14 @@ class SessionLogs:
         self._by_session: dict[tuple[str, str], list[tuple[str, LogRecord]]] = {}
         self._count = 0
 
-    def take(self, log: LogRecord) -> bool:
-        """Keep a record that is an event of an agent program, and return whether it is one."""
+    def add(self, log: LogRecord) -> None:
+        """Keep a record that is an event of an agent program; others are ignored."""
         session_id = log.session_id
         name = None if session_id is None else event_name_of(log)
-        if session_id is None or name is None:
-            return False
-        if self._count < MOST_RECORDS:
+        if session_id is not None and name is not None and self._count < MOST_RECORDS:
             service = str(log.resource.attributes.get("service.name", ""))
             self._by_session.setdefault((service, session_id), []).append((name, log))
             self._count += 1
-        return True
 
     def traces(self) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each prompt: its own, and below it those of what followed."""

@@ -114,7 +114,7 @@ def _take_name(run: Node, own: list[Node]) -> None:
 def _name_around(span: SpanRecord, tree: TraceTree) -> str | None:
     """Return the name of a root right above a span, if it has the same scope and nothing but a name; else None."""
     above = tree.records.get(span.parent_span_id or "")
-    if above is None or above.parent_span_id is not None or above.scope.name != span.scope.name:
+    if above is None or above.parent_span_id is not None or (above.scope.name or None) != span.scope.name:
         return None
     return above.name if not above.attributes and _IDENTIFIER.fullmatch(above.name) else None
 
