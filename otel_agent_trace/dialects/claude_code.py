@@ -31,7 +31,7 @@ _MARK = re.compile(r"\[(?:USER PROMPT|TOOL INPUT|TOOL RESULT)[^\]\n]*\]\n")
 def read(span: SpanRecord) -> SpanFacts | None:
     """Read a span by its ``span.type`` or, in Qwen Code, by its name; return None where it has neither."""
     attributes = Attributes(span)
-    named = _NAME.fullmatch(span.name)
+    named = _NAME.fullmatch(span.name) if "session.id" in attributes.rest else None
     recorded_type = attributes.text("span.type") or (named[1] if named else None)
     kind = _KINDS.get(recorded_type.removeprefix("claude_code.")) if recorded_type is not None else None
     if recorded_type is None or (kind is None and named is None and not span.name.startswith("claude_code")):
