@@ -21,6 +21,7 @@ from otel_agent_trace.dialects import (
     claude_code,
     crewai,
     evaluations,
+    gemini_cli,
     genai,
     genkit,
     haystack,
@@ -39,6 +40,7 @@ from otel_agent_trace.dialects import (
     vendors,
     vercel,
 )
+from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
 from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.reader import read as read_own
@@ -90,6 +92,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(openinference, "openinference"),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
+    _row(gemini_cli, scopes=("gemini-cli",)),
     _row(genkit, "genkit:type", "genkit:name"),
     _row(monocle, "span"),
     _row(agent_events, "event"),
@@ -99,7 +102,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
     _row(logfire, "logfire"),
     _row(openlit, "function", scopes=("openlit",)),
-    _row(claude_code, "span"),
+    _row(claude_code, "span", scopes=("qwen-code",)),
     _row(litellm, scopes=("litellm",)),
     _row(spring_ai, "spring"),
     _row(livekit, "lk"),
@@ -131,6 +134,10 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if not readings:
         return None
     facts = readings[0][1] if len(readings) == 1 else merged(facts for _, facts in readings)
+    if facts.session_id is None:
+        facts.session_id = session_id_in(span.attributes)
+    if facts.user_id is None:
+        facts.user_id = user_id_in(span.attributes)
     facts.truncated = tuple(_cut_places(span))
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts

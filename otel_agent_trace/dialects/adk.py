@@ -18,17 +18,20 @@ from otel_agent_trace.span_facts import SpanFacts
 NAME = "google_adk"
 _PREFIX = "gcp.vertex.agent."
 _MERGED = "(merged tools)"
+_TOOL = "execute_tool "
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
     """Read a span of Google's ADK by its ``gcp.vertex.agent.*`` attributes; return None where there are none."""
     is_own = span.scope.name == "gcp.vertex.agent"
     prefixes = (_PREFIX, "gen_ai.") if is_own else _PREFIX
-    is_bare = is_own and not span.attributes  # ADK's `invocation` span around a run has no attributes
+    is_bare = is_own and not span.attributes  # the `invocation` around a run, and in JavaScript a tool that failed
     if not is_bare and not any(key.startswith(prefixes) for key in span.attributes):
         return None
     attributes = Attributes(span)
     facts = SpanFacts(kind=None, dialect=NAME)
+    if is_bare and span.name.startswith(_TOOL) and not span.name.startswith(f"{_TOOL}("):
+        facts.kind, facts.name = StepKind.TOOL, span.name.removeprefix(_TOOL)
     facts.session_id = attributes.text(f"{_PREFIX}session_id")
     facts.user_id = attributes.text(f"{_PREFIX}user_id", *USER_IDS)
     request, response = attributes.parsed(f"{_PREFIX}llm_request"), attributes.parsed(f"{_PREFIX}llm_response")

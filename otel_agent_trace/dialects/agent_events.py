@@ -22,10 +22,11 @@ NAME = "agent_events"
 EVENT_NAME = "event.name"
 ANSWERS = frozenset({"assistant_response", "agent_response"})
 """Kinds of events with the text of an answer, which is a fact of the run and no step."""
+TOOLS = frozenset({"tool_call", "tool_result"})
 _KINDS = {
     "user_prompt": StepKind.AGENT,
     **dict.fromkeys(("api_request", "api_response", "api_error", "sse_event", "websocket_event"), StepKind.MODEL),
-    **dict.fromkeys(("tool_call", "tool_result"), StepKind.TOOL),
+    **dict.fromkeys(sorted(TOOLS), StepKind.TOOL),
 }
 _USAGE = {
     "input_tokens": ("input_tokens", "input_token_count"),

@@ -6,12 +6,13 @@ Recognised by any ``traceloop.*`` attribute or by ``llm.request.type``. Workflow
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
-from otel_agent_trace.dialects.parsing.conversation import answer_in, question_in
-from otel_agent_trace.dialects.parsing.payloads import parsed
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
+from otel_agent_trace.dialects.parsing.payloads import message_in, parsed
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -20,6 +21,7 @@ NAME = "traceloop"
 _KINDS = {"agent": StepKind.AGENT, "tool": StepKind.TOOL}
 _PROPERTIES = "traceloop.association.properties."
 _MODEL_TYPES = ("chat", "completion")
+_CLASS = re.compile(r"[A-Z]\w*|\w+(\.\w+)+")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
@@ -40,10 +42,13 @@ def read(span: SpanRecord) -> SpanFacts | None:
         attributes.text("traceloop.prompt.version"),
     )
     entity = attributes.text("traceloop.entity.name")
+    if facts.kind is StepKind.MODEL or not entity_kind:
+        facts.agent_name = _workflow_around(attributes)
     if entity_kind == "task" and entity is not None and entity == attributes.rest.get(f"{_PROPERTIES}lc_agent_name"):
         # A LangGraph graph within a graph: its nodes inherit the property, but have entity names of their own.
         entity_kind, facts.kind = "agent", StepKind.AGENT
-    if entity_kind == "task" and "tool.name" in attributes.rest:
+    is_tool = "tool.name" in attributes.rest or attributes.rest.get(semconv.OPERATION_NAME) == "execute_tool"
+    if entity_kind == "task" and is_tool:
         entity_kind, facts.kind = "tool", StepKind.TOOL
     recorded_input = attributes.take("traceloop.entity.input", "gen_ai.task.input")
     recorded_output = attributes.take("traceloop.entity.output", "gen_ai.task.output")
@@ -57,10 +62,18 @@ def read(span: SpanRecord) -> SpanFacts | None:
             facts.name = entity or attributes.text(semconv.AGENT_NAME) or named
         facts.label = _answering_agent(recorded_output) or entity
         facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
+        facts.agent_name = facts.name or _name_in_answer(recorded_output)
     if entity_kind and facts.error is None:
         facts.error = attributes.error()
     facts.attributes = attributes.rest
     return facts
+
+
+def _workflow_around(attributes: Attributes) -> str | None:
+    """Return the name of the workflow that a call belongs to, whose own span may be missing; None for a class."""
+    name = attributes.rest.get("traceloop.workflow.name")
+    is_name = type(name) is str and not _CLASS.fullmatch(name) and semconv.AGENT_NAME not in attributes.rest
+    return name if is_name else None
 
 
 def _read_tool_entity(
@@ -68,7 +81,7 @@ def _read_tool_entity(
 ) -> None:
     arguments = attributes.parsed("tool.arguments")
     facts.name = attributes.text("tool.name") or name
-    facts.input = parsed(recorded_input) if arguments is None else arguments
+    facts.input = parsed(_argument_object(recorded_input)) if arguments is None else arguments
     facts.output = _unwrapped_mcp_result(recorded_input, recorded_output)
     result = parsed(recorded_output) if type(recorded_output) is str and '"tool_output"' in recorded_output else None
     if isinstance(result, dict):
@@ -78,6 +91,15 @@ def _read_tool_entity(
             message = output.get("raw_output")
             facts.error = attributes.error(failed=True, message=message if isinstance(message, str) else None)
             facts.output = None
+
+
+def _argument_object(recorded_input: Any) -> Any:
+    """Return the arguments in ``{"args": [TEXT]}`` where the text is an object: LangChain in JavaScript passes JSON."""
+    if type(recorded_input) is not str or not recorded_input.startswith('{"args":["{'):
+        return recorded_input
+    values = parsed(recorded_input)
+    arguments = parsed(values["args"][0]) if values.keys() == {"args"} and len(values["args"]) == 1 else None
+    return arguments if isinstance(arguments, dict) else recorded_input
 
 
 def _unwrapped_mcp_result(recorded_input: Any, recorded_output: Any) -> Any:
@@ -99,10 +121,28 @@ def _answering_agent(recorded_output: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _name_in_answer(recorded_output: Any) -> str | None:
+    """Return the agent's name from the last message in a result, where LangChain names each answer after its agent."""
+    if type(recorded_output) is not str or '"name"' not in recorded_output:
+        return None
+    messages = conversation(recorded_output)
+    return messages[-1].name if messages and messages[-1].role == "assistant" else None
+
+
 def _tool_name_in_result(recorded_output: Any) -> str | None:
-    """Return the tool's name from its result, else None: OpenLLMetry names LlamaIndex's tools by their class."""
-    if type(recorded_output) is not str or '"tool_name"' not in recorded_output:
+    """Return the tool's name from its result, else None.
+
+    OpenLLMetry names LlamaIndex's tools, and those of LangChain in JavaScript, by their class.
+    """
+    if type(recorded_output) is not str or "name" not in recorded_output:
         return None
     result = parsed(recorded_output)
-    name = result.get("tool_name") if isinstance(result, dict) and "raw_output" in result else None
-    return name if isinstance(name, str) else None
+    message = message_in(result) if isinstance(result, dict) else {}
+    name = (
+        message.get("name")
+        if "tool_call_id" in message
+        else message.get("tool_name")
+        if "raw_output" in message
+        else None
+    )
+    return name if isinstance(name, str) and name else None

@@ -41,7 +41,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
     vendor = mark.partition(".")[0]
     span_type, name = _kind_and_name(attributes, mark)
     kind = _KINDS.get(span_type)
-    if kind is None and vendor not in _KNOWN:
+    is_entity = f"{vendor}.entity.name" in attributes.rest  # as OpenLLMetry writes it, and what was made after it
+    if kind is None and vendor not in _KNOWN and not is_entity:
         return None
     facts = SpanFacts(kind=kind, dialect=vendor, label=span.name if kind is not StepKind.AGENT else None)
     facts.session_id = attributes.text(*(f"{vendor}.{key}" for key in _SESSIONS), "wandb.thread_id", "session.id")
@@ -50,6 +51,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     recorded_input, recorded_output = (
         attributes.parsed(
             f"{vendor}.span.{way}",
+            f"{vendor}.entity.{way}",
             f"{vendor}.{span_type}.{way}",
             f"{vendor}.{way}_json",
             f"{vendor}.{way}",
@@ -58,9 +60,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
         for way in ("input", "output")
     )
     name = (
-        attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name")
+        attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name", f"{vendor}.entity.name")
         or name
-        or _conventional_or_quoted_name(attributes)
+        or _conventional_or_quoted_name(attributes).removesuffix(f".{span_type}")
     )
     if kind is StepKind.MODEL:
         facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
@@ -72,7 +74,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
         )
         facts.label = facts.model or span.name
     elif kind in (StepKind.AGENT, None):
-        facts.name = name if kind is not None or name != span.name else None
+        is_name = kind is not None or (name != span.name and not is_entity)
+        facts.name, facts.label = (name, facts.label) if is_name else (None, name)
         facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
     else:
         facts.name, facts.input, facts.output = name, recorded_input, recorded_output

@@ -19,6 +19,7 @@ import msgspec
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, Message, StepKind
 from otel_agent_trace.runs.assemble import assemble
+from otel_agent_trace.runs.sessions import Piece, grouped, parents_by_time, piece_of
 from otel_agent_trace.span import SpanRecord
 
 MOST_HELD = 2_000
@@ -50,23 +51,23 @@ def assembled(traces: Iterable[list[SpanRecord]]) -> Iterator[Assembled]:
     Traces of single calls are held back until all others have passed, `MOST_HELD` at most. Those that continue each
     other are one run, under the id of the first, with all their `trace_ids`.
     """
-    held: list[_Part] = []
+    held: list[Piece] = []
     agents = _AgentTimes()
     for spans in traces:
         runs = assemble(spans)
-        part = _part_of(spans, runs)
-        if part is None:
+        piece = _piece_to_hold(spans, runs)
+        if piece is None:
             agents.note(spans, runs)
             whole = tuple(spans)
             for run in runs:
                 yield Assembled(run, whole)
             continue
-        held.append(part)
+        held.append(piece)
         if len(held) >= MOST_HELD:
-            held.sort(key=_start)
-            yield from _stitched(held[: MOST_HELD // 2], agents)
+            held.sort(key=lambda piece: piece.order)
+            yield from _joined_pieces(held[: MOST_HELD // 2], agents)
             del held[: MOST_HELD // 2]
-    yield from _stitched(held, agents)
+    yield from _joined_pieces(held, agents)
 
 
 def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
@@ -75,13 +76,14 @@ def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
 
 
 def as_one_trace(spans: Sequence[SpanRecord]) -> list[SpanRecord]:
-    """Return the spans of several traces as spans of the first one, all below one missing parent."""
+    """Return the spans of several traces as spans of the first one: below what was around them, or a missing parent."""
     known = {span.span_id for span in spans}
+    parents = parents_by_time(spans)
     return [
         msgspec.structs.replace(
             span,
             trace_id=spans[0].trace_id,
-            parent_span_id=span.parent_span_id if span.parent_span_id in known else _LOST,
+            parent_span_id=span.parent_span_id if span.parent_span_id in known else parents.get(span.span_id, _LOST),
         )
         for span in spans
     ]
@@ -158,10 +160,11 @@ class Stitcher:
 
 
 class _AgentTimes:
-    """Hold when agents of other tracers ran, by service, in 16 bytes each."""
+    """Hold when agents of other tracers ran, by service, and their sessions, in 24 bytes each."""
 
     def __init__(self) -> None:
         self._by_service: dict[str | None, tuple[array[int], array[int]]] = {}
+        self._sessions = array("q")
 
     def note(self, spans: list[SpanRecord], runs: list[AgentRun]) -> None:
         """Record the times of the runs of a trace."""
@@ -170,6 +173,12 @@ class _AgentTimes:
                 starts, ends = self._by_service.setdefault(run.service_name, (array("Q"), array("Q")))
                 starts.append(_in_64_bits(run.started_at_ns))
                 ends.append(_in_64_bits(run.ended_at_ns or run.started_at_ns))
+                if run.session_id is not None:
+                    self._sessions.append(hash((run.service_name, run.session_id)))
+
+    def sessions(self) -> frozenset[int]:
+        """Return the hashes of the sessions in which agents ran."""
+        return frozenset(self._sessions)
 
     def around(self, chains: Iterable[list[_Part]]) -> Iterator[bool]:
         """Yield for each chain whether an agent of its service ran all the time."""
@@ -200,14 +209,51 @@ def _stitched(held: list[_Part], agents: _AgentTimes) -> Iterator[Assembled]:
             yield from _joined(chain)
 
 
-def _joined(chain: list[_Part]) -> Iterator[Assembled]:
+def _joined(chain: Sequence[_Part]) -> Iterator[Assembled]:
     """Yield the run of several parts, under the id of the first."""
-    spans = tuple([span for part in chain for span in part.spans])
-    trace_ids = tuple(dict.fromkeys([span.trace_id for span in spans]))
-    runs = assemble(as_one_trace(spans))
+    return _assembled_together([span for part in chain for span in part.spans], chain[0].run)
+
+
+def _assembled_together(spans: Iterable[SpanRecord], first: AgentRun | None) -> Iterator[Assembled]:
+    """Yield the run of the spans of several traces, under the id of the first one's run, if it is one."""
+    whole = tuple(spans)
+    trace_ids = tuple(dict.fromkeys([span.trace_id for span in whole]))
+    runs = assemble(as_one_trace(whole))
     for run in runs:
-        run_id = chain[0].run.run_id if len(runs) == 1 else run.run_id
-        yield Assembled(msgspec.structs.replace(run, run_id=run_id, trace_ids=trace_ids), spans)
+        run_id = run.run_id if first is None or len(runs) > 1 else first.run_id
+        yield Assembled(msgspec.structs.replace(run, run_id=run_id, trace_ids=trace_ids), whole)
+
+
+# ── traces of one session ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _piece_to_hold(spans: Sequence[SpanRecord], runs: list[AgentRun]) -> Piece | None:
+    """Return a trace that others may continue or be around; None for one that is a run, or no run, by itself."""
+    part = _part_of(spans, runs)
+    if part is not None:
+        return piece_of(spans, runs) or Piece(part.spans, part.run, None)
+    piece = piece_of(spans, runs)
+    is_single = piece is not None and (piece.is_around or len(piece.spans) == 1 or _part_in_session(piece).has_tools)
+    return piece if is_single else None
+
+
+def _joined_pieces(pieces: list[Piece], agents: _AgentTimes) -> Iterator[Assembled]:
+    """Yield the runs of pieces, of which some are parts of the same run."""
+    parts: list[_Part] = []
+    for group in grouped(pieces):
+        top, below = group[0], [piece for piece in group[1:] if piece.run is not None]
+        if top.is_around and below:
+            spans = [top.spans[0]] + [span for piece in group[1:] for span in piece.spans]
+            yield from _assembled_together(spans, top.run)
+        elif top.run is not None and not top.is_around and (part := _part_in_session(top)).has_tools:
+            parts.append(part)
+        elif top.run is not None and not (top.is_prompt and hash(top.session) in agents.sessions()):
+            yield Assembled(top.run, top.spans)  # else the agent has spans, which report the same
+    yield from _stitched(parts, agents)
+
+
+def _part_in_session(piece: Piece) -> _Part:
+    return _Part(piece.spans, piece.run or AgentRun(run_id=""))
 
 
 def _part_of(spans: Sequence[SpanRecord], runs: list[AgentRun]) -> _Part | None:
@@ -232,24 +278,40 @@ class _Part:
         self.requested_ids = (
             {_call_id(part) for part in parts if part.get("type") == "tool_call"} - {None} - self.answered_ids
         )
-        self.has_tools = bool(self.requested_ids or self.answered_ids) or any(
-            part.get("type") in _TOOL_PARTS for part in parts
+        self.has_tools = any(part.get("type") in _TOOL_PARTS for part in parts) or (
+            run.session_id is not None and any(step.kind is StepKind.TOOL for step in run.steps)
         )
+        answer = models[-1].messages[-1:] if models else ()
+        self.waits = not models or _has_part("tool_call", answer)
+        self.follows = not models or _has_part("tool_call_response", _sent_messages(self.messages)[-1:])
         self.ended_at_ns = max((step.ended_at_ns or step.started_at_ns for step in run.steps), default=0)
 
     def continues(self, earlier: _Part) -> bool:
         """Return whether this part continues an earlier one: it has its tool results, or its messages and more."""
-        one, other = earlier.run, self.run
-        pause_ns = other.started_at_ns - earlier.ended_at_ns
-        if one.service_name != other.service_name or not 0 <= pause_ns <= _LONGEST_PAUSE_NS:
-            return False
-        if one.session_id != other.session_id:
+        if not self._is_soon_after(earlier):
             return False
         if earlier.requested_ids and self.answered_ids:
             return not earlier.requested_ids.isdisjoint(self.answered_ids)
         sent = _sent_messages(earlier.messages)
         more = self.messages[len(sent) :]
         return bool(sent) and self.messages[: len(sent)] == sent and any(message.role == "tool" for message in more)
+
+    def may_continue(self, earlier: _Part) -> bool:
+        """Return whether this part may continue an earlier one of its session, which waits for what this one has.
+
+        A program may name a call differently when it sends the result: Gemini CLI adds the tool's name to its id.
+        """
+        return self.run.session_id is not None and self.follows and earlier.waits and self._is_soon_after(earlier)
+
+    def _is_soon_after(self, earlier: _Part) -> bool:
+        one, other = earlier.run, self.run
+        pause_ns = other.started_at_ns - earlier.ended_at_ns
+        is_in_session = (one.service_name, one.session_id) == (other.service_name, other.session_id)
+        return is_in_session and 0 <= pause_ns <= _LONGEST_PAUSE_NS
+
+
+def _has_part(kind: str, messages: Sequence[Message]) -> bool:
+    return any(part.get("type") == kind for message in messages for part in message.parts)
 
 
 def _call_id(part: dict[Any, Any]) -> str | None:
@@ -273,7 +335,9 @@ class _Chains:
     def add(self, part: _Part) -> list[_Part]:
         """Return the chain that a part continues, or a new one, with the part added."""
         known = self._by_conversation.setdefault(_conversation(part), [])
-        chain = next((chain for chain in reversed(known) if part.continues(chain[-1])), [])
+        chain = next((chain for chain in reversed(known) if part.continues(chain[-1])), None) or _sole_waiting(
+            part, known
+        )
         if chain:
             known.remove(chain)
         chain.append(part)
@@ -287,6 +351,12 @@ class _Chains:
         left = [known for known in self._by_conversation.pop(key, ()) if known is not chain]
         if left:
             self._by_conversation[key] = left
+
+
+def _sole_waiting(part: _Part, chains: list[list[_Part]]) -> list[_Part]:
+    """Return the only chain that a part may continue; an empty one where there is none, or several."""
+    waiting = [chain for chain in chains if part.may_continue(chain[-1]) and any(known.messages for known in chain)]
+    return waiting[0] if len(waiting) == 1 else []
 
 
 def _conversation(part: _Part) -> tuple[str | None, str | None]:

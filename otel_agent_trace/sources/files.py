@@ -358,7 +358,8 @@ class _OpenTraces:
         if reason:
             self._on_problem(Problem(file, number, reason))
         for log in logs:
-            if not self._sessions.take(log) and log.is_of_span:
+            self._sessions.add(log)
+            if log.is_of_span:
                 self._logs.setdefault(log.trace_id, []).append(log)
         return spans
 

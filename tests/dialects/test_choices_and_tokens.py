@@ -140,7 +140,10 @@ def test_tokens_include_their_parts(
     if scheme == "langfuse":
         names = ("input", "output", "cache_read_input_tokens", "cache_write_tokens", "reasoning_tokens", "total")
         given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        attributes: dict[str, Any] = {"langfuse.observation.type": "generation", "langfuse.observation.usage_details": given}
+        attributes: dict[str, Any] = {
+            "langfuse.observation.type": "generation",
+            "langfuse.observation.usage_details": given,
+        }
     else:
         start: dict[str, Any] = {"openinference.span.kind": "LLM"} if scheme == "openinference" else CHAT
         names = OPENINFERENCE if scheme == "openinference" else GENAI

@@ -990,6 +990,50 @@ def turns_of_one_agent_in_monocle() -> Case:
     )
 
 
+def qwen_code_whose_kinds_are_names() -> Case:
+    def of(**more: Any) -> dict[str, Any]:
+        return {"session.id": "s1", **{key.replace("__", "."): value for key, value in more.items()}}
+
+    def model(tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        return of(
+            gen_ai__request__model="m",
+            gen_ai__operation__name="chat",
+            gen_ai__usage__input_tokens=tokens_in,
+            gen_ai__usage__output_tokens=tokens_out,
+            success=True,
+        )
+
+    tool = of(
+        gen_ai__operation__name="execute_tool",
+        gen_ai__tool__name="get_weather",
+        tool__call_id="c1",
+        tool_input=f"[TOOL INPUT: get_weather]\n{json.dumps(LIMA)}",
+        tool_result=f"[TOOL RESULT: get_weather]\n{json.dumps(WARM)}",
+        success=True,
+    )
+    execution = of(gen_ai__tool__name="get_weather", tool__call_id="c1", success=True)
+    logged = (event("assistant_response", response="<REDACTED>"), event("assistant_response", response=ANSWERED))
+    return Case(
+        claude_code.read,
+        (
+            span(
+                "1",
+                None,
+                (0, 90),
+                "qwen-code.interaction",
+                of(new_context=f"[USER PROMPT]\n{ASKED}"),
+                scope="qwen-code",
+                events=logged,
+            ),
+            span("2", "1", (5, 20), "qwen-code.llm_request", model(100, 20), scope="qwen-code"),
+            span("3", "1", (21, 40), "qwen-code.tool", tool, scope="qwen-code"),
+            span("4", "3", (22, 39), "qwen-code.tool.execution", execution, scope="qwen-code"),
+            span("5", "1", (45, 60), "qwen-code.llm_request", model(150, 30), scope="qwen-code"),
+        ),
+        {"asked": ASKED, "answered": ANSWERED, "session": "s1", **BOTH_CALLS, "steps": steps()},
+    )
+
+
 CASES = (
     *(
         claude_code_that_fails,
@@ -1015,7 +1059,7 @@ CASES = (
         langsmith_traceable,
     ),
     *(litellm_in_the_span_of_the_caller, objects_in_openinference, events_as_spans_in_openinference),
-    *(genkit_whose_second_turn_is_within_the_first, turns_of_one_agent_in_monocle),
+    *(genkit_whose_second_turn_is_within_the_first, turns_of_one_agent_in_monocle, qwen_code_whose_kinds_are_names),
     *(logfire_around_the_clients, mlflow_around_langgraph, mlflow_around_dspy, vercel_without_a_name),
 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import gc
 import ctypes
+import gc
 import itertools
 import json
 import queue

@@ -37,6 +37,10 @@ USER_IDS = (semconv.USER_ID, semconv.ENDUSER_PSEUDO_ID, semconv.ENDUSER_ID)
 
 A pipeline that pseudonymizes user ids replaces ``user.id`` of the tracer by ``enduser.pseudo.id``.
 """
+_SESSION_NAMES = ("session_id", "sessionId", "conversation_id", "conversationId", "thread_id", "threadId")
+_USER_NAMES = ("user_id", "userId")
+_PROTOCOLS = ("mcp.", "rpc.", "http.", "db.", "browser.", "thread", "os.", "process.")
+"""Beginnings of the names of attributes whose sessions and users are those of a protocol or a system."""
 _LONGEST_MISSING = max(map(len, _MISSING))
 
 
@@ -145,6 +149,25 @@ class Attributes:
             category=category_of_type(error_type),
             stacktrace=text_of(exception.get(semconv.EXCEPTION_STACKTRACE)),
         )
+
+
+def session_id_in(attributes: Mapping[str, Any]) -> str | None:
+    """Return the id of a conversation in an attribute that programs or frameworks name after it; else None.
+
+    Such are ``ai.settings.context.sessionId`` (AI SDK 7) and ``app.conversation_id``.
+    """
+    return _text_under(attributes, _SESSION_NAMES)
+
+
+def user_id_in(attributes: Mapping[str, Any]) -> str | None:
+    """Return the id of a user in an attribute that programs or frameworks name after it; else None."""
+    return _text_under(attributes, _USER_NAMES)
+
+
+def _text_under(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    keys = [key for key in attributes if key.endswith(names) and not key.startswith(_PROTOCOLS)]
+    found = (attributes[key] for name in names for key in keys if key.rpartition(":")[2].rpartition(".")[2] == name)
+    return next((value for value in found if type(value) is str and not _is_missing(value)), None)
 
 
 def usage_in(counts: Any) -> Usage | None:

@@ -440,6 +440,19 @@ def _response_part_of(value: dict[Any, Any]) -> Part:
     return _response_part(value, call_id, _first_of(value, "response", "result", "content", "output"))
 
 
+def _function_response_part(value: dict[Any, Any]) -> Part:
+    """Return a response in the shape of Gemini's API, in which it is an object: a value stands under one key, or an error."""
+    content = value.get("response")
+    if type(content) is not dict or content.keys() not in _RESULT_KEYS:
+        return _response_part_of(value)
+    ((key, result),) = content.items()
+    part = _response_part(value, value.get("id"), result)
+    return {**part, "is_error": True} if key == "error" else part
+
+
+_RESULT_KEYS = ({"output"}, {"result"}, {"error"})
+
+
 def _is_failed(value: dict[Any, Any]) -> bool:
     return value.get("is_error") is True or value.get("isError") is True or value.get("status") == "error"
 
@@ -458,6 +471,7 @@ _RESPONSE_KEYS = frozenset({"toolResult", "tool_call_result", "function_response
 _PARTS_BY_KEY: dict[str, _Read] = {
     **dict.fromkeys(("toolUse", "tool_call", "function_call", "functionCall", "toolRequest"), _call_part),
     **dict.fromkeys(sorted(_RESPONSE_KEYS), _response_part_of),
+    **dict.fromkeys(("function_response", "functionResponse"), _function_response_part),
 }
 _PART_KEYS = frozenset({*_PARTS_BY_KEY, "type", "text", "part_kind"})
 _PARTS_BY_TYPE: dict[str, _Read] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from otel_agent_trace.dialects.parsing.conversation import answer_of, is_content
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.tree import TraceTree
+from otel_agent_trace.span import SpanRecord
+
+_IDENTIFIER = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 
 
 def identify_agents(tree: TraceTree) -> None:
@@ -20,7 +24,8 @@ def identify_agents(tree: TraceTree) -> None:
 
     Leaves name, conversation and user of each agent, as far as a step has them. `gen_ai.agent.name` is only on model
     and tool spans in OpenAI Agents' hand-written loops and older OpenLLMetry; smolagents and Langfuse have the name in
-    the span's name; instrumentations of clients put `session.id` and `user.id` on the calls.
+    the span's name; instrumentations of clients put `session.id` and `user.id` on the calls. An agent that has no name
+    in Spring AI's chat client is named after the observation that the application made right around it.
     """
     for run in tree.agents_of_others():
         own = run.own_steps()
@@ -29,6 +34,8 @@ def identify_agents(tree: TraceTree) -> None:
             run.default_fact("user_id", node)
         if run.facts.name is None:
             _take_name(run, own)
+        if run.facts.name is None:
+            run.facts.name = _name_around(run.span, tree)
         run.facts.agent_name = run.facts.name
 
 
@@ -47,11 +54,14 @@ def infer_errors(tree: TraceTree) -> None:
     """Set the error of a run, where its span does not record it, and the run's status.
 
     An answer that is nothing but the message of the last error is that error (pydantic-ai, Agno). Without an answer,
-    the run failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error).
+    the run failed if its last step did (OpenAI Agents, smolagents, and where an ExceptionGroup is around the error). An
+    error of a tool is none of the model that answers after it, nor of the run (OpenInference's processor for the AI SDK
+    marks all of them).
     """
     for run in tree.agents_of_others():
         facts = run.facts
         own = [node for node in run.own_steps() if node.span.span_id]  # when inferred steps ended is not known
+        _drop_errors_of_tools(run, own)
         _turn_answer_into_error(run, own)
         if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
             _take_error_of_last_step(run, own)
@@ -102,6 +112,14 @@ def _take_name(run: Node, own: list[Node]) -> None:
         run.copy_fact("name", run, "label")
 
 
+def _name_around(span: SpanRecord, tree: TraceTree) -> str | None:
+    """Return the name of a root right above a span, if it has the same scope and nothing but a name; else None."""
+    above = tree.records.get(span.parent_span_id or "")
+    if above is None or above.parent_span_id is not None or (above.scope.name or None) != span.scope.name:
+        return None
+    return above.name if not above.attributes and _IDENTIFIER.fullmatch(above.name) else None
+
+
 def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
     asked = ((model, last_content(model.facts.messages, "user")) for model in models)
@@ -122,6 +140,18 @@ def _has_more_parts(question: Any, text: Any) -> bool:
 
 def _texts_in(parts: list[dict[str, Any]]) -> Iterator[str]:
     return (str(part.get("content")) for part in parts if part.get("type") == "text")
+
+
+def _drop_errors_of_tools(run: Node, own: list[Node]) -> None:
+    """Remove the errors of models, and of a run with an answer, that are those of tools before a model's answer."""
+    for tool in own:
+        if tool.kind is not StepKind.TOOL or tool.facts.error is None:
+            continue
+        later = [node for node in own if node.kind is StepKind.MODEL and node.span.start_ns >= end_of(tool)]
+        answers = [model for model in later if answer_of(model.facts)]
+        for node in [*answers, *([run] if answers and run.facts.output is not None else [])]:
+            if node.facts.error is not None and node.facts.error.message == tool.facts.error.message:
+                node.facts.error = None
 
 
 def _turn_answer_into_error(run: Node, own: list[Node]) -> None:
@@ -153,7 +183,7 @@ def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
 
 def _take_last_text(run: Node) -> None:
     """Set the answer to the last text of the run's own models, or of the agent it handed over to."""
-    for node in sorted(run.children, key=end_of):
+    for node in sorted(_answering_steps(run), key=end_of):
         if node.kind is StepKind.MODEL:
             answer = answer_of(node.facts)
             if answer is not None:
@@ -161,6 +191,15 @@ def _take_last_text(run: Node) -> None:
                 run.set_origins("output", *node.origins("messages"))
         elif node.kind is StepKind.AGENT and node.facts.output is not None:
             run.copy_fact("output", node)
+
+
+def _answering_steps(run: Node) -> list[Node]:
+    """Return the steps that may answer: those of the run, and those within its models (Google's ADK in JavaScript)."""
+    found = list(run.children)
+    for node in found:
+        if node.kind is StepKind.MODEL:
+            found.extend(node.children)
+    return found
 
 
 def _status(run: Node) -> RunStatus:
