@@ -14,6 +14,7 @@ from otel_agent_trace.runs.passes.attached import place_logs_and_scores
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
+from otel_agent_trace.runs.passes.graphs import recognise_graphs
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
 from otel_agent_trace.runs.passes.outcomes import (
     drop_usage_sums,
@@ -31,6 +32,7 @@ Pass = Callable[[TraceTree], None]
 
 FOR_OTHERS: tuple[Pass, ...] = (
     classify_functions,
+    recognise_graphs,
     merge_duplicates,
     merge_scattered_calls,
     adopt_orphans,
