@@ -124,6 +124,17 @@ def _read_agent_or_chain(attributes: Attributes, facts: SpanFacts) -> None:
     facts.input, facts.output = _none_if_repr(question_in(recorded_input)), _none_if_repr(answer_in(recorded_output))
     facts.model = attributes.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
     facts.usage = attributes.usage(**_USAGE)
+    if facts.kind is None and _is_list_of_calls(recorded_input):
+        facts.messages = conversation([{"role": "assistant", "tool_calls": recorded_input}]) + conversation(
+            recorded_output, "tool"
+        )
+
+
+def _is_list_of_calls(value: Any) -> bool:
+    """Return whether a chain's input is that of LangGraph's `ToolNode`, whose tools are recorded with bare values."""
+    if type(value) is not list or not value:
+        return False
+    return all(type(item) is dict and item.get("type") == "tool_call" for item in value)
 
 
 def _none_if_repr(value: Any) -> Any:

@@ -96,3 +96,21 @@ def test_a_graph_without_models_keeps_its_tools() -> None:
     node = span("2", "1", (0, 95), "sweep", callback("CHAIN", "sweep:1"))
     tool = span("3", "2", (1, 2), "sweep", callback("TOOL", "sweep:1", tool__name="sweep"))
     assert [step.name for step in only_run(graph, node, tool).steps] == ["sweep"]
+
+
+def test_the_node_of_tools_has_the_arguments_that_messages_had() -> None:
+    """A limit on attributes drops those of a model that were set first: its messages."""
+    calls = [{"type": "tool_call", "id": "call_0", "name": "forecast", "args": PARIS}]
+    spans = [
+        span("1", None, (0, 99), "helper", callback("AGENT")),
+        span("2", "1", (1, 20), "tools", callback("CHAIN", "tools:1", input__value=calls)),
+        *[
+            span(
+                f"{place}a", "2", (place, place + 1), "forecast",
+                callback("TOOL", "tools:1", tool__name="forecast", input__value="Paris"), error="down",
+            )
+            for place in (3, 6)
+        ],
+        span("b", "1", (30, 40), "ChatOpenAI", callback("LLM", "model:1", llm__model_name="m")),
+    ]  # fmt: skip
+    assert [step.input for step in only_run(*spans).tool_steps] == [PARIS, PARIS]

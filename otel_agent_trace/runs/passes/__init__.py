@@ -25,7 +25,7 @@ from otel_agent_trace.runs.passes.outcomes import (
     record_requested_models,
 )
 from otel_agent_trace.runs.passes.shape import limit_depth, separate_run_ids
-from otel_agent_trace.runs.passes.tools import explain_tool_errors, infer_tool_steps
+from otel_agent_trace.runs.passes.tools import complete_tools_in_frames, explain_tool_errors, infer_tool_steps
 from otel_agent_trace.runs.tree import TraceTree
 
 Pass = Callable[[TraceTree], None]
@@ -38,6 +38,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     adopt_orphans,
     find_runs,
     merge_shells_in_our_runs,
+    complete_tools_in_frames,
     remove_frames,
     identify_agents,
     infer_tool_steps,

@@ -28,6 +28,24 @@ class _Match(NamedTuple):
     call: ToolCall
 
 
+def complete_tools_in_frames(tree: TraceTree) -> None:
+    """Fill in what tools leave out from the calls that the frame around them was sent.
+
+    Takes frames with messages; needed where a limit on attributes has dropped the messages of the models. LangGraph's
+    `ToolNode` is sent the calls with ids and arguments; OpenInference's spans of the tools in it have bare values.
+    """
+    for frame in tree.walk():
+        if frame.kind is None and frame.is_third_party and frame.facts.messages:
+            tools = [step for step in frame.steps_below() if step.kind is StepKind.TOOL and step.is_third_party]
+            matches = _matched(tools, CallHistory([frame]).calls)
+            for tool, call in matches:
+                if tool.facts.call_id is None and call.call_id is not None:
+                    tool.facts.call_id = call.call_id
+                    tool.set_origins("call_id", *frame.origins("messages"))
+                _fill_tool(tool, call)
+            _fill_attempts(tools, matches)
+
+
 def infer_tool_steps(tree: TraceTree) -> None:
     """Add steps for tool calls without a span, and fill in what the spans of the others leave out.
 
