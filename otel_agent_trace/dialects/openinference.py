@@ -24,6 +24,7 @@ _SESSION_KEYS = ("session_id", "thread_id", "conversation_id", "sessionId", "thr
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
 _DEEPEST = 4
 _CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow")
+_BEGINNING_WITH_ID = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]+)"')
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
@@ -161,6 +162,7 @@ def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
 
 
 def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.response_id = _id_of_response(attributes.rest.get("output.value"))
     facts.messages = _spread_messages(attributes, "llm.input_messages", "input.value", "user") + _spread_messages(
         attributes, "llm.output_messages", "output.value", "assistant"
     )
@@ -170,6 +172,12 @@ def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
     facts.model = attributes.text("llm.response.model_name", "llm.model_name") or facts.requested_model
     facts.label = facts.model or attributes.span.name
     facts.usage = attributes.usage(**_USAGE)
+
+
+def _id_of_response(response: Any) -> str | None:
+    """Return the id with which the response of a client (OpenAI's, Anthropic's) begins."""
+    found = _BEGINNING_WITH_ID.match(response) if type(response) is str else None
+    return None if found is None else found[1]
 
 
 def _spread_messages(attributes: Attributes, spread: str, whole: str, role: str) -> tuple[Message, ...]:
