@@ -214,14 +214,17 @@ def _is_named_and_between_its_models(tool: Node, call: ToolCall) -> bool:
     return call.asked_by is not None and call.sent_to is not None and _ran_between_its_models(tool, call)
 
 
+def _fits_in_time(tool: Node, call: ToolCall) -> bool:
+    """Return whether a span shows by its times that it belongs to a call; those of another clock show nothing."""
+    return tool.span.resource == call.first_seen_in.span.resource and _ran_between_its_models(tool, call)
+
+
 _WAYS_TO_FIT: tuple[Callable[[Node, ToolCall], bool], ...] = (
-    lambda tool, call: (
-        _has_same_arguments(tool, call) and _has_same_result(tool, call) and _ran_between_its_models(tool, call)
-    ),
+    lambda tool, call: _has_same_arguments(tool, call) and _has_same_result(tool, call) and _fits_in_time(tool, call),
     lambda tool, call: _has_same_arguments(tool, call) and _has_same_result(tool, call),
-    lambda tool, call: _has_same_arguments(tool, call) and _ran_between_its_models(tool, call),
+    lambda tool, call: _has_same_arguments(tool, call) and _fits_in_time(tool, call),
     _has_same_arguments,
-    lambda tool, call: _may_have_same_arguments(tool, call) and _ran_between_its_models(tool, call),
+    lambda tool, call: _may_have_same_arguments(tool, call) and _fits_in_time(tool, call),
     _may_have_same_arguments,
     _is_named_and_between_its_models,
 )
