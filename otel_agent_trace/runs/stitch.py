@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ import msgspec
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, Message, StepKind
 from otel_agent_trace.runs.assemble import assemble
+from otel_agent_trace.runs.calls import RecordedCall, recorded_calls
 from otel_agent_trace.span import SpanRecord
 
 MOST_HELD = 2_000
@@ -30,6 +32,7 @@ _LOST = "f" * 16
 _CALLS = (StepKind.MODEL, StepKind.TOOL)
 _TOOL_PARTS = ("tool_call", "tool_call_response")
 _LONGEST_PAUSE_NS = 600 * 10**9
+_LARGEST_CLOCK_DIFFERENCE_NS = 10 * 10**9
 _MOST_OPEN_CHAINS = 64
 """Chains of one conversation that a call may continue: those that were added to last."""
 
@@ -221,20 +224,26 @@ def _part_of(spans: Sequence[SpanRecord], runs: list[AgentRun]) -> _Part | None:
 
 
 class _Part:
-    """Hold the calls of one trace, with the ids and messages that show where they belong."""
+    """Hold the calls of one trace, with the ids and messages that show where they belong.
+
+    Attributes:
+        is_tool: whether it is the call of a tool, whose span is in a trace of its own.
+        requested: the calls that its models asked for, without a response to them.
+        answered: the calls whose responses they were sent.
+    """
 
     def __init__(self, spans: tuple[SpanRecord, ...], run: AgentRun) -> None:
         self.spans, self.run = spans, run
         models = [step for step in run.steps if step.kind is StepKind.MODEL]
+        self.is_tool = not models
         self.messages: tuple[Message, ...] = models[0].messages if models else ()
         parts = [part for step in models for message in step.messages for part in message.parts]
+        calls = [call for step in models for call in recorded_calls(step.messages)]
+        self.answered = [call for call in calls if call.is_answered]
         self.answered_ids = {_call_id(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
-        self.requested_ids = (
-            {_call_id(part) for part in parts if part.get("type") == "tool_call"} - {None} - self.answered_ids
-        )
-        self.has_tools = bool(self.requested_ids or self.answered_ids) or any(
-            part.get("type") in _TOOL_PARTS for part in parts
-        )
+        self.requested = [call for call in calls if not call.is_answered and call.call_id not in self.answered_ids]
+        self.requested_ids = {call.call_id for call in self.requested} - {None}
+        self.has_tools = self.is_tool or any(part.get("type") in _TOOL_PARTS for part in parts)
         self.ended_at_ns = max((step.ended_at_ns or step.started_at_ns for step in run.steps), default=0)
 
     def continues(self, earlier: _Part) -> bool:
@@ -246,10 +255,23 @@ class _Part:
         if one.session_id != other.session_id:
             return False
         if earlier.requested_ids and self.answered_ids:
-            return not earlier.requested_ids.isdisjoint(self.answered_ids)
+            return not earlier.requested_ids.isdisjoint(self.answered_ids) and self._has_results_of(earlier)
+        return self.extends(earlier)
+
+    def _has_results_of(self, earlier: _Part) -> bool:
+        """Return whether it has the result of a call with the same arguments; ids like ``call_0`` come again."""
+        requested = {_signature(call.name, call.arguments) for call in earlier.requested}
+        return any(call.name is None or _signature(call.name, call.arguments) in requested for call in self.answered)
+
+    def extends(self, earlier: _Part) -> bool:
+        """Return whether it was sent the messages of an earlier part, and results of tools after them."""
         sent = _sent_messages(earlier.messages)
         more = self.messages[len(sent) :]
         return bool(sent) and self.messages[: len(sent)] == sent and any(message.role == "tool" for message in more)
+
+
+def _signature(name: Any, arguments: Any) -> str:
+    return f"{name} {json.dumps(arguments, sort_keys=True, default=repr)}"
 
 
 def _call_id(part: dict[Any, Any]) -> str | None:
@@ -264,22 +286,64 @@ def _start(part: _Part) -> tuple[int, str]:
     return part.run.started_at_ns, part.run.run_id
 
 
+class _Request:
+    """Hold a call that a model asked for, until the trace of the tool is found."""
+
+    __slots__ = ("chain", "keys", "part")
+
+    def __init__(self, chain: list[_Part], part: _Part, call: RecordedCall) -> None:
+        self.chain, self.part = chain, part
+        self.keys = [_signature(call.name, call.arguments)]
+        if call.call_id is not None:
+            self.keys.append(_signature_of_id(call.name, call.call_id))
+
+    def may_be_for(self, tool: _Part) -> bool:
+        """Return whether a tool was called soon after the request, as far as the clocks of two services agree."""
+        one, other = self.part.run, tool.run
+        earliest_ns = 0 if one.service_name == other.service_name else -_LARGEST_CLOCK_DIFFERENCE_NS
+        return earliest_ns <= other.started_at_ns - one.started_at_ns <= _LONGEST_PAUSE_NS
+
+
 class _Chains:
-    """Group parts by run: each part joins the latest chain that it continues."""
+    """Group parts by run: each part joins the latest chain that it continues, a tool the one that asked for it."""
 
     def __init__(self) -> None:
         self._by_conversation: dict[tuple[str | None, str | None], list[list[_Part]]] = {}
+        self._requests: dict[str, list[_Request]] = {}
 
     def add(self, part: _Part) -> list[_Part]:
         """Return the chain that a part continues, or a new one, with the part added."""
+        return self._add_tool(part) if part.is_tool else self._add_models(part)
+
+    def _add_models(self, part: _Part) -> list[_Part]:
         known = self._by_conversation.setdefault(_conversation(part), [])
-        chain = next((chain for chain in reversed(known) if part.continues(chain[-1])), [])
+        chain = _chain_continued_by(part, known)
         if chain:
             known.remove(chain)
         chain.append(part)
         known.append(chain)
         del known[:-_MOST_OPEN_CHAINS]
+        for call in part.requested:
+            request = _Request(chain, part, call)
+            for key in request.keys:
+                self._requests.setdefault(key, []).append(request)
         return chain
+
+    def _add_tool(self, part: _Part) -> list[_Part]:
+        keys = [*_keys_of_tool(part)]
+        found = [request for key in keys for request in self._requests.get(key, ()) if request.may_be_for(part)]
+        if not found:
+            return [part]
+        request = max(found, key=lambda request: _start(request.part))
+        self._forget(request)
+        request.chain.append(part)
+        return request.chain
+
+    def _forget(self, request: _Request) -> None:
+        for key in request.keys:
+            left = [other for other in self._requests.pop(key, ()) if other is not request]
+            if left:
+                self._requests[key] = left
 
     def remove(self, chain: list[_Part]) -> None:
         """Remove a chain, so that no part can continue it."""
@@ -287,6 +351,36 @@ class _Chains:
         left = [known for known in self._by_conversation.pop(key, ()) if known is not chain]
         if left:
             self._by_conversation[key] = left
+        requests = {id(request): request for some in self._requests.values() for request in some}
+        for request in requests.values():
+            if request.chain is chain:
+                self._forget(request)
+
+
+def _chain_continued_by(part: _Part, chains: list[list[_Part]]) -> list[_Part]:
+    """Return the latest chain that a part continues; of several, one whose messages it was sent. A new one else."""
+    continued: list[_Part] = []
+    for chain in reversed(chains):
+        last = next(known for known in reversed(chain) if not known.is_tool)
+        if part.continues(last):
+            if part.extends(last):
+                return chain
+            continued = continued or chain
+    return continued
+
+
+def _keys_of_tool(part: _Part) -> Iterator[str]:
+    """Yield what shows which call the span of a tool is of: its name and arguments, else its name and id."""
+    for step in part.run.steps:
+        if step.input is not None:
+            yield _signature(step.name, step.input)
+        else:
+            facts = [dialects.read_third_party(span) for span in part.spans]
+            yield from (_signature_of_id(step.name, one.call_id) for one in facts if one is not None and one.call_id)
+
+
+def _signature_of_id(name: Any, call_id: str) -> str:
+    return f"{name} id {call_id}"
 
 
 def _conversation(part: _Part) -> tuple[str | None, str | None]:
@@ -296,5 +390,6 @@ def _conversation(part: _Part) -> tuple[str | None, str | None]:
 def _chains(parts: list[_Part]) -> list[list[_Part]]:
     """Return the parts grouped by run, in order of the first part of each."""
     chains = _Chains()
-    found = [chains.add(part) for part in sorted(parts, key=_start)]
-    return list({id(chain): chain for chain in found}.values())
+    found = [chains.add(part) for part in sorted(parts, key=lambda part: (part.is_tool, *_start(part)))]
+    unique_chains = {id(chain): [chain[0], *sorted(chain[1:], key=_start)] for chain in found}
+    return sorted(unique_chains.values(), key=lambda chain: _start(chain[0]))
