@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace import dialects
-from otel_agent_trace.model import AgentRun, Message, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, Message, StepKind
 from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.runs.calls import RecordedCall, recorded_calls
 from otel_agent_trace.span import SpanRecord
@@ -227,7 +227,8 @@ class _Part:
     """Hold the calls of one trace, with the ids and messages that show where they belong.
 
     Attributes:
-        is_tool: whether it is the call of a tool, whose span is in a trace of its own.
+        is_tool: whether there are only calls of tools.
+        tool_keys: what shows which call a tool is whose span is in a trace of its own.
         requested: the calls that its models asked for, without a response to them.
         answered: the calls whose responses they were sent.
     """
@@ -236,6 +237,7 @@ class _Part:
         self.spans, self.run = spans, run
         models = [step for step in run.steps if step.kind is StepKind.MODEL]
         self.is_tool = not models
+        self.tool_keys = tuple(_keys_of_tool(spans, run.steps[0])) if self.is_tool and len(run.steps) == 1 else ()
         self.messages: tuple[Message, ...] = models[0].messages if models else ()
         parts = [part for step in models for message in step.messages for part in message.parts]
         calls = [call for step in models for call in recorded_calls(step.messages)]
@@ -243,7 +245,7 @@ class _Part:
         self.answered_ids = {_call_id(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
         self.requested = [call for call in calls if not call.is_answered and call.call_id not in self.answered_ids]
         self.requested_ids = {call.call_id for call in self.requested} - {None}
-        self.has_tools = self.is_tool or any(part.get("type") in _TOOL_PARTS for part in parts)
+        self.has_tools = bool(self.tool_keys) or any(part.get("type") in _TOOL_PARTS for part in parts)
         self.ended_at_ns = max((step.ended_at_ns or step.started_at_ns for step in run.steps), default=0)
 
     def continues(self, earlier: _Part) -> bool:
@@ -268,6 +270,16 @@ class _Part:
         sent = _sent_messages(earlier.messages)
         more = self.messages[len(sent) :]
         return bool(sent) and self.messages[: len(sent)] == sent and any(message.role == "tool" for message in more)
+
+
+def _keys_of_tool(spans: tuple[SpanRecord, ...], step: AgentStep) -> Iterator[str]:
+    """Yield what shows which call a tool is: its name and arguments, else its name and id."""
+    if step.input is not None:
+        yield _signature(step.name, step.input)
+        return
+    for facts in map(dialects.read_third_party, spans):
+        if facts is not None and facts.call_id is not None:
+            yield _signature_of_id(step.name, facts.call_id)
 
 
 def _signature(name: Any, arguments: Any) -> str:
@@ -330,8 +342,9 @@ class _Chains:
         return chain
 
     def _add_tool(self, part: _Part) -> list[_Part]:
-        keys = [*_keys_of_tool(part)]
-        found = [request for key in keys for request in self._requests.get(key, ()) if request.may_be_for(part)]
+        found = [
+            request for key in part.tool_keys for request in self._requests.get(key, ()) if request.may_be_for(part)
+        ]
         if not found:
             return [part]
         request = max(found, key=lambda request: _start(request.part))
@@ -367,16 +380,6 @@ def _chain_continued_by(part: _Part, chains: list[list[_Part]]) -> list[_Part]:
                 return chain
             continued = continued or chain
     return continued
-
-
-def _keys_of_tool(part: _Part) -> Iterator[str]:
-    """Yield what shows which call the span of a tool is of: its name and arguments, else its name and id."""
-    for step in part.run.steps:
-        if step.input is not None:
-            yield _signature(step.name, step.input)
-        else:
-            facts = [dialects.read_third_party(span) for span in part.spans]
-            yield from (_signature_of_id(step.name, one.call_id) for one in facts if one is not None and one.call_id)
 
 
 def _signature_of_id(name: Any, call_id: str) -> str:
