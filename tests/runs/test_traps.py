@@ -446,6 +446,25 @@ def test_messages_of_any_shape_tell_question_call_and_result(shape: str) -> None
     assert summary_of(run) == {"agent": "weather", "asked": "Lima?", "steps": [TOOL, ("model", "m", None, None)]}
 
 
+def test_items_of_the_responses_api_have_an_id_beside_that_of_their_call() -> None:
+    call = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "c1",
+        "name": "get_weather",
+        "arguments": json.dumps(LIMA),
+    }
+    result = {"type": "function_call_output", "id": "fco_1", "call_id": "c1", "output": json.dumps(WARM)}
+    asked = message("user", "Lima?")
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__input__messages=[asked], gen_ai__output__messages=[call])),
+        span("3", "1", (45, 60), "chat m", chat(gen_ai__input__messages=[asked, call, result])),
+    )
+    assert summary_of(run)["steps"] == [("model", "m", None, None), TOOL, ("model", "m", None, None)]
+    assert (run.steps[1].started_at_ns, run.steps[1].ended_at_ns) == (20, 45)
+
+
 def test_events_tell_it_too() -> None:
     events = (
         event("gen_ai.user.message", content="Lima?"),
