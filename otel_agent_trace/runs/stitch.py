@@ -161,10 +161,11 @@ class Stitcher:
 
 
 class _AgentTimes:
-    """Hold when agents of other tracers ran, by service, in 16 bytes each."""
+    """Hold when agents of other tracers ran and called tools, by service, in 16 bytes each."""
 
     def __init__(self) -> None:
         self._by_service: dict[str | None, tuple[array[int], array[int]]] = {}
+        self._calls_by_service: dict[str | None, tuple[array[int], array[int]]] = {}
 
     def note(self, spans: list[SpanRecord], runs: list[AgentRun]) -> None:
         """Record the times of the runs of a trace."""
@@ -173,6 +174,33 @@ class _AgentTimes:
                 starts, ends = self._by_service.setdefault(run.service_name, (array("Q"), array("Q")))
                 starts.append(_in_64_bits(run.started_at_ns))
                 ends.append(_in_64_bits(run.ended_at_ns or run.started_at_ns))
+                self._note_calls(run)
+
+    def _note_calls(self, run: AgentRun) -> None:
+        keys, starts = self._calls_by_service.setdefault(run.service_name, (array("q"), array("Q")))
+        for one in run.walk():
+            for step in one.tool_steps:
+                keys.append(hash(_signature(step.name, step.input)))
+                starts.append(_in_64_bits(step.started_at_ns))
+
+    def served(self, parts: Iterable[_Part]) -> Iterator[_Part]:
+        """Yield the parts that are the calls which agents of other services made: each call was served once.
+
+        A server of MCP, to which its client propagates no context, leaves a trace of its own for each call.
+        """
+        tools = [part for part in parts if part.tool_keys]
+        keys = {hash(part.tool_keys[0]) for part in tools}
+        made: dict[int, list[tuple[str | None, int]]] = {}
+        for service, calls in self._calls_by_service.items() if keys else ():
+            for key, start_ns in zip(*calls, strict=True):
+                if key in keys:
+                    made.setdefault(key, []).append((service, start_ns))
+        for part in tools:
+            candidates = made.get(hash(part.tool_keys[0]), [])
+            possible = [call for call in candidates if _may_be_served(part, call)]
+            if possible:
+                candidates.remove(min(possible, key=lambda call: abs(call[1] - part.run.started_at_ns)))
+                yield part
 
     def around(self, chains: Iterable[list[_Part]]) -> Iterator[bool]:
         """Yield for each chain whether an agent of its service ran all the time."""
@@ -181,6 +209,12 @@ class _AgentTimes:
             starts, latest_ends = indexes.get(chain[0].run.service_name, ([], []))
             before = bisect.bisect_right(starts, chain[0].run.started_at_ns)
             yield before > 0 and latest_ends[before - 1] >= chain[-1].ended_at_ns
+
+
+def _may_be_served(part: _Part, call: tuple[str | None, int]) -> bool:
+    """Return whether a tool began when an agent of another service called it, as far as two clocks agree."""
+    service, start_ns = call
+    return part.run.service_name != service and abs(part.run.started_at_ns - start_ns) <= _LARGEST_CLOCK_DIFFERENCE_NS
 
 
 def _in_64_bits(time_ns: int) -> int:
@@ -194,11 +228,18 @@ def _index(starts: Iterable[int], ends: Iterable[int]) -> tuple[list[int], list[
 
 
 def _stitched(held: list[_Part], agents: _AgentTimes) -> Iterator[Assembled]:
-    """Yield the runs of parts; calls made while an agent ran stay as they are, since its own spans report them."""
+    """Yield the runs of parts; calls made while an agent ran stay as they are, since its own spans report them.
+
+    The traces in which another service served calls of agents are left out, since these calls are steps already.
+    """
     chains = _chains(held)
-    for chain, has_agent in zip(chains, agents.around(chains), strict=True):
-        if len(chain) == 1 or has_agent:
-            yield from (Assembled(part.run, part.spans) for part in chain)
+    have_agents = [*agents.around(chains)]
+    alone = [chain for chain, has_agent in zip(chains, have_agents, strict=True) if len(chain) == 1 or has_agent]
+    served = {id(part) for part in agents.served(itertools.chain.from_iterable(alone))}
+    are_alone = {id(chain) for chain in alone}
+    for chain in chains:
+        if id(chain) in are_alone:
+            yield from (Assembled(part.run, part.spans) for part in chain if id(part) not in served)
         else:
             yield from _joined(chain)
 

@@ -397,3 +397,39 @@ def test_a_tool_in_a_trace_of_its_own_joins_the_run_while_it_happens() -> None:
         (found,) = stitcher.add([span])
     assert_whole(found.run)
     assert found.run.run_id == first.trace_id
+
+
+def agent_trace(number: int, at_s: float, city: str = "Lyon", *, has_tool_span: bool) -> list[SpanRecord]:
+    """An agent that calls a tool once, as one trace."""
+    root = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    asked, result = asks("call_0", city), tool_result("call_0")
+    spans = [
+        chat(number, at_s, [QUESTION], root),
+        chat(number + 1, at_s + 1, [QUESTION], asked),
+        tool_trace(number + 2, at_s + 2, city),
+        chat(number + 3, at_s + 3, [QUESTION, asked, result], answer_message("Yes.")),
+    ]
+    replace = msgspec.structs.replace
+    spans[0] = replace(spans[0], attributes=root, end_ns=spans[3].end_ns)
+    inner = [replace(span, trace_id=spans[0].trace_id, parent_span_id=spans[0].span_id) for span in spans[1:]]
+    return [spans[0], *(span for span in inner if has_tool_span or span is not inner[1])]
+
+
+@pytest.mark.parametrize("has_tool_span", [True, False])
+@pytest.mark.parametrize("late_s", [-3, 0.1, 3])
+def test_a_server_that_knows_nothing_of_the_agent_serves_a_call_that_is_a_step_already(
+    has_tool_span: bool, late_s: float
+) -> None:
+    """A server of MCP whose client propagates no context; its clock may differ."""
+    spans = [*agent_trace(1, 0, has_tool_span=has_tool_span), tool_trace(9, 2 + late_s, service="mcp-server")]
+    for order in (spans, spans[::-1]):
+        (run,) = runs_from_spans(order)
+        assert_whole(run)
+
+
+def test_a_server_serves_others_too() -> None:
+    """Each call of an agent is served once; what is left is the call of somebody who is not traced."""
+    served = [tool_trace(number, 2, service="mcp-server") for number in (8, 9)]
+    others = [tool_trace(10, 2, "Metz", service="mcp-server"), tool_trace(11, 99, service="mcp-server")]
+    runs = runs_from_spans([*agent_trace(1, 0, has_tool_span=True), *served, *others])
+    assert sorted(len(run.steps) for run in runs) == [1, 1, 1, 3]
