@@ -25,6 +25,7 @@ _SESSION_KEYS = ("session_id", "thread_id", "conversation_id", "sessionId", "thr
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
 _DEEPEST = 4
 _CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow")
+_BEGINNING_WITH_ID = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]+)"')
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
     "AGENT": StepKind.AGENT,
@@ -131,6 +132,15 @@ def _read_agent_or_chain(attributes: Attributes, facts: SpanFacts) -> None:
     )
     facts.model = attributes.text("llm.response.model_name", "llm.model_name", "llm.request.model_name")
     facts.usage = attributes.usage(**_USAGE)
+    if facts.kind is None and _is_list_of_calls(question):
+        facts.messages = conversation([{"role": "assistant", "tool_calls": question}]) + conversation(answer, "tool")
+
+
+def _is_list_of_calls(value: Any) -> bool:
+    """Return whether a chain's input is that of LangGraph's `ToolNode`, whose tools are recorded with bare values."""
+    if type(value) is not list or not value:
+        return False
+    return all(type(item) is dict and item.get("type") == "tool_call" for item in value)
 
 
 def _none_if_repr(value: Any) -> Any:
@@ -167,6 +177,7 @@ def _recorded(attributes: Attributes, way: str) -> Any:
 
 
 def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
+    facts.response_id = _id_of_response(attributes.rest.get("output.value"))
     facts.set_messages(
         _spread_messages(attributes, "llm.input_messages", "input.value", "user"),
         _spread_messages(attributes, "llm.output_messages", "output.value", "assistant"),
@@ -177,6 +188,12 @@ def _read_llm_span(attributes: Attributes, facts: SpanFacts) -> None:
     facts.model = attributes.text("llm.response.model_name", "llm.model_name") or facts.requested_model
     facts.label = facts.model or attributes.span.name
     facts.usage = attributes.usage(**_USAGE)
+
+
+def _id_of_response(response: Any) -> str | None:
+    """Return the id with which the response of a client (OpenAI's, Anthropic's) begins."""
+    found = _BEGINNING_WITH_ID.match(response) if type(response) is str else None
+    return None if found is None else found[1]
 
 
 def _spread_messages(attributes: Attributes, spread: str, whole: str, role: str) -> tuple[Message, ...]:

@@ -93,6 +93,7 @@ class _Reader:
         self._open: deque[RecordedCall] = deque()
         self._open_by_id: dict[str | None, deque[RecordedCall]] = {}
         self._earlier_by_id: dict[str | None, list[RecordedCall]] = {}
+        self._has_requests = False
 
     def read(self, messages: Sequence[Message]) -> list[RecordedCall]:
         previous: Message | None = None
@@ -118,6 +119,7 @@ class _Reader:
 
     def _add_call(self, part: dict[Any, Any], place: int) -> None:
         call = RecordedCall(_call_id(part), str(part["name"]), part.get("arguments"), place)
+        self._has_requests = True
         self._calls.append(call)
         self._open.append(call)
         self._open_by_id.setdefault(call.call_id, deque()).append(call)
@@ -126,8 +128,8 @@ class _Reader:
         call_id = _call_id(part)
         call = self._answered_call(call_id)
         if call is None:
-            if call_id is None or any(known.call_id == call_id for known in self._calls):
-                return
+            if self._has_requests:
+                return  # a second response to a call, or one to no call at all
             call = RecordedCall(call_id, None, None, place)
             self._calls.append(call)
         call.response, call.response_place = response_of(part), place

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace import dialects
-from otel_agent_trace.model import AgentRun, Message, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, Message, StepKind
 from otel_agent_trace.runs.assemble import assemble
+from otel_agent_trace.runs.calls import RecordedCall, recorded_calls
 from otel_agent_trace.runs.sessions import Piece, grouped, parents_by_time, piece_of
 from otel_agent_trace.span import SpanRecord
 
@@ -31,6 +33,7 @@ _LOST = "f" * 16
 _CALLS = (StepKind.MODEL, StepKind.TOOL)
 _TOOL_PARTS = ("tool_call", "tool_call_response")
 _LONGEST_PAUSE_NS = 600 * 10**9
+_LARGEST_CLOCK_DIFFERENCE_NS = 10 * 10**9
 _MOST_OPEN_CHAINS = 64
 """Chains of one conversation that a call may continue: those that were added to last."""
 
@@ -160,10 +163,11 @@ class Stitcher:
 
 
 class _AgentTimes:
-    """Hold when agents of other tracers ran, by service, and their sessions, in 24 bytes each."""
+    """Hold when agents of other tracers ran and called tools, by service, and their sessions, in 24 bytes each."""
 
     def __init__(self) -> None:
         self._by_service: dict[str | None, tuple[array[int], array[int]]] = {}
+        self._calls_by_service: dict[str | None, tuple[array[int], array[int]]] = {}
         self._sessions = array("q")
 
     def note(self, spans: list[SpanRecord], runs: list[AgentRun]) -> None:
@@ -175,10 +179,37 @@ class _AgentTimes:
                 ends.append(_in_64_bits(run.ended_at_ns or run.started_at_ns))
                 if run.session_id is not None:
                     self._sessions.append(hash((run.service_name, run.session_id)))
+                self._note_calls(run)
 
     def sessions(self) -> frozenset[int]:
         """Return the hashes of the sessions in which agents ran."""
         return frozenset(self._sessions)
+
+    def _note_calls(self, run: AgentRun) -> None:
+        keys, starts = self._calls_by_service.setdefault(run.service_name, (array("q"), array("Q")))
+        for one in run.walk():
+            for step in one.tool_steps:
+                keys.append(hash(_signature(step.name, step.input)))
+                starts.append(_in_64_bits(step.started_at_ns))
+
+    def served(self, parts: Iterable[_Part]) -> Iterator[_Part]:
+        """Yield the parts that are the calls which agents of other services made: each call was served once.
+
+        A server of MCP, to which its client propagates no context, leaves a trace of its own for each call.
+        """
+        tools = [part for part in parts if part.tool_keys]
+        keys = {hash(part.tool_keys[0]) for part in tools}
+        made: dict[int, list[tuple[str | None, int]]] = {}
+        for service, calls in self._calls_by_service.items() if keys else ():
+            for key, start_ns in zip(*calls, strict=True):
+                if key in keys:
+                    made.setdefault(key, []).append((service, start_ns))
+        for part in tools:
+            candidates = made.get(hash(part.tool_keys[0]), [])
+            possible = [call for call in candidates if _may_be_served(part, call)]
+            if possible:
+                candidates.remove(min(possible, key=lambda call: abs(call[1] - part.run.started_at_ns)))
+                yield part
 
     def around(self, chains: Iterable[list[_Part]]) -> Iterator[bool]:
         """Yield for each chain whether an agent of its service ran all the time."""
@@ -187,6 +218,12 @@ class _AgentTimes:
             starts, latest_ends = indexes.get(chain[0].run.service_name, ([], []))
             before = bisect.bisect_right(starts, chain[0].run.started_at_ns)
             yield before > 0 and latest_ends[before - 1] >= chain[-1].ended_at_ns
+
+
+def _may_be_served(part: _Part, call: tuple[str | None, int]) -> bool:
+    """Return whether a tool began when an agent of another service called it, as far as two clocks agree."""
+    service, start_ns = call
+    return part.run.service_name != service and abs(part.run.started_at_ns - start_ns) <= _LARGEST_CLOCK_DIFFERENCE_NS
 
 
 def _in_64_bits(time_ns: int) -> int:
@@ -200,11 +237,18 @@ def _index(starts: Iterable[int], ends: Iterable[int]) -> tuple[list[int], list[
 
 
 def _stitched(held: list[_Part], agents: _AgentTimes) -> Iterator[Assembled]:
-    """Yield the runs of parts; calls made while an agent ran stay as they are, since its own spans report them."""
+    """Yield the runs of parts; calls made while an agent ran stay as they are, since its own spans report them.
+
+    The traces in which another service served calls of agents are left out, since these calls are steps already.
+    """
     chains = _chains(held)
-    for chain, has_agent in zip(chains, agents.around(chains), strict=True):
-        if len(chain) == 1 or has_agent:
-            yield from (Assembled(part.run, part.spans) for part in chain)
+    have_agents = [*agents.around(chains)]
+    alone = [chain for chain, has_agent in zip(chains, have_agents, strict=True) if len(chain) == 1 or has_agent]
+    served = {id(part) for part in agents.served(itertools.chain.from_iterable(alone))}
+    are_alone = {id(chain) for chain in alone}
+    for chain in chains:
+        if id(chain) in are_alone:
+            yield from (Assembled(part.run, part.spans) for part in chain if id(part) not in served)
         else:
             yield from _joined(chain)
 
@@ -267,20 +311,29 @@ def _part_of(spans: Sequence[SpanRecord], runs: list[AgentRun]) -> _Part | None:
 
 
 class _Part:
-    """Hold the calls of one trace, with the ids and messages that show where they belong."""
+    """Hold the calls of one trace, with the ids and messages that show where they belong.
+
+    Attributes:
+        is_tool: whether there are only calls of tools.
+        tool_keys: what shows which call a tool is whose span is in a trace of its own.
+        requested: the calls that its models asked for, without a response to them.
+        answered: the calls whose responses they were sent.
+    """
 
     def __init__(self, spans: tuple[SpanRecord, ...], run: AgentRun) -> None:
         self.spans, self.run = spans, run
         models = [step for step in run.steps if step.kind is StepKind.MODEL]
+        self.is_tool = not models
+        self.tool_keys = tuple(_keys_of_tool(spans, run.steps[0])) if self.is_tool and len(run.steps) == 1 else ()
         self.messages: tuple[Message, ...] = models[0].messages if models else ()
         parts = [part for step in models for message in step.messages for part in message.parts]
+        calls = [call for step in models for call in recorded_calls(step.messages)]
+        self.answered = [call for call in calls if call.is_answered]
         self.answered_ids = {_call_id(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
-        self.requested_ids = (
-            {_call_id(part) for part in parts if part.get("type") == "tool_call"} - {None} - self.answered_ids
-        )
-        self.has_tools = any(part.get("type") in _TOOL_PARTS for part in parts) or (
-            run.session_id is not None and any(step.kind is StepKind.TOOL for step in run.steps)
-        )
+        self.requested = [call for call in calls if not call.is_answered and call.call_id not in self.answered_ids]
+        self.requested_ids = {call.call_id for call in self.requested} - {None}
+        is_in_session = run.session_id is not None and any(step.kind is StepKind.TOOL for step in run.steps)
+        self.has_tools = bool(self.tool_keys) or is_in_session or any(part.get("type") in _TOOL_PARTS for part in parts)
         answer = models[-1].messages[-1:] if models else ()
         self.waits = not models or _has_part("tool_call", answer)
         self.follows = not models or _has_part("tool_call_response", _sent_messages(self.messages)[-1:])
@@ -291,7 +344,16 @@ class _Part:
         if not self._is_soon_after(earlier):
             return False
         if earlier.requested_ids and self.answered_ids:
-            return not earlier.requested_ids.isdisjoint(self.answered_ids)
+            return not earlier.requested_ids.isdisjoint(self.answered_ids) and self._has_results_of(earlier)
+        return self.extends(earlier)
+
+    def _has_results_of(self, earlier: _Part) -> bool:
+        """Return whether it has the result of a call with the same arguments; ids like ``call_0`` come again."""
+        requested = {_signature(call.name, call.arguments) for call in earlier.requested}
+        return any(call.name is None or _signature(call.name, call.arguments) in requested for call in self.answered)
+
+    def extends(self, earlier: _Part) -> bool:
+        """Return whether it was sent the messages of an earlier part, and results of tools after them."""
         sent = _sent_messages(earlier.messages)
         more = self.messages[len(sent) :]
         return bool(sent) and self.messages[: len(sent)] == sent and any(message.role == "tool" for message in more)
@@ -314,6 +376,20 @@ def _has_part(kind: str, messages: Sequence[Message]) -> bool:
     return any(part.get("type") == kind for message in messages for part in message.parts)
 
 
+def _keys_of_tool(spans: tuple[SpanRecord, ...], step: AgentStep) -> Iterator[str]:
+    """Yield what shows which call a tool is: its name and arguments, else its name and id."""
+    if step.input is not None:
+        yield _signature(step.name, step.input)
+        return
+    for facts in map(dialects.read_third_party, spans):
+        if facts is not None and facts.call_id is not None:
+            yield _signature_of_id(step.name, facts.call_id)
+
+
+def _signature(name: Any, arguments: Any) -> str:
+    return f"{name} {json.dumps(arguments, sort_keys=True, default=repr)}"
+
+
 def _call_id(part: dict[Any, Any]) -> str | None:
     return None if part.get("id") is None else str(part["id"])
 
@@ -326,24 +402,67 @@ def _start(part: _Part) -> tuple[int, str]:
     return part.run.started_at_ns, part.run.run_id
 
 
+class _Request:
+    """Hold a call that a model asked for, until the trace of the tool is found."""
+
+    __slots__ = ("chain", "keys", "part")
+
+    def __init__(self, chain: list[_Part], part: _Part, call: RecordedCall) -> None:
+        self.chain, self.part = chain, part
+        self.keys = [_signature(call.name, call.arguments)]
+        if call.call_id is not None:
+            self.keys.append(_signature_of_id(call.name, call.call_id))
+
+    def may_be_for(self, tool: _Part) -> bool:
+        """Return whether a tool was called soon after the request, as far as the clocks of two services agree."""
+        one, other = self.part.run, tool.run
+        earliest_ns = 0 if one.service_name == other.service_name else -_LARGEST_CLOCK_DIFFERENCE_NS
+        return earliest_ns <= other.started_at_ns - one.started_at_ns <= _LONGEST_PAUSE_NS
+
+
 class _Chains:
-    """Group parts by run: each part joins the latest chain that it continues."""
+    """Group parts by run: each part joins the latest chain that it continues, a tool the one that asked for it."""
 
     def __init__(self) -> None:
         self._by_conversation: dict[tuple[str | None, str | None], list[list[_Part]]] = {}
+        self._requests: dict[str, list[_Request]] = {}
 
     def add(self, part: _Part) -> list[_Part]:
         """Return the chain that a part continues, or a new one, with the part added."""
+        return self._add_tool(part) if part.is_tool else self._add_models(part)
+
+    def _add_models(self, part: _Part) -> list[_Part]:
         known = self._by_conversation.setdefault(_conversation(part), [])
-        chain = next((chain for chain in reversed(known) if part.continues(chain[-1])), None) or _sole_waiting(
-            part, known
-        )
+        chain = _chain_continued_by(part, known) or _sole_waiting(part, known)
         if chain:
             known.remove(chain)
         chain.append(part)
         known.append(chain)
         del known[:-_MOST_OPEN_CHAINS]
+        for call in part.requested:
+            request = _Request(chain, part, call)
+            for key in request.keys:
+                self._requests.setdefault(key, []).append(request)
         return chain
+
+    def _add_tool(self, part: _Part) -> list[_Part]:
+        found = [
+            request for key in part.tool_keys for request in self._requests.get(key, ()) if request.may_be_for(part)
+        ]
+        if not found:
+            chain = _sole_waiting(part, self._by_conversation.get(_conversation(part), ()))
+            chain.append(part)
+            return chain
+        request = max(found, key=lambda request: _start(request.part))
+        self._forget(request)
+        request.chain.append(part)
+        return request.chain
+
+    def _forget(self, request: _Request) -> None:
+        for key in request.keys:
+            left = [other for other in self._requests.pop(key, ()) if other is not request]
+            if left:
+                self._requests[key] = left
 
     def remove(self, chain: list[_Part]) -> None:
         """Remove a chain, so that no part can continue it."""
@@ -351,12 +470,38 @@ class _Chains:
         left = [known for known in self._by_conversation.pop(key, ()) if known is not chain]
         if left:
             self._by_conversation[key] = left
+        requests = {id(request): request for some in self._requests.values() for request in some}
+        for request in requests.values():
+            if request.chain is chain:
+                self._forget(request)
 
 
-def _sole_waiting(part: _Part, chains: list[list[_Part]]) -> list[_Part]:
-    """Return the only chain that a part may continue; an empty one where there is none, or several."""
-    waiting = [chain for chain in chains if part.may_continue(chain[-1]) and any(known.messages for known in chain)]
+def _chain_continued_by(part: _Part, chains: list[list[_Part]]) -> list[_Part]:
+    """Return the latest chain that a part continues; of several, one whose messages it was sent. A new one else."""
+    continued: list[_Part] = []
+    for chain in reversed(chains):
+        last = next((known for known in reversed(chain) if not known.is_tool), None)
+        if last is not None and part.continues(last):
+            if part.extends(last):
+                return chain
+            continued = continued or chain
+    return continued
+
+
+def _signature_of_id(name: Any, call_id: str) -> str:
+    return f"{name} id {call_id}"
+
+
+def _sole_waiting(part: _Part, chains: Iterable[list[_Part]]) -> list[_Part]:
+    """Return the only chain that a part may continue where it began; an empty one where there is none, or several."""
+    waiting = [chain for chain in chains if (last := _last_before(part, chain)) is not None and part.may_continue(last)]
     return waiting[0] if len(waiting) == 1 else []
+
+
+def _last_before(part: _Part, chain: list[_Part]) -> _Part | None:
+    """Return the last part of a chain with messages that began before another part; None where it has none."""
+    before = [known for known in chain if known.run.started_at_ns <= part.run.started_at_ns]
+    return max(before, key=_start) if any(known.messages for known in before) else None
 
 
 def _conversation(part: _Part) -> tuple[str | None, str | None]:
@@ -366,5 +511,6 @@ def _conversation(part: _Part) -> tuple[str | None, str | None]:
 def _chains(parts: list[_Part]) -> list[list[_Part]]:
     """Return the parts grouped by run, in order of the first part of each."""
     chains = _Chains()
-    found = [chains.add(part) for part in sorted(parts, key=_start)]
-    return list({id(chain): chain for chain in found}.values())
+    found = [chains.add(part) for part in sorted(parts, key=lambda part: (part.is_tool, *_start(part)))]
+    unique_chains = {id(chain): [chain[0], *sorted(chain[1:], key=_start)] for chain in found}
+    return sorted(unique_chains.values(), key=lambda chain: _start(chain[0]))

@@ -319,3 +319,117 @@ def test_agents_of_our_own_tracer_do_not_matter() -> None:
     stitcher.note([agent], runs_from_spans([agent]))
     _, (last,) = live(conversation(1, 0, "call_0"), stitcher)
     assert_whole(last.run)
+
+
+# ── tools that are traces of their own ───────────────────────────────────────────────────────────────────────────────
+
+
+def tool_trace(
+    number: int, at_s: float, city: str | None = "Lyon", call_id: str | None = None, service: str = "app"
+) -> SpanRecord:
+    """One call of a tool, which is all of its trace."""
+    attributes: dict[str, Any] = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "forecast"}
+    if city is not None:
+        attributes["gen_ai.tool.call.arguments"] = json.dumps({"city": city})
+        attributes["gen_ai.tool.call.result"] = '{"sky": "rain"}'
+    if call_id is not None:
+        attributes["gen_ai.tool.call.id"] = call_id
+    start_ns = START + int(at_s * SECOND)
+    resource = Resource({"service.name": service})
+    ids = format(number, "032x"), format(number, "016x")
+    return SpanRecord(*ids, None, "execute_tool", start_ns, start_ns + SECOND // 10, attributes, resource=resource)
+
+
+@pytest.mark.parametrize("call_id", ["call_0", None])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        tool_trace(3, 1),
+        tool_trace(3, 1, call_id="call_0"),
+        tool_trace(3, 1, service="mcp-server"),
+        tool_trace(3, -2, service="mcp-server"),  # whose clock is late
+        tool_trace(3, 5, service="mcp-server"),
+    ],
+)
+def test_a_tool_in_a_trace_of_its_own_is_the_call_that_a_model_asked_for(tool: SpanRecord, call_id: str | None) -> None:
+    spans = [*conversation(1, 0, call_id), tool]
+    for order in itertools.permutations(spans):
+        (run,) = runs_from_spans(order)
+        assert_whole(run)
+        assert run.steps[1].span_id == tool.span_id
+        assert set(run.trace_ids) == {span.trace_id for span in spans}
+
+
+def test_a_tool_without_content_is_known_by_the_id_of_its_call() -> None:
+    (run,) = runs_from_spans([*conversation(1, 0, "call_7"), tool_trace(3, 1, city=None, call_id="call_7")])
+    assert_whole(run)
+    assert run.steps[1].span_id == format(3, "016x")
+
+
+@pytest.mark.parametrize(
+    "tool", [tool_trace(3, 1, city="Metz"), tool_trace(3, -1), tool_trace(3, 3600), tool_trace(3, 1, city=None)]
+)
+def test_a_tool_that_no_model_asked_for_stays_a_run_of_its_own(tool: SpanRecord) -> None:
+    whole, alone = sorted(runs_from_spans([*conversation(1, 0, "call_0"), tool]), key=lambda run: -len(run.steps))
+    assert_whole(whole)
+    assert [step.span_id for step in alone.steps] == [tool.span_id]
+
+
+def test_conversations_at_once_whose_calls_have_the_same_id_stay_apart() -> None:
+    spans = []
+    for place, city in enumerate(("Lyon", "Metz", "Lyon")):
+        question = {"role": "user", "parts": [{"type": "text", "content": f"Rain in {city}, {place}?"}]}
+        asked, result = asks("call_0", city), tool_result("call_0")
+        spans.append(chat(10 * place + 1, place / 10, [question], asked))
+        spans.append(tool_trace(10 * place + 2, 1 + place / 10, city, "call_0"))
+        spans.append(chat(10 * place + 3, 2 - place / 10, [question, asked, result], answer_message("Yes.")))
+    for seed in range(5):
+        random.Random(seed).shuffle(spans)
+        runs = runs_from_spans(spans)
+        assert [run.user_input for run in runs] == ["Rain in Lyon, 0?", "Rain in Metz, 1?", "Rain in Lyon, 2?"]
+        assert [[step.kind.value for step in run.steps] for run in runs] == [["model", "tool", "model"]] * 3
+
+
+def test_a_tool_in_a_trace_of_its_own_joins_the_run_while_it_happens() -> None:
+    stitcher = Stitcher()
+    first, second = conversation(1, 0, "call_0")
+    for span in (first, tool_trace(3, 1), second):
+        (found,) = stitcher.add([span])
+    assert_whole(found.run)
+    assert found.run.run_id == first.trace_id
+
+
+def agent_trace(number: int, at_s: float, city: str = "Lyon", *, has_tool_span: bool) -> list[SpanRecord]:
+    """An agent that calls a tool once, as one trace."""
+    root = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    asked, result = asks("call_0", city), tool_result("call_0")
+    spans = [
+        chat(number, at_s, [QUESTION], root),
+        chat(number + 1, at_s + 1, [QUESTION], asked),
+        tool_trace(number + 2, at_s + 2, city),
+        chat(number + 3, at_s + 3, [QUESTION, asked, result], answer_message("Yes.")),
+    ]
+    replace = msgspec.structs.replace
+    spans[0] = replace(spans[0], attributes=root, end_ns=spans[3].end_ns)
+    inner = [replace(span, trace_id=spans[0].trace_id, parent_span_id=spans[0].span_id) for span in spans[1:]]
+    return [spans[0], *(span for span in inner if has_tool_span or span is not inner[1])]
+
+
+@pytest.mark.parametrize("has_tool_span", [True, False])
+@pytest.mark.parametrize("late_s", [-3, 0.1, 3])
+def test_a_server_that_knows_nothing_of_the_agent_serves_a_call_that_is_a_step_already(
+    has_tool_span: bool, late_s: float
+) -> None:
+    """A server of MCP whose client propagates no context; its clock may differ."""
+    spans = [*agent_trace(1, 0, has_tool_span=has_tool_span), tool_trace(9, 2 + late_s, service="mcp-server")]
+    for order in (spans, spans[::-1]):
+        (run,) = runs_from_spans(order)
+        assert_whole(run)
+
+
+def test_a_server_serves_others_too() -> None:
+    """Each call of an agent is served once; what is left is the call of somebody who is not traced."""
+    served = [tool_trace(number, 2, service="mcp-server") for number in (8, 9)]
+    others = [tool_trace(10, 2, "Metz", service="mcp-server"), tool_trace(11, 99, service="mcp-server")]
+    runs = runs_from_spans([*agent_trace(1, 0, has_tool_span=True), *served, *others])
+    assert sorted(len(run.steps) for run in runs) == [1, 1, 1, 3]

@@ -123,6 +123,18 @@ def test_two_instrumentations_side_by_side_saw_one_call(lost_root: bool) -> None
     assert summary_of(run)["steps"] == [("model", "m", 100, 20), ("model", "m", 150, 30)]
 
 
+def test_spans_with_one_response_are_one_call_though_neither_lasted_within_the_other() -> None:
+    """The consumer of a stream left early, which Anthropic's own span and OpenInference's count differently."""
+    response = {"id": "msg_1", "content": [{"type": "text", "text": "Warm"}]}
+    llm = {"openinference.span.kind": "LLM", "llm.model_name": "m", "llm.token_count.prompt": 150}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "messages.stream", {**llm, "output.value": response}, scope="library"),
+        span("3", "1", (6, 25), "chat m", chat(150, 0, gen_ai__response__id="msg_1"), scope="vendor"),
+    )
+    assert [step.kind.value for step in run.steps] == ["model"]
+
+
 # ── 3: two spans of one tool call, and what is no tool ───────────────────────────────────────────────────────────────
 
 
@@ -152,6 +164,36 @@ def test_a_tool_that_calls_another_tool_is_two_calls() -> None:
         span("3", "2", (11, 39), "execute_tool get_weather", tool(), scope="library"),
     )
     assert [step.name for step in run.tool_steps] == ["plan", "get_weather"]
+
+
+def test_a_tool_within_the_same_tool_with_the_same_arguments_is_one_call() -> None:
+    """A wrapper that traces what the framework traces too, by the same instrumentation."""
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (10, 40), "execute_tool get_weather", tool(gave=None)),
+        span("3", "2", (11, 39), "get_weather", tool()),
+    )
+    assert summary_of(run)["steps"] == [TOOL]
+
+
+def test_a_tool_that_calls_itself_with_other_arguments_is_two_calls() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (10, 40), "execute_tool get_weather", tool()),
+        span("3", "2", (11, 39), "execute_tool get_weather", tool(given={"city": "Callao"})),
+    )
+    assert [step.input for step in run.tool_steps] == [LIMA, {"city": "Callao"}]
+
+
+@pytest.mark.parametrize("scope", ["", "retries"])
+def test_a_tool_span_around_several_attempts_is_no_call_besides_them(scope: str) -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (10, 60), "execute_tool get_weather", tool()),
+        span("3", "2", (11, 20), "execute_tool get_weather", tool(gave=None), error="down", scope=scope),
+        span("4", "2", (21, 30), "execute_tool get_weather", tool(), scope=scope),
+    )
+    assert summary_of(run)["steps"] == [("tool", "get_weather", LIMA, None, "down"), TOOL]
 
 
 def test_a_chat_that_names_the_tools_it_asked_for_is_no_tool() -> None:
@@ -416,6 +458,25 @@ def test_messages_of_any_shape_tell_question_call_and_result(shape: str) -> None
         span("2", "1", (45, 60), "chat m", chat(gen_ai__input__messages=TURNS[shape])),
     )
     assert summary_of(run) == {"agent": "weather", "asked": "Lima?", "steps": [TOOL, ("model", "m", None, None)]}
+
+
+def test_items_of_the_responses_api_have_an_id_beside_that_of_their_call() -> None:
+    call = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "c1",
+        "name": "get_weather",
+        "arguments": json.dumps(LIMA),
+    }
+    result = {"type": "function_call_output", "id": "fco_1", "call_id": "c1", "output": json.dumps(WARM)}
+    asked = message("user", "Lima?")
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__input__messages=[asked], gen_ai__output__messages=[call])),
+        span("3", "1", (45, 60), "chat m", chat(gen_ai__input__messages=[asked, call, result])),
+    )
+    assert summary_of(run)["steps"] == [("model", "m", None, None), TOOL, ("model", "m", None, None)]
+    assert (run.steps[1].started_at_ns, run.steps[1].ended_at_ns) == (20, 45)
 
 
 def test_events_tell_it_too() -> None:

@@ -416,7 +416,7 @@ def _call_part(call: dict[Any, Any]) -> Part:
     source = function if type(function) is dict else call
     return {
         "type": "tool_call",
-        "id": _first_of(call, "id", "call_id", "toolCallId", "tool_call_id", "toolUseId", "ref"),
+        "id": _first_of(call, "call_id", "id", "toolCallId", "tool_call_id", "toolUseId", "ref"),
         "name": _first_of(source, "name", "tool_name", "toolName"),
         "arguments": parsed(_first_of(source, "arguments", "args", "input", "parameters")),
     }
@@ -436,7 +436,7 @@ def _response_part_of(value: dict[Any, Any]) -> Part:
     origin = value.get("origin")
     if type(origin) is dict:
         return _response_part({}, origin.get("id"), value.get("result"))
-    call_id = _first_of(value, "id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref")
+    call_id = _first_of(value, "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id", "ref")
     return _response_part(value, call_id, _first_of(value, "response", "result", "content", "output"))
 
 
@@ -475,7 +475,8 @@ _PARTS_BY_KEY: dict[str, _Read] = {
 }
 _PART_KEYS = frozenset({*_PARTS_BY_KEY, "type", "text", "part_kind"})
 _PARTS_BY_TYPE: dict[str, _Read] = {
-    **dict.fromkeys(("tool_call", "tool-call", "tool_use", "function"), _call_part),
+    **dict.fromkeys(("tool_call", "tool-call", "tool_use", "function", "function_call"), _call_part),
+    "function_call_output": _response_part_of,
     **dict.fromkeys(_RESPONSES, _response_part_of),
 }
 _ITEMS: dict[str, tuple[str, _Read]] = {

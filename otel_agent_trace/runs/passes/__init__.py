@@ -15,6 +15,7 @@ from otel_agent_trace.runs.passes.cuts import list_cuts
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
+from otel_agent_trace.runs.passes.graphs import recognise_graphs
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
 from otel_agent_trace.runs.passes.outcomes import (
     drop_usage_sums,
@@ -25,18 +26,20 @@ from otel_agent_trace.runs.passes.outcomes import (
     record_requested_models,
 )
 from otel_agent_trace.runs.passes.shape import limit_depth, separate_run_ids
-from otel_agent_trace.runs.passes.tools import explain_tool_errors, infer_tool_steps
+from otel_agent_trace.runs.passes.tools import complete_tools_in_frames, explain_tool_errors, infer_tool_steps
 from otel_agent_trace.runs.tree import TraceTree
 
 Pass = Callable[[TraceTree], None]
 
 FOR_OTHERS: tuple[Pass, ...] = (
     classify_functions,
+    recognise_graphs,
     merge_duplicates,
     merge_scattered_calls,
     adopt_orphans,
     find_runs,
     merge_shells_in_our_runs,
+    complete_tools_in_frames,
     remove_frames,
     identify_agents,
     infer_tool_steps,

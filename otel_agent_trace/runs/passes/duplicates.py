@@ -23,7 +23,8 @@ def merge_duplicates(tree: TraceTree) -> None:
     spans are merged too. Nested: a wrapper and the client in it, client and server of an MCP tool, AutoGen's
     `execute_tool` in OpenInference's TOOL span, Google ADK's `call_llm` around `generate_content`. Side by side: the
     Anthropic SDK's own spans beside those of an instrumentation. A model span around several (AI SDK, Spring AI,
-    Haystack's generators) is their sum, or they are its parts. Agents: OpenInference's callbacks and another tracer's
+    Haystack's generators) is their sum, or they are its parts; a tool span around several of the same tool and arguments
+    is around the attempts at a call, which are the calls. Agents: OpenInference's callbacks and another tracer's
     context place one sub-agent differently.
     """
     for node in tree.walk_up():
@@ -72,6 +73,8 @@ def _merge_nested(node: Node) -> bool:
     if len(inner) == 1 and (inner[0].is_third_party or node.is_third_party) and _may_be_same_call(node, inner[0]):
         node.absorb(inner[0])
         return True
+    if len(inner) > 1 and node.is_third_party and all(_is_attempt(node, attempt) for attempt in inner):
+        node.kind = None
     return False
 
 
@@ -88,6 +91,13 @@ def _demote_to_frame(node: Node) -> None:
     facts.input, facts.output = last_text(facts.messages, "user"), last_text(facts.messages[-1:], "assistant")
     for field in ("input", "output"):
         node.set_origins(field, *node.origins("messages"))
+
+
+def _is_attempt(outer: Node, inner: Node) -> bool:
+    """Return whether a tool within a tool is called with the same arguments: the call itself, or one attempt at it."""
+    one, other = outer.facts, inner.facts
+    is_same_tool = (one.name or one.label) == (other.name or other.label)
+    return is_same_tool and bool(one.input) and one.input == other.input
 
 
 def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
@@ -115,8 +125,8 @@ def _may_be_same_call(outer: Node, inner: Node) -> bool:
     one, other = outer.facts, inner.facts
     if one.call_id is not None and one.call_id == other.call_id:
         return True
-    if outer.span.scope.name == inner.span.scope.name and outer.span.resource is inner.span.resource:
-        return one.name is not None and one.name == other.name and bool(one.input) and one.input == other.input
+    if outer.span.scope.name == inner.span.scope.name and outer.span.resource == inner.span.resource:
+        return _is_attempt(outer, inner)
     if one.name is None and other.name is None:
         return one.label is not None and one.label == other.label
     return one.name is None or other.name is None or one.name == other.name

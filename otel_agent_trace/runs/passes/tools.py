@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -25,6 +26,24 @@ _FAILED = re.compile(
 class _Match(NamedTuple):
     tool: Node
     call: ToolCall
+
+
+def complete_tools_in_frames(tree: TraceTree) -> None:
+    """Fill in what tools leave out from the calls that the frame around them was sent.
+
+    Takes frames with messages; needed where a limit on attributes has dropped the messages of the models. LangGraph's
+    `ToolNode` is sent the calls with ids and arguments; OpenInference's spans of the tools in it have bare values.
+    """
+    for frame in tree.walk():
+        if frame.kind is None and frame.is_third_party and frame.facts.messages:
+            tools = [step for step in frame.steps_below() if step.kind is StepKind.TOOL and step.is_third_party]
+            matches = _matched(tools, CallHistory([frame]).calls)
+            for tool, call in matches:
+                if tool.facts.call_id is None and call.call_id is not None:
+                    tool.facts.call_id = call.call_id
+                    tool.set_origins("call_id", *frame.origins("messages"))
+                _fill_tool(tool, call)
+            _fill_attempts(tools, matches)
 
 
 def infer_tool_steps(tree: TraceTree) -> None:
@@ -77,35 +96,39 @@ def _calls_in(run: Node) -> list[ToolCall]:
 
 def _leave_to_the_run_that_asked(calls_of_runs: list[list[ToolCall]]) -> None:
     """Remove the calls of a history that a model of another run had asked for, which gets the response."""
-    asked = {
-        (call.call_id, call.name): call
-        for calls in calls_of_runs
-        for call in calls
-        if call.asked_by is not None and call.call_id is not None and call.call_id != call.name
-    }
+    asked: dict[str, list[ToolCall]] = {}
+    for call in itertools.chain.from_iterable(calls_of_runs):
+        if call.asked_by is not None and call.call_id is not None:
+            asked.setdefault(call.call_id, []).append(call)
     for calls in calls_of_runs:
+        own = {id(call) for call in calls}
         for call in list(calls):
-            origin = asked.get((call.call_id or "", call.name)) if call.asked_by is None else None
-            if origin is not None and origin.arguments == call.arguments and _is_sent_later(call, origin):
+            origins = asked.get(call.call_id or "", ()) if call.asked_by is None else ()
+            if len(origins) == 1 and id(origins[0]) not in own and _is_later_copy(call, origins[0]):
                 calls.remove(call)
-                if origin.sent_to is None:
-                    origin.response, origin.sent_to, origin.has_failed = call.response, call.sent_to, call.has_failed
+                _take_response(origins[0], call)
 
 
-def _is_sent_later(call: ToolCall, origin: ToolCall) -> bool:
-    if call.sent_to is None or origin.asked_by is None or call.sent_to.span.start_ns < origin.asked_by.span.start_ns:
+def _is_later_copy(call: ToolCall, origin: ToolCall) -> bool:
+    """Return whether a call in a later history is one that is known; ids that are names of tools show nothing."""
+    if call.call_id == call.name or (call.name, call.arguments) != (origin.name, origin.arguments):
+        return False
+    if call.sent_to is None or call.sent_to.span.start_ns < origin.first_seen_in.span.start_ns:
         return False
     return origin.sent_to is None or origin.response == call.response
+
+
+def _take_response(call: ToolCall, other: ToolCall) -> None:
+    if call.sent_to is None:
+        call.response, call.sent_to, call.has_failed = other.response, other.sent_to, other.has_failed
 
 
 # ── calls matched with spans ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _complete_tools(run: Node, calls: list[ToolCall]) -> None:
-    if not calls:
-        return
     if not any(node.kind is StepKind.TOOL for node in run.walk()):
-        _add_inferred(run, [call for call in calls if call.is_sure])
+        _add_inferred(run, calls, [call for call in calls if call.is_sure], ())
         return
     left = list(calls)
     _wrap_agents(run, left)
@@ -117,7 +140,8 @@ def _complete_tools(run: Node, calls: list[ToolCall]) -> None:
     _fill_attempts(tools, matches)
     _align_clocks(run, matches)
     matched = {id(call) for _, call in matches}
-    _add_inferred(run, [call for call in left if id(call) not in matched and call.sent_to is not None])
+    lost = [call for call in left if id(call) not in matched and call.sent_to is not None]
+    _add_inferred(run, calls, lost, matches)
 
 
 def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
@@ -190,14 +214,17 @@ def _is_named_and_between_its_models(tool: Node, call: ToolCall) -> bool:
     return call.asked_by is not None and call.sent_to is not None and _ran_between_its_models(tool, call)
 
 
+def _fits_in_time(tool: Node, call: ToolCall) -> bool:
+    """Return whether a span shows by its times that it belongs to a call; those of another clock show nothing."""
+    return tool.span.resource == call.first_seen_in.span.resource and _ran_between_its_models(tool, call)
+
+
 _WAYS_TO_FIT: tuple[Callable[[Node, ToolCall], bool], ...] = (
-    lambda tool, call: (
-        _has_same_arguments(tool, call) and _has_same_result(tool, call) and _ran_between_its_models(tool, call)
-    ),
+    lambda tool, call: _has_same_arguments(tool, call) and _has_same_result(tool, call) and _fits_in_time(tool, call),
     lambda tool, call: _has_same_arguments(tool, call) and _has_same_result(tool, call),
-    lambda tool, call: _has_same_arguments(tool, call) and _ran_between_its_models(tool, call),
+    lambda tool, call: _has_same_arguments(tool, call) and _fits_in_time(tool, call),
     _has_same_arguments,
-    lambda tool, call: _may_have_same_arguments(tool, call) and _ran_between_its_models(tool, call),
+    lambda tool, call: _may_have_same_arguments(tool, call) and _fits_in_time(tool, call),
     _may_have_same_arguments,
     _is_named_and_between_its_models,
 )
@@ -318,15 +345,32 @@ def _move(run: Node, resource: Resource, offset_ns: int) -> None:
 # ── calls without a span ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _add_inferred(run: Node, calls: Iterable[ToolCall]) -> None:
-    run.add_children([_inferred_tool(call, *_times_between_models(call)) for call in calls])
+def _add_inferred(run: Node, calls: list[ToolCall], inferred: Iterable[ToolCall], matches: Iterable[_Match]) -> None:
+    """Add steps for some of the calls of a run, at the times that the models and tools around them leave."""
+    tools = {id(call): tool for tool, call in matches}
+    added = {id(call) for call in inferred}
+    nodes: list[Node] = []
+    latest_ns = run.span.end_ns
+    for call in reversed(calls):
+        if id(call) in added:
+            start_ns, end_ns = _times_between_models(call, latest_ns)
+            nodes.append(_inferred_tool(call, start_ns, end_ns))
+        known = tools.get(id(call)) or call.asked_by
+        if known is not None:
+            latest_ns = known.span.start_ns
+    run.add_children(reversed(nodes))
 
 
-def _times_between_models(call: ToolCall) -> tuple[int, int | None]:
-    """Return when a call without a span began and ended, as far as is known: after one model, before the next."""
+def _times_between_models(call: ToolCall, latest_ns: int | None) -> tuple[int, int | None]:
+    """Return when a call without a span began and ended, as far as is known: after one model, before the next.
+
+    Where the model call that asked has no span, it is when the next thing known of the run began, at the latest.
+    """
     asked_by, sent_to = call.asked_by, call.sent_to
     if asked_by is None:
-        return call.first_seen_in.span.start_ns, call.first_seen_in.span.start_ns
+        seen_ns = call.first_seen_in.span.start_ns
+        time_ns = seen_ns if latest_ns is None else min(seen_ns, latest_ns)
+        return time_ns, time_ns
     if asked_by is sent_to:  # a tool of the provider, which ran within the model call
         return end_of(asked_by), end_of(asked_by)
     if sent_to is None:
