@@ -297,6 +297,11 @@ def with_parts(counts: dict[str, int], total: int | None = None) -> dict[str, in
     return {name: count + (parts[name] if name in beside else 0) for name, count in counts.items()}
 
 
+def with_cached(counts: dict[str, int]) -> dict[str, int]:
+    """Return token counts by field of `Usage`, with cached tokens that were reported beside the input as part of it."""
+    return {**counts, "input_tokens": _sum_of(counts, "input_tokens", *_PARTS["input_tokens"])}
+
+
 _PARTS = {
     "input_tokens": ("cache_read_input_tokens", "cache_write_input_tokens"),
     "output_tokens": ("reasoning_output_tokens",),

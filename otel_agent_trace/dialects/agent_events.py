@@ -14,7 +14,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import conversation
 from otel_agent_trace.dialects.parsing.payloads import parsed
-from otel_agent_trace.model import Message, StepKind, Usage
+from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -92,19 +92,8 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.messages = _answer_in(attributes.parsed("response_text"))
     message = attributes.text("error.message", "error")
     is_beside = not _BESIDE_INPUT.isdisjoint(attributes.rest)
-    usage = attributes.usage(**_USAGE)
-    facts.usage = _with_cached_input(usage) if usage is not None and is_beside else usage
+    facts.usage = attributes.usage(has_cached_beside_input=is_beside, **_USAGE)
     facts.error = attributes.error(failed=message is not None, message=message)
-
-
-def _with_cached_input(usage: Usage) -> Usage:
-    cached = (usage.cache_read_input_tokens or 0) + (usage.cache_write_input_tokens or 0)
-    return Usage(
-        input_tokens=(usage.input_tokens or 0) + cached,
-        output_tokens=usage.output_tokens,
-        cache_read_input_tokens=usage.cache_read_input_tokens,
-        cache_write_input_tokens=usage.cache_write_input_tokens,
-    )
 
 
 def _answer_in(response: Any) -> tuple[Message, ...]:

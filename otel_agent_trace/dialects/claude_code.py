@@ -84,13 +84,10 @@ def _usage(attributes: Attributes) -> Usage | None:
 
     Claude Code reports cached tokens beside the input, the GenAI conventions count them as a part of it.
     """
-    read_tokens, written = attributes.integer("cache_read_tokens"), attributes.integer("cache_creation_tokens")
-    fresh, output = attributes.integer("input_tokens"), attributes.integer("output_tokens")
-    if fresh is None and output is None:
-        return None
-    return Usage(
-        input_tokens=(fresh or 0) + (read_tokens or 0) + (written or 0),
-        output_tokens=output,
-        cache_read_input_tokens=read_tokens,
-        cache_write_input_tokens=written,
+    return attributes.usage(
+        has_cached_beside_input=True,
+        input_tokens="input_tokens",
+        output_tokens="output_tokens",
+        cache_read_input_tokens="cache_read_tokens",
+        cache_write_input_tokens="cache_creation_tokens",
     )

@@ -93,17 +93,20 @@ class Attributes:
         """Return the first of these attributes that is not missing as a whole number, also from text; else None."""
         return integer_of(self.take(*keys))
 
-    def usage(self, **keys: Iterable[str] | str) -> Usage | None:
+    def usage(self, *, has_cached_beside_input: bool = False, **keys: Iterable[str] | str) -> Usage | None:
         """Return token counts, given the attributes of each field of `Usage`, and of ``total``; None where there is none.
 
-        The total shows whether cached tokens and reasoning are part of input and output, as they are in `Usage`.
+        The total shows whether cached tokens and reasoning are part of input and output, as they are in `Usage`, unless a
+        dialect knows it.
         """
         counts = {
             field: self.integer(*((names,) if isinstance(names, str) else names)) for field, names in keys.items()
         }
         total = counts.pop("total", None)
         found = {field: count for field, count in counts.items() if count is not None and count >= 0}
-        return Usage(**with_parts(found, total)) if found else None  # type: ignore[arg-type]
+        if not found:
+            return None
+        return Usage(**(with_cached(found) if has_cached_beside_input else with_parts(found, total)))  # type: ignore[arg-type]
 
     def usage_of(self, *keys: str) -> Usage | None:
         """Return the token counts in an attribute that holds an object, under the names of any provider."""
