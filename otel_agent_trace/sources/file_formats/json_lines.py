@@ -30,7 +30,8 @@ class JsonLines(JsonTexts):
         try:
             self.read(line)
         except ValueError as error:
-            return not self.read_unusual(line, error).reason
+            found = self.read_unusual(line, error)
+            return not found.reason or bool(found.spans or found.logs)
         return True
 
     def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
