@@ -460,6 +460,8 @@ def salvage(data: bytes) -> list[SpanRecord]:
     """
     if _SPAN_KEY not in data:
         return []
+    if b'"scopeSpans"' in data and not _OBJECT.search(data):  # the spans of one resource, as Java logs them
+        data = b'{"resourceSpans":[' + data
     decoder = Decoder()
     return [record for piece in _pieces(data) for record in _spans_of_piece(decoder, piece)]
 

@@ -80,7 +80,8 @@ def objects_in(data: bytes) -> list[bytes]:
 def _objects(data: bytes, depth: int) -> list[bytes]:
     """Return the objects in a list, or in the objects that responses wrap around them."""
     if data.lstrip()[:1] == b"[":
-        return [inner for item in _list_decoder.decode(data) for inner in _objects_of(bytes(item), depth)]
+        items = _list_decoder.decode(data) if depth else []
+        return [inner for item in items for inner in _objects(bytes(item), depth - 1)]
     return _objects_of(data, depth)
 
 

@@ -10,7 +10,6 @@ rotation does, is read under its new name. Of a damaged file those spans are rea
 
 from __future__ import annotations
 
-import codecs
 import glob
 import gzip
 import io
@@ -29,7 +28,7 @@ from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, File
 from otel_agent_trace.sources.file_formats.others import description_of
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
-from otel_agent_trace.sources.utf16 import as_utf8
+from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
@@ -258,7 +257,7 @@ def _detect_format(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], I
         size += len(block)
         if size >= HEAD_BYTES:
             break
-    return file_format_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
+    return file_format_of(b"".join(seen)), itertools.chain(seen, blocks)
 
 
 def _read_pieces(
@@ -595,4 +594,4 @@ def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
         if not parts and not error.early_end:  # otherwise reading reports it
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
-    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
+    return b"".join(parts)

@@ -23,7 +23,7 @@ def is_console_output(head: bytes) -> bool:
 class _Splitter(DocumentSplitter):
     beginning = re.compile(
         rb'[\[{]\s*(?:["\[{\]}]|$)'
-        rb'|[^{"]*[^\w{"]\{(?:$|\s*"(?:resource|resource(?:Spans|Logs)|name|Name|body|Timestamp|ObservedTimestamp)"\s*:)'
+        rb'|(?=\S)[^{"]*[^\w{"]\{(?:$|\s*"(?:resource|resource(?:Spans|Logs)|name|Name|body|Timestamp|ObservedTimestamp)"\s*:)'
     )
     """Documents may follow text on the same line: a prompt, or what a logger writes before a message."""
 

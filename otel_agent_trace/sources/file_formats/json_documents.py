@@ -40,8 +40,11 @@ class JsonDocuments(JsonLines):
         return DocumentSplitter()
 
     def fits(self, head: bytes) -> bool:
-        """Return whether the beginning has a key of traces; the whole document may be longer, and cannot be decoded here."""
-        return _KNOWN_KEY.search(head) is not None or self._is_readable(head) or super().fits(head)
+        """Return whether the beginning has a key of traces, as the document may be longer, or a document that can be read."""
+        if _KNOWN_KEY.search(head) is not None:
+            return True
+        pieces = type(self)().pieces(iter((head,)), len(head), len(head))
+        return any(self._is_readable(document) for found in pieces for document in found.pieces if document)
 
     def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
         """Yield the documents of the first `size` bytes.
@@ -100,7 +103,7 @@ class DocumentSplitter:
 
     def __init__(self) -> None:
         self._last_line = b""
-        self._is_in_document = False
+        self._is_in_document = self._is_indented = self._is_first_line = False
 
     def first_lines(self, lines: Sequence[bytes | None]) -> list[int]:
         """Return the indices of such lines among the next lines of a file."""
@@ -110,6 +113,9 @@ class DocumentSplitter:
                 continue
             if self._begins_piece(line):
                 begins.append(at)
+                self._is_first_line, self._is_indented = True, False
+            elif self._is_first_line:
+                self._is_first_line, self._is_indented = False, line[:1].isspace()
             self._last_line = line.rstrip()
         return begins
 
@@ -122,4 +128,4 @@ class DocumentSplitter:
             self._is_in_document = begins_document
             return True
         # A program that was killed leaves a document without its end, to which the next one appends another.
-        return begins_document and not self._last_line.endswith(_UNFINISHED_ENDINGS)
+        return begins_document and (self._is_indented or not self._last_line.endswith(_UNFINISHED_ENDINGS))

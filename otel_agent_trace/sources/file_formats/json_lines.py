@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 from collections.abc import Iterator
 
@@ -56,8 +55,6 @@ class JsonLines(JsonTexts):
                 lines: list[bytes | None] = [*whole]
                 lines[0] = _line_of([*begun, whole[0]], begun_bytes + len(whole[0]), max_bytes)
                 begun, begun_bytes = [], 0
-                if number == 1 and lines[0] is not None:
-                    lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
                 yield Pieces(lines, range(number, number + len(lines)), position - len(rest))
                 number += len(lines)
             if begun_bytes <= max_bytes:

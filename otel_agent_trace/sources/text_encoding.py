@@ -1,4 +1,4 @@
-"""Convert UTF-16 to UTF-8, as PowerShell's ``>`` writes what a program prints in UTF-16."""
+"""Convert the bytes of files to UTF-8 without a byte order mark: PowerShell's ``>`` writes UTF-16, Notepad the mark."""
 
 from __future__ import annotations
 
@@ -21,11 +21,17 @@ def as_utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
     rest = iter(blocks)
     first = next(rest, b"")
     encoding = _encoding_of(first)
-    if encoding is None:
-        yield from itertools.chain((first,), rest) if first else rest
-        return
+    converted = (
+        itertools.chain((first,), rest) if encoding is None else _decoded(encoding, itertools.chain((first,), rest))
+    )
+    if first := next(converted, b"").removeprefix(codecs.BOM_UTF8):
+        yield first
+    yield from converted
+
+
+def _decoded(encoding: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    for block in itertools.chain((first,), rest):
+    for block in blocks:
         if text := decoder.decode(block):
             yield text.encode()
     if text := decoder.decode(b"", final=True):
