@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from otel_agent_trace import reading
 from otel_agent_trace.cli.options import filter_options, json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sources import name_of
-from otel_agent_trace.sources.search import nothing_found_text
+from otel_agent_trace.sources import name_of, open_source
+from otel_agent_trace.sources.census import Census
+from otel_agent_trace.sources.search import nothing_found_text, search
 from otel_agent_trace.views.summaries import RunSummary, summary_of
 
 _LIMIT = 20
@@ -34,12 +34,13 @@ _LIMIT = 20
 def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) -> None:
     """List the runs of SOURCE, newest first."""
     query = RunQuery.of(**filters)
-    summaries = _summaries(source_of(source), query.but(limit=limit or None, newest_first=True))
+    census = Census()
+    summaries = _summaries(source_of(source), query.but(limit=limit or None, newest_first=True), census)
     if as_json:
         write_json([summary.to_dict() for summary in summaries])
         return
     if not summaries:
-        write_message(nothing_found_text(query, name_of(source_of(source))))
+        write_message(nothing_found_text(query, name_of(source_of(source)), census))
         return
     from otel_agent_trace.cli.printing import print_runs  # noqa: PLC0415 - --json does without rich
 
@@ -49,7 +50,7 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
         stderr_console().print(f"(the {which} {limit}; --limit 0 lists all)", style="dim")
 
 
-def _summaries(source: str, query: RunQuery) -> list[RunSummary]:
+def _summaries(source: str, query: RunQuery, census: Census) -> list[RunSummary]:
     with reporting_progress() as reporter, hints_on_error(source):
-        runs = reading.iter_runs(source, query, on_problem=reporter.on_problem, on_progress=reporter.on_progress)
-        return [summary_of(run) for run in runs]
+        opened = open_source(source, on_progress=reporter.on_progress)
+        return [*search(opened, query, reporter.on_problem, lambda found: summary_of(found.run), census)]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.json_repair import closed
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 
 _NS_PER_US = 1_000
-_TIME_BITS, _DURATION_END = 64, 2**63
+_TIME_END = _DURATION_END = 2**63
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _MOST_INT_DIGITS = 20
 _NO_SERVICE = "OTLPResourceNoServiceName"
@@ -87,8 +88,23 @@ class _Trace(_Wire):
     processes: dict[str, _Process] | None = None
 
 
+class _Error(_Wire):
+    msg: str = ""
+
+
 class _Document(_Wire):
     data: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+    errors: list[_Error] | None = None
+
+
+class _EmptyAnswer(_Wire, forbid_unknown_fields=True):
+    """Define the response of the API without traces, which has nothing of Jaeger in it but its fields."""
+
+    data: Annotated[list[Any], msgspec.Meta(max_length=0)] | None
+    total: int = 0
+    limit: int = 0
+    offset: int = 0
+    errors: list[_Error] | None = None
 
 
 _document_decoder = msgspec.json.Decoder(_Document)
@@ -96,6 +112,7 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _trace_decoder = msgspec.json.Decoder(_Trace)
 _span_decoder = msgspec.json.Decoder(_Span)
 _warned_decoder = msgspec.json.Decoder(_Warned)
+_empty_decoder = msgspec.json.Decoder(_EmptyAnswer)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,10 +131,34 @@ def decode(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[Spa
     """
     report = _refuse if on_bad is None else on_bad
     try:
-        traces = _traces(data)
+        traces = _traces(data, on_bad or _ignore)
     except _REFUSALS as error:
         raise NotJaegerError(str(error)) from error
     return [record for trace in traces for record in _records(trace, report)]
+
+
+def is_empty(data: bytes) -> bool:
+    """Return whether the data is a response of the API without traces: nothing was found, or an error is its reason."""
+    try:
+        _empty_decoder.decode(data)
+    except _REFUSALS:
+        return False
+    return True
+
+
+def salvage(data: bytes) -> list[SpanRecord]:
+    """Return the whole spans in a document that ends early; the services, which follow the spans, may be missing."""
+    try:
+        return decode(closed(data, *_AROUND_A_SPAN), _ignore)
+    except NotJaegerError:
+        return []
+
+
+_AROUND_A_SPAN = (b"{[{[", b"[{[")
+
+
+def _ignore(reason: str) -> None:
+    """Do nothing, since the whole document is reported."""
 
 
 def adjusted(data: bytes) -> set[str]:
@@ -145,14 +186,16 @@ def _refuse(reason: str) -> None:
     raise NotJaegerError(reason)
 
 
-def _traces(data: bytes) -> list[msgspec.Raw]:
+def _traces(data: bytes, report: Callable[[str], None] = _ignore) -> list[msgspec.Raw]:
     if data.lstrip()[:1] == b"[":
         return _list_decoder.decode(data)
-    traces = _document_decoder.decode(data).data
-    if isinstance(traces, msgspec.UnsetType):
+    document = _document_decoder.decode(data)
+    for error in document.errors or ():
+        report(f"Jaeger's answer is an error: {error.msg}")
+    if isinstance(document.data, msgspec.UnsetType):
         _trace_decoder.decode(data)  # a single trace; anything else is an error
         return [msgspec.Raw(data)]
-    return traces or []
+    return document.data or []
 
 
 def _records(data: msgspec.Raw, report: Callable[[str], None]) -> Iterator[SpanRecord]:
@@ -182,15 +225,12 @@ def _resource(process: _Process) -> Resource:
 def _record(span: _Span, resource: Resource) -> SpanRecord:
     attributes = _attributes(span.tags)
     trace_id, span_id = _id(span.trace_id, _TRACE_ID_DIGITS), _id(span.span_id, _SPAN_ID_DIGITS)
-    references = [reference for reference in span.references or () if reference.span_id]
+    references = [reference for reference in span.references or () if reference.span_id.strip("0")]
     parent = _parent(span, trace_id, references)
     kind = _take_kind(attributes)
     status_code = _take_status(attributes)
-    start_ns = span.start_time * _NS_PER_US
-    end_ns = start_ns + _signed(span.duration) * _NS_PER_US
-    if min(start_ns, end_ns) < 0 or max(start_ns, end_ns) >> _TIME_BITS:
-        msg = "a time is negative, or has more than 64 bits"
-        raise ValueError(msg)
+    start_ns = _known(span.start_time * _NS_PER_US)
+    end_ns = _known(start_ns + _signed(span.duration) * _NS_PER_US) if start_ns else 0
     attributes.pop("internal.span.format", None)
     return SpanRecord(
         trace_id=trace_id,
@@ -216,8 +256,15 @@ def _id(text: str, digits: int) -> str:
     if not text or len(text) > digits or not text.isascii() or not text.isalnum():
         msg = f"expected an id of {digits} hex digits, got {len(text)} characters"
         raise ValueError(msg)
-    int(text, 16)
+    if not int(text, 16):
+        msg = "an id is all zeros"
+        raise ValueError(msg)
     return text.lower().zfill(digits)
+
+
+def _known(time_ns: int) -> int:
+    """Return a time, or 0 for one that is none: negative, or of more than 63 bits."""
+    return time_ns if 0 < time_ns < _TIME_END else 0
 
 
 def _signed(duration: int) -> int:
@@ -230,7 +277,7 @@ def _signed(duration: int) -> int:
 
 def _parent(span: _Span, trace_id: str, references: Sequence[_Reference]) -> _Reference | None:
     """Return the reference to the parent; if a span links to its own parent, Jaeger keeps the link only."""
-    if span.parent_span_id:
+    if span.parent_span_id and span.parent_span_id.strip("0"):
         return _Reference("CHILD_OF", trace_id, span.parent_span_id)
     own = [reference for reference in references if _id(reference.trace_id, _TRACE_ID_DIGITS) == trace_id]
     others = (reference for reference in own if reference.span_id != span.span_id)
@@ -322,7 +369,4 @@ def _take_text(attributes: dict[str, Any], key: str) -> str:
 
 def _event(log: _Log) -> Event:
     attributes = _attributes(log.fields)
-    if log.timestamp < 0:
-        msg = "the time of an event is before 1970"
-        raise ValueError(msg)
-    return Event(_take_text(attributes, "event"), log.timestamp * _NS_PER_US, attributes)
+    return Event(_take_text(attributes, "event"), _known(log.timestamp * _NS_PER_US), attributes)

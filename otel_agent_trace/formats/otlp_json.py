@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from contextlib import nullcontext, suppress
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -22,6 +22,7 @@ from otel_agent_trace.formats.otlp_json_encoding import (
     join,
     join_logs,
 )
+from otel_agent_trace.json_repair import closed, repaired
 from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord
 
 __all__ = [
@@ -45,16 +46,19 @@ _MAX_VALUE_DEPTH = 64
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _PARENT_ID_DIGITS = (0, _SPAN_ID_DIGITS)
 _NO_PARENT = "0" * _SPAN_ID_DIGITS
-_TIME_END = 1 << 64
+_NO_TRACE = "0" * _TRACE_ID_DIGITS
+_TIME_BITS = 64
 _from_hex = bytes.fromhex
+_HEX = frozenset("0123456789abcdefABCDEF")
 _MAX_REMEMBERED_BYTES = 16 << 10
+
+T = TypeVar("T")
 
 
 # ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 _Int64 = Annotated[int, msgspec.Meta(ge=_INT64_MIN, le=_INT64_END - 1)]
-_Time = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Wire(msgspec.Struct, rename="camel", gc=False):
@@ -68,7 +72,7 @@ class _Value(_Wire):
     double_value: float | None = None
     array_value: _Array | None = None
     kvlist_value: _Pairs | None = None
-    bytes_value: str | None = None
+    bytes_value: bytes | None = None
 
 
 class _Array(_Wire):
@@ -108,8 +112,8 @@ class _Span(_Wire):
     span_id: str
     parent_span_id: str = ""
     kind: int = 0
-    start_time_unix_nano: _Time = 0
-    end_time_unix_nano: _Time = 0
+    start_time_unix_nano: int = 0
+    end_time_unix_nano: int = 0
     name: str = ""
     attributes: list[_Pair] = []
     status: _Status | None = None
@@ -193,6 +197,8 @@ _spans_decoder = msgspec.json.Decoder(list[_Span], strict=False)
 _logs_decoder = msgspec.json.Decoder(list[_ResourceLogs], strict=False)
 _resource_decoder = msgspec.json.Decoder(_Resource | None, strict=False)
 _scope_decoder = msgspec.json.Decoder(_Scope | None, strict=False)
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 _BEFORE_SPANS, _AFTER_SPANS = b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":', b"}]}]}"
@@ -280,15 +286,21 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
     return []
 
 
-def decode_logs(data: bytes) -> list[LogRecord]:
+def decode_logs(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[LogRecord]:
     """Return the log records of one OTLP/JSON object that belong to something; none for another signal.
+
+    Args:
+        data: the JSON object.
+        on_bad: called with the reason for each part that is invalid, which is omitted; by default such a one is an error.
 
     Raises:
         OtlpJsonError: the data is not JSON, not UTF-8, or not of that shape.
     """
     try:
-        raw = bytes(_decoder.decode(data).resource_logs)
-        groups = _logs_decoder.decode(raw) if raw else []
+        raw = _decoder.decode(data).resource_logs
+        if not bytes(raw):
+            return []
+        groups = _logs_decoder.decode(raw) if on_bad is None else _valid_parts(raw, list[_ResourceLogs], on_bad)
         return [log for group in groups for part in group.scope_logs for log in _logs_of_spans(group, part)]
     except _REFUSALS as error:
         raise OtlpJsonError(str(error)) from error
@@ -331,12 +343,14 @@ def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
     ):
         msg = f"expected ids of 32, 16 and 16 hex digits, got {len(trace_id)}, {len(span_id)} and {len(parent)} characters"
         raise ValueError(msg)
+    if trace_id == _NO_TRACE or span_id == _NO_PARENT:
+        msg = "the span has no trace id or no span id: all digits are zeros"
+        raise ValueError(msg)
     if ids.lower() != ids:  # faster than `islower`
         trace_id, span_id, parent = trace_id.lower(), span_id.lower(), parent.lower()
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
-    if start_ns >= _TIME_END or end_ns >= _TIME_END:
-        msg = "a time has more than 64 bits"
-        raise ValueError(msg)
+    if start_ns < 0 or end_ns < 0 or (start_ns | end_ns) >> _TIME_BITS:
+        start_ns, end_ns = _unsigned(start_ns), _unsigned(end_ns)
     return SpanRecord(
         trace_id,
         span_id,
@@ -355,6 +369,11 @@ def _record(span: _Span, resource: Resource, scope: Scope) -> SpanRecord:
         span.trace_state,
         span.flags,
     )
+
+
+def _unsigned(time_ns: int) -> int:
+    """Return a time as the unsigned integer of 64 bits that protobuf has; a negative one is then far in the future."""
+    return time_ns % (1 << _TIME_BITS) if time_ns < 0 else min(time_ns, (1 << _TIME_BITS) - 1)
 
 
 def _attributes(pairs: list[_Pair]) -> dict[str, Any]:
@@ -387,9 +406,7 @@ def _value(value: _Value | None, depth: int) -> Any:
         return [_value(item, depth - 1) for item in value.array_value.values]
     if value.kvlist_value is not None:
         return {pair.key: _value(pair.value, depth - 1) for pair in value.kvlist_value.values}
-    if value.bytes_value is not None:
-        return base64.b64decode(value.bytes_value)
-    return None
+    return value.bytes_value
 
 
 def _event(event: _Event) -> Event:
@@ -429,10 +446,7 @@ _remembered_scope = functools.lru_cache(maxsize=256)(_read_scope)
 
 # Quotes are escaped in the strings of an intact object, so that each match is the beginning of an object.
 _OBJECT = re.compile(rb'\{\s*"resource(?:Spans|Logs|Metrics)"')
-_TOKEN = re.compile(rb'"[^"]*"?|[\[\]{}]')
-_QUOTE = ord('"')
-_OPENING = {ord("}"): ord("{"), ord("]"): ord("[")}
-_AROUND_A_SPAN, _AFTER_A_SPAN = b"{[{[{[", b"]}]}]}"
+_AROUND_A_SPAN = b"{[{[{["
 _SPAN_KEY = b'"spanId"'
 _LEAST_BYTES = 64
 """Less than the size of the ids of one span with their keys."""
@@ -446,6 +460,8 @@ def salvage(data: bytes) -> list[SpanRecord]:
     """
     if _SPAN_KEY not in data:
         return []
+    if b'"scopeSpans"' in data and not _OBJECT.search(data):  # the spans of one resource, as Java logs them
+        data = b'{"resourceSpans":[' + data
     decoder = Decoder()
     return [record for piece in _pieces(data) for record in _spans_of_piece(decoder, piece)]
 
@@ -461,40 +477,24 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _spans_of_piece(decoder: Decoder, piece: bytes) -> list[SpanRecord]:
-    for candidate in (piece, _closed(piece)):
-        try:
-            return decoder.decode(candidate)
-        except OtlpJsonError:
-            pass
     try:
-        return decode_each(candidate, _ignore)
+        return decoder.decode(piece)
+    except OtlpJsonError:
+        pass
+    try:
+        return decode_each(closed(repaired(piece).data, _AROUND_A_SPAN), _ignore)
     except OtlpJsonError:
         return []
 
 
-def _closed(piece: bytes) -> bytes:
-    """Return the object at the beginning of a piece; an incomplete one is closed after its last whole span."""
-    bare = piece.replace(rb"\\", b"__").replace(rb"\"", b"__")
-    open_brackets = bytearray()
-    end_of_span = 0
-    for match in _TOKEN.finditer(bare):
-        sign = bare[match.start()]
-        if sign == _QUOTE:
-            continue
-        if sign not in _OPENING:
-            open_brackets.append(sign)
-            continue
-        if open_brackets.pop() != _OPENING[sign]:
-            break
-        if not open_brackets:
-            return piece[: match.end()]
-        if open_brackets == _AROUND_A_SPAN:
-            end_of_span = match.end()
-    return piece[:end_of_span] + _AFTER_A_SPAN
+def _ignore(reason: str) -> None:
+    """Do nothing, since the whole line is reported."""
 
 
 def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
-    """Return the valid spans of one object; `on_bad` is called with the reason for each other one.
+    """Return the spans of one object without their invalid parts; `on_bad` is called with the reason for each of these.
+
+    An invalid value costs itself, or the attribute, event or link that it is in; a span without valid ids costs itself.
 
     Raises:
         OtlpJsonError: the data is not JSON, not UTF-8, or has no spans by resource and scope.
@@ -503,22 +503,101 @@ def decode_each(data: bytes, on_bad: Callable[[str], None]) -> list[SpanRecord]:
         groups = _parts_decoder.decode(data).resource_spans
     except _REFUSALS as error:
         raise OtlpJsonError(str(error)) from error
-    records = []
-    for group in groups:
-        for part in group.scope_spans:
-            for span in part.spans:
-                try:
-                    records.append(_record_of_part(group, part, span))
-                except _REFUSALS as error:
-                    on_bad(str(error))
-    return records
+    return [record for group in groups for record in _valid_records(group, on_bad)]
 
 
-def _ignore(reason: str) -> None:
-    """Do nothing, since the whole line is reported."""
+def _valid_records(group: _ResourceParts, on_bad: Callable[[str], None]) -> Iterator[SpanRecord]:
+    """Yield the records of the spans with valid ids."""
+    resource = _valid_resource(group.resource, group.schema_url, on_bad)
+    for part in group.scope_spans:
+        scope = _valid_scope(part.scope, part.schema_url, on_bad)
+        for data in part.spans:
+            try:
+                span = _valid_parts(data, _Span, on_bad)
+                if not _is_parent_id(span.parent_span_id):
+                    on_bad("parentSpanId: expected 16 hex digits")
+                    span.parent_span_id = ""
+                yield _record(span, resource, scope)
+            except _REFUSALS as error:
+                on_bad(f"a span: {error}")
 
 
-def _record_of_part(group: _ResourceParts, part: _ScopeParts, span: msgspec.Raw) -> SpanRecord:
-    resource = _resource(bytes(group.resource), group.schema_url)
-    scope = _scope(bytes(part.scope), part.schema_url)
-    return _record(_spans_decoder.decode(b"[%b]" % bytes(span))[0], resource, scope)
+def _valid_resource(data: msgspec.Raw, schema_url: str, on_bad: Callable[[str], None]) -> Resource:
+    try:
+        return _resource(bytes(data), schema_url)
+    except _REFUSALS:
+        valid = _valid_or_default(data, _Resource, _within("resource", on_bad))
+        return Resource(_attributes(valid.attributes), schema_url)
+
+
+def _valid_scope(data: msgspec.Raw, schema_url: str, on_bad: Callable[[str], None]) -> Scope:
+    try:
+        return _scope(bytes(data), schema_url)
+    except _REFUSALS:
+        valid = _valid_or_default(data, _Scope, _within("scope", on_bad))
+        return Scope(valid.name, valid.version, _attributes(valid.attributes), schema_url)
+
+
+def _is_parent_id(text: str) -> bool:
+    return len(text) in _PARENT_ID_DIGITS and _HEX.issuperset(text)
+
+
+def _valid_parts(data: msgspec.Raw, kind: Any, on_bad: Callable[[str], None]) -> Any:
+    """Return a value of a type without those parts of it that have other types; `on_bad` is called with each reason.
+
+    Raises:
+        ValueError: a part that is needed is missing or invalid, or the data is no JSON.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind, strict=False)
+    except msgspec.ValidationError as error:
+        if get_origin(kind) is list:
+            return _valid_items(data, get_args(kind)[0], on_bad)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return kind(**_valid_fields(data, kind, on_bad))
+        on_bad(str(error))
+        raise
+
+
+def _valid_or_default(data: msgspec.Raw, kind: type[T], on_bad: Callable[[str], None]) -> T:
+    try:
+        valid: T = _valid_parts(data, kind, on_bad)
+    except _REFUSALS:
+        return kind()
+    return valid
+
+
+def _valid_items(data: msgspec.Raw, kind: Any, on_bad: Callable[[str], None]) -> list[Any]:
+    items = []
+    for item in _decoded(_list_decoder, data, on_bad):
+        with suppress(*_REFUSALS):
+            items.append(_valid_parts(item, kind, on_bad))
+    return items
+
+
+def _valid_fields(data: msgspec.Raw, kind: type[msgspec.Struct], on_bad: Callable[[str], None]) -> dict[str, Any]:
+    given = _decoded(_fields_decoder, data, on_bad)
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name in given:
+            with nullcontext() if field.required else suppress(*_REFUSALS):
+                fields[field.name] = _valid_parts(
+                    given[field.encode_name], field.type, _within(field.encode_name, on_bad)
+                )
+        elif field.required:
+            msg = f"there is no {field.encode_name}"
+            raise ValueError(msg)
+    return fields
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: msgspec.Raw, on_bad: Callable[[str], None]) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        on_bad(str(error))
+        raise
+
+
+def _within(name: str, on_bad: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that calls `on_bad` with the name of a field before the reason."""
+    return lambda reason: on_bad(f"{name}: {reason}")

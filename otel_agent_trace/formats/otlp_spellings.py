@@ -45,34 +45,32 @@ class _Object(msgspec.Struct, rename="camel"):
     resource_spans: msgspec.Raw = msgspec.Raw()
     resource_logs: msgspec.Raw = msgspec.Raw()
     resource_metrics: msgspec.Raw = msgspec.Raw()
+    scope_spans: msgspec.Raw = msgspec.Raw()
+    scope_logs: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
     trace: msgspec.Raw = msgspec.Raw()
 
-    def __post_init__(self) -> None:
-        if not any(bytes(part) for part in (self.resource_spans, self.resource_logs, self.resource_metrics)):
-            self._check_wrapped()
-
-    def _check_wrapped(self) -> None:
-        if not bytes(self.result) and not bytes(self.trace):
-            msg = "the JSON object has no resourceSpans"
-            raise ValueError(msg)
-
 
 _object_decoder = msgspec.json.Decoder(_Object)
-_list_decoder = msgspec.json.Decoder(list[_Object])
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_EMPTY = (b"{}", b"null", b"[]")
 
 
-def respelled(data: bytes) -> list[bytes]:
-    """Return the OTLP/JSON objects in a text, in the spelling of the specification.
+def spelled(data: bytes) -> bytes:
+    """Return a text with the keys, enums, ids and missing values of the specification; it need not be whole."""
+    data = _KEY.sub(_protocol_key, data)
+    data = _NULL.sub(_UNKNOWN_KEY, data)
+    data = _ENUM.sub(_number, data)
+    return _BASE64_ID.sub(_hex, data)
+
+
+def objects_in(data: bytes) -> list[bytes]:
+    """Return the OTLP/JSON objects in a text that is spelled as in the specification.
 
     Raises:
         ValueError: the text is not JSON, not UTF-8, or has other objects.
     """
-    data = _KEY.sub(_protocol_key, data)
-    data = _NULL.sub(_UNKNOWN_KEY, data)
-    data = _ENUM.sub(_number, data)
-    data = _BASE64_ID.sub(_hex, data)
     try:
         return _objects(data, _MAX_WRAPPERS)
     except _REFUSALS as error:
@@ -82,20 +80,30 @@ def respelled(data: bytes) -> list[bytes]:
 def _objects(data: bytes, depth: int) -> list[bytes]:
     """Return the objects in a list, or in the objects that responses wrap around them."""
     if data.lstrip()[:1] == b"[":
-        return [inner for found in _list_decoder.decode(data) for inner in _unwrapped(found, depth)]
-    return _unwrapped(_object_decoder.decode(data), depth)
+        items = _list_decoder.decode(data) if depth else []
+        return [inner for item in items for inner in _objects(bytes(item), depth - 1)]
+    return _objects_of(data, depth)
 
 
-def _unwrapped(found: _Object, depth: int) -> list[bytes]:
+def _objects_of(data: bytes, depth: int) -> list[bytes]:
+    found = _object_decoder.decode(data)
     wrapped = bytes(found.result) or bytes(found.trace)
     if wrapped:
-        return _objects(wrapped, depth - 1) if depth else []
+        return [] if wrapped in _EMPTY or not depth else _objects(wrapped, depth - 1)
     parts = {
-        b"resourceSpans": found.resource_spans,
-        b"resourceLogs": found.resource_logs,
-        b"resourceMetrics": found.resource_metrics,
+        b"resourceSpans": bytes(found.resource_spans),
+        b"resourceLogs": bytes(found.resource_logs),
+        b"resourceMetrics": bytes(found.resource_metrics),
     }
-    return [b'{"%b":%b}' % (key, bytes(part)) for key, part in parts.items() if bytes(part)]
+    # Java's OtlpJsonLoggingSpanExporter writes the spans of each resource as an object of their own.
+    if bytes(found.scope_spans):
+        parts[b"resourceSpans"] = b"[%b]" % data
+    if bytes(found.scope_logs):
+        parts[b"resourceLogs"] = b"[%b]" % data
+    if not any(parts.values()):
+        msg = "the JSON object has no resourceSpans"
+        raise ValueError(msg)
+    return [b'{"%b":%b}' % (key, part) for key, part in parts.items() if part]
 
 
 def hex_id(text: bytes) -> bytes:

@@ -14,6 +14,7 @@ from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, LogEntry, RunFacts, RunStatus, Score, StepKind, Usage
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
+from otel_agent_trace.runs.times import with_known_times
 from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -34,7 +35,7 @@ def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list
 
     These are the run's own node or, where the run has no span, the nodes of its outermost steps.
     """
-    tree = build_tree(whole_records(records))
+    tree = build_tree(whole_records(with_known_times(records)))
     normalize(tree)
     agents: list[Node] = []
     lone_nodes: list[Node] = []

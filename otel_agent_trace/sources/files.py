@@ -10,26 +10,26 @@ rotation does, is read under its new name. Of a damaged file those spans are rea
 
 from __future__ import annotations
 
-import codecs
 import glob
 import gzip
 import io
 import itertools
 import os
-import re
 import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import IO, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
+from otel_agent_trace.sources.file_formats.others import description_of
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
-from otel_agent_trace.span import Capabilities, LogRecord, Problem, SpanRecord, logs_without_spans, with_logs
+from otel_agent_trace.sources.text_encoding import as_utf8
+from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
 MAX_LINE_BYTES = 64 << 20
@@ -257,7 +257,7 @@ def _detect_format(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], I
         size += len(block)
         if size >= HEAD_BYTES:
             break
-    return file_format_of(b"".join(seen).removeprefix(codecs.BOM_UTF8)), itertools.chain(seen, blocks)
+    return file_format_of(b"".join(seen)), itertools.chain(seen, blocks)
 
 
 def _read_pieces(
@@ -354,14 +354,16 @@ class _OpenTraces:
         self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int
     ) -> Sequence[SpanRecord]:
         """Return the spans of a piece of a less usual kind, and keep its log records until their spans are complete."""
-        spans, logs, reason = file_format.read_unusual(piece, refusal)
-        if reason:
-            self._on_problem(Problem(file, number, reason))
-        for log in logs:
+        found = file_format.read_unusual(piece, refusal)
+        if found.reason:
+            self._on_problem(Problem(file, number, found.reason))
+        if found.notice:
+            self._on_problem(Notice(file, number, found.notice))
+        for log in found.logs:
             self._sessions.add(log)
             if log.is_of_span:
                 self._logs.setdefault(log.trace_id, []).append(log)
-        return spans
+        return found.spans
 
     def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
         """Yield and forget the traces that do not occur in this block or a later one."""
@@ -481,8 +483,8 @@ class _OpenFile:
     def close(self) -> None:
         self._raw.close()
 
-    def __enter__(self) -> tuple[IO[bytes], Iterator[bytes]]:
-        return self._raw, _blocks(self._raw)
+    def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
+        return self._raw, as_utf8(_blocks(self._raw))
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -567,8 +569,15 @@ def _check_format(path: str) -> None:
     with _OpenFile(path) as (_, blocks):
         head = _read_head(path, blocks)
     if not file_format_of(head)().fits(head):
-        msg = f"{path}: neither OTLP nor traces of Jaeger; it looks like {_looks_like(head)}"
+        looks_like = description_of(head[:HEAD_BYTES])
+        msg = f"{path}: neither OTLP nor traces of Jaeger; it looks like {looks_like}{_packing_text(path)}"
         raise SourceError(msg)
+
+
+def _packing_text(path: str) -> str:
+    with _OpenFile(path) as (raw, _):
+        packing, _stream = _decompressed(raw)
+    return "" if packing == "file" else f" (in a {packing} file)"
 
 
 def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
@@ -585,25 +594,4 @@ def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
         if not parts and not error.early_end:  # otherwise reading reports it
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
-    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
-
-
-def _looks_like(block: bytes) -> str:
-    head = block[:HEAD_BYTES].lstrip()
-    for description, fits in _OTHER_FORMATS:
-        if fits(head):
-            return description
-    return "something else"
-
-
-_OTHER_FORMATS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
-    ("Jaeger UI JSON", lambda head: head.startswith(b"{") and b'"traceID"' in head),
-    ("a JSON document of something else", lambda head: re.match(rb"[\[{]\s*\n", head)),
-    ("a Zipkin JSON array", lambda head: head.startswith(b"[") and b'"traceId"' in head),
-    ("a JSON array", lambda head: head.startswith(b"[")),
-    ("JSON Lines of something else", lambda head: head.startswith(b"{")),
-    ("a web page", lambda head: re.match(rb"(?i)<!doctype|<html", head)),
-    ("XML", lambda head: head.startswith(b"<")),
-    ("binary data", lambda head: b"\0" in head),
-    ("text", lambda head: True),
-)
+    return b"".join(parts)

@@ -11,6 +11,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.formats import jaeger_json, otlp_json
+from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.sources.addresses import Address, parse_address
@@ -311,16 +313,29 @@ class _V3:
     def _received(self, answer: Answer) -> _Received:
         body = _result_body(self._http, answer)
         try:
-            records = [record for part in _otlp_results(self._http, body) for record in self._records(part)]
+            records = [record for part in self._results(body) for record in self._records(part)]
         except (*_DECODE_ERRORS, otlp_json.OtlpJsonError):
             raise _unreadable(self._http, answer) from None
         return _Received(by_trace(_without_format(record) for record in records), len(body))
+
+    def _results(self, body: bytes) -> list[bytes]:
+        try:
+            return list(_otlp_results(self._http, body))
+        except _DECODE_ERRORS:
+            return list(_otlp_results(self._http, self._repaired(body)))
 
     def _records(self, data: bytes) -> list[SpanRecord]:
         try:
             return otlp_json.decode(data)
         except otlp_json.OtlpJsonError:
-            return otlp_json.decode_each(data, lambda reason: self._on_bad(f"a span that is not valid OTLP: {reason}"))
+            whole = self._repaired(data)
+            return otlp_json.decode_each(whole, lambda reason: self._on_bad(f"a span that is not valid OTLP: {reason}"))
+
+    def _repaired(self, data: bytes) -> bytes:
+        data, what = repaired(data)
+        if what:
+            self._on_bad(f"repaired: {what}")
+        return data
 
 
 class _Legacy:
@@ -364,10 +379,21 @@ class _Legacy:
     def _received(self, answer: Answer) -> _Received:
         body = _result_body(self._http, answer)
         try:
-            records = jaeger_json.decode(body, self._on_bad) if body else []
+            records = self._records(body) if body else []
         except jaeger_json.NotJaegerError:
             raise _unreadable(self._http, answer) from None
         return _Received(by_trace(records), len(body))
+
+    def _records(self, body: bytes) -> list[SpanRecord]:
+        reasons: list[str] = []
+        with suppress(jaeger_json.NotJaegerError):
+            records = jaeger_json.decode(body, reasons.append)
+            if not reasons:
+                return records
+        data, what = repaired(body)
+        if what:
+            self._on_bad(f"repaired: {what}")
+        return jaeger_json.decode(data, self._on_bad)
 
 
 def _result_body(http: HttpReader, answer: Answer) -> bytes:

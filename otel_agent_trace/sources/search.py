@@ -15,6 +15,7 @@ from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
 from otel_agent_trace.runs.stitch import Assembled, assembled
+from otel_agent_trace.sources.census import Census
 from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of
 
 T = TypeVar("T")
@@ -25,7 +26,13 @@ _NEIGHBOURS_NS = 1200 * 10**9
 """Longest time between traces that may belong to one run: a pause of ten minutes, and as much for the call itself."""
 
 
-def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Callable[[Assembled], T]) -> Iterator[T]:
+def search(
+    source: SpanSource,
+    query: RunQuery,
+    on_problem: OnProblem,
+    keep: Callable[[Assembled], T],
+    census: Census | None = None,
+) -> Iterator[T]:
     """Yield the result of `keep` for each outermost run that matches, in the order of the query.
 
     Without an order runs are yielded as they are completed while reading, in bounded memory. With one, the results of
@@ -37,26 +44,35 @@ def search(source: SpanSource, query: RunQuery, on_problem: OnProblem, keep: Cal
         query: the filters, the order and the limit.
         on_problem: called with each `Problem` of reading.
         keep: called with each run and its spans; returns what is needed of them.
+        census: counts what is read, for whoever has to explain that nothing was found.
     """
+    reading = _Reading(source, on_problem, census or Census())
     if query.run_id == LAST:
         query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
         limit = None if query.limit is None else min(query.limit, sys.maxsize)  # `islice` takes no greater number
-        return islice(map(keep, _matching(source, query, on_problem)), limit)
-    return iter(_first_in_order(source, query, query.order, on_problem, keep))
+        return islice(map(keep, _matching(reading, query)), limit)
+    return iter(_first_in_order(reading, query, query.order, keep))
 
 
-def _matching(
-    source: SpanSource, query: RunQuery, on_problem: OnProblem, stop: _EarlyStop | None = None
-) -> Iterator[Assembled]:
+class _Reading(NamedTuple):
+    """Hold what is read, and who is informed about it."""
+
+    source: SpanSource
+    on_problem: OnProblem
+    census: Census
+
+
+def _matching(reading: _Reading, query: RunQuery, stop: _EarlyStop | None = None) -> Iterator[Assembled]:
     """Yield the runs that match the query, in the order of the source."""
     keys = _UserKeys(query)
-    for found in _assembled(source, query, on_problem, stop):
+    for found in _assembled(reading, query, stop):
+        reading.census.runs += 1
         if query.matches(found.run, found.spans):
             yield found
         elif query.user_id is not None:
             keys.note(found)
-    keys.report(on_problem)
+    keys.report(reading.on_problem)
 
 
 class _UserKeys:
@@ -88,14 +104,13 @@ class _UserKeys:
         on_problem(Notice("user_id", 0, reason))
 
 
-def _assembled(
-    source: SpanSource, query: RunQuery, on_problem: OnProblem, stop: _EarlyStop | None
-) -> Iterator[Assembled]:
+def _assembled(reading: _Reading, query: RunQuery, stop: _EarlyStop | None) -> Iterator[Assembled]:
     """Yield the runs of a source, to which the filters are passed that it supports; without spans if it has only runs."""
-    reader: Any = source
-    if capabilities_of(source).runs:
+    reader: Any = reading.source
+    if capabilities_of(reader).runs:
         return (Assembled(run, ()) for run in reader.runs())
-    traces = with_filters(source, query).traces(on_problem)
+    on_problem = reading.on_problem
+    traces = reading.census.watch(with_filters(reader, query).traces(on_problem), on_problem)
     return assembled(traces) if stop is None else stop.watch_runs(assembled(stop.limit_traces(traces)))
 
 
@@ -120,17 +135,13 @@ def with_filters(source: SpanSource, query: RunQuery) -> SpanSource:
 
 
 def _first_in_order(
-    source: SpanSource,
-    query: RunQuery,
-    order: Callable[[AgentRun], tuple[Any, ...]],
-    on_problem: OnProblem,
-    keep: Callable[[Assembled], T],
+    reading: _Reading, query: RunQuery, order: Callable[[AgentRun], tuple[Any, ...]], keep: Callable[[Assembled], T]
 ) -> list[T]:
     first: _First[T] = _First(query.limit)
     if query.limit == 0:
         return []
-    stop = _EarlyStop(first) if order is age and capabilities_of(source).newest_first else None
-    for found in _matching(source, query, on_problem, stop):
+    stop = _EarlyStop(first) if order is age and capabilities_of(reading.source).newest_first else None
+    for found in _matching(reading, query, stop):
         first.add(order(found.run), keep(found))
     return first.items()
 
@@ -210,23 +221,29 @@ def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) 
         RunNotFoundError: no run has that id, or the source has no run.
         AmbiguousRunError: several runs match.
     """
-    found = [*search(source, query, on_problem, lambda found: found)]
+    census = Census()
+    found = [*search(source, query, on_problem, lambda found: found, census)]
     if query.run_id == LAST:
         candidates = [Found(each.run, each) for each in found]
     else:
         named = [*_runs_with_id(found, query.run_id)]
         candidates = [each for each, is_exact in named if is_exact] or [each for each, _ in named]
     if not candidates:
-        raise RunNotFoundError(nothing_found_text(query, name))
+        raise RunNotFoundError(nothing_found_text(query, name, None if capabilities_of(source).runs else census))
     if len(candidates) > 1:
         raise AmbiguousRunError(_ambiguity_message(name, query.run_id, [each.run for each in candidates]))
     return _with_neighbours(source, candidates[0], query, on_problem)
 
 
-def nothing_found_text(query: RunQuery, name: str) -> str:
-    """Return the sentence that no run of the source called `name` matches a query, with the id and the service it names."""
+def nothing_found_text(query: RunQuery, name: str, census: Census | None = None) -> str:
+    """Return the sentence that no run of the source called `name` matches a query, with the id and the service it names.
+
+    Where a census of what was read found no run at all, the sentence has the spans that were read instead.
+    """
     what = "no runs" if query.run_id in (None, LAST) else f"no run {query.run_id!r}"
     of_service = "" if query.service is None else f" of service {query.service!r}"
+    if census is not None and census.spans and not census.runs:
+        return f"{what}{of_service} in {name}, which has {census.spans_text()}"
     others = query.but(run_id=None, service=None)
     return f"{what}{of_service} in {name}{' match the filters' if others.is_filter else ''}"
 

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from backports import zstd
 
 from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, open_source, run_to_spans, runs_from_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
+from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.passes.shape import DEEPEST
 from otel_agent_trace.sources import files as files_module
+from otel_agent_trace.span import Notice, SpanRecord
+from tests.support.file_formats import jaeger
 from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
@@ -39,30 +42,17 @@ BAD_LINES = {
     "JSON array": b"[1]\n",
     "JSON number": b"7\n",
     "NULs": b"\0" * 100 + b"\n",
-    "invalid UTF-8": raw_line().replace(b"execute_tool t", b"\xff\xfe"),
-    "lone surrogate": raw_line().replace(b"execute_tool t", b"\\ud800"),
     "spans of a wrong type": b'{"resourceSpans":{"scopeSpans":[]}}\n',
     "span of a wrong type": b'{"resourceSpans":[{"scopeSpans":[{"spans":["x"]}]}]}\n',
-    "attributes of a wrong type": raw_line(attributes={"a": 1}),
-    "name of a wrong type": raw_line(name=["a"]),
-    "resource of a wrong type": raw_line().replace(b'{"scopeSpans"', b'{"resource":[1],"scopeSpans"'),
     "no trace id": raw_line(traceId=""),
+    "trace id of zeros": raw_line(traceId="0" * 32),
+    "span id of zeros": raw_line(spanId="0" * 16),
     "short trace id": raw_line(traceId="0af7651916cd43dd"),
     "trace id of other characters": raw_line(traceId="z" * 32),
     "trace id of blanks": raw_line(traceId=" " * 32),
     "long span id": raw_line(spanId="b7ad6b7169203331" * 2),
     "span id of other characters": raw_line(spanId='"b7ad6b71692033'),
-    "parent of a wrong length": raw_line(parentSpanId='q","x":"'),
     "missing span id": raw_line().replace(b'"spanId"', b'"spanIdentity"'),
-    "time of a wrong type": raw_line(startTimeUnixNano="soon"),
-    "negative time": raw_line(startTimeUnixNano=-1),
-    "time of 65 bits": raw_line(endTimeUnixNano=str(2**64)),
-    "time of 400 digits": raw_line(startTimeUnixNano="9" * 400),
-    "integer of 64 bits and one": value_line({"intValue": str(2**63)}),
-    "integer of 100,000 digits": value_line({"intValue": "9" * 100_000}),
-    "integer beyond doubles": value_line({"doubleValue": "1e999x"}),
-    "bytes that are no base64": value_line({"bytesValue": "a"}),
-    "value of a wrong type": value_line({"boolValue": "perhaps"}),
     "100,000 deep": nested(100_000),
     "100,000 brackets": b"[" * 100_000 + b"\n",
 }
@@ -87,6 +77,105 @@ def test_bad_line_when_strict(write: Write, lines: list[bytes], what: str) -> No
     error = raised.value
     assert (error.path, error.line) == (str(path), 8)
     assert str(error) == f"{path}:8: {error.reason}"
+
+
+BAD_VALUES = {
+    "attributes of a wrong type": raw_line(attributes={"a": 1}),
+    "name of a wrong type": raw_line(name=["a"]),
+    "resource of a wrong type": raw_line().replace(b'{"scopeSpans"', b'{"resource":[1],"scopeSpans"'),
+    "scope of a wrong type": raw_line().replace(b'{"spans"', b'{"scope":{"name":[]},"spans"'),
+    "parent of a wrong length": raw_line(parentSpanId='q","x":"'),
+    "time of a wrong type": raw_line(startTimeUnixNano="soon"),
+    "an event's name of a wrong type": raw_line(events=[{"name": 5}, {"name": "e"}]),
+    "integer of 64 bits and one": value_line({"intValue": str(2**63)}),
+    "integer of 100,000 digits": value_line({"intValue": "9" * 100_000}),
+    "integer beyond doubles": value_line({"doubleValue": "1e999x"}),
+    "bytes that are no base64": value_line({"bytesValue": "a"}),
+    "value of a wrong type": value_line({"boolValue": "perhaps"}),
+}
+
+
+@pytest.mark.parametrize("what", BAD_VALUES)
+def test_bad_value(write: Write, problems: Problems, what: str) -> None:
+    """A value of a wrong type costs itself: its span and those beside it are read, and the value is reported."""
+    good = json.loads(raw_line(spanId="c" * 16))["resourceSpans"]
+    bad = json.loads(BAD_VALUES[what])["resourceSpans"]
+    path = write("runs.jsonl", [raw_line(spanId="d" * 16), json.dumps({"resourceSpans": bad + good}).encode()])
+    [spans] = open_source(path).traces(problems)
+    assert {span.span_id for span in spans} == {"b7ad6b7169203331", "c" * 16, "d" * 16}
+    assert problems.places == [("runs.jsonl", 2)]
+    assert problems[0].reason.endswith("; 2 intact spans of it were read")
+    with pytest.raises(BadRecordError):
+        load_runs(path, strict=True)
+
+
+BAD_TEXTS = {
+    "half an emoji": (b"\\ud83d", "\ufffd", "a lone surrogate (half a character)"),
+    "the other half": (b"\\uDE00", "\ufffd", "a lone surrogate (half a character)"),
+    "half an emoji behind a backslash": (rb"\\\ud83d", "\\\ufffd", "a lone surrogate (half a character)"),
+    "bytes that are not UTF-8": (b"\xff\xfe", "\ufffd\ufffd", "bytes that are not UTF-8"),
+    "half an emoji in UTF-8": (b"\xed\xa0\xbd", "\ufffd\ufffd\ufffd", "bytes that are not UTF-8"),
+    "raw control characters": (b"\x01\t", "\x01\t", "a raw control character"),
+}
+
+
+@pytest.mark.parametrize("layout", ["a line", "a document", "snake_case", "a list", "Tempo", "Jaeger", "printed"])
+@pytest.mark.parametrize("what", BAD_TEXTS)
+def test_bad_text(write: Write, what: str, layout: str) -> None:
+    """A text that is none costs the characters that are none, whatever the file is, and that is reported as a notice."""
+    bad, repaired, reason = BAD_TEXTS[what]
+    text = LAYOUTS[layout]([named_span(1, "before@after"), named_span(2, 'NaN, ,} "')]).replace(b"@", bad)
+    found = Problems()
+    path = write("traces.json", text)
+    [spans] = open_source(path).traces(found)
+    assert sorted(span.name for span in spans) == ['NaN, ,} "', f"before{repaired}after"]
+    [notice] = found
+    assert isinstance(notice, Notice)
+    assert notice.reason.startswith(f"repaired: {reason} at byte ")
+    load_runs(path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [(b"NaN", "nan"), (b"Infinity", "inf"), (b"-Infinity", "-inf"), (b"1.5,", "1.5")]
+)
+def test_numbers_that_json_does_not_have(write: Write, given: bytes, read: str) -> None:
+    """Words that Python writes for numbers are these numbers, and a comma too many is none."""
+    found = Problems()
+    line = value_line({"doubleValue": "@"}).replace(b'"@"', given)
+    [[span]] = open_source(write("traces.jsonl", line)).traces(found)
+    assert str(span.attributes["k"]) == read
+    assert [type(problem) for problem in found] == [Notice]
+
+
+def named_span(number: int, name: str) -> SpanRecord:
+    return SpanRecord("ab" * 16, f"{number:016x}", None, name, BEGAN_NS, BEGAN_NS + 1)
+
+
+def printed(spans: Sequence[SpanRecord]) -> bytes:
+    """Spans as Python prints them."""
+    return b"\n".join(
+        json.dumps(
+            {
+                "name": span.name,
+                "context": {"trace_id": f"0x{span.trace_id}", "span_id": f"0x{span.span_id}"},
+                "start_time": "2026-11-23T23:03:20.000000Z",
+                "end_time": "2026-11-23T23:03:20.000001Z",
+            },
+            indent=4,
+        ).encode()
+        for span in spans
+    )
+
+
+LAYOUTS: dict[str, Callable[[Sequence[SpanRecord]], bytes]] = {
+    "a line": otlp_json.encode,
+    "a document": lambda spans: json.dumps(json.loads(otlp_json.encode(spans)), indent=2).encode(),
+    "snake_case": lambda spans: otlp_json.encode(spans).replace(b'"spanId"', b'"span_id"'),
+    "a list": lambda spans: b"[%b]" % otlp_json.encode(spans),
+    "Tempo": lambda spans: otlp_json.encode(spans).replace(b"resourceSpans", b"batches"),
+    "Jaeger": lambda spans: json.dumps(jaeger(spans)).encode(),
+    "printed": printed,
+}
 
 
 @pytest.mark.parametrize("depth", [1, 63, 64, 65, 300])
@@ -253,8 +342,9 @@ def test_damaged_packed_file(write: Write, pack: Callable[[bytes], bytes], probl
     packed[len(packed) // 2 : len(packed) // 2 + 1000] = bytes(1000)
     read = load_runs(write("runs.jsonl", bytes(packed)), on_problem=problems)
     assert len(read) > 250
-    assert problems[-1].reason.endswith("; everything before it was read")
-    assert problems[-1].reason.startswith("damaged data (")
+    damage = [problem for problem in problems if not isinstance(problem, Notice)][-1]
+    assert damage.reason.endswith("; everything before it was read")
+    assert damage.reason.startswith("damaged data (")
 
 
 def test_damaged_file_among_others(write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.values import Truncated
 
 _LONGEST_LITERAL = 100_000
@@ -28,13 +29,24 @@ def value_in(text: str) -> Any:
     try:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return _literal(text) if looks_structured(text) else text
+        return _repaired(text) if looks_structured(text) else text
     return text if type(value) is float and json.dumps(value) != text else value
 
 
 def looks_structured(text: str) -> bool:
     """Return whether a text may be more than plain text: an object, a list, a tuple or a quoted text."""
     return text.lstrip()[:1] in ("{", "[", "(", "'", '"') if text else False
+
+
+def _repaired(text: str) -> Any:
+    """Return the value of JSON with half an emoji or NaN in it, or of a Python literal; else the text itself."""
+    data, what = repaired(text.encode(errors="replace"))
+    if what:
+        try:
+            return _decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return _literal(text)
 
 
 def _literal(text: str) -> Any:

@@ -13,8 +13,11 @@ from otel_agent_trace.span import SpanRecord
 
 _OPENING = re.compile(rb"\s*[\[{][\s\[{]*\n")
 _UNFINISHED = re.compile(rb"\s*[\[{][^\n]*[\[{,][ \t\r]*\n[ \t]")
-_KNOWN_KEY = re.compile(rb'"(?:resource_?(?:[sS]pans|[lL]ogs|[mM]etrics)|traceID)"\s*:')
-_BEGINNINGS, _ENDINGS = (b"{", b"["), (b"}", b"]")
+_KNOWN_KEY = re.compile(
+    rb'"(?:(?:resource|scope)_?(?:[sS]pans|[lL]ogs|[mM]etrics)|instrumentation_?[lL]ibrary_?(?:[sS]pans|[lL]ogs)|traceID)"\s*:'
+)
+_BEGINNING = re.compile(rb'[\[{]\s*(?:["\[{\]}]|$)')
+_ENDINGS, _CONTINUATIONS, _UNFINISHED_ENDINGS = (b"}", b"]"), (b"}", b"]", b","), (b"[", b",", b":")
 
 
 def is_document(head: bytes) -> bool:
@@ -31,24 +34,34 @@ class JsonDocuments(JsonLines):
         super().__init__()
         self._decode, self.read = self.read, self._read_spans_only
 
+    @staticmethod
+    def splitter() -> DocumentSplitter:
+        """Return the object that finds the beginnings of documents in one file."""
+        return DocumentSplitter()
+
     def fits(self, head: bytes) -> bool:
-        """Return whether the beginning has a key of traces; the whole document may be longer, and cannot be decoded here."""
-        return _KNOWN_KEY.search(head) is not None or super().fits(head)
+        """Return whether the beginning has a key of traces, as the document may be longer, or a document that can be read."""
+        if _KNOWN_KEY.search(head) is not None:
+            return True
+        pieces = type(self)().pieces(iter((head,)), len(head), len(head))
+        return any(self._is_readable(document) for found in pieces for document in found.pieces if document)
 
     def pieces(self, blocks: Iterator[bytes], size: int, max_bytes: int) -> Iterator[Pieces]:
         """Yield the documents of the first `size` bytes.
 
         A document begins with a line that opens an object or list after a line that closes one: within a document there
-        would be a comma between them.
+        would be a comma between them. Text between two documents is a piece of its own.
         """
         current = _PartialDocument(1, max_bytes)
+        splitter = self.splitter()
         for lines, numbers, position in super().pieces(blocks, size, max_bytes):
             first = numbers[0]
-            begins = [*_first_lines(lines, current.last_line), len(lines)]
+            begins = [*splitter.first_lines(lines), len(lines)]
             complete: list[_PartialDocument] = []
             current.add(lines[: begins[0]])
             for begin, end in pairwise(begins):
-                complete.append(current)
+                if current.size:
+                    complete.append(current)
                 current = _PartialDocument(first + begin, max_bytes)
                 current.add(lines[begin:end])
             if complete:
@@ -68,30 +81,51 @@ class _PartialDocument:
     def __init__(self, number: int, max_bytes: int) -> None:
         self.number = number
         self.size = 0
-        self.last_line = b""
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
 
     def add(self, lines: Sequence[bytes | None]) -> None:
         """Append lines; a line that is too long (None) makes the document too long."""
         self.size += sum(self._max_bytes + 2 if line is None else len(line) + 1 for line in lines)
-        known = [line for line in lines if line is not None]
-        self.last_line = next((line for line in reversed(known) if line.strip()), self.last_line)
         if self.size <= self._max_bytes + 1:
-            self._parts.append(b"\n".join(known))
+            self._parts.append(b"\n".join(line for line in lines if line is not None))
 
     def text(self) -> bytes | None:
         """Return the document, or None if it is too long."""
         return b"\n".join(self._parts) if self.size <= self._max_bytes + 1 else None
 
 
-def _first_lines(lines: Sequence[bytes | None], last_line: bytes) -> list[int]:
-    """Return the indices of the lines that begin a document; `last_line` is the line before them."""
-    begins = []
-    for at, line in enumerate(lines):
-        if line is None or not line.strip():
-            continue
-        if line[:1] in _BEGINNINGS and last_line.rstrip()[-1:] in _ENDINGS:
-            begins.append(at)
-        last_line = line
-    return begins
+class DocumentSplitter:
+    """Find the lines with which documents, and pieces of other text between them, begin."""
+
+    beginning = _BEGINNING
+    """Pattern of the first line of a document, from its first character on."""
+
+    def __init__(self) -> None:
+        self._last_line = b""
+        self._is_in_document = self._is_indented = self._is_first_line = False
+
+    def first_lines(self, lines: Sequence[bytes | None]) -> list[int]:
+        """Return the indices of such lines among the next lines of a file."""
+        begins = []
+        for at, line in enumerate(lines):
+            if line is None or not line.strip():
+                continue
+            if self._begins_piece(line):
+                begins.append(at)
+                self._is_first_line, self._is_indented = True, False
+            elif self._is_first_line:
+                self._is_first_line, self._is_indented = False, line[:1].isspace()
+            self._last_line = line.rstrip()
+        return begins
+
+    def _begins_piece(self, line: bytes) -> bool:
+        begins_document = self.beginning.match(line) is not None
+        if not self._is_in_document:
+            self._is_in_document = begins_document
+            return begins_document
+        if self._last_line.endswith(_ENDINGS) and not line.lstrip().startswith(_CONTINUATIONS):
+            self._is_in_document = begins_document
+            return True
+        # A program that was killed leaves a document without its end, to which the next one appends another.
+        return begins_document and (self._is_indented or not self._last_line.endswith(_UNFINISHED_ENDINGS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 from collections.abc import Iterator
 
@@ -30,7 +29,8 @@ class JsonLines(JsonTexts):
         try:
             self.read(line)
         except ValueError as error:
-            return not self.read_unusual(line, error).reason
+            found = self.read_unusual(line, error)
+            return not found.reason or bool(found.spans or found.logs)
         return True
 
     def trace_ids(self, blocks: Iterator[bytes], max_bytes: int) -> Iterator[tuple[set[bytes], int]]:
@@ -55,8 +55,6 @@ class JsonLines(JsonTexts):
                 lines: list[bytes | None] = [*whole]
                 lines[0] = _line_of([*begun, whole[0]], begun_bytes + len(whole[0]), max_bytes)
                 begun, begun_bytes = [], 0
-                if number == 1 and lines[0] is not None:
-                    lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
                 yield Pieces(lines, range(number, number + len(lines)), position - len(rest))
                 number += len(lines)
             if begun_bytes <= max_bytes:

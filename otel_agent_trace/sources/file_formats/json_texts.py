@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from otel_agent_trace.formats import jaeger_json, otlp_json, otlp_spellings
+from otel_agent_trace.formats import console_json, jaeger_json, otlp_json, otlp_spellings
+from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.sources.file_formats.pieces import Found, salvaged
 from otel_agent_trace.span import SpanRecord
 
-_TRACE_ID = re.compile(rb'"trace(?:Id|_id|ID)"\s*:\s*"([0-9A-Za-z+/_=-]{1,32})"')
+_TRACE_ID = re.compile(rb'"[tT]race(?:Id|_id|ID)"\s*:\s*"(?:0x)?([0-9A-Za-z+/_=-]{1,32})"')
 _TRACE_ID_DIGITS = 32
 _JAEGER_KEY, LOGS_KEY = b'"traceID"', b'"resourceLogs"'
 _LOGS = b"{" + LOGS_KEY
@@ -42,11 +44,33 @@ class JsonTexts:
         """
         if not text.strip():
             return Found()
-        if _JAEGER_KEY in text:
-            return _jaeger_content(text)
         if refusal is None and not any(key in text for key in _FURTHER_KEYS):
             return Found()
-        return _respelled_content(text, refusal)
+        found = _content(text, refusal)
+        if not found.reason:
+            return found
+        data, what = repaired(text)
+        return _content(data, refusal)._replace(notice=f"repaired: {what}") if what else found
+
+
+def _content(text: bytes, refusal: Exception | None) -> Found:
+    """Return the content of a text by the keys in it."""
+    if refusal is not None and console_json.is_printed(text):
+        return _printed_content(text)
+    if _JAEGER_KEY in text or jaeger_json.is_empty(text):
+        return _jaeger_content(text)
+    return _respelled_content(text, refusal)
+
+
+def _printed_content(text: bytes) -> Found:
+    """Return what an exporter printed, or what is intact in a text that has such a key in a value."""
+    reasons: list[str] = []
+    try:
+        printed = console_json.decode(text, reasons.append)
+    except console_json.ConsoleJsonError as error:
+        found = _respelled_content(text, None)
+        return found if found.spans or found.logs else Found(reason=str(error))
+    return Found(printed.spans, printed.logs, _first_of(reasons))
 
 
 def _jaeger_content(text: bytes) -> Found:
@@ -55,19 +79,26 @@ def _jaeger_content(text: bytes) -> Found:
     try:
         spans = jaeger_json.decode(text, reasons.append)
     except jaeger_json.NotJaegerError as error:
-        return _respelled_content(text, error)  # the key may be in an attribute of an OTLP document
+        found = _respelled_content(text, error)  # the key may be in an attribute of an OTLP document
+        return found if found.spans else salvaged(jaeger_json.salvage(text), str(error))
     if not spans and reasons and (found := _respelled_content(text, None)).spans:
         return found
+    return Found(spans, reason=_first_of(reasons))
+
+
+def _first_of(reasons: Sequence[str]) -> str:
+    """Return the first of some reasons with the number of the others, or an empty text."""
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return Found(spans, reason=f"{reasons[0]}{more}" if reasons else "")
+    return f"{reasons[0]}{more}" if reasons else ""
 
 
 def _respelled_content(text: bytes, refusal: Exception | None) -> Found:
     """Return the content of an OTLP text in another spelling (snake_case, enum names), or what is intact in a damaged one."""
+    spelled = otlp_spellings.spelled(text)
     try:
-        parts = otlp_spellings.respelled(text)
+        parts = otlp_spellings.objects_in(spelled)
     except ValueError as error:
-        return salvaged(otlp_json.salvage(text), str(refusal or error))
+        return salvaged(otlp_json.salvage(spelled), str(refusal or error))
     found = [_log_content(part) if part.startswith(_LOGS) else _span_content(part) for part in parts]
     return Found(
         [span for each in found for span in each.spans],
@@ -77,14 +108,18 @@ def _respelled_content(text: bytes, refusal: Exception | None) -> Found:
 
 
 def _span_content(part: bytes) -> Found:
-    try:
+    reasons: list[str] = []
+    with suppress(otlp_json.OtlpJsonError):
         return Found(otlp_json.decode(part))
+    try:
+        return salvaged(otlp_json.decode_each(part, reasons.append), _first_of(reasons))
     except otlp_json.OtlpJsonError as error:
         return salvaged(otlp_json.salvage(part), str(error))
 
 
 def _log_content(part: bytes) -> Found:
+    reasons: list[str] = []
     try:
-        return Found(logs=otlp_json.decode_logs(part))
+        return Found(logs=otlp_json.decode_logs(part, reasons.append), reason=_first_of(reasons))
     except otlp_json.OtlpJsonError as error:
         return Found(reason=str(error))

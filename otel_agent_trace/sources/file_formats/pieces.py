@@ -21,11 +21,12 @@ class Pieces(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Hold the content of a piece, and the reason if some of it could not be read."""
+    """Hold the content of a piece, the reason if some of it could not be read, and what else a reader should know."""
 
     spans: Sequence[SpanRecord] = ()
     logs: Sequence[LogRecord] = ()
     reason: str = ""
+    notice: str = ""
 
 
 def salvaged(spans: Sequence[SpanRecord], reason: str) -> Found:

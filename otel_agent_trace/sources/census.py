@@ -1,0 +1,59 @@
+"""Count the spans that were read, for messages about sources without runs and about times that are none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from otel_agent_trace.runs.times import unknown_times
+from otel_agent_trace.span import Notice, Problem, SpanRecord
+
+_SHOWN_SCOPES = 5
+_SHOWN_TRACES = 5
+
+
+class Census:
+    """Count spans by instrumentation scope while they are read, and report times that are none.
+
+    Attributes:
+        runs: the number of outermost runs that were found in the spans, whether or not they match a query.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self._scopes = Counter[str]()
+        self._odd_traces = 0
+
+    def watch(
+        self, traces: Iterable[list[SpanRecord]], on_problem: Callable[[Problem], None]
+    ) -> Iterator[list[SpanRecord]]:
+        """Yield the traces, and count their spans."""
+        for spans in traces:
+            self._scopes.update([span.scope.name for span in spans])
+            self._note_times(spans, on_problem)
+            yield spans
+
+    @property
+    def spans(self) -> int:
+        """Return the number of spans."""
+        return self._scopes.total()
+
+    def spans_text(self) -> str:
+        """Return the number of spans with their most frequent scopes, such as ``3 spans, of the scopes a (2), b (1)``."""
+        shown = ", ".join(f"{name or '(no name)'} ({count:,})" for name, count in self._scopes.most_common(_SHOWN_SCOPES))
+        more = f" and {len(self._scopes) - _SHOWN_SCOPES} more" if len(self._scopes) > _SHOWN_SCOPES else ""
+        spans, scopes = ("span" if self.spans == 1 else "spans"), ("scope" if len(self._scopes) == 1 else "scopes")
+        return f"{self.spans:,} {spans}, of the {scopes} {shown}{more}"
+
+    def _note_times(self, spans: list[SpanRecord], on_problem: Callable[[Problem], None]) -> None:
+        unknown = unknown_times(spans)
+        if not unknown:
+            return
+        self._odd_traces += 1
+        if self._odd_traces > _SHOWN_TRACES:
+            return
+        reason = (
+            f"{unknown.starts} starts and {unknown.ends} ends of spans are no times (0, before 1970, or an end before the "
+            "start); the earliest and latest times of the spans below stand for them"
+        )
+        on_problem(Notice(f"trace {spans[0].trace_id}", 0, reason))
