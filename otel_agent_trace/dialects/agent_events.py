@@ -92,7 +92,7 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.messages = _answer_in(attributes.parsed("response_text"))
     message = attributes.text("error.message", "error")
     is_beside = not _BESIDE_INPUT.isdisjoint(attributes.rest)
-    facts.usage = attributes.usage(has_cached_beside_input=is_beside, **_USAGE)
+    facts.usage = attributes.usage_beside_cached(**_USAGE) if is_beside else attributes.usage(**_USAGE)
     facts.error = attributes.error(failed=message is not None, message=message)
 
 

@@ -84,8 +84,7 @@ def _usage(attributes: Attributes) -> Usage | None:
 
     Claude Code reports cached tokens beside the input, the GenAI conventions count them as a part of it.
     """
-    return attributes.usage(
-        has_cached_beside_input=True,
+    return attributes.usage_beside_cached(
         input_tokens="input_tokens",
         output_tokens="output_tokens",
         cache_read_input_tokens="cache_read_tokens",

@@ -11,7 +11,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.dialects.parsing.payloads import HIDDEN, parsed
-from otel_agent_trace.messages import usage_from, with_parts
+from otel_agent_trace.messages import usage_from, with_cached, with_parts
 from otel_agent_trace.model import TOKEN_FIELDS, StepError, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import exception_of, integer_of, text_of
@@ -93,20 +93,25 @@ class Attributes:
         """Return the first of these attributes that is not missing as a whole number, also from text; else None."""
         return integer_of(self.take(*keys))
 
-    def usage(self, *, has_cached_beside_input: bool = False, **keys: Iterable[str] | str) -> Usage | None:
+    def usage(self, **keys: Iterable[str] | str) -> Usage | None:
         """Return token counts, given the attributes of each field of `Usage`, and of ``total``; None where there is none.
 
-        The total shows whether cached tokens and reasoning are part of input and output, as they are in `Usage`, unless a
-        dialect knows it.
+        The total shows whether cached tokens and reasoning are part of input and output, as they are in `Usage`.
         """
+        counts = self._counts(keys)
+        total = counts.pop("total", None)
+        return Usage(**with_parts(counts, total)) if counts else None  # type: ignore[arg-type]
+
+    def usage_beside_cached(self, **keys: Iterable[str] | str) -> Usage | None:
+        """Return token counts as `usage` does, for a scheme that reports cached tokens beside the input."""
+        counts = self._counts(keys)
+        return Usage(**with_cached(counts)) if counts else None  # type: ignore[arg-type]
+
+    def _counts(self, keys: Mapping[str, Iterable[str] | str]) -> dict[str, int]:
         counts = {
             field: self.integer(*((names,) if isinstance(names, str) else names)) for field, names in keys.items()
         }
-        total = counts.pop("total", None)
-        found = {field: count for field, count in counts.items() if count is not None and count >= 0}
-        if not found:
-            return None
-        return Usage(**(with_cached(found) if has_cached_beside_input else with_parts(found, total)))  # type: ignore[arg-type]
+        return {field: count for field, count in counts.items() if count is not None and count >= 0}
 
     def usage_of(self, *keys: str) -> Usage | None:
         """Return the token counts in an attribute that holds an object, under the names of any provider."""
