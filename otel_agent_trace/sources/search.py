@@ -15,7 +15,8 @@ from otel_agent_trace.errors import AmbiguousRunError, RunNotFoundError
 from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
-from otel_agent_trace.runs.stitch import Assembled, assembled
+from otel_agent_trace.runs.assemble import Assembled
+from otel_agent_trace.runs.stitch import assembled
 from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of
 
 T = TypeVar("T")
