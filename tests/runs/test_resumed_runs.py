@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +18,6 @@ ASKED = "Send the report."
 ARGUMENTS = {"city": "Lima"}
 ASK = {"type": "tool_call", "id": "call_1", "name": "send", "arguments": ARGUMENTS}
 SENT = {"type": "tool_call_response", "id": "call_1", "response": "sent"}
-ENDED_WITH_TOOL = "invoke_agent clerk"
 
 
 def message(role: str, part: dict[str, Any] | str) -> dict[str, Any]:
@@ -50,12 +50,12 @@ INTERRUPT = signal("langgraph.errors.GraphInterrupt", "(Interrupt(value={'ask': 
 
 
 def stopped(
-    session: str | None = "s", events: tuple[Event, ...] = (), at: int = 0, **more: Any
+    session: str | None = "s", events: tuple[Event, ...] = (), own: Mapping[str, Any] | None = None
 ) -> tuple[SpanRecord, ...]:
     return (
-        span("1", None, (at, at + 90), ENDED_WITH_TOOL, agent(session, **more), trace=FIRST),
-        span("2", "1", (at + 1, at + 20), "chat m", chat([QUESTION], REQUEST), trace=FIRST),
-        span("3", "1", (at + 30, at + 40), "execute_tool send", tool(), trace=FIRST, events=events),
+        span("1", None, (0, 90), "invoke_agent clerk", {**agent(session), **(own or {})}, trace=FIRST),
+        span("2", "1", (1, 20), "chat m", chat([QUESTION], REQUEST), trace=FIRST),
+        span("3", "1", (30, 40), "execute_tool send", tool(), trace=FIRST, events=events),
     )
 
 
@@ -138,7 +138,7 @@ DEFERRED = {"calls": [], "approvals": [{"tool_name": "send", "args": '{"city": "
 
 
 def test_deferred_calls_are_no_answer() -> None:
-    run = only_run(*stopped(**{"final_result": DEFERRED, "agent_name": "clerk"}))
+    run = only_run(*stopped(own={"final_result": DEFERRED, "agent_name": "clerk"}))
     assert run.interrupted_for == [{"id": "call_1", "name": "send", "arguments": ARGUMENTS}]
     assert run.final_output is None
 
@@ -216,6 +216,6 @@ def test_a_timeout_whose_class_is_only_on_the_call_is_the_runs() -> None:
 
 
 def test_a_run_that_was_cancelled_and_the_tool_it_waited_for_failed() -> None:
-    run = only_run(*stopped(**{"strands.cancellation.type": "CancelledError"}))
+    run = only_run(*stopped(own={"strands.cancellation.type": "CancelledError"}))
     assert (run.status, run.error and run.error.category) == (RunStatus.ERROR, "cancelled")
     assert [step.error and step.error.category for step in run.tool_steps] == ["cancelled"]
