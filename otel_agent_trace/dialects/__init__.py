@@ -99,7 +99,11 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(agent_events, "event"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",), has_envelopes=False),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
-    _row(haystack, "haystack", scopes=("haystack",)),
+    _row(
+        haystack,
+        "haystack",
+        scopes=("haystack", "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack"),
+    ),
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
     _row(logfire, "logfire"),
     _row(openlit, "function", scopes=("openlit",)),

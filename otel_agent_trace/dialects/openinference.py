@@ -24,7 +24,7 @@ KIND = "openinference.span.kind"
 _SESSION_KEYS = ("session_id", "thread_id", "conversation_id", "sessionId", "threadId", "conversationId")
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
 _DEEPEST = 4
-_CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow")
+_CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow", "Pipeline", "AsyncPipeline", "Agent")
 _BEGINNING_WITH_ID = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]+)"')
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
 _KINDS = {
@@ -85,7 +85,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _label_of(span_name: str) -> str | None:
-    """Return the name of the object whose method was traced; None for CrewAI's tasks, which have no name."""
+    """Return the name of the object whose method was traced; None for one of CrewAI or Haystack that has no name."""
     label = without_method(span_name)
     return None if label in _CLASSES_WITHOUT_NAME and label != span_name else label
 

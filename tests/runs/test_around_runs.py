@@ -318,3 +318,15 @@ def test_what_an_sdks_limit_dropped_is_known_from_what_is_left() -> None:
         ("tool", "find", None, "found"),
         ("model", "m", None, None),
     ]
+
+
+def test_a_bare_argument_of_a_tool_is_completed_from_the_call_that_its_node_was_given() -> None:
+    call = {"name": "find", "args": {"city": "Lima"}, "id": "c", "type": "tool_call"}
+    run = only_run(
+        span("1", None, (0, 90), "clerk", chain("1?", "1.", "AGENT")),
+        span("2", "1", (1, 20), "tools", chain([call], None)),
+        span(
+            "3", "2", (2, 10), "find", {"openinference.span.kind": "TOOL", "tool.name": "find", "input.value": "Lima"}
+        ),
+    )
+    assert [step.input for step in run.tool_steps] == [{"city": "Lima"}]
