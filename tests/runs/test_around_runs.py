@@ -320,13 +320,16 @@ def test_what_an_sdks_limit_dropped_is_known_from_what_is_left() -> None:
     ]
 
 
-def test_a_bare_argument_of_a_tool_is_completed_from_the_call_that_its_node_was_given() -> None:
-    call = {"name": "find", "args": {"city": "Lima"}, "id": "c", "type": "tool_call"}
+PARTS_OF_CHAINS = ["AgentOutputParser", "ToolsAgentOutputParser", "RunnableAgent", "RunnableAssign<agent_scratchpad>"]
+
+
+@pytest.mark.parametrize("name", [*PARTS_OF_CHAINS, "AgentPromptTemplate", "RunnableSequence"])
+def test_parts_of_a_chain_are_no_agents_although_they_are_marked_so(name: str) -> None:
     run = only_run(
         span("1", None, (0, 90), "clerk", chain("1?", "1.", "AGENT")),
-        span("2", "1", (1, 20), "tools", chain([call], None)),
-        span(
-            "3", "2", (2, 10), "find", {"openinference.span.kind": "TOOL", "tool.name": "find", "input.value": "Lima"}
-        ),
+        span("2", "1", (1, 20), name, chain("{state}", "{more}", "AGENT")),
+        span("3", "2", (2, 10), "Chat", llm()),
+        span("4", "1", (21, 30), name, chain("{state}", "{more}", "AGENT")),
     )
-    assert [step.input for step in run.tool_steps] == [{"city": "Lima"}]
+    assert [part.agent_name for part in run.walk()] == ["clerk"]
+    assert [step.kind.value for step in run.steps] == ["model"]

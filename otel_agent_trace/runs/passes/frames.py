@@ -17,8 +17,6 @@ def remove_frames(tree: TraceTree) -> None:
     Haystack's components), a tool all facts of a frame with its call id (Claude Code's `tool.execution`).
     """
     for node in [*tree.walk()]:
-        if node.kind is None and node.is_third_party:
-            _complete_tools(node)
         if node.kind is None or all(child.kind is not None for child in node.children):
             continue
         if node.kind is StepKind.AGENT and node.is_third_party:
@@ -38,23 +36,6 @@ def _take_facts_of_frames(node: Node) -> None:
         with_question = [frame for frame in sorted(_frames(node), key=start_of) if isinstance(frame.facts.input, str)]
         if with_question:
             node.copy_fact("input", with_question[0])
-
-
-def _complete_tools(frame: Node) -> None:
-    """Replace the bare argument of a tool right within a frame by the arguments of the call that the frame was given.
-
-    LangGraph's node for tools is given the call itself, while OpenInference records only a tool's first argument.
-    """
-    given = frame.facts.input if isinstance(frame.facts.input, list) else [frame.facts.input]
-    for tool in frame.children:
-        calls = [
-            call["args"]
-            for call in given
-            if isinstance(call, dict) and call.get("name") == tool.facts.name and isinstance(call.get("args"), dict)
-        ]
-        if tool.kind is StepKind.TOOL and len(calls) == 1 and [*calls[0].values()] == [tool.facts.input]:
-            tool.facts.input = calls[0]
-            tool.set_origins("input", *frame.origins("input"))
 
 
 def _has_messages(node: Node) -> bool:
