@@ -6,7 +6,7 @@ pending there, or the call itself, made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,20 +25,24 @@ def with_resumed(found: Iterable[Assembled]) -> Iterator[Assembled]:
     """Yield runs, each that resumes another one with the id of that in `continues`.
 
     Runs that are interrupted, or begin in the middle of something, are held back, with the others of their trace, until
-    all have passed, `MOST_HELD` at most.
+    all have passed, `MOST_HELD` at most. One that begins with a call is held only after an interrupted one of its
+    conversation: many runs do.
     """
     held: list[list[Assembled]] = []
+    sessions: set[str] = set()
     for trace in _traces(found):
-        if not any(_is_paused(each.run) or _may_resume(each.run) for each in trace):
+        if not any(_is_paused(each.run) or _may_resume(each.run, sessions) for each in trace):
             yield from trace
             continue
         held.append(trace)
+        sessions.update(each.run.session_id for each in trace if each.run.session_id and _is_paused(each.run))
         if len(held) >= MOST_HELD:
             held.sort(key=lambda runs: runs[0].run.started_at_ns)
             held = _linked(held)
             for released in held[: MOST_HELD // 2]:
                 yield from released
             del held[: MOST_HELD // 2]
+            sessions.clear()
     for released in _linked(held):
         yield from released
 
@@ -59,17 +63,19 @@ def _is_paused(run: AgentRun) -> bool:
     """Return whether a run was interrupted, or may have been: it ended with a tool, and without an answer."""
     if run.status is not RunStatus.SUCCESS or run.error is not None:
         return False
-    ended_with_tool = run.final_output is None and bool(run.steps) and run.steps[-1].kind is StepKind.TOOL
-    return run.interrupted_for is not None or (ended_with_tool and run.steps[-1].error is None)
+    if run.interrupted_for is not None:
+        return True
+    last = run.steps[-1] if run.steps and run.final_output is None else None
+    return last is not None and last.kind is StepKind.TOOL and last.error is None and bool(_pending_calls(run))
 
 
-def _may_resume(run: AgentRun) -> bool:
-    """Return whether a run begins with the result of a call, with a call, or with a command to go on."""
+def _may_resume(run: AgentRun, sessions: Container[str | None]) -> bool:
+    """Return whether a run begins with the result of a call, with a command to go on, or in some sessions with a call."""
     if not run.steps or run.continues is not None:
         return False
     if isinstance(run.user_input, dict) and run.user_input.keys() >= _COMMAND:
         return True
-    return (run.session_id is not None and run.steps[0].kind is StepKind.TOOL) or bool(_answered_first(run))
+    return (run.steps[0].kind is StepKind.TOOL and run.session_id in sessions) or bool(_answered_first(run))
 
 
 class _Pause(NamedTuple):
@@ -86,7 +92,8 @@ def _linked(traces: list[list[Assembled]]) -> list[list[Assembled]]:
     where: dict[str, tuple[list[Assembled], int]] = {}
     for trace, place in sorted(places, key=lambda found: _start(found[0][found[1]].run)):
         run = trace[place].run
-        pause = next((pause for pause in reversed(paused) if _resumes(run, pause)), None) if _may_resume(run) else None
+        may_resume = bool(run.steps) and run.continues is None
+        pause = next((pause for pause in reversed(paused) if may_resume and _resumes(run, pause)), None)
         if pause is not None:
             paused.remove(pause)
             run = msgspec.structs.replace(run, continues=pause.run.run_id)
