@@ -224,6 +224,7 @@ class RunFacts(Facts, kw_only=True, gc=False):
     config: Any = None
     trace_ids: tuple[str, ...] = ()
     parent_run_id: str | None = None
+    continues: str | None = None
     sampling_probability: float | None = None
     replay_of: str | None = None
 
@@ -319,7 +320,8 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     it early, `first_chunk_at_ns` when it yielded its first chunk. `logs` are the lines that the program logged in the
     run, but not in its steps, `scores` what was thought of the run, in the order in which they were given.
     `interrupted_for` is the value of the signal that ended the run, which is no error; None
-    without one. `truncated` lists the paths of values that limits
+    without one. `continues` is the id of the run that this one resumes: one that was interrupted until a person answered,
+    in the same conversation. `truncated` lists the paths of values that limits
     truncated. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
     known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
     `sampling_probability` the probability with which such a run was kept.

@@ -42,6 +42,7 @@ from otel_agent_trace.dialects import (
 )
 from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
+from otel_agent_trace.dialects.parsing.signals import read_signal
 from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepError, StepKind
@@ -98,7 +99,11 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(agent_events, "event"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",), has_envelopes=False),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
-    _row(haystack, "haystack", scopes=("haystack",)),
+    _row(
+        haystack,
+        "haystack",
+        scopes=("haystack", "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack"),
+    ),
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
     _row(logfire, "logfire"),
     _row(openlit, "function", scopes=("openlit",)),
@@ -139,6 +144,8 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if facts.user_id is None:
         facts.user_id = user_id_in(span.attributes)
     facts.truncated = tuple(_cut_places(span))
+    if facts.error is not None or span.events:
+        read_signal(span, facts)
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import (
     answer_in,
@@ -23,7 +24,8 @@ from otel_agent_trace.dialects.parsing.conversation import (
     question_in,
 )
 from otel_agent_trace.dialects.parsing.payloads import kept_of, model_in, parsed
-from otel_agent_trace.model import Message, StepKind, Usage
+from otel_agent_trace.dialects.parsing.signals import interruption_in
+from otel_agent_trace.model import Message, StepError, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -119,6 +121,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts.call_id = attributes.text(semconv.TOOL_CALL_ID)
     (_read_frame if kind is None else _READERS[kind])(attributes, facts)
     facts.error = attributes.error()
+    cancelled = attributes.text("strands.cancellation.type")
+    if facts.error is None and cancelled is not None:
+        facts.error = StepError(type=cancelled, category=category_of_type(cancelled))
     facts.attributes = attributes.rest
     return facts
 
@@ -207,8 +212,17 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
         facts.input = question_in(attributes.take("gen_ai.agent.invocation_input"))
     if facts.output is None:
         facts.output = answer_in(attributes.take("gen_ai.agent.invocation_output"))
+    facts.interrupted_for = _interruption(attributes.span)
     _read_models(attributes, facts)
     facts.usage = _token_usage(attributes)
+
+
+def _interruption(span: SpanRecord) -> Any:
+    """Return what an agent asks a person, where that is why it finished: Strands Agents write it in place of an answer."""
+    for event in span.events:
+        if event.name == "gen_ai.choice" and event.attributes.get("finish_reason") == "interrupt":
+            return interruption_in(event.attributes.get("message"))
+    return None
 
 
 def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:

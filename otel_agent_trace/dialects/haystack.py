@@ -10,6 +10,7 @@ from typing import Any
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, has_messages, question_in
+from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -17,10 +18,14 @@ from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "haystack"
 _STEP = "haystack.agent.step."
+_AGENTS = ("Agent.run", "Agent.run_async")
+_VALUES = ("output.value", "input.value", "traceloop.entity.output", "traceloop.entity.input")
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
     """Read a span of Haystack by its ``haystack.*`` attributes; return None where there are none."""
+    if span.scope.name.endswith(".instrumentation.haystack"):
+        return _read_of_instrumentation(span)
     if not any(key.startswith("haystack.") for key in span.attributes):
         return None
     attributes = Attributes(span)
@@ -43,6 +48,26 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.error = attributes.error()
     facts.attributes = attributes.rest
     return facts
+
+
+def _read_of_instrumentation(span: SpanRecord) -> SpanFacts | None:
+    """Return what OpenInference and OpenLLMetry do not record themselves: what is an agent, and its name in a pipeline."""
+    attributes = Attributes(span)
+    kind = StepKind.AGENT if span.name in _AGENTS else None
+    values = (attributes.rest.get(key) for key in _VALUES if key in attributes.rest)
+    names = (name for value in values if (name := _only_component(parsed(value))) is not None)
+    label = next(names, None) if kind is None else None
+    return SpanFacts(kind=kind, dialect=NAME, label=label, attributes=attributes.rest) if kind or label else None
+
+
+def _only_component(value: Any) -> str | None:
+    """Return the name of the only component in the data of a pipeline, if that takes or gives messages, as agents do."""
+    for key in ("data", "kwargs"):
+        value = value.get(key, value) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    ((name, data),) = value.items()
+    return str(name) if isinstance(data, dict) and "messages" in data else None
 
 
 def _read_tool_step(attributes: Attributes, facts: SpanFacts) -> None:

@@ -24,9 +24,11 @@ KIND = "openinference.span.kind"
 _SESSION_KEYS = ("session_id", "thread_id", "conversation_id", "sessionId", "threadId", "conversationId")
 _PRIVATE = re.compile(r"\._[a-z]\w*$")
 _DEEPEST = 4
-_CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow")
+_CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow", "Pipeline", "AsyncPipeline", "Agent")
 _BEGINNING_WITH_ID = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]+)"')
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
+_PART_OF_CHAIN = re.compile(r"(Runnable[A-Z]\w*|\w*(OutputParser|Prompt|PromptTemplate))(<.*>)?$")
+"""Names of LangChain's classes: OpenInference marks what has "agent" in its name as an agent."""
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -56,6 +58,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
     kind = _KINDS.get(recorded_kind.upper())
     if kind is StepKind.AGENT and "tool.name" in attributes.rest:  # a tool that runs an agent has the kind AGENT too
         kind = StepKind.TOOL
+    if kind is StepKind.AGENT and _PART_OF_CHAIN.match(span.name):
+        kind = None
     if span.start_ns == span.end_ns and _is_event(span):
         kind = None
     if kind is StepKind.MODEL and _PRIVATE.search(span.name):  # LlamaIndex's `_prepare_chat` is no call of a model
@@ -85,7 +89,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _label_of(span_name: str) -> str | None:
-    """Return the name of the object whose method was traced; None for CrewAI's tasks, which have no name."""
+    """Return the name of the object whose method was traced; None for one of CrewAI or Haystack that has no name."""
     label = without_method(span_name)
     return None if label in _CLASSES_WITHOUT_NAME and label != span_name else label
 

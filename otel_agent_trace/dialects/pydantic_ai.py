@@ -57,6 +57,7 @@ def _read_agent_run(attributes: Attributes, facts: SpanFacts, agent: str | None)
     questions = [message.text for message in messages[new_from:] if message.role == "user" and message.text.strip()]
     facts.input = questions[0] if questions else None
     facts.output = parsed(attributes.take("final_result"))
+    facts.interrupted_for = _deferred_calls(facts.output)
     facts.model = attributes.text("model_name")
     facts.usage = attributes.usage(**_USAGE)
     facts.session_id = attributes.text(semconv.CONVERSATION_ID)
@@ -72,6 +73,19 @@ def _read_tool_execution(attributes: Attributes, facts: SpanFacts) -> None:
     facts.input, facts.output = attributes.parsed("tool_arguments"), attributes.parsed("tool_response")
     if attributes.text("pydantic_ai.tool.deferral.name") is not None:  # a tool whose call waits for approval
         facts.kind = StepKind.TOOL
+        facts.interrupted_for = {"name": attributes.rest.get(semconv.TOOL_NAME), "arguments": parsed(facts.input)}
+
+
+def _deferred_calls(result: Any) -> Any:
+    """Return the calls that a result asks a person to approve, or others to make (``DeferredToolRequests``)."""
+    if not isinstance(result, dict) or not result.keys() >= {"calls", "approvals"}:
+        return None
+    calls = [call for key in ("approvals", "calls") if isinstance(result[key], list) for call in result[key]]
+    return [
+        {"id": call.get("tool_call_id"), "name": call.get("tool_name"), "arguments": parsed(call.get("args"))}
+        for call in calls
+        if isinstance(call, dict)
+    ] or None
 
 
 def _text_or_none(value: Any) -> str | None:

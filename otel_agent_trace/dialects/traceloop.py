@@ -19,6 +19,7 @@ from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "traceloop"
 _KINDS = {"agent": StepKind.AGENT, "tool": StepKind.TOOL}
+_NO_NAME = "haystack_pipeline"  # OpenLLMetry calls every pipeline of Haystack so
 _PROPERTIES = "traceloop.association.properties."
 _MODEL_TYPES = ("chat", "completion")
 _CLASS = re.compile(r"[A-Z]\w*|\w+(\.\w+)+")
@@ -42,6 +43,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         attributes.text("traceloop.prompt.version"),
     )
     entity = attributes.text("traceloop.entity.name")
+    entity = None if entity == _NO_NAME else entity
     if facts.kind is StepKind.MODEL or not entity_kind:
         facts.agent_name = _workflow_around(attributes)
     if entity_kind == "task" and entity is not None and entity == attributes.rest.get(f"{_PROPERTIES}lc_agent_name"):

@@ -29,8 +29,7 @@ from otel_agent_trace.otlp import (
 from otel_agent_trace.otlp.settings import DEFAULT_RETRY_TIMEOUT_S
 from otel_agent_trace.query import QueryKeywords, RunQuery
 from otel_agent_trace.runs import run_to_spans
-from otel_agent_trace.runs.assemble import by_trace
-from otel_agent_trace.runs.stitch import Assembled
+from otel_agent_trace.runs.assemble import Assembled, by_trace
 from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.sources.search import find, search, with_filters

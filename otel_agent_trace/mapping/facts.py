@@ -174,6 +174,7 @@ IDENTITY = (
     Fact("kind", semconv.TOOL_TYPE, None, _TOOLS),
     Fact("run_id", semconv.RUN_ID, TEXT, shared=True, given=True),
     Fact("parent_run_id", semconv.RUN_PARENT_ID, TEXT, RUNS),
+    Fact("continues", semconv.RUN_CONTINUES, TEXT, RUNS, given=True),
     Fact("trace_ids", semconv.RUN_TRACE_IDS, TRACE_IDS, RUNS),
     Fact("index", semconv.STEP_INDEX),
     Fact("step_id", semconv.STEP_ID),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,16 @@ from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import Truncated
+
+
+class Assembled(NamedTuple):
+    """Represent an outermost run with all spans of its traces, as they were read, with their own trace ids.
+
+    Several runs of one trace come one after the other, each with the same tuple of spans.
+    """
+
+    run: AgentRun
+    spans: tuple[SpanRecord, ...]
 
 
 def assemble(spans: Iterable[SpanRecord]) -> list[AgentRun]:

@@ -11,11 +11,11 @@ import msgspec
 from otel_agent_trace import dialects
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Score, StepKind
-from otel_agent_trace.runs.assemble import by_trace, in_order, runs_with_nodes
+from otel_agent_trace.runs.assemble import Assembled, by_trace, in_order, runs_with_nodes
 from otel_agent_trace.runs.left_out import LeftOut, left_out
 from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
-from otel_agent_trace.runs.stitch import Assembled, as_one_trace, assembled
+from otel_agent_trace.runs.stitch import as_one_trace, assembled
 from otel_agent_trace.runs.tree import unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
@@ -120,7 +120,9 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     run = found.run
     records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
     runs = runs_with_nodes(records)
-    nodes = next((nodes for other, nodes in runs if other == run), runs[0][1])  # two roots of a trace share an id
+    nodes = next(
+        (nodes for other, nodes in runs if other.run_id == run.run_id), runs[0][1]
+    )  # else the first of joined calls
     others = {node.span.span_id for _, roots in runs if roots is not nodes for root in roots for node in root.walk()}
     spans = sorted(
         [span for span in records.values() if not others or not _is_below(span, others, records)],

@@ -13,14 +13,15 @@ import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, Message, StepKind
-from otel_agent_trace.runs.assemble import assemble
+from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.runs.calls import RecordedCall, recorded_calls
+from otel_agent_trace.runs.resume import with_resumed
 from otel_agent_trace.runs.sessions import Piece, grouped, parents_by_time, piece_of
 from otel_agent_trace.span import SpanRecord
 
@@ -38,22 +39,17 @@ _MOST_OPEN_CHAINS = 64
 """Chains of one conversation that a call may continue: those that were added to last."""
 
 
-class Assembled(NamedTuple):
-    """Represent an outermost run with all spans of its traces, as they were read, with their own trace ids.
-
-    Several runs of one trace come one after the other, each with the same tuple of spans.
-    """
-
-    run: AgentRun
-    spans: tuple[SpanRecord, ...]
-
-
 def assembled(traces: Iterable[list[SpanRecord]]) -> Iterator[Assembled]:
     """Yield the outermost runs in traces, each once, with their spans.
 
     Traces of single calls are held back until all others have passed, `MOST_HELD` at most. Those that continue each
-    other are one run, under the id of the first, with all their `trace_ids`.
+    other are one run, under the id of the first, with all their `trace_ids`. Runs that resume an interrupted one name
+    it (`with_resumed`).
     """
+    return with_resumed(_joined_calls(traces))
+
+
+def _joined_calls(traces: Iterable[list[SpanRecord]]) -> Iterator[Assembled]:
     held: list[Piece] = []
     agents = _AgentTimes()
     for spans in traces:

@@ -49,16 +49,19 @@ class TraceTree:
             current = self.records.get(current.parent_span_id or "")
         return ids
 
+    def outermost(self, span: SpanRecord) -> SpanRecord:
+        """Return the outermost span above a span that is here, or the span itself."""
+        for _ in range(len(self.records)):
+            above = self.records.get(span.parent_span_id or "")
+            if above is None:
+                break
+            span = above
+        return span
+
     def outermost_id(self, span: SpanRecord) -> str:
         """Return the id of the outermost span above a span: of the root, or of a parent that is missing."""
-        for _ in range(len(self.records)):
-            parent_id = span.parent_span_id
-            if parent_id is None:
-                return span.span_id
-            if parent_id not in self.records:
-                return parent_id
-            span = self.records[parent_id]
-        return span.span_id
+        outermost = self.outermost(span)
+        return outermost.parent_span_id or outermost.span_id
 
 
 def unique(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import heapq
 import itertools
 import sys
@@ -14,7 +15,8 @@ from otel_agent_trace.errors import AmbiguousRunError, RunNotFoundError
 from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
-from otel_agent_trace.runs.stitch import Assembled, assembled
+from otel_agent_trace.runs.assemble import Assembled
+from otel_agent_trace.runs.stitch import assembled
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of
 
@@ -227,7 +229,8 @@ def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) 
         candidates = [Found(each.run, each) for each in found]
     else:
         named = [*_runs_with_id(found, query.run_id)]
-        candidates = [each for each, is_exact in named if is_exact] or [each for each, _ in named]
+        closest = min((match for _, match in named), default=_Match.BEGINNING)
+        candidates = [each for each, match in named if match is closest]
     if not candidates:
         raise RunNotFoundError(nothing_found_text(query, name, None if capabilities_of(source).runs else census))
     if len(candidates) > 1:
@@ -248,22 +251,32 @@ def nothing_found_text(query: RunQuery, name: str, census: Census | None = None)
     return f"{what}{of_service} in {name}{' match the filters' if others.is_filter else ''}"
 
 
-def _runs_with_id(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, bool]]:
-    """Yield each run whose id, or one of whose trace ids, begins with `run_id`, and whether it is equal."""
+class _Match(enum.IntEnum):
+    """Define how an id fits a run, the closest first: runs without a span above them in one trace share its id."""
+
+    RUN_ID = 0
+    TRACE_ID = 1
+    BEGINNING = 2
+
+
+def _runs_with_id(runs: Iterable[Assembled], run_id: str | None) -> Iterator[tuple[Found, _Match]]:
+    """Yield each run whose id, or one of whose trace ids, begins with `run_id`, and how it fits."""
     for whole in runs:
         outer = whole.run
         if run_id is None:
-            yield Found(outer, whole), False
+            yield Found(outer, whole), _Match.BEGINNING
             continue
         is_outer_found = False
         for run in outer.walk():
-            ids = (run.run_id, *trace_ids_of(outer)) if run is outer else (run.run_id,)
-            if run_id in ids:
-                yield Found(run, whole), True
+            trace_ids = trace_ids_of(outer) if run is outer else ()
+            if run_id == run.run_id:
+                yield Found(run, whole), _Match.RUN_ID
+            elif run_id in trace_ids:
+                yield Found(run, whole), _Match.TRACE_ID
             # The ids of sub-agents begin with the trace id, as that of the outermost run often does.
-            elif not is_outer_found and any(known.startswith(run_id) for known in ids):
+            elif not is_outer_found and any(known.startswith(run_id) for known in (run.run_id, *trace_ids)):
                 is_outer_found = run is outer
-                yield Found(run, whole), False
+                yield Found(run, whole), _Match.BEGINNING
 
 
 def _with_neighbours(source: SpanSource, found: Found, query: RunQuery, on_problem: OnProblem) -> Found:

@@ -78,6 +78,7 @@ def _run_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:
     yield "run", run.run_id
     yield from _trace_facts(run)
     yield "parent run", run.parent_run_id
+    yield "continues", run.continues
     yield "replay of", run.replay_of
     yield "started", time_text(run.started_at_ns) if run.started_at_ns else None
     yield "user", run.user_id

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, SpanRecord, load_runs, runs_from_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import RunStatus
+from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.explain import explain, explain_assembled
-from otel_agent_trace.runs.stitch import MOST_HELD, Assembled, Stitcher, assembled, runs_of
+from otel_agent_trace.runs.stitch import MOST_HELD, Stitcher, assembled, runs_of
 from otel_agent_trace.span import Resource, Scope
 
 SECOND = 10**9

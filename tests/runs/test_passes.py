@@ -19,8 +19,10 @@ from otel_agent_trace.span import Scope
 from tests.dialects.test_canonical_form import NO_TOOL_SPANS
 from tests.dialects.test_schemes import CASES
 from tests.runs.test_agents_within import NESTED_GRAPHS, TASKS, WORKFLOW
+from tests.runs.test_around_runs import agent, chat, lamp_chain, request
 from tests.runs.test_strays import CALLS, HOST, INNER_AGENT
 from tests.runs.test_traps import full_trace
+from tests.support.handwritten_spans import span as written
 from tests.support.random_traces import ours, span, tangled_traces, traces
 
 TRACES: dict[str, Sequence[SpanRecord]] = {
@@ -30,6 +32,13 @@ TRACES: dict[str, Sequence[SpanRecord]] = {
     "tools without spans": NO_TOOL_SPANS,
     "tools without spans, root lost": NO_TOOL_SPANS[1:],
     "an agent below ours": [HOST, INNER_AGENT, *CALLS],
+    "an agent and a call below a request": [
+        request(),
+        written("2", "1", (1, 40), "clerk", agent("clerk", "1?", "1.")),
+        written("3", "2", (2, 30), "chat m", chat()),
+        written("4", "1", (50, 90), "chat m", chat("A title for: 1?")),
+    ],
+    "a chain below a request": [request(), *lamp_chain("1")],
     "children that outlast their parents": full_trace(),
     **{make.__name__: make().spans for make in CASES},
 }

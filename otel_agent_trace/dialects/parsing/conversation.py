@@ -26,6 +26,7 @@ from otel_agent_trace.dialects.parsing.payloads import (
     sole_text,
     structured,
 )
+from otel_agent_trace.dialects.parsing.reprs import object_in_repr
 from otel_agent_trace.media import MEDIA_TYPES, may_hold_media, media_part
 from otel_agent_trace.model import Message
 from otel_agent_trace.span_facts import SpanFacts
@@ -61,7 +62,10 @@ def conversation(value: Any, role: str = "user") -> tuple[Message, ...]:
 def question_in(value: Any) -> Any:
     """Return the question in a value: the last one of the user in its messages, else its only text, else the value."""
     messages = _messages(value, None)
-    return last_content(messages, "user") if messages else _sole_text(value, answered=False)
+    if not messages:
+        value = _sole_text(value, answered=False)
+        messages = _messages(value, None)  # in an envelope around a state
+    return last_content(messages, "user") if messages else value
 
 
 def answer_in(value: Any) -> Any:
@@ -193,8 +197,15 @@ def _messages_in(value: Any, role: str | None, depth: int) -> Iterator[Message]:
                     yield _message_of({"role": item[0], "content": item[1]}, None)
                     continue
                 yield from _messages_in(structured(item), inner_role if type(item) is str else None, depth - 1)
+    elif type(value) is str and _REPR_OF_MESSAGE.match(value):
+        fields = object_in_repr(value)
+        yield from _messages_in_object(fields, role, depth) if fields is not None else ()
     elif value and role is not None and type(value) in (str, Truncated):
         yield Message(role=role, parts=(_text_part(value),))
+
+
+_REPR_OF_MESSAGE = re.compile(r"ChatMessage\(_?role=")
+"""Beginning of the `repr` of a message of Haystack or smolagents, as OpenInference writes them."""
 
 
 def _is_pair(value: Any) -> bool:

@@ -22,6 +22,7 @@ from otel_agent_trace.runs.passes.outcomes import (
     identify_agents,
     infer_answers,
     infer_errors,
+    infer_interruptions,
     infer_questions,
     record_requested_models,
 )
@@ -45,6 +46,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     infer_tool_steps,
     explain_tool_errors,
     infer_questions,
+    infer_interruptions,
     infer_errors,
     infer_answers,
     drop_usage_sums,

@@ -54,13 +54,17 @@ def merge_shells_in_our_runs(tree: TraceTree) -> None:
 
 
 def _groups(tree: TraceTree) -> list[list[Node]]:
-    """Group the roots of other tracers by the outermost span above them, known or missing."""
+    """Group the roots of other tracers by the outermost span above them, or by a parent that is missing."""
     groups: dict[str, list[Node]] = {}
     for place, root in enumerate(tree.roots):
         if root.is_third_party:
-            own_group = f"\0{place}"  # an inferred node is a run already: the pass has been run before
-            key = tree.outermost_id(root.span) if root.span.span_id else own_group
-            groups.setdefault(key, []).append(root)
+            outermost = tree.outermost(root.span)
+            above = root.span.parent_span_id if outermost is root.span else outermost.span_id
+            if (
+                above is None or not root.span.span_id
+            ):  # an inferred node is a run already: the pass has been run before
+                above = f"\0{place}"
+            groups.setdefault(above, []).append(root)
     return list(groups.values())
 
 
@@ -73,16 +77,31 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
         run = _as_run(with_steps[0], is_part=_is_part_of_lost_run(with_steps[0], tree))
         _default_question(run, group)
         return [run]
-    outermost = tree.records.get(tree.outermost_id(with_steps[0].span))
+    outermost: SpanRecord | None = tree.outermost(with_steps[0].span)
     if outermost is with_steps[0].span:
         outermost = None  # the call itself, among other spans
     is_known = outermost is not None or all(root.span.flags & _IS_REMOTE for root in with_steps)
-    if is_known and all(map(_is_whole, with_steps)):
-        return [_as_run(root) for root in with_steps]
-    is_model = with_steps[0].kind is StepKind.MODEL
-    if len(with_steps) == 1 and not (is_model and (outermost is not None or has_just_answered(with_steps[0]))):
-        return with_steps
-    return [_as_run(_node_around(with_steps, outermost))]
+    whole = _whole_runs(with_steps) if is_known else []
+    others = [root for root in with_steps if root not in whole]
+    if len(whole) == 1 and all(root.kind is StepKind.RETRIEVAL for root in others):
+        whole[0].add_children(others)
+        others = []
+    return [*map(_as_run, whole), *_run_around(others, outermost)]
+
+
+def _whole_runs(roots: list[Node]) -> list[Node]:
+    """Return the roots that are runs by themselves; none where a tool beside them shows that all are one agent's work."""
+    return [root for root in roots if _is_whole(root)] if all(root.kind is not StepKind.TOOL for root in roots) else []
+
+
+def _run_around(roots: list[Node], outermost: SpanRecord | None) -> list[Node]:
+    """Return the run of which roots are parts, or a single call that is none."""
+    if not roots:
+        return []
+    is_model = roots[0].kind is StepKind.MODEL
+    if len(roots) == 1 and not (is_model and (outermost is not None or has_just_answered(roots[0]))):
+        return roots
+    return [_as_run(_node_around(roots, outermost))]
 
 
 def _default_question(run: Node, group: list[Node]) -> None:

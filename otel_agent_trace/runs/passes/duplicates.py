@@ -162,10 +162,27 @@ def _is_same_call(one: Node, other: Node) -> bool:
 
 
 def _covers(outer: Node, inner: Node) -> bool:
-    """Return whether one call lasted at least as long as the other on both ends, and their tokens do not differ."""
+    """Return whether one call lasted at least as long as the other on both ends, and is not known to be another."""
     if not _lasted_within(inner, outer):
         return False
-    return _token_counts(outer) is None or _token_counts(inner) is None or _token_counts(outer) == _token_counts(inner)
+    tokens = _token_counts(outer), _token_counts(inner)
+    if None not in tokens:
+        return tokens[0] == tokens[1]
+    return _may_be_same_model(outer, inner) and _may_be_same_answer(outer, inner)
+
+
+def _may_be_same_model(one: Node, other: Node) -> bool:
+    """Return whether the names of two models are equal, or one is the other's with a version after it, or not known."""
+    name, other_name = one.facts.model, other.facts.model
+    return name is None or other_name is None or name.startswith(other_name) or other_name.startswith(name)
+
+
+def _may_be_same_answer(one: Node, other: Node) -> bool:
+    """Return whether two answers do not differ in their texts or the tools that they ask for, as far as each has any."""
+    answers = [call.facts.messages[-1] for call in (one, other) if _answer_of(call) is not None]
+    texts = {answer.text.strip() for answer in answers} - {""}
+    tools = {tuple(str(part.get("name")) for part in answer.tool_calls) for answer in answers} - {()}
+    return len(texts) < 2 and len(tools) < 2
 
 
 def _lasted_within(inner: Node, outer: Node) -> bool:
@@ -237,7 +254,7 @@ def _merged_complements(calls: list[Node]) -> Iterator[Node]:
     """Yield the calls that were merged into the only call around them, where one has tokens, and the other messages."""
     around: deque[Node] = deque(maxlen=_MOST_COMPARED)
     for call in sorted(calls, key=_longest_first):
-        others = [other for other in around if _is_around(other, call) and _is_same_model(other, call)]
+        others = [other for other in around if other.facts.model and call.facts.model and _is_around(other, call)]
         if len(others) == 1 and _complete_each_other(others[0], call) and call.is_third_party and not call.children:
             others[0].merge(call)
             yield call
@@ -251,12 +268,6 @@ def _complete_each_other(one: Node, other: Node) -> bool:
         and (_answer_of(one) is None) is not (_answer_of(other) is None)
         and (one.facts.usage is None) is (_answer_of(other) is None)
     )
-
-
-def _is_same_model(one: Node, other: Node) -> bool:
-    """Return whether the names of two models are equal, or one is the other's with a version after it."""
-    names = one.facts.model, other.facts.model
-    return None not in names and (str(names[0]).startswith(str(names[1])) or str(names[1]).startswith(str(names[0])))
 
 
 def _answer_of(call: Node) -> str | None:

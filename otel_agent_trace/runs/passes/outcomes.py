@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.categories import TIMEOUT
+from otel_agent_trace.categories import CANCELLED, TIMEOUT
 from otel_agent_trace.dialects.parsing.conversation import answer_of, is_content, last_content
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
@@ -17,6 +17,9 @@ from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
 
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
+
+_AROUND_OTHERS = ("ExceptionGroup", semconv.ERROR_TYPE_OTHER)
+"""Ends of the types of errors that may only be around another one."""
 
 
 def identify_agents(tree: TraceTree) -> None:
@@ -50,6 +53,23 @@ def infer_questions(tree: TraceTree) -> None:
         _infer_question(run, [node for node in run.own_steps() if node.kind is StepKind.MODEL])
 
 
+def infer_interruptions(tree: TraceTree) -> None:
+    """Set what a run was interrupted for to that of its last step; its answer is then what its own models wrote.
+
+    LangGraph's signal is recorded on the tool and the nodes, not on the agent, whose state has the answers of earlier
+    turns; pydantic-ai's and Strands' agents have the calls to approve in place of an answer.
+    """
+    for run in tree.agents_of_others():
+        own = run.own_steps()
+        signals = [node for node in own if node.facts.interrupted_for is not None]
+        if signals and run.facts.interrupted_for is None and run.facts.error is None:
+            last = max(signals, key=end_of)
+            if all(node.span.start_ns < end_of(last) for node in own if node.kind is StepKind.MODEL):
+                run.copy_fact("interrupted_for", last)
+        if run.facts.interrupted_for is not None:
+            run.facts.output = None
+
+
 def infer_errors(tree: TraceTree) -> None:
     """Set the error of a run, where its span does not record it, and the run's status.
 
@@ -63,8 +83,10 @@ def infer_errors(tree: TraceTree) -> None:
         own = [node for node in run.own_steps() if node.span.span_id]  # when inferred steps ended is not known
         _drop_errors_of_tools(run, own)
         _turn_answer_into_error(run, own)
-        if facts.error is None or facts.error.type.endswith("ExceptionGroup"):
+        if facts.error is None or facts.error.type.endswith(_AROUND_OTHERS):
             _take_error_of_last_step(run, own)
+        if facts.error is not None and facts.error.category == CANCELLED:
+            _cancel_last_tool(run, own)
         facts.status = _status(run)
 
 
@@ -168,6 +190,13 @@ def _turn_answer_into_error(run: Node, own: list[Node]) -> None:
         run.set_origins("error", *run.origins("error"), *run.origins("output"))
 
 
+def _cancel_last_tool(run: Node, own: list[Node]) -> None:
+    """Set the error of the tool that was running when its run was cancelled: the last step, which returned nothing."""
+    last = max(own, key=end_of, default=None)
+    if last is not None and last.kind is StepKind.TOOL and last.facts.error is None and last.facts.output is None:
+        last.copy_fact("error", run)
+
+
 def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
     """Set the error of a run to that of its last step."""
     steps = [node for node in own if node.kind in (StepKind.MODEL, StepKind.TOOL, StepKind.AGENT)]
@@ -177,8 +206,14 @@ def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
     is_last_seen = any(
         node.kind is not StepKind.TOOL for node in steps
     )  # else an untraced model may have got the error
-    if last.facts.error and is_last_seen:
+    own_error, error = run.facts.error, last.facts.error
+    if error is None or not is_last_seen:
+        return
+    if own_error is None or own_error.type != semconv.ERROR_TYPE_OTHER:
         run.copy_fact("error", last)
+    elif error.message and error.message in own_error.message:  # OpenAI Agents: the class is only on the call
+        run.facts.error = msgspec.structs.replace(own_error, type=error.type, category=error.category)
+        run.set_origins("error", *run.origins("error"), *last.origins("error"))
 
 
 def _take_last_text(run: Node) -> None:

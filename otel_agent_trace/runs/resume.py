@@ -1,0 +1,176 @@
+"""Recognise runs that resume an interrupted one: after a person approved a call, or another program made it.
+
+The two are traces of their own. The second begins with what the first had asked for: the result of a call that is
+pending there, or the call itself, made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepKind
+from otel_agent_trace.runs.assemble import Assembled
+from otel_agent_trace.values import same
+
+MOST_HELD = 512
+"""Runs that are interrupted, or may resume one, and are held back until others have passed; of more, half are released."""
+_COMMAND = frozenset({"resume", "goto", "update"})
+"""Fields of LangGraph's `Command(resume=...)`, which is the input of a run that resumes another one."""
+
+
+def with_resumed(found: Iterable[Assembled]) -> Iterator[Assembled]:
+    """Yield runs, each that resumes another one with the id of that in `continues`.
+
+    Runs that are interrupted, or begin in the middle of something, are held back, with the others of their trace, until
+    all have passed, `MOST_HELD` at most. One that begins with a call is held only after an interrupted one of its
+    conversation: many runs do.
+    """
+    held: list[list[Assembled]] = []
+    sessions: set[str] = set()
+    for trace in _traces(found):
+        if not any(_is_paused(each.run) or _may_resume(each.run, sessions) for each in trace):
+            yield from trace
+            continue
+        held.append(trace)
+        sessions.update(each.run.session_id for each in trace if each.run.session_id and _is_paused(each.run))
+        if len(held) >= MOST_HELD:
+            held.sort(key=lambda runs: runs[0].run.started_at_ns)
+            held = _linked(held)
+            for released in held[: MOST_HELD // 2]:
+                yield from released
+            del held[: MOST_HELD // 2]
+            sessions.clear()
+    for released in _linked(held):
+        yield from released
+
+
+def _traces(found: Iterable[Assembled]) -> Iterator[list[Assembled]]:
+    """Yield the runs of each trace together, as they come."""
+    trace: list[Assembled] = []
+    for each in found:
+        if trace and not (each.spans and each.spans is trace[-1].spans):
+            yield trace
+            trace = []
+        trace.append(each)
+    if trace:
+        yield trace
+
+
+def _is_paused(run: AgentRun) -> bool:
+    """Return whether a run was interrupted, or may have been: it ended with a tool, and without an answer."""
+    if run.status is not RunStatus.SUCCESS or run.error is not None:
+        return False
+    if run.interrupted_for is not None:
+        return True
+    last = run.steps[-1] if run.steps and run.final_output is None else None
+    return last is not None and last.kind is StepKind.TOOL and last.error is None and bool(_pending_calls(run))
+
+
+def _may_resume(run: AgentRun, sessions: Container[str | None]) -> bool:
+    """Return whether a run begins with the result of a call, with a command to go on, or in some sessions with a call."""
+    if not run.steps or run.continues is not None:
+        return False
+    if isinstance(run.user_input, dict) and run.user_input.keys() >= _COMMAND:
+        return True
+    return (run.steps[0].kind is StepKind.TOOL and run.session_id in sessions) or bool(_answered_first(run))
+
+
+class _Pause(NamedTuple):
+    """Represent a run that was interrupted, with the calls that wait in it by their ids."""
+
+    run: AgentRun
+    pending: dict[str, dict[Any, Any]]
+
+
+def _linked(traces: list[list[Assembled]]) -> list[list[Assembled]]:
+    """Return the same runs, with those that resume another one naming it, and those resumed what they waited for."""
+    places = [(trace, place) for trace in traces for place in range(len(trace))]
+    paused: list[_Pause] = []
+    where: dict[str, tuple[list[Assembled], int]] = {}
+    for trace, place in sorted(places, key=lambda found: _start(found[0][found[1]].run)):
+        run = trace[place].run
+        may_resume = bool(run.steps) and run.continues is None
+        pause = next((pause for pause in reversed(paused) if may_resume and _resumes(run, pause)), None)
+        if pause is not None:
+            paused.remove(pause)
+            run = msgspec.structs.replace(run, continues=pause.run.run_id)
+            _replace(trace, place, run)
+            _replace(*where[pause.run.run_id], _interrupted(pause, run))
+        if _is_paused(run):
+            paused.append(_Pause(run, _pending_calls(run)))
+            where[run.run_id] = trace, place
+    return traces
+
+
+def _start(run: AgentRun) -> tuple[int, str]:
+    return run.started_at_ns, run.run_id
+
+
+def _replace(trace: list[Assembled], place: int, run: AgentRun) -> None:
+    trace[place] = trace[place]._replace(run=run)
+
+
+def _resumes(run: AgentRun, pause: _Pause) -> bool:
+    """Return whether a run resumes an earlier one of the same agent and conversation."""
+    earlier = pause.run
+    if earlier.service_name != run.service_name or (earlier.ended_at_ns or earlier.started_at_ns) > run.started_at_ns:
+        return False
+    sessions = {earlier.session_id, run.session_id}
+    is_same_session = len(sessions) == 1 and None not in sessions
+    if len(sessions - {None}) > 1 or len({earlier.agent_name, run.agent_name} - {None}) > 1:
+        return False
+    if not pause.pending.keys().isdisjoint(_answered_first(run)):
+        return is_same_session or same(earlier.user_input, run.user_input)
+    if not is_same_session or earlier.interrupted_for is None:
+        return False
+    first = run.steps[0]
+    makes_call_again = first.kind is StepKind.TOOL and any(
+        first.name == step.name and same(first.input, step.input) for step in earlier.tool_steps
+    )
+    return makes_call_again or isinstance(run.user_input, dict)
+
+
+def _interrupted(pause: _Pause, by: AgentRun) -> AgentRun:
+    """Return a run that was resumed; where it does not record why it was interrupted, with the calls that waited."""
+    if pause.run.interrupted_for is not None:
+        return pause.run
+    answered = _answered_first(by)
+    calls = [
+        {"id": call_id, "name": part.get("name"), "arguments": part.get("arguments")}
+        for call_id, part in pause.pending.items()
+        if call_id in answered
+    ]
+    return msgspec.structs.replace(pause.run, interrupted_for=calls[0] if len(calls) == 1 else calls)
+
+
+# ── calls in messages ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _models(run: AgentRun) -> list[AgentStep]:
+    return [step for part in run.walk() for step in part.model_steps]
+
+
+def _pending_calls(run: AgentRun) -> dict[str, dict[Any, Any]]:
+    """Return the calls that models of a run asked for and were not sent the results of, by id."""
+    parts = [part for model in _models(run) for message in model.messages for part in message.parts]
+    answered = {str(part.get("id")) for part in parts if part.get("type") == "tool_call_response"}
+    calls = {str(part["id"]): part for part in parts if part.get("type") == "tool_call" and part.get("id") is not None}
+    return {call_id: part for call_id, part in calls.items() if call_id not in answered}
+
+
+def _answered_first(run: AgentRun) -> set[str]:
+    """Return the ids of the calls whose results end the messages that the first model of a run was sent."""
+    model = next((step for step in run.steps if step.kind is StepKind.MODEL), None)
+    messages: list[Message] = list(model.messages) if model is not None else []
+    if messages and messages[-1].role == "assistant":
+        messages.pop()
+    found: set[str] = set()
+    while messages:
+        parts = [part for part in messages.pop().parts if part.get("type") == "tool_call_response"]
+        if not parts:
+            break
+        found.update(str(part["id"]) for part in parts if part.get("id") is not None)
+    return found

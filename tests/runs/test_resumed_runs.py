@@ -1,0 +1,221 @@
+"""Runs that stop until a person answers, those that go on from there, and other exceptions that are no failures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from otel_agent_trace import AgentRun, RunStatus, SpanRecord, run_to_spans, runs_from_spans
+from otel_agent_trace.runs.explain import explain
+from otel_agent_trace.span import Event
+from tests.support.handwritten_spans import event, only_run, span
+
+FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32
+ASKED = "Send the report."
+ARGUMENTS = {"city": "Lima"}
+ASK = {"type": "tool_call", "id": "call_1", "name": "send", "arguments": ARGUMENTS}
+SENT = {"type": "tool_call_response", "id": "call_1", "response": "sent"}
+
+
+def message(role: str, part: dict[str, Any] | str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": part} if isinstance(part, str) else part]}
+
+
+QUESTION, REQUEST, RESULT = message("user", ASKED), message("assistant", ASK), message("tool", SENT)
+
+
+def agent(session: str | None = "s", name: str = "clerk", **more: Any) -> dict[str, Any]:
+    conversation = {} if session is None else {"gen_ai.conversation.id": session}
+    return {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name, **conversation, **more}
+
+
+def chat(sent: list[Any], answered: dict[str, Any]) -> dict[str, Any]:
+    content = {"gen_ai.input.messages": sent, "gen_ai.output.messages": [answered]}
+    return {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **content}
+
+
+def tool(result: Any = None) -> dict[str, Any]:
+    call = {"gen_ai.tool.name": "send", "gen_ai.tool.call.arguments": ARGUMENTS, "gen_ai.tool.call.result": result}
+    return {"gen_ai.operation.name": "execute_tool", **{key: value for key, value in call.items() if value is not None}}
+
+
+def signal(name: str, text: str = "") -> tuple[Event, ...]:
+    return (event("exception", exception__type=name, exception__message=text),)
+
+
+INTERRUPT = signal("langgraph.errors.GraphInterrupt", "(Interrupt(value={'ask': 'Send it?'}, id='1'),)")
+
+
+def stopped(
+    session: str | None = "s", events: tuple[Event, ...] = (), own: Mapping[str, Any] | None = None
+) -> tuple[SpanRecord, ...]:
+    return (
+        span("1", None, (0, 90), "invoke_agent clerk", {**agent(session), **(own or {})}, trace=FIRST),
+        span("2", "1", (1, 20), "chat m", chat([QUESTION], REQUEST), trace=FIRST),
+        span("3", "1", (30, 40), "execute_tool send", tool(), trace=FIRST, events=events),
+    )
+
+
+def went_on(session: str | None = "s", at: int = 200, sent: tuple[Any, ...] = (QUESTION, REQUEST, RESULT)) -> Any:
+    done = message("assistant", "It was sent.")
+    return (
+        span("4", None, (at, at + 90), "invoke_agent clerk", agent(session), trace=SECOND),
+        span("5", "4", (at + 1, at + 10), "execute_tool send", tool("sent"), trace=SECOND),
+        span("6", "4", (at + 20, at + 40), "chat m", chat([*sent], done), trace=SECOND),
+    )
+
+
+def asked_again(session: str | None = "s", at: int = 400) -> Any:
+    sent = [QUESTION, REQUEST, RESULT, message("assistant", "It was sent."), message("user", "Thanks?")]
+    return (
+        span("7", None, (at, at + 90), "invoke_agent clerk", agent(session), trace=THIRD),
+        span("8", "7", (at + 1, at + 10), "chat m", chat(sent, message("assistant", "Yes.")), trace=THIRD),
+    )
+
+
+def links(runs: list[AgentRun]) -> list[tuple[Any, str | None]]:
+    assert all(run.status is RunStatus.SUCCESS and run.error is None for run in runs)
+    return [(run.interrupted_for, run.continues) for run in runs]
+
+
+# ── runs that belong together ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_a_run_that_resumes_an_interrupted_one_names_it(order: tuple[int, ...]) -> None:
+    traces = (stopped(events=INTERRUPT), went_on(), asked_again())
+    runs = runs_from_spans([record for place in order for record in traces[place]])
+    assert links(runs) == [({"ask": "Send it?"}, None), (None, FIRST), (None, None)]
+
+
+def test_both_are_read_again_from_what_is_written_of_them() -> None:
+    runs = runs_from_spans([*stopped(events=INTERRUPT), *went_on()])
+    assert runs_from_spans([record for run in runs for record in run_to_spans(run)]) == runs
+    assert runs_from_spans(run_to_spans(runs[1])) == [runs[1]]
+    assert [explanation.run for explanation in explain([*stopped(events=INTERRUPT), *went_on()])] == runs
+
+
+def test_a_call_that_waited_is_what_a_run_was_interrupted_for_once_it_is_resumed() -> None:
+    call = {"id": "call_1", "name": "send", "arguments": ARGUMENTS}
+    assert links(runs_from_spans([*stopped(), *went_on(session=None)])) == [(call, None), (None, FIRST)]
+    assert links(runs_from_spans(stopped())) == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        went_on(session="t"),
+        went_on(at=0),
+        went_on(sent=(QUESTION, message("assistant", {**ASK, "id": "x"}), message("tool", {**SENT, "id": "x"}))),
+        asked_again(),
+    ],
+)
+def test_a_run_of_something_else_continues_nothing(other: tuple[SpanRecord, ...]) -> None:
+    assert all(continues is None for _, continues in links(runs_from_spans([*stopped(), *other])))
+
+
+def test_a_call_that_is_made_again_in_the_same_conversation_resumes_the_run() -> None:
+    again = went_on(sent=(QUESTION,))
+    assert links(runs_from_spans([*stopped(events=INTERRUPT), *again]))[1] == (None, FIRST)
+    assert links(runs_from_spans([*stopped(events=INTERRUPT, session=None), *again]))[1] == (None, None)
+
+
+def test_an_interrupted_run_is_resumed_once() -> None:
+    later = [
+        span(f"a{n}", None if n == 4 else "a4", (600, 690), record.name, record.attributes, trace=THIRD)
+        for n, record in enumerate(went_on(), 4)
+    ]
+    runs = runs_from_spans([*stopped(events=INTERRUPT), *went_on(), *later])
+    assert [run.continues for run in runs] == [None, FIRST, None]
+
+
+# ── what a run was interrupted for ───────────────────────────────────────────────────────────────────────────────────
+
+DEFERRED = {"calls": [], "approvals": [{"tool_name": "send", "args": '{"city": "Lima"}', "tool_call_id": "call_1"}]}
+
+
+def test_deferred_calls_are_no_answer() -> None:
+    run = only_run(*stopped(own={"final_result": DEFERRED, "agent_name": "clerk"}))
+    assert run.interrupted_for == [{"id": "call_1", "name": "send", "arguments": ARGUMENTS}]
+    assert run.final_output is None
+
+
+def test_an_interrupt_in_place_of_an_answer() -> None:
+    choice = event("gen_ai.choice", finish_reason="interrupt", message="[{'id': '1', 'name': 'ok', 'response': None}]")
+    first, *others = stopped()
+    run = only_run(span("1", None, (0, 90), first.name, first.attributes, events=(choice,), trace=FIRST), *others)
+    assert (run.interrupted_for, run.final_output) == ({"id": "1", "name": "ok"}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("(Interrupt(value='Go on?', resumable=True, ns=['a:1']),)", "Go on?"),
+        ("(Interrupt(value=1, id='a'), Interrupt(value=2, id='b'))", [1, 2]),
+        ("(Interrupt(value=Ask(text='Go on?'), id='a'),)", "Ask(text='Go on?')"),
+        ("Go on?", "Go on?"),
+        ("", "GraphInterrupt"),
+    ],
+)
+def test_the_value_of_an_interrupt_is_read_from_its_text(text: str, value: Any) -> None:
+    assert only_run(*stopped(events=signal("langgraph.errors.GraphInterrupt", text))).interrupted_for == value
+
+
+def test_an_interrupt_that_is_the_status_of_the_agents_span_is_no_error() -> None:
+    failed = span("1", None, (0, 90), "x", agent(), error="GraphInterrupt((Interrupt(value='Go on?', id='1'),))")
+    run = only_run(failed)
+    assert (run.error, run.status) == (None, RunStatus.SUCCESS)
+    assert run.interrupted_for == "Go on?"
+
+
+def test_a_run_that_went_on_after_an_interrupt_within_it_was_not_interrupted() -> None:
+    last = span("9", "1", (50, 60), "chat m", chat([QUESTION], message("assistant", "Done.")), trace=FIRST)
+    run = only_run(*stopped(events=INTERRUPT), last)
+    assert (run.interrupted_for, run.final_output) == (None, "Done.")
+
+
+# ── streams, time limits, cancellations ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("error", "events"),
+    [
+        ("GeneratorExit", ()),
+        ("GeneratorExit()", ()),
+        ("stopped", signal("GeneratorExit")),
+        (None, signal("GeneratorExit", "GeneratorExit()")),
+    ],
+)
+def test_a_stream_that_was_left_is_no_error(error: str | None, events: tuple[Event, ...]) -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent clerk", agent(), error=error, events=events),
+        span("2", "1", (1, 20), "chat m", chat([QUESTION], message("assistant", "Whole."))),
+    )
+    assert (run.abandoned, run.error, run.status, run.final_output) == (True, None, RunStatus.SUCCESS, "Whole.")
+
+
+TIMEOUTS = ["pydantic_ai.exceptions.ModelTimeoutError", "langchain_openai.OpenAITimeoutError", "httpx.ReadTimeout"]
+
+
+@pytest.mark.parametrize("name", [*TIMEOUTS, "DEADLINE_EXCEEDED", "google.api_core.exceptions.DeadlineExceeded"])
+def test_exceptions_about_time_are_timeouts(name: str) -> None:
+    failed = agent(**{"error.type": name})
+    assert only_run(span("1", None, (0, 90), "x", failed, error="too slow")).status is RunStatus.TIMEOUT
+
+
+def test_a_timeout_whose_class_is_only_on_the_call_is_the_runs() -> None:
+    late = {**chat([QUESTION], message("assistant", "")), "error.type": "openai.APITimeoutError"}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent clerk", agent(), error="{'message': 'Error', 'data': 'timed out'}"),
+        span("2", "1", (1, 20), "chat m", late, error="timed out"),
+    )
+    assert (run.status, run.error and run.error.type) == (RunStatus.TIMEOUT, "openai.APITimeoutError")
+
+
+def test_a_run_that_was_cancelled_and_the_tool_it_waited_for_failed() -> None:
+    run = only_run(*stopped(own={"strands.cancellation.type": "CancelledError"}))
+    assert (run.status, run.error and run.error.category) == (RunStatus.ERROR, "cancelled")
+    assert [step.error and step.error.category for step in run.tool_steps] == ["cancelled"]
