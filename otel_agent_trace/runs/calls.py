@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.dialects.parsing.payloads import result_of
 from otel_agent_trace.model import Message
-from otel_agent_trace.runs.node import Node
+from otel_agent_trace.runs.node import Node, end_of
 
 _MOST_COMPARED = 200
 """Calls at the end of a history, and of those known, that are compared each with each; the rest only in order."""
@@ -292,7 +292,9 @@ class CallHistory:
         attempts = [
             earlier.node
             for earlier in self._added
-            if earlier.answer_place == model.answer_place and earlier.sent_messages == sent
+            if earlier.answer_place == model.answer_place
+            and end_of(earlier.node) <= model.node.span.start_ns
+            and earlier.sent_messages == sent
         ]
         return [call for call in unanswered if any(call.asked_by is node for node in attempts)]
 

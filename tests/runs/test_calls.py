@@ -135,7 +135,7 @@ def conversation(
 ITEMS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3), min_size=1, max_size=5)
 
 
-def told(run: AgentRun) -> list[Any]:
+def steps_of(run: AgentRun) -> list[Any]:
     """The steps in order; the tools of one turn, which may have run at once, without an order."""
     steps = [
         ("model",) if step.kind.value == "model" else (step.name, json.dumps(step.input), json.dumps(step.output))
@@ -146,7 +146,7 @@ def told(run: AgentRun) -> list[Any]:
 
 
 def happened(talk: Conversation, models: set[int]) -> list[Any]:
-    """The steps that happened, as `told` returns them, without the model calls that have no span."""
+    """The steps that happened, as `steps_of` returns them, without the model calls that have no span."""
     steps: list[tuple[str, ...]] = []
     for turn in range(len(talk.turns) + 1):
         if turn in models:
@@ -176,7 +176,7 @@ def test_each_call_is_one_step_whatever_spans_are_missing(data: st.DataObject) -
     models = {*data.draw(st.sets(st.integers(0, last))), last}
     tools = data.draw(st.sets(st.integers(0, len(talk.calls) - 1)))
     run = talk.run(models, tools, with_ids=data.draw(st.booleans()))
-    assert told(run) == happened(talk, models)
+    assert steps_of(run) == happened(talk, models)
     assert_times_are_possible(run)
     assert_written_and_read_again(run)
 
@@ -190,7 +190,7 @@ def test_a_history_that_was_cut_neither_loses_nor_doubles_calls(data: st.DataObj
     models = set(range(len(talk.turns) + 1))
     tools = data.draw(st.sets(st.integers(0, len(talk.calls) - 1)))
     run = talk.run(models, tools)
-    assert told(run) == happened(talk, models)
+    assert steps_of(run) == happened(talk, models)
     assert_written_and_read_again(run)
 
 
@@ -203,6 +203,6 @@ def test_tools_of_a_service_with_another_clock_stand_where_they_ran(data: st.Dat
     tools = data.draw(st.sets(st.sampled_from(sorted(every_tool)))) if scheme == "unique" else every_tool
     offset_ns = data.draw(st.integers(-9, 9)) * LENGTH_NS // 2
     run = talk.run(models, tools, offset_ns=offset_ns, service="tools")
-    assert told(run) == happened(talk, models)
+    assert steps_of(run) == happened(talk, models)
     assert_times_are_possible(run)
     assert_written_and_read_again(run)

@@ -852,3 +852,50 @@ def test_many_answers_without_ids_are_found_in_time_that_grows_with_them() -> No
 def test_values_that_lie_deep_do_no_harm(deep: str) -> None:
     evidence = {"openinference.span.kind": "AGENT", "input.value": deep, "output.value": deep}
     assert only_run(span("1", None, (0, 90), "weather", evidence)).agent_name == "weather"
+
+
+def test_a_wrapper_with_the_arguments_and_the_tool_with_the_result_are_one_call() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (10, 40), "execute_tool get_weather", tool(gave=None)),
+        span("3", "2", (11, 39), "get_weather", tool(given=None)),
+    )
+    assert summary_of(run)["steps"] == [TOOL]
+
+
+def loop(first: int, at: int, temperature: int) -> list[SpanRecord]:
+    """Two model calls with a tool call between, as one of several loops that went on at once."""
+    asked, result = message("assistant", wish("call_0", "Lima")), message("tool", answer("call_0", temperature))
+    sent = [[message("user", "Lima?")], [message("user", "Lima?"), asked, result]]
+    answers = [asked, message("assistant", "OK.")]
+    return [
+        span(
+            str(first + place), "1", (at + 40 * place, at + 40 * place + 10), "chat m",
+            chat(gen_ai__input__messages=sent[place], gen_ai__output__messages=[answers[place]]),
+        )
+        for place in range(2)
+    ]  # fmt: skip
+
+
+def test_an_attempt_that_failed_asked_for_no_call_besides_that_of_the_next() -> None:
+    """The framework threw the first answer away, and asked again with the same messages."""
+    spans = [span("1", None, (0, 99), "invoke_agent weather", agent()), loop(10, 1, 19)[0], *loop(20, 20, 19)]
+    assert [step.output for step in only_run(*spans).tool_steps] == [19]
+
+
+def test_loops_that_went_on_at_once_with_equal_messages_are_no_attempts() -> None:
+    spans = [span("1", None, (0, 99), "invoke_agent weather", agent()), *loop(10, 1, 19), *loop(20, 3, 19)]
+    assert [step.output for step in only_run(*spans).tool_steps] == [19, 19]
+
+
+def test_an_agent_that_was_called_as_a_tool_is_below_the_call() -> None:
+    calls = [{"type": "tool_call", "id": "call_0", "name": "helper", "arguments": {"q": q}} for q in "ab"]
+    asked = message("assistant", *calls)
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent weather", agent()),
+        span("2", "1", (5, 20), "chat m", chat(gen_ai__output__messages=[asked])),
+        span("3", "1", (21, 30), "invoke_agent helper", agent("helper")),
+        span("4", "1", (31, 40), "invoke_agent helper", agent("helper")),
+    )
+    assert [(step.kind.value, step.name) for step in run.steps[1:]] == [("tool", "helper"), ("agent", "helper")] * 2
+    assert [step.input for step in run.tool_steps] == [{"q": "a"}, {"q": "b"}]

@@ -10,6 +10,7 @@ from otel_agent_trace.dialects.parsing.conversation import last_text
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.tree import TraceTree
+from otel_agent_trace.span_facts import SpanFacts
 
 _CALLS = (StepKind.MODEL, StepKind.TOOL)
 _MOST_COMPARED = 64
@@ -100,6 +101,10 @@ def _is_attempt(outer: Node, inner: Node) -> bool:
     return is_same_tool and bool(one.input) and one.input == other.input
 
 
+def _is_same_tool_and_one_without_arguments(one: SpanFacts, other: SpanFacts) -> bool:
+    return one.name is not None and one.name == other.name and (one.input is None) is not (other.input is None)
+
+
 def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
     """Turn a model span into a frame where those in it have the tokens, else those in it into frames."""
     calls = [call.facts for call in inner]
@@ -117,7 +122,7 @@ def _demote_sum_or_parts(node: Node, inner: list[Node]) -> None:
 def _may_be_same_call(outer: Node, inner: Node) -> bool:
     """Return whether the inner call may be the outer one: models within models are, tools only by id, name or label.
 
-    Within one instrumentation the arguments must be the same, too: Monocle writes a tool and the request of MCP that it
+    Within one instrumentation the arguments must be the same, too, or be on one of both: Monocle writes a tool and the request of MCP that it
     makes.
     """
     if outer.kind is StepKind.MODEL:
@@ -126,7 +131,7 @@ def _may_be_same_call(outer: Node, inner: Node) -> bool:
     if one.call_id is not None and one.call_id == other.call_id:
         return True
     if outer.span.scope.name == inner.span.scope.name and outer.span.resource == inner.span.resource:
-        return _is_attempt(outer, inner)
+        return _is_attempt(outer, inner) or _is_same_tool_and_one_without_arguments(one, other)
     if one.name is None and other.name is None:
         return one.label is not None and one.label == other.label
     return one.name is None or other.name is None or one.name == other.name

@@ -127,11 +127,12 @@ def _take_response(call: ToolCall, other: ToolCall) -> None:
 
 
 def _complete_tools(run: Node, calls: list[ToolCall]) -> None:
-    if not any(node.kind is StepKind.TOOL for node in run.walk()):
-        _add_inferred(run, calls, [call for call in calls if call.is_sure], ())
-        return
+    has_tools = any(node.kind is StepKind.TOOL for node in run.walk())
     left = list(calls)
     _wrap_agents(run, left)
+    if not has_tools:
+        _add_inferred(run, calls, [call for call in left if call.is_sure], ())
+        return
     tools = [node for node in run.own_steps() if node.kind is StepKind.TOOL and node.span.span_id]
     matches = _matched(tools, left)
     for tool, call in matches:
