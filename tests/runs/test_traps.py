@@ -884,8 +884,8 @@ def test_an_attempt_that_failed_asked_for_no_call_besides_that_of_the_next() -> 
 
 
 def test_loops_that_went_on_at_once_with_equal_messages_are_no_attempts() -> None:
-    spans = [span("1", None, (0, 99), "invoke_agent weather", agent()), *loop(10, 1, 19), *loop(20, 3, 19)]
-    assert [step.output for step in only_run(*spans).tool_steps] == [19, 19]
+    spans = [span("1", None, (0, 99), "invoke_agent weather", agent()), *loop(10, 1, 19), *loop(20, 3, 7)]
+    assert sorted(step.output for step in only_run(*spans).tool_steps) == [7, 19]
 
 
 def test_an_agent_that_was_called_as_a_tool_is_below_the_call() -> None:
