@@ -90,7 +90,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(langfuse, "langfuse"),
     _row(mlflow, "mlflow"),
     _row(crewai, *("crew_key", "task_key", "crew_tasks", "crewai"), scopes=_CREWAI),
-    _row(openinference, "openinference"),
+    _row(openinference, "openinference", scopes=("openinference.",)),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
     _row(gemini_cli, scopes=("gemini-cli",)),

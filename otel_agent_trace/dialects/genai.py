@@ -87,6 +87,8 @@ _NO_CALL = frozenset(
 )
 """Words in the names of operations that are no model calls, although their spans may have a model, tokens and messages."""
 _VERBS = frozenset({"invoke", "run", "execute", "call", "start", "stream", "calls"})
+_NO_ANSWER = re.compile(r"embed|rerank|moderation")
+"""Names of models that answer nothing."""
 _WORDS = re.compile(r"[a-z]+")
 _SPAN_NAMES = re.compile(
     r"(chat|text_completion|generate_content|execute_tool|invoke_agent|retrieval|embeddings)(?: |$)"
@@ -152,6 +154,8 @@ def _operation_kind(span: SpanRecord, operation: str | None) -> StepKind | None:
 def _is_model_call(span: SpanRecord) -> bool:
     """Return whether a span has two of a model, tokens and messages; an agent's name is with the model of a call."""
     attributes = span.attributes
+    if any(_NO_ANSWER.search(str(attributes.get(key))) for key in _MODELS):
+        return False
     has_model = not _MODELS.isdisjoint(attributes)
     has_tokens = not _TOKENS.isdisjoint(attributes)
     if not has_model and (not has_tokens or semconv.AGENT_NAME in attributes):

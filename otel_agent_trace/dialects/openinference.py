@@ -1,6 +1,6 @@
 """Read spans of the OpenInference instrumentations, which follow the semantic conventions of Arize's Phoenix.
 
-Recognised by ``openinference.span.kind``. Messages are spread over attributes like
+Recognised by ``openinference.span.kind``, else by the scope and what attributes a limit has left. Messages are spread over attributes like
 ``llm.input_messages.0.message.role``; whole inputs and outputs are in ``input.value`` and ``output.value``.
 """
 
@@ -52,7 +52,7 @@ _USAGE = {
 def read(span: SpanRecord) -> SpanFacts | None:
     """Read a span of an OpenInference instrumentation by ``openinference.span.kind``; return None where it has none."""
     attributes = Attributes(span)
-    recorded_kind = attributes.text(KIND)
+    recorded_kind = attributes.text(KIND) or _kind_left(span)
     if recorded_kind is None:
         return None
     kind = _KINDS.get(recorded_kind.upper())
@@ -86,6 +86,22 @@ def read(span: SpanRecord) -> SpanFacts | None:
     attributes.take("input.mime_type", "output.mime_type", "llm.token_count.total")
     facts.attributes = attributes.rest
     return facts
+
+
+def _kind_left(span: SpanRecord) -> str | None:
+    """Return the kind of a span of OpenInference of which an SDK's limit dropped it, by the attributes that are left."""
+    if not span.scope.name.startswith("openinference."):
+        return None
+    return next(
+        (kind for prefix, kind in _KINDS_OF_ATTRIBUTES if any(key.startswith(prefix) for key in span.attributes)), None
+    )
+
+
+_KINDS_OF_ATTRIBUTES = (
+    *(("tool.name", "TOOL"), ("embedding.", "EMBEDDING"), ("reranker.", "RERANKER"), ("retrieval.", "RETRIEVER")),
+    *(("llm.model_name", "LLM"), ("llm.token_count.", "LLM"), ("llm.output_messages.", "LLM"), ("agent.name", "AGENT")),
+    *(("input.value", "CHAIN"), ("output.value", "CHAIN")),
+)
 
 
 def _label_of(span_name: str) -> str | None:

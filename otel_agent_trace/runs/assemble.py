@@ -25,7 +25,7 @@ from otel_agent_trace.values import Truncated
 class Assembled(NamedTuple):
     """Represent an outermost run with all spans of its traces, as they were read, with their own trace ids.
 
-    Several runs of one trace come one after the other, each with the same tuple of spans.
+    Several runs of one trace have the same tuple of spans.
     """
 
     run: AgentRun

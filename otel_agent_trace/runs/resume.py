@@ -24,39 +24,41 @@ _COMMAND = frozenset({"resume", "goto", "update"})
 def with_resumed(found: Iterable[Assembled]) -> Iterator[Assembled]:
     """Yield runs, each that resumes another one with the id of that in `continues`.
 
-    Runs that are interrupted, or begin in the middle of something, are held back, with the others of their trace, until
-    all have passed, `MOST_HELD` at most. One that begins with a call is held only after an interrupted one of its
-    conversation: many runs do.
+    Runs that are interrupted, or begin in the middle of something, are held back until all have passed, `MOST_HELD` at
+    most. One that begins with a call is held only after an interrupted one of its conversation: many runs do.
     """
-    held: list[list[Assembled]] = []
-    sessions: set[str] = set()
-    for trace in _traces(found):
-        if not any(_is_paused(each.run) or _may_resume(each.run, sessions) for each in trace):
-            yield from trace
+    held: list[Assembled] = []
+    sessions: set[str | None] = set()
+    for each in found:
+        if not _may_be_linked(each.run, sessions):
+            yield each
             continue
-        held.append(trace)
-        sessions.update(each.run.session_id for each in trace if each.run.session_id and _is_paused(each.run))
+        held.append(each)
+        if each.run.session_id is not None and _is_paused(each.run):
+            sessions.add(each.run.session_id)
         if len(held) >= MOST_HELD:
-            held.sort(key=lambda runs: runs[0].run.started_at_ns)
             held = _linked(held)
-            for released in held[: MOST_HELD // 2]:
-                yield from released
+            yield from held[: MOST_HELD // 2]
             del held[: MOST_HELD // 2]
             sessions.clear()
-    for released in _linked(held):
-        yield from released
+    yield from _linked(held)
 
 
-def _traces(found: Iterable[Assembled]) -> Iterator[list[Assembled]]:
-    """Yield the runs of each trace together, as they come."""
-    trace: list[Assembled] = []
-    for each in found:
-        if trace and not (each.spans and each.spans is trace[-1].spans):
-            yield trace
-            trace = []
-        trace.append(each)
-    if trace:
-        yield trace
+def _may_be_linked(run: AgentRun, sessions: Container[str | None]) -> bool:
+    """Return whether a run is interrupted, or begins with the result of a call, in some sessions with a call, or a command.
+
+    Nearly all runs are neither, so the cheapest questions come first.
+    """
+    if run.interrupted_for is not None or (type(run.user_input) is dict and run.user_input.keys() >= _COMMAND):
+        return True
+    steps = run.steps
+    if not steps:
+        return False
+    if steps[0].kind is StepKind.TOOL and run.session_id in sessions:
+        return True
+    if all(step.kind is not StepKind.MODEL and step.run is None for step in steps):
+        return False
+    return _is_paused(run) or bool(_answered_first(run))
 
 
 def _is_paused(run: AgentRun) -> bool:
@@ -69,48 +71,34 @@ def _is_paused(run: AgentRun) -> bool:
     return last is not None and last.kind is StepKind.TOOL and last.error is None and bool(_pending_calls(run))
 
 
-def _may_resume(run: AgentRun, sessions: Container[str | None]) -> bool:
-    """Return whether a run begins with the result of a call, with a command to go on, or in some sessions with a call."""
-    if not run.steps or run.continues is not None:
-        return False
-    if isinstance(run.user_input, dict) and run.user_input.keys() >= _COMMAND:
-        return True
-    return (run.steps[0].kind is StepKind.TOOL and run.session_id in sessions) or bool(_answered_first(run))
-
-
 class _Pause(NamedTuple):
-    """Represent a run that was interrupted, with the calls that wait in it by their ids."""
+    """Represent a run that was interrupted, its place among others, and the calls that wait in it by their ids."""
 
     run: AgentRun
+    place: int
     pending: dict[str, dict[Any, Any]]
 
 
-def _linked(traces: list[list[Assembled]]) -> list[list[Assembled]]:
-    """Return the same runs, with those that resume another one naming it, and those resumed what they waited for."""
-    places = [(trace, place) for trace in traces for place in range(len(trace))]
+def _linked(found: list[Assembled]) -> list[Assembled]:
+    """Return the same runs, oldest first: those that resume another one name it, and those resumed what they waited for."""
+    found = sorted(found, key=lambda each: _start(each.run))
     paused: list[_Pause] = []
-    where: dict[str, tuple[list[Assembled], int]] = {}
-    for trace, place in sorted(places, key=lambda found: _start(found[0][found[1]].run)):
-        run = trace[place].run
+    for place, each in enumerate(found):
+        run = each.run
         may_resume = bool(run.steps) and run.continues is None
         pause = next((pause for pause in reversed(paused) if may_resume and _resumes(run, pause)), None)
         if pause is not None:
-            paused.remove(pause)
+            paused = [other for other in paused if other is not pause]
             run = msgspec.structs.replace(run, continues=pause.run.run_id)
-            _replace(trace, place, run)
-            _replace(*where[pause.run.run_id], _interrupted(pause, run))
+            found[place] = each._replace(run=run)
+            found[pause.place] = found[pause.place]._replace(run=_interrupted(pause, run))
         if _is_paused(run):
-            paused.append(_Pause(run, _pending_calls(run)))
-            where[run.run_id] = trace, place
-    return traces
+            paused.append(_Pause(run, place, _pending_calls(run)))
+    return found
 
 
 def _start(run: AgentRun) -> tuple[int, str]:
     return run.started_at_ns, run.run_id
-
-
-def _replace(trace: list[Assembled], place: int, run: AgentRun) -> None:
-    trace[place] = trace[place]._replace(run=run)
 
 
 def _resumes(run: AgentRun, pause: _Pause) -> bool:

@@ -333,3 +333,23 @@ def test_parts_of_a_chain_are_no_agents_although_they_are_marked_so(name: str) -
     )
     assert [part.agent_name for part in run.walk()] == ["clerk"]
     assert [step.kind.value for step in run.steps] == ["model"]
+
+
+def test_spans_of_openinference_whose_kind_a_limit_dropped() -> None:
+    scope = "openinference.instrumentation.langchain"
+    call = {key: value for key, value in llm("1?", "1.").items() if key != "openinference.span.kind"}
+    run = only_run(
+        span("1", None, (0, 90), "clerk", {"output.value": "1.", "session.id": "s"}, scope=scope),
+        span("2", "1", (1, 20), "Chat", call, scope=scope),
+        span("3", "1", (21, 30), "find", {"tool.name": "find", "output.value": "found"}, scope=scope),
+    )
+    assert (run.agent_name, run.user_input, run.final_output, run.session_id) == ("clerk", "1?", "1.", "s")
+    assert summary_of(run)["steps"] == [("model", "m", None, None), ("tool", "find", None, "found")]
+
+
+def test_a_call_of_a_model_that_answers_nothing_is_no_model_call() -> None:
+    used = {"gen_ai.request.model": "text-embedding-3-small", "gen_ai.usage.input_tokens": 3}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent clerk", agent("clerk", "1?", "1.")), span("2", "1", (1, 20), "x", used)
+    )
+    assert run.model_steps == ()
