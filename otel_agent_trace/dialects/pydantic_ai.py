@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
-from otel_agent_trace.dialects.parsing.conversation import conversation
+from otel_agent_trace.dialects.parsing.conversation import conversation, last_content
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
@@ -54,8 +54,8 @@ def _read_agent_run(attributes: Attributes, facts: SpanFacts, agent: str | None)
     facts.kind, facts.name = StepKind.AGENT, agent
     messages = conversation(attributes.parsed("pydantic_ai.all_messages", "all_messages_events"))
     new_from = attributes.integer("pydantic_ai.new_message_index") or 0
-    questions = [message.text for message in messages[new_from:] if message.role == "user" and message.text.strip()]
-    facts.input = questions[0] if questions else None
+    questions = (last_content([message], "user") for message in messages[new_from:])
+    facts.input = next((question for question in questions if question is not None), None)
     facts.output = parsed(attributes.take("final_result"))
     facts.interrupted_for = _deferred_calls(facts.output)
     facts.model = attributes.text("model_name")

@@ -230,3 +230,9 @@ def test_data_with_pictures_is_data() -> None:
 def test_media_are_named_and_never_printed(part: dict[str, Any], shown: str) -> None:
     assert value_text([{"type": "text", "content": ASKED}, media_part(part) or part], WHOLE) == f"{ASKED}\n{shown}"
     assert value_text({"found": part}, WHOLE) in (f'{{"found": "{shown}"}}', f"found: {shown}", f'found: "{shown}"')
+
+
+def test_the_question_in_all_messages_of_pydantic_ai() -> None:
+    sent = [{"role": "user", "parts": [SHAPES["conventions"][0]]}]
+    agent = {"agent_name": "clerk", "pydantic_ai.all_messages": json.dumps(sent), "final_result": "Paris"}
+    assert only_run(span("1", None, (0, 9), "agent run", agent)).user_input == [blob()]
