@@ -199,7 +199,8 @@ def _messages_in(value: Any, role: str | None, depth: int) -> Iterator[Message]:
                 yield from _messages_in(structured(item), inner_role if type(item) is str else None, depth - 1)
     elif type(value) is str and _REPR_OF_MESSAGE.match(value):
         fields = object_in_repr(value)
-        yield from _messages_in_object(fields, role, depth) if fields is not None else ()
+        found = _messages_in_object(fields, role, depth) if fields is not None else ()
+        yield from (message for message in found if message.parts)  # LlamaIndex's `repr` of a message has none
     elif value and role is not None and type(value) in (str, Truncated):
         yield Message(role=role, parts=(_text_part(value),))
 
