@@ -108,8 +108,9 @@ class RunExplanation(msgspec.Struct, frozen=True):
 
 
 def explain(spans: Iterable[SpanRecord]) -> list[RunExplanation]:
-    """Return explanations of the outermost runs in spans of any traces, in the order of `runs_of`."""
-    return [explain_assembled(found) for found in assembled(by_trace(spans).values())]
+    """Return explanations of the outermost runs in spans of any traces, oldest first."""
+    found = sorted(assembled(by_trace(spans).values()), key=lambda each: (each.run.started_at_ns, each.run.run_id))
+    return [explain_assembled(each) for each in found]
 
 
 def explain_assembled(found: Assembled) -> RunExplanation:

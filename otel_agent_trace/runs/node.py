@@ -93,13 +93,13 @@ class Node:
 
     def join_messages(self, other: Node) -> None:
         """Complete the messages by those of another span of the same call: what was sent, and what was answered."""
-        sent, answered = _sent_and_answered(self.facts.messages)
-        other_sent, other_answered = _sent_and_answered(other.facts.messages)
-        has_sent, has_answered = len(sent) >= len(other_sent), len(answered) >= len(other_answered)
+        sent, answered = _sent_and_answered(self.facts)
+        other_sent, other_answered = _sent_and_answered(other.facts)
+        has_sent, has_answered = _size(sent) >= _size(other_sent), len(answered) >= len(other_answered)
         if has_sent and has_answered:
             return
         origins = self.origins("messages") if has_sent or has_answered else ()
-        self.facts.messages = (sent if has_sent else other_sent) + (answered if has_answered else other_answered)
+        self.facts.set_messages(sent if has_sent else other_sent, answered if has_answered else other_answered)
         self.set_origins("messages", *origins, *other.origins("messages"))
 
     def fill_from(self, other: Node) -> None:
@@ -194,11 +194,16 @@ _SHARED_FACTS = tuple(field for field in SpanFacts.__struct_fields__ if field no
 _NOTHING: tuple[object, ...] = (None, (), {}, "", False)
 
 
-def _sent_and_answered(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """Return the messages that a model was sent, and its answer, if that has any content."""
-    if not messages or messages[-1].role != "assistant":
-        return messages, ()
-    return messages[:-1], messages[-1:] if any(map(_has_content, messages[-1].parts)) else ()
+def _sent_and_answered(facts: SpanFacts) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the messages that a model was sent, and its answers, if they have any content."""
+    answers = facts.answers
+    has_content = any(_has_content(part) for answer in answers for part in answer.parts)
+    return facts.messages[: len(facts.messages) - len(answers)], answers if has_content else ()
+
+
+def _size(messages: tuple[Message, ...]) -> int:
+    """Return how many messages have any content: LlamaIndex's, as OpenInference shows them, may have lost theirs."""
+    return sum(any(map(_has_content, message.parts)) for message in messages)
 
 
 def _has_content(part: dict[Any, Any]) -> bool:
