@@ -28,6 +28,7 @@ from otel_agent_trace import (
     load_runs,
 )
 from otel_agent_trace.pipeline import PipelineSpan
+from otel_agent_trace.span import Notice
 from otel_agent_trace.store import lines
 from tests.support.processes import RunPython
 from tests.support.waiting import DEADLOCK_S
@@ -389,11 +390,10 @@ def test_times_that_otlp_cannot_say(tmp_path: Path, time_ns: Any) -> None:
         span.add_event("e", timestamp=time_ns)
         span.end(time_ns)
     provider.shutdown()
-    assert problems_of(path) == []
+    assert [type(problem) for problem in problems_of(path)] == [Notice]
     (run,) = load_runs(path)
-    assert [(step.started_at_ns, step.ended_at_ns) for step in run.steps] == [
-        (0, 1) if time_ns < 0 else (2**64 - 1, 2**64 - 1)  # an end of 0 would say that there is none
-    ]
+    (step,) = run.steps
+    assert run.started_at_ns <= step.started_at_ns <= (run.ended_at_ns or 0)  # a reader knows that it is none
     spans = [
         span
         for line in path.read_bytes().splitlines()

@@ -134,7 +134,6 @@ POISON: dict[str, Poison] = {
         context(2**128 + 7, 2**64 + 9),
         lambda record: (record.trace_id, record.span_id) == (f"{7:032x}", f"{9:016x}"),
     ),
-    "ids that are zero": field("_context", context(0, 0), lambda record: record.span_id == "0" * 16),
 }
 
 
@@ -231,6 +230,17 @@ def test_ids_that_stand_twice(tmp_path: Path) -> None:
     for backend in everywhere.files:
         assert len(records_of(backend)) == 8
         assert len(load_runs(backend.path)) == 7
+
+
+def test_ids_that_are_none(tmp_path: Path) -> None:
+    """A span whose ids are zeros is in the file, and a problem for readers; its neighbours are read."""
+    everywhere = Everywhere(tmp_path)
+    everywhere.emit({3: [lambda span: setattr(span, "_context", context(0, 0))]}, 8)
+    for backend in everywhere.files:
+        problems: list[Problem] = []
+        assert len(load_runs(backend.path, on_problem=problems.append)) == 7
+        assert ["no span id" in problem.reason for problem in problems] == [True]
+        assert backend.stats() == {"kept": 8}
 
 
 class Foreign:

@@ -50,7 +50,8 @@ class JsonTexts:
         if not found.reason:
             return found
         data, what = repaired(text)
-        return _content(data, refusal)._replace(notice=f"repaired: {what}") if what else found
+        again = _content(data, refusal) if what else found
+        return again._replace(notice=f"repaired: {what}") if what and (again.spans or again.logs) else found
 
 
 def _content(text: bytes, refusal: Exception | None) -> Found:
