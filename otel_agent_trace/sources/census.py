@@ -40,7 +40,9 @@ class Census:
 
     def spans_text(self) -> str:
         """Return the number of spans with their most frequent scopes, such as ``3 spans, of the scopes a (2), b (1)``."""
-        shown = ", ".join(f"{name or '(no name)'} ({count:,})" for name, count in self._scopes.most_common(_SHOWN_SCOPES))
+        shown = ", ".join(
+            f"{name or '(no name)'} ({count:,})" for name, count in self._scopes.most_common(_SHOWN_SCOPES)
+        )
         more = f" and {len(self._scopes) - _SHOWN_SCOPES} more" if len(self._scopes) > _SHOWN_SCOPES else ""
         spans, scopes = ("span" if self.spans == 1 else "spans"), ("scope" if len(self._scopes) == 1 else "scopes")
         return f"{self.spans:,} {spans}, of the {scopes} {shown}{more}"
