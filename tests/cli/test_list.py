@@ -1,11 +1,14 @@
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
+from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.span import Scope, SpanRecord
 from otel_agent_trace.views.summaries import short_ids
 
 
@@ -91,6 +94,20 @@ def test_says_when_there_may_be_more(run_command, three_runs):
 def test_nothing_that_fits(run_command, three_runs):
     """No run is no failure: nothing on standard output, a word on standard error."""
     assert run_command("list", "--agent", "nobody") == (0, "", "no runs in traces.jsonl match the filters\n")
+
+
+@pytest.mark.parametrize("command", ["list", "metrics", "show"])
+def test_spans_without_a_run_are_counted_by_scope(run_command, command):
+    """Whoever finds no runs reads which spans there are instead."""
+    spans = [
+        SpanRecord("ab" * 16, f"{number:016x}", None, "GET", 1, 2, scope=Scope(f"scope-{min(number // 2, 6)}"))
+        for number in range(2, 18)
+    ]
+    Path("traces.jsonl").write_bytes(otlp_json.encode(spans))
+    assert run_command(command).err.removeprefix("error: ") == (
+        "no runs in traces.jsonl, which has 16 spans, of the scopes "
+        "scope-6 (6), scope-1 (2), scope-2 (2), scope-3 (2), scope-4 (2) and 1 more\n"
+    )
 
 
 def test_nothing_is_cut_where_the_output_is_no_terminal(run_command, write_runs, make_run, monkeypatch):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,3 +199,71 @@ def test_a_document_that_begins_with_a_block(write: Write) -> None:
     first = documents[0] + b"\n" * (-len(documents[0]) % files_module.BLOCK_BYTES)
     found = spans_in(write("a", first + documents[1]))
     assert sorted(span.span_id for spans in found for span in spans) == sorted(span.span_id for span in SPANS[:2])
+
+
+TEMPO: dict[str, Callable[[Any], Any]] = {
+    "v1": lambda whole: {"batches": whole["resourceSpans"]},
+    "v2": lambda whole: {"trace": whole, "metrics": {}},
+    "v2, another order": lambda whole: {"status": "COMPLETE", "trace": {"batches": whole["resourceSpans"]}},
+    "a list": lambda whole: [whole, {"resourceSpans": []}],
+    "a list of answers": lambda whole: [{"batches": whole["resourceSpans"]}],
+    "the spans of a resource": lambda whole: whole["resourceSpans"][0],
+}
+ENCODINGS: dict[str, Callable[[str], bytes]] = {
+    "UTF-8": str.encode,
+    "UTF-8 with a mark": lambda text: codecs.BOM_UTF8 + text.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, big-endian": lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+    "UTF-16 without a mark": lambda text: text.encode("utf-16-le"),
+    "lines that end as on Windows": lambda text: text.replace("\n", "\r\n").encode(),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("answer", TEMPO)
+def test_answers_in_every_layout(write: Write, answer: str, indent: int | None, encoding: str) -> None:
+    """Neither line breaks nor encoding nor the order of keys make another file of it."""
+    text = "\n".join(
+        json.dumps(TEMPO[answer](json.loads(otlp_json.encode(SPANS[first : first + PER_RUN]))), indent=indent)
+        for first in range(0, len(SPANS), PER_RUN)
+    )
+    assert spans_in(write("x", ENCODINGS[encoding](text))) == expected()
+
+
+@pytest.mark.parametrize("answer", ["v1", "v2", "a list", "the spans of a resource"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_answers_that_are_cut_off(write: Write, problems: Problems, answer: str, indent: int | None) -> None:
+    """Their whole spans are read."""
+    text = json.dumps(TEMPO[answer](json.loads(otlp_json.encode(SPANS[:PER_RUN]))), indent=indent)
+    cut = text[: text.rindex("traceId")]
+    [spans] = open_source(write("x", cut.encode())).traces(problems)
+    assert spans == SPANS[: PER_RUN - 1]
+    assert problems[0].reason.endswith(f"; {PER_RUN - 1} intact spans of it were read")
+
+
+def test_a_document_of_jaeger_that_is_cut_off(write: Write, problems: Problems) -> None:
+    text = json.dumps(jaeger(SPANS[:PER_RUN]))
+    [spans] = open_source(write("x", text[: text.rindex("traceID") - 5].encode())).traces(problems)
+    assert 0 < len(spans) < PER_RUN
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": []},
+        {"errors": None, "offset": 0, "limit": 0, "total": 0, "data": []},
+        {"data": None, "total": 0},
+        {"resourceSpans": []},
+        {"batches": []},
+        {"trace": {}},
+        {"trace": {"resourceSpans": []}, "status": "COMPLETE"},
+        [],
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("number", [1, 2])
+def test_answers_without_traces_are_empty_sources(write: Write, answer: Any, indent: int | None, number: int) -> None:
+    text = "\n".join([json.dumps(answer, indent=indent)] * number)
+    assert load_runs(write("x.json", text.encode()), strict=True) == []
