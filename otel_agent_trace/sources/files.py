@@ -44,8 +44,6 @@ SUFFIXES = tuple(
 """Endings of the names of files that are read of a directory."""
 
 _KEY_BITS = 2**60 - 1
-_MARKS = (MARK, zstandard.MAGIC)
-"""Bytes in every file that may hold evaluations: those in messages that are compressed each by itself are not seen."""
 _RATIO_FROM_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _MAX_RENAMES = 3
@@ -222,7 +220,10 @@ def _trace_key(trace_id: bytes) -> int:
 
 
 class _CountedBlocks:
-    """Iterate over blocks, count their bytes, and note whether one mentions evaluations."""
+    """Iterate over blocks, count their bytes, and note whether one mentions evaluations.
+
+    So may messages that are compressed each by itself.
+    """
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
@@ -237,7 +238,8 @@ class _CountedBlocks:
         block = next(self._blocks)
         self._size += len(block)
         if not self.has_evaluations:
-            self.has_evaluations = any(mark in block or mark in self._end + block[: len(mark)] for mark in _MARKS)
+            is_packed = not self._end and zstandard.MAGIC in block[:HEAD_BYTES]
+            self.has_evaluations = is_packed or MARK in block or MARK in self._end + block[: len(MARK)]
             self._end = block[-len(MARK) :]
         return block
 
