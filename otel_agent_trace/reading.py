@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.keywords import called_with, suggests_keywords
@@ -17,6 +19,7 @@ from otel_agent_trace.runs.explain import RunExplanation, explain
 from otel_agent_trace.runs.stitch import runs_of
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import Progress, name_of, open_source
+from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.search import Found, find, search
 from otel_agent_trace.span import Notice, Problem, SpanRecord
 
@@ -118,7 +121,7 @@ def load_run(
         SourceError: the source cannot be read at all.
         BadRecordError: a record cannot be read, and `strict` is set.
     """
-    return _find_run(source, run_id, service, _reporter(strict, on_problem), on_progress).run
+    return _find_run(source, RunQuery(run_id=run_id, service=service), _reporter(strict, on_problem), on_progress).run
 
 
 @suggests_keywords
@@ -135,20 +138,23 @@ def explain_run(
     Takes the arguments of `load_run` but `strict`, and raises the same errors. The run of a backend that keeps no spans
     is explained by those that `run_to_spans` makes of it.
     """
-    run, whole = _find_run(source, run_id, service, _reporter(False, on_problem), on_progress)
+    census = Census(keeps_places=True)
+    run, whole = _find_run(
+        source, RunQuery(run_id=run_id, service=service), _reporter(False, on_problem), on_progress, census
+    )
     explained = (below for outer in explain(whole.spans or run_to_spans(whole.run)) for below in outer.walk())
-    return next(below for below in explained if below.run.run_id == run.run_id)
+    explanation = next(below for below in explained if below.run.run_id == run.run_id)
+    return msgspec.structs.replace(explanation, outside=census.outside())
 
 
 def _find_run(
     source: Any,
-    run_id: str | None,
-    service: str | None,
+    query: RunQuery,
     on_problem: Callable[[Problem], None],
     on_progress: Progress | None,
+    census: Census | None = None,
 ) -> Found:
-    query = RunQuery(run_id=run_id, service=service)
-    return find(open_source(source, on_progress=on_progress), query, on_problem, name_of(source))
+    return find(open_source(source, on_progress=on_progress), query, on_problem, name_of(source), census)
 
 
 def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:

@@ -20,6 +20,14 @@ _MAX_SEARCHED_CHARS = 1 << 20
 """Total length of a run's texts up to which a value is looked for within them too."""
 
 
+class Outside(msgspec.Struct, frozen=True):
+    """Represent the spans of an instrumentation scope in traces without a run: their number, and the places in them."""
+
+    scope: str
+    spans: int
+    places: tuple[str, ...]
+
+
 class LeftOut(msgspec.Struct, frozen=True):
     """Represent a span, and the places in it whose values are nowhere in the run."""
 
@@ -48,7 +56,7 @@ def left_out(
         listed, read = unread.get(span.span_id, ()), sources.get(span.span_id, ())
         places = [
             place
-            for place, value in _leaves(span)
+            for place, value in leaves_of(span)
             if place not in listed and not values.hold(value) and not (place in read and _is_a_word(value))
         ]
         if places:
@@ -59,7 +67,7 @@ def _is_a_word(value: Any) -> bool:
     return not isinstance(parsed(value), dict | list | tuple)
 
 
-def _leaves(span: SpanRecord) -> Iterator[tuple[str, Any]]:
+def leaves_of(span: SpanRecord) -> Iterator[tuple[str, Any]]:
     """Yield the place and the value of each attribute of a span, and of what belongs to it."""
     yield from span.attributes.items()
     for event in span.events:

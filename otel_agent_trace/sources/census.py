@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from otel_agent_trace.runs.left_out import Outside, leaves_of
 from otel_agent_trace.runs.times import unknown_times
 from otel_agent_trace.span import Notice, Problem, SpanRecord
 
@@ -17,10 +18,15 @@ class Census:
 
     Attributes:
         runs: the number of outermost runs that were found in the spans, whether or not they match a query.
+
+    Args:
+        keeps_places: whether to keep which places the spans of each trace have, for `outside`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_places: bool = False) -> None:
         self.runs = 0
+        self._places: dict[str, list[tuple[str, frozenset[str]]]] | None = {} if keeps_places else None
+        self._known_places: dict[frozenset[str], frozenset[str]] = {}
         self._scopes = Counter[str]()
         self._odd_traces = 0
 
@@ -31,7 +37,29 @@ class Census:
         for spans in traces:
             self._scopes.update([span.scope.name for span in spans])
             self._note_times(spans, on_problem)
+            if self._places is not None and spans:
+                self._places[spans[0].trace_id] = [(span.scope.name, self._places_in(span)) for span in spans]
             yield spans
+
+    def note_run(self, trace_ids: Iterable[str]) -> None:
+        """Count a run that was found, with the traces that it was read from."""
+        self.runs += 1
+        if self._places is not None:
+            for trace_id in trace_ids:
+                self._places.pop(trace_id, None)
+
+    def outside(self) -> tuple[Outside, ...]:
+        """Return the spans in traces without a run, by scope, the most frequent first; empty unless places are kept."""
+        counts, places = Counter[str](), dict[str, set[str]]()
+        for spans in (self._places or {}).values():
+            for scope, names in spans:
+                counts[scope] += 1
+                places.setdefault(scope, set()).update(names)
+        return tuple([Outside(scope, count, tuple(sorted(places[scope]))) for scope, count in counts.most_common()])
+
+    def _places_in(self, span: SpanRecord) -> frozenset[str]:
+        names = frozenset([place for place, value in leaves_of(span) if value not in ("", None)])
+        return self._known_places.setdefault(names, names)
 
     @property
     def spans(self) -> int:

@@ -69,7 +69,7 @@ def _matching(reading: _Reading, query: RunQuery, stop: _EarlyStop | None = None
     """Yield the runs that match the query, in the order of the source."""
     keys = _UserKeys(query)
     for found in _assembled(reading, query, stop):
-        reading.census.runs += 1
+        reading.census.note_run(trace_ids_of(found.run))
         if query.matches(found.run, found.spans):
             yield found
         elif query.user_id is not None:
@@ -210,7 +210,7 @@ class Found(NamedTuple):
     whole: Assembled
 
 
-def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) -> Found:
+def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str, census: Census | None = None) -> Found:
     """Return the run that `query.run_id` names, or without an id the only run that matches.
 
     Args:
@@ -218,12 +218,13 @@ def find(source: SpanSource, query: RunQuery, on_problem: OnProblem, name: str) 
         query: the filters, and the id of the run.
         on_problem: called with each `Problem` of reading.
         name: the name of the source for messages.
+        census: counts what is read.
 
     Raises:
         RunNotFoundError: no run has that id, or the source has no run.
         AmbiguousRunError: several runs match.
     """
-    census = Census()
+    census = census or Census()
     found = [*search(source, query, on_problem, lambda found: found, census)]
     if query.run_id == LAST:
         candidates = [Found(each.run, each) for each in found]

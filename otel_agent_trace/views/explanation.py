@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.model import LogEntry, Message, Score, StepError, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
-from otel_agent_trace.runs.left_out import LeftOut
+from otel_agent_trace.runs.left_out import LeftOut, Outside
 from otel_agent_trace.views.figures import plural, usage_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
 from otel_agent_trace.views.runs import run_title
@@ -49,6 +49,16 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> Iterator[Line]:
     """Yield a line for each span with values that are nowhere in the run: the span, and their places."""
     for span in left_out:
         yield Cell(_span_text(span), "faint"), Cell(f"  {_names_text(span.places, 'value')}")
+
+
+def outside_lines(outside: Sequence[Outside]) -> Iterator[Line]:
+    """Yield a line for each scope of spans in traces without a run: their number, and the places in them."""
+    for spans in outside:
+        count = plural(spans.spans, "span")
+        yield (
+            Cell(one_line(spans.scope or "(no scope)"), "faint"),
+            Cell(f"  {count}, {_names_text(spans.places, 'place')}"),
+        )
 
 
 def _names_text(names: Sequence[str], noun: str) -> str:

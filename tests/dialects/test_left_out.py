@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from otel_agent_trace import explain_run
+from otel_agent_trace.cli import main
+from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.explain import RunExplanation, explain
+from otel_agent_trace.runs.left_out import Outside
 from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from tests.support.handwritten_spans import span
 
@@ -130,3 +136,19 @@ def test_nothing_is_unaccounted() -> None:
             if f"event exception: {key}" not in places and value not in output
         }
         assert missing <= {"openinference.span.kind", "traceloop.span.kind", "gen_ai.operation.name"}
+
+
+def test_traces_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are counted by scope; those of the run, and of other runs, are not."""
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
+    path = tmp_path / "mixed.jsonl"
+    spans = [
+        *(span("1", None, (1, 9), "invoke_agent", agent, trace=trace * 32) for trace in "ab"),
+        span("2", None, (1, 9), "GET /", {"http.route": "/"}, trace="c" * 32, scope="http.server"),
+        span("3", "2", (1, 9), "SELECT", {"db.system": "x"}, trace="c" * 32, scope="http.server"),
+    ]
+    path.write_bytes(b"".join(otlp_json.encode([each]) + b"\n" for each in spans))
+    explanation = explain_run(path, "a" * 32)
+    assert explanation.outside == (Outside("http.server", 2, ("db.system", "http.route", "resource: service.name")),)
+    assert main(["explain", str(path), "a" * 32]) == 0
+    assert "http.server  2 spans, 3 places: db.system, http.route" in capsys.readouterr().out
