@@ -25,7 +25,7 @@ class Census:
 
     def __init__(self, *, keeps_places: bool = False) -> None:
         self.runs = 0
-        self._places: dict[str, list[tuple[str, frozenset[str]]]] | None = {} if keeps_places else None
+        self._places: dict[str, dict[str, tuple[str, frozenset[str]]]] | None = {} if keeps_places else None
         self._known_places: dict[frozenset[str], frozenset[str]] = {}
         self._scopes = Counter[str]()
         self._odd_traces = 0
@@ -38,21 +38,23 @@ class Census:
             self._scopes.update([span.scope.name for span in spans])
             self._note_times(spans, on_problem)
             if self._places is not None and spans:
-                self._places[spans[0].trace_id] = [(span.scope.name, self._places_in(span)) for span in spans]
+                self._places[spans[0].trace_id] = {
+                    span.span_id: (span.scope.name, self._places_in(span)) for span in spans
+                }
             yield spans
 
-    def note_run(self, trace_ids: Iterable[str]) -> None:
-        """Count a run that was found, with the traces that it was read from."""
+    def note_run(self, spans: Iterable[SpanRecord]) -> None:
+        """Count a run that was found, with all spans of its traces that were read for it."""
         self.runs += 1
         if self._places is not None:
-            for trace_id in trace_ids:
-                self._places.pop(trace_id, None)
+            for span in spans:
+                self._places.get(span.trace_id, {}).pop(span.span_id, None)
 
     def outside(self) -> tuple[Outside, ...]:
-        """Return the spans in traces without a run, by scope, the most frequent first; empty unless places are kept."""
+        """Return the spans that belong to no run, by scope, the most frequent first; empty unless places are kept."""
         counts, places = Counter[str](), dict[str, set[str]]()
         for spans in (self._places or {}).values():
-            for scope, names in spans:
+            for scope, names in spans.values():
                 counts[scope] += 1
                 places.setdefault(scope, set()).update(names)
         return tuple([Outside(scope, count, tuple(sorted(places[scope]))) for scope, count in counts.most_common()])

@@ -69,7 +69,7 @@ def _matching(reading: _Reading, query: RunQuery, stop: _EarlyStop | None = None
     """Yield the runs that match the query, in the order of the source."""
     keys = _UserKeys(query)
     for found in _assembled(reading, query, stop):
-        reading.census.note_run(trace_ids_of(found.run))
+        reading.census.note_run(found.spans)
         if query.matches(found.run, found.spans):
             yield found
         elif query.user_id is not None:
