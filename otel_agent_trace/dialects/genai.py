@@ -60,6 +60,8 @@ _USAGE = {
     "reasoning_output_tokens": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
 }
 _MODELS = frozenset({semconv.REQUEST_MODEL, semconv.RESPONSE_MODEL, "llm.request.type"})
+_REQUEST = frozenset({semconv.REQUEST_MODEL, "llm.request.type"})
+"""Attributes of calls of OpenLLMetry before the conventions had operations, also of those that failed."""
 _TOKENS = frozenset({*_USAGE["input_tokens"], *_USAGE["output_tokens"], "llm.usage.total_tokens"})
 _MESSAGES = frozenset(
     {semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES, "gen_ai.response.finish_reasons", semconv.RESPONSE_ID}
@@ -160,7 +162,7 @@ def _is_model_call(span: SpanRecord) -> bool:
     has_tokens = not _TOKENS.isdisjoint(attributes)
     if not has_model and (not has_tokens or semconv.AGENT_NAME in attributes):
         return False
-    if has_model and has_tokens:
+    if has_model and (has_tokens or attributes.keys() >= _REQUEST):
         return True
     return (
         not _MESSAGES.isdisjoint(attributes)
