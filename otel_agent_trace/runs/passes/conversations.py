@@ -25,7 +25,7 @@ def divide_conversations(tree: TraceTree) -> None:
             places = _places_of_answers(conversation, run.facts.input)
             if len(models) == len(places) and _are_empty_and_sequential(models):
                 for model, place in zip(models, places, strict=True):
-                    _fill_model(model, conversation, place, Origin(run.span, "conversation"))
+                    _fill_model(model, conversation, place, run.origins("conversation"))
 
 
 def _places_of_answers(conversation: Conversation, question: object) -> list[int]:
@@ -49,12 +49,12 @@ def _is_empty(model: Node) -> bool:
     return model.is_third_party and facts.error is None and not has_content and not facts.usage
 
 
-def _fill_model(model: Node, conversation: Conversation, place: int, origin: Origin) -> None:
+def _fill_model(model: Node, conversation: Conversation, place: int, origins: tuple[Origin, ...]) -> None:
     facts = model.facts
     facts.set_messages(conversation.messages[:place], (conversation.messages[place],))
     facts.usage = conversation.usages.get(place)
-    model.set_origins("messages", origin)
-    model.set_origins("usage", origin)
+    model.set_origins("messages", *origins)
+    model.set_origins("usage", *origins)
     if facts.model is None:
         facts.model = conversation.models.get(place)
-        model.set_origins("model", origin)
+        model.set_origins("model", *origins)
