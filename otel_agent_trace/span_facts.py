@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
-from otel_agent_trace.model import Message, RunFacts, RunStatus, StepKind
+from otel_agent_trace.model import Message, RunFacts, RunStatus, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
+
+
+class Conversation(NamedTuple):
+    """Represent the messages of all model calls of an agent, and model and tokens by the place of the answer in them."""
+
+    messages: tuple[Message, ...]
+    models: Mapping[int, str]
+    usages: Mapping[int, Usage]
 
 
 class SpanFacts(RunFacts, kw_only=True, gc=False):
@@ -41,6 +49,8 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     messages: tuple[Message, ...] = ()
     choices: int = 0
     """Number of messages at the end that a model answered: more than one where it was asked for several choices."""
+    conversation: Conversation | None = None
+    """What an agent's span records of its model calls, whose own spans may record nothing, or be missing."""
     agent_name: str | None = None
     run_id: str | None = None
     step_id: int | str | None = None

@@ -6,20 +6,24 @@ parts of a pipeline by ``haystack.component.*``, tools by ``haystack.tool.*``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, has_messages, question_in
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.messages import usage_from
-from otel_agent_trace.model import StepKind
+from otel_agent_trace.model import Message, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.span_facts import Conversation, SpanFacts
 
 NAME = "haystack"
 _STEP = "haystack.agent.step."
 _AGENTS = ("Agent.run", "Agent.run_async")
-_VALUES = ("output.value", "input.value", "traceloop.entity.output", "traceloop.entity.input")
+_OUTPUTS = ("output.value", "traceloop.entity.output")
+_VALUES = (*_OUTPUTS, "input.value", "traceloop.entity.input")
+_COMPLETION = "gen_ai.completion."
+_RESULT_KEYS = {"replies", "meta"}
 
 
 def read(span: SpanRecord) -> SpanFacts | None:
@@ -51,13 +55,56 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _read_of_instrumentation(span: SpanRecord) -> SpanFacts | None:
-    """Return what OpenInference and OpenLLMetry do not record themselves: what is an agent, and its name in a pipeline."""
+    """Return what OpenInference and OpenLLMetry leave to us: which span is an agent, its name in a pipeline, its model calls."""
     attributes = Attributes(span)
     kind = StepKind.AGENT if span.name in _AGENTS else None
-    values = (attributes.rest.get(key) for key in _VALUES if key in attributes.rest)
-    names = (name for value in values if (name := _only_component(parsed(value))) is not None)
-    label = next(names, None) if kind is None else None
-    return SpanFacts(kind=kind, dialect=NAME, label=label, attributes=attributes.rest) if kind or label else None
+    facts = SpanFacts(kind=kind, dialect=NAME)
+    if kind is None:
+        values = (attributes.rest.get(key) for key in _VALUES if key in attributes.rest)
+        names = (name for value in values if (name := _only_component(parsed(value))) is not None)
+        facts.label = next(names, None)
+    if kind is not None or facts.label is not None:
+        facts.conversation = _conversation_of_agent(parsed(_first(attributes.rest, _OUTPUTS)))
+    elif _has_keys_as_answer(span):
+        facts.set_messages((), (Message(role="assistant", parts=()),))
+    else:
+        return None
+    facts.attributes = attributes.rest
+    return facts
+
+
+def _first(attributes: Mapping[str, Any], keys: Iterable[str]) -> Any:
+    return next((attributes[key] for key in keys if key in attributes), None)
+
+
+def _has_keys_as_answer(span: SpanRecord) -> bool:
+    """Return whether OpenLLMetry wrote the keys of a generator's result in place of its answers, and no prompt."""
+    messages = {key: value for key, value in span.attributes.items() if key.startswith(("gen_ai.prompt.", _COMPLETION))}
+    contents = [value for key, value in messages.items() if not key.endswith(".role")]
+    return bool(contents) and all(key.startswith(_COMPLETION) for key in messages) and set(contents) <= _RESULT_KEYS
+
+
+def _conversation_of_agent(state: Any) -> Conversation | None:
+    """Return the messages in an agent's state, or in a pipeline's result with that of its only agent."""
+    if isinstance(state, dict) and len(state) == 1 and "messages" not in state:
+        (state,) = state.values()
+    recorded = state.get("messages") if isinstance(state, dict) else None
+    if not isinstance(recorded, list):
+        return None
+    converted = [conversation({"messages": [message]}) for message in recorded]
+    if not recorded or any(len(messages) != 1 for messages in converted):
+        return None
+    models: dict[int, str] = {}
+    usages: dict[int, Usage] = {}
+    for place, message in enumerate(recorded):
+        meta = message.get("_meta") or message.get("meta") if isinstance(message, dict) else None
+        if isinstance(meta, dict):
+            if isinstance(meta.get("model"), str):
+                models[place] = meta["model"]
+            usage = usage_from(meta["usage"]) if isinstance(meta.get("usage"), dict) else None
+            if usage:
+                usages[place] = usage
+    return Conversation(tuple(messages[0] for messages in converted), models, usages)
 
 
 def _only_component(value: Any) -> str | None:

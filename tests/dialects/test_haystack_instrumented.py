@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import RunStatus, SpanRecord
+from otel_agent_trace import AgentRun, RunStatus, SpanRecord, StepKind
+from otel_agent_trace.runs.write import run_to_spans
 from tests.support.handwritten_spans import only_run, span
 
 OPENINFERENCE, OPENLLMETRY = "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack"
@@ -48,6 +49,138 @@ def test_an_agent_of_a_pipeline_that_failed() -> None:
 def test_a_pipeline_of_anything_else_names_no_agent(given: Any) -> None:
     run = only_run(pipeline(given, None), agent({"messages": [ASKED]}, STATE))
     assert (run.agent_name, run.user_input) == (None, "Rain?")
+
+
+def message(role: str, *content: Any, tokens: int | None = None) -> dict[str, Any]:
+    usage = {"prompt_tokens": tokens, "completion_tokens": 1}
+    meta = {} if tokens is None else {"model": "m", "usage": usage}
+    return {"_role": role, "_content": list(content), "_name": None, "_meta": meta}
+
+
+def call_of(city: str) -> dict[str, Any]:
+    return {"tool_name": "look", "arguments": {"city": city}, "id": city, "extra": None}
+
+
+def result_of(city: str, result: str, *, error: bool = False) -> dict[str, Any]:
+    return message("tool", {"result": result, "origin": call_of(city), "error": error})
+
+
+QUESTION, ANSWER = message("user", {"text": "Rain?"}), message("assistant", {"text": "No."}, tokens=20)
+TURN = [QUESTION, message("assistant", call_of("Oslo"), tokens=10), result_of("Oslo", "dry"), ANSWER]
+EMPTY = {
+    "gen_ai.system": "OpenAI",
+    "llm.request.type": "chat",
+    "gen_ai.completion.0.role": "assistant",
+    "gen_ai.completion.0.content": "replies",
+}
+"""Attributes of OpenLLMetry's spans: the answer is a key of the generator's result."""
+
+
+def workflow(messages: list[Any], *calls: SpanRecord, given: list[Any] | None = None) -> list[SpanRecord]:
+    state = {"clerk": {"messages": messages, "last_message": messages[-1]}}
+    entity = {
+        "traceloop.span.kind": "workflow",
+        "traceloop.entity.name": "haystack_pipeline",
+        "traceloop.entity.input": {"args": [], "kwargs": {"clerk": {"messages": given or [QUESTION]}}},
+        "traceloop.entity.output": state,
+    }
+    return [span("1", None, (0, 90), "haystack_pipeline.workflow", entity, scope=OPENLLMETRY), *calls]
+
+
+def empty_call(span_id: str, start: int, end: int, **more: Any) -> SpanRecord:
+    return span(span_id, "1", (start, end), "haystack.openai.chat", EMPTY, scope=OPENLLMETRY, **more)
+
+
+def models_of(run: AgentRun) -> list[Any]:
+    """Return of each model call: model, input tokens, the number of messages sent and the answer's text."""
+    return [
+        (step.model, step.usage and step.usage.input_tokens, len(step.messages) - 1, step.messages[-1].text)
+        for step in run.steps
+        if step.kind is StepKind.MODEL
+    ]
+
+
+def tools_of(run: AgentRun) -> list[Any]:
+    return [(step.name, step.tool_input, step.tool_output) for step in run.steps if step.kind is StepKind.TOOL]
+
+
+def test_empty_model_calls_get_theirs_from_the_agents_conversation() -> None:
+    run = only_run(*workflow(TURN, empty_call("2", 1, 10), empty_call("3", 20, 30)))
+    assert models_of(run) == [("m", 10, 1, ""), ("m", 20, 3, "No.")]
+    assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+    assert [step.kind for step in run.steps] == [StepKind.MODEL, StepKind.TOOL, StepKind.MODEL]
+    assert run.usage is not None
+    assert (run.usage.input_tokens, run.final_output) == (30, "No.")
+
+
+def test_answers_of_earlier_turns_belong_to_no_model_call_of_the_run() -> None:
+    earlier = [message("user", {"text": "Snow?"}), message("assistant", call_of("Bonn"), tokens=1)]
+    earlier += [result_of("Bonn", "none"), message("assistant", {"text": "None."}, tokens=2)]
+    calls = empty_call("2", 1, 10), empty_call("3", 20, 30)
+    run = only_run(*workflow(earlier + TURN, *calls, given=[*earlier, QUESTION]))
+    assert models_of(run) == [("m", 10, 5, ""), ("m", 20, 7, "No.")]
+    assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+
+
+def test_answers_without_metadata_have_neither_model_nor_tokens() -> None:
+    run = only_run(*workflow([QUESTION, message("assistant", {"text": "No."})], empty_call("2", 1, 10)))
+    assert models_of(run) == [(None, None, 1, "No.")]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        pytest.param([empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)], id="a sub-agent's too"),
+        pytest.param([empty_call("2", 1, 5)], id="one is lost"),
+        pytest.param([empty_call("2", 1, 8), empty_call("3", 6, 9)], id="overlapping"),
+        pytest.param([empty_call("2", 1, 5, error="busy"), empty_call("3", 6, 9)], id="one failed"),
+    ],
+)
+def test_model_calls_that_do_not_fit_the_conversation_get_nothing_of_it(calls: list[SpanRecord]) -> None:
+    run = only_run(*workflow(TURN, *calls))
+    assert models_of(run) == [(None, None, 0, "")] * len(calls)
+    assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+
+
+def test_a_model_call_with_content_of_its_own_keeps_it() -> None:
+    own = {**EMPTY, "gen_ai.completion.0.content": "Never."}
+    call = span("2", "1", (1, 10), "haystack.openai.chat", own, scope=OPENLLMETRY)
+    run = only_run(*workflow([QUESTION, ANSWER], call))
+    assert models_of(run) == [(None, None, 0, "Never.")]
+
+
+def test_a_failed_tool_in_the_conversation_is_an_error() -> None:
+    turn = [QUESTION, TURN[1], result_of("Oslo", "no such city", error=True), ANSWER]
+    run = only_run(*workflow(turn, empty_call("2", 1, 10), empty_call("3", 20, 30)))
+    (tool,) = [step for step in run.steps if step.kind is StepKind.TOOL]
+    assert tool.error is not None
+    assert (tool.output, tool.error.message) == (None, "no such city")
+
+
+def test_calls_without_an_answer_in_the_conversation_are_no_steps() -> None:
+    run = only_run(*workflow([QUESTION, TURN[1]], empty_call("2", 1, 5), empty_call("3", 6, 9)))
+    assert tools_of(run) == []
+
+
+def test_tools_with_spans_are_not_inferred_from_the_conversation_once_more() -> None:
+    tool = {"traceloop.span.kind": "tool", "traceloop.entity.name": "Look"}
+    spans = workflow(TURN, empty_call("2", 1, 5), span("3", "1", (6, 7), "Look.tool", tool, scope="own"))
+    assert [name for name, _, _ in tools_of(only_run(*spans))] == ["Look"]
+
+
+def test_tool_calls_of_an_agent_whose_models_have_no_spans() -> None:
+    state = {"messages": TURN}
+    run = only_run(
+        pipeline({"clerk": {"messages": [QUESTION]}}, {"clerk": state}), agent({"messages": [QUESTION]}, state)
+    )
+    assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+    assert models_of(run) == []
+
+
+def test_a_run_with_a_divided_conversation_reads_back_equal() -> None:
+    run = only_run(*workflow(TURN, empty_call("2", 1, 10), empty_call("3", 20, 30)))
+    again = only_run(*run_to_spans(run))
+    assert (models_of(again), tools_of(again)) == (models_of(run), tools_of(run))
 
 
 def test_the_constant_name_of_pipelines_is_no_agents() -> None:

@@ -447,7 +447,8 @@ def _response_part(value: dict[Any, Any], call_id: Any, content: Any) -> Part:
 def _response_part_of(value: dict[Any, Any]) -> Part:
     origin = value.get("origin")
     if type(origin) is dict:
-        return _response_part({}, origin.get("id"), value.get("result"))
+        has_failed = value.get("error") is True
+        return _response_part({"is_error": has_failed}, origin.get("id"), value.get("result"))
     call_id = _first_of(value, "call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id", "ref")
     return _response_part(value, call_id, _first_of(value, "response", "result", "content", "output"))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from otel_agent_trace.runs.passes.agents import find_runs, merge_shells_in_our_runs
 from otel_agent_trace.runs.passes.attached import place_logs_and_scores
+from otel_agent_trace.runs.passes.conversations import divide_conversations
 from otel_agent_trace.runs.passes.cuts import list_cuts
 from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scattered_calls
 from otel_agent_trace.runs.passes.frames import remove_frames
@@ -43,6 +44,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     complete_tools_in_frames,
     remove_frames,
     identify_agents,
+    divide_conversations,
     infer_tool_steps,
     explain_tool_errors,
     infer_questions,

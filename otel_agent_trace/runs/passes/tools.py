@@ -14,7 +14,7 @@ from otel_agent_trace.runs.calls import CallHistory, ToolCall, calls_just_answer
 from otel_agent_trace.runs.node import Node, Origin, end_of, start_of
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import Resource
-from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.span_facts import Conversation, SpanFacts
 
 _FAILED = re.compile(
     r"(Error|Exception|[A-Z]\w*(Error|Exception))\b\s*[:(]"
@@ -55,7 +55,8 @@ def infer_tool_steps(tree: TraceTree) -> None:
     (spans were lost). Calls of earlier turns, and those that an agent in another run asked for (handoffs), are no steps.
     A bare first argument (LangChain under OpenInference) is replaced by the arguments that the model named. An agent
     that a model called as a tool, without a span for the tool, is put below an inferred one. Tools of another service
-    whose clock differs are moved to where the messages show that they ran, with all that lies below them.
+    whose clock differs are moved to where the messages show that they ran, with all that lies below them. Where no
+    model has messages and no tool a span, the calls are those answered in the conversation on the agent's span.
     """
     runs = [run for run in tree.agents_of_others() if not _has_inferred(run)]  # else the pass has been run before
     calls_of_runs = [_calls_in(run) for run in runs]
@@ -89,9 +90,22 @@ def _has_inferred(run: Node) -> bool:
 def _calls_in(run: Node) -> list[ToolCall]:
     own = run.own_steps()
     models = [node for node in own if node.kind is StepKind.MODEL]
+    has_content = any(message.parts for node in models for message in node.facts.messages)
+    if run.facts.conversation is not None and not has_content:
+        return _calls_in_conversation(run, run.facts.conversation)
     if not run.span.span_id and len(own) == len(models) == 1:
         return calls_just_answered(models[0])  # earlier ones may have spans in other traces
     return CallHistory(models, run.facts.input).calls
+
+
+def _calls_in_conversation(run: Node, conversation: Conversation) -> list[ToolCall]:
+    """Return the calls that were answered in the conversation on an agent's span, unless tools below it have spans."""
+    if any(node.kind is StepKind.TOOL for node in run.walk()):
+        return []
+    facts = SpanFacts(kind=StepKind.MODEL, dialect=run.facts.dialect, messages=conversation.messages)
+    all_models = Node(msgspec.structs.replace(run.span, parent_span_id=run.span.span_id), facts)
+    all_models.set_origins("messages", *run.origins("conversation"))
+    return [call for call in CallHistory([all_models], run.facts.input).calls if call.sent_to is not None]
 
 
 def _leave_to_the_run_that_asked(calls_of_runs: list[list[ToolCall]]) -> None:
