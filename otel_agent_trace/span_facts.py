@@ -50,7 +50,7 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     choices: int = 0
     """Number of messages at the end that a model answered: more than one where it was asked for several choices."""
     conversation: Conversation | None = None
-    """Messages that an agent's span records of its model calls, whose own spans may record nothing, or be missing."""
+    """Model calls as an agent's span records them, whose own spans may record nothing, or be missing."""
     agent_name: str | None = None
     run_id: str | None = None
     step_id: int | str | None = None

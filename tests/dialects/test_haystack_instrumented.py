@@ -162,6 +162,11 @@ def test_calls_without_an_answer_in_the_conversation_are_no_steps() -> None:
     assert tools_of(run) == []
 
 
+def test_the_result_with_which_a_run_ended_is_that_of_its_last_call() -> None:
+    run = only_run(*workflow(TURN[:3], empty_call("2", 1, 10)))
+    assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+
+
 def test_tools_with_spans_are_not_inferred_from_the_conversation_once_more() -> None:
     tool = {"traceloop.span.kind": "tool", "traceloop.entity.name": "Look"}
     spans = workflow(TURN, empty_call("2", 1, 5), span("3", "1", (6, 7), "Look.tool", tool, scope="own"))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace.model import StepError, StepKind
-from otel_agent_trace.runs.calls import CallHistory, ToolCall, calls_just_answered
+from otel_agent_trace.runs.calls import CallHistory, ToolCall, calls_just_answered, recorded_calls
 from otel_agent_trace.runs.node import Node, Origin, end_of, start_of
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import Resource
@@ -95,17 +95,35 @@ def _calls_in(run: Node) -> list[ToolCall]:
         return _calls_in_conversation(run, run.facts.conversation)
     if not run.span.span_id and len(own) == len(models) == 1:
         return calls_just_answered(models[0])  # earlier ones may have spans in other traces
-    return CallHistory(models, run.facts.input).calls
+    calls = CallHistory(models, run.facts.input).calls
+    if run.facts.conversation is not None:
+        _take_results_after_last_model(run, calls, run.facts.conversation)
+    return calls
+
+
+def _take_results_after_last_model(run: Node, calls: list[ToolCall], conversation: Conversation) -> None:
+    """Complete calls that no model was sent the result of, but the run ended with (Haystack's `exit_conditions`)."""
+    recorded = [call for call in recorded_calls(conversation.messages) if call.is_answered and call.call_id is not None]
+    for call in calls:
+        same = [other for other in recorded if other.call_id == call.call_id and other.name == call.name]
+        if call.sent_to is None and len(same) == 1 and same[0].arguments == call.arguments:
+            call.take(same[0], _model_with(conversation, run, end_of(run)))
 
 
 def _calls_in_conversation(run: Node, conversation: Conversation) -> list[ToolCall]:
     """Return the calls that were answered in the conversation on an agent's span, unless tools below it have spans."""
     if any(node.kind is StepKind.TOOL for node in run.walk()):
         return []
-    facts = SpanFacts(kind=StepKind.MODEL, dialect=run.facts.dialect, messages=conversation.messages)
-    all_models = Node(msgspec.structs.replace(run.span, parent_span_id=run.span.span_id), facts)
-    all_models.set_origins("messages", *run.origins("conversation"))
+    all_models = _model_with(conversation, run, run.span.start_ns)
     return [call for call in CallHistory([all_models], run.facts.input).calls if call.sent_to is not None]
+
+
+def _model_with(conversation: Conversation, run: Node, start_ns: int) -> Node:
+    """Return a node that stands for model calls whose messages only the span of their run has."""
+    span = msgspec.structs.replace(run.span, start_ns=start_ns, parent_span_id=run.span.span_id)
+    node = Node(span, SpanFacts(kind=StepKind.MODEL, dialect=run.facts.dialect, messages=conversation.messages))
+    node.set_origins("messages", *run.origins("conversation"))
+    return node
 
 
 def _leave_to_the_run_that_asked(calls_of_runs: list[list[ToolCall]]) -> None:
