@@ -180,8 +180,11 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.label = attributes.span.name.removeprefix("execute_tool ")
     if attributes.rest.get(semconv.TOOL_TYPE) == "function":
         del attributes.rest[semconv.TOOL_TYPE]
-    facts.input = attributes.parsed(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input")
-    facts.output = attributes.parsed(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value")
+    # Koog writes OpenInference's names beside the conventions' operation
+    facts.input = attributes.parsed(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input", "input.value")
+    facts.output = attributes.parsed(
+        semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value", "output.value"
+    )
     if (
         facts.input is None
     ):  # OpenTelemetry's instrumentation of google-genai writes them after the conventions for code

@@ -11,7 +11,7 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
-from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
+from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, function_response, question_in
 from otel_agent_trace.dialects.parsing.names import without_method
 from otel_agent_trace.dialects.parsing.payloads import HIDDEN, model_in, parsed
 from otel_agent_trace.model import Message, StepKind
@@ -186,6 +186,12 @@ def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
     if facts.input is None and parameters is not None and "properties" not in str(parameters):
         facts.input = attributes.parsed("tool.parameters")
     facts.output = _recorded(attributes, "output")
+    if isinstance(facts.output, dict) and facts.output.keys() == _FUNCTION_RESPONSE:
+        facts.output = function_response(facts.output)
+
+
+_FUNCTION_RESPONSE = {"id", "name", "response"}
+"""Keys of what Google's ADK returns of a tool: a response in the shape of Gemini's API."""
 
 
 def _recorded(attributes: Attributes, way: str) -> Any:

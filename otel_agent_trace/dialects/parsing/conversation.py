@@ -463,6 +463,11 @@ def _function_response_part(value: dict[Any, Any]) -> Part:
     return {**part, "is_error": True} if key == "error" else part
 
 
+def function_response(value: dict[Any, Any]) -> Any:
+    """Return the result, or the text of the error, in a response in the shape of Gemini's API."""
+    return _function_response_part(value)["response"]
+
+
 _RESULT_KEYS = ({"output"}, {"result"}, {"error"})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from otel_agent_trace.runs.passes.agents import find_runs, merge_shells_in_our_runs
+from otel_agent_trace.runs.passes.agents import describe_called_agents, find_runs, merge_shells_in_our_runs
 from otel_agent_trace.runs.passes.attached import place_logs_and_scores
 from otel_agent_trace.runs.passes.conversations import divide_conversations
 from otel_agent_trace.runs.passes.cuts import list_cuts
@@ -44,6 +44,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     complete_tools_in_frames,
     remove_frames,
     identify_agents,
+    describe_called_agents,
     divide_conversations,
     infer_tool_steps,
     explain_tool_errors,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -51,6 +52,33 @@ def merge_shells_in_our_runs(tree: TraceTree) -> None:
                 _merge_shells(child)
             else:
                 pending.append(child)
+
+
+def describe_called_agents(tree: TraceTree) -> None:
+    """Give agents that a tool calls their name, question and answer from the call, where their own spans have none.
+
+    Takes runs without frames. Claude's Agent SDK calls them by its tool ``Task`` (or ``Agent``), whose name is all that
+    OpenInference records on the span of the sub-agent.
+    """
+    for tool in tree.walk():
+        given = tool.facts.input
+        if tool.kind is StepKind.TOOL and isinstance(given, dict) and isinstance(given.get(_SUBAGENT), str):
+            for agent in tool.steps_below():
+                if agent.kind is StepKind.AGENT and agent.is_third_party:
+                    _describe_called_agent(agent, tool, given)
+
+
+_SUBAGENT = "subagent_type"
+
+
+def _describe_called_agent(agent: Node, tool: Node, given: dict[Any, Any]) -> None:
+    if agent.facts.name in (None, tool.facts.name):
+        agent.facts.name = given[_SUBAGENT]
+        agent.set_origins("name", *tool.origins("input"))
+    if agent.facts.input is None and given.get("prompt") is not None:
+        agent.facts.input = given["prompt"]
+        agent.set_origins("input", *tool.origins("input"))
+    agent.default_fact("output", tool)
 
 
 def _groups(tree: TraceTree) -> list[list[Node]]:
