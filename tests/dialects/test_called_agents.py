@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from otel_agent_trace import SpanRecord
 from tests.support.handwritten_spans import event, only_run, span
 
 KIND = "openinference.span.kind"
@@ -91,3 +92,28 @@ def test_tools_of_koog() -> None:
         ("tool", {"q": "rain"}, "sunny"),
         ("model", None, None),
     ]
+
+
+def test_a_handoff_is_one_step() -> None:
+    """OpenAI Agents records it as a span, and its result in the messages that the next agent's model is sent."""
+    asked = [{"role": "user", "parts": [{"type": "text", "content": "Rain?"}]}]
+    call = {"type": "tool_call", "id": "c1", "name": "transfer_to_the_meteorologist", "arguments": {}}
+    result = {"type": "tool_call_response", "id": "c1", "response": {"assistant": "the meteorologist"}}
+    handed = [*asked, {"role": "assistant", "parts": [call]}, {"role": "tool", "parts": [result]}]
+    answer = [{"role": "assistant", "parts": [{"type": "text", "content": "No."}]}]
+
+    def chat(number: str, parent: str, at: int, sent: Any, answered: Any) -> SpanRecord:
+        operation = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+        messages = {"gen_ai.input.messages": sent, "gen_ai.output.messages": answered}
+        return span(number, parent, (at, at + 1), "chat m", {**operation, **messages})
+
+    run = only_run(
+        span("1", None, (0, 20), "workflow", {KIND: "CHAIN"}),
+        span("2", "1", (1, 6), "concierge", {KIND: "AGENT", "agent.name": "concierge"}),
+        chat("3", "2", 2, asked, handed[1:2]),
+        span("4", "2", (4, 5), "handoff to The meteorologist", {KIND: "TOOL", "output.value": "The meteorologist"}),
+        span("5", "1", (7, 19), "The meteorologist", {KIND: "AGENT", "agent.name": "The meteorologist"}),
+        chat("6", "5", 8, handed, answer),
+    )
+    tools = [step.name for below in run.walk() for step in below.tool_steps]
+    assert tools == ["handoff to The meteorologist"]

@@ -207,7 +207,8 @@ def _matched(tools: list[Node], calls: list[ToolCall]) -> list[_Match]:
     for fits in _WAYS_TO_FIT:
         unmatched: list[Node] = []
         for tool in left:
-            candidates = by_id.get(tool.facts.call_id or "") or by_name.get(tool.facts.name or tool.facts.label, [])
+            name = tool.facts.name or tool.facts.label
+            candidates = by_id.get(tool.facts.call_id or "") or by_name.get(_called_name(name), [])
             found = next((call for call in candidates if id(call) not in taken and fits(tool, call)), None)
             if found is None:
                 unmatched.append(tool)
@@ -216,6 +217,16 @@ def _matched(tools: list[Node], calls: list[ToolCall]) -> list[_Match]:
                 matches.append(_Match(tool, found))
         left = unmatched
     return matches
+
+
+def _called_name(name: str | None) -> str | None:
+    """Return the name by which a model called what a span is named after: OpenAI Agents' ``handoff to NAME`` is a tool."""
+    return (
+        f"transfer_to_{name[len(_HANDOFF) :].lower().replace(' ', '_')}" if name and name.startswith(_HANDOFF) else name
+    )
+
+
+_HANDOFF = "handoff to "
 
 
 def _has_same_arguments(tool: Node, call: ToolCall) -> bool:
