@@ -58,15 +58,14 @@ def _play(
     where = f"{type(backend).__name__}, {title}"
     require(isinstance(backend, TracerBackend), f"{where}: it lacks start_run(), log_step() or end_run()")
     watched, memory = Watched(backend), InMemoryBackend()
-    tracer = AgentTracer(backend=[watched, memory], agent_name="checked", user_ids="plain")
-    scenario(tracer)
-    require(tracer.flush(_TIMEOUT_S), f"{where}: flush() did not have everything kept within {_TIMEOUT_S} s")
-    watched.require_no_faults(where)
-    held = _held_by_id(where, read_runs(backend))
-    for run in memory.runs():
-        for part in run.walk():
-            _compare(where, part, held.get(part.run_id))
-    tracer.close()
+    with AgentTracer(backend=[watched, memory], agent_name="checked", user_ids="plain") as tracer:
+        scenario(tracer)
+        require(tracer.flush(_TIMEOUT_S), f"{where}: flush() did not have everything kept within {_TIMEOUT_S} s")
+        watched.require_no_faults(where)
+        held = _held_by_id(where, read_runs(backend))
+        for run in memory.runs():
+            for part in run.walk():
+                _compare(where, part, held.get(part.run_id))
     watched.require_no_faults(where)
 
 
