@@ -1,4 +1,4 @@
-"""Count the spans that were read, for messages about sources without runs and about times that are none."""
+"""Count the spans that were read, for messages about sources without runs, and report times that are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_TRACES = 5
 
 
 class Census:
-    """Count spans by instrumentation scope while they are read, and report times that are none.
+    """Count spans by instrumentation scope while they are read.
 
     Attributes:
         runs: the number of outermost runs that were found in the spans, whether or not they match a query.
@@ -28,15 +28,11 @@ class Census:
         self._places: dict[str, dict[str, tuple[str, frozenset[str]]]] | None = {} if keeps_places else None
         self._known_places: dict[frozenset[str], frozenset[str]] = {}
         self._scopes = Counter[str]()
-        self._odd_traces = 0
 
-    def watch(
-        self, traces: Iterable[list[SpanRecord]], on_problem: Callable[[Problem], None]
-    ) -> Iterator[list[SpanRecord]]:
+    def watch(self, traces: Iterable[list[SpanRecord]]) -> Iterator[list[SpanRecord]]:
         """Yield the traces, and count their spans."""
         for spans in traces:
             self._scopes.update([span.scope.name for span in spans])
-            self._note_times(spans, on_problem)
             if self._places is not None and spans:
                 self._places[spans[0].trace_id] = {
                     span.span_id: (span.scope.name, self._places_in(span)) for span in spans
@@ -77,15 +73,19 @@ class Census:
         spans, scopes = ("span" if self.spans == 1 else "spans"), ("scope" if len(self._scopes) == 1 else "scopes")
         return f"{self.spans:,} {spans}, of the {scopes} {shown}{more}"
 
-    def _note_times(self, spans: list[SpanRecord], on_problem: Callable[[Problem], None]) -> None:
+
+def noting_times(
+    traces: Iterable[list[SpanRecord]], on_problem: Callable[[Problem], None]
+) -> Iterator[list[SpanRecord]]:
+    """Yield the traces, and report times that are none, of the first few traces that have some."""
+    odd_traces = 0
+    for spans in traces:
         unknown = unknown_times(spans)
-        if not unknown:
-            return
-        self._odd_traces += 1
-        if self._odd_traces > _SHOWN_TRACES:
-            return
-        reason = (
-            f"{unknown.starts} starts and {unknown.ends} ends of spans are no times (0, before 1970, or an end before the "
-            "start); the earliest and latest times of the spans below stand for them"
-        )
-        on_problem(Notice(f"trace {spans[0].trace_id}", 0, reason))
+        if unknown and odd_traces < _SHOWN_TRACES:
+            odd_traces += 1
+            reason = (
+                f"{unknown.starts} starts and {unknown.ends} ends of spans are no times (0, before 1970, or an end before "
+                "the start); the earliest and latest times of the spans below stand for them"
+            )
+            on_problem(Notice(f"trace {spans[0].trace_id}", 0, reason))
+        yield spans

@@ -17,7 +17,7 @@ from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.stitch import assembled
-from otel_agent_trace.sources.census import Census
+from otel_agent_trace.sources.census import Census, noting_times
 from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def search(
         keep: called with each run and its spans; returns what is needed of them.
         census: counts what is read, for whoever has to explain that nothing was found.
     """
-    reading = _Reading(source, on_problem, census or Census())
+    reading = _Reading(source, on_problem, census)
     if query.run_id == LAST:
         query = query.but(run_id=None, sort="time", limit=1 if query.limit is None else min(query.limit, 1))
     if query.order is None:
@@ -62,14 +62,15 @@ class _Reading(NamedTuple):
 
     source: SpanSource
     on_problem: OnProblem
-    census: Census
+    census: Census | None
 
 
 def _matching(reading: _Reading, query: RunQuery, stop: _EarlyStop | None = None) -> Iterator[Assembled]:
     """Yield the runs that match the query, in the order of the source."""
     keys = _UserKeys(query)
     for found in _assembled(reading, query, stop):
-        reading.census.note_run(found.spans)
+        if reading.census is not None:
+            reading.census.note_run(found.spans)
         if query.matches(found.run, found.spans):
             yield found
         elif query.user_id is not None:
@@ -112,7 +113,9 @@ def _assembled(reading: _Reading, query: RunQuery, stop: _EarlyStop | None) -> I
     if capabilities_of(reader).runs:
         return (Assembled(run, ()) for run in reader.runs())
     on_problem = reading.on_problem
-    traces = reading.census.watch(with_filters(reader, query).traces(on_problem), on_problem)
+    traces = noting_times(with_filters(reader, query).traces(on_problem), on_problem)
+    if reading.census is not None:
+        traces = reading.census.watch(traces)
     return assembled(traces) if stop is None else stop.watch_runs(assembled(stop.limit_traces(traces)))
 
 
