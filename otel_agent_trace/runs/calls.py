@@ -206,6 +206,11 @@ def has_just_answered(model: Node) -> bool:
     return _place_of_last_results(model.facts.messages) < place_of_answer(model.facts.messages)
 
 
+def results_sent_last(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages with results of tools that end what a model was sent; empty where something else does."""
+    return messages[_place_of_last_results(messages) : place_of_answer(messages)]
+
+
 def _place_of_last_results(messages: Sequence[Message]) -> int:
     """Return the place of the first of the results with which the messages end that a model was sent."""
     place = place_of_answer(messages)

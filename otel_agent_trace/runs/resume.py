@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs.assemble import Assembled
+from otel_agent_trace.runs.calls import results_sent_last
 from otel_agent_trace.values import same
 
 MOST_HELD = 512
@@ -152,13 +153,6 @@ def _pending_calls(run: AgentRun) -> dict[str, dict[Any, Any]]:
 def _answered_first(run: AgentRun) -> set[str]:
     """Return the ids of the calls whose results end the messages that the first model of a run was sent."""
     model = next((step for step in run.steps if step.kind is StepKind.MODEL), None)
-    messages: list[Message] = list(model.messages) if model is not None else []
-    if messages and messages[-1].role == "assistant":
-        messages.pop()
-    found: set[str] = set()
-    while messages:
-        parts = [part for part in messages.pop().parts if part.get("type") == "tool_call_response"]
-        if not parts:
-            break
-        found.update(str(part["id"]) for part in parts if part.get("id") is not None)
-    return found
+    results = () if model is None else results_sent_last(model.messages)
+    parts = (part for message in results for part in message.parts if part.get("type") == "tool_call_response")
+    return {str(part["id"]) for part in parts if part.get("id") is not None}

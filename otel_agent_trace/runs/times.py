@@ -30,7 +30,7 @@ class UnknownTimes(NamedTuple):
 
 def unknown_times(spans: Sequence[SpanRecord]) -> UnknownTimes:
     """Return how many spans have no valid start, and how many no valid end; spans that are open are not counted."""
-    if not any(map(_is_odd, spans)):
+    if not _has_odd_times(spans):
         return _ALL_KNOWN
     clock = _clock_of(spans)
     ends = [span for span in spans if span.end_ns is not None and not clock.has_end(span)]
@@ -47,7 +47,7 @@ def with_known_times(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
     these by that of the span above. An end is replaced by the latest time of the spans directly below and of the span's
     own events, or by the start.
     """
-    if not any(map(_is_odd, records.values())):
+    if not _has_odd_times(records.values()):
         return records
     clock = _clock_of(records.values())
     starts = _Starts(records, clock).found()
@@ -61,9 +61,13 @@ def with_known_times(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
     }
 
 
-def _is_odd(span: SpanRecord) -> bool:
-    end_ns = span.end_ns
-    return not 0 < span.start_ns < _TIME_END or (end_ns is not None and not span.start_ns <= end_ns < _TIME_END)
+def _has_odd_times(spans: Iterable[SpanRecord]) -> bool:
+    """Return whether any span has a time that may be none: a loop, as this runs over every span that is read."""
+    for span in spans:
+        start_ns, end_ns = span.start_ns, span.end_ns
+        if not 0 < start_ns < _TIME_END or (end_ns is not None and not start_ns <= end_ns < _TIME_END):
+            return True
+    return False
 
 
 class _Clock(NamedTuple):
