@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.formats.sdk_span import SdkReader, remember
 from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
 from otel_agent_trace.guard import guarded
-from otel_agent_trace.keywords import lists_keywords
+from otel_agent_trace.keywords import lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
-from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Problem, Resource, Scope, SpanRecord
 from otel_agent_trace.store.lines import LineFile
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
@@ -37,8 +39,8 @@ class FileBackend(ExportingSink):
 
     Args:
         path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Missing folders are made.
-        user_ids: how user ids in spans of the SDK's own processors are recorded.
-        policies: further policies for these spans.
+        policies: policies for spans of the SDK's own processors.
+        data: what is done to the data of these spans: `user_ids`, `content`, `mask` and `redact`, as for `configure`.
 
     Raises:
         ConfigurationError: the given path cannot be such a file, as it is a directory or a device; or an argument for
@@ -46,14 +48,15 @@ class FileBackend(ExportingSink):
     """
 
     @lists_keywords  # of the environment's configuration file, too
+    @takes_fields(DataOptions)
     def __init__(
         self,
         path: str | PathLike[str] | None = None,
         *,
-        user_ids: UserIds = "pseudonym",
         policies: Iterable[Policy | Gate] = (),
+        **data: Unpack[DataOptions],
     ) -> None:
-        super().__init__(user_ids, policies)
+        super().__init__(policies, **data)
         if path is not None and not isinstance(path, str | bytes | PathLike):
             raise TypeError(f"FileBackend(path={path!r}): a path is a text or an os.PathLike")
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path

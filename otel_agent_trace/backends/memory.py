@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import guarded
+from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy, StartedSpan
-from otel_agent_trace.policies.user_ids import UserIds
+from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy, StartedSpan
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class InMemoryBackend(ExportingSink):
@@ -24,21 +27,22 @@ class InMemoryBackend(ExportingSink):
     Args:
         max_runs: how many runs (to be exact, traces) are kept; beyond that, the oldest is dropped and counted. None for
             all.
-        user_ids: how user ids in spans of the SDK's own processors are recorded.
-        policies: further policies for these spans.
+        policies: policies for spans of the SDK's own processors.
+        data: what is done to the data of these spans: `user_ids`, `content`, `mask` and `redact`, as for `configure`.
 
     Raises:
         ConfigurationError: `max_runs` is not a positive integer, or an argument for policies is not valid.
     """
 
+    @takes_fields(DataOptions)
     def __init__(
         self,
         *,
         max_runs: int | None = None,
-        user_ids: UserIds = "pseudonym",
         policies: Iterable[Policy | Gate] = (),
+        **data: Unpack[DataOptions],
     ) -> None:
-        super().__init__(user_ids, policies)
+        super().__init__(policies, **data)
         if max_runs is not None and (type(max_runs) is not int or max_runs < 1):
             msg = f"max_runs={max_runs!r} must be 1 or more, or None for all runs"
             raise ConfigurationError(msg)

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.backends.span_senders import (
@@ -28,11 +28,13 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, shielded, warn
 from otel_agent_trace.otlp import Schedule, Settings
-from otel_agent_trace.pipeline import Gate, PipelineSpan, Policy
+from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
-from otel_agent_trace.policies.user_ids import UserIds
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.span import LogRecord
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _END_SILENCE_S, _END_MOST_S = 1.0, 10.0
 """Longest waits at the end of a process: for a receiver that does not answer, and in all."""
@@ -57,14 +59,14 @@ class OtlpBackend(ExportingSink):
     Args:
         destination: the settings of an endpoint, or a span exporter, which is called in one thread only; with None all
             spans are dropped and counted.
-        user_ids: how user ids in spans of the SDK's own processors are recorded.
-        policies: further policies for these spans.
+        policies: policies for spans of the SDK's own processors.
+        data: what is done to the data of these spans: `user_ids`, `content`, `mask` and `redact`, as for `configure`.
         schedule: how many spans may wait, and how long.
         logs: the settings of the endpoint for log records, which have a queue and a thread of their own from the first
             one on; None for no log records.
 
     Raises:
-        ConfigurationError: there is no such mode of user ids, or a policy is not valid.
+        ConfigurationError: one of the arguments about data or policies is not valid.
     """
 
     _example = (None,)
@@ -73,12 +75,12 @@ class OtlpBackend(ExportingSink):
         self,
         destination: Destination | None,
         *,
-        user_ids: UserIds = "pseudonym",
         policies: Iterable[Policy | Gate] = (),
         schedule: Schedule = Schedule(),  # noqa: B008 - immutable
         logs: Settings | None = None,
+        **data: Unpack[DataOptions],
     ) -> None:
-        super().__init__(user_ids, policies)
+        super().__init__(policies, **data)
         self._destination, self._schedule = destination, schedule
         self._log_settings, self._log_diagnostics = logs, Diagnostics()
         self._log_sending: _Sending | None = None

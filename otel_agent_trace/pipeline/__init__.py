@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace import sdk  # noqa: F401 - first, as it imports the SDK with an invalid environment too
+from otel_agent_trace.pipeline.data_policies import DataOptions, DataPolicies, data_policies
 from otel_agent_trace.pipeline.gate import Gate
 from otel_agent_trace.pipeline.pipeline import DROPPED_BY_A_POLICY, Pipeline, checked_policies, policies_without_gate
 from otel_agent_trace.pipeline.sinks import SpanSink
@@ -10,6 +11,8 @@ from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, Star
 
 __all__ = [
     "DROPPED_BY_A_POLICY",
+    "DataOptions",
+    "DataPolicies",
     "Gate",
     "Pipeline",
     "PipelineSpan",
@@ -18,5 +21,6 @@ __all__ = [
     "SpanSink",
     "StartedSpan",
     "checked_policies",
+    "data_policies",
     "policies_without_gate",
 ]

@@ -8,6 +8,7 @@ from typing import overload
 
 from otel_agent_trace.backends import InMemoryBackend
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.pipeline import data_policies
 from otel_agent_trace.tracing.interception import Interceptor, intercepting
 from otel_agent_trace.tracing.providers import private_provider
 
@@ -45,8 +46,10 @@ class _Capture(Interceptor):
     """Send the spans of every tracer of the process to one backend in memory."""
 
     def __init__(self, backend: InMemoryBackend) -> None:
-        # The tracers have applied their own setting for user ids before the spans arrive here.
-        self.provider = private_provider([backend], "plain", is_temporary=True)
+        # The tracers have applied their own policies before the spans arrive here.
+        self.provider = private_provider(
+            [backend], data_policies(user_ids="plain", content="all", redact=False), is_temporary=True
+        )
         self.sink = backend
 
 

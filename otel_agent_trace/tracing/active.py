@@ -42,6 +42,7 @@ from otel_agent_trace.mapping.writer import (
 )
 from otel_agent_trace.messages import messages_from
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
+from otel_agent_trace.pipeline import data_policies
 from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
 from otel_agent_trace.tracing.coercion import metadata_of, text_of, texts_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context, session_in, with_own
@@ -53,7 +54,7 @@ from otel_agent_trace.tracing.results import model_result
 from otel_agent_trace.tracing.state import Destination, TracerState
 from otel_agent_trace.tracing.threads import LOST_STEPS
 
-INERT = TracerState(trace.NoOpTracerProvider(), user_ids="plain")
+INERT = TracerState(trace.NoOpTracerProvider(), data=data_policies(user_ids="plain", redact=False))
 """State of what records nothing, and so needs no key."""
 _NS_PER_S = 1_000_000_000
 _SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)

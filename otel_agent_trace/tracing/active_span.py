@@ -27,6 +27,7 @@ from otel_agent_trace.mapping.facts import MUTABLE
 from otel_agent_trace.mapping.writer import put_attributes, put_fact, put_failure
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.policies.content import ContentMode
 from otel_agent_trace.policies.user_ids import USER_ID_ATTRIBUTES
 from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
@@ -91,6 +92,7 @@ class ActiveSpan(Parent, Shared):
         "_writes",
         "answer",
         "calls",
+        "content_mode",
         "destination",
         "ended",
         "function",
@@ -125,6 +127,8 @@ class ActiveSpan(Parent, Shared):
         """Answer of an interceptor in place of that function."""
         self.calls: Calls | None = None
         """Number of calls made within, if they are measured."""
+        self.content_mode: ContentMode | None = None
+        """Content that a decorator asked to record, None for what the tracer records."""
         self.ended = False
         """True after the end; what is set afterwards is not recorded."""
 
@@ -294,6 +298,9 @@ class ActiveSpan(Parent, Shared):
     def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
         """Return a new span with the attributes of the start; if a policy drops it, one that stands for its parent."""
         self.destination = destination = self._destination_now()
+        mode = self.content_mode or self._state.content_mode
+        if mode is not None:
+            self._start_attributes[semconv.CONTENT] = mode
         policies = destination.write_policies
         if policies is not None:
             record = policies.at_start(name, self._start_attributes, kind, start_ns, parent)

@@ -12,6 +12,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.messages import usage_from
 from otel_agent_trace.model import StepKind, Usage
+from otel_agent_trace.policies.content import ContentMode
 from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.arguments import Arguments
 from otel_agent_trace.tracing.bind import bound_fields
@@ -28,6 +29,7 @@ from otel_agent_trace.values import Truncated, is_iterator
 
 _MAX_CHUNKS = 10_000
 _TEXTS = (str, bytes, bytearray)
+_CONTENT: dict[bool | None, ContentMode | None] = {None: None, True: "all", False: "none"}
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -35,7 +37,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
     name: str
     arguments: Arguments
-    capture: bool
+    capture: bool | None
     side_effects: bool
 
 
@@ -47,6 +49,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
     model: str | None
     provider: str | None
     usage: Callable[[Any], Any] | None
+    capture: bool | None
 
 
 class AgentSpec(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class AgentSpec(msgspec.Struct, frozen=True):
     given_name: str | None
     function_name: str
     tracer_name: str | None
+    capture: bool | None
 
 
 class _Pieces:
@@ -134,21 +138,23 @@ class ToolInvocation(_Streaming):
         kwargs: dict[str, Any],
     ) -> None:
         run, state = surroundings(state)
-        given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) if spec.capture else None
+        is_recorded = spec.capture is not False
+        given = guarded(state.diagnostics, "arguments", spec.arguments.named, args, kwargs) if is_recorded else None
         self.active = ActiveStep(run, StepKind.TOOL, spec.name, given, state=state)
+        self.active.content_mode = _CONTENT[spec.capture]
         self._spec = spec
         if spec.side_effects:
             self.active.set_attribute(semconv.SIDE_EFFECTS, value=True)
 
     def returned(self, result: Any) -> None:
         """Record the result of the tool, unless ``capture=False``."""
-        if self._spec.capture:
+        if self._spec.capture is not False:
             self.active.output = result
 
     def chunk(self, item: Any) -> None:
         """Record the time of the first chunk, and each chunk unless ``capture=False``."""
         self.active.mark_first_chunk()
-        if self._spec.capture:
+        if self._spec.capture is not False:
             self._pieces.add(item)
 
     def exhausted(self, result: Any) -> None:
@@ -185,6 +191,7 @@ class ModelInvocation(_Streaming):
             input=given,
             state=state,
         )
+        self.active.content_mode = _CONTENT[spec.capture]
         self._spec = spec
 
     def returned(self, result: Any) -> None:
@@ -247,6 +254,7 @@ class AgentInvocation(_Streaming):
         outermost = None if inside_a_run() else bound.get("agent_name") or spec.tracer_name
         fields = {"user_input": _asked(named, spec), "agent_name": spec.given_name or outermost or spec.function_name}
         self.active = ActiveRun(state, run_fields(state.diagnostics, fields, bound, None))
+        self.active.content_mode = _CONTENT[spec.capture]
 
     def returned(self, result: Any) -> None:
         """Record the answer, unless the function has set `final_output`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -17,11 +17,23 @@ from otel_agent_trace.closer import CLOSER
 from otel_agent_trace.endings import remove, shut_down_at_end_of_worker
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
-from otel_agent_trace.pipeline import Gate, Pipeline, Policy, SpanSink, checked_policies
-from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.keywords import takes_fields
+from otel_agent_trace.pipeline import (
+    DataOptions,
+    DataPolicies,
+    Gate,
+    Pipeline,
+    Policy,
+    SpanSink,
+    checked_policies,
+    data_policies,
+)
 from otel_agent_trace.span import LogRecord
 from otel_agent_trace.tracing.interception import INSTALLED
 from otel_agent_trace.tracing.log_intake import LogIntake
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _SAMPLED = int(TraceFlags.SAMPLED)
 _FLAGS = 3
@@ -36,29 +48,26 @@ class AgentSpanProcessor(SpanProcessor):
     Args:
         backends: one or several backends: an `InMemoryBackend`, a `FileBackend`, a `SpanSink` or a `TracerBackend` of
             your own, or any `SpanExporter`.
-        user_ids: how user ids in spans of any instrumentation are recorded: ``"pseudonym"``, ``"plain"`` or ``"none"``;
-            the first policy.
         policies: functions of a `SpanRecord` or a `LogRecord` that return one, or None to drop it; the last may be a
             `Gate`. See `otel_agent_trace.pipeline.Policy`.
+        data: what is done to the data of spans of any instrumentation: `user_ids`, `content`, `mask` and `redact`, as for
+            `configure`.
 
     Raises:
         TypeError: one of the backends is not a backend.
-        ConfigurationError: a policy, or the mode of user ids, is not valid.
+        ConfigurationError: a policy, or an argument about data, is not valid.
     """
 
+    @takes_fields(DataOptions)
     def __init__(
-        self,
-        backends: Any = (),
-        *,
-        user_ids: UserIds | UserIdPolicy = "pseudonym",
-        policies: Iterable[Policy | Gate] = (),
+        self, backends: Any = (), *, policies: Iterable[Policy | Gate] = (), **data: Unpack[DataOptions]
     ) -> None:
         self.diagnostics = Diagnostics()
         self.logs: LogIntake | None = None
         """Log records of `logging` that are recorded, None for none; set by `configure`."""
-        self.user_ids = UserIdPolicy.of(user_ids)
-        """Policy for user ids."""
-        self._policies = (self.user_ids, *checked_policies(policies))
+        self.data: DataPolicies = data_policies(**data)
+        """Policies about the data of spans."""
+        self._policies = self.data.in_order(checked_policies(policies))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
         """Pipeline of the spans; log records are passed to its `on_log`."""
         self._needs_starts = self.pipeline.needs_starts

@@ -9,7 +9,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.pipeline import Gate, Policy
+from otel_agent_trace.pipeline import DataPolicies, Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy
 
 T = TypeVar("T")
@@ -44,7 +44,8 @@ class ProviderRegistry(Generic[T]):
 class ProviderSettings(NamedTuple):
     """Hold the settings of a provider for the tracers that use it."""
 
-    user_ids: UserIdPolicy
+    data: DataPolicies = DataPolicies()
+    """Policies about the data of spans."""
     policies: tuple[Policy | Gate, ...] = ()
     meter_provider: MeterProvider | None = None
     """Meter provider for its runs."""
@@ -57,7 +58,7 @@ class ProviderSettings(NamedTuple):
 
 
 SETTINGS: ProviderRegistry[ProviderSettings] = ProviderRegistry()
-_UNCONFIGURED = ProviderSettings(UserIdPolicy("pseudonym"))
+_UNCONFIGURED = ProviderSettings()
 
 
 def settings_of(provider: TracerProvider) -> ProviderSettings:
@@ -73,13 +74,14 @@ def span_processors_of(provider: Any) -> tuple[Any, ...] | None:
 def user_policy_of(provider: TracerProvider) -> UserIdPolicy:
     """Return the policy for user ids: that of `configure`, else one on which all processors agree, else pseudonyms."""
     settings = SETTINGS.get(provider)
-    if settings is not None:
-        return settings.user_ids
+    if settings is not None and settings.data.user_ids is not None:
+        return settings.data.user_ids
     agreed: dict[str | None, UserIdPolicy | None] = {}
     for processor in span_processors_of(provider) or ():
-        policy = getattr(getattr(processor, "span_exporter", processor), "user_ids", None)  # of the SDK, or ours
-        agreed[policy.mode if isinstance(policy, UserIdPolicy) else None] = policy
-    return (next(iter(agreed.values())) if len(agreed) == 1 else None) or _UNCONFIGURED.user_ids
+        data = getattr(getattr(processor, "span_exporter", processor), "data", None)  # of the SDK, or ours
+        policy = data.user_ids or UserIdPolicy() if isinstance(data, DataPolicies) else None
+        agreed[None if policy is None else policy.mode] = policy
+    return (next(iter(agreed.values())) if len(agreed) == 1 else None) or UserIdPolicy()
 
 
 def records_nothing(provider: TracerProvider) -> bool:

@@ -21,8 +21,8 @@ from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.endings import remove, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.pipeline import Gate, Policy, checked_policies
-from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.keywords import takes_fields
+from otel_agent_trace.pipeline import DataOptions, DataPolicies, Gate, Policy, checked_policies, data_policies
 from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.log_intake import LogIntake
@@ -38,6 +38,8 @@ from otel_agent_trace.tracing.provider_registry import (
 from otel_agent_trace.tracing.threads import carry_context_into_threads
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from otel_agent_trace.backends.otlp import OtlpBackend
     from otel_agent_trace.tracing.endpoints import Protocol
 
@@ -47,6 +49,7 @@ _ATTRIBUTES = 4096
 _EVENTS = 1024
 
 
+@takes_fields(DataOptions)
 def configure(
     *,
     provider: TracerProvider | None = None,
@@ -54,7 +57,6 @@ def configure(
     file: str | PathLike[str] | None = None,
     otlp: str | bool | SpanExporter | None = None,
     protocol: Protocol | None = None,
-    user_ids: UserIds = "pseudonym",
     policies: Iterable[Policy | Gate] = (),
     history: HistoryMode | None = None,
     logs: str | int | None = None,
@@ -63,6 +65,7 @@ def configure(
     threads: bool = False,
     set_global: bool = False,
     flush_on_sigterm: bool = False,
+    **data: Unpack[DataOptions],
 ) -> TracerProvider:
     """Configure where spans go and which policies they pass, and return the provider.
 
@@ -81,7 +84,6 @@ def configure(
             endpoint is; False for no OTLP; or an exporter, for example the official ``OTLPSpanExporter`` over HTTP or
             gRPC. Spans are sent in batches, in the background.
         protocol: ``"http/protobuf"`` (the default, unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` is set) or ``"grpc"``.
-        user_ids: how user ids are recorded: ``"pseudonym"`` (keyed HMAC), ``"plain"``, or ``"none"`` (not at all).
         policies: further policies for spans and logs: functions of a `SpanRecord` or a `LogRecord` that return one, or
             None to drop it; the last may be a `Gate`. Policies of earlier calls apply too, but for their gate. If the
             provider was not made here, tracers apply the policies to what they write, before the span has it; spans of
@@ -102,12 +104,18 @@ def configure(
         flush_on_sigterm: whether to send what waits, for at most five seconds, when SIGTERM ends the program, which then
             ends by the signal as before. It needs the main thread, and a program that does not handle SIGTERM itself;
             otherwise one warning is logged.
+        data: what is done to the data of spans and logs, of any instrumentation; what is not given stays as an earlier
+            call has set it. `user_ids`: how user ids are recorded: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``,
+            or ``"none"`` (not at all). `content`: which content is recorded: ``"all"``, ``"no_inputs"``, ``"no_outputs"``,
+            or ``"none"``; by default what ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says, else all. `mask`: a
+            function ``(value, where) -> value`` that is called with each text or container. `redact`: a `Redactor`, which
+            masks secrets; False for none.
 
     Raises:
         ConfigurationError: an argument is not valid, or the package for `threads` is not installed.
         TypeError: one of the backends is not a backend.
     """
-    of_users, given = UserIdPolicy(user_ids), checked_policies(policies)
+    about_data, given = data_policies(**data), checked_policies(policies)
     checked_history = None if history is None else check_history(history)
     log_level = None if logs is None else _log_level(logs)
     keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
@@ -127,13 +135,14 @@ def configure(
     if names:
         keepers += named_backends(names, keepers)
     before = settings_of(provider)
+    about_data = about_data.over(before.data)
     # Processors that were added before do not apply the new policies, so that tracers have to.
     reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))
     given = (*(policy for policy in before.policies if not isinstance(policy, Gate)), *given)
     if keepers:
-        provider.add_span_processor(AgentSpanProcessor(keepers, user_ids=of_users, policies=given))
+        provider.add_span_processor(AgentSpanProcessor(keepers, policies=given, **about_data.options()))
     settings = ProviderSettings(
-        of_users,
+        about_data,
         given,
         meter_provider if meter_provider is not None else before.meter_provider,
         checked_history or before.history,
@@ -208,16 +217,16 @@ class _OwnProvider(TracerProvider):
 
 
 def private_provider(
-    backends: Any, user_ids: UserIds, policies: Iterable[Policy | Gate] = (), *, is_temporary: bool = False
+    backends: Any, data: DataPolicies, policies: Iterable[Policy | Gate] = (), *, is_temporary: bool = False
 ) -> TracerProvider:
     """Return a new provider with backends of its own, for one tracer; a temporary one may be garbage-collected."""
-    provider, of_users = make_provider(is_temporary=is_temporary), UserIdPolicy(user_ids)
+    provider = make_provider(is_temporary=is_temporary)
     given = checked_policies(policies)
-    processor = AgentSpanProcessor(backends, user_ids=of_users, policies=given)
+    processor = AgentSpanProcessor(backends, policies=given, **data.options())
     if is_temporary:
         processor.logs = LogIntake(logging.NOTSET)  # of whatever level `configure` has set
     provider.add_span_processor(processor)
-    SETTINGS.put(provider, ProviderSettings(of_users, given, is_ours=True))
+    SETTINGS.put(provider, ProviderSettings(data, given, is_ours=True))
     return provider
 
 

@@ -20,8 +20,9 @@ from otel_agent_trace.copies import Shared, missing_in, packed, present
 from otel_agent_trace.errors import UnknownRunError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, warn
-from otel_agent_trace.pipeline import Gate, Policy
-from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
+from otel_agent_trace.pipeline import DataPolicies, Gate, Policy
+from otel_agent_trace.policies.user_ids import UserIdPolicy
+from otel_agent_trace.redaction import Redactor
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.control_flow import ControlFlow, Signals
 from otel_agent_trace.tracing.exporters import is_chosen
@@ -85,7 +86,7 @@ class Origin(NamedTuple):
     """Backends of a provider of its own; None without one."""
     has_provider: bool = False
     """True if the program gave a provider."""
-    user_ids: UserIds | None = None
+    data: DataPolicies = DataPolicies()
     policies: tuple[Policy | Gate, ...] = ()
     error_rules: tuple[ErrorRule, ...] = ()
     control_flow: tuple[Any, ...] = ()
@@ -94,6 +95,7 @@ class Origin(NamedTuple):
         """Return this with all objects of the program changed by a function, a tuple at a time."""
         return self._replace(
             backends=None if self.backends is None else tuple(change(self.backends)),
+            data=self.data.with_all(lambda thing: next(iter(change([thing])), None)),
             policies=tuple(change(self.policies)),
             error_rules=tuple(change(self.error_rules)),
             control_flow=tuple(change(self.control_flow)),
@@ -101,7 +103,7 @@ class Origin(NamedTuple):
 
     def missing(self) -> list[str]:
         """Return the names of the classes of what could not be pickled, or not be unpickled."""
-        return missing_in((*(self.backends or ()), *self.policies, *self.error_rules, *self.control_flow))
+        return missing_in((*(self.backends or ()), *self.data, *self.policies, *self.error_rules, *self.control_flow))
 
 
 class TracerState(Shared):
@@ -114,7 +116,7 @@ class TracerState(Shared):
         self,
         provider: trace.TracerProvider | None,
         *,
-        user_ids: UserIds | None = None,
+        data: DataPolicies = DataPolicies(),  # noqa: B008 - immutable
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
         control_flow: ControlFlow | Iterable[ControlFlow] = (),
@@ -130,7 +132,9 @@ class TracerState(Shared):
         self.diagnostics = Diagnostics()
         self.error_rules = tuple(functools.partial(_guarded_rule, self.diagnostics, rule) for rule in error_rules)
         self.signals = Signals(self.diagnostics, control_flow)
-        self._user_ids = None if user_ids is None else UserIdPolicy(user_ids)
+        self._data = data
+        self.content_mode = data.content
+        """Content that the tracer was asked to record, None for what its provider records."""
         self._policies = tuple(policies)
         self._meter_provider = meter_provider
         self.closed = False
@@ -169,7 +173,7 @@ class TracerState(Shared):
         policies = [policy for policy in settings_of(provider).policies if not isinstance(policy, Gate)]
         return origin._replace(
             has_provider=provider is not trace.get_tracer_provider(),
-            user_ids=self.user_policy().mode,
+            data=self._data.over(settings_of(provider).data)._replace(user_ids=self.user_policy()),
             policies=(*policies, *origin.policies),
         )
 
@@ -183,18 +187,18 @@ class TracerState(Shared):
 
         given: Origin = settings["origin"]
         origin = given.with_all(present)
-        if missing_in(given.policies):
+        if missing_in((*given.data, *given.policies)):
             origin = origin._replace(backends=(), policies=())
         provider: trace.TracerProvider | None = None
         if origin.backends is not None:
-            provider = private_provider(origin.backends, origin.user_ids or "pseudonym", origin.policies)
+            provider = private_provider(origin.backends, origin.data, origin.policies)
         elif settings["is_off"]:
             provider = trace.NoOpTracerProvider()
         _warn_of_missing(given, settings)
         TracerState.__init__(
             self,
             provider,
-            user_ids=origin.user_ids if origin.backends is None else None,
+            data=origin.data if origin.backends is None else DataPolicies(),
             limits=settings["limits"],
             error_rules=origin.error_rules,
             control_flow=origin.control_flow,
@@ -269,15 +273,21 @@ class TracerState(Shared):
         return None if given is None else meters_of(given)
 
     def _write_policies_for(self, provider: trace.TracerProvider) -> WritePolicies | None:
-        """Return the policies to apply before writing to spans; None if there are none besides that for user ids.
+        """Return the policies to apply before writing to spans; None if all of them come later, in the pipeline.
 
         If spans are diverted, the policies of the tracer's own provider apply.
         """
         own = self.own_provider()
         settings = settings_of(own)
         behind_them = settings.is_ours and provider is own
-        policies = self._policies if behind_them else (*settings.policies, *self._policies)
-        return WritePolicies((self.user_policy(), *policies), self.diagnostics) if policies else None
+        if not behind_them:
+            data = self._data.over(settings.data)._replace(user_ids=self.user_policy())
+            return WritePolicies(data.in_order((*settings.policies, *self._policies)), self.diagnostics)
+        redactor = self._data.redact if isinstance(self._data.redact, Redactor) else None
+        if not self._policies and self._data.mask is None and redactor is None:
+            return None
+        data = DataPolicies(self.user_policy(), "all", self._data.mask, redactor or False)
+        return WritePolicies(data.in_order(self._policies), self.diagnostics)
 
     def recorded_user(self, user_id: object) -> str | None:
         """Return a user id as it is recorded, None if it is not."""
@@ -290,7 +300,7 @@ class TracerState(Shared):
 
     def user_policy(self) -> UserIdPolicy:
         """Return the policy for user ids: that of the tracer, else that of the provider."""
-        return self._user_ids or user_policy_of(self.own_provider())
+        return self._data.user_ids or user_policy_of(self.own_provider())
 
     @property
     def history(self) -> HistoryMode:
@@ -366,7 +376,7 @@ def _warn_of_missing(origin: Origin, settings: dict[str, Any]) -> None:
     lost += ["its provider"] * is_elsewhere + ["its meter provider"] * settings["meters"]
     place = "the global provider" if is_elsewhere else "the rest"
     if lost:
-        place = "nothing" if missing_in(origin.policies) else place
+        place = "nothing" if missing_in((*origin.data, *origin.policies)) else place
         warn("a tracer from another process is without %s; it records to %s", ", ".join(lost), place)
 
 

@@ -18,8 +18,15 @@ from otel_agent_trace.copies import Shared
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import RunStatus
-from otel_agent_trace.pipeline import Gate, Policy, checked_policies, policies_without_gate
-from otel_agent_trace.policies.user_ids import UserIds, check_mode
+from otel_agent_trace.pipeline import (
+    DataOptions,
+    DataPolicies,
+    Gate,
+    Policy,
+    checked_policies,
+    data_policies,
+    policies_without_gate,
+)
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.tracing import calls, imperative, propagation
 from otel_agent_trace.tracing.active import ActiveRun
@@ -58,8 +65,6 @@ class AgentTracer(Shared):
         tracer_provider: an existing provider, which is not changed; see `configure`. Without a backend and a provider,
             OpenTelemetry's global provider is used, and looked up for each run.
         agent_name: the default name of outermost runs.
-        user_ids: how user ids are recorded: ``"pseudonym"`` (the default), ``"plain"`` or ``"none"``. With a provider of
-            `configure`, the default is that of the provider.
         policies: further policies for spans on their way to backends (see `configure`); without backends, for what this
             tracer writes, before the span has it.
         history: which messages the span of a model call holds: ``"full"`` (the default) or ``"new"`` (see `configure`).
@@ -71,6 +76,9 @@ class AgentTracer(Shared):
             or the value to record as `interrupted_for`; or several of these.
         meter_provider: the meter provider for the metrics of runs and steps. With a provider of `configure`, the default
             is that of the provider; otherwise nothing is measured.
+        data: what is done to the data of spans, as for `configure`: `user_ids`, `content`, `mask` and `redact`. With a
+            provider of `configure`, the default of `user_ids` and `content` is that of the provider; its masks and its
+            redaction apply in any case.
 
     An exception while recording is counted (`stats`) and logged once; it is never raised in the program.
 
@@ -79,6 +87,7 @@ class AgentTracer(Shared):
         ConfigurationError: an argument is not valid.
     """
 
+    @takes_fields(DataOptions)
     def __init__(
         self,
         backend: Any = None,
@@ -86,35 +95,35 @@ class AgentTracer(Shared):
         backends: Iterable[Any] | None = None,
         tracer_provider: trace.TracerProvider | None = None,
         agent_name: str | None = None,
-        user_ids: UserIds | None = None,
         policies: Iterable[Policy | Gate] = (),
         history: HistoryMode | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
         control_flow: ControlFlow | Iterable[ControlFlow] = (),
         meter_provider: MeterProvider | None = None,
+        **data: Unpack[DataOptions],
     ) -> None:
         if sum(argument is not None for argument in (backend, backends, tracer_provider)) > 1:
             raise TypeError(
                 "AgentTracer takes one of backend=, backends= and tracer_provider=; for a provider and backends: "
                 "AgentTracer(tracer_provider=configure(provider=p, backends=[...]))"
             )
-        mode = None if user_ids is None else check_mode(user_ids)
+        about_data = data_policies(**data)
         given = checked_policies(policies)
         passed = backend if backends is None else backends
         kept = None if passed is None else tuple(as_backends(passed))
-        own = None if kept is None else private_provider(kept, mode or "pseudonym", given)
+        own = None if kept is None else private_provider(kept, about_data, given)
         rules, signals = tuple(error_rules), rules_of(control_flow)
         self._state = TracerState(
             own if own is not None else tracer_provider,
-            user_ids=mode if own is None else None,  # otherwise a setting of the provider
+            data=about_data if own is None else DataPolicies(),  # otherwise a setting of the provider
             limits=limits,
             error_rules=rules,
             control_flow=signals,
             meter_provider=meter_provider,
             policies=() if own is not None else policies_without_gate(given),
             history=None if history is None else check_history(history),
-            origin=Origin(kept, tracer_provider is not None, mode, given, rules, signals),
+            origin=Origin(kept, tracer_provider is not None, about_data, given, rules, signals),
         )
         self.agent_name = agent_name
         self._share()
@@ -273,18 +282,21 @@ class AgentTracer(Shared):
     @overload
     def agent(self, function: F, /) -> F: ...
     @overload
-    def agent(self, name: str | None = None, *, user_input: str | None = None) -> Callable[[F], F]: ...
-    def agent(self, name: Any = None, *, user_input: str | None = None) -> Any:
+    def agent(
+        self, name: str | None = None, *, user_input: str | None = None, capture: bool | None = None
+    ) -> Callable[[F], F]: ...
+    def agent(self, name: Any = None, *, user_input: str | None = None, capture: bool | None = None) -> Any:
         """Decorate a function so that each call is a run; within another run, a step of kind agent with its own run.
 
         Args:
             name: the agent's name; by default the tracer's `agent_name` for outermost runs, else the function's.
             user_input: the name of the parameter with the question; by default the only argument, else all by name.
+            capture: whether content of this run's own span is recorded, whatever the tracer's `content` is.
         """
 
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function), with_bound=False)  # which are no part of the question
-            spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name)
+            spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name, capture)
             return wrap(function, partial(calls.AgentInvocation, self._state, spec), arguments.set_wrapper)
 
         return _bare_or_with_options(decorate, name)
@@ -297,18 +309,23 @@ class AgentTracer(Shared):
         name: str | None = None,
         *,
         side_effects: bool = False,
-        capture: bool = True,
+        capture: bool | None = None,
         exclude: Collection[str] = (),
     ) -> Callable[[F], F]: ...
     def tool(
-        self, name: Any = None, *, side_effects: bool = False, capture: bool = True, exclude: Collection[str] = ()
+        self,
+        name: Any = None,
+        *,
+        side_effects: bool = False,
+        capture: bool | None = None,
+        exclude: Collection[str] = (),
     ) -> Any:
         """Decorate a function so that each call is a tool step of the run around it.
 
         Args:
             name: the tool's name; by default the function's.
             side_effects: whether it changes something outside of the program; recorded on the span.
-            capture: whether arguments and result are recorded.
+            capture: whether arguments, result and error texts are recorded, whatever the tracer's `content` is.
             exclude: names of parameters that are not recorded.
         """
 
@@ -329,6 +346,7 @@ class AgentTracer(Shared):
         model: str | None = None,
         provider: str | None = None,
         usage: Callable[[Any], Any] | None = None,
+        capture: bool | None = None,
     ) -> Callable[[F], F]: ...
     def model(
         self,
@@ -337,6 +355,7 @@ class AgentTracer(Shared):
         model: str | None = None,
         provider: str | None = None,
         usage: Callable[[Any], Any] | None = None,
+        capture: bool | None = None,
     ) -> Any:
         """Decorate a function so that each call is a model step of the run around it.
 
@@ -349,11 +368,12 @@ class AgentTracer(Shared):
             model: the name of the model, in place of the parameter.
             provider: the ``gen_ai.provider.name``.
             usage: returns the token counts of a result, as a mapping or an object with fields.
+            capture: whether messages, input, output and error texts are recorded, whatever the tracer's `content` is.
         """
 
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
-            spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage)
+            spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage, capture)
             return wrap(function, partial(calls.ModelInvocation, self._state, spec), arguments.set_wrapper)
 
         return _bare_or_with_options(decorate, name)

@@ -1,0 +1,260 @@
+"""Mask secrets, and personal data where that is asked for, in spans and logs of any instrumentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter
+from otel_agent_trace.redaction import Redactor
+from otel_agent_trace.span import LogRecord, SpanRecord
+
+R = TypeVar("R", SpanRecord, LogRecord)
+
+_KNOWN_NAMES = frozenset(
+    name for name in vars(semconv).values() if type(name) is str and name.startswith(("gen_ai.", "agent_trace."))
+).union(semconv.USAGE.values())
+"""Names of attributes in which nothing has to be looked for."""
+_LONG_CHARACTERS = 4096
+_KEPT_TEXTS = 256
+_KEPT_CHARACTERS = 8 << 20
+
+
+class RedactionPolicy:
+    """Mask what a `Redactor` finds, in every text of a span or log record.
+
+    A clean span is looked at as it is: its texts are searched together, once, and no record is made. Of the growing
+    list of messages that the calls of a run are sent, only those that are new since the last call are searched.
+    """
+
+    traces = False
+
+    def __init__(self, redactor: Redactor) -> None:
+        self.redactor = redactor
+        self._messages = _MaskedMessages(redactor)
+        self._clean: tuple[int, Any] = (0, None)
+
+    def violates(self, span: Any) -> bool:
+        """Return whether something in a span of the SDK may have to be masked."""
+        if span.context is None:  # it is dropped later
+            return False
+        try:
+            attributes: Mapping[str, Any] = span._attributes._dict  # noqa: SLF001 - as in `UserIdPolicy.violates`
+        except AttributeError:
+            attributes = span.attributes or {}
+        try:
+            texts = [span.name, span.status.description or ""]
+            _add_all(texts, span.events)
+            _add_all(texts, span.links)
+            return self._may_change(texts, attributes, span.resource.attributes, f"{span.context.trace_id:032x}")
+        except (AttributeError, TypeError):  # a span that is not as the SDK makes them, of which a record is
+            return True
+
+    def _may_change(
+        self, texts: list[str], attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str
+    ) -> bool:
+        """Return whether something in these texts, attributes and resource may have to be masked."""
+        long = _add(texts, attributes)
+        keys = [(_run_of(attributes, trace_id), name) for name in long]
+        texts += [self._messages.unknown_part(key, attributes[key[1]]) for key in keys]
+        is_known = self._clean[0] == self.redactor.revision and self._clean[1] is resource
+        if not is_known:
+            texts += [attributes[name] for name in _add(texts, resource)]
+        if self.redactor.may_change(texts):
+            return True
+        for key in keys:
+            self._messages.keep_clean(key, attributes[key[1]])
+        if not is_known:
+            self._clean = self.redactor.revision, resource
+        return False
+
+    def __call__(self, record: R) -> R:
+        """Return a span or log record with masks in place of what was found; the same one if nothing was."""
+        trace_id = record.trace_id
+        if not self._may_change(_texts_of(record), record.attributes, record.resource.attributes, trace_id):
+            return record
+        masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, trace_id))
+        changed = masking(record)
+        if not masking.places:
+            return changed
+        attributes = {**changed.attributes, semconv.REDACTED: _listed(changed.attributes, masking.places)}
+        return msgspec.structs.replace(changed, attributes=attributes)
+
+
+def _texts_of(record: SpanRecord | LogRecord) -> list[str]:
+    """Return the texts of a record outside of its attributes and its resource."""
+    texts = [record.name]
+    if isinstance(record, SpanRecord):
+        texts.append(record.status_message)
+        _add_all(texts, record.events)
+        _add_all(texts, record.links)
+    else:
+        texts.append(record.body if type(record.body) is str else repr(record.body))
+    texts += [record.scope.attributes[name] for name in _add(texts, record.scope.attributes)]
+    return texts
+
+
+def _add_all(texts: list[str], parts: Iterable[Any] | None) -> None:
+    """Add the texts of events or links."""
+    for part in parts or ():
+        texts.append(getattr(part, "name", ""))
+        attributes = part.attributes or {}
+        texts += [attributes[name] for name in _add(texts, attributes)]
+
+
+def _add(texts: list[str], attributes: Mapping[str, Any]) -> list[str]:
+    """Add the texts in attributes, but for the long ones, of which the names are returned."""
+    long = []
+    for name, value in attributes.items():
+        if name not in _KNOWN_NAMES:
+            texts.append(name if type(name) is str else str(name))
+        if type(value) is str:
+            if len(value) < _LONG_CHARACTERS:
+                texts.append(value)
+            else:
+                long.append(name)
+        elif type(value) is tuple or type(value) is list:
+            texts.extend(item for item in value if type(item) is str)
+        elif type(value) is dict or type(value) is bytes:  # of spans from elsewhere
+            texts.append(repr(value))
+    return long
+
+
+def _run_of(attributes: Mapping[str, Any], trace_id: str) -> str:
+    """Return what tells the messages of one run from those of others: its id, else that of the trace."""
+    return str(attributes.get(semconv.RUN_ID) or trace_id)
+
+
+def _listed(attributes: Attributes, places: Iterable[str]) -> str:
+    """Return the places of masks, with those that were listed before."""
+    try:
+        before = msgspec.json.decode(attributes.get(semconv.REDACTED, "[]"), type=list[str])
+    except (msgspec.DecodeError, TypeError):
+        before = []
+    return msgspec.json.encode(list(dict.fromkeys([*before, *places]))).decode()
+
+
+class _Masking(Rewriter):
+    """Mask one record, and collect the places of masks."""
+
+    def __init__(self, redactor: Redactor, messages: _MaskedMessages, run: str) -> None:
+        self._redactor, self._messages, self._run = redactor, messages, run
+        self.places: list[str] = []
+
+    def text(self, where: str, text: str) -> str:
+        """Return a text with masks."""
+        masked = self._redactor.masked_text(text)
+        if masked is not text:
+            self.places.append(where)
+        return masked
+
+    def body(self, body: Any) -> Any:
+        """Return the body of a log record with masks."""
+        masked = self._redactor(body)
+        if masked is not body:
+            self.places.extend(self._paths("body", body))
+        return masked
+
+    def attributes(self, where: str, attributes: Attributes) -> Attributes:
+        """Return attributes with masks in their values and names."""
+        changed: dict[str, Any] = {}
+        is_same = True
+        for name, value in attributes.items():
+            if name == semconv.REDACTED:
+                changed[name] = value
+                continue
+            new_name = name if name in _KNOWN_NAMES else self._redactor.masked_text(name)
+            new_value = self._value(name, value, of_span=where == "span")
+            changed[new_name] = new_value
+            if new_value is not value or new_name is not name:
+                is_same = False
+                prefix = "" if where in ("span", "log") else f"{where}."
+                self.places.extend(self._paths(f"{prefix}{new_name}", {name: value}))
+        return attributes if is_same else changed
+
+    def _value(self, name: str, value: Any, *, of_span: bool) -> Any:
+        if type(value) is not str:
+            return value if isinstance(value, bool | int | float) else self._redactor({name: value})[name]
+        if len(value) < _LONG_CHARACTERS or not of_span:
+            return self._redactor.masked_text(value, name)
+        return self._messages.masked((self._run, name), value)
+
+    def _paths(self, prefix: str, value: Any) -> Iterator[str]:
+        """Yield the places of what is found in a value; at least the value's own."""
+        found = False
+        for find in self._redactor.finds(value):
+            found = True
+            path = find.path.removeprefix(prefix)
+            yield f"{prefix}{path}" if path.startswith("[") or not path else f"{prefix}.{path}"
+        if not found:
+            yield prefix
+
+
+class _Known(NamedTuple):
+    """Hold the beginning of a JSON array that was searched: its text without the last bracket, and the masked one."""
+
+    revision: int
+    text: str
+    masked: str
+
+
+class _MaskedMessages:
+    """Keep what was searched of the longest texts of each trace, in which later texts begin with earlier ones.
+
+    The messages that a model is sent are those of the call before, and some more.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._characters = 0
+        self._lock = ForkSafeLock()
+
+    def unknown_part(self, key: tuple[str, str], text: str) -> str:
+        """Return what has not been searched yet of a text whose known part is clean; else the whole text."""
+        known = self._beginning(key, text)
+        return text if known is None or known.masked is not known.text else text[len(known.text) :]
+
+    def masked(self, key: tuple[str, str], text: str) -> str:
+        """Return a text with masks."""
+        known = self._beginning(key, text)
+        if known is None:
+            masked = self._redactor.masked_text(text, key[1])
+        else:
+            rest = text[len(known.text) :]
+            new = self._redactor.masked_text(f"[{rest[1:]}", key[1]) if len(rest) > 1 else "]"
+            masked = f"{known.masked}{rest[0]}{new[1:]}" if len(rest) > 1 else f"{known.masked}]"
+        if masked == text:
+            masked = text
+        self._keep(key, text, masked)
+        return masked
+
+    def _beginning(self, key: tuple[str, str], text: str) -> _Known | None:
+        known = self._known.get(key)
+        if known is None or known.revision != self._redactor.revision or not text.startswith(known.text):
+            return None
+        return known if text[len(known.text) :][:1] in (",", "]") else None
+
+    def keep_clean(self, key: tuple[str, str], text: str) -> None:
+        """Keep a text in which nothing was found."""
+        self._keep(key, text, text)
+
+    def _keep(self, key: tuple[str, str], text: str, masked: str) -> None:
+        if not (text.startswith("[{") and text.endswith("}]") and masked.endswith("}]")):
+            return
+        start = text[:-1]
+        known = _Known(self._redactor.revision, start, start if masked is text else masked[:-1])
+        with self._lock:
+            self._forget(key)
+            self._known[key] = known
+            self._characters += len(start)
+            while len(self._known) > _KEPT_TEXTS or self._characters > _KEPT_CHARACTERS:
+                self._forget(next(iter(self._known)))
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        known = self._known.pop(key, None)
+        self._characters -= 0 if known is None else len(known.text)

@@ -1,0 +1,87 @@
+"""Rewrite the values of spans and log records, wherever a text can stand in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord
+
+R = TypeVar("R", SpanRecord, LogRecord)
+M = TypeVar("M", Event, Link, Resource, Scope)
+
+Attributes = Mapping[str, Any]
+
+
+class Rewriter:
+    """Rewrite records; each method returns the same object where nothing changes.
+
+    Subclasses override `text`, for a text that is no attribute, and `attributes`.
+    """
+
+    def text(self, where: str, text: str) -> str:
+        """Return a text in place of another.
+
+        Args:
+            where: ``name``, ``status``, ``body``, or ``event`` for the name of one.
+            text: the text.
+        """
+        return text
+
+    def attributes(self, where: str, attributes: Attributes) -> Attributes:
+        """Return attributes in place of others.
+
+        Args:
+            where: ``span``, ``log``, ``link``, ``resource``, ``scope``, or the name of an event.
+            attributes: the attributes.
+        """
+        return attributes
+
+    def body(self, body: Any) -> Any:
+        """Return the body of a log record in place of another."""
+        return self.text("body", body) if type(body) is str else body
+
+    def __call__(self, record: R) -> R:
+        """Return a span or log record with what the methods return."""
+        is_span = isinstance(record, SpanRecord)
+        changes: dict[str, Any] = {
+            "name": self.text("name", record.name),
+            "attributes": self.attributes("span" if is_span else "log", record.attributes),
+            "resource": self._with_attributes("resource", record.resource),
+            "scope": self._with_attributes("scope", record.scope),
+        }
+        if isinstance(record, SpanRecord):
+            changes["status_message"] = self.text("status", record.status_message)
+            changes["events"] = _all(self._event, record.events)
+            changes["links"] = _all(lambda link: self._with_attributes("link", link), record.links)
+        else:
+            changes["body"] = self.body(record.body)
+        return _replaced(record, changes)
+
+    def _event(self, event: Event) -> Event:
+        return _replaced(
+            event, {"name": self.text("event", event.name), "attributes": self.attributes(event.name, event.attributes)}
+        )
+
+    def _with_attributes(self, where: str, part: M) -> M:
+        return _replaced(part, {"attributes": self.attributes(where, part.attributes)}) if part.attributes else part
+
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _all(change: Callable[[T], T], items: tuple[T, ...]) -> tuple[T, ...]:
+    changed = tuple(map(change, items))
+    return items if all(map(_is, changed, items)) else changed
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _replaced(struct: S, fields: Mapping[str, Any]) -> S:
+    changes = {name: value for name, value in fields.items() if value is not getattr(struct, name)}
+    return msgspec.structs.replace(struct, **changes) if changes else struct
