@@ -16,7 +16,7 @@ from otel_agent_trace.policies.content import ContentMode, ContentPolicy, check_
 from otel_agent_trace.policies.masking import Mask, MaskPolicy
 from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
-from otel_agent_trace.redaction import Redactor
+from otel_agent_trace.redaction.redactor import Redactor
 
 
 class DataOptions(TypedDict, total=False):

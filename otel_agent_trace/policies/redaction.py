@@ -10,7 +10,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter
-from otel_agent_trace.redaction import Redactor
+from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)

@@ -22,7 +22,7 @@ from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, warn
 from otel_agent_trace.pipeline import DataPolicies, Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy
-from otel_agent_trace.redaction import Redactor
+from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.control_flow import ControlFlow, Signals
 from otel_agent_trace.tracing.exporters import is_chosen
