@@ -213,6 +213,7 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     interrupted_for: Any = None
     first_chunk_at_ns: int | None = None
     truncated: tuple[str, ...] = ()
+    redacted: tuple[str, ...] = ()
 
 
 class RunFacts(Facts, kw_only=True, gc=False):
@@ -258,7 +259,8 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     `input` and `output` are arguments and return value of every kind of step. `messages` are those that a model was
     sent and, last, its answer. `index` counts the steps of the run from 0 in the order of their start. `attributes` are
     those of the span that no other field holds. `prompt_name` and `prompt_version` name the template that a prompt was
-    made from. `truncated` lists the paths of values that limits truncated. `logs` are the lines that the program logged
+    made from. `truncated` lists the paths of values that limits truncated, `redacted` the paths of values in which something was
+    masked. `logs` are the lines that the program logged
     within it, `scores` what was thought of it, in the order in which they were given. `interrupted_for` is the value of the signal that ended it (LangGraph's `interrupt`, a deferred call),
     which is no error; None without one. `run` is the sub-agent's own run, for a step of kind agent, which has the logs
     and the scores.
@@ -321,8 +323,8 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     run, but not in its steps, `scores` what was thought of the run, in the order in which they were given.
     `interrupted_for` is the value of the signal that ended the run, which is no error; None
     without one. `continues` is the id of the run that this one resumes: one that was interrupted until a person answered,
-    in the same conversation. `truncated` lists the paths of values that limits
-    truncated. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
+    in the same conversation. `truncated` lists the paths of values that limits truncated, `redacted`
+    the paths of values in which something was masked. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
     known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
     `sampling_probability` the probability with which such a run was kept.
     """
@@ -420,7 +422,7 @@ _VALUE_FIELDS = frozenset(
         *("extra", "resource", "body", "interrupted_for", "value"),
     )
 )
-_ARRAY_FIELDS = frozenset(("parts", "tags", "trace_ids", "truncated"))
+_ARRAY_FIELDS = frozenset(("parts", "tags", "redacted", "trace_ids", "truncated"))
 """Tuples that are arrays in JSON, without a type tag for that."""
 _OF_RESOURCES = {
     "service_name": semconv.SERVICE_NAME,

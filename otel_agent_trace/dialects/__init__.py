@@ -44,6 +44,7 @@ from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
 from otel_agent_trace.dialects.parsing.signals import read_signal
 from otel_agent_trace.dialects.parsing.texts import is_cut
+from otel_agent_trace.mapping.attributes import AttributeReader
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepError, StepKind
 from otel_agent_trace.span import SpanRecord
@@ -144,6 +145,9 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if facts.user_id is None:
         facts.user_id = user_id_in(span.attributes)
     facts.truncated = tuple(_cut_places(span))
+    if semconv.REDACTED in span.attributes:
+        facts.redacted = AttributeReader(span.attributes).texts(semconv.REDACTED)
+        facts.attributes = {key: value for key, value in facts.attributes.items() if key != semconv.REDACTED}
     if facts.error is not None or span.events:
         read_signal(span, facts)
     facts.attributes = evaluations.without_scores(facts.attributes)

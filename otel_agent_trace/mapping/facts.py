@@ -182,6 +182,7 @@ IDENTITY = (
     Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, NUMBER),
     Fact("is_inferred", semconv.INFERRED, FLAG),
     Fact("truncated", semconv.TRUNCATED, CUTS),
+    Fact("redacted", semconv.REDACTED, TEXTS),
 )
 """Facts that identify the run or step of a span, and how it was recorded."""
 
@@ -264,6 +265,26 @@ READ: Mapping[StepKind, Mapping[str, tuple[str, Read]]] = {
     for kind in StepKind
 }
 """Field of `SpanFacts` and the function that reads it, by kind of step and attribute."""
+_FIELDS = {
+    kind: {"status": "error.message", semconv.EXCEPTION_EVENT: "error"}
+    | {fact.attribute: fact.field for fact in FACTS if kind in fact.kinds}
+    for kind in StepKind
+}
+"""Field by the attribute, or other part of a span, that holds it."""
+
+
+def field_path(path: str, kind: StepKind) -> str:
+    """Return a path that begins with an attribute as one that begins with the field of a step which it holds.
+
+    Policies, which write what they masked, do not know what an attribute holds.
+    """
+    for attribute, field in _FIELDS[kind].items():
+        rest = path.removeprefix(attribute)
+        if rest != path and rest[:1] in ("", ".", "["):
+            return field + rest
+    return path
+
+
 GIVEN = frozenset(fact.field for fact in TABLE if fact.given)
 """Fields that are accepted when a run starts."""
 FLAGS = frozenset(fact.field for fact in TABLE if fact.codec is FLAG)

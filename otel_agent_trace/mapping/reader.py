@@ -8,7 +8,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.mapping.attributes import AttributeReader, as_list, kept, number_of, tagged
 from otel_agent_trace.mapping.call_input import has_messages, read_input
-from otel_agent_trace.mapping.facts import READ
+from otel_agent_trace.mapping.facts import READ, field_path
 from otel_agent_trace.mapping.references import ANSWER_TAG, resolve_message
 from otel_agent_trace.messages import (
     EXTRA_KEY,
@@ -104,6 +104,8 @@ class _Reader(AttributeReader):
             if key in rest:  # a user id may have two attributes, which are taken at once
                 field, read_value = rows[key]
                 setattr(facts, field, read_value(self, key))
+        if facts.redacted:
+            facts.redacted = tuple(dict.fromkeys(field_path(path, self.kind) for path in facts.redacted))
 
     def tool(self, facts: SpanFacts) -> None:
         rest, types = self.rest, self.types

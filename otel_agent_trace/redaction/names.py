@@ -41,22 +41,66 @@ _KEYS_OF = frozenset(
     (
         *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
         *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
-        *("auth", "service", "app", "application", "jwt", "fernet", "aes", "ssh", "security", "decryption", "integration"),
+        *(
+            "auth",
+            "service",
+            "app",
+            "application",
+            "jwt",
+            "fernet",
+            "aes",
+            "ssh",
+            "security",
+            "decryption",
+            "integration",
+        ),
     )
 )
 _KEY_NOUNS = frozenset((*(f"{word}key" for word in _KEYS_OF), "apitoken"))
-_PLURAL_SECRETS = {"secrets": "secret", "passwords": "password", "cookies": "cookie", "credentials": "secret", "creds": "secret"}
+_PLURAL_SECRETS = {
+    "secrets": "secret",
+    "passwords": "password",
+    "cookies": "cookie",
+    "credentials": "secret",
+    "creds": "secret",
+}
 _ORDINARY_TOKENS = frozenset(
     (
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
-        *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input", "output", "previous"),
+        *(
+            "sentinel",
+            "cursor",
+            "cancellation",
+            "symbol",
+            "time",
+            "per",
+            "design",
+            "color",
+            "input",
+            "output",
+            "previous",
+        ),
         *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
     )
 )
 _QUESTIONS = frozenset(
     (
-        *("has", "is", "use", "uses", "no", "with", "without", "show", "hide", "require", "requires", "required", "needs"),
+        *(
+            "has",
+            "is",
+            "use",
+            "uses",
+            "no",
+            "with",
+            "without",
+            "show",
+            "hide",
+            "require",
+            "requires",
+            "required",
+            "needs",
+        ),
         *("missing", "invalid", "enable", "enabled", "disable", "disabled", "allow", "validate", "check", "generate"),
         *("create", "get", "fetch", "max", "min", "num", "n", "total", "count", "supports", "forgot", "public"),
     )

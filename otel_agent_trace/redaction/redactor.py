@@ -29,7 +29,7 @@ class Redactor:
         self,
         *,
         pii: Iterable[str] = (),
-        add: Mapping[str, str | re.Pattern[str]] = {},  # noqa: B006 - only read
+        add: Mapping[str, str | re.Pattern[str]] = {},
         remove: Iterable[str] = (),
     ) -> None:
         self.revision = 0

@@ -52,7 +52,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return _compiled(self.pattern)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
@@ -67,7 +67,7 @@ def _is_user_and_password(text: str) -> bool:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return False
-    return b":" in decoded and all(byte >= 32 for byte in decoded)  # noqa: PLR2004 - no control characters
+    return b":" in decoded and all(byte >= 32 for byte in decoded)
 
 
 def _vendor(name: str, literals: str, pattern: str, since: str = "", source: str = "betterleaks, kingfisher") -> Rule:

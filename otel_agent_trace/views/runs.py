@@ -16,6 +16,7 @@ from otel_agent_trace.views.steps import (
     interruption_rows,
     log_rows,
     name_and_version,
+    redacted_rows,
     score_rows,
     truncated_rows,
 )
@@ -55,6 +56,7 @@ def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
     if full and run.attributes:
         yield Row("attributes", value_text(run.attributes, bounds))
     yield from truncated_rows(run.truncated)
+    yield from redacted_rows(run.redacted)
 
 
 def question_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:

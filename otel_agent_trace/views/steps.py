@@ -62,6 +62,7 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
     yield from score_rows(step.scores, full=full)
     yield from log_rows(step.logs, step.started_at_ns, full=full)
     yield from truncated_rows(step.truncated)
+    yield from redacted_rows(step.redacted)
 
 
 def score_rows(scores: Sequence[Score], *, full: bool) -> Iterator[Row]:
@@ -107,6 +108,12 @@ def truncated_rows(paths: Sequence[str]) -> Iterator[Row]:
     if paths:
         names = ", ".join(path.lstrip(".") for path in paths)
         yield Row("cut", one_line(f"by a limit when recorded: {names}"), "warning")
+
+
+def redacted_rows(paths: Sequence[str]) -> Iterator[Row]:
+    """Yield a row that names the values in which something was masked before they were recorded."""
+    if paths:
+        yield Row("redacted", one_line(", ".join(paths)), "warning")
 
 
 def bounds_of(*, full: bool) -> Bounds:
