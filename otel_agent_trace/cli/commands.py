@@ -35,6 +35,7 @@ COMMANDS = {
         "otel_agent_trace.cli.export",
         "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them to a file.",
     ),
+    "scan": ("otel_agent_trace.cli.scan", "Look for secrets and personal data in a source."),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Name of a command → the module that defines its `command`, and its summary in the help."""

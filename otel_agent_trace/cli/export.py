@@ -11,7 +11,7 @@ import click
 from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
 from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import hints_on_error, target_of
+from otel_agent_trace.cli.sources import hints_on_error, redacted, target_of
 from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.otlp import Settings, settings_of
@@ -64,6 +64,7 @@ _MB = 1e6
     metavar="S",
     help="Give up on a request that cannot be delivered after this many seconds, by default 60.",
 )
+@click.option("--redact", is_flag=True, help="Mask secrets on the way, as tracers do.")
 @click.option("--again", is_flag=True, help="Send everything, also what an interrupted export has delivered.")
 @json_option
 def command(
@@ -77,6 +78,7 @@ def command(
     headers: Sequence[str],
     timeout_s: float | None,
     retry_timeout_s: float,
+    redact: bool,
     again: bool,
     as_json: bool,
     **filters: Any,
@@ -101,7 +103,7 @@ def command(
     if endpoint == OTLP_JSON:
         if protocol or headers or timeout_s or again:
             raise _usage_error("--protocol, --header, --timeout and --again cannot be combined with --to otlp-json")
-        export_to_file(target, path or STANDARD_OUTPUT, query, as_json=as_json)
+        export_to_file(target, path or STANDARD_OUTPUT, query, redact=redact, as_json=as_json)
         return _OK
     if path is not None:
         raise _usage_error("--output needs --to otlp-json")
@@ -117,7 +119,7 @@ def command(
         hints_on_error(target.source, target.guess),
     ):
         export_spans(
-            target.source,
+            redacted(target.source, on_progress=reporter.on_progress) if redact else target.source,
             settings,
             query,
             retry_timeout_s=retry_timeout_s,

@@ -12,7 +12,7 @@ from typing import Any
 
 from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import Target, hints_on_error
+from otel_agent_trace.cli.sources import Target, hints_on_error, redacted
 from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.model import AgentRun
@@ -26,23 +26,25 @@ STANDARD_OUTPUT = "-"
 Write = Callable[[bytes], object]
 
 
-def export_to_file(target: Target, path: str, query: RunQuery, *, as_json: bool) -> None:
+def export_to_file(target: Target, path: str, query: RunQuery, *, redact: bool, as_json: bool) -> None:
     """Write the run of `target`, or the runs that `query` selects, and print how many they are.
 
     Args:
         target: the source, and the run of it where one was named.
         path: the file to write, or ``-`` for standard output, where the count is not printed.
         query: which runs to write; of a single run only its `service` counts.
+        redact: whether to mask secrets on the way.
         as_json: whether to print the count as JSON.
     """
     with reporting_progress() as reporter, hints_on_error(target.source, target.guess), _opened(path) as write:
         keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
+        source = redacted(target.source, on_progress=reporter.on_progress) if redact else target.source
         runs: Iterable[AgentRun]
         if target.run is not None:
-            runs = [reading.load_run(target.source, target.run, service=query.service, **keywords)]
+            runs = [reading.load_run(source, target.run, service=query.service, **keywords)]
         else:
             query = query.but(newest_first=query.limit is not None)
-            runs = reading.iter_runs(target.source, query, **keywords)
+            runs = reading.iter_runs(source, query, **keywords)
         number = write_runs(runs, write)
     if not number:
         write_message(nothing_found_text(query, name_of(target.source)))

@@ -13,9 +13,13 @@ from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.sources import is_address
+from otel_agent_trace.policies.redaction import RedactionPolicy
+from otel_agent_trace.redaction.redactor import Redactor
+from otel_agent_trace.sources import Progress, is_address, open_source
 from otel_agent_trace.sources.addresses import with_scheme
 from otel_agent_trace.sources.files import SUFFIXES
+from otel_agent_trace.sources.masked import MaskedSource
+from otel_agent_trace.span import SpanSource
 
 T = TypeVar("T")
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
@@ -124,3 +128,8 @@ def _looks_like_run(word: str) -> bool:
 
 def _is_glob(word: str) -> bool:
     return glob.has_magic(word)
+
+
+def redacted(source: str, on_progress: Progress) -> SpanSource:
+    """Return a source whose secrets are masked as it is read."""
+    return MaskedSource(open_source(source, on_progress=on_progress), [RedactionPolicy(Redactor())])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter
-from otel_agent_trace.redaction.redactor import Redactor
+from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -79,10 +79,17 @@ class RedactionPolicy:
             return record
         masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, trace_id))
         changed = masking(record)
-        if not masking.places:
+        if not masking.finds:
             return changed
-        attributes = {**changed.attributes, semconv.REDACTED: _listed(changed.attributes, masking.places)}
+        places = [find.path for find in masking.finds]
+        attributes = {**changed.attributes, semconv.REDACTED: _listed(changed.attributes, places)}
         return msgspec.structs.replace(changed, attributes=attributes)
+
+    def finds(self, record: SpanRecord | LogRecord) -> list[Find]:
+        """Return what would be masked in a span or log record."""
+        masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, record.trace_id))
+        masking(record)
+        return masking.finds
 
 
 def _texts_of(record: SpanRecord | LogRecord) -> list[str]:
@@ -139,24 +146,24 @@ def _listed(attributes: Attributes, places: Iterable[str]) -> str:
 
 
 class _Masking(Rewriter):
-    """Mask one record, and collect the places of masks."""
+    """Mask one record, and collect what was found."""
 
     def __init__(self, redactor: Redactor, messages: _MaskedMessages, run: str) -> None:
         self._redactor, self._messages, self._run = redactor, messages, run
-        self.places: list[str] = []
+        self.finds: list[Find] = []
 
     def text(self, where: str, text: str) -> str:
         """Return a text with masks."""
         masked = self._redactor.masked_text(text)
         if masked is not text:
-            self.places.append(where)
+            self._note(where, text)
         return masked
 
     def body(self, body: Any) -> Any:
         """Return the body of a log record with masks."""
         masked = self._redactor(body)
         if masked is not body:
-            self.places.extend(self._paths("body", body))
+            self._note("body", body)
         return masked
 
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
@@ -173,7 +180,7 @@ class _Masking(Rewriter):
             if new_value is not value or new_name is not name:
                 is_same = False
                 prefix = "" if where in ("span", "log") else f"{where}."
-                self.places.extend(self._paths(f"{prefix}{new_name}", {name: value}))
+                self._note(f"{prefix}{new_name}", value, name)
         return attributes if is_same else changed
 
     def _value(self, name: str, value: Any, *, of_span: bool) -> Any:
@@ -183,15 +190,13 @@ class _Masking(Rewriter):
             return self._redactor.masked_text(value, name)
         return self._messages.masked((self._run, name), value)
 
-    def _paths(self, prefix: str, value: Any) -> Iterator[str]:
-        """Yield the places of what is found in a value; at least the value's own."""
-        found = False
-        for find in self._redactor.finds(value):
-            found = True
-            path = find.path.removeprefix(prefix)
-            yield f"{prefix}{path}" if path.startswith("[") or not path else f"{prefix}.{path}"
-        if not found:
-            yield prefix
+    def _note(self, place: str, value: Any, name: str | None = None) -> None:
+        """Note what was found in a value, which stands under a name."""
+        finds = list(self._redactor.finds(value if name is None else {name: value}))
+        for find in finds or [Find(rule="", path="")]:
+            path = find.path if name is None else find.path.removeprefix(name)
+            dot = "." if path and path[0] not in ".[" else ""
+            self.finds.append(Find(find.rule, f"{place}{dot}{path}"))
 
 
 class _Known(NamedTuple):
