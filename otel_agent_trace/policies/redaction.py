@@ -85,7 +85,7 @@ class RedactionPolicy:
         attributes = {**changed.attributes, semconv.REDACTED: _listed(changed.attributes, places)}
         return msgspec.structs.replace(changed, attributes=attributes)
 
-    def finds(self, record: SpanRecord | LogRecord) -> list[Find]:
+    def finds(self, record: R) -> list[Find]:
         """Return what would be masked in a span or log record."""
         masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, record.trace_id))
         masking(record)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -25,6 +25,7 @@ from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.pipeline import DataOptions, DataPolicies, Gate, Policy, checked_policies, data_policies
 from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
+from otel_agent_trace.tracing.foreign_logs import apply_policies
 from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
@@ -60,6 +61,7 @@ def configure(
     policies: Iterable[Policy | Gate] = (),
     history: HistoryMode | None = None,
     logs: str | int | None = None,
+    logger_provider: Any = None,
     meter_provider: MeterProvider | None = None,
     resource: Resource | Mapping[str, Any] | None = None,
     threads: bool = False,
@@ -95,6 +97,8 @@ def configure(
             level or above, is recorded below the step in which it was logged, and sent to the ``/v1/logs`` of an
             endpoint in `otlp`. The program's loggers, handlers and levels stay as they are, and what these levels do not
             let through is not recorded. None for no logs, or for those of an earlier call.
+        logger_provider: a logger provider of the SDK. Its log records pass the policies before its own processors get
+            them; nothing else happens to them, `logs` alone decides what is recorded here.
         meter_provider: the meter provider for the metrics of the GenAI conventions; without one, nothing is measured.
             Tracers use it from the first run that they record after this call.
         resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
@@ -152,6 +156,8 @@ def configure(
     if settings.log_level is not None:
         _record_logs(provider, settings.log_level)
     SETTINGS.put(provider, settings)
+    if logger_provider is not None:
+        apply_policies(logger_provider, about_data.in_order(given))
     if set_global:
         trace.set_tracer_provider(provider)
     if flush_on_sigterm:
@@ -209,6 +215,12 @@ def make_provider(
 
 class _OwnProvider(TracerProvider):
     """Provide a provider that is shut down when the program exits, unless the program has shut it down or dropped it."""
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add a processor; from one that is not ours on, tracers apply the policies to what they write themselves."""
+        super().add_span_processor(span_processor)
+        if not isinstance(span_processor, AgentSpanProcessor):
+            SETTINGS.put(self, settings_of(self)._replace(is_ours=False))
 
     def shutdown(self) -> None:
         """Shut down the processors."""
