@@ -144,8 +144,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if facts.user_id is None:
         facts.user_id = user_id_in(span.attributes)
     facts.truncated = tuple(_cut_places(span))
-    if facts.error is not None or span.events:
-        read_signal(span, facts)
+    read_signal(span, facts)
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts
 

@@ -6,11 +6,13 @@ pending there, or the call itself, made again.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace import dialects
+from otel_agent_trace.dialects.parsing.signals import resumes_another
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.calls import results_sent_last
@@ -18,48 +20,47 @@ from otel_agent_trace.values import same
 
 MOST_HELD = 512
 """Runs that are interrupted, or may resume one, and are held back until others have passed; of more, half are released."""
-_COMMAND = frozenset({"resume", "goto", "update"})
-"""Fields of LangGraph's `Command(resume=...)`, which is the input of a run that resumes another one."""
 
 
 def with_resumed(found: Iterable[Assembled]) -> Iterator[Assembled]:
     """Yield runs, each that resumes another one with the id of that in `continues`.
 
     Runs that are interrupted, or begin in the middle of something, are held back until all have passed, `MOST_HELD` at
-    most. One that begins with a call is held only after an interrupted one of its conversation: many runs do.
+    most.
     """
     held: list[Assembled] = []
-    sessions: set[str | None] = set()
     for each in found:
-        if not _may_be_linked(each.run, sessions):
+        if not _may_be_linked(each):
             yield each
             continue
         held.append(each)
-        if each.run.session_id is not None and _is_paused(each.run):
-            sessions.add(each.run.session_id)
         if len(held) >= MOST_HELD:
             held = _linked(held)
             yield from held[: MOST_HELD // 2]
             del held[: MOST_HELD // 2]
-            sessions.clear()
     yield from _linked(held)
 
 
-def _may_be_linked(run: AgentRun, sessions: Container[str | None]) -> bool:
-    """Return whether a run is interrupted, or begins with the result of a call, in some sessions with a call, or a command.
+def _may_be_linked(found: Assembled) -> bool:
+    """Return whether a run is interrupted, or begins with a command, the result of a call, or a call of a conversation.
 
     Nearly all runs are neither, so the cheapest questions come first.
     """
-    if run.interrupted_for is not None or (type(run.user_input) is dict and run.user_input.keys() >= _COMMAND):
+    run = found.run
+    if run.interrupted_for is not None or _begins_with_command(found):
         return True
-    steps = run.steps
-    if not steps:
+    if all(step.kind is not StepKind.MODEL and step.run is None for step in run.steps):
         return False
-    if steps[0].kind is StepKind.TOOL and run.session_id in sessions:
-        return True
-    if all(step.kind is not StepKind.MODEL and step.run is None for step in steps):
+    begins_with_call = run.session_id is not None and run.steps[0].kind is StepKind.TOOL
+    return begins_with_call or _is_paused(run) or bool(_answered_first(run))
+
+
+def _begins_with_command(found: Assembled) -> bool:
+    """Return whether a run of a session was given a command to resume another one: its span, or the shell around it."""
+    run = found.run
+    if run.session_id is None or run.span_id is None or dialects.is_ours(found.spans[0]):
         return False
-    return _is_paused(run) or bool(_answered_first(run))
+    return any(resumes_another(span) for span in found.spans if run.span_id in (span.span_id, span.parent_span_id))
 
 
 def _is_paused(run: AgentRun) -> bool:
@@ -86,8 +87,8 @@ def _linked(found: list[Assembled]) -> list[Assembled]:
     paused: list[_Pause] = []
     for place, each in enumerate(found):
         run = each.run
-        may_resume = bool(run.steps) and run.continues is None
-        pause = next((pause for pause in reversed(paused) if may_resume and _resumes(run, pause)), None)
+        may_resume = run.continues is None
+        pause = next((pause for pause in reversed(paused) if may_resume and _resumes(each, pause)), None)
         if pause is not None:
             paused = [other for other in paused if other is not pause]
             run = msgspec.structs.replace(run, continues=pause.run.run_id)
@@ -102,9 +103,9 @@ def _start(run: AgentRun) -> tuple[int, str]:
     return run.started_at_ns, run.run_id
 
 
-def _resumes(run: AgentRun, pause: _Pause) -> bool:
+def _resumes(found: Assembled, pause: _Pause) -> bool:
     """Return whether a run resumes an earlier one of the same agent and conversation."""
-    earlier = pause.run
+    run, earlier = found.run, pause.run
     if earlier.service_name != run.service_name or (earlier.ended_at_ns or earlier.started_at_ns) > run.started_at_ns:
         return False
     sessions = {earlier.session_id, run.session_id}
@@ -115,11 +116,16 @@ def _resumes(run: AgentRun, pause: _Pause) -> bool:
         return is_same_session or same(earlier.user_input, run.user_input)
     if not is_same_session or earlier.interrupted_for is None:
         return False
-    first = run.steps[0]
-    makes_call_again = first.kind is StepKind.TOOL and any(
-        first.name == step.name and same(first.input, step.input) for step in earlier.tool_steps
+    return _makes_call_again(run, earlier) or _begins_with_command(found)
+
+
+def _makes_call_again(run: AgentRun, earlier: AgentRun) -> bool:
+    first = run.steps[0] if run.steps else None
+    return (
+        first is not None
+        and first.kind is StepKind.TOOL
+        and any(first.name == step.name and same(first.input, step.input) for step in earlier.tool_steps)
     )
-    return makes_call_again or isinstance(run.user_input, dict)
 
 
 def _interrupted(pause: _Pause, by: AgentRun) -> AgentRun:

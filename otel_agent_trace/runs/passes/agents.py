@@ -98,7 +98,7 @@ def _groups(tree: TraceTree) -> list[list[Node]]:
 
 def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
     """Return the runs in roots that share the outermost span above them."""
-    with_steps = [root for root in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in root.walk())]
+    with_steps = [root for root in group if any(map(_shows_run, root.walk()))]
     if not with_steps:
         return []
     if len(with_steps) == 1 and (with_steps[0].kind in (None, StepKind.AGENT)):
@@ -115,6 +115,11 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
         whole[0].add_children(others)
         others = []
     return [*map(_as_run, whole), *_run_around(others, outermost)]
+
+
+def _shows_run(node: Node) -> bool:
+    """Return whether a node shows that there was a run: an agent, a step, or an interruption before the first step."""
+    return node.kind in (*_STEPS, StepKind.AGENT) or node.facts.interrupted_for is not None
 
 
 def _whole_runs(roots: list[Node]) -> list[Node]:

@@ -13,8 +13,10 @@ from otel_agent_trace.categories import CANCELLED, TIMEOUT
 from otel_agent_trace.dialects.parsing.conversation import answer_of, is_content, last_content
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
+from otel_agent_trace.runs.passes.graphs import are_in_same_step
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.values import same
 
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 
@@ -54,18 +56,15 @@ def infer_questions(tree: TraceTree) -> None:
 
 
 def infer_interruptions(tree: TraceTree) -> None:
-    """Set what a run was interrupted for to that of its last step; its answer is then what its own models wrote.
+    """Set what a run was interrupted for to what its last steps, and frames, ask for; its answer is what its models wrote.
 
-    LangGraph's signal is recorded on the tool and the nodes, not on the agent, whose state has the answers of earlier
-    turns; pydantic-ai's and Strands' agents have the calls to approve in place of an answer.
+    Takes runs with frames. LangGraph's signal is recorded on the tool and on the nodes around it, or on a node that
+    calls no tool, but not on the agent, whose state has the answers of earlier turns; pydantic-ai's and Strands' agents
+    have the calls to approve in place of an answer. Several tools or nodes may be interrupted at once.
     """
     for run in tree.agents_of_others():
-        own = run.own_steps()
-        signals = [node for node in own if node.facts.interrupted_for is not None]
-        if signals and run.facts.interrupted_for is None and run.facts.error is None:
-            last = max(signals, key=end_of)
-            if all(node.span.start_ns < end_of(last) for node in own if node.kind is StepKind.MODEL):
-                run.copy_fact("interrupted_for", last)
+        if run.facts.interrupted_for is None and run.facts.error is None:
+            _take_interruptions(run)
         if run.facts.interrupted_for is not None:
             run.facts.output = None
 
@@ -121,6 +120,32 @@ def record_requested_models(tree: TraceTree) -> None:
         facts = node.facts
         if facts.requested_model is not None and facts.requested_model != facts.model:
             facts.attributes = {**facts.attributes, semconv.REQUEST_MODEL: facts.requested_model}
+
+
+def _take_interruptions(run: Node) -> None:
+    """Set what a run was interrupted for to the value of its only signal, or the values of several."""
+    own = run.own_steps()
+    signals = [node for node in own if node.facts.interrupted_for is not None]
+    if not signals or _has_gone_on(own, max(signals, key=end_of)):
+        return
+    innermost = [node for node in signals if not any(below in signals for below in node.walk() if below is not node)]
+    values = _distinct([node.facts.interrupted_for for node in innermost])
+    run.facts.interrupted_for = values[0] if len(values) == 1 else values
+    run.set_origins("interrupted_for", *(origin for node in innermost for origin in node.origins("interrupted_for")))
+
+
+def _has_gone_on(own: list[Node], signal: Node) -> bool:
+    """Return whether a model was called after a signal, other than by a node of the graph at the same time."""
+    models = (node for node in own if node.kind is StepKind.MODEL and node.span.start_ns >= end_of(signal))
+    return any(not are_in_same_step(model, signal) for model in models)
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if not any(same(value, other) for other in found):
+            found.append(value)
+    return found
 
 
 def _take_name(run: Node, own: list[Node]) -> None:
