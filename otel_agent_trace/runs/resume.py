@@ -90,7 +90,8 @@ def _linked(found: list[Assembled]) -> list[Assembled]:
         may_resume = run.continues is None
         pause = next((pause for pause in reversed(paused) if may_resume and _resumes(each, pause)), None)
         if pause is not None:
-            paused = [other for other in paused if other is not pause]
+            paused.remove(pause)
+            paused.insert(0, pause)  # to be resumed again only where no other fits: after an error, or from its history
             run = msgspec.structs.replace(run, continues=pause.run.run_id)
             found[place] = each._replace(run=run)
             found[pause.place] = found[pause.place]._replace(run=_interrupted(pause, run))
@@ -121,11 +122,20 @@ def _resumes(found: Assembled, pause: _Pause) -> bool:
 
 def _makes_call_again(run: AgentRun, earlier: AgentRun) -> bool:
     first = run.steps[0] if run.steps else None
-    return (
-        first is not None
-        and first.kind is StepKind.TOOL
-        and any(first.name == step.name and same(first.input, step.input) for step in earlier.tool_steps)
-    )
+    if first is None or first.kind is not StepKind.TOOL:
+        return False
+    return any(first.name == tool.name and same(first.input, tool.input) for tool in _tools_that_waited(earlier))
+
+
+def _tools_that_waited(run: AgentRun) -> list[AgentStep]:
+    """Return the tools of a run that were interrupted, or called after its last model."""
+    waited: list[AgentStep] = []
+    for step in run.steps:
+        if step.kind is StepKind.MODEL:
+            waited = [tool for tool in waited if tool.interrupted_for is not None]
+        elif step.kind is StepKind.TOOL:
+            waited.append(step)
+    return waited
 
 
 def _interrupted(pause: _Pause, by: AgentRun) -> AgentRun:

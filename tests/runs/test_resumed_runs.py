@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from otel_agent_trace import AgentRun, RunStatus, SpanRecord, run_to_spans, runs_from_spans
@@ -123,13 +124,66 @@ def test_a_call_that_is_made_again_in_the_same_conversation_resumes_the_run() ->
     assert links(runs_from_spans([*stopped(events=INTERRUPT, session=None), *again]))[1] == (None, None)
 
 
-def test_an_interrupted_run_is_resumed_once() -> None:
+def test_an_interrupted_run_may_be_resumed_again() -> None:
+    """After an error, or because a program keeps its history: the first attempt does not hide the second."""
     later = [
         span(f"a{n}", None if n == 4 else "a4", (600, 690), record.name, record.attributes, trace=THIRD)
         for n, record in enumerate(went_on(), 4)
     ]
     runs = runs_from_spans([*stopped(events=INTERRUPT), *went_on(), *later])
-    assert [run.continues for run in runs] == [None, FIRST, None]
+    assert [run.continues for run in runs] == [None, FIRST, FIRST]
+
+
+def test_of_several_interrupted_runs_the_one_that_was_not_resumed_is() -> None:
+    def renamed(records: Any, prefix: str, by_ns: int) -> list[SpanRecord]:
+        return [
+            msgspec.structs.replace(
+                record,
+                trace_id=prefix * 32,
+                span_id=prefix + record.span_id[1:],
+                parent_span_id=record.parent_span_id and prefix + record.parent_span_id[1:],
+                start_ns=record.start_ns + by_ns,
+                end_ns=(record.end_ns or 0) + by_ns,
+            )
+            for record in records
+        ]
+
+    first, second = stopped(events=INTERRUPT), renamed(stopped(events=INTERRUPT), "a", 100)
+    runs = runs_from_spans([*first, *second, *renamed(went_on(), "b", 100), *renamed(went_on(), "c", 300)])
+    assert [run.continues for run in runs] == [None, None, "a" * 32, FIRST]
+
+
+def test_a_tool_that_the_program_calls_before_each_model_resumes_nothing() -> None:
+    first, *others = stopped(events=INTERRUPT)
+    prefetch = tool("found")
+    prefetch["gen_ai.tool.name"] = "search"
+    early = span("9", "1", (0, 1), "execute_tool search", prefetch, trace=FIRST)
+    later = [
+        span("4", None, (200, 290), "invoke_agent clerk", agent(), trace=SECOND),
+        span("5", "4", (201, 210), "execute_tool search", prefetch, trace=SECOND),
+        span(
+            "6", "4", (220, 240), "chat m", chat([message("user", "Hello?")], message("assistant", "Hi.")), trace=SECOND
+        ),
+    ]
+    assert links(runs_from_spans([first, early, *others, *later])) == [({"ask": "Send it?"}, None), (None, None)]
+
+
+def test_a_run_that_is_resumed_twice_in_a_row_has_only_its_own_calls() -> None:
+    """The history of pydantic-ai's third run has the call that the second one made; its span says what is new."""
+    again = {**ASK, "id": "call_2", "arguments": {"city": "Oslo"}}
+    history = [
+        QUESTION,
+        REQUEST,
+        message("user", SENT),
+        message("assistant", again),
+        message("user", {**SENT, "id": "call_2"}),
+    ]
+    runs = {"pydantic_ai.all_messages": [*history, message("assistant", "Both.")], "pydantic_ai.new_message_index": 4}
+    third = only_run(
+        span("4", None, (200, 290), "invoke_agent clerk", {**agent(), **runs}, trace=THIRD),
+        span("6", "4", (220, 240), "chat m", chat(history, message("assistant", "Both.")), trace=THIRD),
+    )
+    assert [step.input for step in third.tool_steps] == [{"city": "Oslo"}]
 
 
 # ── what a run was interrupted for ───────────────────────────────────────────────────────────────────────────────────
