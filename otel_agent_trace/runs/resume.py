@@ -6,6 +6,7 @@ pending there, or the call itself, made again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -70,7 +71,9 @@ def _is_paused(run: AgentRun) -> bool:
     if run.interrupted_for is not None:
         return True
     last = run.steps[-1] if run.steps and run.final_output is None else None
-    return last is not None and last.kind is StepKind.TOOL and last.error is None and bool(_pending_calls(run))
+    if last is None or last.kind is not StepKind.TOOL or last.error is not None:
+        return False
+    return last.output is None or bool(_pending_calls(run))
 
 
 class _Pause(NamedTuple):
@@ -115,16 +118,20 @@ def _resumes(found: Assembled, pause: _Pause) -> bool:
         return False
     if not pause.pending.keys().isdisjoint(_answered_first(run)):
         return is_same_session or same(earlier.user_input, run.user_input)
-    if not is_same_session or earlier.interrupted_for is None:
-        return False
-    return _makes_call_again(run, earlier) or _begins_with_command(found)
+    calls = _calls_made_again(run, earlier)
+    if earlier.interrupted_for is None:
+        is_same_question = run.user_input is not None and same(earlier.user_input, run.user_input)
+        return is_same_question and not pause.pending and any(call.input is not None for call in calls)
+    return is_same_session and (bool(calls) or _begins_with_command(found))
 
 
-def _makes_call_again(run: AgentRun, earlier: AgentRun) -> bool:
-    first = run.steps[0] if run.steps else None
-    if first is None or first.kind is not StepKind.TOOL:
-        return False
-    return any(first.name == tool.name and same(first.input, tool.input) for tool in _tools_that_waited(earlier))
+def _calls_made_again(run: AgentRun, earlier: AgentRun) -> list[AgentStep]:
+    """Return the calls of an earlier run that waited, or came after its last model, and with which a run begins."""
+    first = [*itertools.takewhile(lambda step: step.kind is StepKind.TOOL, run.steps)]
+    if not first:
+        return []
+    waited = _tools_that_waited(earlier)
+    return [tool for tool in waited if any(tool.name == call.name and same(tool.input, call.input) for call in first)]
 
 
 def _tools_that_waited(run: AgentRun) -> list[AgentStep]:
@@ -143,11 +150,14 @@ def _interrupted(pause: _Pause, by: AgentRun) -> AgentRun:
     if pause.run.interrupted_for is not None:
         return pause.run
     answered = _answered_first(by)
-    calls = [
+    calls: list[dict[str, Any]] = [
         {"id": call_id, "name": part.get("name"), "arguments": part.get("arguments")}
         for call_id, part in pause.pending.items()
         if call_id in answered
     ]
+    if not calls:  # the messages in which the model asked for them are not recorded
+        made_again = _calls_made_again(by, pause.run)
+        calls = [{"name": call.name, "arguments": call.input} for call in made_again if call.output is None]
     return msgspec.structs.replace(pause.run, interrupted_for=calls[0] if len(calls) == 1 else calls)
 
 

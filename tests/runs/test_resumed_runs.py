@@ -105,6 +105,27 @@ def test_a_call_that_waited_is_what_a_run_was_interrupted_for_once_it_is_resumed
     assert links(runs_from_spans(stopped())) == [(None, None)]
 
 
+def test_a_tool_without_a_result_waited_where_the_answers_of_models_are_not_recorded() -> None:
+    """OpenLLMetry's instrumentation of OpenAI Agents leaves out what models of Chat Completions answered."""
+
+    def without_answers(records: tuple[SpanRecord, ...]) -> list[SpanRecord]:
+        left_out = ("gen_ai.output.messages", "gen_ai.conversation.id")
+        return [
+            msgspec.structs.replace(
+                record, attributes={key: value for key, value in record.attributes.items() if key not in left_out}
+            )
+            for record in records
+        ]
+
+    first, second = without_answers(stopped()), without_answers(went_on())
+    assert links(runs_from_spans([*first, *second])) == [
+        ({"name": "send", "arguments": ARGUMENTS}, None),
+        (None, FIRST),
+    ]
+    other = without_answers(went_on(sent=(message("user", "Send another one."), REQUEST, RESULT)))
+    assert links(runs_from_spans([*first, *other])) == [(None, None), (None, None)]
+
+
 @pytest.mark.parametrize(
     "other",
     [
