@@ -52,8 +52,6 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     conversation: Conversation | None = None
     """Model calls as an agent's span records them, whose own spans may record nothing, or be missing."""
     agent_name: str | None = None
-    is_resumed: bool = False
-    """True for an agent that resumes an interrupted run, which made the calls in the history except the last ones."""
     run_id: str | None = None
     step_id: int | str | None = None
     index: int | None = None

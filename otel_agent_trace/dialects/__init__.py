@@ -42,7 +42,7 @@ from otel_agent_trace.dialects import (
 )
 from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
-from otel_agent_trace.dialects.parsing.signals import read_signal, resumes_another
+from otel_agent_trace.dialects.parsing.signals import read_signal
 from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepError, StepKind
@@ -145,8 +145,6 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
         facts.user_id = user_id_in(span.attributes)
     facts.truncated = tuple(_cut_places(span))
     read_signal(span, facts)
-    if facts.kind in (None, StepKind.AGENT) and resumes_another(span):
-        facts.is_resumed = True
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts
 

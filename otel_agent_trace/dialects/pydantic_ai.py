@@ -54,8 +54,6 @@ def _read_agent_run(attributes: Attributes, facts: SpanFacts, agent: str | None)
     facts.kind, facts.name = StepKind.AGENT, agent
     messages = conversation(attributes.parsed("pydantic_ai.all_messages", "all_messages_events"))
     new_from = attributes.integer("pydantic_ai.new_message_index") or 0
-    first_parts = (part for message in messages[new_from : new_from + 1] for part in message.parts)
-    facts.is_resumed = any(part.get("type") == "tool_call_response" for part in first_parts)
     questions = (last_content([message], "user") for message in messages[new_from:])
     facts.input = next((question for question in questions if question is not None), None)
     facts.output = parsed(attributes.take("final_result"))

@@ -241,14 +241,10 @@ class _ModelCall(NamedTuple):
 
 
 class CallHistory:
-    """Follow the tool calls of one run through its model calls, which are added in order of time.
+    """Follow the tool calls of one run through its model calls, which are added in order of time."""
 
-    Of a run that is resumed, those of the history before the last round are past: an earlier run made them.
-    """
-
-    def __init__(self, models: Iterable[Node], question: Any = None, *, is_resumed: bool = False) -> None:
+    def __init__(self, models: Iterable[Node], question: Any = None) -> None:
         self.calls: list[ToolCall] = []
-        self._is_resumed = is_resumed
         self._question = question
         self._added: list[_ModelCall] = []
         models_with_calls = [_model_call(node) for node in models]
@@ -266,9 +262,7 @@ class CallHistory:
         found = _aligned(sent, self.calls, self._reused_ids)
         messages = model.node.facts.messages
         is_continued = any(place is not None and not self.calls[place].is_past for place in found)
-        first_place = -1 if is_continued else place_of_question(messages, self._question)
-        if self._is_resumed and not self._added:
-            first_place = max(first_place, _place_of_last_round(model))
+        question_place = -1 if is_continued else place_of_question(messages, self._question)
         merged: list[ToolCall] = []
         done = 0
         for recorded, place in zip(sent, found, strict=True):
@@ -277,7 +271,7 @@ class CallHistory:
                 done = place + 1
                 self.calls[place].take(recorded, model.node)
             elif recorded.name is not None:
-                is_past = recorded.place < first_place
+                is_past = recorded.place < question_place
                 merged.append(ToolCall(recorded, model.node, is_asked=False, is_past=is_past))
         self.calls = merged + self.calls[done:]
 
@@ -308,13 +302,6 @@ class CallHistory:
             and earlier.sent_messages == sent
         ]
         return [call for call in unanswered if any(call.asked_by is node for node in attempts)]
-
-
-def _place_of_last_round(model: _ModelCall) -> int:
-    """Return the place of the first call of which a model was sent the result last; -1 where there is none."""
-    results_place = _place_of_last_results(model.node.facts.messages)
-    answered = (call.place for call in model.sent if (call.response_place or -1) >= results_place)
-    return min(answered, default=-1)
 
 
 def _model_call(node: Node) -> _ModelCall:

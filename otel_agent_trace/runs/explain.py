@@ -182,8 +182,9 @@ class _Explainer:
     def run(self, run: AgentRun, nodes: list[Node]) -> RunExplanation:
         """Return the explanation of a run from its own node, or from those of its outermost steps."""
         head = nodes[0] if nodes[0].is_run and len(nodes) == 1 else None
-        placed_steps = in_order(nodes if head is None else head.children)
-        pairs = [(step, node) for step, (node, _) in zip(run.steps, placed_steps, strict=True)]
+        kept = {step.index for step in run.steps}  # without calls of the history that an earlier run made
+        placed = [node for node, _ in in_order(nodes if head is None else head.children) if node.facts.index in kept]
+        pairs = [*zip(run.steps, placed, strict=True)]
         facts = self.facts_from_steps(run, pairs) if head is None else self.run_facts(run, head, pairs)
         return RunExplanation(run, (*facts, self.status(run, facts, head)), tuple(self.step(*pair) for pair in pairs))
 

@@ -16,7 +16,7 @@ from otel_agent_trace import dialects
 from otel_agent_trace.dialects.parsing.signals import resumes_another
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs.assemble import Assembled
-from otel_agent_trace.runs.calls import results_sent_last
+from otel_agent_trace.runs.calls import response_of, results_sent_last
 from otel_agent_trace.values import same
 
 MOST_HELD = 512
@@ -48,7 +48,7 @@ def _may_be_linked(found: Assembled) -> bool:
     Nearly all runs are neither, so the cheapest questions come first.
     """
     run = found.run
-    if run.interrupted_for is not None or _begins_with_command(found):
+    if run.interrupted_for is not None or (run.session_id is not None and _begins_with_command(found)):
         return True
     if all(step.kind is not StepKind.MODEL and step.run is None for step in run.steps):
         return False
@@ -57,31 +57,46 @@ def _may_be_linked(found: Assembled) -> bool:
 
 
 def _begins_with_command(found: Assembled) -> bool:
-    """Return whether a run of a session was given a command to resume another one: its span, or the shell around it."""
-    run = found.run
-    if run.session_id is None or run.span_id is None or dialects.is_ours(found.spans[0]):
+    """Return whether a run was given a command to resume another one: its span, or the shell around it."""
+    if dialects.is_ours(found.spans[0]):
         return False
-    return any(resumes_another(span) for span in found.spans if run.span_id in (span.span_id, span.parent_span_id))
+    span_id = found.run.span_id
+    return any(resumes_another(span) for span in found.spans if span_id in (span.span_id, span.parent_span_id))
 
 
 def _is_paused(run: AgentRun) -> bool:
-    """Return whether a run was interrupted, or may have been: it ended with a tool, and without an answer."""
+    """Return whether a run was interrupted, or may have been.
+
+    It then has no answer, and calls of it have no result; or a tool returned that its result is pending.
+    """
     if run.status is not RunStatus.SUCCESS or run.error is not None:
         return False
     if run.interrupted_for is not None:
         return True
-    last = run.steps[-1] if run.steps and run.final_output is None else None
-    if last is None or last.kind is not StepKind.TOOL or last.error is not None:
-        return False
-    return last.output is None or bool(_pending_calls(run))
+    if run.final_output is None and (_ended_with_call(run) or _pending_calls(run)):
+        return True
+    return any(_is_pending(step.output) for step in run.steps)
+
+
+def _ended_with_call(run: AgentRun) -> bool:
+    last = run.steps[-1] if run.steps else None
+    return last is not None and last.kind is StepKind.TOOL and last.output is None and last.error is None
 
 
 class _Pause(NamedTuple):
-    """Represent a run that was interrupted, its place among others, and the calls that wait in it by their ids."""
+    """Represent a run that was interrupted.
+
+    Args:
+        run: the run.
+        place: its place among others.
+        pending: the calls that wait in it, by their ids.
+        made: the calls that it made, and those of the runs that it continues.
+    """
 
     run: AgentRun
     place: int
     pending: dict[str, dict[Any, Any]]
+    made: tuple[AgentStep, ...]
 
 
 def _linked(found: list[Assembled]) -> list[Assembled]:
@@ -95,12 +110,30 @@ def _linked(found: list[Assembled]) -> list[Assembled]:
         if pause is not None:
             paused.remove(pause)
             paused.insert(0, pause)  # to be resumed again only where no other fits: after an error, or from its history
-            run = msgspec.structs.replace(run, continues=pause.run.run_id)
+            steps = tuple(_without_calls_of_history(run, pause.made))
+            run = msgspec.structs.replace(run, continues=pause.run.run_id, steps=steps)
             found[place] = each._replace(run=run)
             found[pause.place] = found[pause.place]._replace(run=_interrupted(pause, run))
         if _is_paused(run):
-            paused.append(_Pause(run, place, _pending_calls(run)))
+            made = (() if pause is None else pause.made) + run.tool_steps
+            paused.append(_Pause(run, place, _pending_calls(run), made))
     return found
+
+
+def _without_calls_of_history(run: AgentRun, made: tuple[AgentStep, ...]) -> Iterator[AgentStep]:
+    """Yield the steps of a run without those inferred from its history that are calls which earlier runs made."""
+    left = list(made)
+    for step in run.steps:
+        is_inferred = step.kind is StepKind.TOOL and step.span_id is None
+        earlier = next((call for call in left if is_inferred and _is_same_call(step, call)), None)
+        if earlier is None:
+            yield step
+        else:
+            left.remove(earlier)
+
+
+def _is_same_call(one: AgentStep, other: AgentStep) -> bool:
+    return one.name == other.name and same(one.input, other.input) and same(one.output, other.output)
 
 
 def _start(run: AgentRun) -> tuple[int, str]:
@@ -118,11 +151,16 @@ def _resumes(found: Assembled, pause: _Pause) -> bool:
         return False
     if not pause.pending.keys().isdisjoint(_answered_first(run)):
         return is_same_session or same(earlier.user_input, run.user_input)
+    is_interrupted = earlier.interrupted_for is not None
+    if is_same_session and is_interrupted and _begins_with_command(found):
+        return True
+    if pause.pending and not is_interrupted:
+        return False
     calls = _calls_made_again(run, earlier)
-    if earlier.interrupted_for is None:
-        is_same_question = run.user_input is not None and same(earlier.user_input, run.user_input)
-        return is_same_question and not pause.pending and any(call.input is not None for call in calls)
-    return is_same_session and (bool(calls) or _begins_with_command(found))
+    if is_same_session:
+        return bool(calls)
+    is_same_question = run.user_input is not None and same(earlier.user_input, run.user_input)
+    return is_same_question and not is_interrupted and any(call.input is not None for call in calls)
 
 
 def _calls_made_again(run: AgentRun, earlier: AgentRun) -> list[AgentStep]:
@@ -149,6 +187,11 @@ def _interrupted(pause: _Pause, by: AgentRun) -> AgentRun:
     """Return a run that was resumed; where it does not record why it was interrupted, with the calls that waited."""
     if pause.run.interrupted_for is not None:
         return pause.run
+    calls = _calls_that_waited(pause, by)
+    return msgspec.structs.replace(pause.run, interrupted_for=calls[0] if len(calls) == 1 else calls)
+
+
+def _calls_that_waited(pause: _Pause, by: AgentRun) -> list[dict[str, Any]]:
     answered = _answered_first(by)
     calls: list[dict[str, Any]] = [
         {"id": call_id, "name": part.get("name"), "arguments": part.get("arguments")}
@@ -157,8 +200,9 @@ def _interrupted(pause: _Pause, by: AgentRun) -> AgentRun:
     ]
     if not calls:  # the messages in which the model asked for them are not recorded
         made_again = _calls_made_again(by, pause.run)
-        calls = [{"name": call.name, "arguments": call.input} for call in made_again if call.output is None]
-    return msgspec.structs.replace(pause.run, interrupted_for=calls[0] if len(calls) == 1 else calls)
+        return [{"name": call.name, "arguments": call.input} for call in made_again if call.output is None]
+    done = [(tool.name, tool.input) for tool in pause.run.tool_steps if tool.output is not None]
+    return [call for call in calls if (call["name"], call["arguments"]) not in done] or calls
 
 
 # ── calls in messages ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -171,9 +215,15 @@ def _models(run: AgentRun) -> list[AgentStep]:
 def _pending_calls(run: AgentRun) -> dict[str, dict[Any, Any]]:
     """Return the calls that models of a run asked for and were not sent the results of, by id."""
     parts = [part for model in _models(run) for message in model.messages for part in message.parts]
-    answered = {str(part.get("id")) for part in parts if part.get("type") == "tool_call_response"}
+    responses = (part for part in parts if part.get("type") == "tool_call_response")
+    answered = {str(part.get("id")) for part in responses if not _is_pending(response_of(part))}
     calls = {str(part["id"]): part for part in parts if part.get("type") == "tool_call" and part.get("id") is not None}
     return {call_id: part for call_id, part in calls.items() if call_id not in answered}
+
+
+def _is_pending(result: Any) -> bool:
+    """Return whether a result is only a note that the actual one comes later, as of Google ADK's long-running tools."""
+    return type(result) is dict and result.get("status") == "pending"
 
 
 def _answered_first(run: AgentRun) -> set[str]:

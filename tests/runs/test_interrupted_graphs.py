@@ -214,12 +214,3 @@ def test_the_command_may_stand_on_a_span_within_the_agents() -> None:
             span(ids[3], ids[1], (at + 200, at + 300), "execute_task ask", task, events=events, trace=trace),
         ]
     assert links(spans) == [("ok?", None), (None, FIRST)]
-
-
-def test_a_run_that_was_resumed_has_only_the_calls_of_its_own_round() -> None:
-    earlier = {"tool_call.id": "call_0", "tool_call.function.name": "look", "tool_call.function.arguments": "{}"}
-    sent = model("Done.", results=("seen", "sent"))
-    sent |= {f"llm.input_messages.1.message.tool_calls.0.{key}": value for key, value in earlier.items()}
-    sent["llm.input_messages.2.message.tool_call_id"] = "call_0"
-    assert [step.name for step in only(graph(SECOND, QUESTION, ("m", sent, ()))).tool_steps] == ["look", "send"]
-    assert [step.name for step in only(graph(SECOND, RESUME, ("m", sent, ()))).tool_steps] == ["send"]

@@ -189,22 +189,86 @@ def test_a_tool_that_the_program_calls_before_each_model_resumes_nothing() -> No
     assert links(runs_from_spans([first, early, *others, *later])) == [({"ask": "Send it?"}, None), (None, None)]
 
 
-def test_a_run_that_is_resumed_twice_in_a_row_has_only_its_own_calls() -> None:
-    """The history of pydantic-ai's third run has the call that the second one made; its span says what is new."""
-    again = {**ASK, "id": "call_2", "arguments": {"city": "Oslo"}}
-    history = [
-        QUESTION,
-        REQUEST,
-        message("user", SENT),
-        message("assistant", again),
-        message("user", {**SENT, "id": "call_2"}),
+def test_runs_resumed_one_after_the_other_have_only_their_own_calls() -> None:
+    """The history of the third run has the call that the second one made; alone, it has that call too."""
+    ask_again = {**ASK, "id": "call_2", "arguments": {"city": "Oslo"}}
+    request, result = message("assistant", ask_again), message("tool", {**SENT, "id": "call_2"})
+    history = [QUESTION, REQUEST, RESULT]
+    second = [
+        span("4", None, (200, 290), "invoke_agent clerk", agent(), trace=SECOND),
+        span("5", "4", (201, 210), "execute_tool send", tool("sent"), trace=SECOND),
+        span("6", "4", (220, 240), "chat m", chat(history, request), trace=SECOND),
     ]
-    runs = {"pydantic_ai.all_messages": [*history, message("assistant", "Both.")], "pydantic_ai.new_message_index": 4}
-    third = only_run(
-        span("4", None, (200, 290), "invoke_agent clerk", {**agent(), **runs}, trace=THIRD),
-        span("6", "4", (220, 240), "chat m", chat(history, message("assistant", "Both.")), trace=THIRD),
-    )
-    assert [step.input for step in third.tool_steps] == [{"city": "Oslo"}]
+    oslo = {**tool("sent"), "gen_ai.tool.call.arguments": {"city": "Oslo"}}
+    third = [
+        span("7", None, (400, 490), "invoke_agent clerk", agent(), trace=THIRD),
+        span("8", "7", (401, 410), "execute_tool send", oslo, trace=THIRD),
+        span(
+            "9",
+            "7",
+            (420, 440),
+            "chat m",
+            chat([*history, request, result], message("assistant", "Both.")),
+            trace=THIRD,
+        ),
+    ]
+    spans = [*stopped(), *second, *third]
+    runs = runs_from_spans(spans)
+    assert [run.continues for run in runs] == [None, FIRST, SECOND]
+    assert [[step.input for step in run.tool_steps] for run in runs] == [[ARGUMENTS], [ARGUMENTS], [{"city": "Oslo"}]]
+    assert [step.input for step in only_run(*third).tool_steps] == [ARGUMENTS, {"city": "Oslo"}]
+    assert [explanation.run for explanation in explain(spans)] == runs
+    assert runs_from_spans([record for run in runs for record in run_to_spans(run)]) == runs
+
+
+def test_a_call_that_was_made_at_once_with_one_that_waits_did_not_wait() -> None:
+    """The AI SDK runs what needs no approval at once, beside what does."""
+    look = {"type": "tool_call", "id": "call_0", "name": "look", "arguments": {}}
+    both = {"role": "assistant", "parts": [look, ASK]}
+    looked = {**tool("seen"), "gen_ai.tool.name": "look", "gen_ai.tool.call.arguments": {}}
+    results = message("tool", {"type": "tool_call_response", "id": "call_0", "response": "seen"})
+    first = [
+        span("1", None, (0, 90), "invoke_agent clerk", agent(), trace=FIRST),
+        span("2", "1", (1, 20), "chat m", chat([QUESTION], both), trace=FIRST),
+        span("3", "1", (30, 40), "execute_tool look", looked, trace=FIRST),
+    ]
+    runs = runs_from_spans([*first, *went_on(sent=(QUESTION, both, results, RESULT))])
+    assert links(runs) == [({"id": "call_1", "name": "send", "arguments": ARGUMENTS}, None), (None, FIRST)]
+    assert [step.name for step in runs[1].tool_steps] == ["send"]
+
+
+def test_a_result_that_is_pending_is_waited_for() -> None:
+    """Google ADK's long-running tools return at once; the result comes with a later message."""
+    pending = {"status": "pending", "ticket": "T1"}
+    noted = message("tool", {**SENT, "response": pending})
+    first = [
+        span("1", None, (0, 90), "invoke_agent clerk", agent(), trace=FIRST),
+        span("2", "1", (1, 20), "chat m", chat([QUESTION], REQUEST), trace=FIRST),
+        span("3", "1", (30, 40), "execute_tool send", tool(pending), trace=FIRST),
+        span(
+            "9", "1", (50, 60), "chat m", chat([QUESTION, REQUEST, noted], message("assistant", "Wait.")), trace=FIRST
+        ),
+    ]
+    call = {"id": "call_1", "name": "send", "arguments": ARGUMENTS}
+    assert links(runs_from_spans([*first, *went_on()])) == [(call, None), (None, FIRST)]
+    assert links(runs_from_spans([*first, *asked_again()])) == [(None, None), (None, None)]
+
+
+@pytest.mark.parametrize(("session", "continues"), [("s", FIRST), (None, None)])
+def test_without_content_a_conversation_shows_that_the_tool_which_ended_a_run_is_called_again(
+    session: str | None, continues: str | None
+) -> None:
+    model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    bare = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "send"}
+    spans = [
+        span("1", None, (0, 90), "invoke_agent clerk", agent(session), trace=FIRST),
+        span("2", "1", (1, 20), "chat m", model, trace=FIRST),
+        span("3", "1", (30, 40), "execute_tool send", bare, trace=FIRST),
+        span("4", None, (200, 290), "invoke_agent clerk", agent(session), trace=SECOND),
+        span("5", "4", (201, 210), "execute_tool send", bare, trace=SECOND),
+        span("6", "4", (220, 240), "chat m", model, trace=SECOND),
+    ]
+    assert [run.continues for run in runs_from_spans(spans)] == [None, continues]
 
 
 # ── what a run was interrupted for ───────────────────────────────────────────────────────────────────────────────────

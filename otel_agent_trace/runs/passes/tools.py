@@ -95,7 +95,7 @@ def _calls_in(run: Node) -> list[ToolCall]:
         return _calls_in_conversation(run, run.facts.conversation)
     if not run.span.span_id and len(own) == len(models) == 1:
         return calls_just_answered(models[0])  # earlier ones may have spans in other traces
-    calls = CallHistory(models, run.facts.input, is_resumed=run.facts.is_resumed).calls
+    calls = CallHistory(models, run.facts.input).calls
     if run.facts.conversation is not None:
         _take_results_after_last_model(run, calls, run.facts.conversation)
     return calls
