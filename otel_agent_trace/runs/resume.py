@@ -48,12 +48,17 @@ def _may_be_linked(found: Assembled) -> bool:
     Nearly all runs are neither, so the cheapest questions come first.
     """
     run = found.run
-    if run.interrupted_for is not None or (run.session_id is not None and _begins_with_command(found)):
+    if run.interrupted_for is not None:
+        return True
+    if run.session_id is not None and (_begins_with_call(run) or _begins_with_command(found)):
         return True
     if all(step.kind is not StepKind.MODEL and step.run is None for step in run.steps):
         return False
-    begins_with_call = run.session_id is not None and run.steps[0].kind is StepKind.TOOL
-    return begins_with_call or _is_paused(run) or bool(_answered_first(run))
+    return _is_paused(run) or bool(_answered_first(run))
+
+
+def _begins_with_call(run: AgentRun) -> bool:
+    return bool(run.steps) and run.steps[0].kind is StepKind.TOOL
 
 
 def _begins_with_command(found: Assembled) -> bool:

@@ -145,6 +145,16 @@ def test_a_call_that_is_made_again_in_the_same_conversation_resumes_the_run() ->
     assert links(runs_from_spans([*stopped(events=INTERRUPT, session=None), *again]))[1] == (None, None)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_run_without_a_model_that_makes_a_call_again_resumes_in_any_order(order: tuple[int, ...]) -> None:
+    traces = [
+        [record for record in records if not record.name.startswith("chat")]
+        for records in (stopped(events=INTERRUPT), went_on())
+    ]
+    runs = runs_from_spans([record for place in order for record in traces[place]])
+    assert links(runs) == [({"ask": "Send it?"}, None), (None, FIRST)]
+
+
 def test_an_interrupted_run_may_be_resumed_again() -> None:
     """After an error, or because a program keeps its history: the first attempt does not hide the second."""
     later = [
