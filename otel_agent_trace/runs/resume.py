@@ -50,7 +50,7 @@ def _may_be_linked(found: Assembled) -> bool:
     run = found.run
     if run.interrupted_for is not None:
         return True
-    if run.session_id is not None and (_begins_with_call(run) or _begins_with_command(found)):
+    if (run.session_id is not None and _begins_with_call(run)) or _begins_with_command(found):
         return True
     if all(step.kind is not StepKind.MODEL and step.run is None for step in run.steps):
         return False
@@ -84,7 +84,7 @@ def _is_paused(run: AgentRun) -> bool:
 
 
 def _ended_with_call(run: AgentRun) -> bool:
-    last = run.steps[-1] if run.steps else None
+    last = run.steps[-1] if run.model_steps else None
     return last is not None and last.kind is StepKind.TOOL and last.output is None and last.error is None
 
 
@@ -146,23 +146,23 @@ def _start(run: AgentRun) -> tuple[int, str]:
 
 
 def _resumes(found: Assembled, pause: _Pause) -> bool:
-    """Return whether a run resumes an earlier one of the same agent and conversation."""
+    """Return whether a run resumes an earlier one of the same agent and conversation; Mastra's are in one trace."""
     run, earlier = found.run, pause.run
     if earlier.service_name != run.service_name or (earlier.ended_at_ns or earlier.started_at_ns) > run.started_at_ns:
         return False
     sessions = {earlier.session_id, run.session_id}
-    is_same_session = len(sessions) == 1 and None not in sessions
+    is_together = (len(sessions) == 1 and None not in sessions) or earlier.trace_id == run.trace_id is not None
     if len(sessions - {None}) > 1 or len({earlier.agent_name, run.agent_name} - {None}) > 1:
         return False
     if not pause.pending.keys().isdisjoint(_answered_first(run)):
-        return is_same_session or same(earlier.user_input, run.user_input)
+        return is_together or same(earlier.user_input, run.user_input)
     is_interrupted = earlier.interrupted_for is not None
-    if is_same_session and is_interrupted and _begins_with_command(found):
+    if is_together and is_interrupted and _begins_with_command(found):
         return True
-    if pause.pending and not is_interrupted:
+    if not is_interrupted and (pause.pending or dialects.is_ours(found.spans[0])):
         return False
     calls = _calls_made_again(run, earlier)
-    if is_same_session:
+    if is_together:
         return bool(calls)
     is_same_question = run.user_input is not None and same(earlier.user_input, run.user_input)
     return is_same_question and not is_interrupted and any(call.input is not None for call in calls)

@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from otel_agent_trace import AgentRun, RunStatus, SpanRecord, run_to_spans, runs_from_spans
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    InMemoryBackend,
+    RunStatus,
+    SpanRecord,
+    run_to_spans,
+    runs_from_spans,
+)
 from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.span import Event
 from tests.support.handwritten_spans import event, only_run, span
@@ -279,6 +287,70 @@ def test_without_content_a_conversation_shows_that_the_tool_which_ended_a_run_is
         span("6", "4", (220, 240), "chat m", model, trace=SECOND),
     ]
     assert [run.continues for run in runs_from_spans(spans)] == [None, continues]
+
+
+def test_a_tool_in_our_own_runs_that_returns_nothing_did_not_wait() -> None:
+    memory = InMemoryBackend()
+    tracer = AgentTracer(backend=memory, agent_name="clerk")
+    for _ in range(2):
+        with tracer.run(user_input="Save.", session_id="s") as run:
+            with run.step("save", {"n": 1}):
+                pass
+            with run.model_call(model="m"):
+                pass
+            with run.step("save", {"n": 1}):
+                pass
+    assert links(memory.runs()) == [(None, None), (None, None)]
+
+
+def test_a_tool_that_no_model_asked_for_did_not_wait() -> None:
+    bare = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fetch"}
+    spans = [
+        span("1", None, (0, 90), "invoke_agent clerk", agent(), trace=FIRST),
+        span("2", "1", (1, 20), "execute_tool fetch", bare, trace=FIRST),
+        span("3", None, (200, 290), "invoke_agent clerk", agent(), trace=SECOND),
+        span("4", "3", (201, 220), "execute_tool fetch", bare, trace=SECOND),
+        span("5", "3", (230, 240), "chat m", {"gen_ai.operation.name": "chat"}, trace=SECOND),
+    ]
+    assert links(runs_from_spans(spans)) == [(None, None), (None, None)]
+
+
+# ── runs in one trace ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+SUSPENDED_FOR = {"reason": "tool-call-approval", "toolName": "send", "toolCallId": "call_1"}
+SUSPENDED = {"status": "suspended", **SUSPENDED_FOR}
+AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "clerk"}
+BY_OTEL_EXPORTER = (
+    {**AGENT, "mastra.agent_run.input": ASKED, "mastra.agent_run.output": SUSPENDED},
+    {**AGENT, "mastra.agent_run.output": {"text": "Sent."}, "mastra.metadata.resumedFromSpanId": "2"},
+)
+BY_ARIZE_EXPORTER = (
+    {"openinference.span.kind": "AGENT", "agent.name": "clerk", "output.value": SUSPENDED},
+    {"openinference.span.kind": "AGENT", "agent.name": "clerk", "metadata": {"resumedFromSpanId": "2"}},
+)
+
+
+@pytest.mark.parametrize(("first", "second"), [BY_OTEL_EXPORTER, BY_ARIZE_EXPORTER])
+def test_an_agent_of_mastra_that_was_resumed_in_its_trace_is_a_run_of_its_own(first: Any, second: Any) -> None:
+    spans = [
+        span("1", None, (0, 90), "invoke_agent clerk", first),
+        span("2", "1", (1, 80), "chat m", chat([QUESTION], REQUEST)),
+        span("3", "2", (200, 290), "invoke_agent clerk", second),
+        span("4", "3", (201, 280), "chat m", chat([QUESTION, REQUEST, RESULT], message("assistant", "Sent."))),
+    ]
+    runs = runs_from_spans(spans)
+    assert links(runs) == [(SUSPENDED_FOR, None), (None, runs[0].run_id)]
+    assert [run.agent_name for run in runs] == ["clerk", "clerk"]
+    assert [len(run.model_steps) for run in runs] == [1, 1]
+    assert runs_from_spans([record for run in runs for record in run_to_spans(run)]) == runs
+
+
+def test_an_answer_about_what_is_suspended_is_an_answer() -> None:
+    answer = {"status": "suspended", "account": "A1"}
+    own = {"openinference.span.kind": "AGENT", "output.value": answer}
+    run = only_run(span("1", None, (0, 90), "clerk", own), span("2", "1", (1, 20), "chat m", chat([QUESTION], REQUEST)))
+    assert run.interrupted_for is None
 
 
 # ── what a run was interrupted for ───────────────────────────────────────────────────────────────────────────────────

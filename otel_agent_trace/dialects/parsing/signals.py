@@ -55,23 +55,29 @@ def _returned_interruption(span: SpanRecord) -> Any:
     found = (
         _interruption_of_state(structured(value))
         for value in span.attributes.values()
-        if type(value) is str and _RETURNED in value
+        if type(value) is str and (_RETURNED in value or _SUSPENDED in value)
     )
     return next((interruption for interruption in found if interruption is not None), None)
 
 
 def _interruption_of_state(state: Any) -> Any:
-    """Return what the interrupts in a state ask for; of the updates of a stream, those in the last."""
+    """Return what the interrupts in a state ask for; of the updates of a stream, those in the last.
+
+    Mastra's agents and workflows return what they were suspended for.
+    """
     if isinstance(state, list):
         return _interruption_of_state(state[-1]) if state else None
     if not isinstance(state, dict):
         return None
     if state.get(_RETURNED):
         return interruption_in(state[_RETURNED])
+    if state.get("status") == "suspended" and not _SUSPENSION.isdisjoint(state):
+        return {key: value for key, value in state.items() if key in _SUSPENSION}
     return next((_interruption_of_state(structured(state[key])) for key in _RESULTS if key in state), None)
 
 
-_RETURNED = "__interrupt__"
+_RETURNED, _SUSPENDED = "__interrupt__", '"suspended"'
+_SUSPENSION = frozenset({"reason", "toolName", "toolCallId", "suspended", "suspendPayload"})
 _RESULTS = ("output", "outputs")
 
 
@@ -88,13 +94,14 @@ def _signal_in(facts: SpanFacts, exception: Any) -> tuple[str | None, str]:
 
 
 def resumes_another(span: SpanRecord) -> bool:
-    """Return whether the input of a span is LangGraph's ``Command(resume=...)``, or its `repr`, bare or in an envelope.
+    """Return whether the input of a span is LangGraph's ``Command(resume=...)``, or its metadata name a resumed span.
 
-    LangGraph in JavaScript adds ``lg_name``, and leaves out what is not given.
+    The command may be a `repr`, or in an envelope; LangGraph in JavaScript adds ``lg_name``, and leaves out what is not
+    given. Mastra names the span in the metadata of all spans of a run that was resumed.
     """
     return any(
-        type(value) is str and "resume" in value and _is_resumption(structured(value))
-        for value in span.attributes.values()
+        key.endswith(_RESUMED_SPAN) or (type(value) is str and "resume" in value and _is_resumption(structured(value)))
+        for key, value in span.attributes.items()
     )
 
 
@@ -103,11 +110,12 @@ def _is_resumption(value: Any) -> bool:
         return _REPR_OF_RESUMPTION.match(value) is not None
     if not isinstance(value, dict):
         return False
-    if value.get("resume") is not None and "goto" in value:
+    if (value.get("resume") is not None and "goto" in value) or _RESUMED_SPAN in value:
         return True
     return any(_is_resumption(structured(value[key])) for key in _ENVELOPES if key in value)
 
 
+_RESUMED_SPAN = "resumedFromSpanId"
 _REPR_OF_RESUMPTION = re.compile(r"Command\([^()]*\bresume=")
 _ENVELOPES = ("input", "inputs", "command")
 

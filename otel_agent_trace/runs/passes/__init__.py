@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from otel_agent_trace.runs.passes.agents import describe_called_agents, find_runs, merge_shells_in_our_runs
+from otel_agent_trace.runs.passes.agents import (
+    describe_called_agents,
+    find_runs,
+    merge_shells_in_our_runs,
+    separate_resumed,
+)
 from otel_agent_trace.runs.passes.attached import place_logs_and_scores
 from otel_agent_trace.runs.passes.conversations import divide_conversations
 from otel_agent_trace.runs.passes.cuts import list_cuts
@@ -35,6 +40,7 @@ Pass = Callable[[TraceTree], None]
 
 FOR_OTHERS: tuple[Pass, ...] = (
     classify_functions,
+    separate_resumed,
     recognise_graphs,
     merge_duplicates,
     merge_scattered_calls,

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.signals import resumes_another
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.calls import has_just_answered
 from otel_agent_trace.runs.node import Node, end_of, start_of
@@ -21,6 +22,23 @@ _IS_REMOTE = 0x200
 _TURN = re.compile(r"(agent[_ ])?(step|turn|cycle|iteration|round|loop|node|model|tools)\b", re.IGNORECASE)
 """Names of a run's parts: smolagents' ``Step 1``, turns of OpenAI Agents, nodes of LangGraph's agents."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
+
+
+def separate_resumed(tree: TraceTree) -> None:
+    """Move agents that resume an interrupted one to the roots: they are below a span of that one, which had ended.
+
+    Takes any roots. Mastra resumes a run, after minutes or days, in its trace, below a model call.
+    """
+    for node in [*tree.walk()]:
+        resumed = [child for child in node.children if _is_resumed_below(child, node)]
+        if resumed:
+            node.children = [child for child in node.children if child not in resumed]
+            tree.roots = sorted([*tree.roots, *resumed], key=start_of)
+
+
+def _is_resumed_below(agent: Node, above: Node) -> bool:
+    has_ended = end_of(above) <= agent.span.start_ns
+    return has_ended and agent.kind is StepKind.AGENT and agent.is_third_party and resumes_another(agent.span)
 
 
 def find_runs(tree: TraceTree) -> None:
