@@ -1,7 +1,7 @@
 """Recognise runs that resume an interrupted one: after a person approved a call, or another program made it.
 
-The two are traces of their own. The second begins with what the first had asked for: the result of a call that is
-pending there, or the call itself, made again.
+The two are traces of their own, except Mastra's. The second begins with what the first had asked for: the result of a
+call that is pending there, or the call itself, made again; or its span names a command to resume.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def _is_paused(run: AgentRun) -> bool:
 
 
 def _ended_with_call(run: AgentRun) -> bool:
-    last = run.steps[-1] if run.model_steps else None
-    return last is not None and last.kind is StepKind.TOOL and last.output is None and last.error is None
+    """Return whether a tool that the last model asked for, or an agent which is one, has no result."""
+    return bool(run.model_steps) and any(tool.output is None and tool.error is None for tool in _tools_that_waited(run))
 
 
 class _Pause(NamedTuple):

@@ -289,6 +289,31 @@ def test_without_content_a_conversation_shows_that_the_tool_which_ended_a_run_is
     assert [run.continues for run in runs_from_spans(spans)] == [None, continues]
 
 
+def test_an_agent_that_was_called_as_a_tool_and_waits_makes_its_caller_wait() -> None:
+    ask = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "ask_payer",
+        "gen_ai.tool.call.arguments": {"n": 1},
+    }
+    asked, payer = {"gen_ai.operation.name": "chat", "gen_ai.input.messages": [QUESTION]}, agent(None, "payer")
+    first = [
+        span("1", None, (0, 90), "invoke_agent clerk", agent(None), trace=FIRST),
+        span("2", "1", (1, 20), "chat m", asked, trace=FIRST),
+        span("3", "1", (30, 80), "execute_tool ask_payer", ask, trace=FIRST),
+        span("4", "3", (31, 79), "invoke_agent payer", payer, trace=FIRST),
+        span("5", "4", (32, 40), "chat m", {"gen_ai.operation.name": "chat"}, trace=FIRST),
+    ]
+    part = {"type": "tool_call", "id": "call_1", "name": "ask_payer", "arguments": {"n": 1}}
+    sent = [QUESTION, message("assistant", part), message("tool", {**SENT, "response": "paid"})]
+    second = [
+        span("6", None, (200, 290), "invoke_agent clerk", agent(None), trace=SECOND),
+        span("7", "6", (201, 220), "execute_tool ask_payer", {**ask, "gen_ai.tool.call.result": "paid"}, trace=SECOND),
+        span("8", "6", (230, 240), "chat m", {**asked, "gen_ai.input.messages": sent}, trace=SECOND),
+    ]
+    call = {"name": "ask_payer", "arguments": {"n": 1}}
+    assert links(runs_from_spans([*first, *second])) == [(call, None), (None, FIRST)]
+
+
 def test_a_tool_in_our_own_runs_that_returns_nothing_did_not_wait() -> None:
     memory = InMemoryBackend()
     tracer = AgentTracer(backend=memory, agent_name="clerk")
