@@ -96,6 +96,8 @@ _SPAN_NAMES = re.compile(
     r"(chat|text_completion|generate_content|execute_tool|invoke_agent|retrieval|embeddings)(?: |$)"
 )
 """Operations with which the conventions let the names of spans begin."""
+_RANDOM_ID = re.compile(r"[0-9a-fA-F-]{16,}")
+_WORDS_ONLY = re.compile(r"[^\W\d_]+(?:[ ._-][^\W\d_]+)*\d{0,2}")
 _NO_MODEL = "none"  # Spring AI's answering model of a call that failed
 _TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
@@ -212,9 +214,7 @@ def _named_in_span_name(span: SpanRecord) -> str | None:
 
 def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     facts.name = facts.agent_name
-    named = _named_in_span_name(attributes.span)
-    if named != attributes.rest.get(semconv.REQUEST_MODEL):  # the AI SDK has the model in the names of agents' spans
-        facts.label = named
+    facts.label = _label_of_agent(attributes)
     sent, answered = _sent_and_answered(attributes)
     facts.input, facts.output = last_content(sent, "user"), last_content(answered or sent[-1:], "assistant")
     if facts.input is None:
@@ -224,6 +224,18 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     facts.interrupted_for = _interruption(attributes.span)
     _read_models(attributes, facts)
     facts.usage = _token_usage(attributes)
+
+
+def _label_of_agent(attributes: Attributes) -> str | None:
+    """Return the name in an agent's span name, else its id if that is one: Koog's agents have only an id, random or given.
+
+    The AI SDK has the model in the names of agents' spans.
+    """
+    agent_id = attributes.rest.get("gen_ai.agent.id")
+    named = _named_in_span_name(attributes.span)
+    if named is not None and named != attributes.rest.get(semconv.REQUEST_MODEL):
+        return None if named == agent_id and _RANDOM_ID.fullmatch(named) else named
+    return agent_id if type(agent_id) is str and _WORDS_ONLY.fullmatch(agent_id) else None
 
 
 def _interruption(span: SpanRecord) -> Any:
@@ -325,6 +337,8 @@ def _messages_of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], t
             continue
         data = _event_data(event.attributes)
         messages = conversation(_as_message(data, role), role)
+        if event.name == "gen_ai.tool.message" and choices:  # Koog writes earlier calls like new ones
+            sent += [message for key in sorted(choices, key=str) for message in choices.pop(key)]
         if event.name in _CHUNKS:
             chunks += messages
         elif event.name in _ANSWERS:

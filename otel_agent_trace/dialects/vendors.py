@@ -59,11 +59,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
         )
         for way in ("input", "output")
     )
-    name = (
-        attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name", f"{vendor}.entity.name")
-        or name
-        or _conventional_or_quoted_name(attributes).removesuffix(f".{span_type}")
-    )
+    named = attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name", f"{vendor}.entity.name") or name
+    name = (named or _conventional_or_quoted_name(attributes)).removesuffix(f".{span_type}")
     if kind is StepKind.MODEL:
         facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.model = attributes.text(f"{vendor}.{span_type}.model", f"{vendor}.span.model") or _model_in_metadata(

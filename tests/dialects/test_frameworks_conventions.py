@@ -1,0 +1,104 @@
+"""What frameworks write in the GenAI conventions' place: any-agent's output, Koog's roles and ids, the suffixes of ioa_observe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from otel_agent_trace import AgentRun
+from otel_agent_trace.dialects import any_agent
+from otel_agent_trace.testing import check_dialect
+from tests.support.handwritten_spans import event, only_run, span
+
+OPERATION = "gen_ai.operation.name"
+CHAT = {OPERATION: "chat", "gen_ai.request.model": "m"}
+ARGUMENTS = {"x": 1}
+
+
+def calls_and_tools(run: AgentRun) -> list[Any]:
+    """The last message of each model call, and each tool's name, arguments and result."""
+    return [step.messages[-1].parts if step.messages else (step.name, step.input, step.output) for step in run.steps]
+
+
+def test_outputs_of_any_agent() -> None:
+    """Only the first call of a model has its messages; calls are written in a shape of its own."""
+    model = {OPERATION: "call_llm", "gen_ai.request.model": "m"}
+    called = {"gen_ai.output": [{"tool.name": "f", "tool.args": '{"x": 1}'}], "gen_ai.output.type": "json"}
+    tool = {OPERATION: "execute_tool", "gen_ai.tool.name": "f", "gen_ai.tool.args": ARGUMENTS}
+    spans = (
+        span("1", None, (0, 90), "invoke_agent [any_agent]", {OPERATION: "invoke_agent", "gen_ai.agent.name": "clerk"}),
+        span(
+            "2",
+            "1",
+            (1, 9),
+            "call_llm m",
+            {**model, "gen_ai.input.messages": [{"role": "user", "content": "Q?"}], **called},
+        ),
+        span("3", "1", (10, 20), "execute_tool f", {**tool, "gen_ai.output": "1.10", "gen_ai.output.type": "text"}),
+        span("4", "1", (21, 29), "call_llm m", {**model, "gen_ai.output": '{"n": 1}', "gen_ai.output.type": "json"}),
+    )
+    run = only_run(*spans)
+    assert (run.agent_name, run.user_input, run.final_output) == ("clerk", "Q?", '{"n": 1}')
+    assert calls_and_tools(run) == [
+        ({"type": "tool_call", "id": None, "name": "f", "arguments": ARGUMENTS},),
+        ("f", ARGUMENTS, "1.10"),
+        ({"type": "text", "content": '{"n": 1}'},),
+    ]
+    check_dialect(any_agent.read, [item for item in spans if "gen_ai.output" in item.attributes])
+
+
+def test_calls_of_koog_have_the_role_of_their_results() -> None:
+    """Its events repeat earlier calls as choices, before the result that was sent back."""
+    call = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]
+    asked = event("gen_ai.user.message", role="user", content="Q?")
+    chosen = event("gen_ai.choice", role="tool", tool_calls=call, finish_reason="tool_calls")
+    sent_back = event("gen_ai.tool.message", role="tool", content="one", id="c1")
+    answered = event("gen_ai.assistant.message", role="assistant", content="A.")
+    run = only_run(
+        span("1", None, (0, 90), "run.r1", {OPERATION: "invoke_agent", "gen_ai.agent.id": "clerk"}),
+        span("2", "1", (1, 9), "chat m", CHAT, events=(asked, chosen)),
+        span("3", "1", (21, 29), "chat m", CHAT, events=(asked, chosen, sent_back, answered)),
+    )
+    assert (run.agent_name, run.user_input, run.final_output) == ("clerk", "Q?", "A.")
+    first, tool, last = run.steps
+    assert [message.role for message in first.messages] == ["user", "assistant"]
+    assert (tool.name, tool.input, tool.output) == ("f", ARGUMENTS, "one")
+    assert [message.role for message in last.messages] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_messages_of_koog_with_the_role_of_results() -> None:
+    call = {"role": "Tool", "parts": [{"type": "tool_call", "id": "c1", "name": "f", "arguments": ARGUMENTS}]}
+    asked = {"role": "User", "parts": [{"type": "text", "content": "Q?"}]}
+    messages = {"gen_ai.input.messages": [asked], "gen_ai.output.messages": [call]}
+    run = only_run(span("2", None, (1, 9), "chat m", {**CHAT, **messages}))
+    assert [message.role for message in run.steps[0].messages] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("span_name", "agent_id", "name"),
+    [
+        ("run.r1", "clerk", "clerk"),
+        ("run.r1", "weather_agent", "weather_agent"),
+        ("invoke_agent desk-v2.1", "desk-v2.1", "desk-v2.1"),
+        ("run.r1", "1b4e28ba-2fa1-11d2-883f-0016d3cca427", None),
+        ("invoke_agent 1b4e28ba-2fa1-11d2-883f-0016d3cca427", "1b4e28ba-2fa1-11d2-883f-0016d3cca427", None),
+        ("invoke_agent Clerk", "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "Clerk"),
+        ("run", "asst_9AbC7dEf", None),
+        ("run", "arn:aws:bedrock-agentcore:eu-west-1:1:runtime/clerk-x1", None),
+    ],
+)
+def test_an_agents_id_is_its_name_if_it_is_one(span_name: str, agent_id: str, name: str | None) -> None:
+    run = only_run(span("1", None, (0, 9), span_name, {OPERATION: "invoke_agent", "gen_ai.agent.id": agent_id}))
+    assert run.agent_name == name
+
+
+def test_names_of_ioa_observe_lose_the_kind_at_their_end() -> None:
+    def of(kind: str, name: str, **more: Any) -> dict[str, Any]:
+        return {"ioa_observe.span.kind": kind, "ioa_observe.entity.name": f"{name}.{kind}", **more}
+
+    run = only_run(
+        span("1", None, (0, 9), "clerk.agent", of("agent", "clerk")),
+        span("2", "1", (1, 2), "f.tool", of("tool", "f", **{"ioa_observe.entity.output": "one"})),
+    )
+    assert (run.agent_name, run.steps[0].name, run.steps[0].output) == ("clerk", "f", "one")
