@@ -26,6 +26,7 @@ from otel_agent_trace.dialects import (
     genai,
     genkit,
     haystack,
+    langchain4j,
     langfuse,
     langsmith,
     litellm,
@@ -40,6 +41,7 @@ from otel_agent_trace.dialects import (
     traceloop,
     vendors,
     vercel,
+    voltagent,
 )
 from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
@@ -98,7 +100,9 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(agentops, "agentops"),
     _row(gemini_cli, scopes=("gemini-cli",)),
     _row(genkit, "genkit:type", "genkit:name"),
+    _row(voltagent, "entity"),
     _row(monocle, "span"),
+    _row(langchain4j, scopes=("io.quarkus",)),
     _row(agent_events, "event"),
     _row(any_agent, "gen_ai"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",), has_envelopes=False),

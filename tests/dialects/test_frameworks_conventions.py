@@ -1,4 +1,4 @@
-"""What frameworks write in the GenAI conventions' place: any-agent's output, Koog's roles and ids, the suffixes of ioa_observe."""
+"""Frameworks as they differ from the GenAI conventions, or have a scheme of their own: one test for each difference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from otel_agent_trace import AgentRun
-from otel_agent_trace.dialects import any_agent
+from otel_agent_trace.dialects import any_agent, voltagent
 from otel_agent_trace.testing import check_dialect
 from tests.support.handwritten_spans import event, only_run, span
 
@@ -102,3 +102,92 @@ def test_names_of_ioa_observe_lose_the_kind_at_their_end() -> None:
         span("2", "1", (1, 2), "f.tool", of("tool", "f", **{"ioa_observe.entity.output": "one"})),
     )
     assert (run.agent_name, run.steps[0].name, run.steps[0].output) == ("clerk", "f", "one")
+
+
+def test_a_failed_tool_of_rig_has_an_outcome_and_no_status() -> None:
+    called = {OPERATION: "execute_tool", "gen_ai.tool.name": "f", "gen_ai.tool.call.arguments": ARGUMENTS}
+    failed = {"gen_ai.tool.call.outcome": "error", "gen_ai.tool.error.type": "timeout"}
+    run = only_run(
+        span("1", None, (0, 9), "invoke_agent", {OPERATION: "invoke_agent", "gen_ai.prompt": "Q?"}),
+        span("2", "1", (1, 2), "execute_tool", {**called, **failed, "gen_ai.tool.call.result": "too slow"}),
+        span("3", "1", (3, 4), "execute_tool", {**called, "gen_ai.tool.call.outcome": "success"}),
+    )
+    first, second = run.steps
+    assert (first.error.type, first.error.message, first.output) == ("timeout", "too slow", None)
+    assert (second.error, run.user_input) == (None, "Q?")
+
+
+QUARKUS = "io.quarkus.opentelemetry"
+
+
+def test_a_service_of_langchain4j_in_quarkus_is_an_agent() -> None:
+    """Its failures are exceptions without a status."""
+    tool = {OPERATION: "execute_tool", "gen_ai.tool.name": "f", "gen_ai.tool.call.arguments": ARGUMENTS}
+    boom = event("exception", exception__type="java.lang.IllegalStateException", exception__message="boom")
+    run = only_run(
+        span("1", None, (0, 90), "POST /ask", {"http.request.method": "POST"}, scope=QUARKUS),
+        span("2", "1", (1, 80), "langchain4j.aiservices.Clerk.chat", scope=QUARKUS),
+        span("3", "2", (2, 9), "completion m", {**CHAT, "gen_ai.prompt": "Q?"}, scope=QUARKUS),
+        span("4", "2", (10, 20), "langchain4j.tools.f", tool, scope=QUARKUS, events=(boom,)),
+        span("5", "2", (30, 40), "completion m", {**CHAT, "gen_ai.completion": "A."}, scope=QUARKUS),
+    )
+    assert (run.agent_name, run.user_input, run.final_output) == ("Clerk", "Q?", "A.")
+    assert [(step.name, step.error and step.error.message) for step in run.steps] == [
+        ("m", None),
+        ("f", "boom"),
+        ("m", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requested", "answered", "model"),
+    [("m", "unknown", "m"), ("unknown", "m-1", "m-1"), ("unknown", "unknown", None), ("m", "none", "m")],
+)
+def test_an_unknown_model_is_none(requested: str, answered: str, model: str | None) -> None:
+    """LangChain4j and Spring AI write words in place of what they do not know."""
+    models = {"gen_ai.request.model": requested, "gen_ai.response.model": answered}
+    run = only_run(span("1", None, (0, 9), f"chat {requested}", {OPERATION: "chat", **models}))
+    assert run.steps[0].model == model
+
+
+def of_voltagent(kind: str | None = None, **more: Any) -> dict[str, Any]:
+    """The attributes that all spans of an agent share, and its own."""
+    shared = {
+        "entity.id": "clerk",
+        "entity.type": "agent",
+        "entity.name": "Clerk",
+        "user.id": "u",
+        "conversation.id": "s",
+    }
+    return {
+        **shared,
+        **({} if kind is None else {"span.type": kind}),
+        **{key.replace("__", "."): value for key, value in more.items()},
+    }
+
+
+def test_an_agent_of_voltagent() -> None:
+    sent = [{"role": "system", "content": "Be nice"}, {"role": "user", "content": [{"type": "text", "text": "Q?"}]}]
+    usage = {"llm.usage.prompt_tokens": 20, "llm.usage.completion_tokens": 9, "llm.usage.total_tokens": 29}
+    sums = {"usage.prompt_tokens": 20, "usage.completion_tokens": 9}
+    tool = {"tool__name": "f", "tool__call__id": "c1", "tool__parameters": {"type": "object"}, "input": ARGUMENTS}
+    below = {"subagent.name": "Writer", "subagent.id": "writer", "voltagent.is_subagent": True}
+    spans = (
+        span("1", None, (0, 90), "generateText", {**of_voltagent(input="Q?", output="A."), **sums}),
+        span(
+            "2", "1", (1, 80), "llm:generateText", {**of_voltagent("llm", llm__model="m", llm__messages=sent), **usage}
+        ),
+        span("3", "2", (10, 20), "tool.execution:f", of_voltagent("tool", output={"y": 2}, **tool)),
+        span("4", "2", (21, 22), "tool.execution:f", of_voltagent("tool", error__type="Error", **tool), error="boom"),
+        span("5", "1", (2, 3), "memory.read", of_voltagent("memory", memory__operation="read")),
+        span("6", "2", (30, 40), "subagent:Writer", {**of_voltagent(input=sent, output="Text"), **below}),
+    )
+    run = only_run(*spans)
+    assert (run.agent_name, run.user_input, run.final_output) == ("Clerk", "Q?", "A.")
+    assert (run.session_id, run.user_id, run.usage.input_tokens) == ("s", "u", 20)
+    model, first, failed, writer = run.steps
+    assert (model.model, model.usage.output_tokens, model.messages[-1].text) == ("m", 9, "Q?")
+    assert (first.name, first.input, first.output) == ("f", ARGUMENTS, {"y": 2})
+    assert (failed.error.type, failed.error.message) == ("Error", "boom")
+    assert (writer.name, writer.input, writer.output) == ("Writer", "Q?", "Text")
+    check_dialect(voltagent.read, spans)
