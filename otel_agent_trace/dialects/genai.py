@@ -240,6 +240,7 @@ def _label_of_agent(attributes: Attributes) -> str | None:
     agent_id = attributes.rest.get("gen_ai.agent.id")
     named = _named_in_span_name(attributes.span)
     if named is not None and named != attributes.rest.get(semconv.REQUEST_MODEL):
+        named = named.removesuffix(f"({agent_id})")  # Agent Framework for .NET
         return None if named == agent_id and _RANDOM_ID.fullmatch(named) else named
     return agent_id if type(agent_id) is str and _WORDS_ONLY.fullmatch(agent_id) else None
 

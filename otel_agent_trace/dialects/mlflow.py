@@ -47,7 +47,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.requested_model = model_in(recorded_input)
         facts.model = attributes.quoted("mlflow.llm.model", "model") or facts.requested_model
         facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
-        facts.label = facts.model or span.name
+        facts.label = facts.model
     elif kind in (StepKind.AGENT, None):
         facts.name = facts.label if kind is not None else None
         facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)

@@ -69,7 +69,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.usage = attributes.usage_of(f"{vendor}.metrics") or attributes.usage(
             **_usage_names(f"{vendor}.{span_type}")
         )
-        facts.label = facts.model or span.name
+        facts.label = facts.model
     elif kind in (StepKind.AGENT, None):
         is_name = kind is not None or (name != span.name and not is_entity)
         facts.name, facts.label = (name, facts.label) if is_name else (None, name)

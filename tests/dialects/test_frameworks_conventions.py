@@ -191,3 +191,31 @@ def test_an_agent_of_voltagent() -> None:
     assert (failed.error.type, failed.error.message) == ("Error", "boom")
     assert (writer.name, writer.input, writer.output) == ("Writer", "Q?", "Text")
     check_dialect(voltagent.read, spans)
+
+
+def test_the_agent_of_goose_is_written_twice() -> None:
+    """Both spans have the question; neither has a name unless the program gave one."""
+    asked = {OPERATION: "invoke_agent", "gen_ai.input.messages": [{"role": "user", "content": "Q?"}]}
+    answered = {"gen_ai.output.messages": [{"role": "assistant", "content": "A."}]}
+    run = only_run(
+        span("1", None, (0, 90), "reply", {**asked, **answered}),
+        span("2", "1", (1, 89), "reply_stream", {**asked, **answered, "gen_ai.conversation.id": "s"}),
+        span("3", "2", (2, 9), "stream_response_from_provider", CHAT),
+    )
+    assert (run.user_input, run.final_output, run.session_id) == ("Q?", "A.", "s")
+    assert [step.kind.value for step in run.steps] == ["model"]
+
+
+def test_the_generation_of_mastra_is_named_after_its_model() -> None:
+    generation = {**CHAT, "mastra.span.type": "model_generation"}
+    run = only_run(
+        span("1", None, (0, 90), "invoke_agent Clerk", {OPERATION: "invoke_agent", "mastra.span.type": "agent_run"}),
+        span("2", "1", (1, 9), "chat m", generation),
+    )
+    assert [(step.name, step.model) for step in run.steps] == [("m", "m")]
+
+
+def test_the_id_in_the_span_name_of_agent_framework_is_no_part_of_the_name() -> None:
+    agent_id = "7f3a9b2c1d4e5f60718293a4b5c6d7e8"
+    invoked = {OPERATION: "invoke_agent", "gen_ai.agent.id": agent_id}
+    assert only_run(span("1", None, (0, 9), f"invoke_agent Clerk({agent_id})", invoked)).agent_name == "Clerk"
