@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -219,3 +220,65 @@ def test_the_id_in_the_span_name_of_agent_framework_is_no_part_of_the_name() -> 
     agent_id = "7f3a9b2c1d4e5f60718293a4b5c6d7e8"
     invoked = {OPERATION: "invoke_agent", "gen_ai.agent.id": agent_id}
     assert only_run(span("1", None, (0, 9), f"invoke_agent Clerk({agent_id})", invoked)).agent_name == "Clerk"
+
+
+@pytest.mark.parametrize(
+    ("others", "name"), [([], "get_weather"), ([("find_city", ARGUMENTS)], "DynamicStructuredTool")]
+)
+def test_a_failed_tool_of_langchain_in_javascript_is_named_by_the_call_with_its_arguments(
+    others: list[tuple[str, Any]], name: str
+) -> None:
+    """Its span has the name of its class, and the models' messages have no calls; the graph's nodes were sent them."""
+    calls = [{"id": "c1", "name": called, "args": given} for called, given in [("get_weather", ARGUMENTS), *others]]
+    asked = {"content": "", "tool_calls": calls}
+    message = {"lc": 1, "type": "constructor", "id": ["langchain_core", "messages", "AIMessage"], "kwargs": asked}
+    scope = "@traceloop/instrumentation-langchain"
+    kind, of = "traceloop.span.kind", "traceloop.entity."
+    tool = {OPERATION: "execute_tool", kind: "task", f"{of}name": "DynamicStructuredTool"}
+    run = only_run(
+        span("1", None, (0, 90), "clerk.workflow", {kind: "workflow", f"{of}name": "clerk"}),
+        span(
+            "2",
+            "1",
+            (1, 9),
+            "workflow RunnableLambda",
+            {kind: "workflow", f"{of}input": {"messages": [message]}},
+            scope=scope,
+        ),
+        span(
+            "3",
+            "1",
+            (10, 20),
+            "execute_tool DynamicStructuredTool",
+            {**tool, f"{of}input": '{"args":["{\\"x\\": 1}"]}'},
+            error="boom",
+            scope=scope,
+        ),
+        span("4", "1", (30, 40), "chat m", CHAT, scope=scope),
+    )
+    assert [(step.name, step.input) for step in run.steps if step.error] == [(name, ARGUMENTS)]
+
+
+def of_mlflow(kind: str, given: Any = None, gave: Any = None, **more: str) -> dict[str, Any]:
+    values = {"mlflow.spanInputs": given, "mlflow.spanOutputs": gave}
+    recorded = {key: json.dumps(value) for key, value in values.items() if value is not None}
+    return {"mlflow.spanType": f'"{kind}"', **recorded, **more}
+
+
+def test_the_runner_of_openai_agents_is_no_agent() -> None:
+    run = only_run(
+        span("1", None, (0, 90), "AgentRunner.run", of_mlflow("AGENT", {"input": "Q?"}, "A.")),
+        span("2", "1", (1, 89), "Clerk", of_mlflow("AGENT", [{"role": "user", "content": "Q?"}])),
+        span("3", "2", (2, 9), "Response", of_mlflow("CHAT_MODEL", model='"m"')),
+    )
+    assert (run.agent_name, run.user_input, run.final_output) == ("Clerk", "Q?", "A.")
+    assert [(step.kind.value, step.model) for step in run.steps] == [("model", "m")]
+
+
+def test_the_model_of_langchain_under_mlflow_is_a_parameter() -> None:
+    model = of_mlflow("CHAT_MODEL", [[{"content": "Q?", "type": "human"}]], invocation_params='{"model": "m"}')
+    run = only_run(
+        span("1", None, (0, 90), "LangGraph", of_mlflow("CHAIN", {"messages": [{"role": "user", "content": "Q?"}]})),
+        span("2", "1", (1, 9), "ChatOpenAI", model),
+    )
+    assert [(step.name, step.model) for step in run.steps] == [("m", "m")]
