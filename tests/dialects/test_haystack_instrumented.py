@@ -130,7 +130,6 @@ def test_answers_without_metadata_have_neither_model_nor_tokens() -> None:
 @pytest.mark.parametrize(
     "calls",
     [
-        pytest.param([empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)], id="a sub-agent's too"),
         pytest.param([empty_call("2", 1, 5)], id="one is lost"),
         pytest.param([empty_call("2", 1, 8), empty_call("3", 6, 9)], id="overlapping"),
         pytest.param([empty_call("2", 1, 5, error="busy"), empty_call("3", 6, 9)], id="one failed"),
@@ -140,6 +139,19 @@ def test_model_calls_that_do_not_fit_the_conversation_get_nothing_of_it(calls: l
     run = only_run(*workflow(TURN, *calls))
     assert models_of(run) == [(None, None, 0, "")] * len(calls)
     assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+
+
+def test_the_first_and_the_last_of_more_model_calls_than_answers_are_the_agents_own() -> None:
+    """Those between are of a sub-agent; without their tokens a sum would be too small."""
+    run = only_run(*workflow(TURN, empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)))
+    assert models_of(run) == [("m", None, 1, ""), (None, None, 0, ""), ("m", None, 3, "No.")]
+    assert (run.usage, run.final_output) == (None, "No.")
+
+
+@pytest.mark.parametrize("turn", [TURN[:3], [QUESTION, message("assistant", {"text": "Wait."}), ANSWER]])
+def test_of_more_model_calls_than_answers_nothing_is_known_without_a_call_and_an_answer(turn: list[Any]) -> None:
+    run = only_run(*workflow(turn, empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)))
+    assert models_of(run) == [(None, None, 0, "")] * 3
 
 
 def test_a_model_call_with_content_of_its_own_keeps_it() -> None:
