@@ -18,6 +18,7 @@ from otel_agent_trace.dialects import (
     agent_events,
     agent_framework,
     agentops,
+    any_agent,
     claude_code,
     crewai,
     evaluations,
@@ -25,6 +26,7 @@ from otel_agent_trace.dialects import (
     genai,
     genkit,
     haystack,
+    langchain4j,
     langfuse,
     langsmith,
     litellm,
@@ -39,6 +41,7 @@ from otel_agent_trace.dialects import (
     traceloop,
     vendors,
     vercel,
+    voltagent,
 )
 from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
@@ -84,26 +87,26 @@ def _row(module: Any, *namespaces: str, scopes: tuple[str, ...] = (), has_envelo
     return Dialect(module.NAME, module.read, frozenset(namespaces), scopes, has_envelopes)
 
 
+_HAYSTACK = ("haystack", "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack")
 _CREWAI = ("opentelemetry.instrumentation.crewai", "openinference.instrumentation.crewai")
 DIALECTS: tuple[Dialect, ...] = (
     _row(langsmith, "langsmith"),
     _row(langfuse, "langfuse"),
     _row(mlflow, "mlflow"),
     _row(crewai, *("crew_key", "task_key", "crew_tasks", "crewai"), scopes=_CREWAI),
+    _row(haystack, "haystack", scopes=_HAYSTACK),
     _row(openinference, "openinference", scopes=("openinference.",)),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
     _row(gemini_cli, scopes=("gemini-cli",)),
     _row(genkit, "genkit:type", "genkit:name"),
+    _row(voltagent, "entity"),
     _row(monocle, "span"),
+    _row(langchain4j, scopes=("io.quarkus",)),
     _row(agent_events, "event"),
+    _row(any_agent, "gen_ai"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",), has_envelopes=False),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
-    _row(
-        haystack,
-        "haystack",
-        scopes=("haystack", "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack"),
-    ),
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
     _row(logfire, "logfire"),
     _row(openlit, "function", scopes=("openlit",)),

@@ -27,8 +27,11 @@ _DEEPEST = 4
 _CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow", "Pipeline", "AsyncPipeline", "Agent")
 _BEGINNING_WITH_ID = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]+)"')
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
-_PART_OF_CHAIN = re.compile(r"(Runnable[A-Z]\w*|\w*(OutputParser|Prompt|PromptTemplate))(<.*>)?$")
-"""Names of LangChain's classes: OpenInference marks what has "agent" in its name as an agent."""
+_PART_OF_CHAIN = re.compile(r"(Runnable[A-Z]\w*|\w*(OutputParser|Prompt|PromptTemplate|PromptBuilder))(<.*>)?$")
+"""Names of classes of LangChain and Haystack that are in chains.
+
+OpenInference marks what has "agent" in its name as an agent, and Haystack's prompt builder as a model call.
+"""
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -58,7 +61,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     kind = _KINDS.get(recorded_kind.upper())
     if kind is StepKind.AGENT and "tool.name" in attributes.rest:  # a tool that runs an agent has the kind AGENT too
         kind = StepKind.TOOL
-    if kind is StepKind.AGENT and _PART_OF_CHAIN.match(span.name):
+    if kind in (StepKind.AGENT, StepKind.MODEL) and _PART_OF_CHAIN.match(without_method(span.name)):
         kind = None
     if span.start_ns == span.end_ns and _is_event(span):
         kind = None

@@ -259,6 +259,8 @@ def _message_of(value: dict[Any, Any], role: str | None) -> Message:
     if item is not None:
         return Message(role=item[0], parts=(item[1](value),))
     message_role = _role_of(value, event, role)
+    if message_role == "tool" and _holds_calls(value):  # Koog's calls have the role of their results
+        message_role = "assistant"
     name = value.get("name")
     return Message(
         role=message_role,
@@ -335,6 +337,13 @@ def _holds_responses(content: Any) -> bool:
             or not _RESPONSE_KEYS.isdisjoint(item)
         )
         for item in items
+    )
+
+
+def _holds_calls(value: dict[Any, Any]) -> bool:
+    parts = structured(value.get("parts"))
+    return bool(value.get("tool_calls")) or (
+        type(parts) is list and any(type(part) is dict and part.get("type") == "tool_call" for part in parts)
     )
 
 

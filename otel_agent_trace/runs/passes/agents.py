@@ -227,7 +227,9 @@ def _is_shell(node: Node) -> bool:
     name, own_name = inner[0].facts.name, node.facts.name
     if node.kind is None:
         return len(inner) == 1 or own_name in (None, name)
-    return name is not None and own_name in (None, name)
+    if name is None:
+        return own_name is None and len(inner) == 1 and inner[0].facts.input == node.facts.input is not None
+    return own_name in (None, name)
 
 
 def _merge_with_inner_agents(shell: Node) -> None:
