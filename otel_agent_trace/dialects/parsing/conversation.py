@@ -7,7 +7,6 @@ of other tracers only; values are what JSON gives.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -27,6 +26,7 @@ from otel_agent_trace.dialects.parsing.payloads import (
     structured,
 )
 from otel_agent_trace.dialects.parsing.reprs import object_in_repr
+from otel_agent_trace.dialects.parsing.texts import last_leaf
 from otel_agent_trace.media import MEDIA_TYPES, may_hold_media, media_part
 from otel_agent_trace.model import Message
 from otel_agent_trace.span_facts import SpanFacts
@@ -158,13 +158,9 @@ def _readable(value: Any) -> Any:
 
 def _without_cut_name(data: Any) -> Any:
     """Return containers without the text at their end that a limit has cut, if it is a role, an id or the like."""
-    item, key = data, ""
-    while type(item) in (dict, list) and item:
-        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
-        key = place if type(place) is str else key
-        item = holder[place]
-        if type(item) is Truncated and key.lower().endswith(_NAMES):
-            del holder[place]
+    leaf = last_leaf(data)
+    if leaf is not None and type(leaf.value) is Truncated and leaf.key.lower().endswith(_NAMES):
+        del leaf.holder[leaf.place]
     return data
 
 
@@ -408,18 +404,8 @@ _REPR_OF_CALL = re.compile(r"\w*ToolCall\(")
 
 def _text_or_call(text: Any) -> Part:
     """Return a text part, or the call whose `repr` it is: ``ResponseFunctionToolCall(arguments='{}', name='f')``."""
-    call = _call_in_repr(text) if type(text) is str and _REPR_OF_CALL.match(text) else None
-    return {"type": "text", "content": text} if call is None else call
-
-
-def _call_in_repr(text: str) -> Part | None:
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        keywords = call.keywords if isinstance(call, ast.Call) else ()
-        fields = {item.arg: ast.literal_eval(item.value) for item in keywords}
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return _call_part(fields) if "name" in fields else None
+    fields = object_in_repr(text) if type(text) is str and _REPR_OF_CALL.match(text) else None
+    return {"type": "text", "content": text} if fields is None or "name" not in fields else _call_part(fields)
 
 
 def _call_part(call: dict[Any, Any]) -> Part:

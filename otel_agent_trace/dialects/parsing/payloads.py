@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from otel_agent_trace.dialects.parsing.texts import beginning_of, looks_structured, value_in
+from otel_agent_trace.dialects.parsing.texts import beginning_of, last_leaf, looks_structured, value_in
 from otel_agent_trace.media import media_part
 from otel_agent_trace.values import Truncated
 
@@ -62,15 +62,11 @@ def kept_of(value: Any) -> Any:
 
 def cut(value: Any) -> Truncated:
     """Return a value that a limit has cut; of a text at its end, as of the whole, what is kept."""
-    holder, place, item = None, None, value
-    while type(item) in (dict, list) and item:
-        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
-        item = holder[place]
-    if type(item) is not Truncated:
-        return Truncated(value, None, "bytes")
-    if holder is None:
-        return item
-    holder[place] = item.kept
+    if type(value) is Truncated:
+        return value
+    leaf = last_leaf(value)
+    if leaf is not None and type(leaf.value) is Truncated:
+        leaf.holder[leaf.place] = leaf.value.kept
     return Truncated(value, None, "bytes")
 
 
