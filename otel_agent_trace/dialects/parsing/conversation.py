@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace.dialects.parsing.chunks import whole_response
+from otel_agent_trace.dialects.parsing.chunks import joined_texts, whole_response
 from otel_agent_trace.dialects.parsing.payloads import (
     HIDDEN,
     compact_json,
@@ -71,13 +71,16 @@ def question_in(value: Any) -> Any:
 def answer_in(value: Any) -> Any:
     """Return the answer in a value: the assistant's last one in its messages, else its only text, else the value.
 
-    None where a limit has cut the messages of a conversation: the answer comes last.
+    Of the messages of a conversation that a limit has cut, the last may not be the answer: None, unless it was cut within
+    the text of the assistant.
     """
+    value = joined_texts(parsed(value))
     messages = _messages(value, None)
     if not messages:
         return _sole_text(value, answered=True)
-    is_cut = type(parsed(value)) is Truncated and any(message.role != "assistant" for message in messages)
-    return None if is_cut else last_content(messages, "assistant")
+    answer = last_content(messages, "assistant")
+    is_cut = type(value) is Truncated and any(message.role != "assistant" for message in messages)
+    return None if is_cut and (messages[-1].role != "assistant" or type(answer) is not Truncated) else answer
 
 
 def has_messages(value: Any) -> bool:
@@ -138,7 +141,8 @@ _CONTENT_TYPES = frozenset({"text", *MEDIA_TYPES})
 
 
 def _messages(value: Any, role: str | None) -> tuple[Message, ...]:
-    found = tuple(_messages_in(_readable(value), role, _DEEPEST))
+    readable = _readable(value)
+    found = tuple(_messages_in(joined_texts(readable) if role == "assistant" else readable, role, _DEEPEST))
     if not found or type(parsed(value)) is not Truncated:
         return found
     *whole, last = found
@@ -172,6 +176,9 @@ def _sole_text(value: Any, *, answered: bool) -> Any:
     value = parsed(value)
     if type(value) is not Truncated or type(value.kept) is str:
         return sole_text(value, answered=answered)
+    is_state = type(value.kept) is dict and "messages" in value.kept
+    if is_state or has_messages(value):  # what they hold is behind the cut
+        return None
     text = sole_text(value.kept, answered=answered)
     return text if type(text) in (str, Truncated) else cut(text)
 
