@@ -141,6 +141,32 @@ def test_another_text_on_the_agent_stays_the_question() -> None:
     assert run.user_input == ASKED
 
 
+REFS = {f"gen_ai.{name}_ref": f"s3://b/{name}" for name in ("input.messages", "output.messages", "system_instructions")}
+
+
+@pytest.mark.parametrize("is_in_event", [False, True])
+def test_messages_that_are_kept_elsewhere_are_parts_with_their_uris(is_in_event: bool) -> None:
+    details = event("gen_ai.client.inference.operation.details", **REFS)
+    call = span("2", None, (1, 2), "chat m", CHAT | ({} if is_in_event else REFS), events=(details,) * is_in_event)
+    run = only_run(call)
+    sent = [(message.role, list(message.parts)) for message in run.model_steps[0].messages]
+    assert sent == [
+        ("system", [uri("s3://b/system_instructions")]),
+        ("user", [uri("s3://b/input.messages")]),
+        ("assistant", [uri("s3://b/output.messages")]),
+    ]
+    assert (run.user_input, run.final_output) == (list(sent[1][1]), list(sent[2][1]))
+    assert "s3://b/output.messages" in run_text(run)
+    assert runs_from_spans(run_to_spans(run)) == [run]
+
+
+def test_messages_that_are_there_are_not_replaced_by_their_uris() -> None:
+    values = {"gen_ai.input.messages": [{"role": "user", "content": ASKED}], **REFS}
+    run = only_run(span("2", None, (1, 2), "chat m", {**CHAT, **values}))
+    assert (run.user_input, run.final_output) == (ASKED, [uri("s3://b/output.messages")])
+    assert run.steps[0].attributes["gen_ai.input.messages_ref"] == "s3://b/input.messages"
+
+
 def test_spread_attributes_of_openinference() -> None:
     start = "llm.input_messages.0.message."
     values = {
