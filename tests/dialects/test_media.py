@@ -235,6 +235,14 @@ def test_a_result_with_a_picture_has_parts(result: Any) -> None:
     assert B64[:20] not in shown
 
 
+@pytest.mark.parametrize("result", [{"content": [SHAPES["MCP"][0]]}, [SHAPES["MCP"][0]], SHAPES["MCP"][0]])
+@pytest.mark.parametrize("name", ["gen_ai.tool.call.result", "mcp.response.value"])
+def test_a_result_that_is_a_picture_is_a_part(name: str, result: Any) -> None:
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "draw", name: result}
+    run = only_run(span("1", None, (0, 9), "invoke_agent clerk", INVOKE), span("2", "1", (1, 2), "t", tool))
+    assert run.tool_steps[0].output == [blob()]
+
+
 def test_data_with_pictures_is_data() -> None:
     found = [{"image": {"url": URL}, "title": "Paris"}, {"type": "image", "url": URL, "text": "a"}]
     tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "find", "gen_ai.tool.call.result": found}

@@ -49,11 +49,13 @@ def test_what_is_recorded_as_json_is_parsed() -> None:
     [
         lambda text: [{"type": "text", "text": text}],
         lambda text: {"content": [{"type": "text", "text": text}], "isError": False},
+        lambda text: {"content": [{"type": "text", "text": text}]},
         lambda text: {"content": [], "structuredContent": {"result": text}},
+        lambda text: {"role": "tool", "content": text, "tool_call_id": "c1"},
         lambda text: {"type": "text", "value": text},
         json.dumps,
     ],
-    ids=["blocks", "MCP", "structured MCP", "typed", "JSON"],
+    ids=["blocks", "MCP", "bare MCP", "structured MCP", "message", "typed", "JSON"],
 )
 def test_a_text_in_a_result_is_a_text(wrap: Any, text: str) -> None:
     assert of_tool({**EXECUTE, "gen_ai.tool.call.result": wrap(text)}).output == text
@@ -116,6 +118,10 @@ def test_the_result_of_a_tool_in_a_message_is_a_text(text: str) -> None:
         {"raw_output": "x", "tool_name": "y"},
         {"type": "tool", "content": "x"},
         {"type": "report", "data": {"content": "x"}},
+        {"content": "x"},
+        {"content": [{"title": "x"}]},
+        {"content": [{"type": "text", "text": "x"}], "page": 1},
+        {"type": "image", "data": "x.png"},
     ],
 )
 def test_values_of_the_standard_attributes_are_those_of_the_tool(value: dict[str, Any]) -> None:

@@ -171,8 +171,10 @@ def _content_in(value: Any) -> Any:
         return _content_of_blocks(value)
     if not isinstance(value, dict):
         return value
-    if "structuredContent" in value or ("content" in value and "isError" in value):
+    if _is_mcp_result(value):
         return _mcp_result(value)
+    if _is_blob(value):
+        return _content_of_blocks([value])
     if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
         return value["value"]
     if "toolResult" in value and isinstance(value["toolResult"], dict):
@@ -229,6 +231,21 @@ def _with_type(message: dict[Any, Any], path: Any) -> dict[Any, Any]:
     if "type" in message or not isinstance(path, list) or not path:
         return message
     return {**message, "type": str(path[-1]).removesuffix("Chunk").removesuffix("Message").lower()}
+
+
+def _is_mcp_result(value: dict[Any, Any]) -> bool:
+    """Return whether an object is a result of MCP, of which some writers leave out what is unset or False."""
+    content = value.get("content")
+    is_bare = value.keys() <= _BARE_RESULT and isinstance(content, list) and _content_of_blocks(content) is not content
+    return is_bare or "structuredContent" in value or ("content" in value and "isError" in value)
+
+
+_BARE_RESULT = frozenset({"content", "meta", "_meta"})
+
+
+def _is_blob(value: dict[Any, Any]) -> bool:
+    """Return whether an object is a picture or sound of MCP, which tools return without a list around it too."""
+    return value.get("type") in ("image", "audio") and isinstance(value.get("data"), str) and "mimeType" in value
 
 
 def _mcp_result(value: dict[Any, Any]) -> Any:
