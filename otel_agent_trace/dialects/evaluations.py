@@ -149,7 +149,7 @@ _IS_READ = re.compile(
 
 def _given(entry: Any, span: SpanRecord) -> Iterator[Score]:
     """Yield the score in an entry of a span, if it has a value, a label or an explanation."""
-    if isinstance(entry, dict | Mapping):
+    if isinstance(entry, Mapping):
         score = _score(entry, span.end_ns or span.start_ns, "")
         if score is not None and score.name:
             yield score

@@ -186,7 +186,8 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
     # Koog writes OpenInference's names beside the conventions' operation
     facts.input = attributes.parsed(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input", "input.value")
     facts.output = attributes.parsed(
-        semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value", "output.value"
+        *(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value", "output.value"),
+        "mcp.response.value",  # of clients of MCP, after OpenLLMetry
     )
     if (
         facts.input is None
@@ -305,17 +306,30 @@ def _token_usage(attributes: Attributes) -> Usage | None:
 
 def _sent_and_answered(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return the messages sent and those answered, from attributes, else from events, else in the names before 1.28."""
-    system = attributes.parsed("gen_ai.system_instructions")
-    sent, answered = attributes.parsed(semconv.INPUT_MESSAGES), attributes.parsed(semconv.OUTPUT_MESSAGES)
-    for event in attributes.span.events:
-        if event.name == _DETAILS:
-            sent = sent or parsed(event.attributes.get(semconv.INPUT_MESSAGES))
-            answered = answered or parsed(event.attributes.get(semconv.OUTPUT_MESSAGES))
-            system = system or parsed(event.attributes.get("gen_ai.system_instructions"))
+    details = [_event_data(event.attributes) for event in attributes.span.events if event.name == _DETAILS]
+    system, sent, answered = (
+        _recorded(attributes, details, key)
+        for key in ("gen_ai.system_instructions", semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES)
+    )
     if not sent and not answered:
         return _messages_before_1_37(attributes)
     instructions = conversation(system, "system") if system else ()
     return instructions + conversation(sent), conversation(answered, "assistant")
+
+
+def _recorded(attributes: Attributes, details: Iterable[Mapping[str, Any]], key: str) -> Any:
+    """Return the content of an attribute of a span or its events, or a part with the URI where it is kept instead.
+
+    OpenTelemetry's `opentelemetry-util-genai` uploads the content of messages, and writes the URI under ``*_ref``.
+    """
+    found = attributes.parsed(key)
+    for event in details:
+        found = found or parsed(event.get(key))
+    if found:
+        return found
+    name = f"{key}_ref"
+    refs = (attributes.take(name), *(event.get(name) for event in details))
+    return next(([{"type": "uri", "uri": ref}] for ref in refs if type(ref) is str and ref), None)
 
 
 def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:

@@ -234,7 +234,7 @@ def _spread_messages(attributes: Attributes, spread: str, whole: str, role: str)
             return conversation(messages, role)
     prompts = attributes.under("llm.prompts" if role == "user" else "llm.choices")
     if isinstance(prompts, list) and prompts:
-        return conversation([_prompt_text(item) for item in prompts], role)
+        return tuple(message for item in prompts for message in conversation([_prompt_text(item)], role))
     return conversation(value, role) if value is not None else ()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentStep
+from otel_agent_trace import AgentStep, Message
 from otel_agent_trace.span import Event
 from tests.support.handwritten_spans import event, only_run, span
 
@@ -49,11 +49,13 @@ def test_what_is_recorded_as_json_is_parsed() -> None:
     [
         lambda text: [{"type": "text", "text": text}],
         lambda text: {"content": [{"type": "text", "text": text}], "isError": False},
+        lambda text: {"content": [{"type": "text", "text": text}]},
         lambda text: {"content": [], "structuredContent": {"result": text}},
+        lambda text: {"role": "tool", "content": text, "tool_call_id": "c1"},
         lambda text: {"type": "text", "value": text},
         json.dumps,
     ],
-    ids=["blocks", "MCP", "structured MCP", "typed", "JSON"],
+    ids=["blocks", "MCP", "bare MCP", "structured MCP", "message", "typed", "JSON"],
 )
 def test_a_text_in_a_result_is_a_text(wrap: Any, text: str) -> None:
     assert of_tool({**EXECUTE, "gen_ai.tool.call.result": wrap(text)}).output == text
@@ -116,6 +118,10 @@ def test_the_result_of_a_tool_in_a_message_is_a_text(text: str) -> None:
         {"raw_output": "x", "tool_name": "y"},
         {"type": "tool", "content": "x"},
         {"type": "report", "data": {"content": "x"}},
+        {"content": "x"},
+        {"content": [{"title": "x"}]},
+        {"content": [{"type": "text", "text": "x"}], "page": 1},
+        {"type": "image", "data": "x.png"},
     ],
 )
 def test_values_of_the_standard_attributes_are_those_of_the_tool(value: dict[str, Any]) -> None:
@@ -175,3 +181,18 @@ def test_a_failure_in_the_messages_is_an_error_of_the_tool() -> None:
     (step,) = run.tool_steps
     assert step.error is not None
     assert step.error.message == "no such city"
+
+
+@pytest.mark.parametrize("written", ['{"n": 1.10}', '["a", "b"]', '"sunny"', '{"role": "admin", "content": "x"}'])
+@pytest.mark.parametrize("operation", ["ai.generateObject.doGenerate", "ai.streamObject.doStream"])
+def test_an_object_of_the_ai_sdk_is_the_text_in_which_the_model_wrote_it(operation: str, written: str) -> None:
+    attributes = {"ai.operationId": operation, "ai.model.id": "m", "ai.response.object": written}
+    run = only_run(span("1", None, (0, 9), operation, attributes))
+    assert run.final_output == written
+    assert run.steps[0].messages == (Message(role="assistant", parts=({"type": "text", "content": written},)),)
+
+
+def test_an_object_of_the_ai_sdk_that_was_cut_shows_it() -> None:
+    attributes = {"ai.operationId": "ai.generateObject.doGenerate", "ai.response.object": '{"city": "Ly'}
+    run = only_run(span("1", None, (0, 9), "x", attributes))
+    assert (run.final_output, run.truncated) == ('{"city": "Ly', ("final_output",))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from otel_agent_trace.dialects.parsing.payloads import parsed, structured
+from otel_agent_trace.dialects.parsing.reprs import expression_in, literal_of
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.semconv import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from otel_agent_trace.span import SpanRecord
@@ -27,7 +28,6 @@ _INTERRUPTIONS = frozenset(
     )
 )
 _NAME = re.compile(r"(?:\w+\.)*(\w+)")
-_LONGEST_REPR = 100_000
 
 
 def read_signal(span: SpanRecord, facts: SpanFacts) -> None:
@@ -139,21 +139,9 @@ def interruption_in(value: Any) -> Any:
 
 def _values_in_repr(text: str) -> Iterator[Any]:
     """Yield the values in a `repr` such as ``(Interrupt(value={'ask': 'Send?'}, id='1'),)``."""
-    if len(text) > _LONGEST_REPR:
-        return
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return
-    for node in ast.walk(tree):
+    expression = expression_in(text)
+    for node in ast.walk(expression) if expression is not None else ():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Interrupt":
             for keyword in node.keywords:
                 if keyword.arg == "value":
-                    yield _literal(keyword.value)
-
-
-def _literal(node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, MemoryError, RecursionError):
-        return ast.unparse(node)
+                    yield literal_of(keyword.value)

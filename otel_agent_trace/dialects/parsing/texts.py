@@ -16,7 +16,7 @@ import msgspec
 from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.values import Truncated
 
-_LONGEST_LITERAL = 100_000
+LONGEST_LITERAL = 100_000
 _DEEPEST = 200
 _decode = msgspec.json.Decoder().decode
 
@@ -50,7 +50,7 @@ def _repaired(text: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    if len(text) > _LONGEST_LITERAL:
+    if len(text) > LONGEST_LITERAL:
         return text
     try:
         return ast.literal_eval(text.strip())
@@ -175,10 +175,27 @@ def _closed(begun: str) -> str | None:
 
 def _with_cut_text(data: Any) -> Any:
     """Return containers with a `Truncated` in place of the last text, in which they end."""
-    holder, place, item = None, None, data
-    while type(item) in (dict, list) and item:
-        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
-        item = holder[place]
-    if holder is not None and type(item) is str:
-        holder[place] = Truncated(item, None, "bytes")
+    leaf = last_leaf(data)
+    if leaf is not None and type(leaf.value) is str:
+        leaf.holder[leaf.place] = Truncated(leaf.value, None, "bytes")
     return data
+
+
+class Leaf(NamedTuple):
+    """Represent a value that is not a container with items, its place in its container, and the last key before it."""
+
+    holder: Any
+    place: Any
+    key: str
+    value: Any
+
+
+def last_leaf(data: Any) -> Leaf | None:
+    """Return the last leaf of nested dicts and lists, where a limit cuts them; None where the data is a leaf itself."""
+    leaf, key = None, ""
+    while type(data) in (dict, list) and data:
+        place = next(reversed(data)) if type(data) is dict else len(data) - 1
+        key = place if type(place) is str else key
+        leaf = Leaf(data, place, key, data[place])
+        data = leaf.value
+    return leaf

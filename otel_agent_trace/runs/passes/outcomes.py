@@ -11,12 +11,13 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import CANCELLED, TIMEOUT
 from otel_agent_trace.dialects.parsing.conversation import answer_of, is_content, last_content
+from otel_agent_trace.dialects.parsing.payloads import kept_of
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
 from otel_agent_trace.runs.passes.graphs import are_in_same_step
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.values import same
+from otel_agent_trace.values import Truncated, same
 
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 
@@ -93,10 +94,12 @@ def infer_answers(tree: TraceTree) -> None:
     """Set the answer of a run that did not fail to the last text of its own models, or of the agent it handed over to.
 
     The agent's span has no answer in OpenAI Agents (OpenInference, OpenLLMetry, Logfire), AutoGen, Google ADK, Strands,
-    MLflow and traceloop-sdk.
+    MLflow and traceloop-sdk. Of LangGraph's, which is a whole conversation, a limit may have kept the beginning of
+    something that a model wrote, then or before.
     """
     for run in tree.agents_of_others():
-        if run.facts.output is None and run.facts.error is None:
+        is_known = run.facts.output is not None and not _is_beginning_of_answer(run.facts.output, run)
+        if not is_known and run.facts.error is None:
             _take_last_text(run)
 
 
@@ -171,6 +174,8 @@ def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
     asked = ((model, last_content(model.facts.messages, "user")) for model in models)
     model, question = next(((model, content) for model, content in asked if content is not None), (run, None))
+    if type(question) is Truncated and _begins_with(question, facts.input):  # the agent's span has more of it
+        return
     if question is not None and (not is_content(facts.input) or _has_more_parts(question, facts.input)):
         facts.input = question
         run.set_origins("input", *model.origins("messages"))
@@ -239,6 +244,19 @@ def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
     elif error.message and error.message in own_error.message:  # OpenAI Agents: the class is only on the call
         run.facts.error = msgspec.structs.replace(own_error, type=error.type, category=error.category)
         run.set_origins("error", *run.origins("error"), *last.origins("error"))
+
+
+def _is_beginning_of_answer(output: Any, run: Node) -> bool:
+    """Return whether a text that a limit has cut is the beginning of what one of the run's own models wrote."""
+    return type(output) is Truncated and any(
+        _begins_with(output, answer_of(node.facts)) for node in _answering_steps(run) if node.kind is StepKind.MODEL
+    )
+
+
+def _begins_with(cut: Truncated, content: Any) -> bool:
+    """Return whether a text, which may have been cut as well, begins with what is kept of another and is not shorter."""
+    whole = kept_of(content)
+    return type(cut.kept) is str and type(whole) is str and whole.startswith(cut.kept)
 
 
 def _take_last_text(run: Node) -> None:
