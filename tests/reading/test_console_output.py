@@ -70,6 +70,14 @@ ARRANGEMENTS: dict[str, Callable[[list[str]], str]] = {
     "with a prompt before them": lambda texts: "".join(f"You: {text}" for text in texts),
     "in a list": lambda texts: json.dumps([json.loads(text) for text in texts], indent=2),
     "in a list on one line": lambda texts: json.dumps([json.loads(text) for text in texts]),
+    "without a line break between them": lambda texts: "".join(text.strip() for text in texts),
+    "with commas between them": lambda texts: ",\n".join(text.strip() for text in texts) + ",\n",
+    "with brackets around them": lambda texts: f"[{','.join(text.strip() for text in texts)}]",
+    "with brackets and line breaks around them": lambda texts: "[" + ",\n".join(text.strip() for text in texts) + "]\n",
+    "in a list that has no end yet": lambda texts: "[" + ",\n".join(text.strip() for text in texts) + ",\n",
+    "in an object": lambda texts: json.dumps({"count": 2, "spans": [json.loads(text) for text in texts]}, indent=2),
+    "as JSON strings": lambda texts: "".join(f"{json.dumps(text)}\n" for text in texts),
+    "as JSON strings in a list": json.dumps,
     "behind one that was cut off": lambda texts: texts[0][:60] + "\n" + "".join(texts),
 }
 
