@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
+from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.sources.file_formats.others import description_of
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
@@ -486,7 +487,7 @@ class _OpenFile:
         self._raw.close()
 
     def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
-        return self._raw, as_utf8(_blocks(self._raw))
+        return self._raw, program_output(as_utf8(_blocks(self._raw)))
 
     def __exit__(self, *_: object) -> None:
         self.close()
