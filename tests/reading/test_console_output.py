@@ -246,6 +246,31 @@ def test_spans_that_java_logs(write: Write, prefix: str, wrapped: bool) -> None:
     assert [type(problem) for problem in found] == [Notice]
 
 
+@pytest.mark.parametrize("arrangement", ["a line each", "a page of the API"])
+def test_spans_of_phoenix(write: Write, arrangement: str) -> None:
+    """Its client and its API have Python's objects, with the kind and the status in fields of their own."""
+    span: dict[str, Any] = {
+        "name": "clerk",
+        "context": {"trace_id": f"{5:032x}", "span_id": f"{6:016x}"},
+        "span_kind": "AGENT",
+        "parent_id": None,
+        "start_time": "2026-05-01T12:00:00.5+00:00",
+        "end_time": "2026-05-01T12:00:01+00:00",
+        "status_code": "ERROR",
+        "status_message": "it failed",
+        "attributes": {"input.value": "Q?", "output.value": "A."},
+        "events": [],
+    }
+    content = (
+        json.dumps(span)
+        if arrangement == "a line each"
+        else json.dumps({"data": [span], "next_cursor": None}, indent=1)
+    )
+    [run] = load_runs(write("spans.json", content.encode()), strict=True)
+    assert (run.user_input, run.final_output, run.error and run.error.message) == ("Q?", "A.", "it failed")
+    assert run.ended_at_ns == run.started_at_ns + 500_000_000
+
+
 def test_what_is_neither_span_nor_log_record_is_reported(write: Write) -> None:
     _, texts = emitted()
     bad = [{**json.loads(texts[0]), "context": {"trace_id": "0x0", "span_id": "0x1"}}, {"context": 5}, {"a": 1}]

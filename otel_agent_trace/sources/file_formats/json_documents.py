@@ -14,7 +14,7 @@ from otel_agent_trace.span import SpanRecord
 _OPENING = re.compile(rb"\s*[\[{][\s\[{]*\n")
 _UNFINISHED = re.compile(rb"\s*[\[{][^\n]*[\[{,][ \t\r]*\n[ \t]")
 _KNOWN_KEY = re.compile(
-    rb'"(?:(?:resource|scope)_?(?:[sS]pans|[lL]ogs|[mM]etrics)|instrumentation_?[lL]ibrary_?(?:[sS]pans|[lL]ogs)|traceID)"\s*:'
+    rb'"(?:(?:resource|scope)_?(?:[sS]pans|[lL]ogs|[mM]etrics)|instrumentation_?[lL]ibrary_?(?:[sS]pans|[lL]ogs)|operationName)"\s*:'
 )
 _BEGINNING = re.compile(rb'[\[{]\s*(?:["\[{\]}]|$)')
 _ENDINGS, _CONTINUATIONS, _UNFINISHED_ENDINGS = (b"}", b"]"), (b"}", b"]", b","), (b"[", b",", b":")
