@@ -118,14 +118,14 @@ class _Reader:
         self._open_by_id.clear()
 
     def _add_call(self, part: dict[Any, Any], place: int) -> None:
-        call = RecordedCall(_call_id(part), str(part["name"]), part.get("arguments"), place)
+        call = RecordedCall(call_id_of(part), str(part["name"]), part.get("arguments"), place)
         self._has_requests = True
         self._calls.append(call)
         self._open.append(call)
         self._open_by_id.setdefault(call.call_id, deque()).append(call)
 
     def _add_response(self, part: dict[Any, Any], place: int) -> None:
-        call_id = _call_id(part)
+        call_id = call_id_of(part)
         call = self._answered_call(call_id)
         if call is None:
             if self._has_requests:
@@ -155,7 +155,7 @@ def _requests(message: Message) -> bool:
     return any(part.get("type") == "tool_call" for part in message.parts)
 
 
-def _call_id(part: dict[Any, Any]) -> str | None:
+def call_id_of(part: dict[Any, Any]) -> str | None:
     """Return the id of a call as text, None for an empty one; a damaged file may have anything there."""
     call_id = part.get("id")
     return (call_id or None) if call_id is None or type(call_id) is str else repr(call_id)

@@ -16,7 +16,7 @@ from otel_agent_trace.runs.left_out import LeftOut, Outside, left_out
 from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.stitch import as_one_trace, assembled
-from otel_agent_trace.runs.tree import unique
+from otel_agent_trace.runs.tree import ids_above, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
 
@@ -129,7 +129,7 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     )  # else the first of joined calls
     others = {node.span.span_id for _, roots in runs if roots is not nodes for root in roots for node in root.walk()}
     spans = sorted(
-        [span for span in records.values() if not others or not _is_below(span, others, records)],
+        [span for span in records.values() if others.isdisjoint(ids_above(span, records))],
         key=lambda span: (span.start_ns, span.span_id),
     )
     explanation, unread = _Explainer().run(run, nodes), tuple(_unread(spans))
@@ -147,16 +147,6 @@ def _sources_by_span(explanation: RunExplanation) -> dict[str, set[str]]:
             for source in (source for fact in facts for source in fact.sources):
                 found.setdefault(source.span_id, set()).update(source.places)
     return found
-
-
-def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
-    """Return whether a span is one of the given ones, or below one."""
-    current: SpanRecord | None = span
-    for _ in range(len(records)):
-        if current is None or current.span_id in ids:
-            break
-        current = records.get(current.parent_span_id or "")
-    return current is not None and current.span_id in ids
 
 
 def _unread(spans: Iterable[SpanRecord]) -> Iterator[Unread]:

@@ -20,7 +20,7 @@ import msgspec
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, Message, StepKind
 from otel_agent_trace.runs.assemble import Assembled, assemble
-from otel_agent_trace.runs.calls import RecordedCall, recorded_calls
+from otel_agent_trace.runs.calls import RecordedCall, call_id_of, recorded_calls
 from otel_agent_trace.runs.resume import with_resumed
 from otel_agent_trace.runs.sessions import Piece, grouped, parents_by_time, piece_of
 from otel_agent_trace.span import SpanRecord
@@ -325,7 +325,7 @@ class _Part:
         parts = [part for step in models for message in step.messages for part in message.parts]
         calls = [call for step in models for call in recorded_calls(step.messages)]
         self.answered = [call for call in calls if call.is_answered]
-        self.answered_ids = {_call_id(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
+        self.answered_ids = {call_id_of(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
         self.requested = [call for call in calls if not call.is_answered and call.call_id not in self.answered_ids]
         self.requested_ids = {call.call_id for call in self.requested} - {None}
         is_in_session = run.session_id is not None and any(step.kind is StepKind.TOOL for step in run.steps)
@@ -384,10 +384,6 @@ def _keys_of_tool(spans: tuple[SpanRecord, ...], step: AgentStep) -> Iterator[st
 
 def _signature(name: Any, arguments: Any) -> str:
     return f"{name} {json.dumps(arguments, sort_keys=True, default=repr)}"
-
-
-def _call_id(part: dict[Any, Any]) -> str | None:
-    return None if part.get("id") is None else str(part["id"])
 
 
 def _sent_messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -24,8 +24,9 @@ from typing import NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
+from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
-from otel_agent_trace.sources.file_formats.others import description_of
+from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.text_encoding import as_utf8
@@ -486,7 +487,7 @@ class _OpenFile:
         self._raw.close()
 
     def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
-        return self._raw, as_utf8(_blocks(self._raw))
+        return self._raw, program_output(as_utf8(_blocks(self._raw)))
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -570,7 +571,7 @@ def _check_format(path: str) -> None:
     """
     with _OpenFile(path) as (_, blocks):
         head = _read_head(path, blocks)
-    if not file_format_of(head)().fits(head):
+    if is_other_binary(head) or not file_format_of(head)().fits(head):
         looks_like = description_of(head[:HEAD_BYTES])
         msg = f"{path}: neither OTLP nor traces of Jaeger; it looks like {looks_like}{_packing_text(path)}"
         raise SourceError(msg)
