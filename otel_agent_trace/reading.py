@@ -144,7 +144,7 @@ def explain_run(
     )
     explained = (below for outer in explain(whole.spans or run_to_spans(whole.run)) for below in outer.walk())
     explanation = next(below for below in explained if below.run.run_id == run.run_id)
-    return msgspec.structs.replace(explanation, outside=census.outside())
+    return msgspec.structs.replace(explanation, outside=census.outside(), outside_logs=census.outside_logs())
 
 
 def _find_run(

@@ -15,11 +15,9 @@ from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import Score
-from otel_agent_trace.span import Event, SpanRecord
+from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import text_of
 
-_EVENT_PREFIX = "gen_ai.evaluation."
-"""Beginning of the names of events: the conventions have ``gen_ai.evaluation.result``, and Azure's SDK named events after the metric (``gen_ai.evaluation.Relevance``)."""
 _NAMES = (semconv.EVALUATION_NAME, "name", "assessment_name", "metric")
 _VALUES = (semconv.EVALUATION_SCORE, "gen_ai.evaluation.score", "score", "value")
 _LABELS = (semconv.EVALUATION_LABEL, "label", "string_value", "stringValue")
@@ -33,10 +31,15 @@ _VERDICTS = {True: "pass", False: "fail"}
 
 
 def score_of(event: Event) -> Score | None:
-    """Return the score that an event holds, None if it is no evaluation."""
-    if not event.name.startswith(_EVENT_PREFIX):
+    """Return the score that an event holds, None if it is no evaluation.
+
+    Fields that are no attributes may be in the body of the log record that the event was.
+    """
+    if not event.name.startswith(semconv.EVALUATION_EVENTS):
         return None
-    return _score(event.attributes, event.time_ns, event.name.removeprefix(_EVENT_PREFIX))
+    body = parsed(event.attributes.get(BODY_KEY))
+    fields = {**body, **event.attributes} if isinstance(body, Mapping) else event.attributes
+    return _score(fields, event.time_ns, event.name.removeprefix(semconv.EVALUATION_EVENTS))
 
 
 def event_of(score: Score) -> Event:

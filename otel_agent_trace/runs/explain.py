@@ -12,7 +12,7 @@ from otel_agent_trace import dialects
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Score, StepKind
 from otel_agent_trace.runs.assemble import Assembled, by_trace, in_order, runs_with_nodes
-from otel_agent_trace.runs.left_out import LeftOut, Outside, left_out
+from otel_agent_trace.runs.left_out import LeftOut, Outside, OutsideLogs, left_out
 from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.stitch import as_one_trace, assembled
@@ -79,8 +79,9 @@ class RunExplanation(msgspec.Struct, frozen=True):
     """Represent the facts of a run and of its steps.
 
     `unread` lists what no dialect understood in the run's traces, `left_out` what was understood, or stands beside the
-    attributes of spans, and is nowhere in the run; both are empty for the runs of sub-agents. `outside`, of `explain_run`, counts the spans in
-    those traces of the source that have no run.
+    attributes of spans, and is nowhere in the run; both are empty for the runs of sub-agents. `outside` and
+    `outside_logs`, of `explain_run`, count the spans in those traces of the source that have no run, and the log records
+    of the source that belong to no span.
     """
 
     run: AgentRun
@@ -89,6 +90,7 @@ class RunExplanation(msgspec.Struct, frozen=True):
     unread: tuple[Unread, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     outside: tuple[Outside, ...] = ()
+    outside_logs: tuple[OutsideLogs, ...] = ()
 
     def walk(self) -> Iterator[RunExplanation]:
         """Yield this explanation and those of all sub-agents."""
@@ -107,6 +109,7 @@ class RunExplanation(msgspec.Struct, frozen=True):
             "unread": msgspec.to_builtins(self.unread),
             "left_out": msgspec.to_builtins(self.left_out),
             "outside": msgspec.to_builtins(self.outside),
+            "outside_logs": msgspec.to_builtins(self.outside_logs),
         }
 
 
