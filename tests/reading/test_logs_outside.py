@@ -127,7 +127,7 @@ def test_other_records_are_counted_and_named(write: Write, capsys: pytest.Captur
         ),
     }
     assert main(["explain", str(path)]) == 0
-    assert "2 log records of no trace, 2 places: log record: body, log record: severity" in capsys.readouterr().out
+    assert "db  2 log records of no trace, 2 places: log record: body" in capsys.readouterr().out
     assert main(["explain", str(path), "--json"]) == 0
     assert '"outside_logs"' in capsys.readouterr().out
 
