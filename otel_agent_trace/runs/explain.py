@@ -130,9 +130,10 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     nodes = next(
         (nodes for other, nodes in runs if other.run_id == run.run_id), runs[0][1]
     )  # else the first of joined calls
-    others = {node.span.span_id for _, roots in runs if roots is not nodes for root in roots for node in root.walk()}
+    others = {span_id for _, roots in runs if roots is not nodes for span_id in _ids_in(roots)}
+    own = _ids_in(nodes)
     spans = sorted(
-        [span for span in records.values() if not others or not _is_below(span, others, records)],
+        [span for span in records.values() if not others or _nearest(span, own | others, records) not in others],
         key=lambda span: (span.start_ns, span.span_id),
     )
     explanation, unread = _Explainer().run(run, nodes), tuple(_unread(spans))
@@ -152,14 +153,18 @@ def _sources_by_span(explanation: RunExplanation) -> dict[str, set[str]]:
     return found
 
 
-def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
-    """Return whether a span is one of the given ones, or below one."""
+def _ids_in(roots: Iterable[Node]) -> set[str]:
+    return {node.span.span_id for root in roots for node in root.walk()}
+
+
+def _nearest(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> str | None:
+    """Return the id of the span, or of the closest one above it, that is one of the given ones; None if none is."""
     current: SpanRecord | None = span
     for _ in range(len(records)):
         if current is None or current.span_id in ids:
             break
         current = records.get(current.parent_span_id or "")
-    return current is not None and current.span_id in ids
+    return None if current is None or current.span_id not in ids else current.span_id
 
 
 def _unread(spans: Iterable[SpanRecord]) -> Iterator[Unread]:
