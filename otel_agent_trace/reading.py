@@ -63,7 +63,8 @@ def iter_runs(call: ReadCall) -> Iterator[AgentRun]:
     limit); Jaeger is then read only as far as needed for the newest.
 
     With `strict` the first record that cannot be read raises an error; otherwise `on_problem` is called with a `Problem`
-    for each, or a warning is logged. `on_progress` is called now and then with the bytes read and, where it is known,
+    for each, or a warning is logged. A text that was repaired, such as invalid UTF-8, is read: that is a `Notice`, which
+    `strict` does not raise. `on_progress` is called now and then with the bytes read and, where it is known,
     their total; for Jaeger with the number of traces.
 
     Raises:

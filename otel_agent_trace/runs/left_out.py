@@ -42,7 +42,11 @@ class OutsideLogs(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Represent a span, and the places in it whose values are nowhere in the run."""
+    """Represent a span, and the places in it whose values are nowhere in the run.
+
+    A place with several values, as ``gen_ai.output.messages``, is one of them if any of its values is not in the run, such
+    as a ``finish_reason``, although the others were read.
+    """
 
     span_id: str
     span_name: str
