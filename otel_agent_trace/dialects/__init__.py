@@ -44,7 +44,7 @@ from otel_agent_trace.dialects import (
     voltagent,
 )
 from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
-from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, parsed, result_of
 from otel_agent_trace.dialects.parsing.signals import read_signal
 from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.reader import read as read_own
@@ -138,6 +138,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     ]
     if next((facts.kind for _, facts in readings if facts.kind is not None), None) is StepKind.TOOL:
         for dialect, facts in readings:
+            _read_mcp_response(facts)
             _unwrap(facts, has_envelopes=dialect.has_envelopes)
     if not readings:
         return None
@@ -159,6 +160,20 @@ def _cut_places(span: SpanRecord) -> Iterator[str]:
             yield f"attributes.{key}"
     if any(is_cut(value) for event in span.events for value in event.attributes.values()):
         yield "events"
+
+
+def _read_mcp_response(facts: SpanFacts) -> None:
+    """Take a tool's result, if no other attribute has it, or its failure, from the response of an MCP server.
+
+    Traceloop and its forks write it into ``mcp.response.value``.
+    """
+    response = parsed(facts.attributes.get(_MCP_RESPONSE))
+    if response is not None and (facts.output is None or failure_in(response) is not None):
+        facts.output = response
+        del facts.attributes[_MCP_RESPONSE]
+
+
+_MCP_RESPONSE = "mcp.response.value"
 
 
 def _unwrap(facts: SpanFacts, *, has_envelopes: bool) -> None:

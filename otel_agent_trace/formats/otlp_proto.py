@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NamedTuple, TypeVar
 
-from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame, id_or_empty
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
@@ -389,16 +389,15 @@ def trace_ids(data: bytes | memoryview) -> set[bytes]:
 
 
 def decode_logs(data: bytes | memoryview) -> list[LogRecord]:
-    """Return the log records of a ``LogsData`` that belong to a span, a response or a session.
+    """Return the log records of a ``LogsData``.
 
     Raises:
         OtlpProtoError: it is not such a message.
     """
     try:
-        logs = [log for group in _parsed("LogsData", data).resource_logs for log in _logs_of(group)]
+        return [log for group in _parsed("LogsData", data).resource_logs for log in _logs_of(group)]
     except OtlpProtoError:  # a message around them is damaged
-        logs = [_log(_bounded("LogRecord", record), Resource(), Scope()) for record in _records(data)]
-    return [log for log in logs if log.is_of_span or log.response_id is not None or log.session_id is not None]
+        return [_log(_bounded("LogRecord", record), Resource(), Scope()) for record in _records(data)]
 
 
 def _logs_of(group: Any) -> Iterator[LogRecord]:
@@ -496,8 +495,8 @@ def _link(link: Any) -> Link:
 def _log(record: Any, resource: Resource, scope: Scope) -> LogRecord:
     attributes = _attributes(record.attributes)
     return LogRecord(
-        record.trace_id.hex(),
-        record.span_id.hex(),
+        id_or_empty(record.trace_id.hex()),
+        id_or_empty(record.span_id.hex()),
         record.event_name or str(attributes.pop("event.name", "")),
         record.time_unix_nano or record.observed_time_unix_nano,
         attributes,

@@ -150,6 +150,24 @@ def test_a_result_that_is_marked_as_a_failure_is_an_error(result: Any, as_text: 
     assert (step.error.message, step.output) == ("no such city", None)
 
 
+MCP_ERROR = json.dumps(FAILURES["MCP"])
+
+
+@pytest.mark.parametrize("result", [{}, {"gen_ai.tool.call.result": "no such city"}])
+def test_a_failure_in_the_response_of_an_mcp_server_is_an_error(result: dict[str, Any]) -> None:
+    """Traceloop has an attribute of its own for it, with or without a result beside it."""
+    step = of_tool({**EXECUTE, **result, "mcp.response.value": MCP_ERROR})
+    assert step.error is not None
+    assert (step.error.message, step.output, step.attributes) == ("no such city", None, {})
+
+
+def test_the_response_of_an_mcp_server_is_the_result_if_there_is_no_other() -> None:
+    response = json.dumps({"content": [{"type": "text", "text": "1.10"}], "isError": False})
+    assert of_tool({**EXECUTE, "mcp.response.value": response}).output == "1.10"
+    step = of_tool({**EXECUTE, "gen_ai.tool.call.result": "cold", "mcp.response.value": response})
+    assert (step.output, step.attributes) == ("cold", {"mcp.response.value": response})
+
+
 @pytest.mark.parametrize(
     "result", [{"status": "error", "items": 2}, {"isError": True}, {"is_error": True, "content": 1}]
 )
