@@ -12,6 +12,7 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.calls import has_just_answered
 from otel_agent_trace.runs.node import Node, end_of, start_of
 from otel_agent_trace.runs.passes.duplicates import merge_siblings
+from otel_agent_trace.runs.passes.loose_calls import joined_by_messages
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -34,7 +35,8 @@ def find_runs(tree: TraceTree) -> None:
     `NAME.workflow`, Google ADK's `invocation`) is merged with the agent; an agent after it, to which it handed over, is
     its sub-agent.
     """
-    runs = [run for group in _groups(tree) for run in _runs_of(group, tree)]
+    groups = joined_by_messages(_groups(tree), tree)
+    runs = [run for group in groups for run in _runs_of(group, tree)]
     ours = [root for root in tree.roots if not root.is_third_party]
     tree.roots = sorted([*ours, *runs], key=start_of)
 
