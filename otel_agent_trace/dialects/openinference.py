@@ -191,6 +191,40 @@ def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
     facts.output = _recorded(attributes, "output")
     if isinstance(facts.output, dict) and facts.output.keys() == _FUNCTION_RESPONSE:
         facts.output = function_response(facts.output)
+    _read_tool_node(recorded_input, facts)
+
+
+def _read_tool_node(recorded_input: Any, facts: SpanFacts) -> None:
+    """Read the span of a node that calls tools, which older versions of LangGraph mark as a tool.
+
+    Its input are the calls, or a state; its output are the messages with their results. With one call the span is taken
+    for that call, whose own span may be in it; with several it is a frame around them.
+    """
+    calls = [recorded_input] if isinstance(recorded_input, dict) else recorded_input
+    asked: list[dict[str, Any]] = calls if _is_list_of_calls(calls) else []
+    results = _results_in(facts.output)
+    names = [entry.get("name") for entry in asked or results]
+    if not names or facts.name in (None, *names):
+        return
+    if len(names) > 1:
+        facts.kind = None
+        facts.messages = conversation([{"role": "assistant", "tool_calls": asked}] if asked else recorded_input)
+        facts.messages += conversation(results, "tool")
+        facts.input = facts.output = None
+        return
+    facts.name = names[0]
+    facts.call_id = asked[0].get("id") if asked else results[0].get("tool_call_id")
+    facts.input = asked[0].get("args") if asked else None
+    facts.output = results[0].get("content") if results else facts.output
+
+
+def _results_in(state: Any) -> list[dict[str, Any]]:
+    """Return the messages that such a node returned, as a list or in a state; none if others are among them."""
+    messages = state.get("messages") if isinstance(state, dict) else state
+    if not isinstance(messages, list):
+        return []
+    results = [item for item in messages if isinstance(item, dict) and item.get("type") == "tool"]
+    return results if len(results) == len(messages) else []
 
 
 _FUNCTION_RESPONSE = {"id", "name", "response"}

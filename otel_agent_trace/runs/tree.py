@@ -42,7 +42,7 @@ class TraceTree:
 
     def ids_above(self, span: SpanRecord) -> set[str]:
         """Return the ids of a span and of all spans above it, as far as they are known."""
-        return ids_above(span, self.records)
+        return set(ids_above(span, self.records))
 
     def outermost(self, span: SpanRecord) -> SpanRecord:
         """Return the outermost span above a span that is here, or the span itself."""
@@ -162,14 +162,14 @@ def _break_cycles(nodes: dict[str, Node]) -> None:
             current.parent = None
 
 
-def ids_above(span: SpanRecord, records: Mapping[str, SpanRecord]) -> set[str]:
-    """Return the ids of a span and of all spans above it, as far as they are among the records."""
-    ids: set[str] = set()
+def ids_above(span: SpanRecord, records: Mapping[str, SpanRecord]) -> Iterator[str]:
+    """Yield the ids of a span and of all spans above it, as far as they are among the records, from the span upwards."""
+    seen: set[str] = set()
     current: SpanRecord | None = span
-    while current is not None and current.span_id not in ids:
-        ids.add(current.span_id)
+    while current is not None and current.span_id not in seen:
+        yield current.span_id
+        seen.add(current.span_id)
         current = records.get(current.parent_span_id or "")
-    return ids
 
 
 def run_id_of(span: SpanRecord, facts: SpanFacts) -> str:

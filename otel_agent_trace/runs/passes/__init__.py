@@ -22,6 +22,7 @@ from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scat
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
 from otel_agent_trace.runs.passes.graphs import recognise_graphs
+from otel_agent_trace.runs.passes.order import order_simultaneous_steps
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
 from otel_agent_trace.runs.passes.outcomes import (
     drop_usage_sums,
@@ -53,6 +54,7 @@ FOR_OTHERS: tuple[Pass, ...] = (
     identify_agents,
     describe_called_agents,
     divide_conversations,
+    order_simultaneous_steps,
     infer_tool_steps,
     explain_tool_errors,
     infer_questions,

@@ -193,6 +193,7 @@ def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
 def _inferred_tool_around(agent: Node, call: ToolCall) -> Node:
     tool = _inferred_tool(call, agent.span.start_ns, agent.span.end_ns)
     tool.children = [agent]
+    agent.rank = tool.rank + 1
     return tool
 
 
@@ -449,6 +450,7 @@ def _inferred_tool(call: ToolCall, start_ns: int, end_ns: int | None) -> Node:
         kind=StepKind.TOOL, dialect=model.facts.dialect, name=call.name, input=call.arguments, call_id=call.call_id
     )
     node = Node(span, facts)
+    node.rank = model.rank - 1 if call.asked_by is None else call.asked_by.rank + 1
     for field in ("kind", "name", "input"):
         node.set_origins(field, *call.first_seen_in.origins("messages"))
     if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
