@@ -450,7 +450,9 @@ def _inferred_tool(call: ToolCall, start_ns: int, end_ns: int | None) -> Node:
         kind=StepKind.TOOL, dialect=model.facts.dialect, name=call.name, input=call.arguments, call_id=call.call_id
     )
     node = Node(span, facts)
-    node.rank = model.rank - 1 if call.asked_by is None else call.asked_by.rank + 1
+    beside = model if call.asked_by is None else call.asked_by
+    if beside.span.start_ns == start_ns:
+        node.rank = model.rank - 1 if call.asked_by is None else call.asked_by.rank + 1
     for field in ("kind", "name", "input"):
         node.set_origins(field, *call.first_seen_in.origins("messages"))
     if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):
