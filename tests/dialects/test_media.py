@@ -69,6 +69,9 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "MCP": ({"type": "image", "data": B64, "mimeType": "image/png"}, blob()),
     "MCP resource": ({"type": "resource", "resource": {"uri": "file:///p", "mimeType": "image/png", "blob": B64}}, blob(uri="file:///p")),
     "MCP link": ({"type": "resource_link", "uri": "file:///p", "name": "p"}, uri("file:///p", name="p")),
+    "Genkit": ({"media": {"url": DATA, "contentType": "image/png"}}, blob()),
+    "Mistral": ({"type": "document_url", "document_url": URL}, uri(modality="document")),
+    "sound by URL": ({"type": "audio_url", "audio_url": URL}, uri(modality="audio")),
     "conventions": ({"type": "blob", "modality": "image", "mime_type": "image/png", "content": B64}, blob()),
     "conventions by URI": ({"type": "uri", "modality": "image", "uri": URL, "mime_type": None}, uri(modality="image")),
 }  # fmt: skip
