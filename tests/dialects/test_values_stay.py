@@ -69,9 +69,9 @@ def test_google_adk_puts_texts_into_an_object(text: str) -> None:
 
 def test_a_number_is_one_where_json_would_write_it_so() -> None:
     """A tool's result is JSON or a text: 4 and 2.5 are numbers, 1.10 and 007 were never written by JSON."""
-    results = ["4", "2.5", "1.10", "007", "true", "{}"]
+    results = ["4", "2.5", "1.10", "007", "true", "{}", "-0", "5\n", "{...}", "('a...',)"]
     given = [of_tool({**EXECUTE, "gen_ai.tool.call.result": text}).output for text in results]
-    assert given == [4, 2.5, "1.10", "007", True, {}]
+    assert given == [4, 2.5, "1.10", "007", True, {}, "-0", "5\n", "{...}", ("a...",)]
 
 
 @pytest.mark.parametrize("text", [*TEXTS, '{"city": "Lima"}', "[2024] was warm", "[1, 2]", '{"a": "b'])

@@ -24,13 +24,13 @@ _decode = msgspec.json.Decoder().decode
 def value_in(text: str) -> Any:
     """Return the value of JSON or of a Python literal such as ``{'city': 'Paris'}``; else the text itself.
 
-    A number that JSON would write in another way, like 1.10 and 1e3, is a text: a version, an id, a price.
+    A number that JSON would write in another way, like 1.10, -0 and 1e3, is a text: a version, an id, a price.
     """
     try:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return _repaired(text) if looks_structured(text) else text
-    return text if type(value) is float and json.dumps(value) != text else value
+    return text if type(value) in (int, float) and json.dumps(value) != text else value
 
 
 def looks_structured(text: str) -> bool:
@@ -53,9 +53,15 @@ def _literal(text: str) -> Any:
     if len(text) > LONGEST_LITERAL:
         return text
     try:
-        return ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval")
+        return text if "..." in text and any(map(_is_ellipsis, ast.walk(tree))) else ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+def _is_ellipsis(node: ast.AST) -> bool:
+    """Return whether a node is `...`, by which a `repr` leaves out items: what has it is no value."""
+    return isinstance(node, ast.Constant) and node.value is ...
 
 
 # ── beginnings ───────────────────────────────────────────────────────────────────────────────────────────────────────
