@@ -186,8 +186,7 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
     # Koog writes OpenInference's names beside the conventions' operation
     facts.input = attributes.parsed(semconv.TOOL_ARGUMENTS, "gen_ai.tool.args", "gen_ai.tool.input", "input.value")
     facts.output = attributes.parsed(
-        *(semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value", "output.value"),
-        "mcp.response.value",  # of clients of MCP, after OpenLLMetry
+        semconv.TOOL_RESULT, "gen_ai.tool.output", "code.function.return.value", "output.value"
     )
     if (
         facts.input is None

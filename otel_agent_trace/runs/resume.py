@@ -52,8 +52,6 @@ def _may_be_linked(found: Assembled) -> bool:
         return True
     if (run.session_id is not None and _begins_with_call(run)) or _begins_with_command(found):
         return True
-    if all(step.kind is not StepKind.MODEL and step.run is None for step in run.steps):
-        return False
     return _is_paused(run) or bool(_answered_first(run))
 
 
@@ -233,7 +231,7 @@ def _is_pending(result: Any) -> bool:
 
 def _answered_first(run: AgentRun) -> set[str]:
     """Return the ids of the calls whose results end the messages that the first model of a run was sent."""
-    model = next((step for step in run.steps if step.kind is StepKind.MODEL), None)
-    results = () if model is None else results_sent_last(model.messages)
-    parts = (part for message in results for part in message.parts if part.get("type") == "tool_call_response")
-    return {str(part["id"]) for part in parts if part.get("id") is not None}
+    for step in run.steps:
+        if step.kind is StepKind.MODEL:
+            return {str(part["id"]) for part in results_sent_last(step.messages) if part.get("id") is not None}
+    return set()

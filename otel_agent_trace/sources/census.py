@@ -126,7 +126,7 @@ def noting_times(
     odd_traces = 0
     for spans in traces:
         unknown = unknown_times(spans)
-        if unknown and odd_traces < _SHOWN_TRACES:
+        if unknown is not None and odd_traces < _SHOWN_TRACES:
             odd_traces += 1
             reason = (
                 f"{unknown.starts} starts and {unknown.ends} ends of spans are no times (0, before 1970, or an end before "

@@ -94,7 +94,7 @@ def _extends(model: Node, earlier: Node) -> bool:
 
 def _has_results_for(model: Node, earlier: Node) -> bool:
     """Return whether it was last sent the results that an earlier one waits for; ids like ``call_0`` come again."""
-    results = {part.get("id") for message in results_sent_last(model.facts.messages) for part in message.parts}
+    results = {part.get("id") for part in results_sent_last(model.facts.messages)}
     requests = [part for message in earlier.facts.messages[-1:] for part in message.tool_calls]
     answered = [(call.call_id, call.name, call.arguments) for call in calls_just_answered(model)]
     return any(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 from otel_agent_trace.model import StepKind
@@ -49,11 +48,11 @@ def _rank_calls(nodes: list[Node]) -> None:
     calls = [node for node in nodes if node.kind in (StepKind.TOOL, StepKind.AGENT) and node.is_third_party]
     if not models or not calls:
         return
-    requests = [(part, model.rank + 1) for model in models for part in _parts(model.facts.messages[-1:], "tool_call")]
+    requests = [(part, model.rank + 1) for model in models for part in _requests(model)]
     results = [
         (part, model.rank - 1)
         for model in models
-        for part in _parts(results_sent_last(model.facts.messages), "tool_call_response")
+        for part in results_sent_last(model.facts.messages)
     ]
     for call in calls:
         found = _taken(requests, call) or _taken(results, call)
@@ -61,8 +60,8 @@ def _rank_calls(nodes: list[Node]) -> None:
             call.rank = found
 
 
-def _parts(messages: Iterable[Any], kind: str) -> list[dict[Any, Any]]:
-    return [part for message in messages for part in message.parts if part.get("type") == kind]
+def _requests(model: Node) -> list[dict[Any, Any]]:
+    return [part for message in model.facts.messages[-1:] for part in message.tool_calls]
 
 
 def _taken(parts: list[tuple[dict[Any, Any], int]], call: Node) -> int | None:
