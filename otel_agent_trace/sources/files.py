@@ -392,7 +392,9 @@ class _OpenTraces:
         """Yield and forget the traces that do not occur in this block or a later one."""
         for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
             spans = self._traces.pop(trace_id)
-            logs = self._logs_of_trace(trace_id, spans) + self._logs_of_responses.taken_by(spans)
+            logs = self._logs_of_responses.taken_by(spans)
+            if trace_id in self._logs:
+                logs += self._logs_of_trace(trace_id, spans)
             yield with_logs(spans, logs) if logs else spans
         if self._logs:  # of traces without spans
             for trace_id in [known for known in self._logs if last_blocks.of(known) < block]:
@@ -400,9 +402,7 @@ class _OpenTraces:
 
     def _logs_of_trace(self, trace_id: str, spans: Sequence[SpanRecord]) -> list[LogRecord]:
         """Return and forget the log records that belong to the spans of a trace; report the others."""
-        held = self._logs.pop(trace_id, None)
-        if held is None:
-            return []
+        held = self._logs.pop(trace_id)
         if held.dropped:
             reason = f"{held.dropped:,} log records of spans that have more than {MOST_LOGS_OF_A_SPAN:,} are left out"
             self._on_problem(Notice(f"trace {trace_id}", 0, reason))
