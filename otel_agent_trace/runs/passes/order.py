@@ -49,11 +49,7 @@ def _rank_calls(nodes: list[Node]) -> None:
     if not models or not calls:
         return
     requests = [(part, model.rank + 1) for model in models for part in _requests(model)]
-    results = [
-        (part, model.rank - 1)
-        for model in models
-        for part in results_sent_last(model.facts.messages)
-    ]
+    results = [(part, model.rank - 1) for model in models for part in results_sent_last(model.facts.messages)]
     for call in calls:
         found = _taken(requests, call) or _taken(results, call)
         if found is not None:
