@@ -29,13 +29,16 @@ _MODALITIES: dict[str, str | None] = {
     **dict.fromkeys(("inline_data", "inlineData", "file_data", "fileData"), None),
 }
 """Types of parts that may hold media, with the modality where it is in the name."""
-_HOLDERS = ("inline_data", "inlineData", "file_data", "fileData", "image", "video", "audio", "document")
-"""Keys that hold the media of a part without a type: those of Gemini, Bedrock and Haystack."""
+_HOLDERS = ("inline_data", "inlineData", "file_data", "fileData", "image", "video", "audio", "document", "media")
+"""Keys that hold the media of a part without a type: those of Gemini, Bedrock, Haystack and Genkit."""
 _NEEDED = {"data": "uri", "resource": "blob"}
 """Keys without which a type of part holds no media: A2A's data is any object, a resource of MCP may be a text."""
 _MIME_TYPES = ("mime_type", "mimeType", "media_type", "mediaType", "image_mimetype", "contentType")
 _CONTENTS = ("data", "bytes", "base64", "content", "base64_image", "binary_content", "blob", "file_data", "image")
-_URIS = ("uri", "url", "data_uri", "image_url", "file_uri", "fileUri", "file_url", "path", "content_ref", "uri_ref")
+_URIS = (
+    *("uri", "url", "data_uri", "image_url", "audio_url", "video_url", "document_url"),
+    *("file_uri", "fileUri", "file_url", "path", "content_ref", "uri_ref"),
+)
 _FILE_IDS = ("file_id", "fileId", "id")
 _READ = frozenset({*_MIME_TYPES, *_CONTENTS, *_URIS, "file_id", "fileId", "format", "modality"})
 _KINDS = ("type", "kind", "block_type", "part_kind", "content_type")

@@ -63,7 +63,8 @@ def iter_runs(call: ReadCall) -> Iterator[AgentRun]:
     limit); Jaeger is then read only as far as needed for the newest.
 
     With `strict` the first record that cannot be read raises an error; otherwise `on_problem` is called with a `Problem`
-    for each, or a warning is logged. `on_progress` is called now and then with the bytes read and, where it is known,
+    for each, or a warning is logged. A text that was repaired, such as invalid UTF-8, is read: that is a `Notice`, which
+    `strict` does not raise. `on_progress` is called now and then with the bytes read and, where it is known,
     their total; for Jaeger with the number of traces.
 
     Raises:
@@ -144,7 +145,7 @@ def explain_run(
     )
     explained = (below for outer in explain(whole.spans or run_to_spans(whole.run)) for below in outer.walk())
     explanation = next(below for below in explained if below.run.run_id == run.run_id)
-    return msgspec.structs.replace(explanation, outside=census.outside())
+    return msgspec.structs.replace(explanation, outside=census.outside(), outside_logs=census.outside_logs())
 
 
 def _find_run(

@@ -97,10 +97,15 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def response_id(self) -> str | None:
-        """Return the id of the model's response that it belongs to instead of a span: an evaluation may come later."""
-        if self.is_of_span or self.name != semconv.EVALUATION_EVENT:
+        """Return the id of the model's response that an evaluation names; None for other records.
+
+        It belongs to that response where its own span is not known: an evaluation may come later, in another trace.
+        """
+        if not self.name.startswith(semconv.EVALUATION_EVENTS):
             return None
-        return text if type(text := self.attributes.get(semconv.RESPONSE_ID)) is str else None
+        body = self.body if isinstance(self.body, Mapping) else {}
+        ids = (fields.get(semconv.RESPONSE_ID) for fields in (self.attributes, body))
+        return next((found for found in ids if type(found) is str and found), None)
 
     @property
     def session_id(self) -> str | None:
@@ -131,6 +136,11 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
         if self.body in (None, "", {}) or BODY_KEY in self.attributes:
             return Event(self.name, self.time_ns, self.attributes)
         return Event(self.name, self.time_ns, {**self.attributes, BODY_KEY: self.body})
+
+
+def id_or_empty(digits: str) -> str:
+    """Return the id of a log record, an empty text for one of zeros: OpenTelemetry's id outside any span."""
+    return digits if digits.strip("0") else ""
 
 
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -219,8 +229,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     logs: bool = False
     """True if there is `traces_and_logs(on_problem, on_log)`.
 
-    It yields the same as `traces`, and calls `on_log` with log records whose spans are not in this source: before the
-    rest of their trace is yielded or, where there is none, at any time.
+    It yields the same as `traces`, and calls `on_log` with log records that belong to no span of this source: with those
+    of a trace before the rest of it is yielded, with others at any time.
     """
     runs: bool = False
     """True if there is `runs()`, which yields the outermost runs themselves."""
@@ -256,7 +266,7 @@ _NONE = Capabilities()
 def traces_and_logs(
     source: SpanSource, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
 ) -> Iterator[list[SpanRecord]]:
-    """Yield the traces of a source; `on_log` is called with log records whose spans are elsewhere, if it has any."""
+    """Yield the traces of a source; `on_log` is called with log records that belong to no span of it, if it has any."""
     reader: Any = source
     logged = capabilities_of(source).logs
     traces: Iterator[list[SpanRecord]] = (

@@ -15,7 +15,13 @@ from otel_agent_trace.cli.streams import UNLIMITED
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.runs.explain import RunExplanation
-from otel_agent_trace.views.explanation import fact_sections, left_out_lines, outside_lines, unread_lines
+from otel_agent_trace.views.explanation import (
+    fact_sections,
+    left_out_lines,
+    outside_lines,
+    outside_logs_lines,
+    unread_lines,
+)
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
 from otel_agent_trace.views.rows import Cell, Row
 from otel_agent_trace.views.run_list import runs_table
@@ -100,6 +106,7 @@ def print_explanation(explanation: RunExplanation, console: Console) -> None:
         ("not understood", unread_lines(explanation.unread)),
         ("understood, and not in the run", left_out_lines(explanation.left_out)),
         ("in traces without a run", outside_lines(explanation.outside)),
+        ("log records without a run", outside_logs_lines(explanation.outside_logs)),
     ):
         for number, line in enumerate(lines):
             if not number:

@@ -18,6 +18,7 @@ from otel_agent_trace.dialects import (
     agent_events,
     agent_framework,
     agentops,
+    any_agent,
     claude_code,
     crewai,
     evaluations,
@@ -25,6 +26,7 @@ from otel_agent_trace.dialects import (
     genai,
     genkit,
     haystack,
+    langchain4j,
     langfuse,
     langsmith,
     litellm,
@@ -39,9 +41,10 @@ from otel_agent_trace.dialects import (
     traceloop,
     vendors,
     vercel,
+    voltagent,
 )
 from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_in
-from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, result_of
+from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, parsed, result_of
 from otel_agent_trace.dialects.parsing.signals import read_signal
 from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.mapping.attributes import AttributeReader
@@ -85,26 +88,26 @@ def _row(module: Any, *namespaces: str, scopes: tuple[str, ...] = (), has_envelo
     return Dialect(module.NAME, module.read, frozenset(namespaces), scopes, has_envelopes)
 
 
+_HAYSTACK = ("haystack", "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack")
 _CREWAI = ("opentelemetry.instrumentation.crewai", "openinference.instrumentation.crewai")
 DIALECTS: tuple[Dialect, ...] = (
     _row(langsmith, "langsmith"),
     _row(langfuse, "langfuse"),
     _row(mlflow, "mlflow"),
     _row(crewai, *("crew_key", "task_key", "crew_tasks", "crewai"), scopes=_CREWAI),
+    _row(haystack, "haystack", scopes=_HAYSTACK),
     _row(openinference, "openinference", scopes=("openinference.",)),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
     _row(gemini_cli, scopes=("gemini-cli",)),
     _row(genkit, "genkit:type", "genkit:name"),
+    _row(voltagent, "entity"),
     _row(monocle, "span"),
+    _row(langchain4j, scopes=("io.quarkus",)),
     _row(agent_events, "event"),
+    _row(any_agent, "gen_ai"),
     _row(adk, "gcp", scopes=("gcp.vertex.agent",), has_envelopes=False),
     _row(agent_framework, "workflow", scopes=("agent_framework",)),
-    _row(
-        haystack,
-        "haystack",
-        scopes=("haystack", "openinference.instrumentation.haystack", "opentelemetry.instrumentation.haystack"),
-    ),
     _row(pydantic_ai, "pydantic_ai", "final_result", "all_messages_events", scopes=("pydantic-ai",)),
     _row(logfire, "logfire"),
     _row(openlit, "function", scopes=("openlit",)),
@@ -136,6 +139,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     ]
     if next((facts.kind for _, facts in readings if facts.kind is not None), None) is StepKind.TOOL:
         for dialect, facts in readings:
+            _read_mcp_response(facts)
             _unwrap(facts, has_envelopes=dialect.has_envelopes)
     if not readings:
         return None
@@ -148,8 +152,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if semconv.REDACTED in span.attributes:
         facts.redacted = AttributeReader(span.attributes).texts(semconv.REDACTED)
         facts.attributes = {key: value for key, value in facts.attributes.items() if key != semconv.REDACTED}
-    if facts.error is not None or span.events:
-        read_signal(span, facts)
+    read_signal(span, facts)
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts
 
@@ -161,6 +164,20 @@ def _cut_places(span: SpanRecord) -> Iterator[str]:
             yield f"attributes.{key}"
     if any(is_cut(value) for event in span.events for value in event.attributes.values()):
         yield "events"
+
+
+def _read_mcp_response(facts: SpanFacts) -> None:
+    """Take a tool's result, if no other attribute has it, or its failure, from the response of an MCP server.
+
+    Traceloop and its forks write it into ``mcp.response.value``.
+    """
+    response = parsed(facts.attributes.get(_MCP_RESPONSE))
+    if response is not None and (facts.output is None or failure_in(response) is not None):
+        facts.output = response
+        del facts.attributes[_MCP_RESPONSE]
+
+
+_MCP_RESPONSE = "mcp.response.value"
 
 
 def _unwrap(facts: SpanFacts, *, has_envelopes: bool) -> None:

@@ -35,7 +35,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if span.name.startswith("Task._execute") or "task_key" in attributes.rest:
         result = parsed(attributes.rest.get("output.value"))
         facts.input = _task_description(result)
-        facts.name = _agent_of_task(result)
+        facts.name = _agent_of_task(result) or attributes.text("agent_role")
     elif inputs:
         facts.input = sole_text(inputs, answered=False)
     elif isinstance(tasks, list) and tasks:

@@ -1,8 +1,8 @@
 """Read the scores that stand on spans, in every scheme in which evaluators and frameworks write them.
 
 The conventions have one event for a score, ``gen_ai.evaluation.result``; log records of that name are events here. Others
-write attributes of the span that was evaluated (OpenInference, Braintrust, MLflow, Langfuse), or of a span of their own
-around it or within it (pydantic-evals, the evaluators of Phoenix and MLflow).
+write attributes of the span that was evaluated (OpenInference, Arize, Braintrust, MLflow, Langfuse), or of a span of
+their own around it or within it (pydantic-evals, Logfire's annotations, TruLens, the evaluators of Phoenix and MLflow).
 """
 
 from __future__ import annotations
@@ -15,28 +15,43 @@ from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import Score
-from otel_agent_trace.span import Event, SpanRecord
+from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import text_of
 
-_EVENT_PREFIX = "gen_ai.evaluation."
-"""Beginning of the names of events: the conventions have ``gen_ai.evaluation.result``, and Azure's SDK named events after the metric (``gen_ai.evaluation.Relevance``)."""
-_NAMES = (semconv.EVALUATION_NAME, "name", "assessment_name", "metric")
+_NAMES = (semconv.EVALUATION_NAME, "name", "assessment_name", "metric", "metric_name")
 _VALUES = (semconv.EVALUATION_SCORE, "gen_ai.evaluation.score", "score", "value")
 _LABELS = (semconv.EVALUATION_LABEL, "label", "string_value", "stringValue")
-_EXPLANATIONS = (semconv.EVALUATION_EXPLANATION, "explanation", "reason", "rationale", "comment", semconv.ERROR_TYPE)
+_EXPLANATIONS = (
+    semconv.EVALUATION_EXPLANATION,
+    "explanation",
+    "reason",
+    "rationale",
+    "comment",
+    "details",
+    semconv.ERROR_TYPE,
+)
 _SOURCES = (
-    *(semconv.SCORE_SOURCE, "gen_ai.evaluation.evaluator.source", "source"),
+    *(semconv.SCORE_SOURCE, "gen_ai.evaluation.evaluator.source", "gen_ai.evaluation.source", "source"),
     *("annotator_kind", "kind", "source_id", "source_type"),
 )
+_LANGWATCH_EVENT = "langwatch.evaluation.custom"
 _VERDICTS = {True: "pass", False: "fail"}
-"""Labels of assertions, as pydantic-evals writes them in its events."""
+"""Labels of assertions, as pydantic-evals writes them in its events, and of `passed`, which LangWatch has."""
 
 
 def score_of(event: Event) -> Score | None:
-    """Return the score that an event holds, None if it is no evaluation."""
-    if not event.name.startswith(_EVENT_PREFIX):
+    """Return the score that an event holds, None if it is no evaluation.
+
+    Fields that are no attributes may be in the body of the log record that the event was.
+    """
+    if event.name == _LANGWATCH_EVENT:
+        evaluation = parsed(event.attributes.get("json_encoded_event"))
+        return _score(evaluation, event.time_ns, "") if isinstance(evaluation, Mapping) else None
+    if not event.name.startswith(semconv.EVALUATION_EVENTS):
         return None
-    return _score(event.attributes, event.time_ns, event.name.removeprefix(_EVENT_PREFIX))
+    body = parsed(event.attributes.get(BODY_KEY))
+    fields = {**body, **event.attributes} if isinstance(body, Mapping) else event.attributes
+    return _score(fields, event.time_ns, event.name.removeprefix(semconv.EVALUATION_EVENTS))
 
 
 def event_of(score: Score) -> Event:
@@ -54,16 +69,20 @@ def event_of(score: Score) -> Event:
 
 def scores_in_attributes(span: SpanRecord) -> tuple[Score, ...]:
     """Return the scores in the attributes of a span of another tracer."""
-    if _EVIDENCE.isdisjoint(span.attributes):
+    if not _are_evidence(span.attributes):
         return ()
     return tuple([score for _, read in _SCHEMES for score in read(span)])
 
 
 def without_scores(attributes: dict[str, Any]) -> dict[str, Any]:
     """Return unread attributes without those that `scores_in_attributes` reads."""
-    if _EVIDENCE.isdisjoint(attributes):
+    if not _are_evidence(attributes):
         return attributes
-    return {key: value for key, value in attributes.items() if not _IS_READ.match(key)}
+    return {key: value for key, value in attributes.items() if not (_IS_READ.match(key) or _EVAL_ATTRIBUTE.match(key))}
+
+
+def _are_evidence(attributes: Mapping[str, Any]) -> bool:
+    return not _EVIDENCE.isdisjoint(attributes) or any(key.startswith(_EVAL_PREFIXES) for key in attributes)
 
 
 # ── schemes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,7 +109,9 @@ def _read_evaluators(span: SpanRecord) -> Iterator[Score]:
     kinds = [parsed(span.attributes.get(key)) for key in _KINDS]
     if not any(str(kind).upper() == "EVALUATOR" for kind in kinds):
         return
-    name = span.name.removesuffix(".evaluate")
+    if not _DIRECT.isdisjoint(span.attributes):
+        return  # `_read_eval_attributes` reads the same score
+    name = _name_of_evaluator(span)
     output = next((parsed(span.attributes[key]) for key in _OUTPUTS if key in span.attributes), None)
     for item in output if isinstance(output, list) else [output]:
         yield from _given({"name": name, **item} if isinstance(item, dict) else {"name": name, "value": item}, span)
@@ -98,6 +119,51 @@ def _read_evaluators(span: SpanRecord) -> Iterator[Score]:
 
 _KINDS = ("openinference.span.kind", "mlflow.spanType", "langfuse.observation.type")
 _OUTPUTS = ("output.value", "mlflow.spanOutputs", "langfuse.observation.output")
+
+
+def _read_eval_attributes(span: SpanRecord) -> Iterator[Score]:
+    """Read ``eval.score`` and the like of one score, and ``eval.NAME.score`` of several, as Arize and Phoenix name them."""
+    entries: dict[str, dict[str, Any]] = {}
+    for key, value in span.attributes.items():
+        found = _EVAL_ATTRIBUTE.match(key)
+        if found and (found["name"] or not _DIRECT.isdisjoint(span.attributes)):
+            entries.setdefault(found["name"] or _name_of_evaluator(span), {})[found["field"]] = value
+    for name, entry in entries.items():
+        yield from _given({"name": name, **entry}, span)
+
+
+def _name_of_evaluator(span: SpanRecord) -> str:
+    return text_of(span.attributes.get("eval.name")) or span.name.removesuffix(".evaluate")
+
+
+_EVAL_PREFIXES = ("eval.", "trace_eval.", "session_eval.", "annotation.")
+_EVAL_ATTRIBUTE = re.compile(
+    r"(?:eval|(?:trace_eval|session_eval|annotation)(?=\..+\.))\.(?:(?P<name>.+)\.)?"
+    r"(?P<field>name|score|value|label|explanation|reason|passed|annotator_kind)$"
+)
+_DIRECT = frozenset({"eval.score", "eval.label", "eval.passed"})
+
+
+def _read_feedback(span: SpanRecord) -> Iterator[Score]:
+    """Read an annotation of Logfire, a span below the one that it is about; the value has the name of the score."""
+    name = text_of(span.attributes.get(_FEEDBACK))
+    if name is not None:
+        entry = {"value": span.attributes.get(name), "comment": span.attributes.get("logfire.feedback.comment")}
+        yield from _given({"name": name, **entry}, span)
+
+
+_FEEDBACK = "logfire.feedback.name"
+
+
+def _read_trulens(span: SpanRecord) -> Iterator[Score]:
+    """Read the span around an evaluation of TruLens; those below it have the parts of its score."""
+    attributes = Attributes(span)
+    root, part = attributes.under("ai.observability.eval_root"), attributes.under("ai.observability.eval")
+    if isinstance(root, dict):
+        yield from _given({**(part if isinstance(part, dict) else {}), **root}, span)
+
+
+_TRULENS = "ai.observability.eval_root.score"
 
 
 def _read_pydantic_evals(span: SpanRecord) -> Iterator[Score]:
@@ -134,13 +200,20 @@ _SCHEMES: tuple[tuple[frozenset[str], Callable[[SpanRecord], Iterable[Score]]], 
     (frozenset({semconv.EVALUATION_NAME}), _read_conventions),
     (frozenset({"evaluations.0.evaluation.name", "annotations.0.annotation.name"}), _read_openinference),
     (frozenset(_KINDS), _read_evaluators),
+    (frozenset(), _read_eval_attributes),
+    (frozenset({_FEEDBACK}), _read_feedback),
+    (frozenset({_TRULENS}), _read_trulens),
     (frozenset({"scores", "labels", "assertions"}), _read_pydantic_evals),
     (frozenset(_LISTS), _read_lists),
 )
-"""Schemes in which scores are written in attributes: names of which one is on every such span, and what reads them."""
+"""Schemes in which scores are written in attributes: names of which one is on every such span, and what reads them.
+
+The names in `_read_eval_attributes` have the name of the score within them: `_EVAL_PREFIXES` is their evidence.
+"""
 _EVIDENCE = frozenset().union(*(names for names, _ in _SCHEMES))
 _IS_READ = re.compile(
-    r"(?:evaluations|annotations)\.\d+\.|gen_ai\.evaluation\.|" + "|".join(f"{re.escape(key)}$" for key in _LISTS)
+    r"(?:evaluations|annotations)\.\d+\.|gen_ai\.evaluation\.|logfire\.feedback\.|ai\.observability\.eval_root\.score$|"
+    + "|".join(f"{re.escape(key)}$" for key in _LISTS)
 )
 
 
@@ -149,7 +222,7 @@ _IS_READ = re.compile(
 
 def _given(entry: Any, span: SpanRecord) -> Iterator[Score]:
     """Yield the score in an entry of a span, if it has a value, a label or an explanation."""
-    if isinstance(entry, dict | Mapping):
+    if isinstance(entry, Mapping):
         score = _score(entry, span.end_ns or span.start_ns, "")
         if score is not None and score.name:
             yield score
@@ -158,6 +231,8 @@ def _given(entry: Any, span: SpanRecord) -> Iterator[Score]:
 def _score(entry: Mapping[str, Any], at_ns: int, name: str) -> Score | None:
     value = _value_of(entry)
     label = text_of(_first(entry, _LABELS))
+    if label is None and isinstance(passed := entry.get("passed"), bool):
+        label = _VERDICTS[passed]
     if isinstance(value, str):
         value, label = None, label or value
     explanation = text_of(_first(entry, _EXPLANATIONS))

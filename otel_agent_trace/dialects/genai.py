@@ -96,7 +96,10 @@ _SPAN_NAMES = re.compile(
     r"(chat|text_completion|generate_content|execute_tool|invoke_agent|retrieval|embeddings)(?: |$)"
 )
 """Operations with which the conventions let the names of spans begin."""
-_NO_MODEL = "none"  # Spring AI's answering model of a call that failed
+_RANDOM_ID = re.compile(r"[0-9a-fA-F-]{16,}")
+_WORDS_ONLY = re.compile(r"[^\W\d_]+(?:[ ._-][^\W\d_]+)*\d{0,2}")
+_NO_MODEL = (None, "none", "unknown")
+"""Models of calls that failed: of Spring AI, and of LangChain4j, which does not know the requested one either."""
 _TOTALS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 
 
@@ -124,7 +127,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     )
     facts.call_id = attributes.text(semconv.TOOL_CALL_ID)
     (_read_frame if kind is None else _READERS[kind])(attributes, facts)
-    facts.error = attributes.error()
+    facts.error = facts.error or attributes.error()
     cancelled = attributes.text("strands.cancellation.type")
     if facts.error is None and cancelled is not None:
         facts.error = StepError(type=cancelled, category=category_of_type(cancelled))
@@ -189,6 +192,11 @@ def _read_tool_call(attributes: Attributes, facts: SpanFacts) -> None:
         facts.input is None
     ):  # OpenTelemetry's instrumentation of google-genai writes them after the conventions for code
         facts.input = _function_parameters(attributes)
+    if attributes.text("gen_ai.tool.call.outcome") == "error":  # rig's tools that fail have no status
+        error_type = attributes.text("gen_ai.tool.error.type") or semconv.ERROR_TYPE_OTHER
+        message = "" if facts.output is None else str(facts.output)
+        facts.error = StepError(type=error_type, message=message, category=category_of_type(error_type))
+        facts.output = None
     for event in attributes.span.events:
         if event.name == "gen_ai.tool.message" and facts.input is None:
             facts.input = parsed(event.attributes.get("content"))
@@ -212,9 +220,7 @@ def _named_in_span_name(span: SpanRecord) -> str | None:
 
 def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     facts.name = facts.agent_name
-    named = _named_in_span_name(attributes.span)
-    if named != attributes.rest.get(semconv.REQUEST_MODEL):  # the AI SDK has the model in the names of agents' spans
-        facts.label = named
+    facts.label = _label_of_agent(attributes)
     sent, answered = _sent_and_answered(attributes)
     facts.input, facts.output = last_content(sent, "user"), last_content(answered or sent[-1:], "assistant")
     if facts.input is None:
@@ -224,6 +230,19 @@ def _read_agent(attributes: Attributes, facts: SpanFacts) -> None:
     facts.interrupted_for = _interruption(attributes.span)
     _read_models(attributes, facts)
     facts.usage = _token_usage(attributes)
+
+
+def _label_of_agent(attributes: Attributes) -> str | None:
+    """Return the name in an agent's span name, else its id if that is one: Koog's agents have only an id, random or given.
+
+    The AI SDK has the model in the names of agents' spans.
+    """
+    agent_id = attributes.rest.get("gen_ai.agent.id")
+    named = _named_in_span_name(attributes.span)
+    if named is not None and named != attributes.rest.get(semconv.REQUEST_MODEL):
+        named = named.removesuffix(f"({agent_id})")  # Agent Framework for .NET
+        return None if named == agent_id and _RANDOM_ID.fullmatch(named) else named
+    return agent_id if type(agent_id) is str and _WORDS_ONLY.fullmatch(agent_id) else None
 
 
 def _interruption(span: SpanRecord) -> Any:
@@ -239,18 +258,19 @@ def _read_model_call(attributes: Attributes, facts: SpanFacts) -> None:
     facts.set_messages(sent, answered)
     facts.response_id = attributes.text(semconv.RESPONSE_ID)
     _read_models(attributes, facts)
-    if facts.model is None:
-        facts.model = _named_in_span_name(attributes.span)
+    named = _named_in_span_name(attributes.span)
+    if facts.model is None and named not in _NO_MODEL:
+        facts.model = named
     facts.label = facts.requested_model or facts.model or attributes.span.name
     facts.usage = _token_usage(attributes)
 
 
 def _read_models(attributes: Attributes, facts: SpanFacts) -> None:
-    facts.requested_model = attributes.text(semconv.REQUEST_MODEL)
-    if facts.requested_model is None:  # MLflow 3 with the conventions' names: the model of a call that failed
-        facts.requested_model = model_in({"model": parsed(attributes.rest.get("model"))})
-    answered = attributes.text(semconv.RESPONSE_MODEL)
-    facts.model = facts.requested_model if answered in (None, _NO_MODEL) else answered
+    requested, answered = attributes.text(semconv.REQUEST_MODEL), attributes.text(semconv.RESPONSE_MODEL)
+    if requested is None:  # MLflow 3 with the conventions' names: the model of a call that failed
+        requested = model_in({"model": parsed(attributes.rest.get("model"))})
+    facts.requested_model = None if requested in _NO_MODEL else requested
+    facts.model = facts.requested_model if answered in _NO_MODEL else answered
 
 
 def _read_other_operation(attributes: Attributes, facts: SpanFacts) -> None:
@@ -285,17 +305,30 @@ def _token_usage(attributes: Attributes) -> Usage | None:
 
 def _sent_and_answered(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return the messages sent and those answered, from attributes, else from events, else in the names before 1.28."""
-    system = attributes.parsed("gen_ai.system_instructions")
-    sent, answered = attributes.parsed(semconv.INPUT_MESSAGES), attributes.parsed(semconv.OUTPUT_MESSAGES)
-    for event in attributes.span.events:
-        if event.name == _DETAILS:
-            sent = sent or parsed(event.attributes.get(semconv.INPUT_MESSAGES))
-            answered = answered or parsed(event.attributes.get(semconv.OUTPUT_MESSAGES))
-            system = system or parsed(event.attributes.get("gen_ai.system_instructions"))
+    details = [_event_data(event.attributes) for event in attributes.span.events if event.name == _DETAILS]
+    system, sent, answered = (
+        _recorded(attributes, details, key)
+        for key in ("gen_ai.system_instructions", semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES)
+    )
     if not sent and not answered:
         return _messages_before_1_37(attributes)
     instructions = conversation(system, "system") if system else ()
     return instructions + conversation(sent), conversation(answered, "assistant")
+
+
+def _recorded(attributes: Attributes, details: Iterable[Mapping[str, Any]], key: str) -> Any:
+    """Return the content of an attribute of a span or its events, or a part with the URI where it is kept instead.
+
+    OpenTelemetry's `opentelemetry-util-genai` uploads the content of messages, and writes the URI under ``*_ref``.
+    """
+    found = attributes.parsed(key)
+    for event in details:
+        found = found or parsed(event.get(key))
+    if found:
+        return found
+    name = f"{key}_ref"
+    refs = (attributes.take(name), *(event.get(name) for event in details))
+    return next(([{"type": "uri", "uri": ref}] for ref in refs if type(ref) is str and ref), None)
 
 
 def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
@@ -325,6 +358,8 @@ def _messages_of_events(events: Iterable[Event]) -> tuple[tuple[Message, ...], t
             continue
         data = _event_data(event.attributes)
         messages = conversation(_as_message(data, role), role)
+        if event.name == "gen_ai.tool.message" and choices:  # Koog writes earlier calls like new ones
+            sent += [message for key in sorted(choices, key=str) for message in choices.pop(key)]
         if event.name in _CHUNKS:
             chunks += messages
         elif event.name in _ANSWERS:

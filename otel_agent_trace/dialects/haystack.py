@@ -21,7 +21,8 @@ NAME = "haystack"
 _STEP = "haystack.agent.step."
 _AGENTS = ("Agent.run", "Agent.run_async")
 _OUTPUTS = ("output.value", "traceloop.entity.output")
-_VALUES = (*_OUTPUTS, "input.value", "traceloop.entity.input")
+_INPUTS = ("input.value", "traceloop.entity.input")
+_VALUES = (*_OUTPUTS, *_INPUTS)
 _COMPLETION = "gen_ai.completion."
 _RESULT_KEYS = {"replies", "meta"}
 
@@ -67,8 +68,13 @@ def _read_of_instrumentation(span: SpanRecord) -> SpanFacts | None:
         facts.conversation = _conversation_of_agent(parsed(_first(attributes.rest, _OUTPUTS)))
     elif _has_keys_as_answer(span):
         facts.set_messages((), (Message(role="assistant", parts=()),))
-    else:
+    elif "pipeline" not in span.name.lower():
         return None
+    else:
+        facts.input = _question_in_data(parsed(_first(attributes.rest, _INPUTS)))
+        facts.output = _answer_in_data(parsed(_first(attributes.rest, _OUTPUTS)))
+        if facts.input is None and facts.output is None:
+            return None
     facts.attributes = attributes.rest
     return facts
 
@@ -107,11 +113,44 @@ def _conversation_of_agent(state: Any) -> Conversation | None:
     return Conversation(tuple(messages[0] for messages in converted), models, usages)
 
 
+def _data_in(value: Any) -> dict[str, Any]:
+    """Return what a pipeline was given or gave, by the names of its components, without the arguments around it."""
+    for key in ("kwargs", "data"):
+        value = value.get(key, value) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _question_in_data(value: Any) -> str | None:
+    """Return the question in the data of a pipeline, if all of its components that were given one were given the same."""
+    given = [data for data in _data_in(value).values() if isinstance(data, dict)]
+    variables = [data["template_variables"] for data in given if isinstance(data.get("template_variables"), dict)]
+    return _only_text(data.get(key) for data in (*given, *variables) for key in _QUESTION_KEYS)
+
+
+def _answer_in_data(value: Any) -> str | None:
+    """Return the answer in the result of a pipeline, if its components gave only one: of a generator or answer builder."""
+    gave = [data for data in _data_in(value).values() if isinstance(data, dict)]
+    answers = [item.get("data") for data in gave for item in _list_under(data, "answers") if isinstance(item, dict)]
+    return _only_text(answers or [reply for data in gave for reply in _list_under(data, "replies")[:1]])
+
+
+_QUESTION_KEYS = ("question", "query")
+
+
+def _list_under(data: dict[str, Any], key: str) -> list[Any]:
+    value = data.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _only_text(values: Iterable[Any]) -> str | None:
+    texts = {value for value in values if isinstance(value, str) and value}
+    return texts.pop() if len(texts) == 1 else None
+
+
 def _only_component(value: Any) -> str | None:
     """Return the name of the only component in the data of a pipeline, if that takes or gives messages, as agents do."""
-    for key in ("data", "kwargs"):
-        value = value.get(key, value) if isinstance(value, dict) else None
-    if not isinstance(value, dict) or len(value) != 1:
+    value = _data_in(value)
+    if len(value) != 1:
         return None
     ((name, data),) = value.items()
     return str(name) if isinstance(data, dict) and "messages" in data else None
@@ -153,7 +192,9 @@ def _read_component(attributes: Attributes, facts: SpanFacts) -> None:
         return
     recorded_input = attributes.parsed("haystack.pipeline.input_data") if recorded_input is None else recorded_input
     recorded_output = attributes.parsed("haystack.pipeline.output_data") if recorded_output is None else recorded_output
-    facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
+    question, answer = _question_in_data(recorded_input), _answer_in_data(recorded_output)
+    facts.input = question_in(recorded_input) if question is None else question
+    facts.output = answer_in(recorded_output) if answer is None else answer
 
 
 def _generator_metadata(recorded_output: Any) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from otel_agent_trace.dialects.parsing.attributes import USER_IDS, Attributes
 from otel_agent_trace.dialects.parsing.conversation import answer_in, conversation, question_in
 from otel_agent_trace.dialects.parsing.names import without_method
-from otel_agent_trace.dialects.parsing.payloads import model_in
+from otel_agent_trace.dialects.parsing.payloads import model_in, parsed
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
 NAME = "mlflow"
+_RUNNER = "AgentRunner"
+"""Class of OpenAI Agents whose span is around those of the agents."""
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -45,11 +47,13 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if kind is StepKind.MODEL:
         facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.requested_model = model_in(recorded_input)
+        if facts.requested_model is None:  # LangChain's models
+            facts.requested_model = model_in(parsed(attributes.rest.get("invocation_params")))
         facts.model = attributes.quoted("mlflow.llm.model", "model") or facts.requested_model
         facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
-        facts.label = facts.model or span.name
+        facts.label = facts.model
     elif kind in (StepKind.AGENT, None):
-        facts.name = facts.label if kind is not None else None
+        facts.name = facts.label if kind is not None and facts.label != _RUNNER else None
         facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
         facts.usage = attributes.usage_of("mlflow.chat.tokenUsage")
     else:

@@ -27,8 +27,11 @@ _DEEPEST = 4
 _CLASSES_WITHOUT_NAME = ("Task", "Crew", "Flow", "Pipeline", "AsyncPipeline", "Agent")
 _BEGINNING_WITH_ID = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]+)"')
 _REPR_OF_OBJECT = re.compile(r"[A-Z]\w*\([a-z_]\w*=")
-_PART_OF_CHAIN = re.compile(r"(Runnable[A-Z]\w*|\w*(OutputParser|Prompt|PromptTemplate))(<.*>)?$")
-"""Names of LangChain's classes: OpenInference marks what has "agent" in its name as an agent."""
+_PART_OF_CHAIN = re.compile(r"(Runnable[A-Z]\w*|\w*(OutputParser|Prompt|PromptTemplate|PromptBuilder))(<.*>)?$")
+"""Names of classes of LangChain and Haystack that are in chains.
+
+OpenInference marks what has "agent" in its name as an agent, and Haystack's prompt builder as a model call.
+"""
 _KINDS = {
     "AGENT": StepKind.AGENT,
     "TOOL": StepKind.TOOL,
@@ -58,7 +61,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     kind = _KINDS.get(recorded_kind.upper())
     if kind is StepKind.AGENT and "tool.name" in attributes.rest:  # a tool that runs an agent has the kind AGENT too
         kind = StepKind.TOOL
-    if kind is StepKind.AGENT and _PART_OF_CHAIN.match(span.name):
+    if kind in (StepKind.AGENT, StepKind.MODEL) and _PART_OF_CHAIN.match(without_method(span.name)):
         kind = None
     if span.start_ns == span.end_ns and _is_event(span):
         kind = None
@@ -188,6 +191,40 @@ def _read_tool_span(attributes: Attributes, facts: SpanFacts) -> None:
     facts.output = _recorded(attributes, "output")
     if isinstance(facts.output, dict) and facts.output.keys() == _FUNCTION_RESPONSE:
         facts.output = function_response(facts.output)
+    _read_tool_node(recorded_input, facts)
+
+
+def _read_tool_node(recorded_input: Any, facts: SpanFacts) -> None:
+    """Read the span of a node that calls tools, which older versions of LangGraph mark as a tool.
+
+    Its input are the calls, or a state; its output are the messages with their results. With one call the span is taken
+    for that call, whose own span may be in it; with several it is a frame around them.
+    """
+    calls = [recorded_input] if isinstance(recorded_input, dict) else recorded_input
+    asked: list[dict[str, Any]] = calls if _is_list_of_calls(calls) else []
+    results = _results_in(facts.output)
+    names = [entry.get("name") for entry in asked or results]
+    if not names or facts.name in (None, *names):
+        return
+    if len(names) > 1:
+        facts.kind = None
+        facts.messages = conversation([{"role": "assistant", "tool_calls": asked}] if asked else recorded_input)
+        facts.messages += conversation(results, "tool")
+        facts.input = facts.output = None
+        return
+    facts.name = names[0]
+    facts.call_id = asked[0].get("id") if asked else results[0].get("tool_call_id")
+    facts.input = asked[0].get("args") if asked else None
+    facts.output = results[0].get("content") if results else facts.output
+
+
+def _results_in(state: Any) -> list[dict[str, Any]]:
+    """Return the messages that such a node returned, as a list or in a state; none if others are among them."""
+    messages = state.get("messages") if isinstance(state, dict) else state
+    if not isinstance(messages, list):
+        return []
+    results = [item for item in messages if isinstance(item, dict) and item.get("type") == "tool"]
+    return results if len(results) == len(messages) else []
 
 
 _FUNCTION_RESPONSE = {"id", "name", "response"}
@@ -231,7 +268,7 @@ def _spread_messages(attributes: Attributes, spread: str, whole: str, role: str)
             return conversation(messages, role)
     prompts = attributes.under("llm.prompts" if role == "user" else "llm.choices")
     if isinstance(prompts, list) and prompts:
-        return conversation([_prompt_text(item) for item in prompts], role)
+        return tuple(message for item in prompts for message in conversation([_prompt_text(item)], role))
     return conversation(value, role) if value is not None else ()
 
 

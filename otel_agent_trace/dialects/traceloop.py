@@ -65,6 +65,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.label = _answering_agent(recorded_output) or entity
         facts.input, facts.output = question_in(recorded_input), answer_in(recorded_output)
         facts.agent_name = facts.name or _name_in_answer(recorded_output)
+        if span.scope.name.startswith("@") and type(recorded_input) is str and '"tool_calls"' in recorded_input:
+            facts.messages = conversation(parsed(recorded_input))  # in JavaScript the calls are nowhere else
     if entity_kind and facts.error is None:
         facts.error = attributes.error()
     facts.attributes = attributes.rest

@@ -59,11 +59,8 @@ def read(span: SpanRecord) -> SpanFacts | None:
         )
         for way in ("input", "output")
     )
-    name = (
-        attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name", f"{vendor}.entity.name")
-        or name
-        or _conventional_or_quoted_name(attributes).removesuffix(f".{span_type}")
-    )
+    named = attributes.text(f"{vendor}.{span_type}.name", f"{vendor}.span.name", f"{vendor}.entity.name") or name
+    name = (named or _conventional_or_quoted_name(attributes)).removesuffix(f".{span_type}")
     if kind is StepKind.MODEL:
         facts.set_messages(conversation(recorded_input), conversation(recorded_output, "assistant"))
         facts.model = attributes.text(f"{vendor}.{span_type}.model", f"{vendor}.span.model") or _model_in_metadata(
@@ -72,7 +69,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
         facts.usage = attributes.usage_of(f"{vendor}.metrics") or attributes.usage(
             **_usage_names(f"{vendor}.{span_type}")
         )
-        facts.label = facts.model or span.name
+        facts.label = facts.model
     elif kind in (StepKind.AGENT, None):
         is_name = kind is not None or (name != span.name and not is_entity)
         facts.name, facts.label = (name, facts.label) if is_name else (None, name)

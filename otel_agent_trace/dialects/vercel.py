@@ -10,9 +10,12 @@ from typing import Any
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.conversation import conversation, question_in
+from otel_agent_trace.dialects.parsing.payloads import compact_json, parsed
+from otel_agent_trace.dialects.parsing.texts import is_cut
 from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
+from otel_agent_trace.values import Truncated
 
 NAME = "vercel_ai"
 _RUNS = ("ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject")
@@ -64,19 +67,28 @@ def _kind_of_operation(operation: str) -> StepKind | None:
 def _read_generation(attributes: Attributes, facts: SpanFacts, function: str | None) -> None:
     sent = conversation(attributes.parsed("ai.prompt.messages")) or _prompt_messages(attributes)
     text, calls = attributes.take("ai.response.text"), attributes.parsed("ai.response.toolCalls")
-    found = attributes.parsed("ai.response.object")
+    found = attributes.take("ai.response.object")
     facts.requested_model = attributes.text("ai.model.id", "gen_ai.request.model")
     facts.model = attributes.text("ai.response.model", "gen_ai.response.model") or facts.requested_model
     facts.usage = attributes.usage(**_USAGE)
     if facts.kind is StepKind.AGENT:
         facts.name = function
         facts.input = question_in([{"role": m.role, "parts": list(m.parts)} for m in sent]) if sent else None
-        facts.output = text if text is not None else found
+        facts.output = text if text is not None else parsed(found)
         return
     answer = {"role": "assistant", "content": text, "tool_calls": calls}
-    facts.messages = sent + (conversation([answer]) if text or calls else conversation(found, "assistant"))
+    facts.messages = sent + (conversation([answer]) if text or calls else _written_object(found))
     facts.response_id = attributes.text("ai.response.id", "gen_ai.response.id")
     facts.label = facts.model or facts.label
+
+
+def _written_object(found: Any) -> tuple[Message, ...]:
+    """Return the message in which a model wrote an object: its text, since any object is an answer, and no message."""
+    if found is None:
+        return ()
+    text = found if type(found) is str else compact_json(found)
+    content = Truncated(text, None, "bytes") if is_cut(text) else text
+    return (Message(role="assistant", parts=({"type": "text", "content": content},)),)
 
 
 def _prompt_messages(attributes: Attributes) -> tuple[Message, ...]:

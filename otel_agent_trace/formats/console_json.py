@@ -1,7 +1,8 @@
 """Decode what exporters print for people: the JSON of Python's ConsoleSpanExporter and Go's stdouttrace, and of their logs.
 
 Python prints `to_json()` of each span or log record, with times in microseconds and without instrumentation scopes; Go prints
-the fields of its structs. Both are objects of their own, which a program may also have collected in a list.
+the fields of its structs. Both are objects of their own, which a program may also have collected in a list. Phoenix's API has
+Python's objects with other fields for kind and status.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanR
 
 _NS_PER_S = 1_000_000_000
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-_MARK = re.compile(rb'"trace_id"\s*:\s*"0x|"SpanContext"\s*:\s*\{|"observed_timestamp"\s*:|"ObservedTimestamp"\s*:')
+_MARK = re.compile(
+    rb'"trace_id"\s*:\s*"0x|"SpanContext"\s*:\s*\{|"observed_timestamp"\s*:|"ObservedTimestamp"\s*:'
+    rb'|"context"\s*:\s*\{(?:\s*"(?:trace|span)_id"\s*:\s*"\w+"\s*,?){2}\s*\}'
+)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)?")
 _STATE_ENTRY = re.compile(r"\{key=([^,{}]*), value=([^{}]*)\}")
 _KINDS = {
@@ -30,6 +34,7 @@ _KINDS = {
     "CONSUMER": semconv.KIND_CONSUMER,
 }
 _STATUS_CODES = {"OK": semconv.STATUS_OK, "ERROR": semconv.STATUS_ERROR}
+_OPENINFERENCE_KIND = "openinference.span.kind"
 _LAST_KIND = semconv.KIND_CONSUMER
 
 
@@ -145,6 +150,9 @@ class _PythonSpan(msgspec.Struct):
     start_time: Any = None
     end_time: Any = None
     status: _PythonStatus | None = None
+    span_kind: str = ""
+    status_code: str = ""
+    status_message: str | None = None
     attributes: dict[str, Any] | None = None
     events: list[_PythonEvent] | None = None
     links: list[_PythonLink] | None = None
@@ -152,7 +160,8 @@ class _PythonSpan(msgspec.Struct):
     instrumentation_scope: _PythonScope | None = None
 
     def record(self) -> SpanRecord:
-        context, status = self.context, self.status or _PythonStatus()
+        context, status = self.context, self.status or _PythonStatus(self.status_code, self.status_message)
+        kind_of_phoenix = {_OPENINFERENCE_KIND: self.span_kind} if self.span_kind else {}
         return SpanRecord(
             trace_id=_id(context.trace_id, 32),
             span_id=_id(context.span_id, 16),
@@ -160,7 +169,7 @@ class _PythonSpan(msgspec.Struct):
             name=self.name,
             start_ns=_time_ns(self.start_time) or 0,
             end_ns=_time_ns(self.end_time),
-            attributes=self.attributes or {},
+            attributes=kind_of_phoenix | (self.attributes or {}),
             kind=_KINDS.get(_enum_name(self.kind), semconv.KIND_INTERNAL),
             status_code=_STATUS_CODES.get(_enum_name(status.status_code), semconv.STATUS_UNSET),
             status_message=status.description or "",

@@ -23,7 +23,7 @@ from otel_agent_trace.formats.otlp_json_encoding import (
     join_logs,
 )
 from otel_agent_trace.json_repair import closed, repaired
-from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, id_or_empty
 
 __all__ = [
     "Decoder",
@@ -287,7 +287,7 @@ def _without_spans(wire: _TracesData, data: bytes) -> list[SpanRecord]:
 
 
 def decode_logs(data: bytes, on_bad: Callable[[str], None] | None = None) -> list[LogRecord]:
-    """Return the log records of one OTLP/JSON object that belong to something; none for another signal.
+    """Return the log records of one OTLP/JSON object; none for another signal.
 
     Args:
         data: the JSON object.
@@ -301,26 +301,23 @@ def decode_logs(data: bytes, on_bad: Callable[[str], None] | None = None) -> lis
         if not bytes(raw):
             return []
         groups = _logs_decoder.decode(raw) if on_bad is None else _valid_parts(raw, list[_ResourceLogs], on_bad)
-        return [log for group in groups for part in group.scope_logs for log in _logs_of_spans(group, part)]
+        return [log for group in groups for part in group.scope_logs for log in _logs_in(group, part)]
     except _REFUSALS as error:
         raise OtlpJsonError(str(error)) from error
 
 
-def _logs_of_spans(group: _ResourceLogs, part: _ScopeLogs) -> Iterator[LogRecord]:
+def _logs_in(group: _ResourceLogs, part: _ScopeLogs) -> Iterator[LogRecord]:
     resource = _resource(bytes(group.resource), group.schema_url)
     scope = _scope(bytes(part.scope), part.schema_url)
-    for record in part.log_records:
-        log = _log(record, resource, scope)
-        if log.is_of_span or log.response_id is not None or log.session_id is not None:
-            yield log
+    return (_log(record, resource, scope) for record in part.log_records)
 
 
 def _log(record: _LogRecord, resource: Resource, scope: Scope) -> LogRecord:
     attributes = _attributes(record.attributes)
     severity = record.severity_number
     return LogRecord(
-        record.trace_id.lower(),
-        record.span_id.lower(),
+        id_or_empty(record.trace_id.lower()),
+        id_or_empty(record.span_id.lower()),
         record.event_name or str(attributes.pop("event.name", "")),
         record.time_unix_nano or record.observed_time_unix_nano,
         attributes,

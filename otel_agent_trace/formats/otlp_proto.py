@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NamedTuple, TypeVar
 
-from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, by_frame, id_or_empty
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _UINT64_END = 1 << 64
@@ -27,7 +27,7 @@ _MAP_MESSAGES, _ARRAY_MESSAGES = 3, 2
 _RETRY_INFO = "/google.rpc.RetryInfo"
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
-_NO_PARENT = bytes(_SPAN_ID_BYTES)
+_NO_PARENT, _NO_TRACE = bytes(_SPAN_ID_BYTES), bytes(_TRACE_ID_BYTES)
 _MAX_REMEMBERED_BYTES = 16 << 10
 _NS_PER_S = 1_000_000_000
 _FULL_SUCCESS = (b"", b"\x0a\x00")
@@ -348,11 +348,11 @@ def _parsed(name: str, data: bytes | memoryview) -> Any:
 def decode(data: bytes | memoryview, on_loss: Callable[[str], object] | None = None) -> list[SpanRecord]:
     """Return the spans of one message.
 
-    Values that are nested too deeply are None.
+    Values that are nested too deeply are None, and bytes in texts that are not UTF-8 are U+FFFD.
 
     Args:
         data: the message.
-        on_loss: called with the reason if there are such values.
+        on_loss: called with the reason if there are such values or texts.
 
     Raises:
         OtlpProtoError: it is not a ``TracesData``.
@@ -361,8 +361,9 @@ def decode(data: bytes | memoryview, on_loss: Callable[[str], object] | None = N
         groups = _parsed("TracesData", data).resource_spans
     except OtlpProtoError:
         spans = list(_walked_spans(data, nullcontext()))
-        if spans and on_loss is not None:  # each part is intact, so that only the depth of the whole was refused
-            on_loss(f"values of more than about {_MAX_VALUE_MESSAGES // _ARRAY_MESSAGES} levels, without the innermost")
+        if spans and on_loss is not None:  # each part is intact, so that only the depth or a text was refused
+            levels = _MAX_VALUE_MESSAGES // _ARRAY_MESSAGES
+            on_loss(f"values of more than about {levels} levels, without the innermost, or bytes that are not UTF-8")
         return spans
     return [span for group in groups for span in _group(group)]
 
@@ -389,16 +390,15 @@ def trace_ids(data: bytes | memoryview) -> set[bytes]:
 
 
 def decode_logs(data: bytes | memoryview) -> list[LogRecord]:
-    """Return the log records of a ``LogsData`` that belong to a span, a response or a session.
+    """Return the log records of a ``LogsData``.
 
     Raises:
         OtlpProtoError: it is not such a message.
     """
     try:
-        logs = [log for group in _parsed("LogsData", data).resource_logs for log in _logs_of(group)]
+        return [log for group in _parsed("LogsData", data).resource_logs for log in _logs_of(group)]
     except OtlpProtoError:  # a message around them is damaged
-        logs = [_log(_bounded("LogRecord", record), Resource(), Scope()) for record in _records(data)]
-    return [log for log in logs if log.is_of_span or log.response_id is not None or log.session_id is not None]
+        return [_log(_bounded("LogRecord", record), Resource(), Scope()) for record in _records(data)]
 
 
 def _logs_of(group: Any) -> Iterator[LogRecord]:
@@ -462,6 +462,9 @@ def _span(span: Any, resource: Resource, scope: Scope) -> SpanRecord:
     if len(trace_id) != _TRACE_ID_BYTES or len(span_id) != _SPAN_ID_BYTES or len(parent) not in (0, _SPAN_ID_BYTES):
         msg = f"expected ids of 16, 8 and 8 bytes, got {len(trace_id)}, {len(span_id)} and {len(parent)}"
         raise OtlpProtoError(msg)
+    if trace_id == _NO_TRACE or span_id == _NO_PARENT:
+        msg = "the span has no trace id or no span id: all bytes are zeros"
+        raise OtlpProtoError(msg)
     # each look at a field makes an object: those that are mostly empty are looked at once
     status = span.status if span.HasField("status") else None
     events, links = span.events, span.links
@@ -496,8 +499,8 @@ def _link(link: Any) -> Link:
 def _log(record: Any, resource: Resource, scope: Scope) -> LogRecord:
     attributes = _attributes(record.attributes)
     return LogRecord(
-        record.trace_id.hex(),
-        record.span_id.hex(),
+        id_or_empty(record.trace_id.hex()),
+        id_or_empty(record.span_id.hex()),
         record.event_name or str(attributes.pop("event.name", "")),
         record.time_unix_nano or record.observed_time_unix_nano,
         attributes,
@@ -594,16 +597,9 @@ def _head(
 ) -> T | None:
     """Return the resource or scope among the fields of a group of spans; protobuf merges several of them."""
     with on_damage:
-        url = next((_text(part) for tag, part in reversed(parts) if tag == 0x1A), "")
+        url = next((str(part, errors="replace") for tag, part in reversed(parts) if tag == 0x1A), "")
         return read(b"".join(part for tag, part in parts if tag == 0x0A), url)
     return None
-
-
-def _text(part: memoryview) -> str:
-    try:
-        return str(part, "utf-8")
-    except UnicodeDecodeError as error:
-        raise OtlpProtoError(str(error)) from error
 
 
 def holds_logs(data: bytes | memoryview) -> bool:
@@ -644,20 +640,28 @@ def _trace_id(found: Mapping[int, Any]) -> bytes:
     return next((bytes(each) for each in ids if len(each) == _TRACE_ID_BYTES), b"")
 
 
-_Nesting = dict[int, "_Nesting"]  # nested fields by the tag of the outer one, on the way to values
+_Nesting = dict[int, "_Nesting"]  # nested fields by the tag of the outer one, on the way to values and texts
+_TEXT: _Nesting = {}
 _ANY_VALUE: _Nesting = {}
-_PAIR: _Nesting = {0x12: _ANY_VALUE}
-_ANY_VALUE.update({0x2A: {0x0A: _ANY_VALUE}, 0x32: {0x0A: _PAIR}})
+_PAIR: _Nesting = {0x0A: _TEXT, 0x12: _ANY_VALUE}
+_ANY_VALUE.update({0x0A: _TEXT, 0x2A: {0x0A: _ANY_VALUE}, 0x32: {0x0A: _PAIR}})
 _NESTINGS: dict[str, _Nesting] = {
-    "Span": {0x4A: _PAIR, 0x5A: {0x1A: _PAIR}, 0x6A: {0x22: _PAIR}},
-    "LogRecord": {0x2A: _ANY_VALUE, 0x32: _PAIR},
+    "Span": {
+        0x1A: _TEXT,
+        0x2A: _TEXT,
+        0x4A: _PAIR,
+        0x7A: {0x12: _TEXT},
+        0x5A: {0x12: _TEXT, 0x1A: _PAIR},
+        0x6A: {0x1A: _TEXT, 0x22: _PAIR},
+    },
+    "LogRecord": {0x1A: _TEXT, 0x2A: _ANY_VALUE, 0x32: _PAIR, 0x62: _TEXT},
     "Resource": {0x0A: _PAIR},
-    "InstrumentationScope": {0x1A: _PAIR},
+    "InstrumentationScope": {0x0A: _TEXT, 0x12: _TEXT, 0x1A: _PAIR},
 }
 
 
 def _bounded(name: str, data: bytes | memoryview) -> Any:
-    """Return a parsed message, without its innermost values if it is nested too deeply.
+    """Return a parsed message, without its innermost values if it is nested too deeply, and with U+FFFD in texts.
 
     Raises:
         OtlpProtoError: it is not such a message.
@@ -669,7 +673,7 @@ def _bounded(name: str, data: bytes | memoryview) -> Any:
 
 
 def _pruned(data: bytes | memoryview, nesting: _Nesting, messages: int) -> bytes:
-    """Return a message of at most about `messages` levels, with empty values below."""
+    """Return a message of at most about `messages` levels, with empty values below, and texts that are UTF-8."""
     parts: list[bytes | memoryview] = []
     for tag, part in _fields(data):
         head, inner = _varint(tag), nesting.get(tag)
@@ -679,6 +683,8 @@ def _pruned(data: bytes | memoryview, nesting: _Nesting, messages: int) -> bytes
             parts += head, part
         elif inner is None:
             parts += head, _varint(len(part)), part
+        elif inner is _TEXT:
+            parts.append(_field(head, str(part, errors="replace").encode()))
         else:
             is_too_deep = inner is _ANY_VALUE and messages <= 0
             parts.append(_field(head, b"" if is_too_deep else _pruned(part, inner, messages - 1)))

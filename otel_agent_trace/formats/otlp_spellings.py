@@ -1,8 +1,9 @@
 """Convert variants of OTLP/JSON to the JSON of the OTLP specification, which the decoder reads.
 
 Variants are: keys in snake_case, enums by name, ids in base64 (protobuf's own JSON), null for missing values, names of
-older versions, and responses that wrap the object or a list of objects. The text is converted without parsing: quotes in
-JSON strings are escaped, so that only a key looks like one. Time and memory are proportional to the number of bytes.
+older versions, responses that wrap the object or a list of objects, and spans without the objects around them. The text is
+converted without parsing: quotes in JSON strings are escaped, so that only a key looks like one. Time and memory are
+proportional to the number of bytes.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class _Object(msgspec.Struct, rename="camel"):
     resource_metrics: msgspec.Raw = msgspec.Raw()
     scope_spans: msgspec.Raw = msgspec.Raw()
     scope_logs: msgspec.Raw = msgspec.Raw()
+    spans: msgspec.Raw = msgspec.Raw()
+    span_id: msgspec.Raw = msgspec.Raw()
+    start_time_unix_nano: msgspec.Raw = msgspec.Raw()
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
+    scope: msgspec.Raw = msgspec.Raw(b"{}")
     result: msgspec.Raw = msgspec.Raw()
     trace: msgspec.Raw = msgspec.Raw()
 
@@ -55,6 +61,7 @@ _object_decoder = msgspec.json.Decoder(_Object)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EMPTY = (b"{}", b"null", b"[]")
+_SPAN_ALONE = b'[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[%b]}]}]'
 
 
 def spelled(data: bytes) -> bytes:
@@ -98,6 +105,10 @@ def _objects_of(data: bytes, depth: int) -> list[bytes]:
     # Java's OtlpJsonLoggingSpanExporter writes the spans of each resource as an object of their own.
     if bytes(found.scope_spans):
         parts[b"resourceSpans"] = b"[%b]" % data
+    elif bytes(found.spans) not in (b"", *_EMPTY):
+        parts[b"resourceSpans"] = b'[{"resource":%b,"scopeSpans":[%b]}]' % (bytes(found.resource), data)
+    elif bytes(found.span_id) and bytes(found.start_time_unix_nano):  # Phoenix's API, and exporters of one's own
+        parts[b"resourceSpans"] = _SPAN_ALONE % (bytes(found.resource), bytes(found.scope), data)
     if bytes(found.scope_logs):
         parts[b"resourceLogs"] = b"[%b]" % data
     if not any(parts.values()):

@@ -260,21 +260,18 @@ class HeldTraces:
             if held.is_being_delivered or not held.decision:
                 return
             held.is_being_delivered = True
-        interrupt: BaseException | None = None
+        interrupts: list[BaseException] = []  # a name for one would keep it and this frame until garbage collection
         try:
             while (entry := self._next_entry(trace_id, held)) is not None:
                 deliver, what, thing = entry
                 try:
                     deliver(what, thing)
                 except BaseException as error:  # noqa: BLE001 - a signal handler's: the outlet has guarded the sinks
-                    interrupt = error
+                    interrupts[:] = [error]
         finally:
             held.is_being_delivered = False
-        if interrupt is not None:
-            try:
-                raise interrupt
-            finally:
-                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
+        if interrupts:
+            raise interrupts.pop()
 
     def _next_entry(self, trace_id: int, held: _Held) -> tuple[Callable[[str, Any], None], str, Any] | None:
         """Return the next queued event; if there is none, remove the trace: later events are delivered at once."""

@@ -100,11 +100,11 @@ class Pipeline:
             if self._held is not None:
                 self._held.on_start(span.context.trace_id, None)
             return
-        interrupt: BaseException | None = None
+        interrupts: list[BaseException] = []  # a name for one would keep it and this frame until garbage collection
         try:
             started = self._policies.admit(span, StartedSpan)
         except BaseException as error:  # noqa: BLE001 - a signal handler's
-            interrupt, started = error, self._policies.admit(span, StartedSpan)
+            interrupts[:], started = [error], self._policies.admit(span, StartedSpan)
         if self._held is not None:
             self._held.on_start(span.context.trace_id, started)
         elif started is not None:
@@ -112,22 +112,19 @@ class Pipeline:
                 try:
                     listen(started)
                 except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span and a sink
-                    interrupt = self._failed(name, error) or interrupt
+                    self._failed(name, error, interrupts)
         if started is not None:
             started.is_announced = True
-        if interrupt is not None:
-            try:
-                raise interrupt
-            finally:
-                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
+        if interrupts:
+            raise interrupts.pop()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass on a span that has ended and has ids."""
-        interrupt: BaseException | None = None
+        interrupts: list[BaseException] = []
         try:
             admitted = self._policies.admit(span, PipelineSpan)
         except BaseException as error:  # noqa: BLE001 - a signal handler's
-            interrupt, admitted = error, self._policies.admit(span, PipelineSpan)
+            interrupts[:], admitted = [error], self._policies.admit(span, PipelineSpan)
         if admitted is None:
             self._diagnostics.count(DROPPED_BY_A_POLICY)
             self._discard(PipelineSpan(self._policies, span, None, None))
@@ -138,12 +135,9 @@ class Pipeline:
                 try:
                     listen(admitted)
                 except BaseException as error:  # noqa: BLE001 - likewise
-                    interrupt = self._failed(name, error) or interrupt
-        if interrupt is not None:
-            try:
-                raise interrupt
-            finally:
-                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
+                    self._failed(name, error, interrupts)
+        if interrupts:
+            raise interrupts.pop()
 
     def on_batch(self, spans: Sequence[ReadableSpan]) -> bool:
         """Pass on ended spans without their starts; return whether all sinks accepted them."""
@@ -236,24 +230,21 @@ class Pipeline:
             self.deliver("on_discard", span)
 
     def _deliver(self, listeners: Iterable[tuple[str, Callable[[Any], Any]]], thing: Any) -> None:
-        interrupt: BaseException | None = None
+        interrupts: list[BaseException] = []
         for name, listen in listeners:
             try:
                 listen(thing)
             except BaseException as error:  # noqa: BLE001 - likewise
-                interrupt = self._failed(name, error) or interrupt
-        if interrupt is not None:
-            try:
-                raise interrupt
-            finally:
-                del interrupt  # otherwise frame and exception refer to each other, and stay until garbage collection
+                self._failed(name, error, interrupts)
+        if interrupts:
+            raise interrupts.pop()
 
-    def _failed(self, name: str, error: BaseException) -> BaseException | None:
-        """Count an exception of a sink; return one of a signal handler, which is raised after the other sinks."""
+    def _failed(self, name: str, error: BaseException, interrupts: list[BaseException]) -> None:
+        """Count an exception of a sink; keep one of a signal handler, which is raised after the other sinks."""
         if is_of_signal_handler(error):
-            return error
-        failed(self._diagnostics, name, error)
-        return None
+            interrupts[:] = [error]
+        else:
+            failed(self._diagnostics, name, error)
 
 
 def name_of(sink: SpanSink) -> str:

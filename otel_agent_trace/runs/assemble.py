@@ -196,10 +196,10 @@ def _flat(nodes: list[Node]) -> list[tuple[Node, Node | None]]:
     return flat
 
 
-def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, str]:
+def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, int, str]:
     node = entry[0]
     index = node.facts.index
-    return node.span.start_ns, -1 if index is None else index, node.span.span_id
+    return node.span.start_ns, -1 if index is None else index, node.rank, node.span.span_id
 
 
 _USUAL = frozenset({"error", "model", "usage", "metadata", "attributes"})

@@ -118,14 +118,14 @@ class _Reader:
         self._open_by_id.clear()
 
     def _add_call(self, part: dict[Any, Any], place: int) -> None:
-        call = RecordedCall(_call_id(part), str(part["name"]), part.get("arguments"), place)
+        call = RecordedCall(call_id_of(part), str(part["name"]), part.get("arguments"), place)
         self._has_requests = True
         self._calls.append(call)
         self._open.append(call)
         self._open_by_id.setdefault(call.call_id, deque()).append(call)
 
     def _add_response(self, part: dict[Any, Any], place: int) -> None:
-        call_id = _call_id(part)
+        call_id = call_id_of(part)
         call = self._answered_call(call_id)
         if call is None:
             if self._has_requests:
@@ -155,7 +155,7 @@ def _requests(message: Message) -> bool:
     return any(part.get("type") == "tool_call" for part in message.parts)
 
 
-def _call_id(part: dict[Any, Any]) -> str | None:
+def call_id_of(part: dict[Any, Any]) -> str | None:
     """Return the id of a call as text, None for an empty one; a damaged file may have anything there."""
     call_id = part.get("id")
     return (call_id or None) if call_id is None or type(call_id) is str else repr(call_id)
@@ -192,31 +192,35 @@ def place_of_answer(messages: Sequence[Message]) -> int:
 def calls_just_answered(model: Node) -> list[ToolCall]:
     """Return the calls whose results a model was sent last."""
     messages = model.facts.messages
-    first_place, answer_place = _place_of_last_results(messages), place_of_answer(messages)
-    found: list[ToolCall] = []
-    for recorded in recorded_calls(messages):
-        place = recorded.response_place
-        if recorded.name is not None and place is not None and first_place <= place < answer_place:
-            found.append(ToolCall(recorded, model, is_asked=False))
-    return found
+    places = _places_of_last_results(messages)
+    return [
+        ToolCall(recorded, model, is_asked=False)
+        for recorded in recorded_calls(messages)
+        if recorded.name is not None and recorded.response_place in places
+    ]
 
 
 def has_just_answered(model: Node) -> bool:
     """Return whether the last messages that a model was sent are results of tools."""
-    return _place_of_last_results(model.facts.messages) < place_of_answer(model.facts.messages)
+    return bool(_places_of_last_results(model.facts.messages))
 
 
-def results_sent_last(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the messages with results of tools that end what a model was sent; empty where something else does."""
-    return messages[_place_of_last_results(messages) : place_of_answer(messages)]
+def results_sent_last(messages: Sequence[Message]) -> list[dict[Any, Any]]:
+    """Return the results of tools with which the messages end that a model was sent; none where something else does."""
+    places = _places_of_last_results(messages)
+    return [part for place in places for part in messages[place].parts if _is_result(part)]
 
 
-def _place_of_last_results(messages: Sequence[Message]) -> int:
-    """Return the place of the first of the results with which the messages end that a model was sent."""
-    place = place_of_answer(messages)
-    while place and any(part.get("type") == "tool_call_response" for part in messages[place - 1].parts):
-        place -= 1
-    return place
+def _places_of_last_results(messages: Sequence[Message]) -> range:
+    """Return the places of the messages with results of tools that end what a model was sent."""
+    begin = end = place_of_answer(messages)
+    while begin and any(map(_is_result, messages[begin - 1].parts)):
+        begin -= 1
+    return range(begin, end)
+
+
+def _is_result(part: dict[Any, Any]) -> bool:
+    return part.get("type") == "tool_call_response"
 
 
 # ── calls of a run ───────────────────────────────────────────────────────────────────────────────────────────────────

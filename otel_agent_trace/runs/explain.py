@@ -12,11 +12,11 @@ from otel_agent_trace import dialects
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Score, StepKind
 from otel_agent_trace.runs.assemble import Assembled, by_trace, in_order, runs_with_nodes
-from otel_agent_trace.runs.left_out import LeftOut, Outside, left_out
+from otel_agent_trace.runs.left_out import LeftOut, Outside, OutsideLogs, left_out
 from otel_agent_trace.runs.node import Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.stitch import as_one_trace, assembled
-from otel_agent_trace.runs.tree import unique
+from otel_agent_trace.runs.tree import ids_above, unique
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
 
@@ -79,8 +79,9 @@ class RunExplanation(msgspec.Struct, frozen=True):
     """Represent the facts of a run and of its steps.
 
     `unread` lists what no dialect understood in the run's traces, `left_out` what was understood, or stands beside the
-    attributes of spans, and is nowhere in the run; both are empty for the runs of sub-agents. `outside`, of `explain_run`, counts the spans in
-    those traces of the source that have no run.
+    attributes of spans, and is nowhere in the run; both are empty for the runs of sub-agents. `outside` and
+    `outside_logs`, of `explain_run`, count the spans in those traces of the source that have no run, and the log records
+    of the source that belong to no span.
     """
 
     run: AgentRun
@@ -89,6 +90,7 @@ class RunExplanation(msgspec.Struct, frozen=True):
     unread: tuple[Unread, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     outside: tuple[Outside, ...] = ()
+    outside_logs: tuple[OutsideLogs, ...] = ()
 
     def walk(self) -> Iterator[RunExplanation]:
         """Yield this explanation and those of all sub-agents."""
@@ -107,6 +109,7 @@ class RunExplanation(msgspec.Struct, frozen=True):
             "unread": msgspec.to_builtins(self.unread),
             "left_out": msgspec.to_builtins(self.left_out),
             "outside": msgspec.to_builtins(self.outside),
+            "outside_logs": msgspec.to_builtins(self.outside_logs),
         }
 
 
@@ -127,9 +130,10 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     nodes = next(
         (nodes for other, nodes in runs if other.run_id == run.run_id), runs[0][1]
     )  # else the first of joined calls
-    others = {node.span.span_id for _, roots in runs if roots is not nodes for root in roots for node in root.walk()}
+    others = {span_id for _, roots in runs if roots is not nodes for span_id in _ids_in(roots)}
+    own = _ids_in(nodes)
     spans = sorted(
-        [span for span in records.values() if not others or not _is_below(span, others, records)],
+        [span for span in records.values() if not others or _nearest(span, own | others, records) not in others],
         key=lambda span: (span.start_ns, span.span_id),
     )
     explanation, unread = _Explainer().run(run, nodes), tuple(_unread(spans))
@@ -149,14 +153,13 @@ def _sources_by_span(explanation: RunExplanation) -> dict[str, set[str]]:
     return found
 
 
-def _is_below(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> bool:
-    """Return whether a span is one of the given ones, or below one."""
-    current: SpanRecord | None = span
-    for _ in range(len(records)):
-        if current is None or current.span_id in ids:
-            break
-        current = records.get(current.parent_span_id or "")
-    return current is not None and current.span_id in ids
+def _ids_in(roots: Iterable[Node]) -> set[str]:
+    return {node.span.span_id for root in roots for node in root.walk()}
+
+
+def _nearest(span: SpanRecord, ids: set[str], records: dict[str, SpanRecord]) -> str | None:
+    """Return the id of the span, or of the closest one above it, that is one of the given ones; None if none is."""
+    return next((span_id for span_id in ids_above(span, records) if span_id in ids), None)
 
 
 def _unread(spans: Iterable[SpanRecord]) -> Iterator[Unread]:
@@ -182,8 +185,9 @@ class _Explainer:
     def run(self, run: AgentRun, nodes: list[Node]) -> RunExplanation:
         """Return the explanation of a run from its own node, or from those of its outermost steps."""
         head = nodes[0] if nodes[0].is_run and len(nodes) == 1 else None
-        placed_steps = in_order(nodes if head is None else head.children)
-        pairs = [(step, node) for step, (node, _) in zip(run.steps, placed_steps, strict=True)]
+        kept = {step.index for step in run.steps}  # without calls of the history that an earlier run made
+        placed = [node for node, _ in in_order(nodes if head is None else head.children) if node.facts.index in kept]
+        pairs = [*zip(run.steps, placed, strict=True)]
         facts = self.facts_from_steps(run, pairs) if head is None else self.run_facts(run, head, pairs)
         return RunExplanation(run, (*facts, self.status(run, facts, head)), tuple(self.step(*pair) for pair in pairs))
 

@@ -28,8 +28,25 @@ class Outside(msgspec.Struct, frozen=True):
     places: tuple[str, ...]
 
 
+class OutsideLogs(msgspec.Struct, frozen=True):
+    """Represent the log records of an instrumentation scope that belong to no span: why, their number, and their places.
+
+    `why` is ``of no trace``, ``of a span that was not read``, ``of a trace that is not one run`` for records that name no
+    span, or ``of a response that was not read``.
+    """
+
+    why: str
+    scope: str
+    records: int
+    places: tuple[str, ...]
+
+
 class LeftOut(msgspec.Struct, frozen=True):
-    """Represent a span, and the places in it whose values are nowhere in the run."""
+    """Represent a span, and the places in it whose values are nowhere in the run.
+
+    A place with several values, as ``gen_ai.output.messages``, is one of them if any of its values is not in the run, such
+    as a ``finish_reason``, although the others were read.
+    """
 
     span_id: str
     span_name: str

@@ -34,6 +34,7 @@ class Node:
         claimed_run_id: the id of the run that its span names as its own.
         merged_scopes: the instrumentation scopes of other spans of the same call that were merged into it.
         merged_ids: the ids of those spans.
+        rank: its place among nodes that began at the same time.
         attached: the lines of logs that were written in it, and its scores, each with its span, in order of time.
     """
 
@@ -49,6 +50,7 @@ class Node:
             "merged_ids",
             "merged_scopes",
             "parent",
+            "rank",
             "sources",
         ),
         "span",
@@ -65,6 +67,7 @@ class Node:
         self.merged_scopes: frozenset[str] = _NOTHING_MERGED
         self.merged_ids: frozenset[str] = _NOTHING_MERGED
         self.attached: tuple[Attached, ...] = ()
+        self.rank = 0
         self.parent: Node | None = None
         self.children: list[Node] = []
 
@@ -210,9 +213,9 @@ def _has_content(part: dict[Any, Any]) -> bool:
     return part.get("type") != "text" or bool(part.get("content"))
 
 
-def start_of(node: Node) -> tuple[int, str]:
-    """Return the key by which nodes are sorted: start time, then span id."""
-    return node.span.start_ns, node.span.span_id
+def start_of(node: Node) -> tuple[int, int, str]:
+    """Return the key by which nodes are sorted: start time, then rank, then span id."""
+    return node.span.start_ns, node.rank, node.span.span_id
 
 
 def end_of(node: Node) -> int:

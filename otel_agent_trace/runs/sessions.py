@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from otel_agent_trace import dialects
 from otel_agent_trace.dialects import agent_events
+from otel_agent_trace.dialects.parsing.signals import resumes_another
 from otel_agent_trace.model import AgentRun, StepKind
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -60,7 +61,11 @@ class Piece(NamedTuple):
 
 
 def piece_of(spans: Sequence[SpanRecord], runs: Sequence[AgentRun]) -> Piece | None:
-    """Return a trace of another tracer as a piece if it names a session, and has no agent but that of a logged prompt."""
+    """Return a trace of another tracer as a piece if it names a session, and is no run by itself.
+
+    A trace is one if it has an agent, but that of a logged prompt; if a frame is around both models and tools; if it was
+    interrupted for a person, or resumes one that was.
+    """
     if len(runs) > 1 or len(spans) > _MOST_SPANS or any(map(dialects.is_ours, spans)):
         return None
     if not runs:
@@ -72,9 +77,20 @@ def piece_of(spans: Sequence[SpanRecord], runs: Sequence[AgentRun]) -> Piece | N
     if run.session_id is None:
         return None
     is_around = run.dialect == agent_events.NAME and run.span_id is not None
-    if not is_around and any(_kind_of(span) is StepKind.AGENT for span in spans):
+    if not is_around and _is_whole(spans, run):
         return None
     return Piece(tuple(spans), run, (run.service_name, run.session_id), is_around)
+
+
+def _is_whole(spans: Sequence[SpanRecord], run: AgentRun) -> bool:
+    if run.interrupted_for is not None or any(map(resumes_another, spans)):
+        return True
+    kinds: set[StepKind | None] = set()
+    for span in spans:
+        kinds.add(_kind_of(span))
+        if StepKind.AGENT in kinds:
+            return True
+    return run.span_id is not None and kinds >= {StepKind.MODEL, StepKind.TOOL}
 
 
 def _kind_of(span: SpanRecord) -> StepKind | None:

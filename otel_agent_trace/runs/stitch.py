@@ -13,14 +13,14 @@ import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from otel_agent_trace import dialects
 from otel_agent_trace.model import AgentRun, AgentStep, Message, StepKind
 from otel_agent_trace.runs.assemble import Assembled, assemble
-from otel_agent_trace.runs.calls import RecordedCall, recorded_calls
+from otel_agent_trace.runs.calls import RecordedCall, call_id_of, recorded_calls
 from otel_agent_trace.runs.resume import with_resumed
 from otel_agent_trace.runs.sessions import Piece, grouped, parents_by_time, piece_of
 from otel_agent_trace.span import SpanRecord
@@ -158,12 +158,20 @@ class Stitcher:
         )
 
 
+class _Call(NamedTuple):
+    """Represent a tool call of an agent: the service, and when the call began and ended."""
+
+    service: str | None
+    start_ns: int
+    end_ns: int
+
+
 class _AgentTimes:
     """Hold when agents of other tracers ran and called tools, by service, and their sessions, in 24 bytes each."""
 
     def __init__(self) -> None:
         self._by_service: dict[str | None, tuple[array[int], array[int]]] = {}
-        self._calls_by_service: dict[str | None, tuple[array[int], array[int]]] = {}
+        self._calls_by_service: dict[str | None, tuple[array[int], array[int], array[int]]] = {}
         self._sessions = array("q")
 
     def note(self, spans: list[SpanRecord], runs: list[AgentRun]) -> None:
@@ -182,29 +190,31 @@ class _AgentTimes:
         return frozenset(self._sessions)
 
     def _note_calls(self, run: AgentRun) -> None:
-        keys, starts = self._calls_by_service.setdefault(run.service_name, (array("q"), array("Q")))
+        keys, starts, ends = self._calls_by_service.setdefault(run.service_name, (array("q"), array("Q"), array("Q")))
         for one in run.walk():
-            for step in one.tool_steps:
-                keys.append(hash(_signature(step.name, step.input)))
+            for key, step in _keys_of_calls(one):
+                keys.append(hash(key))
                 starts.append(_in_64_bits(step.started_at_ns))
+                ends.append(_in_64_bits(step.ended_at_ns or step.started_at_ns))
 
     def served(self, parts: Iterable[_Part]) -> Iterator[_Part]:
-        """Yield the parts that are the calls which agents of other services made: each call was served once.
+        """Yield the parts that are calls which agents made: each call was served once.
 
-        A server of MCP, to which its client propagates no context, leaves a trace of its own for each call.
+        A server of MCP, to which its client propagates no context, leaves a trace of its own for each call; so does a
+        tool of the agent's own service that runs in a thread or a worker without its context.
         """
         tools = [part for part in parts if part.tool_keys]
         keys = {hash(part.tool_keys[0]) for part in tools}
-        made: dict[int, list[tuple[str | None, int]]] = {}
+        made: dict[int, list[_Call]] = {}
         for service, calls in self._calls_by_service.items() if keys else ():
-            for key, start_ns in zip(*calls, strict=True):
+            for key, start_ns, end_ns in zip(*calls, strict=True):
                 if key in keys:
-                    made.setdefault(key, []).append((service, start_ns))
+                    made.setdefault(key, []).append(_Call(service, start_ns, end_ns))
         for part in tools:
             candidates = made.get(hash(part.tool_keys[0]), [])
             possible = [call for call in candidates if _may_be_served(part, call)]
             if possible:
-                candidates.remove(min(possible, key=lambda call: abs(call[1] - part.run.started_at_ns)))
+                candidates.remove(min(possible, key=lambda call: abs(call.start_ns - part.run.started_at_ns)))
                 yield part
 
     def around(self, chains: Iterable[list[_Part]]) -> Iterator[bool]:
@@ -216,10 +226,28 @@ class _AgentTimes:
             yield before > 0 and latest_ends[before - 1] >= chain[-1].ended_at_ns
 
 
-def _may_be_served(part: _Part, call: tuple[str | None, int]) -> bool:
-    """Return whether a tool began when an agent of another service called it, as far as two clocks agree."""
-    service, start_ns = call
-    return part.run.service_name != service and abs(part.run.started_at_ns - start_ns) <= _LARGEST_CLOCK_DIFFERENCE_NS
+def _keys_of_calls(run: AgentRun) -> Iterator[tuple[str, AgentStep]]:
+    """Yield what shows which tool calls a run made, each with its step: name and arguments, and the ids it may have."""
+    ids: dict[str, list[str]] = {}
+    for model in run.model_steps:
+        for part in (part for message in model.messages[-1:] for part in message.tool_calls):
+            if part.get("id") is not None:
+                key = _signature(part.get("name"), part.get("arguments"))
+                ids.setdefault(key, []).append(_signature_of_id(part.get("name"), str(part["id"])))
+    for step in run.tool_steps:
+        key = _signature(step.name, step.input)
+        yield key, step
+        for key_of_id in ids.get(key, ())[:1]:
+            del ids[key][0]
+            yield key_of_id, step
+
+
+def _may_be_served(part: _Part, call: _Call) -> bool:
+    """Return whether a tool ran while an agent called it, or began when one of another service did, whose clock differs."""
+    start_ns = part.run.started_at_ns
+    if part.run.service_name == call.service:
+        return call.start_ns <= start_ns <= part.ended_at_ns <= call.end_ns
+    return abs(start_ns - call.start_ns) <= _LARGEST_CLOCK_DIFFERENCE_NS
 
 
 def _in_64_bits(time_ns: int) -> int:
@@ -298,7 +326,10 @@ def _part_in_session(piece: Piece) -> _Part:
 
 def _part_of(spans: Sequence[SpanRecord], runs: list[AgentRun]) -> _Part | None:
     """Return a trace as a part if another tracer recorded only calls in it, and its messages name tools; else None."""
-    if len(runs) != 1 or runs[0].span_id is not None or runs[0].agent_name is not None:
+    if len(runs) != 1 or runs[0].span_id is not None:
+        return None
+    is_lone_tool = len(runs[0].steps) == 1 and runs[0].steps[0].kind is StepKind.TOOL
+    if runs[0].agent_name is not None and not is_lone_tool:  # a tool may name the agent that it is called by
         return None
     if any(map(dialects.is_ours, spans)) or any(step.kind not in _CALLS for step in runs[0].steps):
         return None
@@ -325,7 +356,7 @@ class _Part:
         parts = [part for step in models for message in step.messages for part in message.parts]
         calls = [call for step in models for call in recorded_calls(step.messages)]
         self.answered = [call for call in calls if call.is_answered]
-        self.answered_ids = {_call_id(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
+        self.answered_ids = {call_id_of(part) for part in parts if part.get("type") == "tool_call_response"} - {None}
         self.requested = [call for call in calls if not call.is_answered and call.call_id not in self.answered_ids]
         self.requested_ids = {call.call_id for call in self.requested} - {None}
         is_in_session = run.session_id is not None and any(step.kind is StepKind.TOOL for step in run.steps)
@@ -384,10 +415,6 @@ def _keys_of_tool(spans: tuple[SpanRecord, ...], step: AgentStep) -> Iterator[st
 
 def _signature(name: Any, arguments: Any) -> str:
     return f"{name} {json.dumps(arguments, sort_keys=True, default=repr)}"
-
-
-def _call_id(part: dict[Any, Any]) -> str | None:
-    return None if part.get("id") is None else str(part["id"])
 
 
 def _sent_messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -24,20 +24,15 @@ class UnknownTimes(NamedTuple):
     starts: int
     ends: int
 
-    def __bool__(self) -> bool:
-        return self.starts + self.ends > 0
 
-
-def unknown_times(spans: Sequence[SpanRecord]) -> UnknownTimes:
-    """Return how many spans have no valid start, and how many no valid end; spans that are open are not counted."""
+def unknown_times(spans: Sequence[SpanRecord]) -> UnknownTimes | None:
+    """Return how many spans have no valid start, and how many no valid end, if any; open spans are not counted."""
     if not _has_odd_times(spans):
-        return _ALL_KNOWN
+        return None
     clock = _clock_of(spans)
+    starts = [span for span in spans if not clock.is_time(span.start_ns)]
     ends = [span for span in spans if span.end_ns is not None and not clock.has_end(span)]
-    return UnknownTimes(sum(1 for span in spans if not clock.is_time(span.start_ns)), len(ends))
-
-
-_ALL_KNOWN = UnknownTimes(0, 0)
+    return UnknownTimes(len(starts), len(ends)) if starts or ends else None
 
 
 def with_known_times(records: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
@@ -65,7 +60,7 @@ def _has_odd_times(spans: Iterable[SpanRecord]) -> bool:
     """Return whether any span has a time that may be none: a loop, as this runs over every span that is read."""
     for span in spans:
         start_ns, end_ns = span.start_ns, span.end_ns
-        if not 0 < start_ns < _TIME_END or (end_ns is not None and not start_ns <= end_ns < _TIME_END):
+        if not 0 < start_ns <= (start_ns if end_ns is None else end_ns) < _TIME_END:
             return True
     return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from otel_agent_trace import dialects
 from otel_agent_trace.mapping.reader import read as read_own
@@ -42,12 +42,7 @@ class TraceTree:
 
     def ids_above(self, span: SpanRecord) -> set[str]:
         """Return the ids of a span and of all spans above it, as far as they are known."""
-        ids: set[str] = set()
-        current: SpanRecord | None = span
-        while current is not None and current.span_id not in ids:
-            ids.add(current.span_id)
-            current = self.records.get(current.parent_span_id or "")
-        return ids
+        return set(ids_above(span, self.records))
 
     def outermost(self, span: SpanRecord) -> SpanRecord:
         """Return the outermost span above a span that is here, or the span itself."""
@@ -165,6 +160,16 @@ def _break_cycles(nodes: dict[str, Node]) -> None:
             current = current.parent
         if current is not None and any(current is passed for passed in path):
             current.parent = None
+
+
+def ids_above(span: SpanRecord, records: Mapping[str, SpanRecord]) -> Iterator[str]:
+    """Yield the ids of a span and of all spans above it, as far as they are among the records, from the span upwards."""
+    seen: set[str] = set()
+    current: SpanRecord | None = span
+    while current is not None and current.span_id not in seen:
+        yield current.span_id
+        seen.add(current.span_id)
+        current = records.get(current.parent_span_id or "")
 
 
 def run_id_of(span: SpanRecord, facts: SpanFacts) -> str:

@@ -18,17 +18,20 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import zstandard
+from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
-from otel_agent_trace.sources.file_formats.others import description_of
+from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.text_encoding import as_utf8
+from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
 from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
 
 BLOCK_BYTES = 128 << 10
@@ -79,7 +82,7 @@ class FilesSource:
     def traces_and_logs(
         self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
     ) -> Iterator[list[SpanRecord]]:
-        """Yield what `traces` yields, and call `on_log` with each log record whose span is in none of the files."""
+        """Yield what `traces` yields, and call `on_log` with each log record that belongs to no span of the files."""
         listed = self._listed()
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         counters = self._counters(files)
@@ -100,7 +103,7 @@ class FilesSource:
                     yield from open_traces.complete(last_blocks, block)
         yield from open_traces.complete(last_blocks, sys.maxsize)
         yield from open_traces.sessions()
-        open_traces.report_left()
+        open_traces.finish()
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
         """Yield a function for each pass over each file, to be called with the bytes read of that file."""
@@ -300,17 +303,33 @@ def _reopen(file: _ScannedFile) -> _OpenFile | None:
 
 
 def _logs_of_responses(scanned: Sequence[_ScannedFile]) -> ResponseLogs:
-    """Return the log records that name no span, but a response, which may be in a trace that is complete before them."""
+    """Return the log records that name a response, and no span of the files.
+
+    The response may be in a trace that is complete before them.
+    """
     found = ResponseLogs()
-    for file in scanned:
-        if file.has_evaluations:
-            file_format = file.file_format()
-            for pieces in _read_pieces(file, file_format, _ignore_problem, _ignore_progress):
-                for piece in filter(None, pieces.pieces):
-                    if file_format.mentions(piece, MARK):
-                        for log in file_format.read_unusual(piece, None).logs:
-                            found.add(log)
+    for piece, file_format in _pieces_of(file for file in scanned if file.has_evaluations):
+        if file_format.mentions(piece, MARK):
+            for log in file_format.read_unusual(piece, None).logs:
+                found.add(log)
+    found.forget_those_of(span for piece, file_format in _pieces_of(scanned) for span in _spans_in(piece, file_format))
     return found
+
+
+def _pieces_of(scanned: Iterable[_ScannedFile]) -> Iterator[tuple[bytes, FileFormat]]:
+    """Yield each piece of some files with its format, without reports."""
+    for file in scanned:
+        file_format = file.file_format()
+        for pieces in _read_pieces(file, file_format, _ignore_problem, _ignore_progress):
+            yield from ((piece, file_format) for piece in pieces.pieces if piece)
+
+
+def _spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
+    try:
+        spans = file_format.read(piece)
+    except ValueError as error:
+        return file_format.read_unusual(piece, error).spans
+    return spans or file_format.read_unusual(piece, None).spans
 
 
 class _OpenTraces:
@@ -327,7 +346,7 @@ class _OpenTraces:
         self._logs_of_responses = logs_of_responses
         self._sessions = SessionLogs()
         self._traces: dict[str, list[SpanRecord]] = {}
-        self._logs: dict[str, list[LogRecord]] = {}
+        self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
 
     def take(self, pieces: Pieces, file_format: FileFormat, file: str) -> None:
         """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
@@ -362,31 +381,46 @@ class _OpenTraces:
         if found.notice:
             self._on_problem(Notice(file, number, found.notice))
         for log in found.logs:
-            self._sessions.add(log)
-            if log.is_of_span:
-                self._logs.setdefault(log.trace_id, []).append(log)
+            is_of_session = self._sessions.add(log)
+            if log.trace_id and (log.span_id or not is_of_session):
+                self._logs[log.trace_id].add(log)
+            elif not is_of_session and log.response_id is None:
+                self._on_log(log)
         return found.spans
 
     def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
         """Yield and forget the traces that do not occur in this block or a later one."""
         for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
             spans = self._traces.pop(trace_id)
-            logs = self._logs.pop(trace_id, []) + self._logs_of_responses.taken_by(spans)
-            if logs:
-                self._report_logs(logs_without_spans(spans, logs))
-                spans = with_logs(spans, logs)
-            yield spans
+            logs = self._logs_of_responses.taken_by(spans)
+            if trace_id in self._logs:
+                logs += self._logs_of_trace(trace_id, spans)
+            yield with_logs(spans, logs) if logs else spans
         if self._logs:  # of traces without spans
             for trace_id in [known for known in self._logs if last_blocks.of(known) < block]:
-                self._report_logs(self._logs.pop(trace_id))
+                self._logs_of_trace(trace_id, [])
+
+    def _logs_of_trace(self, trace_id: str, spans: Sequence[SpanRecord]) -> list[LogRecord]:
+        """Return and forget the log records that belong to the spans of a trace; report the others."""
+        held = self._logs.pop(trace_id)
+        if held.dropped:
+            reason = f"{held.dropped:,} log records of spans that have more than {MOST_LOGS_OF_A_SPAN:,} are left out"
+            self._on_problem(Notice(f"trace {trace_id}", 0, reason))
+        logs = held.of(spans)
+        self._report_logs([log for log in logs_without_spans(spans, logs) if log.response_id is None])
+        return logs
 
     def sessions(self) -> Iterator[list[SpanRecord]]:
         """Yield the traces of sessions, which are known when all files have been read."""
         return self._sessions.traces()
 
-    def report_left(self) -> None:
-        """Report the log records of responses that no span has."""
+    def finish(self) -> None:
+        """Report the log records of responses that no span has, and those that were too many to be kept."""
         self._report_logs(self._logs_of_responses.left())
+        for what, held in (("of sessions", self._sessions), ("of responses", self._logs_of_responses)):
+            if held.dropped:
+                reason = f"{held.dropped:,} {what} are left out: more than are held in memory"
+                self._on_problem(Notice("log records", 0, reason))
 
     def _report_logs(self, logs: Sequence[LogRecord]) -> None:
         for log in logs:
@@ -394,7 +428,7 @@ class _OpenTraces:
 
 
 def _ignore_log(log: LogRecord) -> None:
-    """Ignore a log record without a span, which only another source could have."""
+    """Ignore a log record that belongs to no span, for callers that do not count them."""
 
 
 def _ignore_problem(problem: Problem) -> None:
@@ -486,7 +520,7 @@ class _OpenFile:
         self._raw.close()
 
     def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
-        return self._raw, as_utf8(_blocks(self._raw))
+        return self._raw, program_output(as_utf8(_blocks(self._raw)))
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -570,7 +604,7 @@ def _check_format(path: str) -> None:
     """
     with _OpenFile(path) as (_, blocks):
         head = _read_head(path, blocks)
-    if not file_format_of(head)().fits(head):
+    if is_other_binary(head) or not file_format_of(head)().fits(head):
         looks_like = description_of(head[:HEAD_BYTES])
         msg = f"{path}: neither OTLP nor traces of Jaeger; it looks like {looks_like}{_packing_text(path)}"
         raise SourceError(msg)

@@ -322,20 +322,14 @@ class _V3:
         try:
             return list(_otlp_results(self._http, body))
         except _DECODE_ERRORS:
-            return list(_otlp_results(self._http, self._repaired(body)))
+            return list(_otlp_results(self._http, _repaired(body, self._on_bad)))
 
     def _records(self, data: bytes) -> list[SpanRecord]:
         try:
             return otlp_json.decode(data)
         except otlp_json.OtlpJsonError:
-            whole = self._repaired(data)
+            whole = _repaired(data, self._on_bad)
             return otlp_json.decode_each(whole, lambda reason: self._on_bad(f"a span that is not valid OTLP: {reason}"))
-
-    def _repaired(self, data: bytes) -> bytes:
-        data, what = repaired(data)
-        if what:
-            self._on_bad(f"repaired: {what}")
-        return data
 
 
 class _Legacy:
@@ -390,10 +384,15 @@ class _Legacy:
             records = jaeger_json.decode(body, reasons.append)
             if not reasons:
                 return records
-        data, what = repaired(body)
-        if what:
-            self._on_bad(f"repaired: {what}")
-        return jaeger_json.decode(data, self._on_bad)
+        return jaeger_json.decode(_repaired(body, self._on_bad), self._on_bad)
+
+
+def _repaired(data: bytes, on_bad: Callable[[str], None]) -> bytes:
+    """Return a response with what is wrong in its texts and numbers replaced; `on_bad` is called with what that is."""
+    data, what = repaired(data)
+    if what:
+        on_bad(f"repaired: {what}")
+    return data
 
 
 def _result_body(http: HttpReader, answer: Answer) -> bytes:

@@ -19,7 +19,7 @@ from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.stitch import assembled
 from otel_agent_trace.sources.census import Census, noting_times
-from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of
+from otel_agent_trace.span import Notice, Problem, SpanRecord, SpanSource, capabilities_of, traces_and_logs
 
 T = TypeVar("T")
 OnProblem = Callable[[Problem], None]
@@ -114,9 +114,12 @@ def _assembled(reading: _Reading, query: RunQuery, stop: _EarlyStop | None) -> I
     if capabilities_of(reader).runs:
         return (Assembled(run, ()) for run in reader.runs())
     on_problem = reading.on_problem
-    traces = noting_times(with_filters(reader, query).traces(on_problem), on_problem)
-    if reading.census is not None:
-        traces = reading.census.watch(traces)
+    narrowed = with_filters(reader, query)
+    if reading.census is None:
+        traces = noting_times(narrowed.traces(on_problem), on_problem)
+    else:
+        logged = traces_and_logs(narrowed, on_problem, reading.census.note_log)
+        traces = reading.census.watch(noting_times(logged, on_problem))
     return assembled(traces) if stop is None else stop.watch_runs(assembled(stop.limit_traces(traces)))
 
 
@@ -250,8 +253,8 @@ def nothing_found_text(query: RunQuery, name: str, census: Census | None = None)
     """
     what = "no runs" if query.run_id in (None, LAST) else f"no run {query.run_id!r}"
     of_service = "" if query.service is None else f" of service {query.service!r}"
-    if census is not None and census.spans and not census.runs:
-        return f"{what}{of_service} in {name}, which has {census.spans_text()}"
+    if census is not None and (census.spans or census.logs) and not census.runs:
+        return f"{what}{of_service} in {name}, which has {census.text()}"
     others = query.but(run_id=None, service=None)
     return f"{what}{of_service} in {name}{' match the filters' if others.is_filter else ''}"
 

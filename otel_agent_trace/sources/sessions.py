@@ -16,26 +16,36 @@ from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.span_facts import integer_of
 
 MOST_RECORDS = 100_000
-"""Records that are held until all files have been read; further ones are left out."""
+"""Records that are held until all files have been read; further ones are counted."""
 _PROMPT = ".user_prompt"
 _NS_PER_MS = 1_000_000
 
 
 class SessionLogs:
-    """Hold the log records of sessions, and return their spans."""
+    """Hold the log records of sessions, and return their spans.
+
+    Attributes:
+        dropped: the number of records that were not held.
+    """
 
     def __init__(self) -> None:
+        self.dropped = 0
         self._by_session: dict[tuple[str, str], list[tuple[str, LogRecord]]] = {}
         self._count = 0
 
-    def add(self, log: LogRecord) -> None:
-        """Keep a record that is an event of an agent program; others are ignored."""
+    def add(self, log: LogRecord) -> bool:
+        """Keep a record that is an event of an agent program, and return whether it is one; others are ignored."""
         session_id = log.session_id
         name = None if session_id is None else event_name_of(log)
-        if session_id is not None and name is not None and self._count < MOST_RECORDS:
+        if session_id is None or name is None:
+            return False
+        if self._count < MOST_RECORDS:
             service = str(log.resource.attributes.get("service.name", ""))
             self._by_session.setdefault((service, session_id), []).append((name, log))
             self._count += 1
+        else:
+            self.dropped += 1
+        return True
 
     def traces(self) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each prompt: its own, and below it those of what followed."""

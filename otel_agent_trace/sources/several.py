@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources.responses import ResponseLogs
+from otel_agent_trace.sources.trace_logs import TraceLogs
 from otel_agent_trace.span import (
     Capabilities,
     LogRecord,
@@ -13,6 +16,7 @@ from otel_agent_trace.span import (
     SpanRecord,
     SpanSource,
     capabilities_of,
+    logs_without_spans,
     traces_and_logs,
     with_logs,
 )
@@ -29,7 +33,7 @@ class SeveralSources:
         sources: the sources.
     """
 
-    capabilities = Capabilities(filters=frozenset({"since"}))
+    capabilities = Capabilities(filters=frozenset({"since"}), logs=True)
 
     def __init__(self, sources: Sequence[SpanSource]) -> None:
         self._sources = tuple(sources)
@@ -46,21 +50,39 @@ class SeveralSources:
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, once, from all sources that have some."""
+        return self.traces_and_logs(on_problem, lambda log: None)
+
+    def traces_and_logs(
+        self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
+    ) -> Iterator[list[SpanRecord]]:
+        """Yield what `traces` yields, and call `on_log` with each log record that belongs to no span of the sources."""
         if not self._sources:
             return
         first, *others = self._sources
         held: dict[str, list[SpanRecord]] = {}
         for source in others:
-            for spans in source.traces(on_problem):
+            for spans in traces_and_logs(source, on_problem, on_log):
                 held.setdefault(spans[0].trace_id, []).extend(spans)
-        logs: dict[str, list[LogRecord]] = {}
+        logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
+        responses = ResponseLogs()
 
         def keep(log: LogRecord) -> None:
             if log.trace_id in held:
-                logs.setdefault(log.trace_id, []).append(log)
+                logs[log.trace_id].add(log)
+            elif log.response_id is not None:
+                responses.add(log)
+            else:
+                on_log(log)
+
+        def completed(trace_id: str, spans: list[SpanRecord]) -> list[SpanRecord]:
+            found = logs.pop(trace_id, TraceLogs()).of(spans)
+            for log in logs_without_spans(spans, found):
+                on_log(log)
+            return with_logs(spans, found + responses.taken_by(spans))
 
         for spans in traces_and_logs(first, on_problem, keep):
-            trace_id = spans[0].trace_id
-            yield with_logs(spans + held.pop(trace_id, []), logs.pop(trace_id, ()))
+            yield completed(spans[0].trace_id, spans + held.pop(spans[0].trace_id, []))
         for trace_id, spans in held.items():
-            yield with_logs(spans, logs.get(trace_id, ()))
+            yield completed(trace_id, spans)
+        for log in responses.left():
+            on_log(log)

@@ -7,7 +7,12 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
-_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before the next, with which it begins
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+)
 _PLAIN = rb"[\t\n\r -~]"
 # Without a byte order mark: characters of ASCII beside zeros, and lengths of messages do not look like that.
 _UNMARKED = (
@@ -17,7 +22,7 @@ _UNMARKED = (
 
 
 def as_utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the blocks of a file, in UTF-8 if they are UTF-16; what is no character there is U+FFFD."""
+    """Yield the blocks of a file, in UTF-8 if they are UTF-16 or UTF-32; what is no character there is U+FFFD."""
     rest = iter(blocks)
     first = next(rest, b"")
     encoding = _encoding_of(first)

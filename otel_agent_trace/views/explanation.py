@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.model import LogEntry, Message, Score, StepError, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
-from otel_agent_trace.runs.left_out import LeftOut, Outside
+from otel_agent_trace.runs.left_out import LeftOut, Outside, OutsideLogs
 from otel_agent_trace.views.figures import plural, usage_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
 from otel_agent_trace.views.runs import run_title
@@ -58,6 +58,16 @@ def outside_lines(outside: Sequence[Outside]) -> Iterator[Line]:
         yield (
             Cell(one_line(spans.scope or "(no scope)"), "faint"),
             Cell(f"  {count}, {_names_text(spans.places, 'place')}"),
+        )
+
+
+def outside_logs_lines(outside: Sequence[OutsideLogs]) -> Iterator[Line]:
+    """Yield a line for the log records of each scope that belong to no span: why, their number, and their places."""
+    for logs in outside:
+        count = plural(logs.records, "log record")
+        yield (
+            Cell(one_line(logs.scope or "(no scope)"), "faint"),
+            Cell(f"  {count} {logs.why}, {_names_text(logs.places, 'place')}"),
         )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_agent_trace import SpanRecord
+import pytest
+
+from otel_agent_trace import SpanRecord, run_to_spans, runs_from_spans
 from tests.support.handwritten_spans import event, only_run, span
 
 KIND = "openinference.span.kind"
@@ -45,6 +47,23 @@ def test_a_sub_agent_keeps_what_it_records_itself() -> None:
     )
     (inner,) = [below for below in run.walk() if below is not run]
     assert (inner.agent_name, inner.user_input, inner.final_output) == ("critic", "Its question", "Its answer")
+
+
+@pytest.mark.parametrize("prompt_key", ["prompt", "description"])
+def test_a_sub_agent_without_a_span_of_its_own(prompt_key: str) -> None:
+    """deepagents have the question in the description; what was below the tool is the sub-agent's work."""
+    task = {"subagent_type": "reviewer", prompt_key: "Review a.py"}
+    run = only_run(
+        span("1", None, (0, 20), "query", {KIND: "AGENT", "input.value": "Review it"}),
+        span("2", "1", (1, 9), "Task", {KIND: "TOOL", "tool.name": "Task", "input.value": task, "output.value": "Ok."}),
+        span("3", "2", (2, 4), "Read", {KIND: "TOOL", "tool.name": "Read", "input.value": {"file": "a.py"}}),
+        span("4", "2", (5, 8), "chat", {KIND: "LLM", "llm.model_name": "m", "llm.token_count.prompt": 3}),
+    )
+    (inner,) = [below for below in run.walk() if below is not run]
+    assert [step.kind.value for step in run.steps] == ["tool", "agent"]
+    assert (inner.agent_name, inner.user_input, inner.final_output) == ("reviewer", "Review a.py", "Ok.")
+    assert [step.name for step in inner.steps] == ["Read", "m"]
+    assert runs_from_spans(run_to_spans(run)) == [run]
 
 
 def test_the_result_in_a_response_of_a_function() -> None:
@@ -117,3 +136,15 @@ def test_a_handoff_is_one_step() -> None:
     )
     tools = [step.name for below in run.walk() for step in below.tool_steps]
     assert tools == ["handoff to The meteorologist"]
+
+
+def test_a_crew_is_named_after_the_role_of_the_agent_that_did_its_task() -> None:
+    run = only_run(
+        span("1", None, (0, 20), "Crew_1.kickoff", {KIND: "CHAIN", "crew_key": "k", "output.value": "Done."}),
+        span(
+            *("2", "1", (1, 19), "Task._execute_core"),
+            {KIND: "AGENT", "task_key": "t", "agent_role": "Researcher", "input.value": "Look"},
+        ),
+        span("3", "2", (2, 8), "chat", {KIND: "LLM", "llm.model_name": "m"}),
+    )
+    assert run.agent_name == "Researcher"

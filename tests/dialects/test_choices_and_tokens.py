@@ -79,6 +79,8 @@ CHUNKS: dict[str, tuple[dict[str, Any], tuple[Event, ...]]] = {
         {"openinference.span.kind": "LLM", "output.value": json.dumps([delta(1, content="No"), delta(0, content="It "), delta(1, content="."), delta(0, content="rains.")])},
         (),
     ),
+    "texts": ({"openinference.span.kind": "LLM", "output.value": json.dumps(["It ", "rains", "."])}, ()),
+    "texts in a standard attribute": ({**CHAT, "gen_ai.output.messages": json.dumps(["It", " rains", "."])}, ()),
 }  # fmt: skip
 
 
@@ -88,6 +90,24 @@ def test_the_chunks_of_a_stream_are_one_answer(form: str) -> None:
     run = only_run(span("2", None, (1, 2), "chat m", attributes, events=events))
     assert run.final_output == "It rains."
     assert run.model_steps[0].messages[0].text == "It rains."
+
+
+def test_the_chunks_that_a_chain_streamed_are_one_answer() -> None:
+    chain = {"openinference.span.kind": "AGENT", "output.value": json.dumps(["It", " rains", "."])}
+    assert only_run(span("2", None, (1, 2), "clerk", chain)).final_output == "It rains."
+
+
+@pytest.mark.parametrize("texts", [["It rains.", "It pours."], [" Rain.", " Snow."], ["Rain, ", 5], ["Rain. "]])
+def test_whole_texts_and_other_lists_are_not_joined(texts: list[Any]) -> None:
+    chain = {"openinference.span.kind": "AGENT", "output.value": json.dumps(texts)}
+    assert only_run(span("2", None, (1, 2), "clerk", chain)).final_output == texts
+
+
+def test_the_choices_of_a_completion_are_not_joined() -> None:
+    """A model for completions may begin or end each of them with a space."""
+    call = {"openinference.span.kind": "LLM"}
+    call |= {f"llm.choices.{index}.completion.text": text for index, text in enumerate(("Rain. ", "Snow."))}
+    assert only_run(span("2", None, (1, 2), "m", call)).final_output == "Rain. "
 
 
 def test_chunk_events_beside_the_whole_answer_are_not_counted_again() -> None:

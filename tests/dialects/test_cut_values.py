@@ -180,6 +180,52 @@ def test_the_answer_of_a_state_that_was_cut_is_that_of_the_last_call() -> None:
     assert run.final_output == ANSWERED
 
 
+STATE = json.dumps({"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]})
+"""The output of a graph, all messages, in which the answer comes last."""
+UNTIL_QUESTION, UNTIL_ANSWER = STATE[: STATE.index("Lyon")], STATE[: STATE.index("evening")]
+
+
+@pytest.mark.parametrize("kind", ["AGENT", "CHAIN"])
+def test_a_state_that_was_cut_in_its_last_text_has_its_beginning(kind: str) -> None:
+    chain = {"openinference.span.kind": kind, "input.value": UNTIL_QUESTION, "output.value": UNTIL_ANSWER}
+    run = only_run(span("1", None, (0, 9), "clerk", chain), span("2", "1", (1, 2), "chat m", CHAT))
+    assert (run.user_input, run.final_output) == ("Will it rain in ", "It may rain in the ")
+    assert {"user_input", "final_output"} <= set(run.truncated)
+
+
+@pytest.mark.parametrize("answers", [(ANSWERED,), (ANSWERED, "It will."), ("Let me see.", ANSWERED)])
+def test_the_answer_of_a_state_that_was_cut_is_what_its_last_call_answered(answers: tuple[str, ...]) -> None:
+    """What was cut may be the answer, or a text before it."""
+    calls = [
+        span(str(number), "1", (number, number + 1), "chat m", {**CHAT, "gen_ai.output.messages": [{"role": "assistant", "content": text}]})
+        for number, text in enumerate(answers, start=2)
+    ]  # fmt: skip
+    chain = {"openinference.span.kind": "AGENT", "output.value": UNTIL_ANSWER}
+    run = only_run(span("1", None, (0, 9), "clerk", chain), *calls)
+    assert (run.final_output, run.truncated) == (answers[-1], ("attributes.output.value",))
+
+
+def test_another_answer_that_was_cut_is_not_that_of_a_call() -> None:
+    chain = {"openinference.span.kind": "AGENT", "output.value": UNTIL_ANSWER}
+    call = {**CHAT, "gen_ai.output.messages": [{"role": "assistant", "content": "A summary of it."}]}
+    run = only_run(span("1", None, (0, 9), "clerk", chain), span("2", "1", (1, 2), "chat m", call))
+    assert run.final_output == "It may rain in the "
+
+
+def test_of_two_questions_that_were_cut_the_longer_one_is_it() -> None:
+    chain = {"openinference.span.kind": "AGENT", "input.value": UNTIL_QUESTION}
+    call = {**CHAT, "gen_ai.input.messages": json.dumps([{"role": "user", "content": ASKED}])[:40]}
+    run = only_run(span("1", None, (0, 9), "clerk", chain), span("2", "1", (1, 2), "chat m", call))
+    assert run.user_input == "Will it rain in "
+
+
+def test_messages_that_were_cut_before_their_content_are_no_question() -> None:
+    state = '{"messages": [{"lc": 1, "type": "constructor", "id": ["langchain", "HumanMessage"], "kwargs": {"con'
+    chain = {"openinference.span.kind": "AGENT", "input.value": state, "output.value": state}
+    run = only_run(span("1", None, (0, 9), "clerk", chain), span("2", "1", (1, 2), "chat m", CHAT))
+    assert (run.user_input, run.final_output) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [

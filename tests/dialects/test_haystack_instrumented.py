@@ -130,7 +130,6 @@ def test_answers_without_metadata_have_neither_model_nor_tokens() -> None:
 @pytest.mark.parametrize(
     "calls",
     [
-        pytest.param([empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)], id="a sub-agent's too"),
         pytest.param([empty_call("2", 1, 5)], id="one is lost"),
         pytest.param([empty_call("2", 1, 8), empty_call("3", 6, 9)], id="overlapping"),
         pytest.param([empty_call("2", 1, 5, error="busy"), empty_call("3", 6, 9)], id="one failed"),
@@ -140,6 +139,19 @@ def test_model_calls_that_do_not_fit_the_conversation_get_nothing_of_it(calls: l
     run = only_run(*workflow(TURN, *calls))
     assert models_of(run) == [(None, None, 0, "")] * len(calls)
     assert tools_of(run) == [("look", {"city": "Oslo"}, "dry")]
+
+
+def test_the_first_and_the_last_of_more_model_calls_than_answers_are_the_agents_own() -> None:
+    """Those between are of a sub-agent; without their tokens a sum would be too small."""
+    run = only_run(*workflow(TURN, empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)))
+    assert models_of(run) == [("m", None, 1, ""), (None, None, 0, ""), ("m", None, 3, "No.")]
+    assert (run.usage, run.final_output) == (None, "No.")
+
+
+@pytest.mark.parametrize("turn", [TURN[:3], [QUESTION, message("assistant", {"text": "Wait."}), ANSWER]])
+def test_of_more_model_calls_than_answers_nothing_is_known_without_a_call_and_an_answer(turn: list[Any]) -> None:
+    run = only_run(*workflow(turn, empty_call("2", 1, 5), empty_call("3", 6, 9), empty_call("4", 10, 15)))
+    assert models_of(run) == [(None, None, 0, "")] * 3
 
 
 def test_a_model_call_with_content_of_its_own_keeps_it() -> None:
@@ -203,3 +215,56 @@ def test_the_constant_name_of_pipelines_is_no_agents() -> None:
         span("2", "1", (1, 80), "haystack.openai.chat", call, scope=OPENLLMETRY),
     )
     assert (run.agent_name, run.user_input, run.final_output) == ("clerk", "Rain?", "No.")
+
+
+PROMPT = {"question": "Rain?"}
+BUILT = "Answer: Rain?"
+
+
+def rag(given: Any, gave: Any) -> AgentRun:
+    """A pipeline of a retriever, a prompt builder, which OpenInference marks as a model call, and a generator."""
+    built = {"openinference.span.kind": "LLM", "llm.prompt_template.template": "Answer: {{ question }}"}
+    generated = {"openinference.span.kind": "LLM", "llm.model_name": "m", "llm.token_count.prompt": 3}
+    sent = {"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": BUILT}
+    answered = {"llm.output_messages.0.message.role": "assistant", "llm.output_messages.0.message.content": "No."}
+    return only_run(
+        pipeline(given, gave),
+        span("2", "1", (1, 2), "PromptBuilder.run", {**built, "input.value": PROMPT, "output.value": BUILT}),
+        span("3", "1", (3, 9), "OpenAIGenerator.run", {**generated, **sent, **answered}, scope=OPENINFERENCE),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "gave"),
+    [
+        ({"builder": PROMPT}, {"llm": {"replies": ["No."]}}),
+        ({"builder": PROMPT, "retriever": {"query": "Rain?", "top_k": 3}}, {"llm": {"replies": ["No."], "meta": [{}]}}),
+        ({"builder": {"template_variables": PROMPT}}, {"llm": {"replies": ["No."]}, "retriever": {"documents": []}}),
+        (
+            {"builder": PROMPT, "llm": {"generation_kwargs": {}}},
+            {"out": {"answers": [{"data": "No.", "query": "Rain?"}]}},
+        ),
+        ({"builder": PROMPT}, {"draft": {"replies": ["Perhaps."]}, "out": {"answers": [{"data": "No."}]}}),
+    ],
+)
+def test_question_and_answer_of_a_pipeline_are_those_of_its_components(given: Any, gave: Any) -> None:
+    run = rag(given, gave)
+    assert (run.user_input, run.final_output) == ("Rain?", "No.")
+    assert models_of(run) == [("m", 3, 1, "No.")]
+
+
+def test_a_pipeline_with_two_questions_has_neither() -> None:
+    """What the model was sent is the question then."""
+    given = {"builder": PROMPT, "retriever": {"query": "weather"}}
+    assert rag(given, {"llm": {"replies": ["No."]}}).user_input == BUILT
+
+
+def test_data_of_a_pipeline_of_haystacks_own_tracing() -> None:
+    data = {"haystack.pipeline.input_data": {"builder": PROMPT, "retriever": {"query": "Rain?"}}}
+    result = {"haystack.pipeline.output_data": {"llm": {"replies": ["No."]}, "retriever": {"documents": []}}}
+    generated = {"replies": ["No."], "meta": [{"model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 1}}]}
+    run = only_run(
+        span("1", None, (0, 90), "haystack.pipeline.run", {**data, **result}),
+        span("2", "1", (1, 9), "haystack.component.run", {"haystack.component.output": generated}),
+    )
+    assert (run.user_input, run.final_output) == ("Rain?", "No.")

@@ -15,8 +15,8 @@ from otel_agent_trace import explain_run
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.explain import RunExplanation, explain
-from otel_agent_trace.runs.left_out import Outside
-from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
+from otel_agent_trace.runs.left_out import Outside, leaves_of
+from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord
 from tests.support.handwritten_spans import span
 
 CHAT = {
@@ -89,7 +89,10 @@ def scalars(value: Any) -> Iterator[str]:
 
 
 def test_nothing_is_unaccounted() -> None:
-    """A value of its own in every place of a trace in several schemes; each is in the run, or its place is listed."""
+    """A value of its own in every place of a trace in several schemes; each is in the run, or its place is listed.
+
+    Of spans, their events and log records, links, resources and scopes; `leaves_of` yields them all.
+    """
     numbers = itertools.count(1000)
     keys = (
         *(
@@ -110,17 +113,37 @@ def test_nothing_is_unaccounted() -> None:
         *({"gen_ai.operation.name": kind} for kind in ("chat", "execute_tool", "invoke_agent")),
         {},
     )
+
+    def value() -> str:
+        return f"v{next(numbers)}"
+
     spans = [
-        span(
-            f"{number}",
-            None if number == 1 else "1",
-            (number, 99),
-            f"span {number}",
-            {**kind, **{key: f"v{next(numbers)}" for key in keys}},
-            events=(Event("exception", number, {"exception.type": f"v{next(numbers)}", "x": f"v{next(numbers)}"}),),
+        msgspec.structs.replace(
+            span(
+                f"{number}",
+                None if number == 1 else "1",
+                (number, 99),
+                f"span {number}",
+                {**kind, **{key: value() for key in keys}},
+                events=(
+                    Event("exception", number, {"exception.type": value(), "x": value()}),
+                    LogRecord("", "", "", number, {"retry": value()}, value(), 17, value(), scope=Scope(value())).event,
+                    LogRecord("", "", "gen_ai.user.message", number, {"content": value()}, {"id": value()}).event,
+                    LogRecord("", "", "of.the.app", number, {"state": value()}, value()).event,
+                ),
+            ),
+            links=(Link("a" * 32, "b" * 16, {"why": value()}),),
+            resource=Resource({"service.name": "app", "host.name": value()}),
+            scope=Scope("tracer", "1", {"flavour": value()}),
+            trace_state=f"vendor={value()}",
+            status_message=value(),
         )
         for number, kind in enumerate(kinds, start=1)
     ]
+    places_have = {text for record in spans for _, found in leaves_of(record) for text in scalars(found)}
+    assert {f"v{number}" for number in range(1000, next(numbers))} <= {
+        text.removeprefix("vendor=") for text in places_have
+    }
     explanation = explained(*spans)
     output = json.dumps(explanation.run.to_dict())
     listed = {each.span_id: set(each.attributes) for each in explanation.unread}
@@ -128,12 +151,10 @@ def test_nothing_is_unaccounted() -> None:
         listed.setdefault(each.span_id, set()).update(each.places)
     for record in spans:
         places = listed.get(record.span_id, set())
-        missing = {key for key, value in record.attributes.items() if key not in places and value not in output}
-        missing |= {
-            f"event exception: {key}"
-            for event in record.events
-            for key, value in event.attributes.items()
-            if f"event exception: {key}" not in places and value not in output
+        missing = {
+            place
+            for place, found in leaves_of(record)
+            if place not in places and not all(map(output.__contains__, scalars(found)))
         }
         assert missing <= {"openinference.span.kind", "traceloop.span.kind", "gen_ai.operation.name"}
 

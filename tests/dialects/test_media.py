@@ -69,6 +69,9 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "MCP": ({"type": "image", "data": B64, "mimeType": "image/png"}, blob()),
     "MCP resource": ({"type": "resource", "resource": {"uri": "file:///p", "mimeType": "image/png", "blob": B64}}, blob(uri="file:///p")),
     "MCP link": ({"type": "resource_link", "uri": "file:///p", "name": "p"}, uri("file:///p", name="p")),
+    "Genkit": ({"media": {"url": DATA, "contentType": "image/png"}}, blob()),
+    "Mistral": ({"type": "document_url", "document_url": URL}, uri(modality="document")),
+    "sound by URL": ({"type": "audio_url", "audio_url": URL}, uri(modality="audio")),
     "conventions": ({"type": "blob", "modality": "image", "mime_type": "image/png", "content": B64}, blob()),
     "conventions by URI": ({"type": "uri", "modality": "image", "uri": URL, "mime_type": None}, uri(modality="image")),
 }  # fmt: skip
@@ -141,6 +144,32 @@ def test_another_text_on_the_agent_stays_the_question() -> None:
     assert run.user_input == ASKED
 
 
+REFS = {f"gen_ai.{name}_ref": f"s3://b/{name}" for name in ("input.messages", "output.messages", "system_instructions")}
+
+
+@pytest.mark.parametrize("is_in_event", [False, True])
+def test_messages_that_are_kept_elsewhere_are_parts_with_their_uris(is_in_event: bool) -> None:
+    details = event("gen_ai.client.inference.operation.details", **REFS)
+    call = span("2", None, (1, 2), "chat m", CHAT | ({} if is_in_event else REFS), events=(details,) * is_in_event)
+    run = only_run(call)
+    sent = [(message.role, list(message.parts)) for message in run.model_steps[0].messages]
+    assert sent == [
+        ("system", [uri("s3://b/system_instructions")]),
+        ("user", [uri("s3://b/input.messages")]),
+        ("assistant", [uri("s3://b/output.messages")]),
+    ]
+    assert (run.user_input, run.final_output) == (list(sent[1][1]), list(sent[2][1]))
+    assert "s3://b/output.messages" in run_text(run)
+    assert runs_from_spans(run_to_spans(run)) == [run]
+
+
+def test_messages_that_are_there_are_not_replaced_by_their_uris() -> None:
+    values = {"gen_ai.input.messages": [{"role": "user", "content": ASKED}], **REFS}
+    run = only_run(span("2", None, (1, 2), "chat m", {**CHAT, **values}))
+    assert (run.user_input, run.final_output) == (ASKED, [uri("s3://b/output.messages")])
+    assert run.steps[0].attributes["gen_ai.input.messages_ref"] == "s3://b/input.messages"
+
+
 def test_spread_attributes_of_openinference() -> None:
     start = "llm.input_messages.0.message."
     values = {
@@ -207,6 +236,14 @@ def test_a_result_with_a_picture_has_parts(result: Any) -> None:
     shown = run_text(run, full=True)
     assert "[image/png, 776 bytes]" in shown
     assert B64[:20] not in shown
+
+
+@pytest.mark.parametrize("result", [{"content": [SHAPES["MCP"][0]]}, [SHAPES["MCP"][0]], SHAPES["MCP"][0]])
+@pytest.mark.parametrize("name", ["gen_ai.tool.call.result", "mcp.response.value"])
+def test_a_result_that_is_a_picture_is_a_part(name: str, result: Any) -> None:
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "draw", name: result}
+    run = only_run(span("1", None, (0, 9), "invoke_agent clerk", INVOKE), span("2", "1", (1, 2), "t", tool))
+    assert run.tool_steps[0].output == [blob()]
 
 
 def test_data_with_pictures_is_data() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentStep
+from otel_agent_trace import AgentStep, Message
 from otel_agent_trace.span import Event
 from tests.support.handwritten_spans import event, only_run, span
 
@@ -49,11 +49,13 @@ def test_what_is_recorded_as_json_is_parsed() -> None:
     [
         lambda text: [{"type": "text", "text": text}],
         lambda text: {"content": [{"type": "text", "text": text}], "isError": False},
+        lambda text: {"content": [{"type": "text", "text": text}]},
         lambda text: {"content": [], "structuredContent": {"result": text}},
+        lambda text: {"role": "tool", "content": text, "tool_call_id": "c1"},
         lambda text: {"type": "text", "value": text},
         json.dumps,
     ],
-    ids=["blocks", "MCP", "structured MCP", "typed", "JSON"],
+    ids=["blocks", "MCP", "bare MCP", "structured MCP", "message", "typed", "JSON"],
 )
 def test_a_text_in_a_result_is_a_text(wrap: Any, text: str) -> None:
     assert of_tool({**EXECUTE, "gen_ai.tool.call.result": wrap(text)}).output == text
@@ -67,9 +69,9 @@ def test_google_adk_puts_texts_into_an_object(text: str) -> None:
 
 def test_a_number_is_one_where_json_would_write_it_so() -> None:
     """A tool's result is JSON or a text: 4 and 2.5 are numbers, 1.10 and 007 were never written by JSON."""
-    results = ["4", "2.5", "1.10", "007", "true", "{}"]
+    results = ["4", "2.5", "1.10", "007", "true", "{}", "-0", "5\n", "{...}", "('a...',)"]
     given = [of_tool({**EXECUTE, "gen_ai.tool.call.result": text}).output for text in results]
-    assert given == [4, 2.5, "1.10", "007", True, {}]
+    assert given == [4, 2.5, "1.10", "007", True, {}, "-0", "5\n", "{...}", ("a...",)]
 
 
 @pytest.mark.parametrize("text", [*TEXTS, '{"city": "Lima"}', "[2024] was warm", "[1, 2]", '{"a": "b'])
@@ -116,6 +118,10 @@ def test_the_result_of_a_tool_in_a_message_is_a_text(text: str) -> None:
         {"raw_output": "x", "tool_name": "y"},
         {"type": "tool", "content": "x"},
         {"type": "report", "data": {"content": "x"}},
+        {"content": "x"},
+        {"content": [{"title": "x"}]},
+        {"content": [{"type": "text", "text": "x"}], "page": 1},
+        {"type": "image", "data": "x.png"},
     ],
 )
 def test_values_of_the_standard_attributes_are_those_of_the_tool(value: dict[str, Any]) -> None:
@@ -142,6 +148,24 @@ def test_a_result_that_is_marked_as_a_failure_is_an_error(result: Any, as_text: 
     step = of_tool({**EXECUTE, "gen_ai.tool.call.result": written})
     assert step.error is not None
     assert (step.error.message, step.output) == ("no such city", None)
+
+
+MCP_ERROR = json.dumps(FAILURES["MCP"])
+
+
+@pytest.mark.parametrize("result", [{}, {"gen_ai.tool.call.result": "no such city"}])
+def test_a_failure_in_the_response_of_an_mcp_server_is_an_error(result: dict[str, Any]) -> None:
+    """Traceloop has an attribute of its own for it, with or without a result beside it."""
+    step = of_tool({**EXECUTE, **result, "mcp.response.value": MCP_ERROR})
+    assert step.error is not None
+    assert (step.error.message, step.output, step.attributes) == ("no such city", None, {})
+
+
+def test_the_response_of_an_mcp_server_is_the_result_if_there_is_no_other() -> None:
+    response = json.dumps({"content": [{"type": "text", "text": "1.10"}], "isError": False})
+    assert of_tool({**EXECUTE, "mcp.response.value": response}).output == "1.10"
+    step = of_tool({**EXECUTE, "gen_ai.tool.call.result": "cold", "mcp.response.value": response})
+    assert (step.output, step.attributes) == ("cold", {"mcp.response.value": response})
 
 
 @pytest.mark.parametrize(
@@ -175,3 +199,18 @@ def test_a_failure_in_the_messages_is_an_error_of_the_tool() -> None:
     (step,) = run.tool_steps
     assert step.error is not None
     assert step.error.message == "no such city"
+
+
+@pytest.mark.parametrize("written", ['{"n": 1.10}', '["a", "b"]', '"sunny"', '{"role": "admin", "content": "x"}'])
+@pytest.mark.parametrize("operation", ["ai.generateObject.doGenerate", "ai.streamObject.doStream"])
+def test_an_object_of_the_ai_sdk_is_the_text_in_which_the_model_wrote_it(operation: str, written: str) -> None:
+    attributes = {"ai.operationId": operation, "ai.model.id": "m", "ai.response.object": written}
+    run = only_run(span("1", None, (0, 9), operation, attributes))
+    assert run.final_output == written
+    assert run.steps[0].messages == (Message(role="assistant", parts=({"type": "text", "content": written},)),)
+
+
+def test_an_object_of_the_ai_sdk_that_was_cut_shows_it() -> None:
+    attributes = {"ai.operationId": "ai.generateObject.doGenerate", "ai.response.object": '{"city": "Ly'}
+    run = only_run(span("1", None, (0, 9), "x", attributes))
+    assert (run.final_output, run.truncated) == ('{"city": "Ly', ("final_output",))

@@ -35,7 +35,7 @@ from otel_agent_trace.formats.otlp_proto import (
     join,
     salvage,
 )
-from otel_agent_trace.span import Link, Problem, Resource, Scope, SpanRecord
+from otel_agent_trace.span import Event, Link, Problem, Resource, Scope, SpanRecord
 from tests.support.exact_comparison import assert_alike
 from tests.support.otlp_receivers import records_of
 from tests.support.span_strategies import otlp_records, records
@@ -245,7 +245,7 @@ def test_the_loss_of_the_innermost_values_is_a_problem_of_the_file(tmp_path: Pat
     problems: list[Problem] = []
     [run] = load_runs(path, on_problem=problems.append)
     assert [problem.reason for problem in problems] == [
-        "values of more than about 46 levels, without the innermost; 1 intact span of it was read"
+        "values of more than about 46 levels, without the innermost, or bytes that are not UTF-8; 1 intact span of it was read"
     ]
     assert run.trace_id == SPAN.trace_id
     with pytest.raises(BadRecordError, match="without the innermost"):
@@ -259,13 +259,32 @@ def test_a_deep_value_of_a_resource_costs_no_span() -> None:
     assert (read.name, list(read.resource.attributes)) == ("n", ["k"])
 
 
-def test_a_text_that_is_no_utf8_costs_its_span() -> None:
-    """The message is refused, and what is whole in it is read."""
-    bad = encode_span(SPAN).replace(b"a\x12\x03\x0a\x01b", b"a\x12\x03\x0a\x01\xff")
-    data = join([(Resource({"r": 1}), Scope("s"), [encode_span(SPAN), bad, encode_span(SPAN)])])
-    with pytest.raises(OtlpProtoError):
+@pytest.mark.parametrize("text", ["attribute", "name", "event", "key", "status"])
+def test_bytes_that_are_no_utf8_cost_themselves(text: str) -> None:
+    """They are replaced, as in JSON, and nothing beside them is lost."""
+    odd = SpanRecord("1" * 32, "2" * 16, None, "name", 1, 2, {"key": "attribute"}, status_code=2,
+                     status_message="status", events=(Event("event", 1, {}),))  # fmt: skip
+    whole = encode_span(odd)
+    data = join(
+        [(Resource({"r": 1}), Scope("s"), [encode_span(SPAN), whole.replace(text.encode(), b"\xff" * len(text))])]
+    )
+    losses: list[str] = []
+    first, read = decode(data, losses.append)
+    assert (first.attributes, first.resource.attributes) == ({"a": "b"}, {"r": 1})
+    [(key, value)], [happened] = read.attributes.items(), read.events
+    texts = {"name": read.name, "key": key, "attribute": value, "event": happened.name, "status": read.status_message}
+    assert texts == {name: name for name in texts} | {text: "\ufffd" * len(text)}
+    assert "UTF-8" in losses[0]
+
+
+@pytest.mark.parametrize("ids", [{"trace_id": "0" * 32}, {"span_id": "0" * 16}])
+def test_a_span_with_an_id_of_zeros_costs_itself(ids: dict[str, str]) -> None:
+    """As in JSON."""
+    bad = msgspec.structs.replace(SPAN, **ids)
+    data = join([(Resource({"r": 1}), Scope("s"), [encode_span(SPAN), encode_span(bad)])])
+    with pytest.raises(OtlpProtoError, match="zeros"):
         decode(data)
-    assert [(span.attributes, span.resource.attributes) for span in salvage(data)] == [({"a": "b"}, {"r": 1})] * 2
+    assert [span.span_id for span in salvage(data)] == [SPAN.span_id]
 
 
 @pytest.mark.parametrize("lost", [1, 5, 40])

@@ -70,6 +70,14 @@ ARRANGEMENTS: dict[str, Callable[[list[str]], str]] = {
     "with a prompt before them": lambda texts: "".join(f"You: {text}" for text in texts),
     "in a list": lambda texts: json.dumps([json.loads(text) for text in texts], indent=2),
     "in a list on one line": lambda texts: json.dumps([json.loads(text) for text in texts]),
+    "without a line break between them": lambda texts: "".join(text.strip() for text in texts),
+    "with commas between them": lambda texts: ",\n".join(text.strip() for text in texts) + ",\n",
+    "with brackets around them": lambda texts: f"[{','.join(text.strip() for text in texts)}]",
+    "with brackets and line breaks around them": lambda texts: "[" + ",\n".join(text.strip() for text in texts) + "]\n",
+    "in a list that has no end yet": lambda texts: "[" + ",\n".join(text.strip() for text in texts) + ",\n",
+    "in an object": lambda texts: json.dumps({"count": 2, "spans": [json.loads(text) for text in texts]}, indent=2),
+    "as JSON strings": lambda texts: "".join(f"{json.dumps(text)}\n" for text in texts),
+    "as JSON strings in a list": json.dumps,
     "behind one that was cut off": lambda texts: texts[0][:60] + "\n" + "".join(texts),
 }
 
@@ -236,6 +244,31 @@ def test_spans_that_java_logs(write: Write, prefix: str, wrapped: bool) -> None:
     [read] = open_source(write("app.log", text.encode())).traces(found)
     assert by_id(read) == SPANS
     assert [type(problem) for problem in found] == [Notice]
+
+
+@pytest.mark.parametrize("arrangement", ["a line each", "a page of the API"])
+def test_spans_of_phoenix(write: Write, arrangement: str) -> None:
+    """Its client and its API have Python's objects, with the kind and the status in fields of their own."""
+    span: dict[str, Any] = {
+        "name": "clerk",
+        "context": {"trace_id": f"{5:032x}", "span_id": f"{6:016x}"},
+        "span_kind": "AGENT",
+        "parent_id": None,
+        "start_time": "2026-05-01T12:00:00.5+00:00",
+        "end_time": "2026-05-01T12:00:01+00:00",
+        "status_code": "ERROR",
+        "status_message": "it failed",
+        "attributes": {"input.value": "Q?", "output.value": "A."},
+        "events": [],
+    }
+    content = (
+        json.dumps(span)
+        if arrangement == "a line each"
+        else json.dumps({"data": [span], "next_cursor": None}, indent=1)
+    )
+    [run] = load_runs(write("spans.json", content.encode()), strict=True)
+    assert (run.user_input, run.final_output, run.error and run.error.message) == ("Q?", "A.", "it failed")
+    assert run.ended_at_ns == run.started_at_ns + 500_000_000
 
 
 def test_what_is_neither_span_nor_log_record_is_reported(write: Write) -> None:

@@ -129,6 +129,50 @@ def test_enums_by_name_and_null(write: Write, given: bytes, read: tuple[int, int
     assert (span.kind, span.status_code) == read
 
 
+BARE: dict[str, Callable[[list[Any]], str]] = {
+    "a line each": lambda spans: "".join(f"{json.dumps(span)}\n" for span in spans),
+    "a document each": lambda spans: "\n".join(json.dumps(span, indent=2) for span in spans),
+    "one directly after another": lambda spans: "".join(map(json.dumps, spans)),
+    "in a list": json.dumps,
+    "in a list of several lines": lambda spans: json.dumps(spans, indent=2),
+    "in an object": lambda spans: json.dumps({"traceId": spans[0]["traceId"], "spans": spans}),
+    "with their scope": lambda spans: "".join(
+        f"{json.dumps({'scope': {'name': 'x'}, 'spans': [span]})}\n" for span in spans
+    ),
+    "in an answer of Phoenix": lambda spans: json.dumps({"data": spans, "next_cursor": None}),
+    "as JSON strings": lambda spans: "".join(f"{json.dumps(json.dumps(span))}\n" for span in spans),
+}
+
+
+@pytest.mark.parametrize("arrangement", BARE)
+def test_spans_without_the_objects_around_them(write: Write, arrangement: str) -> None:
+    """Exporters of one's own write the spans of OTLP alone."""
+    spans = [*map(json.loads, map(otlp_json.encode_span, run_to_spans(make_run(0))))]
+    [run] = load_runs(write("spans.json", BARE[arrangement](spans).encode()), strict=True)
+    assert (run.run_id, run.final_output, len(run.steps)) == (
+        make_run(0).run_id,
+        make_run(0).final_output,
+        len(make_run(0).steps),
+    )
+
+
+def test_spans_beside_their_resource(write: Write) -> None:
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
+    span = json.loads(otlp_json.encode_span(run_to_spans(make_run(0))[0]))
+    for alone in ({**span, "resource": resource, "scope": {"name": "x"}}, {"resource": resource, "spans": [span]}):
+        [[read]] = spans_in(write("spans.jsonl", json.dumps(alone).encode()))
+        assert read.resource.attributes == {"service.name": "shop"}
+
+
+def test_links_of_a_bad_span_are_no_spans(write: Write, problems: Problems) -> None:
+    """They have the ids of a span."""
+    link = {"context": {"trace_id": "0x1", "span_id": "0x2"}, "attributes": {}}
+    good = {"name": "a", "context": {"trace_id": "0x5", "span_id": "0x6"}}
+    bad = {"name": "b", "context": {"trace_id": "0x0", "span_id": "0x2"}, "links": [link]}
+    [[read]] = open_source(write("spans.json", json.dumps([good, bad]).encode())).traces(problems)
+    assert (read.name, len(problems)) == ("a", 1)
+
+
 def test_older_names(write: Write) -> None:
     """What was called an instrumentation library is a scope."""
     line = otlp_json.encode(SPANS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import logging
 import os
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +16,32 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, InMemoryBackend, load_runs, open_source
+from otel_agent_trace import AgentRun, InMemoryBackend, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import BadRecordError, SourceError
-from tests.support.sample_runs import Problems
+from otel_agent_trace.formats import otlp_json
+from tests.support.sample_runs import Problems, make_run
 from tests.support.waiting import DEADLOCK_S
 
 Write = Callable[..., Path]
 JAEGER = {"traceID": "0af7651916cd43dd8448eb211c80319c", "spans": {}}
 ZIPKIN = [{"traceId": "0af7651916cd43dd8448eb211c80319c", "id": "b7ad6b7169203331", "name": "get"}]
+TEMPO_SEARCH = {"traces": [{"traceID": "2f3e0cee77ae5dc9c17ade3689eb2e54", "rootTraceName": "a"}], "metrics": {}}
+
+
+def _tar(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("traces.jsonl")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "looks_like"),
     [
         ("jaeger.json", json.dumps({"data": [JAEGER]}).encode(), "Jaeger UI JSON"),
-        ("zipkin.json", json.dumps(ZIPKIN).encode(), "a Zipkin JSON array"),
+        ("zipkin.json", json.dumps(ZIPKIN).encode(), "Zipkin JSON: export OTLP instead"),
         ("page.jsonl", b"\n <!DOCTYPE html>\n<html><body>404</body></html>", "a web page"),
         ("page.jsonl", b"<HTML><body>404</body></HTML>", "a web page"),
         ("feed.jsonl", b"<?xml version='1.0'?><traces/>", "XML"),
@@ -72,6 +85,59 @@ ZIPKIN = [{"traceId": "0af7651916cd43dd8448eb211c80319c", "id": "b7ad6b716920333
         ("console.txt", b"Activity.TraceId:            0af7651916cd43dd8448eb211c80319c\n", "the output of .NET's"),
         ("lost.json", b'{"data":null,"total":0,"errors":[{"code":404,"msg":"no"}]}', "an error of Jaeger's API"),
         ("sparse.jsonl", b"\0" * 300_000, "binary data"),
+        (
+            "search.json",
+            json.dumps(TEMPO_SEARCH).encode(),
+            "what a search in Tempo found, without the spans: fetch each",
+        ),
+        ("search.json", json.dumps(TEMPO_SEARCH, indent=2).encode(), "what a search in Tempo found, without the spans"),
+        ("zipkin.jsonl", json.dumps(ZIPKIN[0]).encode(), "Zipkin JSON: "),
+        ("agent.json", b'{"traces":[[{"trace_id":"A","span_id":"B","meta":{},"metrics":{}}]]}', "Datadog JSON: "),
+        (
+            "spans.json",
+            b'{"data":[{"attributes":{"trace_id":"1","span_id":"2","resource_name":"r"}}]}',
+            "Datadog JSON: ",
+        ),
+        ("px.csv", b"context.span_id,name,span_kind\na,b,c\n", "a table of spans from Phoenix: fetch them from"),
+        ("chrome.json", b'[{"name":"a","ph":"X","ts":1,"pid":1}]', "Chrome trace events: "),
+        ("loki.json", b'{"status":"success","data":{"resultType":"streams","result":[]}}', "an answer of Loki"),
+        ("frames.json", b'[{"schema":{"fields":[]},"data":{"values":[]}}]', "a table of Grafana: "),
+        (
+            "es.jsonl",
+            b'{"_source":{"traceID":"a","spanID":"b","process":{}}}',
+            "spans of Jaeger as Elasticsearch or OpenSearch",
+        ),
+        ("obs.json", b'[{"id":"a","traceId":"b","name":"c","parentObservationId":null}]', "a Langfuse export: "),
+        ("span.jsonl", b'{"traceId":"a","name":"c","startTime":[1,2]}', "spans of JavaScript's SDK as objects: "),
+        (
+            "a.txt",
+            b"agent-1 | {\nagent-1 |   traceId: '0af7651916cd43dd8448eb211c80319c',\n",
+            "the output of JavaScript's",
+        ),
+        (
+            "a.txt",
+            b"2026-05-01T12:00:00.123Z\tinfo\tResourceSpans #0\n",
+            "the output of the Collector's debug exporter: ",
+        ),
+        (
+            "a.txt",
+            b'x\tinfo\tTraces\t{"resource spans": 1, "spans": 4}\n',
+            "the output of the Collector's debug exporter: ",
+        ),
+        (
+            "a.txt",
+            b"[main] INFO x - 'chat' : 0af7651916cd43dd8448eb211c80319c b7ad6b7169203331 CLIENT [tracer: x:]\n",
+            "the output of Java's LoggingSpanExporter: use OtlpJsonLoggingSpanExporter",
+        ),
+        (
+            "a.txt",
+            b"{\n  name          : a\n  span_id       : b7ad6b7169203331\n}\n",
+            "the output of Rust's, Ruby's or C++'s",
+        ),
+        ("a.json", b'{"name":"a","parent_span_id":"","kind":"KIND_INTERNAL","start":1,"end":2}', "the output of PHP's"),
+        ("spans.tsv", b"trace_id\tname\na\tb\n", "text with commas (CSV)"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c" + bytes(9), "a 7z archive: unpack it first"),
+        ("a.tar", _tar(otlp_json.encode(run_to_spans(make_run(0)))), "a tar archive: unpack it first"),
         ("number.json", b"42", "text"),
         ("packed.jsonl.gz", gzip.compress(b"hello\n", mtime=0), "text (in a gzip file)"),
     ],

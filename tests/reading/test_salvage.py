@@ -37,7 +37,6 @@ LOGS = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x
 INSIDE_A_TEXT = ONE[: ONE.index(b"question") + 3]
 GLUED = {
     "torn, then whole": (INSIDE_A_TEXT + TWO, [1]),
-    "whole, then whole": (ONE + TWO + THREE, [0, 1, 2]),
     "whole, then torn": (ONE + TWO[:100], [0]),
     "torn, torn, whole": (TWO[:100] + INSIDE_A_TEXT + THREE, [2]),
     "torn in the key": (ONE[:9] + TWO, [1]),
@@ -49,9 +48,28 @@ GLUED = {
     "text, then whole": (b"Traceback: " + ONE, [0]),
     "another signal between": (ONE + LOGS[:50] + TWO, [0, 1]),
     "another signal behind what is torn in a text": (INSIDE_A_TEXT + LOGS + TWO, [1]),
-    "written with blanks": (json.dumps(json.loads(ONE)).encode().replace(b'{"res', b'{ "res', 1) + TWO, [0, 1]),
-    "behind a byte order mark": (b"\xef\xbb\xbf" + TWO, [1]),
+    "written with blanks, then torn": (
+        json.dumps(json.loads(ONE)).encode().replace(b'{"res', b'{ "res', 1) + TWO[:99],
+        [0],
+    ),
 }
+IN_A_ROW = {
+    "one directly after another": (ONE + TWO + THREE, [0, 1, 2]),
+    "written with blanks": (json.dumps(json.loads(ONE)).encode().replace(b'{"res', b'{ "res', 1) + TWO, [0, 1]),
+    "with commas between them": (ONE + b", " + TWO + b",", [0, 1]),
+    "behind a byte order mark": (b"\xef\xbb\xbf" + TWO, [1]),
+    "behind a record separator (RFC 7464)": (b"\x1e" + TWO, [1]),
+    "in a list": (b"[" + ONE + b"," + TWO + b"]", [0, 1]),
+    "in a list that has no end yet": (b"[" + ONE + b"," + TWO, [0, 1]),
+}
+
+
+@pytest.mark.parametrize("what", IN_A_ROW)
+def test_objects_on_one_line_are_read(write: Write, problems: Problems, what: str) -> None:
+    line, numbers = IN_A_ROW[what]
+    path = write("traces.jsonl", [b"{}\n", line, b"\n"])
+    assert load_runs(path, on_problem=problems) == runs(*numbers)
+    assert not problems
 
 
 @pytest.mark.parametrize("what", GLUED)

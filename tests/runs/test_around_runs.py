@@ -200,6 +200,47 @@ def test_an_agent_that_calls_itself_through_a_tool_stays_two(is_tool_lost: bool)
     assert [part.user_input for part in only_run(*spans).walk()] == ["1?", "2?"]
 
 
+def test_an_agent_that_calls_itself_directly_stays_two() -> None:
+    spans = (
+        span("1", None, (0, 90), "invoke_agent clerk", agent("clerk", "1?", "1.")),
+        span("2", "1", (10, 40), "invoke_agent clerk", agent("clerk", "2?", "2.")),
+        span("3", "2", (11, 39), "chat m", chat("2?")),
+        span("4", "1", (50, 80), "chat m", chat("1?")),
+    )
+    assert [part.user_input for part in only_run(*spans).walk()] == ["1?", "2?"]
+
+
+def test_an_agent_that_only_divides_its_question_among_itself_is_above_them() -> None:
+    spans = (
+        span("1", None, (0, 90), "invoke_agent clerk", agent("clerk", "1 and 2?", "Both.")),
+        span("2", "1", (10, 40), "invoke_agent clerk", agent("clerk", "1?", "1.")),
+        span("3", "2", (11, 39), "chat m", chat("1?")),
+        span("4", "1", (50, 80), "invoke_agent clerk", agent("clerk", "2?", "2.")),
+        span("5", "4", (51, 79), "chat m", chat("2?")),
+    )
+    assert [part.user_input for part in only_run(*spans).walk()] == ["1 and 2?", "1?", "2?"]
+
+
+def test_an_agent_without_questions_that_calls_itself_by_name_stays_two() -> None:
+    asks = {"role": "assistant", "parts": [{"type": "tool_call", "id": "c", "name": "clerk", "arguments": {"q": "2?"}}]}
+    spans = (
+        span("1", None, (0, 90), "invoke_agent clerk", agent("clerk")),
+        span("2", "1", (1, 20), "chat m", chat("1?", **{"gen_ai.output.messages": [asks]})),
+        span("3", "1", (22, 79), "invoke_agent clerk", agent("clerk")),
+        span("4", "3", (23, 70), "chat m", chat("2?")),
+    )
+    assert [part.user_input for part in only_run(*spans).walk()] == ["1?", "2?"]
+
+
+def test_one_question_in_the_words_of_two_instrumentations() -> None:
+    spans = (
+        span("1", None, (0, 90), "clerk", agent("clerk", "Late?", "Yes."), scope="outer"),
+        span("2", "1", (1, 89), "invoke_agent clerk", agent("clerk", "user: Late?", "Yes."), scope="native"),
+        span("3", "2", (2, 80), "chat m", chat("Late?"), scope="native"),
+    )
+    assert len([*only_run(*spans).walk()]) == 1
+
+
 # ── one call, twice ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otel_agent_trace import SpanRecord
-from tests.support.handwritten_spans import only_run, span, summary_of
+from tests.support.handwritten_spans import as_text, only_run, span, summary_of
 
 PARIS, CLEAR = {"city": "Paris"}, {"sky": "clear"}
 
@@ -114,3 +114,50 @@ def test_the_node_of_tools_has_the_arguments_that_messages_had() -> None:
         span("b", "1", (30, 40), "ChatOpenAI", callback("LLM", "model:1", llm__model_name="m")),
     ]  # fmt: skip
     assert [step.input for step in only_run(*spans).tool_steps] == [PARIS, PARIS]
+
+
+def tool_node(calls: Any, results: Any, name: str = "tools") -> SpanRecord:
+    attributes = {"tool.name": name, "input.value": as_text(calls), "output.value": as_text(results)}
+    return span("2", "10", (10, 40), name, {"openinference.span.kind": "TOOL", **attributes})
+
+
+def called(number: str, name: str, given: str) -> SpanRecord:
+    attributes = {"tool.name": name, "input.value": given, "output.value": f"{name} did it"}
+    return span(number, "2", (11, 39), name, {"openinference.span.kind": "TOOL", **attributes})
+
+
+def request_of(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_call", "name": name, "args": arguments, "id": f"call_{name}"}
+
+
+def result_of(name: str) -> dict[str, Any]:
+    return {"type": "tool", "name": name, "content": f"{name} did it", "tool_call_id": f"call_{name}"}
+
+
+@pytest.mark.parametrize("has_inner", [True, False])
+@pytest.mark.parametrize(
+    "calls", [request_of("find", q="x"), [request_of("find", q="x")], {"messages": [ASKED, REQUEST]}]
+)
+@pytest.mark.parametrize("name", ["tools", "action"])
+def test_a_node_of_one_tool_that_is_marked_as_a_tool_is_that_call(calls: Any, name: str, has_inner: bool) -> None:
+    """`ToolNode` of older versions; without the tool's own span, only its messages show the arguments."""
+    inner = [called("3", "find", "{'q': 'x'}")] if has_inner else []
+    run = only_run(prebuilt_agent("1")[0], tool_node(calls, {"messages": [result_of("find")]}, name), *inner)
+    (step,) = run.tool_steps
+    assert (step.name, step.output) == ("find", "find did it")
+    if has_inner or "messages" not in calls:
+        assert step.input == {"q": "x"}
+
+
+def test_a_node_of_several_tools_that_is_marked_as_a_tool_is_a_frame() -> None:
+    calls = [request_of("find", q="x"), request_of("sort", by="y")]
+    results = [result_of("find"), result_of("sort")]
+    inner = called("3", "find", "{'q': 'x'}"), called("4", "sort", "{'by': 'y'}")
+    run = only_run(prebuilt_agent("1")[0], tool_node(calls, results), *inner)
+    assert [(step.name, step.input) for step in run.tool_steps] == [("find", {"q": "x"}), ("sort", {"by": "y"})]
+
+
+def test_a_tool_that_returns_the_messages_of_its_agent_stays_a_tool() -> None:
+    messages = [{"type": "human", "content": "x?"}, result_of("find"), {"type": "ai", "content": "y"}]
+    run = only_run(prebuilt_agent("1")[0], tool_node({"q": "x?"}, {"messages": messages}, "ask_expert"))
+    assert [step.name for step in run.tool_steps] == ["ask_expert"]

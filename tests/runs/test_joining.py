@@ -434,3 +434,31 @@ def test_a_server_serves_others_too() -> None:
     others = [tool_trace(10, 2, "Metz", service="mcp-server"), tool_trace(11, 99, service="mcp-server")]
     runs = runs_from_spans([*agent_trace(1, 0, has_tool_span=True), *served, *others])
     assert sorted(len(run.steps) for run in runs) == [1, 1, 1, 3]
+
+
+@pytest.mark.parametrize("has_tool_span", [True, False])
+@pytest.mark.parametrize("names_agent", [True, False])
+def test_a_tool_of_the_agents_own_service_that_lost_its_context_is_a_step_already(
+    has_tool_span: bool, names_agent: bool
+) -> None:
+    """Run in a thread or a worker; it began and ended while the agent called it."""
+    apart = tool_trace(9, 2)
+    if names_agent:
+        apart = msgspec.structs.replace(apart, attributes={**apart.attributes, "gen_ai.agent.name": "weather"})
+    (run,) = runs_from_spans([*agent_trace(1, 0, has_tool_span=has_tool_span), apart])
+    assert_whole(run)
+
+
+def test_a_tool_without_arguments_is_found_by_the_id_of_its_call() -> None:
+    apart = tool_trace(9, 2)
+    named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "forecast", "gen_ai.tool.call.id": "call_0"}
+    (run,) = runs_from_spans(
+        [*agent_trace(1, 0, has_tool_span=False), msgspec.structs.replace(apart, attributes=named)]
+    )
+    assert_whole(run)
+
+
+@pytest.mark.parametrize("other", [(9, 9, "Lyon"), (9, 2, "Metz")])
+def test_another_call_of_the_same_tool_in_the_agents_service_is_a_run_of_its_own(other: tuple[int, int, str]) -> None:
+    runs = runs_from_spans([*agent_trace(1, 0, has_tool_span=False), tool_trace(*other)])
+    assert sorted(len(run.steps) for run in runs) == [1, 3]

@@ -121,6 +121,63 @@ def test_schemes_of_others(attributes: dict[str, Any]) -> None:
     assert alone.scores == within.scores == (BREVITY,)
 
 
+EVALUATOR = {OPENINFERENCE: "EVALUATOR", "eval.name": "relevance", "eval.explanation": "Names both cities."}
+
+
+def test_attributes_named_after_the_score() -> None:
+    """As Arize names the columns of evaluations and annotations; `name` of something else is no score."""
+    attributes = {
+        "eval.relevance.score": 0.9,
+        "eval.relevance.label": "relevant",
+        "eval.relevance.explanation": "Names both cities.",
+        "trace_eval.brevity.score": 0.25,
+        "annotation.right.label": "yes",
+        "eval.capability.name": "weather",
+        "annotation.label": "of something else",
+    }
+    run = only_run(span("a", None, (1, 9), "weather", {**AGENT, **attributes}))
+    assert run.scores == (
+        msgspec.structs.replace(RELEVANCE, source=None),
+        BREVITY,
+        Score(name="right", label="yes", at_ns=9),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "expected"),
+    [
+        (
+            "judge",
+            {**EVALUATOR, "eval.score": 0.9, "eval.label": "relevant", "output.value": '{"score": 0.9}'},
+            RELEVANCE,
+        ),
+        ("judge", {**EVALUATOR, "output.value": '{"score": 0.9, "label": "relevant"}'}, RELEVANCE),
+        ("brevity.evaluate", {"eval.score": 0.25}, BREVITY),
+        ("judge", {"eval.name": "polite", "eval.passed": True}, Score(name="polite", label="pass", at_ns=9)),
+        ("score", {"eval.score.name": "brevity", "eval.score.value": 0.25}, BREVITY),
+        ("feedback: brevity", {"logfire.feedback.name": "brevity", "brevity": 0.25}, BREVITY),
+        (
+            "eval_root",
+            {"ai.observability.eval_root.score": 0.25, "ai.observability.eval.metric_name": "brevity"},
+            BREVITY,
+        ),
+    ],
+)
+def test_spans_of_evaluators(name: str, attributes: dict[str, Any], expected: Score) -> None:
+    """Of OpenInference, by hand, of Axiom, Logfire and TruLens: each below the agent that it is about."""
+    run = only_run(span("a", None, (1, 9), "weather", AGENT), span("b", "a", (7, 9), name, attributes))
+    (score,) = run.scores
+    assert (score.name, score.value, score.label) == (expected.name, expected.value, expected.label)
+
+
+def test_events_of_langwatch() -> None:
+    evaluation = {"name": "polite", "score": 0.7, "passed": False, "details": "Curt."}
+    event = Event("langwatch.evaluation.custom", 9, {"json_encoded_event": json.dumps(evaluation)})
+    broken = Event("langwatch.evaluation.custom", 9, {"json_encoded_event": "{"})
+    run = only_run(span("a", None, (1, 9), "weather", AGENT, events=(event, broken)))
+    assert run.scores == (Score(name="polite", value=0.7, label="fail", explanation="Curt.", at_ns=9),)
+
+
 def test_events_of_any_tracer() -> None:
     """An evaluation of a database call belongs to the step around it; one without a result is none."""
     events = (Event("gen_ai.evaluation.result", 9, IN_CONVENTIONS), Event("gen_ai.evaluation.result", 9, {"a": 1}))

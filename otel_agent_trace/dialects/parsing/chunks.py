@@ -1,4 +1,4 @@
-"""Join the chunks of a streamed chat completion, which some tracers record in place of the response."""
+"""Join the chunks of a streamed answer, which some tracers record in place of the response."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def whole_response(value: Any) -> Any:
         for call in delta.get("tool_calls") or ():
             _add_call(message["tool_calls"], call)
     return {"choices": [{"index": index, "message": messages[index]} for index in sorted(messages)]}
+
+
+def joined_texts(value: Any) -> Any:
+    """Return one text for a list of texts that are chunks of one, by the spaces between words at their ends; else the value.
+
+    Several choices, which are whole texts, stay a list.
+    """
+    if type(value) is not list or len(value) < 2 or not all(type(text) is str for text in value):
+        return value
+    first, *others = value
+    has_spaces = any(text.startswith(" ") for text in others) or any(text.endswith(" ") for text in value[:-1])
+    return "".join(value) if has_spaces and not first.startswith(" ") else value
 
 
 def _deltas(chunks: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -7,14 +7,13 @@ of other tracers only; values are what JSON gives.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from otel_agent_trace.dialects.parsing.chunks import whole_response
+from otel_agent_trace.dialects.parsing.chunks import joined_texts, whole_response
 from otel_agent_trace.dialects.parsing.payloads import (
     HIDDEN,
     compact_json,
@@ -27,6 +26,7 @@ from otel_agent_trace.dialects.parsing.payloads import (
     structured,
 )
 from otel_agent_trace.dialects.parsing.reprs import object_in_repr
+from otel_agent_trace.dialects.parsing.texts import last_leaf
 from otel_agent_trace.media import MEDIA_TYPES, may_hold_media, media_part
 from otel_agent_trace.model import Message
 from otel_agent_trace.span_facts import SpanFacts
@@ -71,13 +71,16 @@ def question_in(value: Any) -> Any:
 def answer_in(value: Any) -> Any:
     """Return the answer in a value: the assistant's last one in its messages, else its only text, else the value.
 
-    None where a limit has cut the messages of a conversation: the answer comes last.
+    Of the messages of a conversation that a limit has cut, the last may not be the answer: None, unless it was cut within
+    the text of the assistant.
     """
+    value = joined_texts(parsed(value))
     messages = _messages(value, None)
     if not messages:
         return _sole_text(value, answered=True)
-    is_cut = type(parsed(value)) is Truncated and any(message.role != "assistant" for message in messages)
-    return None if is_cut else last_content(messages, "assistant")
+    answer = last_content(messages, "assistant")
+    is_cut = type(value) is Truncated and any(message.role != "assistant" for message in messages)
+    return None if is_cut and (messages[-1].role != "assistant" or type(answer) is not Truncated) else answer
 
 
 def has_messages(value: Any) -> bool:
@@ -138,7 +141,8 @@ _CONTENT_TYPES = frozenset({"text", *MEDIA_TYPES})
 
 
 def _messages(value: Any, role: str | None) -> tuple[Message, ...]:
-    found = tuple(_messages_in(_readable(value), role, _DEEPEST))
+    readable = _readable(value)
+    found = tuple(_messages_in(joined_texts(readable) if role == "assistant" else readable, role, _DEEPEST))
     if not found or type(parsed(value)) is not Truncated:
         return found
     *whole, last = found
@@ -158,13 +162,9 @@ def _readable(value: Any) -> Any:
 
 def _without_cut_name(data: Any) -> Any:
     """Return containers without the text at their end that a limit has cut, if it is a role, an id or the like."""
-    item, key = data, ""
-    while type(item) in (dict, list) and item:
-        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
-        key = place if type(place) is str else key
-        item = holder[place]
-        if type(item) is Truncated and key.lower().endswith(_NAMES):
-            del holder[place]
+    leaf = last_leaf(data)
+    if leaf is not None and type(leaf.value) is Truncated and leaf.key.lower().endswith(_NAMES):
+        del leaf.holder[leaf.place]
     return data
 
 
@@ -176,6 +176,9 @@ def _sole_text(value: Any, *, answered: bool) -> Any:
     value = parsed(value)
     if type(value) is not Truncated or type(value.kept) is str:
         return sole_text(value, answered=answered)
+    is_state = type(value.kept) is dict and "messages" in value.kept
+    if is_state or has_messages(value):  # what they hold is behind the cut
+        return None
     text = sole_text(value.kept, answered=answered)
     return text if type(text) in (str, Truncated) else cut(text)
 
@@ -259,6 +262,8 @@ def _message_of(value: dict[Any, Any], role: str | None) -> Message:
     if item is not None:
         return Message(role=item[0], parts=(item[1](value),))
     message_role = _role_of(value, event, role)
+    if message_role == "tool" and _holds_calls(value):  # Koog's calls have the role of their results
+        message_role = "assistant"
     name = value.get("name")
     return Message(
         role=message_role,
@@ -338,6 +343,13 @@ def _holds_responses(content: Any) -> bool:
     )
 
 
+def _holds_calls(value: dict[Any, Any]) -> bool:
+    parts = structured(value.get("parts"))
+    return bool(value.get("tool_calls")) or (
+        type(parts) is list and any(type(part) is dict and part.get("type") == "tool_call" for part in parts)
+    )
+
+
 def _parts_of_content(content: Any) -> Iterator[Part]:
     inner = _parts_in_text(content) if type(content) is str or type(content) is Truncated else content
     if type(inner) is list:
@@ -408,18 +420,8 @@ _REPR_OF_CALL = re.compile(r"\w*ToolCall\(")
 
 def _text_or_call(text: Any) -> Part:
     """Return a text part, or the call whose `repr` it is: ``ResponseFunctionToolCall(arguments='{}', name='f')``."""
-    call = _call_in_repr(text) if type(text) is str and _REPR_OF_CALL.match(text) else None
-    return {"type": "text", "content": text} if call is None else call
-
-
-def _call_in_repr(text: str) -> Part | None:
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        keywords = call.keywords if isinstance(call, ast.Call) else ()
-        fields = {item.arg: ast.literal_eval(item.value) for item in keywords}
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return _call_part(fields) if "name" in fields else None
+    fields = object_in_repr(text) if type(text) is str and _REPR_OF_CALL.match(text) else None
+    return {"type": "text", "content": text} if fields is None or "name" not in fields else _call_part(fields)
 
 
 def _call_part(call: dict[Any, Any]) -> Part:

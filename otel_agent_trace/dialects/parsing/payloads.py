@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from otel_agent_trace.dialects.parsing.texts import beginning_of, looks_structured, value_in
+from otel_agent_trace.dialects.parsing.texts import beginning_of, last_leaf, looks_structured, value_in
 from otel_agent_trace.media import media_part
 from otel_agent_trace.values import Truncated
 
@@ -62,15 +62,11 @@ def kept_of(value: Any) -> Any:
 
 def cut(value: Any) -> Truncated:
     """Return a value that a limit has cut; of a text at its end, as of the whole, what is kept."""
-    holder, place, item = None, None, value
-    while type(item) in (dict, list) and item:
-        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
-        item = holder[place]
-    if type(item) is not Truncated:
-        return Truncated(value, None, "bytes")
-    if holder is None:
-        return item
-    holder[place] = item.kept
+    if type(value) is Truncated:
+        return value
+    leaf = last_leaf(value)
+    if leaf is not None and type(leaf.value) is Truncated:
+        leaf.holder[leaf.place] = leaf.value.kept
     return Truncated(value, None, "bytes")
 
 
@@ -175,8 +171,10 @@ def _content_in(value: Any) -> Any:
         return _content_of_blocks(value)
     if not isinstance(value, dict):
         return value
-    if "structuredContent" in value or ("content" in value and "isError" in value):
+    if _is_mcp_result(value):
         return _mcp_result(value)
+    if _is_blob(value):
+        return _content_of_blocks([value])
     if value.keys() == {"type", "value"} and value["type"] in _TYPED_VALUES:
         return value["value"]
     if "toolResult" in value and isinstance(value["toolResult"], dict):
@@ -233,6 +231,21 @@ def _with_type(message: dict[Any, Any], path: Any) -> dict[Any, Any]:
     if "type" in message or not isinstance(path, list) or not path:
         return message
     return {**message, "type": str(path[-1]).removesuffix("Chunk").removesuffix("Message").lower()}
+
+
+def _is_mcp_result(value: dict[Any, Any]) -> bool:
+    """Return whether an object is a result of MCP, of which some writers leave out what is unset or False."""
+    content = value.get("content")
+    is_bare = value.keys() <= _BARE_RESULT and isinstance(content, list) and _content_of_blocks(content) is not content
+    return is_bare or "structuredContent" in value or ("content" in value and "isError" in value)
+
+
+_BARE_RESULT = frozenset({"content", "meta", "_meta"})
+
+
+def _is_blob(value: dict[Any, Any]) -> bool:
+    """Return whether an object is a picture or sound of MCP, which tools return without a list around it too."""
+    return value.get("type") in ("image", "audio") and isinstance(value.get("data"), str) and "mimeType" in value
 
 
 def _mcp_result(value: dict[Any, Any]) -> Any:

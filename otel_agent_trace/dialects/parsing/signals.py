@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from otel_agent_trace.dialects.parsing.payloads import parsed
+from otel_agent_trace.dialects.parsing.payloads import parsed, structured
+from otel_agent_trace.dialects.parsing.reprs import expression_in, literal_of
+from otel_agent_trace.model import StepKind
 from otel_agent_trace.semconv import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts, exception_of, text_of
@@ -26,15 +28,16 @@ _INTERRUPTIONS = frozenset(
     )
 )
 _NAME = re.compile(r"(?:\w+\.)*(\w+)")
-_LONGEST_REPR = 100_000
 
 
 def read_signal(span: SpanRecord, facts: SpanFacts) -> None:
     """Replace an error that is a signal by what it stands for; instrumentations record one as any exception.
 
     Sets `abandoned`, or `interrupted_for` to the value that the signal carries, else to what it is called. The span of
-    an interrupted tool may have the status OK (OpenInference).
+    an interrupted tool may have the status OK (OpenInference). A graph of LangGraph may return its interrupts instead.
     """
+    if facts.interrupted_for is None and facts.kind in (None, StepKind.AGENT):
+        facts.interrupted_for = _returned_interruption(span)
     exception = exception_of(span) if span.events else {}
     if facts.error is None and not exception:
         return
@@ -48,6 +51,36 @@ def read_signal(span: SpanRecord, facts: SpanFacts) -> None:
         facts.interrupted_for = interruption_in(message) or name
 
 
+def _returned_interruption(span: SpanRecord) -> Any:
+    found = (
+        _interruption_of_state(structured(value))
+        for value in span.attributes.values()
+        if type(value) is str and (_RETURNED in value or _SUSPENDED in value)
+    )
+    return next((interruption for interruption in found if interruption is not None), None)
+
+
+def _interruption_of_state(state: Any) -> Any:
+    """Return what the interrupts in a state ask for; of the updates of a stream, those in the last.
+
+    Mastra's agents and workflows return what they were suspended for.
+    """
+    if isinstance(state, list):
+        return _interruption_of_state(state[-1]) if state else None
+    if not isinstance(state, dict):
+        return None
+    if state.get(_RETURNED):
+        return interruption_in(state[_RETURNED])
+    if state.get("status") == "suspended" and not _SUSPENSION.isdisjoint(state):
+        return {key: value for key, value in state.items() if key in _SUSPENSION}
+    return next((_interruption_of_state(structured(state[key])) for key in _RESULTS if key in state), None)
+
+
+_RETURNED, _SUSPENDED = "__interrupt__", '"suspended"'
+_SUSPENSION = frozenset({"reason", "toolName", "toolCallId", "suspended", "suspendPayload"})
+_RESULTS = ("output", "outputs")
+
+
 def _signal_in(facts: SpanFacts, exception: Any) -> tuple[str | None, str]:
     """Return the class of the signal that a span records, and its message."""
     found = [(text_of(exception.get(EXCEPTION_TYPE)), text_of(exception.get(EXCEPTION_MESSAGE)))]
@@ -58,6 +91,33 @@ def _signal_in(facts: SpanFacts, exception: Any) -> tuple[str | None, str]:
         if named is not None and named[1] in (_ABANDONED, *_CONTROL_FLOW, *_INTERRUPTIONS):
             return named[1], message or ""
     return None, ""
+
+
+def resumes_another(span: SpanRecord) -> bool:
+    """Return whether the input of a span is LangGraph's ``Command(resume=...)``, or its metadata name a resumed span.
+
+    The command may be a `repr`, or in an envelope; LangGraph in JavaScript adds ``lg_name``, and leaves out what is not
+    given. Mastra names the span in the metadata of all spans of a run that was resumed.
+    """
+    return any(
+        key.endswith(_RESUMED_SPAN) or (type(value) is str and "resume" in value and _is_resumption(structured(value)))
+        for key, value in span.attributes.items()
+    )
+
+
+def _is_resumption(value: Any) -> bool:
+    if isinstance(value, str):
+        return _REPR_OF_RESUMPTION.match(value) is not None
+    if not isinstance(value, dict):
+        return False
+    if (value.get("resume") is not None and "goto" in value) or _RESUMED_SPAN in value:
+        return True
+    return any(_is_resumption(structured(value[key])) for key in _ENVELOPES if key in value)
+
+
+_RESUMED_SPAN = "resumedFromSpanId"
+_REPR_OF_RESUMPTION = re.compile(r"Command\([^()]*\bresume=")
+_ENVELOPES = ("input", "inputs", "command")
 
 
 def interruption_in(value: Any) -> Any:
@@ -79,21 +139,9 @@ def interruption_in(value: Any) -> Any:
 
 def _values_in_repr(text: str) -> Iterator[Any]:
     """Yield the values in a `repr` such as ``(Interrupt(value={'ask': 'Send?'}, id='1'),)``."""
-    if len(text) > _LONGEST_REPR:
-        return
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return
-    for node in ast.walk(tree):
+    expression = expression_in(text)
+    for node in ast.walk(expression) if expression is not None else ():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Interrupt":
             for keyword in node.keywords:
                 if keyword.arg == "value":
-                    yield _literal(keyword.value)
-
-
-def _literal(node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, MemoryError, RecursionError):
-        return ast.unparse(node)
+                    yield literal_of(keyword.value)

@@ -16,7 +16,7 @@ import msgspec
 from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.values import Truncated
 
-_LONGEST_LITERAL = 100_000
+LONGEST_LITERAL = 100_000
 _DEEPEST = 200
 _decode = msgspec.json.Decoder().decode
 
@@ -24,13 +24,13 @@ _decode = msgspec.json.Decoder().decode
 def value_in(text: str) -> Any:
     """Return the value of JSON or of a Python literal such as ``{'city': 'Paris'}``; else the text itself.
 
-    A number that JSON would write in another way, like 1.10 and 1e3, is a text: a version, an id, a price.
+    A number that JSON would write in another way, like 1.10, -0 and 1e3, is a text: a version, an id, a price.
     """
     try:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return _repaired(text) if looks_structured(text) else text
-    return text if type(value) is float and json.dumps(value) != text else value
+    return text if type(value) in (int, float) and json.dumps(value) != text else value
 
 
 def looks_structured(text: str) -> bool:
@@ -50,12 +50,18 @@ def _repaired(text: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    if len(text) > _LONGEST_LITERAL:
+    if len(text) > LONGEST_LITERAL:
         return text
     try:
-        return ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval")
+        return text if "..." in text and any(map(_is_ellipsis, ast.walk(tree))) else ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+def _is_ellipsis(node: ast.AST) -> bool:
+    """Return whether a node is `...`, by which a `repr` leaves out items: what has it is no value."""
+    return isinstance(node, ast.Constant) and node.value is ...
 
 
 # ── beginnings ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,10 +181,27 @@ def _closed(begun: str) -> str | None:
 
 def _with_cut_text(data: Any) -> Any:
     """Return containers with a `Truncated` in place of the last text, in which they end."""
-    holder, place, item = None, None, data
-    while type(item) in (dict, list) and item:
-        holder, place = item, next(reversed(item)) if type(item) is dict else len(item) - 1
-        item = holder[place]
-    if holder is not None and type(item) is str:
-        holder[place] = Truncated(item, None, "bytes")
+    leaf = last_leaf(data)
+    if leaf is not None and type(leaf.value) is str:
+        leaf.holder[leaf.place] = Truncated(leaf.value, None, "bytes")
     return data
+
+
+class Leaf(NamedTuple):
+    """Represent a value that is not a container with items, its place in its container, and the last key before it."""
+
+    holder: Any
+    place: Any
+    key: str
+    value: Any
+
+
+def last_leaf(data: Any) -> Leaf | None:
+    """Return the last leaf of nested dicts and lists, where a limit cuts them; None where the data is a leaf itself."""
+    leaf, key = None, ""
+    while type(data) in (dict, list) and data:
+        place = next(reversed(data)) if type(data) is dict else len(data) - 1
+        key = place if type(place) is str else key
+        leaf = Leaf(data, place, key, data[place])
+        data = leaf.value
+    return leaf

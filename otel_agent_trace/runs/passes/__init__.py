@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from otel_agent_trace.runs.passes.agents import describe_called_agents, find_runs, merge_shells_in_our_runs
+from otel_agent_trace.runs.passes.agents import (
+    describe_called_agents,
+    find_runs,
+    merge_shells_in_our_runs,
+    separate_resumed,
+)
 from otel_agent_trace.runs.passes.attached import place_logs_and_scores
 from otel_agent_trace.runs.passes.conversations import divide_conversations
 from otel_agent_trace.runs.passes.cuts import list_cuts
@@ -17,6 +22,7 @@ from otel_agent_trace.runs.passes.duplicates import merge_duplicates, merge_scat
 from otel_agent_trace.runs.passes.frames import remove_frames
 from otel_agent_trace.runs.passes.functions import classify_functions
 from otel_agent_trace.runs.passes.graphs import recognise_graphs
+from otel_agent_trace.runs.passes.order import order_simultaneous_steps
 from otel_agent_trace.runs.passes.orphans import adopt_orphans
 from otel_agent_trace.runs.passes.outcomes import (
     drop_usage_sums,
@@ -35,6 +41,7 @@ Pass = Callable[[TraceTree], None]
 
 FOR_OTHERS: tuple[Pass, ...] = (
     classify_functions,
+    separate_resumed,
     recognise_graphs,
     merge_duplicates,
     merge_scattered_calls,
@@ -42,14 +49,15 @@ FOR_OTHERS: tuple[Pass, ...] = (
     find_runs,
     merge_shells_in_our_runs,
     complete_tools_in_frames,
+    infer_interruptions,
     remove_frames,
     identify_agents,
     describe_called_agents,
     divide_conversations,
+    order_simultaneous_steps,
     infer_tool_steps,
     explain_tool_errors,
     infer_questions,
-    infer_interruptions,
     infer_errors,
     infer_answers,
     drop_usage_sums,

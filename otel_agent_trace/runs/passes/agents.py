@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.dialects.parsing.attributes import Attributes
+from otel_agent_trace.dialects.parsing.signals import resumes_another
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.calls import has_just_answered
 from otel_agent_trace.runs.node import Node, end_of, start_of
 from otel_agent_trace.runs.passes.duplicates import merge_siblings
+from otel_agent_trace.runs.passes.loose_calls import joined_by_messages
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
@@ -21,6 +23,23 @@ _IS_REMOTE = 0x200
 _TURN = re.compile(r"(agent[_ ])?(step|turn|cycle|iteration|round|loop|node|model|tools)\b", re.IGNORECASE)
 """Names of a run's parts: smolagents' ``Step 1``, turns of OpenAI Agents, nodes of LangGraph's agents."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
+
+
+def separate_resumed(tree: TraceTree) -> None:
+    """Move agents that resume an interrupted one to the roots: they are below a span of that one, which had ended.
+
+    Takes any roots. Mastra resumes a run, after minutes or days, in its trace, below a model call.
+    """
+    for node in [*tree.walk()]:
+        resumed = [child for child in node.children if _is_resumed_below(child, node)]
+        if resumed:
+            node.children = [child for child in node.children if child not in resumed]
+            tree.roots = sorted([*tree.roots, *resumed], key=start_of)
+
+
+def _is_resumed_below(agent: Node, above: Node) -> bool:
+    has_ended = end_of(above) <= agent.span.start_ns
+    return has_ended and agent.kind is StepKind.AGENT and agent.is_third_party and resumes_another(agent.span)
 
 
 def find_runs(tree: TraceTree) -> None:
@@ -34,7 +53,8 @@ def find_runs(tree: TraceTree) -> None:
     `NAME.workflow`, Google ADK's `invocation`) is merged with the agent; an agent after it, to which it handed over, is
     its sub-agent.
     """
-    runs = [run for group in _groups(tree) for run in _runs_of(group, tree)]
+    groups = joined_by_messages(_groups(tree), tree)
+    runs = [run for group in groups for run in _runs_of(group, tree)]
     ours = [root for root in tree.roots if not root.is_third_party]
     tree.roots = sorted([*ours, *runs], key=start_of)
 
@@ -58,11 +78,14 @@ def describe_called_agents(tree: TraceTree) -> None:
     """Give agents that a tool calls their name, question and answer from the call, where their own spans have none.
 
     Takes runs without frames. Claude's Agent SDK calls them by its tool ``Task`` (or ``Agent``), whose name is all that
-    OpenInference records on the span of the sub-agent.
+    OpenInference records on the span of the sub-agent; deepagents' is ``task``. Where other steps are directly below
+    such a tool, the sub-agent has no span, and its node is inferred.
     """
     for tool in tree.walk():
         given = tool.facts.input
         if tool.kind is StepKind.TOOL and isinstance(given, dict) and isinstance(given.get(_SUBAGENT), str):
+            if tool.is_third_party and _has_steps_of_lost_agent(tool):
+                tool.children = [_inferred_agent(tool.children)]
             for agent in tool.steps_below():
                 if agent.kind is StepKind.AGENT and agent.is_third_party:
                     _describe_called_agent(agent, tool, given)
@@ -71,12 +94,26 @@ def describe_called_agents(tree: TraceTree) -> None:
 _SUBAGENT = "subagent_type"
 
 
+def _has_steps_of_lost_agent(tool: Node) -> bool:
+    kinds = {step.kind for step in tool.children}
+    return StepKind.AGENT not in kinds and not kinds.isdisjoint(_STEPS)
+
+
+def _inferred_agent(steps: list[Node]) -> Node:
+    """Return a node for an agent without a span, around its steps, with a run id that the first of them gives."""
+    agent = _node_around(steps, None)
+    agent.kind, agent.is_run = StepKind.AGENT, True
+    agent.facts.run_id = f"{steps[0].span.trace_id}-{steps[0].span.span_id}"
+    return agent
+
+
 def _describe_called_agent(agent: Node, tool: Node, given: dict[Any, Any]) -> None:
     if agent.facts.name in (None, tool.facts.name):
         agent.facts.name = given[_SUBAGENT]
         agent.set_origins("name", *tool.origins("input"))
-    if agent.facts.input is None and given.get("prompt") is not None:
-        agent.facts.input = given["prompt"]
+    prompt = given.get("prompt", given.get("description"))
+    if agent.facts.input is None and prompt is not None:
+        agent.facts.input = prompt
         agent.set_origins("input", *tool.origins("input"))
     agent.default_fact("output", tool)
 
@@ -98,7 +135,7 @@ def _groups(tree: TraceTree) -> list[list[Node]]:
 
 def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
     """Return the runs in roots that share the outermost span above them."""
-    with_steps = [root for root in group if any(node.kind in (*_STEPS, StepKind.AGENT) for node in root.walk())]
+    with_steps = [root for root in group if any(map(_shows_run, root.walk()))]
     if not with_steps:
         return []
     if len(with_steps) == 1 and (with_steps[0].kind in (None, StepKind.AGENT)):
@@ -115,6 +152,11 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
         whole[0].add_children(others)
         others = []
     return [*map(_as_run, whole), *_run_around(others, outermost)]
+
+
+def _shows_run(node: Node) -> bool:
+    """Return whether a node shows that there was a run: an agent, a step, or an interruption before the first step."""
+    return node.kind in (*_STEPS, StepKind.AGENT) or node.facts.interrupted_for is not None
 
 
 def _whole_runs(roots: list[Node]) -> list[Node]:
@@ -204,7 +246,9 @@ def _is_shell(node: Node) -> bool:
     name, own_name = inner[0].facts.name, node.facts.name
     if node.kind is None:
         return len(inner) == 1 or own_name in (None, name)
-    return name is not None and own_name in (None, name)
+    if name is None:
+        return own_name is None and len(inner) == 1 and inner[0].facts.input == node.facts.input is not None
+    return own_name in (None, name) and not _was_called(inner[0], node)
 
 
 def _merge_with_inner_agents(shell: Node) -> None:
@@ -248,8 +292,8 @@ def _merge_doubled_agents(run: Node) -> bool:
     """Merge agents with those of the same name directly within them, and return whether there were any.
 
     Traceloop writes LangGraph's agents twice (`invoke_agent NAME` and `NAME.workflow`), as does Agent Framework with
-    streams; LangChain's callbacks and OpenInference write a graph and the agent that it is. An agent that calls itself
-    does so through a tool, whose span is between, or lost.
+    streams; LangChain's callbacks and OpenInference write a graph and the agent that it is. An agent that calls itself,
+    through a tool or directly, has another question.
     """
     has_merged = False
     pending = [run]
@@ -275,15 +319,24 @@ def _same_agent_within(node: Node, *, is_outermost: bool) -> Node | None:
 
 
 def _was_called(inner: Node, outer: Node) -> bool:
-    """Return whether an agent was called by a model of the one around it: for another question, after it asked for tools."""
-    questions = inner.facts.input, outer.facts.input
-    return (
-        all(type(question) is str for question in questions)
-        and questions[0] != questions[1]
-        and any(
-            child.kind is StepKind.MODEL
-            and end_of(child) <= inner.span.start_ns
-            and any(message.tool_calls for message in child.facts.messages[-1:])
-            for child in outer.steps_below()
-        )
-    )
+    """Return whether an agent was called by the one around it, rather than being recorded twice.
+
+    A model of the outer one asked for it by name; or it answered another question, differently. Two instrumentations
+    may record one question in different words, but then all that the outer agent does is in the inner one: it calls no
+    model itself, and their answers are the same.
+    """
+    models = [child for child in outer.steps_below() if child.kind is StepKind.MODEL]
+    if any(_asked_for(model, inner) for model in models):
+        return True
+    is_other_answer = _differ(inner.facts.output, outer.facts.output)
+    return _differ(inner.facts.input, outer.facts.input) and (is_other_answer or bool(models))
+
+
+def _asked_for(model: Node, agent: Node) -> bool:
+    """Return whether a model call that ended before an agent began asked for a tool of the agent's name."""
+    answer = model.facts.messages[-1:] if end_of(model) <= agent.span.start_ns else ()
+    return any(call.get("name") == agent.facts.name for message in answer for call in message.tool_calls)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return type(one) is type(other) is str and one != other

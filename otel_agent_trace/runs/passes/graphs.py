@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.tree import TraceTree
 
-_PLACE, _NODE_NAME = "langgraph_checkpoint_ns", "langgraph_node"
-"""Keys of the metadata that LangGraph's callbacks give to everything within a node: its place and its name."""
+_PLACE, _NODE_NAME, _STEP = "langgraph_checkpoint_ns", "langgraph_node", "langgraph_step"
+"""Keys of the metadata that LangGraph's callbacks give to everything within a node: its place, its name and its step."""
 
 
 def recognise_graphs(tree: TraceTree) -> None:
@@ -23,6 +25,17 @@ def recognise_graphs(tree: TraceTree) -> None:
             if nodes and any(below.kind is StepKind.MODEL for below in node.walk()):
                 _make_agent(node)
                 _demote_turns(nodes)
+
+
+def are_in_same_step(one: Node, other: Node) -> bool:
+    """Return whether two nodes were run at the same time by a graph, which numbers its steps, even if not at once."""
+    step = _step_of(one)
+    return step is not None and step == _step_of(other)
+
+
+def _step_of(node: Node) -> Any:
+    recorded = (value for key, value in node.span.attributes.items() if key.endswith(f".{_STEP}"))
+    return node.facts.metadata.get(_STEP, next(recorded, None))
 
 
 def _nodes_of_graph(graph: Node) -> list[Node]:

@@ -11,10 +11,13 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.categories import CANCELLED, TIMEOUT
 from otel_agent_trace.dialects.parsing.conversation import answer_of, is_content, last_content
+from otel_agent_trace.dialects.parsing.payloads import kept_of
 from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.runs.node import Node, end_of
+from otel_agent_trace.runs.passes.graphs import are_in_same_step
 from otel_agent_trace.runs.tree import TraceTree
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.values import Truncated, same
 
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*(?:-\w+)*")
 
@@ -54,18 +57,15 @@ def infer_questions(tree: TraceTree) -> None:
 
 
 def infer_interruptions(tree: TraceTree) -> None:
-    """Set what a run was interrupted for to that of its last step; its answer is then what its own models wrote.
+    """Set what a run was interrupted for to what its last steps, and frames, ask for; its answer is what its models wrote.
 
-    LangGraph's signal is recorded on the tool and the nodes, not on the agent, whose state has the answers of earlier
-    turns; pydantic-ai's and Strands' agents have the calls to approve in place of an answer.
+    Takes runs with frames. LangGraph's signal is recorded on the tool and on the nodes around it, or on a node that
+    calls no tool, but not on the agent, whose state has the answers of earlier turns; pydantic-ai's and Strands' agents
+    have the calls to approve in place of an answer. Several tools or nodes may be interrupted at once.
     """
     for run in tree.agents_of_others():
-        own = run.own_steps()
-        signals = [node for node in own if node.facts.interrupted_for is not None]
-        if signals and run.facts.interrupted_for is None and run.facts.error is None:
-            last = max(signals, key=end_of)
-            if all(node.span.start_ns < end_of(last) for node in own if node.kind is StepKind.MODEL):
-                run.copy_fact("interrupted_for", last)
+        if run.facts.interrupted_for is None and run.facts.error is None:
+            _take_interruptions(run)
         if run.facts.interrupted_for is not None:
             run.facts.output = None
 
@@ -94,10 +94,12 @@ def infer_answers(tree: TraceTree) -> None:
     """Set the answer of a run that did not fail to the last text of its own models, or of the agent it handed over to.
 
     The agent's span has no answer in OpenAI Agents (OpenInference, OpenLLMetry, Logfire), AutoGen, Google ADK, Strands,
-    MLflow and traceloop-sdk.
+    MLflow and traceloop-sdk. Of LangGraph's, which is a whole conversation, a limit may have kept the beginning of
+    something that a model wrote, then or before.
     """
     for run in tree.agents_of_others():
-        if run.facts.output is None and run.facts.error is None:
+        is_known = run.facts.output is not None and not _is_beginning_of_answer(run.facts.output, run)
+        if not is_known and run.facts.error is None:
             _take_last_text(run)
 
 
@@ -123,6 +125,32 @@ def record_requested_models(tree: TraceTree) -> None:
             facts.attributes = {**facts.attributes, semconv.REQUEST_MODEL: facts.requested_model}
 
 
+def _take_interruptions(run: Node) -> None:
+    """Set what a run was interrupted for to the value of its only signal, or the values of several."""
+    own = run.own_steps()
+    signals = [node for node in own if node.facts.interrupted_for is not None]
+    if not signals or _has_gone_on(own, max(signals, key=end_of)):
+        return
+    innermost = [node for node in signals if not any(below in signals for below in node.walk() if below is not node)]
+    values = _distinct([node.facts.interrupted_for for node in innermost])
+    run.facts.interrupted_for = values[0] if len(values) == 1 else values
+    run.set_origins("interrupted_for", *(origin for node in innermost for origin in node.origins("interrupted_for")))
+
+
+def _has_gone_on(own: list[Node], signal: Node) -> bool:
+    """Return whether a model was called after a signal, other than by a node of the graph at the same time."""
+    models = (node for node in own if node.kind is StepKind.MODEL and node.span.start_ns >= end_of(signal))
+    return any(not are_in_same_step(model, signal) for model in models)
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if not any(same(value, other) for other in found):
+            found.append(value)
+    return found
+
+
 def _take_name(run: Node, own: list[Node]) -> None:
     if run.facts.agent_name is not None:
         run.copy_fact("name", run, "agent_name")
@@ -146,6 +174,8 @@ def _infer_question(run: Node, models: list[Node]) -> None:
     facts = run.facts
     asked = ((model, last_content(model.facts.messages, "user")) for model in models)
     model, question = next(((model, content) for model, content in asked if content is not None), (run, None))
+    if type(question) is Truncated and _begins_with(question, facts.input):  # the agent's span has more of it
+        return
     if question is not None and (not is_content(facts.input) or _has_more_parts(question, facts.input)):
         facts.input = question
         run.set_origins("input", *model.origins("messages"))
@@ -214,6 +244,19 @@ def _take_error_of_last_step(run: Node, own: list[Node]) -> None:
     elif error.message and error.message in own_error.message:  # OpenAI Agents: the class is only on the call
         run.facts.error = msgspec.structs.replace(own_error, type=error.type, category=error.category)
         run.set_origins("error", *run.origins("error"), *last.origins("error"))
+
+
+def _is_beginning_of_answer(output: Any, run: Node) -> bool:
+    """Return whether a text that a limit has cut is the beginning of what one of the run's own models wrote."""
+    return type(output) is Truncated and any(
+        _begins_with(output, answer_of(node.facts)) for node in _answering_steps(run) if node.kind is StepKind.MODEL
+    )
+
+
+def _begins_with(cut: Truncated, content: Any) -> bool:
+    """Return whether a text, which may have been cut as well, begins with what is kept of another and is not shorter."""
+    whole = kept_of(content)
+    return type(cut.kept) is str and type(whole) is str and whole.startswith(cut.kept)
 
 
 def _take_last_text(run: Node) -> None:

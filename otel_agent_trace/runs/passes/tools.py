@@ -33,6 +33,7 @@ def complete_tools_in_frames(tree: TraceTree) -> None:
 
     Takes frames with messages; needed where a limit on attributes has dropped the messages of the models. LangGraph's
     `ToolNode` is sent the calls with ids and arguments; OpenInference's spans of the tools in it have bare values.
+    Leaves no tool with the name of LangChain's class if frames beside it have one call with its arguments (JavaScript).
     """
     for frame in tree.walk():
         if frame.kind is None and frame.is_third_party and frame.facts.messages:
@@ -44,6 +45,8 @@ def complete_tools_in_frames(tree: TraceTree) -> None:
                     tool.set_origins("call_id", *frame.origins("messages"))
                 _fill_tool(tool, call)
             _fill_attempts(tools, matches)
+    for siblings in (tree.roots, *[node.children for node in tree.walk()]):
+        _rename_after_calls(siblings)
 
 
 def infer_tool_steps(tree: TraceTree) -> None:
@@ -190,6 +193,7 @@ def _wrap_agents(run: Node, calls: list[ToolCall]) -> None:
 def _inferred_tool_around(agent: Node, call: ToolCall) -> Node:
     tool = _inferred_tool(call, agent.span.start_ns, agent.span.end_ns)
     tool.children = [agent]
+    agent.rank = tool.rank + 1
     return tool
 
 
@@ -308,6 +312,20 @@ def _fill_input(node: Node, call: ToolCall) -> None:
     if tool.input is None or _are_arguments_otherwise(call.arguments, tool.input):
         tool.input = call.arguments
         node.set_origins("input", *call.first_seen_in.origins("messages"))
+
+
+def _rename_after_calls(siblings: list[Node]) -> None:
+    tools = [node for node in siblings if node.kind is StepKind.TOOL and node.facts.name in _CLASSES]
+    frames = [node for node in siblings if tools and node.kind is None and node.facts.messages]
+    calls = [(call, frame) for frame in frames for message in frame.facts.messages for call in message.tool_calls]
+    for tool in tools:
+        fitting = {call.get("name"): frame for call, frame in calls if call.get("arguments") == tool.facts.input}
+        if len(fitting) == 1:
+            ((tool.facts.name, frame),) = fitting.items()
+            tool.set_origins("name", *frame.origins("messages"))
+
+
+_CLASSES = frozenset({"DynamicStructuredTool", "DynamicTool", "StructuredTool"})
 
 
 def _fill_attempts(tools: list[Node], matches: list[_Match]) -> None:
@@ -432,6 +450,9 @@ def _inferred_tool(call: ToolCall, start_ns: int, end_ns: int | None) -> Node:
         kind=StepKind.TOOL, dialect=model.facts.dialect, name=call.name, input=call.arguments, call_id=call.call_id
     )
     node = Node(span, facts)
+    beside = model if call.asked_by is None else call.asked_by
+    if beside.span.start_ns == start_ns:
+        node.rank = model.rank - 1 if call.asked_by is None else call.asked_by.rank + 1
     for field in ("kind", "name", "input"):
         node.set_origins(field, *call.first_seen_in.origins("messages"))
     if call.has_failed or (isinstance(call.response, str) and _FAILED.match(call.response)):

@@ -8,16 +8,17 @@ from otel_agent_trace.formats import console_json
 from otel_agent_trace.sources.file_formats.json_documents import DocumentSplitter, JsonDocuments
 from otel_agent_trace.sources.file_formats.pieces import Found
 
-_LEVEL = rb"(?:TRACE|DEBUG|FINEST|FINER|FINE|INFO|WARN|WARNING|ERROR|SEVERE)"
-# Java's OtlpJsonLoggingSpanExporter writes an object a line through the program's logger.
-_LOGGED = re.compile(rb"^[^{\n]*\b%b\b[^{\n]*(?=\{\"(?:resource|resource(?:Spans|Logs))\"\s*:)" % _LEVEL, re.MULTILINE)
+# Java's OtlpJsonLoggingSpanExporter writes an object a line through the program's logger; a document may be among text.
+_AMONG_TEXT = re.compile(
+    rb'(?!\s*(?:\{|\[\s*[\[{"\]]))(?:.*\n)*?[^{"\n]*\{\s*"(?:resource|resource(?:Spans|Logs)|batches)"\s*:'
+)
 _RESOURCE_OBJECT = re.compile(rb"^\{\"resource\"\s*:\s*\{[^\n]*\"scope(?:Spans|Logs)\"", re.MULTILINE)
 _CONTENT = re.compile(rb'"(?:scopeSpans|scopeLogs|resourceSpans|resourceLogs)"')
 
 
 def is_console_output(head: bytes) -> bool:
     """Return whether a text that begins so is the output of an exporter for the console or a logger."""
-    return console_json.is_printed(head) or bool(_LOGGED.search(head) or _RESOURCE_OBJECT.search(head))
+    return console_json.is_printed(head) or bool(_AMONG_TEXT.match(head) or _RESOURCE_OBJECT.search(head))
 
 
 class _Splitter(DocumentSplitter):

@@ -14,7 +14,7 @@ from otel_agent_trace.span import SpanRecord
 _OPENING = re.compile(rb"\s*[\[{][\s\[{]*\n")
 _UNFINISHED = re.compile(rb"\s*[\[{][^\n]*[\[{,][ \t\r]*\n[ \t]")
 _KNOWN_KEY = re.compile(
-    rb'"(?:(?:resource|scope)_?(?:[sS]pans|[lL]ogs|[mM]etrics)|instrumentation_?[lL]ibrary_?(?:[sS]pans|[lL]ogs)|traceID)"\s*:'
+    rb'"(?:(?:resource|scope)_?(?:[sS]pans|[lL]ogs|[mM]etrics)|instrumentation_?[lL]ibrary_?(?:[sS]pans|[lL]ogs)|operationName)"\s*:'
 )
 _BEGINNING = re.compile(rb'[\[{]\s*(?:["\[{\]}]|$)')
 _ENDINGS, _CONTINUATIONS, _UNFINISHED_ENDINGS = (b"}", b"]"), (b"}", b"]", b","), (b"[", b",", b":")
@@ -124,8 +124,11 @@ class DocumentSplitter:
         if not self._is_in_document:
             self._is_in_document = begins_document
             return begins_document
-        if self._last_line.endswith(_ENDINGS) and not line.lstrip().startswith(_CONTINUATIONS):
+        if line.lstrip().startswith(_CONTINUATIONS):
+            return False
+        if self._last_line.endswith(_ENDINGS):
             self._is_in_document = begins_document
             return True
         # A program that was killed leaves a document without its end, to which the next one appends another.
-        return begins_document and (self._is_indented or not self._last_line.endswith(_UNFINISHED_ENDINGS))
+        is_last_indented = self._is_indented and self._last_line[:1].isspace()
+        return begins_document and (is_last_indented or not self._last_line.endswith(_UNFINISHED_ENDINGS))

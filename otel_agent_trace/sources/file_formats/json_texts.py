@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from otel_agent_trace.formats import console_json, jaeger_json, otlp_json, otlp_spellings
 from otel_agent_trace.json_repair import repaired
+from otel_agent_trace.sources.file_formats.json_parts import parts_of
 from otel_agent_trace.sources.file_formats.pieces import Found, salvaged
 from otel_agent_trace.span import SpanRecord
 
@@ -23,6 +24,9 @@ _FURTHER_KEYS = (LOGS_KEY, b"_spans", b"_logs", b"log_records", b"instrumentatio
 def trace_ids(text: bytes) -> set[bytes]:
     """Return the trace ids in a part of a text, those of links included."""
     return {otlp_spellings.hex_id(found).zfill(_TRACE_ID_DIGITS) for found in set(_TRACE_ID.findall(text))}
+
+
+_MAX_WRAPPERS = 4
 
 
 class JsonTexts:
@@ -47,15 +51,40 @@ class JsonTexts:
             return Found()
         if refusal is None and not any(key in text for key in _FURTHER_KEYS):
             return Found()
-        found = _content(text, refusal)
+        found = _content(text, refusal, _MAX_WRAPPERS)
         if not found.reason:
             return found
         data, what = repaired(text)
-        again = _content(data, refusal) if what else found
+        again = _content(data, refusal, _MAX_WRAPPERS) if what else found
         return again._replace(notice=f"repaired: {what}") if what and (again.spans or again.logs) else found
 
 
-def _content(text: bytes, refusal: Exception | None) -> Found:
+def _content(text: bytes, refusal: Exception | None, depth: int) -> Found:
+    """Return the content of a text, or that of the values in it if it is nothing known itself."""
+    found = _content_by_keys(text, refusal)
+    if not found.reason or not depth:
+        return found
+    parts = parts_of(text)
+    within = _together([_content(part, refusal or ValueError(found.reason), depth - 1) for part in parts.values])
+    if not parts.is_all:
+        within = salvaged(within.spans, found.reason)._replace(logs=within.logs)
+    return within if _gain(within) > _gain(found) else found
+
+
+def _gain(found: Found) -> tuple[int, bool]:
+    number = len(found.spans) + len(found.logs)
+    return number, number > 0 and not found.reason
+
+
+def _together(found: Sequence[Found]) -> Found:
+    return Found(
+        [span for each in found for span in each.spans],
+        [log for each in found for log in each.logs],
+        "; ".join(each.reason for each in found if each.reason),
+    )
+
+
+def _content_by_keys(text: bytes, refusal: Exception | None) -> Found:
     """Return the content of a text by the keys in it."""
     if refusal is not None and console_json.is_printed(text):
         return _printed_content(text)
@@ -98,15 +127,10 @@ def _respelled_content(text: bytes, refusal: Exception | None) -> Found:
     """Return the content of an OTLP text in another spelling (snake_case, enum names), or what is intact in a damaged one."""
     spelled = otlp_spellings.spelled(text)
     try:
-        parts = otlp_spellings.objects_in(spelled)
+        objects = otlp_spellings.objects_in(spelled)
     except ValueError as error:
         return salvaged(otlp_json.salvage(spelled), str(refusal or error))
-    found = [_log_content(part) if part.startswith(_LOGS) else _span_content(part) for part in parts]
-    return Found(
-        [span for each in found for span in each.spans],
-        [log for each in found for log in each.logs],
-        "; ".join(each.reason for each in found if each.reason),
-    )
+    return _together([_log_content(each) if each.startswith(_LOGS) else _span_content(each) for each in objects])
 
 
 def _span_content(part: bytes) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -17,9 +17,20 @@ class _Other(NamedTuple):
 
 def description_of(head: bytes) -> str:
     """Return what a file that begins so looks like, and what to do; the beginning may be decompressed."""
-    bare = head.lstrip()
-    other = next(other for other in _OTHERS if other.fits(bare))
+    binary = _first_that_fits(_BINARY, head)
+    other = binary or _first_that_fits(_OTHERS, head.lstrip())
+    if other is None:
+        return "text"
     return f"{other.description}: {other.advice}" if other.advice else other.description
+
+
+def is_other_binary(head: bytes) -> bool:
+    """Return whether a file that begins so is an archive, or another kind of binary file, whatever stands in it."""
+    return _first_that_fits(_BINARY, head) is not None
+
+
+def _first_that_fits(others: Sequence[_Other], head: bytes) -> _Other | None:
+    return next((other for other in others if other.fits(head)), None)
 
 
 def _begins(*beginnings: bytes) -> Callable[[bytes], object]:
@@ -38,26 +49,30 @@ def _matches(pattern: bytes) -> Callable[[bytes], object]:
 
 _EXPORT_OTLP = "let the program export OTLP as well, to a file or a Collector"
 _UNPACK = "unpack it first"
-_OTHERS = (
-    _Other("an SQLite database", _begins(b"SQLite format 3\0"), "export the traces in it as OTLP/JSON"),
-    _Other("a Parquet file", _begins(b"PAR1"), "export the traces in it as OTLP/JSON"),
-    _Other("an Avro file", _begins(b"Obj\1"), "export the traces in it as OTLP/JSON"),
+_EXPORT_FROM_IT = "export the traces in it as OTLP/JSON"
+_BINARY = (
+    _Other("an SQLite database", _begins(b"SQLite format 3\0"), _EXPORT_FROM_IT),
+    _Other("a Parquet file", _begins(b"PAR1"), _EXPORT_FROM_IT),
+    _Other("an Avro file", _begins(b"Obj\1"), _EXPORT_FROM_IT),
+    _Other("an Arrow file", _begins(b"ARROW1"), _EXPORT_FROM_IT),
+    _Other("an ORC file", _begins(b"ORC"), _EXPORT_FROM_IT),
     _Other("a ZIP archive", _begins(b"PK\3\4"), _UNPACK),
+    _Other("a 7z archive", _begins(b"7z\xbc\xaf\x27\x1c"), _UNPACK),
+    _Other("a tar archive", lambda head: head[257:262] == b"ustar", _UNPACK),
     _Other("a bzip2 file", _begins(b"BZh"), _UNPACK),
     _Other("an xz file", _begins(b"\xfd7zXZ\0"), _UNPACK),
-    _Other("a tar archive", lambda head: head[257:262] == b"ustar", _UNPACK),
+    _Other("an LZ4 file", _begins(b"\x04\x22\x4d\x18"), _UNPACK),
+    _Other("a Snappy file", _begins(b"\xff\6\0\0sNaPpY"), _UNPACK),
+    _Other("a zlib stream", lambda head: re.match(rb"\x78[\x01\x5e\x9c\xda]", head), _UNPACK),
     _Other("a gzip file within a gzip file", _begins(b"\x1f\x8b"), _UNPACK),
     _Other("a PDF", _begins(b"%PDF")),
-    _Other("Jaeger UI JSON", lambda head: head.startswith(b"{") and b'"traceID"' in head),
+)
+_OTHERS = (
+    _Other("a pickle of Python", lambda head: re.match(rb"\x80[\2-\5]", head), _EXPORT_FROM_IT),
     _Other(
         "an error of Jaeger's API", _has_keys("data", "errors", "total"), "the server found no such trace, or failed"
     ),
     _Other("a HAR file (HTTP Archive)", _has_keys("log", "entries", "creator"), _EXPORT_OTLP),
-    _Other(
-        "a Zipkin JSON array",
-        lambda head: head.startswith(b"[") and b'"traceId"' in head and re.search(rb'"(?:id|localEndpoint)"\s*:', head),
-        "export OTLP instead of Zipkin, or send it to a Collector with a Zipkin receiver and a file exporter",
-    ),
     _Other(
         "a LangSmith export",
         lambda head: _has_keys("run_type")(head) and re.search(rb'"(?:dotted_order|trace_id|session_id|inputs)"', head),
@@ -72,12 +87,51 @@ _OTHERS = (
         "send the OTLP that Langfuse's SDK exports to a Collector as well",
     ),
     _Other(
+        "Zipkin JSON",
+        _has_keys("traceId", "id", "name"),
+        "export OTLP instead of Zipkin, or send it to a Collector with a Zipkin receiver and a file exporter",
+    ),
+    _Other(
         "a trace of MLflow", _has_keys("info", "data", "trace_id"), "set OTEL_EXPORTER_OTLP_ENDPOINT to export OTLP"
     ),
     _Other("calls of W&B Weave", _has_keys("op_name", "trace_id", "started_at"), _EXPORT_OTLP),
     _Other("AWS X-Ray JSON", _matches(rb'"trace_id"\s*:\s*"1-[0-9a-f]{8}-'), _EXPORT_OTLP),
-    _Other("Datadog JSON", _has_keys("trace_id", "span_id", "meta"), _EXPORT_OTLP),
+    _Other(
+        "Datadog JSON",
+        lambda head: (
+            _has_keys("trace_id", "span_id")(head) and re.search(rb'"(?:meta|resource_name|ml_app)"\s*:', head)
+        ),
+        _EXPORT_OTLP,
+    ),
+    _Other(
+        "what a search in Tempo found, without the spans",
+        lambda head: _has_keys("traces")(head) and re.search(rb'"(?:rootTraceName|metrics)"\s*:', head),
+        "fetch each trace by its id, from /api/v2/traces/ID",
+    ),
+    _Other(
+        "spans of Jaeger as Elasticsearch or OpenSearch stores them",
+        lambda head: b'"traceID"' in head and re.search(rb'"(?:_source|startTimeMillis|process)"\s*:', head),
+        "read the traces from Jaeger itself, by its address",
+    ),
+    _Other(
+        "Jaeger UI JSON",
+        lambda head: head.startswith(b"{") and b'"traceID"' in head,
+        "no span of it is valid; download it again from /api/traces/ID",
+    ),
+    _Other(
+        "a table of spans from Phoenix",
+        _matches(rb"\A[^\n]*\bcontext\.(?:trace|span)_id\b"),
+        "fetch them from Phoenix's /v1/projects/NAME/spans/otlpv1",
+    ),
     _Other("Chrome trace events", _has_keys("traceEvents"), _EXPORT_OTLP),
+    _Other("Chrome trace events", _has_keys("ph", "ts", "pid"), _EXPORT_OTLP),
+    _Other("a table of Grafana", _has_keys("schema", "fields", "values"), "download the trace itself as JSON"),
+    _Other("an answer of Loki or Prometheus", _has_keys("resultType", "result"), "they hold no traces"),
+    _Other(
+        "spans of JavaScript's SDK as objects",
+        lambda head: _has_keys("name")(head) and re.search(rb'"(?:_spanContext|startTime)"\s*:\s*[{\[]\s*[\d"]', head),
+        "use an OTLP exporter, or print JSON.stringify of OTLP requests",
+    ),
     _Other(
         "spans of the OpenAI Agents SDK's own tracing",
         _matches(rb'"object"\s*:\s*"trace(?:\.span)?"'),
@@ -106,12 +160,26 @@ _OTHERS = (
     ),
     _Other(
         "the output of the Collector's debug exporter",
-        _matches(rb"^\s*(?:ResourceSpans #0|Resource SchemaURL:)"),
+        _matches(
+            rb'^\s*(?:ResourceSpans #0|Resource SchemaURL:)|\tResourceSpans #0$|"resource spans": \d+, "spans": \d+\}'
+        ),
         "use the Collector's file exporter",
     ),
     _Other(
-        "the output of Rust's or PHP's console exporter",
-        _matches(rb"^(?:Spans\n\s*Resource|\s*Instrumentation Scope\n)"),
+        "the output of Rust's, Ruby's or C++'s console exporter",
+        _matches(
+            rb"^(?:Spans\n\s*Resource|\s*Instrumentation Scope\n|#<struct OpenTelemetry::SDK|  span_id +: [0-9a-f]{16}$)"
+        ),
+        "use an OTLP exporter",
+    ),
+    _Other(
+        "the output of Java's LoggingSpanExporter",
+        _matches(rb"'.*' : [0-9a-f]{32} [0-9a-f]{16} [A-Z]+ \[tracer: "),
+        "use OtlpJsonLoggingSpanExporter (OTEL_TRACES_EXPORTER=logging-otlp)",
+    ),
+    _Other(
+        "the output of PHP's console exporter",
+        _has_keys("parent_span_id", "kind", "start", "end"),
         "use an OTLP exporter",
     ),
     _Other("a JSON document of something else", lambda head: re.match(rb"[\[{]\s*\n", head)),
@@ -122,8 +190,7 @@ _OTHERS = (
     _Other("binary data", lambda head: b"\0" in head),
     _Other(
         "text with commas (CSV)",
-        lambda head: re.match(rb"[^\n,;{]+(?:[,;][^\n,;{]+)+\r?\n[^\n]*[,;]", head),
+        lambda head: re.match(rb"[^\n,;\t{]+(?:[,;\t][^\n,;\t{]+)+\r?\n[^\n]*[,;\t]", head),
         "export the traces as OTLP/JSON",
     ),
-    _Other("text", lambda head: True),
 )
