@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from otel_agent_trace.errors import AmbiguousRunError, RunNotFoundError
+from otel_agent_trace.keys import KEY_VARIABLE, key_id, known_keys
 from otel_agent_trace.model import AgentRun, at_time
-from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
+from otel_agent_trace.policies.user_ids import key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.stitch import assembled
@@ -101,7 +102,8 @@ class _UserKeys:
         if not self._others:
             return
         runs = ", ".join(f"{count} under the key {key}" for key, count in self._others.most_common())
-        own = f"that of the id asked for is {', '.join(self._own)}" if self._own else "there is no key here"
+        own_keys = [key for key in map(key_id, known_keys()) if key in self._own] or [*self._own]
+        own = f"that of the id asked for is {own_keys[0]}" if own_keys else "there is no key here"
         how = f"set {KEY_VARIABLE} to the key with that id, or give the pseudonym itself"
         reason = f"runs whose user ids are pseudonyms cannot be compared: {runs}; {own}: to find them, {how}"
         on_problem(Notice("user_id", 0, reason))
