@@ -68,18 +68,18 @@ class _Reading(NamedTuple):
 
 def _matching(reading: _Reading, query: RunQuery, stop: _EarlyStop | None = None) -> Iterator[Assembled]:
     """Yield the runs that match the query, in the order of the source."""
-    keys = _UserKeys(query)
+    keys = UserKeys(query)
     for found in _assembled(reading, query, stop):
         if reading.census is not None:
             reading.census.note_run(found.spans)
         if query.matches(found.run, found.spans):
             yield found
-        elif query.user_id is not None:
+        else:
             keys.note(found)
     keys.report(reading.on_problem)
 
 
-class _UserKeys:
+class UserKeys:
     """Count the runs that only the filter by user leaves out, and whose user id was made with another key than its own.
 
     Whether they are runs of that user cannot be known: an id has another pseudonym under each key.
@@ -92,7 +92,7 @@ class _UserKeys:
 
     def note(self, found: Assembled) -> None:
         """Count a run that does not match."""
-        key = key_id_of(found.run.user_id)
+        key = key_id_of(found.run.user_id) if self._query.user_id is not None else None
         is_other = key is not None and key not in self._own and (key in self._others or len(self._others) < _SHOWN_KEYS)
         if is_other and self._query.but(user_id=None).matches(found.run, found.spans):
             self._others[str(key)] += 1

@@ -1,0 +1,105 @@
+"""Replace a file of lines by a changed copy while programs append to it, without losing a line of theirs.
+
+The copy is written beside the file, and renamed. A `LineFile` that has the old file open looks for the one at its path
+20 times a second when it appends, so it may append to the old one for a moment: those lines are carried over, until nobody
+has the old file open, or those who have it have not appended for a second, after which they open the new one first.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import IO
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.store.sharing import is_unused, writers_of
+
+Write = Callable[[bytes], object]
+Copy = Callable[[io.BufferedReader, Write, bool], None]
+"""Function that reads a file on from its position, and writes what is kept of it.
+
+It leaves an incomplete last line for the next call, unless its third argument is true.
+"""
+
+_QUIET_S = 1.0
+"""Longest time between the look at the path and the write of an append, by a generous measure."""
+_MOST_S = 30.0
+_POLL_S = 0.02
+
+
+def replace(path: str, copy: Copy) -> None:
+    """Replace a file by what `copy` makes of it, and of what programs append meanwhile; it has mode 0600, and its owner.
+
+    Args:
+        path: the file itself, no symbolic link.
+        copy: is called once for all that is there, and again for what was appended since.
+
+    Raises:
+        SourceError: a program has the file open that would not notice another one at its path, or the file was replaced
+            by others meanwhile; it is unchanged then.
+        OSError: it cannot be read or written.
+    """
+    with open(path, "rb") as old:
+        status = os.fstat(old.fileno())
+        _check_writers(path, old.fileno(), status)
+        with _written_beside(path, status) as beside:
+            copy(old, beside.write, False)
+            beside.flush()
+            os.fsync(beside.fileno())
+            if not os.path.samestat(os.stat(path), status):
+                msg = f"{path}: it was renamed or replaced meanwhile, and is unchanged: try again"
+                raise SourceError(msg)
+            os.replace(beside.name, path)
+        _carry_over(old, path, copy)
+
+
+def _check_writers(path: str, descriptor: int, status: os.stat_result) -> None:
+    """Check that whoever writes to the file marks it as in use, as `LineFile` does."""
+    writers = writers_of(status) if is_unused(descriptor) else []
+    if writers:
+        processes = ", ".join(map(str, writers))
+        msg = f"{path}: process {processes} has it open, and would go on writing to the old file: stop it first"
+        raise SourceError(msg)
+
+
+@contextmanager
+def _written_beside(path: str, status: os.stat_result) -> Iterator[IO[bytes]]:
+    """Yield a new file of mode 0600 in the same folder and of the same owner, which is removed unless it is renamed."""
+    folder, name = os.path.split(path)
+    with tempfile.NamedTemporaryFile(dir=folder or ".", prefix=f".{name}.", delete=False) as beside:
+        try:
+            if hasattr(os, "fchown") and status.st_uid != os.geteuid():
+                os.fchown(beside.fileno(), status.st_uid, status.st_gid)
+            yield beside
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(beside.name)
+
+
+def _carry_over(old: io.BufferedReader, path: str, copy: Copy) -> None:
+    """Append to the new file what is still appended to the old one.
+
+    Raises:
+        SourceError: a program goes on writing to the old file.
+    """
+    new = LineFile(path)
+    with closing(new):
+        began_s = quiet_since_s = time.monotonic()
+        while quiet_since_s - began_s < _MOST_S:
+            is_last = is_unused(old.fileno()) or time.monotonic() - quiet_since_s > _QUIET_S
+            before = old.tell()
+            copy(old, new.append, False)
+            if old.tell() > before:
+                quiet_since_s = time.monotonic()
+            elif is_last:
+                copy(old, new.append, True)
+                return
+            else:
+                time.sleep(_POLL_S)
+    msg = f"{path}: a program goes on writing to the file that was replaced: restart it"
+    raise SourceError(msg)
