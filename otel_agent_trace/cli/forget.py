@@ -6,12 +6,14 @@ import os
 import re
 
 import click
+import msgspec
 
 from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.forgetting import Forgotten, forget
+from otel_agent_trace.span import Notice, Problem
 from otel_agent_trace.views.escape import escaped_line
 from otel_agent_trace.views.figures import plural
 
@@ -43,7 +45,7 @@ def command(source: str | None, user_id: str | None, session_id: str | None, *, 
             user_id=user_id,
             session_id=session_id,
             apply=apply,
-            on_problem=reporter.on_problem,
+            on_problem=lambda problem: reporter.on_problem(_as_kept(problem)),
             on_progress=reporter.on_progress,
         )
     for problem in forgotten.left:
@@ -56,6 +58,13 @@ def command(source: str | None, user_id: str | None, session_id: str | None, *, 
     else:
         print(escaped_line(_sentence(forgotten)))  # noqa: T201
     return _LEFT if forgotten.left else _OK
+
+
+def _as_kept(problem: Problem) -> Problem:
+    """Return a problem of reading with what becomes of the piece: others pass over it, here it stays."""
+    if isinstance(problem, Notice):
+        return problem
+    return msgspec.structs.replace(problem, reason=f"{problem.reason}; what cannot be read is kept as it is")
 
 
 def _sentence(forgotten: Forgotten) -> str:

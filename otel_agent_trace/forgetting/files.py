@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -47,12 +48,14 @@ def remove_from_file(path: str, selection: Selection, apply: bool) -> Removal:
             rewriting.copy(file, _discard, True)
         except DamagedError as error:
             return Removal(Counter(), (Problem(path, 0, f"{error}; nothing can be removed from it"),))
+        has_other_names = os.fstat(file.fileno()).st_nlink > 1
     if not rewriting.counts:
         return Removal(Counter())
     if apply:
         rewriting = _Rewriting(selection)
         replace(path, rewriting.copy)
-    return Removal(rewriting.counts)
+    reason = "it has another name (a hard link), under which all of it stays"
+    return Removal(rewriting.counts, (Problem(path, 0, reason),) if has_other_names else ())
 
 
 def _left_in_messages(path: str, content: Content, selection: Selection) -> Removal:
@@ -78,7 +81,7 @@ class _Rewriting:
     @property
     def counts(self) -> Counter[str]:
         """Return the numbers of what was left out; empty if nothing was."""
-        return +Counter(self._texts.counts, bytes=self._removed_bytes)
+        return +(self._texts.counts + Counter(bytes=self._removed_bytes))
 
     def copy(self, file: io.BufferedReader, write: Write, is_last: bool) -> None:
         """Copy from the position of a file on (see `Copy`)."""

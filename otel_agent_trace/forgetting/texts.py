@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 
 import msgspec
 
 from otel_agent_trace.forgetting.selection import Selection
+from otel_agent_trace.forgetting.splicing import REFUSALS, Part, parts_of, spliced
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_spellings import hex_id
 from otel_agent_trace.sources.file_formats import FileFormat, Found
@@ -19,11 +19,8 @@ _AROUND = re.compile(r"(?:spans|logs|metrics|batches|data|result|traces?)$", re.
 """Keys of what is around the lists of records, in OTLP of any spelling, responses that wrap it, and Jaeger's JSON."""
 _LOG_MARK = re.compile(rb'"(?:logRecords|log_records)"|"(?:body|Body|event_name)"')
 _AROUND_A_LOG = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[%b]}]}]}'
-_NOT_EMPTY = re.compile(rb"\[\s*[^\s\]]")
+_NOT_EMPTY = re.compile(rb"[\[{]\s*[^\s\]}]")
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Ids(msgspec.Struct):
@@ -54,10 +51,11 @@ class TextFilter:
         """Return what is kept of a text, the same object if that is all of it; None if nothing is left."""
         if self._trace_ids.isdisjoint(trace_ids(text)) and not _LOG_MARK.search(text):
             return text
+        before = self.counts.copy()
         try:
-            left = self._pruned(text, "")
-        except _REFUSALS:
-            left = text
+            left = self._pruned(text)
+        except REFUSALS:
+            left, self.counts = text, before
         if left is not None and self._holds_selected(found := _content(left, file_format)):
             return self._rest_of(found)
         return left
@@ -80,34 +78,20 @@ class TextFilter:
         lines = [otlp_json.encode(spans).rstrip()] if spans else []
         return b"\n".join([*lines, *map(otlp_json.encode_log, logs)]) or None
 
-    def _pruned(self, text: bytes, key: str) -> bytes | None:
+    def _pruned(self, text: bytes, key: str = "") -> bytes | None:
         """Return a value without the selected records in it, the same object if it has none; None if nothing is left."""
-        first = text.lstrip()[:1]
-        if first == b"[":
-            return self._pruned_list([bytes(item) for item in _list_decoder.decode(text)], text, key)
-        if first == b"{":
-            fields = {name: bytes(value) for name, value in _fields_decoder.decode(text).items()}
-            return self._pruned_object(fields, text)
-        return text
-
-    def _pruned_list(self, items: list[bytes], text: bytes, key: str) -> bytes | None:
-        if key in _SPANS or key in _LOGS:
-            kept: Iterable[bytes | None] = [item for item in items if not self._takes(item, is_log=key in _LOGS)]
-        else:
-            kept = [self._pruned(item, "") for item in items]
-        left = [item for item in kept if item is not None]
-        if len(left) == len(items) and all(one is other for one, other in zip(left, items, strict=True)):
+        parts = parts_of(text)
+        values = [self._pruned_part(part, key) for part in parts]
+        if all(value is part.value for part, value in zip(parts, values, strict=True)):
             return text
-        return b"[%b]" % b",".join(left) if left else None
+        left = [part.key for part, value in zip(parts, values, strict=True) if value and _NOT_EMPTY.match(value)]
+        return spliced(text, parts, values) if any(not key or _is_around(key) for key in left) else None
 
-    def _pruned_object(self, fields: dict[str, bytes], text: bytes) -> bytes | None:
-        pruned = {name: self._pruned(value, name) for name, value in fields.items() if _is_around(name)}
-        if all(value is fields[name] for name, value in pruned.items()):
-            return text
-        left = {name: value for name in fields if (value := pruned.get(name, fields[name])) is not None}
-        if not any(_is_around(name) and _NOT_EMPTY.match(value) for name, value in left.items()):
-            return None
-        return msgspec.json.encode({name: msgspec.Raw(value) for name, value in left.items()})
+    def _pruned_part(self, part: Part, key: str) -> bytes | None:
+        """Return the value of an item of the list or object under a key, without the selected records in it."""
+        if not part.key and (key in _SPANS or key in _LOGS):
+            return None if self._takes(part.value, is_log=key in _LOGS) else part.value
+        return self._pruned(part.value, part.key) if not part.key or _is_around(part.key) else part.value
 
     def _takes(self, record: bytes, *, is_log: bool) -> bool:
         """Return whether a record is selected, and count it."""
