@@ -94,9 +94,10 @@ class _Rewriting:
             self._copy_pieces(content, write)
 
     def _copy_lines(self, file: io.BufferedReader, write: Write, *, is_last: bool) -> None:
-        position = file.tell()
+        position, end = file.tell(), os.fstat(file.fileno()).st_size
         batch = io.BytesIO()
-        for line in iter(file.readline, b""):
+        while position < end:
+            line = file.readline()
             if not (line.endswith(b"\n") or is_last):
                 break
             position += len(line)

@@ -7,6 +7,7 @@ has the old file open, or those who have it have not appended for a second, afte
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import tempfile
@@ -17,11 +18,11 @@ from typing import IO
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.lines import LineFile
-from otel_agent_trace.store.sharing import is_unused, writers_of
+from otel_agent_trace.store.sharing import is_unused
 
 Write = Callable[[bytes], object]
 Copy = Callable[[io.BufferedReader, Write, bool], None]
-"""Function that reads a file on from its position, and writes what is kept of it.
+"""Function that reads a file on from its position, up to its size at that moment, and writes what is kept of it.
 
 It leaves an incomplete last line for the next call, unless its third argument is true.
 """
@@ -29,6 +30,8 @@ It leaves an incomplete last line for the next call, unless its third argument i
 _QUIET_S = 1.0
 """Longest time between the look at the path and the write of an append, by a generous measure."""
 _MOST_S = 30.0
+_COPIES = 3
+"""Each of them copies what was appended during the last one, so that little is left for the time after the renaming."""
 _POLL_S = 0.02
 
 
@@ -48,7 +51,8 @@ def replace(path: str, copy: Copy) -> None:
         status = os.fstat(old.fileno())
         _check_writers(path, old.fileno(), status)
         with _written_beside(path, status) as beside:
-            copy(old, beside.write, False)
+            for _ in range(_COPIES):
+                copy(old, beside.write, False)
             beside.flush()
             os.fsync(beside.fileno())
             if not os.path.samestat(os.stat(path), status):
@@ -60,11 +64,33 @@ def replace(path: str, copy: Copy) -> None:
 
 def _check_writers(path: str, descriptor: int, status: os.stat_result) -> None:
     """Check that whoever writes to the file marks it as in use, as `LineFile` does."""
-    writers = writers_of(status) if is_unused(descriptor) else []
+    writers = _writers_of(status) if is_unused(descriptor) else []
     if writers:
         processes = ", ".join(map(str, writers))
         msg = f"{path}: process {processes} has it open, and would go on writing to the old file: stop it first"
         raise SourceError(msg)
+
+
+def _writers_of(status: os.stat_result) -> list[int]:
+    """Return the ids of the processes that have a file open for writing: of Linux only, and of this account."""
+    return [
+        int(path.split("/")[2])
+        for path in glob.iglob("/proc/[0-9]*/fd/*")
+        if _is_of(path, status) and _is_open_for_writing(path)
+    ]
+
+
+def _is_of(path: str, status: os.stat_result) -> bool:
+    with suppress(OSError):  # closed meanwhile, or of another account
+        return os.path.samestat(os.stat(path), status)
+    return False
+
+
+def _is_open_for_writing(path: str) -> bool:
+    with suppress(OSError), open(path.replace("/fd/", "/fdinfo/"), encoding="ascii") as file:
+        flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
+        return int(flags, 8) & (os.O_WRONLY | os.O_RDWR) != 0
+    return False
 
 
 @contextmanager
@@ -89,6 +115,7 @@ def _carry_over(old: io.BufferedReader, path: str, copy: Copy) -> None:
     """
     new = LineFile(path)
     with closing(new):
+        copy(old, new.append, False)
         began_s = quiet_since_s = time.monotonic()
         while quiet_since_s - began_s < _MOST_S:
             is_last = is_unused(old.fileno()) or time.monotonic() - quiet_since_s > _QUIET_S

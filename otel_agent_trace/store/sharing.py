@@ -7,8 +7,6 @@ there are no such locks (Windows, some network file systems), no file is known t
 from __future__ import annotations
 
 import contextlib
-import glob
-import os
 
 try:
     import fcntl
@@ -33,25 +31,3 @@ def is_unused(descriptor: int) -> bool:
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
-
-
-def writers_of(status: os.stat_result) -> list[int]:
-    """Return the ids of the processes that have a file open for writing: of Linux only, and of this account."""
-    return [
-        int(path.split("/")[2])
-        for path in glob.iglob("/proc/[0-9]*/fd/*")
-        if _is_of(path, status) and _is_open_for_writing(path)
-    ]
-
-
-def _is_of(path: str, status: os.stat_result) -> bool:
-    with contextlib.suppress(OSError):  # closed meanwhile, or of another account
-        return os.path.samestat(os.stat(path), status)
-    return False
-
-
-def _is_open_for_writing(path: str) -> bool:
-    with contextlib.suppress(OSError), open(path.replace("/fd/", "/fdinfo/"), encoding="ascii") as file:
-        flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
-        return int(flags, 8) & (os.O_WRONLY | os.O_RDWR) != 0
-    return False

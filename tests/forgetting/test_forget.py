@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import stat
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
 from otel_agent_trace import AgentTracer, FileBackend, SpanRecord, load_runs, pseudonymize_user_id
 from otel_agent_trace.cli import main
@@ -288,6 +291,22 @@ def test_what_jaegers_page_saved(path: Path, forget: Report) -> None:
     kept = jaeger(MIXED)["data"][1]
     assert forget(path, "--user", "ann", "--apply")["spans"] == 2
     assert json.loads(path.read_text()) == {"data": [kept]}
+
+
+def test_what_a_program_printed(path: Path, forget: Report) -> None:
+    """Spans of the SDK's exporter for the console, among other output."""
+    printed: list[str] = []
+    provider = TracerProvider(shutdown_on_exit=False)
+    exporter = ConsoleSpanExporter(
+        out=io.StringIO(), formatter=lambda span: printed.append(span.to_json() + "\n") or ""
+    )
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    for user in ("ann", "bob"):
+        attributes = {"gen_ai.operation.name": "invoke_agent", "user.id": user}
+        provider.get_tracer("other").start_span("invoke_agent", attributes=attributes).end()
+    path.write_text(f"Hello\n{printed[0]}{printed[1]}Bye\n")
+    assert forget(path, "--user", "ann", "--apply")["spans"] == 1
+    assert path.read_text() == f"Hello\n{printed[1]}Bye\n"
 
 
 def test_unreadable_lines_stay_and_are_reported(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
