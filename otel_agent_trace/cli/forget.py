@@ -61,7 +61,7 @@ def command(source: str | None, user_id: str | None, session_id: str | None, *, 
 
 
 def _as_kept(problem: Problem) -> Problem:
-    """Return a problem of reading with what becomes of the piece: others pass over it, here it stays."""
+    """Return a problem of reading with what is done about it: the piece stays, as it is."""
     if isinstance(problem, Notice):
         return problem
     return msgspec.structs.replace(problem, reason=f"{problem.reason}; what cannot be read is kept as it is")

@@ -85,17 +85,18 @@ class _Rewriting:
 
     def copy(self, file: io.BufferedReader, write: Write, is_last: bool) -> None:
         """Copy from the position of a file on (see `Copy`)."""
-        position = file.tell()
+        position = file.seek(0, os.SEEK_CUR)
         content = None if position else content_of(file)
         if content is None or (content.is_plain and type(content.file_format) is JsonLines):
-            file.seek(position)
-            self._copy_lines(file, write, is_last=is_last)
+            self._copy_lines(file, position, write, is_last=is_last)
         else:
             self._copy_pieces(content, write)
 
-    def _copy_lines(self, file: io.BufferedReader, write: Write, *, is_last: bool) -> None:
-        position, end = file.tell(), os.fstat(file.fileno()).st_size
-        batch = io.BytesIO()
+    def _copy_lines(self, file: io.BufferedReader, position: int, write: Write, *, is_last: bool) -> None:
+        end = os.fstat(file.fileno()).st_size
+        file.seek(position)
+        batch: list[bytes] = []
+        batch_bytes = 0
         while position < end:
             line = file.readline()
             if not (line.endswith(b"\n") or is_last):
@@ -103,17 +104,15 @@ class _Rewriting:
             position += len(line)
             text = line.rstrip(b"\r\n")
             kept = self._texts.kept(text, self._lines)
-            if kept is text:
-                batch.write(line)
-            else:
-                left = b"" if kept is None else kept + line[len(text) :]
-                batch.write(left)
-                self._removed_bytes += len(line) - len(left)
-            if batch.tell() >= _BATCH_BYTES:
-                write(batch.getvalue())
-                batch = io.BytesIO()
-        if batch.tell():
-            write(batch.getvalue())
+            left = line if kept is text else b"" if kept is None else kept + line[len(text) :]
+            self._removed_bytes += len(line) - len(left)
+            batch.append(left)
+            batch_bytes += len(left)
+            if batch_bytes >= _BATCH_BYTES:
+                write(b"".join(batch))
+                batch, batch_bytes = [], 0
+        if batch_bytes:
+            write(b"".join(batch))
         file.seek(position)
 
     def _copy_pieces(self, content: Content, write: Write) -> None:

@@ -31,7 +31,7 @@ _QUIET_S = 1.0
 """Longest time between the look at the path and the write of an append, by a generous measure."""
 _MOST_S = 30.0
 _COPIES = 3
-"""Each of them copies what was appended during the last one, so that little is left for the time after the renaming."""
+"""Number of times that the file is copied on before the renaming, so that little is left for the time after it."""
 _POLL_S = 0.02
 
 
@@ -119,9 +119,9 @@ def _carry_over(old: io.BufferedReader, path: str, copy: Copy) -> None:
         began_s = quiet_since_s = time.monotonic()
         while quiet_since_s - began_s < _MOST_S:
             is_last = is_unused(old.fileno()) or time.monotonic() - quiet_since_s > _QUIET_S
-            before = old.tell()
+            before = old.seek(0, os.SEEK_CUR)
             copy(old, new.append, False)
-            if old.tell() > before:
+            if old.seek(0, os.SEEK_CUR) > before:
                 quiet_since_s = time.monotonic()
             elif is_last:
                 copy(old, new.append, True)
