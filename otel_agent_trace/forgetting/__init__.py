@@ -15,6 +15,7 @@ from otel_agent_trace.forgetting.selection import Selection, select
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import FilesSource, Progress, name_of, open_source
 from otel_agent_trace.span import Problem
+from otel_agent_trace.store.replacing import check_writers
 
 PLACES: tuple[Callable[[str, Selection, bool], Removal], ...] = (remove_from_file,)
 """Functions that remove what is selected from a file, or from what belongs to it, such as an index beside it.
@@ -86,16 +87,21 @@ def forget(
             "delete their traces there, or let its retention end them"
         )
         raise SourceError(msg)
-    paths = [*dict.fromkeys(map(os.path.realpath, opened.files()))]
+    paths = [*dict.fromkeys(os.path.realpath(path) for path in opened.files() if os.path.isfile(path))]
     selection = select(opened, query, on_problem)
-    removals = {path: [remove(path, selection, apply) for remove in PLACES] for path in paths if selection}
+    removals = {path: [remove(path, selection, False) for remove in PLACES] for path in paths if selection}
+    changed = [path for path, each in removals.items() if any(removal.counts for removal in each)]
+    if apply:
+        for path in changed:  # before any of them is changed: spans in one may be known by those in another only
+            check_writers(path)
+        removals |= {path: [remove(path, selection, True) for remove in PLACES] for path in changed}
     total = sum((removal.counts for each in removals.values() for removal in each), Counter[str]())
     return Forgotten(
         selection.runs,
         total["spans"],
         total["logs"],
         total["bytes"],
-        tuple(path for path, each in removals.items() if any(removal.counts for removal in each)),
+        tuple(changed),
         tuple(problem for each in removals.values() for removal in each for problem in removal.left),
         apply,
     )

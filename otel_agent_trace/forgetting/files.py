@@ -38,24 +38,23 @@ def remove_from_file(path: str, selection: Selection, apply: bool) -> Removal:
         SourceError: the file cannot be replaced at the moment.
         OSError: it cannot be read or written.
     """
+    rewriting = _Rewriting(selection)
     with open(path, "rb") as file:
         content = content_of(file)
         if isinstance(content.file_format, Messages):
             return _left_in_messages(path, content, selection)
-        rewriting = _Rewriting(selection)
         file.seek(0)
+        has_other_names = os.fstat(file.fileno()).st_nlink > 1
         try:
-            rewriting.copy(file, _discard, True)
+            if apply:
+                replace(path, rewriting.copy)
+            else:
+                rewriting.copy(file, _discard, True)
         except DamagedError as error:
             return Removal(Counter(), (Problem(path, 0, f"{error}; nothing can be removed from it"),))
-        has_other_names = os.fstat(file.fileno()).st_nlink > 1
-    if not rewriting.counts:
-        return Removal(Counter())
-    if apply:
-        rewriting = _Rewriting(selection)
-        replace(path, rewriting.copy)
+    is_left = has_other_names and bool(rewriting.counts)
     reason = "it has another name (a hard link), under which all of it stays"
-    return Removal(rewriting.counts, (Problem(path, 0, reason),) if has_other_names else ())
+    return Removal(rewriting.counts, (Problem(path, 0, reason),) if is_left else ())
 
 
 def _left_in_messages(path: str, content: Content, selection: Selection) -> Removal:

@@ -18,7 +18,7 @@ from typing import IO
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.lines import LineFile
-from otel_agent_trace.store.sharing import is_unused
+from otel_agent_trace.store.sharing import is_unused, one_at_a_time
 
 Write = Callable[[bytes], object]
 Copy = Callable[[io.BufferedReader, Write, bool], None]
@@ -47,9 +47,9 @@ def replace(path: str, copy: Copy) -> None:
             by others meanwhile; it is unchanged then.
         OSError: it cannot be read or written.
     """
-    with open(path, "rb") as old:
+    with one_at_a_time(os.path.dirname(path) or "."), open(path, "rb") as old:
         status = os.fstat(old.fileno())
-        _check_writers(path, old.fileno(), status)
+        check_writers(path)
         with _written_beside(path, status) as beside:
             for _ in range(_COPIES):
                 copy(old, beside.write, False)
@@ -62,9 +62,15 @@ def replace(path: str, copy: Copy) -> None:
         _carry_over(old, path, copy)
 
 
-def _check_writers(path: str, descriptor: int, status: os.stat_result) -> None:
-    """Check that whoever writes to the file marks it as in use, as `LineFile` does."""
-    writers = _writers_of(status) if is_unused(descriptor) else []
+def check_writers(path: str) -> None:
+    """Check that all who write to a file mark it as in use, as `LineFile` does.
+
+    Raises:
+        SourceError: another program, such as a Collector, has it open for writing; known on Linux only.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        writers = _writers_of(os.fstat(file.fileno())) if is_unused(file.fileno()) else []
     if writers:
         processes = ", ".join(map(str, writers))
         msg = f"{path}: process {processes} has it open, and would go on writing to the old file: stop it first"
@@ -72,7 +78,7 @@ def _check_writers(path: str, descriptor: int, status: os.stat_result) -> None:
 
 
 def _writers_of(status: os.stat_result) -> list[int]:
-    """Return the ids of the processes that have a file open for writing: of Linux only, and of this account."""
+    """Return the ids of the processes of this account that have a file open for writing; none where there is no ``/proc``."""
     return [
         int(path.split("/")[2])
         for path in glob.iglob("/proc/[0-9]*/fd/*")

@@ -7,6 +7,8 @@ there are no such locks (Windows, some network file systems), no file is known t
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 
 try:
     import fcntl
@@ -31,3 +33,18 @@ def is_unused(descriptor: int) -> bool:
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: str) -> Iterator[None]:
+    """Wait until nobody else replaces files in a folder, and keep others waiting for the time of a block."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

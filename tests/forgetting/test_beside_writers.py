@@ -100,6 +100,21 @@ def test_nothing_that_programs_write_meanwhile_is_lost(path: Path, start: Start)
     assert os.listdir(path.parent) == [path.name]
 
 
+@needs_locks
+def test_two_who_remove_at_once_both_do(path: Path, start: Start) -> None:
+    users = [f"user {number}" for number in range(4)]
+    code = "import sys; from otel_agent_trace.cli import main; sys.stdin.readline(); sys.exit(main(sys.argv[1:]))"
+    for user in (*users, "bob"):
+        record(path, user)
+    processes = [start(code, "forget", path, "--user", user, "--apply") for user in users]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.wait() for process in processes] == [0] * len(users)
+    assert [run.user_input for run in load_runs(path)] == ["of bob"]
+
+
 def test_a_backend_of_this_process_goes_on_in_the_new_file(path: Path) -> None:
     with AgentTracer(FileBackend(path)) as tracer:
         for user in ("ann", "bob"):
@@ -196,15 +211,17 @@ def test_a_program_that_would_not_notice_the_new_file_is_named(
     """Such as a Collector, whose file exporter keeps its file open; a program that only reads is none."""
     record(path, "ann")
     before = path.read_bytes()
+    earlier = path.with_name("earlier.jsonl")
+    earlier.write_bytes(before)
     code = "import sys; file = open(sys.argv[1], sys.argv[2]); print('open', flush=True); sys.stdin.read()"
     reader, writer = start(code, path, "rb"), start(code, path, "ab")
     for process in (reader, writer):
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
     assert main(["forget", str(path), "--user", "ann"]) == 0
-    assert main(["forget", str(path), "--user", "ann", "--apply"]) == 2
+    assert main(["forget", str(path.parent), "--user", "ann", "--apply"]) == 2
     assert f"process {writer.pid} has it open" in capsys.readouterr().err
-    assert path.read_bytes() == before
+    assert (path.read_bytes(), earlier.read_bytes()) == (before, before)
     writer.communicate("")
     capsys.readouterr()
     assert main(["forget", str(path), "--user", "ann", "--apply", "--json"]) == 0

@@ -19,6 +19,7 @@ from otel_agent_trace import AgentTracer, FileBackend, SpanRecord, load_runs, ps
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import FilesSource
+from otel_agent_trace.store import replacing
 from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, jaeger, logs, traces
 from tests.support.requirements import needs_fork
 
@@ -38,6 +39,12 @@ def forget(capsys: pytest.CaptureFixture[str]) -> Report:
         return report
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no file is known to be unused, wait no longer for lines that are appended to the old one."""
+    monkeypatch.setattr(replacing, "_QUIET_S", 0.0)
 
 
 @pytest.fixture
