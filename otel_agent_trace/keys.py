@@ -1,6 +1,7 @@
-"""Hold the secret key of this account, under which user ids are pseudonymized and what is masked is marked.
+"""Find the secret keys of this account, and hash texts with them: for pseudonyms of user ids, and whatever hides alike.
 
-Equal values have equal digests under one key, and only the holder of the key can find out what they were.
+A key is rotated by putting a new one before it, in the variable (``new,old``) or as a first line of the key file: the
+first key writes, and what was written with any of them is found.
 """
 
 from __future__ import annotations
@@ -16,34 +17,43 @@ from otel_agent_trace.user_paths import user_file
 
 KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _KEY_BYTES = 32
+_KEY_ID_DIGITS = 8
 
 
-def as_key(key: str | bytes) -> bytes:
-    """Return a key as bytes."""
-    return key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+def default_key() -> bytes:
+    """Return the key that writes: the first of the environment, else of the key file, which is made once.
+
+    If it cannot be made, it is a key for this process, and a warning is logged.
+    """
+    for find in (_environment_keys, _file_keys, _process_keys):
+        keys = find()
+        if keys:
+            return keys[0]
+    return _new_key()
+
+
+def known_keys() -> tuple[bytes, ...]:
+    """Return all keys at hand, the one that writes first; none is made, so there may be none."""
+    return tuple(dict.fromkeys((*_environment_keys(), *_file_keys(), *_process_keys())))
 
 
 @functools.lru_cache(maxsize=8)
-def key_id(secret: bytes) -> str:
-    """Return the first 8 hex digits of a key's own SHA-256, which do not betray it."""
+def key_id(key: bytes) -> str:
+    """Return the first 8 hexadecimal digits of the SHA-256 of a key, by which it is recognised."""
     with NO_FORK:
         import hashlib  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
 
-        return hashlib.sha256(secret).hexdigest()[:8]
+        return hashlib.sha256(key).hexdigest()[:_KEY_ID_DIGITS]
 
 
-def keyed_digest(secret: bytes, text: str) -> bytes:
-    """Return the HMAC-SHA256 of a text under a key."""
-    return _hmac_digest()(secret, text.encode("utf-8", "surrogatepass"), "sha256")
+def digest(key: bytes, text: str) -> str:
+    """Return the HMAC-SHA256 of a text, which may have lone surrogates, in 64 hexadecimal digits."""
+    return _hmac_digest()(key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
-@functools.lru_cache(maxsize=1)
-def _hmac_digest() -> Callable[[bytes, bytes, str], bytes]:
-    with NO_FORK:
-        import hmac  # noqa: PLC0415 - for the same reason
-
-        hmac.digest(b"", b"", "sha256")  # OpenSSL loads the algorithm
-    return hmac.digest
+def key_bytes(key: str | bytes) -> bytes:
+    """Return a key as bytes; a text is encoded as the environment holds it."""
+    return key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
 
 
 def key_file() -> Path:
@@ -55,42 +65,72 @@ def key_file() -> Path:
     return user_file("config", "user.key")
 
 
-def default_key() -> bytes:
-    """Return the key of the environment, else of the key file, which is made once, else a key for this process."""
-    known = known_key()
-    return known if known is not None else _new_key()
+@functools.lru_cache(maxsize=1)
+def _hmac_digest() -> Callable[[bytes, bytes, str], bytes]:
+    with NO_FORK:
+        import hmac  # noqa: PLC0415 - loads OpenSSL, as above
+
+        hmac.digest(b"", b"", "sha256")  # OpenSSL loads the algorithm
+    return hmac.digest
 
 
-def known_key() -> bytes | None:
-    """Return the key that `default_key` would return, None if there is none yet; makes no key."""
+# ── where keys stand ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _environment_keys() -> tuple[bytes, ...]:
     given = os.environ.get(KEY_VARIABLE)
-    if given:
-        return as_key(given)
-    try:
-        return _read_key(key_file())
-    except (OSError, RuntimeError):
-        return _process_key() if _process_key.cache_info().currsize else None
-
-
-def _read_key(path: Path) -> bytes:
-    status = path.stat()
-    return _cached_key(str(path), status.st_mtime_ns, status.st_ino)
+    return _listed(key_bytes(given), b",") if given else ()
 
 
 @functools.lru_cache(maxsize=4)
-def _cached_key(path: str, mtime_ns: int, inode: int) -> bytes:
-    key = Path(path).read_bytes().strip()
-    if not key:
+def _listed(value: bytes, separator: bytes) -> tuple[bytes, ...]:
+    """Return the keys of a list, and its whole value as the last one, since that was one key in versions before lists."""
+    parts = value.split(separator) if separator in value else []
+    return tuple(dict.fromkeys((*filter(None, map(bytes.strip, parts)), value)))
+
+
+def _file_keys() -> tuple[bytes, ...]:
+    try:
+        return _read_keys(key_file())
+    except (OSError, RuntimeError):
+        return ()
+
+
+def _read_keys(path: Path) -> tuple[bytes, ...]:
+    status = path.stat()
+    return _cached_keys(str(path), status.st_mtime_ns, status.st_ino)
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_keys(path: str, mtime_ns: int, inode: int) -> tuple[bytes, ...]:
+    content = Path(path).read_bytes().strip()
+    if not content:
         msg = f"{path} is empty"
         raise OSError(msg)
-    return key
+    return _listed(content, b"\n") if content.isascii() else (content,)  # random bytes may hold a line feed anywhere
+
+
+def _process_keys() -> tuple[bytes, ...]:
+    return (_process_key(),) if _process_key.cache_info().currsize else ()
+
+
+@functools.lru_cache(maxsize=1)
+def _process_key() -> bytes:
+    with NO_FORK:
+        import secrets  # noqa: PLC0415 - seldom needed
+
+    warn(
+        "could not store a key for user ids: pseudonyms of this process will not match those of others; set %s",
+        KEY_VARIABLE,
+    )
+    return secrets.token_bytes(_KEY_BYTES)
 
 
 def _new_key() -> bytes:
     try:
         path = key_file()
         _make_key_file(path)
-        return _read_key(path)
+        return _read_keys(path)[0]
     except (OSError, RuntimeError):
         return _process_key()
 
@@ -119,15 +159,3 @@ def _link_unless_exists(name: str, path: Path) -> None:
     except OSError:  # a file system without hard links, where the key of the last of two such processes remains
         if not path.exists():
             os.replace(name, path)
-
-
-@functools.lru_cache(maxsize=1)
-def _process_key() -> bytes:
-    with NO_FORK:
-        import secrets  # noqa: PLC0415 - seldom needed
-
-    warn(
-        "could not store a key for user ids: pseudonyms of this process will not match those of others; set %s",
-        KEY_VARIABLE,
-    )
-    return secrets.token_bytes(_KEY_BYTES)

@@ -36,6 +36,10 @@ COMMANDS = {
         "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them to a file.",
     ),
     "scan": ("otel_agent_trace.cli.scan", "Look for secrets and personal data in a source."),
+    "forget": (
+        "otel_agent_trace.cli.forget",
+        "Remove the runs of a user or of a session from local files.",
+    ),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Name of a command → the module that defines its `command`, and its summary in the help."""

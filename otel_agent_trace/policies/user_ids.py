@@ -14,7 +14,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.keys import as_key, default_key, key_id, keyed_digest, known_key
+from otel_agent_trace.keys import default_key, digest, key_bytes, key_id, known_keys
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -57,14 +57,13 @@ def pseudonymize_user_id(user_id: str, *, key: str | bytes | None = None) -> str
 
     Args:
         user_id: the id as the program knows it.
-        key: the secret key; by default the variable ``OTEL_AGENT_TRACE_USER_KEY``, else the key file of this account,
-            which is made once. If it cannot be made, a key for this process is used, and a warning logged.
+        key: the secret key; by default the first one of the variable ``OTEL_AGENT_TRACE_USER_KEY``, else of the key file
+            of this account, which is made once. If it cannot be made, a key for this process is used, and a warning logged.
     """
     text = _user_id_text(user_id)
     if is_pseudonym(text):
         return text
-    secret = as_key(key) if key is not None else default_key()
-    return _pseudonym(text, secret)
+    return _pseudonym(text, key_bytes(key) if key is not None else default_key())
 
 
 def _user_id_text(user_id: object) -> str:
@@ -72,18 +71,14 @@ def _user_id_text(user_id: object) -> str:
     return str.__str__(user_id) if isinstance(user_id, str) else str(user_id)
 
 
-def _pseudonym(user_id: str, secret: bytes) -> str:
-    return f"hmac:{key_id(secret)}:{keyed_digest(secret, user_id).hex()}"
+def _pseudonym(user_id: str, key: bytes) -> str:
+    return f"hmac:{key_id(key)}:{digest(key, user_id)}"
 
 
 def known_forms(user_id: object) -> frozenset[str]:
-    """Return the forms of a user id that traces may hold: the id, and its pseudonym if there is a key; makes no key."""
-    secret = known_key()
+    """Return the forms of a user id that traces may hold: the id, and its pseudonym under each key; makes no key."""
     text = _user_id_text(user_id)
-    forms = {text}
-    if secret is not None and not is_pseudonym(text):
-        forms.add(_pseudonym(text, secret))
-    return frozenset(forms)
+    return frozenset((text, *(() if is_pseudonym(text) else (_pseudonym(text, key) for key in known_keys()))))
 
 
 class UserIdPolicy:

@@ -30,7 +30,7 @@ from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, File
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
-from otel_agent_trace.sources.text_encoding import as_utf8
+from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
 from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
 
@@ -70,6 +70,14 @@ class FilesSource:
     ) -> None:
         self._paths = [os.fspath(path) for path in paths]
         self._on_progress = on_progress
+
+    def files(self) -> list[str]:
+        """Return the paths of the files that are read.
+
+        Raises:
+            SourceError: there are none.
+        """
+        return [*self._listed()]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, and call `on_problem` for everything that cannot be read.
@@ -585,6 +593,26 @@ def _decompressed(raw: io.BufferedReader) -> tuple[str, _Readable]:
     if head.startswith(_GZIP):
         return "gzip", gzip.GzipFile(fileobj=raw)
     return ("zstd", zstandard.ZstdFile(raw)) if head.startswith(zstandard.MAGIC) else ("file", raw)
+
+
+class Content(NamedTuple):
+    """Hold what a file has: its packing (gzip, zstd, or file), its format, and its decompressed content in blocks.
+
+    `is_plain` is true if these blocks are the bytes of the file.
+    """
+
+    packing: str
+    is_plain: bool
+    file_format: FileFormat
+    blocks: Iterator[bytes]
+
+
+def content_of(raw: io.BufferedReader) -> Content:
+    """Return the content of a file that is open at its beginning."""
+    packing, _ = _decompressed(raw)
+    is_plain = packing == "file" and is_plain_utf8(raw.peek())
+    file_format, blocks = _detect_format(as_utf8(_blocks(raw)))
+    return Content(packing, is_plain, file_format(), blocks)
 
 
 class _Readable(Protocol):

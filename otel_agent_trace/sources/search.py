@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from otel_agent_trace.errors import AmbiguousRunError, RunNotFoundError
-from otel_agent_trace.keys import KEY_VARIABLE
+from otel_agent_trace.keys import KEY_VARIABLE, key_id, known_keys
 from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.policies.user_ids import key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
@@ -68,18 +68,18 @@ class _Reading(NamedTuple):
 
 def _matching(reading: _Reading, query: RunQuery, stop: _EarlyStop | None = None) -> Iterator[Assembled]:
     """Yield the runs that match the query, in the order of the source."""
-    keys = _UserKeys(query)
+    keys = UserKeys(query)
     for found in _assembled(reading, query, stop):
         if reading.census is not None:
             reading.census.note_run(found.spans)
         if query.matches(found.run, found.spans):
             yield found
-        elif query.user_id is not None:
+        else:
             keys.note(found)
     keys.report(reading.on_problem)
 
 
-class _UserKeys:
+class UserKeys:
     """Count the runs that only the filter by user leaves out, and whose user id was made with another key than its own.
 
     Whether they are runs of that user cannot be known: an id has another pseudonym under each key.
@@ -92,7 +92,7 @@ class _UserKeys:
 
     def note(self, found: Assembled) -> None:
         """Count a run that does not match."""
-        key = key_id_of(found.run.user_id)
+        key = key_id_of(found.run.user_id) if self._query.user_id is not None else None
         is_other = key is not None and key not in self._own and (key in self._others or len(self._others) < _SHOWN_KEYS)
         if is_other and self._query.but(user_id=None).matches(found.run, found.spans):
             self._others[str(key)] += 1
@@ -102,7 +102,8 @@ class _UserKeys:
         if not self._others:
             return
         runs = ", ".join(f"{count} under the key {key}" for key, count in self._others.most_common())
-        own = f"that of the id asked for is {', '.join(self._own)}" if self._own else "there is no key here"
+        own_keys = [key for key in map(key_id, known_keys()) if key in self._own] or [*self._own]
+        own = f"that of the id asked for is {own_keys[0]}" if own_keys else "there is no key here"
         how = f"set {KEY_VARIABLE} to the key with that id, or give the pseudonym itself"
         reason = f"runs whose user ids are pseudonyms cannot be compared: {runs}; {own}: to find them, {how}"
         on_problem(Notice("user_id", 0, reason))

@@ -34,6 +34,11 @@ def as_utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
     yield from converted
 
 
+def is_plain_utf8(first: bytes) -> bool:
+    """Return whether `as_utf8` leaves the blocks of a file as they are, given its beginning."""
+    return _encoding_of(first) is None and not first.startswith(codecs.BOM_UTF8)
+
+
 def _decoded(encoding: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Decompress Zstandard with windows of at most 128 MiB, and raise an `OSError` for damaged data.
+"""Read and write Zstandard, with windows of at most 128 MiB, and raise an `OSError` for damaged data.
 
 The library is imported when it is used.
 """
@@ -35,6 +35,11 @@ class ZstdFile:
         except self._error as error:
             raise OSError(str(error)) from error
         return data
+
+
+def writer(file: Any) -> Any:
+    """Return a file that compresses what is written to it into another one."""
+    return _library().ZstdFile(file, "w")
 
 
 def decompress(data: bytes, max_bytes: int) -> bytes:

@@ -20,6 +20,7 @@ import time
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.store.sharing import mark_in_use
 
 _FLAGS = (
     os.O_RDWR
@@ -89,12 +90,19 @@ class LineFile:
             raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     def _opened(self) -> int:
-        """Return the open file; a new one if it was deleted or renamed, since readers open its path."""
-        if self._descriptor is None or not self._is_at_its_path():
-            self.close()
-            self._descriptor = self._open()
+        """Return the open file; a new one if it was deleted, renamed or replaced, since readers open its path."""
+        descriptor = self._descriptor
+        if descriptor is None or not self._is_at_its_path():
+            descriptor = self._reopened()
+            if not self._is_at_its_path():  # it was replaced before it was marked as in use
+                descriptor = self._reopened()
         self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
-        return self._descriptor
+        return descriptor
+
+    def _reopened(self) -> int:
+        self.close()
+        self._descriptor = descriptor = self._open()
+        return descriptor
 
     def _is_at_its_path(self) -> bool:
         try:
@@ -114,6 +122,7 @@ class LineFile:
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", self.path)
+        mark_in_use(descriptor)
         self._status, self._end = status, 0
         return descriptor
 

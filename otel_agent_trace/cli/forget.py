@@ -1,0 +1,87 @@
+"""Define ``otel-agent-trace forget``: remove the runs of a user or of a session from local files."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import click
+import msgspec
+
+from otel_agent_trace.cli.options import json_option, source_argument
+from otel_agent_trace.cli.progress import reporting_progress
+from otel_agent_trace.cli.sources import hints_on_error, source_of
+from otel_agent_trace.cli.streams import write_json, write_message
+from otel_agent_trace.forgetting import Forgotten, forget
+from otel_agent_trace.span import Notice, Problem
+from otel_agent_trace.views.escape import escaped_line
+from otel_agent_trace.views.figures import plural
+
+_OK, _LEFT = 0, 1
+
+
+@click.command("forget")
+@source_argument
+@click.option("--user", "user_id", metavar="ID", help="The runs of this user, by plain id or pseudonym.")
+@click.option(
+    "--session", "session_id", metavar="ID", help="The runs of this session; with --user, of that user in it."
+)
+@click.option("--apply", is_flag=True, help="Change the files; without it, only count what would be removed.")
+@json_option
+def command(source: str | None, user_id: str | None, session_id: str | None, *, apply: bool, as_json: bool) -> int:
+    """Remove the runs of a user or of a session from the files of SOURCE, with their sub-agents, scores and log records.
+
+    Without --apply it writes nothing, and prints what would be removed. Each file that has something is written anew
+    beside itself and renamed, with mode 0600; programs that write to it with this library go on in the new file.
+
+    The exit status is 1 if something could not be removed.
+    """
+    if user_id is None and session_id is None:
+        raise click.UsageError("give --user ID, --session ID, or both", click.get_current_context())
+    name = source_of(source)
+    with reporting_progress() as reporter, hints_on_error(name):
+        forgotten = forget(
+            name,
+            user_id=user_id,
+            session_id=session_id,
+            apply=apply,
+            on_problem=lambda problem: reporter.on_problem(_as_kept(problem)),
+            on_progress=reporter.on_progress,
+        )
+    for problem in forgotten.left:
+        write_message(f"not removed: {problem}")
+    others = _files_beside(name)
+    if others:
+        write_message(f"not looked at: {', '.join(others)}; a glob such as '{name}*' names such files too")
+    if as_json:
+        write_json(forgotten.to_dict())
+    else:
+        print(escaped_line(_sentence(forgotten)))  # noqa: T201
+    return _LEFT if forgotten.left else _OK
+
+
+def _as_kept(problem: Problem) -> Problem:
+    """Return a problem of reading with what is done about it: the piece stays, as it is."""
+    if isinstance(problem, Notice):
+        return problem
+    return msgspec.structs.replace(problem, reason=f"{problem.reason}; what cannot be read is kept as it is")
+
+
+def _sentence(forgotten: Forgotten) -> str:
+    counts = [plural(forgotten.runs, "run"), plural(forgotten.spans, "span")]
+    counts += [plural(forgotten.logs, "log record")] if forgotten.logs else []
+    what = f"{', '.join(counts)} ({plural(forgotten.size_bytes, 'byte')})"
+    files = plural(len(forgotten.paths), "file")
+    if forgotten.applied:
+        return f"{what} removed from {files}"
+    return f"{what} would be removed from {files}; --apply removes them"
+
+
+def _files_beside(source: str) -> list[str]:
+    """Return the names of files that are older parts of a file by their names, as log rotation gives them."""
+    if not os.path.isfile(source):
+        return []
+    folder, name = os.path.split(source)
+    stem, _ = os.path.splitext(name)
+    older = re.compile(rf"{re.escape(name)}[.-].+|{re.escape(stem)}-\d.*")
+    return sorted(os.path.join(folder, other) for other in os.listdir(folder or ".") if older.fullmatch(other))

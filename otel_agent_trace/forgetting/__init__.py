@@ -1,0 +1,107 @@
+"""Remove the runs of a user or of a session from local files, with their sub-agents, scores and log records."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace.errors import ConfigurationError, SourceError
+from otel_agent_trace.forgetting.files import Removal, remove_from_file
+from otel_agent_trace.forgetting.selection import Selection, select
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources import FilesSource, Progress, name_of, open_source
+from otel_agent_trace.span import Problem
+from otel_agent_trace.store.replacing import check_writers
+
+PLACES: tuple[Callable[[str, Selection, bool], Removal], ...] = (remove_from_file,)
+"""Functions that remove what is selected from a file, or from what belongs to it, such as an index beside it.
+
+Each is called with the real path of a file of the source, the selection, and whether to change anything.
+"""
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """Represent what was removed, or what would be.
+
+    `size_bytes` is counted before compression; `paths` are the files that had something; `left` what could not be removed.
+    """
+
+    runs: int
+    spans: int
+    logs: int
+    size_bytes: int
+    paths: tuple[str, ...]
+    left: tuple[Problem, ...]
+    applied: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-serializable data."""
+        return {
+            "runs": self.runs,
+            "spans": self.spans,
+            "logs": self.logs,
+            "bytes": self.size_bytes,
+            "files": len(self.paths),
+            "paths": list(self.paths),
+            "left": [str(problem) for problem in self.left],
+            "applied": self.applied,
+        }
+
+
+def forget(
+    source: Any,
+    *,
+    user_id: Any = None,
+    session_id: str | None = None,
+    apply: bool = False,
+    on_problem: Callable[[Problem], None],
+    on_progress: Progress | None = None,
+) -> Forgotten:
+    """Remove the runs of a user, of a session, or of a user in a session, from the files of a source.
+
+    Args:
+        source: a path, a glob or a directory.
+        user_id: the id as the program knows it, under any of the keys at hand, or a pseudonym.
+        session_id: the id of the session.
+        apply: whether to change the files; by default they are only read, and the result is what would be removed.
+        on_problem: called with a `Problem` for each piece that cannot be read, and is kept as it is.
+        on_progress: called now and then with the bytes read.
+
+    Raises:
+        ConfigurationError: neither a user nor a session is given, or no valid one.
+        SourceError: the source is no local file, cannot be read, or a file cannot be replaced at the moment.
+        OSError: a file cannot be written.
+    """
+    query = RunQuery(user_id=user_id, session_id=session_id)
+    if not query.is_filter:
+        msg = "name a user, a session, or both"
+        raise ConfigurationError(msg)
+    opened = open_source(source, on_progress=on_progress)
+    if not isinstance(opened, FilesSource):
+        msg = (
+            f"{name_of(source)}: only local files can be changed; a server forgets runs by the means of its own store: "
+            "delete their traces there, or let its retention end them"
+        )
+        raise SourceError(msg)
+    paths = [*dict.fromkeys(os.path.realpath(path) for path in opened.files() if os.path.isfile(path))]
+    selection = select(opened, query, on_problem)
+    removals = {path: [remove(path, selection, False) for remove in PLACES] for path in paths if selection}
+    changed = [path for path, each in removals.items() if any(removal.counts for removal in each)]
+    if apply:
+        for path in changed:  # before any of them is changed: spans in one may be known by those in another only
+            check_writers(path)
+        removals |= {path: [remove(path, selection, True) for remove in PLACES] for path in changed}
+    total = sum((removal.counts for each in removals.values() for removal in each), Counter[str]())
+    return Forgotten(
+        selection.runs,
+        total["spans"],
+        total["logs"],
+        total["bytes"],
+        tuple(changed),
+        tuple(problem for each in removals.values() for removal in each for problem in removal.left),
+        apply,
+    )

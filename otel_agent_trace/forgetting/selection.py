@@ -1,0 +1,168 @@
+"""Decide which spans and log records belong to the runs of a user or of a session."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from otel_agent_trace import semconv
+from otel_agent_trace.dialects.parsing.attributes import USER_IDS, session_id_in, user_id_in
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.runs.stitch import assembled
+from otel_agent_trace.sources import FilesSource
+from otel_agent_trace.sources.search import UserKeys
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord
+
+
+def select(source: FilesSource, query: RunQuery, on_problem: Callable[[Problem], None]) -> Selection:
+    """Return what belongs to the runs that match the query by user and session.
+
+    A trace is selected as a whole, unless a run in it names another user, or another session: then only the matching runs
+    are, with all spans below theirs.
+    """
+    selection, keys = Selection(query), UserKeys(query)
+    traces = source.traces_and_logs(on_problem, selection.note_log)
+    whole_traces = assembled(map(selection.note_trace, traces))
+    for spans, group in itertools.groupby(whole_traces, key=operator.attrgetter("spans")):
+        found = [*group]
+        selection.note_runs([each.run for each in found], spans)
+        for each in found:
+            keys.note(each)
+    selection.complete()
+    keys.report(on_problem)
+    return selection
+
+
+class Selection:
+    """Hold the ids of the traces, spans, responses and sessions to remove.
+
+    Args:
+        query: the user, the session, or both.
+    """
+
+    def __init__(self, query: RunQuery) -> None:
+        self._users = query.user_ids if query.user_id is not None else None
+        self._session_ids = None if query.session_id is None else {query.session_id}
+        self._named_traces: set[str] = set()
+        self._sessions_of_others: set[str] = set()
+        self.traces = set[str]()
+        self.spans = set[tuple[str, str]]()
+        self.responses = set[str]()
+        self.sessions = set[str]()
+        self.runs = 0
+        """Number of runs: outermost ones, or of a trace of several users those of the user."""
+
+    def __bool__(self) -> bool:
+        return bool(self.traces or self.spans or self.sessions)
+
+    @property
+    def trace_ids(self) -> set[str]:
+        """Return the ids of all traces of which anything is selected."""
+        return self.traces | {trace_id for trace_id, _ in self.spans}
+
+    def has_span(self, trace_id: str, span_id: str) -> bool:
+        """Return whether a span is selected, or a log record that names it."""
+        return trace_id in self.traces or (trace_id, span_id) in self.spans
+
+    def has_log(self, log: LogRecord) -> bool:
+        """Return whether a log record is selected: by its span, by what it names itself, or by its response or session."""
+        if self.has_span(log.trace_id, log.span_id):
+            return True
+        own = self._fits(_user_on(log.attributes), log.session_id)
+        if own is not None:
+            return own
+        return log.response_id in self.responses or log.session_id in self.sessions
+
+    # ── noting what is read ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_trace(self, spans: list[SpanRecord]) -> list[SpanRecord]:
+        """Return the spans of a trace, and note whether one of them names user and session, as also spans without runs do."""
+        if any(self._fits(_user_on(span.attributes), _session_on(span.attributes)) for span in spans):
+            self._named_traces.add(spans[0].trace_id)
+        return spans
+
+    def note_log(self, log: LogRecord) -> None:
+        """Note a log record whose span is not here."""
+        if log.trace_id and self._fits(_user_on(log.attributes), log.session_id):
+            self.traces.add(log.trace_id)
+
+    def note_runs(self, runs: Sequence[AgentRun], spans: Sequence[SpanRecord]) -> None:
+        """Select what matches of some spans, given the outermost runs in them."""
+        trace_ids = {span.trace_id for span in spans}
+        parts = [part for run in runs for part in run.walk()]
+        matching = [part for part in parts if self._fits_run(part)]
+        others = [part for part in parts if self._fits_run(part) is False]
+        is_named = bool(matching) or not trace_ids.isdisjoint(self._named_traces)
+        self._named_traces -= trace_ids
+        self._sessions_of_others.update(filter(None, (part.session_id for part in others)))
+        if not is_named:
+            return
+        if others:
+            selected = [*_at_or_below(set(_span_ids(matching)), spans)]
+            self.spans.update((span.trace_id, span.span_id) for span in selected)
+            self.runs += sum(1 for _ in self._outermost(runs))
+        else:
+            selected = [*spans]
+            self.traces |= trace_ids
+            self.runs += len(runs)
+        self.sessions.update(filter(None, (part.session_id for part in matching)))
+        self.responses.update(filter(None, (span.attributes.get(semconv.RESPONSE_ID) for span in selected)))
+
+    def complete(self) -> None:
+        """Select the traces without any run, and leave out the sessions that others take part in."""
+        self.traces |= self._named_traces
+        self.sessions -= self._sessions_of_others
+
+    def _fits(self, user_id: str | None, session_id: str | None) -> bool | None:
+        """Return whether these are the user and the session; None where one that counts is not known."""
+        asked = ((user_id, self._users), (session_id, self._session_ids))
+        found = [(value, wanted) for value, wanted in asked if wanted is not None]
+        if any(value is not None and value not in wanted for value, wanted in found):
+            return False
+        return None if any(value is None for value, _ in found) else True
+
+    def _fits_run(self, run: AgentRun) -> bool | None:
+        return self._fits(run.user_id, run.session_id)
+
+    def _outermost(self, runs: Iterable[AgentRun]) -> Iterator[AgentRun]:
+        """Yield the matching runs that are not below another one."""
+        for run in runs:
+            if self._fits_run(run):
+                yield run
+            else:
+                yield from self._outermost(step.run for step in run.steps if step.run is not None)
+
+
+def _span_ids(runs: Iterable[AgentRun]) -> Iterator[str]:
+    """Yield the ids of the spans of runs and of their steps."""
+    for run in runs:
+        for part in run.walk():
+            yield from filter(None, (part.span_id, *(step.span_id for step in part.steps)))
+
+
+def _at_or_below(span_ids: Collection[str], spans: Sequence[SpanRecord]) -> Iterator[SpanRecord]:
+    """Yield the spans with these ids and all spans below them."""
+    below: dict[str | None, list[SpanRecord]] = {}
+    for span in spans:
+        below.setdefault(span.parent_span_id, []).append(span)
+    pending = [span for span in spans if span.span_id in span_ids]
+    seen: set[int] = set()
+    while pending:
+        span = pending.pop()
+        if id(span) not in seen:  # a damaged trace may have cycles
+            seen.add(id(span))
+            yield span
+            pending += below.get(span.span_id, ())
+
+
+def _user_on(attributes: Mapping[str, Any]) -> str | None:
+    found = next((attributes[key] for key in USER_IDS if attributes.get(key)), None)
+    return user_id_in(attributes) if found is None else str(found)
+
+
+def _session_on(attributes: Mapping[str, Any]) -> str | None:
+    found = next((attributes[key] for key in semconv.SESSION_IDS if attributes.get(key)), None)
+    return session_id_in(attributes) if found is None else str(found)
