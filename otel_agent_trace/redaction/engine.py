@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from otel_agent_trace.forks import NO_FORK
+from otel_agent_trace.redaction.texts import UnscannableError
+from otel_agent_trace.signals import is_of_signal_handler
 
 Hit = tuple[int, int]
 """Represent the index of a literal, and the position in the text at which it starts."""
 
 HITS_AT_LEAST = 2_000
 """Hits that any text may have; more of them only where there is less than one hit in four characters."""
-
-
-class TooManyHitsError(Exception):
-    """Indicate a text that is made of literals: to look at each would take longer than its value is worth."""
 
 
 class LiteralScanner:
@@ -49,15 +47,17 @@ class LiteralScanner:
         Literals are numbered as they were given, the exact ones before the folded ones.
 
         Raises:
-            TooManyHitsError: there is more than one hit in four characters, and more than `HITS_AT_LEAST`.
+            UnscannableError: there is more than one hit in four characters, and more than `HITS_AT_LEAST`.
         """
         data = text.encode("utf-8", "surrogatepass")
         limit = HITS_AT_LEAST + len(data) // 4
         try:
             found = self._scan(data, limit)
-        except TooManyHitsError:
+        except UnscannableError:
             raise
-        except Exception:  # noqa: BLE001 - as of a signal handler that scans while its thread does: its scratch is in use
+        except Exception as error:  # as of a signal handler that scans while its thread does: its scratch is in use
+            if is_of_signal_handler(error):
+                raise
             found = self._standard(data, limit)
         found.sort(key=_position)
         return found if len(data) == len(text) else _in_characters(found, data)
@@ -66,7 +66,9 @@ class LiteralScanner:
         """Return whether a text has any of the literals, or more of them than `hits` would return."""
         try:
             return bool(self._scan(text.encode("utf-8", "surrogatepass"), 0))
-        except Exception:  # noqa: BLE001 - whatever fails counts as a hit
+        except Exception as error:  # whatever fails counts as a hit
+            if is_of_signal_handler(error):
+                raise
             return True
 
 
@@ -86,20 +88,63 @@ def _in_characters(hits: list[Hit], data: bytes) -> list[Hit]:
 
 
 def _standard_scan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]]:
+    """Return a function that scans with `bytes.find`, in time that is linear in the text.
+
+    Literals are searched for one after the other, but only those of which a part that several have in common is in the text.
+    """
+    groups = (_groups(list(enumerate(exact))), _groups(list(enumerate(folded, len(exact)))))
+
     def scan(data: bytes, limit: int) -> list[Hit]:
         found: list[Hit] = []
-        lower = data.lower()  # of bytes: of ASCII letters only
-        for literals, text, first in ((exact, data, 0), (folded, lower, len(exact))):
-            for number, literal in enumerate(literals, first):
-                position = text.find(literal)
-                while position >= 0:
-                    if len(found) >= limit:
-                        raise TooManyHitsError
-                    found.append((number, position))
-                    position = text.find(literal, position + 1)
+        for text, parts in zip((data, data.lower()), groups, strict=True):  # of bytes: of ASCII letters only
+            for part, literals in parts:
+                if part not in text:
+                    continue
+                for number, literal in literals:
+                    position = text.find(literal)
+                    while position >= 0:
+                        if len(found) >= limit:
+                            raise UnscannableError
+                        found.append((number, position))
+                        position = text.find(literal, position + 1)
         return found
 
     return scan
+
+
+_COMMON_BYTES = b"etaoinsrhldcumfpgwybvkxjqz"
+"""Letters by how common they are in English."""
+_PART_LENGTHS = (1, 2, 3, 4)
+
+
+def _groups(literals: list[tuple[int, bytes]]) -> list[tuple[bytes, list[tuple[int, bytes]]]]:
+    """Return literals in groups that have a part in common: rare parts, each of as many literals as possible."""
+    groups = []
+    left = literals
+    while left:
+        parts: dict[bytes, int] = {}
+        for _, literal in left:
+            for part in _parts(literal):
+                parts[part] = parts.get(part, 0) + 1
+        best = max(parts, key=lambda part: (parts[part] / (0.001 + _frequency(part)), part))
+        groups.append((best, [entry for entry in left if best in entry[1]]))
+        left = [entry for entry in left if best not in entry[1]]
+    return groups
+
+
+def _parts(literal: bytes) -> set[bytes]:
+    if len(literal) <= 2:
+        return {literal}
+    return {literal[start : start + length] for length in _PART_LENGTHS for start in range(len(literal) - length + 1)}
+
+
+def _frequency(part: bytes) -> float:
+    """Return about how often a part stands in ordinary texts."""
+    share = 1.0
+    for byte in part:
+        rank = _COMMON_BYTES.find(byte)
+        share *= 0.012 if rank < 0 else 0.1 / (1 + rank / 3)
+    return share
 
 
 def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]] | None:
@@ -135,7 +180,7 @@ def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[byt
             scratch = local.scratch = hyperscan.Scratch(database)
         database.scan(data, add, scratch=scratch)
         if len(found) > limit:
-            raise TooManyHitsError
+            raise UnscannableError
         return found
 
     return scan

@@ -6,25 +6,25 @@ of this account: equal values have equal masks, so that a masked recording can b
 
 from __future__ import annotations
 
-import re
-
-from otel_agent_trace.keys import default_key, keyed_digest
+from otel_agent_trace.keys import digest
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 UNSCANNED = "<secret:unscanned>"
 """Mask of a value that could not be scanned, because a rule failed or because scanning it would have taken too long."""
-MASK = re.compile(r"<(?:secret:)?[a-z][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
+MASK = lazy_pattern(r"<(?:secret:)?[a-z0-9][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
 
 
-def secret_mask(rule: str, value: str) -> str:
-    """Return the mask of a secret that a rule found."""
-    return f"<secret:{rule}:{_digits(value)}>"
+PERSONAL_KINDS = ("email", "phone", "card", "iban", "ip", "ssn")
+"""Kinds of personal data, whose masks are ``<email:3f9a>`` without a word before."""
 
 
-def personal_mask(rule: str, value: str) -> str:
-    """Return the mask of a personal datum."""
-    return f"<{rule}:{_digits(value)}>"
+def mask_of(rule: str, value: str, key: bytes) -> str:
+    """Return the mask of what a rule found, with digits of the value under a key."""
+    if rule == "unscanned":
+        return UNSCANNED
+    return f"<{'' if rule in PERSONAL_KINDS else 'secret:'}{rule}:{_digits(value, key)}>"
 
 
-def _digits(value: str) -> str:
+def _digits(value: str, key: bytes) -> str:
     """Return four hex digits that are the same for a value at each depth of JSON, where it has more backslashes."""
-    return keyed_digest(default_key(), value.replace("\\", "")).hex()[:4]
+    return digest(key, value.replace("\\", ""))[:4]

@@ -7,9 +7,10 @@ secrets, ``max_tokens``, ``password_hash``, ``cache_key`` and ``token_endpoint``
 from __future__ import annotations
 
 import functools
-import re
 
 import msgspec
+
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 
 class NamedSecret(msgspec.Struct, frozen=True):
@@ -28,35 +29,30 @@ class NamedSecret(msgspec.Struct, frozen=True):
 NAME_RULES = ("api-key", "authorization", "cookie", "passcode", "password", "secret", "token")
 """Rules of which secrets are known by their names."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
+_WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
 _PASSWORDS = frozenset(
     (
         *("password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "contraseña", "contrasena", "senha"),
+        *("密码", "密碼", "パスワード", "비밀번호", "пароля", "passe"),
         *("pwd", "pw", "pass", "passwrd", "пароль", "hasło", "mdp", "mnemonic"),
     )
 )
 _UNCERTAIN_PASSWORDS = frozenset({"pwd", "pw", "pass"})
-_PASSCODES = frozenset({"otp", "totp", "cvv", "cvc", "cvv2", "pin", "passcode"})
-_KEYS_OF = frozenset(
+_OWNERS_OF_PASSWORDS = frozenset(
     (
-        *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
-        *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
-        *(
-            "auth",
-            "service",
-            "app",
-            "application",
-            "jwt",
-            "fernet",
-            "aes",
-            "ssh",
-            "security",
-            "decryption",
-            "integration",
-        ),
+        *("db", "smtp", "mysql", "pg", "postgres", "redis", "user", "admin", "mail", "email", "ftp", "sftp"),
+        *("ssh", "proxy", "root", "login", "rabbitmq", "mongo", "ldap", "imap"),
     )
 )
-_KEY_NOUNS = frozenset((*(f"{word}key" for word in _KEYS_OF), "apitoken"))
+"""Words before ``pass`` that leave no doubt; tests pass too."""
+_PASSCODES = frozenset({"otp", "totp", "cvv", "cvc", "cvv2", "pin", "passcode"})
+KEYS_OF = (
+    *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
+    *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
+    *("auth", "service", "app", "application", "jwt", "fernet", "aes", "ssh", "security"),
+    *("decryption", "integration"),
+)
+_KEY_NOUNS = frozenset((*(f"{word}key" for word in KEYS_OF), "apitoken"))
 _PLURAL_SECRETS = {
     "secrets": "secret",
     "passwords": "password",
@@ -68,39 +64,15 @@ _ORDINARY_TOKENS = frozenset(
     (
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
-        *(
-            "sentinel",
-            "cursor",
-            "cancellation",
-            "symbol",
-            "time",
-            "per",
-            "design",
-            "color",
-            "input",
-            "output",
-            "previous",
-        ),
+        *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input"),
+        *("output", "previous"),
         *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
     )
 )
 _QUESTIONS = frozenset(
     (
-        *(
-            "has",
-            "is",
-            "use",
-            "uses",
-            "no",
-            "with",
-            "without",
-            "show",
-            "hide",
-            "require",
-            "requires",
-            "required",
-            "needs",
-        ),
+        *("has", "is", "use", "uses", "no", "with", "without", "show", "hide", "require", "requires"),
+        *("required", "needs"),
         *("missing", "invalid", "enable", "enabled", "disable", "disabled", "allow", "validate", "check", "generate"),
         *("create", "get", "fetch", "max", "min", "num", "n", "total", "count", "supports", "forgot", "public"),
     )
@@ -112,7 +84,7 @@ _ENDINGS = frozenset(
         *("confirm", "confirmation", "again", "repeat", "old", "new", "current", "live", "primary", "secondary"),
     )
 )
-"""Last words that say nothing of the kind."""
+"""Last words without which a name names the same."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -128,13 +100,13 @@ def named_secret(name: str) -> NamedSecret | None:
 
 def _of_noun(noun: str, before: str) -> NamedSecret | None:
     if noun in _PASSWORDS or noun.endswith(("password", "passwd", "passphrase", "passwort")):
-        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS or bool(before))
+        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS or before in _OWNERS_OF_PASSWORDS)
     if noun in _PASSCODES:
         return NamedSecret("passcode")
     if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:
         return NamedSecret("password")
-    if noun == "key" or noun == "keys":
-        return NamedSecret("api-key") if before in _KEYS_OF else None
+    if noun in {"key", "keys"}:
+        return NamedSecret("api-key") if before in KEYS_OF else None
     if noun in _KEY_NOUNS or noun.endswith(("apikey", "accesskey", "secretkey", "privatekey", "accountkey")):
         return NamedSecret("api-key")
     if noun == "secret" or noun.endswith("secret"):

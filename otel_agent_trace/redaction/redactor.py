@@ -1,84 +1,191 @@
-"""Mask secrets, and personal data on request, in any JSON value."""
+"""Mask secrets, and personal data on request, in any JSON value.
+
+The rules are imported with the first value: a program that traces nothing does not need them.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.redaction.engine import LiteralScanner
-from otel_agent_trace.redaction.masks import MASK, secret_mask
-from otel_agent_trace.redaction.names import named_secret
-from otel_agent_trace.redaction.rules import RULES
+from otel_agent_trace.forks import NO_FORK, ForkSafeLock
+from otel_agent_trace.guard import Diagnostics, failed
+from otel_agent_trace.redaction.masks import UNSCANNED
+from otel_agent_trace.signals import is_of_signal_handler
+
+if TYPE_CHECKING:
+    from otel_agent_trace.redaction.known_values import KnownValue
+    from otel_agent_trace.redaction.search import Search
+    from otel_agent_trace.redaction.texts import Found
+
+LEAST_REGISTERED = 4
+"""Length of the shortest text that can be registered as a secret."""
 
 
 class Find(msgspec.Struct, frozen=True):
-    """Describe what a rule found: the rule, and the place as a path like ``arguments.headers[2]``."""
+    """Describe a part of a value that is masked.
+
+    Attributes:
+        rule: the name of the rule that found it.
+        path: its place, as ``arguments.headers[2]``; "" for a value that is a text itself.
+    """
 
     rule: str
     path: str
 
 
 class Redactor:
-    """Mask secrets, and personal data on request, in any JSON value."""
+    """Mask secrets, and personal data on request, in any JSON value.
+
+    Secrets are found by their names, by their shapes, and by their values, which are those of the process's environment
+    under names of secrets, and those that `add_secret` registers. Threads may share a redactor.
+
+    Args:
+        pii: the kinds of personal data that are masked too: ``"email"``, ``"phone"``, ``"card"``, ``"iban"``, ``"ip"``,
+            ``"ssn"``.
+        add: regular expressions by the names that their masks have, searched for in every text.
+        remove: names of rules that mask nothing.
+
+    Attributes:
+        revision: rises with each secret that is added; what was masked before is to be masked again then.
+
+    Raises:
+        ConfigurationError: a kind or a rule is unknown, a name is none, or a pattern cannot be compiled.
+    """
 
     def __init__(
         self,
         *,
         pii: Iterable[str] = (),
-        add: Mapping[str, str | re.Pattern[str]] = {},
+        add: Mapping[str, str | re.Pattern[str]] | None = None,
         remove: Iterable[str] = (),
     ) -> None:
+        self._pii, self._add, self._remove = tuple(pii), dict(add or {}), tuple(remove)
+        if self._pii or self._add or self._remove:
+            from otel_agent_trace.redaction import selection  # noqa: PLC0415 - the rules, which most programs need later
+
+            selection.check(self._pii, self._add, self._remove)
         self.revision = 0
-        self._literals = [(literal, rule) for rule in RULES for literal in rule.literals]
-        self._scanner = LiteralScanner([literal for literal, _ in self._literals])
-        self._known: set[str] = set()
+        self._registered: dict[str, list[KnownValue]] = {}
+        self._environment: frozenset[str] = frozenset()
+        self._variables = -1
+        self._lock = ForkSafeLock()
+        self._search: Search | None = None
+        self._diagnostics = Diagnostics()
 
     def __call__(self, value: Any) -> Any:
-        """Return what may be stored of a value; the very same object if nothing changes. Never raises."""
-        return self._redacted(value, None)
+        """Return what may be stored of a JSON value: the same object if nothing in it is masked.
 
-    def _redacted(self, value: Any, name: str | None) -> Any:
-        if isinstance(value, str):
-            return self.masked_text(value, name)
-        if isinstance(value, (list, tuple)):
-            items = [self._redacted(item, None) for item in value]
-            return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
-        if isinstance(value, dict):
-            changed = {self._redacted(key, None): self._redacted(item, key) for key, item in value.items()}
-            return value if all(changed.get(key) is item for key, item in value.items()) else changed
-        return value
-
-    def add_secret(self, value: str) -> None:
-        """Register a value that is masked wherever it stands."""
-        if len(value) < 4:
-            raise ConfigurationError("a secret must have four characters at least")
-        self._known.add(value)
-        self.revision += 1
+        It never raises: what cannot be scanned is replaced by ``<secret:unscanned>``.
+        """
+        try:
+            search = self._current()
+            if not isinstance(value, str) and not search.may_find_in(value):
+                return value
+            return search.walk(self._masked).value(value)
+        except Exception as error:  # noqa: BLE001 - what cannot be scanned is not stored
+            self._failed(error)
+            return UNSCANNED
 
     def may_change(self, texts: Sequence[str]) -> bool:
-        """Return False if none of the texts would change."""
-        joined = "\n".join(texts)
-        return any(known in joined for known in self._known) or self._scanner.has_hits(joined)
+        """Return False if none of the texts would change: one scan for all of them, unless there is something in it."""
+        try:
+            if not self._current().may_find_in_any(texts):
+                return False
+        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
+            self._failed(error)
+            return True
+        return any(self.masked_text(text) is not text for text in texts)
 
     def masked_text(self, text: str, name: str | None = None) -> str:
-        """Return a text with masks; `name` is the key or attribute that it stands under."""
-        if name is not None and named_secret(name) and not MASK.fullmatch(text):
-            return secret_mask("named", text)
-        for known in self._known:
-            text = text.replace(known, secret_mask("known", known))
-        parts, done = [], 0
-        for literal, position in self._scanner.hits(text):
-            rule = self._literals[literal][1]
-            match = rule.compiled().match(text, position) if position >= done else None
-            if match and (position == 0 or not text[position - 1].isalnum()):
-                parts += [text[done:position], secret_mask(rule.name, match[0])]
-                done = match.end()
-        return "".join([*parts, text[done:]]) if parts else text
+        """Return a text with masks, the same object if it has none; never raises.
+
+        Args:
+            text: the text.
+            name: the key, attribute or variable that it stands under.
+        """
+        try:
+            return self._current().walk(self._masked).text(text, name)
+        except Exception as error:  # noqa: BLE001 - what cannot be scanned is not stored
+            self._failed(error)
+            return UNSCANNED
 
     def finds(self, value: Any) -> Iterator[Find]:
-        """Yield what would be masked in a value."""
-        yield from ()
+        """Yield what is masked in a JSON value, in its order; never raises."""
+        found: list[Find] = []
+
+        def note(text: str, named: Sequence[Found], path: str) -> str:
+            search = self._current()
+            try:
+                parts = search.found(text, named)
+            except Exception as error:  # noqa: BLE001 - as in `_masked`
+                self._failed(error)
+                parts = [search.unscanned(text)]
+            found.extend(Find(one.rule, path) for one in parts)
+            return search.with_masks(text, parts)
+
+        try:
+            self._current().walk(note).value(value)
+        except Exception as error:  # noqa: BLE001 - as in a call
+            self._failed(error)
+            found.append(Find("unscanned", ""))
+        yield from found
+
+    def add_secret(self, value: str) -> None:
+        """Register a value that is masked wherever it stands, in any encoding.
+
+        Raises:
+            ConfigurationError: it is no text, or shorter than four characters, which stand in ordinary texts too.
+        """
+        if not isinstance(value, str) or len(value.strip()) < LEAST_REGISTERED:
+            msg = f"a secret must be a text of at least {LEAST_REGISTERED} characters"
+            raise ConfigurationError(msg)
+        from otel_agent_trace.redaction.known_values import known_forms  # noqa: PLC0415 - as in `_renewed`
+
+        with self._lock:
+            if value not in self._registered:
+                self._registered = {**self._registered, value: known_forms(value)}
+                self._search = None
+                self.revision += 1
+
+    def _masked(self, text: str, named: Sequence[Found], path: str) -> str:
+        try:
+            return self._current().masked(text, named)
+        except Exception as error:  # noqa: BLE001 - a rule that fails drops the value
+            self._failed(error)
+            return UNSCANNED
+
+    def _failed(self, error: Exception) -> None:
+        if is_of_signal_handler(error):
+            raise error
+        failed(self._diagnostics, "redaction", error)
+
+    def _current(self) -> Search:
+        """Return the search for all that is known, made anew when a secret was added or the environment changed."""
+        search = self._search
+        if search is None or len(os.environ) != self._variables:
+            with NO_FORK, self._lock:
+                search = self._renewed()
+        return search
+
+    def _renewed(self) -> Search:
+        from otel_agent_trace.redaction import selection  # noqa: PLC0415 - with the first value, see above
+        from otel_agent_trace.redaction.known_values import known_forms, secrets_of_environment  # noqa: PLC0415 - likewise
+
+        variables = len(os.environ)
+        if variables != self._variables:
+            environment = frozenset(secrets_of_environment(os.environ))
+            if environment != self._environment:
+                self.revision += self._search is not None
+                self._environment, self._search = environment, None
+            self._variables = variables
+        if self._search is None:
+            known = {value: known_forms(value) for value in sorted(self._environment)} | self._registered
+            forms = [form for forms in known.values() for form in forms]
+            self._search = selection.search(self._pii, self._add, self._remove, forms)
+        return self._search

@@ -1,0 +1,246 @@
+"""Search texts for all that a set of rules masks: one scan for the literals of all of them, then a look at each hit."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from otel_agent_trace.keys import default_key
+from otel_agent_trace.redaction.credentials import (
+    CookieObjectDetector,
+    PrivateKeyDetector,
+    UserinfoDetector,
+    UserOptionDetector,
+)
+from otel_agent_trace.redaction.engine import LiteralScanner
+from otel_agent_trace.redaction.known_values import KnownValue
+from otel_agent_trace.redaction.masks import MASK, mask_of
+from otel_agent_trace.redaction.named_values import (
+    NAME_LITERALS,
+    PARAMETER_LITERALS,
+    NameDetector,
+    ParameterDetector,
+)
+from otel_agent_trace.redaction.names import NAME_RULES
+from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
+from otel_agent_trace.redaction.personal import PersonalRule
+from otel_agent_trace.redaction.rules import Rule
+from otel_agent_trace.redaction.shapes import ShapeDetector
+from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
+from otel_agent_trace.redaction.walk import Mask, Walk, texts_of
+
+
+class Searched(NamedTuple):
+    """Hold a pattern that is searched for in the whole text: of personal data, or added by the program."""
+
+    name: str
+    pattern: re.Pattern[str]
+
+
+PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
+    ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
+    ("url-credentials", ("@",), UserinfoDetector()),
+    ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
+    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U "), UserOptionDetector()),
+)
+PLACE_RULES = tuple(name for name, _, _ in PLACES)
+"""Names of the rules for secrets that are known by the form of what is around them."""
+
+
+class _Spans:
+    """Hold parts of a text that do not overlap."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in spans:
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def add(self, start: int, end: int) -> bool:
+        """Add a part; return False, and do not, if it overlaps with another."""
+        index = bisect.bisect_right(self._starts, start)
+        if (index and self._ends[index - 1] > start) or (index < len(self._starts) and self._starts[index] < end):
+            return False
+        self._starts.insert(index, start)
+        self._ends.insert(index, end)
+        return True
+
+
+class Search:
+    """Find what is masked in texts; any number of threads may use one.
+
+    Args:
+        rules: the rules of secrets with a shape.
+        known: the known values.
+        searched: patterns that the program added.
+        personal: the rules of personal data.
+        removed: names of rules that find nothing.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        known: Iterable[KnownValue],
+        searched: Sequence[Searched],
+        personal: Sequence[PersonalRule],
+        removed: frozenset[str],
+    ) -> None:
+        self._searched = searched
+        self._personal = personal
+        self._removed = removed
+        exact: dict[str, list[Detector]] = {}
+        for value in known:
+            for literal in value.literals:
+                exact.setdefault(literal, []).append(value)
+        longest_first = [(literal, rule) for rule in rules if rule.name not in removed for literal in rule.literals]
+        for literal, rule in longest_first:
+            exact.setdefault(literal, []).append(ShapeDetector(rule))
+        for name, literals, detector in PLACES:
+            if name not in removed:
+                for literal in literals:
+                    exact.setdefault(literal, []).append(detector)
+        folded: dict[str, list[Detector]] = {literal: [NameDetector()] for literal in NAME_LITERALS}
+        for literal in PARAMETER_LITERALS:
+            folded.setdefault(literal, []).append(ParameterDetector())
+        self._detectors = [*exact.values(), *folded.values()]
+        self._lengths = [len(literal) for literal in (*exact, *folded)]
+        self._scanner = LiteralScanner(list(exact), list(folded))
+
+    def may_find_in(self, value: Any) -> bool:
+        """Return False if a look at all texts of a JSON value together shows that nothing can be found in it."""
+        return self.may_find_in_any(texts_of(value))
+
+    def may_find_in_any(self, texts: Iterable[str]) -> bool:
+        """Return False if a look at all texts together shows that nothing can be found in any of them.
+
+        Each stands in quotes: some names are looked for with the quote after them.
+        """
+        if self._searched or self._personal:
+            return True
+        return self._scanner.has_hits('"\n"'.join(("", *texts, "")))
+
+    def walk(self, mask: Mask) -> Walk:
+        """Return what calls a function for each text of JSON values."""
+        return Walk(mask)
+
+    def found(self, text: str, named: Sequence[Found] = ()) -> list[Found]:
+        """Return what is to be masked in a text, in order, without overlaps.
+
+        Args:
+            text: the text.
+            named: what its place finds in it.
+
+        Returns:
+            The finds; one of the rule ``unscanned`` for the whole text, if it would take too long to look at.
+
+        Raises:
+            Exception: whatever a rule raises.
+        """
+        try:
+            return self._found(text, named)
+        except UnscannableError:
+            return [self.unscanned(text)]
+
+    def masked(self, text: str, named: Sequence[Found] = ()) -> str:
+        """Return a text with masks, the same object if it has none; arguments and errors as of `found`."""
+        found = self.found(text, named)
+        return self.with_masks(text, found)
+
+    @staticmethod
+    def unscanned(text: str) -> Found:
+        """Return the find that stands for a text that was not scanned."""
+        return Found(0, len(text), "unscanned", "")
+
+    @staticmethod
+    def with_masks(text: str, found: Sequence[Found]) -> str:
+        """Return a text with masks in the place of what was found in it, the same object if that is nothing."""
+        if not found:
+            return text
+        parts: list[str] = []
+        done = 0
+        key = default_key()
+        for one in found:
+            parts += (text[done : one.start], one.quote, mask_of(one.rule, one.value, key), one.quote)
+            done = one.end
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _found(self, text: str, named: Sequence[Found]) -> list[Found]:
+        found = self._at_literals(text)
+        found += named
+        if self._removed:
+            found = [one for one in found if one.rule not in self._removed]
+        if found:
+            found = _resolved(text, found)
+        if self._searched or self._personal:
+            found = _resolved(text, found + self._in_whole(text))
+        return found
+
+    def _at_literals(self, text: str) -> list[Found]:
+        hits = self._scanner.hits(text)
+        if not hits:
+            return []
+        found: list[Found] = []
+        looked_at = Text(text)
+        lengths = self._lengths
+        hits.sort(key=lambda hit: (hit[1], -lengths[hit[0]]))
+        for literal, position in hits:
+            for detector in self._detectors[literal]:
+                if position < looked_at.done and not isinstance(detector, KnownValue):
+                    continue
+                for one in detector(looked_at, position):
+                    found.append(one)
+                    if isinstance(detector, (ShapeDetector, PrivateKeyDetector)):
+                        looked_at.done = one.end
+        return found
+
+    def _in_whole(self, text: str) -> list[Found]:
+        """Return what patterns find outside of masks; where several find something, the first one's counts."""
+        spans = [(rule.name, match.span()) for rule in self._searched for match in rule.pattern.finditer(text)]
+        spans += [(rule.name, span) for rule in self._personal for span in rule.spans(text)]
+        taken = _Spans(match.span() for match in MASK.finditer(text))
+        return [
+            Found(start, end, name, text[start:end])
+            for name, (start, end) in spans
+            if start < end and taken.add(start, end)
+        ]
+
+
+def _resolved(text: str, found: list[Found]) -> list[Found]:
+    """Return finds in order, without overlaps: the outer one, unless nothing but the inner ones matters in it."""
+    found.sort(key=lambda one: (one.start, -one.end, one.rule not in NAME_RULES))
+    resolved: list[Found] = []
+    index = 0
+    while index < len(found):
+        outer = found[index]
+        inner: list[Found] = []
+        end = outer.end
+        index += 1
+        while index < len(found) and found[index].start < end:
+            inner.append(found[index])
+            end = max(end, found[index].end)
+            index += 1
+        resolved += _best(text, outer, inner, end) if inner else [outer]
+    return resolved
+
+
+def _best(text: str, outer: Found, inner: list[Found], end: int) -> list[Found]:
+    for one in (outer, *inner):
+        if one.rule == "known" and one.start == outer.start and one.end == end:
+            return [one]
+    if end == outer.end:
+        kept: list[Found] = []
+        rest, position = [], outer.start
+        for one in inner:
+            if one.start >= position:
+                kept.append(one)
+                rest.append(text[position : one.start])
+                position = one.end
+        rest.append(text[position:end])
+        if is_nothing_but_masks("".join(rest)):
+            return kept
+        return [outer]
+    return [Found(outer.start, end, outer.rule, text[outer.start : end])]
