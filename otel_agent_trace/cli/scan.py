@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import click
 
@@ -20,6 +20,7 @@ from otel_agent_trace.views.escape import escaped_line
 from otel_agent_trace.views.figures import plural
 
 _CLEAN, _FOUND = 0, 1
+R = TypeVar("R", SpanRecord, LogRecord)
 
 
 class _Row(NamedTuple):
@@ -74,7 +75,7 @@ def _rows(source: str, policy: RedactionPolicy) -> Iterator[_Row]:
     yield from logs
 
 
-def _rows_of(record: SpanRecord | LogRecord, run_id: str | None, policy: RedactionPolicy) -> Iterator[_Row]:
+def _rows_of(record: R, run_id: str | None, policy: RedactionPolicy) -> Iterator[_Row]:
     for find in policy.finds(record):
         yield _Row(run_id, record.trace_id, record.span_id, find.rule, find.path)
 

@@ -178,7 +178,7 @@ def _emptied(message: Any) -> Any:
 
 # ── stack traces ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_FRAME = re.compile(r'[ |+-]*(?:File "[^"\n]*", line \d+.*|at [^\n]*)')
+_FRAME = re.compile(r'[\s|+-]*(?:File "[^"\n]*", line \d+.*|at [^\n]*)')
 _HEADING = re.compile(
     r"[ |+-]*(?:Traceback \(most recent call last\)|During handling of|The above exception was)[^\n]*"
 )

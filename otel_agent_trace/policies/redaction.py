@@ -60,7 +60,10 @@ class RedactionPolicy:
         """Return whether something in these texts, attributes and resource may have to be masked."""
         long = _add(texts, attributes)
         keys = [(_run_of(attributes, trace_id), name) for name in long]
-        texts += [self._messages.unknown_part(key, attributes[key[1]]) for key in keys]
+        parts = [self._messages.unknown_part(key, attributes[key[1]]) for key in keys]
+        if None in parts:
+            return True
+        texts += filter(None, parts)
         is_known = self._clean[0] == self.redactor.revision and self._clean[1] is resource
         if not is_known:
             texts += [attributes[name] for name in _add(texts, resource)]
@@ -87,7 +90,7 @@ class RedactionPolicy:
 
     def finds(self, record: R) -> list[Find]:
         """Return what would be masked in a span or log record."""
-        masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, record.trace_id))
+        masking = _Masking(self.redactor, None, "")
         masking(record)
         return masking.finds
 
@@ -148,7 +151,7 @@ def _listed(attributes: Attributes, places: Iterable[str]) -> str:
 class _Masking(Rewriter):
     """Mask one record, and collect what was found."""
 
-    def __init__(self, redactor: Redactor, messages: _MaskedMessages, run: str) -> None:
+    def __init__(self, redactor: Redactor, messages: _MaskedMessages | None, run: str) -> None:
         self._redactor, self._messages, self._run = redactor, messages, run
         self.finds: list[Find] = []
 
@@ -175,20 +178,27 @@ class _Masking(Rewriter):
                 changed[name] = value
                 continue
             new_name = name if name in _KNOWN_NAMES else self._redactor.masked_text(name)
-            new_value = self._value(name, value, of_span=where == "span")
+            new_value = self._value(name, value, where)
             changed[new_name] = new_value
             if new_value is not value or new_name is not name:
                 is_same = False
                 prefix = "" if where in ("span", "log") else f"{where}."
-                self._note(f"{prefix}{new_name}", value, name)
+                if self._is_history(value, where):
+                    self.finds.append(Find("", f"{prefix}{new_name}"))  # to find the rules is to search all of it again
+                else:
+                    self._note(f"{prefix}{new_name}", value, name)
         return attributes if is_same else changed
 
-    def _value(self, name: str, value: Any, *, of_span: bool) -> Any:
+    def _value(self, name: str, value: Any, where: str) -> Any:
         if type(value) is not str:
             return value if isinstance(value, bool | int | float) else self._redactor({name: value})[name]
-        if len(value) < _LONG_CHARACTERS or not of_span:
-            return self._redactor.masked_text(value, name)
-        return self._messages.masked((self._run, name), value)
+        if self._messages is not None and self._is_history(value, where):
+            return self._messages.masked((self._run, name), value)
+        return self._redactor.masked_text(value, name)
+
+    def _is_history(self, value: Any, where: str) -> bool:
+        """Return whether a value may begin with the text of an earlier span."""
+        return where == "span" and self._messages is not None and type(value) is str and len(value) >= _LONG_CHARACTERS
 
     def _note(self, place: str, value: Any, name: str | None = None) -> None:
         """Note what was found in a value, which stands under a name."""
@@ -196,7 +206,7 @@ class _Masking(Rewriter):
         for find in finds or [Find(rule="", path="")]:
             path = find.path if name is None else find.path.removeprefix(name)
             dot = "." if path and path[0] not in ".[" else ""
-            self.finds.append(Find(find.rule, f"{place}{dot}{path}"))
+            self.finds.append(Find(find.rule, self._redactor.masked_text(f"{place}{dot}{path}")))
 
 
 class _Known(NamedTuple):
@@ -219,10 +229,12 @@ class _MaskedMessages:
         self._characters = 0
         self._lock = ForkSafeLock()
 
-    def unknown_part(self, key: tuple[str, str], text: str) -> str:
-        """Return what has not been searched yet of a text whose known part is clean; else the whole text."""
+    def unknown_part(self, key: tuple[str, str], text: str) -> str | None:
+        """Return what has not been searched yet of a text; None if there are masks in what has been."""
         known = self._beginning(key, text)
-        return text if known is None or known.masked is not known.text else text[len(known.text) :]
+        if known is None:
+            return text
+        return text[len(known.text) :] if known.masked is known.text else None
 
     def masked(self, key: tuple[str, str], text: str) -> str:
         """Return a text with masks."""
