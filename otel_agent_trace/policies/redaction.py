@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -64,6 +66,8 @@ class RedactionPolicy:
         if None in parts:
             return True
         texts += filter(None, parts)
+        if _has_bytes(attributes):
+            texts += (text for value in attributes.values() if type(value) is str for text in _bytes_in(value))
         is_known = self._clean[0] == self.redactor.revision and self._clean[1] is resource
         if not is_known:
             texts += [attributes[name] for name in _add(texts, resource)]
@@ -81,6 +85,7 @@ class RedactionPolicy:
         if not self._may_change(_texts_of(record), record.attributes, record.resource.attributes, trace_id):
             return record
         masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, trace_id))
+        masking.has_bytes = _has_bytes(record.attributes)
         changed = masking(record)
         if not masking.finds:
             return changed
@@ -91,6 +96,7 @@ class RedactionPolicy:
     def finds(self, record: R) -> list[Find]:
         """Return what would be masked in a span or log record."""
         masking = _Masking(self.redactor, None, "")
+        masking.has_bytes = _has_bytes(record.attributes)
         masking(record)
         return masking.finds
 
@@ -139,6 +145,35 @@ def _run_of(attributes: Mapping[str, Any], trace_id: str) -> str:
     return str(attributes.get(semconv.RUN_ID) or trace_id)
 
 
+# ── bytes, which stand as base64 ─────────────────────────────────────────────────────────────────────────────────────
+
+_BASE64 = re.compile(r'(?<=")(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?(?=["\\])')
+
+
+def _has_bytes(attributes: Mapping[str, Any]) -> bool:
+    """Return whether there are bytes among the values that our tracer recorded: their type is ``bytes``, ``bytearray``."""
+    types = attributes.get(semconv.TYPES)
+    return type(types) is str and '"byte' in types
+
+
+def _bytes_in(text: str) -> Iterator[str]:
+    """Yield the bytes in a JSON text as texts, each byte as a character."""
+    for found in _BASE64.finditer(text):
+        yield base64.b64decode(found[0]).decode("latin-1")
+
+
+def _with_masked_bytes(text: str, redactor: Redactor) -> str:
+    """Return a JSON text with masks in its bytes, which stay base64."""
+
+    def masked(found: re.Match[str]) -> str:
+        text = base64.b64decode(found[0]).decode("latin-1")
+        changed = redactor.masked_text(text)
+        return found[0] if changed is text else base64.b64encode(changed.encode("latin-1", "replace")).decode()
+
+    changed = _BASE64.sub(masked, text)
+    return text if changed == text else changed
+
+
 def _listed(attributes: Attributes, places: Iterable[str]) -> str:
     """Return the places of masks, with those that were listed before."""
     try:
@@ -154,6 +189,8 @@ class _Masking(Rewriter):
     def __init__(self, redactor: Redactor, messages: _MaskedMessages | None, run: str) -> None:
         self._redactor, self._messages, self._run = redactor, messages, run
         self.finds: list[Find] = []
+        self.has_bytes = False
+        """True if bytes are among the values."""
 
     def text(self, where: str, text: str) -> str:
         """Return a text with masks."""
@@ -192,6 +229,8 @@ class _Masking(Rewriter):
     def _value(self, name: str, value: Any, where: str) -> Any:
         if type(value) is not str:
             return value if isinstance(value, bool | int | float) else self._redactor({name: value})[name]
+        if self.has_bytes and (value := _with_masked_bytes(given := value, self._redactor)) is not given:
+            return self._redactor.masked_text(value, name)
         if self._messages is not None and self._is_history(value, where):
             return self._messages.masked((self._run, name), value)
         return self._redactor.masked_text(value, name)

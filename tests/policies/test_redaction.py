@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import random
@@ -90,6 +91,38 @@ def test_spans_of_other_instrumentations() -> None:
     assert SECRET not in repr(record)
     assert record.attributes["b"][1] == "x"
     assert {"name", "status"} < set(json.loads(record.attributes["agent_trace.redacted"]))
+
+
+def test_bytes_and_paths_are_scanned_as_texts() -> None:
+    """They stand as base64 in the span, and are read as bytes again."""
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend)
+
+    @tracer.tool
+    def store(*values: Any) -> Any:
+        return values[0]
+
+    picture = bytes(range(256))
+    given = (
+        b"-" + SECRET.encode(),
+        bytearray(b"--" + SECRET.encode()),
+        {SECRET.encode(): 1},
+        Path(f"/a/{SECRET}"),
+        picture,
+    )
+    store(*given)
+    (record,) = next(backend.traces(print))
+    stored = repr(record)
+    for shift in range(3):
+        assert base64.b64encode(b"-" * shift + SECRET.encode()).decode()[4:30] not in stored
+    assert SECRET not in stored
+    (step,) = backend.runs()[0].steps
+    first, second, third, path, unchanged = step.input["values"]
+    assert first.startswith(b"-<secret:github:")
+    assert type(second) is bytearray
+    assert next(iter(third)).startswith(b"<secret:github:")
+    assert isinstance(path, Path)
+    assert unchanged == picture
 
 
 def test_it_can_be_turned_off() -> None:
