@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
+    from otel_agent_trace.redaction.redactor import Redactor
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.runs.explain import RunExplanation
     from otel_agent_trace.sources import open_source
@@ -80,6 +81,7 @@ _MODULES = {
     "policies.user_ids": ("pseudonymize_user_id",),
     "query": ("RunQuery",),
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
+    "redaction.redactor": ("Redactor",),
     "runs": ("run_to_spans",),
     "runs.explain": ("RunExplanation",),
     "sources": ("open_source",),
@@ -129,6 +131,7 @@ __all__ = [
     "MetricsReport",
     "Opaque",
     "Problem",
+    "Redactor",
     "RemoteContext",
     "RunExplanation",
     "RunNotFoundError",

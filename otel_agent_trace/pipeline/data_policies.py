@@ -23,9 +23,9 @@ class DataOptions(TypedDict, total=False):
     """Define the arguments about data that `configure`, `AgentTracer`, processors and backends take; None: not given."""
 
     user_ids: UserIds | None
-    """How user ids are recorded: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``, or ``"none"`` (not at all)."""
+    """Mode of recording user ids: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``, or ``"none"`` (not at all)."""
     content: ContentMode | None
-    """Which content is recorded: ``"all"`` (the default), ``"no_inputs"``, ``"no_outputs"``, or ``"none"``."""
+    """Content to record: ``"all"`` (the default), ``"no_inputs"``, ``"no_outputs"``, or ``"none"``."""
     mask: Mask | None
     """Function ``(value, where) -> value`` that is called with each value; it drops the value if it raises."""
     redact: Redactor | bool | None

@@ -22,7 +22,7 @@ class Content(Flag):
     INPUT = 1
     OUTPUT = 2
     BOTH = 3
-    """The messages of a conversation, or a text of which the name does not say the direction."""
+    """Messages of a conversation, or a text whose name has no direction."""
     OTHER = 4
     """Anything else that a program or a person may have written: metadata, configuration, texts of errors."""
 
@@ -109,7 +109,7 @@ _DIRECTION = dict.fromkeys(
     ],
     Content.OUTPUT,
 )
-"""Words of which the first that a name has says the direction: `llm.output_messages.0.message.tool_calls.0.arguments`."""
+"""Words of which the first in a name is its direction: `llm.output_messages.0.message.tool_calls.0.arguments`."""
 _UNDIRECTED = frozenset(
     [
         "message",

@@ -10,7 +10,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.policies.content_names import Content, content_of
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -86,27 +86,17 @@ class _Masking(Rewriter):
     def _value(self, name: str, value: Any) -> Any:
         if type(value) is not str or content_of(name) is Content.STRUCTURE or name in _OURS:
             return value
-        data = _container_of(value)
+        data = container_in(value)
         if data is None:
             masked = self._masked(value, name)
             return masked if masked is _DROPPED or type(masked) is str else _text_of(masked)
         masked = self._masked(data, name)
-        if masked is _DROPPED or (type(masked) is type(data) and masked == _container_of(value)):
+        if masked is _DROPPED or (type(masked) is type(data) and masked == container_in(value)):
             return _DROPPED if masked is _DROPPED else value
         return _text_of(masked)
 
 
 _OURS = frozenset((semconv.TYPES, semconv.TRUNCATED, semconv.REDACTED))
-
-
-def _container_of(text: str) -> Any:
-    """Return the array or object that a text of JSON holds, None for any other text."""
-    if text[:1] not in ("{", "["):
-        return None
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
 
 
 def _text_of(value: Any) -> Any:

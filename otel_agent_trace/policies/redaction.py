@@ -11,7 +11,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
 from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.span import LogRecord, SpanRecord
 
@@ -141,7 +141,7 @@ def _add(texts: list[str], attributes: Mapping[str, Any]) -> list[str]:
 
 
 def _run_of(attributes: Mapping[str, Any], trace_id: str) -> str:
-    """Return what tells the messages of one run from those of others: its id, else that of the trace."""
+    """Return the key of a run for its messages: its id, else that of the trace."""
     return str(attributes.get(semconv.RUN_ID) or trace_id)
 
 
@@ -241,6 +241,8 @@ class _Masking(Rewriter):
 
     def _note(self, place: str, value: Any, name: str | None = None) -> None:
         """Note what was found in a value, which stands under a name."""
+        data = container_in(value) if type(value) is str else None
+        value = value if data is None else data
         finds = list(self._redactor.finds(value if name is None else {name: value}))
         for find in finds or [Find(rule="", path="")]:
             path = find.path if name is None else find.path.removeprefix(name)

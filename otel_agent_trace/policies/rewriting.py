@@ -69,6 +69,16 @@ class Rewriter:
         return _replaced(part, {"attributes": self.attributes(where, part.attributes)}) if part.attributes else part
 
 
+def container_in(text: str) -> Any:
+    """Return the array or object that a text of JSON holds, None for any other text."""
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 

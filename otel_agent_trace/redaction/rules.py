@@ -20,7 +20,7 @@ import msgspec
 
 from otel_agent_trace.redaction.ordinary import is_password, looks_random
 
-ENTRY_POINT_GROUP = "otel_agent_trace.redaction_rules"
+ENTRY_POINT_GROUP = "otel_agent_trace.redaction"
 _log = logging.getLogger("otel_agent_trace")
 
 

@@ -25,8 +25,8 @@ from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.pipeline import DataOptions, DataPolicies, Gate, Policy, checked_policies, data_policies
 from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
-from otel_agent_trace.tracing.foreign_logs import apply_policies
 from otel_agent_trace.tracing.log_intake import LogIntake
+from otel_agent_trace.tracing.log_policies import apply_policies
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -111,7 +111,7 @@ def configure(
         data: what is done to the data of spans and logs, of any instrumentation; what is not given stays as an earlier
             call has set it. `user_ids`: how user ids are recorded: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``,
             or ``"none"`` (not at all). `content`: which content is recorded: ``"all"``, ``"no_inputs"``, ``"no_outputs"``,
-            or ``"none"``; by default what ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says, else all. `mask`: a
+            or ``"none"``; by default that of ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, else all. `mask`: a
             function ``(value, where) -> value`` that is called with each text or container. `redact`: a `Redactor`, which
             masks secrets; False for none.
 
