@@ -327,9 +327,10 @@ def test_what_is_whole_in_lines_that_a_killed_collector_tore_is_read(
     lines = collector.file.read_bytes().splitlines()
     torn = [number for number, line in enumerate(lines, 1) if not is_json(line)]
     assert torn != []
+    damaged = [number for number in torn if not all(map(is_json, pieces_of(lines[number - 1])))]
     problems: list[Problem] = []
     found = ids_in(collector.file, problems.append)
-    assert [problem.line for problem in problems] == torn
+    assert [problem.line for problem in problems] == damaged  # of the others, only the line feed is missing
     assert ids_of_whole_objects(lines) <= found
     assert ids_of_whole_objects([lines[number - 1] for number in torn]) != set()
 
@@ -342,11 +343,17 @@ def is_json(line: bytes) -> bool:
     return True
 
 
+def pieces_of(line: bytes) -> list[bytes]:
+    """What stands between one beginning of a line and the next, wherever that is."""
+    before, *pieces = line.split(BEGINNING)
+    return [before] * bool(before) + [BEGINNING + piece for piece in pieces]
+
+
+BEGINNING = b'{"resourceSpans":['
+
+
 def ids_of_whole_objects(lines: list[bytes]) -> set[tuple[str, str]]:
-    """What stands whole between one beginning of a line and the next, wherever that is."""
-    beginning = b'{"resourceSpans":['
-    pieces = [beginning + piece for line in lines for piece in line.split(beginning)]
-    objects = [json.loads(piece) for piece in pieces if is_json(piece)]
+    objects = [json.loads(piece) for line in lines for piece in pieces_of(line) if is_json(piece)]
     return {
         (span["traceId"], span["spanId"])
         for whole in objects
