@@ -6,29 +6,22 @@ own SHA-256, which show whether two traces were written under the same key.
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.forks import NO_FORK
-from otel_agent_trace.guard import warn
+from otel_agent_trace.keys import as_key, default_key, key_id, keyed_digest, known_key
 from otel_agent_trace.span import LogRecord, SpanRecord
-from otel_agent_trace.user_paths import user_file
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
 UserIds = Literal["pseudonym", "plain", "none"]
 """Modes of recording user ids: as pseudonyms, unchanged, or not at all."""
-KEY_VARIABLE = "OTEL_AGENT_TRACE_USER_KEY"
 _PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
-_KEY_BYTES = 32
 USER_ID_ATTRIBUTES = frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID))
 _FORBIDDEN: dict[UserIds, frozenset[str]] = {
     "plain": frozenset(),
@@ -70,7 +63,7 @@ def pseudonymize_user_id(user_id: str, *, key: str | bytes | None = None) -> str
     text = _user_id_text(user_id)
     if is_pseudonym(text):
         return text
-    secret = _to_bytes(key) if key is not None else default_key()
+    secret = as_key(key) if key is not None else default_key()
     return _pseudonym(text, secret)
 
 
@@ -80,34 +73,12 @@ def _user_id_text(user_id: object) -> str:
 
 
 def _pseudonym(user_id: str, secret: bytes) -> str:
-    key_id, digest = _key_id(secret), _hmac_digest()
-    return f"hmac:{key_id}:{digest(secret, user_id.encode('utf-8', 'surrogatepass'), 'sha256').hex()}"
-
-
-@functools.lru_cache(maxsize=1)
-def _hmac_digest() -> Callable[[bytes, bytes, str], bytes]:
-    with NO_FORK:
-        import hmac  # noqa: PLC0415 - loads OpenSSL, of which a program without users has no need
-
-        hmac.digest(b"", b"", "sha256")  # OpenSSL loads the algorithm
-    return hmac.digest
-
-
-@functools.lru_cache(maxsize=8)
-def _key_id(secret: bytes) -> str:
-    with NO_FORK:
-        import hashlib  # noqa: PLC0415 - as above
-
-        return hashlib.sha256(secret).hexdigest()[:8]
-
-
-def _to_bytes(key: str | bytes) -> bytes:
-    return key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+    return f"hmac:{key_id(secret)}:{keyed_digest(secret, user_id).hex()}"
 
 
 def known_forms(user_id: object) -> frozenset[str]:
     """Return the forms of a user id that traces may hold: the id, and its pseudonym if there is a key; makes no key."""
-    secret = _known_key()
+    secret = known_key()
     text = _user_id_text(user_id)
     forms = {text}
     if secret is not None and not is_pseudonym(text):
@@ -177,92 +148,3 @@ class UserIdPolicy:
             if user_id is not None:
                 changed.setdefault(semconv.ENDUSER_PSEUDO_ID, user_id)
         return changed
-
-
-# ── the key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def key_file() -> Path:
-    """Return the path of this account's key file.
-
-    Raises:
-        RuntimeError: the account has no home folder.
-    """
-    return user_file("config", "user.key")
-
-
-def default_key() -> bytes:
-    """Return the key of the environment, else of the key file, which is made once, else a key for this process."""
-    known = _known_key()
-    return known if known is not None else _new_key()
-
-
-def _known_key() -> bytes | None:
-    given = os.environ.get(KEY_VARIABLE)
-    if given:
-        return _to_bytes(given)
-    try:
-        return _read_key(key_file())
-    except (OSError, RuntimeError):
-        return _process_key() if _process_key.cache_info().currsize else None
-
-
-def _read_key(path: Path) -> bytes:
-    status = path.stat()
-    return _cached_key(str(path), status.st_mtime_ns, status.st_ino)
-
-
-@functools.lru_cache(maxsize=4)
-def _cached_key(path: str, mtime_ns: int, inode: int) -> bytes:
-    key = Path(path).read_bytes().strip()
-    if not key:
-        msg = f"{path} is empty"
-        raise OSError(msg)
-    return key
-
-
-def _new_key() -> bytes:
-    try:
-        path = key_file()
-        _make_key_file(path)
-        return _read_key(path)
-    except (OSError, RuntimeError):
-        return _process_key()
-
-
-def _make_key_file(path: Path) -> None:
-    """Write a new key, whole or not at all; of two processes that do so at once, both read the first one's."""
-    with NO_FORK:
-        import secrets  # noqa: PLC0415 - a key is made once
-        import tempfile  # noqa: PLC0415 - for the same reason
-
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        _link_unless_exists(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _link_unless_exists(name: str, path: Path) -> None:
-    try:
-        os.link(name, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links, where the key of the last of two such processes remains
-        if not path.exists():
-            os.replace(name, path)
-
-
-@functools.lru_cache(maxsize=1)
-def _process_key() -> bytes:
-    with NO_FORK:
-        import secrets  # noqa: PLC0415 - seldom needed
-
-    warn(
-        "could not store a key for user ids: pseudonyms of this process will not match those of others; set %s",
-        KEY_VARIABLE,
-    )
-    return secrets.token_bytes(_KEY_BYTES)

@@ -11,7 +11,8 @@ import pytest
 
 from otel_agent_trace import AgentTracer, FileBackend, iter_runs, load_runs, pseudonymize_user_id
 from otel_agent_trace.cli import main
-from otel_agent_trace.policies.user_ids import KEY_VARIABLE, key_id_of
+from otel_agent_trace.keys import KEY_VARIABLE
+from otel_agent_trace.policies.user_ids import key_id_of
 from otel_agent_trace.span import Notice, Problem
 
 Record = Callable[..., Path]

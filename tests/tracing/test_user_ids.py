@@ -29,7 +29,7 @@ from otel_agent_trace import (
     iter_runs,
     pseudonymize_user_id,
 )
-from otel_agent_trace.policies import user_ids
+from otel_agent_trace import keys
 from tests.support.requirements import needs_fork
 
 PRIVATE = pseudonymize_user_id("u1", key="test")
@@ -41,9 +41,9 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """No key in the environment, and an empty folder for the key file, whose future path this is."""
     monkeypatch.delenv(KEY_VARIABLE)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    user_ids._process_key.cache_clear()
+    keys._process_key.cache_clear()
     yield tmp_path / "config" / "otel-agent-trace" / "user.key"
-    user_ids._process_key.cache_clear()
+    keys._process_key.cache_clear()
 
 
 class Seen:
@@ -259,7 +259,7 @@ def test_a_key_file_without_hard_links(no_key: Path, monkeypatch: pytest.MonkeyP
     first = pseudonymize_user_id("u1")
     key = no_key.read_bytes()
     assert stat.S_IMODE(no_key.stat().st_mode) == 0o600
-    user_ids._make_key_file(no_key)
+    keys._make_key_file(no_key)
     assert (pseudonymize_user_id("u1"), no_key.read_bytes(), os.listdir(no_key.parent)) == (first, key, [no_key.name])
 
 

@@ -1,0 +1,141 @@
+"""Find literals in a text: with `hyperscan` where it can be imported, else with the standard library; same results.
+
+Both search the UTF-8 bytes of the text. The scanner is built at the first text, not before.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from otel_agent_trace.forks import NO_FORK
+
+Hit = tuple[int, int]
+"""Represent the index of a literal, and the position in the text at which it starts."""
+
+HITS_AT_LEAST = 2_000
+"""Hits that any text may have; more of them only where there is less than one hit in four characters."""
+
+
+class TooManyHitsError(Exception):
+    """Indicate a text that is made of literals: to look at each would take longer than its value is worth."""
+
+
+class LiteralScanner:
+    """Find all places of literals in texts, also those that overlap; any number of threads may use it.
+
+    Args:
+        exact: literals that are found as they are.
+        folded: literals in lower case, found in any case of their ASCII letters.
+    """
+
+    def __init__(self, exact: Sequence[str], folded: Sequence[str] = ()) -> None:
+        self._exact = [literal.encode("utf-8", "surrogatepass") for literal in exact]
+        self._folded = [literal.encode("utf-8", "surrogatepass") for literal in folded]
+
+    @functools.cached_property
+    def _scan(self) -> Callable[[bytes, int], list[Hit]]:
+        return _hyperscan(self._exact, self._folded) or _standard_scan(self._exact, self._folded)
+
+    @functools.cached_property
+    def _standard(self) -> Callable[[bytes, int], list[Hit]]:
+        return _standard_scan(self._exact, self._folded)
+
+    def hits(self, text: str) -> list[Hit]:
+        """Return the literals of a text with their positions, the first position first.
+
+        Literals are numbered as they were given, the exact ones before the folded ones.
+
+        Raises:
+            TooManyHitsError: there is more than one hit in four characters, and more than `HITS_AT_LEAST`.
+        """
+        data = text.encode("utf-8", "surrogatepass")
+        limit = HITS_AT_LEAST + len(data) // 4
+        try:
+            found = self._scan(data, limit)
+        except TooManyHitsError:
+            raise
+        except Exception:  # noqa: BLE001 - as of a signal handler that scans while its thread does: its scratch is in use
+            found = self._standard(data, limit)
+        found.sort(key=_position)
+        return found if len(data) == len(text) else _in_characters(found, data)
+
+    def has_hits(self, text: str) -> bool:
+        """Return whether a text has any of the literals, or more of them than `hits` would return."""
+        try:
+            return bool(self._scan(text.encode("utf-8", "surrogatepass"), 0))
+        except Exception:  # noqa: BLE001 - whatever fails counts as a hit
+            return True
+
+
+def _position(hit: Hit) -> tuple[int, int]:
+    return hit[1], hit[0]
+
+
+def _in_characters(hits: list[Hit], data: bytes) -> list[Hit]:
+    """Return hits, sorted by position in bytes, with positions in characters."""
+    converted: list[Hit] = []
+    at_byte = at_character = 0
+    for literal, position in hits:
+        at_character += len(data[at_byte:position].decode("utf-8", "surrogatepass"))
+        at_byte = position
+        converted.append((literal, at_character))
+    return converted
+
+
+def _standard_scan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]]:
+    def scan(data: bytes, limit: int) -> list[Hit]:
+        found: list[Hit] = []
+        lower = data.lower()  # of bytes: of ASCII letters only
+        for literals, text, first in ((exact, data, 0), (folded, lower, len(exact))):
+            for number, literal in enumerate(literals, first):
+                position = text.find(literal)
+                while position >= 0:
+                    if len(found) >= limit:
+                        raise TooManyHitsError
+                    found.append((number, position))
+                    position = text.find(literal, position + 1)
+        return found
+
+    return scan
+
+
+def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]] | None:
+    """Return a function that scans with hyperscan; None where it cannot be imported, or cannot run on this processor."""
+    literals = [*exact, *folded]
+    if not literals:
+        return None
+    try:
+        with NO_FORK:
+            import hyperscan  # noqa: PLC0415 - an optional dependency, loaded with the first text
+
+            caseless = [0] * len(exact) + [hyperscan.HS_FLAG_CASELESS] * len(folded)
+            database = hyperscan.Database()
+            database.compile(literals, ids=range(len(literals)), elements=len(literals), flags=caseless, literal=True)
+    except Exception:  # noqa: BLE001 - the standard library does it as well
+        return None
+    lengths = [len(literal) for literal in literals]
+    local = threading.local()
+
+    def scan(data: bytes, limit: int) -> list[Hit]:
+        found: list[Hit] = []
+
+        def add(literal: int, _start: int, end: int, _flags: int, _context: Any) -> bool:
+            if len(found) >= limit:
+                found.append((-1, 0))
+                return True
+            found.append((literal, end - lengths[literal]))
+            return False
+
+        try:
+            scratch = local.scratch
+        except AttributeError:
+            scratch = local.scratch = hyperscan.Scratch(database)
+        database.scan(data, add, scratch=scratch)
+        if len(found) > limit:
+            raise TooManyHitsError
+        return found
+
+    return scan

@@ -1,0 +1,30 @@
+"""Make masks: what stands in the place of a secret or of a personal datum, as ``<secret:github:3f9a>`` or ``<email:3f9a>``.
+
+A mask names the rule, never what it matched. Its last four hex digits are those of the HMAC of the value under the key
+of this account: equal values have equal masks, so that a masked recording can be compared with another one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from otel_agent_trace.keys import default_key, keyed_digest
+
+UNSCANNED = "<secret:unscanned>"
+"""Mask of a value that could not be scanned, because a rule failed or because scanning it would have taken too long."""
+MASK = re.compile(r"<(?:secret:)?[a-z][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
+
+
+def secret_mask(rule: str, value: str) -> str:
+    """Return the mask of a secret that a rule found."""
+    return f"<secret:{rule}:{_digits(value)}>"
+
+
+def personal_mask(rule: str, value: str) -> str:
+    """Return the mask of a personal datum."""
+    return f"<{rule}:{_digits(value)}>"
+
+
+def _digits(value: str) -> str:
+    """Return four hex digits that are the same for a value at each depth of JSON, where it has more backslashes."""
+    return keyed_digest(default_key(), value.replace("\\", "")).hex()[:4]

@@ -1,0 +1,112 @@
+"""Decide from a name whether what stands under it is a secret: keys, parameters, headers, options, variables.
+
+A name is judged by its words, of which the last noun counts: ``db_password``, ``apiKey`` and ``X-Vault-Token`` name
+secrets, ``max_tokens``, ``password_hash``, ``cache_key`` and ``token_endpoint`` do not.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import msgspec
+
+
+class NamedSecret(msgspec.Struct, frozen=True):
+    """Describe the secret that a name announces.
+
+    Attributes:
+        rule: the rule as masks name it.
+        is_certain: whether an ordinary word under that name is a secret as well; under ``token``, of which language
+            models have another kind, only what looks random is one.
+    """
+
+    rule: str
+    is_certain: bool = True
+
+
+NAME_RULES = ("api-key", "authorization", "cookie", "passcode", "password", "secret", "token")
+"""Rules of which secrets are known by their names."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
+_PASSWORDS = frozenset(
+    (
+        *("password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "contraseña", "contrasena", "senha"),
+        *("pwd", "pw", "pass", "passwrd", "пароль", "hasło", "mdp", "mnemonic"),
+    )
+)
+_UNCERTAIN_PASSWORDS = frozenset({"pwd", "pw", "pass"})
+_PASSCODES = frozenset({"otp", "totp", "cvv", "cvc", "cvv2", "pin", "passcode"})
+_KEYS_OF = frozenset(
+    (
+        *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
+        *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
+        *("auth", "service", "app", "application", "jwt", "fernet", "aes", "ssh", "security", "decryption", "integration"),
+    )
+)
+_KEY_NOUNS = frozenset((*(f"{word}key" for word in _KEYS_OF), "apitoken"))
+_PLURAL_SECRETS = {"secrets": "secret", "passwords": "password", "cookies": "cookie", "credentials": "secret", "creds": "secret"}
+_ORDINARY_TOKENS = frozenset(
+    (
+        *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
+        *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
+        *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input", "output", "previous"),
+        *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
+    )
+)
+_QUESTIONS = frozenset(
+    (
+        *("has", "is", "use", "uses", "no", "with", "without", "show", "hide", "require", "requires", "required", "needs"),
+        *("missing", "invalid", "enable", "enabled", "disable", "disabled", "allow", "validate", "check", "generate"),
+        *("create", "get", "fetch", "max", "min", "num", "n", "total", "count", "supports", "forgot", "public"),
+    )
+)
+"""First words of names of numbers, switches and functions, which hold no secret."""
+_ENDINGS = frozenset(
+    (
+        *("value", "raw", "plain", "plaintext", "base64", "b64", "header", "string", "str", "prod", "dev", "staging"),
+        *("confirm", "confirmation", "again", "repeat", "old", "new", "current", "live", "primary", "secondary"),
+    )
+)
+"""Last words that say nothing of the kind."""
+
+
+@functools.lru_cache(maxsize=4096)
+def named_secret(name: str) -> NamedSecret | None:
+    """Return what a name announces; None if it is the name of no secret."""
+    words = [word.lower() for word in _WORD.findall(name[-100:])]
+    while len(words) > 1 and (words[-1] in _ENDINGS or words[-1].isdigit()):
+        words.pop()
+    if not words or (len(words) > 1 and words[0] in _QUESTIONS):
+        return None
+    return _of_noun(words[-1], words[-2] if len(words) > 1 else "")
+
+
+def _of_noun(noun: str, before: str) -> NamedSecret | None:
+    if noun in _PASSWORDS or noun.endswith(("password", "passwd", "passphrase", "passwort")):
+        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS or bool(before))
+    if noun in _PASSCODES:
+        return NamedSecret("passcode")
+    if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:
+        return NamedSecret("password")
+    if noun == "key" or noun == "keys":
+        return NamedSecret("api-key") if before in _KEYS_OF else None
+    if noun in _KEY_NOUNS or noun.endswith(("apikey", "accesskey", "secretkey", "privatekey", "accountkey")):
+        return NamedSecret("api-key")
+    if noun == "secret" or noun.endswith("secret"):
+        return NamedSecret("secret", bool(before) or noun != "secret")
+    if noun == "token" or noun.endswith("token"):
+        return _of_token(noun[:-5] or before)
+    if noun in {"authorization", "authorisation"}:
+        return NamedSecret("authorization")
+    if noun in {"cookie", "cookies"}:
+        return NamedSecret("cookie")
+    if noun in {"auth", "credential", "credentials", "creds", "pat", "jwt", "bearer", "secrets"}:
+        return NamedSecret(_PLURAL_SECRETS.get(noun, "token"), is_certain=False)
+    return None
+
+
+def _of_token(qualifier: str) -> NamedSecret | None:
+    if qualifier in _ORDINARY_TOKENS:
+        return None
+    return NamedSecret("token", is_certain=bool(qualifier))
