@@ -1,0 +1,155 @@
+"""Find the secrets in values of a known form: authorization headers, cookies, addresses with passwords, private keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from otel_agent_trace.redaction.names import named_secret
+from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, is_placeholder, is_wordy, looks_random, without_masks
+from otel_agent_trace.redaction.texts import Found, Text
+
+# ── authorization headers ────────────────────────────────────────────────────────────────────────────────────────────
+
+_SCHEME = re.compile(r"\s{0,8}[A-Za-z][A-Za-z0-9_-]{1,30}(?:\s{1,8}|%20)(?=\S)")
+
+
+def part_of_authorization(value: str) -> tuple[int, int] | None:
+    """Return where the credentials of an authorization header are: after the scheme; None if there are none."""
+    scheme = _SCHEME.match(value)
+    start = scheme.end() if scheme else 0
+    end = len(value.rstrip())
+    rest = without_masks(value[start:end])
+    if rest != value[start:end] and is_nothing_but_masks(rest):
+        return None
+    if looks_random(rest, 6) or (scheme is not None and rest.isdigit() and len(rest) > 5):  # noqa: PLR2004
+        return start, end
+    return None
+
+
+# ── cookies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_COOKIE = re.compile(r"([^\s=;,\"'{}\[\]:]{1,128})=([^;\s\"'\\]{1,8192})")
+_COOKIE_ATTRIBUTES = frozenset({"path", "expires", "domain", "max-age", "samesite", "version", "comment", "priority"})
+_SESSION = re.compile(r"(?i)sess|sid\b|auth|token|csrf|xsrf|jwt|login|remember|secret|credential")
+
+
+def cookies(value: str, start: int = 0) -> Iterator[Found]:
+    """Yield the values of cookies in a header ``Cookie`` or ``Set-Cookie`` that stands at a position."""
+    for match in _COOKIE.finditer(value):
+        if match[1].lower() not in _COOKIE_ATTRIBUTES and is_cookie_secret(match[1], match[2]):
+            yield Found(start + match.start(2), start + match.end(2), "cookie", match[2])
+
+
+def is_cookie_secret(name: str, value: str) -> bool:
+    """Return whether the value of a cookie is one that lets its holder in."""
+    rest = without_masks(value)
+    return looks_random(rest, 8) or (len(rest) >= 6 and bool(_SESSION.search(name)) and not is_placeholder(rest) and not is_wordy(rest))  # noqa: PLR2004
+
+
+# ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_LONGEST_USERINFO = 512
+_SCHEME_END = re.compile(r"(?::|%3[Aa])(?:\\{0,64}/|%2[Ff]){2}")
+_NO_USERINFO = re.compile(r"[\s\"'<>`]")
+_COMMON_PASSWORDS = frozenset(
+    "user username pass password passwd pwd secret changeme changeit postgres root admin guest test token example "
+    "default mysql redis rabbitmq mongo oauth2 x-oauth-basic x-access-token apikey api_key key foo bar".split()
+)
+
+
+class UserinfoDetector:
+    """Read addresses with a user name and a password before an ``@``."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Return the password, or the token that stands for both, before an ``@``."""
+        whole = text.text
+        before = whole[max(text.done, position - _LONGEST_USERINFO) : position]
+        text.spend(20)
+        if ":" not in before and "%3" not in before:
+            return ()
+        scheme = None
+        for scheme in _SCHEME_END.finditer(before):
+            pass
+        if scheme is None:
+            return ()
+        userinfo = before[scheme.end() :]
+        text.spend(len(before))
+        if _NO_USERINFO.search(userinfo):
+            return ()
+        return _userinfo(userinfo, position - len(userinfo))
+
+
+def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
+    user, colon, password = userinfo.partition(":")
+    if not colon:
+        user, colon, password = userinfo.partition("%3A")
+    if any(mark in user for mark in "/?#"):
+        return
+    if not colon:
+        if looks_random(without_masks(user), 16):
+            yield Found(start, start + len(user), "url-credentials", user)
+        return
+    rest = without_masks(password)
+    if "/" in rest and (rest.partition("/")[0].isdigit() or not looks_random(rest, 6)):
+        return  # a port and a path
+    if rest and rest.lower() not in _COMMON_PASSWORDS and rest != user and not is_placeholder(rest) and not rest.startswith("$"):
+        first = start + len(user) + len(colon)
+        yield Found(first, first + len(password), "url-credentials", password)
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_USER_OPTION = re.compile(r"(?:-u|--user|--proxy-user|-U)(?: {1,4}|=)?[\"']?(?=([^\s\"'\\]{3,640}))")
+
+
+class UserOptionDetector:
+    """Read the option ``-u user:password`` of commands."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield the password of a user option."""
+        match = _USER_OPTION.match(text.text, position)
+        part = part_of_user_option(match[1]) if match and not text.text[position - 1 : position].isalnum() else None
+        if match and part:
+            start, end = match.start(1) + part[0], match.start(1) + part[1]
+            yield Found(start, end, "password", text.text[start:end])
+
+
+def part_of_user_option(value: str) -> tuple[int, int] | None:
+    """Return where the password is in the value of an option ``-u user:password``; None if it holds ids or names."""
+    user, colon, password = value.partition(":")
+    rest = without_masks(password)
+    if not (user and colon) or "/" in user:
+        return None
+    is_simple = rest.isalnum() and rest[-1:].isdigit() and not rest.isdigit() and len(rest) >= 6  # noqa: PLR2004
+    return (len(user) + 1, len(value)) if is_simple or looks_random(rest, 6) else None
+
+
+# ── private keys ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_BETWEEN = r"(?:\\{1,64}[nrt]|[\s\"'+,>#|*]|\\\r?\n){0,64}"
+_HEADERS = re.compile(rf"(?:{_BETWEEN}(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset)[:=][^\r\n\\]{{0,200}}){{0,6}}")
+_LINE = re.compile(rf"{_BETWEEN}(?:\\?/|[A-Za-z0-9+]){{16,}}={{0,2}}")
+_LAST_LINE = re.compile(rf"{_BETWEEN}((?:\\?/|[A-Za-z0-9+]){{1,15}}={{0,2}}(?:{_BETWEEN}=[A-Za-z0-9+/]{{4}})?)(?={_BETWEEN}(?:-----|\Z|[\"']|[^\sA-Za-z]))")
+
+
+class PrivateKeyDetector:
+    """Read private keys in PEM, with or without their last line, escaped, quoted or indented."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield the body of a private key."""
+        whole = text.text
+        begin = _BEGIN.match(whole, position)
+        if begin is None:
+            return
+        headers = _HEADERS.match(whole, begin.end())
+        start = end = headers.end() if headers else begin.end()
+        while line := _LINE.match(whole, end):
+            end = line.end()
+        if end == start:
+            return
+        if last := _LAST_LINE.match(whole, end):
+            end = last.end(1)
+        text.spend(end - start)
+        yield Found(start, end, "private-key", whole[start:end])

@@ -1,0 +1,236 @@
+"""Find the secrets that names announce in a text: in JSON, code, commands, headers, addresses, forms, and in prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from otel_agent_trace.redaction import credentials
+from otel_agent_trace.redaction.masks import MASK
+from otel_agent_trace.redaction.names import NamedSecret, named_secret
+from otel_agent_trace.redaction.ordinary import (
+    is_nothing_but_masks,
+    is_ordinary,
+    is_simple_password,
+    looks_random,
+    without_masks,
+)
+from otel_agent_trace.redaction.quoting import QUOTE, end_of_line, end_of_quoted
+from otel_agent_trace.redaction.shapes import begins_word
+from otel_agent_trace.redaction.texts import Found, Text
+
+NAME_LITERALS: tuple[str, ...] = (
+    *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
+    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", "pass\"", "pass'", "pass\\"),
+    *("_pw", "pw=", "pw:", "secret", "token", "apikey", "_key", "-key", "api key", "access key", "private key", "accesskey"),
+    *("privatekey", "accountkey", "signingkey", "masterkey", "subscriptionkey", "encryptionkey", "sharedkey", "servicekey", "appkey"),
+    *("authorization", "cookie", "credential", "_auth", "auth\"", "auth'", "auth=", "auth\\", "creds", "_pat", "mnemonic"),
+    *("otp\"", "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", "pin\"", "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
+)  # fmt: skip
+"""Texts, in lower case, of which every name of a secret has one."""
+
+PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=", "sessionid=", "appid=", "ticket=")
+"""Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""
+
+_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.$"
+_LONGEST_NAME = 64
+_NAME_END = re.compile(r"[\w$.-]{0,64}")
+_ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
+_PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
+_AFTER = re.compile(
+    rf"""
+    {_ANSI} (?P<closed>{QUOTE})? {_ANSI}
+    (?:
+      (?P<assigned> \]{{0,2}} \s{{0,8}} (?: \*\*\s{{0,2}})?
+        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|={{1,3}}|!=|:|：|%3[dDaA] )
+        (?:\*\*)? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
+    | (?P<listed> \s{{0,8}} ,\s{{0,40}}(?:\\{{1,64}}n\s{{0,40}})? (?: [bBrRuUfF]? {QUOTE} (?i:value|val|v|content|string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} (?: \{{\s{{0,8}} {QUOTE} (?i:string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} )? )? )
+    | (?P<attribute> \s{{1,8}} (?i:value|content)= )
+    | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
+    | (?P<tag> > )
+    | (?P<cell> \s{{0,20}}\|\s{{0,20}} )
+    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to)\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
+    | (?P<space> [ \t]{{1,8}} )
+    )
+    (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
+    """,
+    re.VERBOSE,
+)
+_NEXT_ITEM = re.compile(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
+_BARE = re.compile(r"[^\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
+_VARIABLE = re.compile(r"[^\s\"'`\\]{1,4096}")
+_PARAMETER = re.compile(r"[^\s\"'`<>&#\\;,)\]}]{1,8192}")
+_CELL = re.compile(r"[^\s|]{1,512}")
+_NUMBER = re.compile(r"-?[0-9]{1,40}(?![\w.])")
+_UPPER_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+_BEFORE_PARAMETER = re.compile(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
+_TRAILING = ".,;:!?)]}*_"
+_VARIABLE_START = re.compile(r"(?:\A|[\s;\"'`(]|\\[nt]|-e|-D|--env|m)[ =]?\Z")
+
+
+def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int, int] | None:
+    """Return which part of a value is the secret that its name announces, as start and end; None if it is none.
+
+    Args:
+        secret: what the name announces.
+        value: the value under it.
+        is_alone: whether the value is that of a key or in quotes, where a simple word may be a password.
+    """
+    if secret.rule == "authorization":
+        return credentials.part_of_authorization(value)
+    rest = without_masks(value)
+    if rest is not value and is_nothing_but_masks(rest):
+        return None
+    if secret.rule == "passcode":
+        return (0, len(value)) if value.isdigit() and 3 <= len(value) <= 10 else None  # noqa: PLR2004
+    if is_alone and secret.is_certain:
+        return None if is_ordinary(rest) else (0, len(value))
+    at_least = 12 if secret.rule == "token" else 6
+    if looks_random(rest, at_least) or (secret.rule == "password" and is_simple_password(rest)):
+        return 0, len(value)
+    if secret.rule == "password" and secret.is_certain and rest.isdigit() and len(rest) >= 6:  # noqa: PLR2004
+        return 0, len(value)
+    return None
+
+
+def found_under_name(value: str, secret: NamedSecret, is_alone: bool = True) -> list[Found]:  # noqa: FBT001, FBT002
+    """Return what a name finds in the whole value under it."""
+    if secret.rule == "cookie-value":
+        return [Found(0, len(value), "cookie", value)]
+    if secret.rule == "user-option":
+        part = credentials.part_of_user_option(value)
+        return [Found(*part, "password", value[part[0] : part[1]])] if part else []
+    return list(_found(value, 0, len(value), secret, is_alone=is_alone))
+
+
+class NameDetector:
+    """Read names and what stands under them."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield what the name at a literal announces."""
+        if position < text.seen:
+            return ()
+        start, end = _name_around(text.text, position)
+        text.spend(end - start + 20)
+        text.seen = end
+        whole = text.text
+        if start and whole[start - 1] == "<" and (mask := MASK.match(whole, start - 1)):
+            text.seen = mask.end()
+            return ()
+        name = whole[start:end]
+        secret = named_secret(name)
+        return () if secret is None else self._found(text, start, end, name, secret)
+
+    def _found(self, text: Text, start: int, end: int, name: str, secret: NamedSecret) -> Iterator[Found]:
+        after = _AFTER.match(text.text, end)
+        if after is None:
+            return
+        text.spend(after.end() - end)
+        value_start = after.end()
+        if after["open"] and not (after["tag"] or after["cell"]):
+            yield from self._quoted(text, after, secret)
+            return
+        place = _place(text.text, start, name, after)
+        if place is None:
+            return
+        match = place.match(text.text, value_start)
+        if match is None:
+            return
+        text.spend(len(match[0]))
+        yield from _bare(text, after, match[0], value_start, name, secret, place)
+
+    def _quoted(self, text: Text, after: re.Match[str], secret: NamedSecret) -> Iterator[Found]:
+        is_alone = bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
+        if not (is_alone or after["listed"] or after["prose"] or after["space"]):
+            return
+        if after["listed"] and not after["closed"]:
+            return
+        opened: re.Match[str] | None = after
+        while opened is not None:
+            start, quote = opened.end(), opened["open"]
+            end = end_of_quoted(text.text, start, quote)
+            text.spend(end - start)
+            yield from _found(text.text, start, end, secret, is_alone=is_alone)
+            opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
+
+
+def _name_around(text: str, position: int) -> tuple[int, int]:
+    before = text[max(0, position - _LONGEST_NAME) : position]
+    start = position - len(before) + len(before.rstrip(_NAME_CHARACTERS))
+    while start < position and not begins_word(text, start + 1) and text[start] in "nrt" and text[start - 1 : start] == "\\":
+        start += 1
+    match = _NAME_END.match(text, position)
+    return start, match.end() if match else position
+
+
+def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern[str] | None:
+    """Return what a value without quotes looks like where it stands; None where there can be none."""
+    before = text[max(0, start - 6) : start]
+    if after["tag"]:
+        return _BARE if before.endswith("<") else None
+    if after["form"]:
+        return _VARIABLE if after["closed"] else None
+    if after["space"]:
+        return _VARIABLE if name.startswith("-") else None
+    if after["cell"]:
+        return _CELL
+    if after["listed"] or after["attribute"]:
+        return None
+    if after["assigned"] and "=" in after["assigned"] and not after["gap"]:
+        if _BEFORE_PARAMETER.search(before):
+            return _PARAMETER
+        if name.startswith("-") or (_UPPER_NAME.match(name) and _VARIABLE_START.search(before)):
+            return _VARIABLE
+    return _BARE
+
+
+def _bare(
+    text: Text, after: re.Match[str], value: str, start: int, name: str, secret: NamedSecret, place: re.Pattern[str]
+) -> Iterator[Found]:
+    whole = text.text
+    if secret.rule in {"authorization", "cookie"}:
+        if after["assigned"]:
+            yield from _found(whole, start, end_of_line(whole, start), secret, is_alone=True)
+        return
+    end = start + len(value)
+    if place is _BARE and whole[end : end + 1] in {"(", "["} and not looks_random(value, 12):
+        return  # a call, or an item of a list
+    if after["closed"] and (number := _NUMBER.match(whole, start)):
+        if secret.is_certain and secret.rule in {"password", "passcode"} and len(number[0]) >= 4:  # noqa: PLR2004
+            quote = after["closed"] if after["closed"][-1] in "\"'" else ""
+            yield Found(start, number.end(), secret.rule, number[0], quote)
+        return
+    if after["prose"] or place is _BARE:
+        value = value.rstrip(_TRAILING) if not value.endswith("=") else value
+    yield from _found(whole, start, start + len(value), secret, is_alone=False)
+
+
+def _found(text: str, start: int, end: int, secret: NamedSecret, *, is_alone: bool) -> Iterator[Found]:
+    value = text[start:end]
+    if secret.rule == "cookie":
+        yield from credentials.cookies(value, start)
+        return
+    part = masked_part(secret, value, is_alone=is_alone)
+    if part is not None:
+        yield Found(start + part[0], start + part[1], secret.rule, value[part[0] : part[1]])
+
+
+class ParameterDetector:
+    """Read the parameters of addresses that hold secrets there only, as ``sig`` of a signed address."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield the value of the parameter at a literal, where it is one and looks random."""
+        whole = text.text
+        start, _ = _name_around(whole, position)
+        text.spend(20)
+        if not _BEFORE_PARAMETER.search(whole[max(0, start - 6) : start]):
+            return
+        equals = whole.find("=", position)
+        match = _PARAMETER.match(whole, equals + 1)
+        if match is None:
+            return
+        text.spend(len(match[0]))
+        name = whole[start:equals].lower()
+        if named_secret(name) is None and looks_random(without_masks(match[0]), 16):
+            rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
+            yield Found(match.start(), match.end(), rule, match[0])

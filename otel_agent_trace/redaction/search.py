@@ -1,0 +1,173 @@
+"""Search texts for all that a set of rules masks: one scan for the literals of all of them, then a look at each hit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from otel_agent_trace.redaction.credentials import PrivateKeyDetector, UserinfoDetector, UserOptionDetector
+from otel_agent_trace.redaction.engine import LiteralScanner
+from otel_agent_trace.redaction.known_values import KnownValue
+from otel_agent_trace.redaction.masks import MASK
+from otel_agent_trace.redaction.named_values import (
+    NAME_LITERALS,
+    PARAMETER_LITERALS,
+    NameDetector,
+    ParameterDetector,
+)
+from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
+from otel_agent_trace.redaction.personal import PersonalRule
+from otel_agent_trace.redaction.rules import Rule
+from otel_agent_trace.redaction.shapes import ShapeDetector
+from otel_agent_trace.redaction.texts import Detector, Found, Text
+
+
+class Searched(NamedTuple):
+    """Hold a pattern that is searched for in the whole text: of personal data, or added by the program."""
+
+    name: str
+    pattern: re.Pattern[str]
+
+
+PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
+    ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
+    ("url-credentials", ("@",), UserinfoDetector()),
+    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U "), UserOptionDetector()),
+)
+PLACE_RULES = tuple(name for name, _, _ in PLACES)
+"""Names of the rules for secrets that are known by the form of what is around them."""
+
+
+class Search:
+    """Find what is masked in texts; any number of threads may use one.
+
+    Args:
+        rules: the rules of secrets with a shape.
+        known: the known values.
+        searched: patterns that the program added.
+        personal: the rules of personal data.
+        removed: names of rules that find nothing.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        known: Iterable[KnownValue],
+        searched: Sequence[Searched],
+        personal: Sequence[PersonalRule],
+        removed: frozenset[str],
+    ) -> None:
+        self._searched = searched
+        self._personal = personal
+        self._removed = removed
+        exact: dict[str, list[Detector]] = {}
+        for value in known:
+            for literal in value.literals:
+                exact.setdefault(literal, []).append(value)
+        longest_first = [(literal, rule) for rule in rules if rule.name not in removed for literal in rule.literals]
+        for literal, rule in longest_first:
+            exact.setdefault(literal, []).append(ShapeDetector(rule))
+        for name, literals, detector in PLACES:
+            if name not in removed:
+                for literal in literals:
+                    exact.setdefault(literal, []).append(detector)
+        folded: dict[str, list[Detector]] = {literal: [NameDetector()] for literal in NAME_LITERALS}
+        for literal in PARAMETER_LITERALS:
+            folded.setdefault(literal, []).append(ParameterDetector())
+        self._detectors = [*exact.values(), *folded.values()]
+        self._lengths = [len(literal) for literal in (*exact, *folded)]
+        self._scanner = LiteralScanner(list(exact), list(folded))
+
+    def may_find(self, text: str) -> bool:
+        """Return False if nothing can be found in a text."""
+        return bool(self._searched or self._personal) or self._scanner.has_hits(text)
+
+    def found(self, text: str, named: Sequence[Found] = ()) -> list[Found]:
+        """Return what is to be masked in a text, in order, without overlaps.
+
+        Args:
+            text: the text.
+            named: what its place finds in it.
+
+        Raises:
+            TooManyHitsError, TooMuchWorkError, TooLongError: the text would take too long.
+            Exception: whatever a rule raises.
+        """
+        found = self._at_literals(text)
+        found += named
+        if self._removed:
+            found = [one for one in found if one.rule not in self._removed]
+        if found:
+            found = _resolved(text, found)
+        if self._searched or self._personal:
+            found = _resolved(text, found + self._in_whole(text))
+        return found
+
+    def _at_literals(self, text: str) -> list[Found]:
+        hits = self._scanner.hits(text)
+        if not hits:
+            return []
+        found: list[Found] = []
+        looked_at = Text(text)
+        lengths = self._lengths
+        hits.sort(key=lambda hit: (hit[1], -lengths[hit[0]]))
+        for literal, position in hits:
+            for detector in self._detectors[literal]:
+                if position < looked_at.done and not isinstance(detector, KnownValue):
+                    continue
+                for one in detector(looked_at, position):
+                    found.append(one)
+                    if isinstance(detector, (ShapeDetector, PrivateKeyDetector)):
+                        looked_at.done = one.end
+        return found
+
+    def _in_whole(self, text: str) -> list[Found]:
+        masks = [match.span() for match in MASK.finditer(text)]
+        found = [
+            Found(*match.span(), rule.name, match[0])
+            for rule in self._searched
+            for match in rule.pattern.finditer(text)
+            if match.end() > match.start()
+        ]
+        found += [
+            Found(start, end, rule.name, text[start:end]) for rule in self._personal for start, end in rule.spans(text)
+        ]
+        return [one for one in found if not any(one.start < end and start < one.end for start, end in masks)]
+
+
+def _resolved(text: str, found: list[Found]) -> list[Found]:
+    """Return finds in order, without overlaps: the outer one, unless nothing but the inner ones matters in it."""
+    found.sort(key=lambda one: (one.start, -one.end))
+    resolved: list[Found] = []
+    index = 0
+    while index < len(found):
+        outer = found[index]
+        inner: list[Found] = []
+        end = outer.end
+        index += 1
+        while index < len(found) and found[index].start < end:
+            inner.append(found[index])
+            end = max(end, found[index].end)
+            index += 1
+        resolved += _best(text, outer, inner, end) if inner else [outer]
+    return resolved
+
+
+def _best(text: str, outer: Found, inner: list[Found], end: int) -> list[Found]:
+    for one in (outer, *inner):
+        if one.rule == "known" and one.start == outer.start and one.end == end:
+            return [one]
+    if end == outer.end:
+        kept: list[Found] = []
+        rest, position = [], outer.start
+        for one in inner:
+            if one.start >= position:
+                kept.append(one)
+                rest.append(text[position : one.start])
+                position = one.end
+        rest.append(text[position:end])
+        if is_nothing_but_masks("".join(rest)):
+            return kept
+        return [outer]
+    return [Found(outer.start, end, outer.rule, text[outer.start : end])]

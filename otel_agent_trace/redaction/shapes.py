@@ -1,0 +1,58 @@
+"""Find secrets by their own shape, at the literals of `rules`."""
+
+from __future__ import annotations
+
+import re
+
+from otel_agent_trace.redaction.rules import Rule
+from otel_agent_trace.redaction.texts import Found, Text
+
+_NONE: tuple[Found, ...] = ()
+_ESCAPE_BEFORE = re.compile(r"(?:%[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\[[0-9;]{1,10}m)\Z")
+_LONGEST_ESCAPE = 12
+_EXAMPLE = re.compile(r"(?i:x{6}|example|your[-_]|0123456789|1234567890|abcdefghij)|\.\.\.|\*\*\*|([^=A])\1{9}")
+_LINE_BREAK = re.compile(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
+_WINDOW = 700
+
+
+class ShapeDetector:
+    """Match one rule where one of its literals stands."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+
+    def __call__(self, text: Text, position: int) -> tuple[Found, ...]:
+        """Return the secret at a literal, if there is one."""
+        rule = self._rule
+        if not (rule.behind or rule.inside or begins_word(text.text, position)):
+            return _NONE
+        match = self._match(text, position)
+        if match is None:
+            return _NONE
+        group = "secret" if "secret" in match.re.groupindex else 0
+        start, end = match.span(group)
+        text.spend(end - start)
+        value = match[group]
+        if _EXAMPLE.search(value) or (rule.test is not None and not rule.test(value)):
+            return _NONE
+        return (Found(start, end, rule.name, value),)
+
+    def _match(self, text: Text, position: int) -> re.Match[str] | None:
+        pattern = self._rule.compiled()
+        if not self._rule.behind:
+            return pattern.match(text.text, position)
+        for start in range(max(text.done, position - self._rule.behind), position + 1):
+            match = pattern.match(text.text, start)
+            if match is not None and match.end() > position:
+                return match
+        return None
+
+
+def begins_word(text: str, position: int) -> bool:
+    """Return whether no letter or digit stands before a position, but for those of an escape such as ``%3D`` or ``\\n``."""
+    if not position:
+        return True
+    before = text[position - 1]
+    if not (before.isalnum() and before.isascii()):
+        return True
+    return _ESCAPE_BEFORE.search(text[max(0, position - _LONGEST_ESCAPE) : position]) is not None

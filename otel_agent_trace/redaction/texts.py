@@ -1,0 +1,65 @@
+"""Find the secrets of one text: each detector looks where a literal was found, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+HITS_EACH = 400
+"""Characters that a detector may read for each hit before a long text counts as hostile."""
+_LEAST_WORK = 400_000
+_WORK_PER_CHARACTER = 48
+
+
+class Found(NamedTuple):
+    """Hold a part of a text that is to be masked.
+
+    Attributes:
+        start: the position of its first character.
+        end: the position after its last character.
+        rule: the rule that found it.
+        value: the secret, of which a text may hold an encoded form.
+        quote: what the mask is to be quoted with, where a number of JSON is masked.
+    """
+
+    start: int
+    end: int
+    rule: str
+    value: str
+    quote: str = ""
+
+
+class TooMuchWorkError(Exception):
+    """Indicate a text that takes longer to look at than it is worth."""
+
+
+class Text:
+    """Hold a text while it is searched, and count the work.
+
+    Attributes:
+        text: the text.
+        done: the position up to which it was masked.
+        seen: the position up to which names were read.
+    """
+
+    __slots__ = ("_work", "done", "seen", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.done = 0
+        self.seen = 0
+        self._work = _LEAST_WORK + _WORK_PER_CHARACTER * len(text)
+
+    def spend(self, characters: int) -> None:
+        """Count characters that were looked at.
+
+        Raises:
+            TooMuchWorkError: there were too many for a text of this length.
+        """
+        self._work -= characters
+        if self._work < 0:
+            raise TooMuchWorkError
+
+
+Detector = Callable[[Text, int], Iterable[Found]]
+"""Represent what looks at a text where a literal was found: given the text and the literal's position, returns what it found."""

@@ -1,0 +1,157 @@
+"""Walk through a JSON value: every text of it, keys too, with what its place announces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from otel_agent_trace.redaction.credentials import is_cookie_secret, part_of_user_option
+from otel_agent_trace.redaction.masks import UNSCANNED
+from otel_agent_trace.redaction.named_values import found_under_name
+from otel_agent_trace.redaction.names import NamedSecret, named_secret
+from otel_agent_trace.redaction.texts import Found
+
+MOST_LEVELS = 150
+_LONGEST_NAME = 100
+_NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter")
+_VALUE_KEYS = ("value", "val", "v", "content")
+_INNER_VALUE_KEYS = frozenset({"value", "stringvalue", "string_value"})
+_COOKIE_KEYS = frozenset({"httponly", "samesite", "domain"})
+_USER_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
+_MOST_PAIR_KEYS = 16
+_PASSWORD_LEAST_NUMBER = 1000
+_LEAST_IN_SECRETS = 12
+
+
+class Announced(NamedTuple):
+    """Hold what the place of a value announces: a secret, and whether a simple word is one there."""
+
+    secret: NamedSecret
+    is_alone: bool = True
+
+
+Mask = Callable[[str, list[Found], str], str]
+"""Represent what masks a text: given the text, what its place finds in it, and its path."""
+
+
+class Walk:
+    """Replace the texts of JSON values; what contains no changed text remains the same object."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+
+    def value(self, value: Any, announced: Announced | None = None, path: str = "", level: int = 0) -> Any:
+        """Return a value with the texts that the function of this walk returns for its own."""
+        if isinstance(value, str):
+            return self._mask(value, found_under_name(value, *announced) if announced else [], path)
+        if isinstance(value, dict):
+            return self._mapping(value, announced, path, level + 1) if level < MOST_LEVELS else UNSCANNED
+        if isinstance(value, (list, tuple)):
+            return self._sequence(value, announced, path, level + 1) if level < MOST_LEVELS else UNSCANNED
+        if announced and isinstance(value, int) and _is_secret_number(value, announced.secret):
+            text = str(value)
+            return self._mask(text, [Found(0, len(text), announced.secret.rule, text)], path)
+        return value
+
+    def _mapping(self, value: dict[Any, Any], announced: Announced | None, path: str, level: int) -> dict[Any, Any]:
+        pair_key, of_pair = _pair(value)
+        changed: dict[Any, Any] = {}
+        is_changed = False
+        for key, item in value.items():
+            new_key, new_item = key, item
+            if isinstance(key, str):
+                new_key = self._mask(key, [], path)
+                place = of_pair if key == pair_key else _announced_by(key, item, announced)
+                new_item = self.value(item, place, f"{path}.{new_key}" if path else new_key, level)
+            else:
+                new_item = self.value(item, None, f"{path}[{key!r}]", level)
+            is_changed |= new_key is not key or new_item is not item
+            while new_key is not key and new_key in changed:
+                new_key += "+"
+            changed[new_key] = new_item
+        return changed if is_changed else value
+
+    def _sequence(
+        self, value: list[Any] | tuple[Any, ...], announced: Announced | None, path: str, level: int
+    ) -> list[Any] | tuple[Any, ...]:
+        changed: list[Any] = []
+        is_changed = False
+        before: Any = None
+        for index, item in enumerate(value):
+            place = _announced_by_item(before, item) or (announced and announced._replace(is_alone=False))
+            new = self.value(item, place, f"{path}[{index}]", level)
+            is_changed |= new is not item
+            changed.append(new)
+            before = item
+        if not is_changed:
+            return value
+        return tuple(changed) if isinstance(value, tuple) else changed
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value, its keys too, in any order."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+
+
+def _is_secret_number(value: int, secret: NamedSecret) -> bool:
+    if isinstance(value, bool) or not secret.is_certain:
+        return False
+    return secret.rule == "passcode" or (secret.rule == "password" and abs(value) >= _PASSWORD_LEAST_NUMBER)
+
+
+def _announced_by(key: str, item: Any, announced: Announced | None) -> Announced | None:
+    """Return what a key announces, else what the name of the whole mapping does."""
+    if announced is not None:
+        if key.lower() in _INNER_VALUE_KEYS:
+            return announced
+        if announced.secret.rule == "cookie" and isinstance(item, str):
+            return Announced(_COOKIE_VALUE) if is_cookie_secret(key, item) else None
+        if announced.secret == _SECRETS and isinstance(item, str) and len(item) >= _LEAST_IN_SECRETS:
+            return announced._replace(is_alone=False)
+    secret = named_secret(key)
+    return Announced(secret) if secret else None
+
+
+_COOKIE_VALUE = NamedSecret("cookie-value")
+_SECRETS = NamedSecret("secret", is_certain=False)
+
+
+def _pair(value: dict[Any, Any]) -> tuple[Any, Announced | None]:
+    """Return the key of a mapping that holds the value of a pair, as in ``{"name": …, "value": …}``, and what is announced."""
+    if len(value) > _MOST_PAIR_KEYS:
+        return None, None
+    keys = {key.lower(): key for key in value if isinstance(key, str)}
+    value_key = next((keys[key] for key in _VALUE_KEYS if key in keys), None)
+    name = next((value[keys[key]] for key in _NAME_KEYS if key in keys and isinstance(value[keys[key]], str)), None)
+    if value_key is None or name is None or len(name) > _LONGEST_NAME:
+        return None, None
+    item = value[value_key]
+    if not _COOKIE_KEYS.isdisjoint(keys) and isinstance(item, str):
+        return (value_key, Announced(_COOKIE_VALUE)) if is_cookie_secret(name, item) else (None, None)
+    secret = named_secret(name)
+    return (value_key, Announced(secret)) if secret else (None, None)
+
+
+def _announced_by_item(before: Any, item: Any) -> Announced | None:
+    """Return what the item before announces, in lists of arguments and of headers."""
+    if not isinstance(before, str) or len(before) > _LONGEST_NAME or not isinstance(item, str):
+        return None
+    if before in _USER_OPTIONS:
+        return Announced(_USER_OPTION) if part_of_user_option(item) else None
+    secret = named_secret(before) if before and " " not in before else None
+    if secret is None:
+        return None
+    is_option = before.startswith("-")
+    return None if is_option and item.startswith("-") else Announced(secret, is_option)
+
+
+_USER_OPTION = NamedSecret("user-option")
