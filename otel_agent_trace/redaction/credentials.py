@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 
 from otel_agent_trace.redaction.names import named_secret
-from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, is_placeholder, is_wordy, looks_random, without_masks
+from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, is_placeholder, is_reference, is_token, is_wordy, looks_random, without_masks
 from otel_agent_trace.redaction.texts import Found, Text
 
 # ── authorization headers ────────────────────────────────────────────────────────────────────────────────────────────
 
 _SCHEME = re.compile(r"\s{0,8}[A-Za-z][A-Za-z0-9_-]{1,30}(?:\s{1,8}|%20)(?=\S)")
+_WITH_PARAMETERS = re.compile(r"(?i)\s{0,8}(?:digest|oauth|hawk|signature|aws4-hmac-\w{1,20}|goog4-\w{1,20}|sharedkey|mac|hoba)\b[^{}]*\Z")
 
 
 def part_of_authorization(value: str) -> tuple[int, int] | None:
@@ -21,6 +22,8 @@ def part_of_authorization(value: str) -> tuple[int, int] | None:
     end = len(value.rstrip())
     rest = without_masks(value[start:end])
     if rest != value[start:end] and is_nothing_but_masks(rest):
+        return None
+    if not (is_token(rest) or _WITH_PARAMETERS.match(value)):
         return None
     if looks_random(rest, 6) or (scheme is not None and rest.isdigit() and len(rest) > 5):  # noqa: PLR2004
         return start, end
@@ -51,10 +54,10 @@ def is_cookie_secret(name: str, value: str) -> bool:
 
 _LONGEST_USERINFO = 512
 _SCHEME_END = re.compile(r"(?::|%3[Aa])(?:\\{0,64}/|%2[Ff]){2}")
-_NO_USERINFO = re.compile(r"[\s\"'<>`]")
+_NO_USERINFO = re.compile(r"[\s\"'`\[\](){}|^]|<(?!secret:)|&lt")
 _COMMON_PASSWORDS = frozenset(
     "user username pass password passwd pwd secret changeme changeit postgres root admin guest test token example "
-    "default mysql redis rabbitmq mongo oauth2 x-oauth-basic x-access-token apikey api_key key foo bar".split()
+    "tiger masterkey default mysql redis rabbitmq mongo oauth2 x-oauth-basic x-access-token apikey api_key key foo bar".split()
 )
 
 
@@ -93,7 +96,7 @@ def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
     rest = without_masks(password)
     if "/" in rest and (rest.partition("/")[0].isdigit() or not looks_random(rest, 6)):
         return  # a port and a path
-    if rest and rest.lower() not in _COMMON_PASSWORDS and rest != user and not is_placeholder(rest) and not rest.startswith("$"):
+    if rest and rest.lower() not in _COMMON_PASSWORDS and rest != user and not is_placeholder(rest) and not is_reference(rest):
         first = start + len(user) + len(colon)
         yield Found(first, first + len(password), "url-credentials", password)
 

@@ -12,10 +12,12 @@ from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_ordinary,
     is_simple_password,
+    is_token,
+    is_wordy,
     looks_random,
     without_masks,
 )
-from otel_agent_trace.redaction.quoting import QUOTE, end_of_line, end_of_quoted
+from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
 from otel_agent_trace.redaction.shapes import begins_word
 from otel_agent_trace.redaction.texts import Found, Text
 
@@ -32,9 +34,9 @@ NAME_LITERALS: tuple[str, ...] = (
 PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=", "sessionid=", "appid=", "ticket=")
 """Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""
 
-_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.$"
+_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 64
-_NAME_END = re.compile(r"[\w$.-]{0,64}")
+_NAME_END = re.compile(r"[\w.-]{0,64}")
 _ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
 _PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
 _AFTER = re.compile(
@@ -48,7 +50,7 @@ _AFTER = re.compile(
     | (?P<attribute> \s{{1,8}} (?i:value|content)= )
     | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
     | (?P<tag> > )
-    | (?P<cell> \s{{0,20}}\|\s{{0,20}} )
+    | (?P<cell> [ ]{{1,20}}\|[ ]{{1,20}} )
     | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to)\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
     | (?P<space> [ \t]{{1,8}} )
     )
@@ -60,8 +62,13 @@ _NEXT_ITEM = re.compile(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
 _BARE = re.compile(r"[^\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
 _VARIABLE = re.compile(r"[^\s\"'`\\]{1,4096}")
 _PARAMETER = re.compile(r"[^\s\"'`<>&#\\;,)\]}]{1,8192}")
-_CELL = re.compile(r"[^\s|]{1,512}")
+_CREDENTIAL = re.compile(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
+_COOKIES = re.compile(r"[^\r\n\"'`\\]{1,16384}")
+_ELEMENT = re.compile(r"[^\s<>\"'`\\]{1,4096}(?=\s{0,8}<\\{0,64}/)")
 _NUMBER = re.compile(r"-?[0-9]{1,40}(?![\w.])")
+_AFTER_CLOSING = re.compile(r"[\s),;+.:\]}]|\\{1,64}[nrt]|\Z")
+_IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
+_WORD_BEFORE = re.compile(r"([A-Za-z]+)[ ]\Z")
 _UPPER_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 _BEFORE_PARAMETER = re.compile(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
 _TRAILING = ".,;:!?)]}*_"
@@ -83,8 +90,11 @@ def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int
         return None
     if secret.rule == "passcode":
         return (0, len(value)) if value.isdigit() and 3 <= len(value) <= 10 else None  # noqa: PLR2004
-    if is_alone and secret.is_certain:
-        return None if is_ordinary(rest) else (0, len(value))
+    if secret.rule != "password" and not is_token(rest):
+        return None
+    if is_alone and secret.is_certain and not is_ordinary(rest):
+        is_secret = secret.rule == "password" or not is_wordy(rest) or is_simple_password(rest)
+        return (0, len(value)) if is_secret else None
     at_least = 12 if secret.rule == "token" else 6
     if looks_random(rest, at_least) or (secret.rule == "password" and is_simple_password(rest)):
         return 0, len(value)
@@ -118,7 +128,10 @@ class NameDetector:
             text.seen = mask.end()
             return ()
         name = whole[start:end]
-        secret = named_secret(name)
+        if word := _WORD_BEFORE.search(whole[max(0, start - 16) : start]):
+            secret = named_secret(f"{word[1]}_{name}") if named_secret(name) else None  # as in "page token"
+        else:
+            secret = named_secret(name)
         return () if secret is None else self._found(text, start, end, name, secret)
 
     def _found(self, text: Text, start: int, end: int, name: str, secret: NamedSecret) -> Iterator[Found]:
@@ -128,7 +141,7 @@ class NameDetector:
         text.spend(after.end() - end)
         value_start = after.end()
         if after["open"] and not (after["tag"] or after["cell"]):
-            yield from self._quoted(text, after, secret)
+            yield from self._quoted(text, start, after, secret)
             return
         place = _place(text.text, start, name, after)
         if place is None:
@@ -139,12 +152,16 @@ class NameDetector:
         text.spend(len(match[0]))
         yield from _bare(text, after, match[0], value_start, name, secret, place)
 
-    def _quoted(self, text: Text, after: re.Match[str], secret: NamedSecret) -> Iterator[Found]:
+    def _quoted(self, text: Text, name_start: int, after: re.Match[str], secret: NamedSecret) -> Iterator[Found]:
         is_alone = bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
         if not (is_alone or after["listed"] or after["prose"] or after["space"]):
             return
-        if after["listed"] and not after["closed"]:
+        if after["listed"] and not is_alone and not (secret.is_certain and _is_pair(text.text, name_start, after)):
             return
+        if after["bracket"] and not after["assigned"]:
+            return
+        if not after["closed"] and _AFTER_CLOSING.match(text.text, after.end()):
+            return  # the quote ends a text that ends with the name
         opened: re.Match[str] | None = after
         while opened is not None:
             start, quote = opened.end(), opened["open"]
@@ -152,6 +169,16 @@ class NameDetector:
             text.spend(end - start)
             yield from _found(text.text, start, end, secret, is_alone=is_alone)
             opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
+
+
+_PAIR_START = re.compile(r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)\Z")
+
+
+def _is_pair(text: str, name_start: int, after: re.Match[str]) -> bool:
+    """Return whether a name and what follows after a comma are an option and its value, or the two items of one bracket."""
+    if not after["closed"]:
+        return False
+    return text[name_start] == "-" or _PAIR_START.search(text[max(0, name_start - 80) : name_start]) is not None
 
 
 def _name_around(text: str, position: int) -> tuple[int, int]:
@@ -167,14 +194,12 @@ def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern
     """Return what a value without quotes looks like where it stands; None where there can be none."""
     before = text[max(0, start - 6) : start]
     if after["tag"]:
-        return _BARE if before.endswith("<") else None
+        return _ELEMENT if before.endswith("<") else None
     if after["form"]:
         return _VARIABLE if after["closed"] else None
     if after["space"]:
         return _VARIABLE if name.startswith("-") else None
-    if after["cell"]:
-        return _CELL
-    if after["listed"] or after["attribute"]:
+    if after["listed"] or after["attribute"] or (after["gap"] and not after["gap"].isspace()) or "\n" in (after["gap"] or ""):
         return None
     if after["assigned"] and "=" in after["assigned"] and not after["gap"]:
         if _BEFORE_PARAMETER.search(before):
@@ -189,11 +214,13 @@ def _bare(
 ) -> Iterator[Found]:
     whole = text.text
     if secret.rule in {"authorization", "cookie"}:
-        if after["assigned"]:
-            yield from _found(whole, start, end_of_line(whole, start), secret, is_alone=True)
+        run = (_CREDENTIAL if secret.rule == "authorization" else _COOKIES).match(whole, start)
+        if after["assigned"] and run and whole[run.end() : run.end() + 1] not in {"(", "["}:
+            text.spend(len(run[0]))
+            yield from _found(whole, start, run.end(), secret, is_alone=True)
         return
     end = start + len(value)
-    if place is _BARE and whole[end : end + 1] in {"(", "["} and not looks_random(value, 12):
+    if place is _BARE and whole[end : end + 1] in {"(", "["} and _IDENTIFIER.match(value):
         return  # a call, or an item of a list
     if after["closed"] and (number := _NUMBER.match(whole, start)):
         if secret.is_certain and secret.rule in {"password", "passcode"} and len(number[0]) >= 4:  # noqa: PLR2004
@@ -223,7 +250,7 @@ class ParameterDetector:
         whole = text.text
         start, _ = _name_around(whole, position)
         text.spend(20)
-        if not _BEFORE_PARAMETER.search(whole[max(0, start - 6) : start]):
+        if whole[start - 1 : start] == ";" or not _BEFORE_PARAMETER.search(whole[max(0, start - 6) : start]):
             return
         equals = whole.find("=", position)
         match = _PARAMETER.match(whole, equals + 1)
@@ -231,6 +258,6 @@ class ParameterDetector:
             return
         text.spend(len(match[0]))
         name = whole[start:equals].lower()
-        if named_secret(name) is None and looks_random(without_masks(match[0]), 16):
+        if named_secret(name) is None and looks_random(without_masks(match[0]), 16) and ("code" not in name or len(match[0]) <= 256):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
             yield Found(match.start(), match.end(), rule, match[0])

@@ -84,7 +84,7 @@ def named_secret(name: str) -> NamedSecret | None:
 
 def _of_noun(noun: str, before: str) -> NamedSecret | None:
     if noun in _PASSWORDS or noun.endswith(("password", "passwd", "passphrase", "passwort")):
-        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS or bool(before))
+        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS)
     if noun in _PASSCODES:
         return NamedSecret("passcode")
     if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:

@@ -13,7 +13,8 @@ _JUDGED = 512
 _PLACEHOLDER = re.compile(
     r"""
     \$\{ | \$\( | \{\{ | \}\} | %\(\w+\)s | <% | \A\$\w+\Z | \A\$[A-Za-z_] | \A%\w+%\Z  # of shells, templates, format strings
-    | \{[a-zA-Z_][\w.\[\]()'!:]*\}                                           # of f-strings
+    | \{[a-zA-Z_][\w.\[\]()'!:]{0,80}\} | \{\} | (?<!\w)%[sdr](?!\w)        # of f-strings and formats
+    | <[A-Za-z][\w -]{0,60}> | &lt;                                          # of documents
     | \A<[^<>]{0,80}>\Z | \A\[[^\[\]]{0,80}\]\Z | \A\{[^{}]{0,80}\}\Z
     | \*\*\* | \.\.\. | … | ••• | ●●● | (?i:x{4,}) | (?i:redacted|placeholder|example|change_?me|replace_?me|dummy)
     | (?i:\A(?:your|insert|enter|paste)[-_ ]) | (?i:your_|your-) | (?:^|[-_])HERE\Z
@@ -48,10 +49,25 @@ _ORDINARY_WORDS = frozenset(
 )
 _NUMERIC = re.compile(r"[+-]?[\d.,:/+ _TZ-]*[A-Za-z%]{0,3}\Z")
 _CHUNK = re.compile(r"[^\W_]+")
-_WORDY_CHUNK = re.compile(r"([^\W\d_]+)(\d{0,4})\Z|\d{1,4}\Z")
+_SEGMENT = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
 _WORDY_SYMBOLS = re.compile(r"[\w\s.:/\[\]'\"=,-]*[!?]?\Z")
-_UNPRONOUNCEABLE = re.compile(r"[bcdfghjklmnpqrstvwxz]{6}")
+_SHORT_WORDS = frozenset("id is to of by on in at as or no up my go do if it we db os io ai ui ip vm pk fn js py ok re un de".split())
+_VOWEL = re.compile(r"(?i)[aeiouyäöüéèáíóú]|[^\x00-\x7f]")
+_FOLLOWERS = dict(
+    row.split(":")
+    for row in (
+        "a:abcdfgiklmnprstuvwxyz b:abceilorsuy c:acehiklmoprstuy d:abdefgilmorstu e:abcdefghilmnopqrstuvwxy f:aefilorstuy "
+        "g:aeghilmnorsu h:aeiorstuy i:abcdefglmnoprstvxz j:eou k:aeis l:acdeilopstuvy "
+        "m:abeilmopsuy n:abcdefgiklmnoprstuvy o:abcdefgiklmnoprstuvwx p:acdehiloprstuy q:lu r:abcdefgiklmnoprstuvy "
+        "s:acdefhiklmnopqrstuwy t:acdefhilmnoprstuy u:abcdefgilmnoprst v:aeio w:aehinors x:ceipt "
+        "y:eilmnpst z:aeiouz"
+    ).split()
+)
+"""Letters by those that follow them in words of English and in names of programs, as counted in the packages of PyPI."""
+_NOUN = re.compile(r"(?i)password|passwd|token|secret|key|auth|credential")
+_VARIABLE = re.compile(r"[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
+_AROUND = " .,;:!?()[]{}'\"`*_<>"
 _ALGORITHM = re.compile(r"(?i)(?:base|sha|md|utf|hs|rs|es|ps|aes|oauth|v|x|http|argon|pkcs|ed|p|s|ec|h|id|ipv|log|py|python)-?\d")
 
 
@@ -65,6 +81,14 @@ def is_reference(value: str) -> bool:
     return len(value) <= _JUDGED and _REFERENCE.match(value) is not None
 
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=:@%|!*$-]+\Z")
+
+
+def is_token(value: str) -> bool:
+    """Return whether a value has the characters of keys and tokens, which programs make: no blanks, brackets or quotes."""
+    return _TOKEN.match(value) is not None
+
+
 def is_ordinary(value: str) -> bool:
     """Return whether a value that stands alone under the name of a secret is none."""
     bare = value.strip()
@@ -73,52 +97,86 @@ def is_ordinary(value: str) -> bool:
         return True
     if len(bare) <= _JUDGED and " " in bare and _PROSE.search(bare):
         return True
-    return is_wordy(bare) and named_secret(bare) is not None
+    return bare.startswith("-----BEGIN ") or (is_wordy(bare) and named_secret(bare) is not None)
 
 
 def is_wordy(value: str) -> bool:
     """Return whether a value is made of words, as identifiers, versions and paths are, not of random characters."""
     if not _WORDY_SYMBOLS.match(value):
         return False
-    for chunk in _CHUNK.findall(value):
-        match = _WORDY_CHUNK.match(chunk)
-        if match is None or (match[1] and not _is_word(match[1])):
-            return False
-    return True
+    return all(map(_is_wordy_chunk, _CHUNK.findall(value)))
+
+
+def _is_wordy_chunk(chunk: str) -> bool:
+    """Return whether letters and digits are a word with a number, as ``base64``, ``x25519`` and ``Ed448PrivateKey`` are."""
+    first, *others = _SEGMENT.findall(chunk)
+    if len(others) > 4 or (first[0].isdigit() and (others or len(first) > 4)):  # noqa: PLR2004
+        return False
+    if not (first[0].isdigit() or _is_word(first)):
+        return False
+    return all(
+        len(segment) <= (5 if len(first) <= 2 else 4) if segment[0].isdigit() else len(segment) >= 4 and _is_word(segment)  # noqa: PLR2004
+        for segment in others
+    )
 
 
 def _is_word(letters: str) -> bool:
-    if letters.islower():
-        return _UNPRONOUNCEABLE.search(letters) is None
+    if len(letters) > 16 and letters.isupper():  # noqa: PLR2004 - longer than words are
+        return False
+    fragments = _CAMEL.findall(letters)
+    odd = sum(len(fragment) for fragment in fragments if not _is_fragment(fragment))
+    if len(fragments) == 1 or len(letters) < 5:  # noqa: PLR2004 - too short to be judged
+        return _is_pronounceable(letters)
+    return 3 * odd <= len(letters) and 3 * len(fragments) <= len(letters)
+
+
+def _is_fragment(letters: str) -> bool:
+    """Return whether letters may be a part of a name like ``userId``; random letters change their case more often."""
     if letters.isupper():
-        return len(letters) <= 16  # noqa: PLR2004 - longer than words are
-    words = _CAMEL.findall(letters)
-    return len(letters) >= 2.7 * len(words)  # noqa: PLR2004 - random letters change their case more often
+        return len(letters) <= 6  # noqa: PLR2004 - longer than acronyms are
+    if len(letters) <= 2:  # noqa: PLR2004
+        return letters.lower() in _SHORT_WORDS
+    return _VOWEL.search(letters) is not None and _is_pronounceable(letters)
+
+
+def _is_pronounceable(letters: str) -> bool:
+    """Return whether letters follow each other as in words: one pair may be a rare one, and one more in six letters."""
+    if len(letters) < 5 or not letters.isascii():  # noqa: PLR2004 - too short to be judged
+        return True
+    lower = letters.lower()
+    rare = sum(second not in _FOLLOWERS[first] for first, second in zip(lower, lower[1:], strict=False))
+    return rare <= 1 + (len(letters) - 1) // 6
 
 
 def looks_random(value: str, at_least: int = 6) -> bool:
     """Return whether a value of so many characters can only be a secret, were it not for digests and ids."""
-    head = value[:_JUDGED]
+    head = value[:_JUDGED].strip(_AROUND)
     return (
         len(value) >= at_least
-        and not is_placeholder(head)
+        and not is_placeholder(value)
         and not is_reference(head)
         and not _NUMERIC.match(head)
         and not is_wordy(head)
+        and not is_variable(head)
         and sum(character.isalnum() for character in head) >= 4  # noqa: PLR2004 - rulers and arrows have fewer
     )
 
 
 def is_simple_password(value: str) -> bool:
-    """Return whether a value is a word and some digits, as people's passwords are, and no algorithm or version."""
+    """Return whether a value has letters and digits, as people's passwords have, and is no algorithm, class or variable."""
     return (
         len(value) >= 6  # noqa: PLR2004 - shorter ones are names
-        and not value[0].isdigit()
-        and value[-1].isdigit()
         and value.isalnum()
+        and not (value.isalpha() or value.isdigit())
         and not _ALGORITHM.match(value)
-        and named_secret(value.rstrip("0123456789")) is None
+        and not _NOUN.search(value)
+        and not is_placeholder(value)
     )
+
+
+def is_variable(value: str) -> bool:
+    """Return whether a value is the name of a variable that holds a secret, as in ``token=self.access_token``."""
+    return _VARIABLE.match(value) is not None and named_secret(value) is not None
 
 
 def without_masks(value: str) -> str:

@@ -148,9 +148,9 @@ def _announced_by_item(before: Any, item: Any) -> Announced | None:
     if before in _USER_OPTIONS:
         return Announced(_USER_OPTION) if part_of_user_option(item) else None
     secret = named_secret(before) if before and " " not in before else None
-    if secret is None:
-        return None
     is_option = before.startswith("-")
+    if secret is None or not (is_option or secret.is_certain):
+        return None
     return None if is_option and item.startswith("-") else Announced(secret, is_option)
 
 
