@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from otel_agent_trace.redaction.names import named_secret
 from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, is_placeholder, is_reference, is_token, is_wordy, looks_random, without_masks
+from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
 from otel_agent_trace.redaction.texts import Found, Text
 
 # ── authorization headers ────────────────────────────────────────────────────────────────────────────────────────────
@@ -48,6 +49,33 @@ def is_cookie_secret(name: str, value: str) -> bool:
     """Return whether the value of a cookie is one that lets its holder in."""
     rest = without_masks(value)
     return looks_random(rest, 8) or (len(rest) >= 6 and bool(_SESSION.search(name)) and not is_placeholder(rest) and not is_wordy(rest))  # noqa: PLR2004
+
+
+_COOKIE_NAME = re.compile(rf"{QUOTE}name{QUOTE}\s{{0,8}}:\s{{0,8}}(?P<open>{QUOTE})")
+_COOKIE_VALUE = re.compile(rf"{QUOTE}value{QUOTE}\s{{0,8}}:\s{{0,8}}(?P<open>{QUOTE})")
+_COOKIE_OBJECT = 1500
+"""Characters around ``httpOnly`` in which the name and the value of the cookie are looked for."""
+
+
+class CookieObjectDetector:
+    """Read cookies that stand in JSON as objects, as browsers that agents drive return them."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield the value of a cookie of which one of the attributes stands at a position."""
+        whole = text.text
+        first = max(whole.rfind("{", max(0, position - _COOKIE_OBJECT), position), 0)
+        last = whole.find("}", position, position + _COOKIE_OBJECT)
+        text.spend(_COOKIE_OBJECT // 4)
+        if last < 0:
+            return
+        name = _COOKIE_NAME.search(whole, first, last)
+        value = _COOKIE_VALUE.search(whole, first, last)
+        if name is None or value is None:
+            return
+        text.spend(last - first)
+        start, end = value.end(), end_of_quoted(whole, value.end(), value["open"])
+        if end <= last and is_cookie_secret(whole[name.end() : name.end() + 64].partition(name["open"])[0], whole[start:end]):
+            yield Found(start, end, "cookie", whole[start:end])
 
 
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────

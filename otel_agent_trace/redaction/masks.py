@@ -12,7 +12,7 @@ from otel_agent_trace.keys import default_key, keyed_digest
 
 UNSCANNED = "<secret:unscanned>"
 """Mask of a value that could not be scanned, because a rule failed or because scanning it would have taken too long."""
-MASK = re.compile(r"<(?:secret:)?[a-z][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
+MASK = re.compile(r"<(?:secret:)?[a-z0-9][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
 
 
 def secret_mask(rule: str, value: str) -> str:

@@ -34,9 +34,11 @@ NAME_LITERALS: tuple[str, ...] = (
 PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=", "sessionid=", "appid=", "ticket=")
 """Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""
 
+_COLOR_END = re.compile(r"[0-9;]{0,12}m")
+_PHRASE = re.compile(r"(?i:mot de passe|seed phrase|recovery phrase|密码|密碼|パスワード|비밀번호|парол[ья]?)")
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 64
-_NAME_END = re.compile(r"[\w.-]{0,64}")
+_NAME_END = re.compile(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
 _ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
 _PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
 _AFTER = re.compile(
@@ -59,9 +61,9 @@ _AFTER = re.compile(
     re.VERBOSE,
 )
 _NEXT_ITEM = re.compile(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
-_BARE = re.compile(r"[^\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
-_VARIABLE = re.compile(r"[^\s\"'`\\]{1,4096}")
-_PARAMETER = re.compile(r"[^\s\"'`<>&#\\;,)\]}]{1,8192}")
+_BARE = re.compile(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
+_VARIABLE = re.compile(r"[^\x1b\s\"'`\\]{1,4096}")
+_PARAMETER = re.compile(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
 _CREDENTIAL = re.compile(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
 _COOKIES = re.compile(r"[^\r\n\"'`\\]{1,16384}")
 _ELEMENT = re.compile(r"[^\s<>\"'`\\]{1,4096}(?=\s{0,8}<\\{0,64}/)")
@@ -71,6 +73,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
 _WORD_BEFORE = re.compile(r"([A-Za-z]+)[ ]\Z")
 _UPPER_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 _BEFORE_PARAMETER = re.compile(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
+_CJK = re.compile(r"[\u2e80-\uffef]")
+"""Letters of languages that put no blanks between words."""
 _TRAILING = ".,;:!?)]}*_"
 _VARIABLE_START = re.compile(r"(?:\A|[\s;\"'`(]|\\[nt]|-e|-D|--env|m)[ =]?\Z")
 
@@ -113,6 +117,14 @@ def found_under_name(value: str, secret: NamedSecret, is_alone: bool = True) -> 
     return list(_found(value, 0, len(value), secret, is_alone=is_alone))
 
 
+def of_second(secret: NamedSecret) -> NamedSecret:
+    """Return what is announced of the second item of a list: ``auth`` announces a user and a password."""
+    return _SECOND_OF_AUTH if secret.rule == "token" and not secret.is_certain else secret
+
+
+_SECOND_OF_AUTH = NamedSecret("password", is_certain=False)
+
+
 class NameDetector:
     """Read names and what stands under them."""
 
@@ -128,10 +140,9 @@ class NameDetector:
             text.seen = mask.end()
             return ()
         name = whole[start:end]
-        if word := _WORD_BEFORE.search(whole[max(0, start - 16) : start]):
-            secret = named_secret(f"{word[1]}_{name}") if named_secret(name) else None  # as in "page token"
-        else:
-            secret = named_secret(name)
+        secret = named_secret(name)
+        if secret and secret.rule == "token" and (word := _WORD_BEFORE.search(whole[max(0, start - 16) : start])):
+            secret = named_secret(f"{word[1]}_{name}") and secret  # as in "page token"
         return () if secret is None else self._found(text, start, end, name, secret)
 
     def _found(self, text: Text, start: int, end: int, name: str, secret: NamedSecret) -> Iterator[Found]:
@@ -163,11 +174,13 @@ class NameDetector:
         if not after["closed"] and _AFTER_CLOSING.match(text.text, after.end()):
             return  # the quote ends a text that ends with the name
         opened: re.Match[str] | None = after
+        is_first = True
         while opened is not None:
             start, quote = opened.end(), opened["open"]
             end = end_of_quoted(text.text, start, quote)
             text.spend(end - start)
-            yield from _found(text.text, start, end, secret, is_alone=is_alone)
+            yield from _found(text.text, start, end, secret if is_first else of_second(secret), is_alone=is_alone)
+            is_first = False
             opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
 
 
@@ -184,21 +197,29 @@ def _is_pair(text: str, name_start: int, after: re.Match[str]) -> bool:
 def _name_around(text: str, position: int) -> tuple[int, int]:
     before = text[max(0, position - _LONGEST_NAME) : position]
     start = position - len(before) + len(before.rstrip(_NAME_CHARACTERS))
+    if text[start - 1 : start] == "[" and (color := _COLOR_END.match(text, start, position)):
+        start = color.end()
     while start < position and not begins_word(text, start + 1) and text[start] in "nrt" and text[start - 1 : start] == "\\":
         start += 1
-    match = _NAME_END.match(text, position)
-    return start, match.end() if match else position
+    end = position
+    if text[position] > "\x7f" or text[position] in "mMsSrR":
+        phrase = _PHRASE.match(text, position)
+        end = phrase.end() if phrase else position
+    match = _NAME_END.match(text, end)
+    return start, match.end() if match else end
 
 
 def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern[str] | None:
     """Return what a value without quotes looks like where it stands; None where there can be none."""
     before = text[max(0, start - 6) : start]
+    if after["assigned"] == ":" and before.endswith(":"):
+        return None  # a part of a longer name, as of a resource
     if after["tag"]:
         return _ELEMENT if before.endswith("<") else None
     if after["form"]:
         return _VARIABLE if after["closed"] else None
     if after["space"]:
-        return _VARIABLE if name.startswith("-") else None
+        return _VARIABLE if name.startswith("-") or "login " in text[max(0, start - 80) : start] else None
     if after["listed"] or after["attribute"] or (after["gap"] and not after["gap"].isspace()) or "\n" in (after["gap"] or ""):
         return None
     if after["assigned"] and "=" in after["assigned"] and not after["gap"]:
@@ -228,6 +249,7 @@ def _bare(
             yield Found(start, number.end(), secret.rule, number[0], quote)
         return
     if after["prose"] or place is _BARE:
+        value = _CJK.split(value, maxsplit=1)[0]
         value = value.rstrip(_TRAILING) if not value.endswith("=") else value
     yield from _found(whole, start, start + len(value), secret, is_alone=False)
 

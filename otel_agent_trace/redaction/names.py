@@ -32,6 +32,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
 _PASSWORDS = frozenset(
     (
         *("password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "contraseña", "contrasena", "senha"),
+        *("密码", "密碼", "パスワード", "비밀번호", "пароля", "passe"),
         *("pwd", "pw", "pass", "passwrd", "пароль", "hasło", "mdp", "mnemonic"),
     )
 )

@@ -174,6 +174,11 @@ def is_simple_password(value: str) -> bool:
     )
 
 
+def is_password(value: str) -> bool:
+    """Return whether a value that stands where a command expects a password is one."""
+    return looks_random(value) or is_simple_password(value)
+
+
 def is_variable(value: str) -> bool:
     """Return whether a value is the name of a variable that holds a secret, as in ``token=self.access_token``."""
     return _VARIABLE.match(value) is not None and named_secret(value) is not None

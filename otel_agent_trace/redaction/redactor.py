@@ -99,12 +99,12 @@ class Redactor:
 
     def may_find(self, value: Any) -> bool:
         """Return False if a look at all texts of a value together shows that nothing in it is masked."""
-        return self._current().may_find("\n".join(texts(value)))
+        return self._current().may_find(_joined(texts(value)))
 
     def may_change(self, texts: Sequence[str]) -> bool:
         """Return False if none of the texts would change."""
         try:
-            if not self._current().may_find("\n".join(texts)):
+            if not self._current().may_find(_joined(texts)):
                 return False
         except Exception as error:  # noqa: BLE001 - then it is left to the masking
             self._failed(error)
@@ -201,6 +201,11 @@ class Redactor:
             forms = [] if "known" in self._remove else [form for forms in known.values() for form in forms]
             self._search = Search((*RULES, *self._plugins), forms, self._added, self._personal, self._remove)
         return self._search
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """Return texts as one, each in quotes: names of few letters are looked for with the quote after them."""
+    return '"\n"'.join(("", *parts, ""))
 
 
 def _with_masks(text: str, found: list[Found]) -> str:

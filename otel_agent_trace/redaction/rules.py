@@ -19,6 +19,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from otel_agent_trace.redaction.ordinary import is_password, looks_random
+
 ENTRY_POINT_GROUP = "otel_agent_trace.redaction_rules"
 _log = logging.getLogger("otel_agent_trace")
 
@@ -109,7 +111,7 @@ RULES: tuple[Rule, ...] = (
     _vendor("wandb", "wandb_v1_", r"wandb_v1_[A-Za-z0-9_-]{60,120}", "2025"),
     _vendor("firecrawl", "fc-", r"fc-[0-9a-f]{32}(?![A-Za-z0-9])", "2024"),
     _vendor("e2b", "e2b_", r"e2b_[0-9a-f]{40}(?![A-Za-z0-9])", "2024"),
-    _vendor("jina", "jina_", rf"jina_{_DIGIT}[A-Za-z0-9_-]{{40,90}}", "2023"),
+    _vendor("jina", "jina_", rf"jina_{_DIGIT}[A-Za-z0-9]{{40,90}}", "2023"),
     _vendor("voyage", "pa-", rf"pa-{_DIGIT}[A-Za-z0-9_-]{{43}}(?![A-Za-z0-9_-])", "2024"),
     _vendor("bedrock", "ABSK", r"ABSK[A-Za-z0-9+/]{60,400}={0,2}", "2025", "AWS"),
     _vendor("bedrock", "bedrock-api-key-", r"bedrock-api-key-[A-Za-z0-9+/_-]{40,4096}={0,2}", "2025", "AWS"),
@@ -181,7 +183,13 @@ RULES: tuple[Rule, ...] = (
     _vendor("resend", "re_", rf"re_{_DIGIT}[A-Za-z0-9]{{8}}_[A-Za-z0-9]{{24}}(?![A-Za-z0-9_])"),
     # ── everywhere ──
     _vendor("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,4096}\.(?:eyJ[A-Za-z0-9_-]{6,20000}(?:\.[A-Za-z0-9_-]{0,4096})?|[A-Za-z0-9_-]{0,4096}(?:\.[A-Za-z0-9_-]{8,20000}){2,3})", "2015", "RFC 7519, RFC 7516"),
-    Rule(name="basic", literals=("Basic ", "basic ", "BASIC ", "Basic%20"), pattern=r"(?i:basic)(?: {1,4}|%20)(?P<secret>[A-Za-z0-9+/_-]{8,2048}(?:={0,2}|(?:%3D){0,2})(?![A-Za-z0-9]))", since="1996", source="RFC 7617", test=_is_user_and_password),
+    Rule(name="authorization", literals=("Basic ", "basic ", "BASIC ", "Basic%20"), pattern=r"(?i:basic)(?: {1,4}|%20)(?P<secret>[A-Za-z0-9+/_-]{8,2048}(?:={0,2}|(?:%3D){0,2})(?![A-Za-z0-9]))", since="1996", source="RFC 7617", test=_is_user_and_password),
+    Rule(name="authorization", literals=("Bearer ", "bearer ", "BEARER ", "Bearer%20", "bearer%20"), pattern=r"(?i:bearer)(?: {1,4}|%20)(?P<secret>[A-Za-z0-9._~+/=|:%-]{12,8192})", since="2012", source="RFC 6750", test=looks_random),
+    Rule(name="password", literals=("sshpass",), pattern=r"sshpass +-p ?[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="sshpass", test=is_password),
+    Rule(name="password", literals=("mysql", "mariadb"), pattern=r"(?:mysql|mariadb)(?:dump|admin|-dump|-admin)?(?: [^\n|;&]{0,200}?)? -p[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="mysql", test=is_password),
+    Rule(name="password", literals=("redis-cli",), pattern=r"redis-cli(?: [^\n|;&]{0,200}?)? -a +[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="redis-cli", test=is_password),
+    Rule(name="password", literals=("docker login", "podman login", "helm registry login"), pattern=r"(?:docker|podman|helm registry) login(?: [^\n|;&]{0,200}?)? -p +[\"']?(?P<secret>[^\s\"'\\]{4,1024})", source="docker", test=is_password),
+    Rule(name="password", literals=("IDENTIFIED BY", "identified by"), pattern=r"(?i:identified by) +(?:PASSWORD +)?[\"'](?P<secret>[^\"'\n\\]{4,128})[\"']", source="SQL", test=is_password),
 )  # fmt: skip
 
 

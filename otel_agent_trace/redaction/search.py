@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.redaction.credentials import PrivateKeyDetector, UserinfoDetector, UserOptionDetector
+from otel_agent_trace.redaction.credentials import CookieObjectDetector, PrivateKeyDetector, UserinfoDetector, UserOptionDetector
 from otel_agent_trace.redaction.engine import LiteralScanner
 from otel_agent_trace.redaction.known_values import KnownValue
 from otel_agent_trace.redaction.masks import MASK
@@ -16,6 +16,7 @@ from otel_agent_trace.redaction.named_values import (
     NameDetector,
     ParameterDetector,
 )
+from otel_agent_trace.redaction.names import NAME_RULES
 from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
 from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
@@ -33,6 +34,7 @@ class Searched(NamedTuple):
 PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
     ("url-credentials", ("@",), UserinfoDetector()),
+    ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
     ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U "), UserOptionDetector()),
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
@@ -138,7 +140,7 @@ class Search:
 
 def _resolved(text: str, found: list[Found]) -> list[Found]:
     """Return finds in order, without overlaps: the outer one, unless nothing but the inner ones matters in it."""
-    found.sort(key=lambda one: (one.start, -one.end))
+    found.sort(key=lambda one: (one.start, -one.end, one.rule not in NAME_RULES))
     resolved: list[Found] = []
     index = 0
     while index < len(found):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from otel_agent_trace.redaction.rules import Rule
+from otel_agent_trace.redaction.ordinary import looks_random
+from otel_agent_trace.redaction.rules import RULES, Rule
 from otel_agent_trace.redaction.texts import Found, Text
 
 _NONE: tuple[Found, ...] = ()
@@ -12,7 +13,8 @@ _ESCAPE_BEFORE = re.compile(r"(?:%[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\
 _LONGEST_ESCAPE = 12
 _EXAMPLE = re.compile(r"(?i:x{6}|example|your[-_]|0123456789|1234567890|abcdefghij)|\.\.\.|\*\*\*|([^=A])\1{9}")
 _LINE_BREAK = re.compile(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
-_WINDOW = 700
+_TOKEN_REST = re.compile(r"[A-Za-z0-9_.+/=-]{1,512}")
+_STARTS = tuple(literal for rule in RULES for literal in rule.literals)
 
 
 class ShapeDetector:
@@ -29,6 +31,8 @@ class ShapeDetector:
         match = self._match(text, position)
         if match is None:
             return _NONE
+        if not rule.behind and (wrapped := self._wrapped(text, match)):
+            return (wrapped,)
         group = "secret" if "secret" in match.re.groupindex else 0
         start, end = match.span(group)
         text.spend(end - start)
@@ -46,6 +50,24 @@ class ShapeDetector:
             if match is not None and match.end() > position:
                 return match
         return None
+
+
+    def _wrapped(self, text: Text, match: re.Match[str]) -> Found | None:
+        """Return a secret that goes on in the next line, as terminals wrap long ones; None if it does not."""
+        whole = text.text
+        line_break = _LINE_BREAK.match(whole, match.end())
+        if line_break is None or "secret" in match.re.groupindex:
+            return None
+        rest = _TOKEN_REST.match(whole, line_break.end())
+        if rest is None or rest[0].startswith(_STARTS) or not looks_random(rest[0], 16):
+            return None
+        joined = match[0] + rest[0]
+        longer = match.re.match(joined)
+        text.spend(len(joined))
+        if longer is None or longer.end() <= len(match[0]):
+            return None
+        end = rest.start() + longer.end() - len(match[0])
+        return Found(match.start(), end, self._rule.name, longer[0])
 
 
 def begins_word(text: str, position: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.redaction.credentials import is_cookie_secret, part_of_user_option
 from otel_agent_trace.redaction.masks import UNSCANNED
-from otel_agent_trace.redaction.named_values import found_under_name
+from otel_agent_trace.redaction.named_values import found_under_name, of_second
 from otel_agent_trace.redaction.names import NamedSecret, named_secret
 from otel_agent_trace.redaction.texts import Found
 
@@ -78,7 +78,9 @@ class Walk:
         is_changed = False
         before: Any = None
         for index, item in enumerate(value):
-            place = _announced_by_item(before, item) or (announced and announced._replace(is_alone=False))
+            place = _announced_by_item(before, item)
+            if place is None and announced is not None:
+                place = Announced(of_second(announced.secret) if index else announced.secret, is_alone=False)
             new = self.value(item, place, f"{path}[{index}]", level)
             is_changed |= new is not item
             changed.append(new)
