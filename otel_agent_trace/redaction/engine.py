@@ -86,20 +86,63 @@ def _in_characters(hits: list[Hit], data: bytes) -> list[Hit]:
 
 
 def _standard_scan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]]:
+    """Return a function that scans with `bytes.find`, in time that is linear in the text.
+
+    Literals are searched for one after the other, but only those of which a part that several have in common is in the text.
+    """
+    groups = (_groups(list(enumerate(exact))), _groups(list(enumerate(folded, len(exact)))))
+
     def scan(data: bytes, limit: int) -> list[Hit]:
         found: list[Hit] = []
-        lower = data.lower()  # of bytes: of ASCII letters only
-        for literals, text, first in ((exact, data, 0), (folded, lower, len(exact))):
-            for number, literal in enumerate(literals, first):
-                position = text.find(literal)
-                while position >= 0:
-                    if len(found) >= limit:
-                        raise TooManyHitsError
-                    found.append((number, position))
-                    position = text.find(literal, position + 1)
+        for text, parts in zip((data, data.lower()), groups, strict=True):  # of bytes: of ASCII letters only
+            for part, literals in parts:
+                if part not in text:
+                    continue
+                for number, literal in literals:
+                    position = text.find(literal)
+                    while position >= 0:
+                        if len(found) >= limit:
+                            raise TooManyHitsError
+                        found.append((number, position))
+                        position = text.find(literal, position + 1)
         return found
 
     return scan
+
+
+_COMMON_BYTES = b"etaoinsrhldcumfpgwybvkxjqz"
+"""Letters by how common they are in English."""
+_PART_LENGTHS = (1, 2, 3, 4)
+
+
+def _groups(literals: list[tuple[int, bytes]]) -> list[tuple[bytes, list[tuple[int, bytes]]]]:
+    """Return literals in groups that have a part in common: rare parts, each of as many literals as possible."""
+    groups = []
+    left = literals
+    while left:
+        parts: dict[bytes, int] = {}
+        for _, literal in left:
+            for part in _parts(literal):
+                parts[part] = parts.get(part, 0) + 1
+        best = max(parts, key=lambda part: (parts[part] / (0.001 + _frequency(part)), part))
+        groups.append((best, [entry for entry in left if best in entry[1]]))
+        left = [entry for entry in left if best not in entry[1]]
+    return groups
+
+
+def _parts(literal: bytes) -> set[bytes]:
+    if len(literal) <= 2:
+        return {literal}
+    return {literal[start : start + length] for length in _PART_LENGTHS for start in range(len(literal) - length + 1)}
+
+
+def _frequency(part: bytes) -> float:
+    """Return about how often a part stands in ordinary texts."""
+    share = 1.0
+    for byte in part:
+        rank = _COMMON_BYTES.find(byte)
+        share *= 0.012 if rank < 0 else 0.1 / (1 + rank / 3)
+    return share
 
 
 def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]] | None:

@@ -37,6 +37,10 @@ _PASSWORDS = frozenset(
     )
 )
 _UNCERTAIN_PASSWORDS = frozenset({"pwd", "pw", "pass"})
+_OWNERS_OF_PASSWORDS = frozenset(
+    "db smtp mysql pg postgres redis user admin mail email ftp sftp ssh proxy root login rabbitmq mongo ldap imap".split()
+)
+"""Words before ``pass`` that leave no doubt; tests pass too."""
 _PASSCODES = frozenset({"otp", "totp", "cvv", "cvc", "cvv2", "pin", "passcode"})
 _KEYS_OF = frozenset(
     (
@@ -85,7 +89,7 @@ def named_secret(name: str) -> NamedSecret | None:
 
 def _of_noun(noun: str, before: str) -> NamedSecret | None:
     if noun in _PASSWORDS or noun.endswith(("password", "passwd", "passphrase", "passwort")):
-        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS)
+        return NamedSecret("password", noun not in _UNCERTAIN_PASSWORDS or before in _OWNERS_OF_PASSWORDS)
     if noun in _PASSCODES:
         return NamedSecret("passcode")
     if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:

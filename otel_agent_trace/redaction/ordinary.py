@@ -110,12 +110,12 @@ def is_wordy(value: str) -> bool:
 def _is_wordy_chunk(chunk: str) -> bool:
     """Return whether letters and digits are a word with a number, as ``base64``, ``x25519`` and ``Ed448PrivateKey`` are."""
     first, *others = _SEGMENT.findall(chunk)
-    if len(others) > 4 or (first[0].isdigit() and (others or len(first) > 4)):  # noqa: PLR2004
+    if len(others) > 3 or (first[0].isdigit() and (others or len(first) > 4)):  # noqa: PLR2004
         return False
     if not (first[0].isdigit() or _is_word(first)):
         return False
     return all(
-        len(segment) <= (5 if len(first) <= 2 else 4) if segment[0].isdigit() else len(segment) >= 4 and _is_word(segment)  # noqa: PLR2004
+        len(segment) <= (5 if len(first) <= 2 else 4) if segment[0].isdigit() else len(segment) >= 4 and all(map(_is_fragment, _CAMEL.findall(segment)))  # noqa: PLR2004
         for segment in others
     )
 
@@ -133,7 +133,7 @@ def _is_word(letters: str) -> bool:
 def _is_fragment(letters: str) -> bool:
     """Return whether letters may be a part of a name like ``userId``; random letters change their case more often."""
     if letters.isupper():
-        return len(letters) <= 6  # noqa: PLR2004 - longer than acronyms are
+        return len(letters) <= 6 and _is_pronounceable(letters)  # noqa: PLR2004 - longer than acronyms are
     if len(letters) <= 2:  # noqa: PLR2004
         return letters.lower() in _SHORT_WORDS
     return _VOWEL.search(letters) is not None and _is_pronounceable(letters)
