@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from otel_agent_trace.redaction.names import named_secret
 from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, is_placeholder, is_reference, is_token, is_wordy, looks_random, without_masks
 from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
-from otel_agent_trace.redaction.texts import Found, Text
+from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 # ── authorization headers ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -65,7 +65,7 @@ class CookieObjectDetector:
         whole = text.text
         first = max(whole.rfind("{", max(0, position - _COOKIE_OBJECT), position), 0)
         last = whole.find("}", position, position + _COOKIE_OBJECT)
-        text.spend(_COOKIE_OBJECT // 4)
+        text.spend(_COOKIE_OBJECT // 8 + JUDGED)
         if last < 0:
             return
         name = _COOKIE_NAME.search(whole, first, last)
@@ -105,7 +105,7 @@ class UserinfoDetector:
         if scheme is None:
             return ()
         userinfo = before[scheme.end() :]
-        text.spend(len(before))
+        text.spend(len(before) + JUDGED)
         if _NO_USERINFO.search(userinfo):
             return ()
         return _userinfo(userinfo, position - len(userinfo))

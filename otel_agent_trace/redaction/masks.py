@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import re
 
-from otel_agent_trace.keys import default_key, keyed_digest
+from otel_agent_trace.keys import keyed_digest
 
 UNSCANNED = "<secret:unscanned>"
 """Mask of a value that could not be scanned, because a rule failed or because scanning it would have taken too long."""
 MASK = re.compile(r"<(?:secret:)?[a-z0-9][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
 
 
-def secret_mask(rule: str, value: str) -> str:
+def secret_mask(rule: str, value: str, key: bytes) -> str:
     """Return the mask of a secret that a rule found."""
-    return f"<secret:{rule}:{_digits(value)}>"
+    return f"<secret:{rule}:{_digits(value, key)}>"
 
 
-def personal_mask(rule: str, value: str) -> str:
+def personal_mask(rule: str, value: str, key: bytes) -> str:
     """Return the mask of a personal datum."""
-    return f"<{rule}:{_digits(value)}>"
+    return f"<{rule}:{_digits(value, key)}>"
 
 
-def _digits(value: str) -> str:
+def _digits(value: str, key: bytes) -> str:
     """Return four hex digits that are the same for a value at each depth of JSON, where it has more backslashes."""
-    return keyed_digest(default_key(), value.replace("\\", "")).hex()[:4]
+    return keyed_digest(key, value.replace("\\", "")).hex()[:4]

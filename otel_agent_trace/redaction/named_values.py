@@ -19,7 +19,7 @@ from otel_agent_trace.redaction.ordinary import (
 )
 from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
 from otel_agent_trace.redaction.shapes import begins_word
-from otel_agent_trace.redaction.texts import Found, Text
+from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
@@ -149,7 +149,7 @@ class NameDetector:
         after = _AFTER.match(text.text, end)
         if after is None:
             return
-        text.spend(after.end() - end)
+        text.spend(after.end() - end + JUDGED)
         value_start = after.end()
         if after["open"] and not (after["tag"] or after["cell"]):
             yield from self._quoted(text, start, after, secret)
@@ -160,7 +160,7 @@ class NameDetector:
         match = place.match(text.text, value_start)
         if match is None:
             return
-        text.spend(len(match[0]))
+        text.spend(2 * len(match[0]))
         yield from _bare(text, after, match[0], value_start, name, secret, place)
 
     def _quoted(self, text: Text, name_start: int, after: re.Match[str], secret: NamedSecret) -> Iterator[Found]:
@@ -178,7 +178,7 @@ class NameDetector:
         while opened is not None:
             start, quote = opened.end(), opened["open"]
             end = end_of_quoted(text.text, start, quote)
-            text.spend(end - start)
+            text.spend(end - start + JUDGED)
             yield from _found(text.text, start, end, secret if is_first else of_second(secret), is_alone=is_alone)
             is_first = False
             opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
@@ -235,9 +235,10 @@ def _bare(
 ) -> Iterator[Found]:
     whole = text.text
     if secret.rule in {"authorization", "cookie"}:
+        text.spend(JUDGED)
         run = (_CREDENTIAL if secret.rule == "authorization" else _COOKIES).match(whole, start)
         if after["assigned"] and run and whole[run.end() : run.end() + 1] not in {"(", "["}:
-            text.spend(len(run[0]))
+            text.spend(2 * len(run[0]))
             yield from _found(whole, start, run.end(), secret, is_alone=True)
         return
     end = start + len(value)
@@ -278,7 +279,7 @@ class ParameterDetector:
         match = _PARAMETER.match(whole, equals + 1)
         if match is None:
             return
-        text.spend(len(match[0]))
+        text.spend(len(match[0]) + JUDGED)
         name = whole[start:equals].lower()
         if named_secret(name) is None and looks_random(without_masks(match[0]), 16) and ("code" not in name or len(match[0]) <= 256):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"

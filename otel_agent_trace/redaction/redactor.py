@@ -12,6 +12,7 @@ import msgspec
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Diagnostics, failed
+from otel_agent_trace.keys import default_key
 from otel_agent_trace.redaction.engine import TooManyHitsError
 from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, KnownValue, known_forms, secrets_of_environment
 from otel_agent_trace.redaction.masks import UNSCANNED, personal_mask, secret_mask
@@ -211,18 +212,20 @@ def _joined(parts: Iterable[str]) -> str:
 def _with_masks(text: str, found: list[Found]) -> str:
     parts: list[str] = []
     done = 0
+    key = default_key()
     for one in found:
-        mask = _mask(one)
+        mask = _mask(one, key)
         parts += (text[done : one.start], one.quote, mask, one.quote)
         done = one.end
     parts.append(text[done:])
     return "".join(parts)
 
 
-def _mask(found: Found) -> str:
+def _mask(found: Found, key: bytes) -> str:
     if found.rule == "unscanned":
         return UNSCANNED
-    return personal_mask(found.rule, found.value) if found.rule in _PERSONAL_NAMES else secret_mask(found.rule, found.value)
+    mask = personal_mask if found.rule in _PERSONAL_NAMES else secret_mask
+    return mask(found.rule, found.value, key)
 
 
 def _known_names(names: Iterable[str], known: frozenset[str] | set[str], what: str) -> frozenset[str]:

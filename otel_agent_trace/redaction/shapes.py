@@ -45,6 +45,7 @@ class ShapeDetector:
         pattern = self._rule.compiled()
         if not self._rule.behind:
             return pattern.match(text.text, position)
+        text.spend(4 * self._rule.behind)
         for start in range(max(text.done, position - self._rule.behind), position + 1):
             match = pattern.match(text.text, start)
             if match is not None and match.end() > position:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-HITS_EACH = 400
-"""Characters that a detector may read for each hit before a long text counts as hostile."""
-_LEAST_WORK = 400_000
-_WORK_PER_CHARACTER = 48
+_LEAST_WORK = 200_000
+_WORK_PER_CHARACTER = 12
+JUDGED = 120
+"""Work of judging what stands under a name, in characters that could be read in the same time."""
 
 
 class Found(NamedTuple):
