@@ -44,9 +44,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 # ── e-mail ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _EMAIL = (
-    r"(?<![A-Za-z0-9._%+'-])[A-Za-z0-9_](?:[A-Za-z0-9._+'-]|%2[Bb]){0,63}(?:@|%40)"
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_](?:[A-Za-z0-9._+'-]|%2[Bb]){0,63}(?:@|%40)"
     r"(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.){1,8}(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}|[^\W\d_]{2,24})(?![A-Za-z0-9_-])"
 )
+_AUTHORITY_BEFORE = re.compile(r"://[^\s/@]{0,64}\Z")
 _FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp ico avif css js mjs ts tsx jsx py json md html yaml yml lock toml txt".split())
 _SERVICE_USERS = frozenset({"git", "noreply", "no-reply", "hg", "svn"})
 
@@ -59,8 +60,7 @@ def _is_email(match: re.Match[str]) -> bool:
         and user.lower() not in _SERVICE_USERS
         and not (user[-1] in "." or ".." in user)
         and not (text[end : end + 1] == ":" and not text[end + 1 : end + 2].isspace())  # git@host:path
-        and text[max(0, match.start() - 3) : match.start()] != "://"
-        and text[match.start() - 1 : match.start()] != ":"
+        and not _AUTHORITY_BEFORE.search(text[max(0, match.start() - 64) : match.start()])
     )
 
 
@@ -76,9 +76,9 @@ _PHONE = (
     r"\+[1-9][0-9]{0,2}[ .\u00a0-]?(?:\(0?[0-9]{1,5}\)[ .-]?)?[0-9]{1,5}(?:[ ./\u00a0-]?[0-9]{1,5}){1,6}"
     r"|\([2-9][0-9]{2}\)[ .-]?[2-9][0-9]{2}[ .-][0-9]{4}"
     r"|(?:1[ .-])?[2-9][0-9]{2}([.-])[2-9][0-9]{2}\1[0-9]{4}"
-    r"|(?:1 )?[2-9][0-9]{2} [2-9][0-9]{2}[ -][0-9]{4}"
-    r"|00[1-9][0-9]{1,2}[ .-][0-9]{1,5}(?:[ ./-][0-9]{2,5}){1,4}"
-    r"|\(?0[1-9][0-9]{1,4}\)?[ ./-][0-9]{2,5}(?:[ .-][0-9]{2,5}){0,4}"
+    r"|(?:1 )?[2-9][0-9]{2} [2-9][0-9]{2}-[0-9]{4}"
+    r"|00[1-9][0-9]{1,2}[ .-][0-9]{1,5}(?:[ ./-][0-9]{2,8}){1,4}"
+    r"|\(?0[1-9][0-9]{0,4}\)?[ ./-][0-9]{2,8}(?:[ .-][0-9]{2,5}){0,4}"
     r"|%2B[1-9][0-9]{7,14}"
     r")(?![\w-]|[.,:][0-9])"
 )
@@ -164,7 +164,7 @@ def _is_ip(match: re.Match[str]) -> bool:
     if address.version == 6:  # noqa: PLR2004
         return len(text) > 6 and any(character.isdigit() for character in text)  # noqa: PLR2004 - as `a::b` of C++
     before = match.string[max(0, match.start() - 12) : match.start()]
-    return not _VERSION_BEFORE.search(before) and text[:2] != "0."
+    return not _VERSION_BEFORE.search(before) and not text.startswith(("0.", "255."))
 
 
 # ── US social security numbers ───────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -125,17 +126,33 @@ class Search:
         return found
 
     def _in_whole(self, text: str) -> list[Found]:
-        masks = [match.span() for match in MASK.finditer(text)]
-        found = [
-            Found(*match.span(), rule.name, match[0])
-            for rule in self._searched
-            for match in rule.pattern.finditer(text)
-            if match.end() > match.start()
+        """Return what patterns find outside of masks; where several find something, the first one's counts."""
+        spans = [(rule.name, match.span()) for rule in self._searched for match in rule.pattern.finditer(text)]
+        spans += [(rule.name, span) for rule in self._personal for span in rule.spans(text)]
+        taken = Spans(match.span() for match in MASK.finditer(text))
+        return [
+            Found(start, end, name, text[start:end]) for name, (start, end) in spans if start < end and taken.add(start, end)
         ]
-        found += [
-            Found(start, end, rule.name, text[start:end]) for rule in self._personal for start, end in rule.spans(text)
-        ]
-        return [one for one in found if not any(one.start < end and start < one.end for start, end in masks)]
+
+
+class Spans:
+    """Hold parts of a text that do not overlap."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in spans:
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def add(self, start: int, end: int) -> bool:
+        """Add a part; return False, and do not, if it overlaps with another."""
+        index = bisect.bisect_right(self._starts, start)
+        if (index and self._ends[index - 1] > start) or (index < len(self._starts) and self._starts[index] < end):
+            return False
+        self._starts.insert(index, start)
+        self._ends.insert(index, end)
+        return True
 
 
 def _resolved(text: str, found: list[Found]) -> list[Found]:
