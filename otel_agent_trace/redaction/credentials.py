@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
-from otel_agent_trace.redaction.names import named_secret
-from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, is_placeholder, is_reference, is_token, is_wordy, looks_random, without_masks
+from otel_agent_trace.redaction.ordinary import (
+    is_nothing_but_masks,
+    is_placeholder,
+    is_reference,
+    is_token,
+    is_wordy,
+    looks_random,
+    without_masks,
+)
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
 from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 # ── authorization headers ────────────────────────────────────────────────────────────────────────────────────────────
 
-_SCHEME = re.compile(r"\s{0,8}[A-Za-z][A-Za-z0-9_-]{1,30}(?:\s{1,8}|%20)(?=\S)")
-_WITH_PARAMETERS = re.compile(r"(?i)\s{0,8}(?:digest|oauth|hawk|signature|aws4-hmac-\w{1,20}|goog4-\w{1,20}|sharedkey|mac|hoba)\b[^{}]*\Z")
+_SCHEME = lazy_pattern(r"\s{0,8}[A-Za-z][A-Za-z0-9_-]{1,30}(?:\s{1,8}|%20)(?=\S)")
+_WITH_PARAMETERS = lazy_pattern(
+    r"(?i)\s{0,8}(?:digest|oauth|hawk|signature|aws4-hmac-\w{1,20}|goog4-\w{1,20}|sharedkey|mac|hoba)\b[^{}]*\Z"
+)
 
 
 def part_of_authorization(value: str) -> tuple[int, int] | None:
@@ -26,16 +35,16 @@ def part_of_authorization(value: str) -> tuple[int, int] | None:
         return None
     if not (is_token(rest) or _WITH_PARAMETERS.match(value)):
         return None
-    if looks_random(rest, 6) or (scheme is not None and rest.isdigit() and len(rest) > 5):  # noqa: PLR2004
+    if looks_random(rest, 6) or (scheme is not None and rest.isdigit() and len(rest) > 5):
         return start, end
     return None
 
 
 # ── cookies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_COOKIE = re.compile(r"([^\s=;,\"'{}\[\]:]{1,128})=([^;\s\"'\\]{1,8192})")
+_COOKIE = lazy_pattern(r"([^\s=;,\"'{}\[\]:]{1,128})=([^;\s\"'\\]{1,8192})")
 _COOKIE_ATTRIBUTES = frozenset({"path", "expires", "domain", "max-age", "samesite", "version", "comment", "priority"})
-_SESSION = re.compile(r"(?i)sess|sid\b|auth|token|csrf|xsrf|jwt|login|remember|secret|credential")
+_SESSION = lazy_pattern(r"(?i)sess|sid\b|auth|token|csrf|xsrf|jwt|login|remember|secret|credential")
 
 
 def cookies(value: str, start: int = 0) -> Iterator[Found]:
@@ -48,11 +57,13 @@ def cookies(value: str, start: int = 0) -> Iterator[Found]:
 def is_cookie_secret(name: str, value: str) -> bool:
     """Return whether the value of a cookie is one that lets its holder in."""
     rest = without_masks(value)
-    return looks_random(rest, 8) or (len(rest) >= 6 and bool(_SESSION.search(name)) and not is_placeholder(rest) and not is_wordy(rest))  # noqa: PLR2004
+    return looks_random(rest, 8) or (
+        len(rest) >= 6 and bool(_SESSION.search(name)) and not is_placeholder(rest) and not is_wordy(rest)
+    )
 
 
-_COOKIE_NAME = re.compile(rf"{QUOTE}name{QUOTE}\s{{0,8}}:\s{{0,8}}(?P<open>{QUOTE})")
-_COOKIE_VALUE = re.compile(rf"{QUOTE}value{QUOTE}\s{{0,8}}:\s{{0,8}}(?P<open>{QUOTE})")
+_COOKIE_NAME = lazy_pattern(rf"{QUOTE}name{QUOTE}\s{{0,8}}:\s{{0,8}}(?P<open>{QUOTE})")
+_COOKIE_VALUE = lazy_pattern(rf"{QUOTE}value{QUOTE}\s{{0,8}}:\s{{0,8}}(?P<open>{QUOTE})")
 _COOKIE_OBJECT = 1500
 """Characters around ``httpOnly`` in which the name and the value of the cookie are looked for."""
 
@@ -74,18 +85,51 @@ class CookieObjectDetector:
             return
         text.spend(last - first)
         start, end = value.end(), end_of_quoted(whole, value.end(), value["open"])
-        if end <= last and is_cookie_secret(whole[name.end() : name.end() + 64].partition(name["open"])[0], whole[start:end]):
+        if end <= last and is_cookie_secret(
+            whole[name.end() : name.end() + 64].partition(name["open"])[0], whole[start:end]
+        ):
             yield Found(start, end, "cookie", whole[start:end])
 
 
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _LONGEST_USERINFO = 512
-_SCHEME_END = re.compile(r"(?::|%3[Aa])(?:\\{0,64}/|%2[Ff]){2}")
-_NO_USERINFO = re.compile(r"[\s\"'`\[\](){}|^]|<(?!secret:)|&lt")
+_SCHEME_END = lazy_pattern(r"(?::|%3[Aa])(?:\\{0,64}/|%2[Ff]){2}")
+_NO_USERINFO = lazy_pattern(r"[\s\"'`\[\](){}|^]|<(?!secret:)|&lt")
 _COMMON_PASSWORDS = frozenset(
-    "user username pass password passwd pwd secret changeme changeit postgres root admin guest test token example "
-    "tiger masterkey default mysql redis rabbitmq mongo oauth2 x-oauth-basic x-access-token apikey api_key key foo bar".split()
+    [
+        "user",
+        "username",
+        "pass",
+        "password",
+        "passwd",
+        "pwd",
+        "secret",
+        "changeme",
+        "changeit",
+        "postgres",
+        "root",
+        "admin",
+        "guest",
+        "test",
+        "token",
+        "example",
+        "tiger",
+        "masterkey",
+        "default",
+        "mysql",
+        "redis",
+        "rabbitmq",
+        "mongo",
+        "oauth2",
+        "x-oauth-basic",
+        "x-access-token",
+        "apikey",
+        "api_key",
+        "key",
+        "foo",
+        "bar",
+    ]
 )
 
 
@@ -99,12 +143,10 @@ class UserinfoDetector:
         text.spend(20)
         if ":" not in before and "%3" not in before:
             return ()
-        scheme = None
-        for scheme in _SCHEME_END.finditer(before):
-            pass
-        if scheme is None:
+        schemes = list(_SCHEME_END.finditer(before))
+        if not schemes:
             return ()
-        userinfo = before[scheme.end() :]
+        userinfo = before[schemes[-1].end() :]
         text.spend(len(before) + JUDGED)
         if _NO_USERINFO.search(userinfo):
             return ()
@@ -124,14 +166,20 @@ def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
     rest = without_masks(password)
     if "/" in rest and (rest.partition("/")[0].isdigit() or not looks_random(rest, 6)):
         return  # a port and a path
-    if rest and rest.lower() not in _COMMON_PASSWORDS and rest != user and not is_placeholder(rest) and not is_reference(rest):
+    if (
+        rest
+        and rest.lower() not in _COMMON_PASSWORDS
+        and rest != user
+        and not is_placeholder(rest)
+        and not is_reference(rest)
+    ):
         first = start + len(user) + len(colon)
         yield Found(first, first + len(password), "url-credentials", password)
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_USER_OPTION = re.compile(r"(?:-u|--user|--proxy-user|-U)(?: {1,4}|=)?[\"']?(?=([^\s\"'\\]{3,640}))")
+_USER_OPTION = lazy_pattern(r"(?:-u|--user|--proxy-user|-U)(?: {1,4}|=)?[\"']?(?=([^\s\"'\\]{3,640}))")
 
 
 class UserOptionDetector:
@@ -152,17 +200,21 @@ def part_of_user_option(value: str) -> tuple[int, int] | None:
     rest = without_masks(password)
     if not (user and colon) or "/" in user:
         return None
-    is_simple = rest.isalnum() and rest[-1:].isdigit() and not rest.isdigit() and len(rest) >= 6  # noqa: PLR2004
+    is_simple = rest.isalnum() and rest[-1:].isdigit() and not rest.isdigit() and len(rest) >= 6
     return (len(user) + 1, len(value)) if is_simple or looks_random(rest, 6) else None
 
 
 # ── private keys ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_BEGIN = lazy_pattern(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _BETWEEN = r"(?:\\{1,64}[nrt]|[\s\"'+,>#|*]|\\\r?\n){0,64}"
-_HEADERS = re.compile(rf"(?:{_BETWEEN}(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset)[:=][^\r\n\\]{{0,200}}){{0,6}}")
-_LINE = re.compile(rf"{_BETWEEN}(?:\\?/|[A-Za-z0-9+]){{16,}}={{0,2}}")
-_LAST_LINE = re.compile(rf"{_BETWEEN}((?:\\?/|[A-Za-z0-9+]){{1,15}}={{0,2}}(?:{_BETWEEN}=[A-Za-z0-9+/]{{4}})?)(?={_BETWEEN}(?:-----|\Z|[\"']|[^\sA-Za-z]))")
+_HEADERS = lazy_pattern(
+    rf"(?:{_BETWEEN}(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset)[:=][^\r\n\\]{{0,200}}){{0,6}}"
+)
+_LINE = lazy_pattern(rf"{_BETWEEN}(?:\\?/|[A-Za-z0-9+]){{16,}}={{0,2}}")
+_LAST_LINE = lazy_pattern(
+    rf"{_BETWEEN}((?:\\?/|[A-Za-z0-9+]){{1,15}}={{0,2}}(?:{_BETWEEN}=[A-Za-z0-9+/]{{4}})?)(?={_BETWEEN}(?:-----|\Z|[\"']|[^\sA-Za-z]))"
+)
 
 
 class PrivateKeyDetector:

@@ -7,16 +7,14 @@ allows each of the other characters in any encoding is matched around it.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import functools
-import html
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import quote, quote_plus
 
 from otel_agent_trace.redaction.names import named_secret
-from otel_agent_trace.redaction.ordinary import is_ordinary, is_wordy, looks_random
+from otel_agent_trace.redaction.ordinary import is_ordinary, is_wordy
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.texts import Found, Text
 
 LEAST_REGISTERED = 4
@@ -28,9 +26,9 @@ _LEAST_LITERAL = 4
 _MOST_OF_CHARACTER = 80
 """Characters that one character may have in an encoding: backslashes of six levels of JSON, and an escape."""
 
-_PART = re.compile(r"\\+|.", re.DOTALL)
-_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
-_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
+_PART = lazy_pattern(r"\\+|.", re.DOTALL)
+_PLAIN = lazy_pattern(r"[A-Za-z0-9_.~-]+")
+_URL_PASSWORD = lazy_pattern(r"://[^\s/:@]*:([^\s/@]+)@")
 _NAMED_ENTITIES = {'"': "quot", "&": "amp", "<": "lt", ">": "gt", "'": "apos"}
 _JSON_ESCAPES = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
@@ -114,6 +112,10 @@ def _first_pattern(character: str) -> re.Pattern[str]:
 
 def _common_forms(value: str) -> Iterator[str]:
     """Yield a value as it is and in its usual encodings, for values without a part that all encodings share."""
+    import html  # noqa: PLC0415 - few values need it
+    import json  # noqa: PLC0415 - for the same reason
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415 - for the same reason
+
     escaped = plain = value
     for _ in range(3):
         yield from (escaped, plain)
@@ -167,6 +169,6 @@ _URL_SAFE = str.maketrans("+/", "-_")
 
 def _base64_core(data: bytes, offset: int) -> str:
     """Return the characters of base64 that depend on nothing but the data, when it begins at an offset of three bytes."""
-    encoded = base64.b64encode(b"\0" * offset + data).decode("ascii").rstrip("=")
+    encoded = binascii.b2a_base64(b"\0" * offset + data, newline=False).decode("ascii").rstrip("=")
     bits_before, bits = 8 * offset, 8 * (offset + len(data))
     return encoded[-(-bits_before // 6) : bits // 6]

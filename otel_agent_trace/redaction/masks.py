@@ -6,13 +6,12 @@ of this account: equal values have equal masks, so that a masked recording can b
 
 from __future__ import annotations
 
-import re
-
 from otel_agent_trace.keys import keyed_digest
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 UNSCANNED = "<secret:unscanned>"
 """Mask of a value that could not be scanned, because a rule failed or because scanning it would have taken too long."""
-MASK = re.compile(r"<(?:secret:)?[a-z0-9][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
+MASK = lazy_pattern(r"<(?:secret:)?[a-z0-9][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
 
 
 def secret_mask(rule: str, value: str, key: bytes) -> str:

@@ -17,36 +17,37 @@ from otel_agent_trace.redaction.ordinary import (
     looks_random,
     without_masks,
 )
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
 from otel_agent_trace.redaction.shapes import begins_word
 from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
-    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", "pass\"", "pass'", "pass\\"),
+    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", 'pass"', "pass'", "pass\\"),
     *("_pw", "pw=", "pw:", "secret", "token", "apikey", "_key", "-key", "api key", "access key", "private key", "accesskey"),
     *("privatekey", "accountkey", "signingkey", "masterkey", "subscriptionkey", "encryptionkey", "sharedkey", "servicekey", "appkey"),
-    *("authorization", "cookie", "credential", "_auth", "auth\"", "auth'", "auth=", "auth\\", "creds", "_pat", "mnemonic"),
-    *("otp\"", "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", "pin\"", "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
+    *("authorization", "cookie", "credential", "_auth", 'auth"', "auth'", "auth=", "auth\\", "creds", "_pat", "mnemonic"),
+    *('otp"', "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", 'pin"', "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
 )  # fmt: skip
 """Texts, in lower case, of which every name of a secret has one."""
 
 PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=", "sessionid=", "appid=", "ticket=")
 """Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""
 
-_COLOR_END = re.compile(r"[0-9;]{0,12}m")
-_PHRASE = re.compile(r"(?i:mot de passe|seed phrase|recovery phrase|密码|密碼|パスワード|비밀번호|парол[ья]?)")
+_COLOR_END = lazy_pattern(r"[0-9;]{0,12}m")
+_PHRASE = lazy_pattern(r"(?i:mot de passe|seed phrase|recovery phrase|密码|密碼|パスワード|비밀번호|парол[ья]?)")
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 64
-_NAME_END = re.compile(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
+_NAME_END = lazy_pattern(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
 _ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
 _PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
-_AFTER = re.compile(
+_AFTER = lazy_pattern(
     rf"""
     {_ANSI} (?P<closed>{QUOTE})? {_ANSI}
     (?:
       (?P<assigned> \]{{0,2}} \s{{0,8}} (?: \*\*\s{{0,2}})?
-        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|={{1,3}}|!=|:|：|%3[dDaA] )
+        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|={{1,3}}|!=|:|\uff1a|%3[dDaA] )
         (?:\*\*)? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
     | (?P<listed> \s{{0,8}} ,\s{{0,40}}(?:\\{{1,64}}n\s{{0,40}})? (?: [bBrRuUfF]? {QUOTE} (?i:value|val|v|content|string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} (?: \{{\s{{0,8}} {QUOTE} (?i:string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} )? )? )
     | (?P<attribute> \s{{1,8}} (?i:value|content)= )
@@ -60,23 +61,23 @@ _AFTER = re.compile(
     """,
     re.VERBOSE,
 )
-_NEXT_ITEM = re.compile(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
-_BARE = re.compile(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
-_VARIABLE = re.compile(r"[^\x1b\s\"'`\\]{1,4096}")
-_PARAMETER = re.compile(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
-_CREDENTIAL = re.compile(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
-_COOKIES = re.compile(r"[^\r\n\"'`\\]{1,16384}")
-_ELEMENT = re.compile(r"[^\s<>\"'`\\]{1,4096}(?=\s{0,8}<\\{0,64}/)")
-_NUMBER = re.compile(r"-?[0-9]{1,40}(?![\w.])")
-_AFTER_CLOSING = re.compile(r"[\s),;+.:\]}]|\\{1,64}[nrt]|\Z")
-_IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
-_WORD_BEFORE = re.compile(r"([A-Za-z]+)[ ]\Z")
-_UPPER_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
-_BEFORE_PARAMETER = re.compile(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
-_CJK = re.compile(r"[\u2e80-\uffef]")
+_NEXT_ITEM = lazy_pattern(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
+_BARE = lazy_pattern(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
+_VARIABLE = lazy_pattern(r"[^\x1b\s\"'`\\]{1,4096}")
+_PARAMETER = lazy_pattern(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
+_CREDENTIAL = lazy_pattern(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
+_COOKIES = lazy_pattern(r"[^\r\n\"'`\\]{1,16384}")
+_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\]{1,4096}(?=\s{0,8}<\\{0,64}/)")
+_NUMBER = lazy_pattern(r"-?[0-9]{1,40}(?![\w.])")
+_AFTER_CLOSING = lazy_pattern(r"[\s),;+.:\]}]|\\{1,64}[nrt]|\Z")
+_IDENTIFIER = lazy_pattern(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
+_WORD_BEFORE = lazy_pattern(r"([A-Za-z]+)[ ]\Z")
+_UPPER_NAME = lazy_pattern(r"[A-Z][A-Z0-9_]*\Z")
+_BEFORE_PARAMETER = lazy_pattern(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
+_CJK = lazy_pattern(r"[\u2e80-\uffef]")
 """Letters of languages that put no blanks between words."""
 _TRAILING = ".,;:!?)]}*_"
-_VARIABLE_START = re.compile(r"(?:\A|[\s;\"'`(]|\\[nt]|-e|-D|--env|m)[ =]?\Z")
+_VARIABLE_START = lazy_pattern(r"(?:\A|[\s;\"'`(]|\\[nt]|-e|-D|--env|m)[ =]?\Z")
 
 
 def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int, int] | None:
@@ -93,7 +94,7 @@ def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int
     if rest is not value and is_nothing_but_masks(rest):
         return None
     if secret.rule == "passcode":
-        return (0, len(value)) if value.isdigit() and 3 <= len(value) <= 10 else None  # noqa: PLR2004
+        return (0, len(value)) if value.isdigit() and 3 <= len(value) <= 10 else None
     if secret.rule != "password" and not is_token(rest):
         return None
     if is_alone and secret.is_certain and not is_ordinary(rest):
@@ -102,12 +103,12 @@ def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int
     at_least = 12 if secret.rule == "token" else 6
     if looks_random(rest, at_least) or (secret.rule == "password" and is_simple_password(rest)):
         return 0, len(value)
-    if secret.rule == "password" and secret.is_certain and rest.isdigit() and len(rest) >= 6:  # noqa: PLR2004
+    if secret.rule == "password" and secret.is_certain and rest.isdigit() and len(rest) >= 6:
         return 0, len(value)
     return None
 
 
-def found_under_name(value: str, secret: NamedSecret, is_alone: bool = True) -> list[Found]:  # noqa: FBT001, FBT002
+def found_under_name(value: str, secret: NamedSecret, is_alone: bool = True) -> list[Found]:
     """Return what a name finds in the whole value under it."""
     if secret.rule == "cookie-value":
         return [Found(0, len(value), "cookie", value)]
@@ -184,7 +185,7 @@ class NameDetector:
             opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
 
 
-_PAIR_START = re.compile(r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)\Z")
+_PAIR_START = lazy_pattern(r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)\Z")
 
 
 def _is_pair(text: str, name_start: int, after: re.Match[str]) -> bool:
@@ -199,7 +200,12 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
     start = position - len(before) + len(before.rstrip(_NAME_CHARACTERS))
     if text[start - 1 : start] == "[" and (color := _COLOR_END.match(text, start, position)):
         start = color.end()
-    while start < position and not begins_word(text, start + 1) and text[start] in "nrt" and text[start - 1 : start] == "\\":
+    while (
+        start < position
+        and not begins_word(text, start + 1)
+        and text[start] in "nrt"
+        and text[start - 1 : start] == "\\"
+    ):
         start += 1
     end = position
     if text[position] > "\x7f" or text[position] in "mMsSrR":
@@ -220,7 +226,12 @@ def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern
         return _VARIABLE if after["closed"] else None
     if after["space"]:
         return _VARIABLE if name.startswith("-") or "login " in text[max(0, start - 80) : start] else None
-    if after["listed"] or after["attribute"] or (after["gap"] and not after["gap"].isspace()) or "\n" in (after["gap"] or ""):
+    if (
+        after["listed"]
+        or after["attribute"]
+        or (after["gap"] and not after["gap"].isspace())
+        or "\n" in (after["gap"] or "")
+    ):
         return None
     if after["assigned"] and "=" in after["assigned"] and not after["gap"]:
         if _BEFORE_PARAMETER.search(before):
@@ -245,7 +256,7 @@ def _bare(
     if place is _BARE and whole[end : end + 1] in {"(", "["} and _IDENTIFIER.match(value):
         return  # a call, or an item of a list
     if after["closed"] and (number := _NUMBER.match(whole, start)):
-        if secret.is_certain and secret.rule in {"password", "passcode"} and len(number[0]) >= 4:  # noqa: PLR2004
+        if secret.is_certain and secret.rule in {"password", "passcode"} and len(number[0]) >= 4:
             quote = after["closed"] if after["closed"][-1] in "\"'" else ""
             yield Found(start, number.end(), secret.rule, number[0], quote)
         return
@@ -281,6 +292,10 @@ class ParameterDetector:
             return
         text.spend(len(match[0]) + JUDGED)
         name = whole[start:equals].lower()
-        if named_secret(name) is None and looks_random(without_masks(match[0]), 16) and ("code" not in name or len(match[0]) <= 256):
+        if (
+            named_secret(name) is None
+            and looks_random(without_masks(match[0]), 16)
+            and ("code" not in name or len(match[0]) <= 256)
+        ):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
             yield Found(match.start(), match.end(), rule, match[0])

@@ -7,9 +7,10 @@ secrets, ``max_tokens``, ``password_hash``, ``cache_key`` and ``token_endpoint``
 from __future__ import annotations
 
 import functools
-import re
 
 import msgspec
+
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 
 class NamedSecret(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class NamedSecret(msgspec.Struct, frozen=True):
 NAME_RULES = ("api-key", "authorization", "cookie", "passcode", "password", "secret", "token")
 """Rules of which secrets are known by their names."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
+_WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
 _PASSWORDS = frozenset(
     (
         *("password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "contraseña", "contrasena", "senha"),
@@ -38,7 +39,28 @@ _PASSWORDS = frozenset(
 )
 _UNCERTAIN_PASSWORDS = frozenset({"pwd", "pw", "pass"})
 _OWNERS_OF_PASSWORDS = frozenset(
-    "db smtp mysql pg postgres redis user admin mail email ftp sftp ssh proxy root login rabbitmq mongo ldap imap".split()
+    [
+        "db",
+        "smtp",
+        "mysql",
+        "pg",
+        "postgres",
+        "redis",
+        "user",
+        "admin",
+        "mail",
+        "email",
+        "ftp",
+        "sftp",
+        "ssh",
+        "proxy",
+        "root",
+        "login",
+        "rabbitmq",
+        "mongo",
+        "ldap",
+        "imap",
+    ]
 )
 """Words before ``pass`` that leave no doubt; tests pass too."""
 _PASSCODES = frozenset({"otp", "totp", "cvv", "cvc", "cvv2", "pin", "passcode"})
@@ -46,22 +68,66 @@ _KEYS_OF = frozenset(
     (
         *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
         *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
-        *("auth", "service", "app", "application", "jwt", "fernet", "aes", "ssh", "security", "decryption", "integration"),
+        *(
+            "auth",
+            "service",
+            "app",
+            "application",
+            "jwt",
+            "fernet",
+            "aes",
+            "ssh",
+            "security",
+            "decryption",
+            "integration",
+        ),
     )
 )
 _KEY_NOUNS = frozenset((*(f"{word}key" for word in _KEYS_OF), "apitoken"))
-_PLURAL_SECRETS = {"secrets": "secret", "passwords": "password", "cookies": "cookie", "credentials": "secret", "creds": "secret"}
+_PLURAL_SECRETS = {
+    "secrets": "secret",
+    "passwords": "password",
+    "cookies": "cookie",
+    "credentials": "secret",
+    "creds": "secret",
+}
 _ORDINARY_TOKENS = frozenset(
     (
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
-        *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input", "output", "previous"),
+        *(
+            "sentinel",
+            "cursor",
+            "cancellation",
+            "symbol",
+            "time",
+            "per",
+            "design",
+            "color",
+            "input",
+            "output",
+            "previous",
+        ),
         *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
     )
 )
 _QUESTIONS = frozenset(
     (
-        *("has", "is", "use", "uses", "no", "with", "without", "show", "hide", "require", "requires", "required", "needs"),
+        *(
+            "has",
+            "is",
+            "use",
+            "uses",
+            "no",
+            "with",
+            "without",
+            "show",
+            "hide",
+            "require",
+            "requires",
+            "required",
+            "needs",
+        ),
         *("missing", "invalid", "enable", "enabled", "disable", "disabled", "allow", "validate", "check", "generate"),
         *("create", "get", "fetch", "max", "min", "num", "n", "total", "count", "supports", "forgot", "public"),
     )
@@ -94,7 +160,7 @@ def _of_noun(noun: str, before: str) -> NamedSecret | None:
         return NamedSecret("passcode")
     if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:
         return NamedSecret("password")
-    if noun == "key" or noun == "keys":
+    if noun in {"key", "keys"}:
         return NamedSecret("api-key") if before in _KEYS_OF else None
     if noun in _KEY_NOUNS or noun.endswith(("apikey", "accesskey", "secretkey", "privatekey", "accountkey")):
         return NamedSecret("api-key")

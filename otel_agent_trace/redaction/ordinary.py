@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from otel_agent_trace.redaction.masks import MASK
 from otel_agent_trace.redaction.names import named_secret
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 _JUDGED = 512
 """Length of the head of a value that is judged; a placeholder is shorter."""
 
-_PLACEHOLDER = re.compile(
+_PLACEHOLDER = lazy_pattern(
     r"""
     \$\{ | \$\( | \{\{ | \}\} | %\(\w+\)s | <% | \A\$\w+\Z | \A\$[A-Za-z_] | \A%\w+%\Z  # of shells, templates, format strings
     | \{[a-zA-Z_][\w.\[\]()'!:]{0,80}\} | \{\} | (?<!\w)%[sdr](?!\w)        # of f-strings and formats
@@ -22,7 +24,7 @@ _PLACEHOLDER = re.compile(
     """,
     re.VERBOSE,
 )
-_REFERENCE = re.compile(
+_REFERENCE = lazy_pattern(
     r"""
     \A(?: [A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+                          # the name of an environment variable
     | (?:arn|env|file|vault|keychain|op|ssm|secret|secrets|ref|keyring|aws-sm|gcp-sm|akv|sm|doppler|awssm|projects):?/{0,2}[\w./:#@ -]*
@@ -31,7 +33,7 @@ _REFERENCE = re.compile(
     """,
     re.VERBOSE,
 )
-_PROSE = re.compile(
+_PROSE = lazy_pattern(
     r"(?i)(?<![^\W_])(?:a|an|and|are|at|be|been|by|can|cannot|characters?|do|does|enter|expired?|field|for|from|has|have|if|in|"
     r"incorrect|invalid|is|it|least|long|match|may|missing|must|my|no|not|of|on|or|please|required|reset|short|should|than|that|"
     r"the|their|this|to|too|use|used|user|using|was|weak|were|will|with|wrong|you|your|der|die|das|und|ist|nicht|el|la|le)(?![^\W_])"
@@ -41,34 +43,132 @@ _ORDINARY_WORDS = frozenset(
         *("true", "false", "none", "null", "nil", "undefined", "yes", "no", "on", "off", "ok", "required", "optional"),
         *("string", "str", "text", "number", "int", "integer", "boolean", "bool", "bytes", "object", "array", "any"),
         *("hidden", "masked", "unknown", "missing", "invalid", "valid", "empty", "default", "enabled", "disabled"),
-        *("basic", "bearer", "digest", "include", "omit", "same-origin", "expired", "failed", "error", "weak", "strong"),
-        *("set", "unset", "present", "absent", "provided", "configured", "pass", "user", "root", "admin", "guest", "test"),
-        *("postgres", "changeit", "value", "xxx", "foo", "bar", "baz", "secretstr", "auto", "manual", "incorrect", "wrong"),
+        *(
+            "basic",
+            "bearer",
+            "digest",
+            "include",
+            "omit",
+            "same-origin",
+            "expired",
+            "failed",
+            "error",
+            "weak",
+            "strong",
+        ),
+        *(
+            "set",
+            "unset",
+            "present",
+            "absent",
+            "provided",
+            "configured",
+            "pass",
+            "user",
+            "root",
+            "admin",
+            "guest",
+            "test",
+        ),
+        *(
+            "postgres",
+            "changeit",
+            "value",
+            "xxx",
+            "foo",
+            "bar",
+            "baz",
+            "secretstr",
+            "auto",
+            "manual",
+            "incorrect",
+            "wrong",
+        ),
         *("username", "oauth", "oauth2", "jwt", "key", "keys", "env", "environment", "file", "prompt", "ask", "n/a"),
     )
 )
-_NUMERIC = re.compile(r"[+-]?[\d.,:/+ _TZ-]*[A-Za-z%]{0,3}\Z")
-_CHUNK = re.compile(r"[^\W_]+")
-_SEGMENT = re.compile(r"[^\W\d_]+|\d+")
-_CAMEL = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
-_WORDY_SYMBOLS = re.compile(r"[\w\s.:/\[\]'\"=,-]*[!?]?\Z")
-_SHORT_WORDS = frozenset("id is to of by on in at as or no up my go do if it we db os io ai ui ip vm pk fn js py ok re un de".split())
-_VOWEL = re.compile(r"(?i)[aeiouyäöüéèáíóú]|[^\x00-\x7f]")
+
+_NUMERIC = lazy_pattern(r"[+-]?[\d.,:/+ _TZ-]*[A-Za-z%]{0,3}\Z")
+_CHUNK = lazy_pattern(r"[^\W_]+")
+_SEGMENT = lazy_pattern(r"[^\W\d_]+|\d+")
+_CAMEL = lazy_pattern(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
+_WORDY_SYMBOLS = lazy_pattern(r"[\w\s.:/\[\]'\"=,-]*[!?]?\Z")
+_SHORT_WORDS = frozenset(
+    [
+        "id",
+        "is",
+        "to",
+        "of",
+        "by",
+        "on",
+        "in",
+        "at",
+        "as",
+        "or",
+        "no",
+        "up",
+        "my",
+        "go",
+        "do",
+        "if",
+        "it",
+        "we",
+        "db",
+        "os",
+        "io",
+        "ai",
+        "ui",
+        "ip",
+        "vm",
+        "pk",
+        "fn",
+        "js",
+        "py",
+        "ok",
+        "re",
+        "un",
+        "de",
+    ]
+)
+_VOWEL = lazy_pattern(r"(?i)[aeiouyäöüéèáíóú]|[^\x00-\x7f]")
 _FOLLOWERS = dict(
     row.split(":")
-    for row in (
-        "a:abcdfgiklmnprstuvwxyz b:abceilorsuy c:acehiklmoprstuy d:abdefgilmorstu e:abcdefghilmnopqrstuvwxy f:aefilorstuy "
-        "g:aeghilmnorsu h:aeiorstuy i:abcdefglmnoprstvxz j:eou k:aeis l:acdeilopstuvy "
-        "m:abeilmopsuy n:abcdefgiklmnoprstuvy o:abcdefgiklmnoprstuvwx p:acdehiloprstuy q:lu r:abcdefgiklmnoprstuvy "
-        "s:acdefhiklmnopqrstuwy t:acdefhilmnoprstuy u:abcdefgilmnoprst v:aeio w:aehinors x:ceipt "
-        "y:eilmnpst z:aeiouz"
-    ).split()
+    for row in [
+        "a:abcdfgiklmnprstuvwxyz",
+        "b:abceilorsuy",
+        "c:acehiklmoprstuy",
+        "d:abdefgilmorstu",
+        "e:abcdefghilmnopqrstuvwxy",
+        "f:aefilorstuy",
+        "g:aeghilmnorsu",
+        "h:aeiorstuy",
+        "i:abcdefglmnoprstvxz",
+        "j:eou",
+        "k:aeis",
+        "l:acdeilopstuvy",
+        "m:abeilmopsuy",
+        "n:abcdefgiklmnoprstuvy",
+        "o:abcdefgiklmnoprstuvwx",
+        "p:acdehiloprstuy",
+        "q:lu",
+        "r:abcdefgiklmnoprstuvy",
+        "s:acdefhiklmnopqrstuwy",
+        "t:acdefhilmnoprstuy",
+        "u:abcdefgilmnoprst",
+        "v:aeio",
+        "w:aehinors",
+        "x:ceipt",
+        "y:eilmnpst",
+        "z:aeiouz",
+    ]
 )
 """Letters by those that follow them in words of English and in names of programs, as counted in the packages of PyPI."""
-_NOUN = re.compile(r"(?i)password|passwd|token|secret|key|auth|credential")
-_VARIABLE = re.compile(r"[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
+_NOUN = lazy_pattern(r"(?i)password|passwd|token|secret|key|auth|credential")
+_VARIABLE = lazy_pattern(r"[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
 _AROUND = " .,;:!?()[]{}'\"`*_<>"
-_ALGORITHM = re.compile(r"(?i)(?:base|sha|md|utf|hs|rs|es|ps|aes|oauth|v|x|http|argon|pkcs|ed|p|s|ec|h|id|ipv|log|py|python)-?\d")
+_ALGORITHM = lazy_pattern(
+    r"(?i)(?:base|sha|md|utf|hs|rs|es|ps|aes|oauth|v|x|http|argon|pkcs|ed|p|s|ec|h|id|ipv|log|py|python)-?\d"
+)
 
 
 def is_placeholder(value: str) -> bool:
@@ -81,7 +181,7 @@ def is_reference(value: str) -> bool:
     return len(value) <= _JUDGED and _REFERENCE.match(value) is not None
 
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=:@%|!*$-]+\Z")
+_TOKEN = lazy_pattern(r"[A-Za-z0-9._~+/=:@%|!*$-]+\Z")
 
 
 def is_token(value: str) -> bool:
@@ -110,22 +210,24 @@ def is_wordy(value: str) -> bool:
 def _is_wordy_chunk(chunk: str) -> bool:
     """Return whether letters and digits are a word with a number, as ``base64``, ``x25519`` and ``Ed448PrivateKey`` are."""
     first, *others = _SEGMENT.findall(chunk)
-    if len(others) > 3 or (first[0].isdigit() and (others or len(first) > 4)):  # noqa: PLR2004
+    if len(others) > 3 or (first[0].isdigit() and (others or len(first) > 4)):
         return False
     if not (first[0].isdigit() or _is_word(first)):
         return False
     return all(
-        len(segment) <= (5 if len(first) <= 2 else 4) if segment[0].isdigit() else len(segment) >= 4 and all(map(_is_fragment, _CAMEL.findall(segment)))  # noqa: PLR2004
+        len(segment) <= (5 if len(first) <= 2 else 4)
+        if segment[0].isdigit()
+        else len(segment) >= 4 and all(map(_is_fragment, _CAMEL.findall(segment)))
         for segment in others
     )
 
 
 def _is_word(letters: str) -> bool:
-    if len(letters) > 16 and letters.isupper():  # noqa: PLR2004 - longer than words are
+    if len(letters) > 16 and letters.isupper():
         return False
     fragments = _CAMEL.findall(letters)
     odd = sum(len(fragment) for fragment in fragments if not _is_fragment(fragment))
-    if len(fragments) == 1 or len(letters) < 5:  # noqa: PLR2004 - too short to be judged
+    if len(fragments) == 1 or len(letters) < 5:
         return _is_pronounceable(letters)
     return 3 * odd <= len(letters) and 3 * len(fragments) <= len(letters)
 
@@ -133,18 +235,18 @@ def _is_word(letters: str) -> bool:
 def _is_fragment(letters: str) -> bool:
     """Return whether letters may be a part of a name like ``userId``; random letters change their case more often."""
     if letters.isupper():
-        return len(letters) <= 6 and _is_pronounceable(letters)  # noqa: PLR2004 - longer than acronyms are
-    if len(letters) <= 2:  # noqa: PLR2004
+        return len(letters) <= 6 and _is_pronounceable(letters)
+    if len(letters) <= 2:
         return letters.lower() in _SHORT_WORDS
     return _VOWEL.search(letters) is not None and _is_pronounceable(letters)
 
 
 def _is_pronounceable(letters: str) -> bool:
     """Return whether letters follow each other as in words: one pair may be a rare one, and one more in six letters."""
-    if len(letters) < 5 or not letters.isascii():  # noqa: PLR2004 - too short to be judged
+    if len(letters) < 5 or not letters.isascii():
         return True
     lower = letters.lower()
-    rare = sum(second not in _FOLLOWERS[first] for first, second in zip(lower, lower[1:], strict=False))
+    rare = sum(second not in _FOLLOWERS[first] for first, second in itertools.pairwise(lower))
     return rare <= 1 + (len(letters) - 1) // 6
 
 
@@ -158,14 +260,14 @@ def looks_random(value: str, at_least: int = 6) -> bool:
         and not _NUMERIC.match(head)
         and not is_wordy(head)
         and not is_variable(head)
-        and sum(character.isalnum() for character in head) >= 4  # noqa: PLR2004 - rulers and arrows have fewer
+        and sum(character.isalnum() for character in head) >= 4
     )
 
 
 def is_simple_password(value: str) -> bool:
     """Return whether a value has letters and digits, as people's passwords have, and is no algorithm, class or variable."""
     return (
-        len(value) >= 6  # noqa: PLR2004 - shorter ones are names
+        len(value) >= 6
         and value.isalnum()
         and not (value.isalpha() or value.isdigit())
         and not _ALGORITHM.match(value)
@@ -189,9 +291,9 @@ def without_masks(value: str) -> str:
     return MASK.sub("", value) if "<" in value else value
 
 
-_PEM_LINE = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{1,60}-----|\\\\?[nr]")
+_PEM_LINE = lazy_pattern(r"-----(?:BEGIN|END) [A-Z0-9 ]{1,60}-----|\\\\?[nr]")
 
 
 def is_nothing_but_masks(value: str) -> bool:
     """Return whether so little remains beside the masks of a value, or beside the lines around a key, that it is no secret."""
-    return sum(character.isalnum() for character in _PEM_LINE.sub("", value)[:_JUDGED]) < 6  # noqa: PLR2004 - as elsewhere
+    return sum(character.isalnum() for character in _PEM_LINE.sub("", value)[:_JUDGED]) < 6

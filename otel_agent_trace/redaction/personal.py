@@ -7,11 +7,12 @@ country. What is longer than it should be, is no such number: one in ten times i
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
 import msgspec
+
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 
 class PersonalRule(msgspec.Struct, frozen=True):
@@ -47,8 +48,35 @@ _EMAIL = (
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_](?:[A-Za-z0-9._+'-]|%2[Bb]){0,63}(?:@|%40)"
     r"(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.){1,8}(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}|[^\W\d_]{2,24})(?![A-Za-z0-9_-])"
 )
-_AUTHORITY_BEFORE = re.compile(r"://[^\s/@]{0,64}\Z")
-_FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp ico avif css js mjs ts tsx jsx py json md html yaml yml lock toml txt".split())
+
+_AUTHORITY_BEFORE = lazy_pattern(r"://[^\s/@]{0,64}\Z")
+_FILE_ENDINGS = frozenset(
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "ico",
+        "avif",
+        "css",
+        "js",
+        "mjs",
+        "ts",
+        "tsx",
+        "jsx",
+        "py",
+        "json",
+        "md",
+        "html",
+        "yaml",
+        "yml",
+        "lock",
+        "toml",
+        "txt",
+    ]
+)
 _SERVICE_USERS = frozenset({"git", "noreply", "no-reply", "hg", "svn"})
 
 
@@ -58,7 +86,7 @@ def _is_email(match: re.Match[str]) -> bool:
     return (
         domain.rpartition(".")[2].lower() not in _FILE_ENDINGS
         and user.lower() not in _SERVICE_USERS
-        and not (user[-1] in "." or ".." in user)
+        and not (user[-1] == "." or ".." in user)
         and not (text[end : end + 1] == ":" and not text[end + 1 : end + 2].isspace())  # git@host:path
         and not _AUTHORITY_BEFORE.search(text[max(0, match.start() - 64) : match.start()])
     )
@@ -83,20 +111,20 @@ _PHONE = (
     r")(?![\w-]|[.,:][0-9])"
 )
 _LEAST_PHONE, _MOST_PHONE = 8, 15
-_DATE = re.compile(r"(?:0[1-9]|[12][0-9]|3[01])[./-](?:0[1-9]|1[0-2])[./-][0-9]{2,4}")
+_DATE = lazy_pattern(r"(?:0[1-9]|[12][0-9]|3[01])[./-](?:0[1-9]|1[0-2])[./-][0-9]{2,4}")
 
 
 def _is_phone(match: re.Match[str]) -> bool:
     text = match[0]
     digits = _digits(text)
     if text.startswith("+") and digits.startswith("1"):
-        return len(digits) == 11 and digits[1] in "23456789"  # noqa: PLR2004 - North America
+        return len(digits) == 11 and digits[1] in "23456789"
     least = 9 if text[0] in "(0" else _LEAST_PHONE
-    return least <= len(digits) <= _MOST_PHONE and not _DATE.match(text) and len(set(digits)) > 2  # noqa: PLR2004
+    return least <= len(digits) <= _MOST_PHONE and not _DATE.match(text) and len(set(digits)) > 2
 
 
 _CARD = r"(?<![\w.+-])[2-6][0-9]{3}(?:[ -]?[0-9]{2,6}){2,4}(?![\w-]|\.[0-9])"
-_ISSUERS = re.compile(
+_ISSUERS = lazy_pattern(
     r"""(?x)
     4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})                                                              # Visa
     | (?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}             # Mastercard
@@ -114,7 +142,7 @@ def _is_card(match: re.Match[str]) -> bool:
     text = match[0]
     digits = _digits(text)
     separators = {character for character in text if not character.isdigit()}
-    return len(separators) <= 1 and _ISSUERS.fullmatch(digits) is not None and _luhn(digits) and len(set(digits)) > 2  # noqa: PLR2004
+    return len(separators) <= 1 and _ISSUERS.fullmatch(digits) is not None and _luhn(digits) and len(set(digits)) > 2
 
 
 def _luhn(digits: str) -> bool:
@@ -123,14 +151,14 @@ def _luhn(digits: str) -> bool:
 
 
 _IBAN_LENGTHS = {
-    **{"AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29, "BY": 28},
-    **{"CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18},
-    **{"FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HN": 28, "HR": 21, "HU": 28},
-    **{"IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20},
-    **{"LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28},
-    **{"NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24},
-    **{"SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26},
-    **{"UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30},
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29, "BY": 28,
+    "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
+    "FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HN": 28, "HR": 21, "HU": 28,
+    "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20,
+    "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28,
+    "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24,
+    "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26,
+    "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
 _IBAN = r"(?<![A-Za-z0-9])(?i:[A-Z]{2})[0-9]{2}(?:[ \u00a0-]?(?i:[A-Z0-9]{4})){2,7}(?:[ \u00a0-]?(?i:[A-Z0-9]{1,3}))?(?![A-Za-z0-9])"
 
@@ -150,10 +178,14 @@ _IP = (
     r"|(?:[0-9A-Fa-f]{1,4}:){1,7}(?::[0-9A-Fa-f]{1,4}){0,7}:?(?![\w:])"
     r"|::(?:ffff:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})(?![\w:]))"
 )
-_VERSION_BEFORE = re.compile(r"(?i)(?:version|ver|v|release|build|oid|chrome/|safari/|edg/|firefox/|opr/|==|>=|<=|~=)\s{0,2}[:=]?\s{0,2}\Z")
+_VERSION_BEFORE = lazy_pattern(
+    r"(?i)(?:version|ver|v|release|build|oid|chrome/|safari/|edg/|firefox/|opr/|==|>=|<=|~=)\s{0,2}[:=]?\s{0,2}\Z"
+)
 
 
 def _is_ip(match: re.Match[str]) -> bool:
+    import ipaddress  # noqa: PLC0415 - few texts need it
+
     text = match[0].rstrip(":") if not match[0].endswith("::") else match[0]
     try:
         address = ipaddress.ip_address(text)
@@ -161,8 +193,8 @@ def _is_ip(match: re.Match[str]) -> bool:
         return False
     if address.is_loopback or address.is_unspecified or address.is_multicast or address.packed == b"\xff\xff\xff\xff":
         return False
-    if address.version == 6:  # noqa: PLR2004
-        return len(text) > 6 and any(character.isdigit() for character in text)  # noqa: PLR2004 - as `a::b` of C++
+    if address.version == 6:
+        return len(text) > 6 and any(character.isdigit() for character in text)
     before = match.string[max(0, match.start() - 12) : match.start()]
     return not _VERSION_BEFORE.search(before) and not text.startswith(("0.", "255."))
 
@@ -174,9 +206,13 @@ _SSN = r"(?<![\w.+/-])(?!000|666|9)[0-9]{3}([- ])(?!00)[0-9]{2}\1(?!0000)[0-9]{4
 
 PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule("email", _EMAIL, "an address of e-mail", _is_email),
-    PersonalRule("iban", _IBAN, "a bank account: check digits, and the length of its country", lambda match: _iban_end(match[0])),
+    PersonalRule(
+        "iban", _IBAN, "a bank account: check digits, and the length of its country", lambda match: _iban_end(match[0])
+    ),
     PersonalRule("card", _CARD, "a payment card: check digit, prefix and length of an issuer", _is_card),
     PersonalRule("ssn", _SSN, "a social security number of the United States", lambda match: match[0] != "123-45-6789"),
-    PersonalRule("phone", _PHONE, "a telephone number: international, or as written in North America and Europe", _is_phone),
+    PersonalRule(
+        "phone", _PHONE, "a telephone number: international, or as written in North America and Europe", _is_phone
+    ),
     PersonalRule("ip", _IP, "an IP address, but no loopback, version or mask", _is_ip),
 )

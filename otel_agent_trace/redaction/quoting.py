@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from otel_agent_trace.redaction.patterns import lazy_pattern
 
 QUOTE = r"(?:\\{0,64}[\"'`]|&quot;|&[#](?:34|39|x27|x22|X27|X22);|%22|%27|%5C%22)"
 """Match a quote, with the backslashes of each level of JSON that it lies in."""
 _MOST_BACKSLASHES = 256
 _LONGEST = 1 << 16
-_LINE_END = re.compile(r"\r|\n|\\{1,64}[nr]")
+_LINE_END = lazy_pattern(r"\r|\n|\\{1,64}[nr]")
 
 
 class TooLongError(Exception):

@@ -17,6 +17,7 @@ from otel_agent_trace.redaction.engine import TooManyHitsError
 from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, KnownValue, known_forms, secrets_of_environment
 from otel_agent_trace.redaction.masks import UNSCANNED, personal_mask, secret_mask
 from otel_agent_trace.redaction.names import NAME_RULES, named_secret
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.personal import PERSONAL_RULES
 from otel_agent_trace.redaction.quoting import TooLongError
 from otel_agent_trace.redaction.rules import RULES, Rule, plugin_rules
@@ -26,7 +27,7 @@ from otel_agent_trace.redaction.walk import Announced, Walk, texts
 from otel_agent_trace.signals import is_of_signal_handler
 
 _HOSTILE = (TooManyHitsError, TooMuchWorkError, TooLongError)
-_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_NAME = lazy_pattern(r"[a-z][a-z0-9_.-]{0,63}")
 _PERSONAL_NAMES = frozenset(rule.name for rule in PERSONAL_RULES)
 
 
@@ -189,7 +190,9 @@ class Redactor:
 
     def _renewed(self) -> Search:
         variables = len(os.environ)
-        environment = frozenset(secrets_of_environment(os.environ)) if variables != self._variables else self._environment
+        environment = (
+            frozenset(secrets_of_environment(os.environ)) if variables != self._variables else self._environment
+        )
         if environment != self._environment:
             self.revision += self._search is not None
             self._environment = environment

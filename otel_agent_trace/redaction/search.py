@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.redaction.credentials import CookieObjectDetector, PrivateKeyDetector, UserinfoDetector, UserOptionDetector
+from otel_agent_trace.redaction.credentials import (
+    CookieObjectDetector,
+    PrivateKeyDetector,
+    UserinfoDetector,
+    UserOptionDetector,
+)
 from otel_agent_trace.redaction.engine import LiteralScanner
 from otel_agent_trace.redaction.known_values import KnownValue
 from otel_agent_trace.redaction.masks import MASK
@@ -131,7 +136,9 @@ class Search:
         spans += [(rule.name, span) for rule in self._personal for span in rule.spans(text)]
         taken = Spans(match.span() for match in MASK.finditer(text))
         return [
-            Found(start, end, name, text[start:end]) for name, (start, end) in spans if start < end and taken.add(start, end)
+            Found(start, end, name, text[start:end])
+            for name, (start, end) in spans
+            if start < end and taken.add(start, end)
         ]
 
 

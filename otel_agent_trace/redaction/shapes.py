@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 
 from otel_agent_trace.redaction.ordinary import looks_random
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.rules import RULES, Rule
 from otel_agent_trace.redaction.texts import Found, Text
 
 _NONE: tuple[Found, ...] = ()
-_ESCAPE_BEFORE = re.compile(r"(?:%[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\[[0-9;]{1,10}m)\Z")
+_ESCAPE_BEFORE = lazy_pattern(r"(?:%[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\[[0-9;]{1,10}m)\Z")
 _LONGEST_ESCAPE = 12
-_EXAMPLE = re.compile(r"(?i:x{6}|example|your[-_]|0123456789|1234567890|abcdefghij)|\.\.\.|\*\*\*|([^=A])\1{9}")
-_LINE_BREAK = re.compile(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
-_TOKEN_REST = re.compile(r"[A-Za-z0-9_.+/=-]{1,512}")
+_EXAMPLE = lazy_pattern(r"(?i:x{6}|example|your[-_]|0123456789|1234567890|abcdefghij)|\.\.\.|\*\*\*|([^=A])\1{9}")
+_LINE_BREAK = lazy_pattern(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
+_TOKEN_REST = lazy_pattern(r"[A-Za-z0-9_.+/=-]{1,512}")
 _STARTS = tuple(literal for rule in RULES for literal in rule.literals)
 
 
@@ -52,7 +53,6 @@ class ShapeDetector:
                 return match
         return None
 
-
     def _wrapped(self, text: Text, match: re.Match[str]) -> Found | None:
         """Return a secret that goes on in the next line, as terminals wrap long ones; None if it does not."""
         whole = text.text
@@ -72,7 +72,7 @@ class ShapeDetector:
 
 
 def begins_word(text: str, position: int) -> bool:
-    """Return whether no letter or digit stands before a position, but for those of an escape such as ``%3D`` or ``\\n``."""
+    r"""Return whether no letter or digit stands before a position, but for those of an escape such as ``%3D`` or ``\n``."""
     if not position:
         return True
     before = text[position - 1]
