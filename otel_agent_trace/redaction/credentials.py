@@ -97,39 +97,12 @@ _LONGEST_USERINFO = 512
 _SCHEME_END = lazy_pattern(r"(?::|%3[Aa])(?:\\{0,64}/|%2[Ff]){2}")
 _NO_USERINFO = lazy_pattern(r"[\s\"'`\[\](){}|^]|<(?!secret:)|&lt")
 _COMMON_PASSWORDS = frozenset(
-    [
-        "user",
-        "username",
-        "pass",
-        "password",
-        "passwd",
-        "pwd",
-        "secret",
-        "changeme",
-        "changeit",
-        "postgres",
-        "root",
-        "admin",
-        "guest",
-        "test",
-        "token",
-        "example",
-        "tiger",
-        "masterkey",
-        "default",
-        "mysql",
-        "redis",
-        "rabbitmq",
-        "mongo",
-        "oauth2",
-        "x-oauth-basic",
-        "x-access-token",
-        "apikey",
-        "api_key",
-        "key",
-        "foo",
-        "bar",
-    ]
+    (
+        *("user", "username", "pass", "password", "passwd", "pwd", "secret", "changeme", "changeit"),
+        *("postgres", "root", "admin", "guest", "test", "token", "example", "tiger", "masterkey", "default"),
+        *("mysql", "redis", "rabbitmq", "mongo", "oauth2", "x-oauth-basic", "x-access-token", "apikey"),
+        *("api_key", "key", "foo", "bar"),
+    )
 )
 
 

@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from otel_agent_trace.forks import NO_FORK
+from otel_agent_trace.redaction.texts import UnscannableError
+from otel_agent_trace.signals import is_of_signal_handler
 
 Hit = tuple[int, int]
 """Represent the index of a literal, and the position in the text at which it starts."""
 
 HITS_AT_LEAST = 2_000
 """Hits that any text may have; more of them only where there is less than one hit in four characters."""
-
-
-class TooManyHitsError(Exception):
-    """Indicate a text that is made of literals: to look at each would take longer than its value is worth."""
 
 
 class LiteralScanner:
@@ -49,15 +47,17 @@ class LiteralScanner:
         Literals are numbered as they were given, the exact ones before the folded ones.
 
         Raises:
-            TooManyHitsError: there is more than one hit in four characters, and more than `HITS_AT_LEAST`.
+            UnscannableError: there is more than one hit in four characters, and more than `HITS_AT_LEAST`.
         """
         data = text.encode("utf-8", "surrogatepass")
         limit = HITS_AT_LEAST + len(data) // 4
         try:
             found = self._scan(data, limit)
-        except TooManyHitsError:
+        except UnscannableError:
             raise
-        except Exception:  # noqa: BLE001 - as of a signal handler that scans while its thread does: its scratch is in use
+        except Exception as error:  # as of a signal handler that scans while its thread does: its scratch is in use
+            if is_of_signal_handler(error):
+                raise
             found = self._standard(data, limit)
         found.sort(key=_position)
         return found if len(data) == len(text) else _in_characters(found, data)
@@ -66,7 +66,9 @@ class LiteralScanner:
         """Return whether a text has any of the literals, or more of them than `hits` would return."""
         try:
             return bool(self._scan(text.encode("utf-8", "surrogatepass"), 0))
-        except Exception:  # noqa: BLE001 - whatever fails counts as a hit
+        except Exception as error:  # whatever fails counts as a hit
+            if is_of_signal_handler(error):
+                raise
             return True
 
 
@@ -102,7 +104,7 @@ def _standard_scan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[
                     position = text.find(literal)
                     while position >= 0:
                         if len(found) >= limit:
-                            raise TooManyHitsError
+                            raise UnscannableError
                         found.append((number, position))
                         position = text.find(literal, position + 1)
         return found
@@ -178,7 +180,7 @@ def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[byt
             scratch = local.scratch = hyperscan.Scratch(database)
         database.scan(data, add, scratch=scratch)
         if len(found) > limit:
-            raise TooManyHitsError
+            raise UnscannableError
         return found
 
     return scan

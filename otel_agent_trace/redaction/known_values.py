@@ -17,7 +17,6 @@ from otel_agent_trace.redaction.ordinary import is_ordinary, is_wordy
 from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.texts import Found, Text
 
-LEAST_REGISTERED = 4
 _LEAST_OF_ENVIRONMENT = 8
 _LEAST_OF_WORDS = 16
 """Length from which a value of the environment that is made of words counts, as a phrase does."""

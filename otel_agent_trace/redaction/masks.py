@@ -14,14 +14,15 @@ UNSCANNED = "<secret:unscanned>"
 MASK = lazy_pattern(r"<(?:secret:)?[a-z0-9][a-z0-9_.-]{0,63}:[0-9a-f]{4}>|<secret:unscanned>")
 
 
-def secret_mask(rule: str, value: str, key: bytes) -> str:
-    """Return the mask of a secret that a rule found."""
-    return f"<secret:{rule}:{_digits(value, key)}>"
+PERSONAL_KINDS = ("email", "phone", "card", "iban", "ip", "ssn")
+"""Kinds of personal data, whose masks are ``<email:3f9a>`` without a word before."""
 
 
-def personal_mask(rule: str, value: str, key: bytes) -> str:
-    """Return the mask of a personal datum."""
-    return f"<{rule}:{_digits(value, key)}>"
+def mask_of(rule: str, value: str, key: bytes) -> str:
+    """Return the mask of what a rule found, with digits of the value under a key."""
+    if rule == "unscanned":
+        return UNSCANNED
+    return f"<{'' if rule in PERSONAL_KINDS else 'secret:'}{rule}:{_digits(value, key)}>"
 
 
 def _digits(value: str, key: bytes) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from otel_agent_trace.redaction import credentials
 from otel_agent_trace.redaction.masks import MASK
-from otel_agent_trace.redaction.names import NamedSecret, named_secret
+from otel_agent_trace.redaction.names import KEYS_OF, NamedSecret, named_secret
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_ordinary,
@@ -25,9 +26,9 @@ from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
     *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", 'pass"', "pass'", "pass\\"),
-    *("_pw", "pw=", "pw:", "secret", "token", "apikey", "_key", "-key", "api key", "access key", "private key", "accesskey"),
-    *("privatekey", "accountkey", "signingkey", "masterkey", "subscriptionkey", "encryptionkey", "sharedkey", "servicekey", "appkey"),
-    *("authorization", "cookie", "credential", "_auth", 'auth"', "auth'", "auth=", "auth\\", "creds", "_pat", "mnemonic"),
+    *("_pw", "pw=", "pw:", "secret", "token", "_key", "-key", "api key", "access key", "private key"),
+    *(f"{word}key" for word in KEYS_OF),
+    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth\\", "creds", "_pat", "mnemonic"),
     *('otp"', "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", 'pin"', "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
 )  # fmt: skip
 """Texts, in lower case, of which every name of a secret has one."""
@@ -144,45 +145,42 @@ class NameDetector:
         secret = named_secret(name)
         if secret and secret.rule == "token" and (word := _WORD_BEFORE.search(whole[max(0, start - 16) : start])):
             secret = named_secret(f"{word[1]}_{name}") and secret  # as in "page token"
-        return () if secret is None else self._found(text, start, end, name, secret)
-
-    def _found(self, text: Text, start: int, end: int, name: str, secret: NamedSecret) -> Iterator[Found]:
-        after = _AFTER.match(text.text, end)
-        if after is None:
-            return
+        after = _AFTER.match(whole, end) if secret else None
+        if secret is None or after is None:
+            return ()
         text.spend(after.end() - end + JUDGED)
-        value_start = after.end()
-        if after["open"] and not (after["tag"] or after["cell"]):
-            yield from self._quoted(text, start, after, secret)
-            return
-        place = _place(text.text, start, name, after)
-        if place is None:
-            return
-        match = place.match(text.text, value_start)
-        if match is None:
-            return
-        text.spend(2 * len(match[0]))
-        yield from _bare(text, after, match[0], value_start, name, secret, place)
+        found = _quoted if after["open"] and not (after["tag"] or after["cell"]) else _bare
+        return found(text, _Name(start, name, secret), after)
 
-    def _quoted(self, text: Text, name_start: int, after: re.Match[str], secret: NamedSecret) -> Iterator[Found]:
-        is_alone = bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
-        if not (is_alone or after["listed"] or after["prose"] or after["space"]):
-            return
-        if after["listed"] and not is_alone and not (secret.is_certain and _is_pair(text.text, name_start, after)):
-            return
-        if after["bracket"] and not after["assigned"]:
-            return
-        if not after["closed"] and _AFTER_CLOSING.match(text.text, after.end()):
-            return  # the quote ends a text that ends with the name
-        opened: re.Match[str] | None = after
-        is_first = True
-        while opened is not None:
-            start, quote = opened.end(), opened["open"]
-            end = end_of_quoted(text.text, start, quote)
-            text.spend(end - start + JUDGED)
-            yield from _found(text.text, start, end, secret if is_first else of_second(secret), is_alone=is_alone)
-            is_first = False
-            opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
+
+class _Name(NamedTuple):
+    """Hold a name of a secret, and where in a text it starts."""
+
+    start: int
+    name: str
+    secret: NamedSecret
+
+
+def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
+    """Yield what is in the quotes after a name."""
+    is_alone = bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
+    if not (is_alone or after["listed"] or after["prose"] or after["space"]):
+        return
+    if after["listed"] and not is_alone and not (name.secret.is_certain and _is_pair(text.text, name.start, after)):
+        return
+    if after["bracket"] and not after["assigned"]:
+        return
+    if not after["closed"] and _AFTER_CLOSING.match(text.text, after.end()):
+        return  # the quote ends a text that ends with the name
+    opened: re.Match[str] | None = after
+    secret = name.secret
+    while opened is not None:
+        start, quote = opened.end(), opened["open"]
+        end = end_of_quoted(text.text, start, quote)
+        text.spend(end - start + JUDGED)
+        yield from _found(text.text, start, end, secret, is_alone=is_alone)
+        secret = of_second(name.secret)
+        opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
 
 
 _PAIR_START = lazy_pattern(r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)\Z")
@@ -215,8 +213,9 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
     return start, match.end() if match else end
 
 
-def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern[str] | None:
+def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | None:
     """Return what a value without quotes looks like where it stands; None where there can be none."""
+    start = name.start
     before = text[max(0, start - 6) : start]
     if after["assigned"] == ":" and before.endswith(":"):
         return None  # a part of a longer name, as of a resource
@@ -225,7 +224,7 @@ def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern
     if after["form"]:
         return _VARIABLE if after["closed"] else None
     if after["space"]:
-        return _VARIABLE if name.startswith("-") or "login " in text[max(0, start - 80) : start] else None
+        return _VARIABLE if name.name.startswith("-") or "login " in text[max(0, start - 80) : start] else None
     if (
         after["listed"]
         or after["attribute"]
@@ -236,15 +235,20 @@ def _place(text: str, start: int, name: str, after: re.Match[str]) -> re.Pattern
     if after["assigned"] and "=" in after["assigned"] and not after["gap"]:
         if _BEFORE_PARAMETER.search(before):
             return _PARAMETER
-        if name.startswith("-") or (_UPPER_NAME.match(name) and _VARIABLE_START.search(before)):
+        if name.name.startswith("-") or (_UPPER_NAME.match(name.name) and _VARIABLE_START.search(before)):
             return _VARIABLE
     return _BARE
 
 
-def _bare(
-    text: Text, after: re.Match[str], value: str, start: int, name: str, secret: NamedSecret, place: re.Pattern[str]
-) -> Iterator[Found]:
-    whole = text.text
+def _bare(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
+    """Yield what stands after a name without quotes."""
+    whole, secret = text.text, name.secret
+    place = _place(whole, name, after)
+    match = place.match(whole, after.end()) if place else None
+    if match is None:
+        return
+    start, value = match.start(), match[0]
+    text.spend(2 * len(value))
     if secret.rule in {"authorization", "cookie"}:
         text.spend(JUDGED)
         run = (_CREDENTIAL if secret.rule == "authorization" else _COOKIES).match(whole, start)

@@ -39,51 +39,20 @@ _PASSWORDS = frozenset(
 )
 _UNCERTAIN_PASSWORDS = frozenset({"pwd", "pw", "pass"})
 _OWNERS_OF_PASSWORDS = frozenset(
-    [
-        "db",
-        "smtp",
-        "mysql",
-        "pg",
-        "postgres",
-        "redis",
-        "user",
-        "admin",
-        "mail",
-        "email",
-        "ftp",
-        "sftp",
-        "ssh",
-        "proxy",
-        "root",
-        "login",
-        "rabbitmq",
-        "mongo",
-        "ldap",
-        "imap",
-    ]
+    (
+        *("db", "smtp", "mysql", "pg", "postgres", "redis", "user", "admin", "mail", "email", "ftp", "sftp"),
+        *("ssh", "proxy", "root", "login", "rabbitmq", "mongo", "ldap", "imap"),
+    )
 )
 """Words before ``pass`` that leave no doubt; tests pass too."""
 _PASSCODES = frozenset({"otp", "totp", "cvv", "cvc", "cvv2", "pin", "passcode"})
-_KEYS_OF = frozenset(
-    (
-        *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
-        *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
-        *(
-            "auth",
-            "service",
-            "app",
-            "application",
-            "jwt",
-            "fernet",
-            "aes",
-            "ssh",
-            "security",
-            "decryption",
-            "integration",
-        ),
-    )
+KEYS_OF = (
+    *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
+    *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
+    *("auth", "service", "app", "application", "jwt", "fernet", "aes", "ssh", "security"),
+    *("decryption", "integration"),
 )
-_KEY_NOUNS = frozenset((*(f"{word}key" for word in _KEYS_OF), "apitoken"))
+_KEY_NOUNS = frozenset((*(f"{word}key" for word in KEYS_OF), "apitoken"))
 _PLURAL_SECRETS = {
     "secrets": "secret",
     "passwords": "password",
@@ -95,39 +64,15 @@ _ORDINARY_TOKENS = frozenset(
     (
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
-        *(
-            "sentinel",
-            "cursor",
-            "cancellation",
-            "symbol",
-            "time",
-            "per",
-            "design",
-            "color",
-            "input",
-            "output",
-            "previous",
-        ),
+        *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input"),
+        *("output", "previous"),
         *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
     )
 )
 _QUESTIONS = frozenset(
     (
-        *(
-            "has",
-            "is",
-            "use",
-            "uses",
-            "no",
-            "with",
-            "without",
-            "show",
-            "hide",
-            "require",
-            "requires",
-            "required",
-            "needs",
-        ),
+        *("has", "is", "use", "uses", "no", "with", "without", "show", "hide", "require", "requires"),
+        *("required", "needs"),
         *("missing", "invalid", "enable", "enabled", "disable", "disabled", "allow", "validate", "check", "generate"),
         *("create", "get", "fetch", "max", "min", "num", "n", "total", "count", "supports", "forgot", "public"),
     )
@@ -161,7 +106,7 @@ def _of_noun(noun: str, before: str) -> NamedSecret | None:
     if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:
         return NamedSecret("password")
     if noun in {"key", "keys"}:
-        return NamedSecret("api-key") if before in _KEYS_OF else None
+        return NamedSecret("api-key") if before in KEYS_OF else None
     if noun in _KEY_NOUNS or noun.endswith(("apikey", "accesskey", "secretkey", "privatekey", "accountkey")):
         return NamedSecret("api-key")
     if noun == "secret" or noun.endswith("secret"):

@@ -94,41 +94,11 @@ _SEGMENT = lazy_pattern(r"[^\W\d_]+|\d+")
 _CAMEL = lazy_pattern(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
 _WORDY_SYMBOLS = lazy_pattern(r"[\w\s.:/\[\]'\"=,-]*[!?]?\Z")
 _SHORT_WORDS = frozenset(
-    [
-        "id",
-        "is",
-        "to",
-        "of",
-        "by",
-        "on",
-        "in",
-        "at",
-        "as",
-        "or",
-        "no",
-        "up",
-        "my",
-        "go",
-        "do",
-        "if",
-        "it",
-        "we",
-        "db",
-        "os",
-        "io",
-        "ai",
-        "ui",
-        "ip",
-        "vm",
-        "pk",
-        "fn",
-        "js",
-        "py",
-        "ok",
-        "re",
-        "un",
+    (
+        *("id", "is", "to", "of", "by", "on", "in", "at", "as", "or", "no", "up", "my", "go", "do", "if"),
+        *("it", "we", "db", "os", "io", "ai", "ui", "ip", "vm", "pk", "fn", "js", "py", "ok", "re", "un"),
         "de",
-    ]
+    )
 )
 _VOWEL = lazy_pattern(r"(?i)[aeiouyäöüéèáíóú]|[^\x00-\x7f]")
 _FOLLOWERS = dict(

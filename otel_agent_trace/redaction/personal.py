@@ -51,31 +51,10 @@ _EMAIL = (
 
 _AUTHORITY_BEFORE = lazy_pattern(r"://[^\s/@]{0,64}\Z")
 _FILE_ENDINGS = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "ico",
-        "avif",
-        "css",
-        "js",
-        "mjs",
-        "ts",
-        "tsx",
-        "jsx",
-        "py",
-        "json",
-        "md",
-        "html",
-        "yaml",
-        "yml",
-        "lock",
-        "toml",
-        "txt",
-    ]
+    (
+        *("png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "avif", "css", "js", "mjs", "ts", "tsx", "jsx"),
+        *("py", "json", "md", "html", "yaml", "yml", "lock", "toml", "txt"),
+    )
 )
 _SERVICE_USERS = frozenset({"git", "noreply", "no-reply", "hg", "svn"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace.redaction.patterns import lazy_pattern
+from otel_agent_trace.redaction.texts import UnscannableError
 
 QUOTE = r"(?:\\{0,64}[\"'`]|&quot;|&[#](?:34|39|x27|x22|X27|X22);|%22|%27|%5C%22)"
 """Match a quote, with the backslashes of each level of JSON that it lies in."""
@@ -11,17 +12,13 @@ _LONGEST = 1 << 16
 _LINE_END = lazy_pattern(r"\r|\n|\\{1,64}[nr]")
 
 
-class TooLongError(Exception):
-    """Indicate a quoted text that ends nowhere near: whoever cannot find its end cannot mask it."""
-
-
 def end_of_quoted(text: str, start: int, quote: str) -> int:
     """Return where a quoted text ends: before its closing quote, else before the quote that closes a text around it.
 
     Where neither follows, it ends with its line, and with the text.
 
     Raises:
-        TooLongError: it is longer than 65536 characters.
+        UnscannableError: it is longer than 65536 characters.
 
     Args:
         text: the whole text.
@@ -59,11 +56,11 @@ def end_of_line(text: str, start: int) -> int:
     """Return where the line ends; the ends of lines are escaped in JSON.
 
     Raises:
-        TooLongError: it is longer than 65536 characters.
+        UnscannableError: it is longer than 65536 characters.
     """
     match = _LINE_END.search(text, start, start + _LONGEST)
     if match:
         return match.start()
     if len(text) > start + _LONGEST:
-        raise TooLongError
+        raise UnscannableError
     return len(text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from otel_agent_trace.keys import default_key
 from otel_agent_trace.redaction.credentials import (
     CookieObjectDetector,
     PrivateKeyDetector,
@@ -15,7 +16,7 @@ from otel_agent_trace.redaction.credentials import (
 )
 from otel_agent_trace.redaction.engine import LiteralScanner
 from otel_agent_trace.redaction.known_values import KnownValue
-from otel_agent_trace.redaction.masks import MASK
+from otel_agent_trace.redaction.masks import MASK, mask_of
 from otel_agent_trace.redaction.named_values import (
     NAME_LITERALS,
     PARAMETER_LITERALS,
@@ -27,7 +28,8 @@ from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
 from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
-from otel_agent_trace.redaction.texts import Detector, Found, Text
+from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
+from otel_agent_trace.redaction.walk import Mask, Walk, texts_of
 
 
 class Searched(NamedTuple):
@@ -45,6 +47,26 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
+
+
+class _Spans:
+    """Hold parts of a text that do not overlap."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in spans:
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def add(self, start: int, end: int) -> bool:
+        """Add a part; return False, and do not, if it overlaps with another."""
+        index = bisect.bisect_right(self._starts, start)
+        if (index and self._ends[index - 1] > start) or (index < len(self._starts) and self._starts[index] < end):
+            return False
+        self._starts.insert(index, start)
+        self._ends.insert(index, end)
+        return True
 
 
 class Search:
@@ -87,9 +109,22 @@ class Search:
         self._lengths = [len(literal) for literal in (*exact, *folded)]
         self._scanner = LiteralScanner(list(exact), list(folded))
 
-    def may_find(self, text: str) -> bool:
-        """Return False if nothing can be found in a text."""
-        return bool(self._searched or self._personal) or self._scanner.has_hits(text)
+    def may_find_in(self, value: Any) -> bool:
+        """Return False if a look at all texts of a JSON value together shows that nothing can be found in it."""
+        return self.may_find_in_any(texts_of(value))
+
+    def may_find_in_any(self, texts: Iterable[str]) -> bool:
+        """Return False if a look at all texts together shows that nothing can be found in any of them.
+
+        Each stands in quotes: some names are looked for with the quote after them.
+        """
+        if self._searched or self._personal:
+            return True
+        return self._scanner.has_hits('"\n"'.join(("", *texts, "")))
+
+    def walk(self, mask: Mask) -> Walk:
+        """Return what calls a function for each text of JSON values."""
+        return Walk(mask)
 
     def found(self, text: str, named: Sequence[Found] = ()) -> list[Found]:
         """Return what is to be masked in a text, in order, without overlaps.
@@ -98,10 +133,42 @@ class Search:
             text: the text.
             named: what its place finds in it.
 
+        Returns:
+            The finds; one of the rule ``unscanned`` for the whole text, if it would take too long to look at.
+
         Raises:
-            TooManyHitsError, TooMuchWorkError, TooLongError: the text would take too long.
             Exception: whatever a rule raises.
         """
+        try:
+            return self._found(text, named)
+        except UnscannableError:
+            return [self.unscanned(text)]
+
+    def masked(self, text: str, named: Sequence[Found] = ()) -> str:
+        """Return a text with masks, the same object if it has none; arguments and errors as of `found`."""
+        found = self.found(text, named)
+        return self.with_masks(text, found)
+
+    @staticmethod
+    def unscanned(text: str) -> Found:
+        """Return the find that stands for a text that was not scanned."""
+        return Found(0, len(text), "unscanned", "")
+
+    @staticmethod
+    def with_masks(text: str, found: Sequence[Found]) -> str:
+        """Return a text with masks in the place of what was found in it, the same object if that is nothing."""
+        if not found:
+            return text
+        parts: list[str] = []
+        done = 0
+        key = default_key()
+        for one in found:
+            parts += (text[done : one.start], one.quote, mask_of(one.rule, one.value, key), one.quote)
+            done = one.end
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _found(self, text: str, named: Sequence[Found]) -> list[Found]:
         found = self._at_literals(text)
         found += named
         if self._removed:
@@ -134,32 +201,12 @@ class Search:
         """Return what patterns find outside of masks; where several find something, the first one's counts."""
         spans = [(rule.name, match.span()) for rule in self._searched for match in rule.pattern.finditer(text)]
         spans += [(rule.name, span) for rule in self._personal for span in rule.spans(text)]
-        taken = Spans(match.span() for match in MASK.finditer(text))
+        taken = _Spans(match.span() for match in MASK.finditer(text))
         return [
             Found(start, end, name, text[start:end])
             for name, (start, end) in spans
             if start < end and taken.add(start, end)
         ]
-
-
-class Spans:
-    """Hold parts of a text that do not overlap."""
-
-    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        for start, end in spans:
-            self._starts.append(start)
-            self._ends.append(end)
-
-    def add(self, start: int, end: int) -> bool:
-        """Add a part; return False, and do not, if it overlaps with another."""
-        index = bisect.bisect_right(self._starts, start)
-        if (index and self._ends[index - 1] > start) or (index < len(self._starts) and self._starts[index] < end):
-            return False
-        self._starts.insert(index, start)
-        self._ends.insert(index, end)
-        return True
 
 
 def _resolved(text: str, found: list[Found]) -> list[Found]:

@@ -29,8 +29,8 @@ class Found(NamedTuple):
     quote: str = ""
 
 
-class TooMuchWorkError(Exception):
-    """Indicate a text that takes longer to look at than it is worth."""
+class UnscannableError(Exception):
+    """Indicate a text that nobody can look at in the time that it is worth: it is not stored."""
 
 
 class Text:
@@ -54,11 +54,11 @@ class Text:
         """Count characters that were looked at.
 
         Raises:
-            TooMuchWorkError: there were too many for a text of this length.
+            UnscannableError: there were too many for a text of this length.
         """
         self._work -= characters
         if self._work < 0:
-            raise TooMuchWorkError
+            raise UnscannableError
 
 
 Detector = Callable[[Text, int], Iterable[Found]]

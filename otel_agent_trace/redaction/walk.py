@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from otel_agent_trace.redaction.credentials import is_cookie_secret, part_of_user_option
@@ -30,7 +30,7 @@ class Announced(NamedTuple):
     is_alone: bool = True
 
 
-Mask = Callable[[str, list[Found], str], str]
+Mask = Callable[[str, Sequence[Found], str], str]
 """Represent what masks a text: given the text, what its place finds in it, and its path."""
 
 
@@ -39,6 +39,11 @@ class Walk:
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
+
+    def text(self, text: str, name: str | None) -> str:
+        """Return a text that stands under a name as the function of this walk returns it."""
+        secret = named_secret(name) if name else None
+        return self._mask(text, found_under_name(text, secret) if secret else [], "")
 
     def value(self, value: Any, announced: Announced | None = None, path: str = "", level: int = 0) -> Any:
         """Return a value with the texts that the function of this walk returns for its own."""
@@ -90,7 +95,7 @@ class Walk:
         return tuple(changed) if isinstance(value, tuple) else changed
 
 
-def texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
     """Yield all texts of a JSON value, its keys too, in any order."""
     stack = [value]
     while stack:
