@@ -15,17 +15,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from otel_agent_trace.redaction.names import named_secret
 from otel_agent_trace.redaction.ordinary import is_ordinary, is_wordy
 from otel_agent_trace.redaction.patterns import lazy_pattern
+from otel_agent_trace.redaction.shapes import begins_word
 from otel_agent_trace.redaction.texts import Found, Text
 
 _LEAST_OF_ENVIRONMENT = 8
 _LEAST_OF_WORDS = 16
 """Length from which a value of the environment that is made of words counts, as a phrase does."""
 _LEAST_ENCODED = 8
+_LEVELS = 6
 _LEAST_LITERAL = 4
 _MOST_OF_CHARACTER = 80
 """Characters that one character may have in an encoding: backslashes of six levels of JSON, and an escape."""
 
 _PART = lazy_pattern(r"\\+|.", re.DOTALL)
+_PERCENT = lazy_pattern(r"%[0-9A-F]{2}")
+_ESCAPE = r"(?:\\|%(?:25){0,3}5[cC])"
+"""Match a backslash before a character, percent-encoded or not."""
 _PLAIN = lazy_pattern(r"[A-Za-z0-9_.~-]+")
 _URL_PASSWORD = lazy_pattern(r"://[^\s/:@]*:([^\s/@]+)@")
 _NAMED_ENTITIES = {'"': "quot", "&": "amp", "<": "lt", ">": "gt", "'": "apos"}
@@ -64,28 +69,33 @@ class KnownValue:
             self.literals: tuple[str, ...] = (plain[0],)
             self._before = plain.start()
         else:
-            self.literals = tuple(dict.fromkeys(_common_forms(self._form)))
+            self.literals = tuple(dict.fromkeys(_common_forms(self._form[:_LEAST_LITERAL])))
             self._before = 0
 
     @functools.cached_property
     def _pattern(self) -> re.Pattern[str]:
         pattern = "".join(_in_any_encoding(part) for part in _PART.findall(self._form))
-        if len(self._form) < _LEAST_ENCODED:
-            pattern = rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
         return re.compile(pattern)
 
     def __call__(self, text: Text, position: int) -> Iterable[Found]:
         """Return the value around a literal."""
         whole = text.text
-        if whole.startswith(self._form, position - self._before) and len(self._form) >= _LEAST_ENCODED:
-            start = position - self._before
+        start = position - self._before
+        if len(self._form) >= _LEAST_ENCODED and start >= 0 and whole.startswith(self._form, start):
             return (Found(start, start + len(self._form), "known", self._value),)
         text.spend(20 + 2 * len(self._form))
         for start in self._starts(text, position):
             match = self._pattern.match(whole, start)
-            if match is not None and match.end() > position:
+            if match is not None and match.end() > position and self._stands_alone(whole, *match.span()):
                 return (Found(match.start(), match.end(), "known", self._value),)
         return ()
+
+    def _stands_alone(self, text: str, start: int, end: int) -> bool:
+        """Return whether a short value is no part of a longer word; a long one may be."""
+        if len(self._form) >= _LEAST_ENCODED:
+            return True
+        after = text[end : end + 1]
+        return begins_word(text, start) and not (after.isascii() and after.isalnum())
 
     def _starts(self, text: Text, position: int) -> Iterator[int]:
         """Yield where a form may begin: the nearest places of its first character, in any encoding, before a literal."""
@@ -109,20 +119,24 @@ def _first_pattern(character: str) -> re.Pattern[str]:
     return re.compile(_in_any_encoding(character))
 
 
-def _common_forms(value: str) -> Iterator[str]:
-    """Yield a value as it is and in its usual encodings, for values without a part that all encodings share."""
+def _common_forms(beginning: str) -> Iterator[str]:
+    """Yield the beginning of a value as it is and in its usual encodings, for values without a part that all of them share."""
     import html  # noqa: PLC0415 - few values need it
     import json  # noqa: PLC0415 - for the same reason
     from urllib.parse import quote, quote_plus  # noqa: PLC0415 - for the same reason
 
-    escaped = plain = value
-    for _ in range(3):
-        yield from (escaped, plain)
-        escaped = json.dumps(escaped)[1:-1]
-        plain = json.dumps(plain, ensure_ascii=False)[1:-1]
-    encoded = quote(value, safe="", errors="surrogatepass")
-    yield from (encoded, encoded.lower(), encoded.replace("%", "%25"), quote_plus(value, errors="surrogatepass"))
-    yield html.escape(value)
+    escaped = plain = beginning
+    for _ in range(_LEVELS):
+        for form in (escaped, plain):
+            yield from (form, html.escape(form), form.replace("/", "\\/"))
+            encoded = quote(form, safe="", errors="surrogatepass")
+            yield from (encoded, _lower_percent(encoded), encoded.replace("%", "%25"))
+            yield from (quote(form, errors="surrogatepass"), quote_plus(form, errors="surrogatepass"))
+        escaped, plain = json.dumps(escaped)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1]
+
+
+def _lower_percent(encoded: str) -> str:
+    return _PERCENT.sub(lambda match: match[0].lower(), encoded)
 
 
 def _utf16(character: str) -> list[bytes]:
@@ -133,13 +147,13 @@ def _utf16(character: str) -> list[bytes]:
 @functools.lru_cache(maxsize=1024)
 def _in_any_encoding(character: str) -> str:
     if character[0] == "\\":
-        return rf"(?:\\{{{len(character)},{64 * len(character)}}}|(?:%(?:25){{0,3}}5[cC]){{{len(character)}}})"
+        return rf"{_ESCAPE}{{{len(character)},{64 * len(character)}}}"
     if _PLAIN.fullmatch(character):
         return re.escape(character)
     percent = "".join(rf"%(?:25){{0,3}}(?i:{byte:02x})" for byte in character.encode("utf-8", "surrogatepass"))
-    unicode_escape = "".join(rf"\\{{1,64}}u(?i:{pair.hex()})" for pair in _utf16(character))
+    unicode_escape = "".join(rf"{_ESCAPE}{{1,64}}u(?i:{pair.hex()})" for pair in _utf16(character))
     entity = rf"&(?:amp;)?(?:#{ord(character)}|#[xX](?i:0*{ord(character):x}){_named(character)});"
-    return rf"(?:\\{{0,64}}{re.escape(character)}|{percent}|{unicode_escape}|{entity}{_other(character)})"
+    return rf"(?:{_ESCAPE}{{0,64}}(?:{re.escape(character)}|{percent}|{entity})|{unicode_escape}{_other(character)})"
 
 
 def _named(character: str) -> str:
@@ -148,7 +162,7 @@ def _named(character: str) -> str:
 
 def _other(character: str) -> str:
     if character in _JSON_ESCAPES:
-        return rf"|\\{{1,64}}{_JSON_ESCAPES[character]}"
+        return rf"|{_ESCAPE}{{1,64}}{_JSON_ESCAPES[character]}"
     return r"|\+" if character == " " else ""
 
 
