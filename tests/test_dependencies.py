@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
+import pytest
+from packaging.requirements import Requirement
+
 from tests.support.processes import ROOT
 
 PACKAGE = "otel_agent_trace"
@@ -86,3 +89,33 @@ def test_contributing_says_what_each_is_for() -> None:
     rows = dict(re.findall(r"^\| `([\w.-]+)` \| (.+) \|$", table, re.MULTILINE))
     assert set(rows) == _dependencies()
     assert all(len(words.split()) >= 4 for words in rows.values())
+
+
+HYPERSCAN_WHEELS = (
+    *(("linux", machine) for machine in ("x86_64", "aarch64")),
+    *(("darwin", machine) for machine in ("x86_64", "arm64")),
+    ("win32", "AMD64"),
+)
+"""Systems and machines of the wheels of hyperscan 0.9.1, for CPython 3.10 to 3.15; elsewhere it would be built from source."""
+
+
+@pytest.mark.parametrize(
+    ("system", "machine"), [*HYPERSCAN_WHEELS, ("win32", "ARM64"), ("linux", "ppc64le"), ("linux", "armv7l")]
+)
+@pytest.mark.parametrize("version", ["3.10", "3.14", "3.15", "3.16"])
+@pytest.mark.parametrize("implementation", ["CPython", "PyPy"])
+def test_hyperscan_is_required_exactly_where_it_has_wheels(
+    system: str, machine: str, version: str, implementation: str
+) -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    (requirement,) = re.findall(r'"(hyperscan[^"]*)"', text)
+    environment = {
+        "sys_platform": system,
+        "platform_machine": machine,
+        "python_version": version,
+        "platform_python_implementation": implementation,
+    }
+    has_wheel = (system, machine) in HYPERSCAN_WHEELS and version != "3.16" and implementation == "CPython"
+    marker = Requirement(requirement).marker
+    assert marker is not None
+    assert marker.evaluate(environment) is has_wheel

@@ -34,6 +34,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "sources/files.py": frozenset({"tell"}),  # a method of Python's files
     "demo/sentences.py": RIDDLES,  # the stop words of questions in English
     "demo/chat.py": frozenset({"say"}),  # the instructions of a model
+    "redaction/credentials.py": frozenset({"guest"}),  # a common password
+    "redaction/ordinary.py": frozenset({"guest"}),  # likewise
     "demo/planner.py": frozenset({"say"}),  # an answer of the agent
 }
 

@@ -13,8 +13,8 @@ from platformdirs.unix import Unix
 from otel_agent_trace import AgentTracer, FileBackend, load_runs, user_paths
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export import state_path
-from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.keys import KEY_VARIABLE, key_file
+from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.user_paths import Kind, user_file
 
 KINDS = [("config", "XDG_CONFIG_HOME", ".config"), ("state", "XDG_STATE_HOME", ".local/state")]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
+    is_password,
     is_placeholder,
     is_reference,
     is_token,
@@ -35,7 +36,7 @@ def part_of_authorization(value: str) -> tuple[int, int] | None:
         return None
     if not (is_token(rest) or _WITH_PARAMETERS.match(value)):
         return None
-    if looks_random(rest, 6) or (scheme is not None and rest.isdigit() and len(rest) > 5):
+    if is_password(rest) or (scheme is not None and rest.isdigit() and len(rest) > 5):
         return start, end
     return None
 

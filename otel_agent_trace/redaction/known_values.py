@@ -38,7 +38,7 @@ _JSON_ESCAPES = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the values of an environment that are secrets: under a telling name, or the password of an address."""
+    """Yield the values of an environment that are secrets: under the name of a secret, or the password of an address."""
     for name, value in environment.items():
         yield from (found for found in _URL_PASSWORD.findall(value) if _is_distinctive(found))
         if named_secret(name) is not None and _is_distinctive(value.strip()):

@@ -84,7 +84,7 @@ _ENDINGS = frozenset(
         *("confirm", "confirmation", "again", "repeat", "old", "new", "current", "live", "primary", "secondary"),
     )
 )
-"""Last words that say nothing of the kind."""
+"""Last words without which a name names the same."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Tell secrets from what only stands in their places: placeholders, references, words, names of variables, numbers."""
+"""Distinguish secrets from what only stands in their places: placeholders, references, words, names of variables, numbers."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Redactor:
     """Mask secrets, and personal data on request, in any JSON value.
 
     Secrets are found by their names, by their shapes, and by their values, which are those of the process's environment
-    under telling names, and those that `add_secret` registers. Threads may share a redactor.
+    under names of secrets, and those that `add_secret` registers. Threads may share a redactor.
 
     Args:
         pii: the kinds of personal data that are masked too: ``"email"``, ``"phone"``, ``"card"``, ``"iban"``, ``"ip"``,
@@ -52,7 +52,7 @@ class Redactor:
         remove: names of rules that mask nothing.
 
     Attributes:
-        revision: rises with each secret that becomes known; what was masked before is to be masked again then.
+        revision: rises with each secret that is added; what was masked before is to be masked again then.
 
     Raises:
         ConfigurationError: a kind or a rule is unknown, a name is none, or a pattern cannot be compiled.

@@ -154,7 +154,7 @@ RULES: tuple[Rule, ...] = (
     _vendor("vault", "hvs. hvb. hvr.", r"hv[sbr]\.[A-Za-z0-9_-]{24,300}", "2022", "HashiCorp"),
     _vendor("doppler", "dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit.", r"dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}"),
     _vendor("1password", "ops_eyJ", r"ops_eyJ[A-Za-z0-9+/_-]{60,4096}={0,2}", "2023"),
-    _vendor("tailscale", "tskey-", r"tskey-(?:[a-z]+-)?[A-Za-z0-9]{8,40}(?:-[A-Za-z0-9]{8,80})?"),
+    _vendor("tailscale", "tskey-", r"tskey-(?:[a-z]{2,12}-)?[A-Za-z0-9]{8,40}(?:-[A-Za-z0-9]{8,80})?"),
     _vendor("age", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
     _vendor("alibaba", "LTAI", r"LTAI[A-Za-z0-9]{16,26}(?![A-Za-z0-9])"),
     _vendor("tencent", "AKID", rf"AKID{_DIGIT}[A-Za-z0-9]{{32}}(?![A-Za-z0-9])"),
@@ -184,11 +184,11 @@ RULES: tuple[Rule, ...] = (
     _vendor("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,4096}\.(?:eyJ[A-Za-z0-9_-]{6,20000}(?:\.[A-Za-z0-9_-]{0,4096})?|[A-Za-z0-9_-]{0,4096}(?:\.[A-Za-z0-9_-]{8,20000}){2,3})", "2015", "RFC 7519, RFC 7516"),
     Rule(name="authorization", literals=("Basic ", "basic ", "BASIC ", "Basic%20"), pattern=r"(?i:basic)(?: {1,4}|%20)(?P<secret>[A-Za-z0-9+/_-]{8,2048}(?:={0,2}|(?:%3D){0,2})(?![A-Za-z0-9]))", since="1996", source="RFC 7617", test=_is_user_and_password),
     Rule(name="authorization", literals=("Bearer ", "bearer ", "BEARER ", "Bearer%20", "bearer%20"), pattern=r"(?i:bearer)(?: {1,4}|%20)(?P<secret>[A-Za-z0-9._~+/=|:%-]{12,8192})", since="2012", source="RFC 6750", test=looks_random),
-    Rule(name="password", literals=("sshpass",), pattern=r"sshpass +-p ?[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="sshpass", test=is_password),
+    Rule(name="password", literals=("sshpass",), pattern=r"sshpass {1,4}-p ?[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="sshpass", test=is_password),
     Rule(name="password", literals=("mysql", "mariadb"), pattern=r"(?:mysql|mariadb)(?:dump|admin|-dump|-admin)?(?: [^\n|;&]{0,200}?)? -p[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="mysql", test=is_password),
-    Rule(name="password", literals=("redis-cli",), pattern=r"redis-cli(?: [^\n|;&]{0,200}?)? -a +[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="redis-cli", test=is_password),
-    Rule(name="password", literals=("docker login", "podman login", "helm registry login"), pattern=r"(?:docker|podman|helm registry) login(?: [^\n|;&]{0,200}?)? -p +[\"']?(?P<secret>[^\s\"'\\]{4,1024})", source="docker", test=is_password),
-    Rule(name="password", literals=("IDENTIFIED BY", "identified by"), pattern=r"(?i:identified by) +(?:PASSWORD +)?[\"'](?P<secret>[^\"'\n\\]{4,128})[\"']", source="SQL", test=is_password),
+    Rule(name="password", literals=("redis-cli",), pattern=r"redis-cli(?: [^\n|;&]{0,200}?)? -a {1,4}[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="redis-cli", test=is_password),
+    Rule(name="password", literals=("docker login", "podman login", "helm registry login"), pattern=r"(?:docker|podman|helm registry) login(?: [^\n|;&]{0,200}?)? -p {1,4}[\"']?(?P<secret>[^\s\"'\\]{4,1024})", source="docker", test=is_password),
+    Rule(name="password", literals=("IDENTIFIED BY", "identified by"), pattern=r"(?i:identified by) {1,4}(?:PASSWORD {1,4})?[\"'](?P<secret>[^\"'\n\\]{4,128})[\"']", source="SQL", test=is_password),
 )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from otel_agent_trace.errors import AmbiguousRunError, RunNotFoundError
-from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.keys import KEY_VARIABLE
+from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.policies.user_ids import key_id_of
 from otel_agent_trace.query import LAST, RunQuery, age, trace_ids_of
 from otel_agent_trace.runs.assemble import Assembled

@@ -27,9 +27,9 @@ from otel_agent_trace import (
     configure,
     current_run,
     iter_runs,
+    keys,
     pseudonymize_user_id,
 )
-from otel_agent_trace import keys
 from tests.support.requirements import needs_fork
 
 PRIVATE = pseudonymize_user_id("u1", key="test")
