@@ -60,13 +60,25 @@ _PLURAL_SECRETS = {
     "credentials": "secret",
     "creds": "secret",
 }
-_ORDINARY_TOKENS = frozenset(
+ORDINARY_TOKENS = frozenset(
     (
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
         *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input"),
         *("output", "previous"),
-        *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
+        *(
+            "request",
+            "idempotency",
+            "completion",
+            "total",
+            "cached",
+            "reasoning",
+            "thinking",
+            "pagination",
+            "change",
+            "delta",
+            "resume",
+        ),
     )
 )
 _QUESTIONS = frozenset(
@@ -123,6 +135,6 @@ def _of_noun(noun: str, before: str) -> NamedSecret | None:
 
 
 def _of_token(qualifier: str) -> NamedSecret | None:
-    if qualifier in _ORDINARY_TOKENS:
+    if qualifier in ORDINARY_TOKENS:
         return None
     return NamedSecret("token", is_certain=bool(qualifier))

@@ -29,7 +29,7 @@ from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
 from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
-from otel_agent_trace.redaction.walk import Mask, Walk, texts_of
+from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk, texts_of
 
 
 class Searched(NamedTuple):
@@ -102,6 +102,8 @@ class Search:
             if name not in removed:
                 for literal in literals:
                     exact.setdefault(literal, []).append(detector)
+        for literal in SCREENED:
+            exact.setdefault(literal, [])
         folded: dict[str, list[Detector]] = {literal: [NameDetector()] for literal in NAME_LITERALS}
         for literal in PARAMETER_LITERALS:
             folded.setdefault(literal, []).append(ParameterDetector())

@@ -10,7 +10,9 @@ from otel_agent_trace.redaction.rules import RULES, Rule
 from otel_agent_trace.redaction.texts import Found, Text
 
 _NONE: tuple[Found, ...] = ()
-_ESCAPE_BEFORE = lazy_pattern(r"(?:%(?:25){0,3}[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\[[0-9;]{1,10}m)\Z")
+_ESCAPE_BEFORE = lazy_pattern(
+    r"(?:%(?:25){0,3}[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\[[0-9;]{1,10}m)\Z"
+)
 _LONGEST_ESCAPE = 14
 _EXAMPLE = lazy_pattern(r"(?i:x{6}|example|your[-_]|0123456789|1234567890|abcdefghij)|\.\.\.|\*\*\*|([^=A])\1{9}")
 _LINE_BREAK = lazy_pattern(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
