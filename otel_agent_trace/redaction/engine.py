@@ -59,7 +59,8 @@ class LiteralScanner:
             if is_of_signal_handler(error):
                 raise
             found = self._standard(data, limit)
-        found.sort(key=_position)
+        if len(found) > 1:
+            found.sort(key=_position)
         return found if len(data) == len(text) else _in_characters(found, data)
 
     def has_hits(self, text: str) -> bool:

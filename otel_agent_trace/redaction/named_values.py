@@ -157,7 +157,7 @@ class NameDetector:
         secret = named_secret(name)
         if secret and secret.rule == "token" and (word := _WORD_BEFORE.search(whole[max(0, start - 16) : start])):
             secret = None if word[1].lower() in ORDINARY_TOKENS else secret
-        after = _AFTER.match(whole, end) if secret else None
+        after = _AFTER.match(whole, end) if secret and end < len(whole) else None
         if secret is None or after is None:
             return ()
         text.spend(after.end() - end + JUDGED)
@@ -220,11 +220,12 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
         and text[start - 1 : start] == "\\"
     ):
         start += 1
-    end = position
-    if phrase := _PHRASE.match(text, position):
-        end = phrase.end()
-    match = _NAME_END.match(text, end)
-    return start, match.end() if match else end
+    match = _NAME_END.match(text, position)
+    end = match.end() if match else position
+    if (end == position or text[end : end + 1] == " ") and (phrase := _PHRASE.match(text, position)):
+        match = _NAME_END.match(text, phrase.end())
+        end = match.end() if match else phrase.end()
+    return start, end
 
 
 def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | None:
