@@ -313,10 +313,6 @@ class ParameterDetector:
             return
         text.spend(len(match[0]) + JUDGED)
         name = whole[start:equals].lower()
-        if (
-            named_secret(name) is None
-            and looks_random(without_masks(match[0]), 16)
-            and ("code" not in name or len(match[0]) <= 256)
-        ):
+        if named_secret(name) is None and looks_random(match[0], 16) and ("code" not in name or len(match[0]) <= 256):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
             yield Found(match.start(), match.end(), rule, match[0])

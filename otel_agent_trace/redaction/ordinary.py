@@ -222,6 +222,7 @@ def _is_pronounceable(letters: str) -> bool:
 
 def looks_random(value: str, at_least: int = 6) -> bool:
     """Return whether a value of so many characters can only be a secret, were it not for digests and ids."""
+    value = without_masks(value)
     head = value[:_JUDGED].strip(_AROUND)
     return not (
         len(value) < at_least

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.ordinary import is_password, looks_random
 
 ENTRY_POINT_GROUP = "otel_agent_trace.redaction_rules"
@@ -198,7 +199,8 @@ RULES: tuple[Rule, ...] = (
 @functools.lru_cache(maxsize=1)
 def plugin_rules() -> tuple[Rule, ...]:
     """Return the rules that other packages add by entry points, each a `Rule` or a sequence of them."""
-    from importlib import metadata  # noqa: PLC0415 - slow, and needed with the first text only
+    with NO_FORK:
+        from importlib import metadata  # noqa: PLC0415 - slow, and needed with the first text only
 
     rules: list[Rule] = []
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
