@@ -10,6 +10,7 @@ import functools
 
 import msgspec
 
+from otel_agent_trace.redaction.masks import MASK
 from otel_agent_trace.redaction.patterns import lazy_pattern
 
 
@@ -102,6 +103,8 @@ _ENDINGS = frozenset(
 @functools.lru_cache(maxsize=4096)
 def named_secret(name: str) -> NamedSecret | None:
     """Return what a name announces; None if it is the name of no secret."""
+    if "<" in name:
+        name = MASK.sub("", name)  # a masked key names a rule, not what stands under it
     words = [word.lower() for word in _WORD.findall(name[-100:])]
     while len(words) > 1 and (words[-1] in _ENDINGS or words[-1].isdigit()):
         words.pop()

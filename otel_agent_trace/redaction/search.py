@@ -43,7 +43,7 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
     ("url-credentials", ("@",), UserinfoDetector()),
     ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
-    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U "), UserOptionDetector()),
+    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U ", '-U"'), UserOptionDetector()),
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
