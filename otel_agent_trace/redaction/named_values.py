@@ -67,6 +67,7 @@ _AFTER = lazy_pattern(
 )
 _NEXT_ITEM = lazy_pattern(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
 _BARE = lazy_pattern(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
+_IN_PROSE = lazy_pattern(r"[^\x1b\s\"'`<>\\]{1,512}")
 _RANDOM = lazy_pattern(
     r"(?=[A-Za-z_+/=-]{0,64}[0-9])(?=[0-9_+/=-]{0,64}[A-Za-z])[^\x1b\s\"'`<>,;&|()\[\]{}\\:.]{10,512}(?![(\[.:])"
 )
@@ -175,7 +176,8 @@ class _Name(NamedTuple):
 
 def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     """Yield what is in the quotes after a name."""
-    is_alone = bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
+    is_sql = bool(after["space"]) and name.name == "PASSWORD"
+    is_alone = is_sql or bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
     if not (is_alone or after["listed"] or after["prose"] or after["space"]):
         return
     if after["listed"] and not is_alone and not _is_pair(text.text, name, after):
@@ -236,6 +238,8 @@ def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | No
         return None  # a part of a longer name, as of a resource
     if after["tag"]:
         return _ELEMENT if before.endswith("<") else None
+    if after["prose"]:
+        return _IN_PROSE if name.secret.rule == "password" else _BARE
     if after["form"]:
         return _VARIABLE if after["closed"] else None
     if after["space"]:
