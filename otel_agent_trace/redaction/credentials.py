@@ -134,7 +134,7 @@ def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
     if any(mark in user for mark in "/?#"):
         return
     if not colon:
-        if looks_random(without_masks(user), 16):
+        if looks_random(user, 16):
             yield Found(start, start + len(user), "url-credentials", user)
         return
     rest = without_masks(password)

@@ -1,11 +1,10 @@
 """Find literals in a text: with `hyperscan` where it can be imported, else with the standard library; same results.
 
-Both search the UTF-8 bytes of the text. The scanner is built at the first text, not before.
+Both search the UTF-8 bytes of the text.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,14 +31,18 @@ class LiteralScanner:
     def __init__(self, exact: Sequence[str], folded: Sequence[str] = ()) -> None:
         self._exact = [literal.encode("utf-8", "surrogatepass") for literal in exact]
         self._folded = [literal.encode("utf-8", "surrogatepass") for literal in folded]
+        self._standard_scan: Callable[[bytes, int], list[Hit]] | None = None
+        self._scan = _hyperscan(self._exact, self._folded) or self._standard
 
-    @functools.cached_property
-    def _scan(self) -> Callable[[bytes, int], list[Hit]]:
-        return _hyperscan(self._exact, self._folded) or _standard_scan(self._exact, self._folded)
-
-    @functools.cached_property
+    @property
     def _standard(self) -> Callable[[bytes, int], list[Hit]]:
-        return _standard_scan(self._exact, self._folded)
+        """Return the function that needs the standard library only, made when it is first needed.
+
+        `functools.cached_property` has a lock before Python 3.12, which a forked child could find taken.
+        """
+        if self._standard_scan is None:
+            self._standard_scan = _standard_scan(self._exact, self._folded)
+        return self._standard_scan
 
     def hits(self, text: str) -> list[Hit]:
         """Return the literals of a text with their positions, the first position first.
@@ -59,7 +62,8 @@ class LiteralScanner:
             if is_of_signal_handler(error):
                 raise
             found = self._standard(data, limit)
-        found.sort(key=_position)
+        if len(found) > 1:
+            found.sort(key=_position)
         return found if len(data) == len(text) else _in_characters(found, data)
 
     def has_hits(self, text: str) -> bool:

@@ -12,6 +12,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.names import named_secret
 from otel_agent_trace.redaction.ordinary import is_ordinary, is_wordy
 from otel_agent_trace.redaction.patterns import lazy_pattern
@@ -64,6 +65,7 @@ class KnownValue:
     def __init__(self, value: str, form: str | None = None) -> None:
         self._value = value
         self._form = value if form is None else form
+        self._compiled: re.Pattern[str] | None = None
         plain = max(_PLAIN.finditer(self._form), key=lambda match: len(match[0]), default=None)
         if plain is not None and len(plain[0]) >= min(_LEAST_LITERAL, len(self._form)):
             self.literals: tuple[str, ...] = (plain[0],)
@@ -72,10 +74,12 @@ class KnownValue:
             self.literals = tuple(dict.fromkeys(_common_forms(self._form[:_LEAST_LITERAL])))
             self._before = 0
 
-    @functools.cached_property
     def _pattern(self) -> re.Pattern[str]:
+        if self._compiled is not None:
+            return self._compiled
         pattern = "".join(_in_any_encoding(part) for part in _PART.findall(self._form))
-        return re.compile(pattern)
+        self._compiled = re.compile(pattern)
+        return self._compiled
 
     def __call__(self, text: Text, position: int) -> Iterable[Found]:
         """Return the value around a literal."""
@@ -85,7 +89,7 @@ class KnownValue:
             return (Found(start, start + len(self._form), "known", self._value),)
         text.spend(20 + 2 * len(self._form))
         for start in self._starts(text, position):
-            match = self._pattern.match(whole, start)
+            match = self._pattern().match(whole, start)
             if match is not None and match.end() > position and self._stands_alone(whole, *match.span()):
                 return (Found(match.start(), match.end(), "known", self._value),)
         return ()
@@ -121,9 +125,10 @@ def _first_pattern(character: str) -> re.Pattern[str]:
 
 def _common_forms(beginning: str) -> Iterator[str]:
     """Yield the beginning of a value as it is and in its usual encodings, for values without a part that all of them share."""
-    import html  # noqa: PLC0415 - few values need it
-    import json  # noqa: PLC0415 - for the same reason
-    from urllib.parse import quote, quote_plus  # noqa: PLC0415 - for the same reason
+    with NO_FORK:
+        import html  # noqa: PLC0415 - few values need it
+        import json  # noqa: PLC0415 - for the same reason
+        from urllib.parse import quote, quote_plus  # noqa: PLC0415 - for the same reason
 
     escaped = plain = beginning
     for _ in range(_LEVELS):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.redaction import credentials
 from otel_agent_trace.redaction.masks import MASK
-from otel_agent_trace.redaction.names import KEYS_OF, NamedSecret, named_secret
+from otel_agent_trace.redaction.names import KEYS_OF, ORDINARY_TOKENS, NamedSecret, named_secret
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_ordinary,
@@ -37,7 +37,10 @@ PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=",
 """Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""
 
 _COLOR_END = lazy_pattern(r"[0-9;]{0,12}m")
-_PHRASE = lazy_pattern(r"(?i:mot de passe|seed phrase|recovery phrase|密码|密碼|パスワード|비밀번호|парол[ья]?)")
+_PHRASE = lazy_pattern(
+    r"(?i:mot de passe|seed phrase|recovery phrase|密码|密碼|パスワード|비밀번호|парол[ья]?"
+    r"|(?:api|access|secret|private|signing|encryption|account|master|client) (?:key|secret)(?![A-Za-z]))"
+)
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 64
 _NAME_END = lazy_pattern(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
@@ -55,7 +58,7 @@ _AFTER = lazy_pattern(
     | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
     | (?P<tag> > )
     | (?P<cell> [ ]{{1,20}}\|[ ]{{1,20}} )
-    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to)\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
+    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|(?:for|of)\s[^\s:=,]{{1,60}}\s?[:=])\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
     | (?P<space> [ \t]{{1,8}} )
     )
     (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
@@ -64,6 +67,10 @@ _AFTER = lazy_pattern(
 )
 _NEXT_ITEM = lazy_pattern(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
 _BARE = lazy_pattern(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
+_IN_PROSE = lazy_pattern(r"[^\x1b\s\"'`<>\\]{1,512}")
+_RANDOM = lazy_pattern(
+    r"(?=[A-Za-z_+/=-]{0,64}[0-9])(?=[0-9_+/=-]{0,64}[A-Za-z])[^\x1b\s\"'`<>,;&|()\[\]{}\\:.]{10,512}(?![(\[.:])"
+)
 _VARIABLE = lazy_pattern(r"[^\x1b\s\"'`\\]{1,4096}")
 _PARAMETER = lazy_pattern(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
 _CREDENTIAL = lazy_pattern(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
@@ -109,10 +116,16 @@ def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int
     return None
 
 
+ATTACHED_OPTION = NamedSecret("attached-option")
+"""Represent an option with its value in one argument, as in ``-pSECRET``."""
+
+
 def found_under_name(value: str, secret: NamedSecret, is_alone: bool = True) -> list[Found]:
     """Return what a name finds in the whole value under it."""
     if secret.rule == "cookie-value":
         return [Found(0, len(value), "cookie", value)]
+    if secret is ATTACHED_OPTION:
+        return [Found(2, len(value), "password", value[2:])]
     if secret.rule == "user-option":
         part = credentials.part_of_user_option(value)
         return [Found(*part, "password", value[part[0] : part[1]])] if part else []
@@ -144,8 +157,8 @@ class NameDetector:
         name = whole[start:end]
         secret = named_secret(name)
         if secret and secret.rule == "token" and (word := _WORD_BEFORE.search(whole[max(0, start - 16) : start])):
-            secret = named_secret(f"{word[1]}_{name}") and secret  # as in "page token"
-        after = _AFTER.match(whole, end) if secret else None
+            secret = None if word[1].lower() in ORDINARY_TOKENS else secret
+        after = _AFTER.match(whole, end) if secret and end < len(whole) else None
         if secret is None or after is None:
             return ()
         text.spend(after.end() - end + JUDGED)
@@ -163,10 +176,11 @@ class _Name(NamedTuple):
 
 def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     """Yield what is in the quotes after a name."""
-    is_alone = bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
+    is_sql = bool(after["space"]) and name.name == "PASSWORD"
+    is_alone = is_sql or bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
     if not (is_alone or after["listed"] or after["prose"] or after["space"]):
         return
-    if after["listed"] and not is_alone and not (name.secret.is_certain and _is_pair(text.text, name.start, after)):
+    if after["listed"] and not is_alone and not _is_pair(text.text, name, after):
         return
     if after["bracket"] and not after["assigned"]:
         return
@@ -186,11 +200,14 @@ def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
 _PAIR_START = lazy_pattern(r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)\Z")
 
 
-def _is_pair(text: str, name_start: int, after: re.Match[str]) -> bool:
+def _is_pair(text: str, name: _Name, after: re.Match[str]) -> bool:
     """Return whether a name and what follows after a comma are an option and its value, or the two items of one bracket."""
     if not after["closed"]:
         return False
-    return text[name_start] == "-" or _PAIR_START.search(text[max(0, name_start - 80) : name_start]) is not None
+    if name.name.startswith("-"):
+        return True
+    before = text[max(0, name.start - 80) : name.start]
+    return name.secret.is_certain and _PAIR_START.search(before) is not None
 
 
 def _name_around(text: str, position: int) -> tuple[int, int]:
@@ -205,12 +222,12 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
         and text[start - 1 : start] == "\\"
     ):
         start += 1
-    end = position
-    if text[position] > "\x7f" or text[position] in "mMsSrR":
-        phrase = _PHRASE.match(text, position)
-        end = phrase.end() if phrase else position
-    match = _NAME_END.match(text, end)
-    return start, match.end() if match else end
+    match = _NAME_END.match(text, position)
+    end = match.end() if match else position
+    if (end == position or text[end : end + 1] == " ") and (phrase := _PHRASE.match(text, position)):
+        match = _NAME_END.match(text, phrase.end())
+        end = match.end() if match else phrase.end()
+    return start, end
 
 
 def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | None:
@@ -221,10 +238,14 @@ def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | No
         return None  # a part of a longer name, as of a resource
     if after["tag"]:
         return _ELEMENT if before.endswith("<") else None
+    if after["prose"]:
+        return _IN_PROSE if name.secret.rule == "password" else _BARE
     if after["form"]:
         return _VARIABLE if after["closed"] else None
     if after["space"]:
-        return _VARIABLE if name.name.startswith("-") or "login " in text[max(0, start - 80) : start] else None
+        if name.name.startswith("-") or "login " in text[max(0, start - 80) : start]:
+            return _VARIABLE
+        return _RANDOM if name.secret.is_certain else None
     if (
         after["listed"]
         or after["attribute"]
@@ -296,10 +317,6 @@ class ParameterDetector:
             return
         text.spend(len(match[0]) + JUDGED)
         name = whole[start:equals].lower()
-        if (
-            named_secret(name) is None
-            and looks_random(without_masks(match[0]), 16)
-            and ("code" not in name or len(match[0]) <= 256)
-        ):
+        if named_secret(name) is None and looks_random(match[0], 16) and ("code" not in name or len(match[0]) <= 256):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
             yield Found(match.start(), match.end(), rule, match[0])

@@ -10,6 +10,7 @@ import functools
 
 import msgspec
 
+from otel_agent_trace.redaction.masks import MASK
 from otel_agent_trace.redaction.patterns import lazy_pattern
 
 
@@ -60,13 +61,25 @@ _PLURAL_SECRETS = {
     "credentials": "secret",
     "creds": "secret",
 }
-_ORDINARY_TOKENS = frozenset(
+ORDINARY_TOKENS = frozenset(
     (
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
         *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input"),
         *("output", "previous"),
-        *("completion", "total", "cached", "reasoning", "thinking", "pagination", "change", "delta", "resume"),
+        *(
+            "request",
+            "idempotency",
+            "completion",
+            "total",
+            "cached",
+            "reasoning",
+            "thinking",
+            "pagination",
+            "change",
+            "delta",
+            "resume",
+        ),
     )
 )
 _QUESTIONS = frozenset(
@@ -90,6 +103,8 @@ _ENDINGS = frozenset(
 @functools.lru_cache(maxsize=4096)
 def named_secret(name: str) -> NamedSecret | None:
     """Return what a name announces; None if it is the name of no secret."""
+    if "<" in name:
+        name = MASK.sub("", name)  # a masked key names a rule, not what stands under it
     words = [word.lower() for word in _WORD.findall(name[-100:])]
     while len(words) > 1 and (words[-1] in _ENDINGS or words[-1].isdigit()):
         words.pop()
@@ -123,6 +138,6 @@ def _of_noun(noun: str, before: str) -> NamedSecret | None:
 
 
 def _of_token(qualifier: str) -> NamedSecret | None:
-    if qualifier in _ORDINARY_TOKENS:
+    if qualifier in ORDINARY_TOKENS:
         return None
     return NamedSecret("token", is_certain=bool(qualifier))

@@ -216,21 +216,22 @@ def _is_pronounceable(letters: str) -> bool:
     if len(letters) < 5 or not letters.isascii():
         return True
     lower = letters.lower()
-    rare = sum(second not in _FOLLOWERS[first] for first, second in itertools.pairwise(lower))
+    rare = sum([second not in _FOLLOWERS[first] for first, second in itertools.pairwise(lower)])
     return rare <= 1 + (len(letters) - 1) // 6
 
 
 def looks_random(value: str, at_least: int = 6) -> bool:
     """Return whether a value of so many characters can only be a secret, were it not for digests and ids."""
+    value = without_masks(value)
     head = value[:_JUDGED].strip(_AROUND)
-    return (
-        len(value) >= at_least
-        and not is_placeholder(value)
-        and not is_reference(head)
-        and not _NUMERIC.match(head)
-        and not is_wordy(head)
-        and not is_variable(head)
-        and sum(character.isalnum() for character in head) >= 4
+    return not (
+        len(value) < at_least
+        or is_wordy(head)
+        or is_placeholder(value)
+        or is_reference(head)
+        or is_variable(head)
+        or _NUMERIC.match(head)
+        or sum(map(str.isalnum, head)) < 4  # rulers and arrows have fewer
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.patterns import lazy_pattern
 
 
@@ -163,7 +164,8 @@ _VERSION_BEFORE = lazy_pattern(
 
 
 def _is_ip(match: re.Match[str]) -> bool:
-    import ipaddress  # noqa: PLC0415 - few texts need it
+    with NO_FORK:
+        import ipaddress  # noqa: PLC0415 - few texts need it
 
     text = match[0].rstrip(":") if not match[0].endswith("::") else match[0]
     try:

@@ -67,7 +67,8 @@ class Redactor:
     ) -> None:
         self._pii, self._add, self._remove = tuple(pii), dict(add or {}), tuple(remove)
         if self._pii or self._add or self._remove:
-            from otel_agent_trace.redaction import selection  # noqa: PLC0415 - the rules, which most programs need later
+            with NO_FORK:
+                from otel_agent_trace.redaction import selection  # noqa: PLC0415 - the rules, else needed later
 
             selection.check(self._pii, self._add, self._remove)
         self.revision = 0
@@ -145,7 +146,8 @@ class Redactor:
         if not isinstance(value, str) or len(value.strip()) < LEAST_REGISTERED:
             msg = f"a secret must be a text of at least {LEAST_REGISTERED} characters"
             raise ConfigurationError(msg)
-        from otel_agent_trace.redaction.known_values import known_forms  # noqa: PLC0415 - as in `_renewed`
+        with NO_FORK:
+            from otel_agent_trace.redaction.known_values import known_forms  # noqa: PLC0415 - as in `_renewed`
 
         with self._lock:
             if value not in self._registered:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.ordinary import is_password, looks_random
 
 ENTRY_POINT_GROUP = "otel_agent_trace.redaction"
@@ -65,10 +66,12 @@ def _has_both_cases_and_digits(text: str) -> bool:
 def _is_user_and_password(text: str) -> bool:
     """Return whether a text is the base64 of a name and a password, as in ``Authorization: Basic``."""
     try:
-        decoded = binascii.a2b_base64(text.replace("-", "+").replace("_", "/").replace("%3D", "") + "==")
+        decoded = binascii.a2b_base64(text.replace("-", "+").replace("_", "/").replace("%3D", "") + "==").decode(
+            "utf-8"
+        )
     except (binascii.Error, ValueError):
         return False
-    return b":" in decoded and all(byte >= 32 for byte in decoded)
+    return ":" in decoded and decoded.isprintable()
 
 
 def _vendor(name: str, literals: str, pattern: str, since: str = "", source: str = "betterleaks, kingfisher") -> Rule:
@@ -188,6 +191,7 @@ RULES: tuple[Rule, ...] = (
     Rule(name="password", literals=("mysql", "mariadb"), pattern=r"(?:mysql|mariadb)(?:dump|admin|-dump|-admin)?(?: [^\n|;&]{0,200}?)? -p[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="mysql", test=is_password),
     Rule(name="password", literals=("redis-cli",), pattern=r"redis-cli(?: [^\n|;&]{0,200}?)? -a {1,4}[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="redis-cli", test=is_password),
     Rule(name="password", literals=("docker login", "podman login", "helm registry login"), pattern=r"(?:docker|podman|helm registry) login(?: [^\n|;&]{0,200}?)? -p {1,4}[\"']?(?P<secret>[^\s\"'\\]{4,1024})", source="docker", test=is_password),
+    Rule(name="cookie", literals=("curl ",), pattern=r"curl [^\n|;]{0,200}?-b {0,4}[\"']?[^=\s\"']{1,64}=(?P<secret>[^\s\"';\\]{8,4096})", source="curl", test=looks_random),
     Rule(name="password", literals=("IDENTIFIED BY", "identified by"), pattern=r"(?i:identified by) {1,4}(?:PASSWORD {1,4})?[\"'](?P<secret>[^\"'\n\\]{4,128})[\"']", source="SQL", test=is_password),
 )  # fmt: skip
 
@@ -195,7 +199,8 @@ RULES: tuple[Rule, ...] = (
 @functools.lru_cache(maxsize=1)
 def plugin_rules() -> tuple[Rule, ...]:
     """Return the rules that other packages add by entry points, each a `Rule` or a sequence of them."""
-    from importlib import metadata  # noqa: PLC0415 - slow, and needed with the first text only
+    with NO_FORK:
+        from importlib import metadata  # noqa: PLC0415 - slow, and needed with the first text only
 
     rules: list[Rule] = []
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):

@@ -29,7 +29,7 @@ from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
 from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
-from otel_agent_trace.redaction.walk import Mask, Walk, texts_of
+from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk, texts_of
 
 
 class Searched(NamedTuple):
@@ -43,7 +43,7 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
     ("url-credentials", ("@",), UserinfoDetector()),
     ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
-    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U "), UserOptionDetector()),
+    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U ", '-U"'), UserOptionDetector()),
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
@@ -91,22 +91,16 @@ class Search:
         self._searched = searched
         self._personal = personal
         self._removed = removed
-        exact: dict[str, list[Detector]] = {}
-        for value in known:
-            for literal in value.literals:
-                exact.setdefault(literal, []).append(value)
-        longest_first = [(literal, rule) for rule in rules if rule.name not in removed for literal in rule.literals]
-        for literal, rule in longest_first:
-            exact.setdefault(literal, []).append(ShapeDetector(rule))
-        for name, literals, detector in PLACES:
-            if name not in removed:
-                for literal in literals:
-                    exact.setdefault(literal, []).append(detector)
-        folded: dict[str, list[Detector]] = {literal: [NameDetector()] for literal in NAME_LITERALS}
-        for literal in PARAMETER_LITERALS:
-            folded.setdefault(literal, []).append(ParameterDetector())
+        exact = _by_literal(
+            [
+                *((value.literals, value) for value in known),
+                *((rule.literals, ShapeDetector(rule)) for rule in rules if rule.name not in removed),
+                *((literals, detector) for name, literals, detector in PLACES if name not in removed),
+                (SCREENED, _nothing),
+            ]
+        )
+        folded = _by_literal([(NAME_LITERALS, NameDetector()), (PARAMETER_LITERALS, ParameterDetector())])
         self._detectors = [*exact.values(), *folded.values()]
-        self._lengths = [len(literal) for literal in (*exact, *folded)]
         self._scanner = LiteralScanner(list(exact), list(folded))
 
     def may_find_in(self, value: Any) -> bool:
@@ -185,8 +179,6 @@ class Search:
             return []
         found: list[Found] = []
         looked_at = Text(text)
-        lengths = self._lengths
-        hits.sort(key=lambda hit: (hit[1], -lengths[hit[0]]))
         for literal, position in hits:
             for detector in self._detectors[literal]:
                 if position < looked_at.done and not isinstance(detector, KnownValue):
@@ -207,6 +199,20 @@ class Search:
             for name, (start, end) in spans
             if start < end and taken.add(start, end)
         ]
+
+
+def _by_literal(detectors: Iterable[tuple[Iterable[str], Detector]]) -> dict[str, list[Detector]]:
+    """Return detectors by literals, the longest first: of the rules for one place, the most exact one comes first."""
+    found: dict[str, list[Detector]] = {}
+    for literals, detector in detectors:
+        for literal in literals:
+            found.setdefault(literal, []).append(detector)
+    return dict(sorted(found.items(), key=lambda entry: -len(entry[0])))
+
+
+def _nothing(text: Text, position: int) -> tuple[Found, ...]:
+    """Return no finds: the literal alone makes a value worth a look."""
+    return ()
 
 
 def _resolved(text: str, found: list[Found]) -> list[Found]:

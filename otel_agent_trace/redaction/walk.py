@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.redaction.credentials import is_cookie_secret, part_of_user_option
 from otel_agent_trace.redaction.masks import UNSCANNED
-from otel_agent_trace.redaction.named_values import found_under_name, of_second
+from otel_agent_trace.redaction.named_values import ATTACHED_OPTION, found_under_name, of_second
 from otel_agent_trace.redaction.names import NamedSecret, named_secret
+from otel_agent_trace.redaction.ordinary import is_password
 from otel_agent_trace.redaction.texts import Found
 
 MOST_LEVELS = 150
@@ -16,7 +17,7 @@ _LONGEST_NAME = 100
 _NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter")
 _VALUE_KEYS = ("value", "val", "v", "content")
 _INNER_VALUE_KEYS = frozenset({"value", "stringvalue", "string_value"})
-_COOKIE_KEYS = frozenset({"httponly", "samesite", "domain"})
+_COOKIE_KEYS = frozenset({"httponly", "samesite"})
 _USER_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
 _MOST_PAIR_KEYS = 16
 _PASSWORD_LEAST_NUMBER = 1000
@@ -59,7 +60,7 @@ class Walk:
         return value
 
     def _mapping(self, value: dict[Any, Any], announced: Announced | None, path: str, level: int) -> dict[Any, Any]:
-        pair_key, of_pair = _pair(value)
+        pair_key, of_pair = _pair(value, announced)
         changed: dict[Any, Any] = {}
         is_changed = False
         for key, item in value.items():
@@ -83,7 +84,7 @@ class Walk:
         is_changed = False
         before: Any = None
         for index, item in enumerate(value):
-            place = _announced_by_item(before, item)
+            place = _announced_by_item(before, item) or _announced_by_command(value, before, item)
             if place is None and announced is not None:
                 place = Announced(of_second(announced.secret) if index else announced.secret, is_alone=False)
             new = self.value(item, place, f"{path}[{index}]", level)
@@ -117,22 +118,23 @@ def _is_secret_number(value: int, secret: NamedSecret) -> bool:
 
 def _announced_by(key: str, item: Any, announced: Announced | None) -> Announced | None:
     """Return what a key announces, else what the name of the whole mapping does."""
-    if announced is not None:
-        if key.lower() in _INNER_VALUE_KEYS:
-            return announced
-        if announced.secret.rule == "cookie" and isinstance(item, str):
-            return Announced(_COOKIE_VALUE) if is_cookie_secret(key, item) else None
-        if announced.secret == _SECRETS and isinstance(item, str) and len(item) >= _LEAST_IN_SECRETS:
-            return announced._replace(is_alone=False)
+    if announced is not None and key.lower() in _INNER_VALUE_KEYS:
+        return announced
     secret = named_secret(key)
-    return Announced(secret) if secret else None
+    if secret is not None or announced is None or not isinstance(item, str):
+        return Announced(secret) if secret else None
+    if announced.secret.rule == "cookie":
+        return Announced(_COOKIE_VALUE) if is_cookie_secret(key, item) else None
+    if announced.secret == _SECRETS and len(item) >= _LEAST_IN_SECRETS:
+        return announced._replace(is_alone=False)
+    return None
 
 
 _COOKIE_VALUE = NamedSecret("cookie-value")
-_SECRETS = NamedSecret("secret", is_certain=False)
+_SECRETS = named_secret("secrets")
 
 
-def _pair(value: dict[Any, Any]) -> tuple[Any, Announced | None]:
+def _pair(value: dict[Any, Any], announced: Announced | None) -> tuple[Any, Announced | None]:
     """Return the key of a mapping that holds the value of a pair, as in ``{"name": …, "value": …}``, and what is announced."""
     if len(value) > _MOST_PAIR_KEYS:
         return None, None
@@ -142,7 +144,8 @@ def _pair(value: dict[Any, Any]) -> tuple[Any, Announced | None]:
     if value_key is None or name is None or len(name) > _LONGEST_NAME:
         return None, None
     item = value[value_key]
-    if not _COOKIE_KEYS.isdisjoint(keys) and isinstance(item, str):
+    is_cookie = not _COOKIE_KEYS.isdisjoint(keys) or (announced is not None and announced.secret.rule == "cookie")
+    if is_cookie and isinstance(item, str):
         return (value_key, Announced(_COOKIE_VALUE)) if is_cookie_secret(name, item) else (None, None)
     secret = named_secret(name)
     return (value_key, Announced(secret)) if secret else (None, None)
@@ -161,4 +164,19 @@ def _announced_by_item(before: Any, item: Any) -> Announced | None:
     return None if is_option and item.startswith("-") else Announced(secret, is_option)
 
 
+def _announced_by_command(command: list[Any] | tuple[Any, ...], before: Any, item: Any) -> Announced | None:
+    """Return what the option of a command announces, as in ``["sshpass", "-p", …]``."""
+    if not isinstance(item, str) or not isinstance(command[0], str):
+        return None
+    program = command[0].rpartition("/")[2]
+    if program.startswith(("mysql", "mariadb")) and item.startswith("-p") and is_password(item[2:]):
+        return Announced(ATTACHED_OPTION)
+    option = _PASSWORD_OPTIONS.get(program)
+    return Announced(_COMMAND_PASSWORD, is_alone=False) if option is not None and before == option else None
+
+
+_PASSWORD_OPTIONS = {"sshpass": "-p", "docker": "-p", "podman": "-p", "helm": "-p", "redis-cli": "-a"}
+SCREENED = ('"-p"', '"-a"')
+"""Texts, each in quotes, of which a list of arguments with such an option has one."""
+_COMMAND_PASSWORD = NamedSecret("password", is_certain=False)
 _USER_OPTION = NamedSecret("user-option")

@@ -47,7 +47,7 @@ def naive(text: str) -> list[Hit]:
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_the_standard_library_finds_every_literal(text: str) -> None:
     scanner = LiteralScanner(EXACT, FOLDED)
-    scanner.__dict__["_scan"] = scanner._standard
+    scanner._scan = scanner._standard
     assert scanner.hits(text) == naive(text)
     assert scanner.has_hits(text) == bool(naive(text))
 
@@ -74,7 +74,7 @@ WITH_HYPERSCAN, STANDARD = Redactor(), Redactor()
 def test_both_ways_lead_to_the_same_masks(parts: list[str], cut: int) -> None:
     text = "".join(parts)[cut:]
     scanner = STANDARD._current()._scanner
-    scanner.__dict__["_scan"] = scanner._standard
+    scanner._scan = scanner._standard
     assert STANDARD(text) == WITH_HYPERSCAN(text)
     assert STANDARD.may_change([text]) == WITH_HYPERSCAN.may_change([text])
 
@@ -86,9 +86,11 @@ def test_it_works_where_hyperscan_cannot_be_imported(without_hyperscan: None) ->
 
 
 @pytest.mark.parametrize("choose", [lambda scanner: scanner._scan, lambda scanner: scanner._standard])
-def test_a_text_of_nothing_but_literals_is_not_scanned(choose: Callable[[LiteralScanner], object]) -> None:
+def test_a_text_of_nothing_but_literals_is_not_scanned(
+    choose: Callable[[LiteralScanner], Callable[[bytes, int], list[Hit]]],
+) -> None:
     scanner = LiteralScanner(["ab"])
-    scanner.__dict__["_scan"] = choose(scanner)
+    scanner._scan = choose(scanner)
     assert len(scanner.hits("ab" * engine.HITS_AT_LEAST)) == engine.HITS_AT_LEAST
     with pytest.raises(UnscannableError):
         scanner.hits("ab" * engine.HITS_AT_LEAST * 3)
@@ -100,7 +102,7 @@ def test_a_scan_that_fails_counts_as_a_hit_and_is_made_again() -> None:
     def fail(data: bytes, limit: int) -> list[Hit]:
         raise RuntimeError("scratch is in use")
 
-    scanner.__dict__["_scan"] = fail
+    scanner._scan = fail
     assert scanner.has_hits("nothing")
     assert scanner.hits("my password") == naive("my password")
 

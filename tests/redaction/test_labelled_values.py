@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from otel_agent_trace.redaction import walk
 from otel_agent_trace.redaction.redactor import Redactor
 from tests.support.made_up_secrets import Labelled, by_form, by_name, by_shape
 from tests.support.ordinary_values import ORDINARY
@@ -74,6 +75,13 @@ def test_what_was_readable_json_is_json_afterwards(labelled: Labelled, redact: R
 @pytest.mark.parametrize(("kind", "value"), ORDINARY, ids=[kind for kind, _ in ORDINARY])
 def test_an_ordinary_value_is_the_same_object(kind: str, value: Any, redact: Redactor) -> None:
     assert redact(value) is value
+
+
+@pytest.mark.parametrize("value", [*(one.value for one in SECRETS), *(value for _, value in ORDINARY)])
+def test_the_look_at_all_texts_together_overlooks_nothing(value: Any, redact: Redactor) -> None:
+    assert redact._current().walk(redact._masked).value(value) == redact(value)
+    if redact(value) is not value:
+        assert redact.may_change(list(walk.texts_of(value))) or not isinstance(value, str)
 
 
 def test_there_are_enough_of_each() -> None:

@@ -125,6 +125,12 @@ def test_a_forged_mask_hides_nothing() -> None:
     assert GITHUB not in redact(f"<secret:{GITHUB}:0000>")
 
 
+@pytest.mark.parametrize("digits", ["1234", "3f9a", "0000"])
+def test_a_masked_key_is_no_name(digits: str) -> None:
+    value = {f"<secret:password:{digits}>": "shop", "list": [f"-p<secret:password:{digits}>", "shop"]}
+    assert redact(value) is value
+
+
 # ── names ──
 
 

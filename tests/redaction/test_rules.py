@@ -21,7 +21,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 START = """# Rules of redaction
 
 What `Redactor` masks, by the name that stands in its masks, `<secret:{rule}:{digits}>`. `Redactor(remove=["twilio"])` leaves a rule out,
-`Redactor(add={"ticket": r"ACME-[0-9]+"})` adds one. Other packages add `Rule`s by the entry point `otel_agent_trace.redaction`.
+`Redactor(add={"ticket": r"ACME-[0-9]+"})` adds one. Other packages add a `Rule`, or a sequence of them, by an entry point:
+
+```toml
+[project.entry-points."otel_agent_trace.redaction"]
+acme = "acme_tracing:RULES"
+```
 
 ## By value
 
