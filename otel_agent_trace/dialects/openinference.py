@@ -74,7 +74,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if recorded_kind.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
         attributes.rest.setdefault("agent.name", span.name)
-    facts = SpanFacts(kind=kind, dialect=NAME, label=_label_of(span.name), has_inferred_kind=is_call and kind is not None)
+    facts = SpanFacts(
+        kind=kind, dialect=NAME, label=_label_of(span.name), has_inferred_kind=is_call and kind is not None
+    )
     facts.session_id = attributes.text("session.id") or _metadata_text(metadata, *_SESSION_KEYS)
     facts.user_id = attributes.text(*USER_IDS) or _metadata_text(metadata, "user_id", "userId")
     facts.tags, facts.prompt_version = attributes.tags("tag.tags"), attributes.text("llm.prompt_template.version")
