@@ -97,16 +97,16 @@ def read(span: SpanRecord) -> SpanFacts | None:
 
 
 def _shows_model_call(attributes: Mapping[str, Any]) -> bool:
-    """Return whether attributes are those of a model call: of model, tokens and answer, at least two."""
-    groups = {group for key in attributes for group in _EVIDENCE if key.startswith(group)}
-    return len(groups) >= _ENOUGH_EVIDENCE
+    """Return whether attributes are those of a model call: its answer, and its model or tokens."""
+    return any(key.startswith(_ANSWER) for key in attributes) and any(
+        key.startswith(_MODEL_OR_TOKENS) for key in attributes
+    )
 
 
 _UNKNOWN = "UNKNOWN"
 _VAGUE_KINDS = (_UNKNOWN, "CHAIN")
 """Kinds of spans that may be anything, beside which what a span records decides."""
-_EVIDENCE = ("llm.model_name", "llm.token_count.", "llm.output_messages.")
-_ENOUGH_EVIDENCE = 2
+_ANSWER, _MODEL_OR_TOKENS = "llm.output_messages.", ("llm.model_name", "llm.token_count.")
 
 
 def _kind_left(span: SpanRecord) -> str | None:

@@ -16,8 +16,8 @@ ANSWER = {"llm.output_messages.0.message.role": "assistant", "llm.output_message
 
 
 @pytest.mark.parametrize("kind", [None, "UNKNOWN", "CHAIN"])
-@pytest.mark.parametrize("evidence", [MODEL | TOKENS | ANSWER, MODEL | TOKENS, MODEL | ANSWER, TOKENS | ANSWER])
-def test_two_of_model_tokens_and_answer_make_a_call(kind: str | None, evidence: dict[str, Any]) -> None:
+@pytest.mark.parametrize("evidence", [MODEL | TOKENS | ANSWER, MODEL | ANSWER, TOKENS | ANSWER])
+def test_an_answer_with_a_model_or_tokens_makes_a_call(kind: str | None, evidence: dict[str, Any]) -> None:
     recorded = evidence | ({} if kind is None else {"openinference.span.kind": kind})
     run = only_run(span("1", None, (0, 90), "agent", AGENT), span("2", "1", (10, 20), "invoke", recorded))
     (step,) = run.steps
