@@ -28,7 +28,7 @@ _MODALITIES: dict[str, str | None] = {
     **dict.fromkeys(("blob", "uri", "binary", "media", "data", "resource", "resource_link"), None),
     **dict.fromkeys(("inline_data", "inlineData", "file_data", "fileData"), None),
 }
-"""Types of parts that may hold media, with the modality where it is in the name."""
+"""Types of parts that may hold media, with the modality where it is in the name; with ``_ref`` what is kept elsewhere."""
 _HOLDERS = ("inline_data", "inlineData", "file_data", "fileData", "image", "video", "audio", "document", "media")
 """Keys that hold the media of a part without a type: those of Gemini, Bedrock, Haystack and Genkit."""
 _NEEDED = {"data": "uri", "resource": "blob"}
@@ -37,7 +37,7 @@ _MIME_TYPES = ("mime_type", "mimeType", "media_type", "mediaType", "image_mimety
 _CONTENTS = ("data", "bytes", "base64", "content", "base64_image", "binary_content", "blob", "file_data", "image")
 _URIS = (
     *("uri", "url", "data_uri", "image_url", "audio_url", "video_url", "document_url"),
-    *("file_uri", "fileUri", "file_url", "path", "content_ref", "uri_ref"),
+    *("file_uri", "fileUri", "file_url", "path", "content_ref", "uri_ref", "ref"),
 )
 _FILE_IDS = ("file_id", "fileId", "id")
 _READ = frozenset({*_MIME_TYPES, *_CONTENTS, *_URIS, "file_id", "fileId", "format", "modality"})
@@ -87,7 +87,8 @@ def may_hold_media(part: Mapping[Any, Any]) -> bool:
 def _kind_of(part: Mapping[Any, Any]) -> str | None:
     named = next((part[key] for key in _KINDS if part.get(key) is not None), None)
     if named is not None:
-        return named if type(named) is str and named in _MODALITIES else None
+        kind = named.removesuffix("_ref") if type(named) is str else None
+        return kind if kind in _MODALITIES else None
     return next((key for key in _HOLDERS if isinstance(part.get(key), Mapping)), None)
 
 

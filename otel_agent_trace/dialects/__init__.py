@@ -96,7 +96,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _row(mlflow, "mlflow"),
     _row(crewai, *("crew_key", "task_key", "crew_tasks", "crewai"), scopes=_CREWAI),
     _row(haystack, "haystack", scopes=_HAYSTACK),
-    _row(openinference, "openinference", scopes=("openinference.",)),
+    _row(openinference, "openinference", "llm", scopes=("openinference.",)),
     _row(vercel, "ai"),
     _row(agentops, "agentops"),
     _row(gemini_cli, scopes=("gemini-cli",)),

@@ -7,6 +7,7 @@ Recognised by ``openinference.span.kind``, else by the scope and what attributes
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from otel_agent_trace import semconv
@@ -56,9 +57,11 @@ def read(span: SpanRecord) -> SpanFacts | None:
     """Read a span of an OpenInference instrumentation by ``openinference.span.kind``; return None where it has none."""
     attributes = Attributes(span)
     recorded_kind = attributes.text(KIND) or _kind_left(span)
-    if recorded_kind is None:
+    is_call = (recorded_kind or _UNKNOWN).upper() in _VAGUE_KINDS and _shows_model_call(attributes.rest)
+    if recorded_kind is None and not is_call:
         return None
-    kind = _KINDS.get(recorded_kind.upper())
+    recorded_kind = recorded_kind or _UNKNOWN
+    kind = StepKind.MODEL if is_call else _KINDS.get(recorded_kind.upper())
     if kind is StepKind.AGENT and "tool.name" in attributes.rest:  # a tool that runs an agent has the kind AGENT too
         kind = StepKind.TOOL
     if kind in (StepKind.AGENT, StepKind.MODEL) and _PART_OF_CHAIN.match(without_method(span.name)):
@@ -71,7 +74,9 @@ def read(span: SpanRecord) -> SpanFacts | None:
     if recorded_kind.upper() == "CHAIN" and _is_graph(metadata, span.name):
         kind = StepKind.AGENT
         attributes.rest.setdefault("agent.name", span.name)
-    facts = SpanFacts(kind=kind, dialect=NAME, label=_label_of(span.name))
+    facts = SpanFacts(
+        kind=kind, dialect=NAME, label=_label_of(span.name), has_inferred_kind=is_call and kind is not None
+    )
     facts.session_id = attributes.text("session.id") or _metadata_text(metadata, *_SESSION_KEYS)
     facts.user_id = attributes.text(*USER_IDS) or _metadata_text(metadata, "user_id", "userId")
     facts.tags, facts.prompt_version = attributes.tags("tag.tags"), attributes.text("llm.prompt_template.version")
@@ -89,6 +94,19 @@ def read(span: SpanRecord) -> SpanFacts | None:
     attributes.take("input.mime_type", "output.mime_type", "llm.token_count.total")
     facts.attributes = attributes.rest
     return facts
+
+
+def _shows_model_call(attributes: Mapping[str, Any]) -> bool:
+    """Return whether attributes are those of a model call: its answer, and its model or tokens."""
+    return any(key.startswith(_ANSWER) for key in attributes) and any(
+        key.startswith(_MODEL_OR_TOKENS) for key in attributes
+    )
+
+
+_UNKNOWN = "UNKNOWN"
+_VAGUE_KINDS = (_UNKNOWN, "CHAIN")
+"""Kinds of spans that may be anything, beside which what a span records decides."""
+_ANSWER, _MODEL_OR_TOKENS = "llm.output_messages.", ("llm.model_name", "llm.token_count.")
 
 
 def _kind_left(span: SpanRecord) -> str | None:

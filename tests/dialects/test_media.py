@@ -40,6 +40,10 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "OpenAI by URL": ({"type": "image_url", "image_url": {"url": URL}}, uri(modality="image")),
     "Responses": ({"type": "input_image", "image_url": DATA}, blob()),
     "Responses by file": ({"type": "input_image", "file_id": "f1", "image_url": None}, {"type": "file", "modality": "image", "file_id": "f1"}),
+    "a picture kept elsewhere": (
+        {"type": "image_ref", "ref": "s3://b/k"},
+        {"type": "uri", "modality": "image", "uri": "s3://b/k"},
+    ),
     "sound": ({"type": "input_audio", "input_audio": {"data": B64, "format": "wav"}}, blob("audio/wav", "audio")),
     "file": ({"type": "input_file", "filename": "a.pdf", "file_data": PDF}, blob("application/pdf", "document", filename="a.pdf")),
     "file by id": ({"type": "file", "file": {"file_id": "f1"}}, {"type": "file", "file_id": "f1"}),

@@ -164,6 +164,7 @@ def test_chains_of_one_thread_are_two_runs_of_which_the_second_continues_the_fir
 @pytest.mark.parametrize(
     "given",
     [
+        {"resume": "yes"},
         {"input": RESUME},
         {"inputs": RESUME, "tags": []},
         {"command": {"resume": True, "goto": []}},
@@ -214,3 +215,13 @@ def test_the_command_may_stand_on_a_span_within_the_agents() -> None:
             span(ids[3], ids[1], (at + 200, at + 300), "execute_task ask", task, events=events, trace=trace),
         ]
     assert links(spans) == [("ok?", None), (None, FIRST)]
+
+
+@pytest.mark.parametrize("node", [True, False])
+def test_a_graph_that_goes_on_without_a_model_is_a_run(node: bool) -> None:
+    """A node that only does what a person approved, or none with a span."""
+    first = graph(FIRST, QUESTION, ("pay", chain(), interrupt("Pay?")))
+    parts = [("pay", chain(returned={}), ())] if node else []
+    second = graph(SECOND, RESUME, *parts, **{"output.value": {"messages": [{"type": "ai", "content": "Paid."}]}})
+    assert links([*first, *second]) == [("Pay?", None), (None, FIRST)]
+    assert runs_from_spans([*first, *second])[1].final_output == "Paid."

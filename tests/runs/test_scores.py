@@ -247,3 +247,10 @@ def test_the_whole_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b" not in shown
     assert main(["explain", str(path)]) == 0
     assert "2 scores" in capsys.readouterr().out
+
+
+def test_a_score_that_an_event_and_a_log_record_have_is_one() -> None:
+    """Some SDKs write both; a second evaluation has another time."""
+    events = [Event("gen_ai.evaluation.result", at_ns, IN_CONVENTIONS) for at_ns in (9, 9, 10)]
+    run = only_run(msgspec.structs.replace(span("a", None, (0, 9), "agent", AGENT), events=tuple(events)), chat())
+    assert [(score.name, score.at_ns) for score in run.scores] == [("relevance", 9), ("relevance", 10)]

@@ -110,12 +110,15 @@ def _is_resumption(value: Any) -> bool:
         return _REPR_OF_RESUMPTION.match(value) is not None
     if not isinstance(value, dict):
         return False
-    if (value.get("resume") is not None and "goto" in value) or _RESUMED_SPAN in value:
+    is_command = value.get("resume") is not None and ("goto" in value or value.keys() <= _COMMAND)
+    if is_command or _RESUMED_SPAN in value:
         return True
     return any(_is_resumption(structured(value[key])) for key in _ENVELOPES if key in value)
 
 
 _RESUMED_SPAN = "resumedFromSpanId"
+_COMMAND = {"resume", "update", "goto", "graph"}
+"""Fields of a `Command`; LangGraph's platform sends only those that are given."""
 _REPR_OF_RESUMPTION = re.compile(r"Command\([^()]*\bresume=")
 _ENVELOPES = ("input", "inputs", "command")
 

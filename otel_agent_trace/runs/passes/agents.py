@@ -155,8 +155,13 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
 
 
 def _shows_run(node: Node) -> bool:
-    """Return whether a node shows that there was a run: an agent, a step, or an interruption before the first step."""
-    return node.kind in (*_STEPS, StepKind.AGENT) or node.facts.interrupted_for is not None
+    """Return whether a node shows that there was a run: an agent, a step, an interruption, or a command to go on after one.
+
+    A graph may be interrupted before its first step, and call neither a model nor a tool after a person approved.
+    """
+    if node.kind in (*_STEPS, StepKind.AGENT) or node.facts.interrupted_for is not None:
+        return True
+    return node.facts.input is not None and node.facts.output is not None and resumes_another(node.span)
 
 
 def _whole_runs(roots: list[Node]) -> list[Node]:

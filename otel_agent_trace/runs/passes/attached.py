@@ -33,11 +33,16 @@ def place_logs_and_scores(tree: TraceTree) -> None:
 
 
 def _written(tree: TraceTree) -> Iterator[Attached]:
+    """Yield the lines and the scores of all spans; a score that stands as an event and as a log record, once."""
     for span in tree.records.values():
+        scores: list[Score] = []
         for event in span.events:
             item = entry_of(event) or score_of(event)
-            if item is not None:
-                yield Attached(item, span)
+            if item is None or (type(item) is Score and item in scores):
+                continue
+            if type(item) is Score:
+                scores.append(item)
+            yield Attached(item, span)
         if tree.has_third_party and not dialects.is_ours(span):
             yield from [Attached(score, span) for score in scores_in_attributes(span)]
 
