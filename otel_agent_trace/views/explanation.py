@@ -54,21 +54,17 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> Iterator[Line]:
 def outside_lines(outside: Sequence[Outside]) -> Iterator[Line]:
     """Yield a line for each scope of spans in traces without a run: their number, and the places in them."""
     for spans in outside:
-        count = plural(spans.spans, "span")
-        yield (
-            Cell(one_line(spans.scope or "(no scope)"), "faint"),
-            Cell(f"  {count}, {_names_text(spans.places, 'place')}"),
-        )
+        yield _scope_line(spans.scope, plural(spans.spans, "span"), spans.places)
 
 
 def outside_logs_lines(outside: Sequence[OutsideLogs]) -> Iterator[Line]:
     """Yield a line for the log records of each scope that belong to no span: why, their number, and their places."""
     for logs in outside:
-        count = plural(logs.records, "log record")
-        yield (
-            Cell(one_line(logs.scope or "(no scope)"), "faint"),
-            Cell(f"  {count} {logs.why}, {_names_text(logs.places, 'place')}"),
-        )
+        yield _scope_line(logs.scope, f"{plural(logs.records, 'log record')} {logs.why}", logs.places)
+
+
+def _scope_line(scope: str, what: str, places: Sequence[str]) -> Line:
+    return Cell(one_line(scope or "(no scope)"), "faint"), Cell(f"  {what}, {_names_text(places, 'place')}")
 
 
 def _names_text(names: Sequence[str], noun: str) -> str:
