@@ -11,16 +11,20 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in
 from otel_agent_trace.redaction.redactor import Find, Redactor
+from otel_agent_trace.redaction.texts import JOINT
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
-_KNOWN_NAMES = frozenset(
-    name for name in vars(semconv).values() if type(name) is str and name.startswith(("gen_ai.", "agent_trace."))
-).union(semconv.USAGE.values())
+_KNOWN_NAMES = frozenset(name for name in vars(semconv).values() if type(name) is str and "." in name).union(
+    semconv.USAGE.values()
+)
 """Names of attributes in which nothing has to be looked for."""
+_USUAL_NAMES = _KNOWN_NAMES - {semconv.TYPES}
+"""Names of attributes whose values, if they are texts, are searched as they are."""
+_NUMBERS = frozenset((bool, int, float))
 _LONG_CHARACTERS = 4096
 _KEPT_TEXTS = 256
 _KEPT_CHARACTERS = 8 << 20
@@ -42,35 +46,54 @@ class RedactionPolicy:
 
     def violates(self, span: Any) -> bool:
         """Return whether something in a span of the SDK may have to be masked."""
-        if span.context is None:  # it is dropped later
-            return False
         try:
-            attributes: Mapping[str, Any] = span._attributes._dict  # noqa: SLF001 - as in `UserIdPolicy.violates`
-        except AttributeError:
-            attributes = span.attributes or {}
-        try:
-            texts = [span.name, span.status.description or ""]
-            _add_all(texts, span.events)
-            _add_all(texts, span.links)
-            return self._may_change(texts, attributes, span.resource.attributes, f"{span.context.trace_id:032x}")
+            if span._context is None:  # noqa: SLF001 - see `_is_clean`; it is dropped later
+                return False
+            texts = [span._name]  # noqa: SLF001
+            if span._events or span._links or span._status.description:  # noqa: SLF001
+                texts.append(span._status.description or "")  # noqa: SLF001
+                _add_all(texts, span._events)  # noqa: SLF001
+                _add_all(texts, span._links)  # noqa: SLF001
+            attributes, resource = attributes_in(span), span._resource  # noqa: SLF001
+            if self._is_clean(texts, attributes, resource):
+                return False
+            return self._may_change(texts, attributes, resource, span._context.trace_id)  # noqa: SLF001
         except (AttributeError, TypeError):  # a span that is not as the SDK makes them, of which a record is
             return True
 
-    def _may_change(
-        self, texts: list[str], attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str
-    ) -> bool:
+    def _is_clean(self, texts: list[str], attributes: Mapping[str, Any], resource: Any) -> bool:
+        """Return whether one scan finds nothing in texts and attributes, if these are the usual ones.
+
+        It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
+        properties return copies.
+        """
+        if not _USUAL_NAMES.issuperset(attributes):
+            return False
+        try:
+            text = JOINT.join(
+                ["", *texts, *[value for value in attributes.values() if type(value) not in _NUMBERS], ""]
+            )
+        except TypeError:  # there are lists among the values
+            return False
+        if len(text) > _LONG_CHARACTERS or self.redactor.may_find_in(text):
+            return False
+        revision, known_resource = self._clean
+        return known_resource is resource and revision == self.redactor.revision
+
+    def _may_change(self, texts: list[str], attributes: Mapping[str, Any], resource: Any, trace_id: int) -> bool:
         """Return whether something in these texts, attributes and resource may have to be masked."""
         long = _add(texts, attributes)
-        keys = [(_run_of(attributes, trace_id), name) for name in long]
-        parts = [self._messages.unknown_part(key, attributes[key[1]]) for key in keys]
-        if None in parts:
-            return True
-        texts += filter(None, parts)
+        keys = [(_run_of(attributes, trace_id), name) for name in long] if long else ()
+        for key in keys:
+            part = self._messages.unknown_part(key, attributes[key[1]])
+            if part is None:
+                return True
+            texts.append(part)
         if _has_bytes(attributes):
             texts += (text for value in attributes.values() if type(value) is str for text in _bytes_in(value))
-        is_known = self._clean[0] == self.redactor.revision and self._clean[1] is resource
+        is_known = self._clean[1] is resource and self._clean[0] == self.redactor.revision
         if not is_known:
-            texts += [attributes[name] for name in _add(texts, resource)]
+            texts += [resource.attributes[name] for name in _add(texts, resource.attributes)]
         if self.redactor.may_change(texts):
             return True
         for key in keys:
@@ -81,8 +104,8 @@ class RedactionPolicy:
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with masks in place of what was found; the same one if nothing was."""
-        trace_id = record.trace_id
-        if not self._may_change(_texts_of(record), record.attributes, record.resource.attributes, trace_id):
+        trace_id = int(record.trace_id or "0", 16)
+        if not self._may_change(_texts_of(record), record.attributes, record.resource, trace_id):
             return record
         masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, trace_id))
         masking.has_bytes = _has_bytes(record.attributes)
@@ -118,7 +141,7 @@ def _add_all(texts: list[str], parts: Iterable[Any] | None) -> None:
     """Add the texts of events or links."""
     for part in parts or ():
         texts.append(getattr(part, "name", ""))
-        attributes = part.attributes or {}
+        attributes = attributes_in(part)
         texts += [attributes[name] for name in _add(texts, attributes)]
 
 
@@ -126,21 +149,22 @@ def _add(texts: list[str], attributes: Mapping[str, Any]) -> list[str]:
     """Add the texts in attributes, but for the long ones, of which the names are returned."""
     long = []
     for name, value in attributes.items():
-        if name not in _KNOWN_NAMES:
-            texts.append(name if type(name) is str else str(name))
-        if type(value) is str:
+        kind = type(value)
+        if kind is str:
             if len(value) < _LONG_CHARACTERS:
                 texts.append(value)
             else:
                 long.append(name)
-        elif type(value) is tuple or type(value) is list:
+        elif kind is tuple or kind is list:
             texts.extend(item for item in value if type(item) is str)
-        elif type(value) is dict or type(value) is bytes:  # of spans from elsewhere
+        elif kind is dict or kind is bytes:  # of spans from elsewhere
             texts.append(repr(value))
+        if name not in _KNOWN_NAMES:
+            texts.append(name if type(name) is str else str(name))
     return long
 
 
-def _run_of(attributes: Mapping[str, Any], trace_id: str) -> str:
+def _run_of(attributes: Mapping[str, Any], trace_id: int) -> str:
     """Return the key of a run for its messages: its id, else that of the trace."""
     return str(attributes.get(semconv.RUN_ID) or trace_id)
 

@@ -96,12 +96,22 @@ class Redactor:
     def may_change(self, texts: Sequence[str]) -> bool:
         """Return False if none of the texts would change: one scan for all of them, unless there is something in it."""
         try:
-            if not self._current().may_find_in_any(texts):
-                return False
+            texts = self._current().worth_a_look(texts)
         except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
             self._failed(error)
             return True
         return any(self.masked_text(text) is not text for text in texts)
+
+    def may_find_in(self, text: str) -> bool:
+        """Return False if one scan shows that nothing can be found in a text; never raises.
+
+        Several texts are searched at once if they stand between `JOINT`, with one before the first and after the last.
+        """
+        try:
+            return self._current().may_find_in_text(text)
+        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
+            self._failed(error)
+            return True
 
     def masked_text(self, text: str, name: str | None = None) -> str:
         """Return a text with masks, the same object if it has none; never raises.

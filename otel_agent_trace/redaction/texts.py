@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+JOINT = '"\n"'
+"""What stands between texts that are searched together: some names are looked for with the quote after them."""
 _LEAST_WORK = 200_000
 _WORK_PER_CHARACTER = 12
 JUDGED = 120
