@@ -70,6 +70,8 @@ class LiteralScanner:
         """Return whether a text has any of the literals, or more of them than `hits` would return."""
         try:
             return bool(self._scan(text.encode("utf-8", "surrogatepass"), 0))
+        except UnscannableError:
+            return True
         except Exception as error:  # whatever fails counts as a hit
             if is_of_signal_handler(error):
                 raise
@@ -182,7 +184,10 @@ def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[byt
             scratch = local.scratch
         except AttributeError:
             scratch = local.scratch = hyperscan.Scratch(database)
-        database.scan(data, add, scratch=scratch)
+        try:
+            database.scan(data, add, scratch=scratch)
+        except hyperscan.ScanTerminated:  # by `add`, beyond the limit
+            pass
         if len(found) > limit:
             raise UnscannableError
         return found

@@ -5,6 +5,7 @@ The rules are imported with the first value: a program that traces nothing does 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,6 +94,14 @@ class Redactor:
             self._failed(error)
             return UNSCANNED
 
+    def may_find(self, texts: Sequence[str]) -> bool:
+        """Return False if one scan of all the texts shows that there is nothing to mask in them, or under them as names."""
+        try:
+            return self._current().may_find_in_any(texts)
+        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
+            self._failed(error)
+            return True
+
     def may_change(self, texts: Sequence[str]) -> bool:
         """Return False if none of the texts would change: one scan for all of them, unless there is something in it."""
         try:
@@ -119,19 +128,8 @@ class Redactor:
     def finds(self, value: Any) -> Iterator[Find]:
         """Yield what is masked in a JSON value, in its order; never raises."""
         found: list[Find] = []
-
-        def note(text: str, named: Sequence[Found], path: str) -> str:
-            search = self._current()
-            try:
-                parts = search.found(text, named)
-            except Exception as error:  # noqa: BLE001 - as in `_masked`
-                self._failed(error)
-                parts = [search.unscanned(text)]
-            found.extend(Find(one.rule, path) for one in parts)
-            return search.with_masks(text, parts)
-
         try:
-            self._current().walk(note).value(value)
+            self._current().walk(functools.partial(self._masked, found=found)).value(value)
         except Exception as error:  # noqa: BLE001 - as in a call
             self._failed(error)
             found.append(Find("unscanned", ""))
@@ -155,12 +153,25 @@ class Redactor:
                 self._search = None
                 self.revision += 1
 
-    def _masked(self, text: str, named: Sequence[Found], path: str) -> str:
+    def _masked(self, text: str, named: Sequence[Found], path: str, found: list[Find] | None = None) -> str:
+        """Return a text with masks; what is masked is added to `found`.
+
+        In JSON, where a value stands counts too: it is looked at as a text, and as what it holds.
+        """
+        search = self._current()
         try:
-            return self._current().masked(text, named)
+            parts = search.found(text, named)
         except Exception as error:  # noqa: BLE001 - a rule that fails drops the value
             self._failed(error)
-            return UNSCANNED
+            parts = [search.unscanned(text)]
+        if found is not None:
+            found.extend(Find(one.rule, path) for one in parts)
+        masked = search.with_masks(text, parts)
+        held = search.held_by(masked)
+        if held is None:
+            return masked
+        changed = search.walk(functools.partial(self._masked, found=found)).value(held, path=path)
+        return masked if changed is held else msgspec.json.encode(changed).decode()
 
     def _failed(self, error: Exception) -> None:
         if is_of_signal_handler(error):

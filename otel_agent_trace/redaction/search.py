@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from otel_agent_trace.keys import default_key
 from otel_agent_trace.redaction.credentials import (
     CookieObjectDetector,
@@ -28,8 +30,8 @@ from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
 from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
-from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
-from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk, texts_of
+from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError, texts_of
+from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk
 
 
 class Searched(NamedTuple):
@@ -45,6 +47,8 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
     ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U ", '-U"'), UserOptionDetector()),
 )
+_JSON = frozenset('{["')
+"""First characters of texts of JSON that hold texts."""
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
 
@@ -138,10 +142,14 @@ class Search:
         except UnscannableError:
             return [self.unscanned(text)]
 
-    def masked(self, text: str, named: Sequence[Found] = ()) -> str:
-        """Return a text with masks, the same object if it has none; arguments and errors as of `found`."""
-        found = self.found(text, named)
-        return self.with_masks(text, found)
+    def held_by(self, text: str) -> Any:
+        """Return the value that a text of JSON holds, if there may be something to find in it; else None."""
+        if text[:1] not in _JSON or not self._scanner.has_hits(text):
+            return None
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
     @staticmethod
     def unscanned(text: str) -> Found:
