@@ -155,8 +155,8 @@ def _masked(redactor: Redactor, name: str, value: Any, *, holds_bytes: bool = Fa
         return name, _masked_places(redactor, value)
     new_name = name if name in _KNOWN_NAMES else redactor.masked_text(name)
     if type(value) is str:
-        text = redactor.masked_text(value, name)
-        return new_name, with_masked_bytes(text, redactor) if holds_bytes else text
+        text = with_masked_bytes(value, redactor) if holds_bytes else value  # before a mask breaks up their base64
+        return new_name, redactor.masked_text(text, name)
     if type(value) in _NUMBERS and type(value) is not int:
         return new_name, value
     masked = redactor({name: value})
