@@ -5,7 +5,6 @@ The rules are imported with the first value: a program that traces nothing does 
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -128,8 +127,19 @@ class Redactor:
     def finds(self, value: Any) -> Iterator[Find]:
         """Yield what is masked in a JSON value, in its order; never raises."""
         found: list[Find] = []
+
+        def note(text: str, named: Sequence[Found], path: str) -> str:
+            search = self._current()
+            try:
+                parts = search.found(text, named)
+            except Exception as error:  # noqa: BLE001 - as in `_masked`
+                self._failed(error)
+                parts = [search.unscanned(text)]
+            found.extend(Find(one.rule, path) for one in parts)
+            return search.with_masks(text, parts)
+
         try:
-            self._current().walk(functools.partial(self._masked, found=found)).value(value)
+            self._current().walk(note).value(value)
         except Exception as error:  # noqa: BLE001 - as in a call
             self._failed(error)
             found.append(Find("unscanned", ""))
@@ -153,25 +163,12 @@ class Redactor:
                 self._search = None
                 self.revision += 1
 
-    def _masked(self, text: str, named: Sequence[Found], path: str, found: list[Find] | None = None) -> str:
-        """Return a text with masks; what is masked is added to `found`.
-
-        In JSON, where a value stands counts too: it is looked at as a text, and as what it holds.
-        """
-        search = self._current()
+    def _masked(self, text: str, named: Sequence[Found], path: str) -> str:
         try:
-            parts = search.found(text, named)
+            return self._current().masked(text, named)
         except Exception as error:  # noqa: BLE001 - a rule that fails drops the value
             self._failed(error)
-            parts = [search.unscanned(text)]
-        if found is not None:
-            found.extend(Find(one.rule, path) for one in parts)
-        masked = search.with_masks(text, parts)
-        held = search.held_by(masked)
-        if held is None:
-            return masked
-        changed = search.walk(functools.partial(self._masked, found=found)).value(held, path=path)
-        return masked if changed is held else msgspec.json.encode(changed).decode()
+            return UNSCANNED
 
     def _failed(self, error: Exception) -> None:
         if is_of_signal_handler(error):

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from otel_agent_trace.keys import default_key
 from otel_agent_trace.redaction.credentials import (
     CookieObjectDetector,
@@ -47,8 +45,6 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
     ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U ", '-U"'), UserOptionDetector()),
 )
-_JSON = frozenset('{["')
-"""First characters of texts of JSON that hold texts."""
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
 
@@ -142,14 +138,10 @@ class Search:
         except UnscannableError:
             return [self.unscanned(text)]
 
-    def held_by(self, text: str) -> Any:
-        """Return the value that a text of JSON holds, if there may be something to find in it; else None."""
-        if text[:1] not in _JSON or not self._scanner.has_hits(text):
-            return None
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            return None
+    def masked(self, text: str, named: Sequence[Found] = ()) -> str:
+        """Return a text with masks, the same object if it has none; arguments and errors as of `found`."""
+        found = self.found(text, named)
+        return self.with_masks(text, found)
 
     @staticmethod
     def unscanned(text: str) -> Found:
