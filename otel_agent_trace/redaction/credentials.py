@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from otel_agent_trace.redaction.masks import MASK
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_password,
@@ -128,13 +129,16 @@ class UserinfoDetector:
 
 
 def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
-    user, colon, password = userinfo.partition(":")
+    mask = MASK.match(userinfo)
+    masked = mask[0] if mask else ""
+    user, colon, password = userinfo[len(masked) :].partition(":")
     if not colon:
-        user, colon, password = userinfo.partition("%3A")
+        user, colon, password = userinfo[len(masked) :].partition("%3A")
+    user = masked + user
     if any(mark in user for mark in "/?#"):
         return
     if not colon:
-        if looks_random(user, 16):
+        if looks_random(without_masks(user), 16):
             yield Found(start, start + len(user), "url-credentials", user)
         return
     rest = without_masks(password)
@@ -181,7 +185,8 @@ def part_of_user_option(value: str) -> tuple[int, int] | None:
 # ── private keys ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _BEGIN = lazy_pattern(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_BETWEEN = r"(?:\\{1,64}[nrt]|[\s\"'+,>#|*]|\\\r?\n){0,64}"
+_BETWEEN = r"(?:\\{1,64}[nrt]|[\s\"'+,>#|*]|\\\r?\n|[0-9]{1,6}(?:\t|\\{1,64}t|\u2192|: ?| ?\| ?)){0,64}"
+"""Match what stands between two lines of a key: ends of lines, quotes, and the numbers that tools put before lines."""
 _HEADERS = lazy_pattern(
     rf"(?:{_BETWEEN}(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset)[:=][^\r\n\\]{{0,200}}){{0,6}}"
 )
@@ -189,6 +194,19 @@ _LINE = lazy_pattern(rf"{_BETWEEN}(?:\\?/|[A-Za-z0-9+]){{16,}}={{0,2}}")
 _LAST_LINE = lazy_pattern(
     rf"{_BETWEEN}((?:\\?/|[A-Za-z0-9+]){{1,15}}={{0,2}}(?:{_BETWEEN}=[A-Za-z0-9+/]{{4}})?)(?={_BETWEEN}(?:-----|\Z|[\"']|[^\sA-Za-z]))"
 )
+
+
+_WHOLE_LINE = lazy_pattern(r"\s{0,64}[A-Za-z0-9+/]{1,76}={0,2}\s{0,8}\Z")
+
+
+def is_begin_of_key(line: str) -> bool:
+    """Return whether a line is the first one of a private key."""
+    return line.startswith("-----BEGIN ") and _BEGIN.match(line) is not None
+
+
+def is_line_of_key(line: str) -> bool:
+    """Return whether a line may be one of the body of a private key."""
+    return len(line) <= 150 and _WHOLE_LINE.match(line) is not None
 
 
 class PrivateKeyDetector:

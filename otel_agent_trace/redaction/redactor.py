@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from otel_agent_trace.redaction.search import Search
     from otel_agent_trace.redaction.texts import Found
 
-LEAST_REGISTERED = 4
-"""Length of the shortest text that can be registered as a secret."""
-
 
 class Find(msgspec.Struct, frozen=True):
     """Describe a part of a value that is masked.
@@ -151,12 +148,12 @@ class Redactor:
         Raises:
             ConfigurationError: it is no text, or shorter than four characters, which stand in ordinary texts too.
         """
+        with NO_FORK:
+            from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, known_forms  # noqa: PLC0415 - as in `_renewed`
+
         if not isinstance(value, str) or len(value.strip()) < LEAST_REGISTERED:
             msg = f"a secret must be a text of at least {LEAST_REGISTERED} characters"
             raise ConfigurationError(msg)
-        with NO_FORK:
-            from otel_agent_trace.redaction.known_values import known_forms  # noqa: PLC0415 - as in `_renewed`
-
         with self._lock:
             if value not in self._registered:
                 self._registered = {**self._registered, value: known_forms(value)}

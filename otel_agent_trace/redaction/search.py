@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ from otel_agent_trace.redaction.credentials import (
     UserinfoDetector,
     UserOptionDetector,
 )
-from otel_agent_trace.redaction.engine import LiteralScanner
-from otel_agent_trace.redaction.known_values import KnownValue
+from otel_agent_trace.redaction.engine import Hit, LiteralScanner
+from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, KnownValue
 from otel_agent_trace.redaction.masks import MASK, mask_of
 from otel_agent_trace.redaction.named_values import (
     NAME_LITERALS,
@@ -47,6 +48,10 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
+
+
+_JSON_STARTS = frozenset('{["')
+_JSON_ENDS = frozenset('}]"')
 
 
 class _Spans:
@@ -163,7 +168,10 @@ class Search:
         return "".join(parts)
 
     def _found(self, text: str, named: Sequence[Found]) -> list[Found]:
-        found = self._at_literals(text)
+        hits = self._scanner.hits(text)
+        found = self._at_literals(text, hits) if hits else []
+        if hits and text[0] in _JSON_STARTS:
+            found += self._in_json(text, found)
         found += named
         if self._removed:
             found = [one for one in found if one.rule not in self._removed]
@@ -173,10 +181,7 @@ class Search:
             found = _resolved(text, found + self._in_whole(text))
         return found
 
-    def _at_literals(self, text: str) -> list[Found]:
-        hits = self._scanner.hits(text)
-        if not hits:
-            return []
+    def _at_literals(self, text: str, hits: Iterable[Hit]) -> list[Found]:
         found: list[Found] = []
         looked_at = Text(text)
         for literal, position in hits:
@@ -188,6 +193,32 @@ class Search:
                     if isinstance(detector, (ShapeDetector, PrivateKeyDetector)):
                         looked_at.done = one.end
         return found
+
+    def _in_json(self, text: str, found: Sequence[Found]) -> list[Found]:
+        """Return what only the places of values find in a text of JSON, as of arguments that a model wrote."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return []
+        known = {one.value.replace("\\", "") for one in found}
+        secrets: dict[str, str] = {}
+
+        def note(inner: str, named: Sequence[Found], _path: str) -> str:
+            ones = self.found(inner, named) if "\\u" in text else [*named, *self._in_inner_json(inner)]
+            secrets.update((one.value, one.rule) for one in ones if one.value.replace("\\", "") not in known)
+            return inner
+
+        self.walk(note).value(value)
+        work = Text(text)
+        return [
+            one._replace(rule=rule)
+            for secret, rule in secrets.items()
+            if len(secret) >= LEAST_REGISTERED and not secret.isdigit()
+            for one in KnownValue(secret).everywhere(work)
+        ]
+
+    def _in_inner_json(self, text: str) -> list[Found]:
+        return self._in_json(text, ()) if text[:1] in _JSON_STARTS and text[-1:] in _JSON_ENDS else []
 
     def _in_whole(self, text: str) -> list[Found]:
         """Return what patterns find outside of masks; where several find something, the first one's counts."""
