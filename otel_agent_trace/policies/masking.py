@@ -69,7 +69,7 @@ class _Masking(Rewriter):
         masked = self._masked(text, _NAMES.get(where, where))
         return masked if type(masked) is str else ""
 
-    def body(self, body: Any) -> Any:
+    def body(self, event: str, body: Any) -> Any:
         """Return what the function returns for the body of a log record."""
         masked = None if body is None else self._masked(body, "body")
         return None if masked is _DROPPED else masked

@@ -215,7 +215,7 @@ class _Masking(Rewriter):
             self._note(where, text)
         return masked
 
-    def body(self, body: Any) -> Any:
+    def body(self, event: str, body: Any) -> Any:
         """Return the body of a log record with masks."""
         masked = self._redactor(body)
         if masked is not body:

@@ -34,13 +34,22 @@ class Rewriter:
         """Return attributes in place of others.
 
         Args:
-            where: ``span``, ``log``, ``link``, ``resource``, ``scope``, or the name of an event.
+            where: ``span``, ``log``, ``link``, ``resource``, ``scope``, or the name of an event of a span.
             attributes: the attributes.
         """
         return attributes
 
-    def body(self, body: Any) -> Any:
-        """Return the body of a log record in place of another."""
+    def record_attributes(self, record: SpanRecord | LogRecord) -> Attributes:
+        """Return attributes of a span or log record in place of its own."""
+        return self.attributes("span" if isinstance(record, SpanRecord) else "log", record.attributes)
+
+    def body(self, event: str, body: Any) -> Any:
+        """Return the body of a log record in place of another.
+
+        Args:
+            event: the name of the event that the record stands for, "" for a line of a log.
+            body: a text, or any other JSON value.
+        """
         return self.text("body", body) if type(body) is str else body
 
     def resource(self, resource: Resource) -> Resource:
@@ -53,10 +62,9 @@ class Rewriter:
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with what the methods return."""
-        is_span = isinstance(record, SpanRecord)
         changes: dict[str, Any] = {
             "name": self.text("name", record.name),
-            "attributes": self.attributes("span" if is_span else "log", record.attributes),
+            "attributes": self.record_attributes(record),
             "resource": self.resource(record.resource),
             "scope": self.scope(record.scope),
         }
@@ -65,7 +73,7 @@ class Rewriter:
             changes["events"] = _all(self._event, record.events)
             changes["links"] = _all(lambda link: self._with_attributes("link", link), record.links)
         else:
-            changes["body"] = self.body(record.body)
+            changes["body"] = self.body(record.name, record.body)
         return replaced(record, changes)
 
     def _event(self, event: Event) -> Event:
