@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.redaction.texts import bytes_of_texts, texts_of, texts_of_bytes
 
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}="
@@ -30,18 +29,22 @@ def bytes_in(text: str) -> Iterator[str]:
         yield from texts_of([base64.b64decode(found[0])])
 
 
-def with_masked_bytes(text: str, redactor: Redactor) -> str:
+def with_masked_bytes(text: str, mask: Callable[[Any], Any]) -> str:
     """Return a JSON text with masks in its bytes, which stay base64; the same object if there are none.
 
     Bytes are names too, as in the headers of ASGI: ``[(b"authorization", b"Bearer ...")]``.
+
+    Args:
+        text: the text.
+        mask: a function such as a `Redactor`: it returns a JSON value with masks, the same object if there are none.
     """
     try:
         given = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):  # cut by a limit of the provider
-        changed = _QUOTED.sub(lambda found: _with_masks(found[0], redactor(_shown(found[0]))), text)
+        changed = _QUOTED.sub(lambda found: _with_masks(found[0], mask(_shown(found[0]))), text)
         return text if changed == text else changed
     shown = _shown(given)
-    masked = redactor(shown)
+    masked = mask(shown)
     return text if masked is shown else msgspec.json.encode(_merged(given, shown, masked)).decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -151,8 +152,8 @@ def _run_of(attributes: Attributes, trace_id: str) -> str:
 
 def _masked(redactor: Redactor, name: str, value: Any, *, holds_bytes: bool = False) -> tuple[str, Any]:
     """Return the name and the value of an attribute with masks, the same objects where there are none."""
-    if name == semconv.REDACTED:
-        return name, _masked_places(redactor, value)
+    if name in _LISTS and type(value) is str:
+        return name, _with_each_masked(redactor, value, holds_bytes=holds_bytes)
     new_name = name if name in _KNOWN_NAMES else redactor.masked_text(name)
     if type(value) is str:
         text = with_masked_bytes(value, redactor) if holds_bytes else value  # before a mask breaks up their base64
@@ -163,31 +164,43 @@ def _masked(redactor: Redactor, name: str, value: Any, *, holds_bytes: bool = Fa
     return new_name, next(iter(masked.values())) if type(masked) is dict else masked
 
 
-# ── the list of places ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── lists of places and of types ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _masked_places(redactor: Redactor, value: Any) -> Any:
-    """Return a list of places with masks; each is a text by itself, not the value of the one before."""
-    places = _places_in(value)
-    masked = [redactor.masked_text(place) for place in places]
-    is_same = masked == places and (places or value == "[]")
-    return value if is_same else _text_of(masked)
+_LISTS = frozenset((semconv.REDACTED, semconv.TYPES))
+"""Names of attributes of ours in which texts stand under names without being the values of these."""
+
+
+def _with_each_masked(redactor: Redactor, text: str, *, holds_bytes: bool) -> str:
+    """Return JSON with masks in its texts, each of which is looked at by itself."""
+    mask = functools.partial(_each_masked, redactor)
+    if holds_bytes:
+        text = with_masked_bytes(text, mask)
+    data = container_in(text)
+    if data is None:
+        return redactor.masked_text(text)
+    masked = mask(data)
+    return text if masked is data else msgspec.json.encode(masked).decode()
+
+
+def _each_masked(redactor: Redactor, data: Any) -> Any:
+    if type(data) is str:
+        return redactor.masked_text(data)
+    masked = data
+    if type(data) is list:
+        masked = [_each_masked(redactor, item) for item in data]
+    elif type(data) is dict:
+        masked = {redactor.masked_text(key): _each_masked(redactor, item) for key, item in data.items()}
+    return data if masked == data else masked
 
 
 def _listed(attributes: Attributes, finds: Iterable[Find]) -> str:
     """Return the places of finds, with those that were listed before."""
-    return _text_of(dict.fromkeys([*_places_in(attributes.get(semconv.REDACTED)), *(find.path for find in finds)]))
-
-
-def _places_in(value: Any) -> list[str]:
     try:
-        return msgspec.json.decode(value, type=list[str])
+        before = msgspec.json.decode(attributes.get(semconv.REDACTED, "[]"), type=list[str])
     except (msgspec.DecodeError, TypeError):
-        return []
-
-
-def _text_of(places: Iterable[str]) -> str:
-    return msgspec.json.encode(list(places)).decode()
+        before = []
+    return msgspec.json.encode(list(dict.fromkeys([*before, *(find.path for find in finds)]))).decode()
 
 
 # ── masking ──────────────────────────────────────────────────────────────────────────────────────────────────────────

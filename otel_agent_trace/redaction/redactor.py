@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from otel_agent_trace.copies import Shared, class_here
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import NO_FORK, ForkSafeLock
-from otel_agent_trace.guard import Diagnostics, failed
+from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.redaction.masks import UNSCANNED
 from otel_agent_trace.signals import is_of_signal_handler
 
@@ -36,11 +37,12 @@ class Find(msgspec.Struct, frozen=True):
     path: str
 
 
-class Redactor:
+class Redactor(Shared):
     """Mask secrets, and personal data on request, in any JSON value.
 
     Secrets are found by their names, by their shapes, and by their values, which are those of the process's environment
-    under names of secrets, and those that `add_secret` registers. Threads may share a redactor.
+    under names of secrets, and those that `add_secret` registers. Threads may share a redactor. A copy in this process is
+    the redactor itself; in another process, it has the same arguments and registered secrets.
 
     Args:
         pii: the kinds of personal data that are masked too: ``"email"``, ``"phone"``, ``"card"``, ``"iban"``, ``"ip"``,
@@ -75,6 +77,17 @@ class Redactor:
         self._lock = ForkSafeLock()
         self._search: Search | None = None
         self._diagnostics = Diagnostics()
+        self._share()
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {"pii": self._pii, "add": self._add, "remove": self._remove, "secrets": tuple(self._registered)}
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        arguments = dict(settings)
+        secrets = arguments.pop("secrets")
+        class_here(type(self)).__init__(self, **arguments)  # type: ignore[misc]
+        for secret in secrets:
+            self.add_secret(secret)
 
     def __call__(self, value: Any) -> Any:
         """Return what may be stored of a JSON value: the same object if nothing in it is masked.
@@ -170,7 +183,11 @@ class Redactor:
     def _failed(self, error: Exception) -> None:
         if is_of_signal_handler(error):
             raise error
-        failed(self._diagnostics, "redaction", error)
+        kind = type(error).__name__
+        self._diagnostics.count("failed: redaction")
+        self._diagnostics.warn_once(
+            kind, "redaction failed: %s; the value is not stored (logged once)", kind
+        )  # no text: it may quote a secret
 
     def _current(self) -> Search:
         """Return the search for all that is known, made anew when a secret was added or the environment changed."""
