@@ -41,25 +41,25 @@ def with_masked_bytes(text: str, mask: Callable[[Any], Any]) -> str:
     try:
         given = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):  # cut by a limit of the provider
-        changed = _QUOTED.sub(lambda found: _with_masks(found[0], mask(_shown(found[0]))), text)
+        changed = _QUOTED.sub(lambda found: _with_masks(found[0], mask(with_texts(found[0]))), text)
         return text if changed == text else changed
-    shown = _shown(given)
+    shown = with_texts(given)
     masked = mask(shown)
     return text if masked is shown else msgspec.json.encode(_merged(given, shown, masked)).decode()
 
 
-def _shown(value: Any) -> Any:
-    """Return a JSON value with the texts of the bytes in it; as keys, only those that are ASCII: words are base64 too."""
+def with_texts(value: Any) -> Any:
+    """Return a JSON value with the texts of the bytes in it instead; as keys, only those that are ASCII: words are base64 too."""
     if type(value) is str:
         return texts_of_bytes(base64.b64decode(value)) if _WHOLE.fullmatch(value) else value
     if type(value) is list:
-        return [_shown(item) for item in value]
+        return [with_texts(item) for item in value]
     if type(value) is dict:
         shown: dict[str, Any] = {}
         for key, item in value.items():
-            name = _shown(key)
+            name = with_texts(key)
             is_name = type(name) is str and name.isascii() and name not in value and name not in shown
-            shown[name if is_name else key] = _shown(item)
+            shown[name if is_name else key] = with_texts(item)
         return shown
     return value
 

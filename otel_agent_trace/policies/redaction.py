@@ -10,7 +10,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, with_masked_bytes
+from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, with_masked_bytes, with_texts
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.redaction.texts import texts_of
@@ -267,15 +267,20 @@ class _Masking(Rewriter):
             if known is not None:
                 self.finds.append(Find("", f"{prefix}{new_name}"))  # to find the rules is to search all of it again
             else:
-                self._note(f"{prefix}{new_name}", value, name)
+                self._note(f"{prefix}{new_name}", value, name, holds_bytes=holds_bytes)
         return attributes if is_same else changed
 
-    def _note(self, place: str, value: Any, name: str | None = None) -> None:
+    def _note(self, place: str, value: Any, name: str | None = None, *, holds_bytes: bool = False) -> None:
         """Note what was found in a value, which stands under a name."""
         data = container_in(value) if type(value) is str else None
-        value = value if data is None else data
-        finds = list(self._redactor.finds(value if name is None else {name: value}))
-        for find in finds or [Find(rule="", path="")]:
+        data = value if data is None else data
+        shown = [data, with_texts(data)] if holds_bytes else [data]
+        if name in _LISTS:
+            found = [find for text in texts_of(shown) for find in self._redactor.finds(text)]
+        else:
+            given = shown if name is None else [{name: each} for each in shown]
+            found = [find for each in given for find in self._redactor.finds(each)]
+        for find in dict.fromkeys(found) or [Find(rule="", path="")]:
             path = find.path if name is None else find.path.removeprefix(name)
             dot = "." if path and path[0] not in ".[" else ""
             self.finds.append(Find(find.rule, self._redactor.masked_text(f"{place}{dot}{path}")))
