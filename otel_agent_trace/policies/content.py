@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -57,8 +58,14 @@ def content_of_environment() -> ContentMode:
     if not given:
         return "all"
     if given not in _OF_VARIABLE:
-        warn("%s=%s is not known: no content is recorded; use SPAN_ONLY or NO_CONTENT", CONTENT_VARIABLE, given)
+        _warn_of(given)
     return _OF_VARIABLE.get(given, "none")
+
+
+@functools.lru_cache(maxsize=16)
+def _warn_of(given: str) -> None:
+    """Warn of a value that is not known, once."""
+    warn("%s=%s is not known: no content is recorded; use SPAN_ONLY or NO_CONTENT", CONTENT_VARIABLE, given)
 
 
 class ContentPolicy:

@@ -114,7 +114,7 @@ class UserinfoDetector:
     def __call__(self, text: Text, position: int) -> Iterable[Found]:
         """Return the password, or the token that stands for both, before an ``@``."""
         whole = text.text
-        before = whole[max(text.done, position - _LONGEST_USERINFO) : position]
+        before = whole[max(0, position - _LONGEST_USERINFO) : position]
         text.spend(20)
         if ":" not in before and "%3" not in before:
             return ()
@@ -128,13 +128,19 @@ class UserinfoDetector:
         return _userinfo(userinfo, position - len(userinfo))
 
 
+def _halves(value: str, mark: str) -> tuple[str, str, str]:
+    """Return what is before and after the first mark that is not one of a mask, as `str.partition` does."""
+    visible = MASK.sub(lambda mask: "\0" * len(mask[0]), value) if "<" in value else value
+    position = visible.find(mark)
+    if position < 0:
+        return value, "", ""
+    return value[:position], mark, value[position + len(mark) :]
+
+
 def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
-    mask = MASK.match(userinfo)
-    masked = mask[0] if mask else ""
-    user, colon, password = userinfo[len(masked) :].partition(":")
+    user, colon, password = _halves(userinfo, ":")
     if not colon:
-        user, colon, password = userinfo[len(masked) :].partition("%3A")
-    user = masked + user
+        user, colon, password = _halves(userinfo, "%3A")
     if any(mark in user for mark in "/?#"):
         return
     if not colon:
@@ -174,7 +180,7 @@ class UserOptionDetector:
 
 def part_of_user_option(value: str) -> tuple[int, int] | None:
     """Return where the password is in the value of an option ``-u user:password``; None if it holds ids or names."""
-    user, colon, password = value.partition(":")
+    user, colon, password = _halves(value, ":")
     rest = without_masks(password)
     if not (user and colon) or "/" in user:
         return None

@@ -30,6 +30,9 @@ _LEAST_LITERAL = 4
 _MOST_OF_CHARACTER = 80
 """Characters that one character may have in an encoding: backslashes of six levels of JSON, and an escape."""
 
+_CHARACTERS_FOUND = 20
+"""Characters in which a literal is searched for in the time in which one is looked at."""
+
 _PART = lazy_pattern(r"\\+|.", re.DOTALL)
 _PERCENT = lazy_pattern(r"%[0-9A-F]{2}")
 _ESCAPE = r"(?:\\|%(?:25){0,3}5[cC])"
@@ -99,6 +102,7 @@ class KnownValue:
     def everywhere(self, text: Text) -> Iterator[Found]:
         """Yield each place of the value in a text, in any encoding."""
         for literal in self.literals:
+            text.spend(len(text.text) // _CHARACTERS_FOUND)
             position = text.text.find(literal)
             while position >= 0:
                 end = position + len(literal)

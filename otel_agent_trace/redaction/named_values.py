@@ -158,6 +158,7 @@ class NameDetector:
         if position < text.seen:
             return ()
         start, end = _name_around(text.text, position)
+        start = max(start, text.done)
         text.spend(end - start + 20)
         text.seen = end
         whole = text.text

@@ -73,7 +73,7 @@ class Redactor(Shared):
         self.revision = 0
         self._registered: dict[str, list[KnownValue]] = {}
         self._environment: frozenset[str] = frozenset()
-        self._variables = -1
+        self._variables: dict[Any, Any] | None = None
         self._lock = ForkSafeLock()
         self._search: Search | None = None
         self._diagnostics = Diagnostics()
@@ -192,7 +192,7 @@ class Redactor(Shared):
     def _current(self) -> Search:
         """Return the search for all that is known, made anew when a secret was added or the environment changed."""
         search = self._search
-        if search is None or len(os.environ) != self._variables:
+        if search is None or _variables() != self._variables:
             with NO_FORK, self._lock:
                 search = self._renewed()
         return search
@@ -201,9 +201,10 @@ class Redactor(Shared):
         from otel_agent_trace.redaction import selection  # noqa: PLC0415 - with the first value, see above
         from otel_agent_trace.redaction.known_values import known_forms, secrets_of_environment  # noqa: PLC0415 - likewise
 
-        variables = len(os.environ)
+        variables = dict(_variables())
         if variables != self._variables:
-            environment = frozenset(secrets_of_environment(os.environ))
+            decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
+            environment = frozenset(secrets_of_environment(decoded))
             if environment != self._environment:
                 self.revision += self._search is not None
                 self._environment, self._search = environment, None
@@ -213,3 +214,9 @@ class Redactor(Shared):
             forms = [form for forms in known.values() for form in forms]
             self._search = selection.search(self._pii, self._add, self._remove, forms)
         return self._search
+
+
+def _variables() -> Mapping[Any, Any]:
+    """Return the environment as the interpreter stores it: comparing that costs a tenth of decoding it."""
+    stored: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
+    return stored

@@ -25,7 +25,7 @@ from otel_agent_trace.redaction.named_values import (
     ParameterDetector,
 )
 from otel_agent_trace.redaction.names import NAME_RULES
-from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
+from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, without_masks
 from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
@@ -175,6 +175,8 @@ class Search:
         found += named
         if self._removed:
             found = [one for one in found if one.rule not in self._removed]
+        if found and "<" in text:
+            found = _beside_masks(text, found)
         if found:
             found = _resolved(text, found)
         if self._searched or self._personal:
@@ -246,9 +248,31 @@ def _nothing(text: Text, position: int) -> tuple[Found, ...]:
     return ()
 
 
+_VAGUE_RULES = frozenset((*NAME_RULES, "url-credentials"))
+"""Rules that know where a secret stands, not what it is: of two finds for one place, the other one's rule counts."""
+
+
+def _beside_masks(text: str, found: Iterable[Found]) -> list[Found]:
+    """Return finds without those of a part of a mask, or of nothing but masks."""
+    masks = [match.span() for match in MASK.finditer(text)]
+    starts = [start for start, _ in masks]
+
+    def is_in_mask(position: int) -> bool:
+        index = bisect.bisect_left(starts, position) - 1
+        return index >= 0 and position < masks[index][1]
+
+    def is_new(one: Found) -> bool:
+        if is_in_mask(one.start) or is_in_mask(one.end):
+            return False
+        rest = without_masks(one.value)
+        return rest is one.value or not is_nothing_but_masks(rest)
+
+    return [one for one in found if is_new(one)] if masks else list(found)
+
+
 def _resolved(text: str, found: list[Found]) -> list[Found]:
     """Return finds in order, without overlaps: the outer one, unless nothing but the inner ones matters in it."""
-    found.sort(key=lambda one: (one.start, -one.end, one.rule not in NAME_RULES))
+    found.sort(key=lambda one: (one.start, -one.end, one.rule not in _VAGUE_RULES))
     resolved: list[Found] = []
     index = 0
     while index < len(found):

@@ -134,6 +134,16 @@ def test_a_group_of_exceptions_keeps_its_classes() -> None:
 # ── who decides ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_value_of_the_variable_that_is_not_known_is_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPANS_ONLY")
+    for _ in range(3):
+        AgentTracer(backend=InMemoryBackend())
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.endswith("=spans_only is not known: no content is recorded; use SPAN_ONLY or NO_CONTENT")
+
+
 def tool_of(tracer: AgentTracer, capture: bool | None) -> Callable[[str], str]:
     @tracer.tool(capture=capture)
     def look(place: str) -> str:
