@@ -14,8 +14,8 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 from otel_agent_trace.policies.content_halves import without_half, writer_of
-from otel_agent_trace.policies.content_names import Content, content_of, is_of_convention
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter
+from otel_agent_trace.policies.content_names import Content, content_of, is_listed_structure, is_of_convention
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -155,7 +155,7 @@ class _Remover(Rewriter):
         if found in (Content.BOTH, Content.OTHER) and of_event not in (Content.STRUCTURE, Content.OTHER):
             found = of_event
         if found & self._removed:
-            return None
+            return _listed_structure(value) if found is Content.OTHER and key in _METADATA else None
         if found is Content.STRUCTURE or key in _OF_ONE_KIND:
             return value
         writer = _writer_of(key, attributes)
@@ -188,8 +188,19 @@ _OF_ONE_KIND = frozenset(
     {semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT, semconv.CONFIG, semconv.METADATA, semconv.TAGS, semconv.TYPES}
 )
 """Attributes that hold no conversation, so that their keys may have any name."""
+_METADATA = frozenset({"metadata", "langsmith.metadata", "langfuse.trace.metadata", "langfuse.observation.metadata"})
+"""Attributes of other instrumentations in which ids of sessions stand among the metadata of a program."""
 _PLACE = re.compile(r"(.+?\.\d+)\.")
 _MESSAGE = re.compile(r"(?:message|prompt)s?\.\d+")
+
+
+def _listed_structure(value: Any) -> str | None:
+    """Return what is no data of the program in metadata, as JSON; None for nothing."""
+    metadata = container_in(value) if isinstance(value, str) else value
+    if not isinstance(metadata, Mapping):
+        return None
+    kept = {key: item for key, item in metadata.items() if is_listed_structure(str(key)) and not isinstance(item, dict)}
+    return msgspec.json.encode(kept).decode() if kept else None
 
 
 def _of_event(name: str) -> Content:

@@ -150,7 +150,7 @@ class UserIdPolicy:
     def attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return attributes with user ids as the mode requires; the same mapping if nothing changes.
 
-        Those of the conventions become ``enduser.pseudo.id``; others keep their names, by which their readers know them.
+        Those of the conventions are recorded as ``enduser.pseudo.id``; others keep their names, by which their readers know them.
         """
         found = [key for key in _names_of_ids(tuple(attributes)) if self._holds_id(key, attributes[key])]
         if not found:
