@@ -48,7 +48,7 @@ class DataPolicies(NamedTuple):
         """Return these with the objects of the program changed by a function."""
         return self._replace(
             mask=None if self.mask is None else change(self.mask),
-            redact=change(self.redact) if isinstance(self.redact, Redactor) else self.redact,
+            redact=self.redact if self.redact is None or isinstance(self.redact, bool) else change(self.redact),
         )
 
     def options(self) -> DataOptions:

@@ -15,8 +15,8 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 from otel_agent_trace.policies.content_halves import without_half, writer_of
 from otel_agent_trace.policies.content_names import Content, content_of, is_listed_structure, is_of_convention
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
-from otel_agent_trace.span import LogRecord, SpanRecord
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in
+from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
@@ -84,10 +84,11 @@ class ContentPolicy:
 
     def __init__(self, mode: str = "all") -> None:
         self.mode = check_content(mode)
+        self._is_removing = mode != "all"
 
     def violates(self, span: Any) -> bool:
         """Return whether a span of the SDK may have content that its mode does not allow."""
-        return self._mode_of(span.attributes or {}) != "all"
+        return self._is_removing or semconv.CONTENT in attributes_in(span)
 
     def __call__(self, record: R) -> R:
         """Return a span or log record without the content that its mode does not allow; the same one if there is none."""
@@ -118,17 +119,23 @@ class _Remover(Rewriter):
             return self._of(event, body)
         return self._half(body)
 
+    def resource(self, resource: Resource) -> Resource:
+        """Return a resource without the command line, if inputs are not allowed; whatever else describes the program stays."""
+        if not self._removed & Content.INPUT or _COMMAND_LINE.isdisjoint(resource.attributes):
+            return resource
+        kept = {name: value for name, value in resource.attributes.items() if name not in _COMMAND_LINE}
+        return msgspec.structs.replace(resource, attributes=kept)
+
+    def scope(self, scope: Scope) -> Scope:
+        """Return a scope as it is."""
+        return scope
+
     def record_attributes(self, record: SpanRecord | LogRecord) -> Attributes:
         """Return attributes without those that are not allowed, of an event where a log record stands for one."""
         return self.attributes("span" if isinstance(record, SpanRecord) else record.name, record.attributes)
 
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
-        """Return attributes without those that are not allowed; those of the program itself stay."""
-        if where == "scope":
-            return attributes
-        if where == "resource":
-            is_clean = not self._removed & Content.INPUT or _COMMAND_LINE.isdisjoint(attributes)
-            return attributes if is_clean else {k: v for k, v in attributes.items() if k not in _COMMAND_LINE}
+        """Return attributes without those that are not allowed."""
         kept = self._of(where, attributes)
         if semconv.TYPES in kept and len(kept) < len(attributes):
             kept = {**kept, semconv.TYPES: _types_of(kept)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from otel_agent_trace.redaction.masks import MASK
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_password,
@@ -113,7 +114,7 @@ class UserinfoDetector:
     def __call__(self, text: Text, position: int) -> Iterable[Found]:
         """Return the password, or the token that stands for both, before an ``@``."""
         whole = text.text
-        before = whole[max(text.done, position - _LONGEST_USERINFO) : position]
+        before = whole[max(0, position - _LONGEST_USERINFO) : position]
         text.spend(20)
         if ":" not in before and "%3" not in before:
             return ()
@@ -127,14 +128,23 @@ class UserinfoDetector:
         return _userinfo(userinfo, position - len(userinfo))
 
 
+def _halves(value: str, mark: str) -> tuple[str, str, str]:
+    """Return what is before and after the first mark that is not one of a mask, as `str.partition` does."""
+    visible = MASK.sub(lambda mask: "\0" * len(mask[0]), value) if "<" in value else value
+    position = visible.find(mark)
+    if position < 0:
+        return value, "", ""
+    return value[:position], mark, value[position + len(mark) :]
+
+
 def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
-    user, colon, password = userinfo.partition(":")
+    user, colon, password = _halves(userinfo, ":")
     if not colon:
-        user, colon, password = userinfo.partition("%3A")
+        user, colon, password = _halves(userinfo, "%3A")
     if any(mark in user for mark in "/?#"):
         return
     if not colon:
-        if looks_random(user, 16):
+        if looks_random(without_masks(user), 16):
             yield Found(start, start + len(user), "url-credentials", user)
         return
     rest = without_masks(password)
@@ -170,7 +180,7 @@ class UserOptionDetector:
 
 def part_of_user_option(value: str) -> tuple[int, int] | None:
     """Return where the password is in the value of an option ``-u user:password``; None if it holds ids or names."""
-    user, colon, password = value.partition(":")
+    user, colon, password = _halves(value, ":")
     rest = without_masks(password)
     if not (user and colon) or "/" in user:
         return None
@@ -181,7 +191,8 @@ def part_of_user_option(value: str) -> tuple[int, int] | None:
 # ── private keys ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _BEGIN = lazy_pattern(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_BETWEEN = r"(?:\\{1,64}[nrt]|[\s\"'+,>#|*]|\\\r?\n){0,64}"
+_BETWEEN = r"(?:\\{1,64}[nrt]|[\s\"'+,>#|*]|\\\r?\n|[0-9]{1,6}(?:\t|\\{1,64}t|\u2192|: ?| ?\| ?)){0,64}"
+"""Match what stands between two lines of a key: ends of lines, quotes, and the numbers that tools put before lines."""
 _HEADERS = lazy_pattern(
     rf"(?:{_BETWEEN}(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset)[:=][^\r\n\\]{{0,200}}){{0,6}}"
 )
@@ -189,6 +200,19 @@ _LINE = lazy_pattern(rf"{_BETWEEN}(?:\\?/|[A-Za-z0-9+]){{16,}}={{0,2}}")
 _LAST_LINE = lazy_pattern(
     rf"{_BETWEEN}((?:\\?/|[A-Za-z0-9+]){{1,15}}={{0,2}}(?:{_BETWEEN}=[A-Za-z0-9+/]{{4}})?)(?={_BETWEEN}(?:-----|\Z|[\"']|[^\sA-Za-z]))"
 )
+
+
+_WHOLE_LINE = lazy_pattern(r"\s{0,64}[A-Za-z0-9+/]{1,76}={0,2}\s{0,8}\Z")
+
+
+def is_begin_of_key(line: str) -> bool:
+    """Return whether a line is the first one of a private key."""
+    return line.startswith("-----BEGIN ") and _BEGIN.match(line) is not None
+
+
+def is_line_of_key(line: str) -> bool:
+    """Return whether a line may be one of the body of a private key."""
+    return len(line) <= 150 and _WHOLE_LINE.match(line) is not None
 
 
 class PrivateKeyDetector:

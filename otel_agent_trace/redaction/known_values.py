@@ -19,6 +19,8 @@ from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.shapes import begins_word
 from otel_agent_trace.redaction.texts import Found, Text
 
+LEAST_REGISTERED = 4
+"""Length of the shortest text that can be registered as a secret."""
 _LEAST_OF_ENVIRONMENT = 8
 _LEAST_OF_WORDS = 16
 """Length from which a value of the environment that is made of words counts, as a phrase does."""
@@ -27,6 +29,9 @@ _LEVELS = 6
 _LEAST_LITERAL = 4
 _MOST_OF_CHARACTER = 80
 """Characters that one character may have in an encoding: backslashes of six levels of JSON, and an escape."""
+
+_CHARACTERS_FOUND = 20
+"""Characters in which a literal is searched for in the time in which one is looked at."""
 
 _PART = lazy_pattern(r"\\+|.", re.DOTALL)
 _PERCENT = lazy_pattern(r"%[0-9A-F]{2}")
@@ -93,6 +98,18 @@ class KnownValue:
             if match is not None and match.end() > position and self._stands_alone(whole, *match.span()):
                 return (Found(match.start(), match.end(), "known", self._value),)
         return ()
+
+    def everywhere(self, text: Text) -> Iterator[Found]:
+        """Yield each place of the value in a text, in any encoding."""
+        for literal in self.literals:
+            text.spend(len(text.text) // _CHARACTERS_FOUND)
+            position = text.text.find(literal)
+            while position >= 0:
+                end = position + len(literal)
+                for one in self(text, position):
+                    yield one
+                    end = max(end, one.end)
+                position = text.text.find(literal, end)
 
     def _stands_alone(self, text: str, start: int, end: int) -> bool:
         """Return whether a short value is no part of a longer word; a long one may be."""

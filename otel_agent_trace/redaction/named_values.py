@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.redaction import credentials
 from otel_agent_trace.redaction.masks import MASK
-from otel_agent_trace.redaction.names import KEYS_OF, ORDINARY_TOKENS, NamedSecret, named_secret
+from otel_agent_trace.redaction.names import ENDINGS, KEYS_OF, ORDINARY_TOKENS, NamedSecret, named_secret
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_ordinary,
@@ -20,18 +20,30 @@ from otel_agent_trace.redaction.ordinary import (
 )
 from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
-from otel_agent_trace.redaction.shapes import begins_word
 from otel_agent_trace.redaction.texts import JUDGED, Found, Text
+
+_BETWEEN = (
+    *("is ", "was ", "are ", "to ", "be ", "lautet ", "ist ", "est ", "es ", "é ", "is:", "set to", "changed to"),
+    *("for ", "of "),
+)
+"""Words between a name and its value in prose."""
 
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
     *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", 'pass"', "pass'", "pass\\"),
-    *("_pw", "pw=", "pw:", "secret", "token", "_key", "-key", "api key", "access key", "private key"),
+    *("_pw", "pw=", "pw:", "secret", "_key", "-key", "api key", "access key", "private key"),
     *(f"{word}key" for word in KEYS_OF),
-    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth\\", "creds", "_pat", "mnemonic"),
+    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth:", "auth\\", "creds", "_pat", "mnemonic"),
+    *(f"token{following}" for following in (*"\"'`\\&%=:]*!-_.,>\t\n\r\x1b\uff1aは是为為0123456789", *ENDINGS)),
+    *(f"token {following}" for following in (*"\"'`\\&%=:]*!-,>|([ \t", "value=", "content=", *_BETWEEN)),
+    *(f"{preceding}token " for preceding in "abcdefghijklmnopqrstuvwxyz0123456789_-."),
     *('otp"', "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", 'pin"', "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
 )  # fmt: skip
-"""Texts, in lower case, of which every name of a secret has one."""
+"""Texts, in lower case, of which every name of a secret has one.
+
+The word ``token`` alone stands in so many texts about language models that it is looked at only with what may follow it
+before a secret: no other word of prose.
+"""
 
 PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=", "sessionid=", "appid=", "ticket=")
 """Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""
@@ -52,13 +64,15 @@ _AFTER = lazy_pattern(
     (?:
       (?P<assigned> \]{{0,2}} \s{{0,8}} (?: \*\*\s{{0,2}})?
         (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|={{1,3}}|!=|:|\uff1a|%3[dDaA] )
-        (?:\*\*)? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
-    | (?P<listed> \s{{0,8}} ,\s{{0,40}}(?:\\{{1,64}}n\s{{0,40}})? (?: [bBrRuUfF]? {QUOTE} (?i:value|val|v|content|string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} (?: \{{\s{{0,8}} {QUOTE} (?i:string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} )? )? )
-    | (?P<attribute> \s{{1,8}} (?i:value|content)= )
+        (?:\*\*)? (?P<folded>[ ]{{1,4}}[>|][+-]?[ ]{{0,4}}(?:\n|\\{{1,64}}n)[ ]{{1,40}})? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
+    | (?P<listed> (?:\]\\{{0,64}}["'])? \s{{0,8}} ,\s{{0,40}}(?:\\{{1,64}}n\s{{0,40}})? (?: [bBrRuUfF]? {QUOTE} (?i:value|val|v|content|string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} (?: \{{\s{{0,8}} {QUOTE} (?i:string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} )? )? )
+    | (?P<attribute> (?:\s{{1,8}}[A-Za-z-]{{1,20}}=\\{{0,64}}["'][^"'<>\\]{{0,80}}\\{{0,64}}["']){{0,3}} \s{{1,8}} (?i:value|content)= )
+    | (?P<item> (?:\s|\\{{1,64}}n){{1,40}} value:[ ]{{1,4}} | \s{{1,4}} \{{ [^{{}}]{{0,300}}? \bdefault \s{{0,20}} = \s{{0,4}} )
+    | (?P<typed> (?:\]\\{{0,64}}["'])? \)? \.(?:fill|type|setValue|send_keys|sendKeys|pressSequentially|press_sequentially)\( )
     | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
-    | (?P<tag> > )
+    | (?P<tag> > | &gt; )
     | (?P<cell> [ ]{{1,20}}\|[ ]{{1,20}} )
-    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|(?:for|of)\s[^\s:=,]{{1,60}}\s?[:=])\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
+    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|(?:changed\s)?from|(?:provided|given|supplied|specified):|[-\u2013\u2014]|(?:for|of)\s[^\s:=,]{{1,60}}(?:\s?[:=]|\s(?:is|was):?))\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
     | (?P<space> [ \t]{{1,8}} )
     )
     (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
@@ -68,14 +82,16 @@ _AFTER = lazy_pattern(
 _NEXT_ITEM = lazy_pattern(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
 _BARE = lazy_pattern(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
 _IN_PROSE = lazy_pattern(r"[^\x1b\s\"'`<>\\]{1,512}")
-_RANDOM = lazy_pattern(
+_RANDOM_SOURCE = (
     r"(?=[A-Za-z_+/=-]{0,64}[0-9])(?=[0-9_+/=-]{0,64}[A-Za-z])[^\x1b\s\"'`<>,;&|()\[\]{}\\:.]{10,512}(?![(\[.:])"
 )
+_RANDOM = lazy_pattern(_RANDOM_SOURCE)
+_LONG_RANDOM = lazy_pattern(rf"(?=[^\s]{{20}}){_RANDOM_SOURCE}")
 _VARIABLE = lazy_pattern(r"[^\x1b\s\"'`\\]{1,4096}")
 _PARAMETER = lazy_pattern(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
 _CREDENTIAL = lazy_pattern(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
 _COOKIES = lazy_pattern(r"[^\r\n\"'`\\]{1,16384}")
-_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\]{1,4096}(?=\s{0,8}<\\{0,64}/)")
+_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\&]{1,4096}(?=\s{0,8}(?:<|&lt;)\\{0,64}/)")
 _NUMBER = lazy_pattern(r"-?[0-9]{1,40}(?![\w.])")
 _AFTER_CLOSING = lazy_pattern(r"[\s),;+.:\]}]|\\{1,64}[nrt]|\Z")
 _IDENTIFIER = lazy_pattern(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
@@ -108,6 +124,8 @@ def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int
     if is_alone and secret.is_certain and not is_ordinary(rest):
         is_secret = secret.rule == "password" or not is_wordy(rest) or is_simple_password(rest)
         return (0, len(value)) if is_secret else None
+    if secret.rule == "token" and _WITH_NUMBER.match(rest) and is_simple_password(rest):
+        return 0, len(value)
     at_least = 12 if secret.rule == "token" else 6
     if looks_random(rest, at_least) or (secret.rule == "password" and is_simple_password(rest)):
         return 0, len(value)
@@ -115,6 +133,9 @@ def masked_part(secret: NamedSecret, value: str, *, is_alone: bool) -> tuple[int
         return 0, len(value)
     return None
 
+
+_WITH_NUMBER = lazy_pattern(r"(?=(?:\w*?\d){3})\w{8,64}\Z")
+"""Match what is no word of a language model: it has three digits."""
 
 ATTACHED_OPTION = NamedSecret("attached-option")
 """Represent an option with its value in one argument, as in ``-pSECRET``."""
@@ -124,6 +145,8 @@ def found_under_name(value: str, secret: NamedSecret, is_alone: bool = True) -> 
     """Return what a name finds in the whole value under it."""
     if secret.rule == "cookie-value":
         return [Found(0, len(value), "cookie", value)]
+    if secret.rule == "private-key":
+        return [Found(0, len(value), "private-key", value)]
     if secret is ATTACHED_OPTION:
         return [Found(2, len(value), "password", value[2:])]
     if secret.rule == "user-option":
@@ -148,6 +171,7 @@ class NameDetector:
         if position < text.seen:
             return ()
         start, end = _name_around(text.text, position)
+        start = max(start, text.done)
         text.spend(end - start + 20)
         text.seen = end
         whole = text.text
@@ -177,7 +201,13 @@ class _Name(NamedTuple):
 def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     """Yield what is in the quotes after a name."""
     is_sql = bool(after["space"]) and name.name == "PASSWORD"
-    is_alone = is_sql or bool(after["assigned"] or after["attribute"] or (after["listed"] and ":" in after["listed"]))
+    is_alone = is_sql or bool(
+        after["assigned"]
+        or after["attribute"]
+        or after["item"]
+        or after["typed"]
+        or (after["listed"] and ":" in after["listed"])
+    )
     if not (is_alone or after["listed"] or after["prose"] or after["space"]):
         return
     if after["listed"] and not is_alone and not _is_pair(text.text, name, after):
@@ -197,7 +227,9 @@ def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
         opened = _NEXT_ITEM.match(text.text, end + len(quote)) if after["bracket"] else None
 
 
-_PAIR_START = lazy_pattern(r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)\Z")
+_PAIR_START = lazy_pattern(
+    r"[\[(]\s{0,8}[bBuU]?(?:\\{0,64}[\"']|&quot;|%22)(?:[\w.-]{0,20}[#.]|[\w.]{0,20}\[[\w-]{1,20}=\\{0,64}[\"']?)?\Z"
+)
 
 
 def _is_pair(text: str, name: _Name, after: re.Match[str]) -> bool:
@@ -215,13 +247,8 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
     start = position - len(before) + len(before.rstrip(_NAME_CHARACTERS))
     if text[start - 1 : start] == "[" and (color := _COLOR_END.match(text, start, position)):
         start = color.end()
-    while (
-        start < position
-        and not begins_word(text, start + 1)
-        and text[start] in "nrt"
-        and text[start - 1 : start] == "\\"
-    ):
-        start += 1
+    if start < position and text[start] in "nrt" and text[start - 1 : start] == "\\":
+        start += 1  # of an escape
     match = _NAME_END.match(text, position)
     end = match.end() if match else position
     if (end == position or text[end : end + 1] == " ") and (phrase := _PHRASE.match(text, position)):
@@ -234,10 +261,12 @@ def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | No
     """Return what a value without quotes looks like where it stands; None where there can be none."""
     start = name.start
     before = text[max(0, start - 6) : start]
-    if after["assigned"] == ":" and before.endswith(":"):
-        return None  # a part of a longer name, as of a resource
+    if after["assigned"] == ":" and before.endswith((":", "//")):
+        return None  # a part of a longer name, as of a resource, or the user of an address
+    if after["folded"]:
+        return _BARE
     if after["tag"]:
-        return _ELEMENT if before.endswith("<") else None
+        return _ELEMENT if after["closed"] or before.endswith(("<", "&lt;")) else None
     if after["prose"]:
         return _IN_PROSE if name.secret.rule == "password" else _BARE
     if after["form"]:
@@ -245,10 +274,11 @@ def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | No
     if after["space"]:
         if name.name.startswith("-") or "login " in text[max(0, start - 80) : start]:
             return _VARIABLE
-        return _RANDOM if name.secret.is_certain else None
+        return _RANDOM if name.secret.is_certain else _LONG_RANDOM
     if (
         after["listed"]
         or after["attribute"]
+        or after["typed"]
         or (after["gap"] and not after["gap"].isspace())
         or "\n" in (after["gap"] or "")
     ):

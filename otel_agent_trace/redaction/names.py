@@ -51,8 +51,14 @@ KEYS_OF = (
     *("api", "access", "secret", "private", "signing", "encryption", "master", "account", "shared", "subscription"),
     *("admin", "license", "client", "consumer", "hmac", "webhook", "deploy", "function", "functions", "write"),
     *("auth", "service", "app", "application", "jwt", "fernet", "aes", "ssh", "security"),
-    *("decryption", "integration"),
+    *("decryption", "integration", "instrumentation"),
 )
+_VENDORS = (
+    *("openai", "anthropic", "google", "gemini", "azure", "groq", "mistral", "cohere", "deepl", "tavily", "exa", "fal"),
+    *("stripe", "sendgrid", "github", "telegram", "maps", "speech", "storage", "cosmos", "sas", "role", "elevenlabs"),
+)
+"""Words before ``key`` that stand for a vendor or a service: there is one key to it, and it is a secret."""
+_WORDS_OF_KEYS = frozenset((*KEYS_OF, *_VENDORS))
 _KEY_NOUNS = frozenset((*(f"{word}key" for word in KEYS_OF), "apitoken"))
 _PLURAL_SECRETS = {
     "secrets": "secret",
@@ -91,9 +97,10 @@ _QUESTIONS = frozenset(
     )
 )
 """First words of names of numbers, switches and functions, which hold no secret."""
-_ENDINGS = frozenset(
+ENDINGS = frozenset(
     (
         *("value", "raw", "plain", "plaintext", "base64", "b64", "header", "string", "str", "prod", "dev", "staging"),
+        *("base",),
         *("confirm", "confirmation", "again", "repeat", "old", "new", "current", "live", "primary", "secondary"),
     )
 )
@@ -106,7 +113,7 @@ def named_secret(name: str) -> NamedSecret | None:
     if "<" in name:
         name = MASK.sub("", name)  # a masked key names a rule, not what stands under it
     words = [word.lower() for word in _WORD.findall(name[-100:])]
-    while len(words) > 1 and (words[-1] in _ENDINGS or words[-1].isdigit()):
+    while len(words) > 1 and (words[-1] in ENDINGS or words[-1].isdigit()):
         words.pop()
     if not words or (len(words) > 1 and words[0] in _QUESTIONS):
         return None
@@ -121,7 +128,7 @@ def _of_noun(noun: str, before: str) -> NamedSecret | None:
     if noun == "phrase" and before in {"seed", "recovery", "pass", "secret"}:
         return NamedSecret("password")
     if noun in {"key", "keys"}:
-        return NamedSecret("api-key") if before in KEYS_OF else None
+        return NamedSecret("api-key") if before in _WORDS_OF_KEYS else None
     if noun in _KEY_NOUNS or noun.endswith(("apikey", "accesskey", "secretkey", "privatekey", "accountkey")):
         return NamedSecret("api-key")
     if noun == "secret" or noun.endswith("secret"):

@@ -20,7 +20,7 @@ _PLACEHOLDER = lazy_pattern(
     | \A<[^<>]{0,80}>\Z | \A\[[^\[\]]{0,80}\]\Z | \A\{[^{}]{0,80}\}\Z
     | \*\*\* | \.\.\. | … | ••• | ●●● | (?i:x{4,}) | (?i:redacted|placeholder|example|change_?me|replace_?me|dummy)
     | (?i:\A(?:your|insert|enter|paste)[-_ ]) | (?i:your_|your-) | (?:^|[-_])HERE\Z
-    | 0123456789 | 1234567890 | (?i:abcdefghij) | (.)\1{9}
+    | (.)\1{9}
     """,
     re.VERBOSE,
 )
@@ -28,6 +28,7 @@ _REFERENCE = lazy_pattern(
     r"""
     \A(?: [A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+                          # the name of an environment variable
     | (?:arn|env|file|vault|keychain|op|ssm|secret|secrets|ref|keyring|aws-sm|gcp-sm|akv|sm|doppler|awssm|projects):?/{0,2}[\w./:#@ -]*
+    | @(?:env:|Microsoft\.KeyVault)[\w.:]*                       # of MCP servers' configurations, and of Azure's
     | (?:~|\.{0,2})/[\w./-]*                                     # a path
     | https?://[^@?\s]* )\Z
     """,
@@ -151,7 +152,7 @@ def is_reference(value: str) -> bool:
     return len(value) <= _JUDGED and _REFERENCE.match(value) is not None
 
 
-_TOKEN = lazy_pattern(r"[A-Za-z0-9._~+/=:@%|!*$-]+\Z")
+_TOKEN = lazy_pattern(r"[A-Za-z0-9._~+/=:@%|!*$#^?&-]+\Z")
 
 
 def is_token(value: str) -> bool:

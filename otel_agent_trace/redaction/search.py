@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import itertools
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -14,8 +16,8 @@ from otel_agent_trace.redaction.credentials import (
     UserinfoDetector,
     UserOptionDetector,
 )
-from otel_agent_trace.redaction.engine import LiteralScanner
-from otel_agent_trace.redaction.known_values import KnownValue
+from otel_agent_trace.redaction.engine import Hit, LiteralScanner
+from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, KnownValue
 from otel_agent_trace.redaction.masks import MASK, mask_of
 from otel_agent_trace.redaction.named_values import (
     NAME_LITERALS,
@@ -24,12 +26,12 @@ from otel_agent_trace.redaction.named_values import (
     ParameterDetector,
 )
 from otel_agent_trace.redaction.names import NAME_RULES
-from otel_agent_trace.redaction.ordinary import is_nothing_but_masks
+from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, without_masks
 from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
-from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
-from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk, texts_of
+from otel_agent_trace.redaction.texts import JOINT, Detector, Found, Text, UnscannableError, texts_of
+from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk
 
 
 class Searched(NamedTuple):
@@ -47,6 +49,14 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
+
+
+_JSON_STARTS = frozenset('{["')
+_JSON_ENDS = frozenset('}]"')
+
+
+def _always(_text: str) -> bool:
+    return True
 
 
 class _Spans:
@@ -78,6 +88,9 @@ class Search:
         searched: patterns that the program added.
         personal: the rules of personal data.
         removed: names of rules that find nothing.
+
+    Attributes:
+        may_find_in_text: return False if a look at a text, or at several between `JOINT`, shows that nothing can be found in it.
     """
 
     def __init__(
@@ -102,19 +115,24 @@ class Search:
         folded = _by_literal([(NAME_LITERALS, NameDetector()), (PARAMETER_LITERALS, ParameterDetector())])
         self._detectors = [*exact.values(), *folded.values()]
         self._scanner = LiteralScanner(list(exact), list(folded))
+        self.may_find_in_text = _always if searched or personal else self._scanner.has_hits
 
     def may_find_in(self, value: Any) -> bool:
         """Return False if a look at all texts of a JSON value together shows that nothing can be found in it."""
-        return self.may_find_in_any(texts_of(value))
+        return self.may_find_in_text(JOINT.join(("", *texts_of(value), "")))
 
-    def may_find_in_any(self, texts: Iterable[str]) -> bool:
-        """Return False if a look at all texts together shows that nothing can be found in any of them.
-
-        Each stands in quotes: some names are looked for with the quote after them.
-        """
+    def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return those of some texts in which something may be found, after one look at all of them together."""
         if self._searched or self._personal:
-            return True
-        return self._scanner.has_hits('"\n"'.join(("", *texts, "")))
+            return texts
+        try:
+            hits = self._scanner.hits(JOINT.join(("", *texts, "")))
+        except UnscannableError:
+            return texts
+        if not hits:
+            return ()
+        ends = list(itertools.accumulate(len(JOINT) + len(text) for text in texts))
+        return [texts[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})]
 
     def walk(self, mask: Mask) -> Walk:
         """Return what calls a function for each text of JSON values."""
@@ -163,20 +181,22 @@ class Search:
         return "".join(parts)
 
     def _found(self, text: str, named: Sequence[Found]) -> list[Found]:
-        found = self._at_literals(text)
+        hits = self._scanner.hits(text)
+        found = self._at_literals(text, hits) if hits else []
+        if hits and text[0] in _JSON_STARTS:
+            found += self._in_json(text, found)
         found += named
         if self._removed:
             found = [one for one in found if one.rule not in self._removed]
+        if found and "<" in text:
+            found = _beside_masks(text, found)
         if found:
             found = _resolved(text, found)
         if self._searched or self._personal:
             found = _resolved(text, found + self._in_whole(text))
         return found
 
-    def _at_literals(self, text: str) -> list[Found]:
-        hits = self._scanner.hits(text)
-        if not hits:
-            return []
+    def _at_literals(self, text: str, hits: Iterable[Hit]) -> list[Found]:
         found: list[Found] = []
         looked_at = Text(text)
         for literal, position in hits:
@@ -188,6 +208,32 @@ class Search:
                     if isinstance(detector, (ShapeDetector, PrivateKeyDetector)):
                         looked_at.done = one.end
         return found
+
+    def _in_json(self, text: str, found: Sequence[Found]) -> list[Found]:
+        """Return what only the places of values find in a text of JSON, as of arguments that a model wrote."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return []
+        known = {one.value.replace("\\", "") for one in found}
+        secrets: dict[str, str] = {}
+
+        def note(inner: str, named: Sequence[Found], _path: str) -> str:
+            ones = self.found(inner, named) if "\\u" in text else [*named, *self._in_inner_json(inner)]
+            secrets.update((one.value, one.rule) for one in ones if one.value.replace("\\", "") not in known)
+            return inner
+
+        self.walk(note).value(value)
+        work = Text(text)
+        return [
+            one._replace(rule=rule)
+            for secret, rule in secrets.items()
+            if len(secret) >= LEAST_REGISTERED and not secret.isdigit()
+            for one in KnownValue(secret).everywhere(work)
+        ]
+
+    def _in_inner_json(self, text: str) -> list[Found]:
+        return self._in_json(text, ()) if text[:1] in _JSON_STARTS and text[-1:] in _JSON_ENDS else []
 
     def _in_whole(self, text: str) -> list[Found]:
         """Return what patterns find outside of masks; where several find something, the first one's counts."""
@@ -215,9 +261,31 @@ def _nothing(text: Text, position: int) -> tuple[Found, ...]:
     return ()
 
 
+_VAGUE_RULES = frozenset((*NAME_RULES, "url-credentials"))
+"""Rules that know where a secret stands, not what it is: of two finds for one place, the other one's rule counts."""
+
+
+def _beside_masks(text: str, found: Iterable[Found]) -> list[Found]:
+    """Return finds without those of a part of a mask, or of nothing but masks."""
+    masks = [match.span() for match in MASK.finditer(text)]
+    starts = [start for start, _ in masks]
+
+    def is_in_mask(position: int) -> bool:
+        index = bisect.bisect_left(starts, position) - 1
+        return index >= 0 and position < masks[index][1]
+
+    def is_new(one: Found) -> bool:
+        if is_in_mask(one.start) or is_in_mask(one.end):
+            return False
+        rest = without_masks(one.value)
+        return rest is one.value or not is_nothing_but_masks(rest)
+
+    return [one for one in found if is_new(one)] if masks else list(found)
+
+
 def _resolved(text: str, found: list[Found]) -> list[Found]:
     """Return finds in order, without overlaps: the outer one, unless nothing but the inner ones matters in it."""
-    found.sort(key=lambda one: (one.start, -one.end, one.rule not in NAME_RULES))
+    found.sort(key=lambda one: (one.start, -one.end, one.rule not in _VAGUE_RULES))
     resolved: list[Found] = []
     index = 0
     while index < len(found):

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from otel_agent_trace.redaction.credentials import is_cookie_secret, part_of_user_option
+from otel_agent_trace.redaction.credentials import (
+    is_begin_of_key,
+    is_cookie_secret,
+    is_line_of_key,
+    part_of_user_option,
+)
 from otel_agent_trace.redaction.masks import UNSCANNED
-from otel_agent_trace.redaction.named_values import ATTACHED_OPTION, found_under_name, of_second
+from otel_agent_trace.redaction.named_values import ATTACHED_OPTION, NAME_LITERALS, found_under_name, of_second
 from otel_agent_trace.redaction.names import NamedSecret, named_secret
 from otel_agent_trace.redaction.ordinary import is_password
-from otel_agent_trace.redaction.texts import Found
+from otel_agent_trace.redaction.patterns import lazy_pattern
+from otel_agent_trace.redaction.texts import Found, bytes_of_texts, texts_of_bytes
 
 MOST_LEVELS = 150
 _LONGEST_NAME = 100
 _NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter")
 _VALUE_KEYS = ("value", "val", "v", "content")
 _INNER_VALUE_KEYS = frozenset({"value", "stringvalue", "string_value"})
+_ELEMENT_KEYS = ("element", "selector", "label", "target")
+_KIND_OF_ELEMENT = lazy_pattern(r"(?i)[ _-](?:input[ _-])?(?:field|input|text ?box|box)\Z")
 _COOKIE_KEYS = frozenset({"httponly", "samesite"})
 _USER_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
 _MOST_PAIR_KEYS = 16
@@ -54,6 +63,10 @@ class Walk:
             return self._mapping(value, announced, path, level + 1) if level < MOST_LEVELS else UNSCANNED
         if isinstance(value, (list, tuple)):
             return self._sequence(value, announced, path, level + 1) if level < MOST_LEVELS else UNSCANNED
+        if isinstance(value, bytes):
+            texts = texts_of_bytes(value)
+            masked = self.value(texts, announced, path, level)
+            return value if masked is texts else bytes_of_texts(value, masked)
         if announced and isinstance(value, int) and _is_secret_number(value, announced.secret):
             text = str(value)
             return self._mask(text, [Found(0, len(text), announced.secret.rule, text)], path)
@@ -83,8 +96,11 @@ class Walk:
         changed: list[Any] = []
         is_changed = False
         before: Any = None
+        is_key = False
         for index, item in enumerate(value):
-            place = _announced_by_item(before, item) or _announced_by_command(value, before, item)
+            is_key = _is_line_of_key(before, item, is_key)
+            place = _LINE_OF_KEY if is_key else _announced_by_item(before, item)
+            place = place or _announced_by_command(value, before, item)
             if place is None and announced is not None:
                 place = Announced(of_second(announced.secret) if index else announced.secret, is_alone=False)
             new = self.value(item, place, f"{path}[{index}]", level)
@@ -94,20 +110,6 @@ class Walk:
         if not is_changed:
             return value
         return tuple(changed) if isinstance(value, tuple) else changed
-
-
-def texts_of(value: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value, its keys too, in any order."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            stack.extend(item)
 
 
 def _is_secret_number(value: int, secret: NamedSecret) -> bool:
@@ -140,8 +142,12 @@ def _pair(value: dict[Any, Any], announced: Announced | None) -> tuple[Any, Anno
         return None, None
     keys = {key.lower(): key for key in value if isinstance(key, str)}
     value_key = next((keys[key] for key in _VALUE_KEYS if key in keys), None)
+    if value_key is None:
+        return _typed(value, keys)
     name = next((value[keys[key]] for key in _NAME_KEYS if key in keys and isinstance(value[keys[key]], str)), None)
-    if value_key is None or name is None or len(name) > _LONGEST_NAME:
+    if value.get("type") == "password":
+        name = "password"
+    if name is None or len(name) > _LONGEST_NAME:
         return None, None
     item = value[value_key]
     is_cookie = not _COOKIE_KEYS.isdisjoint(keys) or (announced is not None and announced.secret.rule == "cookie")
@@ -149,6 +155,18 @@ def _pair(value: dict[Any, Any], announced: Announced | None) -> tuple[Any, Anno
         return (value_key, Announced(_COOKIE_VALUE)) if is_cookie_secret(name, item) else (None, None)
     secret = named_secret(name)
     return (value_key, Announced(secret)) if secret else (None, None)
+
+
+def _typed(value: dict[Any, Any], keys: dict[str, Any]) -> tuple[Any, Announced | None]:
+    """Return the key of what a tool types into an element of a page, and what the name of the element announces."""
+    text_key = keys.get("text")
+    for key in _ELEMENT_KEYS if text_key is not None else ():
+        name = value.get(key)
+        if isinstance(name, str) and len(name) <= _LONGEST_NAME:
+            secret = named_secret(_KIND_OF_ELEMENT.sub("", name))
+            if secret is not None:
+                return text_key, Announced(secret, is_alone=False)
+    return None, None
 
 
 def _announced_by_item(before: Any, item: Any) -> Announced | None:
@@ -175,8 +193,29 @@ def _announced_by_command(command: list[Any] | tuple[Any, ...], before: Any, ite
     return Announced(_COMMAND_PASSWORD, is_alone=False) if option is not None and before == option else None
 
 
+def _is_line_of_key(before: Any, line: Any, is_key: bool) -> bool:
+    """Return whether an item is a line of a private key, of which each line is an item."""
+    if not (isinstance(line, str) and isinstance(before, str)):
+        return False
+    return (is_key or is_begin_of_key(before)) and is_line_of_key(line)
+
+
+_LINE_OF_KEY = Announced(NamedSecret("private-key"))
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
 _PASSWORD_OPTIONS = {"sshpass": "-p", "docker": "-p", "podman": "-p", "helm": "-p", "redis-cli": "-a"}
-SCREENED = ('"-p"', '"-a"')
-"""Texts, each in quotes, of which a list of arguments with such an option has one."""
+SCREENED = (
+    '"-p"',
+    '"-a"',
+    '-p\\"',
+    '-a\\"',
+    '-u\\"',
+    *(escaped for name in NAME_LITERALS if (escaped := _escaped(name)) != name),
+)
+"""Texts that make a value worth a look: options of commands in lists of arguments, and names as JSON escapes them."""
 _COMMAND_PASSWORD = NamedSecret("password", is_certain=False)
 _USER_OPTION = NamedSecret("user-option")

@@ -20,6 +20,7 @@ from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.policies.content import ContentPolicy, frames_of
 from otel_agent_trace.policies.content_names import Content, content_of
+from otel_agent_trace.policies.masking import MaskPolicy
 from otel_agent_trace.span import Event, LogRecord, Resource, SpanRecord
 
 QUESTION, ANSWER, GIVEN, RESULT, REASON = "asked-text", "answered-text", "given-text", "result-text", "reason-text"
@@ -249,7 +250,7 @@ def test_a_run_of_pydantic_ai_is_read_without_its_content() -> None:
     backend = InMemoryBackend(content="none", user_ids="plain")
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(backend))
-    attributes = {
+    attributes: dict[str, Any] = {
         "gen_ai.operation.name": "invoke_agent",
         "agent_name": "weather",
         "model_name": "m",
@@ -385,6 +386,15 @@ def test_a_log_record_of_an_event_is_what_its_name_says() -> None:
         line.body,
         None,
     ]
+
+
+@pytest.mark.parametrize("name", ["span", "log", "link", "resource", "scope", "note"])
+def test_an_event_of_any_name_obeys(name: str) -> None:
+    record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, events=(Event(name, 1, {"customer": GIVEN}),))
+    log = LogRecord("1" * 32, "2" * 16, name, 1, {"customer": GIVEN})
+    for each in (record, log):
+        assert GIVEN not in repr(ContentPolicy("none")(each))
+        assert GIVEN not in repr(MaskPolicy(lambda value, where: "X")(each))
 
 
 def test_the_command_line_in_a_resource_is_an_input() -> None:

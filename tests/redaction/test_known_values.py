@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 import urllib.parse
 from collections.abc import Iterator
 
@@ -94,6 +95,26 @@ def test_a_variable_that_is_set_later_is_known_from_then_on(monkeypatch: pytest.
     monkeypatch.setenv("ACME_TOKEN", "later-Known-88")
     assert "later-Known-88" not in redact(text)
     assert redact.revision > before
+
+
+def test_a_variable_that_is_changed_is_known_with_its_new_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "first-Known-88")
+    monkeypatch.setenv("ACME_COLOUR", "blue")
+    redact = Redactor()
+    assert "first-Known-88" not in redact("it is first-Known-88 here")
+    before = redact.revision
+    monkeypatch.setenv("ACME_COLOUR", "red")
+    assert redact("it is red") == "it is red"
+    assert redact.revision == before
+    monkeypatch.setenv("ACME_TOKEN", "rotated-Known-99")
+    assert "rotated-Known-99" not in redact("it is rotated-Known-99 here")
+    assert redact.revision == before + 1
+
+
+def test_an_environment_that_is_a_mapping_of_its_own_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"ACME_TOKEN": "patched-Known-77"})
+    redact = Redactor()
+    assert "patched-Known-77" not in redact("it is patched-Known-77 here")
 
 
 def test_a_value_that_is_registered_later_is_known_from_then_on() -> None:
