@@ -38,7 +38,7 @@ _NAME = re.compile(r"(?!(?:http|rpc|db|mcp|os|process)\.)(?:.*\.)?(?:user_id|use
 @functools.lru_cache(maxsize=512)
 def _names_of_ids(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of the names of a span's attributes that stand for user ids; spans of a kind have the same names."""
-    return tuple(name for name in names if name in USER_ID_ATTRIBUTES or _NAME.fullmatch(name))
+    return tuple(name for name in names if name in USER_ID_ATTRIBUTES or (type(name) is str and _NAME.fullmatch(name)))
 
 
 def check_mode(mode: str) -> UserIds:
