@@ -78,8 +78,8 @@ def _hmac_digest() -> Callable[[bytes, bytes, str], bytes]:
 
 
 def _environment_keys() -> tuple[bytes, ...]:
-    given = os.environ.get(KEY_VARIABLE)
-    return _listed(key_bytes(given), b",") if given else ()
+    given = os.environ.get(KEY_VARIABLE, "")
+    return _listed(key_bytes(given), b",") if given.strip(", \t\r\n") else ()
 
 
 @functools.lru_cache(maxsize=4)

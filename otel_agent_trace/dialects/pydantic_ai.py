@@ -37,7 +37,7 @@ def read(span: SpanRecord) -> SpanFacts | None:
     facts = SpanFacts(kind=None, dialect=NAME)
     if "events" in attributes.rest:
         facts.messages = conversation(attributes.parsed("events"))
-    if any(key in attributes.rest for key in _AGENT_KEYS) or (agent and semconv.OPERATION_NAME not in attributes.rest):
+    if any(key in attributes.rest for key in _AGENT_KEYS) or (agent and _is_of_agent(attributes)):
         _read_agent_run(attributes, facts, agent)
     elif "tool_arguments" in attributes.rest or (
         semconv.TOOL_NAME in attributes.rest and "tool_response" in attributes.rest
@@ -48,6 +48,11 @@ def read(span: SpanRecord) -> SpanFacts | None:
     attributes.take("logfire.json_schema", "logfire.msg")
     facts.attributes = attributes.rest
     return facts
+
+
+def _is_of_agent(attributes: Attributes) -> bool:
+    """Return whether a span that names an agent is one of its runs, also where messages and result were not recorded."""
+    return attributes.rest.get(semconv.OPERATION_NAME) in (None, semconv.OPERATION_INVOKE_AGENT)
 
 
 def _read_agent_run(attributes: Attributes, facts: SpanFacts, agent: str | None) -> None:

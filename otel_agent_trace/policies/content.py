@@ -14,9 +14,9 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 from otel_agent_trace.policies.content_halves import without_half, writer_of
-from otel_agent_trace.policies.content_names import Content, content_of, is_of_convention
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in
-from otel_agent_trace.span import LogRecord, SpanRecord
+from otel_agent_trace.policies.content_names import Content, content_of, is_listed_structure, is_of_convention
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in
+from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
@@ -119,17 +119,23 @@ class _Remover(Rewriter):
             return self._of(event, body)
         return self._half(body)
 
+    def resource(self, resource: Resource) -> Resource:
+        """Return a resource without the command line, if inputs are not allowed; whatever else describes the program stays."""
+        if not self._removed & Content.INPUT or _COMMAND_LINE.isdisjoint(resource.attributes):
+            return resource
+        kept = {name: value for name, value in resource.attributes.items() if name not in _COMMAND_LINE}
+        return msgspec.structs.replace(resource, attributes=kept)
+
+    def scope(self, scope: Scope) -> Scope:
+        """Return a scope as it is."""
+        return scope
+
     def record_attributes(self, record: SpanRecord | LogRecord) -> Attributes:
         """Return attributes without those that are not allowed, of an event where a log record stands for one."""
         return self.attributes("span" if isinstance(record, SpanRecord) else record.name, record.attributes)
 
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
-        """Return attributes without those that are not allowed; those of the program itself stay."""
-        if where == "scope":
-            return attributes
-        if where == "resource":
-            is_clean = not self._removed & Content.INPUT or _COMMAND_LINE.isdisjoint(attributes)
-            return attributes if is_clean else {k: v for k, v in attributes.items() if k not in _COMMAND_LINE}
+        """Return attributes without those that are not allowed."""
         kept = self._of(where, attributes)
         if semconv.TYPES in kept and len(kept) < len(attributes):
             kept = {**kept, semconv.TYPES: _types_of(kept)}
@@ -156,7 +162,7 @@ class _Remover(Rewriter):
         if found in (Content.BOTH, Content.OTHER) and of_event not in (Content.STRUCTURE, Content.OTHER):
             found = of_event
         if found & self._removed:
-            return None
+            return _listed_structure(value) if found is Content.OTHER and key in _METADATA else None
         if found is Content.STRUCTURE or key in _OF_ONE_KIND:
             return value
         writer = _writer_of(key, attributes)
@@ -189,8 +195,19 @@ _OF_ONE_KIND = frozenset(
     {semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT, semconv.CONFIG, semconv.METADATA, semconv.TAGS, semconv.TYPES}
 )
 """Attributes that hold no conversation, so that their keys may have any name."""
+_METADATA = frozenset({"metadata", "langsmith.metadata", "langfuse.trace.metadata", "langfuse.observation.metadata"})
+"""Attributes of other instrumentations in which ids of sessions stand among the metadata of a program."""
 _PLACE = re.compile(r"(.+?\.\d+)\.")
 _MESSAGE = re.compile(r"(?:message|prompt)s?\.\d+")
+
+
+def _listed_structure(value: Any) -> str | None:
+    """Return what is no data of the program in metadata, as JSON; None for nothing."""
+    metadata = container_in(value) if isinstance(value, str) else value
+    if not isinstance(metadata, Mapping):
+        return None
+    kept = {key: item for key, item in metadata.items() if is_listed_structure(str(key)) and not isinstance(item, dict)}
+    return msgspec.json.encode(kept).decode() if kept else None
 
 
 def _of_event(name: str) -> Content:

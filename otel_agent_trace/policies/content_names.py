@@ -48,6 +48,9 @@ _KNOWN = {
     semconv.LOG_BODY: Content.OTHER,
     semconv.TRUNCATED: Content.OTHER,  # paths, of which keys of dictionaries are a part
     "llm.invocation_parameters": Content.OTHER,
+    "client.address": Content.OTHER,
+    "network.peer.address": Content.OTHER,
+    "source.address": Content.OTHER,
     "http.url": Content.OTHER,
     "http.target": Content.OTHER,
     "url.full": Content.OTHER,
@@ -137,49 +140,39 @@ _UNDIRECTED = frozenset(
 )
 _STRUCTURE = frozenset(
     [
-        "id",
-        "ids",
-        "name",
-        "type",
-        "types",
-        "kind",
-        "role",
-        "model",
-        "provider",
-        "system",
-        "tokens",
-        "token",
-        "usage",
-        "count",
-        "counts",
-        "number",
-        "length",
-        "size",
-        "bytes",
-        "duration",
-        "time",
-        "timestamp",
-        "status",
-        "code",
-        "format",
-        "version",
-        "reason",
-        "reasons",
-        "temperature",
-        "index",
-        "cost",
-        "price",
-        "score",
-        "dimensions",
-        "address",
-        "port",
-        "host",
-        "method",
-        "modality",
-        "language",
+        *("id", "ids", "name", "type", "subtype", "types", "kind", "role", "class", "category"),
+        *("model", "agent", "provider", "system", "method", "operation", "modality", "language", "version", "format"),
+        *("tokens", "token", "usage", "count", "counts", "number", "index", "length", "size", "bytes", "dimensions"),
+        *("duration", "time", "timestamp", "ms", "ns", "cost", "price", "score", "temperature"),
+        *("status", "success", "code", "reason", "reasons", "address", "port", "host"),
     ]
 )
 """Last words of names of structure: `gen_ai.output.type`, `ai.response.finishReason`."""
+_TERMS = _STRUCTURE.union(
+    [
+        *("gen", "ai", "llm", "tool", "tools", "function", "call", "request", "response", "finish", "choice"),
+        *("input", "output", "prompt", "completion", "cached", "cache", "read", "write", "creation", "reasoning"),
+        *("thoughts", "total", "details", "latency", "ttft", "error", "exception", "retry", "cancellation"),
+        *("turn", "step", "flow", "workflow", "pipeline", "component", "graph", "node", "executor", "cycle", "loop"),
+        *("span", "trace", "observation", "run", "sdk", "api", "mcp", "server", "transport", "from", "to", "handoff"),
+        *("invocation", "start", "end", "max", "steps", "evaluator", "embedding"),
+        *("langfuse", "mlflow", "mastra", "genkit", "haystack", "gcp", "vertex", "pydantic", "logfire", "crew"),
+        *("smolagents", "strands", "codex", "gemini", "openai", "anthropic", "litellm", "langsmith", "langgraph"),
+        *("openlit", "agentops", "autogen", "llamaindex", "dspy", "agno", "weave"),
+    ]
+).difference(["class", "category", "address", "host", "price"])
+"""Words of which frameworks make the names of structure: `tool_name`, `graph.node.id`, `mlflow.spanType`.
+
+A name that has another word is somebody else's, as `customer_name`; so is one of words that programs use, as `client_name`.
+"""
+_OF_FRAMEWORKS = frozenset(
+    {
+        *("model", "usage", "input.mime_type", "output.mime_type", *semconv.ENVIRONMENTS, *semconv.SESSION_IDS),
+        *("code.filepath", "code.function", "code.lineno", "code.namespace"),
+        *("genkit:metadata:subtype", "genkit:path", "genkit:state", "logfire.msg_template", "logfire.json_schema"),
+    }
+)
+"""Names of structure that no rule recognises."""
 _COUNT_PREFIXES = ("gen_ai.usage.", "llm.token_count.", "llm.usage.", "ai.usage.")
 _CALL_PREFIXES = ("gen_ai.request.", "gen_ai.response.")
 """Namespaces of parameters and figures of model calls, in which some instrumentations have messages too."""
@@ -210,6 +203,21 @@ _NAMESPACES = (
     "deployment.",
     "faas.",
     "otel.",
+    "haystack.",
+    "mlflow.",
+    "genkit:",
+    "gcp.vertex.agent.",
+    "mastra.",
+    "pydantic_ai.",
+    "codex.",
+    "event_loop.",
+    "smolagents.",
+    "spring.ai.",
+    "openlit.",
+    "langfuse.",
+    "langsmith.",
+    "logfire.",
+    "graph.",
 )
 """Namespaces in which numbers, and names that end in a word of structure, are no one's data."""
 _ARGUMENTS = frozenset({"arguments", "args"})
@@ -220,7 +228,8 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 _LISTED_FOR = frozenset({"metadata", "properties", "association", "context", "headers", "header", "baggage", "tags"})
 """Words of names under which instrumentations record what a program gave them, under names of its own."""
-_GIVEN_IDS = frozenset((whose, "id") for whose in ("session", "conversation", "thread", "user", "run"))
+_IDS = frozenset((whose, "id") for whose in ("session", "conversation", "thread", "user", "run"))
+"""Last words of the names of ids that are recorded wherever they stand."""
 _GIVEN_BY_FRAMEWORKS = ("ls_", "lc_", "langgraph_")
 """Beginnings of the names that LangChain gives to its own metadata."""
 
@@ -231,19 +240,36 @@ def content_of(name: str) -> Content:
     known = _KNOWN.get(name)
     if known is not None:
         return known
-    if name in _OF_OURS or name.startswith(_COUNT_PREFIXES):
+    if name in _OF_OURS or name in _OF_FRAMEWORKS or name.startswith(_COUNT_PREFIXES):
         return Content.STRUCTURE
     words = _words_of(name)
-    if _is_given(name, words):
+    if is_listed_structure(name.rpartition(".")[2]) or tuple(words[-2:]) in _IDS:
+        return Content.STRUCTURE
+    if not _LISTED_FOR.isdisjoint(words[:-1]):
         return Content.OTHER
     found = _direction_of(words) or (Content.BOTH if _UNDIRECTED.intersection(words) else Content.STRUCTURE)
     if name.startswith(_CALL_PREFIXES):
         return found if content_of(name.split(".", 2)[2]) & Content.BOTH else Content.STRUCTURE
-    is_structure = bool(words) and words[-1] in _STRUCTURE
-    if found and not is_structure:
+    if _names_structure(name, words):
+        return Content.STRUCTURE
+    if found and words[-1] not in _STRUCTURE:
         is_argument = words[-1] in _ARGUMENTS and found is Content.OUTPUT
         return Content.BOTH if is_argument else found
-    return Content.STRUCTURE if is_structure and is_of_convention(name) else Content.OTHER
+    return Content.OTHER
+
+
+def is_listed_structure(key: str) -> bool:
+    """Return whether a key among the metadata of a program is one of a framework, or that of an id that is recorded."""
+    if tuple(_words_of(key)) in _IDS:
+        return True
+    return key.startswith(_GIVEN_BY_FRAMEWORKS) and "auth" not in key
+
+
+def _names_structure(name: str, words: list[str]) -> bool:
+    """Return whether a name ends in a word of structure, and is one of a convention or a framework."""
+    if not words or (words[-1] not in _STRUCTURE and not (words[-1] == "details" and "usage" in words)):
+        return False
+    return is_of_convention(name) or (len(words) > 1 and _TERMS.issuperset(words))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -265,10 +291,3 @@ def _words_of(name: str) -> list[str]:
 
 def _direction_of(words: list[str]) -> Content:
     return next((_DIRECTION[word] for word in words if word in _DIRECTION), Content.STRUCTURE)
-
-
-def _is_given(name: str, words: list[str]) -> bool:
-    """Return whether a name of an instrumentation holds what a program gave it, other than ids of sessions and users."""
-    if _LISTED_FOR.isdisjoint(words[:-1]) or tuple(words[-2:]) in _GIVEN_IDS:
-        return False
-    return not name.rpartition(".")[2].startswith(_GIVEN_BY_FRAMEWORKS)

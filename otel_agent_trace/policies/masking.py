@@ -11,7 +11,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.policies.content_names import Content, content_of
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
-from otel_agent_trace.span import LogRecord, SpanRecord
+from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
@@ -84,10 +84,16 @@ class _Masking(Rewriter):
         masked = None if body is None else self._masked(body, "body")
         return None if masked is _DROPPED else masked
 
+    def resource(self, resource: Resource) -> Resource:
+        """Return a resource as it is: it describes the program."""
+        return resource
+
+    def scope(self, scope: Scope) -> Scope:
+        """Return a scope as it is."""
+        return scope
+
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
         """Return attributes with what the function returns; without those for which it raised."""
-        if where in ("resource", "scope"):
-            return attributes
         kept = {
             name: masked for name, value in attributes.items() if (masked := self._value(name, value)) is not _DROPPED
         }

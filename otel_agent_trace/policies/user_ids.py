@@ -6,6 +6,7 @@ own SHA-256, which show whether two traces were written under the same key.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
@@ -29,6 +30,15 @@ _FORBIDDEN: dict[UserIds, frozenset[str]] = {
     "pseudonym": frozenset(semconv.PLAIN_USER_IDS),
     "none": USER_ID_ATTRIBUTES,
 }
+
+_NAME = re.compile(r"(?!(?:http|rpc|db|mcp|os|process)\.)(?:.*\.)?(?:user_id|userId|(?<=\.)user\.id)")
+"""Pattern of the names of frameworks and programs, as ``langfuse.user.id``; those of protocols and systems are nobody's."""
+
+
+@functools.lru_cache(maxsize=512)
+def _names_of_ids(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the names of a span's attributes that stand for user ids; spans of a kind have the same names."""
+    return tuple(name for name in names if name in USER_ID_ATTRIBUTES or (type(name) is str and _NAME.fullmatch(name)))
 
 
 def check_mode(mode: str) -> UserIds:
@@ -117,10 +127,14 @@ class UserIdPolicy:
     def violates(self, span: Any) -> bool:
         """Return whether a span of the SDK has an attribute with a user id that the mode does not allow."""
         attributes = attributes_in(span)
-        for key in self._keys:  # noqa: SIM110 - any() takes three times as long, and this runs twice for each span
-            if key in attributes:
-                return True
-        return False
+        names = _names_of_ids(tuple(attributes))
+        return bool(names) and any(self._holds_id(name, attributes[name]) for name in names)
+
+    def _holds_id(self, key: str, value: object) -> bool:
+        """Return whether an attribute for user ids has one that the mode does not allow as it is."""
+        if key in USER_ID_ATTRIBUTES:
+            return key in self._keys
+        return self.mode != "plain" and (self.mode == "none" or not is_pseudonym(str(value)))
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with user ids as the mode requires; the same one if nothing changes."""
@@ -128,12 +142,19 @@ class UserIdPolicy:
         return record if attributes is record.attributes else msgspec.structs.replace(record, attributes=attributes)
 
     def attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return attributes with user ids as the mode requires; the same mapping if nothing changes."""
-        if self._keys.isdisjoint(attributes):
+        """Return attributes with user ids as the mode requires; the same mapping if nothing changes.
+
+        Those of the conventions are recorded as ``enduser.pseudo.id``; others keep their names, by which their readers know them.
+        """
+        found = [key for key in _names_of_ids(tuple(attributes)) if self._holds_id(key, attributes[key])]
+        if not found:
             return attributes
         changed = dict(attributes)
+        for key in found:
+            if key not in USER_ID_ATTRIBUTES:
+                changed[key] = self.recorded(attributes[key])
         for key in (*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID):
             user_id = self.recorded(changed.pop(key, None)) if key in self._keys else None
             if user_id is not None:
                 changed.setdefault(semconv.ENDUSER_PSEUDO_ID, user_id)
-        return changed
+        return {key: value for key, value in changed.items() if value is not None}

@@ -159,7 +159,10 @@ def test_user_ids_of_the_file(run_configured: Run, tmp_path: Path, mode: str, re
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("{pth: x}", "an unexpected keyword argument 'pth' (did you mean 'path'?); known: path, user_ids, policies"),
+        (
+            "{pth: x}",
+            "an unexpected keyword argument 'pth' (did you mean 'path'?); known: path, policies, user_ids, content, mask, redact",
+        ),
         ("{path: 5}", "FileBackend(path=5): a path is a text or an os.PathLike"),
         ("{path: [runs.jsonl]}", "FileBackend(path=['runs.jsonl']): a path is a text or an os.PathLike"),
         ("{path: .}", "not a regular file, so traces cannot be stored there"),

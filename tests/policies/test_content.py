@@ -20,6 +20,7 @@ from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.policies.content import ContentPolicy, frames_of
 from otel_agent_trace.policies.content_names import Content, content_of
+from otel_agent_trace.policies.masking import MaskPolicy
 from otel_agent_trace.span import Event, LogRecord, Resource, SpanRecord
 
 QUESTION, ANSWER, GIVEN, RESULT, REASON = "asked-text", "answered-text", "given-text", "result-text", "reason-text"
@@ -238,6 +239,33 @@ def test_spans_of_other_instrumentations_obey() -> None:
     assert found_in(repr(record)) == set()
 
 
+def test_of_metadata_the_ids_of_session_and_user_and_what_frameworks_add_stay() -> None:
+    metadata = {"thread_id": "s-1", "lc_agent_name": "weather", "langgraph_step": 3, "customer": GIVEN, "name": GIVEN}
+    record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, attributes={"metadata": json.dumps(metadata)})
+    kept = ContentPolicy("none")(record).attributes["metadata"]
+    assert json.loads(kept) == {"thread_id": "s-1", "lc_agent_name": "weather", "langgraph_step": 3}
+
+
+def test_a_run_of_pydantic_ai_is_read_without_its_content() -> None:
+    backend = InMemoryBackend(content="none", user_ids="plain")
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(backend))
+    attributes: dict[str, Any] = {
+        "gen_ai.operation.name": "invoke_agent",
+        "agent_name": "weather",
+        "model_name": "m",
+        "gen_ai.conversation.id": "s-1",
+        "gen_ai.aggregated_usage.input_tokens": 7,
+        "metadata": json.dumps({"user_id": "u1", "customer": GIVEN}),
+        "pydantic_ai.all_messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": QUESTION}]}]),
+        "final_result": ANSWER,
+    }
+    provider.get_tracer("pydantic-ai").start_span("invoke_agent weather", attributes=attributes).end()
+    (run,) = backend.runs()
+    assert (run.agent_name, run.user_id, run.session_id, run.user_input) == ("weather", "u1", "s-1", None)
+    assert found_in(repr(list(backend.traces(print)))) == set()
+
+
 def test_an_unknown_mode_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="content='some' must be one of all, no_inputs, no_outputs, none"):
         AgentTracer(backend=InMemoryBackend(), content="some")  # type: ignore[arg-type]
@@ -360,6 +388,15 @@ def test_a_log_record_of_an_event_is_what_its_name_says() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["span", "log", "link", "resource", "scope", "note"])
+def test_an_event_of_any_name_obeys(name: str) -> None:
+    record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, events=(Event(name, 1, {"customer": GIVEN}),))
+    log = LogRecord("1" * 32, "2" * 16, name, 1, {"customer": GIVEN})
+    for each in (record, log):
+        assert GIVEN not in repr(ContentPolicy("none")(each))
+        assert GIVEN not in repr(MaskPolicy(lambda value, where: "X")(each))
+
+
 def test_the_command_line_in_a_resource_is_an_input() -> None:
     resource = Resource({"process.command_args": ["ask.py", QUESTION], "service.name": "s"})
     record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, resource=resource)
@@ -395,6 +432,18 @@ def test_the_command_line_in_a_resource_is_an_input() -> None:
         ("user.id", Content.STRUCTURE),
         ("user.email", Content.OTHER),
         ("patient", Content.OTHER),
+        ("customer_name", Content.OTHER),
+        ("client_name", Content.OTHER),
+        ("client.address", Content.OTHER),
+        ("session_name", Content.OTHER),
+        ("order_id", Content.OTHER),
+        ("tool_name", Content.STRUCTURE),
+        ("session.id", Content.STRUCTURE),
+        ("input_token_count", Content.STRUCTURE),
+        ("graph.node.parent_id", Content.STRUCTURE),
+        ("mlflow.spanType", Content.STRUCTURE),
+        ("langfuse.observation.usage_details", Content.STRUCTURE),
+        ("langgraph_auth_user", Content.OTHER),
         ("db.statement", Content.OTHER),
     ],
 )

@@ -198,7 +198,6 @@ def test_a_key_with_a_comma_from_before_there_were_lists_finds_its_runs(record: 
         ("new,old", ["new", "old", "new,old"]),
         (" new , old ,, ", ["new", "old", " new , old ,, "]),
         ("same,same", ["same", "same,same"]),
-        (",", [","]),
     ],
 )
 def test_the_keys_of_the_variable(value: str, keys: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

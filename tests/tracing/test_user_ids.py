@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
@@ -175,6 +176,33 @@ def test_spans_of_others(tmp_path: Path, processor: str, attribute: str) -> None
         assert [run.user_id for run in runs] == [PRIVATE]
     assert b'"u1"' not in path.read_bytes()
     assert attribute not in memory.spans()[0].attributes
+
+
+OF_FRAMEWORKS = [
+    "traceloop.association.properties.user_id",
+    "langfuse.user.id",
+    "ai.telemetry.metadata.userId",
+    "user_id",
+]
+
+
+@pytest.mark.parametrize("attribute", OF_FRAMEWORKS)
+@pytest.mark.parametrize(("mode", "expected"), [("pseudonym", PRIVATE), ("plain", "u1"), ("none", None)])
+def test_ids_under_the_names_of_frameworks(attribute: str, mode: Any, expected: str | None) -> None:
+    """They keep their names, by which they are read; numbers and system users that are named alike are none."""
+    memory = InMemoryBackend()
+    provider = configure(backends=[memory], otlp=False, user_ids=mode)
+    others: dict[str, Any] = {"db.user_id": "app", "last_user_ids": "u1", "app.user.idle": True}
+    attributes = {"gen_ai.operation.name": "invoke_agent", attribute: "u1", **others}
+    for _ in range(2):
+        provider.get_tracer("other").start_span("invoke_agent a", attributes=attributes).end()
+    for span in memory.spans():
+        assert span.attributes.get(attribute) == expected
+        assert others.items() <= span.attributes.items()
+    tracer = AgentTracer(backend=memory, user_ids=mode)
+    with tracer.run():
+        trace.get_current_span().set_attribute(attribute, "u1")
+    assert memory.spans()[-1].attributes.get(attribute) == expected
 
 
 def test_a_pseudonym_is_never_hashed_again() -> None:
@@ -375,6 +403,13 @@ def test_reading_makes_no_key(no_key: Path, tmp_path: Path) -> None:
     assert list(iter_runs(path, user_id="u1")) == list(iter_runs(memory, user_id="u1")) == []
     assert len(list(iter_runs(path))) == 1
     assert os.listdir(tmp_path) == ["t.jsonl"]
+
+
+@pytest.mark.parametrize("blank", ["", " ", ",", " , ,"])
+def test_a_variable_without_a_key_is_none(no_key: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    of_file = pseudonymize_user_id("u1")
+    monkeypatch.setenv("OTEL_AGENT_TRACE_USER_KEY", blank)
+    assert pseudonymize_user_id("u1") == of_file
 
 
 def test_modes_without_keys(no_key: Path) -> None:
