@@ -96,6 +96,12 @@ def test_a_text_of_nothing_but_literals_is_not_scanned(
         scanner.hits("ab" * engine.HITS_AT_LEAST * 3)
 
 
+def test_a_look_that_ends_at_its_first_hit_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has failed may be of a signal handler, which takes long to find out."""
+    monkeypatch.setattr(engine, "is_of_signal_handler", None)
+    assert LiteralScanner(EXACT, FOLDED).has_hits("a password, and a second password")
+
+
 def test_a_scan_that_fails_counts_as_a_hit_and_is_made_again() -> None:
     scanner = LiteralScanner(EXACT, FOLDED)
 
