@@ -1,4 +1,4 @@
-"""Look for secrets in the bytes of recorded values, which stand as base64 in JSON texts."""
+"""Look for secrets in the bytes of recorded values, which stand as base64: in JSON texts, and in values of log records."""
 
 from __future__ import annotations
 
@@ -29,23 +29,31 @@ def bytes_in(text: str) -> Iterator[str]:
         yield from texts_of([base64.b64decode(found[0])])
 
 
-def with_masked_bytes(text: str, mask: Callable[[Any], Any]) -> str:
-    """Return a JSON text with masks in its bytes, which stay base64; the same object if there are none.
+Mask = Callable[[Any], Any]
+"""Function such as a `Redactor`: it returns a JSON value with masks, the same object if there are none."""
+
+
+def masked_bytes(value: Any, mask: Mask) -> Any:
+    """Return a JSON value with masks in its bytes, which stay base64; the same object if there are none.
 
     Bytes are names too, as in the headers of ASGI: ``[(b"authorization", b"Bearer ...")]``.
-
-    Args:
-        text: the text.
-        mask: a function such as a `Redactor`: it returns a JSON value with masks, the same object if there are none.
     """
-    try:
-        given = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # cut by a limit of the provider
-        changed = _QUOTED.sub(lambda found: _with_masks(found[0], mask(with_texts(found[0]))), text)
-        return text if changed == text else changed
-    shown = with_texts(given)
+    shown = with_texts(value)
     masked = mask(shown)
-    return text if masked is shown else msgspec.json.encode(_merged(given, shown, masked)).decode()
+    return value if masked is shown else _merged(value, shown, masked)
+
+
+def with_masked_bytes(value: Any, mask: Mask) -> Any:
+    """Return a text of JSON with masks in its bytes, as `masked_bytes`; any other value as it is."""
+    if type(value) is not str:
+        return value
+    try:
+        given = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):  # cut by a limit of the provider
+        changed = _QUOTED.sub(lambda found: masked_bytes(found[0], mask), value)
+        return value if changed == value else changed
+    masked = masked_bytes(given, mask)
+    return value if masked is given else msgspec.json.encode(masked).decode()
 
 
 def with_texts(value: Any) -> Any:

@@ -99,16 +99,18 @@ class Redactor(Shared):
             if not isinstance(value, str) and not search.may_find_in(value):
                 return value
             return search.walk(self._masked).value(value)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is not stored
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is not stored
+            if not self._has_noted(error):
+                raise
             return UNSCANNED
 
     def may_find(self, texts: Sequence[str]) -> bool:
         """Return False if one scan of all the texts shows that there is nothing to mask in them, or under them as names."""
         try:
             return self._current().may_find_in_any(texts)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is to be masked
+            if not self._has_noted(error):
+                raise
             return True
 
     def may_change(self, texts: Sequence[str]) -> bool:
@@ -116,8 +118,9 @@ class Redactor(Shared):
         try:
             if not self._current().may_find_in_any(texts):
                 return False
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is to be masked
+            if not self._has_noted(error):
+                raise
             return True
         return any(self.masked_text(text) is not text for text in texts)
 
@@ -130,8 +133,9 @@ class Redactor(Shared):
         """
         try:
             return self._current().walk(self._masked).text(text, name)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is not stored
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is not stored
+            if not self._has_noted(error):
+                raise
             return UNSCANNED
 
     def finds(self, value: Any) -> Iterator[Find]:
@@ -142,16 +146,18 @@ class Redactor(Shared):
             search = self._current()
             try:
                 parts = search.found(text, named)
-            except Exception as error:  # noqa: BLE001 - as in `_masked`
-                self._failed(error)
+            except Exception as error:  # as in `_masked`
+                if not self._has_noted(error):
+                    raise
                 parts = [search.unscanned(text)]
             found.extend(Find(one.rule, path) for one in parts)
             return search.with_masks(text, parts)
 
         try:
             self._current().walk(note).value(value)
-        except Exception as error:  # noqa: BLE001 - as in a call
-            self._failed(error)
+        except Exception as error:  # as in a call
+            if not self._has_noted(error):
+                raise
             found.append(Find("unscanned", ""))
         yield from found
 
@@ -176,18 +182,18 @@ class Redactor(Shared):
     def _masked(self, text: str, named: Sequence[Found], path: str) -> str:
         try:
             return self._current().masked(text, named)
-        except Exception as error:  # noqa: BLE001 - a rule that fails drops the value
-            self._failed(error)
+        except Exception as error:  # a rule that fails drops the value
+            if not self._has_noted(error):
+                raise
             return UNSCANNED
 
-    def _failed(self, error: Exception) -> None:
+    def _has_noted(self, error: Exception) -> bool:
+        """Log the class of an exception, whose text may quote a secret; return False for one of a signal handler."""
         if is_of_signal_handler(error):
-            raise error
+            return False
         kind = type(error).__name__
-        self._diagnostics.count("failed: redaction")
-        self._diagnostics.warn_once(
-            kind, "redaction failed: %s; the value is not stored (logged once)", kind
-        )  # no text: it may quote a secret
+        self._diagnostics.warn_once(kind, "redaction failed: %s; the value is not stored (logged once)", kind)
+        return True
 
     def _current(self) -> Search:
         """Return the search for all that is known, made anew when a secret was added or the environment changed."""
