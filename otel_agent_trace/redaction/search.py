@@ -50,6 +50,8 @@ PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
 
 
+_LONG_CHARACTERS = 1 << 16
+"""Length from which a text is looked at by itself: a copy of it would take more memory than a look takes time."""
 _JSON_STARTS = frozenset('{["')
 _JSON_ENDS = frozenset('}]"')
 
@@ -119,7 +121,14 @@ class Search:
         """
         if self._searched or self._personal:
             return True
-        return self._scanner.has_hits('"\n"'.join(("", *texts, "")))
+        joined = [""]
+        for text in texts:
+            if len(text) < _LONG_CHARACTERS:
+                joined.append(text)
+            elif self._scanner.has_hits(text):
+                return True
+        joined.append("")
+        return self._scanner.has_hits('"\n"'.join(joined))
 
     def walk(self, mask: Mask) -> Walk:
         """Return what calls a function for each text of JSON values."""
