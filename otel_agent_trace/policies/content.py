@@ -15,7 +15,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 from otel_agent_trace.policies.content_halves import without_half, writer_of
 from otel_agent_trace.policies.content_names import Content, content_of, is_of_convention
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -84,10 +84,11 @@ class ContentPolicy:
 
     def __init__(self, mode: str = "all") -> None:
         self.mode = check_content(mode)
+        self._is_removing = mode != "all"
 
     def violates(self, span: Any) -> bool:
         """Return whether a span of the SDK may have content that its mode does not allow."""
-        return self._mode_of(span.attributes or {}) != "all"
+        return self._is_removing or semconv.CONTENT in attributes_in(span)
 
     def __call__(self, record: R) -> R:
         """Return a span or log record without the content that its mode does not allow; the same one if there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -11,19 +11,21 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, masked_bytes, with_masked_bytes, with_texts
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in, replaced
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
-from otel_agent_trace.redaction.texts import texts_of
+from otel_agent_trace.redaction.texts import JOINT, texts_of
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 from otel_agent_trace.values import encode_string
 
 R = TypeVar("R", SpanRecord, LogRecord)
 F = TypeVar("F", Resource, Scope)
 
-_KNOWN_NAMES = frozenset(
-    name for name in vars(semconv).values() if type(name) is str and name.startswith(("gen_ai.", "agent_trace."))
-).union(semconv.USAGE.values())
+_KNOWN_NAMES = frozenset(name for name in vars(semconv).values() if type(name) is str and "." in name).union(
+    semconv.USAGE.values()
+)
 """Names of attributes in which nothing has to be looked for."""
+_USUAL_NAMES = _KNOWN_NAMES - {semconv.TYPES}
+"""Names of attributes whose values, if they are texts, are searched as they are."""
 _NUMBERS = frozenset((int, float, bool, type(None)))
 _LONG_CHARACTERS = 4096
 _KEPT_TEXTS = 256
@@ -48,21 +50,36 @@ class RedactionPolicy:
 
     def violates(self, span: Any) -> bool:
         """Return whether something in a span of the SDK may have to be masked."""
-        if span.context is None:  # it is dropped later
-            return False
         try:
-            attributes: Mapping[str, Any] = span._attributes._dict  # noqa: SLF001 - as in `UserIdPolicy.violates`
-        except AttributeError:
-            attributes = span.attributes or {}
-        try:
-            texts, parts = [span.name, span.status.description or ""], [*(span.events or ()), *(span.links or ())]
-            return (
-                self._may_change(texts, attributes, parts, f"{span.context.trace_id:032x}")
-                or not self._frames.is_clean(span.resource)
-                or not self._frames.is_clean(span.instrumentation_scope)
-            )
+            if span._context is None:  # noqa: SLF001 - see `_is_clean`; it is dropped later
+                return False
+            texts, parts = [span._name], ()  # noqa: SLF001
+            if span._events or span._links or span._status.description:  # noqa: SLF001
+                texts.append(span._status.description or "")  # noqa: SLF001
+                parts = (*span._events, *span._links)  # noqa: SLF001
+            attributes = attributes_in(span)
+            if parts or not self._is_clean(texts, attributes):
+                trace_id = f"{span._context.trace_id:032x}"  # noqa: SLF001
+                if self._may_change(texts, attributes, parts, trace_id):
+                    return True
+            return not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
         except (AttributeError, TypeError):  # a span that is not as the SDK makes them, of which a record is
             return True
+
+    def _is_clean(self, texts: list[str], attributes: Attributes) -> bool:
+        """Return whether one scan finds nothing in texts and attributes, if these are usual ones.
+
+        It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
+        properties return copies.
+        """
+        if not _USUAL_NAMES.issuperset(attributes):
+            return False
+        values = [value for value in attributes.values() if type(value) not in _NUMBERS]
+        try:
+            text = JOINT.join(["", *texts, *values, ""])
+        except TypeError:  # there are lists among the values
+            return False
+        return len(text) < _LONG_CHARACTERS and not self.redactor.may_find_in(text)
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with masks in place of what was found; the same one if nothing was."""
@@ -77,8 +94,7 @@ class RedactionPolicy:
             texts += texts_of([body, with_texts(body)])
         if (
             not self._may_change(texts, record.attributes, parts, record.trace_id, is_log=isinstance(record, LogRecord))
-            and self._frames.is_clean(record.resource)
-            and self._frames.is_clean(record.scope)
+            and self._frames.are_clean(record.resource, record.scope)
             and (body is None or masked_bytes(body, self.redactor) is body)
         ):
             return record
@@ -108,7 +124,7 @@ class RedactionPolicy:
         scanned += filter(None, new.values())
         for part in parts:
             scanned.append(getattr(part, "name", ""))
-            given = part.attributes or {}
+            given = attributes_in(part)
             scanned += [given[name] for name in _add(scanned, given)]
         unknown = {**attributes, **new} if new else attributes
         in_bytes = _bytes_mask(attributes, is_log=is_log)
@@ -116,23 +132,32 @@ class RedactionPolicy:
             scanned += texts_of(with_texts(list(unknown.values())))
         elif in_bytes is not None:
             scanned += (text for value in unknown.values() if type(value) is str for text in bytes_in(value))
-        if self.redactor.may_find(scanned) and self._changes(texts, unknown, parts, in_bytes):
+        found_in = self.redactor.worth_a_look(scanned)
+        if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in)):
             return True
         for name in long:
             self._messages.keep_clean((run, name), attributes[name])
         return False
 
     def _changes(
-        self, texts: list[str], attributes: Attributes, parts: Iterable[Any], in_bytes: _BytesMask | None
+        self,
+        texts: list[str],
+        attributes: Attributes,
+        parts: Iterable[Any],
+        in_bytes: _BytesMask | None,
+        found_in: frozenset[str],
     ) -> bool:
-        """Return whether something is masked in what may have something."""
+        """Return whether something is masked, given the texts in which something may be found."""
         outside = [*texts, *(getattr(part, "name", "") for part in parts)]
-        if any(self.redactor.masked_text(text) is not text for text in outside):
+        if any(self.redactor.masked_text(text) is not text for text in outside if text in found_in):
             return True
         return any(
             _masked(self.redactor, name, value, in_bytes if given is attributes else None) != (name, value)
-            for given in (attributes, *(part.attributes or {} for part in parts))
+            for given in (attributes, *map(attributes_in, parts))
             for name, value in given.items()
+            if in_bytes is not None
+            or name in found_in
+            or (value in found_in if type(value) is str else type(value) not in _NUMBERS)
         )
 
 
@@ -317,6 +342,7 @@ class _MaskedFrames:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._revision = redactor.revision
+        self._last: tuple[Any, Any, int] = (None, None, self._revision)
         self._clean: dict[int, Any] = {}
         self._masked: dict[int, tuple[Any, Any, list[Find]]] = {}
 
@@ -332,6 +358,16 @@ class _MaskedFrames:
         if any(_masked(self._redactor, *pair) != pair for pair in (frame.attributes or {}).items()):
             return False
         _remember(self._clean, frame, frame)
+        return True
+
+    def are_clean(self, resource: Any, scope: Any) -> bool:
+        """Return whether nothing is masked in a resource and a scope, of the SDK or ours."""
+        last = self._last
+        if last[0] is resource and last[1] is scope and last[2] == self._redactor.revision:
+            return True
+        if not (self.is_clean(resource) and self.is_clean(scope)):
+            return False
+        self._last = resource, scope, self._revision
         return True
 
     def masked(self, where: str, frame: F) -> tuple[F, list[Find]]:

@@ -104,25 +104,33 @@ class Redactor(Shared):
                 raise
             return UNSCANNED
 
-    def may_find(self, texts: Sequence[str]) -> bool:
-        """Return False if one scan of all the texts shows that there is nothing to mask in them, or under them as names."""
+    def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return those of some texts in which, or under which as names, something may be found: one scan of all of them.
+
+        It never raises.
+        """
         try:
-            return self._current().may_find_in_any(texts)
+            return self._current().worth_a_look(texts)
         except Exception as error:  # what cannot be scanned is to be masked
             if not self._has_noted(error):
                 raise
-            return True
+            return texts
 
     def may_change(self, texts: Sequence[str]) -> bool:
         """Return False if none of the texts would change: one scan for all of them, unless there is something in it."""
+        return any(self.masked_text(text) is not text for text in self.worth_a_look(texts))
+
+    def may_find_in(self, text: str) -> bool:
+        """Return False if one scan shows that nothing can be found in a text; never raises.
+
+        Several texts are searched at once if they stand between `JOINT`, with one before the first and after the last.
+        """
         try:
-            if not self._current().may_find_in_any(texts):
-                return False
+            return self._current().may_find_in_text(text)
         except Exception as error:  # what cannot be scanned is to be masked
             if not self._has_noted(error):
                 raise
             return True
-        return any(self.masked_text(text) is not text for text in texts)
 
     def masked_text(self, text: str, name: str | None = None) -> str:
         """Return a text with masks, the same object if it has none; never raises.
