@@ -221,6 +221,10 @@ def calls(tracer: AgentTracer) -> dict[str, Callable[[Any], object]]:
         with tracer.run():
             logging.getLogger("app").warning("used %s", value, extra={"given": value})
 
+    def log_bytes(value: str) -> None:
+        with tracer.run():
+            logging.getLogger("app").warning({"body": [f"x {value}".encode()]}, extra={"given": f"x {value}".encode()})
+
     return {
         "argument": look,
         "result": lambda value: look(result=value),
@@ -245,6 +249,7 @@ def calls(tracer: AgentTracer) -> dict[str, Callable[[Any], object]]:
         "agent": lambda value: run(agent_name=value),
         "attribute": attribute,
         "log": log,
+        "bytes in a log": log_bytes,
     }
 
 
@@ -391,6 +396,14 @@ def test_the_texts_of_a_rules_exception_are_not_logged(
     assert TOKEN not in caplog.text
     assert "redaction failed: ValueError" in caplog.text
     assert TOKEN not in repr(backend.runs())
+
+
+def test_lines_of_logs_pass_the_redactor_of_the_tracer_in_whose_run_they_are() -> None:
+    backend = InMemoryBackend()
+    provider = configure(backends=[backend], otlp=False, logs="INFO")
+    with AgentTracer(tracer_provider=provider, redact=redactor()).run():
+        logging.getLogger("app").warning("say %s", PHRASE)
+    assert backend.runs()[0].logs[0].body[:18] == "say <secret:known:"
 
 
 # ── log records of a logger provider ─────────────────────────────────────────────────────────────────────────────────
