@@ -14,6 +14,7 @@ from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, masked_
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.redaction.texts import JOINT, texts_of
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 from otel_agent_trace.values import encode_string
 
@@ -63,7 +64,9 @@ class RedactionPolicy:
                 if self._may_change(texts, attributes, parts, trace_id):
                     return True
             return not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
-        except (AttributeError, TypeError):  # a span that is not as the SDK makes them, of which a record is
+        except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
+            if is_of_signal_handler(error):
+                raise
             return True
 
     def _is_clean(self, texts: list[str], attributes: Attributes) -> bool:
@@ -186,7 +189,7 @@ _BytesMask = Callable[[Any, Callable[[Any], Any]], Any]
 
 
 def _bytes_mask(attributes: Attributes, *, is_log: bool) -> _BytesMask | None:
-    """Return what masks the bytes in values; None if there are none. Those of log records have no types to tell."""
+    """Return what masks the bytes in values; None if there are none. Log records have no types by which to know."""
     if is_log:
         return masked_bytes
     return with_masked_bytes if has_bytes(attributes) else None

@@ -178,6 +178,24 @@ def test_a_processor_of_the_program_on_our_provider_gets_spans_as_they_are_if_no
     assert given.context == span.get_span_context()
 
 
+class _Written(dict[str, Any]):
+    """Attributes that another thread writes whenever somebody looks at them."""
+
+    def values(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    items = values
+
+
+def test_a_span_that_another_thread_writes_is_looked_at_as_a_record() -> None:
+    """As in reading open runs: a record is made of a copy, which the SDK makes under its lock."""
+    with configure(backends=[InMemoryBackend()], otlp=False).get_tracer("other").start_as_current_span("op") as span:
+        policy = RedactionPolicy(redactor())
+        assert not policy.violates(span)
+        span._attributes._dict = _Written(note="x")  # type: ignore[attr-defined]
+        assert policy.violates(span)
+
+
 # ── runs and steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
