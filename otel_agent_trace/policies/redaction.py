@@ -48,6 +48,7 @@ class RedactionPolicy:
         self.redactor = redactor
         self._messages = _MaskedMessages(redactor)
         self._frames = _MaskedFrames(redactor)
+        self._unchanged = _Unchanged(redactor)
 
     def violates(self, span: Any) -> bool:
         """Return whether something in a span of the SDK may have to be masked."""
@@ -59,7 +60,7 @@ class RedactionPolicy:
                 texts.append(span._status.description or "")  # noqa: SLF001
                 parts = (*span._events, *span._links)  # noqa: SLF001
             attributes = attributes_in(span)
-            if parts or not self._is_clean(texts, attributes):
+            if not self._is_clean(texts, attributes, parts):
                 trace_id = f"{span._context.trace_id:032x}"  # noqa: SLF001
                 if self._may_change(texts, attributes, parts, trace_id):
                     return True
@@ -69,17 +70,23 @@ class RedactionPolicy:
                 raise
             return True
 
-    def _is_clean(self, texts: list[str], attributes: Attributes) -> bool:
-        """Return whether one scan finds nothing in texts and attributes, if these are usual ones.
+    def _is_clean(self, texts: list[str], attributes: Attributes, parts: Iterable[Any]) -> bool:
+        """Return whether one scan finds nothing in texts, attributes, events and links, if these are usual ones.
 
         It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
         properties return copies.
         """
         if not _USUAL_NAMES.issuperset(attributes):
             return False
-        values = [value for value in attributes.values() if type(value) not in _NUMBERS]
+        texts = ["", *texts, *[value for value in attributes.values() if type(value) not in _NUMBERS]]
+        for part in parts:
+            given = attributes_in(part)
+            if not _USUAL_NAMES.issuperset(given):
+                return False
+            texts += (getattr(part, "name", ""), *[value for value in given.values() if type(value) not in _NUMBERS])
+        texts.append("")
         try:
-            text = JOINT.join(["", *texts, *values, ""])
+            text = JOINT.join(texts)
         except TypeError:  # there are lists among the values
             return False
         return len(text) < _LONG_CHARACTERS and not self.redactor.may_find_in(text)
@@ -154,14 +161,27 @@ class RedactionPolicy:
         outside = [*texts, *(getattr(part, "name", "") for part in parts)]
         if any(self.redactor.masked_text(text) is not text for text in outside if text in found_in):
             return True
-        return any(
-            _masked(self.redactor, name, value, in_bytes if given is attributes else None) != (name, value)
-            for given in (attributes, *map(attributes_in, parts))
-            for name, value in given.items()
-            if in_bytes is not None
-            or name in found_in
-            or (value in found_in if type(value) is str else type(value) not in _NUMBERS)
-        )
+        if in_bytes is not None:
+            if any(_masked(self.redactor, *pair, in_bytes) != pair for pair in attributes.items()):
+                return True
+        elif self._changes_any(attributes, found_in):
+            return True
+        return any(self._changes_any(attributes_in(part), found_in) for part in parts)
+
+    def _changes_any(self, attributes: Attributes, found_in: frozenset[str]) -> bool:
+        """Return whether something is masked in attributes, given the texts in which something may be found."""
+        for pair in attributes.items():
+            name, value = pair
+            is_text = type(value) is str
+            if name not in found_in and (value not in found_in if is_text else type(value) in _NUMBERS):
+                continue
+            if is_text and pair in self._unchanged:
+                continue
+            if _masked(self.redactor, name, value) != pair:
+                return True
+            if is_text:
+                self._unchanged.add(pair)
+        return False
 
 
 def _add(texts: list[str], attributes: Attributes) -> list[str]:
@@ -337,6 +357,26 @@ class _Masking(Rewriter):
 def _is_long(value: Any) -> bool:
     """Return whether a value may begin with the text of an earlier span."""
     return type(value) is str and len(value) >= _LONG_CHARACTERS
+
+
+class _Unchanged:
+    """Keep the latest texts in which a close look found nothing, as instructions and definitions that are sent again."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._revision = redactor.revision
+        self._pairs: set[tuple[str, str]] = set()
+
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        """Return whether a text under a name is known to be clean."""
+        return pair in self._pairs and self._revision == self._redactor.revision
+
+    def add(self, pair: tuple[str, str]) -> None:
+        """Keep a text with the name that it stands under."""
+        if self._revision != self._redactor.revision or len(self._pairs) >= _KEPT_TEXTS:
+            self._pairs, self._revision = set(), self._redactor.revision
+        if len(pair[1]) < _LONG_CHARACTERS:
+            self._pairs.add(pair)
 
 
 class _MaskedFrames:

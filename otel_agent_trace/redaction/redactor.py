@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,7 +74,7 @@ class Redactor(Shared):
         self.revision = 0
         self._registered: dict[str, list[KnownValue]] = {}
         self._environment: frozenset[str] = frozenset()
-        self._variables: dict[Any, Any] | None = None
+        self._variables = _Variables()
         self._lock = ForkSafeLock()
         self._search: Search | None = None
         self._diagnostics = Diagnostics()
@@ -206,7 +207,7 @@ class Redactor(Shared):
     def _current(self) -> Search:
         """Return the search for all that is known, made anew when a secret was added or the environment changed."""
         search = self._search
-        if search is None or _variables() != self._variables:
+        if search is None or self._variables.have_changed():
             with NO_FORK, self._lock:
                 search = self._renewed()
         return search
@@ -215,14 +216,11 @@ class Redactor(Shared):
         from otel_agent_trace.redaction import selection  # noqa: PLC0415 - with the first value, see above
         from otel_agent_trace.redaction.known_values import known_forms, secrets_of_environment  # noqa: PLC0415 - likewise
 
-        variables = dict(_variables())
-        if variables != self._variables:
-            decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
-            environment = frozenset(secrets_of_environment(decoded))
-            if environment != self._environment:
+        if self._search is None or self._variables.have_changed():
+            self._variables = _Variables(secrets_of_environment)
+            if self._variables.secrets != self._environment:
                 self.revision += self._search is not None
-                self._environment, self._search = environment, None
-            self._variables = variables
+                self._environment, self._search = self._variables.secrets, None
         if self._search is None:
             known = {value: known_forms(value) for value in sorted(self._environment)} | self._registered
             forms = [form for forms in known.values() for form in forms]
@@ -230,7 +228,38 @@ class Redactor(Shared):
         return self._search
 
 
-def _variables() -> Mapping[Any, Any]:
-    """Return the environment as the interpreter stores it: comparing that costs a tenth of decoding it."""
+class _Variables:
+    """Hold the environment as it was read, to notice cheaply that it has changed.
+
+    It is looked at as the interpreter stores it: comparing that costs a tenth of decoding it. Variables that are added or
+    removed, and those of secrets that get other values, are noticed at once, what leaves their number as it was within a second.
+    """
+
+    def __init__(self, secrets_of: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: ()) -> None:
+        self._read = dict(_stored_variables())
+        self._read_at_s = time.monotonic()
+        decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in self._read.items()}
+        self.secrets = frozenset(secrets_of(decoded))
+        self._holding = [item for item in self._read.items() if os.fsdecode(item[1]) in self.secrets]
+
+    def have_changed(self) -> bool:
+        """Return whether variables may have changed since they were read."""
+        stored = _stored_variables()
+        if len(stored) != len(self._read):
+            return True
+        for name, value in self._holding:
+            if stored.get(name) is not value:
+                return True
+        now_s = time.monotonic()
+        if now_s - self._read_at_s < _UNNOTICED_S:
+            return False
+        self._read_at_s = now_s
+        return stored != self._read
+
+
+_UNNOTICED_S = 1.0
+
+
+def _stored_variables() -> Mapping[Any, Any]:
     stored: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
     return stored
