@@ -1,4 +1,4 @@
-"""Look for secrets in the bytes of recorded values, which stand as base64 in JSON texts."""
+"""Look for secrets in the bytes of recorded values, which stand as base64: in JSON texts, and in values of log records."""
 
 from __future__ import annotations
 
@@ -12,46 +12,57 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.redaction.texts import bytes_of_texts, texts_of, texts_of_bytes
 
-_BASE64 = r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}="
+_BASE64 = r"[A-Za-z0-9+/]{2,}={0,2}"
 _WHOLE = re.compile(_BASE64)
 _QUOTED = re.compile(rf'(?<=")(?:{_BASE64})(?=["\\]|\Z)')
+_QUANTUM = 4
+_BYTE_TYPE = re.compile(r'(?<!\d,)"byte')  # not the unit of what a limit has cut: [70000, "bytes"]
 
 
 def has_bytes(attributes: Mapping[str, Any]) -> bool:
     """Return whether there are bytes among the values that our tracer recorded: their type is ``bytes``, ``bytearray``."""
     types = attributes.get(semconv.TYPES)
-    return type(types) is str and '"byte' in types
+    return type(types) is str and '"byte' in types and _BYTE_TYPE.search(types) is not None
 
 
 def bytes_in(text: str) -> Iterator[str]:
     """Yield the texts in the bytes of a JSON text."""
     for found in _QUOTED.finditer(text):
-        yield from texts_of([base64.b64decode(found[0])])
+        yield from texts_of([with_texts(found[0])])
 
 
-def with_masked_bytes(text: str, mask: Callable[[Any], Any]) -> str:
-    """Return a JSON text with masks in its bytes, which stay base64; the same object if there are none.
+Mask = Callable[[Any], Any]
+"""Function such as a `Redactor`: it returns a JSON value with masks, the same object if there are none."""
+
+
+def masked_bytes(value: Any, mask: Mask) -> Any:
+    """Return a JSON value with masks in its bytes, which stay base64; the same object if there are none.
 
     Bytes are names too, as in the headers of ASGI: ``[(b"authorization", b"Bearer ...")]``.
-
-    Args:
-        text: the text.
-        mask: a function such as a `Redactor`: it returns a JSON value with masks, the same object if there are none.
     """
-    try:
-        given = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # cut by a limit of the provider
-        changed = _QUOTED.sub(lambda found: _with_masks(found[0], mask(with_texts(found[0]))), text)
-        return text if changed == text else changed
-    shown = with_texts(given)
+    shown = with_texts(value)
     masked = mask(shown)
-    return text if masked is shown else msgspec.json.encode(_merged(given, shown, masked)).decode()
+    return value if masked is shown else _merged(value, shown, masked)
+
+
+def with_masked_bytes(value: Any, mask: Mask) -> Any:
+    """Return a text of JSON with masks in its bytes, as `masked_bytes`; any other value as it is."""
+    if type(value) is not str:
+        return value
+    try:
+        given = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):  # cut by a limit of the provider
+        changed = _QUOTED.sub(lambda found: masked_bytes(found[0], mask), value)
+        return value if changed == value else changed
+    masked = masked_bytes(given, mask)
+    return value if masked is given else msgspec.json.encode(masked).decode()
 
 
 def with_texts(value: Any) -> Any:
     """Return a JSON value with the texts of the bytes in it instead; as keys, only those that are ASCII: words are base64 too."""
     if type(value) is str:
-        return texts_of_bytes(base64.b64decode(value)) if _WHOLE.fullmatch(value) else value
+        is_encoded = len(value) % _QUANTUM == 0 and _WHOLE.fullmatch(value)
+        return texts_of_bytes(base64.b64decode(value)) if is_encoded else value
     if type(value) is list:
         return [with_texts(item) for item in value]
     if type(value) is dict:
@@ -74,6 +85,8 @@ def _merged(given: Any, shown: Any, masked: Any) -> Any:
         return masked
     if type(given) is list:
         return [_merged(*parts) for parts in zip(given, shown, masked, strict=True)]
+    if type(given) is not dict:
+        return masked
     names = zip(given, shown, masked, strict=True)
     items = zip(given.values(), shown.values(), masked.values(), strict=True)
     return {_merged(*name): _merged(*item) for name, item in zip(names, items, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,11 +11,13 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, with_masked_bytes, with_texts
+from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, masked_bytes, with_masked_bytes, with_texts
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.redaction.texts import JOINT, texts_of
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
+from otel_agent_trace.values import encode_string
 
 R = TypeVar("R", SpanRecord, LogRecord)
 F = TypeVar("F", Resource, Scope)
@@ -62,7 +64,9 @@ class RedactionPolicy:
             if not is_clean and self._may_change(texts, attributes, parts, trace_id):
                 return True
             return not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
-        except (AttributeError, TypeError):  # a span that is not as the SDK makes them, of which a record is
+        except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
+            if is_of_signal_handler(error):
+                raise
             return True
 
     def _is_clean(self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: int) -> bool:
@@ -118,11 +122,11 @@ class RedactionPolicy:
             parts += [*record.events, *record.links]
         else:
             body = record.body
-            texts += texts_of(body)
+            texts += texts_of([body, with_texts(body)])
         if (
-            not self._may_change(texts, record.attributes, parts, int(record.trace_id or "0", 16))
+            not self._may_change(texts, record.attributes, parts, record.trace_id, is_log=isinstance(record, LogRecord))
             and self._frames.are_clean(record.resource, record.scope)
-            and (body is None or self.redactor(body) is body)
+            and (body is None or masked_bytes(body, self.redactor) is body)
         ):
             return record
         masking = _Masking(self.redactor, self._frames, self._messages, record)
@@ -138,7 +142,15 @@ class RedactionPolicy:
         masking(record)
         return masking.finds
 
-    def _may_change(self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: int) -> bool:
+    def _may_change(
+        self,
+        texts: list[str],
+        attributes: Attributes,
+        parts: Iterable[Any],
+        trace_id: int | str,
+        *,
+        is_log: bool = False,
+    ) -> bool:
         """Return whether something is masked in texts, in attributes of a span or log record, in its events and links."""
         scanned = [*texts]
         known = self._unchanged.texts if self._unchanged.are_current() else frozenset()
@@ -153,28 +165,39 @@ class RedactionPolicy:
             given = attributes_in(part)
             scanned += [given[name] for name in _add(scanned, given, known)]
         unknown = {**attributes, **new} if new else attributes
-        if has_bytes(attributes):
+        in_bytes = _bytes_mask(attributes, is_log=is_log)
+        if is_log:
+            scanned += texts_of(with_texts(list(unknown.values())))
+        elif in_bytes is not None:
             scanned += (text for value in unknown.values() if type(value) is str for text in bytes_in(value))
         found_in = self.redactor.worth_a_look(scanned)
-        if found_in and self._changes(texts, unknown, parts, frozenset(found_in)):
+        if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in)):
             return True
         for name in long:
             self._messages.keep_clean((run, name), attributes[name])
         return False
 
     def _changes(
-        self, texts: list[str], attributes: Attributes, parts: Iterable[Any], found_in: frozenset[str]
+        self,
+        texts: list[str],
+        attributes: Attributes,
+        parts: Iterable[Any],
+        in_bytes: _BytesMask | None,
+        found_in: frozenset[str],
     ) -> bool:
         """Return whether something is masked, given the texts in which something may be found."""
         outside = [*texts, *(getattr(part, "name", "") for part in parts)]
         if any(self.redactor.masked_text(text) is not text for text in outside if text in found_in):
             return True
-        return any(self._changes_any(given, found_in) for given in (attributes, *map(attributes_in, parts)))
+        if in_bytes is not None:
+            if any(_masked(self.redactor, *pair, in_bytes) != pair for pair in attributes.items()):
+                return True
+        elif self._changes_any(attributes, found_in):
+            return True
+        return any(self._changes_any(attributes_in(part), found_in) for part in parts)
 
     def _changes_any(self, attributes: Attributes, found_in: frozenset[str]) -> bool:
         """Return whether something is masked in attributes, given the texts in which something may be found."""
-        if has_bytes(attributes):
-            return any(_masked(self.redactor, *pair, holds_bytes=True) != pair for pair in attributes.items())
         for name, value in attributes.items():
             is_text = type(value) is str
             if name not in found_in and (value not in found_in if is_text else type(value) in _NUMBERS):
@@ -194,7 +217,7 @@ def _add(texts: list[str], attributes: Attributes, known: AbstractSet[str]) -> l
     long = []
     for name, value in attributes.items():
         if name not in _KNOWN_NAMES:
-            texts.append(name if type(name) is str else str(name))
+            texts.append(name if type(name) is str else encode_string(name).text)  # of spans made by hand
         elif type(value) is str and len(value) < _LONG_CHARACTERS and value in known:
             continue
         if type(value) is str:
@@ -207,22 +230,35 @@ def _add(texts: list[str], attributes: Attributes, known: AbstractSet[str]) -> l
     return long
 
 
-def _run_of(attributes: Attributes, trace_id: int) -> str:
+def _run_of(attributes: Attributes, trace_id: int | str) -> str:
     """Return the key of a run for its messages: its id, else that of the trace."""
-    return str(attributes.get(semconv.RUN_ID) or trace_id)
+    return str(attributes.get(semconv.RUN_ID) or (trace_id if isinstance(trace_id, str) else f"{trace_id:032x}"))
 
 
-def _masked(redactor: Redactor, name: str, value: Any, *, holds_bytes: bool = False) -> tuple[str, Any]:
+_BytesMask = Callable[[Any, Callable[[Any], Any]], Any]
+
+
+def _bytes_mask(attributes: Attributes, *, is_log: bool) -> _BytesMask | None:
+    """Return what masks the bytes in values; None if there are none. Log records have no types by which to know."""
+    if is_log:
+        return masked_bytes
+    return with_masked_bytes if has_bytes(attributes) else None
+
+
+def _masked(redactor: Redactor, name: str, value: Any, in_bytes: _BytesMask | None = None) -> tuple[str, Any]:
     """Return the name and the value of an attribute with masks, the same objects where there are none."""
     if name in _LISTS and type(value) is str:
-        return name, _with_each_masked(redactor, value, holds_bytes=holds_bytes)
-    new_name = name if name in _KNOWN_NAMES else redactor.masked_text(name)
+        return name, _with_each_masked(redactor, value, in_bytes)
+    text = name if type(name) is str else encode_string(name).text
+    masked_name = text if text in _KNOWN_NAMES else redactor.masked_text(text)
+    new_name = name if masked_name is text else masked_name
+    if in_bytes is not None:
+        value = in_bytes(value, redactor)  # before a mask breaks up their base64
     if type(value) is str:
-        text = with_masked_bytes(value, redactor) if holds_bytes else value  # before a mask breaks up their base64
-        return new_name, redactor.masked_text(text, name)
+        return new_name, redactor.masked_text(value, text)
     if type(value) in _NUMBERS and type(value) is not int:
         return new_name, value
-    masked = redactor({name: value})
+    masked = redactor({text: value})
     return new_name, next(iter(masked.values())) if type(masked) is dict else masked
 
 
@@ -233,11 +269,11 @@ _LISTS = frozenset((semconv.REDACTED, semconv.TYPES))
 """Names of attributes of ours in which texts stand under names without being the values of these."""
 
 
-def _with_each_masked(redactor: Redactor, text: str, *, holds_bytes: bool) -> str:
+def _with_each_masked(redactor: Redactor, text: str, in_bytes: _BytesMask | None) -> str:
     """Return JSON with masks in its texts, each of which is looked at by itself."""
     mask = functools.partial(_each_masked, redactor)
-    if holds_bytes:
-        text = with_masked_bytes(text, mask)
+    if in_bytes is not None:
+        text = in_bytes(text, mask)
     data = container_in(text)
     if data is None:
         return redactor.masked_text(text)
@@ -279,8 +315,8 @@ class _Masking(Rewriter):
         record: SpanRecord | LogRecord,
     ) -> None:
         self._redactor, self._frames, self._messages = redactor, frames, messages
-        self._run = _run_of(record.attributes, int(record.trace_id or "0", 16))
-        self._has_bytes = has_bytes(record.attributes)
+        self._run = _run_of(record.attributes, record.trace_id)
+        self._in_bytes = _bytes_mask(record.attributes, is_log=isinstance(record, LogRecord))
         self.finds: list[Find] = []
 
     def text(self, where: str, text: str) -> str:
@@ -292,9 +328,9 @@ class _Masking(Rewriter):
 
     def body(self, event: str, body: Any) -> Any:
         """Return the body of a log record with masks."""
-        masked = self._redactor(body)
+        masked = self._redactor(masked_bytes(body, self._redactor))
         if masked is not body:
-            self._note("body", body)
+            self._note("body", body, has_bytes=True)
         return masked
 
     def resource(self, resource: Resource) -> Resource:
@@ -315,12 +351,12 @@ class _Masking(Rewriter):
         is_same = True
         is_own = where in ("span", "log")
         for name, value in attributes.items():
-            holds_bytes = is_own and self._has_bytes
+            in_bytes = self._in_bytes if is_own else None
             new_name, known = name, self._messages if where == "span" and _is_long(value) else None
             if known is not None:
-                new_value = known.masked((self._run, name), value, holds_bytes=holds_bytes)
+                new_value = known.masked((self._run, name), value, in_bytes)
             else:
-                new_name, new_value = _masked(self._redactor, name, value, holds_bytes=holds_bytes)
+                new_name, new_value = _masked(self._redactor, name, value, in_bytes)
             changed[new_name] = new_value
             if new_value is value and new_name is name:
                 continue
@@ -329,14 +365,14 @@ class _Masking(Rewriter):
             if known is not None:
                 self.finds.append(Find("", f"{prefix}{new_name}"))  # to find the rules is to search all of it again
             else:
-                self._note(f"{prefix}{new_name}", value, name, holds_bytes=holds_bytes)
+                self._note(f"{prefix}{new_name}", value, name, has_bytes=in_bytes is not None)
         return attributes if is_same else changed
 
-    def _note(self, place: str, value: Any, name: str | None = None, *, holds_bytes: bool = False) -> None:
+    def _note(self, place: str, value: Any, name: str | None = None, *, has_bytes: bool = False) -> None:
         """Note what was found in a value, which stands under a name."""
         data = container_in(value) if type(value) is str else None
         data = value if data is None else data
-        shown = [data, with_texts(data)] if holds_bytes else [data]
+        shown = [data, with_texts(data)] if has_bytes else [data]
         if name in _LISTS:
             found = [find for text in texts_of(shown) for find in self._redactor.finds(text)]
         else:
@@ -463,17 +499,17 @@ class _MaskedMessages:
             return text
         return text[len(known.text) :] if known.masked is known.text else None
 
-    def masked(self, key: tuple[str, str], text: str, *, holds_bytes: bool) -> str:
+    def masked(self, key: tuple[str, str], text: str, in_bytes: _BytesMask | None) -> str:
         """Return a text with masks."""
         known = self._beginning(key, text)
         rest = text if known is None else text[len(known.text) :]
         masked: str
         if known is None:
-            masked = _masked(self._redactor, key[1], text, holds_bytes=holds_bytes)[1]
+            masked = _masked(self._redactor, key[1], text, in_bytes)[1]
         elif rest == "]":
             masked = f"{known.masked}]"
         else:
-            new = _masked(self._redactor, key[1], f"[{rest[1:]}", holds_bytes=holds_bytes)[1]
+            new = _masked(self._redactor, key[1], f"[{rest[1:]}", in_bytes)[1]
             masked = f"{known.masked},{new[1:]}" if new[0] == "[" else new  # else it could not be searched
         if masked == text:
             masked = text

@@ -100,8 +100,9 @@ class Redactor(Shared):
             if not isinstance(value, str) and not search.may_find_in(value):
                 return value
             return search.walk(self._masked).value(value)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is not stored
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is not stored
+            if not self._has_noted(error):
+                raise
             return UNSCANNED
 
     def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
@@ -111,8 +112,9 @@ class Redactor(Shared):
         """
         try:
             return self._current().worth_a_look(texts)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is to be masked
+            if not self._has_noted(error):
+                raise
             return texts
 
     def may_change(self, texts: Sequence[str]) -> bool:
@@ -126,8 +128,9 @@ class Redactor(Shared):
         """
         try:
             return self._current().may_find_in_text(text)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is to be masked
+            if not self._has_noted(error):
+                raise
             return True
 
     def masked_text(self, text: str, name: str | None = None) -> str:
@@ -139,8 +142,9 @@ class Redactor(Shared):
         """
         try:
             return self._current().walk(self._masked).text(text, name)
-        except Exception as error:  # noqa: BLE001 - what cannot be scanned is not stored
-            self._failed(error)
+        except Exception as error:  # what cannot be scanned is not stored
+            if not self._has_noted(error):
+                raise
             return UNSCANNED
 
     def finds(self, value: Any) -> Iterator[Find]:
@@ -151,16 +155,18 @@ class Redactor(Shared):
             search = self._current()
             try:
                 parts = search.found(text, named)
-            except Exception as error:  # noqa: BLE001 - as in `_masked`
-                self._failed(error)
+            except Exception as error:  # as in `_masked`
+                if not self._has_noted(error):
+                    raise
                 parts = [search.unscanned(text)]
             found.extend(Find(one.rule, path) for one in parts)
             return search.with_masks(text, parts)
 
         try:
             self._current().walk(note).value(value)
-        except Exception as error:  # noqa: BLE001 - as in a call
-            self._failed(error)
+        except Exception as error:  # as in a call
+            if not self._has_noted(error):
+                raise
             found.append(Find("unscanned", ""))
         yield from found
 
@@ -185,18 +191,18 @@ class Redactor(Shared):
     def _masked(self, text: str, named: Sequence[Found], path: str) -> str:
         try:
             return self._current().masked(text, named)
-        except Exception as error:  # noqa: BLE001 - a rule that fails drops the value
-            self._failed(error)
+        except Exception as error:  # a rule that fails drops the value
+            if not self._has_noted(error):
+                raise
             return UNSCANNED
 
-    def _failed(self, error: Exception) -> None:
+    def _has_noted(self, error: Exception) -> bool:
+        """Log the class of an exception, whose text may quote a secret; return False for one of a signal handler."""
         if is_of_signal_handler(error):
-            raise error
+            return False
         kind = type(error).__name__
-        self._diagnostics.count("failed: redaction")
-        self._diagnostics.warn_once(
-            kind, "redaction failed: %s; the value is not stored (logged once)", kind
-        )  # no text: it may quote a secret
+        self._diagnostics.warn_once(kind, "redaction failed: %s; the value is not stored (logged once)", kind)
+        return True
 
     def _current(self) -> Search:
         """Return the search for all that is known, made anew when a secret was added or the environment changed."""

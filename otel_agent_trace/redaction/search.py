@@ -51,6 +51,8 @@ PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
 
 
+_LONG_CHARACTERS = 1 << 16
+"""Length from which a text is looked at by itself: a copy of it would take more memory than a look takes time."""
 _JSON_STARTS = frozenset('{["')
 _JSON_ENDS = frozenset('}]"')
 
@@ -125,14 +127,19 @@ class Search:
         """Return those of some texts in which something may be found, after one look at all of them together."""
         if self._searched or self._personal:
             return texts
+        short = [text for text in texts if len(text) < _LONG_CHARACTERS]
+        long = [text for text in texts if len(text) >= _LONG_CHARACTERS and self._scanner.has_hits(text)]
         try:
-            hits = self._scanner.hits(JOINT.join(("", *texts, "")))
+            hits = self._scanner.hits(JOINT.join(("", *short, "")))
         except UnscannableError:
             return texts
         if not hits:
-            return ()
-        ends = list(itertools.accumulate(len(JOINT) + len(text) for text in texts))
-        return [texts[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})]
+            return long
+        ends = list(itertools.accumulate(len(JOINT) + len(text) for text in short))
+        return [
+            *(short[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})),
+            *long,
+        ]
 
     def walk(self, mask: Mask) -> Walk:
         """Return what calls a function for each text of JSON values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ _KIND_OF_ELEMENT = lazy_pattern(r"(?i)[ _-](?:input[ _-])?(?:field|input|text ?b
 _COOKIE_KEYS = frozenset({"httponly", "samesite"})
 _USER_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
 _MOST_PAIR_KEYS = 16
-_PASSWORD_LEAST_NUMBER = 1000
+_LEAST_NUMBERS = {"password": 1000, "passcode": 100}
+"""Numbers from which one is a secret, by rule; below, pins are those of a processor."""
 _LEAST_IN_SECRETS = 12
 
 
@@ -115,7 +117,7 @@ class Walk:
 def _is_secret_number(value: int, secret: NamedSecret) -> bool:
     if isinstance(value, bool) or not secret.is_certain:
         return False
-    return secret.rule == "passcode" or (secret.rule == "password" and abs(value) >= _PASSWORD_LEAST_NUMBER)
+    return abs(value) >= _LEAST_NUMBERS.get(secret.rule, math.inf)
 
 
 def _announced_by(key: str, item: Any, announced: Announced | None) -> Announced | None:

@@ -13,6 +13,7 @@ from otel_agent_trace.dialects.parsing.conversation import answer_of, last_conte
 from otel_agent_trace.dialects.parsing.payloads import kept_of
 from otel_agent_trace.mapping.history import whole_records
 from otel_agent_trace.model import AgentRun, AgentStep, Facts, LogEntry, RunFacts, RunStatus, Score, StepKind, Usage
+from otel_agent_trace.runs.log_entries import without_places
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
 from otel_agent_trace.runs.times import with_known_times
@@ -246,8 +247,12 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
 def _set_attached(item: AgentRun | AgentStep, node: Node) -> None:
     """Set the lines of logs, and the scores, of a run or a step."""
     items = [attached.item for attached in node.attached]
-    _set(item, "logs", tuple([each for each in items if type(each) is LogEntry]))
+    logs = [without_places(each) for each in items if type(each) is LogEntry]
+    places = [f"logs[{index}].{place}" for index, (_, found) in enumerate(logs) for place in found]
+    _set(item, "logs", tuple([entry for entry, _ in logs]))
     _set(item, "scores", tuple([each for each in items if type(each) is Score]))
+    if places:
+        _set(item, "redacted", tuple(dict.fromkeys((*item.redacted, *places))))
 
 
 def leaf_usage(steps: tuple[AgentStep, ...]) -> Usage | None:

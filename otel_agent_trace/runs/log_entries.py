@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from otel_agent_trace import semconv
+from otel_agent_trace.mapping.attributes import AttributeReader
 from otel_agent_trace.model import LogEntry
 from otel_agent_trace.span import Event
 from otel_agent_trace.span_facts import text_of
 
 _OWN = frozenset({semconv.LOG_SEVERITY, semconv.LOG_LOGGER, semconv.LOG_BODY, semconv.CONTENT})
+
+
+_OF_PROGRAM = ("resource.", "scope.")
+"""Beginnings of places that spans list too."""
 
 
 def entry_of(event: Event) -> LogEntry | None:
@@ -25,6 +32,17 @@ def entry_of(event: Event) -> LogEntry | None:
         body=attributes.get(semconv.LOG_BODY),
         attributes={key: value for key, value in attributes.items() if key not in _OWN},
     )
+
+
+def without_places(entry: LogEntry) -> tuple[LogEntry, list[str]]:
+    """Return a line of a log without the list of places in it where something was masked, and these places."""
+    if semconv.REDACTED not in entry.attributes:
+        return entry, []
+    attributes = {key: value for key, value in entry.attributes.items() if key != semconv.REDACTED}
+    places = AttributeReader(entry.attributes).texts(semconv.REDACTED)
+    return msgspec.structs.replace(entry, attributes=attributes), [
+        place for place in places if not place.startswith(_OF_PROGRAM)
+    ]
 
 
 def event_of(entry: LogEntry) -> Event:

@@ -92,6 +92,8 @@ class _Pending(_Begun):
     __slots__ = ()
 
     def __del__(self) -> None:
+        if not hasattr(self, "inside"):  # an exception of another thread came before, which ends the call
+            return
         if type(self.work) is CoroutineType:  # Python warns of its wrapper that it is never awaited; once is enough
             self.work.close()
         self.invocation.never_begun()

@@ -32,6 +32,7 @@ from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context
 from otel_agent_trace.tracing.failures import error_message, error_type, stack_text
 from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, processors_in
+from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits, encode, encode_string, encode_text
 
 _MAX_EXTRA = 32
@@ -115,12 +116,14 @@ class _Place(NamedTuple):
         processors: the processors that take it.
         run_key: the key of the run, for counting.
         content: the mode of recording content that the run or the step asked for, None for that of the processors.
+        policies: what its tracer applies to what it writes itself, None if the processors apply all.
     """
 
     span: Any
     processors: list[AgentSpanProcessor]
     run_key: Any
     content: str | None = None
+    policies: WritePolicies | None = None
 
 
 _AT_WORK = AtWork()
@@ -162,7 +165,8 @@ def _place_of(context: Context, run: Any, span: Any, level: int) -> _Place:
     processors = _processors_of(own, level)
     if span is not own and any(processor in processors for processor in _processors_of(span, level)):
         own = span
-    return _Place(own, processors, run.span.get_span_context()[:2], active.asked_content())
+    policies = active.destination.write_policies
+    return _Place(own, processors, run.span.get_span_context()[:2], active.asked_content(), policies)
 
 
 def _processors_of(span: Any, level: int) -> list[AgentSpanProcessor]:
@@ -179,9 +183,14 @@ def _pass_on(record: logging.LogRecord, place: _Place) -> None:
         diagnostics = processor.diagnostics
         if processor.logs is None or not processor.logs.takes(place.run_key, diagnostics):
             continue
-        converted = converted or guarded(diagnostics, "log record", converted_record, record, place.span, place.content)
+        converted = converted or guarded(diagnostics, "log record", _admitted, record, place)
         if converted is not None:
             processor.on_log(place.span, converted)
+
+
+def _admitted(record: logging.LogRecord, place: _Place) -> LogRecord | None:
+    converted = converted_record(record, place.span, place.content)
+    return converted if place.policies is None else place.policies.admitted(converted)
 
 
 # ── what a record holds ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -11,8 +11,9 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import DROPPED_BY_A_POLICY, Gate, Policies, Policy
-from otel_agent_trace.span import Event, SpanRecord
+from otel_agent_trace.span import Event, LogRecord, SpanRecord
 
+R = TypeVar("R", SpanRecord, LogRecord)
 _MISSING = object()
 
 
@@ -52,7 +53,7 @@ class WritePolicies:
         """
         return BufferedEnd(self, span, start_attributes, end_ns)
 
-    def admitted(self, record: SpanRecord) -> SpanRecord | None:
+    def admitted(self, record: R) -> R | None:
         """Return a record after the policies; None, which is counted, if one drops it."""
         admitted = self._policies.of_record(record)
         if admitted is None:

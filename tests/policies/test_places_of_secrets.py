@@ -178,6 +178,24 @@ def test_a_processor_of_the_program_on_our_provider_gets_spans_as_they_are_if_no
     assert given.context == span.get_span_context()
 
 
+class _Written(dict[str, Any]):
+    """Attributes that another thread writes whenever somebody looks at them."""
+
+    def values(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    items = values
+
+
+def test_a_span_that_another_thread_writes_is_looked_at_as_a_record() -> None:
+    """As in reading open runs: a record is made of a copy, which the SDK makes under its lock."""
+    with configure(backends=[InMemoryBackend()], otlp=False).get_tracer("other").start_as_current_span("op") as span:
+        policy = RedactionPolicy(redactor())
+        assert not policy.violates(span)
+        span._attributes._dict = _Written(note="x")  # type: ignore[attr-defined]
+        assert policy.violates(span)
+
+
 # ── runs and steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -221,6 +239,10 @@ def calls(tracer: AgentTracer) -> dict[str, Callable[[Any], object]]:
         with tracer.run():
             logging.getLogger("app").warning("used %s", value, extra={"given": value})
 
+    def log_bytes(value: str) -> None:
+        with tracer.run():
+            logging.getLogger("app").warning({"body": [f"x {value}".encode()]}, extra={"given": f"x {value}".encode()})
+
     return {
         "argument": look,
         "result": lambda value: look(result=value),
@@ -245,6 +267,7 @@ def calls(tracer: AgentTracer) -> dict[str, Callable[[Any], object]]:
         "agent": lambda value: run(agent_name=value),
         "attribute": attribute,
         "log": log,
+        "bytes in a log": log_bytes,
     }
 
 
@@ -391,6 +414,14 @@ def test_the_texts_of_a_rules_exception_are_not_logged(
     assert TOKEN not in caplog.text
     assert "redaction failed: ValueError" in caplog.text
     assert TOKEN not in repr(backend.runs())
+
+
+def test_lines_of_logs_pass_the_redactor_of_the_tracer_in_whose_run_they_are() -> None:
+    backend = InMemoryBackend()
+    provider = configure(backends=[backend], otlp=False, logs="INFO")
+    with AgentTracer(tracer_provider=provider, redact=redactor()).run():
+        logging.getLogger("app").warning("say %s", PHRASE)
+    assert backend.runs()[0].logs[0].body[:18] == "say <secret:known:"
 
 
 # ── log records of a logger provider ─────────────────────────────────────────────────────────────────────────────────

@@ -18,9 +18,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
-from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, configure, load_runs
+from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, configure, load_runs, run_to_spans
 from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.redaction.redactor import Redactor
+from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.span import SpanRecord
 
 LETTERS = string.ascii_letters + string.digits
@@ -199,6 +200,9 @@ def test_logs_of_a_run() -> None:
     (run,) = backend.runs()
     assert run.logs[0].body.startswith("used <secret:github:")
     assert SECRET not in repr(run.logs)
+    assert run.redacted == ("logs[0].given", "logs[0].body")
+    assert "agent_trace.redacted" not in run.logs[0].attributes
+    assert run == assemble(run_to_spans(run))[0]
 
 
 def test_log_records_of_a_logger_provider_reach_its_processors_without_secrets() -> None:

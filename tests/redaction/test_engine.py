@@ -93,6 +93,12 @@ def test_a_text_of_nothing_but_literals_is_not_scanned(name: str) -> None:
         scanner.hits("ab" * engine.HITS_AT_LEAST * 3)
 
 
+def test_a_look_that_ends_at_its_first_hit_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has failed may be of a signal handler, which takes long to find out."""
+    monkeypatch.setattr(engine, "is_of_signal_handler", None)
+    assert LiteralScanner(EXACT, FOLDED).has_hits("a password, and a second password")
+
+
 class Failing:
     def has_hits(self, text: str) -> bool:
         return True

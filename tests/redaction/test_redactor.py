@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import pickle
 import re
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
 from tests.support.made_up_secrets import NAMES, TOKENS, by_form, by_name, by_shape
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, RunPython
 from tests.support.waiting import DEADLOCK_S
 
 GITHUB = TOKENS["ghp"]()
@@ -294,6 +296,31 @@ def test_a_very_deep_value_is_kept_or_dropped_but_never_raises() -> None:
             break
         masked = masked["a"]
     assert masked == UNSCANNED
+
+
+def test_bytes_are_masked_as_texts_and_stay_bytes() -> None:
+    masked = redact(
+        {"body": b"x " + GITHUB.encode(), "password": b"aB3dE6gH9jK2", "picture": b"\xff\xd8\xff" + bytes(range(256))}
+    )
+    assert masked["body"].startswith(b"x <secret:github:")
+    assert masked["password"].startswith(b"<secret:password:")
+    assert masked["picture"] == b"\xff\xd8\xff" + bytes(range(256))
+    mixed = redact([b"\xff\xfe " + GITHUB.encode() + b" \x80"])[0]
+    assert mixed.startswith(b"\xff\xfe <secret:github:")
+    assert mixed.endswith(b"> \x80")
+
+
+def test_copies_are_the_redactor_itself_and_elsewhere_it_knows_the_same(run_python: RunPython) -> None:
+    made = Redactor(pii=["email"], add={"ticket": r"ACME-\d+"}, remove=["npm"])
+    made.add_secret("correct horse battery")
+    assert copy.deepcopy(made) is copy.copy(made) is pickle.loads(pickle.dumps(made)) is made
+    program = f"""
+        import pickle
+        made = pickle.loads({pickle.dumps(made)!r})
+        print(made("ACME-1 a@example.com correct horse battery {GITHUB}"))
+        """
+    shown = run_python(program).stdout
+    assert re.sub("[0-9a-f]{4}>", ">", shown) == "<secret:ticket:> <email:> <secret:known:> <secret:github:>\n"
 
 
 # ── finds ──

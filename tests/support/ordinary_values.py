@@ -112,6 +112,7 @@ _add(
 _add(
     "base64",
     "data:image/jpeg;base64,/9j/" + b64(600),
+    "data:image/png;base64,iVBORw0KGgo" + b64(200) + "/EAAA" + b64(200) + "+sk-" + b64(100).replace("+", "_"),
     {"signature": b64(300), "thinking": "hm"},
     {"thoughtSignature": b64(200)},
     {"encrypted_content": b64(400)},
@@ -326,6 +327,7 @@ _add(
     {"secrets": {"enabled": "true"}},
     {"private": True, "key": "value"},
     {"pin": True},
+    {"gpio": {"pin": 17}},
     {"pin": "pinned"},
     {"otp": "required"},
 )
