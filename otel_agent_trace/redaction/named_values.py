@@ -24,10 +24,10 @@ from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
-    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", 'pass"', "pass'", "pass\\"),
+    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass =", "pass:", 'pass"', "pass'", "pass\\"),
     *("_pw", "pw=", "pw:", "secret", "token", "_key", "-key", "api key", "access key", "private key"),
     *(f"{word}key" for word in KEYS_OF),
-    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth:", "auth\\", "creds", "_pat", "mnemonic"),
+    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth:", "auth\\", "creds", "_pat", 'pat"', "pat'", "pat=", "pat:", "pat\\", "mnemonic", "psk", "storepass", "keypass", "--auth"),
     *('otp"', "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", 'pin"', "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
 )  # fmt: skip
 """Texts, in lower case, of which every name of a secret has one."""
@@ -59,7 +59,7 @@ _AFTER = lazy_pattern(
     | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
     | (?P<tag> > | &gt; )
     | (?P<cell> [ ]{{1,20}}\|[ ]{{1,20}} )
-    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|(?:changed\s)?from|(?:provided|given|supplied|specified):|[-\u2013\u2014]|(?:for|of)\s[^\s:=,]{{1,60}}(?:\s?[:=]|\s(?:is|was):?))\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
+    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|changed\sfrom|(?:provided|given|supplied|specified):|[-\u2013\u2014\u2192]|(?:for|of)\s[^\s:=,]{{1,60}}(?:\s?[:=]|\s(?:is|was):?))\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} | \s\((?=[\w+=.~-]{{16,512}}\)) )
     | (?P<space> [ \t]{{1,8}} )
     )
     (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
@@ -85,8 +85,8 @@ _IDENTIFIER = lazy_pattern(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
 _WORD_BEFORE = lazy_pattern(r"([A-Za-z]+)[ ]\Z")
 _UPPER_NAME = lazy_pattern(r"[A-Z][A-Z0-9_]*\Z")
 _BEFORE_PARAMETER = lazy_pattern(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
-_CJK = lazy_pattern(r"[\u2e80-\uffef]")
-"""Letters of languages that put no blanks between words."""
+_CJK = lazy_pattern(r"[\u2e80-\uffef]|&(?:quot|apos|lt|gt|#39);")
+"""Letters of languages that put no blanks between words, and quotes of HTML."""
 _TRAILING = ".,;:!?)]}*_"
 _VARIABLE_START = lazy_pattern(r"(?:\A|[\s;\"'`(]|\\[nt]|-e|-D|--env|m)[ =]?\Z")
 
@@ -189,7 +189,7 @@ def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     """Yield what is in the quotes after a name."""
     is_sql = bool(after["space"]) and name.name == "PASSWORD"
     is_alone = is_sql or bool(
-        after["assigned"]
+        (after["assigned"] and not after["assigned"].lstrip().startswith(("==", "!=")))
         or after["attribute"]
         or after["item"]
         or after["typed"]
@@ -226,7 +226,7 @@ def _is_pair(text: str, name: _Name, after: re.Match[str]) -> bool:
     if name.name.startswith("-"):
         return True
     before = text[max(0, name.start - 80) : name.start]
-    return name.secret.is_certain and _PAIR_START.search(before) is not None
+    return _PAIR_START.search(before) is not None
 
 
 def _name_around(text: str, position: int) -> tuple[int, int]:
@@ -290,8 +290,8 @@ def _bare(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     if secret.rule in {"authorization", "cookie"}:
         text.spend(JUDGED)
         run = (_CREDENTIAL if secret.rule == "authorization" else _COOKIES).match(whole, start)
-        if after["assigned"] and run and whole[run.end() : run.end() + 1] not in {"(", "["}:
-            text.spend(2 * len(run[0]))
+        if not (after["space"] or after["prose"]) and run and whole[run.end() : run.end() + 1] not in {"(", "["}:
+            text.spend((8 if secret.rule == "cookie" else 2) * len(run[0]))
             yield from _found(whole, start, run.end(), secret, is_alone=True)
         return
     end = start + len(value)

@@ -44,7 +44,7 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
     ("url-credentials", ("@",), UserinfoDetector()),
     ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
-    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U ", '-U"'), UserOptionDetector()),
+    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "--auth", "-U ", '-U"'), UserOptionDetector()),
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
@@ -206,7 +206,7 @@ class Search:
         secrets: dict[str, str] = {}
 
         def note(inner: str, named: Sequence[Found], _path: str) -> str:
-            ones = self.found(inner, named) if "\\u" in text else [*named, *self._in_inner_json(inner)]
+            ones = [*named, *self._in_inner_json(inner)] if inner.isascii() else self.found(inner, named)
             secrets.update((one.value, one.rule) for one in ones if one.value.replace("\\", "") not in known)
             return inner
 

@@ -95,7 +95,7 @@ class Walk:
         is_key = False
         for index, item in enumerate(value):
             is_key = _is_line_of_key(before, item, is_key)
-            place = _LINE_OF_KEY if is_key else _announced_by_item(before, item)
+            place = _LINE_OF_KEY if is_key else _announced_by_item(before, item, is_pair=len(value) == 2)
             place = place or _announced_by_command(value, before, item)
             if place is None and announced is not None:
                 place = Announced(of_second(announced.secret) if index else announced.secret, is_alone=False)
@@ -179,7 +179,7 @@ def _typed(value: dict[Any, Any], keys: dict[str, Any]) -> tuple[Any, Announced 
     return None, None
 
 
-def _announced_by_item(before: Any, item: Any) -> Announced | None:
+def _announced_by_item(before: Any, item: Any, *, is_pair: bool) -> Announced | None:
     """Return what the item before announces, in lists of arguments and of headers."""
     if not isinstance(before, str) or len(before) > _LONGEST_NAME or not isinstance(item, str):
         return None
@@ -187,7 +187,7 @@ def _announced_by_item(before: Any, item: Any) -> Announced | None:
         return Announced(_USER_OPTION) if part_of_user_option(item) else None
     secret = named_secret(before) if before and " " not in before else None
     is_option = before.startswith("-")
-    if secret is None or not (is_option or secret.is_certain):
+    if secret is None or not (is_option or secret.is_certain or is_pair):
         return None
     return None if is_option and item.startswith("-") else Announced(secret, is_option)
 
