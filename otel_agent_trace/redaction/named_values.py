@@ -42,6 +42,7 @@ _PHRASE = lazy_pattern(
 )
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 64
+_HEX = lazy_pattern(r"[0-9A-Fa-f]{2}")
 _NAME_END = lazy_pattern(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
 _ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
 _PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
@@ -50,22 +51,24 @@ _AFTER = lazy_pattern(
     {_ANSI} (?P<closed>{QUOTE})? {_ANSI}
     (?:
       (?P<assigned> \]{{0,2}} \s{{0,8}} (?: \*\*\s{{0,2}})?
-        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|={{1,3}}|!=|:|\uff1a|%3[dDaA] )
-        (?:\*\*)? (?P<folded>[ ]{{1,4}}[>|][+-]?[ ]{{0,4}}(?:\n|\\{{1,64}}n)[ ]{{1,40}})? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
+        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|<-|={{1,3}}|!=|:|\uff1a|%3[dDaA] )
+        (?:\*\*)? {_ANSI} (?P<folded>[ ]{{1,4}}[>|][+-]?[ ]{{0,4}}(?:\n|\\{{1,64}}n)[ ]{{1,40}})? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
     | (?P<listed> (?:\]\\{{0,64}}["'])? \s{{0,8}} ,\s{{0,40}}(?:\\{{1,64}}n\s{{0,40}})? (?: [bBrRuUfF]? {QUOTE} (?i:value|val|v|content|string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} (?: \{{\s{{0,8}} {QUOTE} (?i:string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} )? )? )
     | (?P<attribute> (?:\s{{1,8}}[A-Za-z-]{{1,20}}=\\{{0,64}}["'][^"'<>\\]{{0,80}}\\{{0,64}}["']){{0,3}} \s{{1,8}} (?i:value|content)= )
-    | (?P<item> (?:\s|\\{{1,64}}n){{1,40}} value:[ ]{{1,4}} | \s{{1,4}} \{{ [^{{}}]{{0,300}}? \bdefault \s{{0,20}} = \s{{0,4}} )
+    | (?P<item> (?:\s|\\{{1,64}}n){{1,40}} value:[ ]{{1,4}} | [ ]{{1,8}}REG_(?:EXPAND_)?SZ[ ]{{1,8}} | \s{{1,4}} \{{ [^{{}}]{{0,300}}? \bdefault \s{{0,20}} = \s{{0,4}} )
     | (?P<typed> (?:\]\\{{0,64}}["'])? \)? \.(?:fill|type|setValue|send_keys|sendKeys|pressSequentially|press_sequentially)\( )
     | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
-    | (?P<tag> > | &gt; )
-    | (?P<cell> [ ]{{1,20}}\|[ ]{{1,20}} )
+    | (?P<tag> (?:>|&gt;) (?:<!\[CDATA\[)? )
+    | (?P<sibling> <\\{{0,64}}/[A-Za-z:]{{1,20}}>\s{{0,40}}<(?:string|value|val)> )
+    | (?P<cell> [ ]{{1,20}}[|\u2502\u2503][ ]{{1,20}} )
     | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|changed\sfrom|(?:provided|given|supplied|specified):|[-\u2013\u2014\u2192]|(?:for|of)\s[^\s:=,]{{1,60}}(?:\s?[:=]|\s(?:is|was):?))\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} | \s\((?=[\w+=.~-]{{16,512}}\)) )
     | (?P<space> [ \t]{{1,8}} )
     )
-    (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
+    (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? (?:(?:Some|SecretStr|SecretString|Secret|(?:Secret)?String::(?:from|new))\()? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
     """,
     re.VERBOSE,
 )
+_PERCENT_AMPERSAND = lazy_pattern(r"%(?:25){0,3}26")
 _NEXT_ITEM = lazy_pattern(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
 _BARE = lazy_pattern(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
 _IN_PROSE = lazy_pattern(r"[^\x1b\s\"'`<>\\]{1,512}")
@@ -78,7 +81,7 @@ _VARIABLE = lazy_pattern(r"[^\x1b\s\"'`\\]{1,4096}")
 _PARAMETER = lazy_pattern(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
 _CREDENTIAL = lazy_pattern(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
 _COOKIES = lazy_pattern(r"[^\r\n\"'`\\]{1,16384}")
-_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\&]{1,4096}(?=\s{0,8}(?:<|&lt;)\\{0,64}/)")
+_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\&]{1,4096}(?=\s{0,8}(?:\]\]>\s{0,8})?(?:<|&lt;)\\{0,64}/)")
 _NUMBER = lazy_pattern(r"-?[0-9]{1,40}(?![\w.])")
 _AFTER_CLOSING = lazy_pattern(r"[\s),;+.:\]}]|\\{1,64}[nrt]|\Z")
 _IDENTIFIER = lazy_pattern(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
@@ -236,6 +239,8 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
         start = color.end()
     if start < position and text[start] in "nrt" and text[start - 1 : start] == "\\":
         start += 1  # of an escape
+    if start + 2 < position and text[start - 1 : start] == "%" and _HEX.match(text, start):
+        start += 2
     match = _NAME_END.match(text, position)
     end = match.end() if match else position
     if (end == position or text[end : end + 1] == " ") and (phrase := _PHRASE.match(text, position)):
@@ -252,6 +257,8 @@ def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | No
         return None  # a part of a longer name, as of a resource, or the user of an address
     if after["folded"]:
         return _BARE
+    if after["sibling"]:
+        return _ELEMENT
     if after["tag"]:
         return _ELEMENT if after["closed"] or before.endswith(("<", "&lt;")) else None
     if after["prose"]:
@@ -302,6 +309,8 @@ def _bare(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
             quote = after["closed"] if after["closed"][-1] in "\"'" else ""
             yield Found(start, number.end(), secret.rule, number[0], quote)
         return
+    if after["assigned"] and after["assigned"].startswith("%"):
+        value = _PERCENT_AMPERSAND.split(value, maxsplit=1)[0]
     if after["prose"] or place is _BARE:
         value = _CJK.split(value, maxsplit=1)[0]
         value = value.rstrip(_TRAILING) if not value.endswith("=") else value

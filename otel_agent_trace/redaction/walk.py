@@ -21,8 +21,8 @@ from otel_agent_trace.redaction.texts import Found
 
 MOST_LEVELS = 150
 _LONGEST_NAME = 100
-_NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter")
-_VALUE_KEYS = ("value", "val", "v", "content")
+_NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter", "parameterkey")
+_VALUE_KEYS = ("value", "val", "v", "content", "parametervalue")
 _INNER_VALUE_KEYS = frozenset({"value", "stringvalue", "string_value"})
 _ELEMENT_KEYS = ("element", "selector", "label", "target")
 _KIND_OF_ELEMENT = lazy_pattern(r"(?i)[ _-](?:input[ _-])?(?:field|input|text ?box|box)\Z")
