@@ -78,6 +78,8 @@ _RANDOM_SOURCE = (
 _RANDOM = lazy_pattern(_RANDOM_SOURCE)
 _LONG_RANDOM = lazy_pattern(rf"(?=[^\s]{{20}}){_RANDOM_SOURCE}")
 _VARIABLE = lazy_pattern(r"[^\x1b\s\"'`\\]{1,4096}")
+_CODE = lazy_pattern(r"(?:[A-Za-z0-9_.~/-]|%2[BbFf]|%3[Dd]){16,256}\Z")
+"""Match a code of OAuth; parameters of that name may also hold source code."""
 _PARAMETER = lazy_pattern(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
 _CREDENTIAL = lazy_pattern(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
 _COOKIES = lazy_pattern(r"[^\r\n\"'`\\]{1,16384}")
@@ -327,6 +329,29 @@ def _found(text: str, start: int, end: int, secret: NamedSecret, *, is_alone: bo
         yield Found(start + part[0], start + part[1], secret.rule, value[part[0] : part[1]])
 
 
+_FIELD = lazy_pattern(r"(?:\n|\\{1,64}n)([\w.-]{1,100})(?:\n|\\{1,64}n)[^\n]{0,300}\Z")
+_INPUT = lazy_pattern(rf"input_value=(?P<open>{QUOTE})")
+INPUT_LITERALS = ("input_value=",)
+_BEFORE_INPUT = 400
+
+
+class InvalidInputDetector:
+    """Read the inputs that validation errors of pydantic quote, below the names of their fields."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield the input that follows a literal, where the field has the name of a secret."""
+        whole = text.text
+        text.spend(_BEFORE_INPUT)
+        field = _FIELD.search(whole, max(0, position - _BEFORE_INPUT), position)
+        match = _INPUT.match(whole, position)
+        secret = named_secret(field[1]) if field and match else None
+        if match is None or secret is None:
+            return
+        end = end_of_quoted(whole, match.end(), match["open"])
+        text.spend(end - match.end() + JUDGED)
+        yield from _found(whole, match.end(), end, secret, is_alone=True)
+
+
 class ParameterDetector:
     """Read the parameters of addresses that hold secrets there only, as ``sig`` of a signed address."""
 
@@ -343,6 +368,6 @@ class ParameterDetector:
             return
         text.spend(len(match[0]) + JUDGED)
         name = whole[start:equals].lower()
-        if named_secret(name) is None and looks_random(match[0], 16) and ("code" not in name or len(match[0]) <= 256):
+        if named_secret(name) is None and looks_random(match[0], 16) and ("code" not in name or _CODE.match(match[0])):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
             yield Found(match.start(), match.end(), rule, match[0])

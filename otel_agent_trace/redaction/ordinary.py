@@ -137,6 +137,8 @@ _FOLLOWERS = dict(
 """Letters by those that follow them in words of English and in names of programs, as counted in the packages of PyPI."""
 _NOUN = lazy_pattern(r"(?i)password|passwd|token|secret|key|auth|credential")
 _VARIABLE = lazy_pattern(r"[&*%@$!?]{0,2}[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
+_LEAST_KEY = 16
+"""Length of letters and digits that may end like the name of a secret by chance, as in ``…3pw``."""
 _AROUND = " .,;:!?()[]{}'\"`*_<>@#&%$"
 _ALGORITHM = lazy_pattern(
     r"(?i)(?:base|sha|md|utf|hs|rs|es|ps|aes|oauth|v|x|http|argon|pkcs|ed|p|s|ec|h|id|ipv|log|py|python)-?\d"
@@ -261,7 +263,9 @@ def is_password(value: str) -> bool:
 
 def is_variable(value: str) -> bool:
     """Return whether a value is the name of a variable that holds a secret, as in ``token=self.access_token``."""
-    return _VARIABLE.match(value) is not None and named_secret(value) is not None
+    if _VARIABLE.match(value) is None or (value.isalnum() and not value.isalpha() and len(value) >= _LEAST_KEY):
+        return False
+    return named_secret(value) is not None
 
 
 def without_masks(value: str) -> str:

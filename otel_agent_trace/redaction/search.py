@@ -19,8 +19,10 @@ from otel_agent_trace.redaction.engine import Hit, LiteralScanner
 from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, KnownValue
 from otel_agent_trace.redaction.masks import MASK, mask_of
 from otel_agent_trace.redaction.named_values import (
+    INPUT_LITERALS,
     NAME_LITERALS,
     PARAMETER_LITERALS,
+    InvalidInputDetector,
     NameDetector,
     ParameterDetector,
 )
@@ -104,7 +106,13 @@ class Search:
                 (SCREENED, _nothing),
             ]
         )
-        folded = _by_literal([(NAME_LITERALS, NameDetector()), (PARAMETER_LITERALS, ParameterDetector())])
+        folded = _by_literal(
+            [
+                (NAME_LITERALS, NameDetector()),
+                (PARAMETER_LITERALS, ParameterDetector()),
+                (INPUT_LITERALS, InvalidInputDetector()),
+            ]
+        )
         self._detectors = [*exact.values(), *folded.values()]
         self._scanner = LiteralScanner(list(exact), list(folded))
 
