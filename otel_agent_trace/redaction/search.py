@@ -223,7 +223,7 @@ class Search:
         return [
             one._replace(rule=rule)
             for secret, rule in secrets.items()
-            if len(secret) >= LEAST_REGISTERED and not secret.isdigit()
+            if len(secret) >= LEAST_REGISTERED and not secret.isdigit() and "\\" not in secret
             for one in KnownValue(secret).everywhere(work)
         ]
 

@@ -29,6 +29,7 @@ _KIND_OF_ELEMENT = lazy_pattern(r"(?i)[ _-](?:input[ _-])?(?:field|input|text ?b
 _COOKIE_KEYS = frozenset({"httponly", "samesite"})
 _USER_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
 _MOST_PAIR_KEYS = 16
+_LEVELS_OF_JSON = 3
 _PASSWORD_LEAST_NUMBER = 1000
 _LEAST_IN_SECRETS = 12
 
@@ -213,18 +214,17 @@ def _is_line_of_key(before: Any, line: Any, is_key: bool) -> bool:
 _LINE_OF_KEY = Announced(NamedSecret("private-key"))
 
 
-def _escaped(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _escaped(name: str) -> Iterator[str]:
+    """Yield a name as it stands in JSON, in JSON in JSON, and so on."""
+    for _ in range(_LEVELS_OF_JSON):
+        name = json.dumps(name)[1:-1]
+        yield name
 
 
 _PASSWORD_OPTIONS = {"sshpass": "-p", "docker": "-p", "podman": "-p", "helm": "-p", "redis-cli": "-a"}
 SCREENED = (
-    '"-p"',
-    '"-a"',
-    '-p\\"',
-    '-a\\"',
-    '-u\\"',
-    *(escaped for name in NAME_LITERALS if (escaped := _escaped(name)) != name),
+    *('"-p"', '"-a"', "-p\\", "-a\\", "-u\\"),
+    *(escaped for name in NAME_LITERALS if not name.isascii() for escaped in _escaped(name)),
 )
 """Texts that make a value worth a look: options of commands in lists of arguments, and names as JSON escapes them."""
 _COMMAND_PASSWORD = NamedSecret("password", is_certain=False)
