@@ -138,7 +138,7 @@ _FOLLOWERS = dict(
 _NOUN = lazy_pattern(r"(?i)password|passwd|token|secret|key|auth|credential")
 _VARIABLE = lazy_pattern(r"[&*%@$!?]{0,2}[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
 _LEAST_KEY = 16
-"""Length of letters and digits that may end like the name of a secret by chance, as in ``…3pw``."""
+_LONGEST_NOUN = 11
 _AROUND = " .,;:!?()[]{}'\"`*_<>@#&%$"
 _ALGORITHM = lazy_pattern(
     r"(?i)(?:base|sha|md|utf|hs|rs|es|ps|aes|oauth|v|x|http|argon|pkcs|ed|p|s|ec|h|id|ipv|log|py|python)-?\d"
@@ -261,9 +261,15 @@ def is_password(value: str) -> bool:
     return looks_random(value) or is_simple_password(value)
 
 
+def _may_end_by_chance(value: str) -> bool:
+    """Return whether a value is a key that ends like a short name of a secret, as ``…3pw`` does."""
+    is_key = len(value) >= _LEAST_KEY and value.isalnum() and not value.isalpha()
+    return is_key and _NOUN.search(value, len(value) - _LONGEST_NOUN) is None
+
+
 def is_variable(value: str) -> bool:
     """Return whether a value is the name of a variable that holds a secret, as in ``token=self.access_token``."""
-    if _VARIABLE.match(value) is None or (value.isalnum() and not value.isalpha() and len(value) >= _LEAST_KEY):
+    if _VARIABLE.match(value) is None or _may_end_by_chance(value):
         return False
     return named_secret(value) is not None
 
