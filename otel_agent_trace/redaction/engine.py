@@ -173,7 +173,6 @@ def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[byt
 
         def add(literal: int, _start: int, end: int, _flags: int, _context: Any) -> bool:
             if len(found) >= limit:
-                found.append((-1, 0))
                 return True
             found.append((literal, end - lengths[literal]))
             return False
@@ -182,9 +181,10 @@ def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[byt
             scratch = local.scratch
         except AttributeError:
             scratch = local.scratch = hyperscan.Scratch(database)
-        database.scan(data, add, scratch=scratch)
-        if len(found) > limit:
-            raise UnscannableError
+        try:
+            database.scan(data, add, scratch=scratch)
+        except hyperscan.ScanTerminated:
+            raise UnscannableError from None
         return found
 
     return scan
