@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from otel_agent_trace.pipeline import SpanSink
+    from otel_agent_trace.policies.presidio import PresidioMask
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
@@ -78,6 +79,7 @@ _MODULES = {
     "metrics": ("MetricsReport", "compute_metrics"),
     "model": ("AgentRun", "AgentStep", "LogEntry", "Message", "RunStatus", "Score", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
+    "policies.presidio": ("PresidioMask",),
     "policies.user_ids": ("pseudonymize_user_id",),
     "query": ("RunQuery",),
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
@@ -130,6 +132,7 @@ __all__ = [
     "Message",
     "MetricsReport",
     "Opaque",
+    "PresidioMask",
     "Problem",
     "Redactor",
     "RemoteContext",

@@ -69,7 +69,9 @@ def _imported() -> dict[str, set[str]]:
 
 def test_what_is_imported_is_declared() -> None:
     """Also what comes with another dependency today, which may do without it tomorrow."""
-    allowed = _dependencies() | set(_section("openai")) | set(_section("threads")) | {"nobody's: backports.zstd"}
+    extras = {name for extra in ("openai", "threads", "personal-data") for name in _section(extra)}
+    not_here = {f"nobody's: {name}" for name in ("backports.zstd", "presidio_analyzer", "spacy", "tldextract")}
+    allowed = _dependencies() | extras | not_here
     assert {name: files for name, files in _imported().items() if name not in allowed} == {}
 
 

@@ -73,9 +73,13 @@ def forget(
 
     Raises:
         ConfigurationError: neither a user nor a session is given, or no valid one.
-        SourceError: the source is no local file, cannot be read, or a file cannot be replaced at the moment.
-        OSError: a file cannot be written.
+        SourceError: the source is no local file, cannot be read, or a program writes to a file that would not notice
+            another one at its path; no file is changed then.
+        OSError: a file cannot be read.
     """
+    if any(given is not None and not str(given).strip() for given in (user_id, session_id)):
+        msg = "the id of a user or of a session is empty"
+        raise ConfigurationError(msg)
     query = RunQuery(user_id=user_id, session_id=session_id)
     if not query.is_filter:
         msg = "name a user, a session, or both"
@@ -94,14 +98,23 @@ def forget(
     if apply:
         for path in changed:  # before any of them is changed: spans in one may be known by those in another only
             check_writers(path)
-        removals |= {path: [remove(path, selection, True) for remove in PLACES] for path in changed}
+        removals |= {path: [_removed(path, selection, remove) for remove in PLACES] for path in changed}
     total = sum((removal.counts for each in removals.values() for removal in each), Counter[str]())
     return Forgotten(
         selection.runs,
         total["spans"],
         total["logs"],
         total["bytes"],
-        tuple(changed),
+        tuple(path for path in changed if any(removal.counts for removal in removals[path])),
         tuple(problem for each in removals.values() for removal in each for problem in removal.left),
         apply,
     )
+
+
+def _removed(path: str, selection: Selection, remove: Callable[[str, Selection, bool], Removal]) -> Removal:
+    """Return what was removed from a place; a failure is reported beside what was done, as other files are changed."""
+    try:
+        return remove(path, selection, True)
+    except (OSError, SourceError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).removeprefix(f"{path}: ")
+        return Removal(Counter(), (Problem(path, 0, reason),))

@@ -21,7 +21,7 @@ def select(source: FilesSource, query: RunQuery, on_problem: Callable[[Problem],
     """Return what belongs to the runs that match the query by user and session.
 
     A trace is selected as a whole, unless a run in it names another user, or another session: then only the matching runs
-    are, with all spans below theirs.
+    are, and other spans that name the user, with all spans below theirs.
     """
     selection, keys = Selection(query), UserKeys(query)
     traces = source.traces_and_logs(on_problem, selection.note_log)
@@ -80,7 +80,7 @@ class Selection:
 
     def note_trace(self, spans: list[SpanRecord]) -> list[SpanRecord]:
         """Return the spans of a trace, and note whether one of them names user and session, as also spans without runs do."""
-        if any(self._fits(_user_on(span.attributes), _session_on(span.attributes)) for span in spans):
+        if any(map(self._fits_span, spans)):
             self._named_traces.add(spans[0].trace_id)
         return spans
 
@@ -101,7 +101,8 @@ class Selection:
         if not is_named:
             return
         if others:
-            selected = [*_at_or_below(set(_span_ids(matching)), spans)]
+            named = (span.span_id for span in spans if self._fits_span(span))
+            selected = [*_at_or_below({*_span_ids(matching), *named}, spans)]
             self.spans.update((span.trace_id, span.span_id) for span in selected)
             self.runs += sum(1 for _ in self._outermost(runs))
         else:
@@ -123,6 +124,9 @@ class Selection:
         if any(value is not None and value not in wanted for value, wanted in found):
             return False
         return None if any(value is None for value, _ in found) else True
+
+    def _fits_span(self, span: SpanRecord) -> bool | None:
+        return self._fits(_user_on(span.attributes), _session_on(span.attributes))
 
     def _fits_run(self, run: AgentRun) -> bool | None:
         return self._fits(run.user_id, run.session_id)

@@ -13,7 +13,7 @@ from otel_agent_trace.keywords import shown
 from otel_agent_trace.pipeline.gate import Gate
 from otel_agent_trace.pipeline.spans import Policy
 from otel_agent_trace.policies.content import ContentMode, ContentPolicy, check_content, content_of_environment
-from otel_agent_trace.policies.masking import Mask, MaskPolicy
+from otel_agent_trace.policies.masking import Mask, MaskPolicy, is_asynchronous
 from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds
 from otel_agent_trace.redaction.redactor import Redactor
@@ -48,7 +48,7 @@ class DataPolicies(NamedTuple):
         """Return these with the objects of the program changed by a function."""
         return self._replace(
             mask=None if self.mask is None else change(self.mask),
-            redact=change(self.redact) if isinstance(self.redact, Redactor) else self.redact,
+            redact=self.redact if self.redact is None or isinstance(self.redact, bool) else change(self.redact),
         )
 
     def options(self) -> DataOptions:
@@ -60,7 +60,8 @@ class DataPolicies(NamedTuple):
         """Return all policies: for user ids, those of the program, then what removes and masks, then the gate.
 
         What is not given has its default. Redaction is the last that changes anything, so that nothing that another
-        policy adds goes past it.
+        policy adds goes past it; before a function of the program it is applied as well, which might pass a secret on, or
+        leave a half of it that has no shape any more.
         """
         given = tuple(further)
         redactor = self.redactor
@@ -68,8 +69,9 @@ class DataPolicies(NamedTuple):
             self.user_ids or UserIdPolicy(),
             *(policy for policy in given if not isinstance(policy, Gate)),
             ContentPolicy(self.content or content_of_environment()),
+            *(() if self.mask is None else _redaction(redactor)),
             *(() if self.mask is None else (MaskPolicy(self.mask),)),
-            *(() if redactor is None else (RedactionPolicy(redactor),)),
+            *_redaction(redactor),
             *(policy for policy in given if isinstance(policy, Gate)),
         )
 
@@ -96,6 +98,9 @@ def data_policies(
     if mask is not None and not callable(mask):
         msg = f"mask={shown(mask)} must be a function (value, where) -> value"
         raise ConfigurationError(msg)
+    if is_asynchronous(mask):
+        msg = f"mask={shown(mask)} must not be asynchronous: a span cannot wait for it"
+        raise ConfigurationError(msg)
     if redact is not None and not isinstance(redact, Redactor | bool):
         msg = f"redact={shown(redact)} must be a Redactor, True or False"
         raise ConfigurationError(msg)
@@ -111,6 +116,10 @@ def data_policies(
 def default_redactor() -> Redactor:
     """Return the redactor with the usual rules, one for the process."""
     return Redactor()
+
+
+def _redaction(redactor: Redactor | None) -> tuple[RedactionPolicy, ...]:
+    return () if redactor is None else (RedactionPolicy(redactor),)
 
 
 _REDACT_VARIABLE = "OTEL_AGENT_TRACE_REDACT"

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
-from otel_agent_trace.span import Link, SpanRecord
+from otel_agent_trace.span import Link, LogRecord, SpanRecord
 
 
 def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecord) -> ReadableSpan:
@@ -31,7 +31,7 @@ def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecor
         name=record.name,
         context=span.context,
         parent=span.parent,
-        resource=span.resource if is_same("resource") else _resource(record),
+        resource=span.resource if is_same("resource") else resource_of(record),
         attributes=span.attributes if is_same("attributes") else _attributes(record.attributes),
         events=span.events if is_same("events") else _events(record),
         links=span.links if is_same("links") else _links(record.links, span.links or ()),
@@ -39,7 +39,7 @@ def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecor
         status=span.status if has_same_status else _status(record),
         start_time=span.start_time if is_same("start_ns") else record.start_ns,
         end_time=span.end_time if is_same("end_ns") else record.end_ns,
-        instrumentation_scope=span.instrumentation_scope if is_same("scope") else _scope(record),
+        instrumentation_scope=span.instrumentation_scope if is_same("scope") else scope_of(record),
     )
 
 
@@ -48,11 +48,13 @@ def _attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if type(value) is list else value for key, value in attributes.items()}
 
 
-def _resource(record: SpanRecord) -> Resource:
+def resource_of(record: SpanRecord | LogRecord) -> Resource:
+    """Return the resource of a record as an object of the SDK."""
     return Resource(_attributes(record.resource.attributes), record.resource.schema_url)
 
 
-def _scope(record: SpanRecord) -> InstrumentationScope:
+def scope_of(record: SpanRecord | LogRecord) -> InstrumentationScope:
+    """Return the scope of a record as an object of the SDK."""
     scope = record.scope
     return InstrumentationScope(scope.name, scope.version, scope.schema_url, _attributes(scope.attributes))
 

@@ -15,6 +15,7 @@ from otel_agent_trace.guard import Diagnostics, failed
 from otel_agent_trace.pipeline.readable import readable_of
 from otel_agent_trace.pipeline.sizes import estimated_bytes
 from otel_agent_trace.pipeline.suppression import AtWork
+from otel_agent_trace.policies.masking import MaskPolicy
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, SpanRecord
 
@@ -168,8 +169,12 @@ class Policies:
     """Apply policies in their order. If one raises an exception, the record is dropped and the failure counted."""
 
     def __init__(self, policies: Iterable[Policy], diagnostics: Diagnostics) -> None:
-        self._steps = tuple(map(_step, policies))
+        given = tuple(policies)
+        self._steps = tuple(map(_step, given))
         self._diagnostics = diagnostics
+        for policy in given:
+            if isinstance(policy, MaskPolicy):
+                policy.diagnostics = diagnostics
         self.reader = SdkReader()
 
     def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
+from otel_agent_trace.policies.content_halves import without_half, writer_of
 from otel_agent_trace.policies.content_names import Content, content_of, is_of_convention
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -56,8 +58,14 @@ def content_of_environment() -> ContentMode:
     if not given:
         return "all"
     if given not in _OF_VARIABLE:
-        warn("%s=%s is not known: no content is recorded; use SPAN_ONLY or NO_CONTENT", CONTENT_VARIABLE, given)
+        _warn_of(given)
     return _OF_VARIABLE.get(given, "none")
+
+
+@functools.lru_cache(maxsize=16)
+def _warn_of(given: str) -> None:
+    """Warn of a value that is not known, once."""
+    warn("%s=%s is not known: no content is recorded; use SPAN_ONLY or NO_CONTENT", CONTENT_VARIABLE, given)
 
 
 class ContentPolicy:
@@ -76,10 +84,11 @@ class ContentPolicy:
 
     def __init__(self, mode: str = "all") -> None:
         self.mode = check_content(mode)
+        self._is_removing = mode != "all"
 
     def violates(self, span: Any) -> bool:
         """Return whether a span of the SDK may have content that its mode does not allow."""
-        return self._mode_of(span.attributes or {}) != "all"
+        return self._is_removing or semconv.CONTENT in attributes_in(span)
 
     def __call__(self, record: R) -> R:
         """Return a span or log record without the content that its mode does not allow; the same one if there is none."""
@@ -101,38 +110,61 @@ class _Remover(Rewriter):
         """Return a text, an empty one in place of the message of an error."""
         return "" if where == "status" and self._removed & Content.OTHER else text
 
-    def body(self, body: Any) -> Any:
+    def body(self, event: str, body: Any) -> Any:
         """Return the body of a log record, None if it is not allowed."""
-        return None if self._removed & Content.OTHER else body
+        found = _of_event(event)
+        if (found or Content.OTHER) & self._removed:
+            return None
+        if isinstance(body, Mapping) and found:
+            return self._of(event, body)
+        return self._half(body)
+
+    def record_attributes(self, record: SpanRecord | LogRecord) -> Attributes:
+        """Return attributes without those that are not allowed, of an event where a log record stands for one."""
+        return self.attributes("span" if isinstance(record, SpanRecord) else record.name, record.attributes)
 
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
         """Return attributes without those that are not allowed; those of the program itself stay."""
-        if where in ("resource", "scope"):
+        if where == "scope":
             return attributes
-        of_event = content_of(where) if "." in where else Content.STRUCTURE
+        if where == "resource":
+            is_clean = not self._removed & Content.INPUT or _COMMAND_LINE.isdisjoint(attributes)
+            return attributes if is_clean else {k: v for k, v in attributes.items() if k not in _COMMAND_LINE}
+        kept = self._of(where, attributes)
+        if semconv.TYPES in kept and len(kept) < len(attributes):
+            kept = {**kept, semconv.TYPES: _types_of(kept)}
+        return kept
+
+    def _of(self, where: str, attributes: Attributes) -> Attributes:
+        """Return what is kept of attributes, the same mapping if that is all."""
+        of_event = _of_event(where)
         kept = {
             key: changed
             for key, value in attributes.items()
             if (changed := self._kept(key, value, attributes, of_event)) is not None
         }
-        if semconv.TYPES in kept and len(kept) < len(attributes):
-            kept[semconv.TYPES] = _types_of(kept)
-        return attributes if kept == dict(attributes) else kept
+        is_same = len(kept) == len(attributes) and all(kept[key] is value for key, value in attributes.items())
+        return attributes if is_same else kept
 
     def _kept(self, key: str, value: Any, attributes: Attributes, of_event: Content) -> Any:
         """Return what is kept of a value, None for nothing."""
-        if key == semconv.EXCEPTION_STACKTRACE and self._removed & Content.OTHER:
+        if key in _STACKTRACES and self._removed & Content.OTHER:
             return frames_of(str(value))
         found = content_of(key)
-        if found is Content.OTHER and not isinstance(value, str | list | tuple) and is_of_convention(key):
+        if found is Content.OTHER and not isinstance(value, _TEXTS) and is_of_convention(key):
             found = Content.STRUCTURE
-        if found is not Content.STRUCTURE and of_event is not Content.STRUCTURE:
+        if found in (Content.BOTH, Content.OTHER) and of_event not in (Content.STRUCTURE, Content.OTHER):
             found = of_event
         if found & self._removed:
             return None
-        if found is Content.INPUT and self._removed is Content.OUTPUT:
-            return _without_answers(key, value, attributes)
-        return value
+        if found is Content.STRUCTURE or key in _OF_ONE_KIND:
+            return value
+        writer = _writer_of(key, attributes)
+        return None if writer & self._removed else self._half(value)
+
+    def _half(self, value: Any) -> Any:
+        """Return a value without the half of a conversation that is not allowed."""
+        return value if self._removed & Content.OTHER else without_half(value, self._removed)
 
 
 _REMOVERS = {mode: _Remover(removed) for mode, removed in _REMOVED.items() if removed is not Content.STRUCTURE}
@@ -147,55 +179,78 @@ def _types_of(kept: Mapping[str, Any]) -> str:
     return msgspec.json.encode({key: tag for key, tag in types.items() if key in kept}).decode()
 
 
-# ── answers among the messages of the next call ──────────────────────────────────────────────────────────────────────
+# ── events, and messages that stand in several attributes ────────────────────────────────────────────────────────────
 
-_ANSWERING = frozenset(("assistant", "model", "ai", "tool", "function"))
-"""Roles of messages that are outputs of earlier calls."""
+_TEXTS = (str, list, tuple, dict)
+_STACKTRACES = (semconv.EXCEPTION_STACKTRACE, semconv.CODE_STACKTRACE)
+_COMMAND_LINE = frozenset({"process.command_args", "process.command_line"})
+"""Attributes of a resource that hold the question where a program is given it as an argument."""
+_OF_ONE_KIND = frozenset(
+    {semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT, semconv.CONFIG, semconv.METADATA, semconv.TAGS, semconv.TYPES}
+)
+"""Attributes that hold no conversation, so that their keys may have any name."""
 _PLACE = re.compile(r"(.+?\.\d+)\.")
+_MESSAGE = re.compile(r"(?:message|prompt)s?\.\d+")
 
 
-def _without_answers(key: str, value: Any, attributes: Attributes) -> Any:
-    """Return messages sent to a model without the content of what models and tools answered before."""
-    place = _PLACE.match(key)  # llm.input_messages.3.message.content, gen_ai.prompt.3.content
-    if place is not None:
-        role = attributes.get(f"{place[1]}.message.role") or attributes.get(f"{place[1]}.role")
-        return None if role in _ANSWERING and not key.endswith(".role") else value
-    if type(value) is not str or not value.startswith("["):
-        return value
-    try:
-        messages = msgspec.json.decode(value)
-    except msgspec.DecodeError:  # cut by a limit: what it holds cannot be taken apart
-        return None if any(f'"{role}"' in value for role in _ANSWERING) else value
-    changed = [_emptied(message) for message in messages]
-    return value if changed == messages else msgspec.json.encode(changed).decode()
+def _of_event(name: str) -> Content:
+    """Return what the event of a name holds; names without a dot are too short to be those of one."""
+    return content_of(name) if "." in name else Content.STRUCTURE
 
 
-def _emptied(message: Any) -> Any:
-    if not isinstance(message, dict) or message.get("role") not in _ANSWERING:
-        return message
-    return {"role": message["role"], "parts": []}
+def _writer_of(key: str, attributes: Attributes) -> Content:
+    """Return who wrote a message that stands in several attributes, as ``llm.input_messages.3.message.content``.
+
+    Where a limit cut the role off, a message that a model was sent may be either.
+    """
+    place = _PLACE.match(key)
+    if place is None:
+        return Content.STRUCTURE
+    role = attributes.get(f"{place[1]}.message.role") or attributes.get(f"{place[1]}.role")
+    is_sent = content_of(place[1]) is Content.INPUT and _MESSAGE.search(place[1]) is not None
+    return writer_of(role) if role else Content.BOTH if is_sent else Content.STRUCTURE
 
 
 # ── stack traces ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_FRAME = re.compile(r'[\s|+-]*(?:File "[^"\n]*", line \d+.*|at [^\n]*)')
-_HEADING = re.compile(
-    r"[ |+-]*(?:Traceback \(most recent call last\)|During handling of|The above exception was)[^\n]*"
+_FRAME = re.compile(
+    r"""(?x)
+    \ *File\ "[^"\n]*",\ line\ \d+(?:,\ in\ \S+)?                                                # Python
+    | \s+at\ (?:async\ |new\ )?(?:[^\s()]+\ (?:\[as\ \S+\]\ )?)?\(?\S+?:\d+(?::\d+)?\)?           # JavaScript
+    | \s+at\ [\w.$<>/~@-]+\((?:[\w.$-]+(?::\d+)?|Native\ Method|Unknown\ Source)\)(?:\ ~?\[[^\]\s]*\])?  # Java
+    | \s+at\ [\w.$<>`\[\],+]+\([^()\n]*\)(?:\ in\ \S+:line\ \d+)?                               # .NET
+    """
 )
-_CLASS = re.compile(r"([ |+-]*(?:[^\W\d][\w$]*\.)*[^\W\d]\w*)(?::.*)?")
+_HEADING = re.compile(
+    r"(?:\+ Exception Group )?Traceback \(most recent call last\):"
+    r"|\+(?:-\+)?-{4,}(?: \d+ -{4,})?"
+    r"|During handling of the above exception, another exception occurred:"
+    r"|The above exception was the direct cause of the following exception:"
+)
+_CLASS = re.compile(r"((?:Caused by: |Suppressed: |Uncaught )?(?:[^\W\d][\w$]*\.)*[^\W\d][\w$]*)(?::.*)?", re.DOTALL)
+_MARGIN = re.compile(r"(?: *\| ?)?")
+"""Beginning of each line of an exception group."""
 
 
 def frames_of(stacktrace: str) -> str:
-    """Return a stack trace with its frames and the classes of exceptions, without source lines and messages."""
-    lines = []
+    """Return a stack trace with its frames and the classes of exceptions, without source lines and messages.
+
+    The class is on the first line, or on the one after the frames; whatever follows on lines of its own is the message.
+    """
+    kept, is_class_next = [], True
     for line in stacktrace.splitlines():
-        if _FRAME.fullmatch(line) or _HEADING.fullmatch(line):
-            lines.append(line)
-        elif not line.startswith("    ") and (named := _CLASS.fullmatch(line)) and _is_class(named[1]):
-            lines.append(named[1])
-    return "\n".join(lines)
+        text = line[_MARGIN.match(line).end() :]  # type: ignore[union-attr]  # it matches an empty text too
+        if _FRAME.fullmatch(text) or _HEADING.fullmatch(text.strip()):
+            kept.append(line)
+            is_class_next = True
+        elif is_class_next and text and not text[0].isspace():
+            is_class_next = False
+            named = _CLASS.fullmatch(text.rstrip())
+            if named is not None and _is_class(named[1]):
+                kept.append(line[: len(line) - len(text)] + named[1])
+    return "\n".join(kept)
 
 
 def _is_class(name: str) -> bool:
     """Return whether a word at the beginning of a line is the name of an exception's class rather than of a message."""
-    return name.rpartition(".")[2].lstrip(" |+-")[:1].isupper()
+    return name.rpartition(".")[2].rpartition(" ")[2][:1].isupper()

@@ -55,7 +55,9 @@ _KNOWN = {
     "db.statement": Content.OTHER,
     "db.query.text": Content.OTHER,
     "gen_ai.tool.definitions": Content.INPUT,
-    "gen_ai.tool.message": Content.INPUT,  # events of the conventions before 1.37
+    "gen_ai.tool.description": Content.INPUT,
+    "tool.description": Content.INPUT,
+    "gen_ai.tool.message": Content.BOTH,  # events of the conventions before 1.37; a result, sent to a model
     "gen_ai.user.message": Content.INPUT,
     "gen_ai.system.message": Content.INPUT,
     "gen_ai.assistant.message": Content.BOTH,
@@ -80,9 +82,13 @@ _DIRECTION = dict.fromkeys(
         "instructions",
         "request",
         "task",
+        "tasks",
         "goal",
         "payload",
         "variables",
+        "tools",
+        "functions",
+        "definitions",
     ],
     Content.INPUT,
 ) | dict.fromkeys(
@@ -174,14 +180,9 @@ _STRUCTURE = frozenset(
     ]
 )
 """Last words of names of structure: `gen_ai.output.type`, `ai.response.finishReason`."""
-_STRUCTURE_PREFIXES = (
-    "gen_ai.request.",
-    "gen_ai.response.",
-    "gen_ai.usage.",
-    "llm.token_count.",
-    "llm.usage.",
-    "ai.usage.",
-)
+_COUNT_PREFIXES = ("gen_ai.usage.", "llm.token_count.", "llm.usage.", "ai.usage.")
+_CALL_PREFIXES = ("gen_ai.request.", "gen_ai.response.")
+"""Namespaces of parameters and figures of model calls, in which some instrumentations have messages too."""
 _NAMESPACES = (
     "agent_trace.",
     "gen_ai.",
@@ -211,7 +212,17 @@ _NAMESPACES = (
     "otel.",
 )
 """Namespaces in which numbers, and names that end in a word of structure, are no one's data."""
+_ARGUMENTS = frozenset({"arguments", "args"})
+"""Last words of names of the arguments of tool calls, which are inputs of a tool also in the answer of a model."""
+_COUNTED = frozenset({"token", "tokens", "usage"})
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+_LISTED_FOR = frozenset({"metadata", "properties", "association", "context", "headers", "header", "baggage", "tags"})
+"""Words of names under which instrumentations record what a program gave them, under names of its own."""
+_GIVEN_IDS = frozenset((whose, "id") for whose in ("session", "conversation", "thread", "user", "run"))
+_GIVEN_BY_FRAMEWORKS = ("ls_", "lc_", "langgraph_")
+"""Beginnings of the names that LangChain gives to its own metadata."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -220,18 +231,44 @@ def content_of(name: str) -> Content:
     known = _KNOWN.get(name)
     if known is not None:
         return known
-    if name in _OF_OURS or name.startswith(_STRUCTURE_PREFIXES):
+    if name in _OF_OURS or name.startswith(_COUNT_PREFIXES):
         return Content.STRUCTURE
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = _words_of(name)
+    if _is_given(name, words):
+        return Content.OTHER
+    found = _direction_of(words) or (Content.BOTH if _UNDIRECTED.intersection(words) else Content.STRUCTURE)
+    if name.startswith(_CALL_PREFIXES):
+        return found if content_of(name.split(".", 2)[2]) & Content.BOTH else Content.STRUCTURE
     is_structure = bool(words) and words[-1] in _STRUCTURE
-    if not is_structure:
-        directions = (_DIRECTION[word] for word in words if word in _DIRECTION)
-        found = next(directions, None) or (Content.BOTH if _UNDIRECTED.intersection(words) else None)
-        if found is not None:
-            return found
+    if found and not is_structure:
+        is_argument = words[-1] in _ARGUMENTS and found is Content.OUTPUT
+        return Content.BOTH if is_argument else found
     return Content.STRUCTURE if is_structure and is_of_convention(name) else Content.OTHER
+
+
+@functools.lru_cache(maxsize=4096)
+def direction_of(key: str) -> Content:
+    """Return whether what a key of JSON holds is an input or an output, by its words; `Content.STRUCTURE` for neither."""
+    words = _words_of(key)
+    is_structure = not words or words[-1] in _STRUCTURE or not _COUNTED.isdisjoint(words)
+    return Content.STRUCTURE if is_structure else _direction_of(words)
 
 
 def is_of_convention(name: str) -> bool:
     """Return whether a name is in a namespace of the conventions or of an instrumentation."""
     return name.startswith(_NAMESPACES)
+
+
+def _words_of(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def _direction_of(words: list[str]) -> Content:
+    return next((_DIRECTION[word] for word in words if word in _DIRECTION), Content.STRUCTURE)
+
+
+def _is_given(name: str, words: list[str]) -> bool:
+    """Return whether a name of an instrumentation holds what a program gave it, other than ids of sessions and users."""
+    if _LISTED_FOR.isdisjoint(words[:-1]) or tuple(words[-2:]) in _GIVEN_IDS:
+        return False
+    return not name.rpartition(".")[2].startswith(_GIVEN_BY_FRAMEWORKS)

@@ -23,6 +23,14 @@ The value is a text, or a whole container where an attribute holds JSON; `where`
 """
 _DROPPED = object()
 _NAMES = {"name": "span.name", "event": "event.name"}
+_COROUTINE = 0x80  # inspect.CO_COROUTINE; `inspect` is slow to import
+
+
+def is_asynchronous(mask: object) -> bool:
+    """Return whether a function, or an object that is called, returns a coroutine, for which no span can wait."""
+    functions = (mask, vars(type(mask)).get("__call__"))
+    codes = (getattr(function, "__code__", None) for function in functions)
+    return any(getattr(code, "co_flags", 0) & _COROUTINE for code in codes)
 
 
 class MaskPolicy:
@@ -35,11 +43,10 @@ class MaskPolicy:
         mask: the function.
     """
 
-    traces = False
-
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
-        self._diagnostics = Diagnostics()
+        self.diagnostics = Diagnostics()
+        """Diagnostics that count its failures; those of the pipeline once it is in one."""
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with what the function returns in place of each value."""
@@ -47,12 +54,15 @@ class MaskPolicy:
         return _Masking(self._masked, names_are_content=not is_ours)(record)
 
     def _masked(self, value: Any, where: str) -> Any:
-        """Return what the function returns, `_DROPPED` if it raises."""
-        result = guarded(self._diagnostics, "mask", self._call, value, where)
+        """Return what the function returns, `_DROPPED` if it raises, or returns what has no JSON."""
+        result = guarded(self.diagnostics, "mask", self._call, value, where)
         return _DROPPED if result is None else result[0]
 
     def _call(self, value: Any, where: str) -> tuple[Any]:
-        return (self._mask(value, where),)
+        result = self._mask(value, where)
+        if result is not value:
+            msgspec.json.encode(result)
+        return (result,)
 
 
 class _Masking(Rewriter):
@@ -69,7 +79,7 @@ class _Masking(Rewriter):
         masked = self._masked(text, _NAMES.get(where, where))
         return masked if type(masked) is str else ""
 
-    def body(self, body: Any) -> Any:
+    def body(self, event: str, body: Any) -> Any:
         """Return what the function returns for the body of a log record."""
         masked = None if body is None else self._masked(body, "body")
         return None if masked is _DROPPED else masked
@@ -84,8 +94,19 @@ class _Masking(Rewriter):
         return attributes if kept == dict(attributes) else kept
 
     def _value(self, name: str, value: Any) -> Any:
-        if type(value) is not str or content_of(name) is Content.STRUCTURE or name in _OURS:
+        if content_of(name) is Content.STRUCTURE or name in _OURS:
             return value
+        if type(value) is str:
+            return self._text_value(name, value)
+        if not isinstance(value, list | tuple | dict) or not any(type(text) is str for text in value):
+            return value
+        masked = self._masked(value.copy() if isinstance(value, dict) else [*value], name)
+        is_list = isinstance(masked, list | tuple) and len({type(item) for item in masked}) == 1
+        if masked is _DROPPED or (is_list and type(masked[0]) in _PRIMITIVES):
+            return masked if masked is _DROPPED else type(value)(masked)
+        return masked if isinstance(value, dict) else _text_of(masked)
+
+    def _text_value(self, name: str, value: str) -> Any:
         data = container_in(value)
         if data is None:
             masked = self._masked(value, name)
@@ -97,11 +118,9 @@ class _Masking(Rewriter):
 
 
 _OURS = frozenset((semconv.TYPES, semconv.TRUNCATED, semconv.REDACTED))
+_PRIMITIVES = (str, bool, int, float)
+"""Types of the items that a sequence may have as an attribute."""
 
 
-def _text_of(value: Any) -> Any:
-    """Return a value as JSON text, `_DROPPED` if it has none."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, msgspec.EncodeError, RecursionError, UnicodeError):
-        return _DROPPED
+def _text_of(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.policies.rewriting import Attributes, Rewriter, container_in
+from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, with_masked_bytes, with_texts
+from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
-from otel_agent_trace.span import LogRecord, SpanRecord
+from otel_agent_trace.redaction.texts import JOINT, texts_of
+from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
+F = TypeVar("F", Resource, Scope)
 
-_KNOWN_NAMES = frozenset(
-    name for name in vars(semconv).values() if type(name) is str and name.startswith(("gen_ai.", "agent_trace."))
-).union(semconv.USAGE.values())
+_KNOWN_NAMES = frozenset(name for name in vars(semconv).values() if type(name) is str and "." in name).union(
+    semconv.USAGE.values()
+)
 """Names of attributes in which nothing has to be looked for."""
+_USUAL_NAMES = _KNOWN_NAMES - {semconv.TYPES}
+"""Names of attributes whose values, if they are texts, are searched as they are."""
+_NUMBERS = frozenset((int, float, bool, type(None)))
 _LONG_CHARACTERS = 4096
 _KEPT_TEXTS = 256
 _KEPT_CHARACTERS = 8 << 20
+_KEPT_FRAMES = 256
 
 
 class RedactionPolicy:
     """Mask what a `Redactor` finds, in every text of a span or log record.
 
     A clean span is looked at as it is: its texts are searched together, once, and no record is made. Of the growing
-    list of messages that the calls of a run are sent, only those that are new since the last call are searched.
+    list of messages that the calls of a run are sent, only those that are new since the last call are searched, and
+    resources and scopes, which spans share, are searched once.
     """
 
     traces = False
@@ -38,91 +45,129 @@ class RedactionPolicy:
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
         self._messages = _MaskedMessages(redactor)
-        self._clean: tuple[int, Any] = (0, None)
+        self._frames = _MaskedFrames(redactor)
+        self._unchanged = _Unchanged(redactor)
 
     def violates(self, span: Any) -> bool:
         """Return whether something in a span of the SDK may have to be masked."""
-        if span.context is None:  # it is dropped later
-            return False
         try:
-            attributes: Mapping[str, Any] = span._attributes._dict  # noqa: SLF001 - as in `UserIdPolicy.violates`
-        except AttributeError:
-            attributes = span.attributes or {}
-        try:
-            texts = [span.name, span.status.description or ""]
-            _add_all(texts, span.events)
-            _add_all(texts, span.links)
-            return self._may_change(texts, attributes, span.resource.attributes, f"{span.context.trace_id:032x}")
+            if span._context is None:  # noqa: SLF001 - see `_is_clean`; it is dropped later
+                return False
+            texts, parts = [span._name], ()  # noqa: SLF001
+            if span._events or span._links or span._status.description:  # noqa: SLF001
+                texts.append(span._status.description or "")  # noqa: SLF001
+                parts = (*span._events, *span._links)  # noqa: SLF001
+            attributes = attributes_in(span)
+            if not self._is_clean(texts, attributes, parts):
+                trace_id = f"{span._context.trace_id:032x}"  # noqa: SLF001
+                if self._may_change(texts, attributes, parts, trace_id):
+                    return True
+            return not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
         except (AttributeError, TypeError):  # a span that is not as the SDK makes them, of which a record is
             return True
 
-    def _may_change(
-        self, texts: list[str], attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str
-    ) -> bool:
-        """Return whether something in these texts, attributes and resource may have to be masked."""
-        long = _add(texts, attributes)
-        keys = [(_run_of(attributes, trace_id), name) for name in long]
-        parts = [self._messages.unknown_part(key, attributes[key[1]]) for key in keys]
-        if None in parts:
-            return True
-        texts += filter(None, parts)
-        if _has_bytes(attributes):
-            texts += (text for value in attributes.values() if type(value) is str for text in _bytes_in(value))
-        is_known = self._clean[0] == self.redactor.revision and self._clean[1] is resource
-        if not is_known:
-            texts += [attributes[name] for name in _add(texts, resource)]
-        if self.redactor.may_change(texts):
-            return True
-        for key in keys:
-            self._messages.keep_clean(key, attributes[key[1]])
-        if not is_known:
-            self._clean = self.redactor.revision, resource
-        return False
+    def _is_clean(self, texts: list[str], attributes: Attributes, parts: Iterable[Any]) -> bool:
+        """Return whether one scan finds nothing in texts, attributes, events and links, if these are usual ones.
+
+        It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
+        properties return copies.
+        """
+        if not _USUAL_NAMES.issuperset(attributes):
+            return False
+        texts = ["", *texts, *[value for value in attributes.values() if type(value) not in _NUMBERS]]
+        for part in parts:
+            given = attributes_in(part)
+            if not _USUAL_NAMES.issuperset(given):
+                return False
+            texts += (getattr(part, "name", ""), *[value for value in given.values() if type(value) not in _NUMBERS])
+        texts.append("")
+        try:
+            text = JOINT.join(texts)
+        except TypeError:  # there are lists among the values
+            return False
+        return len(text) < _LONG_CHARACTERS and not self.redactor.may_find_in(text)
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with masks in place of what was found; the same one if nothing was."""
-        trace_id = record.trace_id
-        if not self._may_change(_texts_of(record), record.attributes, record.resource.attributes, trace_id):
+        texts: list[str] = [record.name]
+        parts: list[Any] = []
+        body: Any = None
+        if isinstance(record, SpanRecord):
+            texts.append(record.status_message)
+            parts += [*record.events, *record.links]
+        else:
+            body = record.body
+            texts += texts_of(body)
+        if (
+            not self._may_change(texts, record.attributes, parts, record.trace_id)
+            and self._frames.are_clean(record.resource, record.scope)
+            and (body is None or self.redactor(body) is body)
+        ):
             return record
-        masking = _Masking(self.redactor, self._messages, _run_of(record.attributes, trace_id))
-        masking.has_bytes = _has_bytes(record.attributes)
+        masking = _Masking(self.redactor, self._frames, self._messages, record)
         changed = masking(record)
         if not masking.finds:
             return changed
-        places = [find.path for find in masking.finds]
-        attributes = {**changed.attributes, semconv.REDACTED: _listed(changed.attributes, places)}
+        attributes = {**changed.attributes, semconv.REDACTED: _listed(changed.attributes, masking.finds)}
         return msgspec.structs.replace(changed, attributes=attributes)
 
     def finds(self, record: R) -> list[Find]:
         """Return what would be masked in a span or log record."""
-        masking = _Masking(self.redactor, None, "")
-        masking.has_bytes = _has_bytes(record.attributes)
+        masking = _Masking(self.redactor, self._frames, None, record)
         masking(record)
         return masking.finds
 
+    def _may_change(self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: str) -> bool:
+        """Return whether something is masked in texts, in attributes of a span or log record, in its events and links."""
+        scanned = [*texts]
+        long = _add(scanned, attributes)
+        run = _run_of(attributes, trace_id) if long else ""
+        new = {name: self._messages.unknown_part((run, name), attributes[name]) for name in long}
+        if None in new.values():
+            return True
+        scanned += filter(None, new.values())
+        for part in parts:
+            scanned.append(getattr(part, "name", ""))
+            given = attributes_in(part)
+            scanned += [given[name] for name in _add(scanned, given)]
+        unknown = {**attributes, **new} if new else attributes
+        if has_bytes(attributes):
+            scanned += (text for value in unknown.values() if type(value) is str for text in bytes_in(value))
+        found_in = self.redactor.worth_a_look(scanned)
+        if found_in and self._changes(texts, unknown, parts, frozenset(found_in)):
+            return True
+        for name in long:
+            self._messages.keep_clean((run, name), attributes[name])
+        return False
 
-def _texts_of(record: SpanRecord | LogRecord) -> list[str]:
-    """Return the texts of a record outside of its attributes and its resource."""
-    texts = [record.name]
-    if isinstance(record, SpanRecord):
-        texts.append(record.status_message)
-        _add_all(texts, record.events)
-        _add_all(texts, record.links)
-    else:
-        texts.append(record.body if type(record.body) is str else repr(record.body))
-    texts += [record.scope.attributes[name] for name in _add(texts, record.scope.attributes)]
-    return texts
+    def _changes(
+        self, texts: list[str], attributes: Attributes, parts: Iterable[Any], found_in: frozenset[str]
+    ) -> bool:
+        """Return whether something is masked, given the texts in which something may be found."""
+        outside = [*texts, *(getattr(part, "name", "") for part in parts)]
+        if any(self.redactor.masked_text(text) is not text for text in outside if text in found_in):
+            return True
+        return any(self._changes_any(given, found_in) for given in (attributes, *map(attributes_in, parts)))
+
+    def _changes_any(self, attributes: Attributes, found_in: frozenset[str]) -> bool:
+        """Return whether something is masked in attributes, given the texts in which something may be found."""
+        if has_bytes(attributes):
+            return any(_masked(self.redactor, *pair, holds_bytes=True) != pair for pair in attributes.items())
+        for pair in attributes.items():
+            name, value = pair
+            is_text = type(value) is str
+            if name not in found_in and (value not in found_in if is_text else type(value) in _NUMBERS):
+                continue
+            if is_text and pair in self._unchanged:
+                continue
+            if _masked(self.redactor, name, value) != pair:
+                return True
+            if is_text:
+                self._unchanged.add(pair)
+        return False
 
 
-def _add_all(texts: list[str], parts: Iterable[Any] | None) -> None:
-    """Add the texts of events or links."""
-    for part in parts or ():
-        texts.append(getattr(part, "name", ""))
-        attributes = part.attributes or {}
-        texts += [attributes[name] for name in _add(texts, attributes)]
-
-
-def _add(texts: list[str], attributes: Mapping[str, Any]) -> list[str]:
+def _add(texts: list[str], attributes: Attributes) -> list[str]:
     """Add the texts in attributes, but for the long ones, of which the names are returned."""
     long = []
     for name, value in attributes.items():
@@ -133,64 +178,86 @@ def _add(texts: list[str], attributes: Mapping[str, Any]) -> list[str]:
                 texts.append(value)
             else:
                 long.append(name)
-        elif type(value) is tuple or type(value) is list:
-            texts.extend(item for item in value if type(item) is str)
-        elif type(value) is dict or type(value) is bytes:  # of spans from elsewhere
-            texts.append(repr(value))
+        elif type(value) not in _NUMBERS:
+            texts += texts_of(value)
     return long
 
 
-def _run_of(attributes: Mapping[str, Any], trace_id: str) -> str:
+def _run_of(attributes: Attributes, trace_id: str) -> str:
     """Return the key of a run for its messages: its id, else that of the trace."""
     return str(attributes.get(semconv.RUN_ID) or trace_id)
 
 
-# ── bytes, which stand as base64 ─────────────────────────────────────────────────────────────────────────────────────
-
-_BASE64 = re.compile(r'(?<=")(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?(?=["\\])')
-
-
-def _has_bytes(attributes: Mapping[str, Any]) -> bool:
-    """Return whether there are bytes among the values that our tracer recorded: their type is ``bytes``, ``bytearray``."""
-    types = attributes.get(semconv.TYPES)
-    return type(types) is str and '"byte' in types
-
-
-def _bytes_in(text: str) -> Iterator[str]:
-    """Yield the bytes in a JSON text as texts, each byte as a character."""
-    for found in _BASE64.finditer(text):
-        yield base64.b64decode(found[0]).decode("latin-1")
+def _masked(redactor: Redactor, name: str, value: Any, *, holds_bytes: bool = False) -> tuple[str, Any]:
+    """Return the name and the value of an attribute with masks, the same objects where there are none."""
+    if name in _LISTS and type(value) is str:
+        return name, _with_each_masked(redactor, value, holds_bytes=holds_bytes)
+    new_name = name if name in _KNOWN_NAMES else redactor.masked_text(name)
+    if type(value) is str:
+        text = with_masked_bytes(value, redactor) if holds_bytes else value  # before a mask breaks up their base64
+        return new_name, redactor.masked_text(text, name)
+    if type(value) in _NUMBERS and type(value) is not int:
+        return new_name, value
+    masked = redactor({name: value})
+    return new_name, next(iter(masked.values())) if type(masked) is dict else masked
 
 
-def _with_masked_bytes(text: str, redactor: Redactor) -> str:
-    """Return a JSON text with masks in its bytes, which stay base64."""
-
-    def masked(found: re.Match[str]) -> str:
-        text = base64.b64decode(found[0]).decode("latin-1")
-        changed = redactor.masked_text(text)
-        return found[0] if changed is text else base64.b64encode(changed.encode("latin-1", "replace")).decode()
-
-    changed = _BASE64.sub(masked, text)
-    return text if changed == text else changed
+# ── lists of places and of types ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _listed(attributes: Attributes, places: Iterable[str]) -> str:
-    """Return the places of masks, with those that were listed before."""
+_LISTS = frozenset((semconv.REDACTED, semconv.TYPES))
+"""Names of attributes of ours in which texts stand under names without being the values of these."""
+
+
+def _with_each_masked(redactor: Redactor, text: str, *, holds_bytes: bool) -> str:
+    """Return JSON with masks in its texts, each of which is looked at by itself."""
+    mask = functools.partial(_each_masked, redactor)
+    if holds_bytes:
+        text = with_masked_bytes(text, mask)
+    data = container_in(text)
+    if data is None:
+        return redactor.masked_text(text)
+    masked = mask(data)
+    return text if masked is data else msgspec.json.encode(masked).decode()
+
+
+def _each_masked(redactor: Redactor, data: Any) -> Any:
+    if type(data) is str:
+        return redactor.masked_text(data)
+    masked = data
+    if type(data) is list:
+        masked = [_each_masked(redactor, item) for item in data]
+    elif type(data) is dict:
+        masked = {redactor.masked_text(key): _each_masked(redactor, item) for key, item in data.items()}
+    return data if masked == data else masked
+
+
+def _listed(attributes: Attributes, finds: Iterable[Find]) -> str:
+    """Return the places of finds, with those that were listed before."""
     try:
         before = msgspec.json.decode(attributes.get(semconv.REDACTED, "[]"), type=list[str])
     except (msgspec.DecodeError, TypeError):
         before = []
-    return msgspec.json.encode(list(dict.fromkeys([*before, *places]))).decode()
+    return msgspec.json.encode(list(dict.fromkeys([*before, *(find.path for find in finds)]))).decode()
+
+
+# ── masking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Masking(Rewriter):
     """Mask one record, and collect what was found."""
 
-    def __init__(self, redactor: Redactor, messages: _MaskedMessages | None, run: str) -> None:
-        self._redactor, self._messages, self._run = redactor, messages, run
+    def __init__(
+        self,
+        redactor: Redactor,
+        frames: _MaskedFrames,
+        messages: _MaskedMessages | None,
+        record: SpanRecord | LogRecord,
+    ) -> None:
+        self._redactor, self._frames, self._messages = redactor, frames, messages
+        self._run = _run_of(record.attributes, record.trace_id)
+        self._has_bytes = has_bytes(record.attributes)
         self.finds: list[Find] = []
-        self.has_bytes = False
-        """True if bytes are among the values."""
 
     def text(self, where: str, text: str) -> str:
         """Return a text with masks."""
@@ -199,55 +266,147 @@ class _Masking(Rewriter):
             self._note(where, text)
         return masked
 
-    def body(self, body: Any) -> Any:
+    def body(self, event: str, body: Any) -> Any:
         """Return the body of a log record with masks."""
         masked = self._redactor(body)
         if masked is not body:
             self._note("body", body)
         return masked
 
+    def resource(self, resource: Resource) -> Resource:
+        """Return a resource with masks."""
+        masked, finds = self._frames.masked("resource", resource)
+        self.finds += finds
+        return masked
+
+    def scope(self, scope: Scope) -> Scope:
+        """Return a scope with masks."""
+        masked, finds = self._frames.masked("scope", scope)
+        self.finds += finds
+        return masked
+
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
         """Return attributes with masks in their values and names."""
         changed: dict[str, Any] = {}
         is_same = True
+        is_own = where in ("span", "log")
         for name, value in attributes.items():
-            if name == semconv.REDACTED:
-                changed[name] = value
-                continue
-            new_name = name if name in _KNOWN_NAMES else self._redactor.masked_text(name)
-            new_value = self._value(name, value, where)
+            holds_bytes = is_own and self._has_bytes
+            new_name, known = name, self._messages if where == "span" and _is_long(value) else None
+            if known is not None:
+                new_value = known.masked((self._run, name), value, holds_bytes=holds_bytes)
+            else:
+                new_name, new_value = _masked(self._redactor, name, value, holds_bytes=holds_bytes)
             changed[new_name] = new_value
-            if new_value is not value or new_name is not name:
-                is_same = False
-                prefix = "" if where in ("span", "log") else f"{where}."
-                if self._is_history(value, where):
-                    self.finds.append(Find("", f"{prefix}{new_name}"))  # to find the rules is to search all of it again
-                else:
-                    self._note(f"{prefix}{new_name}", value, name)
+            if new_value is value and new_name is name:
+                continue
+            is_same = False
+            prefix = "" if is_own else f"{where}."
+            if known is not None:
+                self.finds.append(Find("", f"{prefix}{new_name}"))  # to find the rules is to search all of it again
+            else:
+                self._note(f"{prefix}{new_name}", value, name, holds_bytes=holds_bytes)
         return attributes if is_same else changed
 
-    def _value(self, name: str, value: Any, where: str) -> Any:
-        if type(value) is not str:
-            return value if isinstance(value, bool | int | float) else self._redactor({name: value})[name]
-        if self.has_bytes and (value := _with_masked_bytes(given := value, self._redactor)) is not given:
-            return self._redactor.masked_text(value, name)
-        if self._messages is not None and self._is_history(value, where):
-            return self._messages.masked((self._run, name), value)
-        return self._redactor.masked_text(value, name)
-
-    def _is_history(self, value: Any, where: str) -> bool:
-        """Return whether a value may begin with the text of an earlier span."""
-        return where == "span" and self._messages is not None and type(value) is str and len(value) >= _LONG_CHARACTERS
-
-    def _note(self, place: str, value: Any, name: str | None = None) -> None:
+    def _note(self, place: str, value: Any, name: str | None = None, *, holds_bytes: bool = False) -> None:
         """Note what was found in a value, which stands under a name."""
         data = container_in(value) if type(value) is str else None
-        value = value if data is None else data
-        finds = list(self._redactor.finds(value if name is None else {name: value}))
-        for find in finds or [Find(rule="", path="")]:
+        data = value if data is None else data
+        shown = [data, with_texts(data)] if holds_bytes else [data]
+        if name in _LISTS:
+            found = [find for text in texts_of(shown) for find in self._redactor.finds(text)]
+        else:
+            given = shown if name is None else [{name: each} for each in shown]
+            found = [find for each in given for find in self._redactor.finds(each)]
+        for find in dict.fromkeys(found) or [Find(rule="", path="")]:
             path = find.path if name is None else find.path.removeprefix(name)
             dot = "." if path and path[0] not in ".[" else ""
             self.finds.append(Find(find.rule, self._redactor.masked_text(f"{place}{dot}{path}")))
+
+
+def _is_long(value: Any) -> bool:
+    """Return whether a value may begin with the text of an earlier span."""
+    return type(value) is str and len(value) >= _LONG_CHARACTERS
+
+
+class _Unchanged:
+    """Keep the latest texts in which a close look found nothing, as instructions and definitions that are sent again."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._revision = redactor.revision
+        self._pairs: set[tuple[str, str]] = set()
+
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        """Return whether a text under a name is known to be clean."""
+        return pair in self._pairs and self._revision == self._redactor.revision
+
+    def add(self, pair: tuple[str, str]) -> None:
+        """Keep a text with the name that it stands under."""
+        if self._revision != self._redactor.revision or len(self._pairs) >= _KEPT_TEXTS:
+            self._pairs, self._revision = set(), self._redactor.revision
+        if len(pair[1]) < _LONG_CHARACTERS:
+            self._pairs.add(pair)
+
+
+class _MaskedFrames:
+    """Mask resources and scopes, each once."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._revision = redactor.revision
+        self._last: tuple[Any, Any, int] = (None, None, self._revision)
+        self._clean: dict[int, Any] = {}
+        self._masked: dict[int, tuple[Any, Any, list[Find]]] = {}
+
+    def is_clean(self, frame: Any) -> bool:
+        """Return whether nothing is masked in a resource or scope, of the SDK or ours."""
+        if self._revision != self._redactor.revision:
+            self._clean, self._masked, self._revision = {}, {}, self._redactor.revision
+        if frame is None or self._clean.get(id(frame)) is frame:
+            return True
+        texts = [getattr(frame, "name", None) or "", getattr(frame, "version", None) or ""]
+        if self._redactor.may_change(texts):
+            return False
+        if any(_masked(self._redactor, *pair) != pair for pair in (frame.attributes or {}).items()):
+            return False
+        _remember(self._clean, frame, frame)
+        return True
+
+    def are_clean(self, resource: Any, scope: Any) -> bool:
+        """Return whether nothing is masked in a resource and a scope, of the SDK or ours."""
+        last = self._last
+        if last[0] is resource and last[1] is scope and last[2] == self._redactor.revision:
+            return True
+        if not (self.is_clean(resource) and self.is_clean(scope)):
+            return False
+        self._last = resource, scope, self._revision
+        return True
+
+    def masked(self, where: str, frame: F) -> tuple[F, list[Find]]:
+        """Return a resource or scope with masks, and what was found in it."""
+        if self.is_clean(frame):
+            return frame, []
+        known = self._masked.get(id(frame))
+        if known is None or known[0] is not frame:
+            masking = _Masking(self._redactor, self, None, _NO_RECORD)
+            changes: dict[str, Any] = {"attributes": masking.attributes(where, frame.attributes)}
+            if isinstance(frame, Scope):
+                changes["name"] = masking.text("scope.name", frame.name)
+                changes["version"] = masking.text("scope.version", frame.version)
+            known = (frame, replaced(frame, changes), masking.finds)
+            _remember(self._masked, frame, known)
+        return known[1], known[2]
+
+
+def _remember(kept: dict[int, Any], frame: Any, fact: Any) -> None:
+    """Keep a fact of a resource or scope; programs that make many of them use each once."""
+    if len(kept) >= _KEPT_FRAMES:
+        kept.clear()
+    kept[id(frame)] = fact
+
+
+_NO_RECORD = SpanRecord("", "", None, "", 0, None)
 
 
 class _Known(NamedTuple):
@@ -277,15 +436,18 @@ class _MaskedMessages:
             return text
         return text[len(known.text) :] if known.masked is known.text else None
 
-    def masked(self, key: tuple[str, str], text: str) -> str:
+    def masked(self, key: tuple[str, str], text: str, *, holds_bytes: bool) -> str:
         """Return a text with masks."""
         known = self._beginning(key, text)
+        rest = text if known is None else text[len(known.text) :]
+        masked: str
         if known is None:
-            masked = self._redactor.masked_text(text, key[1])
+            masked = _masked(self._redactor, key[1], text, holds_bytes=holds_bytes)[1]
+        elif rest == "]":
+            masked = f"{known.masked}]"
         else:
-            rest = text[len(known.text) :]
-            new = self._redactor.masked_text(f"[{rest[1:]}", key[1]) if len(rest) > 1 else "]"
-            masked = f"{known.masked}{rest[0]}{new[1:]}" if len(rest) > 1 else f"{known.masked}]"
+            new = _masked(self._redactor, key[1], f"[{rest[1:]}", holds_bytes=holds_bytes)[1]
+            masked = f"{known.masked},{new[1:]}" if new[0] == "[" else new  # else it could not be searched
         if masked == text:
             masked = text
         self._keep(key, text, masked)

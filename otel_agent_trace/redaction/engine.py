@@ -5,9 +5,10 @@ Both search the UTF-8 bytes of the text.
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.texts import UnscannableError
@@ -31,18 +32,18 @@ class LiteralScanner:
     def __init__(self, exact: Sequence[str], folded: Sequence[str] = ()) -> None:
         self._exact = [literal.encode("utf-8", "surrogatepass") for literal in exact]
         self._folded = [literal.encode("utf-8", "surrogatepass") for literal in folded]
-        self._standard_scan: Callable[[bytes, int], list[Hit]] | None = None
-        self._scan = _hyperscan(self._exact, self._folded) or self._standard
+        self._known_standard: _Standard | None = None
+        self._engine: _Engine = _hyperscan(self._exact, self._folded) or self._standard
 
     @property
-    def _standard(self) -> Callable[[bytes, int], list[Hit]]:
-        """Return the function that needs the standard library only, made when it is first needed.
+    def _standard(self) -> _Standard:
+        """Return the engine of the standard library, made when it is first needed.
 
         `functools.cached_property` has a lock before Python 3.12, which a forked child could find taken.
         """
-        if self._standard_scan is None:
-            self._standard_scan = _standard_scan(self._exact, self._folded)
-        return self._standard_scan
+        if self._known_standard is None:
+            self._known_standard = _Standard(self._exact, self._folded)
+        return self._known_standard
 
     def hits(self, text: str) -> list[Hit]:
         """Return the literals of a text with their positions, the first position first.
@@ -55,25 +56,35 @@ class LiteralScanner:
         data = text.encode("utf-8", "surrogatepass")
         limit = HITS_AT_LEAST + len(text) // 8
         try:
-            found = self._scan(data, limit)
+            found = self._engine.hits(data, limit)
         except UnscannableError:
             raise
         except Exception as error:  # as of a signal handler that scans while its thread does: its scratch is in use
             if is_of_signal_handler(error):
                 raise
-            found = self._standard(data, limit)
+            found = self._standard.hits(data, limit)
         if len(found) > 1:
             found.sort(key=_position)
         return found if len(data) == len(text) else _in_characters(found, data)
 
+    @property
+    def has_hits(self) -> Callable[[str], bool]:
+        """Return whether a text has any of the literals, or more of them than `hits` would return; never raises."""
+        return self._engine.has_hits
+
+
+class _Engine(Protocol):
+    """Find literals in bytes."""
+
     def has_hits(self, text: str) -> bool:
-        """Return whether a text has any of the literals, or more of them than `hits` would return."""
-        try:
-            return bool(self._scan(text.encode("utf-8", "surrogatepass"), 0))
-        except Exception as error:  # whatever fails counts as a hit
-            if is_of_signal_handler(error):
-                raise
-            return True
+        """Return whether there is a hit; also True if that cannot be known."""
+
+    def hits(self, data: bytes, limit: int) -> list[Hit]:
+        """Return all hits.
+
+        Raises:
+            UnscannableError: there are more than the limit.
+        """
 
 
 def _position(hit: Hit) -> tuple[int, int]:
@@ -91,29 +102,34 @@ def _in_characters(hits: list[Hit], data: bytes) -> list[Hit]:
     return converted
 
 
-def _standard_scan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]]:
-    """Return a function that scans with `bytes.find`, in time that is linear in the text.
+class _Standard:
+    """Search with `bytes.find`, in time that is linear in the text.
 
     Literals are searched for one after the other, but only those of which a part that several have in common is in the text.
     """
-    groups = (_groups(list(enumerate(exact))), _groups(list(enumerate(folded, len(exact)))))
 
-    def scan(data: bytes, limit: int) -> list[Hit]:
-        found: list[Hit] = []
-        for text, parts in zip((data, data.lower()), groups, strict=True):  # of bytes: of ASCII letters only
-            for part, literals in parts:
+    def __init__(self, exact: Sequence[bytes], folded: Sequence[bytes]) -> None:
+        self._groups = (_groups(list(enumerate(exact))), _groups(list(enumerate(folded, len(exact)))))
+
+    def has_hits(self, text: str) -> bool:
+        return next(self._places(text.encode("utf-8", "surrogatepass")), None) is not None
+
+    def hits(self, data: bytes, limit: int) -> list[Hit]:
+        found = list(itertools.islice(self._places(data), limit + 1))
+        if len(found) > limit:
+            raise UnscannableError
+        return found
+
+    def _places(self, data: bytes) -> Iterator[Hit]:
+        for text, groups in zip((data, data.lower()), self._groups, strict=True):  # of bytes: of ASCII letters only
+            for part, literals in groups:
                 if part not in text:
                     continue
                 for number, literal in literals:
                     position = text.find(literal)
                     while position >= 0:
-                        if len(found) >= limit:
-                            raise UnscannableError
-                        found.append((number, position))
+                        yield number, position
                         position = text.find(literal, position + 1)
-        return found
-
-    return scan
 
 
 _COMMON_BYTES = b"etaoinsrhldcumfpgwybvkxjqz"
@@ -151,40 +167,70 @@ def _frequency(part: bytes) -> float:
     return share
 
 
-def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> Callable[[bytes, int], list[Hit]] | None:
-    """Return a function that scans with hyperscan; None where it cannot be imported, or cannot run on this processor."""
-    literals = [*exact, *folded]
-    if not literals:
+def _hyperscan(exact: Sequence[bytes], folded: Sequence[bytes]) -> _Hyperscan | None:
+    """Return what scans with hyperscan; None where it cannot be imported, or cannot run on this processor."""
+    if not exact and not folded:
         return None
     try:
         with NO_FORK:
-            import hyperscan  # noqa: PLC0415 - an optional dependency, loaded with the first text
-
-            caseless = [0] * len(exact) + [hyperscan.HS_FLAG_CASELESS] * len(folded)
-            database = hyperscan.Database()
-            database.compile(literals, ids=range(len(literals)), elements=len(literals), flags=caseless, literal=True)
+            return _Hyperscan(exact, folded)
     except Exception:  # noqa: BLE001 - the standard library does it as well
         return None
-    lengths = [len(literal) for literal in literals]
-    local = threading.local()
 
-    def scan(data: bytes, limit: int) -> list[Hit]:
+
+class _Hyperscan:
+    """Scan with hyperscan, with a scratch for each thread."""
+
+    def __init__(self, exact: Sequence[bytes], folded: Sequence[bytes]) -> None:
+        import hyperscan  # noqa: PLC0415 - an optional dependency, loaded with the first text
+
+        literals = [*exact, *folded]
+        caseless = [0] * len(exact) + [hyperscan.HS_FLAG_CASELESS] * len(folded)
+        self._new_scratch = hyperscan.Scratch
+        self._terminated: type[Exception] = hyperscan.ScanTerminated
+        self._database = hyperscan.Database()
+        self._database.compile(literals, ids=range(len(literals)), elements=len(literals), flags=caseless, literal=True)
+        self._lengths = [len(literal) for literal in literals]
+        self._local = threading.local()
+
+    def has_hits(self, text: str) -> bool:
+        try:
+            scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._scratch()
+        try:
+            self._database.scan(text.encode("utf-8", "surrogatepass"), _stop, scratch=scratch)
+        except self._terminated:  # at a hit
+            return True
+        except Exception as error:  # whatever fails counts as one
+            if is_of_signal_handler(error):
+                raise
+            return True
+        return False
+
+    def hits(self, data: bytes, limit: int) -> list[Hit]:
         found: list[Hit] = []
+        lengths = self._lengths
 
         def add(literal: int, _start: int, end: int, _flags: int, _context: Any) -> bool:
-            if len(found) >= limit:
-                return True
             found.append((literal, end - lengths[literal]))
-            return False
+            return len(found) > limit
 
         try:
-            scratch = local.scratch
-        except AttributeError:
-            scratch = local.scratch = hyperscan.Scratch(database)
-        try:
-            database.scan(data, add, scratch=scratch)
-        except hyperscan.ScanTerminated:
-            raise UnscannableError from None
+            self._database.scan(data, add, scratch=self._scratch())
+        except Exception:
+            if len(found) > limit:
+                raise UnscannableError from None
+            raise
         return found
 
-    return scan
+    def _scratch(self) -> Any:
+        try:
+            return self._local.scratch
+        except AttributeError:
+            scratch = self._local.scratch = self._new_scratch(self._database)
+            return scratch
+
+
+def _stop(_literal: int, _start: int, _end: int, _flags: int, _context: Any) -> bool:
+    return True

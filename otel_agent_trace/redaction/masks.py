@@ -22,7 +22,12 @@ def mask_of(rule: str, value: str, key: bytes) -> str:
     """Return the mask of what a rule found, with digits of the value under a key."""
     if rule == "unscanned":
         return UNSCANNED
-    return f"<{'' if rule in PERSONAL_KINDS else 'secret:'}{rule}:{_digits(value, key)}>"
+    return personal_mask(rule if rule in PERSONAL_KINDS else f"secret:{rule}", value, key)
+
+
+def personal_mask(kind: str, value: str, key: bytes) -> str:
+    """Return the mask of a personal datum of a kind, with digits of the value under a key."""
+    return f"<{kind}:{_digits(value, key)}>"
 
 
 def _digits(value: str, key: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.redaction import credentials
 from otel_agent_trace.redaction.masks import MASK
-from otel_agent_trace.redaction.names import KEYS_OF, ORDINARY_TOKENS, NamedSecret, named_secret
+from otel_agent_trace.redaction.names import ENDINGS, KEYS_OF, ORDINARY_TOKENS, NamedSecret, named_secret
 from otel_agent_trace.redaction.ordinary import (
     is_nothing_but_masks,
     is_ordinary,
@@ -22,15 +22,28 @@ from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.quoting import QUOTE, end_of_quoted
 from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
+_BETWEEN = (
+    *("is ", "was ", "are ", "to ", "be ", "lautet ", "ist ", "est ", "es ", "é ", "is:", "set to", "changed to"),
+    *("for ", "of ", "provided:", "given:", "supplied:", "specified:", "changed from", "value:", "reg_"),
+)
+"""Words between a name and its value in prose."""
+
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
     *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass =", "pass:", 'pass"', "pass'", "pass\\"),
-    *("_pw", "pw=", "pw:", "secret", "token", "_key", "-key", "api key", "access key", "private key"),
+    *("_pw", "pw=", "pw:", "secret", "_key", "-key", "api key", "access key", "private key"),
     *(f"{word}key" for word in KEYS_OF),
     *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth:", "auth\\", "creds", "_pat", 'pat"', "pat'", "pat=", "pat:", "pat\\", "mnemonic", "psk", "storepass", "keypass", "--auth"),
+    *(f"token{following}" for following in (*"\"'`\\&%=:]*!-_.,<>\t\n\r\x1b\uff1aは是为為0123456789", *ENDINGS)),
+    *(f"token {following}" for following in (*"\"'`\\&%=:]*!-,<>|([ \t\u2192\u2502\u2503", "value=", "content=", *_BETWEEN)),
+    *(f"{preceding}token " for preceding in "abcdefghijklmnopqrstuvwxyz0123456789_-."),
     *('otp"', "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", 'pin"', "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
 )  # fmt: skip
-"""Texts, in lower case, of which every name of a secret has one."""
+"""Texts, in lower case, of which every name of a secret has one.
+
+The word ``token`` alone stands in so many texts about language models that it is looked at only with what may follow it
+before a secret: no other word of prose.
+"""
 
 PARAMETER_LITERALS = ("key=", "sig=", "code=", "sid=", "signature=", "session=", "sessionid=", "appid=", "ticket=")
 """Parameters of addresses that hold secrets there and nowhere else; `auth` and `token` are names everywhere."""

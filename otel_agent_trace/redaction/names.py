@@ -102,7 +102,7 @@ _QUESTIONS = frozenset(
     )
 )
 """First words of names of numbers, switches and functions, which hold no secret."""
-_ENDINGS = frozenset(
+ENDINGS = frozenset(
     (
         *("value", "raw", "plain", "plaintext", "base64", "b64", "header", "string", "str", "prod", "dev", "staging"),
         *("base",),
@@ -118,7 +118,7 @@ def named_secret(name: str) -> NamedSecret | None:
     if "<" in name:
         name = MASK.sub("", name)  # a masked key names a rule, not what stands under it
     words = [word.lower() for word in _WORD.findall(_DEFINED.sub("", name[-100:]))]
-    while len(words) > 1 and (words[-1] in _ENDINGS or words[-1].isdigit()):
+    while len(words) > 1 and (words[-1] in ENDINGS or words[-1].isdigit()):
         words.pop()
     if not words or (len(words) > 1 and words[0] in _QUESTIONS):
         return None

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from otel_agent_trace.copies import Shared, class_here
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import NO_FORK, ForkSafeLock
-from otel_agent_trace.guard import Diagnostics, failed
+from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.redaction.masks import UNSCANNED
 from otel_agent_trace.signals import is_of_signal_handler
 
@@ -36,11 +38,12 @@ class Find(msgspec.Struct, frozen=True):
     path: str
 
 
-class Redactor:
+class Redactor(Shared):
     """Mask secrets, and personal data on request, in any JSON value.
 
     Secrets are found by their names, by their shapes, and by their values, which are those of the process's environment
-    under names of secrets, and those that `add_secret` registers. Threads may share a redactor.
+    under names of secrets, and those that `add_secret` registers. Threads may share a redactor. A copy in this process is
+    the redactor itself; in another process, it has the same arguments and registered secrets.
 
     Args:
         pii: the kinds of personal data that are masked too: ``"email"``, ``"phone"``, ``"card"``, ``"iban"``, ``"ip"``,
@@ -71,10 +74,21 @@ class Redactor:
         self.revision = 0
         self._registered: dict[str, list[KnownValue]] = {}
         self._environment: frozenset[str] = frozenset()
-        self._variables: dict[Any, Any] | None = None
+        self._variables = _Variables()
         self._lock = ForkSafeLock()
         self._search: Search | None = None
         self._diagnostics = Diagnostics()
+        self._share()
+
+    def _copy_settings(self) -> dict[str, Any]:
+        return {"pii": self._pii, "add": self._add, "remove": self._remove, "secrets": tuple(self._registered)}
+
+    def _copy_from(self, settings: dict[str, Any]) -> None:
+        arguments = dict(settings)
+        secrets = arguments.pop("secrets")
+        class_here(type(self)).__init__(self, **arguments)  # type: ignore[misc]
+        for secret in secrets:
+            self.add_secret(secret)
 
     def __call__(self, value: Any) -> Any:
         """Return what may be stored of a JSON value: the same object if nothing in it is masked.
@@ -90,15 +104,31 @@ class Redactor:
             self._failed(error)
             return UNSCANNED
 
+    def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return those of some texts in which, or under which as names, something may be found: one scan of all of them.
+
+        It never raises.
+        """
+        try:
+            return self._current().worth_a_look(texts)
+        except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
+            self._failed(error)
+            return texts
+
     def may_change(self, texts: Sequence[str]) -> bool:
         """Return False if none of the texts would change: one scan for all of them, unless there is something in it."""
+        return any(self.masked_text(text) is not text for text in self.worth_a_look(texts))
+
+    def may_find_in(self, text: str) -> bool:
+        """Return False if one scan shows that nothing can be found in a text; never raises.
+
+        Several texts are searched at once if they stand between `JOINT`, with one before the first and after the last.
+        """
         try:
-            if not self._current().may_find_in_any(texts):
-                return False
+            return self._current().may_find_in_text(text)
         except Exception as error:  # noqa: BLE001 - what cannot be scanned is to be masked
             self._failed(error)
             return True
-        return any(self.masked_text(text) is not text for text in texts)
 
     def masked_text(self, text: str, name: str | None = None) -> str:
         """Return a text with masks, the same object if it has none; never raises.
@@ -162,12 +192,16 @@ class Redactor:
     def _failed(self, error: Exception) -> None:
         if is_of_signal_handler(error):
             raise error
-        failed(self._diagnostics, "redaction", error)
+        kind = type(error).__name__
+        self._diagnostics.count("failed: redaction")
+        self._diagnostics.warn_once(
+            kind, "redaction failed: %s; the value is not stored (logged once)", kind
+        )  # no text: it may quote a secret
 
     def _current(self) -> Search:
         """Return the search for all that is known, made anew when a secret was added or the environment changed."""
         search = self._search
-        if search is None or _variables() != self._variables:
+        if search is None or self._variables.have_changed():
             with NO_FORK, self._lock:
                 search = self._renewed()
         return search
@@ -176,14 +210,11 @@ class Redactor:
         from otel_agent_trace.redaction import selection  # noqa: PLC0415 - with the first value, see above
         from otel_agent_trace.redaction.known_values import known_forms, secrets_of_environment  # noqa: PLC0415 - likewise
 
-        variables = dict(_variables())
-        if variables != self._variables:
-            decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
-            environment = frozenset(secrets_of_environment(decoded))
-            if environment != self._environment:
+        if self._search is None or self._variables.have_changed():
+            self._variables = _Variables(secrets_of_environment)
+            if self._variables.secrets != self._environment:
                 self.revision += self._search is not None
-                self._environment, self._search = environment, None
-            self._variables = variables
+                self._environment, self._search = self._variables.secrets, None
         if self._search is None:
             known = {value: known_forms(value) for value in sorted(self._environment)} | self._registered
             forms = [form for forms in known.values() for form in forms]
@@ -191,7 +222,38 @@ class Redactor:
         return self._search
 
 
-def _variables() -> Mapping[Any, Any]:
-    """Return the environment as the interpreter stores it: comparing that costs a tenth of decoding it."""
+class _Variables:
+    """Hold the environment as it was read, to notice cheaply that it has changed.
+
+    It is looked at as the interpreter stores it: comparing that costs a tenth of decoding it. Variables that are added or
+    removed, and those of secrets that get other values, are noticed at once, what leaves their number as it was within a second.
+    """
+
+    def __init__(self, secrets_of: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: ()) -> None:
+        self._read = dict(_stored_variables())
+        self._read_at_s = time.monotonic()
+        decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in self._read.items()}
+        self.secrets = frozenset(secrets_of(decoded))
+        self._holding = [item for item in self._read.items() if os.fsdecode(item[1]) in self.secrets]
+
+    def have_changed(self) -> bool:
+        """Return whether variables may have changed since they were read."""
+        stored = _stored_variables()
+        if len(stored) != len(self._read):
+            return True
+        for name, value in self._holding:
+            if stored.get(name) is not value:
+                return True
+        now_s = time.monotonic()
+        if now_s - self._read_at_s < _UNNOTICED_S:
+            return False
+        self._read_at_s = now_s
+        return stored != self._read
+
+
+_UNNOTICED_S = 1.0
+
+
+def _stored_variables() -> Mapping[Any, Any]:
     stored: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
     return stored

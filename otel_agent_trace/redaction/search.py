@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -31,8 +32,8 @@ from otel_agent_trace.redaction.ordinary import is_nothing_but_masks, without_ma
 from otel_agent_trace.redaction.personal import PersonalRule
 from otel_agent_trace.redaction.rules import Rule
 from otel_agent_trace.redaction.shapes import ShapeDetector
-from otel_agent_trace.redaction.texts import Detector, Found, Text, UnscannableError
-from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk, texts_of
+from otel_agent_trace.redaction.texts import JOINT, Detector, Found, Text, UnscannableError, texts_of
+from otel_agent_trace.redaction.walk import SCREENED, Mask, Walk
 
 
 class Searched(NamedTuple):
@@ -54,6 +55,10 @@ PLACE_RULES = tuple(name for name, _, _ in PLACES)
 
 _JSON_STARTS = frozenset('{["')
 _JSON_ENDS = frozenset('}]"')
+
+
+def _always(_text: str) -> bool:
+    return True
 
 
 class _Spans:
@@ -85,6 +90,9 @@ class Search:
         searched: patterns that the program added.
         personal: the rules of personal data.
         removed: names of rules that find nothing.
+
+    Attributes:
+        may_find_in_text: return False if a look at a text, or at several between `JOINT`, shows that nothing can be found in it.
     """
 
     def __init__(
@@ -115,19 +123,24 @@ class Search:
         )
         self._detectors = [*exact.values(), *folded.values()]
         self._scanner = LiteralScanner(list(exact), list(folded))
+        self.may_find_in_text = _always if searched or personal else self._scanner.has_hits
 
     def may_find_in(self, value: Any) -> bool:
         """Return False if a look at all texts of a JSON value together shows that nothing can be found in it."""
-        return self.may_find_in_any(texts_of(value))
+        return self.may_find_in_text(JOINT.join(("", *texts_of(value), "")))
 
-    def may_find_in_any(self, texts: Iterable[str]) -> bool:
-        """Return False if a look at all texts together shows that nothing can be found in any of them.
-
-        Each stands in quotes: some names are looked for with the quote after them.
-        """
+    def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return those of some texts in which something may be found, after one look at all of them together."""
         if self._searched or self._personal:
-            return True
-        return self._scanner.has_hits('"\n"'.join(("", *texts, "")))
+            return texts
+        try:
+            hits = self._scanner.hits(JOINT.join(("", *texts, "")))
+        except UnscannableError:
+            return texts
+        if not hits:
+            return ()
+        ends = list(itertools.accumulate(len(JOINT) + len(text) for text in texts))
+        return [texts[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})]
 
     def walk(self, mask: Mask) -> Walk:
         """Return what calls a function for each text of JSON values."""

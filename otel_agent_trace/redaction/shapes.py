@@ -14,6 +14,8 @@ _ESCAPE_BEFORE = lazy_pattern(
     r"(?:%(?:25){0,3}[0-9A-Fa-f]{2}|\\[nrtbfv0]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\[[0-9;]{1,10}m)\Z"
 )
 _LONGEST_ESCAPE = 14
+_ENCODED_CHARACTERS = 64
+_ENCODED = lazy_pattern(r"[A-Za-z0-9+/_-]{64}")
 _LONGEST_PHRASE = 60
 _EXAMPLE = lazy_pattern(r"(?i:x{6}|example|your[-_])|\.\.\.|\*\*\*|([^=A])\1{9}")
 _LINE_BREAK = lazy_pattern(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
@@ -81,10 +83,15 @@ def _is_no_phrase(value: str) -> bool:
 
 
 def begins_word(text: str, position: int) -> bool:
-    r"""Return whether no letter or digit stands before a position, but for those of an escape such as ``%3D`` or ``\n``."""
+    r"""Return whether no letter or digit stands before a position, but for those of an escape such as ``%3D`` or ``\n``.
+
+    In the base64 of a picture or an archive, other characters before it are no beginning either.
+    """
     if not position:
         return True
     before = text[position - 1]
+    if before in "+/-_":
+        return _ENCODED.fullmatch(text, max(0, position - _ENCODED_CHARACTERS), position) is None
     if not (before.isalnum() and before.isascii()):
         return True
     return _ESCAPE_BEFORE.search(text[max(0, position - _LONGEST_ESCAPE) : position]) is not None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
+JOINT = '"\n"'
+"""What stands between texts that are searched together: some names are looked for with the quote after them."""
 _LEAST_WORK = 200_000
 _WORK_PER_CHARACTER = 12
 JUDGED = 120
@@ -63,3 +66,41 @@ class Text:
 
 Detector = Callable[[Text, int], Iterable[Found]]
 """Represent what looks at a text where a literal was found: given the text and the literal's position, returns what it found."""
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value, its keys too, and its bytes as texts, in any order."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif isinstance(item, bytes):
+            stack.append(texts_of_bytes(item))
+
+
+_ASCII = re.compile(rb"[\t\n\r -~]{8,}")
+
+
+def texts_of_bytes(value: bytes) -> str | list[str]:
+    """Return bytes as a text if they are one in UTF-8, else the texts in them: eight or more characters of ASCII.
+
+    Between these, in pictures and archives, anything may stand by chance.
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return [found[0].decode() for found in _ASCII.finditer(value)]
+
+
+def bytes_of_texts(value: bytes, texts: str | list[str]) -> bytes:
+    """Return bytes with other texts in the place of those that `texts_of_bytes` returns."""
+    if isinstance(texts, str):
+        return texts.encode("utf-8", "replace")
+    left = iter(texts)
+    return _ASCII.sub(lambda _: next(left).encode("utf-8", "replace"), value)

@@ -17,7 +17,7 @@ from otel_agent_trace.redaction.named_values import ATTACHED_OPTION, NAME_LITERA
 from otel_agent_trace.redaction.names import NamedSecret, named_secret
 from otel_agent_trace.redaction.ordinary import is_password
 from otel_agent_trace.redaction.patterns import lazy_pattern
-from otel_agent_trace.redaction.texts import Found
+from otel_agent_trace.redaction.texts import Found, bytes_of_texts, texts_of_bytes
 
 MOST_LEVELS = 150
 _LONGEST_NAME = 100
@@ -64,6 +64,10 @@ class Walk:
             return self._mapping(value, announced, path, level + 1) if level < MOST_LEVELS else UNSCANNED
         if isinstance(value, (list, tuple)):
             return self._sequence(value, announced, path, level + 1) if level < MOST_LEVELS else UNSCANNED
+        if isinstance(value, bytes):
+            texts = texts_of_bytes(value)
+            masked = self.value(texts, announced, path, level)
+            return value if masked is texts else bytes_of_texts(value, masked)
         if announced and isinstance(value, int) and _is_secret_number(value, announced.secret):
             text = str(value)
             return self._mask(text, [Found(0, len(text), announced.secret.rule, text)], path)
@@ -107,20 +111,6 @@ class Walk:
         if not is_changed:
             return value
         return tuple(changed) if isinstance(value, tuple) else changed
-
-
-def texts_of(value: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value, its keys too, in any order."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            stack.extend(item)
 
 
 def _is_secret_number(value: int, secret: NamedSecret) -> bool:

@@ -10,7 +10,7 @@ from otel_agent_trace.model import LogEntry
 from otel_agent_trace.span import Event
 from otel_agent_trace.span_facts import text_of
 
-_OWN = frozenset({semconv.LOG_SEVERITY, semconv.LOG_LOGGER, semconv.LOG_BODY})
+_OWN = frozenset({semconv.LOG_SEVERITY, semconv.LOG_LOGGER, semconv.LOG_BODY, semconv.CONTENT})
 
 
 def entry_of(event: Event) -> LogEntry | None:

@@ -33,6 +33,8 @@ _MOST_S = 30.0
 _COPIES = 3
 """Number of times that the file is copied on before the renaming, so that little is left for the time after it."""
 _POLL_S = 0.02
+_SUFFIX = ".replacing"
+"""End of the name of a file that is written beside another one."""
 
 
 def replace(path: str, copy: Copy) -> None:
@@ -101,9 +103,15 @@ def _is_open_for_writing(path: str) -> bool:
 
 @contextmanager
 def _written_beside(path: str, status: os.stat_result) -> Iterator[IO[bytes]]:
-    """Yield a new file of mode 0600 in the same folder and of the same owner, which is removed unless it is renamed."""
+    """Yield a new file of mode 0600 in the same folder and of the same owner, which is removed unless it is renamed.
+
+    So is what a process left that was killed while it wrote one: nobody else is writing one now.
+    """
     folder, name = os.path.split(path)
-    with tempfile.NamedTemporaryFile(dir=folder or ".", prefix=f".{name}.", delete=False) as beside:
+    folder, prefix = folder or ".", f".{name}."
+    for left in glob.iglob(f"{glob.escape(os.path.join(folder, prefix))}????????{_SUFFIX}"):
+        os.unlink(left)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=_SUFFIX, delete=False) as beside:
         try:
             if hasattr(os, "fchown") and status.st_uid != os.geteuid():
                 os.fchown(beside.fileno(), status.st_uid, status.st_gid)

@@ -295,10 +295,14 @@ class ActiveSpan(Parent, Shared):
     def _write_fields(self) -> None:
         raise NotImplementedError
 
+    def asked_content(self) -> ContentMode | None:
+        """Return the mode of recording content that the decorator, else the tracer, asked for; None for neither."""
+        return self.content_mode or self._state.content_mode
+
     def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
         """Return a new span with the attributes of the start; if a policy drops it, one that stands for its parent."""
         self.destination = destination = self._destination_now()
-        mode = self.content_mode or self._state.content_mode
+        mode = self.asked_content()
         if mode is not None:
             self._start_attributes[semconv.CONTENT] = mode
         policies = destination.write_policies

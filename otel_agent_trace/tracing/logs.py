@@ -108,11 +108,19 @@ def _watching(call_handlers: Callable[..., None]) -> Callable[..., None]:
 
 
 class _Place(NamedTuple):
-    """Describe where a record belongs: its span, the processors that take it, and the key of the run for counting."""
+    """Describe where a record belongs.
+
+    Attributes:
+        span: its span.
+        processors: the processors that take it.
+        run_key: the key of the run, for counting.
+        content: the mode of recording content that the run or the step asked for, None for that of the processors.
+    """
 
     span: Any
     processors: list[AgentSpanProcessor]
     run_key: Any
+    content: str | None = None
 
 
 _AT_WORK = AtWork()
@@ -149,11 +157,12 @@ def _place_of(context: Context, run: Any, span: Any, level: int) -> _Place:
     if not isinstance(run, ActiveRun):
         return _Place(span, _processors_of(span, level), span.get_span_context().trace_id)
     step = context.get(STEP_KEY)
-    own = step.span if isinstance(step, ActiveStep) and step.run is run else run.span
+    active: ActiveRun | ActiveStep = step if isinstance(step, ActiveStep) and step.run is run else run
+    own = active.span
     processors = _processors_of(own, level)
     if span is not own and any(processor in processors for processor in _processors_of(span, level)):
         own = span
-    return _Place(own, processors, run.span.get_span_context()[:2])
+    return _Place(own, processors, run.span.get_span_context()[:2], active.asked_content())
 
 
 def _processors_of(span: Any, level: int) -> list[AgentSpanProcessor]:
@@ -170,7 +179,7 @@ def _pass_on(record: logging.LogRecord, place: _Place) -> None:
         diagnostics = processor.diagnostics
         if processor.logs is None or not processor.logs.takes(place.run_key, diagnostics):
             continue
-        converted = converted or guarded(diagnostics, "log record", converted_record, record, place.span)
+        converted = converted or guarded(diagnostics, "log record", converted_record, record, place.span, place.content)
         if converted is not None:
             processor.on_log(place.span, converted)
 
@@ -178,10 +187,12 @@ def _pass_on(record: logging.LogRecord, place: _Place) -> None:
 # ── what a record holds ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def converted_record(record: logging.LogRecord, span: Any) -> LogRecord:
-    """Return a record of `logging` as plain data that belongs to a span of the SDK."""
+def converted_record(record: logging.LogRecord, span: Any, content: str | None = None) -> LogRecord:
+    """Return a record of `logging` as plain data that belongs to a span of the SDK, and names the mode for its content."""
     context: SpanContext = span.get_span_context()
     attributes = dict(_attributes(record))
+    if content is not None:
+        attributes[semconv.CONTENT] = content
     number, text = _severity(record.levelno)
     return LogRecord(
         f"{context.trace_id:032x}",

@@ -70,7 +70,9 @@ class AgentSpanProcessor(SpanProcessor):
         self._policies = self.data.in_order(checked_policies(policies))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
         """Pipeline of the spans; log records are passed to its `on_log`."""
-        self._needs_starts = self.pipeline.needs_starts
+        self._needs_starts = True
+        """True if something is to be done when a span starts: at least for the first one."""
+        self._has_begun = False
         self._diversion: tuple[SpanSink, Pipeline] | None = None
         self._diverted: dict[int, Pipeline] = {}
         """Pipelines of open spans that started while spans were diverted, by the identity of the spans' contexts."""
@@ -100,7 +102,17 @@ class AgentSpanProcessor(SpanProcessor):
                 self._diverted[id(context)] = diverted
                 diverted.on_start(span)
             elif self._needs_starts:
+                if not self._has_begun:
+                    self._begin()
                 self.pipeline.on_start(span)
+
+    def _begin(self) -> None:
+        """Load the rules of redaction before the first span has started: while the interpreter ends, nothing can be imported."""
+        self._has_begun = True
+        self._needs_starts = self.pipeline.needs_starts
+        redactor = self.data.redactor
+        if redactor is not None:
+            redactor.may_find_in("")
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass on a span that has ended."""

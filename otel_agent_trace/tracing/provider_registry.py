@@ -59,6 +59,7 @@ class ProviderSettings(NamedTuple):
 
 SETTINGS: ProviderRegistry[ProviderSettings] = ProviderRegistry()
 _UNCONFIGURED = ProviderSettings()
+_PSEUDONYMS = UserIdPolicy()
 
 
 def settings_of(provider: TracerProvider) -> ProviderSettings:
@@ -74,14 +75,14 @@ def span_processors_of(provider: Any) -> tuple[Any, ...] | None:
 def user_policy_of(provider: TracerProvider) -> UserIdPolicy:
     """Return the policy for user ids: that of `configure`, else one on which all processors agree, else pseudonyms."""
     settings = SETTINGS.get(provider)
-    if settings is not None and settings.data.user_ids is not None:
-        return settings.data.user_ids
+    if settings is not None:
+        return settings.data.user_ids or _PSEUDONYMS
     agreed: dict[str | None, UserIdPolicy | None] = {}
     for processor in span_processors_of(provider) or ():
         data = getattr(getattr(processor, "span_exporter", processor), "data", None)  # of the SDK, or ours
-        policy = data.user_ids or UserIdPolicy() if isinstance(data, DataPolicies) else None
+        policy = data.user_ids or _PSEUDONYMS if isinstance(data, DataPolicies) else None
         agreed[None if policy is None else policy.mode] = policy
-    return (next(iter(agreed.values())) if len(agreed) == 1 else None) or UserIdPolicy()
+    return (next(iter(agreed.values())) if len(agreed) == 1 else None) or _PSEUDONYMS
 
 
 def records_nothing(provider: TracerProvider) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import weakref
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -21,8 +28,18 @@ from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.endings import remove, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.keywords import takes_fields
-from otel_agent_trace.pipeline import DataOptions, DataPolicies, Gate, Policy, checked_policies, data_policies
+from otel_agent_trace.pipeline import (
+    DataOptions,
+    DataPolicies,
+    Gate,
+    PipelineSpan,
+    Policies,
+    Policy,
+    checked_policies,
+    data_policies,
+)
 from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.log_intake import LogIntake
@@ -216,8 +233,14 @@ def make_provider(
 class _OwnProvider(TracerProvider):
     """Provide a provider that is shut down when the program exits, unless the program has shut it down or dropped it."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(active_span_processor=_Processors(weakref.ref(self)), **settings)
+
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
-        """Add a processor; from one that is not ours on, tracers apply the policies to what they write themselves."""
+        """Add a processor; from one that is not ours on, tracers apply the policies to what they write themselves.
+
+        Such a processor receives ended spans of any instrumentation after the policies.
+        """
         super().add_span_processor(span_processor)
         if not isinstance(span_processor, AgentSpanProcessor):
             SETTINGS.put(self, settings_of(self)._replace(is_ours=False))
@@ -226,6 +249,45 @@ class _OwnProvider(TracerProvider):
         """Shut down the processors."""
         remove(self)
         super().shutdown()
+
+
+class _Processors(SynchronousMultiSpanProcessor):
+    """Pass the spans of a provider of ours to its processors; those that are not ours get ended ones after the policies."""
+
+    def __init__(self, provider: weakref.ref[_OwnProvider]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._provider = provider
+        self._has_others = False
+        self._policies: tuple[int, Policies] | None = None
+        self._diagnostics = Diagnostics()
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add a processor."""
+        super().add_span_processor(span_processor)
+        self._has_others = self._has_others or not isinstance(span_processor, AgentSpanProcessor)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Pass on an ended span; one that a policy drops, or that has no ids, reaches processors of ours only."""
+        if not self._has_others:
+            super().on_end(span)
+            return
+        admitted = None if span.context is None else self._current_policies().admit(span, PipelineSpan)
+        for processor in self._span_processors:
+            if isinstance(processor, AgentSpanProcessor):
+                processor.on_end(span)
+            elif admitted is not None:
+                processor.on_end(admitted.readable)
+
+    def _current_policies(self) -> Policies:
+        known, changes = self._policies, SETTINGS.changes
+        if known is not None and known[0] == changes:
+            return known[1]
+        provider = self._provider()
+        settings = ProviderSettings() if provider is None else settings_of(provider)
+        steps = settings.data.in_order(settings.policies)
+        policies = Policies((step for step in steps if not isinstance(step, Gate)), self._diagnostics)
+        self._policies = changes, policies
+        return policies
 
 
 def private_provider(

@@ -22,7 +22,6 @@ from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded, warn
 from otel_agent_trace.pipeline import DataPolicies, Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy
-from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.control_flow import ControlFlow, Signals
 from otel_agent_trace.tracing.exporters import is_chosen
@@ -283,7 +282,9 @@ class TracerState(Shared):
         if not behind_them:
             data = self._data.over(settings.data)._replace(user_ids=self.user_policy())
             return WritePolicies(data.in_order((*settings.policies, *self._policies)), self.diagnostics)
-        redactor = self._data.redact if isinstance(self._data.redact, Redactor) else None
+        redactor = self._data.redactor if self._data.redact else None
+        if redactor is not None and redactor is settings.data.redactor:
+            redactor = None
         if not self._policies and self._data.mask is None and redactor is None:
             return None
         data = DataPolicies(self.user_policy(), "all", self._data.mask, redactor or False)

@@ -203,6 +203,16 @@ def test_a_copy_that_fails_leaves_nothing_behind(path: Path) -> None:
     assert (path.read_bytes(), os.listdir(path.parent)) == (b"old\n", [path.name])
 
 
+def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(path: Path) -> None:
+    path.write_bytes(b"old\n")
+    left = path.with_name(f".{path.name}.a_b1c2d3.replacing")
+    others = [path.with_name(f".{path.name}.swp"), path.with_name(".other.jsonl.a_b1c2d3.replacing")]
+    for each in (left, *others):
+        each.write_bytes(b"of somebody")
+    replacing.replace(str(path), copy_lines)
+    assert sorted(os.listdir(path.parent)) == sorted([path.name, *(other.name for other in others)])
+
+
 @needs_locks
 @needs_proc
 def test_a_program_that_would_not_notice_the_new_file_is_named(

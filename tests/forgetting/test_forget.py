@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -178,6 +179,19 @@ def test_of_a_trace_of_several_users_only_the_runs_of_one(path: Path, forget: Re
     report = forget(path, "--user", "ann", "--apply")
     assert (report["runs"], report["spans"]) == (2, 5)
     assert span_ids(path) == ["000000010", "000000014", "000000017"]
+
+
+def test_a_span_of_the_user_inside_the_run_of_another_goes_with_those_below(path: Path, forget: Report) -> None:
+    spans = [
+        agent(1, 1, None, BOB),
+        span(1, 2, 1, {"enduser.pseudo.id": ANN}),
+        span(1, 3, 2),
+        span(1, 4, 1),
+    ]
+    path.write_bytes(otlp_json.encode(spans))
+    report = forget(path, "--user", ANN, "--apply")
+    assert (report["runs"], report["spans"]) == (0, 2)
+    assert span_ids(path) == ["000000011", "000000014"]
 
 
 def test_a_trace_in_which_nobody_else_is_named_goes_as_a_whole(path: Path, forget: Report) -> None:
@@ -399,6 +413,8 @@ def test_a_second_name_of_a_file_keeps_what_it_has(path: Path, forget: Report) -
     [
         (["traces.jsonl"], "give --user ID, --session ID, or both"),
         (["traces.jsonl", "--apply"], "give --user ID, --session ID, or both"),
+        (["traces.jsonl", "--user", "", "--apply"], "the id of a user or of a session is empty"),
+        (["traces.jsonl", "--user", "ann", "--session", " "], "the id of a user or of a session is empty"),
         (["http://127.0.0.1:16686", "--user", "ann"], "only local files can be changed"),
         (["missing.jsonl", "--user", "ann"], "missing.jsonl: No such file"),
     ],
@@ -412,6 +428,27 @@ def test_what_is_refused(
     assert main(["forget", *arguments]) == 2
     assert part in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_files_that_cannot_be_written_are_reported_beside_those_that_were(
+    tmp_path: Path, forget: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    for each in (first, second):
+        record(each, "ann", "bob")
+    before, rename = second.read_bytes(), os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if target == str(second):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    report = forget(tmp_path, "--user", "ann", "--apply", code=1)
+    assert (report["paths"], report["spans"]) == ([str(first)], 4)
+    assert report["left"] == [f"{second}: Permission denied"]
+    assert second.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["1.jsonl", "2.jsonl"]
 
 
 @needs_fork

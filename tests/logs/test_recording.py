@@ -485,3 +485,14 @@ def test_the_exception_of_a_signal_handler_reaches_the_program(traced: Traced, m
     with traced().run():
         LOG.warning("goes on")
     assert said(memory.runs()[-1].logs) == [("WARN", "goes on")]
+
+
+def test_lines_obey_the_content_mode_of_their_tracer(memory: InMemoryBackend) -> None:
+    """A tracer goes before its provider, whichever of the two records more."""
+    for of_provider, of_tracer in (("all", "none"), ("none", "all")):
+        provider = configure(backends=[memory], otlp=False, logs="WARNING", content=of_provider)  # type: ignore[arg-type]
+        with AgentTracer(tracer_provider=provider, content=of_tracer).run():  # type: ignore[arg-type]
+            LOG.warning("for %s", "Ann", extra={"who": "Ann"})
+    entries = [run.logs[0] for run in sorted(memory.runs(), key=lambda run: run.started_at_ns)]
+    assert [(entry.body, entry.attributes.get("who")) for entry in entries] == [(None, None), ("for Ann", "Ann")]
+    assert [name for entry in entries for name in entry.attributes if name.startswith("agent_trace.")] == []

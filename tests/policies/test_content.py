@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import json
+import re
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -12,8 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.policies.content import frames_of
+from otel_agent_trace.policies.content import ContentPolicy, frames_of
 from otel_agent_trace.policies.content_names import Content, content_of
+from otel_agent_trace.span import Event, LogRecord, Resource, SpanRecord
 
 QUESTION, ANSWER, GIVEN, RESULT, REASON = "asked-text", "answered-text", "given-text", "result-text", "reason-text"
 TEXTS = (QUESTION, ANSWER, GIVEN, RESULT, REASON, "metadata-text", "config-text")
@@ -93,10 +100,48 @@ def test_a_stack_trace_keeps_its_frames_and_classes() -> None:
 
 def test_frames_of_other_languages() -> None:
     java = "com.acme.BadError: reason\n\tat com.acme.A.f(A.java:3)\nCaused by: java.io.IOException: more"
-    assert frames_of(java) == "com.acme.BadError\n\tat com.acme.A.f(A.java:3)"
+    assert frames_of(java) == "com.acme.BadError\n\tat com.acme.A.f(A.java:3)\nCaused by: java.io.IOException"
+    javascript = "TypeError: no Ann\nSmith\n    at f (/app/x.js:1:2)\n    at async /app/y.mjs:3:4\n    at home (alone)"
+    assert frames_of(javascript) == "TypeError\n    at f (/app/x.js:1:2)\n    at async /app/y.mjs:3:4"
+    dotnet = "System.Exception: no Ann\n   at Acme.A.F(String a) in C:\\a.cs:line 5"
+    assert frames_of(dotnet) == "System.Exception\n   at Acme.A.F(String a) in C:\\a.cs:line 5"
+
+
+def test_lines_of_a_message_are_no_classes_and_no_frames() -> None:
+    message = 'Ann\nSmith\nPatient: Bob\n  File "x", line 3, in a letter to Carol\n    at home (5pm)\nDan.Miller: x'
+    try:
+        raise ValueError(message)
+    except ValueError:
+        kept = frames_of(traceback.format_exc())
+    assert kept.splitlines()[0] == "Traceback (most recent call last):"
+    assert kept.splitlines()[2:] == ["ValueError"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are of Python 3.11")
+def test_a_group_of_exceptions_keeps_its_classes() -> None:
+    make: Any = vars(builtins)["ExceptionGroup"]
+    group = make("for Ann", [KeyError("Bob"), make("for Carol", [OSError("Dan")])])
+    kept = frames_of("".join(traceback.format_exception(group)))
+    assert not re.search("Ann|Bob|Carol|Dan", kept)
+    assert re.findall(r"\w*(?:Group|Error)$", kept, re.MULTILINE) == [
+        "ExceptionGroup",
+        "KeyError",
+        "ExceptionGroup",
+        "OSError",
+    ]
 
 
 # ── who decides ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_value_of_the_variable_that_is_not_known_is_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPANS_ONLY")
+    for _ in range(3):
+        AgentTracer(backend=InMemoryBackend())
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.endswith("=spans_only is not known: no content is recorded; use SPAN_ONLY or NO_CONTENT")
 
 
 def tool_of(tracer: AgentTracer, capture: bool | None) -> Callable[[str], str]:
@@ -198,13 +243,139 @@ def test_an_unknown_mode_is_an_error() -> None:
         AgentTracer(backend=InMemoryBackend(), content="some")  # type: ignore[arg-type]
 
 
+# ── halves ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CALL = {"type": "tool_call", "id": "c1", "name": "look", "arguments": {"place": GIVEN}}
+HISTORIES: list[tuple[str, Any]] = [
+    (
+        "gen_ai.input.messages",
+        [
+            {"role": "user", "parts": [{"type": "text", "content": QUESTION}]},
+            {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}, CALL]},
+            {"role": "user", "parts": [{"type": "tool_call_response", "id": "c1", "response": RESULT}]},
+        ],
+    ),
+    (
+        "mlflow.spanInputs",
+        {"messages": [{"role": "user", "content": QUESTION}, {"role": "tool", "content": RESULT}], "model": "m"},
+    ),
+    (
+        "gen_ai.prompt",
+        {
+            "messages": [
+                [
+                    {"lc": 1, "id": ["langchain", "HumanMessage"], "kwargs": {"content": QUESTION}},
+                    {"lc": 1, "id": ["langchain", "AIMessage"], "kwargs": {"content": ANSWER}},
+                ]
+            ]
+        },
+    ),
+    (
+        "raw_input",
+        [
+            {"role": "user", "content": QUESTION},
+            {"type": "function_call", "name": "look", "arguments": json.dumps({"place": GIVEN})},
+            {"type": "function_call_output", "call_id": "c1", "output": RESULT},
+        ],
+    ),
+    (
+        "events",
+        [
+            {"event.name": "gen_ai.user.message", "content": QUESTION, "role": "user"},
+            {"event.name": "gen_ai.choice", "message": {"role": "assistant", "content": ANSWER, "tool_calls": [CALL]}},
+        ],
+    ),
+    ("gcp.vertex.agent.llm_request", {"contents": [{"role": "user", "parts": [{"text": QUESTION}]}, {"role": "model", "parts": [{"text": ANSWER}]}]}),
+    ("input.value", json.dumps({"state": json.dumps([{"type": "human", "content": QUESTION}, {"type": "ai", "content": ANSWER}])})),
+    ("gen_ai.output.messages", [{"role": "assistant", "parts": [{"type": "text", "content": ANSWER}, CALL]}]),
+    ("output.value", {"messages": [{"source": "user", "content": QUESTION}, {"source": "assistant", "content": ANSWER}]}),
+    ("traceloop.entity.output", f"{{'messages': [HumanMessage(content='{QUESTION}'), AIMessage(content='{ANSWER}')]}}"),
+    ("traceloop.entity.input", f"{{'messages': [HumanMessage(content='{QUESTION}'), AIMessage(content='{ANSWER}')]}}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), HISTORIES, ids=[name for name, _ in HISTORIES])
+@pytest.mark.parametrize(("mode", "removed"), [("no_inputs", {QUESTION, GIVEN}), ("no_outputs", {ANSWER, RESULT})])
+def test_of_a_value_that_holds_both_only_the_other_half_is_kept(
+    name: str, value: Any, mode: str, removed: set[str]
+) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    for given in (text, value):  # as a text, and as other sources have it
+        span = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, attributes={name: given})
+        log = LogRecord("1" * 32, "2" * 16, "acme.details", 1, body={name: given})
+        event = msgspec.structs.replace(span, attributes={}, events=(Event("acme.details", 1, {name: given}),))
+        for record in (span, log, event):
+            assert not removed & found_in(repr(ContentPolicy(mode)(record)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [
+        ("no_inputs", {"gen_ai.output.messages": {ANSWER}, "events": {ANSWER}, "output.value": {ANSWER}}),
+        (
+            "no_outputs",
+            {"gen_ai.input.messages": {QUESTION}, "raw_input": {QUESTION, GIVEN}, "gen_ai.prompt": {QUESTION}, "input.value": {QUESTION}},
+        ),
+    ],
+)  # fmt: skip
+def test_the_half_that_is_allowed_stays(mode: str, kept: dict[str, set[str]]) -> None:
+    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in HISTORIES}
+    record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, attributes=values)
+    attributes = ContentPolicy(mode)(record).attributes
+    assert {name: found_in(attributes[name]) for name in kept} == kept
+
+
+def test_the_arguments_of_a_tool_call_are_inputs_also_in_the_answer_that_asks_for_it() -> None:
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend, content="no_inputs")
+    with tracer.run() as run, run.model_call("m") as call:
+        call.output = {"role": "assistant", "content": ANSWER, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": json.dumps({"place": GIVEN})}}
+        ]}  # fmt: skip
+    (read,) = backend.runs()
+    (step,) = read.steps
+    assert found_in(repr(list(backend.traces(print)))) == {ANSWER}
+    assert step.output["tool_calls"][0]["function"] == {"name": "look"}
+
+
+def test_a_message_whose_role_was_cut_off_may_be_either() -> None:
+    name = "llm.input_messages.4.message.content"
+    record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, attributes={name: RESULT})
+    assert ContentPolicy("no_outputs")(record).attributes == {}
+
+
+def test_a_log_record_of_an_event_is_what_its_name_says() -> None:
+    question = LogRecord("1" * 32, "2" * 16, "gen_ai.user.message", 1, body={"content": QUESTION})
+    answer = LogRecord("1" * 32, "2" * 16, "gen_ai.choice", 1, body={"index": 0, "message": {"content": ANSWER}})
+    line = LogRecord("1" * 32, "2" * 16, "", 1, body="a line of the program")
+    assert (ContentPolicy("no_inputs")(question).body, ContentPolicy("no_outputs")(question).body) == (
+        None,
+        question.body,
+    )
+    assert (ContentPolicy("no_inputs")(answer).body, ContentPolicy("no_outputs")(answer).body) == (answer.body, None)
+    assert [ContentPolicy(mode)(line).body for mode in ("no_inputs", "no_outputs", "none")] == [
+        line.body,
+        line.body,
+        None,
+    ]
+
+
+def test_the_command_line_in_a_resource_is_an_input() -> None:
+    resource = Resource({"process.command_args": ["ask.py", QUESTION], "service.name": "s"})
+    record = SpanRecord("1" * 32, "2" * 16, None, "x", 1, 2, resource=resource)
+    for mode in ("no_inputs", "none"):
+        assert ContentPolicy(mode)(record).resource.attributes == {"service.name": "s"}
+    assert ContentPolicy("no_outputs")(record) is record
+
+
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("gen_ai.completion.0.tool_calls.0.arguments", Content.OUTPUT),
+        ("gen_ai.completion.0.tool_calls.0.arguments", Content.BOTH),
+        ("gen_ai.completion.0.tool_calls.0.name", Content.STRUCTURE),
         ("llm.input_messages.1.message.content", Content.INPUT),
         ("llm.token_count.prompt", Content.STRUCTURE),
         ("ai.response.toolCalls", Content.OUTPUT),
@@ -213,6 +384,13 @@ def test_an_unknown_mode_is_an_error() -> None:
         ("retrieval.documents.0.document.content", Content.BOTH),
         ("gen_ai.output.type", Content.STRUCTURE),
         ("gen_ai.request.top_p", Content.STRUCTURE),
+        ("gen_ai.request.choice.count", Content.STRUCTURE),
+        ("gen_ai.response.finish_reasons", Content.STRUCTURE),
+        ("gen_ai.request.instructions", Content.INPUT),
+        ("gen_ai.response.text", Content.OUTPUT),
+        ("traceloop.association.properties.customer_name", Content.OTHER),
+        ("traceloop.association.properties.session_id", Content.STRUCTURE),
+        ("traceloop.association.properties.ls_model_name", Content.STRUCTURE),
         ("openinference.span.kind", Content.STRUCTURE),
         ("user.id", Content.STRUCTURE),
         ("user.email", Content.OTHER),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend
+from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.errors import ConfigurationError
 
 
@@ -91,6 +93,70 @@ def test_whatever_it_returns_no_run_is_lost(result: Any) -> None:
     run, stored = recorded(lambda value, where: result)
     assert [step.name for step in run.steps] == ["look", "fail"]
     assert "Ada" not in stored
+
+
+def test_what_has_no_json_is_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend, mask=lambda value, where: {"a": object(), "b": "\ud800"})
+    with tracer.run(user_input="How is Ada?"):
+        pass
+    assert tracer.stats()["failed: mask"] == 2  # at start and end
+    assert len([record for record in caplog.records if "mask failed: TypeError" in record.message]) == 1
+
+
+def test_sequences_of_other_instrumentations_are_containers() -> None:
+    backend = InMemoryBackend()
+    provider = configure(backends=[backend], otlp=False, mask=without_ada)
+    attributes = {"customers": ["Ada", "Bo"], "ages": [40, 41], "gen_ai.response.finish_reasons": ["Ada"]}
+    provider.get_tracer("other").start_span("visit", attributes=attributes).end()  # type: ignore[arg-type]
+    (record,) = next(backend.traces(print))
+    assert {name: [*value] for name, value in record.attributes.items()} == {**attributes, "customers": ["X", "Bo"]}
+
+
+def test_spans_that_the_function_makes_are_dropped() -> None:
+    backend = InMemoryBackend()
+
+    def mask(value: Any, where: str) -> Any:
+        with tracer.run(user_input=value):
+            return value
+
+    tracer = AgentTracer(tracer_provider=configure(backends=[backend], otlp=False, mask=mask))
+    with tracer.run(user_input="How is Ada?"):
+        pass
+    assert [run.user_input for run in backend.runs()] == ["How is Ada?"]
+
+
+def test_secrets_are_masked_before_it_is_called_and_in_what_it_returns() -> None:
+    secret = f"ghp_{'a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8'}"
+    given: list[str] = []
+
+    def mask(value: Any, where: str) -> Any:
+        given.append(repr(value))
+        return (
+            re.sub("[0-9]{4}", "#", value)
+            if isinstance(value, str)
+            else json.loads(json.dumps(value).replace("Ada", secret))
+        )
+
+    backend = InMemoryBackend()
+    with AgentTracer(backend=backend, mask=mask).run(user_input=f"Ada: {secret}"):
+        pass
+    assert given
+    assert secret not in "".join(given)
+    assert secret not in repr(list(backend.traces(print)))
+
+
+def test_it_must_not_be_asynchronous() -> None:
+    async def mask(value: Any, where: str) -> Any:
+        return value
+
+    class Mask:
+        async def __call__(self, value: Any, where: str) -> Any:
+            return value
+
+    for each in (mask, Mask()):
+        with pytest.raises(ConfigurationError, match="must not be asynchronous"):
+            AgentTracer(backend=InMemoryBackend(), mask=each)
 
 
 def test_it_must_be_a_function() -> None:

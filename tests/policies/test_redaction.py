@@ -22,6 +22,7 @@ from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, configur
 from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.tracing import logs
 
 LETTERS = string.ascii_letters + string.digits
 
@@ -191,7 +192,9 @@ def test_a_secret_that_is_registered_between_two_calls_is_found_in_the_history_t
 # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_logs_of_a_run() -> None:
+def test_logs_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)  # watched in this test only
+    monkeypatch.setattr(logs._WATCHED, "lowest", None)
     backend = InMemoryBackend()
     tracer = AgentTracer(tracer_provider=configure(backends=[backend], otlp=False, logs="INFO"))
     with tracer.run():

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace.redaction import engine, walk
+from otel_agent_trace.redaction import engine
 from otel_agent_trace.redaction.redactor import Redactor
+from otel_agent_trace.redaction.texts import texts_of
 from tests.support.made_up_secrets import Labelled, by_form, by_name, by_shape
 from tests.support.ordinary_values import ORDINARY
 
@@ -103,7 +104,7 @@ def test_an_ordinary_value_is_the_same_object(kind: str, value: Any, redact: Red
 def test_the_look_at_all_texts_together_overlooks_nothing(value: Any, redact: Redactor) -> None:
     assert redact._current().walk(redact._masked).value(value) == redact(value)
     if redact(value) is not value:
-        assert redact.may_change(list(walk.texts_of(value))) or not isinstance(value, str)
+        assert redact.may_change(list(texts_of(value))) or not isinstance(value, str)
 
 
 def test_there_are_enough_of_each() -> None:

@@ -34,6 +34,7 @@ class Request(NamedTuple):
     number: int
     path: str
     headers: dict[str, str]
+    body: bytes
     size: int
     spans: list[SpanRecord]
     logs: list[LogRecord]
@@ -95,7 +96,7 @@ class FakeReceiver:
         spans = [] if is_logs else codec.decode(data)
         logs = codec.decode_logs(data) if is_logs else []
         with self._lock:
-            request = Request(len(self.requests), path, headers, len(data), spans, logs)
+            request = Request(len(self.requests), path, headers, data, len(data), spans, logs)
             self.requests.append(request)
         answer = self.answer(request)
         if answer.status in (200, grpc.StatusCode.OK):
