@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 JOINT = '"\n"'
-"""What stands between texts that are searched together: some names are looked for with the quote after them."""
+"""Separate texts that are searched together: some names are looked for with the quote after them."""
 _LEAST_WORK = 200_000
 _WORK_PER_CHARACTER = 12
 JUDGED = 120
