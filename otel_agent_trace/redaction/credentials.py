@@ -163,7 +163,7 @@ def _userinfo(userinfo: str, start: int) -> Iterator[Found]:
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_USER_OPTION = lazy_pattern(r"(?:-u|--user|--proxy-user|-U)(?: {1,4}|=)?[\"']?(?=([^\s\"'\\]{3,640}))")
+_USER_OPTION = lazy_pattern(r"(?:-u|--user|--proxy-user|--auth|-U)(?: {1,4}|=)?[\"']?(?=([^\s\"'\\]{3,640}))")
 
 
 class UserOptionDetector:

@@ -18,7 +18,7 @@ Hit = tuple[int, int]
 """Represent the index of a literal, and the position in the text at which it starts."""
 
 HITS_AT_LEAST = 2_000
-"""Hits that any text may have; more of them only where there is less than one hit in four characters."""
+"""Hits that any text may have; more of them only where there is less than one hit in eight characters."""
 
 
 class LiteralScanner:
@@ -51,10 +51,10 @@ class LiteralScanner:
         Literals are numbered as they were given, the exact ones before the folded ones.
 
         Raises:
-            UnscannableError: there is more than one hit in four characters, and more than `HITS_AT_LEAST`.
+            UnscannableError: there is more than one hit in eight characters, and more than `HITS_AT_LEAST`.
         """
         data = text.encode("utf-8", "surrogatepass")
-        limit = HITS_AT_LEAST + len(data) // 4
+        limit = HITS_AT_LEAST + len(text) // 8
         try:
             found = self._engine.hits(data, limit)
         except UnscannableError:

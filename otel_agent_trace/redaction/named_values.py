@@ -24,18 +24,18 @@ from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 _BETWEEN = (
     *("is ", "was ", "are ", "to ", "be ", "lautet ", "ist ", "est ", "es ", "é ", "is:", "set to", "changed to"),
-    *("for ", "of "),
+    *("for ", "of ", "provided:", "given:", "supplied:", "specified:", "changed from", "value:", "reg_"),
 )
 """Words between a name and its value in prose."""
 
 NAME_LITERALS: tuple[str, ...] = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "contraseñ", "contrasen", "senha", "пароль"),
-    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass:", 'pass"', "pass'", "pass\\"),
+    *("парол", "密码", "密碼", "パスワード", "비밀번호", "mot de passe", "hasło", "mdp", "pwd", "_pass", "pass=", "pass =", "pass:", 'pass"', "pass'", "pass\\"),
     *("_pw", "pw=", "pw:", "secret", "_key", "-key", "api key", "access key", "private key"),
     *(f"{word}key" for word in KEYS_OF),
-    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth:", "auth\\", "creds", "_pat", "mnemonic"),
-    *(f"token{following}" for following in (*"\"'`\\&%=:]*!-_.,>\t\n\r\x1b\uff1aは是为為0123456789", *ENDINGS)),
-    *(f"token {following}" for following in (*"\"'`\\&%=:]*!-,>|([ \t", "value=", "content=", *_BETWEEN)),
+    *("authorization", "cookie", "credential", "_auth", "jwt", "bearer", 'auth"', "auth'", "auth=", "auth:", "auth\\", "creds", "_pat", 'pat"', "pat'", "pat=", "pat:", "pat\\", "mnemonic", "psk", "storepass", "keypass", "--auth"),
+    *(f"token{following}" for following in (*"\"'`\\&%=:]*!-_.,<>\t\n\r\x1b\uff1aは是为為0123456789", *ENDINGS)),
+    *(f"token {following}" for following in (*"\"'`\\&%=:]*!-,<>|([ \t\u2192\u2502\u2503", "value=", "content=", *_BETWEEN)),
     *(f"{preceding}token " for preceding in "abcdefghijklmnopqrstuvwxyz0123456789_-."),
     *('otp"', "otp'", "otp=", "otp:", "otp\\", "cvv", "cvc", 'pin"', "pin'", "pin=", "pin:", "pin\\", "seed phrase", "seed_phrase", "recovery phrase"),
 )  # fmt: skip
@@ -55,6 +55,7 @@ _PHRASE = lazy_pattern(
 )
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 64
+_HEX = lazy_pattern(r"[0-9A-Fa-f]{2}")
 _NAME_END = lazy_pattern(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
 _ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
 _PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
@@ -63,22 +64,24 @@ _AFTER = lazy_pattern(
     {_ANSI} (?P<closed>{QUOTE})? {_ANSI}
     (?:
       (?P<assigned> \]{{0,2}} \s{{0,8}} (?: \*\*\s{{0,2}})?
-        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|={{1,3}}|!=|:|\uff1a|%3[dDaA] )
-        (?:\*\*)? (?P<folded>[ ]{{1,4}}[>|][+-]?[ ]{{0,4}}(?:\n|\\{{1,64}}n)[ ]{{1,40}})? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
+        (?: :\s{{0,4}}(?:str|string|String|SecretStr|Text|&str|Optional\[\w{{1,20}}\]|str\ \|\ None|string\ \|\ null)\s{{0,4}}= | :=|=>|->|<-|={{1,3}}|!=|:|\uff1a|%3[dDaA] )
+        (?:\*\*)? {_ANSI} (?P<folded>[ ]{{1,4}}[>|][+-]?[ ]{{0,4}}(?:\n|\\{{1,64}}n)[ ]{{1,40}})? (?P<gap>(?:\s|\\{{1,64}}n|\\{{1,64}}t){{0,40}}) {_ANSI} )
     | (?P<listed> (?:\]\\{{0,64}}["'])? \s{{0,8}} ,\s{{0,40}}(?:\\{{1,64}}n\s{{0,40}})? (?: [bBrRuUfF]? {QUOTE} (?i:value|val|v|content|string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} (?: \{{\s{{0,8}} {QUOTE} (?i:string_?value) {QUOTE} \s{{0,8}}:\s{{0,8}} )? )? )
     | (?P<attribute> (?:\s{{1,8}}[A-Za-z-]{{1,20}}=\\{{0,64}}["'][^"'<>\\]{{0,80}}\\{{0,64}}["']){{0,3}} \s{{1,8}} (?i:value|content)= )
-    | (?P<item> (?:\s|\\{{1,64}}n){{1,40}} value:[ ]{{1,4}} | \s{{1,4}} \{{ [^{{}}]{{0,300}}? \bdefault \s{{0,20}} = \s{{0,4}} )
+    | (?P<item> (?:\s|\\{{1,64}}n){{1,40}} value:[ ]{{1,4}} | [ ]{{1,8}}REG_(?:EXPAND_)?SZ[ ]{{1,8}} | \s{{1,4}} \{{ [^{{}}]{{0,300}}? \bdefault \s{{0,20}} = \s{{0,4}} )
     | (?P<typed> (?:\]\\{{0,64}}["'])? \)? \.(?:fill|type|setValue|send_keys|sendKeys|pressSequentially|press_sequentially)\( )
-    | (?P<form> (?:;[^\r\n\\]{{0,100}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
-    | (?P<tag> > | &gt; )
-    | (?P<cell> [ ]{{1,20}}\|[ ]{{1,20}} )
-    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|(?:changed\s)?from|(?:provided|given|supplied|specified):|[-\u2013\u2014]|(?:for|of)\s[^\s:=,]{{1,60}}(?:\s?[:=]|\s(?:is|was):?))\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} )
+    | (?P<form> (?:;[^\r\n\\]{{0,40}})? (?:\r?\n|\\{{1,64}}r\\{{1,64}}n|\\{{1,64}}n){{2}} )
+    | (?P<tag> (?:>|&gt;) (?:<!\[CDATA\[)? )
+    | (?P<sibling> <\\{{0,64}}/[A-Za-z:]{{1,20}}>(?:\s|\\{{1,64}}[nrt]){{0,40}}<(?:string|value|val)> )
+    | (?P<cell> [ ]{{1,20}}[|\u2502\u2503][ ]{{1,20}} )
+    | (?P<prose> \s{{1,4}} (?:(?:is|was|are|to|be|lautet|ist|est|es|é)(?:\s(?:now|set\ to|still|just))?:?|set\ to|changed\ to|changed\sfrom|(?:provided|given|supplied|specified):|[-\u2013\u2014\u2192]|(?:for|of)\s[^\s:=,]{{1,60}}(?:\s?[:=]|\s(?:is|was):?))\s{{1,4}} | \s{{0,2}} (?:は|是|为|為|\ は) \s{{0,2}} | \s\((?=[\w+=.~-]{{16,512}}\)) )
     | (?P<space> [ \t]{{1,8}} )
     )
-    (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
+    (?: (?P<bracket> [\[(]{{1,2}}\s{{0,40}} )? (?:(?:Some|SecretStr|SecretString|Secret|(?:Secret)?String::(?:from|new))\()? [bBrRuUfF]{{0,2}} (?P<open>{QUOTE}) )?
     """,
     re.VERBOSE,
 )
+_PERCENT_AMPERSAND = lazy_pattern(r"%(?:25){0,3}26")
 _NEXT_ITEM = lazy_pattern(rf"\s{{0,40}},\s{{0,40}}[bBuU]?(?P<open>{QUOTE})")
 _BARE = lazy_pattern(r"[^\x1b\s\"'`<>,;&|()\[\]{}\\]{1,4096}")
 _IN_PROSE = lazy_pattern(r"[^\x1b\s\"'`<>\\]{1,512}")
@@ -88,18 +91,20 @@ _RANDOM_SOURCE = (
 _RANDOM = lazy_pattern(_RANDOM_SOURCE)
 _LONG_RANDOM = lazy_pattern(rf"(?=[^\s]{{20}}){_RANDOM_SOURCE}")
 _VARIABLE = lazy_pattern(r"[^\x1b\s\"'`\\]{1,4096}")
+_CODE = lazy_pattern(r"(?:[A-Za-z0-9_.~/-]|%2[BbFf]|%3[Dd]){16,256}\Z")
+"""Match a code of OAuth; parameters of that name may also hold source code."""
 _PARAMETER = lazy_pattern(r"[^\x1b\s\"'`<>&#\\;,)\]}]{1,8192}")
 _CREDENTIAL = lazy_pattern(r"(?:[A-Za-z][A-Za-z0-9_-]{1,30}(?: {1,4}|%20))?[^\s\"'`<>,;(){}\[\]\\]{1,8192}")
 _COOKIES = lazy_pattern(r"[^\r\n\"'`\\]{1,16384}")
-_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\&]{1,4096}(?=\s{0,8}(?:<|&lt;)\\{0,64}/)")
+_ELEMENT = lazy_pattern(r"[^\s<>\"'`\\&]{1,4096}(?=\s{0,8}(?:\]\]>\s{0,8})?(?:<|&lt;)\\{0,64}/)")
 _NUMBER = lazy_pattern(r"-?[0-9]{1,40}(?![\w.])")
 _AFTER_CLOSING = lazy_pattern(r"[\s),;+.:\]}]|\\{1,64}[nrt]|\Z")
 _IDENTIFIER = lazy_pattern(r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\Z")
 _WORD_BEFORE = lazy_pattern(r"([A-Za-z]+)[ ]\Z")
 _UPPER_NAME = lazy_pattern(r"[A-Z][A-Z0-9_]*\Z")
 _BEFORE_PARAMETER = lazy_pattern(r"(?:[?&;]|amp;|%26|%3[Ff]|\\u0026)\Z")
-_CJK = lazy_pattern(r"[\u2e80-\uffef]")
-"""Letters of languages that put no blanks between words."""
+_CJK = lazy_pattern(r"[\u2e80-\uffef]|&(?:quot|apos|lt|gt|#39);")
+"""Letters of languages that put no blanks between words, and quotes of HTML."""
 _TRAILING = ".,;:!?)]}*_"
 _VARIABLE_START = lazy_pattern(r"(?:\A|[\s;\"'`(]|\\[nt]|-e|-D|--env|m)[ =]?\Z")
 
@@ -202,7 +207,7 @@ def _quoted(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     """Yield what is in the quotes after a name."""
     is_sql = bool(after["space"]) and name.name == "PASSWORD"
     is_alone = is_sql or bool(
-        after["assigned"]
+        (after["assigned"] and not after["assigned"].lstrip().startswith(("==", "!=")))
         or after["attribute"]
         or after["item"]
         or after["typed"]
@@ -239,7 +244,7 @@ def _is_pair(text: str, name: _Name, after: re.Match[str]) -> bool:
     if name.name.startswith("-"):
         return True
     before = text[max(0, name.start - 80) : name.start]
-    return name.secret.is_certain and _PAIR_START.search(before) is not None
+    return _PAIR_START.search(before) is not None
 
 
 def _name_around(text: str, position: int) -> tuple[int, int]:
@@ -249,6 +254,8 @@ def _name_around(text: str, position: int) -> tuple[int, int]:
         start = color.end()
     if start < position and text[start] in "nrt" and text[start - 1 : start] == "\\":
         start += 1  # of an escape
+    if start + 2 < position and text[start - 1 : start] == "%" and _HEX.match(text, start):
+        start += 2
     match = _NAME_END.match(text, position)
     end = match.end() if match else position
     if (end == position or text[end : end + 1] == " ") and (phrase := _PHRASE.match(text, position)):
@@ -265,6 +272,8 @@ def _place(text: str, name: _Name, after: re.Match[str]) -> re.Pattern[str] | No
         return None  # a part of a longer name, as of a resource, or the user of an address
     if after["folded"]:
         return _BARE
+    if after["sibling"]:
+        return _ELEMENT
     if after["tag"]:
         return _ELEMENT if after["closed"] or before.endswith(("<", "&lt;")) else None
     if after["prose"]:
@@ -303,8 +312,8 @@ def _bare(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     if secret.rule in {"authorization", "cookie"}:
         text.spend(JUDGED)
         run = (_CREDENTIAL if secret.rule == "authorization" else _COOKIES).match(whole, start)
-        if after["assigned"] and run and whole[run.end() : run.end() + 1] not in {"(", "["}:
-            text.spend(2 * len(run[0]))
+        if not (after["space"] or after["prose"]) and run and whole[run.end() : run.end() + 1] not in {"(", "["}:
+            text.spend((8 if secret.rule == "cookie" else 2) * len(run[0]))
             yield from _found(whole, start, run.end(), secret, is_alone=True)
         return
     end = start + len(value)
@@ -315,6 +324,8 @@ def _bare(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
             quote = after["closed"] if after["closed"][-1] in "\"'" else ""
             yield Found(start, number.end(), secret.rule, number[0], quote)
         return
+    if after["assigned"] and after["assigned"].startswith("%"):
+        value = _PERCENT_AMPERSAND.split(value, maxsplit=1)[0]
     if after["prose"] or place is _BARE:
         value = _CJK.split(value, maxsplit=1)[0]
         value = value.rstrip(_TRAILING) if not value.endswith("=") else value
@@ -329,6 +340,29 @@ def _found(text: str, start: int, end: int, secret: NamedSecret, *, is_alone: bo
     part = masked_part(secret, value, is_alone=is_alone)
     if part is not None:
         yield Found(start + part[0], start + part[1], secret.rule, value[part[0] : part[1]])
+
+
+_FIELD = lazy_pattern(r"(?:\n|\\{1,64}n)([\w.-]{1,100})(?:\n|\\{1,64}n)[^\n]{0,300}\Z")
+_INPUT = lazy_pattern(rf"input_value=(?P<open>{QUOTE})")
+INPUT_LITERALS = ("input_value=",)
+_BEFORE_INPUT = 400
+
+
+class InvalidInputDetector:
+    """Read the inputs that validation errors of pydantic quote, below the names of their fields."""
+
+    def __call__(self, text: Text, position: int) -> Iterable[Found]:
+        """Yield the input that follows a literal, where the field has the name of a secret."""
+        whole = text.text
+        text.spend(_BEFORE_INPUT)
+        field = _FIELD.search(whole, max(0, position - _BEFORE_INPUT), position)
+        match = _INPUT.match(whole, position)
+        secret = named_secret(field[1]) if field and match else None
+        if match is None or secret is None:
+            return
+        end = end_of_quoted(whole, match.end(), match["open"])
+        text.spend(end - match.end() + JUDGED)
+        yield from _found(whole, match.end(), end, secret, is_alone=True)
 
 
 class ParameterDetector:
@@ -347,6 +381,6 @@ class ParameterDetector:
             return
         text.spend(len(match[0]) + JUDGED)
         name = whole[start:equals].lower()
-        if named_secret(name) is None and looks_random(match[0], 16) and ("code" not in name or len(match[0]) <= 256):
+        if named_secret(name) is None and looks_random(match[0], 16) and ("code" not in name or _CODE.match(match[0])):
             rule = "signed-url" if name.endswith(("sig", "signature")) else "url-parameter"
             yield Found(match.start(), match.end(), rule, match[0])

@@ -31,11 +31,13 @@ NAME_RULES = ("api-key", "authorization", "cookie", "passcode", "password", "sec
 """Rules of which secrets are known by their names."""
 
 _WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
+_DEFINED = lazy_pattern(r"\A-[DP](?=[a-z])")
+"""Match how Java's programs define a property: ``-PapiKey=``."""
 _PASSWORDS = frozenset(
     (
         *("password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "contraseña", "contrasena", "senha"),
         *("密码", "密碼", "パスワード", "비밀번호", "пароля", "passe"),
-        *("pwd", "pw", "pass", "passwrd", "пароль", "hasło", "mdp", "mnemonic"),
+        *("pwd", "pw", "pass", "passwrd", "пароль", "hasło", "mdp", "mnemonic", "psk", "storepass", "keypass"),
     )
 )
 _UNCERTAIN_PASSWORDS = frozenset({"pwd", "pw", "pass"})
@@ -56,6 +58,9 @@ KEYS_OF = (
 _VENDORS = (
     *("openai", "anthropic", "google", "gemini", "azure", "groq", "mistral", "cohere", "deepl", "tavily", "exa", "fal"),
     *("stripe", "sendgrid", "github", "telegram", "maps", "speech", "storage", "cosmos", "sas", "role", "elevenlabs"),
+    *("mailgun", "datadog", "dd", "relic", "heroku", "wandb", "replicate", "huggingface", "perplexity", "openrouter"),
+    *("xai", "deepseek", "pinecone", "weaviate", "qdrant", "langfuse", "langsmith", "firecrawl", "serper", "serpapi"),
+    *("jina", "voyage", "twilio", "cloudflare", "recovery", "activation"),
 )
 """Words before ``key`` that stand for a vendor or a service: there is one key to it, and it is a secret."""
 _WORDS_OF_KEYS = frozenset((*KEYS_OF, *_VENDORS))
@@ -72,7 +77,7 @@ ORDINARY_TOKENS = frozenset(
         *("eos", "bos", "pad", "unk", "mask", "sep", "cls", "stop", "special", "next", "page", "continuation", "sync"),
         *("start", "end", "begin", "first", "last", "prompt", "image", "audio", "video", "type", "control", "added"),
         *("sentinel", "cursor", "cancellation", "symbol", "time", "per", "design", "color", "input"),
-        *("output", "previous"),
+        *("output", "previous", "tik"),
         *(
             "request",
             "idempotency",
@@ -112,7 +117,7 @@ def named_secret(name: str) -> NamedSecret | None:
     """Return what a name announces; None if it is the name of no secret."""
     if "<" in name:
         name = MASK.sub("", name)  # a masked key names a rule, not what stands under it
-    words = [word.lower() for word in _WORD.findall(name[-100:])]
+    words = [word.lower() for word in _WORD.findall(_DEFINED.sub("", name[-100:]))]
     while len(words) > 1 and (words[-1] in ENDINGS or words[-1].isdigit()):
         words.pop()
     if not words or (len(words) > 1 and words[0] in _QUESTIONS):

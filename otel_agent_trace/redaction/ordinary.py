@@ -30,7 +30,7 @@ _REFERENCE = lazy_pattern(
     | (?:arn|env|file|vault|keychain|op|ssm|secret|secrets|ref|keyring|aws-sm|gcp-sm|akv|sm|doppler|awssm|projects):?/{0,2}[\w./:#@ -]*
     | @(?:env:|Microsoft\.KeyVault)[\w.:]*                       # of MCP servers' configurations, and of Azure's
     | (?:~|\.{0,2})/[\w./-]*                                     # a path
-    | https?://[^@?\s]* )\Z
+    | [a-z][a-z0-9+.-]{1,20}://[^@\s]* )\Z
     """,
     re.VERBOSE,
 )
@@ -89,7 +89,8 @@ _ORDINARY_WORDS = frozenset(
     )
 )
 
-_NUMERIC = lazy_pattern(r"[+-]?[\d.,:/+ _TZ-]*[A-Za-z%]{0,3}\Z")
+_NUMERIC = lazy_pattern(r"[+^~<>=v-]{0,2}[\d.,:/+ _TZ-]*[A-Za-z%]{0,3}\Z")
+_VERSION = lazy_pattern(r"[\^~<>=v]{0,2}\d{1,4}(?:\.\d{1,6}){1,3}(?:[-.][a-z]{1,8}\.?\d{0,4})?\Z")
 _CHUNK = lazy_pattern(r"[^\W_]+")
 _SEGMENT = lazy_pattern(r"[^\W\d_]+|\d+")
 _CAMEL = lazy_pattern(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])")
@@ -135,8 +136,10 @@ _FOLLOWERS = dict(
 )
 """Letters by those that follow them in words of English and in names of programs, as counted in the packages of PyPI."""
 _NOUN = lazy_pattern(r"(?i)password|passwd|token|secret|key|auth|credential")
-_VARIABLE = lazy_pattern(r"[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
-_AROUND = " .,;:!?()[]{}'\"`*_<>"
+_VARIABLE = lazy_pattern(r"[&*%@$!?]{0,2}[A-Za-z_]\w{0,63}(?:(?:\.|->|::)\w{1,64}){0,8}\Z")
+_LEAST_KEY = 16
+_LONGEST_NOUN = 11
+_AROUND = " .,;:!?()[]{}'\"`*_<>@#&%$"
 _ALGORITHM = lazy_pattern(
     r"(?i)(?:base|sha|md|utf|hs|rs|es|ps|aes|oauth|v|x|http|argon|pkcs|ed|p|s|ec|h|id|ipv|log|py|python)-?\d"
 )
@@ -148,15 +151,18 @@ def is_placeholder(value: str) -> bool:
 
 
 def is_reference(value: str) -> bool:
-    """Return whether a value names the place of a secret: a variable, a path, an address without parameters."""
+    """Return whether a value names the place of a secret: a variable, a path, an address, of which parameters and passwords are masked by themselves."""
     return len(value) <= _JUDGED and _REFERENCE.match(value) is not None
 
 
-_TOKEN = lazy_pattern(r"[A-Za-z0-9._~+/=:@%|!*$#^?&-]+\Z")
+_TOKEN = lazy_pattern(r"(?:[A-Za-z0-9._~+/=:@%|!*$^&-]|\?(?!\.)|(?<!\.)#)+\Z")
 
 
 def is_token(value: str) -> bool:
-    """Return whether a value has the characters of keys and tokens, which programs make: no blanks, brackets or quotes."""
+    """Return whether a value has the characters of keys and tokens, which programs make: no blanks, brackets or quotes.
+
+    Code is none, as ``config?.key`` and ``this.#key``.
+    """
     return _TOKEN.match(value) is not None
 
 
@@ -167,6 +173,8 @@ def is_ordinary(value: str) -> bool:
     if len(bare) < 3 or lower in _ORDINARY_WORDS or is_placeholder(bare) or is_reference(bare):
         return True
     if len(bare) <= _JUDGED and " " in bare and _PROSE.search(bare):
+        return True
+    if _VERSION.match(bare):
         return True
     return bare.startswith("-----BEGIN ") or (is_wordy(bare) and named_secret(bare) is not None)
 
@@ -253,9 +261,17 @@ def is_password(value: str) -> bool:
     return looks_random(value) or is_simple_password(value)
 
 
+def _may_end_by_chance(value: str) -> bool:
+    """Return whether a value is a key that ends like a short name of a secret, as ``…3pw`` does."""
+    is_key = len(value) >= _LEAST_KEY and value.isalnum() and not value.isalpha()
+    return is_key and _NOUN.search(value, len(value) - _LONGEST_NOUN) is None
+
+
 def is_variable(value: str) -> bool:
     """Return whether a value is the name of a variable that holds a secret, as in ``token=self.access_token``."""
-    return _VARIABLE.match(value) is not None and named_secret(value) is not None
+    if _VARIABLE.match(value) is None or _may_end_by_chance(value):
+        return False
+    return named_secret(value) is not None
 
 
 def without_masks(value: str) -> str:

@@ -78,6 +78,15 @@ def _vendor(name: str, literals: str, pattern: str, since: str = "", source: str
     return Rule(name=name, literals=tuple(literals.split()), pattern=pattern, since=since, source=source)
 
 
+_ARGUMENTS = r"(?: [^\n|;&]{0,200}?)?"
+"""Match arguments of a command, and none of the next one."""
+
+
+def _command(literals: str, before: str, source: str) -> Rule:
+    """Return a rule for what stands after a pattern in a command, where the program expects a password."""
+    return Rule(name="password", literals=tuple(literals.split("|")), pattern=rf"{before}[\"']?(?P<secret>[^\s\"'\\]{{4,1024}})", source=source, test=is_password)  # fmt: skip
+
+
 def _is_private_key(text: str) -> bool:
     """Return whether a text is the base64 of a PEM file of a private key, not of a certificate."""
     return b"PRIVATE KEY" in binascii.a2b_base64(text[:80])
@@ -107,7 +116,7 @@ RULES: tuple[Rule, ...] = (
     _vendor("groq", "gsk_", r"gsk_[A-Za-z0-9]{40,80}", "2024"),
     _vendor("xai", "xai-", r"xai-[A-Za-z0-9_-]{60,150}", "2024"),
     _vendor("perplexity", "pplx-", r"pplx-[A-Za-z0-9]{40,80}", "2023"),
-    _vendor("replicate", "r8_", r"r8_[A-Za-z0-9_-]{30,50}", "2023"),
+    _vendor("replicate", "r8_", r"r8_[A-Za-z0-9_-]{37}(?![A-Za-z0-9_-])", "2023"),
     _vendor("nvidia", "nvapi-", r"nvapi-[A-Za-z0-9_-]{50,90}", "2023"),
     _vendor("together", "tgp_v1_", r"tgp_v1_[A-Za-z0-9_-]{35,60}", "2025"),
     _vendor("fireworks", "fw_", rf"fw_{_DIGIT}[A-Za-z0-9]{{20,32}}(?![A-Za-z0-9_])", "2024"),
@@ -230,12 +239,21 @@ RULES: tuple[Rule, ...] = (
     _vendor("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,4096}\.(?:eyJ[A-Za-z0-9_-]{6,20000}(?:\.[A-Za-z0-9_-]{0,4096})?|[A-Za-z0-9_-]{0,4096}(?:\.[A-Za-z0-9_-]{8,20000}){2,3})", "2015", "RFC 7519, RFC 7516"),
     Rule(name="authorization", literals=("Basic ", "basic ", "BASIC ", "Basic%20"), pattern=r"(?i:basic)(?: {1,4}|%20)(?P<secret>[A-Za-z0-9+/_-]{8,2048}(?:={0,2}|(?:%3D){0,2})(?![A-Za-z0-9]))", since="1996", source="RFC 7617", test=_is_user_and_password),
     Rule(name="authorization", literals=("Bearer ", "bearer ", "BEARER ", "Bearer%20", "bearer%20"), pattern=r"(?i:bearer)(?: {1,4}|%20)(?:[\"'] {0,4}\+ {0,4}[bf]?[\"'])?(?P<secret>[A-Za-z0-9._~+/=|:%-]{12,8192})", since="2012", source="RFC 6750", test=looks_random),
-    Rule(name="password", literals=("sshpass",), pattern=r"sshpass {1,4}-p ?[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="sshpass", test=is_password),
-    Rule(name="password", literals=("mysql", "mariadb"), pattern=r"(?:mysql|mariadb)(?:dump|admin|-dump|-admin)?(?: [^\n|;&]{0,200}?)? -p[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="mysql", test=is_password),
-    Rule(name="password", literals=("redis-cli",), pattern=r"redis-cli(?: [^\n|;&]{0,200}?)? -a {1,4}[\"']?(?P<secret>[^\s\"'\\]{4,128})", source="redis-cli", test=is_password),
-    Rule(name="password", literals=("docker login", "podman login", "helm registry login"), pattern=r"(?:docker|podman|helm registry) login(?: [^\n|;&]{0,200}?)? -p {1,4}[\"']?(?P<secret>[^\s\"'\\]{4,1024})", source="docker", test=is_password),
+    _command("sshpass", r"sshpass {1,4}-p ?", "sshpass"),
+    _command("mysql|mariadb", rf"(?:mysql|mariadb)(?:dump|admin|-dump|-admin)?{_ARGUMENTS} -p", "mysql"),
+    _command("redis-cli", rf"redis-cli{_ARGUMENTS} -a {{1,4}}", "redis-cli"),
+    _command("docker login|podman login|helm registry login|az login|twine upload|mongosh ", rf"(?:(?:docker|podman|helm registry|az) login|twine upload|mongosh){_ARGUMENTS} -p {{1,4}}", "docker, az, twine, mongosh"),
+    _command("sqlcmd |unzip |zip ", rf"(?:sqlcmd|unzip|zip){_ARGUMENTS} -P {{0,4}}", "sqlcmd, zip"),
+    _command("7z |7za ", rf"7za?{_ARGUMENTS} -p", "7-Zip"),
+    _command("ldapsearch |ldapmodify |ldapadd ", rf"ldap(?:search|modify|add){_ARGUMENTS} -w {{1,4}}", "OpenLDAP"),
+    _command("ssh-keygen ", rf"ssh-keygen{_ARGUMENTS} -[NP] {{1,4}}", "OpenSSH"),
+    _command("rabbitmqctl ", r"rabbitmqctl (?:add_user|change_password) [^\s]{1,100} ", "RabbitMQ"),
+    _command("htpasswd ", r"htpasswd -[A-Za-z]{0,6}b[A-Za-z]{0,6} (?:[^\s-][^\s]{0,200} )?[^\s-][^\s]{0,100} ", "Apache"),
+    _command("secret set |secret put ", rf"secret (?:set|put){_ARGUMENTS} (?:--body|-b|<<<) {{0,4}}", "gh, wrangler"),
+    _command("user-secrets set ", r"user-secrets set [^\s]{1,100} ", "dotnet"),
+    _command("poetry config ", r"poetry config (?:pypi-token|http-basic)\.[^\s]{1,60} (?:[^\s]{1,100} )?", "Poetry"),
+    _command("snyk auth |wandb login |ngrok config add-authtoken ", r"(?:snyk auth|wandb login|ngrok config add-authtoken) ", "snyk, wandb, ngrok"),
     Rule(name="password", literals=("echo ", "printf "), pattern=r"(?:echo|printf)(?: -[ne])? {1,4}[\"']?(?P<secret>[^\s\"'\\|$]{4,256})[\"']? {0,4}\| {0,4}(?:sudo [^\n|]{0,20}-S(?![A-Za-z])|[^\n|]{1,120}--(?:password-stdin|with-token))", source="docker, gh, sudo", test=is_password),
-    Rule(name="password", literals=("htpasswd ",), pattern=r"htpasswd -[A-Za-z]{0,6}b[A-Za-z]{0,6} (?:[^\s-][^\s]{0,200} )?[^\s-][^\s]{0,100} [\"']?(?P<secret>[^\s\"'\\]{4,128})", source="htpasswd", test=is_password),
     Rule(name="password", literals=(":5432:",), pattern=r":5432:[^:\s\"']{1,64}:[^:\s\"']{1,64}:(?P<secret>[^\s\"'\\]{4,128})", source="pgpass", inside=True, test=is_password),
     Rule(name="private-key", literals=("LS0tLS1CRUdJTi",), pattern=r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{60,20000}={0,2}", source="PEM in base64, as of Kubernetes", test=_is_private_key),
     Rule(name="cookie", literals=("\tTRUE\t", "\tFALSE\t", "\\tTRUE\\", "\\tFALSE\\"), pattern=r"(?:\t|\\{1,8}t)(?:TRUE|FALSE)(?:\t|\\{1,8}t)/[^\s\\]{0,200}(?:\t|\\{1,8}t)(?:TRUE|FALSE)(?:\t|\\{1,8}t)[0-9]{1,12}(?:\t|\\{1,8}t)[^\s\\]{1,128}(?:\t|\\{1,8}t)(?P<secret>[^\s\"'\\]{8,4096})", source="cookies.txt of Netscape, curl and browsers", inside=True, test=looks_random),

@@ -20,8 +20,10 @@ from otel_agent_trace.redaction.engine import Hit, LiteralScanner
 from otel_agent_trace.redaction.known_values import LEAST_REGISTERED, KnownValue
 from otel_agent_trace.redaction.masks import MASK, mask_of
 from otel_agent_trace.redaction.named_values import (
+    INPUT_LITERALS,
     NAME_LITERALS,
     PARAMETER_LITERALS,
+    InvalidInputDetector,
     NameDetector,
     ParameterDetector,
 )
@@ -45,7 +47,7 @@ PLACES: tuple[tuple[str, tuple[str, ...], Detector], ...] = (
     ("private-key", ("-----BEGIN ",), PrivateKeyDetector()),
     ("url-credentials", ("@",), UserinfoDetector()),
     ("cookie", ("httpOnly", "HttpOnly", "httponly", "sameSite", "SameSite", "samesite"), CookieObjectDetector()),
-    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "-U ", '-U"'), UserOptionDetector()),
+    ("password", ("-u ", "-u'", '-u"', "--user", "--proxy-user", "--auth", "-U ", '-U"'), UserOptionDetector()),
 )
 PLACE_RULES = tuple(name for name, _, _ in PLACES)
 """Names of the rules for secrets that are known by the form of what is around them."""
@@ -114,7 +116,13 @@ class Search:
                 (SCREENED, _nothing),
             ]
         )
-        folded = _by_literal([(NAME_LITERALS, NameDetector()), (PARAMETER_LITERALS, ParameterDetector())])
+        folded = _by_literal(
+            [
+                (NAME_LITERALS, NameDetector()),
+                (PARAMETER_LITERALS, ParameterDetector()),
+                (INPUT_LITERALS, InvalidInputDetector()),
+            ]
+        )
         self._detectors = [*exact.values(), *folded.values()]
         self._scanner = LiteralScanner(list(exact), list(folded))
         self.may_find_in_text = _always if searched or personal else self._scanner.has_hits
@@ -226,7 +234,7 @@ class Search:
         secrets: dict[str, str] = {}
 
         def note(inner: str, named: Sequence[Found], _path: str) -> str:
-            ones = self.found(inner, named) if "\\u" in text else [*named, *self._in_inner_json(inner)]
+            ones = [*named, *self._in_inner_json(inner)] if inner.isascii() else self.found(inner, named)
             secrets.update((one.value, one.rule) for one in ones if one.value.replace("\\", "") not in known)
             return inner
 
@@ -235,7 +243,7 @@ class Search:
         return [
             one._replace(rule=rule)
             for secret, rule in secrets.items()
-            if len(secret) >= LEAST_REGISTERED and not secret.isdigit()
+            if len(secret) >= LEAST_REGISTERED and not secret.isdigit() and "\\" not in secret
             for one in KnownValue(secret).everywhere(work)
         ]
 

@@ -7,7 +7,7 @@ import re
 from otel_agent_trace.redaction.ordinary import is_wordy, looks_random
 from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.rules import RULES, Rule
-from otel_agent_trace.redaction.texts import Found, Text
+from otel_agent_trace.redaction.texts import JUDGED, Found, Text
 
 _NONE: tuple[Found, ...] = ()
 _ESCAPE_BEFORE = lazy_pattern(
@@ -16,7 +16,7 @@ _ESCAPE_BEFORE = lazy_pattern(
 _LONGEST_ESCAPE = 14
 _ENCODED_CHARACTERS = 64
 _ENCODED = lazy_pattern(r"[A-Za-z0-9+/_-]{64}")
-_LONGEST_PHRASE = 200
+_LONGEST_PHRASE = 60
 _EXAMPLE = lazy_pattern(r"(?i:x{6}|example|your[-_])|\.\.\.|\*\*\*|([^=A])\1{9}")
 _LINE_BREAK = lazy_pattern(r"(?:\\?\r?\n|\\{1,64}r?\\{0,64}n)[ \t>|]{0,40}")
 _TOKEN_REST = lazy_pattern(r"[A-Za-z0-9_.+/=-]{1,512}")
@@ -43,7 +43,8 @@ class ShapeDetector:
         start, end = match.span(group)
         text.spend(end - start)
         value = match[group]
-        if _EXAMPLE.search(value) or not (rule.test or _is_no_phrase)(value):
+        if not (rule.test or _is_no_phrase)(value) or _EXAMPLE.search(value):
+            text.spend(3 * JUDGED)
             return _NONE
         return (Found(start, end, rule.name, value),)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from otel_agent_trace.redaction.credentials import (
@@ -22,8 +22,8 @@ from otel_agent_trace.redaction.texts import Found, bytes_of_texts, texts_of_byt
 
 MOST_LEVELS = 150
 _LONGEST_NAME = 100
-_NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter")
-_VALUE_KEYS = ("value", "val", "v", "content")
+_NAME_KEYS = ("name", "key", "header", "field", "k", "param", "parameter", "parameterkey")
+_VALUE_KEYS = ("value", "val", "v", "content", "parametervalue")
 _INNER_VALUE_KEYS = frozenset({"value", "stringvalue", "string_value"})
 _ELEMENT_KEYS = ("element", "selector", "label", "target")
 _KIND_OF_ELEMENT = lazy_pattern(r"(?i)[ _-](?:input[ _-])?(?:field|input|text ?box|box)\Z")
@@ -32,6 +32,7 @@ _USER_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
 _MOST_PAIR_KEYS = 16
 _LEAST_NUMBERS = {"password": 1000, "passcode": 100}
 """Numbers from which one is a secret, by rule; below, pins are those of a processor."""
+_LEVELS_OF_JSON = 3
 _LEAST_IN_SECRETS = 12
 
 
@@ -101,7 +102,7 @@ class Walk:
         is_key = False
         for index, item in enumerate(value):
             is_key = _is_line_of_key(before, item, is_key)
-            place = _LINE_OF_KEY if is_key else _announced_by_item(before, item)
+            place = _LINE_OF_KEY if is_key else _announced_by_item(before, item, is_pair=len(value) == 2)
             place = place or _announced_by_command(value, before, item)
             if place is None and announced is not None:
                 place = Announced(of_second(announced.secret) if index else announced.secret, is_alone=False)
@@ -171,7 +172,7 @@ def _typed(value: dict[Any, Any], keys: dict[str, Any]) -> tuple[Any, Announced 
     return None, None
 
 
-def _announced_by_item(before: Any, item: Any) -> Announced | None:
+def _announced_by_item(before: Any, item: Any, *, is_pair: bool) -> Announced | None:
     """Return what the item before announces, in lists of arguments and of headers."""
     if not isinstance(before, str) or len(before) > _LONGEST_NAME or not isinstance(item, str):
         return None
@@ -179,7 +180,7 @@ def _announced_by_item(before: Any, item: Any) -> Announced | None:
         return Announced(_USER_OPTION) if part_of_user_option(item) else None
     secret = named_secret(before) if before and " " not in before else None
     is_option = before.startswith("-")
-    if secret is None or not (is_option or secret.is_certain):
+    if secret is None or not (is_option or secret.is_certain or is_pair):
         return None
     return None if is_option and item.startswith("-") else Announced(secret, is_option)
 
@@ -205,18 +206,17 @@ def _is_line_of_key(before: Any, line: Any, is_key: bool) -> bool:
 _LINE_OF_KEY = Announced(NamedSecret("private-key"))
 
 
-def _escaped(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _escaped(name: str) -> Iterator[str]:
+    """Yield a name as it stands in JSON, in JSON in JSON, and so on."""
+    for _ in range(_LEVELS_OF_JSON):
+        name = json.dumps(name)[1:-1]
+        yield name
 
 
 _PASSWORD_OPTIONS = {"sshpass": "-p", "docker": "-p", "podman": "-p", "helm": "-p", "redis-cli": "-a"}
 SCREENED = (
-    '"-p"',
-    '"-a"',
-    '-p\\"',
-    '-a\\"',
-    '-u\\"',
-    *(escaped for name in NAME_LITERALS if (escaped := _escaped(name)) != name),
+    *('"-p"', '"-a"', "-p\\", "-a\\", "-u\\"),
+    *(escaped for name in NAME_LITERALS if not name.isascii() for escaped in _escaped(name)),
 )
 """Texts that make a value worth a look: options of commands in lists of arguments, and names as JSON escapes them."""
 _COMMAND_PASSWORD = NamedSecret("password", is_certain=False)

@@ -78,6 +78,14 @@ def test_both_ways_lead_to_the_same_masks(parts: list[str], cut: int) -> None:
     assert STANDARD.may_change([text]) == WITH_HYPERSCAN.may_change([text])
 
 
+@needs_hyperscan
+def test_too_many_hits_end_a_scan_at_once() -> None:
+    scanner = LiteralScanner(EXACT, FOLDED)
+    with pytest.raises(UnscannableError):
+        scanner.hits("@" * 100_000)
+    assert scanner._known_standard is None
+
+
 def test_it_works_where_hyperscan_cannot_be_imported(without_hyperscan: None) -> None:
     scanner = LiteralScanner(EXACT, FOLDED)
     assert scanner.hits("sk-ant-é my Password") == naive("sk-ant-é my Password")

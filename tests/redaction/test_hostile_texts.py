@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -95,6 +96,13 @@ TRAPS = {
     "colours": "\x1b[31mtoken\x1b[0m",
     "masks": "<secret:password:3f9a>",
     "wrapped": "sk-" + "ant-" + "a1B" * 12 + "\n",
+    "words that begin like tokens": "glagent-_",
+    "names without values": 'pin";.',
+    "arguments of commands": "unzip -a ",
+    "a password for standard input": "echo a|",
+    "lines of keys with numbers": "-----BEGIN PRIVATE KEY-----\n 1\t" + "A" * 20,
+    "errors that quote inputs": "\npassword\n input_value='",
+    "JSON with many secrets": '{"password":{"value":"a1b2C3"},"x":[',
     "one long word": "a" * 1_000,
 }
 LENGTH = 60_000
@@ -149,3 +157,16 @@ def test_a_hostile_text_is_masked_soon(trap: str) -> None:
     masked = redact(text)
     assert time.process_time() - before < LIMIT_S
     assert redact(masked) == masked
+
+
+@pytest.mark.parametrize("names", [("hasło", "password"), ("identified by", "cookie")])
+def test_json_in_json_is_masked_soon(names: tuple[str, str]) -> None:
+    redact = redactor()
+    text = "x" * 50
+    for depth in range(12):
+        text = json.dumps({names[depth % 2]: text, names[(depth + 1) % 2]: text[:50]})
+    redact(text[:1_000])
+    before = time.process_time()
+    redact(text)
+    redact(json.dumps({f"passwort{number}": {"value": f"a1b2C3-{number}"} for number in range(5_000)}))
+    assert time.process_time() - before < LIMIT_S

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from otel_agent_trace.redaction import engine
 from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.redaction.texts import texts_of
 from tests.support.made_up_secrets import Labelled, by_form, by_name, by_shape
@@ -70,6 +71,28 @@ def test_what_was_readable_json_is_json_afterwards(labelled: Labelled, redact: R
         except ValueError:
             return
         json.loads(redact(labelled.value))
+
+
+@pytest.mark.parametrize("labelled", SECRETS, ids=lambda labelled: labelled.kind)
+def test_a_secret_does_not_survive_as_json_in_json(labelled: Labelled, redact: Redactor) -> None:
+    text = json.dumps({"result": json.dumps(labelled.value)})
+    masked = redact(text)
+    assert [secret for secret in labelled.secrets if shown(secret, masked)] == []
+    json.loads(json.loads(masked)["result"])
+
+
+@pytest.mark.parametrize(("kind", "value"), ORDINARY, ids=[kind for kind, _ in ORDINARY])
+def test_an_ordinary_value_stays_as_it_is_as_json_in_json(kind: str, value: Any, redact: Redactor) -> None:
+    text = json.dumps({"result": json.dumps(value)})
+    assert redact(text) is text
+
+
+def test_both_engines_mask_the_same(redact: Redactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    masked = [redact(one.value) for one in SECRETS]
+    monkeypatch.setattr(engine, "_hyperscan", lambda exact, folded: None)
+    standard = Redactor()
+    assert [standard(one.value) for one in SECRETS] == masked
+    assert [value for _, value in ORDINARY if standard(value) is not value] == []
 
 
 @pytest.mark.parametrize(("kind", "value"), ORDINARY, ids=[kind for kind, _ in ORDINARY])

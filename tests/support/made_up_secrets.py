@@ -174,6 +174,35 @@ TOKENS = {
     "twilio": lambda: "SK" + hexa(32),
     "sendgrid": lambda: "SG." + url(22) + "." + url(43),
     "jwt": jwt,
+    "kimi-code": lambda: "sk-kimi-" + alnum(64),
+    "minimax-plan": lambda: "sk-cp-" + url(118) + "x",
+    "helicone": lambda: "sk-helicone-" + "-".join(low(7) for _ in range(4)),
+    "mem0": lambda: "m0-" + alnum(40),
+    "runpod": lambda: "rpa_" + up(40) + "abcdef",
+    "lambda": lambda: "secret_cloud_" + hexa(32) + "." + alnum(32),
+    "glrtr": lambda: "glrtr-" + url(20),
+    "figo": lambda: "figo_" + url(40),
+    "circleci": lambda: "CCIPAT_" + alnum(22) + "_" + hexa(40),
+    "buildkite": lambda: "bkua_" + hexa(40),
+    "sourcegraph": lambda: "sgp_" + hexa(16) + "_" + hexa(40),
+    "cursor": lambda: "crsr_" + hexa(64),
+    "contentful": lambda: "CFPAT-" + url(43),
+    "artifactory": lambda: "AKCp" + alnum(69),
+    "nuget": lambda: "oy2" + low(43),
+    "cloudflare-origin": lambda: "v1.0-" + hexa(24) + "-" + hexa(146),
+    "dose": lambda: "dose" + hexa(32),
+    "newrelic-license": lambda: hexa(36) + "FFFFNRAL",
+    "phs": lambda: "phs_" + alnum(43),
+    "hubspot": lambda: "pat-na1-" + uuid(),
+    "dropbox": lambda: "sl.u." + url(140) + "x",
+    "mailchimp": lambda: hexa(32) + "-us" + digits(2),
+    "mapbox": lambda: "sk.eyJ" + alnum(60) + "." + url(22),
+    "plaid": lambda: "access-production-" + uuid(),
+    "paypal": lambda: "access_token$production$" + low(16) + "$" + hexa(32),
+    "easypost": lambda: "EZAK" + alnum(54),
+    "clickhouse": lambda: "4b1d" + alnum(38),
+    "brave": lambda: "BSA" + digits(1) + url(27),
+    "prefect": lambda: "pnu_" + alnum(36),
 }
 
 
@@ -280,6 +309,29 @@ NAMED_PLACES = [
         },
     ),
     ("md", lambda n, v: f"- **{n}:** {v}\n- eva"),
+    ("yamlpair", lambda n, v: f'env:\n- name: {n}\n  value: "{v}"\n- name: eva\n  value: x'),
+    ("folded", lambda n, v: f"{n}: >-\n  {v}\nuser: eva"),
+    ("terraform", lambda n, v: f'variable "{n}" {{\n  type = string\n  default = "{v}"\n}}\neva'),
+    ("property", lambda n, v: f'<property name="{n}">{v}</property> eva'),
+    ("plist", lambda n, v: f"<key>{n}</key>\n<string>{v}</string><!-- eva -->"),
+    ("htmlxml", lambda n, v: f"&lt;{n}&gt;{v}&lt;/{n}&gt; eva"),
+    ("cdata", lambda n, v: f"<{n}><![CDATA[{v}]]></{n}> eva"),
+    ("box", lambda n, v: f"│ {n} │ {v} │ eva │"),
+    ("jq", lambda n, v: f'\x1b[34;1m"{n}"\x1b[0m\x1b[39m:\x1b[0m \x1b[0;32m"{v}"\x1b[0m eva'),
+    ("pctparameter", lambda n, v: f"https://x.io/?next=%2Fa%3F{n}%3D{v}%26user%3Deva"),
+    ("escapedlines", lambda n, v: json.dumps({"out": json.dumps(f"a=1\r\n{n}: {v}\n\tuser: eva")})),
+    ("fill", lambda n, v: f"page.fill('input[name=\"{n}\"]', '{v}') # eva"),
+    ("sendkeys", lambda n, v: f"page.get_by_label('{n}').fill('{v}') # eva"),
+    ("rust", lambda n, v: f'Config {{ {n}: Some("{v}"), user: "eva" }}'),
+    (
+        "pydantic",
+        lambda n, v: (
+            f"1 validation error for Eva\n{n}\n  Extra inputs [type=x, input_value='{v}', input_type=str]".replace(
+                "Eva", "eva"
+            )
+        ),
+    ),
+    ("nestedvalue", lambda n, v: json.dumps({n: {"value": v}, "user": "eva"})),
 ]
 """Where a value is found by its name."""
 
@@ -313,7 +365,8 @@ def by_form() -> Iterator[Labelled]:
     secret, token, word, cookie = password(), url(40), alnum(9) + "7" + alnum(4), alnum(32)
     basic, key = _b(f"eva:{secret}"), private_key()
     lines = tuple(key.split("\n")[1:-1])
-    signature = hexa(64)
+    insecure = "(" + _chosen(string.ascii_lowercase + "&*(!#^", 48) + ")"
+    signature, app = hexa(64), TOKENS["ghs"]()
     sas = urllib.parse.quote(b64(43) + "=", safe="")
     yield from (
         Labelled("basic", {"Authorization": f"Basic {basic}"}, (basic,)),
@@ -380,5 +433,27 @@ def by_form() -> Iterator[Labelled]:
         Labelled("credentials", {"credentials": {"username": "eva", "password": secret}}, (secret,), ("eva",)),
         Labelled("environment as pairs", {"Env": [{"Name": "API_SECRET", "Value": cookie}]}, (cookie,), ("API_SECRET",)),
         Labelled("secrets of a workflow", {"secrets": {"FOO": cookie}}, (cookie,), ("FOO",)),
+        Labelled("lines of a key", {"lines": [*key.split("\n"), "eva"]}, lines, ("eva",)),
+        Labelled("lines of a key with numbers", "".join(f"{n:6}\t{line}\n" for n, line in enumerate(key.split("\n"), 1)), lines),
+        Labelled("lines of a key with arrows", "".join(f"{n:6}→{line}\n" for n, line in enumerate(key.split("\n"), 1)), lines),
+        Labelled("private key in base64", f"TLS_KEY_B64={_b(key)}\nX=1", (_b(key)[60:200],), ("X=1",)),
+        Labelled("wrapped in many lines", "\n".join(app[at : at + 60] for at in range(0, len(app), 60)), (app[-40:],)),
+        Labelled("sequence", f"Authorization: Bearer {'abcdef' + '0123456789' + 'abcdef'}", ("abcdef0123456789",)),
+        Labelled("token with a number", "token=" + "abcdEFGH" + "1234", ("abcdEFGH1234",)),
+        Labelled("token of an address", f"https://x-access-token:{cookie}@github.com/a/b", (cookie,), ("github.com/a/b",)),
+        Labelled("Django", f"SECRET_KEY = 'django-insecure-{insecure}'", (insecure,)),
+        Labelled("cookies.txt", f".x.io\tTRUE\t/\tTRUE\t1795859000\tPHPSESSID\t{cookie}", (cookie,), (".x.io",)),
+        Labelled("pgpass", f"db.internal:5432:shop:eva:{word}", (word,), ("db.internal",)),
+        Labelled("sudo", f"echo '{word}' | sudo -S apt update", (word,), ("apt update",)),
+        Labelled("standard input of docker", f"echo {word} | docker login -u eva --password-stdin", (word,), ("--password-stdin",)),
+        Labelled("secret of a workflow", f"gh secret set X --body {cookie}", (cookie,), ("gh secret set X",)),
+        Labelled("discord", f"https://discord.com/api/webhooks/{digits(18)}/{(hook := url(68))}", (hook,), ("discord.com",)),
+        Labelled("typed into a page", {"element": "Password field", "ref": "e1", "text": secret}, (secret,), ("e1",)),
+        Labelled("typed, as an argument of a model", {"arguments": json.dumps({"element": "Password field", "text": word})}, (word,)),
+        Labelled("options in JSON", json.dumps({"command": ["curl", "-u", f"eva:{word}", "https://x.io"]}), (word,), ("https://x.io",)),
+        Labelled("escaped name", json.dumps({"パスワード": word, "x": json.dumps({"密码": word})}), (word,), ("x",)),
+        Labelled("provided key", f"Incorrect API key provided: {cookie}. You can find", (cookie,), ("You can find",)),
+        Labelled("key in brackets", f"Your API key ({cookie}) is invalid", (cookie,), ("is invalid",)),
+        Labelled("user option with a token", f"curl -u {(only := TOKENS['stripe']())}: https://x.io", (only,), ("https://x.io",)),
         Labelled("key of a dictionary", {(name := TOKENS["groq"]()): {"active": True}}, (name,)),
     )  # fmt: skip
