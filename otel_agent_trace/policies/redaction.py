@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -25,10 +26,8 @@ _KNOWN_NAMES = frozenset(name for name in vars(semconv).values() if type(name) i
     semconv.USAGE.values()
 )
 """Names of attributes in which nothing has to be looked for."""
-_USUAL_NAMES = _KNOWN_NAMES - {semconv.TYPES}
-"""Names of attributes whose values, if they are texts, are searched as they are."""
 _NUMBERS = frozenset((int, float, bool, type(None)))
-_LONG_CHARACTERS = 4096
+_SHORT_CHARACTERS, _LONG_CHARACTERS = 128, 4096
 _KEPT_TEXTS = 256
 _KEPT_CHARACTERS = 8 << 20
 _KEPT_FRAMES = 256
@@ -60,36 +59,58 @@ class RedactionPolicy:
                 texts.append(span._status.description or "")  # noqa: SLF001
                 parts = (*span._events, *span._links)  # noqa: SLF001
             attributes = attributes_in(span)
-            if not self._is_clean(texts, attributes, parts):
-                trace_id = f"{span._context.trace_id:032x}"  # noqa: SLF001
-                if self._may_change(texts, attributes, parts, trace_id):
-                    return True
+            trace_id = span._context.trace_id  # noqa: SLF001
+            is_clean = self._is_clean(texts, attributes, parts, trace_id)
+            if not is_clean and self._may_change(texts, attributes, parts, trace_id):
+                return True
             return not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
         except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
             if is_of_signal_handler(error):
                 raise
             return True
 
-    def _is_clean(self, texts: list[str], attributes: Attributes, parts: Iterable[Any]) -> bool:
+    def _is_clean(self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: int) -> bool:
         """Return whether one scan finds nothing in texts, attributes, events and links, if these are usual ones.
 
         It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
         properties return copies.
         """
-        if not _USUAL_NAMES.issuperset(attributes):
+        if not _KNOWN_NAMES.issuperset(attributes) or has_bytes(attributes):
             return False
-        texts = ["", *texts, *[value for value in attributes.values() if type(value) not in _NUMBERS]]
+        known = self._unchanged.texts
+        texts = [
+            "",
+            *texts,
+            *[
+                value
+                for value in attributes.values()
+                if type(value) not in _NUMBERS and (len(value) > _SHORT_CHARACTERS or value not in known)
+            ],
+        ]
         for part in parts:
             given = attributes_in(part)
-            if not _USUAL_NAMES.issuperset(given):
+            if not _KNOWN_NAMES.issuperset(given):
                 return False
             texts += (getattr(part, "name", ""), *[value for value in given.values() if type(value) not in _NUMBERS])
         texts.append("")
+        history = attributes.get(semconv.INPUT_MESSAGES, "")
+        if len(history) >= _LONG_CHARACTERS:
+            key = (_run_of(attributes, trace_id), semconv.INPUT_MESSAGES)
+            new = self._messages.unknown_part(key, history)
+            if new is None:
+                return False
+            texts[texts.index(history)] = new
         try:
             text = JOINT.join(texts)
         except TypeError:  # there are lists among the values
             return False
-        return len(text) < _LONG_CHARACTERS and not self.redactor.may_find_in(text)
+        if self.redactor.may_find_in(text) and not self._unchanged.texts.issuperset(self.redactor.worth_a_look(texts)):
+            return False
+        if not self._unchanged.are_current():
+            return False
+        if len(history) >= _LONG_CHARACTERS:
+            self._messages.keep_clean(key, history)
+        return True
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with masks in place of what was found; the same one if nothing was."""
@@ -103,7 +124,9 @@ class RedactionPolicy:
             body = record.body
             texts += texts_of([body, with_texts(body)])
         if (
-            not self._may_change(texts, record.attributes, parts, record.trace_id, is_log=isinstance(record, LogRecord))
+            not self._may_change(
+                texts, record.attributes, parts, int(record.trace_id or "0", 16), is_log=isinstance(record, LogRecord)
+            )
             and self._frames.are_clean(record.resource, record.scope)
             and (body is None or masked_bytes(body, self.redactor) is body)
         ):
@@ -122,11 +145,12 @@ class RedactionPolicy:
         return masking.finds
 
     def _may_change(
-        self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: str, *, is_log: bool = False
+        self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: int, *, is_log: bool = False
     ) -> bool:
         """Return whether something is masked in texts, in attributes of a span or log record, in its events and links."""
         scanned = [*texts]
-        long = _add(scanned, attributes)
+        known = self._unchanged.texts if self._unchanged.are_current() else frozenset()
+        long = _add(scanned, attributes, known)
         run = _run_of(attributes, trace_id) if long else ""
         new = {name: self._messages.unknown_part((run, name), attributes[name]) for name in long}
         if None in new.values():
@@ -135,7 +159,7 @@ class RedactionPolicy:
         for part in parts:
             scanned.append(getattr(part, "name", ""))
             given = attributes_in(part)
-            scanned += [given[name] for name in _add(scanned, given)]
+            scanned += [given[name] for name in _add(scanned, given, known)]
         unknown = {**attributes, **new} if new else attributes
         in_bytes = _bytes_mask(attributes, is_log=is_log)
         if is_log:
@@ -170,26 +194,28 @@ class RedactionPolicy:
 
     def _changes_any(self, attributes: Attributes, found_in: frozenset[str]) -> bool:
         """Return whether something is masked in attributes, given the texts in which something may be found."""
-        for pair in attributes.items():
-            name, value = pair
+        for name, value in attributes.items():
             is_text = type(value) is str
             if name not in found_in and (value not in found_in if is_text else type(value) in _NUMBERS):
                 continue
-            if is_text and pair in self._unchanged:
+            is_usual = is_text and name in _KNOWN_NAMES
+            if is_usual and value in self._unchanged.texts and self._unchanged.are_current():
                 continue
-            if _masked(self.redactor, name, value) != pair:
+            if _masked(self.redactor, name, value) != (name, value):
                 return True
-            if is_text:
-                self._unchanged.add(pair)
+            if is_usual:
+                self._unchanged.add(value)
         return False
 
 
-def _add(texts: list[str], attributes: Attributes) -> list[str]:
-    """Add the texts in attributes, but for the long ones, of which the names are returned."""
+def _add(texts: list[str], attributes: Attributes, known: AbstractSet[str]) -> list[str]:
+    """Add the texts in attributes, but for known ones under usual names, and for long ones, of which the names are returned."""
     long = []
     for name, value in attributes.items():
         if name not in _KNOWN_NAMES:
             texts.append(name if type(name) is str else encode_string(name).text)  # of spans made by hand
+        elif type(value) is str and len(value) < _LONG_CHARACTERS and value in known:
+            continue
         if type(value) is str:
             if len(value) < _LONG_CHARACTERS:
                 texts.append(value)
@@ -200,7 +226,7 @@ def _add(texts: list[str], attributes: Attributes) -> list[str]:
     return long
 
 
-def _run_of(attributes: Attributes, trace_id: str) -> str:
+def _run_of(attributes: Attributes, trace_id: int) -> str:
     """Return the key of a run for its messages: its id, else that of the trace."""
     return str(attributes.get(semconv.RUN_ID) or trace_id)
 
@@ -285,7 +311,7 @@ class _Masking(Rewriter):
         record: SpanRecord | LogRecord,
     ) -> None:
         self._redactor, self._frames, self._messages = redactor, frames, messages
-        self._run = _run_of(record.attributes, record.trace_id)
+        self._run = _run_of(record.attributes, int(record.trace_id or "0", 16))
         self._in_bytes = _bytes_mask(record.attributes, is_log=isinstance(record, LogRecord))
         self.finds: list[Find] = []
 
@@ -360,23 +386,26 @@ def _is_long(value: Any) -> bool:
 
 
 class _Unchanged:
-    """Keep the latest texts in which a close look found nothing, as instructions and definitions that are sent again."""
+    """Keep the latest texts under usual names in which a close look found nothing, as ids and instructions that come again."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._revision = redactor.revision
-        self._pairs: set[tuple[str, str]] = set()
+        self.texts: set[str] = set()
 
-    def __contains__(self, pair: tuple[str, str]) -> bool:
-        """Return whether a text under a name is known to be clean."""
-        return pair in self._pairs and self._revision == self._redactor.revision
+    def are_current(self) -> bool:
+        """Return whether they were looked at for all that the redactor knows now; otherwise they are forgotten."""
+        if self._revision == self._redactor.revision:
+            return True
+        self.texts, self._revision = set(), self._redactor.revision
+        return False
 
-    def add(self, pair: tuple[str, str]) -> None:
-        """Keep a text with the name that it stands under."""
-        if self._revision != self._redactor.revision or len(self._pairs) >= _KEPT_TEXTS:
-            self._pairs, self._revision = set(), self._redactor.revision
-        if len(pair[1]) < _LONG_CHARACTERS:
-            self._pairs.add(pair)
+    def add(self, text: str) -> None:
+        """Keep a text, if it is not a long one."""
+        if not self.are_current() or len(self.texts) >= _KEPT_TEXTS:
+            self.texts = set()
+        if len(text) < _LONG_CHARACTERS:
+            self.texts.add(text)
 
 
 class _MaskedFrames:
@@ -487,7 +516,8 @@ class _MaskedMessages:
         known = self._known.get(key)
         if known is None or known.revision != self._redactor.revision or not text.startswith(known.text):
             return None
-        return known if text[len(known.text) :][:1] in (",", "]") else None
+        length = len(known.text)
+        return known if text[length : length + 1] in (",", "]") else None
 
     def keep_clean(self, key: tuple[str, str], text: str) -> None:
         """Keep a text in which nothing was found."""
@@ -497,14 +527,10 @@ class _MaskedMessages:
         if not (text.startswith("[{") and text.endswith("}]") and masked.endswith("}]")):
             return
         start = text[:-1]
-        known = _Known(self._redactor.revision, start, start if masked is text else masked[:-1])
+        new = _Known(self._redactor.revision, start, start if masked is text else masked[:-1])
         with self._lock:
-            self._forget(key)
-            self._known[key] = known
-            self._characters += len(start)
+            before = self._known.pop(key, None)
+            self._known[key] = new
+            self._characters += len(start) - (0 if before is None else len(before.text))
             while len(self._known) > _KEPT_TEXTS or self._characters > _KEPT_CHARACTERS:
-                self._forget(next(iter(self._known)))
-
-    def _forget(self, key: tuple[str, str]) -> None:
-        known = self._known.pop(key, None)
-        self._characters -= 0 if known is None else len(known.text)
+                self._characters -= len(self._known.pop(next(iter(self._known))).text)

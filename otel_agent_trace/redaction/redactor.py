@@ -236,30 +236,27 @@ class _Variables:
     """
 
     def __init__(self, secrets_of: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: ()) -> None:
-        self._read = dict(_stored_variables())
+        self._stored: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
+        self._read = dict(self._stored)
+        self._count = len(self._read)
         self._read_at_s = time.monotonic()
         decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in self._read.items()}
         self.secrets = frozenset(secrets_of(decoded))
-        self._holding = [item for item in self._read.items() if os.fsdecode(item[1]) in self.secrets]
+        self._holding = tuple(item for item in self._read.items() if os.fsdecode(item[1]) in self.secrets)
 
     def have_changed(self) -> bool:
         """Return whether variables may have changed since they were read."""
-        stored = _stored_variables()
-        if len(stored) != len(self._read):
+        stored = self._stored
+        if len(stored) != self._count:
             return True
         for name, value in self._holding:
             if stored.get(name) is not value:
                 return True
-        now_s = time.monotonic()
-        if now_s - self._read_at_s < _UNNOTICED_S:
-            return False
-        self._read_at_s = now_s
-        return stored != self._read
+        return time.monotonic() - self._read_at_s > _UNNOTICED_S and self._differ()
+
+    def _differ(self) -> bool:
+        self._read_at_s = time.monotonic()
+        return self._stored != self._read
 
 
 _UNNOTICED_S = 1.0
-
-
-def _stored_variables() -> Mapping[Any, Any]:
-    stored: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
-    return stored
