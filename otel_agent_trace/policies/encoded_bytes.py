@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.texts import bytes_of_texts, texts_of, texts_of_bytes
 
 _BASE64 = r"[A-Za-z0-9+/]{2,}={0,2}"
-_WHOLE = re.compile(_BASE64)
-_QUOTED = re.compile(rf'(?<=")(?:{_BASE64})(?=["\\]|\Z)')
+_WHOLE = lazy_pattern(_BASE64)
+_QUOTED = lazy_pattern(rf'(?<=")(?:{_BASE64})(?=["\\]|\Z)')
 _QUANTUM = 4
-_BYTE_TYPE = re.compile(r'(?<!\d,)"byte')  # not the unit of what a limit has cut: [70000, "bytes"]
+_BYTE_TYPE = lazy_pattern(r'(?<!\d,)"byte')  # not the unit of what a limit has cut: [70000, "bytes"]
 
 
 def has_bytes(attributes: Mapping[str, Any]) -> bool:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.forks import ForkSafeLock
-from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, masked_bytes, with_masked_bytes, with_texts
+from otel_agent_trace.policies.encoded_bytes import bytes_in, has_bytes, masked_bytes, with_texts
+from otel_agent_trace.policies.masked_attributes import (
+    KNOWN_NAMES,
+    LISTS,
+    NUMBERS,
+    BytesMask,
+    bytes_mask,
+    masked_attribute,
+)
+from otel_agent_trace.policies.masked_histories import LONG_CHARACTERS, MaskedHistories
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
 from otel_agent_trace.redaction.texts import JOINT, texts_of
@@ -22,14 +29,8 @@ from otel_agent_trace.values import encode_string
 R = TypeVar("R", SpanRecord, LogRecord)
 F = TypeVar("F", Resource, Scope)
 
-_KNOWN_NAMES = frozenset(name for name in vars(semconv).values() if type(name) is str and "." in name).union(
-    semconv.USAGE.values()
-)
-"""Names of attributes in which nothing has to be looked for."""
-_NUMBERS = frozenset((int, float, bool, type(None)))
-_SHORT_CHARACTERS, _LONG_CHARACTERS = 128, 4096
+_SHORT_CHARACTERS = 128
 _KEPT_TEXTS = 256
-_KEPT_CHARACTERS = 8 << 20
 _KEPT_FRAMES = 256
 
 
@@ -45,7 +46,7 @@ class RedactionPolicy:
 
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
-        self._messages = _MaskedMessages(redactor)
+        self._messages = MaskedHistories(redactor)
         self._frames = _MaskedFrames(redactor)
         self._unchanged = _Unchanged(redactor)
 
@@ -75,7 +76,7 @@ class RedactionPolicy:
         It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
         properties return copies.
         """
-        if not _KNOWN_NAMES.issuperset(attributes) or has_bytes(attributes):
+        if not KNOWN_NAMES.issuperset(attributes) or has_bytes(attributes):
             return False
         known = self._unchanged.texts
         texts = [
@@ -84,17 +85,17 @@ class RedactionPolicy:
             *[
                 value
                 for value in attributes.values()
-                if type(value) not in _NUMBERS and (len(value) > _SHORT_CHARACTERS or value not in known)
+                if type(value) not in NUMBERS and (len(value) > _SHORT_CHARACTERS or value not in known)
             ],
         ]
         for part in parts:
             given = attributes_in(part)
-            if not _KNOWN_NAMES.issuperset(given):
+            if not KNOWN_NAMES.issuperset(given):
                 return False
-            texts += (getattr(part, "name", ""), *[value for value in given.values() if type(value) not in _NUMBERS])
+            texts += (getattr(part, "name", ""), *[value for value in given.values() if type(value) not in NUMBERS])
         texts.append("")
         history = attributes.get(semconv.INPUT_MESSAGES, "")
-        if len(history) >= _LONG_CHARACTERS:
+        if len(history) >= LONG_CHARACTERS:
             key = (_run_of(attributes, trace_id), semconv.INPUT_MESSAGES)
             new = self._messages.unknown_part(key, history)
             if new is None:
@@ -108,7 +109,7 @@ class RedactionPolicy:
             return False
         if not self._unchanged.are_current():
             return False
-        if len(history) >= _LONG_CHARACTERS:
+        if len(history) >= LONG_CHARACTERS:
             self._messages.keep_clean(key, history)
         return True
 
@@ -165,7 +166,7 @@ class RedactionPolicy:
             given = attributes_in(part)
             scanned += [given[name] for name in _add(scanned, given, known)]
         unknown = {**attributes, **new} if new else attributes
-        in_bytes = _bytes_mask(attributes, is_log=is_log)
+        in_bytes = bytes_mask(attributes, is_log=is_log)
         if is_log:
             scanned += texts_of(with_texts(list(unknown.values())))
         elif in_bytes is not None:
@@ -182,7 +183,7 @@ class RedactionPolicy:
         texts: list[str],
         attributes: Attributes,
         parts: Iterable[Any],
-        in_bytes: _BytesMask | None,
+        in_bytes: BytesMask | None,
         found_in: frozenset[str],
     ) -> bool:
         """Return whether something is masked, given the texts in which something may be found."""
@@ -190,7 +191,7 @@ class RedactionPolicy:
         if any(self.redactor.masked_text(text) is not text for text in outside if text in found_in):
             return True
         if in_bytes is not None:
-            if any(_masked(self.redactor, *pair, in_bytes) != pair for pair in attributes.items()):
+            if any(masked_attribute(self.redactor, *pair, in_bytes) != pair for pair in attributes.items()):
                 return True
         elif self._changes_any(attributes, found_in):
             return True
@@ -200,12 +201,12 @@ class RedactionPolicy:
         """Return whether something is masked in attributes, given the texts in which something may be found."""
         for name, value in attributes.items():
             is_text = type(value) is str
-            if name not in found_in and (value not in found_in if is_text else type(value) in _NUMBERS):
+            if name not in found_in and (value not in found_in if is_text else type(value) in NUMBERS):
                 continue
-            is_usual = is_text and name in _KNOWN_NAMES
+            is_usual = is_text and name in KNOWN_NAMES
             if is_usual and value in self._unchanged.texts and self._unchanged.are_current():
                 continue
-            if _masked(self.redactor, name, value) != (name, value):
+            if masked_attribute(self.redactor, name, value) != (name, value):
                 return True
             if is_usual:
                 self._unchanged.add(value)
@@ -216,16 +217,16 @@ def _add(texts: list[str], attributes: Attributes, known: AbstractSet[str]) -> l
     """Add the texts in attributes, but for known ones under usual names, and for long ones, of which the names are returned."""
     long = []
     for name, value in attributes.items():
-        if name not in _KNOWN_NAMES:
+        if name not in KNOWN_NAMES:
             texts.append(name if type(name) is str else encode_string(name).text)  # of spans made by hand
-        elif type(value) is str and len(value) < _LONG_CHARACTERS and value in known:
+        elif type(value) is str and len(value) < LONG_CHARACTERS and value in known:
             continue
         if type(value) is str:
-            if len(value) < _LONG_CHARACTERS:
+            if len(value) < LONG_CHARACTERS:
                 texts.append(value)
             else:
                 long.append(name)
-        elif type(value) not in _NUMBERS:
+        elif type(value) not in NUMBERS:
             texts += texts_of(value)
     return long
 
@@ -233,63 +234,6 @@ def _add(texts: list[str], attributes: Attributes, known: AbstractSet[str]) -> l
 def _run_of(attributes: Attributes, trace_id: int | str) -> str:
     """Return the key of a run for its messages: its id, else that of the trace."""
     return str(attributes.get(semconv.RUN_ID) or (trace_id if isinstance(trace_id, str) else f"{trace_id:032x}"))
-
-
-_BytesMask = Callable[[Any, Callable[[Any], Any]], Any]
-
-
-def _bytes_mask(attributes: Attributes, *, is_log: bool) -> _BytesMask | None:
-    """Return what masks the bytes in values; None if there are none. Log records have no types by which to know."""
-    if is_log:
-        return masked_bytes
-    return with_masked_bytes if has_bytes(attributes) else None
-
-
-def _masked(redactor: Redactor, name: str, value: Any, in_bytes: _BytesMask | None = None) -> tuple[str, Any]:
-    """Return the name and the value of an attribute with masks, the same objects where there are none."""
-    if name in _LISTS and type(value) is str:
-        return name, _with_each_masked(redactor, value, in_bytes)
-    text = name if type(name) is str else encode_string(name).text
-    masked_name = text if text in _KNOWN_NAMES else redactor.masked_text(text)
-    new_name = name if masked_name is text else masked_name
-    if in_bytes is not None:
-        value = in_bytes(value, redactor)  # before a mask breaks up their base64
-    if type(value) is str:
-        return new_name, redactor.masked_text(value, text)
-    if type(value) in _NUMBERS and type(value) is not int:
-        return new_name, value
-    masked = redactor({text: value})
-    return new_name, next(iter(masked.values())) if type(masked) is dict else masked
-
-
-# ── lists of places and of types ─────────────────────────────────────────────────────────────────────────────────────
-
-
-_LISTS = frozenset((semconv.REDACTED, semconv.TYPES))
-"""Names of attributes of ours in which texts stand under names without being the values of these."""
-
-
-def _with_each_masked(redactor: Redactor, text: str, in_bytes: _BytesMask | None) -> str:
-    """Return JSON with masks in its texts, each of which is looked at by itself."""
-    mask = functools.partial(_each_masked, redactor)
-    if in_bytes is not None:
-        text = in_bytes(text, mask)
-    data = container_in(text)
-    if data is None:
-        return redactor.masked_text(text)
-    masked = mask(data)
-    return text if masked is data else msgspec.json.encode(masked).decode()
-
-
-def _each_masked(redactor: Redactor, data: Any) -> Any:
-    if type(data) is str:
-        return redactor.masked_text(data)
-    masked = data
-    if type(data) is list:
-        masked = [_each_masked(redactor, item) for item in data]
-    elif type(data) is dict:
-        masked = {redactor.masked_text(key): _each_masked(redactor, item) for key, item in data.items()}
-    return data if masked == data else masked
 
 
 def _listed(attributes: Attributes, finds: Iterable[Find]) -> str:
@@ -311,12 +255,12 @@ class _Masking(Rewriter):
         self,
         redactor: Redactor,
         frames: _MaskedFrames,
-        messages: _MaskedMessages | None,
+        messages: MaskedHistories | None,
         record: SpanRecord | LogRecord,
     ) -> None:
         self._redactor, self._frames, self._messages = redactor, frames, messages
         self._run = _run_of(record.attributes, record.trace_id)
-        self._in_bytes = _bytes_mask(record.attributes, is_log=isinstance(record, LogRecord))
+        self._in_bytes = bytes_mask(record.attributes, is_log=isinstance(record, LogRecord))
         self.finds: list[Find] = []
 
     def text(self, where: str, text: str) -> str:
@@ -356,7 +300,7 @@ class _Masking(Rewriter):
             if known is not None:
                 new_value = known.masked((self._run, name), value, in_bytes)
             else:
-                new_name, new_value = _masked(self._redactor, name, value, in_bytes)
+                new_name, new_value = masked_attribute(self._redactor, name, value, in_bytes)
             changed[new_name] = new_value
             if new_value is value and new_name is name:
                 continue
@@ -373,7 +317,7 @@ class _Masking(Rewriter):
         data = container_in(value) if type(value) is str else None
         data = value if data is None else data
         shown = [data, with_texts(data)] if has_bytes else [data]
-        if name in _LISTS:
+        if name in LISTS:
             found = [find for text in texts_of(shown) for find in self._redactor.finds(text)]
         else:
             given = shown if name is None else [{name: each} for each in shown]
@@ -386,7 +330,7 @@ class _Masking(Rewriter):
 
 def _is_long(value: Any) -> bool:
     """Return whether a value may begin with the text of an earlier span."""
-    return type(value) is str and len(value) >= _LONG_CHARACTERS
+    return type(value) is str and len(value) >= LONG_CHARACTERS
 
 
 class _Unchanged:
@@ -408,7 +352,7 @@ class _Unchanged:
         """Keep a text, if it is not a long one."""
         if not self.are_current() or len(self.texts) >= _KEPT_TEXTS:
             self.texts = set()
-        if len(text) < _LONG_CHARACTERS:
+        if len(text) < LONG_CHARACTERS:
             self.texts.add(text)
 
 
@@ -431,7 +375,7 @@ class _MaskedFrames:
         texts = [getattr(frame, "name", None) or "", getattr(frame, "version", None) or ""]
         if self._redactor.may_change(texts):
             return False
-        if any(_masked(self._redactor, *pair) != pair for pair in (frame.attributes or {}).items()):
+        if any(masked_attribute(self._redactor, *pair) != pair for pair in (frame.attributes or {}).items()):
             return False
         _remember(self._clean, frame, frame)
         return True
@@ -470,71 +414,3 @@ def _remember(kept: dict[int, Any], frame: Any, fact: Any) -> None:
 
 
 _NO_RECORD = SpanRecord("", "", None, "", 0, None)
-
-
-class _Known(NamedTuple):
-    """Hold the beginning of a JSON array that was searched: its text without the last bracket, and the masked one."""
-
-    revision: int
-    text: str
-    masked: str
-
-
-class _MaskedMessages:
-    """Keep what was searched of the longest texts of each trace, in which later texts begin with earlier ones.
-
-    The messages that a model is sent are those of the call before, and some more.
-    """
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._known: dict[tuple[str, str], _Known] = {}
-        self._characters = 0
-        self._lock = ForkSafeLock()
-
-    def unknown_part(self, key: tuple[str, str], text: str) -> str | None:
-        """Return what has not been searched yet of a text; None if there are masks in what has been."""
-        known = self._beginning(key, text)
-        if known is None:
-            return text
-        return text[len(known.text) :] if known.masked is known.text else None
-
-    def masked(self, key: tuple[str, str], text: str, in_bytes: _BytesMask | None) -> str:
-        """Return a text with masks."""
-        known = self._beginning(key, text)
-        rest = text if known is None else text[len(known.text) :]
-        masked: str
-        if known is None:
-            masked = _masked(self._redactor, key[1], text, in_bytes)[1]
-        elif rest == "]":
-            masked = f"{known.masked}]"
-        else:
-            new = _masked(self._redactor, key[1], f"[{rest[1:]}", in_bytes)[1]
-            masked = f"{known.masked},{new[1:]}" if new[0] == "[" else new  # else it could not be searched
-        if masked == text:
-            masked = text
-        self._keep(key, text, masked)
-        return masked
-
-    def _beginning(self, key: tuple[str, str], text: str) -> _Known | None:
-        known = self._known.get(key)
-        if known is None or known.revision != self._redactor.revision or not text.startswith(known.text):
-            return None
-        length = len(known.text)
-        return known if text[length : length + 1] in (",", "]") else None
-
-    def keep_clean(self, key: tuple[str, str], text: str) -> None:
-        """Keep a text in which nothing was found."""
-        self._keep(key, text, text)
-
-    def _keep(self, key: tuple[str, str], text: str, masked: str) -> None:
-        if not (text.startswith("[{") and text.endswith("}]") and masked.endswith("}]")):
-            return
-        start = text[:-1]
-        new = _Known(self._redactor.revision, start, start if masked is text else masked[:-1])
-        with self._lock:
-            before = self._known.pop(key, None)
-            self._known[key] = new
-            self._characters += len(start) - (0 if before is None else len(before.text))
-            while len(self._known) > _KEPT_TEXTS or self._characters > _KEPT_CHARACTERS:
-                self._characters -= len(self._known.pop(next(iter(self._known))).text)

@@ -7,7 +7,6 @@ own SHA-256, which show whether two traces were written under the same key.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
 
@@ -17,13 +16,14 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keys import default_key, digest, key_bytes, key_id, known_keys
 from otel_agent_trace.policies.rewriting import attributes_in
+from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.span import LogRecord, SpanRecord
 
 R = TypeVar("R", SpanRecord, LogRecord)
 
 UserIds = Literal["pseudonym", "plain", "none"]
 """Modes of recording user ids: as pseudonyms, unchanged, or not at all."""
-_PSEUDONYM = re.compile(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
+_PSEUDONYM = lazy_pattern(r"hmac:[0-9a-f]{8}:[0-9a-f]{64}")
 USER_ID_ATTRIBUTES = frozenset((*semconv.PLAIN_USER_IDS, semconv.ENDUSER_PSEUDO_ID))
 _FORBIDDEN: dict[UserIds, frozenset[str]] = {
     "plain": frozenset(),
@@ -31,7 +31,7 @@ _FORBIDDEN: dict[UserIds, frozenset[str]] = {
     "none": USER_ID_ATTRIBUTES,
 }
 
-_NAME = re.compile(r"(?!(?:http|rpc|db|mcp|os|process)\.)(?:.*\.)?(?:user_id|userId|(?<=\.)user\.id)")
+_NAME = lazy_pattern(r"(?!(?:http|rpc|db|mcp|os|process)\.)(?:.*\.)?(?:user_id|userId|(?<=\.)user\.id)")
 """Pattern of the names of frameworks and programs, as ``langfuse.user.id``; those of protocols and systems are nobody's."""
 
 

@@ -43,7 +43,6 @@ from otel_agent_trace.pipeline import (
 from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.log_intake import LogIntake
-from otel_agent_trace.tracing.log_policies import apply_policies
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -174,6 +173,8 @@ def configure(
         _record_logs(provider, settings.log_level)
     SETTINGS.put(provider, settings)
     if logger_provider is not None:
+        from otel_agent_trace.tracing.log_policies import apply_policies  # noqa: PLC0415 - most programs have none
+
         apply_policies(logger_provider, about_data.in_order(given))
     if set_global:
         trace.set_tracer_provider(provider)

@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, configure
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.policies.content import ContentPolicy, frames_of
+from otel_agent_trace.policies.content import ContentPolicy
 from otel_agent_trace.policies.content_names import Content, content_of
+from otel_agent_trace.policies.content_removal import frames_of
 from otel_agent_trace.policies.masking import MaskPolicy
 from otel_agent_trace.span import Event, LogRecord, Resource, SpanRecord
 

@@ -76,6 +76,9 @@ On request, `Redactor(pii=["email", "phone"])`; masks are `<email:{digits}>`.
 """
 
 
+RULES_IN_A_ROW = 8
+
+
 def page() -> str:
     return "".join((START, *_by_shape(), PERSONAL, *(f"| `{rule.name}` | {rule.shape} |\n" for rule in PERSONAL_RULES)))
 
@@ -84,10 +87,15 @@ def _by_shape() -> Iterator[str]:
     yield "| rule | begins with or has | since | defined by |\n|---|---|---|---|\n"
     for name, rules in groupby(sorted(RULES, key=lambda rule: rule.name), key=lambda rule: rule.name):
         group = list(rules)
-        literals = ", ".join(f"`{literal}…`" for rule in group for literal in rule.literals)
-        since = ", ".join(dict.fromkeys(rule.since for rule in group if rule.since))
-        sources = ", ".join(dict.fromkeys(rule.source for rule in group))
-        yield f"| `{name}` | {literals} | {since} | {sources} |\n"
+        for start in range(0, len(group), RULES_IN_A_ROW):
+            yield _row(name, group[start : start + RULES_IN_A_ROW])
+
+
+def _row(name: str, rules: list[Rule]) -> str:
+    literals = ", ".join(f"`{literal}…`" for rule in rules for literal in rule.literals)
+    since = ", ".join(dict.fromkeys(rule.since for rule in rules if rule.since))
+    sources = ", ".join(dict.fromkeys(rule.source for rule in rules))
+    return f"| `{name}` | {literals} | {since} | {sources} |\n"
 
 
 def test_the_page_lists_the_rules() -> None:
