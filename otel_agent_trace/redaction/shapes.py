@@ -78,8 +78,11 @@ class ShapeDetector:
 
 
 def _is_no_phrase(value: str) -> bool:
-    """Return whether a text is not made of words, as ``xai-explainability-report`` is, which begins like a token."""
-    return not is_wordy(value[:_LONGEST_PHRASE])
+    """Return whether a text is not made of words, as ``xai-explainability-report`` is, which begins like a token.
+
+    One in two hundred of AWS's key ids has no digit, and looks like a long word in capitals.
+    """
+    return (value.isalnum() and value.isupper()) or not is_wordy(value[:_LONGEST_PHRASE])
 
 
 def begins_word(text: str, position: int) -> bool:
