@@ -54,6 +54,10 @@ def _owners() -> dict[str, str]:
     return owners
 
 
+NOT_HERE = frozenset({"backports", "presidio_analyzer", "spacy", "tldextract"})
+"""Packages that the tests may do without."""
+
+
 def _imported() -> dict[str, set[str]]:
     """The distributions that the package imports, each with the files of ours that do."""
     found: dict[str, set[str]] = {}
@@ -63,15 +67,16 @@ def _imported() -> dict[str, set[str]]:
             if top == PACKAGE or top in sys.stdlib_module_names or top in NEWER_STANDARD_LIBRARY:
                 continue
             owner = next((_owners()[name] for name in names if name in _owners()), None)
-            found.setdefault(owner or f"nobody's: {names[0]}", set()).add(str(path.relative_to(ROOT)))
+            found.setdefault(owner or f"nobody's: {top if top in NOT_HERE else names[0]}", set()).add(
+                str(path.relative_to(ROOT))
+            )
     return found
 
 
 def test_what_is_imported_is_declared() -> None:
     """Also what comes with another dependency today, which may do without it tomorrow."""
     extras = {name for extra in ("openai", "threads", "personal-data") for name in _section(extra)}
-    not_here = {f"nobody's: {name}" for name in ("backports.zstd", "presidio_analyzer", "spacy", "tldextract")}
-    allowed = _dependencies() | extras | not_here
+    allowed = _dependencies() | extras | {f"nobody's: {name}" for name in NOT_HERE}
     assert {name: files for name, files in _imported().items() if name not in allowed} == {}
 
 
