@@ -16,6 +16,7 @@ from otel_agent_trace.pipeline.readable import readable_of
 from otel_agent_trace.pipeline.sizes import estimated_bytes
 from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.policies.masking import MaskPolicy
+from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, SpanRecord
 
@@ -175,6 +176,8 @@ class Policies:
         for policy in given:
             if isinstance(policy, MaskPolicy):
                 policy.diagnostics = diagnostics
+            elif isinstance(policy, RedactionPolicy):
+                policy.redactor.count_failures_in(diagnostics)
         self.reader = SdkReader()
 
     def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:

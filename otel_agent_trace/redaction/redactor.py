@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ class Redactor(Shared):
         self._lock = ForkSafeLock()
         self._search: Search | None = None
         self._diagnostics = Diagnostics()
+        self._counting: weakref.WeakSet[Diagnostics] = weakref.WeakSet()
         self._share()
 
     def _copy_settings(self) -> dict[str, Any]:
@@ -170,6 +172,10 @@ class Redactor(Shared):
             found.append(Find("unscanned", ""))
         yield from found
 
+    def count_failures_in(self, diagnostics: Diagnostics) -> None:
+        """Count values that are dropped as a rule failed in the statistics of a pipeline too, held by a weak reference."""
+        self._counting.add(diagnostics)
+
     def add_secret(self, value: str) -> None:
         """Register a value that is masked wherever it stands, in any encoding.
 
@@ -200,6 +206,8 @@ class Redactor(Shared):
         """Log the class of an exception, whose text may quote a secret; return False for one of a signal handler."""
         if is_of_signal_handler(error):
             return False
+        for diagnostics in list(self._counting):
+            diagnostics.count("failed: redaction")
         kind = type(error).__name__
         self._diagnostics.warn_once(kind, "redaction failed: %s; the value is not stored (logged once)", kind)
         return True

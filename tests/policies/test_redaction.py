@@ -21,6 +21,7 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 from otel_agent_trace import AgentTracer, FileBackend, InMemoryBackend, configure, load_runs, run_to_spans
 from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.redaction.redactor import Redactor
+from otel_agent_trace.redaction.search import Searched
 from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.span import SpanRecord
 
@@ -218,3 +219,24 @@ def test_log_records_of_a_logger_provider_reach_its_processors_without_secrets()
         assert SECRET not in repr((data.log_record.body, dict(data.log_record.attributes or {})))
         assert data.log_record.body["n"] == [1]  # type: ignore[index, call-overload]
         assert dict(data.log_record.attributes or {})["b"] == 2
+
+
+class NotAPattern:
+    """What a rule of somebody else's may be, when it is called."""
+
+    def finditer(self, text: str) -> None:
+        raise ZeroDivisionError("T-12345")
+
+
+def test_values_that_a_failing_rule_drops_are_counted() -> None:
+    redactor = Redactor(add={"ticket": "T-[0-9]+"})
+    backend = InMemoryBackend()
+    tracer = AgentTracer(backend=backend, redact=redactor)
+    redactor("nothing")
+    search = redactor._search
+    assert search is not None
+    search._searched = (Searched("ticket", NotAPattern()),)  # type: ignore[arg-type]
+    with tracer.run(agent_name="a", user_input="T-12345") as run:
+        run.final_output = "T-12345"
+    assert "T-12345" not in str([span.attributes for span in backend.spans()])
+    assert tracer.stats()["failed: redaction"] > 0
