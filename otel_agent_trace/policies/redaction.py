@@ -29,6 +29,7 @@ from otel_agent_trace.values import encode_string
 R = TypeVar("R", SpanRecord, LogRecord)
 F = TypeVar("F", Resource, Scope)
 
+_TEXTS = frozenset((str,))
 _SHORT_CHARACTERS = 128
 _KEPT_TEXTS = 256
 _KEPT_FRAMES = 256
@@ -171,6 +172,8 @@ class RedactionPolicy:
             scanned += texts_of(with_texts(list(unknown.values())))
         elif in_bytes is not None:
             scanned += (text for value in unknown.values() if type(value) is str for text in bytes_in(value))
+        if not _TEXTS.issuperset(map(type, scanned)):  # a name that is no text, which it is in the record
+            return True
         found_in = self.redactor.worth_a_look(scanned)
         if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in)):
             return True

@@ -178,6 +178,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.frameworks
 @pytest.mark.usefixtures("offline")
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 def test_the_patterns_of_presidio_need_no_model_and_no_network() -> None:
@@ -193,6 +194,7 @@ def test_the_patterns_of_presidio_need_no_model_and_no_network() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.frameworks
 @pytest.mark.usefixtures("offline")
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 def test_names_need_an_analyzer_with_a_model() -> None:
