@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.names import named_secret
-from otel_agent_trace.redaction.ordinary import is_ordinary, is_wordy
+from otel_agent_trace.redaction.ordinary import is_ordinary, is_placeholder, is_reference, is_wordy
 from otel_agent_trace.redaction.patterns import lazy_pattern
 from otel_agent_trace.redaction.shapes import begins_word
 from otel_agent_trace.redaction.texts import Found, Text
@@ -52,11 +52,19 @@ def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_distinctive(value: str) -> bool:
-    """Return whether a value of the environment stands for nothing but itself, wherever it is found."""
-    if len(value) < _LEAST_OF_ENVIRONMENT or is_ordinary(value):
+    """Return whether a value of the environment stands for nothing but itself, wherever it is found.
+
+    Single words, such as ``postgres`` under ``DB_PASSWORD``, stand in ordinary texts too; names, paths and references are no
+    secrets themselves.
+    """
+    if len(value) < _LEAST_OF_ENVIRONMENT or is_placeholder(value) or is_reference(value):
         return False
-    if value.isdigit():
-        return len(value) >= _LEAST_OF_WORDS
+    if value.isalpha() and (value.islower() or value.isupper() or value.istitle()):
+        return not is_wordy(value) or len(value) >= _LEAST_OF_WORDS
+    if value.isalnum() or " " in value:
+        return True
+    if is_ordinary(value):
+        return False
     return not is_wordy(value) or any(character.isdigit() for character in value) or len(value) >= _LEAST_OF_WORDS
 
 

@@ -320,7 +320,11 @@ def _bare(text: Text, name: _Name, after: re.Match[str]) -> Iterator[Found]:
     if place is _BARE and whole[end : end + 1] in {"(", "["} and _IDENTIFIER.match(value):
         return  # a call, or an item of a list
     if after["closed"] and (number := _NUMBER.match(whole, start)):
-        if secret.is_certain and secret.rule in {"password", "passcode"} and len(number[0]) >= 4:
+        if (
+            secret.is_certain
+            and secret.rule in {"password", "passcode"}
+            and len(number[0]) >= (3 if secret.rule == "passcode" else 4)
+        ):
             quote = after["closed"] if after["closed"][-1] in "\"'" else ""
             yield Found(start, number.end(), secret.rule, number[0], quote)
         return

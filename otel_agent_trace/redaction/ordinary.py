@@ -27,7 +27,7 @@ _PLACEHOLDER = lazy_pattern(
 _REFERENCE = lazy_pattern(
     r"""
     \A(?: [A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+                          # the name of an environment variable
-    | (?:arn|env|file|vault|keychain|op|ssm|secret|secrets|ref|keyring|aws-sm|gcp-sm|akv|sm|doppler|awssm|projects):?/{0,2}[\w./:#@ -]*
+    | (?:arn|env|file|vault|keychain|op|ssm|secret|secrets|ref|keyring|aws-sm|gcp-sm|akv|sm|doppler|awssm|projects)(?:[:/][\w./:#@ -]*)?
     | @(?:env:|Microsoft\.KeyVault)[\w.:]*                       # of MCP servers' configurations, and of Azure's
     | (?:~|\.{0,2})/[\w./-]*                                     # a path
     | [a-z][a-z0-9+.-]{1,20}://[^@\s]* )\Z
@@ -201,6 +201,10 @@ def _is_wordy_chunk(chunk: str) -> bool:
     )
 
 
+_LONGEST_RANDOM_WORD = 16
+"""Letters up to which capitals in a random text may look like those of an identifier."""
+
+
 def _is_word(letters: str) -> bool:
     if len(letters) > 16 and letters.isupper():
         return False
@@ -208,7 +212,8 @@ def _is_word(letters: str) -> bool:
     odd = sum(len(fragment) for fragment in fragments if not _is_fragment(fragment))
     if len(fragments) == 1 or len(letters) < 5:
         return _is_pronounceable(letters)
-    return 3 * odd <= len(letters) and 3 * len(fragments) <= len(letters)
+    least = 4 if len(letters) > _LONGEST_RANDOM_WORD else 3
+    return 3 * odd <= len(letters) and least * len(fragments) <= len(letters)
 
 
 def _is_fragment(letters: str) -> bool:

@@ -18,6 +18,7 @@ from otel_agent_trace.copies import Shared, class_here
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import NO_FORK, ForkSafeLock
 from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.keywords import shown
 from otel_agent_trace.redaction.masks import UNSCANNED
 from otel_agent_trace.signals import is_of_signal_handler
 
@@ -66,6 +67,13 @@ class Redactor(Shared):
         add: Mapping[str, str | re.Pattern[str]] | None = None,
         remove: Iterable[str] = (),
     ) -> None:
+        for name, given in (("pii", pii), ("remove", remove)):
+            if isinstance(given, str):
+                msg = f"{name}={given!r} must be a list: [{given!r}]"
+                raise ConfigurationError(msg)
+        if add is not None and not isinstance(add, Mapping):
+            msg = f'add={shown(add)} must be a mapping such as {{"ticket": "ACME-[0-9]{{6}}"}}'
+            raise ConfigurationError(msg)
         self._pii, self._add, self._remove = tuple(pii), dict(add or {}), tuple(remove)
         if self._pii or self._add or self._remove:
             with NO_FORK:

@@ -20,6 +20,7 @@ import msgspec
 
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.redaction.ordinary import is_password, looks_random
+from otel_agent_trace.signals import is_of_signal_handler
 
 ENTRY_POINT_GROUP = "otel_agent_trace.redaction"
 _log = logging.getLogger("otel_agent_trace")
@@ -273,8 +274,24 @@ def plugin_rules() -> tuple[Rule, ...]:
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             found = point.load()
-        except (ImportError, AttributeError, SyntaxError) as error:
-            _log.warning("the redaction rules %s (%s) cannot be used: %s", point.name, point.value, error)
-            continue
-        rules.extend([found] if isinstance(found, Rule) else found)
+            rules += [_as_given(rule) for rule in ([found] if isinstance(found, Rule) else found)]
+        except Exception as error:  # a package of others must not cost the program all values
+            if is_of_signal_handler(error):
+                raise
+            _log.warning(
+                "the redaction rules %s (%s) cannot be used: %s: %s",
+                point.name,
+                point.value,
+                type(error).__name__,
+                error,
+            )
     return tuple(rules)
+
+
+def _as_given(rule: Rule) -> Rule:
+    """Return a rule of another package, of which every match counts unless it has a test of its own."""
+    return rule if rule.test is not None else msgspec.structs.replace(rule, test=_every_match)
+
+
+def _every_match(_text: str) -> bool:
+    return True

@@ -25,6 +25,10 @@ def check(pii: Sequence[str], add: Mapping[str, str | re.Pattern[str]], remove: 
         ConfigurationError: a kind or a rule is unknown, a name is none, or a pattern cannot be compiled.
     """
     _check_known(pii, _KINDS, "kinds of personal data")
+    taken = sorted(RULE_NAMES.intersection(add))
+    if taken:
+        msg = f"add: there is a rule {', '.join(taken)} already; give yours a name of its own"
+        raise ConfigurationError(msg)
     for name, pattern in add.items():
         _searched(name, pattern)
     if not RULE_NAMES.issuperset(remove):
@@ -56,7 +60,12 @@ def _searched(name: str, pattern: str | re.Pattern[str]) -> Searched:
         msg = f"the name of a rule must be of lower-case letters, digits and hyphens: {name!r}"
         raise ConfigurationError(msg)
     try:
-        return Searched(name, re.compile(pattern))
+        compiled = re.compile(pattern)
+        compiled.search("")
+        if not compiled.pattern:
+            msg = f"the pattern of the rule {name!r} is empty"
+            raise ConfigurationError(msg)
+        return Searched(name, compiled)
     except (re.error, TypeError) as error:
         msg = f"the pattern of the rule {name!r} cannot be compiled: {error}"
         raise ConfigurationError(msg) from error

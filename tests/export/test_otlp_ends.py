@@ -388,6 +388,7 @@ def test_signal_handlers(
         is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         counts = tracer.stats()
+        counts.pop("failed: redaction", 0)  # values of spans that a handler made while the rules were being imported
         print("took", took, kept + handled - sum(counts.values()), flush=True)
         """
 
