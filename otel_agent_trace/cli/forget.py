@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-
 import click
 import msgspec
 
 from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import hints_on_error, source_of
+from otel_agent_trace.cli.sources import hints_on_error, source_of, warn_of_files_beside
 from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.forgetting import Forgotten, forget
 from otel_agent_trace.span import Notice, Problem
@@ -50,9 +47,7 @@ def command(source: str | None, user_id: str | None, session_id: str | None, *, 
         )
     for problem in forgotten.left:
         write_message(f"not removed: {problem}")
-    others = _files_beside(name)
-    if others:
-        write_message(f"not looked at: {', '.join(others)}; a glob such as '{name}*' names such files too")
+    warn_of_files_beside(name)
     if as_json:
         write_json(forgotten.to_dict())
     else:
@@ -75,13 +70,3 @@ def _sentence(forgotten: Forgotten) -> str:
     if forgotten.applied:
         return f"{what} removed from {files}"
     return f"{what} would be removed from {files}; --apply removes them"
-
-
-def _files_beside(source: str) -> list[str]:
-    """Return the names of files that are older parts of a file by their names, as log rotation gives them."""
-    if not os.path.isfile(source):
-        return []
-    folder, name = os.path.split(source)
-    stem, _ = os.path.splitext(name)
-    older = re.compile(rf"{re.escape(name)}[.-].+|{re.escape(stem)}-\d.*")
-    return sorted(os.path.join(folder, other) for other in os.listdir(folder or ".") if older.fullmatch(other))

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
+from otel_agent_trace.cli.streams import write_message
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.policies.redaction import RedactionPolicy
@@ -133,3 +134,17 @@ def _is_glob(word: str) -> bool:
 def redacted(source: str, on_progress: Progress) -> SpanSource:
     """Return a source whose secrets are masked as it is read."""
     return MaskedSource(open_source(source, on_progress=on_progress), [RedactionPolicy(Redactor())])
+
+
+def warn_of_files_beside(source: str) -> None:
+    """Write a message about older parts of a file, or of those in a folder, that are not read, as log rotation names them."""
+    is_file = os.path.isfile(source)
+    if not is_file and not os.path.isdir(source):
+        return
+    folder, name = os.path.split(source) if is_file else (source, "")
+    stem, _ = os.path.splitext(name)
+    older = rf"{re.escape(name)}[.-].+|{re.escape(stem)}-\d.*" if is_file else r".+\.jsonl?[.-]\d.*"
+    others = sorted(os.path.join(folder, other) for other in os.listdir(folder or ".") if re.fullmatch(older, other))
+    if others:
+        pattern = f"{source}*" if is_file else os.path.join(source, "*")
+        write_message(f"not looked at: {', '.join(others)}; a glob such as '{pattern}' names such files too")

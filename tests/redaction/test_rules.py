@@ -35,7 +35,7 @@ there, and what `add_secret` registers; as they are, escaped, percent-encoded an
 
 ## By name
 
-Values of keys, parameters, headers, options, variables and columns of these names, in JSON, code, commands, logs, forms,
+Values of keys, parameters, headers, options and variables of these names, in JSON, code, commands, logs, forms,
 validation errors and prose. Words, references
 to variables and files, placeholders and calls are no secrets.
 
