@@ -122,7 +122,7 @@ class FileBackend(ExportingSink):
     def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
         """Return the bytes before and after a span, and the span itself."""
         unchanged = span.unchanged
-        encoded = None if unchanged is None else self._encoder.encode(unchanged)
+        encoded = None if unchanged is None else self._encoder.encode(unchanged, span.shape)
         if encoded is not None:
             return self._frame(self._reader.resource(unchanged), self._reader.scope(unchanged)), encoded
         record = span.record

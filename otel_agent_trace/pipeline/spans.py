@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.formats.sdk_span import ODD, SdkReader, remember
+from otel_agent_trace.formats.sdk_span import ODD, SdkReader, Shape, remember
 from otel_agent_trace.guard import Diagnostics, failed
 from otel_agent_trace.pipeline.readable import readable_of
 from otel_agent_trace.pipeline.sizes import estimated_bytes
@@ -41,6 +41,8 @@ class PipelineSpan(msgspec.Struct, eq=False):
     _span: Any
     _before: SpanRecord | None
     _record: SpanRecord | None
+    shape: Shape | None = None
+    """Names of the attributes of the SDK's span, and the types of their values; None if they are not as the SDK makes them."""
     _readable: ReadableSpan | None = None
     is_announced: bool = False
     """True once the start of the span has been passed to sinks."""
@@ -188,7 +190,18 @@ class Policies:
 
     def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:
         """Return a span that has started or ended, after the policies, or None if one drops it."""
-        for step, violates in self._checks_of(span):
+        shape: Shape | None
+        try:
+            attributes = span._attributes._dict  # type: ignore[union-attr]  # noqa: SLF001 - see `attributes_in`
+            shape = (*attributes, *map(type, attributes.values()))
+            checks = self._checks_of_shapes.get(shape)
+            if checks is None:
+                checks = self._checks_of(shape, attributes)
+        except (*ODD, RuntimeError) as error:  # they are not as the SDK makes them, or being written
+            if is_of_signal_handler(error):
+                raise
+            shape, checks = None, self._checks
+        for step, violates in checks:
             try:
                 if violates(span):
                     return self._after(step, span, kind)
@@ -197,26 +210,17 @@ class Policies:
                     raise
                 failed(self._diagnostics, f"policy {step.name}", error)
                 return None
-        return kind(self, span, None, None)
+        return kind(self, span, None, None, shape)
 
-    def _checks_of(self, span: Any) -> _Checks:
+    def _checks_of(self, shape: Shape, attributes: Mapping[str, Any]) -> _Checks:
         """Return the policies that may change a span, with what tells whether they do.
 
         Which these are is found out once for spans whose attributes have the same names, and values of the same types.
         """
-        try:
-            attributes = span._attributes._dict  # noqa: SLF001 - see `attributes_in`
-            shape = (*attributes, *map(type, attributes.values()))
-            checks = self._checks_of_shapes.get(shape)
-            if checks is None:
-                checks = self._checks
-                if len(shape) <= _MOST_OF_A_SHAPE:
-                    checks = tuple(_checks_for(attributes, checks))
-                    remember(self._checks_of_shapes, shape, checks)
-        except (*ODD, RuntimeError) as error:  # it is not as the SDK makes them, or being written
-            if is_of_signal_handler(error):
-                raise
+        if len(shape) > _MOST_OF_A_SHAPE:
             return self._checks
+        checks = tuple(_checks_for(attributes, self._checks))
+        remember(self._checks_of_shapes, shape, checks)
         return checks
 
     def _after(self, first: _Step, span: ReadableSpan, kind: type[S]) -> S | None:
@@ -227,7 +231,7 @@ class Policies:
         """
         before = self.reader.record(span)
         record = self._applied(self._steps[first.index :], before)
-        return None if record is None else kind(self, span, before, record)
+        return None if record is None else kind(self, span, before, record, None)
 
     def of_record(self, record: R) -> R | None:
         """Return a record after the policies, or None if one drops it."""

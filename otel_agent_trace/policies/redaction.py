@@ -86,7 +86,7 @@ class RedactionPolicy:
             if repeated not in clean.repeated and self._changes_repeated(repeated, attributes, clean):
                 return True
             texts, parts, key = [span._name, *shape.new(attributes)], (), None
-            if span._events or span._links or span._status._description:
+            if span._events._dq or span._links._dq or span._status._description:
                 parts = (*span._events, *span._links)
                 texts += (span._status._description or "", *_texts_of_usual(parts))
             if shape.has_messages:
