@@ -17,6 +17,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.formats.otlp_json_encoding import encode_value
 from otel_agent_trace.formats.sdk_span import ODD, Shape, flags_of, remember
+from otel_agent_trace.growing_texts import begins_with, without_bracket
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _TIME_BITS = 64
@@ -54,10 +55,12 @@ class _Conversations:
         """Return the JSON of a text."""
         if not _LEAST_CHARACTERS < len(text) < _MOST_CHARACTERS or text[-1] != "]":
             return _to_json(text)
-        known = next((known for known in self._known if text.startswith(known[0])), None)
+        known = next((known for known in self._known if begins_with(text, known[0])), None)
         encoded = _to_json(text) if known is None else known[1] + _to_json(text[len(known[0]) :])[1:]
         # Without the bracket and the quotation mark at the end, in place of which a longer text continues.
-        self._known = ((text[:-1], encoded[:-2]), *(other for other in self._known if other is not known))[:_REMEMBERED]
+        self._known = ((without_bracket(text), encoded[:-2]), *(other for other in self._known if other is not known))[
+            :_REMEMBERED
+        ]
         return encoded
 
 

@@ -162,7 +162,7 @@ class _Step(NamedTuple):
 
     policy: Policy
     name: str
-    index: int
+    place: int
     violates: Callable[[Any], bool]
     check_for: Callable[[Mapping[str, Any]], Callable[[Any], bool] | None] | None
 
@@ -179,7 +179,7 @@ class Policies:
 
     def __init__(self, policies: Iterable[Policy], diagnostics: Diagnostics) -> None:
         given = tuple(policies)
-        self._steps = tuple(_step(index, policy) for index, policy in enumerate(given))
+        self._steps = tuple(_step(place, policy) for place, policy in enumerate(given))
         self._checks: _Checks = tuple((step, step.violates) for step in self._steps)
         self._checks_of_shapes: dict[tuple[Any, ...], _Checks] = {}
         self._diagnostics = diagnostics
@@ -230,7 +230,7 @@ class Policies:
             BaseException: whatever making a record raises.
         """
         before = self.reader.record(span)
-        record = self._applied(self._steps[first.index :], before)
+        record = self._applied(self._steps[first.place :], before)
         return None if record is None else kind(self, span, before, record, None)
 
     def of_record(self, record: R) -> R | None:
@@ -253,17 +253,17 @@ class Policies:
         return record
 
 
-def _step(index: int, policy: Any) -> _Step:
+def _step(place: int, policy: Any) -> _Step:
     if not callable(policy) or isinstance(policy, type):
         msg = f"policies: {policy!r} is not a policy: pass a function of a record that returns a record or None, or a Gate"
         raise ConfigurationError(msg)
     name = getattr(policy, "__name__", None) or type(policy).__name__
     violates = getattr(policy, "violates", None) or _always
     if not getattr(policy, "traces", True):
-        return _Step(policy, name, index, violates, getattr(policy, "check_for", None))
+        return _Step(policy, name, place, violates, getattr(policy, "check_for", None))
     at_work = AtWork()
     look = violates if violates is _always else _Guarded(violates, at_work, True)
-    return _Step(_Guarded(policy, at_work, None), name, index, look, None)
+    return _Step(_Guarded(policy, at_work, None), name, place, look, None)
 
 
 def _always(_span: Any) -> bool:

@@ -23,7 +23,7 @@ from otel_agent_trace.policies.masked_attributes import (
 from otel_agent_trace.policies.masked_histories import LONG_CHARACTERS, MaskedHistories
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
-from otel_agent_trace.redaction.texts import JOINT, texts_of
+from otel_agent_trace.redaction.texts import texts_of
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 from otel_agent_trace.values import encode_string
@@ -54,13 +54,16 @@ class RedactionPolicy:
     def violates(self, span: Any) -> bool:
         """Return whether something in a span of the SDK may have to be masked."""
         try:
-            if span._context is None:  # noqa: SLF001 - properties of the SDK return copies; it is dropped later
+            if span._context is None:
                 return False
-            texts = [span._name, span._status.description or ""]  # noqa: SLF001
-            parts = (*span._events, *span._links)  # noqa: SLF001
+            texts = [span._name, span._status.description or ""]
+            parts = (*span._events, *span._links)
             return self._may_change(
-                texts, attributes_in(span), parts, span._context.trace_id  # noqa: SLF001
-            ) or not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
+                texts,
+                attributes_in(span),
+                parts,
+                span._context.trace_id,
+            ) or not self._frames.are_clean(span._resource, span._instrumentation_scope)
         except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
             if is_of_signal_handler(error):
                 raise
@@ -81,36 +84,42 @@ class RedactionPolicy:
         # ruff: noqa: SLF001 - see above
         try:
             attributes = span._attributes._dict
-            clean = self._clean()
+            clean = self._last_clean
+            if clean.revision != self.redactor.revision:
+                clean = self._clean()
             repeated = shape.repeated(attributes)
             if repeated not in clean.repeated and self._changes_repeated(repeated, attributes, clean):
                 return True
-            texts, parts, key = [span._name, *shape.new(attributes)], (), None
+            texts, parts = [span._name, *shape.new(attributes)], []
             if span._events._dq or span._links._dq or span._status._description:
-                parts = (*span._events, *span._links)
+                parts = [*span._events, *span._links]
                 texts += (span._status._description or "", *_texts_of_usual(parts))
-            if shape.has_messages:
-                history = attributes[semconv.INPUT_MESSAGES]
-                if len(history) < LONG_CHARACTERS:
-                    texts.append(history)
-                else:
-                    key = (_run_of(attributes, span._context.trace_id), semconv.INPUT_MESSAGES)
-                    new = self._messages.unknown_part(key, history)
-                    texts.append(new)
-                    attributes = {**attributes, semconv.INPUT_MESSAGES: new}
+            key, new = self._new_messages(attributes, span._context) if shape.has_messages else (None, "")
+            if new is None:
+                return True
+            texts.append(new)
             found = self.redactor.worth_a_look(texts)
             if found and not clean.texts.issuperset(found):
-                if self._changes(texts, attributes, parts, None, frozenset(found), clean):
+                searched = {**attributes, semconv.INPUT_MESSAGES: new}
+                if self._changes(texts, searched, parts, None, frozenset(found), clean=clean):
                     return True
             if clean.revision != self.redactor.revision or (shape.has_types and has_bytes(attributes)):
                 return self.violates(span)
             if key is not None:
-                self._messages.keep_clean(key, history)
+                self._messages.keep_clean(key, attributes[semconv.INPUT_MESSAGES])
             return not self._frames.are_clean(span._resource, span._instrumentation_scope)
         except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
             if is_of_signal_handler(error):
                 raise
             return self.violates(span)
+
+    def _new_messages(self, attributes: Attributes, context: Any) -> tuple[tuple[str, str] | None, str | None]:
+        """Return the key under which messages are kept, None for a few; and what was not searched yet, None if there are masks."""
+        history = attributes[semconv.INPUT_MESSAGES]
+        if len(history) < LONG_CHARACTERS:
+            return None, history
+        key = (_run_of(attributes, context.trace_id), semconv.INPUT_MESSAGES)
+        return key, self._messages.unknown_part(key, history)
 
     def _changes_repeated(self, texts: tuple[str, ...], attributes: Attributes, clean: _Clean) -> bool:
         """Return whether something is masked in the texts of attributes that come again; keep them if not."""
@@ -187,7 +196,7 @@ class RedactionPolicy:
         elif in_bytes is not None:
             scanned += (text for value in unknown.values() if type(value) is str for text in bytes_in(value))
         found_in = self.redactor.worth_a_look(scanned)
-        if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in), clean):
+        if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in), clean=clean):
             return True
         if clean.revision != self.redactor.revision:  # what was known before may hold what the redactor knows now
             return True
@@ -202,6 +211,7 @@ class RedactionPolicy:
         parts: Iterable[Any],
         in_bytes: BytesMask | None,
         found_in: frozenset[str],
+        *,
         clean: _Clean,
     ) -> bool:
         """Return whether something is masked, given the texts in which something may be found."""
