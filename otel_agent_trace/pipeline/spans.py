@@ -213,7 +213,7 @@ class Policies:
         return kind(self, span, None, None, shape)
 
     def _checks_of(self, shape: Shape, attributes: Mapping[str, Any]) -> _Checks:
-        """Return the policies that may change a span, with what tells whether they do.
+        """Return the policies that may change a span, each with the function that returns whether it does.
 
         Which these are is found out once for spans whose attributes have the same names, and values of the same types.
         """
