@@ -211,23 +211,23 @@ class _Hyperscan:
 
     def hits(self, data: bytes, limit: int) -> list[Hit]:
         found: list[Hit] = []
-        lengths = self._lengths
-
-        def add(literal: int, _start: int, end: int, _flags: int, _context: Any) -> bool:
-            found.append((literal, end - lengths[literal]))
-            return len(found) > limit
-
         try:
             scratch = self._local.scratch
         except AttributeError:
             scratch = self._scratch()
         try:
-            self._database.scan(data, add, 0, None, scratch)
+            self._database.scan(data, self._add, 0, (found, limit), scratch)
         except Exception:
             if len(found) > limit:
                 raise UnscannableError from None
             raise
         return found
+
+    def _add(self, literal: int, _start: int, end: int, _flags: int, context: tuple[list[Hit], int]) -> bool:
+        """Add a hit to those of the context; return whether there are more than its limit, which ends the scan."""
+        found, limit = context
+        found.append((literal, end - self._lengths[literal]))
+        return len(found) > limit
 
     def _scratch(self) -> Any:
         scratch = self._local.scratch = self._new_scratch(self._database)

@@ -146,7 +146,7 @@ class Search:
             return texts
         if not hits:
             return ()
-        ends = list(itertools.accumulate(len(JOINT) + len(text) for text in texts))
+        ends = list(itertools.accumulate([len(JOINT) + len(text) for text in texts]))
         return [texts[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})]
 
     def walk(self, mask: Mask) -> Walk:
