@@ -225,7 +225,9 @@ class _Hyperscan:
 
     def _add(self, literal: int, _start: int, end: int, _flags: int, context: Any) -> bool:
         """Add a hit to those of the context; return whether there are more than its limit, which ends the scan."""
-        found, limit = context  # a list of hits, and their largest number
+        found: list[Hit]
+        limit: int
+        found, limit = context
         found.append((literal, end - self._lengths[literal]))
         return len(found) > limit
 
