@@ -65,6 +65,7 @@ class FileBackend(ExportingSink):
         if path is not None:  # an invalid path of the environment is only logged when spans cannot be written
             self._file.check()
         self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
+        self._last: tuple[Any, Any, _Frame] = (self, self, (b"", b""))
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
         self._closed = False
 
@@ -122,11 +123,20 @@ class FileBackend(ExportingSink):
     def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
         """Return the bytes before and after a span, and the span itself."""
         unchanged = span.unchanged
-        encoded = None if unchanged is None else self._encoder.encode(unchanged)
+        encoded = None if unchanged is None else self._encoder.encode(unchanged, span.shape)
         if encoded is not None:
-            return self._frame(self._reader.resource(unchanged), self._reader.scope(unchanged)), encoded
+            return self._frame_of(unchanged), encoded
         record = span.record
         return self._frame(record.resource, record.scope), otlp_json_encoding.encode_span(record)
+
+    def _frame_of(self, span: Any) -> _Frame:
+        """Return the bytes before and after a span of the SDK; most have the same resource and scope as the one before."""
+        given = span._resource, span._instrumentation_scope  # noqa: SLF001 - the properties are functions
+        resource, scope, frame = self._last
+        if given[0] is not resource or given[1] is not scope:
+            frame = self._frame(self._reader.resource(span), self._reader.scope(span))
+            self._last = (*given, frame)
+        return frame
 
     def _frame(self, resource: Resource, scope: Scope) -> _Frame:
         """Return the bytes before and after a span, which are encoded once for each resource and scope."""

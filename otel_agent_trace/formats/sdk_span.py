@@ -18,6 +18,8 @@ _MAX_REMEMBERED = 256
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 ODD = (AttributeError, TypeError, ValueError, OverflowError)
 """Exceptions of converting a span whose properties are not of the expected types."""
+Shape = tuple[Any, ...]
+"""Represent the names of attributes and the types of their values, in order: most spans of a program have one of a few."""
 _TRACE_ID_BITS, _SPAN_ID_BITS = 128, 64
 _ID_DIGITS = (_TRACE_ID_BITS + 2 * _SPAN_ID_BITS) // 4
 _NO_PARENT = "0" * (_SPAN_ID_BITS // 4)

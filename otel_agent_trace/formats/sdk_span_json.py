@@ -16,7 +16,8 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.formats.otlp_json_encoding import encode_value
-from otel_agent_trace.formats.sdk_span import ODD, flags_of, remember
+from otel_agent_trace.formats.sdk_span import ODD, Shape, flags_of, remember
+from otel_agent_trace.growing_texts import begins_with, without_bracket
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _TIME_BITS = 64
@@ -54,10 +55,12 @@ class _Conversations:
         """Return the JSON of a text."""
         if not _LEAST_CHARACTERS < len(text) < _MOST_CHARACTERS or text[-1] != "]":
             return _to_json(text)
-        known = next((known for known in self._known if text.startswith(known[0])), None)
+        known = next((known for known in self._known if begins_with(text, known[0])), None)
         encoded = _to_json(text) if known is None else known[1] + _to_json(text[len(known[0]) :])[1:]
         # Without the bracket and the quotation mark at the end, in place of which a longer text continues.
-        self._known = ((text[:-1], encoded[:-2]), *(other for other in self._known if other is not known))[:_REMEMBERED]
+        self._known = ((without_bracket(text), encoded[:-2]), *(other for other in self._known if other is not known))[
+            :_REMEMBERED
+        ]
         return encoded
 
 
@@ -65,17 +68,22 @@ class SdkSpanEncoder:
     """Encode ended spans of the SDK; may be used by several threads."""
 
     def __init__(self) -> None:
-        self._templates: dict[tuple[Any, ...], _Template] = {}
+        self._templates: dict[Shape, _Template] = {}
         self._conversations = _Conversations()
 
-    def encode(self, span: Any) -> bytes | None:
-        """Return the JSON of a span, the same bytes as `encode_span` of its record; None if that has to be used."""
+    def encode(self, span: Any, shape: Shape | None = None) -> bytes | None:
+        """Return the JSON of a span, the same bytes as `encode_span` of its record; None if that has to be used.
+
+        Args:
+            span: a span of the SDK that has ended.
+            shape: the shape of its attributes, if that is known.
+        """
         try:
-            return self._encoded(span)
+            return self._encoded(span, shape)
         except (*ODD, RecursionError):
             return None
 
-    def _encoded(self, span: Any) -> bytes | None:
+    def _encoded(self, span: Any, shape: Shape | None) -> bytes | None:
         """Encode a span whose values are of the expected types.
 
         Raises:
@@ -104,7 +112,7 @@ class SdkSpanEncoder:
             start_ns,
             end_ns,
             _text(name),
-            self._attributes(span._attributes._dict),
+            self._attributes(span._attributes._dict, shape),
             rest,
             flags_of(trace_flags, parent),
         )
@@ -116,9 +124,10 @@ class SdkSpanEncoder:
         attributes = self._attributes(event._attributes._dict)
         return b'{"timeUnixNano":"%d","name":%b,"attributes":%b}' % (time_ns, _text(event._name), attributes)
 
-    def _attributes(self, attributes: dict[str, Any]) -> bytes:
+    def _attributes(self, attributes: dict[str, Any], shape: Shape | None = None) -> bytes:
         values = attributes.values()
-        shape = (*attributes, *map(type, values))
+        if shape is None:
+            shape = (*attributes, *map(type, values))
         template = self._templates.get(shape)
         if template is None:
             template = _template(attributes)

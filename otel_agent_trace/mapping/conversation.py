@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace.growing_texts import longer
 from otel_agent_trace.guard import attempt
 from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_reference, refer, references_to
 from otel_agent_trace.messages import message_data, message_from
@@ -70,7 +71,8 @@ class Conversation(msgspec.Struct):
     """Hold the messages that a call is sent: themselves, copies of them as they were when it started, their encoded forms.
 
     `size_bytes` is at least what limits count for all of them; `is_tagged` is whether any has a tag. The first `shared`
-    messages are those of the conversation `earlier`. `call` is the call, once it has ended.
+    messages are those of the conversation `earlier`. `call` is the call, once it has ended. `known_text` is what `text` has
+    returned.
     """
 
     items: list[Any]
@@ -81,6 +83,20 @@ class Conversation(msgspec.Struct):
     earlier: Conversation | None = None
     shared: int = 0
     call: EndedCall | None = None
+    known_text: str | None = None
+
+    def text(self) -> str:
+        """Return all messages as a JSON array, made from that of the earlier conversation, if this one continues it."""
+        earlier = self.earlier
+        before = None if earlier is None else earlier.known_text
+        if earlier is None or before is None or self.shared < len(earlier.entries):
+            text = array_of([entry.text for entry in self.entries])
+        else:
+            earlier.known_text = None  # otherwise the texts of all conversations that are kept would stay in memory
+            new = self.entries[self.shared :]
+            text = longer(before, [entry.text for entry in new]) if new else before
+        self.known_text = text
+        return text
 
     def earlier_call(self, trace_id: int, start_ns: int, most: int) -> NamedCall | None:
         """Return an ended call of a trace that has the first messages, at most `most` of them; None if there is none.

@@ -132,7 +132,8 @@ def put_sent(
     tags = {}
     if conversation.is_tagged:
         tags = {str(index): entry.tag for index, entry in enumerate(entries) if entry.tag is not None}
-    text = array_of([entry.text for entry in entries])
+    is_whole = len(entries) == len(conversation.entries)
+    text = conversation.text() if is_whole else array_of([entry.text for entry in entries])
     content.encoded(semconv.INPUT_MESSAGES, "messages", EncodedText(text, {"c": tags} if tags else None))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.formats.sdk_span import SdkReader
+from otel_agent_trace.formats.sdk_span import ODD, SdkReader, Shape, remember
 from otel_agent_trace.guard import Diagnostics, failed
 from otel_agent_trace.pipeline.readable import readable_of
 from otel_agent_trace.pipeline.sizes import estimated_bytes
@@ -27,7 +27,8 @@ It must be idempotent, return changed copies (`msgspec.structs.replace`), and ke
 `violates(span) -> bool`, which is called first with a span of the SDK (name, attributes, events, links, resource,
 status): False means that nothing would change, which saves making a record while the program waits. Spans that a policy
 makes itself are dropped, since it would be called for them without end; with ``traces = False`` it states that it makes
-none, which saves that check.
+none, which saves that check. Then it may also have a method `check_for(attributes)`, which returns what to call in place
+of `violates` for spans whose attributes have these names and values of these types, None if no such span would change.
 """
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -41,6 +42,8 @@ class PipelineSpan(msgspec.Struct, eq=False):
     _span: Any
     _before: SpanRecord | None
     _record: SpanRecord | None
+    shape: Shape | None = None
+    """Names of the attributes of the SDK's span, and the types of their values; None if they are not as the SDK makes them."""
     _readable: ReadableSpan | None = None
     is_announced: bool = False
     """True once the start of the span has been passed to sinks."""
@@ -156,12 +159,18 @@ class _Guarded:
 
 
 class _Step(NamedTuple):
-    """Hold one policy, its `violates` and its name."""
+    """Hold one policy, its name, its place among the policies, its `violates`, and what returns that for attributes."""
 
     policy: Policy
-    violates: Callable[[Any], bool] | None
     name: str
+    place: int
+    violates: Callable[[Any], bool]
+    check_for: Callable[[Mapping[str, Any]], Callable[[Any], bool] | None] | None
 
+
+_Check = tuple[_Step, Callable[[Any], bool]]
+_Checks = tuple[_Check, ...]
+_MOST_OF_A_SHAPE = 256
 
 S = TypeVar("S", bound=PipelineSpan)
 
@@ -171,7 +180,9 @@ class Policies:
 
     def __init__(self, policies: Iterable[Policy], diagnostics: Diagnostics) -> None:
         given = tuple(policies)
-        self._steps = tuple(map(_step, given))
+        self._steps = tuple(_step(place, policy) for place, policy in enumerate(given))
+        self._checks: _Checks = tuple((step, step.violates) for step in self._steps)
+        self._checks_of_shapes: dict[tuple[Any, ...], _Checks] = {}
         self._diagnostics = diagnostics
         for policy in given:
             if isinstance(policy, MaskPolicy):
@@ -182,27 +193,55 @@ class Policies:
 
     def admit(self, span: ReadableSpan, kind: type[S]) -> S | None:
         """Return a span that has started or ended, after the policies, or None if one drops it."""
-        before = record = None
-        for step in self._steps:
+        shape: Shape | None
+        try:
+            attributes = span._attributes._dict  # type: ignore[union-attr]  # noqa: SLF001 - see `attributes_in`
+            shape = (*attributes, *map(type, attributes.values()))
+            checks = self._checks_of_shapes.get(shape)
+            if checks is None:
+                checks = self._checks_of(shape, attributes)
+        except (*ODD, RuntimeError) as error:  # they are not as the SDK makes them, or being written
+            if is_of_signal_handler(error):
+                raise
+            shape, checks = None, self._checks
+        for step, violates in checks:
             try:
-                if record is None:
-                    if step.violates is not None and not step.violates(span):
-                        continue
-                    before = record = self.reader.record(span)
-                record = step.policy(record)
-                _check(record, before)
+                if violates(span):
+                    return self._after(step, span, kind)
             except BaseException as error:  # guarded() written out: this runs once a span
                 if is_of_signal_handler(error):
                     raise
                 failed(self._diagnostics, f"policy {step.name}", error)
                 return None
-            if record is None:
-                return None
-        return kind(self, span, before, record)
+        return kind(self, span, None, None, shape)
+
+    def _checks_of(self, shape: Shape, attributes: Mapping[str, Any]) -> _Checks:
+        """Return the policies that may change a span, each with the function that returns whether it does.
+
+        Which these are is found out once for spans whose attributes have the same names, and values of the same types.
+        """
+        if len(shape) > _MOST_OF_A_SHAPE:
+            return self._checks
+        checks = tuple(_checks_for(attributes, self._checks))
+        remember(self._checks_of_shapes, shape, checks)
+        return checks
+
+    def _after(self, first: _Step, span: ReadableSpan, kind: type[S]) -> S | None:
+        """Return a span after the policies from the first one on that changes it.
+
+        Raises:
+            BaseException: whatever making a record raises.
+        """
+        before = self.reader.record(span)
+        record = self._applied(self._steps[first.place :], before)
+        return None if record is None else kind(self, span, before, record, None)
 
     def of_record(self, record: R) -> R | None:
         """Return a record after the policies, or None if one drops it."""
-        for step in self._steps:
+        return self._applied(self._steps, record)
+
+    def _applied(self, steps: Iterable[_Step], record: R) -> R | None:
+        for step in steps:
             try:
                 changed: R | None = step.policy(record)
                 _check(changed, record)
@@ -217,16 +256,29 @@ class Policies:
         return record
 
 
-def _step(policy: Any) -> _Step:
+def _step(place: int, policy: Any) -> _Step:
     if not callable(policy) or isinstance(policy, type):
         msg = f"policies: {policy!r} is not a policy: pass a function of a record that returns a record or None, or a Gate"
         raise ConfigurationError(msg)
     name = getattr(policy, "__name__", None) or type(policy).__name__
-    violates, at_work = getattr(policy, "violates", None), AtWork()
+    violates = getattr(policy, "violates", None) or _always
     if not getattr(policy, "traces", True):
-        return _Step(policy, violates, name)
-    look = None if violates is None else _Guarded(violates, at_work, True)
-    return _Step(_Guarded(policy, at_work, None), look, name)
+        return _Step(policy, name, place, violates, getattr(policy, "check_for", None))
+    at_work = AtWork()
+    look = violates if violates is _always else _Guarded(violates, at_work, True)
+    return _Step(_Guarded(policy, at_work, None), name, place, look, None)
+
+
+def _always(_span: Any) -> bool:
+    return True
+
+
+def _checks_for(attributes: Mapping[str, Any], checks: _Checks) -> Iterator[_Check]:
+    """Yield the policies that may change a span with such attributes."""
+    for step, violates in checks:
+        check = violates if step.check_for is None else step.check_for(attributes)
+        if check is not None:
+            yield step, check
 
 
 def _check(changed: Any, given: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from otel_agent_trace import semconv
@@ -81,6 +82,10 @@ class ContentPolicy:
     def violates(self, span: Any) -> bool:
         """Return whether a span of the SDK may have content that its mode does not allow."""
         return self._is_removing or semconv.CONTENT in attributes_in(span)
+
+    def check_for(self, attributes: Mapping[str, Any]) -> Callable[[Any], bool] | None:
+        """Return `violates` if something is removed from spans with attributes of these names, else None."""
+        return self.violates if self._is_removing or semconv.CONTENT in attributes else None
 
     def __call__(self, record: R) -> R:
         """Return a span or log record without the content that its mode does not allow; the same one if there is none."""

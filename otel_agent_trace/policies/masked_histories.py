@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.growing_texts import begins_with, without_bracket
 from otel_agent_trace.policies.masked_attributes import BytesMask, masked_attribute
 from otel_agent_trace.redaction.redactor import Redactor
 
@@ -60,7 +61,7 @@ class MaskedHistories:
 
     def _beginning(self, key: tuple[str, str], text: str) -> _Known | None:
         known = self._known.get(key)
-        if known is None or known.revision != self._redactor.revision or not text.startswith(known.text):
+        if known is None or known.revision != self._redactor.revision or not begins_with(text, known.text):
             return None
         length = len(known.text)
         return known if text[length : length + 1] in (",", "]") else None
@@ -72,7 +73,7 @@ class MaskedHistories:
     def _keep(self, key: tuple[str, str], text: str, masked: str) -> None:
         if not (text.startswith("[{") and text.endswith("}]") and masked.endswith("}]")):
             return
-        start = text[:-1]
+        start = without_bracket(text)
         new = _Known(self._redactor.revision, start, start if masked is text else masked[:-1])
         with self._lock:
             before = self._known.pop(key, None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,7 +23,7 @@ from otel_agent_trace.policies.masked_attributes import (
 from otel_agent_trace.policies.masked_histories import LONG_CHARACTERS, MaskedHistories
 from otel_agent_trace.policies.rewriting import Attributes, Rewriter, attributes_in, container_in, replaced
 from otel_agent_trace.redaction.redactor import Find, Redactor
-from otel_agent_trace.redaction.texts import JOINT, texts_of
+from otel_agent_trace.redaction.texts import texts_of
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
 from otel_agent_trace.values import encode_string
@@ -30,7 +32,6 @@ R = TypeVar("R", SpanRecord, LogRecord)
 F = TypeVar("F", Resource, Scope)
 
 _TEXTS = frozenset((str,))
-_SHORT_CHARACTERS = 128
 _KEPT_TEXTS = 256
 _KEPT_FRAMES = 256
 
@@ -49,70 +50,96 @@ class RedactionPolicy:
         self.redactor = redactor
         self._messages = MaskedHistories(redactor)
         self._frames = _MaskedFrames(redactor)
-        self._unchanged = _Unchanged(redactor)
+        self._last_clean = _Clean(redactor.revision)
 
     def violates(self, span: Any) -> bool:
         """Return whether something in a span of the SDK may have to be masked."""
         try:
-            if span._context is None:  # noqa: SLF001 - see `_is_clean`; it is dropped later
+            if span._context is None:
                 return False
-            texts, parts = [span._name], ()  # noqa: SLF001
-            if span._events or span._links or span._status.description:  # noqa: SLF001
-                texts.append(span._status.description or "")  # noqa: SLF001
-                parts = (*span._events, *span._links)  # noqa: SLF001
-            attributes = attributes_in(span)
-            trace_id = span._context.trace_id  # noqa: SLF001
-            is_clean = self._is_clean(texts, attributes, parts, trace_id)
-            if not is_clean and self._may_change(texts, attributes, parts, trace_id):
-                return True
-            return not self._frames.are_clean(span._resource, span._instrumentation_scope)  # noqa: SLF001
+            texts = [span._name, span._status.description or ""]
+            parts = (*span._events, *span._links)
+            return self._may_change(
+                texts,
+                attributes_in(span),
+                parts,
+                span._context.trace_id,
+            ) or not self._frames.are_clean(span._resource, span._instrumentation_scope)
         except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
             if is_of_signal_handler(error):
                 raise
             return True
 
-    def _is_clean(self, texts: list[str], attributes: Attributes, parts: Iterable[Any], trace_id: int) -> bool:
-        """Return whether one scan finds nothing in texts, attributes, events and links, if these are usual ones.
+    def check_for(self, attributes: Attributes) -> Callable[[Any], bool]:
+        """Return what does the same as `violates`, and faster, for spans with attributes of these names and types."""
+        if KNOWN_NAMES.issuperset(attributes) and _TEXTS_AND_NUMBERS.issuperset(map(type, attributes.values())):
+            return functools.partial(self._violates_usual, _Shape.of(attributes))
+        return self.violates
 
-        It runs once a span, and therefore has few steps; the caller reads private fields of the SDK, since some of its
-        properties return copies.
+    def _violates_usual(self, shape: _Shape, span: Any) -> bool:
+        """Return whether something in a span with usual attributes has to be masked: one scan of all that is new in it.
+
+        It runs once a span, and therefore has few steps; it reads private fields of the SDK, since some of its properties
+        return copies.
         """
-        if not KNOWN_NAMES.issuperset(attributes) or has_bytes(attributes):
-            return False
-        known = self._unchanged.texts
-        texts = [
-            "",
-            *texts,
-            *[
-                value
-                for value in attributes.values()
-                if type(value) not in NUMBERS and (len(value) > _SHORT_CHARACTERS or value not in known)
-            ],
-        ]
-        for part in parts:
-            given = attributes_in(part)
-            if not KNOWN_NAMES.issuperset(given):
-                return False
-            texts += (getattr(part, "name", ""), *[value for value in given.values() if type(value) not in NUMBERS])
-        texts.append("")
-        history = attributes.get(semconv.INPUT_MESSAGES, "")
-        if len(history) >= LONG_CHARACTERS:
-            key = (_run_of(attributes, trace_id), semconv.INPUT_MESSAGES)
-            new = self._messages.unknown_part(key, history)
-            if new is None:
-                return False
-            texts[texts.index(history)] = new
+        # ruff: noqa: SLF001 - see above
         try:
-            text = JOINT.join(texts)
-        except TypeError:  # there are lists among the values
-            return False
-        if self.redactor.may_find_in(text) and not self._unchanged.texts.issuperset(self.redactor.worth_a_look(texts)):
-            return False
-        if not self._unchanged.are_current():
-            return False
-        if len(history) >= LONG_CHARACTERS:
-            self._messages.keep_clean(key, history)
-        return True
+            attributes = span._attributes._dict
+            clean = self._last_clean
+            if clean.revision != self.redactor.revision:
+                clean = self._clean()
+            repeated = shape.repeated(attributes)
+            if repeated not in clean.repeated and self._changes_repeated(repeated, attributes, clean):
+                return True
+            texts, parts = [span._name, *shape.new(attributes)], []
+            if type(span._name) is not str:
+                return True
+            if span._events._dq or span._links._dq or span._status._description:
+                parts = [*span._events, *span._links]
+                texts += (span._status._description or "", *_texts_of_usual(parts))
+                if not _TEXTS.issuperset(map(type, texts)):
+                    return self.violates(span)
+            key, new = self._new_messages(attributes, span._context) if shape.has_messages else (None, "")
+            if new is None:
+                return True
+            texts.append(new)
+            found = self.redactor.worth_a_look(texts)
+            if found and not clean.texts.issuperset(found):
+                searched = {**attributes, semconv.INPUT_MESSAGES: new}
+                if self._changes(texts, searched, parts, None, frozenset(found), clean=clean):
+                    return True
+            if clean.revision != self.redactor.revision or (shape.has_types and has_bytes(attributes)):
+                return self.violates(span)
+            if key is not None:
+                self._messages.keep_clean(key, attributes[semconv.INPUT_MESSAGES])
+            return not self._frames.are_clean(span._resource, span._instrumentation_scope)
+        except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
+            if is_of_signal_handler(error):
+                raise
+            return self.violates(span)
+
+    def _new_messages(self, attributes: Attributes, context: Any) -> tuple[tuple[str, str] | None, str | None]:
+        """Return the key under which messages are kept, None for a few; and what was not searched yet, None if there are masks."""
+        history = attributes[semconv.INPUT_MESSAGES]
+        if len(history) < LONG_CHARACTERS:
+            return None, history
+        key = (_run_of(attributes, context.trace_id), semconv.INPUT_MESSAGES)
+        return key, self._messages.unknown_part(key, history)
+
+    def _changes_repeated(self, texts: tuple[str, ...], attributes: Attributes, clean: _Clean) -> bool:
+        """Return whether something is masked in the texts of attributes that come again; keep them if not."""
+        found = self.redactor.worth_a_look(texts)
+        if found and self._changes_any(attributes, frozenset(found), clean):
+            return True
+        clean.add_repeated(texts)
+        return False
+
+    def _clean(self) -> _Clean:
+        """Return what was looked at for all that the redactor knows now."""
+        clean = self._last_clean
+        if clean.revision != self.redactor.revision:
+            clean = self._last_clean = _Clean(self.redactor.revision)
+        return clean
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with masks in place of what was found; the same one if nothing was."""
@@ -155,7 +182,8 @@ class RedactionPolicy:
     ) -> bool:
         """Return whether something is masked in texts, in attributes of a span or log record, in its events and links."""
         scanned = [*texts]
-        known = self._unchanged.texts if self._unchanged.are_current() else frozenset()
+        clean = self._clean()
+        known = clean.texts
         long = _add(scanned, attributes, known)
         run = _run_of(attributes, trace_id) if long else ""
         new = {name: self._messages.unknown_part((run, name), attributes[name]) for name in long}
@@ -175,7 +203,9 @@ class RedactionPolicy:
         if not _TEXTS.issuperset(map(type, scanned)):  # a name that is no text, which it is in the record
             return True
         found_in = self.redactor.worth_a_look(scanned)
-        if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in)):
+        if found_in and self._changes(texts, unknown, parts, in_bytes, frozenset(found_in), clean=clean):
+            return True
+        if clean.revision != self.redactor.revision:  # what was known before may hold what the redactor knows now
             return True
         for name in long:
             self._messages.keep_clean((run, name), attributes[name])
@@ -188,6 +218,8 @@ class RedactionPolicy:
         parts: Iterable[Any],
         in_bytes: BytesMask | None,
         found_in: frozenset[str],
+        *,
+        clean: _Clean,
     ) -> bool:
         """Return whether something is masked, given the texts in which something may be found."""
         outside = [*texts, *(getattr(part, "name", "") for part in parts)]
@@ -196,23 +228,23 @@ class RedactionPolicy:
         if in_bytes is not None:
             if any(masked_attribute(self.redactor, *pair, in_bytes) != pair for pair in attributes.items()):
                 return True
-        elif self._changes_any(attributes, found_in):
+        elif self._changes_any(attributes, found_in, clean):
             return True
-        return any(self._changes_any(attributes_in(part), found_in) for part in parts)
+        return any(self._changes_any(attributes_in(part), found_in, clean) for part in parts)
 
-    def _changes_any(self, attributes: Attributes, found_in: frozenset[str]) -> bool:
+    def _changes_any(self, attributes: Attributes, found_in: frozenset[str], clean: _Clean) -> bool:
         """Return whether something is masked in attributes, given the texts in which something may be found."""
         for name, value in attributes.items():
             is_text = type(value) is str
             if name not in found_in and (value not in found_in if is_text else type(value) in NUMBERS):
                 continue
             is_usual = is_text and name in KNOWN_NAMES
-            if is_usual and value in self._unchanged.texts and self._unchanged.are_current():
+            if is_usual and value in clean.texts:
                 continue
             if masked_attribute(self.redactor, name, value) != (name, value):
                 return True
             if is_usual:
-                self._unchanged.add(value)
+                clean.add(value)
         return False
 
 
@@ -336,27 +368,92 @@ def _is_long(value: Any) -> bool:
     return type(value) is str and len(value) >= LONG_CHARACTERS
 
 
-class _Unchanged:
-    """Keep the latest texts under usual names in which a close look found nothing, as ids and instructions that come again."""
+class _Clean:
+    """Keep the latest texts under usual names in which a close look found nothing, as ids and instructions that come again.
 
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._revision = redactor.revision
+    Attributes:
+        revision: that of the redactor which looked at them.
+        texts: the texts in which something might be found.
+        repeated: the texts of attributes that come again in the spans of a run, together.
+    """
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
         self.texts: set[str] = set()
-
-    def are_current(self) -> bool:
-        """Return whether they were looked at for all that the redactor knows now; otherwise they are forgotten."""
-        if self._revision == self._redactor.revision:
-            return True
-        self.texts, self._revision = set(), self._redactor.revision
-        return False
+        self.repeated: set[tuple[str, ...]] = set()
 
     def add(self, text: str) -> None:
         """Keep a text, if it is not a long one."""
-        if not self.are_current() or len(self.texts) >= _KEPT_TEXTS:
-            self.texts = set()
         if len(text) < LONG_CHARACTERS:
+            if len(self.texts) >= _KEPT_TEXTS:
+                self.texts.clear()
             self.texts.add(text)
+
+    def add_repeated(self, texts: tuple[str, ...]) -> None:
+        """Keep texts of attributes, if they are not long ones."""
+        if sum(map(len, texts)) < LONG_CHARACTERS:
+            if len(self.repeated) >= _KEPT_TEXTS:
+                self.repeated.clear()
+            self.repeated.add(texts)
+
+
+class _Shape(NamedTuple):
+    """Hold what there is in attributes of the same names, with texts and numbers under the same ones.
+
+    Attributes:
+        new: returns the texts that are others in each span.
+        repeated: returns those that are the same in many.
+        has_messages: whether there are messages of a model call, which begin with those of the call before.
+        has_types: whether there are types, by which bytes are known.
+    """
+
+    new: Callable[[Attributes], tuple[str, ...]]
+    repeated: Callable[[Attributes], tuple[str, ...]]
+    has_messages: bool
+    has_types: bool
+
+    @classmethod
+    def of(cls, attributes: Attributes) -> _Shape:
+        """Return the shape of attributes."""
+        texts = [name for name, value in attributes.items() if type(value) is str]
+        return cls(
+            _values_of([name for name in texts if name not in _REPEATED and name != semconv.INPUT_MESSAGES]),
+            _values_of([name for name in texts if name in _REPEATED]),
+            semconv.INPUT_MESSAGES in texts,
+            semconv.TYPES in texts,
+        )
+
+
+_TEXTS_AND_NUMBERS = NUMBERS | {str}
+_REPEATED = frozenset(
+    (
+        *(semconv.AGENT_NAME, semconv.CONVERSATION_ID, semconv.ENDUSER_PSEUDO_ID, semconv.OPERATION_NAME),
+        *(semconv.TOOL_NAME, semconv.TOOL_TYPE, semconv.REQUEST_MODEL, semconv.RESPONSE_MODEL, semconv.PROVIDER_NAME),
+        *(semconv.STEP_NAME, semconv.STEP_KIND, semconv.ERROR_TYPE, semconv.ERROR_CATEGORY, semconv.TYPES),
+    )
+)
+"""Names of attributes with the same values in many spans."""
+
+
+def _values_of(names: list[str]) -> Callable[[Attributes], tuple[str, ...]]:
+    """Return a function that returns the values of attributes."""
+    if len(names) > 1:
+        return operator.itemgetter(*names)  # which returns no tuple for fewer
+    return lambda attributes: tuple(attributes[name] for name in names)
+
+
+def _texts_of_usual(parts: Iterable[Any]) -> Iterator[str]:
+    """Yield the texts of events and links.
+
+    Raises:
+        TypeError: they have unusual attributes.
+    """
+    for part in parts:
+        given = attributes_in(part)
+        if not (KNOWN_NAMES.issuperset(given) and _TEXTS_AND_NUMBERS.issuperset(map(type, given.values()))):
+            raise TypeError
+        yield getattr(part, "name", "")
+        yield from (value for value in given.values() if type(value) is str)
 
 
 class _MaskedFrames:

@@ -7,7 +7,7 @@ own SHA-256, which show whether two traces were written under the same key.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
@@ -129,6 +129,11 @@ class UserIdPolicy:
         attributes = attributes_in(span)
         names = _names_of_ids(tuple(attributes))
         return bool(names) and any(self._holds_id(name, attributes[name]) for name in names)
+
+    def check_for(self, attributes: Mapping[str, Any]) -> Callable[[Any], bool] | None:
+        """Return `violates` if attributes of these names may have user ids that the mode does not allow, else None."""
+        names = _names_of_ids(tuple(attributes))
+        return self.violates if any(name in self._keys or name not in USER_ID_ATTRIBUTES for name in names) else None
 
     def _holds_id(self, key: str, value: object) -> bool:
         """Return whether an attribute for user ids has one that the mode does not allow as it is."""

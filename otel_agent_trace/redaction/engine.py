@@ -63,8 +63,9 @@ class LiteralScanner:
             if is_of_signal_handler(error):
                 raise
             found = self._standard.hits(data, limit)
-        if len(found) > 1:
-            found.sort(key=_position)
+        if not found:
+            return found
+        found.sort(key=_position)
         return found if len(data) == len(text) else _in_characters(found, data)
 
     @property
@@ -199,7 +200,7 @@ class _Hyperscan:
         except AttributeError:
             scratch = self._scratch()
         try:
-            self._database.scan(text.encode("utf-8", "surrogatepass"), _stop, scratch=scratch)
+            self._database.scan(text.encode("utf-8", "surrogatepass"), _stop, 0, None, scratch)
         except self._terminated:  # at a hit
             return True
         except Exception as error:  # whatever fails counts as one
@@ -210,26 +211,29 @@ class _Hyperscan:
 
     def hits(self, data: bytes, limit: int) -> list[Hit]:
         found: list[Hit] = []
-        lengths = self._lengths
-
-        def add(literal: int, _start: int, end: int, _flags: int, _context: Any) -> bool:
-            found.append((literal, end - lengths[literal]))
-            return len(found) > limit
-
         try:
-            self._database.scan(data, add, scratch=self._scratch())
+            scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._scratch()
+        try:
+            self._database.scan(data, self._add, 0, (found, limit), scratch)
         except Exception:
             if len(found) > limit:
                 raise UnscannableError from None
             raise
         return found
 
+    def _add(self, literal: int, _start: int, end: int, _flags: int, context: Any) -> bool:
+        """Add a hit to those of the context; return whether there are more than its limit, which ends the scan."""
+        found: list[Hit]
+        limit: int
+        found, limit = context
+        found.append((literal, end - self._lengths[literal]))
+        return len(found) > limit
+
     def _scratch(self) -> Any:
-        try:
-            return self._local.scratch
-        except AttributeError:
-            scratch = self._local.scratch = self._new_scratch(self._database)
-            return scratch
+        scratch = self._local.scratch = self._new_scratch(self._database)
+        return scratch
 
 
 def _stop(_literal: int, _start: int, _end: int, _flags: int, _context: Any) -> bool:

@@ -5,6 +5,7 @@ The rules are imported with the first value: a program that traces nothing does 
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import time
@@ -121,7 +122,10 @@ class Redactor(Shared):
         It never raises.
         """
         try:
-            return self._current().worth_a_look(texts)
+            search = self._search
+            if search is None or self._variables.have_changed():  # `_current` written out: this runs once a span
+                search = self._current()
+            return search.worth_a_look(texts)
         except Exception as error:  # what cannot be scanned is to be masked
             if not self._has_noted(error):
                 raise
@@ -255,23 +259,25 @@ class _Variables:
         self._stored: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
         self._read = dict(self._stored)
         self._count = len(self._read)
-        self._read_at_s = time.monotonic()
+        self._next_look_s = time.monotonic() + _UNNOTICED_S
         decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in self._read.items()}
         self.secrets = frozenset(secrets_of(decoded))
-        self._holding = tuple(item for item in self._read.items() if os.fsdecode(item[1]) in self.secrets)
+        holding = [name for name, value in self._read.items() if os.fsdecode(value) in self.secrets]
+        self._values_of: Callable[[Any], Any] = operator.itemgetter(*holding) if holding else len
+        self._values = self._values_of(self._read)
 
     def have_changed(self) -> bool:
         """Return whether variables may have changed since they were read."""
         stored = self._stored
-        if len(stored) != self._count:
-            return True
-        for name, value in self._holding:
-            if stored.get(name) is not value:
+        try:
+            if len(stored) != self._count or self._values_of(stored) != self._values:
                 return True
-        return time.monotonic() - self._read_at_s > _UNNOTICED_S and self._differ()
+        except KeyError:
+            return True
+        return time.monotonic() > self._next_look_s and self._differ()
 
     def _differ(self) -> bool:
-        self._read_at_s = time.monotonic()
+        self._next_look_s = time.monotonic() + _UNNOTICED_S
         return self._stored != self._read
 
 

@@ -135,19 +135,19 @@ class Search:
         """Return those of some texts in which something may be found, after one look at all of them together."""
         if self._searched or self._personal:
             return texts
-        short = [text for text in texts if len(text) < _LONG_CHARACTERS]
-        long = [text for text in texts if len(text) >= _LONG_CHARACTERS and self._scanner.has_hits(text)]
+        text = JOINT.join(("", *texts, ""))
+        if len(text) >= _LONG_CHARACTERS and max(map(len, texts)) >= _LONG_CHARACTERS:
+            short = [text for text in texts if len(text) < _LONG_CHARACTERS]
+            long = [text for text in texts if len(text) >= _LONG_CHARACTERS and self._scanner.has_hits(text)]
+            return [*self.worth_a_look(short), *long]
         try:
-            hits = self._scanner.hits(JOINT.join(("", *short, "")))
+            hits = self._scanner.hits(text)
         except UnscannableError:
             return texts
         if not hits:
-            return long
-        ends = list(itertools.accumulate(len(JOINT) + len(text) for text in short))
-        return [
-            *(short[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})),
-            *long,
-        ]
+            return ()
+        ends = list(itertools.accumulate([len(JOINT) + len(text) for text in texts]))
+        return [texts[index] for index in sorted({bisect.bisect_right(ends, position) for _, position in hits})]
 
     def walk(self, mask: Mask) -> Walk:
         """Return what calls a function for each text of JSON values."""

@@ -302,7 +302,7 @@ class ActiveSpan(Parent, Shared):
     def _start_span(self, name: str, parent: Context, kind: SpanKind, start_ns: int) -> Span:
         """Return a new span with the attributes of the start; if a policy drops it, one that stands for its parent."""
         self.destination = destination = self._destination_now()
-        mode = self.asked_content()
+        mode = self.content_mode or self._state.content_mode  # `asked_content` written out: this runs once a span
         if mode is not None:
             self._start_attributes[semconv.CONTENT] = mode
         policies = destination.write_policies

@@ -270,7 +270,8 @@ class _Processors(SynchronousMultiSpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Pass on an ended span; one that a policy drops, or that has no ids, reaches processors of ours only."""
         if not self._has_others:
-            super().on_end(span)
+            for processor in self._span_processors:  # as in the SDK, without the call of its method
+                processor.on_end(span)
             return
         admitted = None if span.context is None else self._current_policies().admit(span, PipelineSpan)
         for processor in self._span_processors:

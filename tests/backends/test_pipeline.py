@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,31 @@ def test_a_policy_that_has_nothing_to_do_makes_no_record(conversions: list[str])
     assert (policy.calls, conversions) == (2, ["bad", "bad"])  # as it starts, and as it ends
     [copy] = exporter.get_finished_spans()
     assert (copy.name, copy.attributes) == ("bad", {"cleaned": True})
+
+
+class ForTexts(Looking):
+    """A policy that has something to do only where there is a text under ``a``."""
+
+    traces = False
+
+    def check_for(self, attributes: Mapping[str, Any]) -> Callable[[ReadableSpan], bool] | None:
+        return self.violates if type(attributes.get("a")) is str else None
+
+
+def test_a_policy_is_asked_once_which_spans_it_concerns_by_names_and_types(conversions: list[str]) -> None:
+    policy, later, exporter = ForTexts("bad"), ForTexts("nothing"), InMemorySpanExporter()
+    tracer = provider_with([exporter], policy, later).get_tracer("x")
+    for value in (1, "x", 1, "x", 2.5):
+        tracer.start_span("bad", attributes={"a": value}).end()
+    assert (policy.calls, conversions) == (2, ["bad", "bad"])
+    assert later.calls == 2  # what one has changed, all that follow get
+    assert [span.attributes for span in exporter.get_finished_spans()] == [
+        {"a": 1},
+        {"cleaned": True},
+        {"a": 1},
+        {"cleaned": True},
+        {"a": 2.5},
+    ]
 
 
 def test_exporters_get_the_sdks_own_span(tmp_path: Path) -> None:
