@@ -48,7 +48,7 @@ class PresidioMask:
         score_threshold: the least score, between 0 and 1, of what is masked.
 
     Raises:
-        ConfigurationError: Presidio is not installed, or the analyzer does not know an entity.
+        ConfigurationError: Presidio is not installed, the analyzer does not know an entity, or an argument is not valid.
     """
 
     def __init__(
@@ -60,6 +60,9 @@ class PresidioMask:
         score_threshold: float = 0.4,
     ) -> None:
         self._entities = {where: _names(where, names) for where, names in _checked(entities).items()}
+        if not 0 <= score_threshold <= 1:
+            msg = f"score_threshold={score_threshold!r} must be between 0 and 1"
+            raise ConfigurationError(msg)
         self._given, self._language, self._score_threshold = analyzer, language, score_threshold
         self._analyzer = _analyzer(language) if analyzer is None else analyzer
         self._check_entities()

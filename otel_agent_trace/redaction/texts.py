@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 JOINT = '"\n"'
 """Separator of texts that are searched together: some names are looked for with the quote after them."""
 _LEAST_WORK = 200_000
+_MOST_ITEMS = 3_000_000
 _WORK_PER_CHARACTER = 12
 JUDGED = 120
 """Work of judging what stands under a name, in characters that could be read in the same time."""
@@ -69,10 +70,17 @@ Detector = Callable[[Text, int], Iterable[Found]]
 
 
 def texts_of(value: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value, its keys too, and its bytes as texts, in any order."""
-    stack = [value]
+    """Yield all texts of a JSON value, its keys too, and its bytes as texts, in any order.
+
+    Raises:
+        UnscannableError: it has more than `_MOST_ITEMS`, as one that contains itself.
+    """
+    stack, items_left = [value], _MOST_ITEMS
     while stack:
         item = stack.pop()
+        items_left -= 1
+        if not items_left:
+            raise UnscannableError
         if isinstance(item, str):
             yield item
         elif isinstance(item, dict):

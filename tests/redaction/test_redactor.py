@@ -369,3 +369,9 @@ def test_rules_and_the_engine_are_imported_with_the_first_value() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=DEADLOCK_S, cwd=ROOT
     )
     assert result.stdout.split() == ["False", "False", "True", "False"]
+
+
+def test_a_value_that_contains_itself_is_dropped() -> None:
+    value: list[object] = ["x"]
+    value += [value, {"again": value}]
+    assert Redactor()(value) == "<secret:unscanned>"
