@@ -58,7 +58,6 @@ _LONGEST_NAME = 64
 _HEX = lazy_pattern(r"[0-9A-Fa-f]{2}")
 _NAME_END = lazy_pattern(r"[A-Za-z0-9_.\u0430-\u044fñçłéè-]{0,64}")
 _ANSI = r"(?:(?:\x1b|\\{1,8}(?:x1b|u001[bB]|033|e))\[[0-9;]{0,12}m){0,4}"
-_PAIR_VALUE = r"[\"'`]?(?i:value|val|v|content)"
 _AFTER = lazy_pattern(
     rf"""
     {_ANSI} (?P<closed>{QUOTE})? {_ANSI}

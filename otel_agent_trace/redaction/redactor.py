@@ -135,18 +135,6 @@ class Redactor(Shared):
         """Return False if none of the texts would change: one scan for all of them, unless there is something in it."""
         return any(self.masked_text(text) is not text for text in self.worth_a_look(texts))
 
-    def may_find_in(self, text: str) -> bool:
-        """Return False if one scan shows that nothing can be found in a text; never raises.
-
-        Several texts are searched at once if they stand between `JOINT`, with one before the first and after the last.
-        """
-        try:
-            return self._current().may_find_in_text(text)
-        except Exception as error:  # what cannot be scanned is to be masked
-            if not self._has_noted(error):
-                raise
-            return True
-
     def masked_text(self, text: str, name: str | None = None) -> str:
         """Return a text with masks, the same object if it has none; never raises.
 

@@ -59,10 +59,6 @@ _JSON_STARTS = frozenset('{["')
 _JSON_ENDS = frozenset('}]"')
 
 
-def _always(_text: str) -> bool:
-    return True
-
-
 class _Spans:
     """Hold parts of a text that do not overlap."""
 
@@ -92,9 +88,6 @@ class Search:
         searched: patterns that the program added.
         personal: the rules of personal data.
         removed: names of rules that find nothing.
-
-    Attributes:
-        may_find_in_text: return False if a look at a text, or at several between `JOINT`, shows that nothing can be found in it.
     """
 
     def __init__(
@@ -125,11 +118,15 @@ class Search:
         )
         self._detectors = [*exact.values(), *folded.values()]
         self._scanner = LiteralScanner(list(exact), list(folded))
-        self.may_find_in_text = _always if searched or personal else self._scanner.has_hits
 
     def may_find_in(self, value: Any) -> bool:
-        """Return False if a look at all texts of a JSON value together shows that nothing can be found in it."""
-        return self.may_find_in_text(JOINT.join(("", *texts_of(value), "")))
+        """Return False if a look at all texts of a JSON value together shows that nothing can be found in it.
+
+        Raises:
+            UnscannableError: it has too many items, or contains itself.
+        """
+        text = JOINT.join(("", *texts_of(value), ""))
+        return bool(self._searched or self._personal) or self._scanner.has_hits(text)
 
     def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
         """Return those of some texts in which something may be found, after one look at all of them together."""

@@ -112,7 +112,7 @@ class AgentSpanProcessor(SpanProcessor):
         self._needs_starts = self.pipeline.needs_starts
         redactor = self.data.redactor
         if redactor is not None:
-            redactor.may_find_in("")
+            redactor.worth_a_look(())
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass on a span that has ended."""
