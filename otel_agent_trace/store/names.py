@@ -1,0 +1,142 @@
+"""Name the files of a store: the live file, its closed segments, those that others rotated away, and what lies beside it.
+
+The store of ``traces.jsonl``:
+
+- ``traces.jsonl``: the live file, to which writers append.
+- ``traces-20261128T101500.123456Z-9f3a1c2b.jsonl``, ``….jsonl.zst``: closed segments, the latter compressed.
+- ``traces.jsonl.1``, ``traces.jsonl-20261128``, ``traces.1.jsonl``, each also ``.gz`` or ``.zst``: names of logrotate.
+- ``traces.jsonl.open/``: journals, one for each process that writes.
+- ``traces.jsonl.media/``: binary parts, each by its sha256.
+- ``traces.jsonl.lock``, ``traces.jsonl.index`` (SQLite, with ``-wal`` and ``-shm``): may be deleted at any time.
+
+Names are matched exactly, since somebody's own ``traces-old.jsonl`` does not belong to the store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+COMPRESSED = ".zst"
+_TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+_CLOSED_AT = r"-(?P<time>\d{8}T\d{6}\.\d{6}Z)-[0-9a-f]{8}"
+_ROTATED = r"\.\d{1,6}|-\d{8}(?:[-_T]?\d{2,6})?|-\d{10}"
+_PACKED = r"(?:\.gz|\.zst)?"
+_SEGMENT = re.compile(rf"(?P<stem>.+){_CLOSED_AT}(?P<extension>\.[^.]+|)(?:\.zst)?", re.DOTALL)
+_JOURNAL = re.compile(r"\d{1,10}-[0-9a-f]{8}\.jsonl")
+_BESIDE = re.compile(r".+\.(?:open|media|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
+
+
+class StoreFiles(NamedTuple):
+    """Name the files of a store, and list those that exist.
+
+    Args:
+        path: the path of the live file, without symbolic links.
+    """
+
+    path: str
+
+    @property
+    def folder(self) -> str:
+        """Return the path of the folder of the live file and its segments."""
+        return os.path.dirname(self.path) or "."
+
+    @property
+    def journal_folder(self) -> str:
+        """Return the path of the folder of journals."""
+        return f"{self.path}.open"
+
+    @property
+    def media_folder(self) -> str:
+        """Return the path of the folder of binary parts."""
+        return f"{self.path}.media"
+
+    @property
+    def lock(self) -> str:
+        """Return the path of the file that whoever rotates or compacts the store locks."""
+        return f"{self.path}.lock"
+
+    @property
+    def index(self) -> str:
+        """Return the path of the index."""
+        return f"{self.path}.index"
+
+    def new_segment(self, now_ns: int) -> str:
+        """Return a new path for a segment that is closed at this time (Unix nanoseconds)."""
+        stem, extension = os.path.splitext(self.path)
+        moment = datetime.fromtimestamp(now_ns / 1e9, timezone.utc).strftime(_TIME_FORMAT)
+        return f"{stem}-{moment}-{secrets.token_hex(4)}{extension}"
+
+    def segments(self) -> list[str]:
+        """Return the paths of the closed segments, the oldest first; of one that is compressed, only that file.
+
+        A plain file beside its compressed copy has the same content: whoever compressed it was killed before removing it.
+        """
+        names = set(self._names_like(_CLOSED_AT, COMPRESSED))
+        return [os.path.join(self.folder, name) for name in sorted(names) if f"{name}{COMPRESSED}" not in names]
+
+    def rotated(self) -> list[str]:
+        """Return the paths of files that logrotate renamed, in alphabetical order."""
+        stem, extension = map(os.path.basename, os.path.splitext(self.path))
+        name = os.path.basename(self.path)
+        inside = rf"|{re.escape(stem)}(?:{_ROTATED}){re.escape(extension)}" if extension else ""
+        pattern = re.compile(rf"(?:{re.escape(name)}(?:{_ROTATED}){inside}){_PACKED}", re.DOTALL)
+        return [os.path.join(self.folder, found) for found in sorted(_listed(self.folder)) if pattern.fullmatch(found)]
+
+    def journals(self) -> list[str]:
+        """Return the paths of the journals."""
+        folder = self.journal_folder
+        return [os.path.join(folder, name) for name in sorted(_listed(folder)) if _JOURNAL.fullmatch(name)]
+
+    def closed(self) -> list[str]:
+        """Return the paths of the closed segments, and of what others rotated away."""
+        return [*self.segments(), *self.rotated()]
+
+    def files(self) -> list[str]:
+        """Return the paths of all files with spans: journals first, then closed ones, then the live file, if it exists.
+
+        Journals are first, since a span that ends meanwhile moves from its journal to the live file.
+        """
+        live = [self.path] if os.path.lexists(self.path) else []
+        return [*self.journals(), *self.closed(), *live]
+
+    def _names_like(self, middle: str, packing: str) -> list[str]:
+        stem, extension = map(os.path.basename, os.path.splitext(self.path))
+        pattern = re.compile(rf"{re.escape(stem)}{middle}{re.escape(extension)}(?:{re.escape(packing)})?", re.DOTALL)
+        return [name for name in _listed(self.folder) if pattern.fullmatch(name)]
+
+
+def store_of_segment(path: str) -> StoreFiles | None:
+    """Return the store that a closed segment belongs to, by its name; None for any other name."""
+    match = _SEGMENT.fullmatch(path)
+    return StoreFiles(match["stem"] + match["extension"]) if match else None
+
+
+def closed_at(path: str) -> datetime | None:
+    """Return the time when a segment was closed, by its name; None for any other name."""
+    match = _SEGMENT.fullmatch(path)
+    if match is None:
+        return None
+    return datetime.strptime(match["time"], _TIME_FORMAT).replace(tzinfo=timezone.utc)
+
+
+def is_journal(path: str) -> bool:
+    """Return whether a path is that of a journal, by its name and that of its folder."""
+    folder, name = os.path.split(path)
+    return folder.endswith(".open") and _JOURNAL.fullmatch(name) is not None
+
+
+def is_beside(path: str) -> bool:
+    """Return whether a path is that of something that lies beside a live file, and is no file of spans."""
+    match = _BESIDE.fullmatch(path)
+    return match is not None
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # no such folder, or not ours to read
+        return []
