@@ -18,7 +18,8 @@ import os
 import re
 import secrets
 from datetime import datetime, timezone
-from typing import NamedTuple
+
+import msgspec
 
 COMPRESSED = ".zst"
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
@@ -30,7 +31,7 @@ _JOURNAL = re.compile(r"\d{1,10}-[0-9a-f]{8}\.jsonl")
 _BESIDE = re.compile(r".+\.(?:open|media|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
 
 
-class StoreFiles(NamedTuple):
+class StoreFiles(msgspec.Struct, frozen=True):
     """Name the files of a store, and list those that exist.
 
     Args:
