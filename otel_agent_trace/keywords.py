@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -109,6 +109,11 @@ def takes_fields(fields: type) -> Callable[[F], F]:
         return cast("F", checked)
 
     return decorate
+
+
+def fields_among(given: Mapping[str, Any], fields: type) -> dict[str, Any]:
+    """Return those of some keywords that are keys of `fields`, a `TypedDict`."""
+    return {name: given[name] for name in inspect.get_annotations(fields) if name in given}
 
 
 def called_with(call: Callable[P, Call]) -> Callable[[Callable[[Call], T]], Callable[P, T]]:

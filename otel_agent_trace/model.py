@@ -228,6 +228,7 @@ class RunFacts(Facts, kw_only=True, gc=False):
     continues: str | None = None
     sampling_probability: float | None = None
     replay_of: str | None = None
+    interrupted: bool | None = None
 
 
 class _Timed:
@@ -343,7 +344,6 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     trace_ids: tuple[str, ...] = ()
     span_id: str | None = None
     resource: dict[str, Any] = {}
-    interrupted: bool | None = None
     dialect: str | None = None
 
     def __post_init__(self) -> None:

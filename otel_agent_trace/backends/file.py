@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from otel_agent_trace import semconv
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.formats.sdk_span import SdkReader, remember
 from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
 from otel_agent_trace.guard import guarded
-from otel_agent_trace.keywords import lists_keywords, takes_fields
+from otel_agent_trace.keywords import fields_among, lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy
+from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy, StartedSpan
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Problem, Resource, Scope, SpanRecord
-from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.store.journal import Journal
+from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
+from otel_agent_trace.store.maintenance import maintain_soon
+from otel_agent_trace.store.names import StoreFiles
+from otel_agent_trace.store.settings import StoreOptions, store_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,7 +32,26 @@ FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
 _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
+_TOO_LONG = f"a line of more than {MAX_LINE_BYTES >> 20} MiB, which readers refuse"
 _Frame = tuple[bytes, bytes]
+
+
+class FileOptions(DataOptions, StoreOptions, total=False):
+    """Define the arguments of `FileBackend` about data and about the store."""
+
+
+def ends_run(span: PipelineSpan) -> bool:
+    """Return whether a run ends with a span: that of an agent, or one outside of any."""
+    return span.parent is None or span.attributes.get(semconv.OPERATION_NAME) == semconv.OPERATION_INVOKE_AGENT
+
+
+def ends_anything(span: PipelineSpan) -> bool:
+    """Return True: the disk is to have every span at once."""
+    return True
+
+
+_NEED_SYNC: dict[str, Callable[[PipelineSpan], bool] | None] = {"none": None, "run": ends_run, "span": ends_anything}
+"""Durability → function that returns whether the disk is to have a span before its end returns."""
 
 
 class FileBackend(ExportingSink):
@@ -34,65 +59,135 @@ class FileBackend(ExportingSink):
 
     It is a `SpanExporter` for any `TracerProvider`, and a source for every reading function. Each call writes once; there
     is no queue, and nothing to flush. The file is private (mode 0600), is opened for the first span, and may be shared by
-    threads and processes of one machine. If it is renamed or deleted, a new one is made within 50 ms. Spans of a batch
+    threads and processes of one machine. If it is renamed or deleted, the next span begins a new one. Spans of a batch
     are written in lines of at most 64 spans and about 256 KiB.
 
+    What has started is kept in a journal beside the file until it has ended, so that a run whose process was killed is
+    read back with its question, the steps that ended, and those that were in flight.
+
     Args:
-        path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Missing folders are made.
+        path: the file; by default ``OTEL_AGENT_TRACE_FILE``, else ``traces.jsonl``. Missing folders are made. A symbolic
+            link is resolved once, here.
         policies: policies for spans of the SDK's own processors.
-        data: what is done to the data of these spans: `user_ids`, `content`, `mask` and `redact`, as for `configure`.
+        options: `user_ids`, `content`, `mask` and `redact`, as for `configure`: what is done to the data of spans of the
+            SDK's own processors; and the settings of the store: `rotate_bytes`, `rotate_every`, `compress`, `keep_days`,
+            `keep_bytes` and `durability` (see `StoreOptions`).
 
     Raises:
-        ConfigurationError: the given path cannot be such a file, as it is a directory or a device; or an argument for
-            policies is not valid.
+        ConfigurationError: the given path cannot be such a file, as it is a directory or a device; or another argument,
+            or a variable of the environment, is not valid.
     """
 
+    journals = True
+
     @lists_keywords  # of the environment's configuration file, too
-    @takes_fields(DataOptions)
+    @takes_fields(FileOptions)
     def __init__(
         self,
         path: str | PathLike[str] | None = None,
         *,
         policies: Iterable[Policy | Gate] = (),
-        **data: Unpack[DataOptions],
+        **options: Unpack[FileOptions],
     ) -> None:
-        super().__init__(policies, **data)
+        super().__init__(policies, **fields_among(options, DataOptions))
+        self.settings = store_settings(options)
+        """Settings of the store."""
         if path is not None and not isinstance(path, str | bytes | PathLike):
             raise TypeError(f"FileBackend(path={path!r}): a path is a text or an os.PathLike")
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
-        self.path = os.path.abspath(os.fspath(given))
-        self._file = LineFile(self.path)
+        self.path = _resolved(os.fsdecode(given))
+        self._files = StoreFiles(self.path)
+        self._file = LineFile(
+            self.path, self.settings, on_rotated=self._maintain, on_problem=self._diagnostics.warn_once
+        )
+        self._needs_sync = _NEED_SYNC[self.settings.durability]
+        self._journal = Journal(self._files, lambda: self._file.position)
         if path is not None:  # an invalid path of the environment is only logged when spans cannot be written
             self._file.check()
         self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
         self._last: tuple[Any, Any, _Frame] = (self, self, (b"", b""))
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
-        self._closed = False
+        self._closed = self._has_begun = False
 
     def _copy_settings(self) -> dict[str, Any]:
-        return {**super()._copy_settings(), "path": self.path}
+        return {**super()._copy_settings(), **self.settings.options(), "path": self.path}
+
+    def on_start(self, span: StartedSpan) -> None:
+        """Keep a span that has started in the journal."""
+        live = span.unchanged
+        encoded = None if live is None else self._encoder.encode_start(live, span.shape)
+        if encoded is not None:
+            head, tail = self._frame_of(live)
+        else:
+            record = span.record
+            (head, tail), encoded = self._frame(record.resource, record.scope), otlp_json_encoding.encode_span(record)
+        self._keep(span, b"%b%b%b" % (head, encoded, tail))
+
+    def on_hold(self, span: PipelineSpan) -> None:
+        """Keep a span in the journal that has ended, and whose trace the gate holds."""
+        (head, tail), encoded = self._encoded(span)
+        self._keep(span, b"%b%b%b" % (head, encoded, tail))
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
         (head, tail), encoded = self._encoded(span)
-        self._append(b"%b%b%b" % (head, encoded, tail), 1)
+        self._append(b"%b%b%b" % (head, encoded, tail), 1, sync=self._needs_sync is not None and self._needs_sync(span))
+        self._journaled("end", self._journal.remove, span.context.span_id)
+
+    def on_discard(self, span: PipelineSpan) -> None:
+        """Forget the start of a span that a policy dropped."""
+        self._journaled("end", self._journal.drop, span.context.span_id)
+
+    def on_drop(self, trace_id: str) -> None:
+        """Forget the spans of a trace that the gate has dropped."""
+        self._journaled("end", self._journal.drop_trace, int(trace_id, 16))
+
+    def _keep(self, span: PipelineSpan, line: bytes) -> None:
+        context = span.context
+        self._journaled("started", self._journal.add, context.span_id, context.trace_id, line)
+        if not self._has_begun:
+            self._has_begun = True
+            if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
+                self._maintain()
+
+    def _maintain(self) -> None:
+        maintain_soon(self._files, self.settings, self._diagnostics)
+
+    def _journaled(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
+        """Change the journal; a failure is counted by its reason, and logged once."""
+        try:
+            call(*arguments)
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
+            reason = error.strerror or str(error)
+            self._diagnostics.count(f"{what} not journaled: {reason}")
+            self._diagnostics.warn_once(
+                f"journal: {reason}",
+                "could not write to the journal in %s: %s; what is in flight is lost if the program is killed",
+                self._files.journal_folder,
+                reason,
+            )
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans in one write, and return whether that succeeded."""
         lines, number = self._lines(spans)
-        return number > 0 and self._append(lines, number)
+        sync = self._needs_sync is not None and any(map(self._needs_sync, spans))
+        return number > 0 and self._append(lines, number, sync=sync)
 
     def on_log(self, log: LogRecord) -> None:
         """Append a log record as one line."""
         if self._append(otlp_json_encoding.encode_log(log) + b"\n", 0):
             self._diagnostics.count("logs kept")
 
-    def _append(self, lines: bytes, number: int) -> bool:
+    def _append(self, lines: bytes, number: int, *, sync: bool = False) -> bool:
         """Append lines with `number` spans in one write, and return whether that succeeded."""
         if self._closed:
             self._diagnostics.count("after close", number or 1)
         try:
-            self._file.append(lines, number)
+            if number <= 1 and len(lines) > MAX_LINE_BYTES:
+                raise OSError(errno.EMSGSIZE, _TOO_LONG)  # noqa: TRY301
+            self._file.append(lines, number, sync=sync)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise
@@ -110,8 +205,12 @@ class FileBackend(ExportingSink):
         frames: dict[_Frame, list[bytes]] = {}
         for span in spans:
             written = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
-            if written is not None:
-                frame, encoded = written
+            if written is None:
+                continue
+            frame, encoded = written
+            if len(encoded) > MAX_LINE_BYTES - _LINE_BYTES:
+                self._lose(1, OSError(errno.EMSGSIZE, _TOO_LONG))
+            else:
                 frames.setdefault(frame, []).append(encoded)
         lines = b"".join(
             b"%b%b%b" % (head, b",".join(part), tail)
@@ -168,7 +267,16 @@ class FileBackend(ExportingSink):
     def close(self) -> None:
         """Close the file; later spans are written nevertheless, and counted."""
         self._closed = True
+        self._journal.close()
         self._file.close()
+
+
+def _resolved(path: str) -> str:
+    """Return a path without symbolic links; one that no file can have stays as it is."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return os.path.abspath(path)
 
 
 def _line_parts(encoded: list[bytes]) -> Iterator[list[bytes]]:

@@ -152,6 +152,9 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
     if semconv.REDACTED in span.attributes:
         facts.redacted = AttributeReader(span.attributes).texts(semconv.REDACTED)
         facts.attributes = {key: value for key, value in facts.attributes.items() if key != semconv.REDACTED}
+    if semconv.INTERRUPTED in span.attributes:
+        facts.interrupted = span.attributes[semconv.INTERRUPTED] in (True, "true")
+        facts.attributes = {key: value for key, value in facts.attributes.items() if key != semconv.INTERRUPTED}
     read_signal(span, facts)
     facts.attributes = evaluations.without_scores(facts.attributes)
     return facts

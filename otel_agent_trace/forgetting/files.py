@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.forgetting.selection import Selection
 from otel_agent_trace.forgetting.texts import TextFilter
-from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats import DamagedError
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.messages import Messages
 from otel_agent_trace.sources.files import Content, content_of
 from otel_agent_trace.span import Problem
+from otel_agent_trace.store import zstandard
 from otel_agent_trace.store.replacing import Write, replace
 
 _UNLIMITED = 1 << 62

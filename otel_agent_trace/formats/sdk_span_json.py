@@ -31,6 +31,11 @@ _SPAN = (
 )
 
 
+_STARTED = (
+    b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","name":%b,"attributes":%b,"flags":%d}'
+)
+
+
 class _Template(NamedTuple):
     """Hold the JSON of attributes of one shape, with a placeholder for each value."""
 
@@ -82,6 +87,31 @@ class SdkSpanEncoder:
             return self._encoded(span, shape)
         except (*ODD, RecursionError):
             return None
+
+    def encode_start(self, span: Any, shape: Shape | None = None) -> bytes | None:
+        """Return the JSON of a span that has only started, as `encode` does."""
+        try:
+            return self._encoded_start(span, shape)
+        except (*ODD, RecursionError, RuntimeError):  # the last if another thread writes attributes meanwhile
+            return None
+
+    def _encoded_start(self, span: Any, shape: Shape | None) -> bytes | None:
+        trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
+        start_ns, parent, status = span._start_time, span._parent, span._status
+        if not is_valid or trace_state or span._links or span._events or start_ns >> _TIME_BITS:
+            return None
+        if status._description or status._status_code._value_:
+            return None
+        return _STARTED % (
+            trace_id,
+            span_id,
+            _parent(parent) if parent is not None else b"",
+            span._kind._value_ + 1,
+            start_ns,
+            _text(span._name),
+            self._attributes(span._attributes._dict, shape),
+            flags_of(trace_flags, parent),
+        )
 
     def _encoded(self, span: Any, shape: Shape | None) -> bytes | None:
         """Encode a span whose values are of the expected types.

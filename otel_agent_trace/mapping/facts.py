@@ -86,6 +86,17 @@ class _Flag:
         return reader.rest.pop(key) in (True, "true")
 
 
+class _Truth:
+    """Write True or False, and nothing where neither is known."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value is not None:
+            writer.attributes[key] = value
+
+    def read(self, reader: AttributeReader, key: str) -> bool:
+        return reader.rest.pop(key) in (True, "true")
+
+
 class _Integer:
     """Write an integer."""
 
@@ -132,7 +143,7 @@ class _UserId:
 
 
 TEXT, JSON, JSON_OBJECT, TEXTS, TRACE_IDS = _Text(), _Json(), _JsonObject(), _Texts(), _TraceIds()
-FLAG, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Integer(), _Number(), _Cuts(), _UserId()
+FLAG, TRUTH, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Truth(), _Integer(), _Number(), _Cuts(), _UserId()
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,6 +191,7 @@ IDENTITY = (
     Fact("step_id", semconv.STEP_ID),
     Fact("status", semconv.RUN_STATUS, None, RUNS),
     Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, NUMBER),
+    Fact("interrupted", semconv.INTERRUPTED, TRUTH),
     Fact("is_inferred", semconv.INFERRED, FLAG),
     Fact("truncated", semconv.TRUNCATED, CUTS),
     Fact("redacted", semconv.REDACTED, TEXTS),

@@ -69,7 +69,7 @@ def _by_run(lone_nodes: list[Node]) -> list[tuple[str | None, list[Node]]]:
 
 _NO_FACTS = SpanFacts(kind=None, dialect="")
 _set = msgspec.structs.force_setattr
-_DERIVED_FACTS = frozenset({"usage", "parent_run_id", "trace_ids"})
+_DERIVED_FACTS = frozenset({"usage", "parent_run_id", "trace_ids", "interrupted"})
 _RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _DERIVED_FACTS)
 """Facts of a run that are copied from the facts of its span."""
 _run_facts_of = operator.attrgetter(*_RUN_FACTS)
@@ -100,6 +100,8 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     for name, value, default in zip(_RUN_FACTS, _run_facts_of(facts), _RUN_DEFAULTS, strict=True):
         if value is not default:
             _set(run, name, value)
+    if facts.interrupted is not None and span.end_ns is None:
+        _set(run, "interrupted", facts.interrupted)
     if node.attached:
         _set_attached(run, node)
     return run
@@ -137,6 +139,9 @@ def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
         resource=dict(span.resource.attributes),
         dialect=_dialects(group),
     )
+    interrupted = {node.facts.interrupted for node in group if node.span.end_ns is None}
+    if interrupted and run.status is RunStatus.RUNNING:
+        _set(run, "interrupted", None if interrupted == {None} else True in interrupted)
     if type(question) is Truncated or type(answer) is Truncated:
         names = (("user_input", question), ("final_output", answer))
         _set(run, "truncated", tuple(name for name, value in names if type(value) is Truncated))

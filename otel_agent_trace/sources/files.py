@@ -24,7 +24,6 @@ from os import PathLike
 from typing import NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
@@ -33,10 +32,12 @@ from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
 from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
+from otel_agent_trace.store import names, zstandard
+from otel_agent_trace.store.lines import MAX_LINE_BYTES
+from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
+from otel_agent_trace.store.sharing import is_lock_free
 
 BLOCK_BYTES = 128 << 10
-MAX_LINE_BYTES = 64 << 20
-"""Most bytes of a line, document or message; longer ones are reported and skipped."""
 MAX_RATIO = 1000
 """Highest ratio of compression that is read, beyond the first GB: a file above it is damaged or malicious."""
 SUFFIXES = tuple(
@@ -48,6 +49,8 @@ SUFFIXES = tuple(
 
 _KEY_BITS = 2**60 - 1
 _RATIO_FROM_BYTES = 1 << 20
+_MOST_HELD = 64
+"""Number of files that are kept open between the two passes."""
 _GZIP = b"\x1f\x8b"
 _MAX_RENAMES = 3
 
@@ -72,7 +75,7 @@ class FilesSource:
         self._on_progress = on_progress
 
     def files(self) -> list[str]:
-        """Return the paths of the files that are read.
+        """Return the paths of the files that are read: for the live file of a store, or its folder, all that it has.
 
         Raises:
             SourceError: there are none.
@@ -104,7 +107,7 @@ class FilesSource:
         for file in scanned:
             file_format = file.file_format()
             for pieces in _read_pieces(file, file_format, on_problem, next(counters, _ignore_progress)):
-                open_traces.take(pieces, file_format, file.path)
+                open_traces.take(pieces, file_format, file)
                 block = file.block_at(pieces.position)
                 if block > read_up_to:
                     read_up_to = block
@@ -159,6 +162,9 @@ class _ScannedFile(NamedTuple):
     first_block: int
     size: int
     has_evaluations: bool
+    held: io.BufferedReader | None = None
+    is_journal: bool = False
+    is_alive: bool | None = None
 
     def block_at(self, position: int) -> int:
         """Return the number of the block that holds the byte at a position."""
@@ -182,13 +188,17 @@ class _LastBlocks:
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
         self._next_block = 0
+        self._held = 0
 
     def scan(self, file: str, on_read: Callable[[int], None]) -> _ScannedFile:
         """Record the traces in the blocks of a file; `on_read` is called with the bytes read so far."""
         first = self._next_block
         last = self._last
-        with _OpenFile(file) as (raw, blocks):
-            identity = _identity_of(raw.fileno())
+        opened = _OpenFile(file)
+        is_journal = names.is_journal(file)
+        is_alive = opened.become_journal(file) if is_journal else None
+        with opened as (raw, blocks):
+            identity = None if is_journal else _identity_of(raw.fileno())
             seen = _CountedBlocks(_until_damage(blocks))
             file_format, all_blocks = _detect_format(seen)
             for trace_ids, position in file_format().trace_ids(all_blocks, MAX_LINE_BYTES):
@@ -197,7 +207,12 @@ class _LastBlocks:
                     last[_trace_key(trace_id)] = number
                 on_read(raw.tell())
             size = seen.total()
-        scanned = _ScannedFile(file, identity, file_format, first, size, seen.has_evaluations)
+            if is_journal or self._held < _MOST_HELD:
+                self._held += not is_journal
+                opened.keep_open()
+        scanned = _ScannedFile(
+            file, identity, file_format, first, size, seen.has_evaluations, opened.kept, is_journal, is_alive
+        )
         self._next_block = scanned.block_at(size) + 1
         return scanned
 
@@ -294,6 +309,8 @@ def _read_pieces(
 
 def _reopen(file: _ScannedFile) -> _OpenFile | None:
     """Open a file under its current name, again if it is renamed at that moment; None if it is gone."""
+    if file.held is not None:
+        return _OpenFile(file.held)
     for _ in range(_MAX_RENAMES):
         path = file.path_now()
         if path is None:
@@ -356,9 +373,9 @@ class _OpenTraces:
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
 
-    def take(self, pieces: Pieces, file_format: FileFormat, file: str) -> None:
+    def take(self, pieces: Pieces, file_format: FileFormat, scanned: _ScannedFile) -> None:
         """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
-        read, traces = file_format.read, self._traces
+        read, traces, file = file_format.read, self._traces, scanned.path
         for piece, number in zip(pieces.pieces, pieces.numbers, strict=False):
             if piece is None:
                 reason = f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB"
@@ -372,6 +389,8 @@ class _OpenTraces:
                 refusal = error
             if not records:
                 records = self._read_unusual(piece, refusal, file_format, file, number)
+            if scanned.is_journal:
+                records = [with_liveness(record, is_alive=scanned.is_alive) for record in records]
             for record in records:
                 known = traces.get(record.trace_id)
                 if known is None:
@@ -399,7 +418,7 @@ class _OpenTraces:
     def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
         """Yield and forget the traces that do not occur in this block or a later one."""
         for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
-            spans = self._traces.pop(trace_id)
+            spans = without_started(self._traces.pop(trace_id))
             logs = self._logs_of_responses.taken_by(spans)
             if trace_id in self._logs:
                 logs += self._logs_of_trace(trace_id, spans)
@@ -433,6 +452,17 @@ class _OpenTraces:
     def _report_logs(self, logs: Sequence[LogRecord]) -> None:
         for log in logs:
             self._on_log(log)
+
+
+def without_started(spans: list[SpanRecord]) -> list[SpanRecord]:
+    """Return the spans of a trace without what a journal has of those that have ended, and each open one once."""
+    started = {span.span_id: span for span in spans if span.end_ns is None}
+    if not started:
+        return spans
+    ended = [span for span in spans if span.end_ns is not None]
+    for span in ended:
+        started.pop(span.span_id, None)
+    return [*ended, *started.values()]
 
 
 def _ignore_log(log: LogRecord) -> None:
@@ -484,18 +514,37 @@ def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> 
 def _expand(path: str) -> list[str]:
     """Return the paths of the files that a path, a directory or a glob names."""
     if os.path.isdir(path):
-        names = sorted(name for name in _list_directory(path) if name.endswith(SUFFIXES))
-        if not names:
+        found = _files_in(path)
+        if not found:
             msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)})"
             raise SourceError(msg)
-        return [os.path.join(path, name) for name in names]
+        return found
     if not os.path.lexists(path) and glob.has_magic(path):
-        found = sorted(glob.glob(path, recursive=True))
+        found = [name for name in sorted(glob.glob(path, recursive=True)) if not names.is_beside(name)]
         if not found:
             msg = f"{path}: no file matches this pattern{_advice_about_parameters(path)}"
             raise SourceError(msg)
         return found
-    return [path]
+    return _files_of_store(path)
+
+
+def _files_in(folder: str) -> list[str]:
+    """Return the paths of the files with spans in a directory: the journals of stores first, as in `StoreFiles.files`."""
+    entries = sorted(_list_directory(folder))
+    known = set(entries)
+    stores = [names.store_of_journals(os.path.join(folder, name)) for name in entries]
+    journals = [path for store in stores if store is not None for path in store.journals()]
+    plain = [name for name in entries if name.endswith(SUFFIXES) or names.is_rotated(name)]
+    return journals + [os.path.join(folder, name) for name in plain if not names.is_compressed_among(name, known)]
+
+
+def _files_of_store(path: str) -> list[str]:
+    """Return the paths of the files of the store whose live file has a path; a closed segment is itself alone."""
+    if names.store_of_segment(path) is not None or names.is_journal(path):
+        return [path]
+    store = names.StoreFiles(os.path.realpath(path))
+    others = [*store.journals(), *store.closed()]
+    return [*others, path] if os.path.lexists(path) or not others else others
 
 
 def _advice_about_parameters(pattern: str) -> str:
@@ -516,16 +565,36 @@ def _list_directory(folder: str) -> list[str]:
 
 
 class _OpenFile:
-    """Open a regular file; as a context manager, provide it and its decompressed content in blocks."""
+    """Open a regular file; as a context manager, provide it and its decompressed content in blocks.
 
-    def __init__(self, path: str) -> None:
-        self._raw = open_regular(path)
+    Args:
+        file: its path, or the file itself if it is open already, and stays open.
+    """
+
+    def __init__(self, file: str | io.BufferedReader) -> None:
+        self.kept = None if isinstance(file, str) else file
+        """The file, if it stays open after the block."""
+        self._raw = open_regular(file) if isinstance(file, str) else file
+        self._raw.seek(0)
+
+    def become_journal(self, path: str) -> bool | None:
+        """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive."""
+        is_alive = is_owner_alive(self._raw.fileno(), lock_is_free=is_lock_free(self._raw.fileno()))
+        content = self._raw.read(MAX_LINE_BYTES)
+        self._raw.close()
+        self._raw = io.BufferedReader(io.BytesIO(content), BLOCK_BYTES)
+        return is_alive
+
+    def keep_open(self) -> None:
+        """Keep the file open after the block."""
+        self.kept = self._raw
 
     def identity(self) -> _Identity | None:
         return _identity_of(self._raw.fileno())
 
     def close(self) -> None:
-        self._raw.close()
+        if self.kept is None:
+            self._raw.close()
 
     def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
         return self._raw, program_output(as_utf8(_blocks(self._raw)))

@@ -3,10 +3,12 @@
 With ``O_APPEND`` the kernel does not mix the bytes of two writes (on local file systems of Linux and macOS), even of
 different processes. Threads take turns, so that none closes the file while another writes to it.
 
-An incomplete line of another writer is ended first; the size of the file shows whether there was another writer.
+Every reader of JSON lines refuses a file with a torn line, so that none is left: what a full disk took of a line is
+overwritten with blanks where it stands, which needs no room, and touches no line that another writer appended meanwhile.
+The torn line of a writer that was killed looks just like one in progress. It is blanked when nobody else has the file
+open; otherwise the next line begins with a line feed.
 
-Whether the file is still the one at its path is checked 20 times a second, not for each line: after each `stat`, the
-kernel (Linux 6.13 and later) writes the inode with the next line, which takes as long as writing the line.
+Before each line, the file is compared with the one at its path, since programs such as logrotate rename it.
 """
 
 from __future__ import annotations
@@ -16,12 +18,19 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.signals import is_of_signal_handler
-from otel_agent_trace.store.sharing import mark_in_use
+from otel_agent_trace.store.blanking import blank, blank_torn_end, ends_inside_a_line
+from otel_agent_trace.store.names import StoreFiles
+from otel_agent_trace.store.rotation import OnProblem, Rotation
+from otel_agent_trace.store.settings import StoreSettings
+from otel_agent_trace.store.sharing import is_only_user, mark_in_use
 
+MAX_LINE_BYTES = 64 << 20
+"""Most bytes of a line, which is what readers take."""
 _FLAGS = (
     os.O_RDWR
     | os.O_APPEND
@@ -31,21 +40,55 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_CHECK_INTERVAL_S = 0.05
+_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_RETRY_S = 1.0
+"""Time after which a full disk is tried again, unless it has room before."""
+_LEAST_ROOM_BYTES = 64 << 10
+_MOST_UNSYNCED_BYTES = 16 << 20
 
 
 class LineFile:
-    """Append to a file of lines, which is opened for the first one; made with mode 0600, its folders with 0700."""
+    """Append to a file of lines, which is opened for the first one; made with mode 0600, its folders with 0700.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: the path of the file; a symbolic link there is refused.
+        settings: when it is closed as a segment of the store, and when the disk is told to keep what was written.
+        on_rotated: called after it was closed as a segment.
+        on_problem: called with the cause and the text of what a person has to know.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        settings: StoreSettings | None = None,
+        *,
+        on_rotated: Callable[[], object] | None = None,
+        on_problem: OnProblem | None = None,
+    ) -> None:
         self.path = path
+        settings = settings or StoreSettings()
+        self._rotation = Rotation(StoreFiles(path), settings, on_problem) if settings.rotates else None
+        self._on_rotated, self._on_problem = on_rotated, on_problem
+        self._keeps_unsynced = settings.durability != "none"
+        self._unsynced: list[bytes] = []
+        self._unsynced_bytes = 0
         self._descriptor: int | None = None
-        self._status: os.stat_result | None = None
-        self._next_check_s = 0.0
+        self._inode = self._device = -1
+        self._is_marked = False
         self._end = 0
+        self._full_since_s: float | None = None
+        self._room_when_full_bytes = 0
         self.records = 0
         """Number of records that were appended."""
         self._turn = ForkSafeLock()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Open the file anew, in a forked child: of one description, nobody could know who holds its lock."""
+        descriptor, self._descriptor = self._descriptor, None
+        self._unsynced.clear()
+        if descriptor is not None:
+            _detach(descriptor)
 
     def check(self) -> None:
         """Check that the path may be such a file.
@@ -64,90 +107,233 @@ class LineFile:
             msg = f"{self.path}: not a regular file, so traces cannot be stored there"
             raise ConfigurationError(msg)
 
-    def append(self, lines: bytes, records: int = 1) -> None:
+    @property
+    def position(self) -> str:
+        """Return device, inode and size of the file at the path: whatever is written from now on, is after its end."""
+        try:
+            there = os.lstat(self.path)
+        except OSError:
+            return ""
+        return f"{there.st_dev}:{there.st_ino}:{there.st_size}"
+
+    def append(self, lines: bytes, records: int = 1, *, sync: bool = False) -> None:
         """Append whole lines, each with its line feed, in one write, and count `records`.
 
+        Args:
+            lines: the lines.
+            records: the number of records in them.
+            sync: whether to return when the disk has them.
+
         Raises:
-            OSError: they could not be written whole; readers skip the incomplete line that remains.
+            OSError: they could not be written whole, and none of them is left in the file.
         """
         with self._turn:
-            descriptor = self._descriptor
-            if descriptor is None or time.monotonic() >= self._next_check_s:
-                descriptor = self._opened()
-            end = os.lseek(descriptor, 0, os.SEEK_END)
+            if self._full_since_s is not None:
+                self._check_room(len(lines))
+            try:
+                there = os.lstat(self.path)
+                end = there.st_size
+                descriptor = self._descriptor
+                if descriptor is None or there.st_ino != self._inode or there.st_dev != self._device:
+                    descriptor, end = self._reopened()
+            except FileNotFoundError:
+                descriptor, end = self._reopened()
+            except PermissionError:  # the folder is no longer accessible, but the open file can still be written
+                if self._descriptor is None:
+                    raise
+                descriptor = self._descriptor
+                end = os.fstat(descriptor).st_size
+            if not self._is_marked:  # whoever repairs the file has it for a moment
+                self._is_marked = mark_in_use(descriptor) is not False
+            if self._rotation is not None and self._rotation.is_due(end, len(lines)):
+                descriptor, end = self._rotated(descriptor, end)
             data = lines
-            if end != self._end and _ends_inside_a_line(descriptor, end):
+            if end != self._end and ends_inside_a_line(descriptor, end):
                 data = b"\n" + lines
-            if os.write(descriptor, data) != len(data):
-                self._write_again(descriptor, lines)
+            try:
+                written = os.write(descriptor, data)
+                if written != len(data):
+                    self._write_again(descriptor, data[:written], lines)
+            except OSError as error:
+                self._note(error)
+                raise
+            self._full_since_s = None
             self._end = end + len(data)
             self.records += records
+            if self._keeps_unsynced:
+                self._keep_until_synced(lines, sync=sync)
 
-    def _write_again(self, descriptor: int, lines: bytes) -> None:
-        """Write the lines again from the beginning, on a new line, after a short write."""
-        data = b"\n" + lines
-        if os.write(descriptor, data) != len(data):
-            raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
+    def sync(self) -> None:
+        """Return when the disk has all lines.
 
-    def _opened(self) -> int:
-        """Return the open file; a new one if it was deleted, renamed or replaced, since readers open its path."""
-        descriptor = self._descriptor
-        if descriptor is None or not self._is_at_its_path():
-            descriptor = self._reopened()
-            if not self._is_at_its_path():  # it was replaced before it was marked as in use
-                descriptor = self._reopened()
-        self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
-        return descriptor
+        Raises:
+            OSError: it does not take them, not even into a new file.
+        """
+        with self._turn:
+            if self._descriptor is not None:
+                self._sync(self._descriptor)
 
-    def _reopened(self) -> int:
-        self.close()
-        self._descriptor = descriptor = self._open()
-        return descriptor
+    # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _is_at_its_path(self) -> bool:
-        try:
-            there = os.stat(self.path, follow_symlinks=False)
-        except PermissionError:  # the folder is no longer accessible, but the open file can still be written
-            return True
-        except OSError as error:
-            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
-                raise
-            return False
-        return self._status is None or os.path.samestat(there, self._status)
+    def _check_room(self, size: int) -> None:
+        """Check that a disk that was full has room now, or was full long enough ago: partial lines would fill what is freed.
+
+        Raises:
+            OSError: it has not.
+        """
+        room = _room_bytes(self.path)
+        waits = time.monotonic() - (self._full_since_s or 0.0) < _RETRY_S
+        if room < size + _LEAST_ROOM_BYTES or (waits and room <= self._room_when_full_bytes):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
+
+    def _write_again(self, descriptor: int, part: bytes, lines: bytes) -> None:
+        """Blank the part that was written, and write the lines again from the beginning."""
+        blank(descriptor, part)
+        written = os.write(descriptor, lines)
+        if written != len(lines):
+            blank(descriptor, lines[:written])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
+
+    def _note(self, error: OSError) -> None:
+        """Note that the disk is full, if that is the error."""
+        if error.errno in _FULL:
+            self._full_since_s = time.monotonic()
+            self._room_when_full_bytes = _room_bytes(self.path)
+
+    # ── another file at the path ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _reopened(self) -> tuple[int, int]:
+        """Return the file that is at the path now, after opening or making it, and its size."""
+        for _ in range(2):  # again, if it was replaced before it was marked as in use
+            self._close()
+            self._descriptor = descriptor = self._open()
+            with contextlib.suppress(OSError):
+                there = os.lstat(self.path)
+                if there.st_ino == self._inode and there.st_dev == self._device:
+                    break
+        return descriptor, os.fstat(descriptor).st_size
 
     def _open(self) -> int:
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
         descriptor = os.open(self.path, _FLAGS, 0o600)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", self.path)  # noqa: TRY301
+            if ends_inside_a_line(descriptor, status.st_size) and is_only_user(descriptor):
+                blank_torn_end(descriptor, status.st_size)
+            self._is_marked = mark_in_use(descriptor) is not False
+        except BaseException:
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file", self.path)
-        mark_in_use(descriptor)
-        self._status, self._end = status, 0
+            raise
+        self._inode, self._device, self._end = status.st_ino, status.st_dev, 0
+        if self._rotation is not None:
+            self._rotation.note_opened(descriptor, status.st_size)
         return descriptor
+
+    def _rotated(self, descriptor: int, end: int) -> tuple[int, int]:
+        """Return the new file, and its size, after closing the present one as a segment; the present one if that fails."""
+        assert self._rotation is not None  # noqa: S101 - for type checkers
+        if self._keeps_unsynced:
+            self._sync(descriptor)
+        status = os.fstat(descriptor)
+        if os.name == "nt":  # where an open file cannot be renamed
+            self._close()
+        is_another = self._rotation.rotate(status)
+        if not is_another and self._descriptor is not None:
+            return descriptor, end
+        opened = self._reopened()
+        if not is_another:
+            return opened
+        if self._on_rotated is not None:
+            self._on_rotated()
+        return opened
+
+    # ── durability ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _keep_until_synced(self, lines: bytes, *, sync: bool) -> None:
+        """Keep lines until the disk has them: after a failed `fdatasync`, the kernel forgets those that it could not write."""
+        self._unsynced.append(lines)
+        self._unsynced_bytes += len(lines)
+        if sync or self._unsynced_bytes > _MOST_UNSYNCED_BYTES:
+            assert self._descriptor is not None  # noqa: S101 - for type checkers
+            self._sync(self._descriptor)
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            _fdatasync(descriptor)
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
+            self._begin_new_file(descriptor, error)
+        self._unsynced.clear()
+        self._unsynced_bytes = 0
+
+    def _begin_new_file(self, descriptor: int, error: OSError) -> None:
+        """Write the lines of which it is not known whether the disk has them to a new file."""
+        if self._on_problem is not None:
+            reason = error.strerror or str(error)
+            self._on_problem(
+                "sync", f"could not sync {self.path} ({reason}): a new file is begun, with the lines since"
+            )
+        segment = StoreFiles(self.path).new_segment(time.time_ns())
+        with contextlib.suppress(OSError):
+            os.rename(self.path, segment)
+        descriptor, _ = self._reopened()
+        data = b"".join(self._unsynced)
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
+        self._end = len(data)
+        _fdatasync(descriptor)
+
+    # ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
         with self._turn:
-            descriptor, self._descriptor = self._descriptor, None
-            if descriptor is not None:
-                os.close(descriptor)
+            if self._unsynced and self._descriptor is not None:
+                with contextlib.suppress(OSError):
+                    self._sync(self._descriptor)
+            self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def __del__(self) -> None:
         # The program may have closed all descriptors, as daemons do, so that the number is another file by now. Where
         # objects refer to each other, this is called although a tracer's release follows, which must not close it again.
-        descriptor, status = getattr(self, "_descriptor", None), getattr(self, "_status", None)
-        if descriptor is None or status is None:
+        descriptor = getattr(self, "_descriptor", None)
+        if descriptor is None:
             return
         self._descriptor = None
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), status):
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) == (self._device, self._inode):
                 os.close(descriptor)
 
 
-def _ends_inside_a_line(descriptor: int, size: int) -> bool:
-    """Return whether the last line is incomplete, as its writer was killed, or the disk was full."""
-    if size == 0:
-        return False
-    os.lseek(descriptor, -1, os.SEEK_END)
-    return os.read(descriptor, 1) != b"\n"
+def _room_bytes(path: str) -> int:
+    """Return the bytes that are free for this user on the disk of a file."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return 0
+    try:
+        there = os.statvfs(os.path.dirname(path) or ".")
+    except OSError:
+        return 0
+    return there.f_bavail * there.f_frsize
+
+
+def _fdatasync(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS and Windows have no fdatasync
+
+
+def _detach(descriptor: int) -> None:
+    """Let go of an inherited file, and of its lock, without closing its number, which a call in progress may still use."""
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(nothing, descriptor, inheritable=False)
+        finally:
+            os.close(nothing)

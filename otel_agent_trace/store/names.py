@@ -4,7 +4,7 @@ The store of ``traces.jsonl``:
 
 - ``traces.jsonl``: the live file, to which writers append.
 - ``traces-20261128T101500.123456Z-9f3a1c2b.jsonl``, ``….jsonl.zst``: closed segments, the latter compressed.
-- ``traces.jsonl.1``, ``traces.jsonl-20261128``, ``traces.1.jsonl``, each also ``.gz`` or ``.zst``: names of logrotate.
+- ``traces.jsonl.1``, ``traces.jsonl-20261128``, each also ``.gz`` or ``.zst``: names of logrotate.
 - ``traces.jsonl.open/``: journals, one for each process that writes.
 - ``traces.jsonl.media/``: binary parts, each by its sha256.
 - ``traces.jsonl.lock``, ``traces.jsonl.index`` (SQLite, with ``-wal`` and ``-shm``): may be deleted at any time.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Container
 from datetime import datetime, timezone
 
 import msgspec
@@ -27,6 +28,8 @@ _CLOSED_AT = r"-(?P<time>\d{8}T\d{6}\.\d{6}Z)-[0-9a-f]{8}"
 _ROTATED = r"\.\d{1,6}|-\d{8}(?:[-_T]?\d{2,6})?|-\d{10}"
 _PACKED = r"(?:\.gz|\.zst)?"
 _SEGMENT = re.compile(rf"(?P<stem>.+){_CLOSED_AT}(?P<extension>\.[^.]+|)(?:\.zst)?", re.DOTALL)
+_ROTATED_NAME = re.compile(rf".+\.(?:jsonl|json|ndjson)(?:{_ROTATED}){_PACKED}", re.DOTALL)
+_JOURNALS = ".open"
 _JOURNAL = re.compile(r"\d{1,10}-[0-9a-f]{8}\.jsonl")
 _BESIDE = re.compile(r".+\.(?:open|media|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
 
@@ -48,7 +51,7 @@ class StoreFiles(msgspec.Struct, frozen=True):
     @property
     def journal_folder(self) -> str:
         """Return the path of the folder of journals."""
-        return f"{self.path}.open"
+        return f"{self.path}{_JOURNALS}"
 
     @property
     def media_folder(self) -> str:
@@ -81,10 +84,7 @@ class StoreFiles(msgspec.Struct, frozen=True):
 
     def rotated(self) -> list[str]:
         """Return the paths of files that logrotate renamed, in alphabetical order."""
-        stem, extension = map(os.path.basename, os.path.splitext(self.path))
-        name = os.path.basename(self.path)
-        inside = rf"|{re.escape(stem)}(?:{_ROTATED}){re.escape(extension)}" if extension else ""
-        pattern = re.compile(rf"(?:{re.escape(name)}(?:{_ROTATED}){inside}){_PACKED}", re.DOTALL)
+        pattern = re.compile(rf"{re.escape(os.path.basename(self.path))}(?:{_ROTATED}){_PACKED}", re.DOTALL)
         return [os.path.join(self.folder, found) for found in sorted(_listed(self.folder)) if pattern.fullmatch(found)]
 
     def journals(self) -> list[str]:
@@ -127,7 +127,22 @@ def closed_at(path: str) -> datetime | None:
 def is_journal(path: str) -> bool:
     """Return whether a path is that of a journal, by its name and that of its folder."""
     folder, name = os.path.split(path)
-    return folder.endswith(".open") and _JOURNAL.fullmatch(name) is not None
+    return folder.endswith(_JOURNALS) and _JOURNAL.fullmatch(name) is not None
+
+
+def is_compressed_among(name: str, names: Container[str]) -> bool:
+    """Return whether the name of a plain segment has beside it that of the compressed one, whose content is the same."""
+    return f"{name}{COMPRESSED}" in names and _SEGMENT.fullmatch(name) is not None
+
+
+def is_rotated(path: str) -> bool:
+    """Return whether logrotate may have given a file of JSON lines such a name."""
+    return _ROTATED_NAME.fullmatch(path) is not None
+
+
+def store_of_journals(folder: str) -> StoreFiles | None:
+    """Return the store whose journals are in a folder, by its name; None for any other name."""
+    return StoreFiles(folder.removesuffix(_JOURNALS)) if folder.endswith(_JOURNALS) else None
 
 
 def is_beside(path: str) -> bool:

@@ -18,7 +18,7 @@ from typing import IO
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.lines import LineFile
-from otel_agent_trace.store.sharing import is_unused, one_at_a_time
+from otel_agent_trace.store.sharing import is_unused, one_at_a_time, writers_of
 
 Write = Callable[[bytes], object]
 Copy = Callable[[io.BufferedReader, Write, bool], None]
@@ -72,33 +72,11 @@ def check_writers(path: str) -> None:
         OSError: it cannot be read.
     """
     with open(path, "rb") as file:
-        writers = _writers_of(os.fstat(file.fileno())) if is_unused(file.fileno()) else []
+        writers = writers_of(os.fstat(file.fileno())) if is_unused(file.fileno()) else []
     if writers:
         processes = ", ".join(map(str, writers))
         msg = f"{path}: process {processes} has it open, and would go on writing to the old file: stop it first"
         raise SourceError(msg)
-
-
-def _writers_of(status: os.stat_result) -> list[int]:
-    """Return the ids of the processes of this account that have a file open for writing; none where there is no ``/proc``."""
-    return [
-        int(path.split("/")[2])
-        for path in glob.iglob("/proc/[0-9]*/fd/*")
-        if _is_of(path, status) and _is_open_for_writing(path)
-    ]
-
-
-def _is_of(path: str, status: os.stat_result) -> bool:
-    with suppress(OSError):  # closed meanwhile, or of another account
-        return os.path.samestat(os.stat(path), status)
-    return False
-
-
-def _is_open_for_writing(path: str) -> bool:
-    with suppress(OSError), open(path.replace("/fd/", "/fdinfo/"), encoding="ascii") as file:
-        flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
-        return int(flags, 8) & (os.O_WRONLY | os.O_RDWR) != 0
-    return False
 
 
 @contextmanager

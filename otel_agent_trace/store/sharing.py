@@ -1,14 +1,18 @@
-"""Mark a file as in use by those who append to it, so that whoever replaces it knows whether anybody may still do so.
+"""Lock files (``flock``): by those who append to one, by whoever changes one, and by whoever rotates or compacts a store.
 
-Each writer holds a shared lock (``flock``) on the file for as long as it has it open, and never waits for one. Where
-there are no such locks (Windows, some network file systems), no file is known to be unused.
+Each writer holds a shared lock on the file for as long as it has it open. Nobody waits for a lock while a program traces.
+A lock is gone when its process is. Where there are no such locks (Windows, some network file systems), no file is known
+to be unused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
+
+from otel_agent_trace.signals import is_of_signal_handler
 
 try:
     import fcntl
@@ -16,23 +20,70 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def mark_in_use(descriptor: int) -> None:
-    """Hold a shared lock until the file is closed; does nothing where it is refused."""
-    if fcntl is not None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+def mark_in_use(descriptor: int) -> bool | None:
+    """Hold a shared lock until the file is closed; return whether it is held, None where files cannot be locked."""
+    return None if fcntl is None else _lock(descriptor, fcntl.LOCK_SH)
+
+
+def take(descriptor: int) -> bool | None:
+    """Hold the exclusive lock of a file until it is closed, unless somebody else uses it.
+
+    Returns:
+        whether it is held; None where files cannot be locked.
+    """
+    return None if fcntl is None else _lock(descriptor, fcntl.LOCK_EX)
+
+
+def is_lock_free(descriptor: int) -> bool | None:
+    """Return whether nobody holds the exclusive lock of a file; None where files cannot be locked."""
+    is_shared = mark_in_use(descriptor)
+    if is_shared:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return is_shared
 
 
 def is_unused(descriptor: int) -> bool:
     """Return whether nobody has marked the file as in use."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not take(descriptor):
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
+
+
+def is_only_user(descriptor: int) -> bool:
+    """Return whether nobody else has a file open for writing, and keep the exclusive lock if so."""
+    return take(descriptor) is True and set(writers_of(os.fstat(descriptor))) <= {os.getpid()}
+
+
+def _lock(descriptor: int, kind: int) -> bool | None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+            raise
+        return None
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[bool | None]:
+    """Hold the lock file of a store for the time of a block, unless somebody else does.
+
+    Provides whether it is held; None where files cannot be locked.
+
+    Raises:
+        OSError: the lock file cannot be opened.
+    """
+    if fcntl is None:
+        yield None
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    try:
+        yield take(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -48,3 +99,25 @@ def one_at_a_time(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def writers_of(status: os.stat_result) -> list[int]:
+    """Return the ids of the processes of this account that have a file open for writing; none where there is no ``/proc``."""
+    return [
+        int(path.split("/")[2])
+        for path in glob.iglob("/proc/[0-9]*/fd/*")
+        if _is_of(path, status) and _is_open_for_writing(path)
+    ]
+
+
+def _is_of(path: str, status: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):  # closed meanwhile, or of another account
+        return os.path.samestat(os.stat(path), status)
+    return False
+
+
+def _is_open_for_writing(path: str) -> bool:
+    with contextlib.suppress(OSError), open(path.replace("/fd/", "/fdinfo/"), encoding="ascii") as file:
+        flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
+        return int(flags, 8) & (os.O_WRONLY | os.O_RDWR) != 0
+    return False

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _GROUP = "opentelemetry_traces_exporter"
 _CONFIG_FILE = "OTEL_CONFIG_FILE"
 _NONE = "none"
-_OWN: dict[str, type[SpanExporter]] = {"console": ConsoleSpanExporter, "agent_trace_file": FileBackend}
+FILE_EXPORTER = "agent_trace_file"
+_OWN: dict[str, type[SpanExporter]] = {"console": ConsoleSpanExporter, FILE_EXPORTER: FileBackend}
 _OTLP: dict[str, Protocol | None] = {"otlp": None, "otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
 """Protocol of each name of OTLP, None for that of the environment; our own backend sends all of them."""
 
@@ -73,12 +74,22 @@ def otlp_of(names: Iterable[str]) -> tuple[bool, Protocol | None]:
     return bool(protocols), next(iter(protocols), None)
 
 
-def named_backends(names: Iterable[str], given: Iterable[Any]) -> list[Any]:
-    """Return the backends with these names, but for OTLP, and for console and file if the program gave such a backend."""
+def named_backends(names: Iterable[str], given: Iterable[Any], of_store: Mapping[str, Any]) -> list[Any]:
+    """Return the backends with these names, but for OTLP, and for console and file if the program gave such a backend.
+
+    Args:
+        names: the names.
+        given: the backends that the program gave.
+        of_store: the settings of a store.
+    """
     given = list(given)
     others = [name for name in names if name not in _OTLP and name not in _OWN]
     own = [_OWN[name] for name in names if name in _OWN]
-    backends = [kind() for kind in own if not any(isinstance(backend, kind) for backend in given)]
+    backends = [
+        kind(**of_store) if kind is FileBackend else kind()
+        for kind in own
+        if not any(isinstance(backend, kind) for backend in given)
+    ]
     return backends + _installed(others) if others else backends
 
 

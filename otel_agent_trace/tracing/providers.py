@@ -29,7 +29,7 @@ from otel_agent_trace.endings import remove, shut_down_at_exit
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
-from otel_agent_trace.keywords import takes_fields
+from otel_agent_trace.keywords import fields_among, takes_fields
 from otel_agent_trace.pipeline import (
     DataOptions,
     DataPolicies,
@@ -40,8 +40,9 @@ from otel_agent_trace.pipeline import (
     checked_policies,
     data_policies,
 )
+from otel_agent_trace.store.settings import StoreOptions
 from otel_agent_trace.tracing import sigterm
-from otel_agent_trace.tracing.exporters import exporter_names, named_backends, otlp_of
+from otel_agent_trace.tracing.exporters import FILE_EXPORTER, exporter_names, named_backends, otlp_of
 from otel_agent_trace.tracing.log_intake import LogIntake
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, as_backends
 from otel_agent_trace.tracing.provider_registry import (
@@ -66,7 +67,11 @@ _ATTRIBUTES = 4096
 _EVENTS = 1024
 
 
-@takes_fields(DataOptions)
+class ConfigureOptions(DataOptions, StoreOptions, total=False):
+    """Define the arguments of `configure` about data and about the store."""
+
+
+@takes_fields(ConfigureOptions)
 def configure(
     *,
     provider: TracerProvider | None = None,
@@ -83,7 +88,7 @@ def configure(
     threads: bool = False,
     set_global: bool = False,
     flush_on_sigterm: bool = False,
-    **data: Unpack[DataOptions],
+    **options: Unpack[ConfigureOptions],
 ) -> TracerProvider:
     """Configure where spans go and which policies they pass, and return the provider.
 
@@ -124,7 +129,8 @@ def configure(
         flush_on_sigterm: whether to send what waits, for at most five seconds, when SIGTERM ends the program, which then
             ends by the signal as before. It needs the main thread, and a program that does not handle SIGTERM itself;
             otherwise one warning is logged.
-        data: what is done to the data of spans and logs, of any instrumentation; what is not given stays as an earlier
+        options: the settings of the store, for `file`: `rotate_bytes`, `rotate_every`, `compress`, `keep_days`,
+            `keep_bytes` and `durability` (see `StoreOptions`). And what is done to the data of spans and logs, of any instrumentation; what is not given stays as an earlier
             call has set it. `user_ids`: how user ids are recorded: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``,
             or ``"none"`` (not at all). `content`: which content is recorded: ``"all"``, ``"no_inputs"``, ``"no_outputs"``,
             or ``"none"``; by default that of ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, else all. `mask`: a
@@ -135,11 +141,15 @@ def configure(
         ConfigurationError: an argument is not valid, or the package for `threads` is not installed.
         TypeError: one of the backends is not a backend.
     """
-    about_data, given = data_policies(**data), checked_policies(policies)
+    about_data, given = data_policies(**fields_among(options, DataOptions)), checked_policies(policies)
+    of_store = {name: value for name, value in fields_among(options, StoreOptions).items() if value is not None}
     checked_history = None if history is None else check_history(history)
     log_level = None if logs is None else _log_level(logs)
-    keepers = [*as_backends(backends), *([FileBackend(file)] if file is not None else [])]
+    keepers = [*as_backends(backends), *([FileBackend(file, **of_store)] if file is not None else [])]
     is_ours, names = provider is None, exporter_names(os.environ, provider)
+    if of_store and file is None and FILE_EXPORTER not in (names or ()):
+        msg = f"{', '.join(of_store)}: there is no file to which this applies; give file="
+        raise ConfigurationError(msg)
     if provider is None:
         provider = make_provider(resource)
     elif resource is not None:
@@ -153,7 +163,7 @@ def configure(
     sending = _otlp_backend(otlp, protocol)
     keepers += [] if sending is None else [sending]
     if names:
-        keepers += named_backends(names, keepers)
+        keepers += named_backends(names, keepers, of_store)
     before = settings_of(provider)
     about_data = about_data.over(before.data)
     # Processors that were added before do not apply the new policies, so that tracers have to.

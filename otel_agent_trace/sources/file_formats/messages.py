@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from otel_agent_trace.formats import otlp_proto
-from otel_agent_trace.sources import zstandard
 from otel_agent_trace.sources.file_formats.json_texts import JsonTexts
 from otel_agent_trace.sources.file_formats.json_texts import trace_ids as trace_ids_in_text
 from otel_agent_trace.sources.file_formats.pieces import DamagedError, Found, Pieces, salvaged
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.store import zstandard
 
 _FIXED_BYTES, _VARINT_BYTES = 4, 5
 _HEAD_BYTES = 16

@@ -1,0 +1,79 @@
+"""Overwrite torn lines with blanks, where they stand: readers of JSON lines skip blanks, and refuse a torn line."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+_BLOCK_BYTES = 64 << 10
+_MOST_BYTES = 64 << 20
+
+
+def ends_inside_a_line(descriptor: int, size: int) -> bool:
+    """Return whether the last line is incomplete, as its writer was killed, or the disk was full."""
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def blank(descriptor: int, part: bytes) -> None:
+    """Overwrite what the last `write` to a file appended: with blanks, and a line feed at its end.
+
+    Args:
+        descriptor: a file that is open for appending by this descriptor only, so that its position is the end of that write.
+        part: what was written.
+
+    Raises:
+        OSError: it cannot be overwritten.
+    """
+    if not part:
+        return
+    start = os.lseek(descriptor, 0, os.SEEK_CUR) - len(part)
+    if start < 0 or os.pread(descriptor, len(part), start) != part:
+        return
+    first = b"\n" if part[:1] == b"\n" else b""  # which ends the line of another writer
+    _overwrite(descriptor, start, (first + b" " * len(part))[: len(part) - 1] + b"\n")
+
+
+def blank_torn_end(descriptor: int, size: int) -> None:
+    """Overwrite the incomplete last line of a file with blanks; one that lacks nothing but its line feed stays.
+
+    Args:
+        descriptor: a file that nobody else has open.
+        size: its size in bytes.
+    """
+    start = _begin_of_last_line(descriptor, size)
+    if start is None:
+        return
+    line = os.pread(descriptor, size - start, start)
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        _overwrite(descriptor, start, b" " * (len(line) - 1) + b"\n")
+
+
+def _begin_of_last_line(descriptor: int, size: int) -> int | None:
+    """Return the position after the last line feed, None if that is too far away for one of our lines."""
+    end = size
+    while end > 0 and size - end < _MOST_BYTES:
+        begin = max(0, end - _BLOCK_BYTES)
+        found = os.pread(descriptor, end - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0 if end == 0 else None
+
+
+def _overwrite(descriptor: int, start: int, data: bytes) -> None:
+    """Write to a place of a file that is open for appending: on Linux, `pwrite` appends there, wherever it should write."""
+    second = _opened_again(descriptor)
+    try:
+        os.pwrite(second, data, start)
+    finally:
+        os.close(second)
+
+
+def _opened_again(descriptor: int) -> int:
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # not Linux: there, `pwrite` writes where it should
+        return os.dup(descriptor)

@@ -1,0 +1,144 @@
+"""Fold the journals of processes that are gone into the live file of their store: what was in flight stays readable.
+
+What has ended is in the store, and is left out: the files that were written since the journal was begun are searched for
+the ids. A kill between the append and the removal of the journal leaves a record in both, which readers count once, and
+which the next folding finds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.formats.otlp_json_encoding import encode
+from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.store import zstandard
+from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
+from otel_agent_trace.store.names import StoreFiles
+from otel_agent_trace.store.sharing import take
+
+MAX_JOURNAL_BYTES = 256 << 20
+"""Most bytes of a journal that is folded; a larger one is none of ours."""
+_SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{16}",)?"kind"')
+"""Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
+_BLOCK_BYTES = 1 << 20
+_OVERLAP_BYTES = 256
+_GZIP = b"\x1f\x8b"
+_MARGIN_S = 1.0
+_NS_PER_S = 1e9
+
+
+def fold_dead_journals(files: StoreFiles) -> int:
+    """Append what dead journals of a store have open to its live file, remove the journals, and return their number.
+
+    One that cannot be read stays as it is.
+    """
+    folded = 0
+    for path in files.journals():
+        with suppress(OSError):
+            folded += _fold(files, path)
+    return folded
+
+
+def _fold(files: StoreFiles, path: str) -> bool:
+    """Fold a journal if its process is gone, and return whether it was.
+
+    Raises:
+        OSError: it cannot be read, or the live file not written.
+    """
+    descriptor = open_journal(path, os.O_RDWR)
+    try:
+        if not take(descriptor) or is_owner_alive(descriptor, lock_is_free=True) is not False:
+            return False
+        if os.fstat(descriptor).st_size > MAX_JOURNAL_BYTES:
+            return False
+        with open(descriptor, "rb", closefd=False) as journal:
+            text = journal.read()
+        waiting = left_open(files, text)
+        if waiting:
+            live = LineFile(files.path)
+            try:
+                live.append(b"".join(encode([record]) + b"\n" for record in waiting), len(waiting))
+            finally:
+                live.close()
+        os.unlink(path)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def left_open(files: StoreFiles, text: bytes) -> list[SpanRecord]:
+    """Return the spans in the text of a dead journal that the store does not have, started ones marked as interrupted."""
+    records = {record.span_id: record for line in text.splitlines() for record in _records_in(line)}
+    if not records:
+        return []
+    since_s = min(record.start_ns for record in records.values()) / _NS_PER_S
+    for span_id in _found_in(files, records.keys(), since_s, position_in(text[:_BLOCK_BYTES])):
+        records.pop(span_id, None)
+    return [with_liveness(record, is_alive=False) for record in records.values()]
+
+
+def _records_in(line: bytes) -> list[SpanRecord]:
+    if not line.strip():
+        return []
+    try:
+        return [*otlp_json.decode(line)]
+    except (ValueError, RecursionError):  # the last line of a process that was killed
+        return []
+
+
+def _found_in(
+    files: StoreFiles, span_ids: Iterable[str], since_s: float, position: tuple[int, int, int] | None
+) -> Iterator[str]:
+    """Yield the ids of spans, among some, that the store has.
+
+    Args:
+        files: the names of the store.
+        span_ids: the ids.
+        since_s: the time after which the spans have ended, in Unix seconds; older files do not have them.
+        position: device and inode of the live file at that time, and its size.
+    """
+    wanted = {span_id.encode() for span_id in span_ids}
+    for path in reversed([*files.closed(), files.path]):
+        if not wanted:
+            return
+        with suppress(OSError, EOFError, zlib.error), _opened(path) as (raw, file):
+            status = os.fstat(raw.fileno())
+            if status.st_mtime < since_s - _MARGIN_S:
+                continue
+            if position is not None and raw is file and (status.st_dev, status.st_ino) == position[:2]:
+                file.seek(position[2])
+            for found in _ids_in(file, wanted):
+                wanted.discard(found)
+                yield found.decode()
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[Any, Any]]:
+    """Provide a file, and its decompressed content; the same where it is plain.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open(open_journal(path), "rb") as raw:
+        head = raw.peek(4)[:4]
+        if head.startswith(_GZIP):
+            yield raw, gzip.GzipFile(fileobj=raw)
+        elif head == zstandard.MAGIC:
+            yield raw, zstandard.ZstdFile(raw)
+        else:
+            yield raw, raw
+
+
+def _ids_in(file: Any, wanted: set[bytes]) -> Iterator[bytes]:
+    before = b""
+    while block := file.read1(_BLOCK_BYTES):
+        yield from wanted.intersection(_SPAN_ID.findall(before + block))
+        before = block[-_OVERLAP_BYTES:]

@@ -1,0 +1,204 @@
+"""Find out whether the process that writes a journal is alive: it holds the lock (``flock``) of its journal.
+
+The lock is gone when the process is, however it ends, and also tells right about a stopped process, one in another
+container, and one whose number was given to another. Where locks do not work, the first line of the journal names the
+process: this machine's since its start (``boot_id``), its numbers of processes (``pid_ns``), its number, and when it began.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.formats import otlp_json_encoding
+from otel_agent_trace.span import Resource, Scope, SpanRecord
+from otel_agent_trace.store.sharing import is_lock_free, take
+
+JOURNAL_SCOPE = "otel_agent_trace.journal"
+JOURNAL_FORMAT = 1
+_FORMAT = "agent_trace.format"
+_HOST, _PID = "host.name", "process.pid"
+_BOOT_ID, _PID_NS = "agent_trace.boot_id", "agent_trace.pid_ns"
+_PROCESS_START = "agent_trace.process_start"
+_HAS_LOCKS = "agent_trace.has_locks"
+_POSITION = "agent_trace.store_position"
+_HEAD_BYTES = 8192
+_ZOMBIE = "Z"
+_NETWORK = frozenset(
+    ("9p", "afs", "ceph", "cifs", "fuse", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "virtiofs")
+)
+"""File systems that other machines may have mounted, and whose locks these may not see."""
+
+
+class _Value(msgspec.Struct):
+    stringValue: str = ""  # noqa: N815 - the names are OTLP's
+
+
+class _KeyValue(msgspec.Struct):
+    key: str
+    value: _Value
+
+
+class _Resource(msgspec.Struct):
+    attributes: list[_KeyValue] = []
+
+
+class _ResourceSpans(msgspec.Struct):
+    resource: _Resource
+
+
+class _Header(msgspec.Struct):
+    resourceSpans: list[_ResourceSpans]  # noqa: N815
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+
+
+def header(position: str, *, has_locks: bool) -> bytes:
+    """Return the first line of a journal of this process, an OTLP/JSON object without spans.
+
+    Args:
+        position: identifies the end of the live file (see `LineFile.position`): what the journal holds ends after it.
+        has_locks: whether a lock was found to keep another one out.
+    """
+    attributes = {
+        _HOST: platform.node(),
+        _PID: str(os.getpid()),
+        _BOOT_ID: _boot_id(),
+        _PID_NS: _pid_namespace(),
+        _PROCESS_START: _start_of(os.getpid()),
+        _HAS_LOCKS: "true" if has_locks else "false",
+        _POSITION: position,
+    }
+    head, tail = otlp_json_encoding.frame(
+        Resource(attributes), Scope(JOURNAL_SCOPE, attributes={_FORMAT: JOURNAL_FORMAT})
+    )
+    return head + tail + b"\n"
+
+
+def owner_of(head: bytes) -> Mapping[str, str]:
+    """Return what the first line of a journal says about its process; nothing if that is damaged."""
+    try:
+        found = _header_decoder.decode(head.partition(b"\n")[0])
+        return {pair.key: pair.value.stringValue for pair in found.resourceSpans[0].resource.attributes}
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError):
+        return {}
+
+
+def position_in(head: bytes) -> tuple[int, int, int] | None:
+    """Return device, inode and size of the live file when the journal was begun, from its first line."""
+    try:
+        device, inode, size = map(int, owner_of(head).get(_POSITION, "").split(":"))
+    except ValueError:
+        return None
+    return device, inode, size
+
+
+def is_alive(path: str) -> bool | None:
+    """Return whether the process that writes a journal is alive; None where that cannot be known.
+
+    Raises:
+        OSError: the journal cannot be read, or is no regular file.
+    """
+    descriptor = open_journal(path)
+    try:
+        return is_owner_alive(descriptor, lock_is_free=is_lock_free(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def with_liveness(record: SpanRecord, *, is_alive: bool | None) -> SpanRecord:
+    """Return a span of a journal with whether its process is gone, unless that is not known; one that has ended as it is."""
+    if record.end_ns is not None or is_alive is None:
+        return record
+    return msgspec.structs.replace(record, attributes={**record.attributes, semconv.INTERRUPTED: not is_alive})
+
+
+def open_journal(path: str, flags: int = os.O_RDONLY) -> int:
+    """Open a journal.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path}: not a regular file")
+    return descriptor
+
+
+def is_owner_alive(descriptor: int, *, lock_is_free: bool | None) -> bool | None:
+    """Return whether the process that writes a journal is alive.
+
+    Args:
+        descriptor: the open journal.
+        lock_is_free: whether its lock could be had; None where files cannot be locked.
+    """
+    if lock_is_free is False:
+        return True
+    owner = owner_of(os.pread(descriptor, _HEAD_BYTES, 0))
+    if lock_is_free and owner.get(_HAS_LOCKS) == "true":
+        is_here = owner.get(_BOOT_ID) == _boot_id() or not _is_on_network(os.fstat(descriptor).st_dev)
+        return False if is_here else None
+    if not owner.get(_BOOT_ID) or owner.get(_BOOT_ID) != _boot_id() or owner.get(_PID_NS) != _pid_namespace():
+        return None
+    return _start_of(owner.get(_PID, "")) == owner.get(_PROCESS_START)
+
+
+def keeps_others_out(path: str) -> bool:
+    """Return whether a lock on a file, which this process holds, keeps out whoever opens the file again."""
+    descriptor = open_journal(path)
+    try:
+        return take(descriptor) is False
+    finally:
+        os.close(descriptor)
+
+
+def _boot_id() -> str:
+    return _text_of("/proc/sys/kernel/random/boot_id")
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _start_of(pid: Any) -> str:
+    """Return when a process began, in ticks since the start of the machine; an empty text if there is none, or a zombie."""
+    fields = _text_of(f"/proc/{int(pid)}/stat").rpartition(")")[2].split() if str(pid).isdecimal() else []
+    return fields[19] if len(fields) > 19 and fields[0] != _ZOMBIE else ""
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_HEAD_BYTES).strip()
+    except OSError:
+        return ""
+
+
+def _is_on_network(device: int) -> bool:
+    """Return whether a file system may be mounted by other machines as well."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in _text_lines("/proc/self/mountinfo"):
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2:3] == [wanted]:
+            return rest.split(" ", 1)[0].partition(".")[0] in _NETWORK
+    return False
+
+
+def _text_lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readlines()
+    except OSError:
+        return []
