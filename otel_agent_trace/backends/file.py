@@ -108,6 +108,8 @@ class FileBackend(ExportingSink):
         self._last: tuple[Any, Any, _Frame] = (self, self, (b"", b""))
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
         self._closed = self._has_begun = False
+        self._unjournaled: str | None = None
+        """Why the journal could not be written, until that is logged."""
 
     def _copy_settings(self) -> dict[str, Any]:
         return {**super()._copy_settings(), **self.settings.options(), "path": self.path}
@@ -131,8 +133,15 @@ class FileBackend(ExportingSink):
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
         (head, tail), encoded = self._encoded(span)
-        self._append(b"%b%b%b" % (head, encoded, tail), 1, sync=self._needs_sync is not None and self._needs_sync(span))
-        self._journaled("end", self._journal.remove, span.context.span_id)
+        sync = self._needs_sync is not None and self._needs_sync(span)
+        is_kept = self._append(b"%b%b%b" % (head, encoded, tail), 1, sync=sync)
+        span_id = span.context.span_id
+        if is_kept:
+            self._journaled("end", self._journal.remove, span_id, span.parent is None)
+            if self._unjournaled is not None:
+                self._warn_of_journal(self._unjournaled)
+        else:
+            self._journaled("end", self._journal.drop, span_id)
 
     def on_discard(self, span: PipelineSpan) -> None:
         """Forget the start of a span that a policy dropped."""
@@ -154,20 +163,24 @@ class FileBackend(ExportingSink):
         maintain_soon(self._files, self.settings, self._diagnostics)
 
     def _journaled(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
-        """Change the journal; a failure is counted by its reason, and logged once."""
+        """Change the journal; a failure is counted by its reason."""
         try:
             call(*arguments)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise
-            reason = error.strerror or str(error)
+            self._unjournaled = reason = error.strerror or str(error)
             self._diagnostics.count(f"{what} not journaled: {reason}")
-            self._diagnostics.warn_once(
-                f"journal: {reason}",
-                "could not write to the journal in %s: %s; what is in flight is lost if the program is killed",
-                self._files.journal_folder,
-                reason,
-            )
+
+    def _warn_of_journal(self, reason: str) -> None:
+        """Log once that the journal cannot be written, although the file can: otherwise it is no news."""
+        self._unjournaled = None
+        self._diagnostics.warn_once(
+            f"journal: {reason}",
+            "could not write to the journal in %s: %s; what is in flight is lost if the program is killed",
+            self._files.journal_folder,
+            reason,
+        )
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans in one write, and return whether that succeeded."""

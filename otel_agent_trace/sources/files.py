@@ -20,6 +20,7 @@ import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from os import PathLike
 from typing import NamedTuple, Protocol
 
@@ -96,8 +97,18 @@ class FilesSource:
         """Yield what `traces` yields, and call `on_log` with each log record that belongs to no span of the files."""
         listed = self._listed()
         files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
-        counters = self._counters(files)
-        last_blocks = _LastBlocks()
+        with ExitStack() as held:
+            yield from self._traces(files, listed, held, on_problem, on_log)
+
+    def _traces(
+        self,
+        files: Sequence[str],
+        listed: Mapping[str, str],
+        held: ExitStack,
+        on_problem: Callable[[Problem], None],
+        on_log: Callable[[LogRecord], None],
+    ) -> Iterator[list[SpanRecord]]:
+        counters, last_blocks = self._counters(files), _LastBlocks(held)
         scanned = [*_scan_files(last_blocks, {file: listed[file] for file in files}, counters)]
         scanned += _scan_files(
             last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
@@ -183,12 +194,16 @@ class _LastBlocks:
     """Record the last block in which each trace occurs, counted through all files.
 
     Trace ids are kept as hashes: should two share one, their traces are kept open longer, and nothing else.
+
+    Args:
+        held: closes the files that are kept open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: ExitStack) -> None:
+        self._held = held
+        self._number_held = 0
         self._last: dict[int, int] = {}
         self._next_block = 0
-        self._held = 0
 
     def scan(self, file: str, on_read: Callable[[int], None]) -> _ScannedFile:
         """Record the traces in the blocks of a file; `on_read` is called with the bytes read so far."""
@@ -207,9 +222,9 @@ class _LastBlocks:
                     last[_trace_key(trace_id)] = number
                 on_read(raw.tell())
             size = seen.total()
-            if is_journal or self._held < _MOST_HELD:
-                self._held += not is_journal
-                opened.keep_open()
+            if is_journal or self._number_held < _MOST_HELD:
+                self._number_held += not is_journal
+                self._held.enter_context(opened.keep_open())
         scanned = _ScannedFile(
             file, identity, file_format, first, size, seen.has_evaluations, opened.kept, is_journal, is_alive
         )
@@ -585,9 +600,10 @@ class _OpenFile:
         self._raw = io.BufferedReader(io.BytesIO(content), BLOCK_BYTES)
         return is_alive
 
-    def keep_open(self) -> None:
-        """Keep the file open after the block."""
+    def keep_open(self) -> io.BufferedReader:
+        """Keep the file open after the block, and return it."""
         self.kept = self._raw
+        return self._raw
 
     def identity(self) -> _Identity | None:
         return _identity_of(self._raw.fileno())

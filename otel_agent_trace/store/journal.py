@@ -1,10 +1,10 @@
 """Keep what has started in a journal beside the store, one file for each process, so that a kill leaves it readable.
 
-A journal holds OTLP/JSON lines like any file of the store, of spans without an end. It is not written again when a span
-ends, since its end is in the store by then: readers leave out what has ended. The file is made under a hidden name,
+A journal holds OTLP/JSON lines like any file of the store, of spans without an end. The file is made under a hidden name,
 locked, and renamed, so that nobody ever sees it without its lock, which tells that the process is alive.
 
-When nothing is open, the file is emptied once it is large; when something always is, what is open moves to a new file.
+The line of a span stays for a while after its end, which readers find in the store: lines are blanked when a run ends, or
+some at once. When nothing is open, the file is emptied; when something always is, what is open moves to a new file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from otel_agent_trace.store.liveness import header, keeps_others_out
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import take
 
-_EMPTY_FROM_BYTES = 64 << 10
+_MOST_ENDED = 32
+"""Number of ended spans whose lines are not blanked yet, at most."""
+_HEADER_S = 10.0
+"""Time after which an empty file gets a new first line, with the present position of the live file."""
 _MOVE_FROM_BYTES = 1 << 20
 _RETRY_S = 1.0
 _LOOK_S = 0.5
@@ -45,6 +48,7 @@ class _Content:
     def __init__(self) -> None:
         self.file: _JournalFile | None = None
         self.open: dict[int, _Place] = {}
+        self.ended: list[_Place] = []
 
 
 class Journal:
@@ -67,7 +71,7 @@ class Journal:
     def renew(self) -> None:
         """Begin without a file, in a forked child: what is open ends in the parent process."""
         content = self._content
-        file, content.file, content.open = content.file, None, {}
+        file, content.file, content.open, content.ended = content.file, None, {}, []
         if file is not None:
             file.let_go()
 
@@ -104,25 +108,33 @@ class Journal:
         before = content.open.get(span_id)
         content.open[span_id] = _Place(offset, len(line), trace_id)
         if before is not None:
-            file.blank(before.offset, before.size)
+            file.blank([before])
 
-    def remove(self, span_id: int) -> None:
+    def remove(self, span_id: int, ends_run: bool = False) -> None:
         """Forget a span whose end is in the store.
 
+        Args:
+            span_id: the id of the span.
+            ends_run: whether nothing of its run is to be left.
+
         Raises:
-            OSError: the file could not be emptied.
+            OSError: the file could not be changed.
         """
         with self._turn:
             content = self._content
-            if content.open.pop(span_id, None) is None:
+            place = content.open.pop(span_id, None)
+            if place is None or content.file is None:
                 return
-            file = content.file
-            if file is None or file.size < _EMPTY_FROM_BYTES:
-                return
+            content.ended.append(place)
             if not content.open:
-                file.empty(self._position())
-            elif file.size > file.move_from_bytes:
-                self._begin_file()
+                content.ended.clear()
+                content.file.empty(self._position)
+            elif ends_run or len(content.ended) >= _MOST_ENDED:
+                ended, content.ended = content.ended, []
+                if content.file.size > content.file.move_from_bytes:
+                    self._begin_file()
+                else:
+                    content.file.blank(ended)
 
     def drop(self, span_id: int) -> None:
         """Forget a span whose end is not in the store: its line is blanked.
@@ -134,7 +146,7 @@ class Journal:
             content = self._content
             place = content.open.pop(span_id, None)
             if place is not None and content.file is not None:
-                content.file.blank(place.offset, place.size)
+                content.file.blank([place])
 
     def drop_trace(self, trace_id: int) -> None:
         """Forget the spans of a trace that is not kept.
@@ -162,7 +174,7 @@ class Journal:
                 file.write(before.line_at(place.offset, place.size))
             before.end()
         file.move_from_bytes = file.size + _MOVE_FROM_BYTES
-        content.file, content.open = file, moved
+        content.file, content.open, content.ended = file, moved, []
         return file
 
 
@@ -187,7 +199,7 @@ class _JournalFile:
         self.next_look_s = time.monotonic() + _LOOK_S
         try:
             self._has_locks = bool(take(self._descriptor)) and keeps_others_out(hidden)
-            self.write(header(position, has_locks=self._has_locks))
+            self._write_header(position)
             os.rename(hidden, self.path)
             status = os.fstat(self._descriptor)
         except BaseException:
@@ -225,15 +237,34 @@ class _JournalFile:
         """Return a line."""
         return os.pread(self._descriptor, size, offset)
 
-    def blank(self, offset: int, size: int) -> None:
-        """Overwrite a line with blanks."""
-        os.pwrite(self._descriptor, b" " * (size - 1) + b"\n", offset)
+    def blank(self, places: list[_Place]) -> None:
+        """Overwrite lines with blanks; neighbours together."""
+        start = end = 0
+        for place in sorted(places):
+            if place.offset != end:
+                self._blank(start, end)
+                start = place.offset
+            end = place.offset + place.size
+        self._blank(start, end)
 
-    def empty(self, position: str) -> None:
-        """Remove all lines but the first."""
+    def _blank(self, start: int, end: int) -> None:
+        if end > start:
+            os.pwrite(self._descriptor, b" " * (end - start - 1) + b"\n", start)
+
+    def empty(self, position: Callable[[], str]) -> None:
+        """Remove all lines but the first, which is renewed now and then."""
+        if time.monotonic() < self._next_header_s:
+            os.ftruncate(self._descriptor, self._header_bytes)
+            self.size = self._header_bytes
+            return
         os.ftruncate(self._descriptor, 0)
         self.size = 0
+        self._write_header(position())
+
+    def _write_header(self, position: str) -> None:
         self.write(header(position, has_locks=self._has_locks))
+        self._header_bytes = self.size
+        self._next_header_s = time.monotonic() + _HEADER_S
 
     def end(self) -> None:
         """Remove the file, and let go of its lock."""
@@ -260,7 +291,8 @@ def _made(folder: str, path: str) -> int:
     Raises:
         OSError: one of them cannot be made.
     """
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for missing in (os.path.dirname(folder), folder):  # of several missing ones, `makedirs` gives the mode to the last
+        os.makedirs(missing, mode=0o700, exist_ok=True)
     if os.path.islink(folder):
         raise OSError(errno.ELOOP, "a symbolic link in place of the folder of journals", folder)
     try:

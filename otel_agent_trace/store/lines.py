@@ -43,7 +43,7 @@ _FLAGS = (
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _RETRY_S = 1.0
 """Time after which a full disk is tried again, unless it has room before."""
-_LEAST_ROOM_BYTES = 64 << 10
+_LEAST_ROOM_BYTES, _AMPLE_BYTES = 64 << 10, 16 << 20
 _MOST_UNSYNCED_BYTES = 16 << 20
 
 
@@ -176,14 +176,17 @@ class LineFile:
     # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_room(self, size: int) -> None:
-        """Check that a disk that was full has room now, or was full long enough ago: partial lines would fill what is freed.
+        """Check that a disk that was full has room again: otherwise partial lines would fill whatever is freed.
+
+        A little room, which others or a quota may have reserved, is tried after a second.
 
         Raises:
             OSError: it has not.
         """
         room = _room_bytes(self.path)
-        waits = time.monotonic() - (self._full_since_s or 0.0) < _RETRY_S
-        if room < size + _LEAST_ROOM_BYTES or (waits and room <= self._room_when_full_bytes):
+        is_little = room < _AMPLE_BYTES and room <= self._room_when_full_bytes
+        waits = is_little and time.monotonic() - (self._full_since_s or 0.0) < _RETRY_S
+        if room < size + _LEAST_ROOM_BYTES or waits:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
 
     def _write_again(self, descriptor: int, part: bytes, lines: bytes) -> None:
@@ -192,7 +195,7 @@ class LineFile:
         written = os.write(descriptor, lines)
         if written != len(lines):
             blank(descriptor, lines[:written])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
+            raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     def _note(self, error: OSError) -> None:
         """Note that the disk is full, if that is the error."""

@@ -130,7 +130,6 @@ def test_a_write_that_is_always_short(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(load_runs(path, on_problem=lambda problem: None)) == 2
 
 
-@pytest.mark.usefixtures("looks_at_once")
 def test_a_folder_that_comes_back(tmp_path: Path) -> None:
     """While a file stands where the folder was, spans are lost and counted; then they are kept again."""
     folder = tmp_path / "logs"

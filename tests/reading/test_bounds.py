@@ -6,6 +6,7 @@ import os
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_newest_runs_are_read_in_bounded_memory(many: Path) -> None:
 
 def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
     """What is remembered of each trace between the passes is small."""
-    ends = files_module._LastBlocks()
+    ends = files_module._LastBlocks(ExitStack())
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -80,7 +81,7 @@ def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
 @pytest.mark.parametrize("number", [1_000, 11_000, 43_000, 44_000, 88_000])
 def test_index_at_other_sizes(number: int) -> None:
     """Also right after its table has grown to twice the room, the index takes little more."""
-    ends = files_module._LastBlocks()
+    ends = files_module._LastBlocks(ExitStack())
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
