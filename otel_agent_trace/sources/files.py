@@ -19,11 +19,12 @@ import stat
 import sys
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
@@ -173,7 +174,7 @@ class _ScannedFile(NamedTuple):
     first_block: int
     size: int
     has_evaluations: bool
-    held: io.BufferedReader | None = None
+    held: io.RawIOBase | None = None
     is_journal: bool = False
     is_alive: bool | None = None
 
@@ -211,7 +212,7 @@ class _LastBlocks:
         last = self._last
         opened = _OpenFile(file)
         is_journal = names.is_journal(file)
-        is_alive = opened.become_journal(file) if is_journal else None
+        is_alive = opened.become_journal() if is_journal else None
         with opened as (raw, blocks):
             identity = None if is_journal else _identity_of(raw.fileno())
             seen = _CountedBlocks(_until_damage(blocks))
@@ -222,11 +223,12 @@ class _LastBlocks:
                     last[_trace_key(trace_id)] = number
                 on_read(raw.tell())
             size = seen.total()
+            held = None
             if is_journal or self._number_held < _MOST_HELD:
                 self._number_held += not is_journal
-                self._held.enter_context(opened.keep_open())
+                held = self._held.enter_context(opened.keep_open())
         scanned = _ScannedFile(
-            file, identity, file_format, first, size, seen.has_evaluations, opened.kept, is_journal, is_alive
+            file, identity, file_format, first, size, seen.has_evaluations, held, is_journal, is_alive
         )
         self._next_block = scanned.block_at(size) + 1
         return scanned
@@ -386,6 +388,7 @@ class _OpenTraces:
         self._logs_of_responses = logs_of_responses
         self._sessions = SessionLogs()
         self._traces: dict[str, list[SpanRecord]] = {}
+        self._started_ids: set[str] = set()
         self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
 
     def take(self, pieces: Pieces, file_format: FileFormat, scanned: _ScannedFile) -> None:
@@ -406,6 +409,7 @@ class _OpenTraces:
                 records = self._read_unusual(piece, refusal, file_format, file, number)
             if scanned.is_journal:
                 records = [with_liveness(record, is_alive=scanned.is_alive) for record in records]
+                self._started_ids.update(record.span_id for record in records)
             for record in records:
                 known = traces.get(record.trace_id)
                 if known is None:
@@ -433,7 +437,7 @@ class _OpenTraces:
     def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
         """Yield and forget the traces that do not occur in this block or a later one."""
         for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
-            spans = without_started(self._traces.pop(trace_id))
+            spans = without_ended(self._traces.pop(trace_id), self._started_ids)
             logs = self._logs_of_responses.taken_by(spans)
             if trace_id in self._logs:
                 logs += self._logs_of_trace(trace_id, spans)
@@ -469,15 +473,24 @@ class _OpenTraces:
             self._on_log(log)
 
 
-def without_started(spans: list[SpanRecord]) -> list[SpanRecord]:
-    """Return the spans of a trace without what a journal has of those that have ended, and each open one once."""
-    started = {span.span_id: span for span in spans if span.end_ns is None}
+def without_ended(spans: list[SpanRecord], started_ids: Collection[str]) -> list[SpanRecord]:
+    """Return the spans of a trace without what has started and has ended since, and each that is still open once.
+
+    Args:
+        spans: the spans of a trace.
+        started_ids: the ids of those that a journal has; others were folded into a file.
+    """
+    started = {
+        span.span_id: span
+        for span in spans
+        if span.end_ns is None and (span.span_id in started_ids or semconv.INTERRUPTED in span.attributes)
+    }
     if not started:
         return spans
-    ended = [span for span in spans if span.end_ns is not None]
-    for span in ended:
+    others = [span for span in spans if span.end_ns is not None or span.span_id not in started]
+    for span in others:
         started.pop(span.span_id, None)
-    return [*ended, *started.values()]
+    return [*others, *started.values()]
 
 
 def _ignore_log(log: LogRecord) -> None:
@@ -555,7 +568,7 @@ def _files_in(folder: str) -> list[str]:
 
 def _files_of_store(path: str) -> list[str]:
     """Return the paths of the files of the store whose live file has a path; a closed segment is itself alone."""
-    if names.store_of_segment(path) is not None or names.is_journal(path):
+    if "\0" in path or names.store_of_segment(path) is not None or names.is_journal(path):
         return [path]
     store = names.StoreFiles(os.path.realpath(path))
     others = [*store.journals(), *store.closed()]
@@ -583,33 +596,37 @@ class _OpenFile:
     """Open a regular file; as a context manager, provide it and its decompressed content in blocks.
 
     Args:
-        file: its path, or the file itself if it is open already, and stays open.
+        file: its path, or the open file itself, which stays open.
     """
 
-    def __init__(self, file: str | io.BufferedReader) -> None:
-        self.kept = None if isinstance(file, str) else file
-        """The file, if it stays open after the block."""
-        self._raw = open_regular(file) if isinstance(file, str) else file
+    def __init__(self, file: str | io.RawIOBase) -> None:
+        self._stays_open = not isinstance(file, str)
+        self._raw: io.BufferedReader[Any] = (
+            open_regular(file) if isinstance(file, str) else io.BufferedReader(file, BLOCK_BYTES)
+        )
         self._raw.seek(0)
 
-    def become_journal(self, path: str) -> bool | None:
+    def become_journal(self) -> bool | None:
         """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive."""
         is_alive = is_owner_alive(self._raw.fileno(), lock_is_free=is_lock_free(self._raw.fileno()))
         content = self._raw.read(MAX_LINE_BYTES)
         self._raw.close()
-        self._raw = io.BufferedReader(io.BytesIO(content), BLOCK_BYTES)
+        self._raw = io.BufferedReader(_Held(content), BLOCK_BYTES)
         return is_alive
 
-    def keep_open(self) -> io.BufferedReader:
-        """Keep the file open after the block, and return it."""
-        self.kept = self._raw
-        return self._raw
+    def keep_open(self) -> io.RawIOBase:
+        """Keep the file open after the block, without a buffer, and return it."""
+        self._stays_open = True
+        file: io.RawIOBase = self._raw.raw
+        return file
 
     def identity(self) -> _Identity | None:
         return _identity_of(self._raw.fileno())
 
     def close(self) -> None:
-        if self.kept is None:
+        if self._stays_open:
+            self._raw.detach()
+        else:
             self._raw.close()
 
     def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
@@ -617,6 +634,25 @@ class _OpenFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Held(io.RawIOBase):
+    """Provide bytes as a file without a buffer."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._content.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._content.seek(offset, whence)
 
 
 def open_regular(path: str) -> io.BufferedReader:

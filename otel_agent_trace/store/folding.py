@@ -19,7 +19,7 @@ from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store import zstandard
-from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import take
@@ -29,7 +29,6 @@ MAX_JOURNAL_BYTES = 256 << 20
 _SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{16}",)?"kind"')
 """Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
 _BLOCK_BYTES = 1 << 20
-_OVERLAP_BYTES = 256
 _GZIP = b"\x1f\x8b"
 _MARGIN_S = 1.0
 _NS_PER_S = 1e9
@@ -138,7 +137,21 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _ids_in(file: Any, wanted: set[bytes]) -> Iterator[bytes]:
-    before = b""
+    """Yield the wanted ids of spans in whole lines: the line in which a process was killed has the id, and not the end."""
+    rest = b""
     while block := file.read1(_BLOCK_BYTES):
-        yield from wanted.intersection(_SPAN_ID.findall(before + block))
-        before = block[-_OVERLAP_BYTES:]
+        lines, found, after = (rest + block).rpartition(b"\n")
+        rest = after if len(after) <= MAX_LINE_BYTES else b""
+        if found and not wanted.isdisjoint(_SPAN_ID.findall(lines)):
+            yield from _whole_ids_in(lines, wanted)
+    yield from _whole_ids_in(rest, wanted)
+
+
+def _whole_ids_in(lines: bytes, wanted: set[bytes]) -> Iterator[bytes]:
+    for line in lines.split(b"\n"):
+        if not wanted.isdisjoint(_SPAN_ID.findall(line)):
+            try:
+                records = otlp_json.decode(line)
+            except (ValueError, RecursionError):  # torn, or a whole line after a torn one
+                records = otlp_json.salvage(line)
+            yield from wanted.intersection(record.span_id.encode() for record in records)

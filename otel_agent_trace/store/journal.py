@@ -101,7 +101,7 @@ class Journal:
     def _add(self, span_id: int, trace_id: int, line: bytes) -> None:
         content = self._content
         file = content.file
-        if file is None or (time.monotonic() >= file.next_look_s and not file.is_at_its_path()):
+        if file is None or not file.is_there():
             file = self._begin_file()
         offset = file.size
         file.write(line)
@@ -208,6 +208,12 @@ class _JournalFile:
                 os.unlink(hidden)
             raise
         self._identity = status.st_dev, status.st_ino
+
+    def is_there(self) -> bool:
+        """Return whether the file has not been removed; now and then, whether it is still at its path."""
+        if os.fstat(self._descriptor).st_nlink == 0:
+            return False
+        return time.monotonic() < self.next_look_s or self.is_at_its_path()
 
     def is_at_its_path(self) -> bool:
         """Return whether the file is still the one at its path: its folder may have been renamed or removed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,8 @@ class Everywhere:
                 poison(span)
             span.end()
         self.provider.shutdown()
+        for file in self.files:  # where a span whose ids were changed has never ended
+            shutil.rmtree(f"{file.path}.open", ignore_errors=True)
 
 
 def not_standard(constant: str) -> None:

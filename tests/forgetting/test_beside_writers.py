@@ -137,9 +137,8 @@ def copy_lines(old: io.BufferedReader, write: Callable[[bytes], object], is_last
 
 
 @needs_locks
-def test_a_line_that_is_appended_to_the_old_file_is_carried_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_appended_to_the_old_file_is_carried_over(path: Path) -> None:
     """By a writer that looked at the path just before, also one whose line is incomplete at first."""
-    monkeypatch.setattr(lines, "_CHECK_INTERVAL_S", 1000.0)
     late = [b"late\n", b"in", b"complete\n", b""]
     writer = LineFile(str(path))
     writer.append(b"first\n")
@@ -169,7 +168,7 @@ def test_a_writer_that_opened_the_file_before_it_was_replaced(path: Path, monkey
         mark(descriptor)
 
     monkeypatch.setattr(lines, "mark_in_use", replaced_meanwhile)
-    monkeypatch.setattr(replacing, "_writers_of", lambda status: [])  # as where there is no /proc
+    monkeypatch.setattr(replacing, "writers_of", lambda status: [])  # as where there is no /proc
     with closing(LineFile(str(path))) as writer:
         writer.append(b"line\n")
     assert path.read_bytes() == b"old\nline\n"

@@ -66,14 +66,15 @@ def test_newest_runs_are_read_in_bounded_memory(many: Path) -> None:
 
 def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
     """What is remembered of each trace between the passes is small."""
-    ends = files_module._LastBlocks(ExitStack())
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        ends.scan(str(many), lambda _: None)
-        grown = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
+    with ExitStack() as held:
+        ends = files_module._LastBlocks(held)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            ends.scan(str(many), lambda _: None)
+            grown = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
     assert len(ends._last) == MANY
     assert grown / MANY <= 100
 

@@ -302,10 +302,17 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
-def test_a_rotated_part_that_is_deleted_meanwhile_is_reported(
-    live: Path, between_passes: Act, problems: Problems
+def test_a_rotated_part_that_is_deleted_meanwhile_is_read(live: Path, between_passes: Act) -> None:
+    """As the Collector does with the oldest one: the first files are kept open."""
+    between_passes(rotated(live.parent, 0).unlink)
+    assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
+
+
+def test_a_part_beyond_those_that_are_kept_open(
+    live: Path, between_passes: Act, problems: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the Collector does with the oldest one."""
+    """It is reported as removed."""
+    monkeypatch.setattr(files_module, "_MOST_HELD", 0)
     between_passes(rotated(live.parent, 0).unlink)
     assert load_runs(live.parent, on_problem=problems) == runs(0, 1)
     assert [problem.reason for problem in problems] == ["removed or replaced during reading"]
