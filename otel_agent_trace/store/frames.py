@@ -230,6 +230,18 @@ def contents(file: IO[bytes], on_damage: Callable[[FrameError], None]) -> Iterat
         raise damage
 
 
+def is_intact(path: str) -> bool:
+    """Return whether a compressed file can be read whole, as the checksums of its frames show."""
+    with open(path, "rb") as file:
+        try:
+            for frame in frames(file):
+                for _ in content_of(file, frame):
+                    pass
+        except FrameError:
+            return False
+    return True
+
+
 def _can_be_held(frame: Frame) -> bool:
     is_small = frame.size_bytes is not None and frame.size_bytes <= _MOST_HELD_BYTES
     return frame.is_whole and frame.has_checksum and is_small
