@@ -17,7 +17,7 @@ from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.messages import Messages
 from otel_agent_trace.sources.files import Content, content_of
 from otel_agent_trace.span import Problem
-from otel_agent_trace.store import zstandard
+from otel_agent_trace.store.frames import FrameWriter
 from otel_agent_trace.store.replacing import Write, replace
 
 _UNLIMITED = 1 << 62
@@ -144,7 +144,7 @@ def _packed(packing: str, write: Write) -> Any:
     """Return a file that writes what is written to it, compressed in the same way as the file that is read."""
     openers: dict[str, Callable[[Any], Any]] = {
         "gzip": lambda sink: gzip.GzipFile(fileobj=sink, mode="wb"),
-        "zstd": zstandard.writer,
+        "zstd": lambda sink: FrameWriter(sink.write),
     }
     return openers.get(packing, lambda sink: sink)(_Sink(write))
 

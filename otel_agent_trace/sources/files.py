@@ -10,6 +10,7 @@ rotation does, is read under its new name. Of a damaged file those spans are rea
 
 from __future__ import annotations
 
+import functools
 import glob
 import gzip
 import io
@@ -34,7 +35,7 @@ from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
 from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
-from otel_agent_trace.store import names, zstandard
+from otel_agent_trace.store import frames, names, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
 from otel_agent_trace.store.sharing import is_lock_free
@@ -159,6 +160,7 @@ class FilesSource:
 
 
 _Identity = tuple[int, int]
+_OnDamage = Callable[[DamagedError], None]
 
 
 class _ScannedFile(NamedTuple):
@@ -310,7 +312,11 @@ def _read_pieces(
 ) -> Iterator[Pieces]:
     """Yield the pieces of a file as it was in the first pass; `on_read` is called with the bytes read so far."""
     number = 1
-    opened = _reopen(file)
+
+    def report_damage(error: DamagedError) -> None:
+        on_problem(Problem(file.path, number, f"{error}; what follows it was read"))
+
+    opened = _reopen(file, report_damage)
     if opened is None:
         on_problem(Problem(file.path, 0, "removed or replaced during reading"))
         return
@@ -324,16 +330,16 @@ def _read_pieces(
             on_problem(Problem(file.path, number, f"{error}; everything before it was read"))
 
 
-def _reopen(file: _ScannedFile) -> _OpenFile | None:
+def _reopen(file: _ScannedFile, on_damage: _OnDamage) -> _OpenFile | None:
     """Open a file under its current name, again if it is renamed at that moment; None if it is gone."""
     if file.held is not None:
-        return _OpenFile(file.held)
+        return _OpenFile(file.held, on_damage)
     for _ in range(_MAX_RENAMES):
         path = file.path_now()
         if path is None:
             return None
         try:
-            opened = _OpenFile(path)
+            opened = _OpenFile(path, on_damage)
         except SourceError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
@@ -501,6 +507,10 @@ def _ignore_problem(problem: Problem) -> None:
     """Ignore a problem that another pass reports."""
 
 
+def _ignore_damage(error: DamagedError) -> None:
+    """Ignore a damage that another pass reports, and that others follow."""
+
+
 def _ignore_progress(read: int) -> None:
     """Ignore the number of bytes read."""
 
@@ -597,14 +607,16 @@ class _OpenFile:
 
     Args:
         file: its path, or the open file itself, which stays open.
+        on_damage: called with each damage after which the content goes on.
     """
 
-    def __init__(self, file: str | io.RawIOBase) -> None:
+    def __init__(self, file: str | io.RawIOBase, on_damage: _OnDamage = _ignore_damage) -> None:
         self._stays_open = not isinstance(file, str)
         self._raw: io.BufferedReader[Any] = (
             open_regular(file) if isinstance(file, str) else io.BufferedReader(file, BLOCK_BYTES)
         )
         self._raw.seek(0)
+        self._on_damage = on_damage
 
     def become_journal(self) -> bool | None:
         """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive."""
@@ -630,7 +642,7 @@ class _OpenFile:
             self._raw.close()
 
     def __enter__(self) -> tuple[io.BufferedReader, Iterator[bytes]]:
-        return self._raw, program_output(as_utf8(_blocks(self._raw)))
+        return self._raw, program_output(as_utf8(_blocks(self._raw, self._on_damage)))
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -674,14 +686,23 @@ def open_regular(path: str) -> io.BufferedReader:
 
 
 class _DamagedError(DamagedError):
-    """Report that a file cannot be decompressed any further; `early_end` is true if it is cut off."""
+    """Report content that cannot be decompressed; `ends_early` is true if the file is cut off."""
 
     def __init__(self, error: Exception, packing: str) -> None:
-        self.early_end = isinstance(error, EOFError)
-        super().__init__(f"a {packing} that ends early" if self.early_end else f"damaged data ({error})")
+        self.ends_early = isinstance(error, EOFError) or getattr(error, "ends_early", False)
+        super().__init__(f"a {packing} that ends early" if self.ends_early else f"damaged data ({error})")
 
 
-def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
+def _raise_damage(error: DamagedError) -> None:
+    """Refuse content of which a part is damaged.
+
+    Raises:
+        DamagedError: the damage.
+    """
+    raise error
+
+
+def _blocks(raw: io.BufferedReader, on_damage: _OnDamage) -> Iterator[bytes]:
     """Yield the decompressed content of a file in blocks of at most 128 KiB.
 
     Raises:
@@ -689,9 +710,9 @@ def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
     """
     packing = "file"
     try:
-        packing, stream = _decompressed(raw)
+        packing = _packing_of(raw)
         size = 0
-        while block := stream.read1(BLOCK_BYTES):
+        for block in _decompressed(raw, packing, on_damage):
             size += len(block)
             if size > MAX_RATIO * max(raw.tell(), _RATIO_FROM_BYTES):
                 raise OSError(f"a {packing} that unpacks to more than {MAX_RATIO} times its size")  # noqa: TRY301
@@ -708,12 +729,17 @@ def _until_damage(blocks: Iterator[bytes]) -> Iterator[bytes]:
         return
 
 
-def _decompressed(raw: io.BufferedReader) -> tuple[str, _Readable]:
-    """Return the kind of a file by its first bytes (gzip, zstd, or file), and a reader of its decompressed content."""
+def _packing_of(raw: io.BufferedReader) -> str:
+    """Return the kind of a file by its first bytes: gzip, zstd, or file."""
     head = raw.peek(4)[:4]
-    if head.startswith(_GZIP):
-        return "gzip", gzip.GzipFile(fileobj=raw)
-    return ("zstd", zstandard.ZstdFile(raw)) if head.startswith(zstandard.MAGIC) else ("file", raw)
+    return "gzip" if head.startswith(_GZIP) else "zstd" if head.startswith(zstandard.MAGIC) else "file"
+
+
+def _decompressed(raw: io.BufferedReader, packing: str, on_damage: _OnDamage) -> Iterator[bytes]:
+    if packing == "zstd":
+        return frames.contents(raw, lambda error: on_damage(_DamagedError(error, packing)))
+    stream: _Readable = gzip.GzipFile(fileobj=raw) if packing == "gzip" else raw
+    return iter(functools.partial(stream.read1, BLOCK_BYTES), b"")
 
 
 class Content(NamedTuple):
@@ -730,9 +756,9 @@ class Content(NamedTuple):
 
 def content_of(raw: io.BufferedReader) -> Content:
     """Return the content of a file that is open at its beginning."""
-    packing, _ = _decompressed(raw)
+    packing = _packing_of(raw)
     is_plain = packing == "file" and is_plain_utf8(raw.peek())
-    file_format, blocks = _detect_format(as_utf8(_blocks(raw)))
+    file_format, blocks = _detect_format(as_utf8(_blocks(raw, _raise_damage)))
     return Content(packing, is_plain, file_format(), blocks)
 
 
@@ -761,7 +787,7 @@ def _check_format(path: str) -> None:
 
 def _packing_text(path: str) -> str:
     with _OpenFile(path) as (raw, _):
-        packing, _stream = _decompressed(raw)
+        packing = _packing_of(raw)
     return "" if packing == "file" else f" (in a {packing} file)"
 
 
@@ -776,7 +802,7 @@ def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
             if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and b"\n" in block):
                 break
     except _DamagedError as error:
-        if not parts and not error.early_end:  # otherwise reading reports it
+        if not parts and not error.ends_early:  # otherwise reading reports it
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
     return b"".join(parts)

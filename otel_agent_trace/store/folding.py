@@ -8,21 +8,24 @@ which the next folding finds.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.store import zstandard
+from otel_agent_trace.store.frames import contents
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import take
+from otel_agent_trace.store.zstandard import MAGIC
 
 MAX_JOURNAL_BYTES = 256 << 20
 """Most bytes of a journal that is folded; a larger one is none of ours."""
@@ -108,38 +111,30 @@ def _found_in(
     for path in reversed([*files.closed(), files.path]):
         if not wanted:
             return
-        with suppress(OSError, EOFError, zlib.error), _opened(path) as (raw, file):
+        with suppress(OSError, EOFError, zlib.error), open(open_journal(path), "rb") as raw:
             status = os.fstat(raw.fileno())
             if status.st_mtime < since_s - _MARGIN_S:
                 continue
-            if position is not None and raw is file and (status.st_dev, status.st_ino) == position[:2]:
-                file.seek(position[2])
-            for found in _ids_in(file, wanted):
+            if position is not None and (status.st_dev, status.st_ino) == position[:2]:
+                raw.seek(position[2])
+            for found in _ids_in(_blocks(raw), wanted):
                 wanted.discard(found)
                 yield found.decode()
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[tuple[Any, Any]]:
-    """Provide a file, and its decompressed content; the same where it is plain.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
-    with open(open_journal(path), "rb") as raw:
-        head = raw.peek(4)[:4]
-        if head.startswith(_GZIP):
-            yield raw, gzip.GzipFile(fileobj=raw)
-        elif head == zstandard.MAGIC:
-            yield raw, zstandard.ZstdFile(raw)
-        else:
-            yield raw, raw
+def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
+    """Yield the decompressed content of a file from its position on, without damaged frames of Zstandard."""
+    head = raw.peek(4)[:4]
+    if head == MAGIC:
+        return contents(raw, lambda _: None)
+    stream: Any = gzip.GzipFile(fileobj=raw) if head.startswith(_GZIP) else raw
+    return iter(partial(stream.read1, _BLOCK_BYTES), b"")
 
 
-def _ids_in(file: Any, wanted: set[bytes]) -> Iterator[bytes]:
+def _ids_in(blocks: Iterable[bytes], wanted: set[bytes]) -> Iterator[bytes]:
     """Yield the wanted ids of spans in whole lines: the line in which a process was killed has the id, and not the end."""
     rest = b""
-    while block := file.read1(_BLOCK_BYTES):
+    for block in blocks:
         lines, found, after = (rest + block).rpartition(b"\n")
         rest = after if len(after) <= MAX_LINE_BYTES else b""
         if found and not wanted.isdisjoint(_SPAN_ID.findall(lines)):

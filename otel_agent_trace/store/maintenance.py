@@ -24,5 +24,5 @@ def maintain_soon(files: StoreFiles, settings: StoreSettings, diagnostics: Diagn
 
 def _compact(files: StoreFiles, settings: StoreSettings) -> None:
     with NO_FORK:
-        from otel_agent_trace.store.folding import fold_dead_journals  # noqa: PLC0415 - needed rarely, and slow to import
-    fold_dead_journals(files)
+        from otel_agent_trace.store.compaction import compact  # noqa: PLC0415 - needed rarely, and slow to import
+    compact(files, settings, repairs=False)

@@ -23,6 +23,8 @@ from datetime import datetime, timezone
 import msgspec
 
 COMPRESSED = ".zst"
+UNFINISHED = ".replacing"
+"""End of the hidden name of a file that is written beside another one, which it replaces when it is complete."""
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 _CLOSED_AT = r"-(?P<time>\d{8}T\d{6}\.\d{6}Z)-[0-9a-f]{8}"
 _ROTATED = r"\.\d{1,6}|-\d{8}(?:[-_T]?\d{2,6})?|-\d{10}"
@@ -81,6 +83,18 @@ class StoreFiles(msgspec.Struct, frozen=True):
         """
         names = set(self._names_like(_CLOSED_AT, COMPRESSED))
         return [os.path.join(self.folder, name) for name in sorted(names) if f"{name}{COMPRESSED}" not in names]
+
+    def replaced(self) -> list[str]:
+        """Return the paths of plain segments beside their compressed copies."""
+        names = set(self._names_like(_CLOSED_AT, COMPRESSED))
+        return [os.path.join(self.folder, name) for name in sorted(names) if f"{name}{COMPRESSED}" in names]
+
+    def unfinished(self) -> list[str]:
+        """Return the paths of files that were to replace one of the store."""
+        stem, extension = map(re.escape, os.path.splitext(os.path.basename(self.path)))
+        name = rf"(?:{stem}{_CLOSED_AT}{extension}|{stem}{extension}(?:{_ROTATED})?){_PACKED}"
+        pattern = re.compile(rf"\.{name}\.\w{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
+        return [os.path.join(self.folder, found) for found in _listed(self.folder) if pattern.fullmatch(found)]
 
     def rotated(self) -> list[str]:
         """Return the paths of files that logrotate renamed, in alphabetical order."""

@@ -18,6 +18,7 @@ from typing import IO
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.store.names import UNFINISHED
 from otel_agent_trace.store.sharing import is_unused, one_at_a_time, writers_of
 
 Write = Callable[[bytes], object]
@@ -33,8 +34,6 @@ _MOST_S = 30.0
 _COPIES = 3
 """Number of times that the file is copied on before the renaming, so that little is left for the time after it."""
 _POLL_S = 0.02
-_SUFFIX = ".replacing"
-"""End of the name of a file that is written beside another one."""
 
 
 def replace(path: str, copy: Copy) -> None:
@@ -52,7 +51,7 @@ def replace(path: str, copy: Copy) -> None:
     with one_at_a_time(os.path.dirname(path) or "."), open(path, "rb") as old:
         status = os.fstat(old.fileno())
         check_writers(path)
-        with _written_beside(path, status) as beside:
+        with written_beside(path, status) as beside:
             for _ in range(_COPIES):
                 copy(old, beside.write, False)
             beside.flush()
@@ -80,16 +79,17 @@ def check_writers(path: str) -> None:
 
 
 @contextmanager
-def _written_beside(path: str, status: os.stat_result) -> Iterator[IO[bytes]]:
+def written_beside(path: str, status: os.stat_result) -> Iterator[IO[bytes]]:
     """Yield a new file of mode 0600 in the same folder and of the same owner, which is removed unless it is renamed.
 
-    So is what a process left that was killed while it wrote one: nobody else is writing one now.
+    So is what a process left that was killed while it wrote one: nobody else is writing one now, as only who is alone in
+    the folder calls this.
     """
     folder, name = os.path.split(path)
     folder, prefix = folder or ".", f".{name}."
-    for left in glob.iglob(f"{glob.escape(os.path.join(folder, prefix))}????????{_SUFFIX}"):
+    for left in glob.iglob(f"{glob.escape(os.path.join(folder, prefix))}????????{UNFINISHED}"):
         os.unlink(left)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=_SUFFIX, delete=False) as beside:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=UNFINISHED, delete=False) as beside:
         try:
             if hasattr(os, "fchown") and status.st_uid != os.geteuid():
                 os.fchown(beside.fileno(), status.st_uid, status.st_gid)

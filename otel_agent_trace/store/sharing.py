@@ -34,6 +34,13 @@ def take(descriptor: int) -> bool | None:
     return None if fcntl is None else _lock(descriptor, fcntl.LOCK_EX)
 
 
+def unlock(descriptor: int) -> None:
+    """Let go of a lock. A child that was forked meanwhile has the file open too, so that closing it would not do that."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 def is_lock_free(descriptor: int) -> bool | None:
     """Return whether nobody holds the exclusive lock of a file; None where files cannot be locked."""
     is_shared = mark_in_use(descriptor)
@@ -80,9 +87,32 @@ def locked(path: str) -> Iterator[bool | None]:
         yield None
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    yield from _held(descriptor)
+
+
+@contextlib.contextmanager
+def alone_in(folder: str) -> Iterator[bool | None]:
+    """Keep those who replace files in a folder waiting for the time of a block, unless somebody else does.
+
+    Provides whether nobody else does; None where files cannot be locked.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    if fcntl is None:
+        yield None
+        return
+    yield from _held(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _held(descriptor: int) -> Iterator[bool | None]:
+    is_mine = None
     try:
-        yield take(descriptor)
+        is_mine = take(descriptor)
+        yield is_mine
     finally:
+        if is_mine:
+            unlock(descriptor)
         os.close(descriptor)
 
 
@@ -98,6 +128,7 @@ def one_at_a_time(folder: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        unlock(descriptor)
         os.close(descriptor)
 
 

@@ -1,45 +1,26 @@
-"""Read and write Zstandard, with windows of at most 128 MiB, and raise an `OSError` for damaged data.
-
-The library is imported when it is used.
-"""
+"""Decompress Zstandard, with windows of at most 128 MiB, and raise an `OSError` for damaged data."""
 
 from __future__ import annotations
 
 import sys
-from typing import IO, Any
+from typing import Any
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 _WINDOW_BITS = 27
 
 
-class ZstdFile:
-    """Read the decompressed content of a file from its beginning.
-
-    Args:
-        raw: the compressed file.
-    """
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        zstd = _library()
-        self._error = zstd.ZstdError
-        self._file = zstd.ZstdFile(raw, options=_options(zstd))
-
-    def read1(self, size: int, /) -> bytes:
-        """Return some of the next bytes, at most `size`; none at the end.
-
-        Raises:
-            OSError: the data is damaged.
-        """
-        try:
-            data: bytes = self._file.read1(size)
-        except self._error as error:
-            raise OSError(str(error)) from error
-        return data
+def library() -> Any:
+    """Return the module of Zstandard, which is imported when it is used."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415 - needed for such files only
+    else:
+        from backports import zstd  # noqa: PLC0415
+    return zstd
 
 
-def writer(file: Any) -> Any:
-    """Return a file that compresses what is written to it into another one."""
-    return _library().ZstdFile(file, "w")
+def options(zstd: Any) -> dict[Any, int]:
+    """Return the options of decompression: windows of at most 128 MiB."""
+    return {zstd.DecompressionParameter.window_log_max: _WINDOW_BITS}
 
 
 def decompress(data: bytes, max_bytes: int) -> bytes:
@@ -48,8 +29,8 @@ def decompress(data: bytes, max_bytes: int) -> bytes:
     Raises:
         OSError: the data is damaged, ends early, or has more than `max_bytes` after decompression.
     """
-    zstd = _library()
-    decompressor = zstd.ZstdDecompressor(options=_options(zstd))
+    zstd = library()
+    decompressor = zstd.ZstdDecompressor(options=options(zstd))
     try:
         content: bytes = decompressor.decompress(data, max_length=max_bytes + 1)
     except zstd.ZstdError as error:
@@ -61,15 +42,3 @@ def decompress(data: bytes, max_bytes: int) -> bytes:
         msg = "it ends early"
         raise OSError(msg)
     return content
-
-
-def _library() -> Any:
-    if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415 - needed for such files only
-    else:
-        from backports import zstd  # noqa: PLC0415
-    return zstd
-
-
-def _options(zstd: Any) -> dict[Any, int]:
-    return {zstd.DecompressionParameter.window_log_max: _WINDOW_BITS}

@@ -1,0 +1,93 @@
+"""Remove closed segments of a store that are too old, or too many for the bytes that it may take on disk.
+
+Only segments that this library closed are removed, never the live file, nor what others rotated away. A segment is as old
+as the moment at which it was closed, which is in its name.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from otel_agent_trace.store.liveness import open_journal
+from otel_agent_trace.store.names import COMPRESSED, StoreFiles, closed_at
+from otel_agent_trace.store.settings import StoreSettings
+from otel_agent_trace.store.sharing import take, unlock
+
+_S_PER_DAY = 86400
+_BLOCK_BYTES = 512
+
+
+def apply_retention(files: StoreFiles, settings: StoreSettings) -> int:
+    """Remove the segments that are not kept, the oldest first, and return their number.
+
+    Args:
+        files: the names of the store.
+        settings: the days for which segments are kept, and the bytes that the store may take.
+    """
+    removed = 0
+    if settings.keep_days is not None:
+        oldest_s = time.time() - settings.keep_days * _S_PER_DAY
+        removed += sum(map(_remove, filter(lambda path: _closed_at_s(path) < oldest_s, files.segments())))
+    if settings.keep_bytes is not None:
+        excess = bytes_on_disk(files) - settings.keep_bytes
+        for path in files.segments():
+            if excess <= 0:
+                break
+            size = _size_on_disk(path)
+            if _remove(path):
+                excess -= size
+                removed += 1
+    return removed
+
+
+def bytes_on_disk(files: StoreFiles) -> int:
+    """Return the bytes that all files of spans and the binary parts beside them take on disk.
+
+    The index is left out: it may be deleted at any time.
+    """
+    folders = (folder for folder, _, _ in os.walk(files.media_folder))
+    media = (entry.path for folder in folders for entry in os.scandir(folder))
+    return sum(map(_size_on_disk, (*files.files(), *media)))
+
+
+def _size_on_disk(path: str) -> int:
+    """Return the bytes of the blocks of a file; 0 if it is not there."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return status.st_blocks * _BLOCK_BYTES if hasattr(status, "st_blocks") else status.st_size
+
+
+def _closed_at_s(path: str) -> float:
+    moment = closed_at(path)
+    return float("inf") if moment is None else moment.timestamp()
+
+
+def _remove(path: str) -> bool:
+    """Remove a segment, and the plain file beside a compressed one, unless a program has it open."""
+    with suppress(OSError):
+        for each in (path.removesuffix(COMPRESSED), path):
+            if os.path.lexists(each) and not remove_unused(each):
+                return False
+        return True
+    return False
+
+
+def remove_unused(path: str) -> bool:
+    """Remove a file unless a program has it open, and return whether it is gone.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    descriptor = open_journal(path)
+    try:
+        if take(descriptor) is False:
+            return False
+        os.unlink(path)
+        unlock(descriptor)
+    finally:
+        os.close(descriptor)
+    return True
