@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from os import PathLike
 from typing import NamedTuple, Protocol
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
@@ -32,7 +33,17 @@ from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
-from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
+from otel_agent_trace.span import (
+    Capabilities,
+    LogRecord,
+    Notice,
+    Problem,
+    Scope,
+    SpanRecord,
+    is_newer_format,
+    logs_without_spans,
+    with_logs,
+)
 from otel_agent_trace.store import names, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
@@ -385,6 +396,8 @@ class _OpenTraces:
         self._on_log = on_log
         self._logs_of_responses = logs_of_responses
         self._sessions = SessionLogs()
+        self._scope = Scope()
+        self._has_newer_format = False
         self._traces: dict[str, list[SpanRecord]] = {}
         self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
 
@@ -407,11 +420,25 @@ class _OpenTraces:
             if scanned.is_journal:
                 records = [with_liveness(record, is_alive=scanned.is_alive) for record in records]
             for record in records:
+                if record.scope is not self._scope:
+                    self._look_at_scope(record.scope, file, number)
                 known = traces.get(record.trace_id)
                 if known is None:
                     traces[record.trace_id] = [record]
                 else:
                     known.append(record)
+
+    def _look_at_scope(self, scope: Scope, file: str, number: int) -> None:
+        """Warn once of spans in a format that only later versions of this library know."""
+        self._scope = scope
+        if self._has_newer_format or not is_newer_format(scope):
+            return
+        self._has_newer_format = True
+        reason = (
+            f"written in format {scope.attributes[semconv.FORMAT]} by a later version of otel_agent_trace; this one "
+            f"knows format {semconv.FORMAT_NUMBER}, and may read such spans incompletely"
+        )
+        self._on_problem(Notice(file, number, reason))
 
     def _read_unusual(
         self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int
