@@ -7,10 +7,8 @@ from typing import Any
 import click
 
 from otel_agent_trace.cli.options import json_option, source_argument
-from otel_agent_trace.cli.sources import hints_on_error, source_of
+from otel_agent_trace.cli.sources import hints_on_error, local_source
 from otel_agent_trace.cli.streams import write_json, write_message
-from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources import is_address
 from otel_agent_trace.sources.damage import inspect
 from otel_agent_trace.span import Problem
 from otel_agent_trace.views.escape import escaped_line
@@ -47,29 +45,20 @@ def command(source: str | None, *, as_json: bool) -> int:
                 "files": inspected.files,
                 "lines": inspected.lines,
                 "bytes": inspected.size_bytes,
-                "damage": [damage_data(problem) for problem in damage],
-                "unreadable": [damage_data(problem) for problem in inspected.unreadable],
+                "damage": [_data_of(problem) for problem in damage],
+                "unreadable": [_data_of(problem) for problem in inspected.unreadable],
             }
         )
     elif not inspected.damage and not inspected.unreadable:
-        counts = (plural(inspected.files, "file"), plural(inspected.lines, "line"), plural(inspected.size_bytes, "byte"))
+        counts = (
+            plural(inspected.files, "file"),
+            plural(inspected.lines, "line"),
+            plural(inspected.size_bytes, "byte"),
+        )
         print(f"no damage in {', '.join(counts)}")  # noqa: T201
     return _UNREADABLE if inspected.unreadable else _DAMAGED if inspected.damage else _OK
 
 
-def local_source(word: str | None) -> str:
-    """Return the source that was named, else the usual one.
-
-    Raises:
-        SourceError: it is the address of a server.
-    """
-    name = source_of(word)
-    if is_address(name):
-        msg = f"{name}: a server; this command reads files"
-        raise SourceError(msg)
-    return name
-
-
-def damage_data(problem: Problem) -> dict[str, Any]:
+def _data_of(problem: Problem) -> dict[str, Any]:
     """Return a damage as JSON data."""
     return {"path": problem.path, "line": problem.line, "reason": problem.reason}

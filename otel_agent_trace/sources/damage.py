@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import functools
 import gzip
+import io
 import itertools
 import os
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO
 
 import msgspec
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Found, Pieces, file_format_of
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import BLOCK_BYTES, MAX_LINE_BYTES, FilesSource, open_regular
+from otel_agent_trace.sources.files import BLOCK_BYTES, FilesSource, open_regular
 from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.frames import MAGIC, FrameError, contents
+from otel_agent_trace.store.lines import MAX_LINE_BYTES
 
 OnProblem = Callable[[Problem], None]
 
@@ -95,7 +96,7 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
     return inspected
 
 
-def _inspect_file(path: str, raw: IO[bytes], inspected: Inspected, on_damage: OnProblem) -> None:
+def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_damage: OnProblem) -> None:
     content = _Content(path, raw, on_damage)
     begin, blocks = _beginning(as_utf8(content))
     file_format = file_format_of(begin)()
@@ -143,12 +144,12 @@ def _beginning(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 class _Content:
     """Iterate over the decompressed blocks of a file, and report what cannot be decompressed, with the line reached."""
 
-    def __init__(self, path: str, raw: IO[bytes], on_damage: OnProblem) -> None:
+    def __init__(self, path: str, raw: io.BufferedReader, on_damage: OnProblem) -> None:
         self._path, self._raw, self._on_damage = path, raw, on_damage
         self._lines = 0
         self._end: Problem | None = None
         self.has_open_line = False
-        """Whether the last line has no line feed."""
+        """True if the last line has no line feed."""
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -165,8 +166,8 @@ class _Content:
         self._raw.seek(0)
         if head == MAGIC:
             return contents(self._raw, lambda error: self._on_damage(self._damage(error)))
-        stream = gzip.GzipFile(fileobj=self._raw) if head.startswith(_GZIP) else self._raw
-        return iter(functools.partial(stream.read1, BLOCK_BYTES), b"")  # type: ignore[attr-defined]
+        read = gzip.GzipFile(fileobj=self._raw).read1 if head.startswith(_GZIP) else self._raw.read1
+        return iter(functools.partial(read, BLOCK_BYTES), b"")
 
     def _damage(self, error: Exception) -> Problem:
         packing = "zstd frame" if isinstance(error, FrameError) else "gzip"
@@ -180,7 +181,7 @@ class _Content:
             self._on_damage(self._end)
 
 
-def _is_being_written(raw: IO[bytes]) -> bool:
+def _is_being_written(raw: io.BufferedReader) -> bool:
     """Return whether an incomplete last line is one that a program is writing: a moment later it is complete."""
     time.sleep(_WRITE_S)
     return b"\n" in raw.read(MAX_LINE_BYTES)

@@ -138,7 +138,7 @@ def _frame_at(file: IO[bytes], offset: int, head: bytes) -> Frame:
     has_window, has_checksum = not flags & 0x20, bool(flags & 0x04)
     begin = _MARK_BYTES + 1 + has_window + (0, 1, 2, 4)[flags & 3]
     field_bytes = (0 if has_window else 1, 2, 4, 8)[flags >> 6]
-    content = int.from_bytes(head[begin : begin + field_bytes], "little") + (256 if field_bytes == 2 else 0)  # noqa: PLR2004
+    content = int.from_bytes(head[begin : begin + field_bytes], "little") + (256 if field_bytes == 2 else 0)
     frame = broken._replace(size_bytes=content if field_bytes else None, has_checksum=has_checksum)
     end = _end_of_blocks(file, offset + begin + field_bytes)
     if end is None:
@@ -153,7 +153,7 @@ def _end_of_blocks(file: IO[bytes], offset: int) -> int | None:
         head = file.read(3)
         number = int.from_bytes(head, "little")
         is_last, kind, size = number & 1, number >> 1 & 3, number >> 3
-        if len(head) < 3 or kind == 3 or size > _BLOCK_BYTES:  # noqa: PLR2004
+        if len(head) < 3 or kind == 3 or size > _BLOCK_BYTES:
             return None
         offset += 3 + (1 if kind == 1 else size)  # a block of one repeated byte has that byte only
         if is_last:
