@@ -363,7 +363,7 @@ def _logs_of_responses(scanned: Sequence[_ScannedFile]) -> ResponseLogs:
         if file_format.mentions(piece, MARK):
             for log in file_format.read_unusual(piece, None).logs:
                 found.add(log)
-    found.forget_those_of(span for piece, file_format in _pieces_of(scanned) for span in _spans_in(piece, file_format))
+    found.forget_those_of(span for piece, file_format in _pieces_of(scanned) for span in spans_in(piece, file_format))
     return found
 
 
@@ -375,7 +375,8 @@ def _pieces_of(scanned: Iterable[_ScannedFile]) -> Iterator[tuple[bytes, FileFor
             yield from ((piece, file_format) for piece in pieces.pieces if piece)
 
 
-def _spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
+def spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
+    """Return the spans of a piece of any kind; of one that is damaged, those that are intact."""
     try:
         spans = file_format.read(piece)
     except ValueError as error:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from otel_agent_trace.sources.status import StoreStatus
-from otel_agent_trace.views.figures import plural, time_text
-from otel_agent_trace.views.rows import Row
+from otel_agent_trace.sources.tail import Event
+from otel_agent_trace.views.figures import duration_text, plural, time_text, when_text
+from otel_agent_trace.views.rows import Cell, Line, Row
+from otel_agent_trace.views.values_text import one_line
+
+_ID_CHARS = 8
+_STATUS_CHARS = len("interrupted")
+_NAME_CHARS = 80
+_INDENT = 2
 
 
 def status_rows(status: StoreStatus) -> Iterator[Row]:
@@ -25,3 +33,19 @@ def status_rows(status: StoreStatus) -> Iterator[Row]:
         yield Row("", str(problem), "failed")
     for problem in status.unreadable:
         yield Row("unreadable", str(problem), "failed")
+
+
+def event_line(event: Event, now: datetime) -> Line:
+    """Return time, run, and status of an event, and the kind and name of the run or step, indented by its depth."""
+    is_start = event.duration_s is None
+    status = "started" if is_start else event.status
+    name = one_line(event.name or f"(unnamed {event.kind})")[:_NAME_CHARS]
+    return (
+        Cell(f"{when_text(event.time_ns, now)}  ", "faint"),
+        Cell(f"{one_line(event.run_id)[:_ID_CHARS].ljust(_ID_CHARS)}  ", "id"),
+        Cell(f"{status.ljust(_STATUS_CHARS)}  ", "running" if is_start else event.status),
+        Cell(" " * _INDENT * event.depth),
+        Cell(f"{event.kind} ", event.kind),
+        Cell(name, "strong"),
+        Cell("" if is_start else f"  {duration_text(event.duration_s)}"),
+    )
