@@ -45,7 +45,8 @@ def command(source: str | None, *, as_json: bool) -> int:
                 "files": inspected.files,
                 "lines": inspected.lines,
                 "bytes": inspected.size_bytes,
-                "damage": [_data_of(problem) for problem in damage],
+                "damage": inspected.damage,
+                "damaged": [_data_of(problem) for problem in damage],
                 "unreadable": [_data_of(problem) for problem in inspected.unreadable],
             }
         )

@@ -112,7 +112,9 @@ def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_da
             for span in found.spans:
                 inspected.add_span(span)
             last = Problem(path, number, found.reason) if found.reason else None
-    if last is not None and not (is_of_lines and content.has_open_line and _is_being_written(raw)):
+    if last is not None and is_of_lines and content.has_open_line:
+        last = None if _is_being_written(raw) else Problem(path, last.line, f"incomplete line: {last.reason}")
+    if last is not None:
         on_damage(last)
     content.report_end()
 
