@@ -12,6 +12,11 @@ from typing import NamedTuple
 SCOPE_NAME = "otel_agent_trace"
 """Instrumentation scope of the spans and metrics that our tracer emits."""
 
+FORMAT = "agent_trace.format"
+"""Attribute of that scope, and of the scope of journals: the number of the format, int."""
+FORMAT_NUMBER = 1
+"""Number of the format that is written now. It grows when older versions of this library would read spans wrongly."""
+
 # ── GenAI conventions ────────────────────────────────────────────────────────────────────────────────────────────────
 
 OPERATION_NAME = "gen_ai.operation.name"

@@ -36,6 +36,12 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
     schema_url: str = ""
 
 
+def is_newer_format(scope: Scope) -> bool:
+    """Return whether spans of a scope were written by a later version of this library, in a format that this one does not know."""
+    number = scope.attributes.get(semconv.FORMAT) if scope.attributes and scope.name == semconv.SCOPE_NAME else None
+    return type(number) is int and number > semconv.FORMAT_NUMBER
+
+
 class Resource(msgspec.Struct, frozen=True, gc=False):
     """Represent the program that emitted a span, by the attributes of its resource."""
 

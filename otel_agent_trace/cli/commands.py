@@ -36,6 +36,9 @@ COMMANDS = {
         "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them to a file.",
     ),
     "scan": ("otel_agent_trace.cli.scan", "Look for secrets and personal data in a source."),
+    "tail": ("otel_agent_trace.cli.tail", "Show runs and steps as they start and end."),
+    "status": ("otel_agent_trace.cli.status", "Show what a store has: segments, runs, journals, index, damage."),
+    "verify": ("otel_agent_trace.cli.verify", "Look for damage in every line and compressed frame of local files."),
     "forget": (
         "otel_agent_trace.cli.forget",
         "Remove the runs of a user or of a session from local files.",

@@ -44,6 +44,19 @@ def source_of(word: str | None) -> str:
     return word or os.environ.get(SOURCE_VARIABLE) or DEFAULT_SOURCE
 
 
+def local_source(word: str | None) -> str:
+    """Return the source that was named, else the usual one.
+
+    Raises:
+        SourceError: it is the address of a server.
+    """
+    name = source_of(word)
+    if is_address(name):
+        msg = f"{name}: a server; this command reads files"
+        raise SourceError(msg)
+    return name
+
+
 def target_of(first: str | None, second: str | None, *, without: str | None = LAST) -> Target:
     """Return the target of the arguments ``[SOURCE] [RUN]``: both, ``SOURCE#RUN``, a source, a run, or nothing.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.runs.provenance import event_place
@@ -93,7 +94,7 @@ def leaves_of(span: SpanRecord) -> Iterator[tuple[str, Any]]:
     for link in span.links:
         yield from ((f"link: {key}", value) for key, value in link.attributes.items())
     yield from ((f"resource: {key}", value) for key, value in span.resource.attributes.items())
-    yield from ((f"scope: {key}", value) for key, value in span.scope.attributes.items())
+    yield from ((f"scope: {key}", value) for key, value in span.scope.attributes.items() if key != semconv.FORMAT)
     yield "trace state", span.trace_state
     yield "status message", span.status_message
 

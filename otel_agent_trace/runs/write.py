@@ -35,7 +35,7 @@ from otel_agent_trace.runs.assemble import leaf_usage
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
 from otel_agent_trace.values import NO_LIMITS, same
 
-_SCOPE = Scope(semconv.SCOPE_NAME)
+_SCOPE = Scope(semconv.SCOPE_NAME, attributes={semconv.FORMAT: semconv.FORMAT_NUMBER})
 _Ids = tuple[str, str | None]
 """Ids of a span and of its parent."""
 

@@ -34,7 +34,17 @@ from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
-from otel_agent_trace.span import Capabilities, LogRecord, Notice, Problem, SpanRecord, logs_without_spans, with_logs
+from otel_agent_trace.span import (
+    Capabilities,
+    LogRecord,
+    Notice,
+    Problem,
+    Scope,
+    SpanRecord,
+    is_newer_format,
+    logs_without_spans,
+    with_logs,
+)
 from otel_agent_trace.store import frames, names, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
@@ -360,7 +370,7 @@ def _logs_of_responses(scanned: Sequence[_ScannedFile]) -> ResponseLogs:
         if file_format.mentions(piece, MARK):
             for log in file_format.read_unusual(piece, None).logs:
                 found.add(log)
-    found.forget_those_of(span for piece, file_format in _pieces_of(scanned) for span in _spans_in(piece, file_format))
+    found.forget_those_of(span for piece, file_format in _pieces_of(scanned) for span in spans_in(piece, file_format))
     return found
 
 
@@ -372,7 +382,8 @@ def _pieces_of(scanned: Iterable[_ScannedFile]) -> Iterator[tuple[bytes, FileFor
             yield from ((piece, file_format) for piece in pieces.pieces if piece)
 
 
-def _spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
+def spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
+    """Return the spans of a piece of any kind; of one that is damaged, those that are intact."""
     try:
         spans = file_format.read(piece)
     except ValueError as error:
@@ -393,6 +404,8 @@ class _OpenTraces:
         self._on_log = on_log
         self._logs_of_responses = logs_of_responses
         self._sessions = SessionLogs()
+        self._scope = Scope()
+        self._has_newer_format = False
         self._traces: dict[str, list[SpanRecord]] = {}
         self._started_ids: set[str] = set()
         self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
@@ -417,11 +430,25 @@ class _OpenTraces:
                 records = [with_liveness(record, is_alive=scanned.is_alive) for record in records]
                 self._started_ids.update(record.span_id for record in records)
             for record in records:
+                if record.scope is not self._scope:
+                    self._look_at_scope(record.scope, file, number)
                 known = traces.get(record.trace_id)
                 if known is None:
                     traces[record.trace_id] = [record]
                 else:
                     known.append(record)
+
+    def _look_at_scope(self, scope: Scope, file: str, number: int) -> None:
+        """Warn once of spans in a format that only later versions of this library know."""
+        self._scope = scope
+        if self._has_newer_format or not is_newer_format(scope):
+            return
+        self._has_newer_format = True
+        reason = (
+            f"written in format {scope.attributes[semconv.FORMAT]} by a later version of otel_agent_trace; this one "
+            f"knows format {semconv.FORMAT_NUMBER}, and may read such spans incompletely"
+        )
+        self._on_problem(Notice(file, number, reason))
 
     def _read_unusual(
         self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int

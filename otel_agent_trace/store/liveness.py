@@ -22,7 +22,6 @@ from otel_agent_trace.store.sharing import is_lock_free, take
 
 JOURNAL_SCOPE = "otel_agent_trace.journal"
 JOURNAL_FORMAT = 1
-_FORMAT = "agent_trace.format"
 _HOST, _PID = "host.name", "process.pid"
 _BOOT_ID, _PID_NS = "agent_trace.boot_id", "agent_trace.pid_ns"
 _PROCESS_START = "agent_trace.process_start"
@@ -77,7 +76,7 @@ def header(position: str, *, has_locks: bool) -> bytes:
         _POSITION: position,
     }
     head, tail = otlp_json_encoding.frame(
-        Resource(attributes), Scope(JOURNAL_SCOPE, attributes={_FORMAT: JOURNAL_FORMAT})
+        Resource(attributes), Scope(JOURNAL_SCOPE, attributes={semconv.FORMAT: JOURNAL_FORMAT})
     )
     return head + tail + b"\n"
 

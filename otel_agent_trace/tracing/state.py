@@ -45,6 +45,7 @@ _OUR_ATTRIBUTES = 40
 _KEPT_ENDS = 65_536
 """Number of the latest ended runs whose ids are kept, to distinguish a second end from an unknown id."""
 _MANY_OPEN = 10_000
+_SCOPE_ATTRIBUTES = {semconv.FORMAT: semconv.FORMAT_NUMBER}
 
 
 class Destination(NamedTuple):
@@ -257,7 +258,7 @@ class TracerState(Shared):
         self._destination = destination = Destination(
             provider,
             changes,
-            spans_of(provider.get_tracer(semconv.SCOPE_NAME, __version__)),
+            spans_of(_tracer_of(provider)),
             self._write_policies_for(provider),
             None if is_diverted else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
             getattr(provider, "sampler", None) is not ALWAYS_ON,
@@ -379,6 +380,14 @@ def _warn_of_missing(origin: Origin, settings: dict[str, Any]) -> None:
     if lost:
         place = "nothing" if missing_in((*origin.data, *origin.policies)) else place
         warn("a tracer from another process is without %s; it records to %s", ", ".join(lost), place)
+
+
+def _tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
+    """Return our tracer of a provider; without attributes of its scope if it is one from before OpenTelemetry 1.27."""
+    try:
+        return provider.get_tracer(semconv.SCOPE_NAME, __version__, attributes=_SCOPE_ATTRIBUTES)
+    except TypeError:
+        return provider.get_tracer(semconv.SCOPE_NAME, __version__)
 
 
 def _is_lost_in(provider: trace.TracerProvider) -> bool:

@@ -23,7 +23,7 @@ from otel_agent_trace import (
     run_to_spans,
 )
 from otel_agent_trace.errors import AmbiguousRunError, ConfigurationError, RunNotFoundError
-from otel_agent_trace.span import Event, Link, Resource, SpanRecord
+from otel_agent_trace.span import Event, Link, Resource, Scope, SpanRecord
 from otel_agent_trace.testing import check_source
 from tests.support.fake_jaeger import FakeJaeger, v3_error
 from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem, failed_run, make_run, of_service
@@ -435,6 +435,7 @@ def test_the_older_interface_keeps_all_but_times(jaeger: FakeJaeger) -> None:
         events=(Event("e", root.start_ns + 1_000, {"n": 1}),),
         attributes={**root.attributes, "big": 2**63 - 1, "float": 1.0, "bytes": b"\0\1", "truth": False},
         flags=0,
+        scope=Scope("otel_agent_trace"),  # its attributes are lost
     )
     jaeger.fresh([root, *below], interfaces=("legacy",))
     [read] = JaegerSource(jaeger.url()).traces(fail_on_problem)

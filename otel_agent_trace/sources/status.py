@@ -1,0 +1,127 @@
+"""Summarize a store: its files, runs, journals, index, binary parts and damage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources.damage import inspect
+from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.search import search
+from otel_agent_trace.span import Problem
+from otel_agent_trace.store.liveness import is_alive
+from otel_agent_trace.store.names import StoreFiles, is_journal, is_rotated, store_of_segment
+
+_SHOWN_DAMAGE = 100
+
+
+class SegmentCounts(msgspec.Struct, frozen=True):
+    """Represent how many files of spans there are: closed ones, and live ones, to which programs append."""
+
+    closed: int
+    live: int
+
+
+class JournalCounts(msgspec.Struct, frozen=True):
+    """Represent how many journals there are, by whether the process is alive; `unknown` where that cannot be known."""
+
+    alive: int
+    dead: int
+    unknown: int
+
+
+class IndexStatus(msgspec.Struct, frozen=True):
+    """Represent whether there is an index, and its bytes on disk."""
+
+    present: bool
+    bytes: int
+
+
+class MediaStatus(msgspec.Struct, frozen=True):
+    """Represent how many binary parts lie beside the store, and their bytes."""
+
+    parts: int
+    bytes: int
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """Represent a store; `bytes` are those of live file, segments and journals, times Unix nanoseconds.
+
+    `damaged` has the first hundred of the `damage`; `unreadable` are the files that cannot be read at all.
+    """
+
+    segments: SegmentCounts
+    runs: int
+    spans: int
+    bytes: int
+    first_ns: int | None
+    last_ns: int | None
+    journals: JournalCounts
+    index: IndexStatus
+    media: MediaStatus
+    damage: int
+    damaged: tuple[Problem, ...]
+    unreadable: tuple[Problem, ...]
+
+
+def status_of(source: str) -> StoreStatus:
+    """Read a store, and return what it has.
+
+    Args:
+        source: the path of a live file, a directory or a glob.
+
+    Raises:
+        SourceError: there are no such files.
+    """
+    damaged: list[Problem] = []
+    inspected = inspect(source, lambda problem: damaged.append(problem) if len(damaged) < _SHOWN_DAMAGE else None)
+    paths = FilesSource([source]).files()
+    journals = [path for path in paths if is_journal(path)]
+    closed = [path for path in paths if store_of_segment(path) is not None or is_rotated(path)]
+    live = [path for path in paths if path not in {*journals, *closed}]
+    stores = {StoreFiles(os.path.realpath(path)) for path in live} | {
+        store for path in closed if (store := store_of_segment(path))
+    }
+    alive = [_is_alive(path) for path in journals]
+    index = [size for store in stores for size in _sizes(store.folder, os.path.basename(store.index))]
+    media = [size for store in stores for size in _sizes(store.media_folder)]
+    runs = search(FilesSource([source]), RunQuery(), _ignore_problem, lambda found: 1)
+    return StoreStatus(
+        SegmentCounts(len(closed), len(live)),
+        0 if inspected.unreadable else sum(runs),
+        inspected.spans,
+        inspected.size_bytes,
+        inspected.first_ns,
+        inspected.last_ns,
+        JournalCounts(alive.count(True), alive.count(False), alive.count(None)),
+        IndexStatus(bool(index), sum(index)),
+        MediaStatus(len(media), sum(media)),
+        inspected.damage,
+        tuple(damaged),
+        tuple(inspected.unreadable),
+    )
+
+
+def _is_alive(journal: str) -> bool | None:
+    try:
+        return is_alive(journal)
+    except OSError:  # removed meanwhile, or not ours to read
+        return None
+
+
+def _sizes(folder: str, beginning: str = "") -> Iterator[int]:
+    """Yield the sizes of the files of a folder and of those below it whose names begin so; none if there is no folder."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) and entry.name.startswith(beginning):
+                yield entry.stat(follow_symlinks=False).st_size
+            elif not beginning and entry.is_dir(follow_symlinks=False):
+                yield from _sizes(entry.path)
+
+
+def _ignore_problem(problem: Problem) -> None:
+    """Ignore a problem that is among the damage."""

@@ -1,0 +1,474 @@
+"""Follow the runs and steps of a store as they start and end, while programs write to it, rotate and compress it.
+
+Each look reads what is new: the files, where ends are, then the journals, where starts are. The spans of open traces are
+assembled as readers do it, and what is new in their runs makes events. In memory are the spans of open traces (of a run of
+ours that goes on, only those that are open) and a bounded number of ids of what ended lately.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import io
+import itertools
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Container, Iterable, Iterator, Sequence
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.dialects import is_ours
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.model import AgentRun, AgentStep, at_time
+from otel_agent_trace.query import INTERRUPTED
+from otel_agent_trace.runs import assemble
+from otel_agent_trace.sources.file_formats import DamagedError, FileFormat
+from otel_agent_trace.sources.file_formats.json_lines import JsonLines
+from otel_agent_trace.sources.files import BLOCK_BYTES, Content, FilesSource, content_of, open_regular, spans_in
+from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.store.lines import MAX_LINE_BYTES
+from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
+from otel_agent_trace.store.names import COMPRESSED, is_journal, store_of_segment
+from otel_agent_trace.store.sharing import is_lock_free
+
+_Identity = tuple[int, int]
+_Times = tuple[int, int]
+"""Begin and end, in Unix nanoseconds."""
+_HAS_REMOTE_PARENT = 0x200
+"""Flag of OTLP of a span whose parent is in another process."""
+_MOST_SORTED = 100_000
+"""Number of events that are held to be sorted by time; those that are further apart come in the order of the files."""
+_MOST_OPEN = 10_000
+_MOST_RECENT = 131_072
+_SWEEP_LINES = 4096
+_RECENT_LINES = 256
+_MOST_LISTINGS = 10
+_HEAD_BYTES, _END_BYTES = 512, 64
+_SETTLED_S = 60.0
+_RUN_WAIT_S, _PARENT_WAIT_S = 1.0, 30.0
+"""Time for which a step waits for what is above it: for a run of ours, whose start is in a journal, and for one of another
+tracer, which may be written only when it ends."""
+_STARTED, _ENDED = 1, 2
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Represent that a run or a step has started or ended.
+
+    `event` is "run_started", "step_started", "step_ended" or "run_ended". `kind` is that of the step, "agent" for a run.
+    `status` is "running" at a start; at an end that of the run, "success" or "error" for a step, and "interrupted" for
+    both if the process is gone. `time_ns` is Unix nanoseconds, `depth` the number of runs and steps around it.
+    """
+
+    event: str
+    run_id: str
+    span_id: str | None
+    parent_run_id: str | None
+    kind: str
+    name: str | None
+    status: str
+    time_ns: int
+    duration_s: float | None
+    depth: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the event as JSON-able data; the time is ISO 8601, the duration seconds."""
+        return {
+            "event": self.event,
+            "run_id": self.run_id,
+            "span_id": self.span_id,
+            "parent_run_id": self.parent_run_id,
+            "kind": self.kind,
+            "name": self.name,
+            "status": self.status,
+            "time": at_time(self.time_ns).isoformat(),
+            "duration_s": self.duration_s,
+        }
+
+    def ended(self, status: str, end_ns: int) -> Event:
+        """Return the end of what has started with this event."""
+        event, duration_s = self.event.replace("_started", "_ended"), (end_ns - self.time_ns) / 1e9
+        return msgspec.structs.replace(self, event=event, status=status, time_ns=end_ns, duration_s=duration_s)
+
+
+class Tail:
+    """Read the events of a store, each once, however often its files are rotated meanwhile.
+
+    Args:
+        source: the path of a live file, a directory or a glob; it need not exist yet.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = FilesSource([source])
+        self._followed: dict[_Identity, _Followed] = {}
+        self._settled: set[str] = set()
+        self._traces = _Traces()
+        self._has_looked = False
+
+    def look(self, *, is_last: bool = False) -> Iterator[Event]:
+        """Yield what is new since the last look, in order of time.
+
+        Args:
+            is_last: whether nothing follows, so that incomplete traces and lines are taken as they are.
+        """
+        paths = self._follow()
+        traces, followed = self._traces, [*self._followed.values()]
+        files, journals = ([file for file in followed if file.is_journal is kind] for kind in (False, True))
+        if not self._has_looked:
+            for file in files:
+                for spans in file.new_spans(is_last=is_last):
+                    traces.add(spans)
+                    yield from traces.sweep()
+        for journal in journals:
+            journal.look_at_owner()
+        for file in reversed(files):  # what is written before a line is in the same file, or in an earlier one
+            for spans in file.new_spans(is_last=is_last):
+                traces.add(spans)
+        for journal in journals:  # likewise the start of what has ended
+            traces.add(journal.new_starts())
+        yield from traces.flush(is_last=is_last)
+        self._forget({*paths})
+        self._has_looked = True
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._followed.values():
+            file.close()
+        self._followed.clear()
+
+    def _paths(self) -> list[str]:
+        try:
+            return self._source.files()
+        except SourceError:  # nothing there yet
+            return []
+
+    def _follow(self) -> Sequence[str]:
+        """Open the files that are new, with none missing between them, and return the paths of all."""
+        paths = before = None
+        for _ in range(_MOST_LISTINGS):
+            before, paths = paths, self._paths()
+            if paths == before:
+                break
+            self._open(paths)
+        return paths or ()
+
+    def _open(self, paths: Sequence[str]) -> None:
+        """Open the files that are new; those that were renamed are known by their inode."""
+        in_order: dict[_Identity, _Followed] = {}
+        for path in paths:
+            if path.removesuffix(COMPRESSED) in self._settled:
+                continue
+            with contextlib.suppress(OSError, SourceError):  # renamed or removed meanwhile, or no regular file
+                status = os.stat(path)
+                file = self._followed.pop((status.st_dev, status.st_ino), None) or self._opened(path)
+                file.path = path
+                in_order[file.identity] = file
+        self._followed.update(in_order)
+
+    def _opened(self, path: str) -> _Followed:
+        file = _Followed(open_regular(path), is_journal=is_journal(path))
+        if self._has_looked and not file.is_journal:  # perhaps a copy, compressed or not, of one that was read
+            file.skip_known({line for other in self._followed.values() for line in other.recent})
+        return file
+
+    def _forget(self, paths: set[str]) -> None:
+        """Close the files that are gone, and the segments to which nobody writes any more."""
+        for identity, file in [*self._followed.items()]:
+            is_settled = file.is_settled
+            if is_settled:
+                self._settled.add(file.path.removesuffix(COMPRESSED))
+            if is_settled or file.path not in paths:
+                file.close()
+                del self._followed[identity]
+
+
+class _Followed:
+    """Hold an open file, and how far it has been read."""
+
+    def __init__(self, file: io.BufferedReader, *, is_journal: bool) -> None:
+        self._file, self.is_journal = file.detach(), is_journal  # what a buffer holds may have been changed in place
+        status = os.fstat(self._file.fileno())
+        self.identity: _Identity = (status.st_dev, status.st_ino)
+        self.path = ""
+        self.recent: deque[int] = deque(maxlen=_RECENT_LINES)
+        """Hashes of the last lines that have spans."""
+        self._lines: JsonLines | None = None
+        self._is_read = False
+        self._is_alive: bool | None = None
+        self._offset = self._number = self._skipped = 0
+        self._head = self._end = b""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it is a closed segment to which nobody has written for a while."""
+        if store_of_segment(self.path) is None:
+            return False
+        return self._is_read or time.time() - os.fstat(self._file.fileno()).st_mtime > _SETTLED_S
+
+    def skip_known(self, known: Container[int]) -> None:
+        """Skip the lines up to the last one that was read before, here or in another file."""
+        last = 0
+        with contextlib.suppress(DamagedError):
+            for number, (piece, _) in enumerate(self._all(), 1):
+                if hash(piece) in known:
+                    last = number
+        self._skipped = last
+
+    def look_at_owner(self) -> None:
+        """Note whether the process of a journal is alive; once it is gone, all of the journal is new."""
+        is_alive = is_owner_alive(self._file.fileno(), lock_is_free=is_lock_free(self._file.fileno()))
+        if is_alive is not self._is_alive:
+            self._is_alive = is_alive
+            self._restart()
+
+    def new_starts(self) -> list[SpanRecord]:
+        """Return what is new in a journal."""
+        found = itertools.chain.from_iterable(self.new_spans(is_last=False))
+        return [with_liveness(span, is_alive=self._is_alive) for span in found]
+
+    def new_spans(self, *, is_last: bool) -> Iterator[Sequence[SpanRecord]]:
+        """Yield the spans of each new line; those of an incomplete last line only if nothing follows."""
+        size = os.fstat(self._file.fileno()).st_size
+        if self._is_read or not size:
+            return
+        if self._lines is None:
+            content = self._content()
+            if not (content.is_plain and isinstance(content.file_format, JsonLines)):
+                yield from self._whole()
+                return
+            self._lines = JsonLines()
+        elif size < self._offset or not self._goes_on():
+            self._restart()
+            self.skip_known(frozenset(self.recent))
+        begin = self._offset
+        blocks = itertools.chain(self._blocks(size), () if is_last else (b"\n",))  # the latter is beyond the size
+        for pieces in self._lines.pieces(blocks, size - begin, MAX_LINE_BYTES):
+            self._offset = begin + pieces.position
+            yield from self._spans_in((piece, self._lines) for piece in pieces.pieces)
+        self._head, self._end = self._marks(min(self._offset, _HEAD_BYTES))
+
+    def _whole(self) -> Iterator[Sequence[SpanRecord]]:
+        """Yield the spans of a compressed file, or one of another format, which is read once."""
+        self._is_read = True
+        with contextlib.suppress(DamagedError):
+            yield from self._spans_in(self._all())
+
+    def _content(self) -> Content:
+        self._file.seek(0)
+        return content_of(io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False), BLOCK_BYTES))
+
+    def _all(self) -> Iterator[tuple[bytes | None, FileFormat]]:
+        content = self._content()
+        for pieces in content.file_format.pieces(content.blocks, sys.maxsize, MAX_LINE_BYTES):
+            yield from ((piece, content.file_format) for piece in pieces.pieces)
+
+    def _spans_in(self, pieces: Iterable[tuple[bytes | None, FileFormat]]) -> Iterator[Sequence[SpanRecord]]:
+        for piece, file_format in pieces:
+            self._number += 1
+            if piece and self._number > self._skipped and (spans := spans_in(piece, file_format)):
+                self.recent.append(hash(piece))
+                yield spans
+
+    def _blocks(self, size: int) -> Iterator[bytes]:
+        self._file.seek(self._offset)
+        left = size - self._offset
+        while left > 0 and (block := self._file.read(min(left, BLOCK_BYTES))):
+            left -= len(block)
+            yield block
+
+    def _restart(self) -> None:
+        self._offset = self._number = self._skipped = 0
+        self._head = self._end = b""
+
+    def _goes_on(self) -> bool:
+        """Return whether the file has only grown: it may have been emptied and written anew, or changed in place."""
+        head, end = self._marks(len(self._head))
+        return head == self._head and (self.is_journal or end == self._end)
+
+    def _marks(self, head_bytes: int) -> tuple[bytes, bytes]:
+        """Return the beginning of the file, and the bytes before the place reached."""
+        self._file.seek(0)
+        head = self._file.read(head_bytes)
+        self._file.seek(max(0, self._offset - _END_BYTES))
+        return head, self._file.read(min(self._offset, _END_BYTES))
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Trace:
+    """Hold the spans of an open trace, and how far its runs and steps have been reported."""
+
+    __slots__ = ("began_s", "is_changed", "last_line", "spans", "stages")
+
+    def __init__(self) -> None:
+        self.spans: dict[str, SpanRecord] = {}
+        self.stages: dict[str, int] = {}
+        """Id of a run or span → `_STARTED` or `_ENDED`."""
+        self.began_s = time.monotonic()
+        self.last_line = 0
+        self.is_changed = False
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether all spans have ended."""
+        return all(map(_is_over, self.spans.values()))
+
+
+class _Traces:
+    """Make events of spans."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Trace] = {}
+        self._recent: dict[int, int] = {}
+        """Hash of what has ended lately → its stage."""
+        self._events: list[tuple[int, int, Event]] = []
+        self._number = itertools.count()
+        self._lines = 0
+
+    def add(self, spans: Iterable[SpanRecord]) -> None:
+        """Add the spans of a line."""
+        self._lines += 1
+        for span in spans:
+            if hash((span.trace_id, span.span_id)) in self._recent:
+                continue
+            trace = self._open.get(span.trace_id)
+            if trace is None:
+                trace = self._open[span.trace_id] = _Trace()
+            known = trace.spans.get(span.span_id)
+            if known is None or known.end_ns is None:
+                trace.spans[span.span_id] = span
+                trace.last_line, trace.is_changed = self._lines, True
+
+    def sweep(self) -> Iterator[Event]:
+        """Take complete traces, now and then, and yield the first events if there are many."""
+        if self._lines % _SWEEP_LINES:
+            return
+        for trace_id, trace in [*self._open.items()]:
+            is_complete = trace.is_over and any(map(_is_outermost, trace.spans.values()))
+            if trace.last_line < self._lines - _SWEEP_LINES and (is_complete or len(self._open) > _MOST_OPEN):
+                self._take(trace_id, trace, is_last=True)
+        while len(self._events) > _MOST_SORTED:
+            yield heapq.heappop(self._events)[-1]
+
+    def flush(self, *, is_last: bool) -> Iterator[Event]:
+        """Yield all that is new."""
+        for trace_id, trace in [*self._open.items()]:
+            if trace.is_changed:
+                self._take(trace_id, trace, is_last=is_last)
+        while self._events:
+            yield heapq.heappop(self._events)[-1]
+
+    def _take(self, trace_id: str, trace: _Trace, *, is_last: bool) -> None:
+        """Make events of what is new in a trace, and forget what has ended."""
+        trace.is_changed = False
+        for run in assemble(trace.spans.values()):
+            if not is_last and self._waits(run, trace):
+                trace.is_changed = True
+            else:
+                self._add_run(run, trace, run.parent_run_id, 0, (0, sys.maxsize))
+        if trace.is_changed:
+            return
+        if trace.is_over:
+            self._forget(trace, [*trace.spans.values()])
+            for key, stage in trace.stages.items():
+                self._remember(hash(key), stage)
+            del self._open[trace_id]
+        elif all(map(is_ours, trace.spans.values())):
+            parents = {span.parent_span_id for span in trace.spans.values()}
+            below = [span for span in trace.spans.values() if span.parent_span_id and span.span_id not in parents]
+            self._forget(trace, [span for span in below if _is_over(span)])
+
+    def _forget(self, trace: _Trace, spans: Iterable[SpanRecord]) -> None:
+        for span in spans:
+            del trace.spans[span.span_id]
+            trace.stages.pop(span.span_id, None)
+            self._remember(hash((span.trace_id, span.span_id)), _ENDED)
+
+    def _remember(self, key: int, stage: int) -> None:
+        self._recent[key] = stage
+        if len(self._recent) > _MOST_RECENT:
+            del self._recent[next(iter(self._recent))]
+
+    def _stage(self, trace: _Trace, key: str) -> int:
+        return trace.stages.get(key) or self._recent.get(hash(key), 0)
+
+    def _waits(self, run: AgentRun, trace: _Trace) -> bool:
+        """Return whether what is above some steps is not known yet, and may be soon."""
+        if run.span_id is not None or self._stage(trace, run.run_id):
+            return False
+        spans = [span for step in run.steps if (span := trace.spans.get(step.span_id or ""))]
+        wait_s = _RUN_WAIT_S if all(map(is_ours, spans)) else _PARENT_WAIT_S
+        return not any(map(_is_outermost, spans)) and time.monotonic() < trace.began_s + wait_s
+
+    def _add_run(self, run: AgentRun, trace: _Trace, parent_run_id: str | None, depth: int, within: _Times) -> None:
+        """Add the events of a run and of its steps, sorted within the times of what is around it."""
+        about = (run.run_id, run.span_id, parent_run_id, "agent", run.agent_name)
+        started = Event("run_started", *about, "running", run.started_at_ns, None, depth)
+        ended = None
+        if run.ended_at_ns is not None:
+            ended = started.ended(run.status.value, run.ended_at_ns)
+        elif run.interrupted is True:
+            ended = started.ended(INTERRUPTED, _last_time(run))
+        within = _bounded(started, ended, within)
+        self._add(started, trace, run.run_id, within)
+        depths: dict[int | str | None, int] = {}
+        for step in run.steps:
+            depths[step.step_id] = depths.get(step.parent_step_id, depth) + 1
+            if step.run is not None:
+                self._add_run(step.run, trace, run.run_id, depths[step.step_id], within)
+            else:
+                self._add_step(step, run, trace, depths[step.step_id], within)
+        if ended is not None:
+            self._add(ended, trace, run.run_id, within)
+
+    def _add_step(self, step: AgentStep, run: AgentRun, trace: _Trace, depth: int, within: _Times) -> None:
+        about = (run.run_id, step.span_id, None, step.kind.value, step.name)
+        started = Event("step_started", *about, "running", step.started_at_ns, None, depth)
+        span, ended = trace.spans.get(step.span_id or ""), None
+        if step.ended_at_ns is not None:
+            ended = started.ended("success" if step.error is None else "error", step.ended_at_ns)
+        elif span is not None and _is_over(span):
+            ended = started.ended(INTERRUPTED, _last_time(run))
+        key, within = step.span_id or f"{run.run_id}:{step.step_id}", _bounded(started, ended, within)
+        self._add(started, trace, key, within)
+        if ended is not None:
+            self._add(ended, trace, key, within)
+
+    def _add(self, event: Event, trace: _Trace, key: str, within: _Times) -> None:
+        """Add an event unless it was there already; a start is sorted by the first of two times, an end by the second."""
+        is_end = event.duration_s is not None
+        stage = _ENDED if is_end else _STARTED
+        if self._stage(trace, key) < stage:
+            trace.stages[key] = stage
+            heapq.heappush(self._events, (within[is_end], next(self._number), event))
+
+
+def _bounded(started: Event, ended: Event | None, within: _Times) -> _Times:
+    """Return the times of a run or step within those of what is around it; what has not ended has the end of that."""
+    begin = min(max(within[0], started.time_ns), within[1])
+    return begin, within[1] if ended is None else min(max(begin, ended.time_ns), within[1])
+
+
+def _is_over(span: SpanRecord) -> bool:
+    """Return whether a span has ended, or its process has."""
+    return span.end_ns is not None or span.attributes.get(semconv.INTERRUPTED) is True
+
+
+def _is_outermost(span: SpanRecord) -> bool:
+    """Return whether no span of this store is above a span."""
+    return not span.parent_span_id or bool(span.flags & _HAS_REMOTE_PARENT)
+
+
+def _last_time(run: AgentRun) -> int:
+    """Return the last time that is known of a run, in Unix nanoseconds."""
+    parts: list[AgentRun | AgentStep] = []
+    for each in run.walk():
+        parts += [each, *each.steps]
+    return max(max(part.started_at_ns, part.ended_at_ns or 0) for part in parts)
