@@ -116,6 +116,19 @@ def store_of_segment(path: str) -> StoreFiles | None:
     return StoreFiles(match["stem"] + match["extension"]) if match else None
 
 
+def store_of(path: str) -> StoreFiles:
+    """Return the store that any file with spans belongs to, by its name, which may be that of the live file itself."""
+    if is_journal(path):
+        return StoreFiles(os.path.dirname(path).removesuffix(".open"))
+    segment = store_of_segment(path)
+    if segment is not None:
+        return segment
+    plain = re.sub(rf"{_PACKED}\Z", "", path, count=1)
+    folder, name = os.path.split(plain)
+    live = re.sub(rf"(?:{_ROTATED})(?=\Z|\.[^.]*\Z)", "", name, count=1)
+    return StoreFiles(os.path.join(folder, live or name))
+
+
 def closed_at(path: str) -> datetime | None:
     """Return the time when a segment was closed, by its name; None for any other name."""
     match = _SEGMENT.fullmatch(path)
