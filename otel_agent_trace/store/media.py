@@ -152,15 +152,20 @@ class MediaFolder:
             return None
         try:
             descriptor = os.open(self._path(name), os.O_RDONLY | _NO_LINKS)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise DamagedMediaError(error.strerror) from error
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
                 raise DamagedMediaError("no regular file, or too large")
-            content = file.read(MOST_BYTES)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(MOST_BYTES)
+        except OSError as error:
+            raise DamagedMediaError(error.strerror) from error
+        finally:
+            os.close(descriptor)
         if hashlib.sha256(content).hexdigest() != name[:64]:
             raise DamagedMediaError("not the content that its name says")
         return content

@@ -243,7 +243,7 @@ def _found_in_values(data: dict[str, Any], digests: set[str], depth: int) -> Ite
 
 # ── into a span ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_DAMAGED = "damaged: "
+MISSING, _DAMAGED = "not in the media folder", "damaged: "
 MOST_CHARACTERS_OF_A_TRACE = 1 << 30
 """Most characters of content that are put back into the spans of one trace, which may name a file any number of times."""
 
@@ -318,7 +318,7 @@ class Inside:
                 return "", f"{_DAMAGED}{error}"
             if content is not None:
                 return binary.encoded(content, is_for_urls=is_for_urls), ""
-        return "", "not in the media folder"
+        return "", MISSING
 
 
 class _Listed(msgspec.Struct, frozen=True, array_like=True):
