@@ -65,7 +65,7 @@ def media_part(part: Mapping[Any, Any]) -> Part | None:
     mime_type = source.pop("mime_type", None) or _mime_type(found, modality)
     facts = {
         "type": source.pop("type"),
-        "modality": found.get("modality") or modality or _modality_of(mime_type),
+        "modality": found.get("modality") or modality or modality_of(mime_type),
         "mime_type": mime_type,
         **source,
     }
@@ -199,7 +199,8 @@ def _type_of_file(name: str) -> str | None:
 _MEDIA = ("image", "audio", "video")
 
 
-def _modality_of(mime_type: str | None) -> str | None:
+def modality_of(mime_type: str | None) -> str | None:
+    """Return the modality of a media type; None if the type is not known."""
     if mime_type is None:
         return None
     first = mime_type.partition("/")[0]

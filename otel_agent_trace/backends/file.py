@@ -22,8 +22,11 @@ from otel_agent_trace.span import LogRecord, Problem, Resource, Scope, SpanRecor
 from otel_agent_trace.store.journal import Journal
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.maintenance import maintain_soon
+from otel_agent_trace.store.media import MediaFolder
+from otel_agent_trace.store.media_parts import Outside
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import StoreOptions, store_settings
+from otel_agent_trace.values.binary import LEAST_CHARACTERS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -107,6 +110,7 @@ class FileBackend(ExportingSink):
         self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
         self._last: tuple[Any, Any, _Frame] = (self, self, (b"", b""))
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
+        self._media = Outside(MediaFolder(self._files, is_durable=self.settings.durability != "none"), self._miss_media)
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
         """Why the journal could not be written, until that is logged."""
@@ -118,11 +122,7 @@ class FileBackend(ExportingSink):
         """Keep a span that has started in the journal."""
         live = span.unchanged
         encoded = None if live is None else self._encoder.encode_start(live, span.shape)
-        if encoded is not None:
-            head, tail = self._frame_of(live)
-        else:
-            record = span.record
-            (head, tail), encoded = self._frame(record.resource, record.scope), otlp_json_encoding.encode_span(record)
+        (head, tail), encoded = self._framed(span, encoded)
         self._keep(span, b"%b%b%b" % (head, encoded, tail))
 
     def on_hold(self, span: PipelineSpan) -> None:
@@ -154,6 +154,8 @@ class FileBackend(ExportingSink):
     def _keep(self, span: PipelineSpan, line: bytes) -> None:
         context = span.context
         self._journaled("started", self._journal.add, context.span_id, context.trace_id, line)
+        if self._media.folder.held:
+            self._media.folder.release()
         if not self._has_begun:
             self._has_begun = True
             if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
@@ -206,7 +208,17 @@ class FileBackend(ExportingSink):
                 raise
             self._lose(number or 1, error)
             return False
+        finally:
+            if self._media.folder.held:
+                self._media.folder.release()
         return True
+
+    def _miss_media(self, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        self._diagnostics.count(f"media not stored once: {reason}")
+        self._diagnostics.warn_once(
+            f"media: {reason}", "could not write to %s: %s; content stays in its spans", self._media.folder.path, reason
+        )
 
     def _lose(self, number: int, error: OSError) -> None:
         reason = error.strerror or str(error)
@@ -236,10 +248,17 @@ class FileBackend(ExportingSink):
         """Return the bytes before and after a span, and the span itself."""
         unchanged = span.unchanged
         encoded = None if unchanged is None else self._encoder.encode(unchanged, span.shape)
-        if encoded is not None:
-            return self._frame_of(unchanged), encoded
+        return self._framed(span, encoded)
+
+    def _framed(self, span: PipelineSpan, encoded: bytes | None) -> tuple[_Frame, bytes]:
+        """Return the bytes before and after a span, and the span itself, without content that is stored in the media folder."""
+        if encoded is not None and len(encoded) < LEAST_CHARACTERS:
+            return self._frame_of(span.unchanged), encoded
         record = span.record
-        return self._frame(record.resource, record.scope), otlp_json_encoding.encode_span(record)
+        without = self._media.record(record)
+        if encoded is None or without is not record:
+            encoded = otlp_json_encoding.encode_span(without)
+        return self._frame(record.resource, record.scope), encoded
 
     def _frame_of(self, span: Any) -> _Frame:
         """Return the bytes before and after a span of the SDK; most have the same resource and scope as the one before."""

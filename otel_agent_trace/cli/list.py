@@ -52,5 +52,5 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
 
 def _summaries(source: str, query: RunQuery, census: Census) -> list[RunSummary]:
     with reporting_progress() as reporter, hints_on_error(source):
-        opened = open_source(source, on_progress=reporter.on_progress)
+        opened = open_source(source, on_progress=reporter.on_progress, media=False)
         return [*search(opened, query, reporter.on_problem, lambda found: summary_of(found.run), census)]

@@ -38,7 +38,7 @@ def command(source: str | None, bucket: str | None, *, as_json: bool, **filters:
 
 def _report(source: str, bucket: str | None, query: RunQuery, census: Census) -> MetricsReport:
     with reporting_progress() as reporter, hints_on_error(source):
-        opened = open_source(source, on_progress=reporter.on_progress)
+        opened = open_source(source, on_progress=reporter.on_progress, media=False)
         return compute_metrics(
             search(opened, query, reporter.on_problem, lambda found: found.run, census), bucket=bucket
         )

@@ -12,9 +12,11 @@ import msgspec
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.forgetting.files import Removal, remove_from_file
 from otel_agent_trace.forgetting.selection import Selection, select
+from otel_agent_trace.forgetting.unnamed_media import remove_unnamed_media
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import FilesSource, Progress, name_of, open_source
 from otel_agent_trace.span import Problem
+from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.store.replacing import check_writers
 
 PLACES: tuple[Callable[[str, Selection, bool], Removal], ...] = (remove_from_file,)
@@ -84,7 +86,7 @@ def forget(
     if not query.is_filter:
         msg = "name a user, a session, or both"
         raise ConfigurationError(msg)
-    opened = open_source(source, on_progress=on_progress)
+    opened = open_source(source, on_progress=on_progress, media=False)
     if not isinstance(opened, FilesSource):
         msg = (
             f"{name_of(source)}: only local files can be changed; a server forgets runs by the means of its own store: "
@@ -99,6 +101,7 @@ def forget(
         for path in changed:  # before any of them is changed: spans in one may be known by those in another only
             check_writers(path)
         removals |= {path: [_removed(path, selection, remove) for remove in PLACES] for path in changed}
+        removals |= {store.media_folder: [_without_media(store)] for store in set(map(store_of, changed))}
     total = sum((removal.counts for each in removals.values() for removal in each), Counter[str]())
     return Forgotten(
         selection.runs,
@@ -109,6 +112,15 @@ def forget(
         tuple(problem for each in removals.values() for removal in each for problem in removal.left),
         apply,
     )
+
+
+def _without_media(store: StoreFiles) -> Removal:
+    """Return what could not be removed of the content that nothing in a store names any more."""
+    try:
+        remove_unnamed_media(store)
+    except (OSError, SourceError) as error:
+        return Removal(Counter(), (Problem(store.media_folder, 0, str(error)),))
+    return Removal(Counter())
 
 
 def _removed(path: str, selection: Selection, remove: Callable[[str, Selection, bool], Removal]) -> Removal:

@@ -367,7 +367,7 @@ class AttributeReader:
                 attributes[name] = tagged(value, tag)
             elif key == semconv.FINISH_REASONS:
                 attributes[name] = decode_text(value)
-            else:
+            elif key != semconv.MEDIA:
                 attributes[name] = value
         return attributes
 

@@ -19,7 +19,9 @@ from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_
 from otel_agent_trace.messages import message_data, message_from
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import Limits, Tag, encode, same
+from otel_agent_trace.values.binary import size_of_binaries
 from otel_agent_trace.values.builtin import TEXT_CODECS
+from otel_agent_trace.values.limits import MEDIA_OF_A_VALUE
 
 _REMEMBERED = 8
 """Number of conversations that a run keeps: an agent may have several, as those of a planner and a critic."""
@@ -195,15 +197,25 @@ class History:
         shown, as_given = encode(message_data(message), self._message_limits), encode(given, self._message_limits)
         if shown.cuts or as_given.cuts:
             return None
-        text, whole = _to_json(shown.data), _to_json(as_given.data)
+        text, whole = _to_json(shown.data).decode(), _to_json(as_given.data).decode()
         try:
             referring = refer(as_given.data, references_to(message))
         except AmbiguousError:
             return None
         if type(referring) is int:  # the reader would take the number for a reference
             return None
-        size_bytes = max(_size_bytes(text), _size_bytes(whole))
-        return Entry(message, text.decode(), shown.tag, _to_json(referring).decode(), as_given.tag, size_bytes)
+        size_bytes = max(self._size_bytes(text), self._size_bytes(whole))
+        return Entry(message, text, shown.tag, _to_json(referring).decode(), as_given.tag, size_bytes)
+
+    def _size_bytes(self, text: str) -> int:
+        """Return at least the bytes that limits count for a value, estimated from its JSON text.
+
+        Binary content counts as the part of its own limit that it takes.
+        """
+        limits, media = self._limits, size_of_binaries(text)
+        nodes = text.count(",") + text.count(":") + text.count("[") + text.count("{") + 1
+        media_part = media * limits.value_bytes // (MEDIA_OF_A_VALUE * max(1, limits.most_media_bytes))
+        return len(text.encode()) - media + media_part + _NODE_BYTES * nodes
 
 
 def _plain_entry(given: dict[str, Any], role: str, content: str) -> Entry:
@@ -258,11 +270,6 @@ def array_of(texts: list[str]) -> str:
 
 def _is_tagged(entry: Entry) -> bool:
     return entry.tag is not None or entry.given_tag is not None
-
-
-def _size_bytes(text: bytes) -> int:
-    """Return at least the bytes that limits count for a value, estimated from its JSON text."""
-    return len(text) + _NODE_BYTES * (text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{") + 1)
 
 
 def _common_length(copies: list[Any], items: list[Any]) -> int:

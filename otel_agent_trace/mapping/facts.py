@@ -302,7 +302,7 @@ GIVEN = frozenset(fact.field for fact in TABLE if fact.given)
 FLAGS = frozenset(fact.field for fact in TABLE if fact.codec is FLAG)
 """Fields that are written only if they are True."""
 TAKEN_NAMES = semconv.AWKWARD_NAMES.union(
-    (semconv.OPERATION_NAME, semconv.TYPES),
+    (semconv.OPERATION_NAME, semconv.TYPES, semconv.MEDIA),
     (fact.attribute for fact in TABLE if fact.attribute.startswith(semconv.OUR_PREFIX)),
 )
 """Names of attributes that a caller's own attributes cannot have; such ones are written under other names."""

@@ -46,6 +46,7 @@ _KNOWN = {
     semconv.METADATA: Content.OTHER,
     semconv.TAGS: Content.OTHER,
     semconv.LOG_BODY: Content.OTHER,
+    semconv.MEDIA: Content.BOTH,
     semconv.TRUNCATED: Content.OTHER,  # paths, of which keys of dictionaries are a part
     "llm.invocation_parameters": Content.OTHER,
     "client.address": Content.OTHER,

@@ -31,13 +31,14 @@ _OPENERS = {
 """Scheme of an address → module and name of its `Opener`, imported when it is used, since clients are slow to import."""
 
 
-def open_source(source: Any, *, on_progress: Progress | None = None, **options: Any) -> SpanSource:
+def open_source(source: Any, *, on_progress: Progress | None = None, media: bool = True, **options: Any) -> SpanSource:
     """Return the source for a path, a glob, a directory, an address, a backend, or a list of them.
 
     Args:
         source: what to read. A text with a scheme (``http://host:16686?service=NAME``) is an address, unless there is a
             file of that name. A backend is any object with `traces(on_problem)`, as a `SpanSource` has it, or `runs()`.
         on_progress: called now and then with the progress of reading.
+        media: whether pictures and other content beside a local store are read into its spans (see `FilesSource`).
         **options: options for the source of an address; for Jaeger those of `JaegerSource`.
 
     Raises:
@@ -52,14 +53,14 @@ def open_source(source: Any, *, on_progress: Progress | None = None, **options: 
         raise ConfigurationError(msg)
     if isinstance(source, str | PathLike):
         _check_path(source)
-        return FilesSource([source], on_progress=on_progress)
+        return FilesSource([source], on_progress=on_progress, media=media)
     if hasattr(source, "traces"):
         readable: SpanSource = source
         return readable
     if callable(getattr(source, "runs", None)):
         return RunsSource(source)
     if isinstance(source, Iterable):
-        return _open_several(list(source), on_progress)
+        return _open_several(list(source), on_progress, media=media)
     msg = (
         f"cannot read runs from {type(source).__name__}; "
         "give a path, a glob, a directory, an address, a backend that has traces() or runs(), or a list of them"
@@ -123,13 +124,17 @@ def _third_party_opener(scheme: str) -> Opener:
     raise SourceError(msg)
 
 
-def _open_several(sources: list[Any], on_progress: Progress | None) -> SpanSource:
+def _open_several(sources: list[Any], on_progress: Progress | None, *, media: bool) -> SpanSource:
     """Return one source for several, in which all files are one, so that they are read as a stream."""
     paths = [source for source in sources if isinstance(source, str | PathLike) and not is_address(source)]
-    others = [open_source(source) for source in sources if not isinstance(source, str | PathLike) or is_address(source)]
+    others = [
+        open_source(source, media=media)
+        for source in sources
+        if not isinstance(source, str | PathLike) or is_address(source)
+    ]
     for path in paths:
         _check_path(path)
-    files = [FilesSource(paths, on_progress=on_progress)] if paths else []
+    files = [FilesSource(paths, on_progress=on_progress, media=media)] if paths else []
     opened = [*files, *others]
     return opened[0] if len(opened) == 1 else SeveralSources(opened)
 

@@ -32,6 +32,7 @@ from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, File
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
+from otel_agent_trace.sources.stored_media import MEDIA_MARK, StoredMedia
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
 from otel_agent_trace.span import (
@@ -74,6 +75,7 @@ class FilesSource:
     Args:
         paths: paths of files and directories, and globs; of a directory the files that end in `SUFFIXES` are read.
         on_progress: called now and then with the bytes read and their total, which counts both passes.
+        media: whether content in the media folder of a store is put back into its spans; else they have references to it.
     """
 
     capabilities = Capabilities(logs=True)
@@ -83,8 +85,10 @@ class FilesSource:
         paths: Sequence[str | PathLike[str]],
         *,
         on_progress: Callable[[int, int | None], None] | None = None,
+        media: bool = True,
     ) -> None:
         self._paths = [os.fspath(path) for path in paths]
+        self._has_media = media
         self._on_progress = on_progress
 
     def files(self) -> list[str]:
@@ -125,7 +129,8 @@ class FilesSource:
         scanned += _scan_files(
             last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
         )
-        open_traces = _OpenTraces(on_problem, on_log, _logs_of_responses(scanned))
+        stored = StoredMedia(on_problem) if self._has_media else None
+        open_traces = _OpenTraces(on_problem, on_log, _logs_of_responses(scanned), stored)
         read_up_to = 0
         for file in scanned:
             file_format = file.file_format()
@@ -399,10 +404,12 @@ class _OpenTraces:
         on_problem: Callable[[Problem], None],
         on_log: Callable[[LogRecord], None],
         logs_of_responses: ResponseLogs,
+        stored: StoredMedia | None,
     ) -> None:
         self._on_problem = on_problem
         self._on_log = on_log
         self._logs_of_responses = logs_of_responses
+        self._stored = stored
         self._sessions = SessionLogs()
         self._scope = Scope()
         self._has_newer_format = False
@@ -413,6 +420,7 @@ class _OpenTraces:
     def take(self, pieces: Pieces, file_format: FileFormat, scanned: _ScannedFile) -> None:
         """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
         read, traces, file = file_format.read, self._traces, scanned.path
+        stored = self._stored
         for piece, number in zip(pieces.pieces, pieces.numbers, strict=False):
             if piece is None:
                 reason = f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB"
@@ -429,6 +437,8 @@ class _OpenTraces:
             if scanned.is_journal:
                 records = [with_liveness(record, is_alive=scanned.is_alive) for record in records]
                 self._started_ids.update(record.span_id for record in records)
+            if stored is not None and MEDIA_MARK in piece:
+                stored.note(records, file)
             for record in records:
                 if record.scope is not self._scope:
                     self._look_at_scope(record.scope, file, number)
@@ -471,6 +481,8 @@ class _OpenTraces:
         """Yield and forget the traces that do not occur in this block or a later one."""
         for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
             spans = without_ended(self._traces.pop(trace_id), self._started_ids)
+            if self._stored is not None:
+                spans = self._stored.inside(trace_id, spans)
             logs = self._logs_of_responses.taken_by(spans)
             if trace_id in self._logs:
                 logs += self._logs_of_trace(trace_id, spans)
@@ -692,6 +704,24 @@ class _Held(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._content.seek(offset, whence)
+
+
+def blocks_of(path: str) -> Iterator[bytes]:
+    """Yield the decompressed content of a file in blocks.
+
+    Raises:
+        SourceError: it cannot be opened, is not a regular file, or is damaged.
+    """
+    with open_regular(path) as raw:
+        try:
+            yield from _blocks(raw, _refuse_damage)
+        except DamagedError as error:
+            msg = f"{path}: {error}"
+            raise SourceError(msg) from error
+
+
+def _refuse_damage(error: DamagedError) -> None:
+    raise error
 
 
 def open_regular(path: str) -> io.BufferedReader:

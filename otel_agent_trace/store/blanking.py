@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import msgspec
@@ -15,11 +16,12 @@ def ends_inside_a_line(descriptor: int, size: int) -> bool:
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
-def blank(descriptor: int, part: bytes) -> None:
+def blank(descriptor: int, path: str, part: bytes) -> None:
     """Overwrite what the last `write` to a file appended: with blanks, and a line feed at its end.
 
     Args:
         descriptor: a file that is open for appending by this descriptor only, so that its position is the end of that write.
+        path: its path.
         part: what was written.
 
     Raises:
@@ -31,14 +33,15 @@ def blank(descriptor: int, part: bytes) -> None:
     if start < 0 or os.pread(descriptor, len(part), start) != part:
         return
     first = b"\n" if part[:1] == b"\n" else b""  # which ends the line of another writer
-    _overwrite(descriptor, start, (first + b" " * len(part))[: len(part) - 1] + b"\n")
+    _overwrite(descriptor, path, start, (first + b" " * len(part))[: len(part) - 1] + b"\n")
 
 
-def blank_torn_end(descriptor: int, size: int) -> None:
+def blank_torn_end(descriptor: int, path: str, size: int) -> None:
     """Overwrite the incomplete last line of a file with blanks; one that lacks nothing but its line feed stays.
 
     Args:
         descriptor: a file that nobody else has open.
+        path: its path.
         size: its size in bytes.
     """
     start = _begin_of_last_line(descriptor, size)
@@ -48,7 +51,7 @@ def blank_torn_end(descriptor: int, size: int) -> None:
     try:
         msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        _overwrite(descriptor, start, b" " * (len(line) - 1) + b"\n")
+        _overwrite(descriptor, path, start, b" " * (len(line) - 1) + b"\n")
 
 
 def _begin_of_last_line(descriptor: int, size: int) -> int | None:
@@ -63,17 +66,26 @@ def _begin_of_last_line(descriptor: int, size: int) -> int | None:
     return 0 if end == 0 else None
 
 
-def _overwrite(descriptor: int, start: int, data: bytes) -> None:
-    """Write to a place of a file that is open for appending: on Linux, `pwrite` appends there, wherever it should write."""
-    second = _opened_again(descriptor)
+def blank_line(descriptor: int, path: str, start: int, line: bytes) -> None:
+    """Overwrite a line that begins at a position, if it is still there.
+
+    Raises:
+        OSError: it cannot be overwritten.
+    """
+    if os.pread(descriptor, len(line), start) == line:
+        _overwrite(descriptor, path, start, b" " * (len(line) - 1) + b"\n")
+
+
+def _overwrite(descriptor: int, path: str, start: int, data: bytes) -> None:
+    """Write to a place of a file that is open for appending: on Linux, `pwrite` appends there, wherever it should write.
+
+    Raises:
+        OSError: it cannot be written, or another file is at the path.
+    """
+    second = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
+        if not os.path.samestat(os.fstat(second), os.fstat(descriptor)):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
         os.pwrite(second, data, start)
     finally:
         os.close(second)
-
-
-def _opened_again(descriptor: int) -> int:
-    try:
-        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:  # not Linux: there, `pwrite` writes where it should
-        return os.dup(descriptor)

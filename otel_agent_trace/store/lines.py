@@ -23,7 +23,7 @@ from collections.abc import Callable
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.signals import is_of_signal_handler
-from otel_agent_trace.store.blanking import blank, blank_torn_end, ends_inside_a_line
+from otel_agent_trace.store.blanking import blank, blank_line, blank_torn_end, ends_inside_a_line
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.rotation import OnProblem, Rotation
 from otel_agent_trace.store.settings import StoreSettings
@@ -43,6 +43,8 @@ _FLAGS = (
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _RETRY_S = 1.0
 """Time after which a full disk is tried again, unless it has room before."""
+_LOOK_S = 0.02
+"""Longest look for others who have a file open that ends inside a line."""
 _LEAST_ROOM_BYTES, _AMPLE_BYTES = 64 << 10, 16 << 20
 _MOST_UNSYNCED_BYTES = 16 << 20
 
@@ -70,7 +72,7 @@ class LineFile:
         self._rotation = Rotation(StoreFiles(path), settings, on_problem) if settings.rotates else None
         self._on_rotated, self._on_problem = on_rotated, on_problem
         self._keeps_unsynced = settings.durability != "none"
-        self._unsynced: list[bytes] = []
+        self._unsynced: list[tuple[int, bytes]] = []
         self._unsynced_bytes = 0
         self._descriptor: int | None = None
         self._inode = self._device = -1
@@ -191,10 +193,10 @@ class LineFile:
 
     def _write_again(self, descriptor: int, part: bytes, lines: bytes) -> None:
         """Blank the part that was written, and write the lines again from the beginning."""
-        blank(descriptor, part)
+        blank(descriptor, self.path, part)
         written = os.write(descriptor, lines)
         if written != len(lines):
-            blank(descriptor, lines[:written])
+            blank(descriptor, self.path, lines[:written])
             raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     def _note(self, error: OSError) -> None:
@@ -223,8 +225,8 @@ class LineFile:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", self.path)  # noqa: TRY301
-            if ends_inside_a_line(descriptor, status.st_size) and is_only_user(descriptor):
-                blank_torn_end(descriptor, status.st_size)
+            if ends_inside_a_line(descriptor, status.st_size) and is_only_user(descriptor, _LOOK_S):
+                blank_torn_end(descriptor, self.path, status.st_size)
             self._is_marked = mark_in_use(descriptor) is not False
         except BaseException:
             os.close(descriptor)
@@ -256,7 +258,7 @@ class LineFile:
 
     def _keep_until_synced(self, lines: bytes, *, sync: bool) -> None:
         """Keep lines until the disk has them: after a failed `fdatasync`, the kernel forgets those that it could not write."""
-        self._unsynced.append(lines)
+        self._unsynced.append((self._end - len(lines), lines))
         self._unsynced_bytes += len(lines)
         if sync or self._unsynced_bytes > _MOST_UNSYNCED_BYTES:
             assert self._descriptor is not None  # noqa: S101 - for type checkers
@@ -273,21 +275,30 @@ class LineFile:
         self._unsynced_bytes = 0
 
     def _begin_new_file(self, descriptor: int, error: OSError) -> None:
-        """Write the lines of which it is not known whether the disk has them to a new file."""
+        """Move the lines of which it is not known whether the disk has them to a new file.
+
+        Raises:
+            OSError: it does not take them either.
+        """
         if self._on_problem is not None:
             reason = error.strerror or str(error)
             self._on_problem(
                 "sync", f"could not sync {self.path} ({reason}): a new file is begun, with the lines since"
             )
         segment = StoreFiles(self.path).new_segment(time.time_ns())
-        with contextlib.suppress(OSError):
+        old = os.dup(descriptor)
+        try:
             os.rename(self.path, segment)
-        descriptor, _ = self._reopened()
-        data = b"".join(self._unsynced)
-        if os.write(descriptor, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
-        self._end = len(data)
-        _fdatasync(descriptor)
+            new, _ = self._reopened()
+            data = b"".join(lines for _, lines in self._unsynced)
+            if os.write(new, data) != len(data):
+                raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
+            self._end = len(data)
+            _fdatasync(new)
+            for start, lines in self._unsynced:
+                blank_line(old, segment, start, lines)
+        finally:
+            os.close(old)
 
     # ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

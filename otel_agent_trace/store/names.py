@@ -27,7 +27,7 @@ UNFINISHED = ".replacing"
 """End of the hidden name of a file that is written beside another one, which it replaces when it is complete."""
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 _CLOSED_AT = r"-(?P<time>\d{8}T\d{6}\.\d{6}Z)-[0-9a-f]{8}"
-_ROTATED = r"\.\d{1,6}|-\d{8}(?:[-_T]?\d{2,6})?|-\d{10}"
+_ROTATED = r"\.\d{1,6}|-\d{8}(?:-?\d{2,10})?|-\d{4}-\d{2}-\d{2}(?:-\d{2,10})?|-\d{10}"
 _PACKED = r"(?:\.gz|\.zst)?"
 _SEGMENT = re.compile(rf"(?P<stem>.+){_CLOSED_AT}(?P<extension>\.[^.]+|)(?:\.zst)?", re.DOTALL)
 _ROTATED_NAME = re.compile(rf".+\.(?:jsonl|json|ndjson)(?:{_ROTATED}){_PACKED}", re.DOTALL)
@@ -128,6 +128,19 @@ def store_of_segment(path: str) -> StoreFiles | None:
     """Return the store that a closed segment belongs to, by its name; None for any other name."""
     match = _SEGMENT.fullmatch(path)
     return StoreFiles(match["stem"] + match["extension"]) if match else None
+
+
+def store_of(path: str) -> StoreFiles:
+    """Return the store that any file with spans belongs to, by its name, which may be that of the live file itself."""
+    if is_journal(path):
+        return StoreFiles(os.path.dirname(path).removesuffix(".open"))
+    segment = store_of_segment(path)
+    if segment is not None:
+        return segment
+    plain = re.sub(rf"{_PACKED}\Z", "", path, count=1)
+    folder, name = os.path.split(plain)
+    live = re.sub(rf"(?:{_ROTATED})(?=\Z|\.[^.]*\Z)", "", name, count=1)
+    return StoreFiles(os.path.join(folder, live or name))
 
 
 def closed_at(path: str) -> datetime | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import time
 from collections.abc import Iterator
 
 from otel_agent_trace.signals import is_of_signal_handler
@@ -57,9 +58,20 @@ def is_unused(descriptor: int) -> bool:
     return True
 
 
-def is_only_user(descriptor: int) -> bool:
-    """Return whether nobody else has a file open for writing, and keep the exclusive lock if so."""
-    return take(descriptor) is True and set(writers_of(os.fstat(descriptor))) <= {os.getpid()}
+def is_only_user(descriptor: int, within_s: float = float("inf")) -> bool:
+    """Return whether nobody else has a file open for writing, and keep the exclusive lock if so.
+
+    Args:
+        descriptor: the file.
+        within_s: seconds for looking at other processes, of which there may be many; False if they do not suffice.
+    """
+    if take(descriptor) is not True:
+        return False
+    status, deadline = os.fstat(descriptor), time.monotonic() + within_s
+    for path in _open_files():
+        if time.monotonic() > deadline or (_pid_of(path) != os.getpid() and _is_written(path, status)):
+            return False
+    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool | None:
@@ -134,11 +146,19 @@ def one_at_a_time(folder: str) -> Iterator[None]:
 
 def writers_of(status: os.stat_result) -> list[int]:
     """Return the ids of the processes of this account that have a file open for writing; none where there is no ``/proc``."""
-    return [
-        int(path.split("/")[2])
-        for path in glob.iglob("/proc/[0-9]*/fd/*")
-        if _is_of(path, status) and _is_open_for_writing(path)
-    ]
+    return [_pid_of(path) for path in _open_files() if _is_written(path, status)]
+
+
+def _open_files() -> Iterator[str]:
+    return glob.iglob("/proc/[0-9]*/fd/*")
+
+
+def _pid_of(path: str) -> int:
+    return int(path.split("/")[2])
+
+
+def _is_written(path: str, status: os.stat_result) -> bool:
+    return _is_of(path, status) and _is_open_for_writing(path)
 
 
 def _is_of(path: str, status: os.stat_result) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.values.binary import is_binary
 from otel_agent_trace.values.builtin import (
     SEQUENCES,
     SPECIAL_FLOAT_JSON,
@@ -25,7 +26,7 @@ from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, t
 from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
 from otel_agent_trace.values.fields import is_mapped
 from otel_agent_trace.values.leaves import Leaf, large_characters, rooms_of, settled_tag
-from otel_agent_trace.values.limits import NO_LIMITS, Limits, Truncated
+from otel_agent_trace.values.limits import MEDIA_OF_A_VALUE, NO_LIMITS, Limits, Truncated
 
 _INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
@@ -153,11 +154,12 @@ class _Walk:
     Large texts and bytes are cut at the end, when the room for them is known (see `values.leaves`).
     """
 
-    __slots__ = ("cuts", "inside", "large", "leaves", "left", "limit")
+    __slots__ = ("cuts", "inside", "large", "leaves", "left", "limit", "media_bytes", "media_left")
 
     def __init__(self, limits: Limits) -> None:
         self.limit = self.left = limits.value_bytes
         self.large = large_characters(limits)
+        self.media_bytes, self.media_left = limits.most_media_bytes, MEDIA_OF_A_VALUE * limits.most_media_bytes
         self.leaves: list[Leaf] = []
         self.inside: set[int] = set()
         self.cuts: list[str] = []
@@ -217,8 +219,18 @@ class _Walk:
         self.leaves.append(leaf)
         return leaf, leaf
 
+    def is_whole_media(self, value: str | bytes | bytearray) -> bool:
+        """Return whether a value is binary content within the limits of such, and count it there."""
+        size = len(value) * 3 // 4 if type(value) is str else len(value)
+        if size > min(self.media_bytes, self.media_left) or not is_binary(value):
+            return False
+        self.media_left -= size
+        return True
+
     def text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         if len(value) > self.large:
+            if self.is_whole_media(value):
+                return value, None
             try:
                 return self.leaf(value, path)
             except UnicodeEncodeError:
@@ -266,6 +278,8 @@ class _Walk:
 
     def binary(self, value: bytes | bytearray, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         if len(value) > self.large:
+            if self.is_whole_media(value):
+                return bytes_text(value), type(value).__name__
             return self.leaf(value, path)
         kept = value[: max(0, self.left * 3 // 4)]
         tag = type(value).__name__

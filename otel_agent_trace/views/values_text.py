@@ -164,7 +164,8 @@ def _media_label(part: Mapping[str, Any]) -> str | None:
     if media["type"] == "blob":
         size = media.get("size")
         return f"[{name}]" if size is None else f"[{name}, {_size_text(size)}]"
-    return f"[file {media['file_id']}]" if media["type"] == "file" else f"[{media['uri']}]"
+    missing = f", {media['missing']}" if isinstance(media.get("missing"), str) else ""
+    return f"[file {media['file_id']}]" if media["type"] == "file" else f"[{media['uri']}{missing}]"
 
 
 def _size_text(size_bytes: int) -> str:

@@ -1,0 +1,86 @@
+"""Find binary content in texts: long runs of base64, as in data URIs, in parts of messages, and where bytes are JSON."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator
+
+LEAST_BYTES = 32 << 10
+"""Size from which bytes are binary content, which has a limit of its own, and is stored once in a folder beside a store."""
+LEAST_CHARACTERS = -(-LEAST_BYTES * 4 // 3)
+_STEP = LEAST_CHARACTERS // 2
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_run_from = re.compile(r"[A-Za-z0-9+/_-]*").match
+_HEAD = r"data:(?P<mime_type>[A-Za-z0-9.+/-]{0,100})(?:;[A-Za-z0-9.+/=_-]{0,100}){0,4};base64,"
+_head_at = re.compile(_HEAD, re.IGNORECASE).match
+_head_before = re.compile(rf"{_HEAD}\Z", re.IGNORECASE).search
+_HEAD_CHARACTERS = 600
+_KINDS = re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9+/_-]")
+_SAMPLE_CHARACTERS = 1 << 16
+_TO_URL, _FROM_URL = str.maketrans("+/", "-_"), str.maketrans("-_", "+/")
+
+
+def runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each long run of characters of base64, without its padding.
+
+    Only every 20,000th or so of the other characters is looked at, since a long run includes one of them.
+    """
+    at = before = 0
+    while at < len(text):
+        end = _run_from(text, at).end()  # type: ignore[union-attr]
+        if end - at < _STEP:
+            at += _STEP
+            continue
+        first = max(before, at - _STEP)
+        start = first + len(text[first:at].rstrip(_ALPHABET))
+        if start and text[start - 1] == "\\":  # the run follows an escape of JSON
+            start += 5 if text[start] == "u" else 1
+        if end - start >= LEAST_CHARACTERS:
+            yield start, end
+        at = before = end
+
+
+def data_uri_head(text: str, start: int) -> re.Match[str] | None:
+    """Return the head of the data URI whose base64 starts there, with its group ``mime_type``; None if there is none."""
+    return _head_before(text[max(0, start - _HEAD_CHARACTERS) : start])
+
+
+def seems_binary(text: str, start: int = 0) -> bool:
+    """Return whether a run has the three kinds of characters of base64, as no long number, no hex digits and no filler has."""
+    end = start + _SAMPLE_CHARACTERS
+    return all(kind.search(text, start, end) for kind in _KINDS)
+
+
+def is_binary(value: str | bytes | bytearray) -> bool:
+    """Return whether a value is binary content: bytes, or a text that is nothing but base64 or a data URI, of 32 KiB or more."""
+    if type(value) is not str:
+        return len(value) >= LEAST_BYTES
+    if len(value) < LEAST_CHARACTERS:
+        return False
+    head = _head_at(value)
+    start = head.end() if head else 0
+    end = _run_from(value, start).end()  # type: ignore[union-attr]
+    is_whole = end - start >= LEAST_CHARACTERS and value[end:] in ("", "=", "==")
+    return is_whole and (head is not None or seems_binary(value, start))
+
+
+def size_of_binaries(text: str) -> int:
+    """Return how many characters of a text are long runs of base64."""
+    return sum(end - start for start, end in runs(text)) if len(text) >= LEAST_CHARACTERS else 0
+
+
+def decoded(run: str) -> tuple[bytes, bool] | None:
+    """Return the content of a run, and whether it is of the variant for URLs; None if `encoded` would not return the run."""
+    is_for_urls = "-" in run or "_" in run
+    try:
+        content = binascii.a2b_base64((run.translate(_FROM_URL) if is_for_urls else run) + "=" * (-len(run) % 4))
+    except ValueError:
+        return None
+    return (content, is_for_urls) if encoded(content, is_for_urls=is_for_urls) == run else None
+
+
+def encoded(content: bytes, *, is_for_urls: bool) -> str:
+    """Return content in base64 without padding."""
+    text = binascii.b2a_base64(content, newline=False).decode("ascii").rstrip("=")
+    return text.translate(_TO_URL) if is_for_urls else text
