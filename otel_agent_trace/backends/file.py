@@ -35,6 +35,7 @@ FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
 _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
+_TRACE_ID, _SPAN_ID = 0, 1
 _TOO_LONG = f"a line of more than {MAX_LINE_BYTES >> 20} MiB, which readers refuse"
 _Frame = tuple[bytes, bytes]
 
@@ -122,38 +123,48 @@ class FileBackend(ExportingSink):
         """Keep a span that has started in the journal."""
         live = span.unchanged
         encoded = None if live is None else self._encoder.encode_start(live, span.shape)
-        (head, tail), encoded = self._framed(span, encoded)
-        self._keep(span, b"%b%b%b" % (head, encoded, tail))
+        self._keep(span, *self._framed(span, encoded))
 
     def on_hold(self, span: PipelineSpan) -> None:
         """Keep a span in the journal that has ended, and whose trace the gate holds."""
-        (head, tail), encoded = self._encoded(span)
-        self._keep(span, b"%b%b%b" % (head, encoded, tail))
+        self._keep(span, *self._encoded(span))
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
         (head, tail), encoded = self._encoded(span)
         sync = self._needs_sync is not None and self._needs_sync(span)
         is_kept = self._append(b"%b%b%b" % (head, encoded, tail), 1, sync=sync)
-        span_id = span.context.span_id
-        if is_kept:
-            self._journaled("end", self._journal.remove, span_id, span.parent is None)
-            if self._unjournaled is not None:
-                self._warn_of_journal(self._unjournaled)
-        else:
-            self._journaled("end", self._journal.drop, span_id)
+        try:
+            if is_kept:
+                self._journal.remove(_ids(span)[_SPAN_ID], span.parent is None)
+                if self._unjournaled is not None:
+                    self._warn_of_journal(self._unjournaled)
+            else:
+                self._journal.drop(_ids(span)[_SPAN_ID])
+        except OSError as error:
+            self._miss_in_journal("end", error)
 
     def on_discard(self, span: PipelineSpan) -> None:
         """Forget the start of a span that a policy dropped."""
-        self._journaled("end", self._journal.drop, span.context.span_id)
+        try:
+            self._journal.drop(_ids(span)[_SPAN_ID])
+        except OSError as error:
+            self._miss_in_journal("end", error)
 
     def on_drop(self, trace_id: str) -> None:
         """Forget the spans of a trace that the gate has dropped."""
-        self._journaled("end", self._journal.drop_trace, int(trace_id, 16))
+        try:
+            self._journal.drop_trace(int(trace_id, 16))
+        except OSError as error:
+            self._miss_in_journal("end", error)
 
-    def _keep(self, span: PipelineSpan, line: bytes) -> None:
-        context = span.context
-        self._journaled("started", self._journal.add, context.span_id, context.trace_id, line)
+    def _keep(self, span: PipelineSpan, frame: _Frame, encoded: bytes) -> None:
+        """Write a line into the journal; a failure is counted by its reason."""
+        ids = _ids(span)
+        try:
+            self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], b"%b%b%b" % (frame[0], encoded, frame[1]))
+        except OSError as error:
+            self._miss_in_journal("started", error)
         if self._media.folder.held:
             self._media.folder.release()
         if not self._has_begun:
@@ -164,15 +175,11 @@ class FileBackend(ExportingSink):
     def _maintain(self) -> None:
         maintain_soon(self._files, self.settings, self._diagnostics)
 
-    def _journaled(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
-        """Change the journal; a failure is counted by its reason."""
-        try:
-            call(*arguments)
-        except OSError as error:
-            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
-                raise
-            self._unjournaled = reason = error.strerror or str(error)
-            self._diagnostics.count(f"{what} not journaled: {reason}")
+    def _miss_in_journal(self, what: str, error: OSError) -> None:
+        if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+            raise error
+        self._unjournaled = reason = error.strerror or str(error)
+        self._diagnostics.count(f"{what} not journaled: {reason}")
 
     def _warn_of_journal(self, reason: str) -> None:
         """Log once that the journal cannot be written, although the file can: otherwise it is no news."""
@@ -301,6 +308,12 @@ class FileBackend(ExportingSink):
         self._closed = True
         self._journal.close()
         self._file.close()
+
+
+def _ids(span: PipelineSpan) -> tuple[int, int]:
+    """Return the ids of a span: its context is a tuple, whose properties are slower, being written in Python."""
+    ids: Any = span.context
+    return ids  # type: ignore[no-any-return]
 
 
 def _resolved(path: str) -> str:

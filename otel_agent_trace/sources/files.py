@@ -465,7 +465,7 @@ class _OpenTraces:
     ) -> Sequence[SpanRecord]:
         """Return the spans of a piece of a less usual kind, and keep its log records until their spans are complete."""
         found = file_format.read_unusual(piece, refusal)
-        if found.reason:
+        if found.reason and not names.is_journal(file):  # where a line in progress, or the last one, may be torn
             self._on_problem(Problem(file, number, found.reason))
         if found.notice:
             self._on_problem(Notice(file, number, found.notice))

@@ -4,7 +4,8 @@ A journal holds OTLP/JSON lines like any file of the store, of spans without an 
 locked, and renamed, so that nobody ever sees it without its lock, which tells that the process is alive.
 
 The line of a span stays for a while after its end, which readers find in the store: lines are blanked when a run ends, or
-some at once. When nothing is open, the file is emptied; when something always is, what is open moves to a new file.
+some at once. When nothing is open, the next line is written over the blanks: the kernel does that in half of the time that
+it needs for a file that grows. When something always is open, it moves to a new file once the file is large.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable
-from typing import NamedTuple
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.store.liveness import header, keeps_others_out
@@ -25,30 +25,17 @@ from otel_agent_trace.store.sharing import take
 
 _MOST_ENDED = 32
 """Number of ended spans whose lines are not blanked yet, at most."""
+_MOST_BLANK_BYTES = 64 << 10
+"""Size up to which an empty file keeps its blanks."""
+_MOVE_FROM_BYTES = 1 << 20
 _HEADER_S = 10.0
 """Time after which an empty file gets a new first line, with the present position of the live file."""
-_MOVE_FROM_BYTES = 1 << 20
 _RETRY_S = 1.0
-_LOOK_S = 0.5
+_LOOK_S = 0.05
 """Time after which the journal is compared with the file at its path."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-
-class _Place(NamedTuple):
-    """Hold where the line of an open span is, and the id of its trace."""
-
-    offset: int
-    size: int
-    trace_id: int
-
-
-class _Content:
-    """Hold the file of a journal, None before the first span, and the places of the open spans in it."""
-
-    def __init__(self) -> None:
-        self.file: _JournalFile | None = None
-        self.open: dict[int, _Place] = {}
-        self.ended: list[_Place] = []
+_Place = tuple[int, int, int]
+"""Offset and size of the line of an open span, and the id of its trace."""
 
 
 class Journal:
@@ -60,28 +47,19 @@ class Journal:
     """
 
     def __init__(self, files: StoreFiles, position: Callable[[], str]) -> None:
-        self._files, self._position = files, position
         self._turn = ForkSafeLock()
-        self._content = _Content()
+        self._content = _Content(files, position)
         self._failure: OSError | None = None
         self._retry_s = 0.0
-        weakref.finalize(self, _end_unless_open, self._content)
+        weakref.finalize(self, self._content.end_unless_open)
         renewed_in_children(self)
 
     def renew(self) -> None:
         """Begin without a file, in a forked child: what is open ends in the parent process."""
-        content = self._content
-        file, content.file, content.open, content.ended = content.file, None, {}, []
-        if file is not None:
-            file.let_go()
-
-    @property
-    def is_begun(self) -> bool:
-        """Return whether there is a file."""
-        return self._content.file is not None
+        self._content.let_go()
 
     def add(self, span_id: int, trace_id: int, line: bytes) -> None:
-        """Append the line of a span that has started, or of one that has ended and waits for a decision.
+        """Write the line of a span that has started, or of one that has ended and waits for a decision.
 
         Raises:
             OSError: it could not be written; for a second after a failure nothing is tried.
@@ -92,23 +70,11 @@ class Journal:
                     raise OSError(*self._failure.args)
                 self._failure = None
             try:
-                self._add(span_id, trace_id, line)
+                self._content.add(span_id, trace_id, line)
             except OSError as error:
                 self._failure = OSError(error.errno, error.strerror)
                 self._retry_s = time.monotonic() + _RETRY_S
                 raise
-
-    def _add(self, span_id: int, trace_id: int, line: bytes) -> None:
-        content = self._content
-        file = content.file
-        if file is None or not file.is_there():
-            file = self._begin_file()
-        offset = file.size
-        file.write(line)
-        before = content.open.get(span_id)
-        content.open[span_id] = _Place(offset, len(line), trace_id)
-        if before is not None:
-            file.blank([before])
 
     def remove(self, span_id: int, ends_run: bool = False) -> None:
         """Forget a span whose end is in the store.
@@ -121,20 +87,7 @@ class Journal:
             OSError: the file could not be changed.
         """
         with self._turn:
-            content = self._content
-            place = content.open.pop(span_id, None)
-            if place is None or content.file is None:
-                return
-            content.ended.append(place)
-            if not content.open:
-                content.ended.clear()
-                content.file.empty(self._position)
-            elif ends_run or len(content.ended) >= _MOST_ENDED:
-                ended, content.ended = content.ended, []
-                if content.file.size > content.file.move_from_bytes:
-                    self._begin_file()
-                else:
-                    content.file.blank(ended)
+            self._content.remove(span_id, ends_run)
 
     def drop(self, span_id: int) -> None:
         """Forget a span whose end is not in the store: its line is blanked.
@@ -143,10 +96,7 @@ class Journal:
             OSError: it could not be.
         """
         with self._turn:
-            content = self._content
-            place = content.open.pop(span_id, None)
-            if place is not None and content.file is not None:
-                content.file.blank([place])
+            self._content.drop(span_id)
 
     def drop_trace(self, trace_id: int) -> None:
         """Forget the spans of a trace that is not kept.
@@ -155,143 +105,195 @@ class Journal:
             OSError: they could not be blanked.
         """
         with self._turn:
-            for span_id in [span_id for span_id, place in self._content.open.items() if place.trace_id == trace_id]:
-                self.drop(span_id)
+            content = self._content
+            for span_id in [span_id for span_id, (_, _, of_trace) in content.open.items() if of_trace == trace_id]:
+                content.drop(span_id)
 
     def close(self) -> None:
         """Remove the file if nothing is open; otherwise it stays, locked, for as long as this process lives."""
         with self._turn:
-            _end_unless_open(self._content)
+            self._content.end_unless_open()
 
-    def _begin_file(self) -> _JournalFile:
-        """Return a new file with what is open, which replaces the present one."""
-        content = self._content
-        before, file = content.file, _JournalFile(self._files, self._position())
-        moved = {}
+    @property
+    def is_begun(self) -> bool:
+        """Return whether there is a file."""
+        return self._content.descriptor is not None
+
+
+class _Content:
+    """Hold the file of a journal, which is made for the first span, and the places of the open spans in it.
+
+    It has its lock from before it has its name.
+    """
+
+    def __init__(self, files: StoreFiles, position: Callable[[], str]) -> None:
+        self._files, self._position = files, position
+        self.descriptor: int | None = None
+        self.open: dict[int, _Place] = {}
+        self._ended: list[_Place] = []
+        self._path, self._identity = "", (-1, -1)
+        self._has_locks = False
+        self._size = self._header_bytes = 0
+        self._move_from_bytes = _MOVE_FROM_BYTES
+        self._next_look_s = self._next_header_s = 0.0
+
+    def add(self, span_id: int, trace_id: int, line: bytes) -> None:
+        """Write a line, and note its place."""
+        if self.descriptor is None or time.monotonic() >= self._next_look_s:
+            self._look()
+        offset, size = self._size, len(line)
+        before = self.open.get(span_id)
+        if os.pwrite(self.descriptor, line, offset) != size:  # type: ignore[arg-type]  # it is open after the look
+            self._write_again(line)
+        self._size = offset + size
+        self.open[span_id] = (offset, size, trace_id)
         if before is not None:
-            for span_id, place in content.open.items():
-                moved[span_id] = place._replace(offset=file.size)
-                file.write(before.line_at(place.offset, place.size))
-            before.end()
-        file.move_from_bytes = file.size + _MOVE_FROM_BYTES
-        content.file, content.open, content.ended = file, moved, []
-        return file
+            self._blank([before])
 
+    def remove(self, span_id: int, ends_run: bool) -> None:
+        """Forget a span; blank what has ended if nothing is open, if a run ends, or if that is a lot."""
+        place = self.open.pop(span_id, None)
+        if place is None:
+            return
+        self._ended.append(place)
+        if not self.open:
+            self._empty()
+        elif ends_run or len(self._ended) >= _MOST_ENDED:
+            ended, self._ended = self._ended, []
+            if self._size > self._move_from_bytes:
+                self._begin()
+            else:
+                self._blank(ended)
 
-def _end_unless_open(content: _Content) -> None:
-    file = content.file
-    if file is not None and not content.open:
-        content.file = None
-        file.end()
+    def drop(self, span_id: int) -> None:
+        """Forget a span, and blank its line."""
+        place = self.open.pop(span_id, None)
+        if place is not None:
+            self._blank([place])
 
+    def end_unless_open(self) -> None:
+        """Remove the file, and let go of its lock, unless something is open."""
+        if self.descriptor is not None and not self.open:
+            self._end()
 
-class _JournalFile:
-    """Hold one file of this process, which has its lock from before it has its name."""
+    def let_go(self) -> None:
+        """Let go of the file of the parent process, and of its lock.
 
-    def __init__(self, files: StoreFiles, position: str) -> None:
-        folder = files.journal_folder
-        name = f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        hidden = os.path.join(folder, f".{name}")
-        self.path = os.path.join(folder, name)
-        self._descriptor = _made(folder, hidden)
-        self.size = 0
-        self.move_from_bytes = _MOVE_FROM_BYTES
-        self.next_look_s = time.monotonic() + _LOOK_S
-        try:
-            self._has_locks = bool(take(self._descriptor)) and keeps_others_out(hidden)
-            self._write_header(position)
-            os.rename(hidden, self.path)
-            status = os.fstat(self._descriptor)
-        except BaseException:
-            os.close(self._descriptor)
+        Its number is not closed, which a call in progress may still use.
+        """
+        descriptor, self.descriptor, self.open, self._ended = self.descriptor, None, {}, []
+        if descriptor is not None:
             with contextlib.suppress(OSError):
-                os.unlink(hidden)
-            raise
-        self._identity = status.st_dev, status.st_ino
+                nothing = os.open(os.devnull, os.O_RDWR)
+                try:
+                    os.dup2(nothing, descriptor, inheritable=False)
+                finally:
+                    os.close(nothing)
 
-    def is_there(self) -> bool:
-        """Return whether the file has not been removed; now and then, whether it is still at its path."""
-        if os.fstat(self._descriptor).st_nlink == 0:
-            return False
-        return time.monotonic() < self.next_look_s or self.is_at_its_path()
+    # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def is_at_its_path(self) -> bool:
-        """Return whether the file is still the one at its path: its folder may have been renamed or removed."""
-        self.next_look_s = time.monotonic() + _LOOK_S
+    def _look(self) -> None:
+        """Begin a file if there is none, or if it is no longer at its path: its folder may have been renamed or removed."""
+        if self.descriptor is None or not self._is_at_its_path():
+            self._begin()
+        self._next_look_s = time.monotonic() + _LOOK_S
+
+    def _is_at_its_path(self) -> bool:
         try:
-            there = os.lstat(self.path)
+            there = os.lstat(self._path)
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == self._identity
 
-    def write(self, line: bytes) -> None:
-        """Append a line.
+    def _begin(self) -> None:
+        """Begin a file with what is open, which replaces the present one."""
+        before, lines = self.descriptor, []
+        if before is not None:
+            lines = [(span_id, os.pread(before, place[1], place[0]), place) for span_id, place in self.open.items()]
+        descriptor, path, header_bytes = self._made()
+        if before is not None:
+            self._end()
+        self.descriptor, self._path, self._header_bytes, self._size = descriptor, path, header_bytes, header_bytes
+        status = os.fstat(descriptor)
+        self._identity = status.st_dev, status.st_ino
+        self._ended = []
+        self._next_header_s = time.monotonic() + _HEADER_S
+        for span_id, line, (_, size, trace_id) in lines:
+            os.pwrite(descriptor, line, self._size)
+            self.open[span_id] = (self._size, size, trace_id)
+            self._size += size
+        self._move_from_bytes = self._size + _MOVE_FROM_BYTES
 
-        Raises:
-            OSError: it could not be written whole; nothing of it is left.
-        """
-        written = os.pwrite(self._descriptor, line, self.size)
-        if written != len(line):
-            os.ftruncate(self._descriptor, self.size)
-            written = os.pwrite(self._descriptor, line, self.size)
-            if written != len(line):
-                os.ftruncate(self._descriptor, self.size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
-        self.size += written
+    def _made(self) -> tuple[int, str, int]:
+        """Return a new file with its first line: its descriptor, its path and its size."""
+        folder, name = self._files.journal_folder, f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        path, hidden = os.path.join(folder, name), os.path.join(folder, f".{name}")
+        descriptor = _opened(folder, hidden)
+        try:
+            self._has_locks = bool(take(descriptor)) and keeps_others_out(hidden)
+            first = self._first_line()
+            if os.pwrite(descriptor, first, 0) != len(first):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), hidden)  # noqa: TRY301
+            os.rename(hidden, path)
+        except BaseException:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(hidden)
+            raise
+        return descriptor, path, len(first)
 
-    def line_at(self, offset: int, size: int) -> bytes:
-        """Return a line."""
-        return os.pread(self._descriptor, size, offset)
+    def _first_line(self) -> bytes:
+        return header(self._position(), has_locks=self._has_locks)
 
-    def blank(self, places: list[_Place]) -> None:
+    def _write_again(self, line: bytes) -> None:
+        """Write a line again of which the disk took only a part; nothing of it is left if it does not take it now either."""
+        assert self.descriptor is not None  # noqa: S101 - for type checkers
+        if os.pwrite(self.descriptor, line, self._size) != len(line):
+            os.ftruncate(self.descriptor, self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+
+    def _blank(self, places: list[_Place]) -> None:
         """Overwrite lines with blanks; neighbours together."""
         start = end = 0
-        for place in sorted(places):
-            if place.offset != end:
-                self._blank(start, end)
-                start = place.offset
-            end = place.offset + place.size
-        self._blank(start, end)
+        for offset, size, _ in sorted(places):
+            if offset != end:
+                self._blank_range(start, end)
+                start = offset
+            end = offset + size
+        self._blank_range(start, end)
 
-    def _blank(self, start: int, end: int) -> None:
-        if end > start:
-            os.pwrite(self._descriptor, b" " * (end - start - 1) + b"\n", start)
+    def _blank_range(self, start: int, end: int) -> None:
+        if end > start and self.descriptor is not None:
+            os.pwrite(self.descriptor, b" " * (end - start - 1) + b"\n", start)
 
-    def empty(self, position: Callable[[], str]) -> None:
-        """Remove all lines but the first, which is renewed now and then."""
-        if time.monotonic() < self._next_header_s:
-            os.ftruncate(self._descriptor, self._header_bytes)
-            self.size = self._header_bytes
-            return
-        os.ftruncate(self._descriptor, 0)
-        self.size = 0
-        self._write_header(position())
+    def _empty(self) -> None:
+        """Blank all lines but the first, which is renewed now and then."""
+        self._ended.clear()
+        assert self.descriptor is not None  # noqa: S101 - for type checkers
+        if self._size > _MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
+            first = self._first_line()
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, first, 0)
+            self._header_bytes = len(first)
+            self._next_header_s = time.monotonic() + _HEADER_S
+        else:
+            self._blank_range(self._header_bytes, self._size)
+        self._size = self._header_bytes
 
-    def _write_header(self, position: str) -> None:
-        self.write(header(position, has_locks=self._has_locks))
-        self._header_bytes = self.size
-        self._next_header_s = time.monotonic() + _HEADER_S
-
-    def end(self) -> None:
+    def _end(self) -> None:
         """Remove the file, and let go of its lock."""
-        if self.is_at_its_path():
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is None:
+            return
+        if self._is_at_its_path():
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
-        os.close(self._descriptor)
+                os.unlink(self._path)
+        os.close(descriptor)
         with contextlib.suppress(OSError):  # others have journals there
-            os.rmdir(os.path.dirname(self.path))
-
-    def let_go(self) -> None:
-        """Let go of the lock of the parent process, without closing the number, which a call in progress may still use."""
-        with contextlib.suppress(OSError):
-            nothing = os.open(os.devnull, os.O_RDWR)
-            try:
-                os.dup2(nothing, self._descriptor, inheritable=False)
-            finally:
-                os.close(nothing)
+            os.rmdir(os.path.dirname(self._path))
 
 
-def _made(folder: str, path: str) -> int:
+def _opened(folder: str, path: str) -> int:
     """Return a new file, open, in a folder that is made if it is not there.
 
     Raises:
