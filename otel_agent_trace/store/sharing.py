@@ -20,6 +20,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+CAN_LOCK = fcntl is not None
+"""Whether this system has `flock`; a file system may refuse it nevertheless."""
+
 
 def mark_in_use(descriptor: int) -> bool | None:
     """Hold a shared lock until the file is closed; return whether it is held, None where files cannot be locked."""

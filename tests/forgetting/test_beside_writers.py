@@ -15,9 +15,10 @@ import pytest
 
 from otel_agent_trace import AgentTracer, FileBackend, load_runs
 from otel_agent_trace.cli import main
-from otel_agent_trace.store import lines, replacing, sharing
+from otel_agent_trace.store import lines, replacing
 from otel_agent_trace.store.lines import LineFile
 from tests.support.processes import environment
+from tests.support.requirements import needs_locks
 from tests.support.waiting import wait_until
 
 _WRITER = """
@@ -49,7 +50,7 @@ for thread, number in counts.items():
     print(*(f"{name}/{thread}/{each}" for each in range(number)), sep="\\n")
 """
 
-needs_locks = pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
+
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc of Linux")
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -8,6 +8,9 @@ from typing import NoReturn
 
 import pytest
 
+from otel_agent_trace.store import sharing
+
+needs_locks = pytest.mark.skipif(not sharing.CAN_LOCK, reason="needs fcntl")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 START_METHODS = [
     pytest.param("fork", marks=needs_fork),
