@@ -116,7 +116,7 @@ def test_segments_are_compressed_beside_the_program(tmp_path: Path) -> None:
     assert all(name.endswith(".zst") for name in files.segments())
     assert ids(path) == names(path, 40)
     for name in (*files.segments(), str(path)):
-        assert duckdb.sql(f"SELECT count(*) FROM read_json('{name}', format='newline_delimited')").fetchone() > (0,)
+        assert duckdb.sql(f"SELECT count(*) FROM read_json('{name}', format='newline_delimited')").fetchall()[0] > (0,)
 
 
 @needs_locks
@@ -267,5 +267,5 @@ def test_a_sync_that_fails(
     assert len(caplog.records) == 1
     files = [*StoreFiles(str(path)).segments(), str(path)]
     assert len(files) == 3
-    rows = duckdb.sql(f"SELECT count(*) FROM read_json({files}, format='newline_delimited')").fetchone()
-    assert rows == (12,)
+    rows = duckdb.sql(f"SELECT count(*) FROM read_json({files}, format='newline_delimited')").fetchall()
+    assert rows == [(12,)]
