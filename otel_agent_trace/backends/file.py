@@ -133,7 +133,7 @@ class FileBackend(ExportingSink):
         """Append a span; a failure is counted by its reason, and logged once."""
         (head, tail), encoded = self._encoded(span)
         sync = self._needs_sync is not None and self._needs_sync(span)
-        is_kept = self._append(b"%b%b%b" % (head, encoded, tail), 1, sync=sync)
+        is_kept = self._append(b"%b%b%b" % (head, encoded, tail), 1, sync)
         try:
             if is_kept:
                 self._journal.remove(_ids(span)[_SPAN_ID], span.parent is None)
@@ -195,21 +195,21 @@ class FileBackend(ExportingSink):
         """Append spans in one write, and return whether that succeeded."""
         lines, number = self._lines(spans)
         sync = self._needs_sync is not None and any(map(self._needs_sync, spans))
-        return number > 0 and self._append(lines, number, sync=sync)
+        return number > 0 and self._append(lines, number, sync)
 
     def on_log(self, log: LogRecord) -> None:
         """Append a log record as one line."""
         if self._append(otlp_json_encoding.encode_log(log) + b"\n", 0):
             self._diagnostics.count("logs kept")
 
-    def _append(self, lines: bytes, number: int, *, sync: bool = False) -> bool:
+    def _append(self, lines: bytes, number: int, sync: bool = False) -> bool:
         """Append lines with `number` spans in one write, and return whether that succeeded."""
         if self._closed:
             self._diagnostics.count("after close", number or 1)
         try:
             if number <= 1 and len(lines) > MAX_LINE_BYTES:
                 raise OSError(errno.EMSGSIZE, _TOO_LONG)  # noqa: TRY301
-            self._file.append(lines, number, sync=sync)
+            self._file.append(lines, number, sync)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise

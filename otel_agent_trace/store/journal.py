@@ -10,6 +10,7 @@ it needs for a file that grows. When something always is open, it moves to a new
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.store.liveness import header, keeps_others_out
 from otel_agent_trace.store.names import StoreFiles
-from otel_agent_trace.store.sharing import take
+from otel_agent_trace.store.sharing import detach, take
 
 _MOST_ENDED = 32
 """Number of ended spans whose lines are not blanked yet, at most."""
@@ -47,16 +48,28 @@ class Journal:
     """
 
     def __init__(self, files: StoreFiles, position: Callable[[], str]) -> None:
+        self._files, self._position = files, position
         self._turn = ForkSafeLock()
-        self._content = _Content(files, position)
+        self._descriptor: int | None = None
+        self._open: dict[int, _Place] = {}
+        self._ended: list[_Place] = []
+        self._path, self._identity = "", (-1, -1)
+        self._has_locks = False
+        self._size = self._header_bytes = 0
+        self._move_from_bytes = _MOVE_FROM_BYTES
+        self._next_look_s = self._next_header_s = self._retry_s = 0.0
         self._failure: OSError | None = None
-        self._retry_s = 0.0
-        weakref.finalize(self, self._content.end_unless_open)
+        _JOURNALS.add(self)
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin without a file, in a forked child: what is open ends in the parent process."""
-        self._content.let_go()
+        """Begin without a file, in a forked child: what is open ends in the parent process, which has the lock.
+
+        Its number is not closed, which a call in progress may still use.
+        """
+        descriptor, self._descriptor, self._open, self._ended = self._descriptor, None, {}, []
+        if descriptor is not None:
+            detach(descriptor)
 
     def add(self, span_id: int, trace_id: int, line: bytes) -> None:
         """Write the line of a span that has started, or of one that has ended and waits for a decision.
@@ -65,16 +78,21 @@ class Journal:
             OSError: it could not be written; for a second after a failure nothing is tried.
         """
         with self._turn:
-            if self._failure is not None:
-                if time.monotonic() < self._retry_s:
-                    raise OSError(*self._failure.args)
-                self._failure = None
             try:
-                self._content.add(span_id, trace_id, line)
+                if self._descriptor is None or time.monotonic() >= self._next_look_s:
+                    self._look()
+                offset, size = self._size, len(line)
+                if os.pwrite(self._descriptor, line, offset) != size:  # type: ignore[arg-type]  # open after the look
+                    self._write_again(line)
             except OSError as error:
                 self._failure = OSError(error.errno, error.strerror)
-                self._retry_s = time.monotonic() + _RETRY_S
+                self._retry_s, self._next_look_s = time.monotonic() + _RETRY_S, 0.0
                 raise
+            self._size = offset + size
+            before = self._open.get(span_id)
+            self._open[span_id] = (offset, size, trace_id)
+            if before is not None:
+                self._blank([before])
 
     def remove(self, span_id: int, ends_run: bool = False) -> None:
         """Forget a span whose end is in the store.
@@ -87,7 +105,12 @@ class Journal:
             OSError: the file could not be changed.
         """
         with self._turn:
-            self._content.remove(span_id, ends_run)
+            place = self._open.pop(span_id, None)
+            if place is None:
+                return
+            self._ended.append(place)
+            if ends_run or len(self._ended) >= _MOST_ENDED or not self._open:
+                self._clear()
 
     def drop(self, span_id: int) -> None:
         """Forget a span whose end is not in the store: its line is blanked.
@@ -96,7 +119,9 @@ class Journal:
             OSError: it could not be.
         """
         with self._turn:
-            self._content.drop(span_id)
+            place = self._open.pop(span_id, None)
+            if place is not None:
+                self._blank([place])
 
     def drop_trace(self, trace_id: int) -> None:
         """Forget the spans of a trace that is not kept.
@@ -105,96 +130,47 @@ class Journal:
             OSError: they could not be blanked.
         """
         with self._turn:
-            content = self._content
-            for span_id in [span_id for span_id, (_, _, of_trace) in content.open.items() if of_trace == trace_id]:
-                content.drop(span_id)
+            for span_id in [span_id for span_id, (_, _, of_trace) in self._open.items() if of_trace == trace_id]:
+                self.drop(span_id)
 
     def close(self) -> None:
         """Remove the file if nothing is open; otherwise it stays, locked, for as long as this process lives."""
         with self._turn:
-            self._content.end_unless_open()
+            if self._descriptor is not None and not self._open:
+                self._end()
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", None) is not None:
+            self.close()
 
     @property
     def is_begun(self) -> bool:
         """Return whether there is a file."""
-        return self._content.descriptor is not None
+        return self._descriptor is not None
 
-
-class _Content:
-    """Hold the file of a journal, which is made for the first span, and the places of the open spans in it.
-
-    It has its lock from before it has its name.
-    """
-
-    def __init__(self, files: StoreFiles, position: Callable[[], str]) -> None:
-        self._files, self._position = files, position
-        self.descriptor: int | None = None
-        self.open: dict[int, _Place] = {}
-        self._ended: list[_Place] = []
-        self._path, self._identity = "", (-1, -1)
-        self._has_locks = False
-        self._size = self._header_bytes = 0
-        self._move_from_bytes = _MOVE_FROM_BYTES
-        self._next_look_s = self._next_header_s = 0.0
-
-    def add(self, span_id: int, trace_id: int, line: bytes) -> None:
-        """Write a line, and note its place."""
-        if self.descriptor is None or time.monotonic() >= self._next_look_s:
-            self._look()
-        offset, size = self._size, len(line)
-        before = self.open.get(span_id)
-        if os.pwrite(self.descriptor, line, offset) != size:  # type: ignore[arg-type]  # it is open after the look
-            self._write_again(line)
-        self._size = offset + size
-        self.open[span_id] = (offset, size, trace_id)
-        if before is not None:
-            self._blank([before])
-
-    def remove(self, span_id: int, ends_run: bool) -> None:
-        """Forget a span; blank what has ended if nothing is open, if a run ends, or if that is a lot."""
-        place = self.open.pop(span_id, None)
-        if place is None:
-            return
-        self._ended.append(place)
-        if not self.open:
+    def _clear(self) -> None:
+        """Blank the lines of what has ended."""
+        ended, self._ended = self._ended, []
+        if not self._open:
             self._empty()
-        elif ends_run or len(self._ended) >= _MOST_ENDED:
-            ended, self._ended = self._ended, []
-            if self._size > self._move_from_bytes:
-                self._begin()
-            else:
-                self._blank(ended)
-
-    def drop(self, span_id: int) -> None:
-        """Forget a span, and blank its line."""
-        place = self.open.pop(span_id, None)
-        if place is not None:
-            self._blank([place])
-
-    def end_unless_open(self) -> None:
-        """Remove the file, and let go of its lock, unless something is open."""
-        if self.descriptor is not None and not self.open:
-            self._end()
-
-    def let_go(self) -> None:
-        """Let go of the file of the parent process, and of its lock.
-
-        Its number is not closed, which a call in progress may still use.
-        """
-        descriptor, self.descriptor, self.open, self._ended = self.descriptor, None, {}, []
-        if descriptor is not None:
-            with contextlib.suppress(OSError):
-                nothing = os.open(os.devnull, os.O_RDWR)
-                try:
-                    os.dup2(nothing, descriptor, inheritable=False)
-                finally:
-                    os.close(nothing)
+        elif self._size > self._move_from_bytes:
+            self._begin()
+        else:
+            self._blank(ended)
 
     # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look(self) -> None:
-        """Begin a file if there is none, or if it is no longer at its path: its folder may have been renamed or removed."""
-        if self.descriptor is None or not self._is_at_its_path():
+        """Begin a file if there is none, or if it is no longer at its path: its folder may have been renamed or removed.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if self._failure is not None:
+            if time.monotonic() < self._retry_s:
+                raise OSError(*self._failure.args)
+            self._failure = None
+        if self._descriptor is None or not self._is_at_its_path():
             self._begin()
         self._next_look_s = time.monotonic() + _LOOK_S
 
@@ -207,20 +183,20 @@ class _Content:
 
     def _begin(self) -> None:
         """Begin a file with what is open, which replaces the present one."""
-        before, lines = self.descriptor, []
+        before, lines = self._descriptor, []
         if before is not None:
-            lines = [(span_id, os.pread(before, place[1], place[0]), place) for span_id, place in self.open.items()]
+            lines = [(span_id, os.pread(before, place[1], place[0]), place) for span_id, place in self._open.items()]
         descriptor, path, header_bytes = self._made()
         if before is not None:
             self._end()
-        self.descriptor, self._path, self._header_bytes, self._size = descriptor, path, header_bytes, header_bytes
+        self._descriptor, self._path, self._header_bytes, self._size = descriptor, path, header_bytes, header_bytes
         status = os.fstat(descriptor)
         self._identity = status.st_dev, status.st_ino
         self._ended = []
         self._next_header_s = time.monotonic() + _HEADER_S
         for span_id, line, (_, size, trace_id) in lines:
             os.pwrite(descriptor, line, self._size)
-            self.open[span_id] = (self._size, size, trace_id)
+            self._open[span_id] = (self._size, size, trace_id)
             self._size += size
         self._move_from_bytes = self._size + _MOVE_FROM_BYTES
 
@@ -247,9 +223,9 @@ class _Content:
 
     def _write_again(self, line: bytes) -> None:
         """Write a line again of which the disk took only a part; nothing of it is left if it does not take it now either."""
-        assert self.descriptor is not None  # noqa: S101 - for type checkers
-        if os.pwrite(self.descriptor, line, self._size) != len(line):
-            os.ftruncate(self.descriptor, self._size)
+        assert self._descriptor is not None  # noqa: S101 - for type checkers
+        if os.pwrite(self._descriptor, line, self._size) != len(line):
+            os.ftruncate(self._descriptor, self._size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
 
     def _blank(self, places: list[_Place]) -> None:
@@ -263,17 +239,16 @@ class _Content:
         self._blank_range(start, end)
 
     def _blank_range(self, start: int, end: int) -> None:
-        if end > start and self.descriptor is not None:
-            os.pwrite(self.descriptor, b" " * (end - start - 1) + b"\n", start)
+        if end > start and self._descriptor is not None:
+            os.pwrite(self._descriptor, b" " * (end - start - 1) + b"\n", start)
 
     def _empty(self) -> None:
         """Blank all lines but the first, which is renewed now and then."""
-        self._ended.clear()
-        assert self.descriptor is not None  # noqa: S101 - for type checkers
+        assert self._descriptor is not None  # noqa: S101 - for type checkers
         if self._size > _MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
             first = self._first_line()
-            os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, first, 0)
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, first, 0)
             self._header_bytes = len(first)
             self._next_header_s = time.monotonic() + _HEADER_S
         else:
@@ -282,7 +257,7 @@ class _Content:
 
     def _end(self) -> None:
         """Remove the file, and let go of its lock."""
-        descriptor, self.descriptor = self.descriptor, None
+        descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
         if self._is_at_its_path():
@@ -308,3 +283,15 @@ def _opened(folder: str, path: str) -> int:
     except FileNotFoundError:  # another process that had the last journal there has removed the folder
         os.makedirs(folder, mode=0o700, exist_ok=True)
         return os.open(path, _FLAGS, 0o600)
+
+
+_JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """Remove the journals without anything open, at the end of the program."""
+    for journal in list(_JOURNALS):
+        journal.close()
+
+
+atexit.register(_close_all)

@@ -27,7 +27,7 @@ from otel_agent_trace.store.blanking import blank, blank_line, blank_torn_end, e
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.rotation import OnProblem, Rotation
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import is_only_user, mark_in_use
+from otel_agent_trace.store.sharing import detach, is_only_user, mark_in_use
 
 MAX_LINE_BYTES = 64 << 20
 """Most bytes of a line, which is what readers take."""
@@ -90,7 +90,7 @@ class LineFile:
         descriptor, self._descriptor = self._descriptor, None
         self._unsynced.clear()
         if descriptor is not None:
-            _detach(descriptor)
+            detach(descriptor)
 
     def check(self) -> None:
         """Check that the path may be such a file.
@@ -118,7 +118,7 @@ class LineFile:
             return ""
         return f"{there.st_dev}:{there.st_ino}:{there.st_size}"
 
-    def append(self, lines: bytes, records: int = 1, *, sync: bool = False) -> None:
+    def append(self, lines: bytes, records: int = 1, sync: bool = False) -> None:
         """Append whole lines, each with its line feed, in one write, and count `records`.
 
         Args:
@@ -163,7 +163,7 @@ class LineFile:
             self._end = end + len(data)
             self.records += records
             if self._keeps_unsynced:
-                self._keep_until_synced(lines, sync=sync)
+                self._keep_until_synced(lines, sync)
 
     def sync(self) -> None:
         """Return when the disk has all lines.
@@ -256,7 +256,7 @@ class LineFile:
 
     # ── durability ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _keep_until_synced(self, lines: bytes, *, sync: bool) -> None:
+    def _keep_until_synced(self, lines: bytes, sync: bool) -> None:
         """Keep lines until the disk has them: after a failed `fdatasync`, the kernel forgets those that it could not write."""
         self._unsynced.append((self._end - len(lines), lines))
         self._unsynced_bytes += len(lines)
@@ -341,13 +341,3 @@ def _room_bytes(path: str) -> int:
 
 def _fdatasync(descriptor: int) -> None:
     getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS and Windows have no fdatasync
-
-
-def _detach(descriptor: int) -> None:
-    """Let go of an inherited file, and of its lock, without closing its number, which a call in progress may still use."""
-    with contextlib.suppress(OSError):
-        nothing = os.open(os.devnull, os.O_RDWR)
-        try:
-            os.dup2(nothing, descriptor, inheritable=False)
-        finally:
-            os.close(nothing)

@@ -45,6 +45,19 @@ def unlock(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+def detach(descriptor: int) -> None:
+    """Let go of a file that a forked child has inherited, and of its part in the lock.
+
+    The number is not closed, which a call in progress may still use, but is that of the null device from now on.
+    """
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(nothing, descriptor, inheritable=False)
+        finally:
+            os.close(nothing)
+
+
 def is_lock_free(descriptor: int) -> bool | None:
     """Return whether nobody holds the exclusive lock of a file; None where files cannot be locked."""
     is_shared = mark_in_use(descriptor)
