@@ -200,6 +200,7 @@ def _sentence(summary: ExportSummary, settings: Settings) -> str:
     counts = {
         "traces were delivered before": summary.traces_before,
         "spans without an end": summary.unfinished,
+        "spans in progress left out": summary.in_progress,
         "refused": summary.refused,
         "rejected by the receiver, which does not name them": summary.rejected,
     }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export.pipeline import Pipeline
 from otel_agent_trace.export.state import ExportState, state_path
@@ -52,6 +53,8 @@ class ExportSummary(msgspec.Struct):
     """Spans that the receiver accepted."""
     unfinished: int = 0
     """Spans that were sent without an end, since they were running or their process was killed."""
+    in_progress: int = 0
+    """Spans of programs known to run that have not ended, and are left out: receivers could not add the end later."""
     refused: int = 0
     """Spans that the receiver refused when each was sent alone."""
     refused_spans: list[RefusedSpan] = []
@@ -276,7 +279,9 @@ class _Export:
 
     def _add(self, spans: list[SpanRecord], delivered: frozenset[int]) -> None:
         """Encode a trace and batch its spans, unless it was delivered before."""
-        records = list(whole_records(unique(spans)).values())  # receivers know no preceding calls
+        whole = whole_records(unique(spans)).values()  # receivers know no preceding calls
+        records = [span for span in whole if not _is_in_progress(span)]
+        self._summary.in_progress += len(whole) - len(records)
         if not records:
             return
         encoded = self._encoder.encode(records)
@@ -325,6 +330,10 @@ class _Export:
         if self._state is not None:
             self._state.add(trace.digest for trace in traced.traces if trace.is_clean and not trace.in_flight)
         _add_outcome(self._summary, outcome)
+
+
+def _is_in_progress(span: SpanRecord) -> bool:
+    return span.end_ns is None and span.attributes.get(semconv.INTERRUPTED) is False
 
 
 def _add_outcome(summary: ExportSummary, outcome: Outcome) -> None:
