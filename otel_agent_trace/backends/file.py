@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.backends.exporting import ExportingSink
+from otel_agent_trace.backends.span_lines import SpanLines, too_long
 from otel_agent_trace.formats import otlp_json_encoding
-from otel_agent_trace.formats.sdk_span import SdkReader, remember
-from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder
-from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import fields_among, lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy, StartedSpan
 from otel_agent_trace.signals import is_of_signal_handler
-from otel_agent_trace.span import LogRecord, Problem, Resource, Scope, SpanRecord
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.journal import Journal
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.maintenance import maintain_soon
@@ -26,18 +24,13 @@ from otel_agent_trace.store.media import MediaFolder
 from otel_agent_trace.store.media_parts import Outside
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import StoreOptions, store_settings
-from otel_agent_trace.values.binary import LEAST_CHARACTERS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
-_LINE_BYTES = 256 << 10
-_LINE_SPANS = 64
 _TRACE_ID, _SPAN_ID = 0, 1
-_TOO_LONG = f"a line of more than {MAX_LINE_BYTES >> 20} MiB, which readers refuse"
-_Frame = tuple[bytes, bytes]
 
 
 class FileOptions(DataOptions, StoreOptions, total=False):
@@ -108,10 +101,8 @@ class FileBackend(ExportingSink):
         self._journal = Journal(self._files, lambda: self._file.position)
         if path is not None:  # an invalid path of the environment is only logged when spans cannot be written
             self._file.check()
-        self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
-        self._last: tuple[Any, Any, _Frame] = (self, self, (b"", b""))
-        self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
-        self._media = Outside(MediaFolder(self._files, is_durable=self.settings.durability != "none"), self._miss_media)
+        self._media = MediaFolder(self._files, is_durable=self.settings.durability != "none")
+        self._lines = SpanLines(Outside(self._media, self._miss_media), partial(self._lose, 1), self._diagnostics)
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
         """Why the journal could not be written, until that is logged."""
@@ -121,19 +112,16 @@ class FileBackend(ExportingSink):
 
     def on_start(self, span: StartedSpan) -> None:
         """Keep a span that has started in the journal."""
-        live = span.unchanged
-        encoded = None if live is None else self._encoder.encode_start(live, span.shape)
-        self._keep(span, *self._framed(span, encoded))
+        self._keep(span, self._lines.started(span))
 
     def on_hold(self, span: PipelineSpan) -> None:
         """Keep a span in the journal that has ended, and whose trace the gate holds."""
-        self._keep(span, *self._encoded(span))
+        self._keep(span, self._lines.ended(span))
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
-        (head, tail), encoded = self._encoded(span)
         sync = self._needs_sync is not None and self._needs_sync(span)
-        is_kept = self._append(b"%b%b%b" % (head, encoded, tail), 1, sync)
+        is_kept = self._append(self._lines.ended(span), 1, sync)
         try:
             if is_kept:
                 self._journal.remove(_ids(span)[_SPAN_ID], span.parent is None)
@@ -158,15 +146,15 @@ class FileBackend(ExportingSink):
         except OSError as error:
             self._miss_in_journal("end", error)
 
-    def _keep(self, span: PipelineSpan, frame: _Frame, encoded: bytes) -> None:
+    def _keep(self, span: PipelineSpan, line: bytes) -> None:
         """Write a line into the journal; a failure is counted by its reason."""
         ids = _ids(span)
         try:
-            self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], b"%b%b%b" % (frame[0], encoded, frame[1]))
+            self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line)
         except OSError as error:
             self._miss_in_journal("started", error)
-        if self._media.folder.held:
-            self._media.folder.release()
+        if self._media.held:
+            self._media.release()
         if not self._has_begun:
             self._has_begun = True
             if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
@@ -193,7 +181,7 @@ class FileBackend(ExportingSink):
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans in one write, and return whether that succeeded."""
-        lines, number = self._lines(spans)
+        lines, number = self._lines.batch(spans)
         sync = self._needs_sync is not None and any(map(self._needs_sync, spans))
         return number > 0 and self._append(lines, number, sync)
 
@@ -208,7 +196,7 @@ class FileBackend(ExportingSink):
             self._diagnostics.count("after close", number or 1)
         try:
             if number <= 1 and len(lines) > MAX_LINE_BYTES:
-                raise OSError(errno.EMSGSIZE, _TOO_LONG)  # noqa: TRY301
+                raise too_long()
             self._file.append(lines, number, sync)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
@@ -216,15 +204,15 @@ class FileBackend(ExportingSink):
             self._lose(number or 1, error)
             return False
         finally:
-            if self._media.folder.held:
-                self._media.folder.release()
+            if self._media.held:
+                self._media.release()
         return True
 
     def _miss_media(self, error: OSError) -> None:
         reason = error.strerror or str(error)
         self._diagnostics.count(f"media not stored once: {reason}")
         self._diagnostics.warn_once(
-            f"media: {reason}", "could not write to %s: %s; content stays in its spans", self._media.folder.path, reason
+            f"media: {reason}", "could not write to %s: %s; content stays in its spans", self._media.path, reason
         )
 
     def _lose(self, number: int, error: OSError) -> None:
@@ -232,65 +220,11 @@ class FileBackend(ExportingSink):
         self._diagnostics.count(f"failed: {reason}", number)
         self._diagnostics.warn_once(reason, "could not write spans to %s: %s; they are lost", self.path, reason)
 
-    def _lines(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:
-        """Return spans as lines, grouped by resource and scope, and the number of spans in them."""
-        frames: dict[_Frame, list[bytes]] = {}
-        for span in spans:
-            written = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
-            if written is None:
-                continue
-            frame, encoded = written
-            if len(encoded) > MAX_LINE_BYTES - _LINE_BYTES:
-                self._lose(1, OSError(errno.EMSGSIZE, _TOO_LONG))
-            else:
-                frames.setdefault(frame, []).append(encoded)
-        lines = b"".join(
-            b"%b%b%b" % (head, b",".join(part), tail)
-            for (head, tail), group in frames.items()
-            for part in _line_parts(group)
-        )
-        return lines, sum(map(len, frames.values()))
-
-    def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
-        """Return the bytes before and after a span, and the span itself."""
-        unchanged = span.unchanged
-        encoded = None if unchanged is None else self._encoder.encode(unchanged, span.shape)
-        return self._framed(span, encoded)
-
-    def _framed(self, span: PipelineSpan, encoded: bytes | None) -> tuple[_Frame, bytes]:
-        """Return the bytes before and after a span, and the span itself, without content that is stored in the media folder."""
-        if encoded is not None and len(encoded) < LEAST_CHARACTERS:
-            return self._frame_of(span.unchanged), encoded
-        record = span.record
-        without = self._media.record(record)
-        if encoded is None or without is not record:
-            encoded = otlp_json_encoding.encode_span(without)
-        return self._frame(record.resource, record.scope), encoded
-
-    def _frame_of(self, span: Any) -> _Frame:
-        """Return the bytes before and after a span of the SDK; most have the same resource and scope as the one before."""
-        given = span._resource, span._instrumentation_scope  # noqa: SLF001 - the properties are functions
-        resource, scope, frame = self._last
-        if given[0] is not resource or given[1] is not scope:
-            frame = self._frame(self._reader.resource(span), self._reader.scope(span))
-            self._last = (*given, frame)
-        return frame
-
-    def _frame(self, resource: Resource, scope: Scope) -> _Frame:
-        """Return the bytes before and after a span, which are encoded once for each resource and scope."""
-        key = (id(resource), id(scope))
-        known = self._frames.get(key)
-        if known is None or known[0] is not resource or known[1] is not scope:
-            head, tail = otlp_json_encoding.frame(resource, scope)
-            known = (resource, scope, (head, tail + b"\n"))
-            remember(self._frames, key, known)
-        return known[2]
-
     def runs(self) -> list[AgentRun]:
         """Return the outermost runs in the file, oldest first; none if there is no file yet."""
         from otel_agent_trace.reading import load_runs  # noqa: PLC0415 - traced programs rarely read traces
 
-        return load_runs(self) if os.path.exists(self.path) else []
+        return load_runs(self) if self._files.files() else []
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace (see `SpanSource`)."""
@@ -322,15 +256,3 @@ def _resolved(path: str) -> str:
         return os.path.realpath(path)
     except ValueError:
         return os.path.abspath(path)
-
-
-def _line_parts(encoded: list[bytes]) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
-    size = 0
-    for item in encoded:
-        if part and (len(part) == _LINE_SPANS or size + len(item) > _LINE_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += len(item)
-    yield part
