@@ -23,7 +23,7 @@ from otel_agent_trace.store.repair import repair
 from otel_agent_trace.store.replacing import written_beside
 from otel_agent_trace.store.retention import apply_retention
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import alone_in, is_only_user, unlock
+from otel_agent_trace.store.sharing import alone_in, held, is_only_user, unlock
 
 BUSY = "somebody else compacts a store in this folder, or removes runs from one, at this moment"
 NO_LOCKS = "files cannot be locked here, so that nothing is repaired or compressed"
@@ -129,7 +129,7 @@ def _compressed(path: str) -> Counter[str]:
 @contextmanager
 def _only_user(path: str) -> Iterator[IO[bytes] | None]:
     """Provide a file that nobody else has open for writing, or None."""
-    with open(open_journal(path, os.O_RDWR), "rb") as file:
+    with held(open_journal(path, os.O_RDWR)) as descriptor, open(descriptor, "rb", closefd=False) as file:
         try:
             yield file if is_only_user(file.fileno()) else None
         finally:

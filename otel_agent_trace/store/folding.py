@@ -13,7 +13,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from otel_agent_trace.store.frames import contents
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
-from otel_agent_trace.store.sharing import take
+from otel_agent_trace.store.sharing import held, take
 from otel_agent_trace.store.zstandard import MAGIC
 
 MAX_JOURNAL_BYTES = 256 << 20
@@ -55,8 +55,7 @@ def _fold(files: StoreFiles, path: str) -> bool:
     Raises:
         OSError: it cannot be read, or the live file not written.
     """
-    descriptor = open_journal(path, os.O_RDWR)
-    try:
+    with held(open_journal(path, os.O_RDWR)) as descriptor:
         if not take(descriptor) or is_owner_alive(descriptor, lock_is_free=True) is not False:
             return False
         if os.fstat(descriptor).st_size > MAX_JOURNAL_BYTES:
@@ -65,14 +64,9 @@ def _fold(files: StoreFiles, path: str) -> bool:
             text = journal.read()
         waiting = left_open(files, text)
         if waiting:
-            live = LineFile(files.path)
-            try:
+            with closing(LineFile(files.path)) as live:
                 live.append(b"".join(encode([record]) + b"\n" for record in waiting), len(waiting))
-            finally:
-                live.close()
         os.unlink(path)
-    finally:
-        os.close(descriptor)
     return True
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.store.liveness import header, keeps_others_out
 from otel_agent_trace.store.names import StoreFiles
-from otel_agent_trace.store.sharing import detach, take
+from otel_agent_trace.store.sharing import detach, is_at, take
 
 _MOST_ENDED = 32
 """Number of ended spans whose lines are not blanked yet, at most."""
@@ -34,6 +34,8 @@ _HEADER_S = 10.0
 _RETRY_S = 1.0
 _LOOK_S = 0.05
 """Time after which the journal is compared with the file at its path."""
+_POSITION = 0x5EED_0F_7ACE
+"""Where the file is left, although lines are written to places: a number that was closed is another file by now."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _Place = tuple[int, int, int]
 """Offset and size of the line of an open span, and the id of its trace."""
@@ -51,6 +53,8 @@ class Journal:
         self._files, self._position = files, position
         self._turn = ForkSafeLock()
         self._descriptor: int | None = None
+        self._unnamed: int | None = None
+        """A file that is being made."""
         self._open: dict[int, _Place] = {}
         self._ended: list[_Place] = []
         self._path, self._identity = "", (-1, -1)
@@ -68,8 +72,10 @@ class Journal:
         Its number is not closed, which a call in progress may still use.
         """
         descriptor, self._descriptor, self._open, self._ended = self._descriptor, None, {}, []
-        if descriptor is not None:
-            detach(descriptor)
+        for inherited in (descriptor, self._unnamed):
+            if inherited is not None:
+                detach(inherited)
+        self._unnamed = None
 
     def add(self, span_id: int, trace_id: int, line: bytes) -> None:
         """Write the line of a span that has started, or of one that has ended and waits for a decision.
@@ -79,7 +85,7 @@ class Journal:
         """
         with self._turn:
             try:
-                if self._descriptor is None or time.monotonic() >= self._next_look_s:
+                if not self._has_file() or time.monotonic() >= self._next_look_s:
                     self._look()
                 offset, size = self._size, len(line)
                 if os.pwrite(self._descriptor, line, offset) != size:  # type: ignore[arg-type]  # open after the look
@@ -174,6 +180,12 @@ class Journal:
             self._begin()
         self._next_look_s = time.monotonic() + _LOOK_S
 
+    def _has_file(self) -> bool:
+        """Return whether the file is open; its number may be another file by now, of a program that closes all descriptors."""
+        if self._descriptor is not None and not is_at(self._descriptor, _POSITION):
+            self._descriptor = None
+        return self._descriptor is not None
+
     def _is_at_its_path(self) -> bool:
         try:
             there = os.lstat(self._path)
@@ -183,13 +195,11 @@ class Journal:
 
     def _begin(self) -> None:
         """Begin a file with what is open, which replaces the present one."""
-        before, lines = self._descriptor, []
-        if before is not None:
-            lines = [(span_id, os.pread(before, place[1], place[0]), place) for span_id, place in self._open.items()]
+        lines = self._open_lines()
         descriptor, path, header_bytes = self._made()
-        if before is not None:
-            self._end()
+        self._end()
         self._descriptor, self._path, self._header_bytes, self._size = descriptor, path, header_bytes, header_bytes
+        self._unnamed = None
         status = os.fstat(descriptor)
         self._identity = status.st_dev, status.st_ino
         self._ended = []
@@ -200,12 +210,27 @@ class Journal:
             self._size += size
         self._move_from_bytes = self._size + _MOVE_FROM_BYTES
 
+    def _open_lines(self) -> list[tuple[int, bytes, _Place]]:
+        """Return what is open: by the id of the span, its line and the place of that."""
+        if not self._open:
+            return []
+        if not self._has_file():
+            with contextlib.suppress(OSError):
+                self._descriptor = os.open(self._path, os.O_RDWR)
+                os.lseek(self._descriptor, _POSITION, os.SEEK_SET)
+        descriptor = self._descriptor
+        if descriptor is None:  # closed, and removed
+            self._open.clear()
+            return []
+        return [(span_id, os.pread(descriptor, place[1], place[0]), place) for span_id, place in self._open.items()]
+
     def _made(self) -> tuple[int, str, int]:
         """Return a new file with its first line: its descriptor, its path and its size."""
         folder, name = self._files.journal_folder, f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         path, hidden = os.path.join(folder, name), os.path.join(folder, f".{name}")
-        descriptor = _opened(folder, hidden)
+        self._unnamed = descriptor = _opened(folder, hidden)
         try:
+            os.lseek(descriptor, _POSITION, os.SEEK_SET)
             self._has_locks = bool(take(descriptor)) and keeps_others_out(hidden)
             first = self._first_line()
             if os.pwrite(descriptor, first, 0) != len(first):
@@ -239,11 +264,14 @@ class Journal:
         self._blank_range(start, end)
 
     def _blank_range(self, start: int, end: int) -> None:
-        if end > start and self._descriptor is not None:
+        if end > start and self._has_file():
+            assert self._descriptor is not None  # noqa: S101 - for type checkers
             os.pwrite(self._descriptor, b" " * (end - start - 1) + b"\n", start)
 
     def _empty(self) -> None:
         """Blank all lines but the first, which is renewed now and then."""
+        if not self._has_file():
+            return
         assert self._descriptor is not None  # noqa: S101 - for type checkers
         if self._size > _MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
             first = self._first_line()
@@ -257,13 +285,15 @@ class Journal:
 
     def _end(self) -> None:
         """Remove the file, and let go of its lock."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
+        if not self._path:
             return
         if self._is_at_its_path():
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
-        os.close(descriptor)
+        if self._has_file():
+            assert self._descriptor is not None  # noqa: S101 - for type checkers
+            os.close(self._descriptor)
+        self._descriptor = None
         with contextlib.suppress(OSError):  # others have journals there
             os.rmdir(os.path.dirname(self._path))
 

@@ -27,7 +27,7 @@ from otel_agent_trace.store.blanking import blank, blank_line, blank_torn_end, e
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.rotation import OnProblem, Rotation
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import detach, is_only_user, mark_in_use
+from otel_agent_trace.store.sharing import detach, is_at, is_only_user, mark_in_use
 
 MAX_LINE_BYTES = 64 << 20
 """Most bytes of a line, which is what readers take."""
@@ -47,6 +47,7 @@ _LOOK_S = 0.02
 """Longest look for others who have a file open that ends inside a line."""
 _LEAST_ROOM_BYTES, _AMPLE_BYTES = 64 << 10, 16 << 20
 _MOST_UNSYNCED_BYTES = 16 << 20
+_SYNC_RETRY_S = 60.0
 
 
 class LineFile:
@@ -74,8 +75,10 @@ class LineFile:
         self._keeps_unsynced = settings.durability != "none"
         self._unsynced: list[tuple[int, bytes]] = []
         self._unsynced_bytes = 0
+        self._next_sync_s = 0.0
         self._descriptor: int | None = None
         self._inode = self._device = -1
+        self._position = 0
         self._is_marked = False
         self._end = 0
         self._full_since_s: float | None = None
@@ -130,21 +133,9 @@ class LineFile:
             OSError: they could not be written whole, and none of them is left in the file.
         """
         with self._turn:
+            descriptor, end = self._looked_at()
             if self._full_since_s is not None:
                 self._check_room(len(lines))
-            try:
-                there = os.lstat(self.path)
-                end = there.st_size
-                descriptor = self._descriptor
-                if descriptor is None or there.st_ino != self._inode or there.st_dev != self._device:
-                    descriptor, end = self._reopened()
-            except FileNotFoundError:
-                descriptor, end = self._reopened()
-            except PermissionError:  # the folder is no longer accessible, but the open file can still be written
-                if self._descriptor is None:
-                    raise
-                descriptor = self._descriptor
-                end = os.fstat(descriptor).st_size
             if not self._is_marked:  # whoever repairs the file has it for a moment
                 self._is_marked = mark_in_use(descriptor) is not False
             if self._rotation is not None and self._rotation.is_due(end, len(lines)):
@@ -156,14 +147,39 @@ class LineFile:
                 written = os.write(descriptor, data)
                 if written != len(data):
                     self._write_again(descriptor, data[:written], lines)
+                    data = lines
             except OSError as error:
-                self._note(error)
+                self._note(descriptor, error)
                 raise
             self._full_since_s = None
-            self._end = end + len(data)
+            self._end = self._position = os.lseek(descriptor, 0, os.SEEK_CUR)
             self.records += records
             if self._keeps_unsynced:
                 self._keep_until_synced(lines, sync)
+
+    def _looked_at(self) -> tuple[int, int]:
+        """Return the file at the path, and its size, after opening it if it is not the open one.
+
+        The number may be another file by now, of a program that closes all descriptors, as daemons do: ours is where the
+        last write has left it.
+        """
+        descriptor = self._descriptor
+        try:
+            if descriptor is not None and os.lseek(descriptor, 0, os.SEEK_CUR) != self._position:
+                descriptor = self._descriptor = None
+        except OSError:
+            descriptor = self._descriptor = None
+        try:
+            there = os.lstat(self.path)
+        except FileNotFoundError:
+            return self._reopened()
+        except PermissionError:  # the folder is no longer accessible, but the open file can still be written
+            if descriptor is None:
+                raise
+            return descriptor, os.fstat(descriptor).st_size
+        if descriptor is None or there.st_ino != self._inode or there.st_dev != self._device:
+            return self._reopened()
+        return descriptor, there.st_size
 
     def sync(self) -> None:
         """Return when the disk has all lines.
@@ -199,8 +215,10 @@ class LineFile:
             blank(descriptor, self.path, lines[:written])
             raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
-    def _note(self, error: OSError) -> None:
-        """Note that the disk is full, if that is the error."""
+    def _note(self, descriptor: int, error: OSError) -> None:
+        """Note where the failed write has left the file, and that the disk is full, if that is the error."""
+        with contextlib.suppress(OSError):
+            self._position = os.lseek(descriptor, 0, os.SEEK_CUR)
         if error.errno in _FULL:
             self._full_since_s = time.monotonic()
             self._room_when_full_bytes = _room_bytes(self.path)
@@ -231,7 +249,7 @@ class LineFile:
         except BaseException:
             os.close(descriptor)
             raise
-        self._inode, self._device, self._end = status.st_ino, status.st_dev, 0
+        self._inode, self._device, self._end, self._position = status.st_ino, status.st_dev, 0, 0
         if self._rotation is not None:
             self._rotation.note_opened(descriptor, status.st_size)
         return descriptor
@@ -265,6 +283,8 @@ class LineFile:
             self._sync(self._descriptor)
 
     def _sync(self, descriptor: int) -> None:
+        if time.monotonic() < self._next_sync_s:
+            return
         try:
             _fdatasync(descriptor)
         except OSError as error:
@@ -277,28 +297,35 @@ class LineFile:
     def _begin_new_file(self, descriptor: int, error: OSError) -> None:
         """Move the lines of which it is not known whether the disk has them to a new file.
 
-        Raises:
-            OSError: it does not take them either.
+        If that is not synced either, the lines are there nevertheless, and the next try is a minute later.
         """
         if self._on_problem is not None:
             reason = error.strerror or str(error)
             self._on_problem(
                 "sync", f"could not sync {self.path} ({reason}): a new file is begun, with the lines since"
             )
-        segment = StoreFiles(self.path).new_segment(time.time_ns())
-        old = os.dup(descriptor)
+        segment, old = StoreFiles(self.path).new_segment(time.time_ns()), os.dup(descriptor)
         try:
             os.rename(self.path, segment)
-            new, _ = self._reopened()
-            data = b"".join(lines for _, lines in self._unsynced)
-            if os.write(new, data) != len(data):
-                raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
-            self._end = len(data)
-            _fdatasync(new)
+            self._write_unsynced()
             for start, lines in self._unsynced:
                 blank_line(old, segment, start, lines)
+            _fdatasync(self._descriptor if self._descriptor is not None else descriptor)
+        except OSError as failure:
+            if is_of_signal_handler(failure):
+                raise
+            self._next_sync_s = time.monotonic() + _SYNC_RETRY_S
         finally:
             os.close(old)
+
+    def _write_unsynced(self) -> None:
+        descriptor, _ = self._reopened()
+        data = b"".join(lines for _, lines in self._unsynced)
+        written = os.write(descriptor, data)
+        self._end = self._position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if written != len(data):
+            blank(descriptor, self.path, data[:written])
+            raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
     # ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -312,20 +339,12 @@ class LineFile:
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+        if descriptor is not None and is_at(descriptor, self._position):
             os.close(descriptor)
 
     def __del__(self) -> None:
-        # The program may have closed all descriptors, as daemons do, so that the number is another file by now. Where
-        # objects refer to each other, this is called although a tracer's release follows, which must not close it again.
-        descriptor = getattr(self, "_descriptor", None)
-        if descriptor is None:
-            return
-        self._descriptor = None
-        with contextlib.suppress(OSError):
-            status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) == (self._device, self._inode):
-                os.close(descriptor)
+        if getattr(self, "_descriptor", None) is not None:
+            self._close()
 
 
 def _room_bytes(path: str) -> int:

@@ -24,7 +24,7 @@ from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import open_journal
-from otel_agent_trace.store.sharing import is_only_user, take, unlock
+from otel_agent_trace.store.sharing import held, is_only_user, take, unlock
 
 _BEGINNINGS = (b'{"resourceSpans"', b'{"resourceLogs"')
 _OBJECT = re.compile(rb'\{"resource(?:Spans|Logs|Metrics)"')
@@ -41,8 +41,7 @@ def repair(path: str) -> int | None:
     Raises:
         OSError: it cannot be read or written, or is no regular file.
     """
-    descriptor = open_journal(path, os.O_RDWR)
-    try:
+    with held(open_journal(path, os.O_RDWR)) as descriptor:
         places = _places(descriptor)
         if not places:
             return 0
@@ -56,10 +55,8 @@ def repair(path: str) -> int | None:
         _append(path, descriptor, [found for _, line in torn for found in _intact_in(line)])
         for offset, line in torn:
             os.pwrite(descriptor, _blanked(line), offset)
-        return len(torn)
-    finally:
         unlock(descriptor)
-        os.close(descriptor)
+        return len(torn)
 
 
 def _places(descriptor: int) -> list[int]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from otel_agent_trace.store.liveness import open_journal
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, closed_at
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import take, unlock
+from otel_agent_trace.store.sharing import held, take, unlock
 
 _S_PER_DAY = 86400
 _BLOCK_BYTES = 512
@@ -82,12 +82,9 @@ def remove_unused(path: str) -> bool:
     Raises:
         OSError: it cannot be removed.
     """
-    descriptor = open_journal(path)
-    try:
+    with held(open_journal(path)) as descriptor:
         if take(descriptor) is False:
             return False
         os.unlink(path)
         unlock(descriptor)
-    finally:
-        os.close(descriptor)
     return True

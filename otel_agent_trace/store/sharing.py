@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from otel_agent_trace.forks import called_in_children
 from otel_agent_trace.signals import is_of_signal_handler
 
 try:
@@ -38,11 +39,49 @@ def take(descriptor: int) -> bool | None:
     return None if fcntl is None else _lock(descriptor, fcntl.LOCK_EX)
 
 
+_HELD: set[int] = set()
+"""Descriptors of this process that have, or may get, a lock for a moment; a forked child lets go of them."""
+
+
+@contextlib.contextmanager
+def held(descriptor: int) -> Iterator[int]:
+    """Provide a descriptor whose lock is needed for the time of a block, and close it at the end.
+
+    A child that another thread forks meanwhile lets go of it: with its copy it would keep the lock for as long as it lives.
+    """
+    _HELD.add(descriptor)
+    try:
+        yield descriptor
+    finally:
+        _HELD.discard(descriptor)
+        os.close(descriptor)
+
+
+def _let_go_of_all() -> None:
+    for descriptor in list(_HELD):
+        detach(descriptor)
+    _HELD.clear()
+
+
+called_in_children(_let_go_of_all)
+
+
 def unlock(descriptor: int) -> None:
     """Let go of a lock. A child that was forked meanwhile has the file open too, so that closing it would not do that."""
     if fcntl is not None:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def is_at(descriptor: int, position: int) -> bool:
+    """Return whether a descriptor is where this process has left it: else it was closed, and is another file by now.
+
+    Programs close all descriptors, as daemons do.
+    """
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_CUR) == position
+    except OSError:
+        return False
 
 
 def detach(descriptor: int) -> None:
@@ -115,7 +154,7 @@ def locked(path: str) -> Iterator[bool | None]:
         yield None
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    yield from _held(descriptor)
+    yield from _taken(descriptor)
 
 
 @contextlib.contextmanager
@@ -130,18 +169,17 @@ def alone_in(folder: str) -> Iterator[bool | None]:
     if fcntl is None:
         yield None
         return
-    yield from _held(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
+    yield from _taken(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
 
 
-def _held(descriptor: int) -> Iterator[bool | None]:
-    is_mine = None
-    try:
+def _taken(descriptor: int) -> Iterator[bool | None]:
+    with held(descriptor):
         is_mine = take(descriptor)
-        yield is_mine
-    finally:
-        if is_mine:
-            unlock(descriptor)
-        os.close(descriptor)
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                unlock(descriptor)
 
 
 @contextlib.contextmanager
@@ -150,14 +188,13 @@ def one_at_a_time(folder: str) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with held(os.open(folder, os.O_RDONLY | os.O_CLOEXEC)) as descriptor:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        unlock(descriptor)
-        os.close(descriptor)
+        try:
+            yield
+        finally:
+            unlock(descriptor)
 
 
 def writers_of(status: os.stat_result) -> list[int]:
