@@ -75,7 +75,7 @@ class Journal:
         for inherited in (descriptor, self._unnamed):
             if inherited is not None:
                 detach(inherited)
-        self._unnamed = None
+        self._unnamed, self._path = None, ""
 
     def add(self, span_id: int, trace_id: int, line: bytes) -> None:
         """Write the line of a span that has started, or of one that has ended and waits for a decision.
