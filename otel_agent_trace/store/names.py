@@ -32,6 +32,7 @@ _PACKED = r"(?:\.gz|\.zst)?"
 _SEGMENT = re.compile(rf"(?P<stem>.+){_CLOSED_AT}(?P<extension>\.[^.]+|)(?:\.zst)?", re.DOTALL)
 _ROTATED_NAME = re.compile(rf".+\.(?:jsonl|json|ndjson)(?:{_ROTATED}){_PACKED}", re.DOTALL)
 _JOURNALS = ".open"
+_LIVE = (".jsonl", ".ndjson")
 _JOURNAL = re.compile(r"\d{1,10}-[0-9a-f]{8}\.jsonl")
 _BESIDE = re.compile(r".+\.(?:open|media|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
 
@@ -133,14 +134,26 @@ def store_of_segment(path: str) -> StoreFiles | None:
 def store_of(path: str) -> StoreFiles:
     """Return the store that any file with spans belongs to, by its name, which may be that of the live file itself."""
     if is_journal(path):
-        return StoreFiles(os.path.dirname(path).removesuffix(".open"))
+        return StoreFiles(os.path.dirname(path).removesuffix(_JOURNALS))
     segment = store_of_segment(path)
     if segment is not None:
         return segment
-    plain = re.sub(rf"{_PACKED}\Z", "", path, count=1)
-    folder, name = os.path.split(plain)
-    live = re.sub(rf"(?:{_ROTATED})(?=\Z|\.[^.]*\Z)", "", name, count=1)
+    folder, name = os.path.split(path)
+    live = re.sub(rf"(?:{_ROTATED})?{_PACKED}\Z", "", name, count=1)
     return StoreFiles(os.path.join(folder, live or name))
+
+
+def stores_in(folder: str) -> list[StoreFiles]:
+    """Return the stores of which a folder has a live file, closed segments, or journals."""
+    paths = [os.path.join(folder, name) for name in sorted(_listed(folder))]
+    found = [store_of_journals(path) or store_of(path) for path in paths if is_of_store(path)]
+    return [*dict.fromkeys(found)]
+
+
+def is_of_store(path: str) -> bool:
+    """Return whether a path is that of a live file, of what was closed of one, or of the folder of its journals."""
+    is_live = path.endswith(_LIVE) and os.path.isfile(path)
+    return is_live or path.endswith(_JOURNALS) or store_of_segment(path) is not None or is_rotated(path)
 
 
 def closed_at(path: str) -> datetime | None:

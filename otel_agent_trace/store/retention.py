@@ -35,7 +35,7 @@ def apply_retention(files: StoreFiles, settings: StoreSettings) -> int:
         for path in files.segments():
             if excess <= 0:
                 break
-            size = _size_on_disk(path)
+            size = bytes_of_file(path)
             if _remove(path):
                 excess -= size
                 removed += 1
@@ -47,12 +47,17 @@ def bytes_on_disk(files: StoreFiles) -> int:
 
     The index is left out: it may be deleted at any time.
     """
-    folders = (folder for folder, _, _ in os.walk(files.media_folder))
-    media = (entry.path for folder in folders for entry in os.scandir(folder))
-    return sum(map(_size_on_disk, (*files.files(), *media)))
+    return sum(map(bytes_of_file, files.files())) + bytes_of_media(files)
 
 
-def _size_on_disk(path: str) -> int:
+def bytes_of_media(files: StoreFiles) -> int:
+    """Return the bytes that the binary parts of a store take on disk."""
+    return sum(
+        bytes_of_file(os.path.join(folder, name)) for folder, _, names in os.walk(files.media_folder) for name in names
+    )
+
+
+def bytes_of_file(path: str) -> int:
     """Return the bytes of the blocks of a file; 0 if it is not there."""
     try:
         status = os.lstat(path)

@@ -140,6 +140,7 @@ def scores(store: Store) -> list[object]:
 @pytest.mark.parametrize(
     "content",
     [
+        json.dumps(json.loads(line(1)), indent=2).replace("{\n  ", "{", 1).encode(),
         b"starting up\n" + line(1) + b"stopping\n",
         line(1) + b"hello {world}\n" + line(2),
         line(1) + b'{"level": "info", "value": NaN}\n' + line(2),
