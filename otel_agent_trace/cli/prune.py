@@ -36,7 +36,7 @@ def command(source: str | None, keep_bytes: str | None, *, apply: bool, as_json:
     query = RunQuery.of(**filters)
     size = None if keep_bytes is None else store_settings({"keep_bytes": keep_bytes}, {}).keep_bytes
     if not query.is_filter and size is None:
-        msg = "say what to remove: give --until, --keep-bytes, --status, --agent or --user"
+        msg = "name what to remove: give --until, --keep-bytes, --status, --agent or --user"
         raise click.UsageError(msg, click.get_current_context())
     name = source_of(source)
     with reporting_progress() as reporter, hints_on_error(name):

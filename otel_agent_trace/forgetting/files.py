@@ -102,7 +102,7 @@ class _Rewriting:
         self._lines = JsonLines()
         self._removed_bytes = 0
         self.has_kept = False
-        """Whether anything but blank lines is left."""
+        """Is True if anything but blank lines is left."""
 
     @property
     def counts(self) -> Counter[str]:

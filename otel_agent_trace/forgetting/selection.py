@@ -64,7 +64,7 @@ class Selection:
         return log.response_id in self.responses or log.session_id in self.sessions
 
     def _names(self, log: LogRecord) -> bool | None:
-        """Return whether a log record is selected by what it names itself; None where it does not say."""
+        """Return whether a log record is selected by what it names itself; None where it names neither."""
         return None
 
     # ── noting what is read ──────────────────────────────────────────────────────────────────────────────────────────

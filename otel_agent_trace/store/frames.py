@@ -194,7 +194,7 @@ def content_of(file: IO[bytes], frame: Frame) -> Iterator[bytes]:
         except zstd.ZstdError as error:
             raise FrameError(str(error)) from error
         if left_bytes is not None and (left_bytes := left_bytes - len(block)) < 0:
-            raise FrameError("it has more than its header says")
+            raise FrameError("it has more than its header allows")
         if block:
             yield block
 
