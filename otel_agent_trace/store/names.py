@@ -138,22 +138,23 @@ def store_of(path: str) -> StoreFiles:
     segment = store_of_segment(path)
     if segment is not None:
         return segment
-    folder, name = os.path.split(path)
-    live = re.sub(rf"(?:{_ROTATED})?{_PACKED}\Z", "", name, count=1)
+    plain = re.sub(rf"{_PACKED}\Z", "", path, count=1)
+    folder, name = os.path.split(plain)
+    live = re.sub(rf"(?:{_ROTATED})(?=\Z|\.[^.]*\Z)", "", name, count=1)
     return StoreFiles(os.path.join(folder, live or name))
 
 
 def stores_in(folder: str) -> list[StoreFiles]:
     """Return the stores of which a folder has a live file, closed segments, or journals."""
-    paths = [os.path.join(folder, name) for name in sorted(_listed(folder))]
-    found = [store_of_journals(path) or store_of(path) for path in paths if is_of_store(path)]
-    return [*dict.fromkeys(found)]
+    found = (_store_at(os.path.join(folder, name)) for name in sorted(_listed(folder)))
+    return [*dict.fromkeys(store for store in found if store is not None)]
 
 
-def is_of_store(path: str) -> bool:
-    """Return whether a path is that of a live file, of what was closed of one, or of the folder of its journals."""
-    is_live = path.endswith(_LIVE) and os.path.isfile(path)
-    return is_live or path.endswith(_JOURNALS) or store_of_segment(path) is not None or is_rotated(path)
+def _store_at(path: str) -> StoreFiles | None:
+    """Return the store that a live file, what was closed of one, or a folder of journals shows; None for other files."""
+    if path.endswith(_LIVE) and store_of_segment(path) is None and os.path.isfile(path):
+        return StoreFiles(path)
+    return store_of_journals(path) or (store_of(path) if is_rotated(path) else store_of_segment(path))
 
 
 def closed_at(path: str) -> datetime | None:
