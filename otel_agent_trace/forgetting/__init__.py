@@ -14,7 +14,6 @@ from otel_agent_trace.forgetting.beside import remove_index
 from otel_agent_trace.forgetting.files import Removal, remove_from_file
 from otel_agent_trace.forgetting.oldest import oldest_runs, size_on_disk, sizes_of_traces
 from otel_agent_trace.forgetting.selection import RunSelection, Selection, UserSelection, select
-from otel_agent_trace.forgetting.unnamed_media import remove_unnamed_media
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.sources import FilesSource, Progress, name_of, open_source
@@ -23,6 +22,7 @@ from otel_agent_trace.store.compaction import tidy
 from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.store.replacing import check_writers
 from otel_agent_trace.store.sharing import one_at_a_time
+from otel_agent_trace.store.unnamed_media import remove_unnamed_media
 
 PLACES: tuple[Callable[[str, Selection, bool], Removal], ...] = (remove_from_file,)
 """Functions that remove what is selected from a file, or from what belongs to it, such as an index beside it.
