@@ -43,6 +43,11 @@ COMMANDS = {
         "otel_agent_trace.cli.forget",
         "Remove the runs of a user or of a session from local files.",
     ),
+    "prune": ("otel_agent_trace.cli.prune", "Remove old runs, or others that are not needed, from local files."),
+    "compact": (
+        "otel_agent_trace.cli.compact",
+        "Put a local store in order: repair, compress, remove what is not kept.",
+    ),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Name of a command → the module that defines its `command`, and its summary in the help."""

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
+from otel_agent_trace.cli.removing import as_kept, report_removed
 from otel_agent_trace.cli.sources import hints_on_error, source_of, warn_of_files_beside
-from otel_agent_trace.cli.streams import write_json, write_message
-from otel_agent_trace.forgetting import Forgotten, forget
-from otel_agent_trace.span import Notice, Problem
-from otel_agent_trace.views.escape import escaped_line
-from otel_agent_trace.views.figures import plural
-
-_OK, _LEFT = 0, 1
+from otel_agent_trace.forgetting import forget
 
 
 @click.command("forget")
@@ -42,31 +36,8 @@ def command(source: str | None, user_id: str | None, session_id: str | None, *, 
             user_id=user_id,
             session_id=session_id,
             apply=apply,
-            on_problem=lambda problem: reporter.on_problem(_as_kept(problem)),
+            on_problem=lambda problem: reporter.on_problem(as_kept(problem)),
             on_progress=reporter.on_progress,
         )
-    for problem in forgotten.left:
-        write_message(f"not removed: {problem}")
     warn_of_files_beside(name)
-    if as_json:
-        write_json(forgotten.to_dict())
-    else:
-        print(escaped_line(_sentence(forgotten)))  # noqa: T201
-    return _LEFT if forgotten.left else _OK
-
-
-def _as_kept(problem: Problem) -> Problem:
-    """Return a problem of reading with what is done about it: the piece stays, as it is."""
-    if isinstance(problem, Notice):
-        return problem
-    return msgspec.structs.replace(problem, reason=f"{problem.reason}; what cannot be read is kept as it is")
-
-
-def _sentence(forgotten: Forgotten) -> str:
-    counts = [plural(forgotten.runs, "run"), plural(forgotten.spans, "span")]
-    counts += [plural(forgotten.logs, "log record")] if forgotten.logs else []
-    what = f"{', '.join(counts)} ({plural(forgotten.size_bytes, 'byte')})"
-    files = plural(len(forgotten.paths), "file")
-    if forgotten.applied:
-        return f"{what} removed from {files}"
-    return f"{what} would be removed from {files}; --apply removes them"
+    return report_removed(forgotten, as_json=as_json)

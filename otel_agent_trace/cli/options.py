@@ -95,7 +95,17 @@ full_option = click.option("--full", is_flag=True, help="Show every step and eve
 
 def filter_options(function: F) -> F:
     """Add an option for each row of `FILTERS` to a command, which receives them as keywords of `RunQuery`."""
-    for name, row in reversed(FILTERS.items()):
-        names = [name, row["dest"]] if "dest" in row else [name]
-        function = click.option(*names, **{key: value for key, value in row.items() if key != "dest"})(function)
-    return function
+    return some_filters(*FILTERS)(function)
+
+
+def some_filters(*names: str) -> Callable[[F], F]:
+    """Return a decorator that adds the options with these names, as `filter_options` adds all."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            row = FILTERS[name]
+            options = [name, row["dest"]] if "dest" in row else [name]
+            function = click.option(*options, **{key: value for key, value in row.items() if key != "dest"})(function)
+        return function
+
+    return decorate

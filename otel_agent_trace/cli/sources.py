@@ -18,9 +18,10 @@ from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.sources import Progress, is_address, open_source
 from otel_agent_trace.sources.addresses import with_scheme
-from otel_agent_trace.sources.files import SUFFIXES
+from otel_agent_trace.sources.files import SUFFIXES, FilesSource
 from otel_agent_trace.sources.masked import MaskedSource
 from otel_agent_trace.span import SpanSource
+from otel_agent_trace.store.names import is_beside
 
 T = TypeVar("T")
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
@@ -157,7 +158,9 @@ def warn_of_files_beside(source: str) -> None:
     folder, name = os.path.split(source) if is_file else (source, "")
     stem, _ = os.path.splitext(name)
     older = rf"{re.escape(name)}[.-].+|{re.escape(stem)}-\d.*" if is_file else r".+\.jsonl?[.-]\d.*"
-    others = sorted(os.path.join(folder, other) for other in os.listdir(folder or ".") if re.fullmatch(older, other))
+    there = (os.path.join(folder, other) for other in os.listdir(folder or ".") if re.fullmatch(older, other))
+    looked_at = {os.path.normpath(path) for path in FilesSource([source]).files()}
+    others = sorted(path for path in there if os.path.normpath(path) not in looked_at and not is_beside(path))
     if others:
         pattern = f"{source}*" if is_file else os.path.join(source, "*")
         write_message(f"not looked at: {', '.join(others)}; a glob such as '{pattern}' names such files too")

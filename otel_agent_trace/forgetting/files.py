@@ -18,7 +18,11 @@ from otel_agent_trace.sources.file_formats.messages import Messages
 from otel_agent_trace.sources.files import Content, content_of
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.frames import FrameWriter
+from otel_agent_trace.store.liveness import is_owner_alive, open_journal
+from otel_agent_trace.store.names import is_journal, store_of_segment
 from otel_agent_trace.store.replacing import Write, replace
+from otel_agent_trace.store.retention import remove_unused
+from otel_agent_trace.store.sharing import is_lock_free
 
 _UNLIMITED = 1 << 62
 _BATCH_BYTES = 1 << 20
@@ -38,6 +42,8 @@ def remove_from_file(path: str, selection: Selection, apply: bool) -> Removal:
         SourceError: the file cannot be replaced at the moment.
         OSError: it cannot be read or written.
     """
+    if is_journal(path):
+        return _left_in_journal(path, selection, apply)
     rewriting = _Rewriting(selection)
     with open(path, "rb") as file:
         content = content_of(file)
@@ -48,6 +54,8 @@ def remove_from_file(path: str, selection: Selection, apply: bool) -> Removal:
         try:
             if apply:
                 replace(path, rewriting.copy)
+                if not rewriting.has_kept and store_of_segment(path) is not None:
+                    remove_unused(path)
             else:
                 rewriting.copy(file, _discard, True)
         except DamagedError as error:
@@ -55,6 +63,23 @@ def remove_from_file(path: str, selection: Selection, apply: bool) -> Removal:
     is_left = has_other_names and bool(rewriting.counts)
     reason = "it has another name (a hard link), under which all of it stays"
     return Removal(rewriting.counts, (Problem(path, 0, reason),) if is_left else ())
+
+
+def _left_in_journal(path: str, selection: Selection, apply: bool) -> Removal:
+    """Return what is selected in a journal; that of a process which is gone has been folded before anything is changed."""
+    descriptor = open_journal(path)
+    with open(descriptor, "rb") as file:
+        is_alive = is_owner_alive(descriptor, lock_is_free=is_lock_free(descriptor))
+        rewriting = _Rewriting(selection)
+        rewriting.copy(file, _discard, True)
+    if not rewriting.counts or (is_alive is False and not apply):
+        return Removal(rewriting.counts)
+    reason = (
+        "runs in flight stay, as the process that writes this journal is alive"
+        if is_alive is not False
+        else "it could not be folded into the store"
+    )
+    return Removal(Counter(), (Problem(path, 0, f"{reason}: try again later"),))
 
 
 def _left_in_messages(path: str, content: Content, selection: Selection) -> Removal:
@@ -76,6 +101,8 @@ class _Rewriting:
         self._texts = TextFilter(selection)
         self._lines = JsonLines()
         self._removed_bytes = 0
+        self.has_kept = False
+        """Is True if anything but blank lines is left."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -90,6 +117,7 @@ class _Rewriting:
             self._copy_lines(file, position, write, is_last=is_last)
         else:
             self._copy_pieces(content, write)
+            file.seek(0, os.SEEK_END)
 
     def _copy_lines(self, file: io.BufferedReader, position: int, write: Write, *, is_last: bool) -> None:
         end = os.fstat(file.fileno()).st_size
@@ -105,6 +133,7 @@ class _Rewriting:
             kept = self._texts.kept(text, self._lines)
             left = line if kept is text else b"" if kept is None else kept + line[len(text) :]
             self._removed_bytes += len(line) - len(left)
+            self.has_kept |= bool(kept and not kept.isspace())
             batch.append(left)
             batch_bytes += len(left)
             if batch_bytes >= _BATCH_BYTES:
@@ -122,6 +151,7 @@ class _Rewriting:
                     kept = self._texts.kept(piece, content.file_format)
                     self._removed_bytes += len(piece) - len(kept or b"")
                     if kept is not None:
+                        self.has_kept |= not kept.isspace()
                         packed.write(before + kept)
                         before = b"\n"
             packed.write(before)

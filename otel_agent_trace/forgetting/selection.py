@@ -1,52 +1,39 @@
-"""Decide which spans and log records belong to the runs of a user or of a session."""
+"""Decide which spans and log records belong to the runs that are to be removed."""
 
 from __future__ import annotations
 
 import itertools
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import USER_IDS, session_id_in, user_id_in
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.stitch import assembled
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.sources.search import UserKeys
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 
+S = TypeVar("S", bound="Selection")
 
-def select(source: FilesSource, query: RunQuery, on_problem: Callable[[Problem], None]) -> Selection:
-    """Return what belongs to the runs that match the query by user and session.
 
-    A trace is selected as a whole, unless a run in it names another user, or another session: then only the matching runs
-    are, and other spans that name the user, with all spans below theirs.
-    """
-    selection, keys = Selection(query), UserKeys(query)
+def select(source: FilesSource, selection: S, on_problem: Callable[[Problem], None]) -> S:
+    """Return a selection, which is empty at first, after it has noted all that a source holds."""
     traces = source.traces_and_logs(on_problem, selection.note_log)
     whole_traces = assembled(map(selection.note_trace, traces))
     for spans, group in itertools.groupby(whole_traces, key=operator.attrgetter("spans")):
-        found = [*group]
-        selection.note_runs([each.run for each in found], spans)
-        for each in found:
-            keys.note(each)
-    selection.complete()
-    keys.report(on_problem)
+        selection.note_runs([*group], spans)
+    selection.complete(on_problem)
     return selection
 
 
 class Selection:
-    """Hold the ids of the traces, spans, responses and sessions to remove.
+    """Hold the ids of the traces, spans, responses and sessions to remove; a subclass decides which."""
 
-    Args:
-        query: the user, the session, or both.
-    """
-
-    def __init__(self, query: RunQuery) -> None:
-        self._users = query.user_ids if query.user_id is not None else None
-        self._session_ids = None if query.session_id is None else {query.session_id}
-        self._named_traces: set[str] = set()
+    def __init__(self) -> None:
         self._sessions_of_others: set[str] = set()
         self.traces = set[str]()
         self.spans = set[tuple[str, str]]()
@@ -71,12 +58,84 @@ class Selection:
         """Return whether a log record is selected: by its span, by what it names itself, or by its response or session."""
         if self.has_span(log.trace_id, log.span_id):
             return True
-        own = self._fits(_user_on(log.attributes), log.session_id)
+        own = self._names(log)
         if own is not None:
             return own
         return log.response_id in self.responses or log.session_id in self.sessions
 
+    def _names(self, log: LogRecord) -> bool | None:
+        """Return whether a log record is selected by what it names itself; None where it names neither."""
+        return None
+
     # ── noting what is read ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_trace(self, spans: list[SpanRecord]) -> list[SpanRecord]:
+        """Return the spans of a trace, after a look at them."""
+        return spans
+
+    def note_log(self, log: LogRecord) -> None:
+        """Note a log record whose span is not here."""
+
+    def note_runs(self, found: Sequence[Assembled], spans: Sequence[SpanRecord]) -> None:
+        """Select what is to be removed of some spans, given the outermost runs in them."""
+        raise NotImplementedError
+
+    def complete(self, on_problem: Callable[[Problem], None]) -> None:
+        """Leave out the sessions that others take part in, when all has been read."""
+        self.sessions -= self._sessions_of_others
+
+    def _add(self, parts: Iterable[AgentRun], spans: Sequence[SpanRecord], *, is_whole: bool) -> None:
+        """Select spans, of whole traces or of a part of theirs, and what belongs to them elsewhere."""
+        if is_whole:
+            self.traces.update(span.trace_id for span in spans)
+        else:
+            self.spans.update((span.trace_id, span.span_id) for span in spans)
+        self.sessions.update(filter(None, (part.session_id for part in parts)))
+        self.responses.update(filter(None, (span.attributes.get(semconv.RESPONSE_ID) for span in spans)))
+
+
+class RunSelection(Selection):
+    """Select whole runs, with all that is below them; a trace keeps its other runs.
+
+    Args:
+        matches: returns whether a run, given with the spans of its traces, is to be removed.
+    """
+
+    def __init__(self, matches: Callable[[Assembled], bool]) -> None:
+        super().__init__()
+        self._matches = matches
+
+    def note_runs(self, found: Sequence[Assembled], spans: Sequence[SpanRecord]) -> None:
+        """Select the spans of matching runs, given the outermost runs in them."""
+        are_matching = [*map(self._matches, found)]
+        runs = [each.run for each, matches in zip(found, are_matching, strict=True) if matches]
+        others = [each.run for each, matches in zip(found, are_matching, strict=True) if not matches]
+        self._sessions_of_others.update(filter(None, (part.session_id for run in others for part in run.walk())))
+        if runs:
+            selected = _at_or_below({*_span_ids(runs)}, spans) if others else spans
+            self._add((part for run in runs for part in run.walk()), [*selected], is_whole=not others)
+            self.runs += len(runs)
+
+
+class UserSelection(Selection):
+    """Select what belongs to the runs of a user, of a session, or of a user in a session.
+
+    A trace is selected as a whole, unless a run in it names another user, or another session: then only the matching runs
+    are, and other spans that name the user, with all spans below theirs.
+
+    Args:
+        query: the user, the session, or both.
+    """
+
+    def __init__(self, query: RunQuery) -> None:
+        super().__init__()
+        self._users = query.user_ids if query.user_id is not None else None
+        self._session_ids = None if query.session_id is None else {query.session_id}
+        self._named_traces: set[str] = set()
+        self._keys = UserKeys(query)
+
+    def _names(self, log: LogRecord) -> bool | None:
+        return self._fits(_user_on(log.attributes), log.session_id)
 
     def note_trace(self, spans: list[SpanRecord]) -> list[SpanRecord]:
         """Return the spans of a trace, and note whether one of them names user and session, as also spans without runs do."""
@@ -89,8 +148,11 @@ class Selection:
         if log.trace_id and self._fits(_user_on(log.attributes), log.session_id):
             self.traces.add(log.trace_id)
 
-    def note_runs(self, runs: Sequence[AgentRun], spans: Sequence[SpanRecord]) -> None:
+    def note_runs(self, found: Sequence[Assembled], spans: Sequence[SpanRecord]) -> None:
         """Select what matches of some spans, given the outermost runs in them."""
+        for each in found:
+            self._keys.note(each)
+        runs = [each.run for each in found]
         trace_ids = {span.trace_id for span in spans}
         parts = [part for run in runs for part in run.walk()]
         matching = [part for part in parts if self._fits_run(part)]
@@ -102,20 +164,17 @@ class Selection:
             return
         if others:
             named = (span.span_id for span in spans if self._fits_span(span))
-            selected = [*_at_or_below({*_span_ids(matching), *named}, spans)]
-            self.spans.update((span.trace_id, span.span_id) for span in selected)
+            self._add(matching, [*_at_or_below({*_span_ids(matching), *named}, spans)], is_whole=False)
             self.runs += sum(1 for _ in self._outermost(runs))
         else:
-            selected = [*spans]
-            self.traces |= trace_ids
+            self._add(matching, spans, is_whole=True)
             self.runs += len(runs)
-        self.sessions.update(filter(None, (part.session_id for part in matching)))
-        self.responses.update(filter(None, (span.attributes.get(semconv.RESPONSE_ID) for span in selected)))
 
-    def complete(self) -> None:
-        """Select the traces without any run, and leave out the sessions that others take part in."""
+    def complete(self, on_problem: Callable[[Problem], None]) -> None:
+        """Select the traces without any run, and report the ids of users that cannot be compared."""
+        super().complete(on_problem)
         self.traces |= self._named_traces
-        self.sessions -= self._sessions_of_others
+        self._keys.report(on_problem)
 
     def _fits(self, user_id: str | None, session_id: str | None) -> bool | None:
         """Return whether these are the user and the session; None where one that counts is not known."""

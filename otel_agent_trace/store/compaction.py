@@ -52,6 +52,12 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     reason: str = ""
 
+    def __add__(self, other: Compacted) -> Compacted:
+        """Return what both compactions did."""
+        reasons = "; ".join(dict.fromkeys(filter(None, (self.reason, other.reason))))
+        numbers = {name: value + getattr(other, name) for name, value in self.to_dict().items() if name != "reason"}
+        return Compacted(**numbers, reason=reasons)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-serializable data."""
         return msgspec.structs.asdict(self)
@@ -72,15 +78,22 @@ def compact(files: StoreFiles, settings: StoreSettings, *, repairs: bool = True)
     with alone_in(files.folder) as is_alone:
         if is_alone is False:
             return Compacted(reason=BUSY)
-        counts["folded"] += fold_dead_journals(files)
+        counts += tidy(files) if is_alone else Counter(folded=fold_dead_journals(files))
         if is_alone:
-            counts["leftovers"] += _remove_leftovers(files)
             if repairs:
                 _for_each([path for path in (*files.closed(), files.path) if _is_plain(path)], _repaired, counts)
             if settings.compress is not None:
                 _for_each(filter(_is_plain, files.segments()), _compressed, counts)
         counts["removed"] += apply_retention(files, settings)
     return Compacted(**counts, reason="" if is_alone else NO_LOCKS)
+
+
+def tidy(files: StoreFiles) -> Counter[str]:
+    """Fold dead journals, remove what killed compactions left, and return what was done.
+
+    Only who is alone in the folder of the store may call it.
+    """
+    return Counter(folded=fold_dead_journals(files), leftovers=_remove_leftovers(files))
 
 
 def _is_plain(path: str) -> bool:

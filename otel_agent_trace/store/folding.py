@@ -7,25 +7,20 @@ which the next folding finds.
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from functools import partial
-from typing import Any
 
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.store.frames import contents
+from otel_agent_trace.store.frames import FrameError, decompressed
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import held, take
-from otel_agent_trace.store.zstandard import MAGIC
 
 MAX_JOURNAL_BYTES = 256 << 20
 """Most bytes of a journal that is folded; a larger one is none of ours."""
@@ -111,18 +106,13 @@ def _found_in(
                 continue
             if position is not None and (status.st_dev, status.st_ino) == position[:2]:
                 raw.seek(position[2])
-            for found in _ids_in(_blocks(raw), wanted):
+            for found in _ids_in(decompressed(raw, _ignore), wanted):
                 wanted.discard(found)
                 yield found.decode()
 
 
-def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
-    """Yield the decompressed content of a file from its position on, without damaged frames of Zstandard."""
-    head = raw.peek(4)[:4]
-    if head == MAGIC:
-        return contents(raw, lambda _: None)
-    stream: Any = gzip.GzipFile(fileobj=raw) if head.startswith(_GZIP) else raw
-    return iter(partial(stream.read1, _BLOCK_BYTES), b"")
+def _ignore(damage: FrameError) -> None:
+    """Go on after a damaged frame: what it held is lost."""
 
 
 def _ids_in(blocks: Iterable[bytes], wanted: set[bytes]) -> Iterator[bytes]:

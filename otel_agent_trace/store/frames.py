@@ -8,10 +8,13 @@ headers of frames and blocks have their lengths, also in files of others, and a 
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple
+from functools import partial
+from typing import IO, Any, NamedTuple
 
 from otel_agent_trace.store.zstandard import MAGIC, library, options
 
@@ -29,6 +32,7 @@ _BLOCK_BYTES = 128 << 10
 _FRAME_MARK = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18(?P<size>.{4})", re.DOTALL)
 _MARK_BYTES, _SKIPPABLE_HEAD_BYTES, _MOST_HEAD_BYTES, _CHECKSUM_BYTES = 4, 8, 18, 4
+_GZIP = b"\x1f\x8b"
 _TABLE_MAGIC, _SKIPPABLE_MAGIC = 0x8F92EAB1, 0x184D2A5E
 
 
@@ -194,7 +198,7 @@ def content_of(file: IO[bytes], frame: Frame) -> Iterator[bytes]:
         except zstd.ZstdError as error:
             raise FrameError(str(error)) from error
         if left_bytes is not None and (left_bytes := left_bytes - len(block)) < 0:
-            raise FrameError("it has more than its header says")
+            raise FrameError("it has more than its header allows")
         if block:
             yield block
 
@@ -240,6 +244,19 @@ def is_intact(path: str) -> bool:
         except FrameError:
             return False
     return True
+
+
+def decompressed(file: io.BufferedReader, on_damage: Callable[[FrameError], None]) -> Iterator[bytes]:
+    """Yield the content of a file of any packing in blocks; of a plain one from its position on.
+
+    Raises:
+        OSError, EOFError, zlib.error: it is damaged; of Zstandard, as `contents`.
+    """
+    head = file.peek(4)[:4]
+    if head == MAGIC:
+        return contents(file, on_damage)
+    stream: Any = gzip.GzipFile(fileobj=file) if head.startswith(_GZIP) else file
+    return iter(partial(stream.read1, _BLOCK_BYTES), b"")
 
 
 def _can_be_held(frame: Frame) -> bool:

@@ -32,6 +32,7 @@ _PACKED = r"(?:\.gz|\.zst)?"
 _SEGMENT = re.compile(rf"(?P<stem>.+){_CLOSED_AT}(?P<extension>\.[^.]+|)(?:\.zst)?", re.DOTALL)
 _ROTATED_NAME = re.compile(rf".+\.(?:jsonl|json|ndjson)(?:{_ROTATED}){_PACKED}", re.DOTALL)
 _JOURNALS = ".open"
+_LIVE = (".jsonl", ".ndjson")
 _JOURNAL = re.compile(r"\d{1,10}-[0-9a-f]{8}\.jsonl")
 _BESIDE = re.compile(r".+\.(?:open|media|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
 
@@ -133,7 +134,7 @@ def store_of_segment(path: str) -> StoreFiles | None:
 def store_of(path: str) -> StoreFiles:
     """Return the store that any file with spans belongs to, by its name, which may be that of the live file itself."""
     if is_journal(path):
-        return StoreFiles(os.path.dirname(path).removesuffix(".open"))
+        return StoreFiles(os.path.dirname(path).removesuffix(_JOURNALS))
     segment = store_of_segment(path)
     if segment is not None:
         return segment
@@ -141,6 +142,19 @@ def store_of(path: str) -> StoreFiles:
     folder, name = os.path.split(plain)
     live = re.sub(rf"(?:{_ROTATED})(?=\Z|\.[^.]*\Z)", "", name, count=1)
     return StoreFiles(os.path.join(folder, live or name))
+
+
+def stores_in(folder: str) -> list[StoreFiles]:
+    """Return the stores of which a folder has a live file, closed segments, or journals."""
+    found = (_store_at(os.path.join(folder, name)) for name in sorted(_listed(folder)))
+    return [*dict.fromkeys(store for store in found if store is not None)]
+
+
+def _store_at(path: str) -> StoreFiles | None:
+    """Return the store that a live file, what was closed of one, or a folder of journals shows; None for other files."""
+    if path.endswith(_LIVE) and store_of_segment(path) is None and os.path.isfile(path):
+        return StoreFiles(path)
+    return store_of_journals(path) or (store_of(path) if is_rotated(path) else store_of_segment(path))
 
 
 def closed_at(path: str) -> datetime | None:

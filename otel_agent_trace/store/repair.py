@@ -4,7 +4,8 @@ A writer that is killed leaves a piece of a line; another one, which cannot know
 appended its own line to it. A power cut leaves zeros, or bytes of anything. Such pieces are overwritten with blanks where
 they stand, so that the whole lines keep their places; what can be read of them is appended as lines of its own before.
 
-Only files of ours are repaired, and in them only what looks like a piece of our lines, or is no text.
+Only files of ours are repaired, and in them only what looks like a piece of our lines, or is no text: a JSON document of
+several lines is none, nor are other lines that a program prints between ours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import IO
 
 import msgspec
@@ -60,9 +61,20 @@ def repair(path: str) -> int | None:
 
 
 def _places(descriptor: int) -> list[int]:
-    """Return the offsets of the torn lines of a file."""
+    """Return the offsets of the torn lines of a file; none unless it has a whole line of ours too, or one line only."""
     with open(descriptor, "rb", closefd=False) as file:
-        return [*islice(_torn_lines(file), _MOST_LINES)] if _is_ours(file) else []
+        if not _is_ours(file):
+            return []
+        torn: list[int] = []
+        offset = file.seek(0)
+        is_ours, number = False, 0
+        while (line := file.readline(MAX_LINE_BYTES)) and len(torn) < _MOST_LINES:
+            if is_torn := _is_torn(line):
+                torn.append(offset)
+            is_ours = is_ours or (bool(_kept(line)[1]) if is_torn else line.startswith(_BEGINNINGS))
+            offset += len(line)
+            number += 1
+    return torn if is_ours or number == 1 else []
 
 
 def _lines_at(descriptor: int, offsets: Sequence[int]) -> list[tuple[int, bytes]]:
@@ -75,15 +87,6 @@ def _is_ours(file: IO[bytes]) -> bool:
     """Return whether the first line of a file begins like ours; zeros before it are of a power cut, or of a truncation."""
     head = file.read(_HEAD_BYTES).lstrip(b"\0\t\r\n ")
     return any(head.startswith(begin) or begin.startswith(head.rstrip(b"\0\t\r\n ")) for begin in _BEGINNINGS)
-
-
-def _torn_lines(file: IO[bytes]) -> Iterator[int]:
-    """Yield the offset of each torn line."""
-    offset = file.seek(0)
-    while line := file.readline(MAX_LINE_BYTES):
-        if _is_torn(line):
-            yield offset
-        offset += len(line)
 
 
 def _is_torn(line: bytes) -> bool:

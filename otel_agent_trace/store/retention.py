@@ -10,10 +10,12 @@ import os
 import time
 from contextlib import suppress
 
+from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.liveness import open_journal
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, closed_at
 from otel_agent_trace.store.settings import StoreSettings
 from otel_agent_trace.store.sharing import held, take, unlock
+from otel_agent_trace.store.unnamed_media import media_named_in, remove_unnamed_media
 
 _S_PER_DAY = 86400
 _BLOCK_BYTES = 512
@@ -29,16 +31,12 @@ def apply_retention(files: StoreFiles, settings: StoreSettings) -> int:
     removed = 0
     if settings.keep_days is not None:
         oldest_s = time.time() - settings.keep_days * _S_PER_DAY
-        removed += sum(map(_remove, filter(lambda path: _closed_at_s(path) < oldest_s, files.segments())))
+        removed += sum(_remove(files, path) for path in files.segments() if _closed_at_s(path) < oldest_s)
     if settings.keep_bytes is not None:
-        excess = bytes_on_disk(files) - settings.keep_bytes
         for path in files.segments():
-            if excess <= 0:
+            if bytes_on_disk(files) <= settings.keep_bytes:
                 break
-            size = _size_on_disk(path)
-            if _remove(path):
-                excess -= size
-                removed += 1
+            removed += _remove(files, path)
     return removed
 
 
@@ -47,12 +45,17 @@ def bytes_on_disk(files: StoreFiles) -> int:
 
     The index is left out: it may be deleted at any time.
     """
-    folders = (folder for folder, _, _ in os.walk(files.media_folder))
-    media = (entry.path for folder in folders for entry in os.scandir(folder))
-    return sum(map(_size_on_disk, (*files.files(), *media)))
+    return sum(map(bytes_of_file, files.files())) + bytes_of_media(files)
 
 
-def _size_on_disk(path: str) -> int:
+def bytes_of_media(files: StoreFiles) -> int:
+    """Return the bytes that the binary parts of a store take on disk."""
+    return sum(
+        bytes_of_file(os.path.join(folder, name)) for folder, _, names in os.walk(files.media_folder) for name in names
+    )
+
+
+def bytes_of_file(path: str) -> int:
     """Return the bytes of the blocks of a file; 0 if it is not there."""
     try:
         status = os.lstat(path)
@@ -66,12 +69,19 @@ def _closed_at_s(path: str) -> float:
     return float("inf") if moment is None else moment.timestamp()
 
 
-def _remove(path: str) -> bool:
-    """Remove a segment, and the plain file beside a compressed one, unless a program has it open."""
+def _remove(files: StoreFiles, path: str) -> bool:
+    """Remove a segment, unless a program has it open, and the binary parts that it was the last one to name."""
+    named = set[str]()
     with suppress(OSError):
-        for each in (path.removesuffix(COMPRESSED), path):
+        if os.path.isdir(files.media_folder):
+            with suppress(SourceError):  # damaged: those that can be read
+                named.update(media_named_in(path))
+        for each in (path.removesuffix(COMPRESSED), path):  # a plain one may be left beside a compressed one
             if os.path.lexists(each) and not remove_unused(each):
                 return False
+        if named:
+            with suppress(SourceError):  # what cannot be read may name them too
+                remove_unnamed_media(files, among=named)
         return True
     return False
 

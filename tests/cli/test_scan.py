@@ -67,7 +67,8 @@ def test_what_cannot_be_read_is_not_clean(run_command, write_runs, make_run):
 @pytest.mark.parametrize("command", [("scan",), ("forget", "--user", "ann")], ids=lambda command: command[0])
 def test_rotated_files_in_a_folder_are_named(run_command, write_runs, make_run, tmp_path, command):
     path = write_runs([make_run("a" * 32)])
-    rotated = shutil.copy(path, f"{path}.1")
+    shutil.copy(path, f"{path}.1")  # which is of the store
+    rotated = shutil.copy(path, f"{path}.1.bz2")
     assert not rotated.endswith(SUFFIXES)
     result = run_command(command[0], tmp_path, *command[1:])
     assert f"not looked at: {rotated}; a glob such as" in result.err

@@ -380,12 +380,14 @@ def test_rotated_and_compressed_files_of_a_folder_or_glob(tmp_path: Path, forget
 
 def test_older_files_that_were_not_named_are_pointed_out(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(path, "ann")
-    for name in ("traces.jsonl.1", "traces-2026-11-01.jsonl", "others.jsonl"):
+    for name in ("traces.jsonl.1", "traces.jsonl.old", "traces-2026-11-01.jsonl", "others.jsonl"):
         path.with_name(name).write_bytes(path.read_bytes())
     assert main(["forget", str(path), "--user", "ann", "--apply"]) == 0
     errors = capsys.readouterr().err
     assert "traces-2026-11-01.jsonl" in errors
-    assert "traces.jsonl.1" in errors
+    assert "traces.jsonl.old" in errors
+    assert "traces.jsonl.1" not in errors  # which is of the store
+    assert path.with_name("traces.jsonl.1").read_bytes() == b""
     assert "others.jsonl" not in errors
 
 

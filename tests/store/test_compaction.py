@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_agent_trace import AgentTracer, FileBackend, load_runs
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.span import LogRecord, SpanRecord
@@ -140,6 +141,7 @@ def scores(store: Store) -> list[object]:
 @pytest.mark.parametrize(
     "content",
     [
+        json.dumps(json.loads(line(1)), indent=2).replace("{\n  ", "{", 1).encode(),
         b"starting up\n" + line(1) + b"stopping\n",
         line(1) + b"hello {world}\n" + line(2),
         line(1) + b'{"level": "info", "value": NaN}\n' + line(2),
@@ -321,6 +323,25 @@ def test_a_compressed_segment_goes_with_the_plain_one_beside_it(store: Store, mo
     monkeypatch.setattr(sharing, "fcntl", None)  # so that what is left over stays
     assert store.compact(StoreSettings(keep_days=1)).removed == 1
     assert store.names() == set()
+
+
+def test_binary_parts_go_with_the_last_segment_that_names_them(store: Store) -> None:
+    pictures = [b"\x89PNG\r\n\x1a\n" + bytes([number]) * 40_000 for number in range(3)]
+    media = Path(f"{store.path}.media")
+    for shown, days_ago in (([0, 1], 9), ([1, 2], 0)):
+        with AgentTracer(FileBackend(store.path)) as tracer, tracer.run() as run:
+            for number in shown:
+                with run.step("look") as step:
+                    step.output = pictures[number]
+        store.path.rename(store.files.new_segment(time.time_ns() - int(days_ago * S_PER_DAY * 1e9)))
+    assert len(os.listdir(media)) == 3
+    time.sleep(0.02)  # the clock of the file system is coarse
+    assert store.compact(StoreSettings(keep_days=1)).removed == 1
+    (run_left,) = load_runs(store.files.files())
+    assert [step.output for step in run_left.steps] == pictures[1:]
+    assert len(os.listdir(media)) == 2
+    assert store.compact(StoreSettings(keep_bytes=1)).removed == 1
+    assert not media.exists() or not os.listdir(media)
 
 
 # ── kills ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend, Limits, load_runs, semconv
 from otel_agent_trace.cli import main
-from otel_agent_trace.forgetting.unnamed_media import remove_unnamed_media
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.span import Notice, Problem, SpanRecord
 from otel_agent_trace.store import media, media_parts
 from otel_agent_trace.store.media import DamagedMediaError, MediaFolder, damaged_media
 from otel_agent_trace.store.media_parts import Inside, Outside
 from otel_agent_trace.store.names import StoreFiles, store_of
+from otel_agent_trace.store.unnamed_media import remove_unnamed_media
 from otel_agent_trace.values import Truncated, binary, same
 from tests.support.processes import run_code
 from tests.support.sample_runs import fail_on_problem
