@@ -69,7 +69,7 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
         on_damage: the function.
 
     Raises:
-        SourceError: there are no such files.
+        SourceError: there are no such files, or none of them can be read.
     """
     inspected = Inspected()
 
@@ -94,6 +94,8 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
                     inspected.unreadable.append(Problem(path, 0, reason))
         if inspected.unreadable:
             break
+    if inspected.unreadable and not inspected.files:
+        raise SourceError(str(inspected.unreadable[0]))
     return inspected
 
 

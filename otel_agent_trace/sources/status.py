@@ -75,7 +75,7 @@ def status_of(source: str) -> StoreStatus:
         source: the path of a live file, a directory or a glob.
 
     Raises:
-        SourceError: there are no such files.
+        SourceError: there are no such files, or none of them can be read.
     """
     damaged: list[Problem] = []
     inspected = inspect(source, lambda problem: damaged.append(problem) if len(damaged) < _SHOWN_DAMAGE else None)

@@ -46,7 +46,9 @@ _MOST_RECENT = 131_072
 _SWEEP_LINES = 4096
 _RECENT_LINES = 256
 _MOST_LISTINGS = 10
-_HEAD_BYTES, _END_BYTES = 512, 64
+_MARK_BYTES = 4096
+"""Bytes at the beginning and before the place reached by which it is seen that a file was emptied and written anew: more
+than most lines have before and after the ids of a span."""
 _SETTLED_S = 60.0
 _RUN_WAIT_S, _PARENT_WAIT_S = 1.0, 30.0
 """Time for which a step waits for what is above it: for a run of ours, whose start is in a journal, and for one of another
@@ -199,6 +201,7 @@ class _Followed:
         self._is_alive: bool | None = None
         self._offset = self._number = self._skipped = 0
         self._head = self._end = b""
+        self._state: tuple[int, int, bool] | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -234,9 +237,11 @@ class _Followed:
 
     def new_spans(self, *, is_last: bool) -> Iterator[Sequence[SpanRecord]]:
         """Yield the spans of each new line; those of an incomplete last line only if nothing follows."""
-        size = os.fstat(self._file.fileno()).st_size
-        if self._is_read or not size:
+        status = os.fstat(self._file.fileno())
+        size, state = status.st_size, (status.st_size, status.st_mtime_ns, is_last)
+        if self._is_read or not size or state == self._state:
             return
+        self._state = state
         if self._lines is None:
             content = self._content()
             if not (content.is_plain and isinstance(content.file_format, JsonLines)):
@@ -251,7 +256,7 @@ class _Followed:
         for pieces in self._lines.pieces(blocks, size - begin, MAX_LINE_BYTES):
             self._offset = begin + pieces.position
             yield from self._spans_in((piece, self._lines) for piece in pieces.pieces)
-        self._head, self._end = self._marks(min(self._offset, _HEAD_BYTES))
+        self._head, self._end = self._marks(min(self._offset, _MARK_BYTES))
 
     def _whole(self) -> Iterator[Sequence[SpanRecord]]:
         """Yield the spans of a compressed file, or one of another format, which is read once."""
@@ -285,6 +290,7 @@ class _Followed:
     def _restart(self) -> None:
         self._offset = self._number = self._skipped = 0
         self._head = self._end = b""
+        self._state = None
 
     def _goes_on(self) -> bool:
         """Return whether the file has only grown: it may have been emptied and written anew, or changed in place."""
@@ -295,8 +301,8 @@ class _Followed:
         """Return the beginning of the file, and the bytes before the place reached."""
         self._file.seek(0)
         head = self._file.read(head_bytes)
-        self._file.seek(max(0, self._offset - _END_BYTES))
-        return head, self._file.read(min(self._offset, _END_BYTES))
+        self._file.seek(max(0, self._offset - _MARK_BYTES))
+        return head, self._file.read(min(self._offset, _MARK_BYTES))
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -372,7 +378,7 @@ class _Traces:
             if not is_last and self._waits(run, trace):
                 trace.is_changed = True
             else:
-                self._add_run(run, trace, run.parent_run_id, 0, (0, sys.maxsize))
+                self._add_run(run, trace, 0, (0, sys.maxsize))
         if trace.is_changed:
             return
         if trace.is_over:
@@ -407,9 +413,9 @@ class _Traces:
         wait_s = _RUN_WAIT_S if all(map(is_ours, spans)) else _PARENT_WAIT_S
         return not any(map(_is_outermost, spans)) and time.monotonic() < trace.began_s + wait_s
 
-    def _add_run(self, run: AgentRun, trace: _Trace, parent_run_id: str | None, depth: int, within: _Times) -> None:
+    def _add_run(self, run: AgentRun, trace: _Trace, depth: int, within: _Times) -> None:
         """Add the events of a run and of its steps, sorted within the times of what is around it."""
-        about = (run.run_id, run.span_id, parent_run_id, "agent", run.agent_name)
+        about = (run.run_id, run.span_id, run.parent_run_id, "agent", run.agent_name)
         started = Event("run_started", *about, "running", run.started_at_ns, None, depth)
         ended = None
         if run.ended_at_ns is not None:
@@ -422,14 +428,14 @@ class _Traces:
         for step in run.steps:
             depths[step.step_id] = depths.get(step.parent_step_id, depth) + 1
             if step.run is not None:
-                self._add_run(step.run, trace, run.run_id, depths[step.step_id], within)
+                self._add_run(step.run, trace, depths[step.step_id], within)
             else:
                 self._add_step(step, run, trace, depths[step.step_id], within)
         if ended is not None:
             self._add(ended, trace, run.run_id, within)
 
     def _add_step(self, step: AgentStep, run: AgentRun, trace: _Trace, depth: int, within: _Times) -> None:
-        about = (run.run_id, step.span_id, None, step.kind.value, step.name)
+        about = (run.run_id, step.span_id, run.parent_run_id, step.kind.value, step.name)
         started = Event("step_started", *about, "running", step.started_at_ns, None, depth)
         span, ended = trace.spans.get(step.span_id or ""), None
         if step.ended_at_ns is not None:
