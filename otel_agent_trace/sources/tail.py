@@ -50,6 +50,7 @@ _MARK_BYTES = 4096
 """Bytes at the beginning and before the place reached by which it is seen that a file was emptied and written anew: more
 than most lines have before and after the ids of a span."""
 _SETTLED_S = 60.0
+_CLOCK_S = 1.0
 _RUN_WAIT_S, _PARENT_WAIT_S = 1.0, 30.0
 """Time for which a step waits for what is above it: for a run of ours, whose start is in a journal, and for one of another
 tracer, which may be written only when it ends."""
@@ -104,7 +105,7 @@ class Tail:
 
     def __init__(self, source: str) -> None:
         self._source = FilesSource([source])
-        self._followed: dict[_Identity, _Followed] = {}
+        self._opened: dict[_Identity, _Followed | _Journal] = {}
         self._settled: set[str] = set()
         self._traces = _Traces()
         self._has_looked = False
@@ -116,8 +117,9 @@ class Tail:
             is_last: whether nothing follows, so that incomplete traces and lines are taken as they are.
         """
         paths = self._follow()
-        traces, followed = self._traces, [*self._followed.values()]
-        files, journals = ([file for file in followed if file.is_journal is kind] for kind in (False, True))
+        traces, followed = self._traces, [*self._opened.values()]
+        files = [file for file in followed if isinstance(file, _Followed)]
+        journals = [file for file in followed if isinstance(file, _Journal)]
         if not self._has_looked:
             for file in files:
                 for spans in file.new_spans(is_last=is_last):
@@ -129,16 +131,16 @@ class Tail:
             for spans in file.new_spans(is_last=is_last):
                 traces.add(spans)
         for journal in journals:  # likewise the start of what has ended
-            traces.add(journal.new_starts())
+            traces.add(journal.spans())
         yield from traces.flush(is_last=is_last)
         self._forget({*paths})
         self._has_looked = True
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._followed.values():
+        for file in self._opened.values():
             file.close()
-        self._followed.clear()
+        self._opened.clear()
 
     def _paths(self) -> list[str]:
         try:
@@ -158,54 +160,97 @@ class Tail:
 
     def _open(self, paths: Sequence[str]) -> None:
         """Open the files that are new; those that were renamed are known by their inode."""
-        in_order: dict[_Identity, _Followed] = {}
+        in_order: dict[_Identity, _Followed | _Journal] = {}
         for path in paths:
             if path.removesuffix(COMPRESSED) in self._settled:
                 continue
             with contextlib.suppress(OSError, SourceError):  # renamed or removed meanwhile, or no regular file
                 status = os.stat(path)
-                file = self._followed.pop((status.st_dev, status.st_ino), None) or self._opened(path)
+                file = self._opened.pop((status.st_dev, status.st_ino), None) or self._new(path)
                 file.path = path
                 in_order[file.identity] = file
-        self._followed.update(in_order)
+        self._opened.update(in_order)
 
-    def _opened(self, path: str) -> _Followed:
-        file = _Followed(open_regular(path), is_journal=is_journal(path))
-        if self._has_looked and not file.is_journal:  # perhaps a copy, compressed or not, of one that was read
-            file.skip_known({line for other in self._followed.values() for line in other.recent})
+    def _new(self, path: str) -> _Followed | _Journal:
+        if is_journal(path):
+            return _Journal(open_regular(path))
+        file = _Followed(open_regular(path))
+        if self._has_looked:  # perhaps a copy, compressed or not, of one that was read
+            known = [other.recent for other in self._opened.values() if isinstance(other, _Followed)]
+            file.skip_known({*itertools.chain.from_iterable(known)})
         return file
 
     def _forget(self, paths: set[str]) -> None:
         """Close the files that are gone, and the segments to which nobody writes any more."""
-        for identity, file in [*self._followed.items()]:
+        for identity, file in [*self._opened.items()]:
             is_settled = file.is_settled
             if is_settled:
                 self._settled.add(file.path.removesuffix(COMPRESSED))
             if is_settled or file.path not in paths:
                 file.close()
-                del self._followed[identity]
+                del self._opened[identity]
 
 
-class _Followed:
-    """Hold an open file, and how far it has been read."""
+class _Opened:
+    """Hold an open file of the store, and its present path."""
 
-    def __init__(self, file: io.BufferedReader, *, is_journal: bool) -> None:
-        self._file, self.is_journal = file.detach(), is_journal  # what a buffer holds may have been changed in place
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file.detach()  # what a buffer holds may have been changed in place
         status = os.fstat(self._file.fileno())
         self.identity: _Identity = (status.st_dev, status.st_ino)
         self.path = ""
-        self.recent: deque[int] = deque(maxlen=_RECENT_LINES)
-        """Hashes of the last lines that have spans."""
-        self._lines: JsonLines | None = None
-        self._is_read = False
-        self._is_alive: bool | None = None
-        self._offset = self._number = self._skipped = 0
-        self._head = self._end = b""
-        self._state: tuple[int, int, bool] | None = None
+        self._state: tuple[object, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it is a closed segment to which nobody writes any more."""
+        return False
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _has_changed(self, *more: object) -> bool:
+        """Return whether there may be something new; times of files are not exact enough to see it at once."""
+        status = os.fstat(self._file.fileno())
+        before, self._state = self._state, (status.st_size, status.st_mtime_ns, *more)
+        return before != self._state or time.time() - status.st_mtime < _CLOCK_S
+
+
+class _Journal(_Opened):
+    """Hold a journal, in which lines are written over those of what has ended."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file)
+        self._lines = JsonLines()
+        self._is_alive: bool | None = None
+
+    def look_at_owner(self) -> None:
+        """Note whether the process of the journal is alive."""
+        self._is_alive = is_owner_alive(self._file.fileno(), lock_is_free=is_lock_free(self._file.fileno()))
+
+    def spans(self) -> Iterator[SpanRecord]:
+        """Yield what it has, if it has changed, or its process has ended."""
+        if not self._has_changed(self._is_alive):
+            return
+        self._file.seek(0)
+        for line in self._file.read(MAX_LINE_BYTES).split(b"\n"):
+            with contextlib.suppress(ValueError):  # it is being written
+                for span in self._lines.read(line) if line.strip() else ():
+                    yield with_liveness(span, is_alive=self._is_alive)
+
+
+class _Followed(_Opened):
+    """Hold a file to which programs append, and how far it has been read."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file)
+        self.recent: deque[int] = deque(maxlen=_RECENT_LINES)
+        """Hashes of the last lines that have spans."""
+        self._lines: JsonLines | None = None
+        self._is_read = False
+        self._offset = self._number = self._skipped = 0
+        self._head = self._end = b""
 
     @property
     def is_settled(self) -> bool:
@@ -223,25 +268,11 @@ class _Followed:
                     last = number
         self._skipped = last
 
-    def look_at_owner(self) -> None:
-        """Note whether the process of a journal is alive; once it is gone, all of the journal is new."""
-        is_alive = is_owner_alive(self._file.fileno(), lock_is_free=is_lock_free(self._file.fileno()))
-        if is_alive is not self._is_alive:
-            self._is_alive = is_alive
-            self._restart()
-
-    def new_starts(self) -> list[SpanRecord]:
-        """Return what is new in a journal."""
-        found = itertools.chain.from_iterable(self.new_spans(is_last=False))
-        return [with_liveness(span, is_alive=self._is_alive) for span in found]
-
     def new_spans(self, *, is_last: bool) -> Iterator[Sequence[SpanRecord]]:
         """Yield the spans of each new line; those of an incomplete last line only if nothing follows."""
-        status = os.fstat(self._file.fileno())
-        size, state = status.st_size, (status.st_size, status.st_mtime_ns, is_last)
-        if self._is_read or not size or state == self._state:
+        size = os.fstat(self._file.fileno()).st_size
+        if self._is_read or not self._has_changed(is_last) or not size:
             return
-        self._state = state
         if self._lines is None:
             content = self._content()
             if not (content.is_plain and isinstance(content.file_format, JsonLines)):
@@ -249,7 +280,7 @@ class _Followed:
                 return
             self._lines = JsonLines()
         elif size < self._offset or not self._goes_on():
-            self._restart()
+            self._offset = self._number = 0
             self.skip_known(frozenset(self.recent))
         begin = self._offset
         blocks = itertools.chain(self._blocks(size), () if is_last else (b"\n",))  # the latter is beyond the size
@@ -287,15 +318,9 @@ class _Followed:
             left -= len(block)
             yield block
 
-    def _restart(self) -> None:
-        self._offset = self._number = self._skipped = 0
-        self._head = self._end = b""
-        self._state = None
-
     def _goes_on(self) -> bool:
         """Return whether the file has only grown: it may have been emptied and written anew, or changed in place."""
-        head, end = self._marks(len(self._head))
-        return head == self._head and (self.is_journal or end == self._end)
+        return self._marks(len(self._head)) == (self._head, self._end)
 
     def _marks(self, head_bytes: int) -> tuple[bytes, bytes]:
         """Return the beginning of the file, and the bytes before the place reached."""
@@ -348,7 +373,9 @@ class _Traces:
             if trace is None:
                 trace = self._open[span.trace_id] = _Trace()
             known = trace.spans.get(span.span_id)
-            if known is None or known.end_ns is None:
+            if known is None or (
+                known.end_ns is None and (span.end_ns is not None or _is_over(span) > _is_over(known))
+            ):
                 trace.spans[span.span_id] = span
                 trace.last_line, trace.is_changed = self._lines, True
 
