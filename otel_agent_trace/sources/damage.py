@@ -25,6 +25,8 @@ from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.frames import FrameError, contents
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
+from otel_agent_trace.store.media import damaged_media
+from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.store.zstandard import MAGIC
 
 OnProblem = Callable[[Problem], None]
@@ -78,8 +80,10 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
         on_damage(problem)
 
     seen: set[tuple[int, int]] = set()
+    stores: set[StoreFiles] = set()
     for _ in range(_ROUNDS):
         for path in FilesSource([source]).files():
+            stores.add(store_of(os.path.realpath(path)))
             try:
                 with open_regular(path) as raw:
                     status = os.fstat(raw.fileno())
@@ -96,6 +100,8 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
             break
     if inspected.unreadable and not inspected.files:
         raise SourceError(str(inspected.unreadable[0]))
+    for path, reason in itertools.chain.from_iterable(map(damaged_media, stores)):
+        report(Problem(path, 1, reason))
     return inspected
 
 

@@ -27,7 +27,15 @@ from otel_agent_trace.query import INTERRUPTED
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.sources.file_formats import DamagedError, FileFormat
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import BLOCK_BYTES, Content, FilesSource, content_of, open_regular, spans_in
+from otel_agent_trace.sources.files import (
+    BLOCK_BYTES,
+    Content,
+    FilesSource,
+    content_of,
+    ignore_damage,
+    open_regular,
+    spans_in,
+)
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
@@ -297,7 +305,8 @@ class _Followed(_Opened):
 
     def _content(self) -> Content:
         self._file.seek(0)
-        return content_of(io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False), BLOCK_BYTES))
+        file: io.BufferedReader = io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False), BLOCK_BYTES)
+        return content_of(file, ignore_damage)
 
     def _all(self) -> Iterator[tuple[bytes | None, FileFormat]]:
         content = self._content()
