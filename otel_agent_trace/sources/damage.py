@@ -121,7 +121,8 @@ def _inspect_twice(path: str, raw: io.BufferedReader, inspected: Inspected, on_d
     _inspect_file(path, raw, inspected, hold)
     if held:
         time.sleep(_WRITE_S)
-        with io.BufferedReader(io.FileIO(os.dup(raw.fileno())), BLOCK_BYTES) as anew:
+        anew: io.BufferedReader = io.BufferedReader(io.FileIO(os.dup(raw.fileno())), BLOCK_BYTES)
+        with anew:
             _inspect_file(path, anew, Inspected(), lambda found: on_damage(found) if found in held else None)
 
 
