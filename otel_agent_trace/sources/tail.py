@@ -394,8 +394,9 @@ class _Traces:
             return
         for trace_id, trace in [*self._open.items()]:
             is_complete = trace.is_over and any(map(_is_outermost, trace.spans.values()))
-            if trace.last_line < self._lines - _SWEEP_LINES and (is_complete or len(self._open) > _MOST_OPEN):
+            if is_complete and trace.last_line < self._lines - _SWEEP_LINES:
                 self._take(trace_id, trace, is_last=True)
+        self._limit()
         while len(self._events) > _MOST_SORTED:
             yield heapq.heappop(self._events)[-1]
 
@@ -404,8 +405,17 @@ class _Traces:
         for trace_id, trace in [*self._open.items()]:
             if trace.is_changed:
                 self._take(trace_id, trace, is_last=is_last)
+        self._limit()
         while self._events:
             yield heapq.heappop(self._events)[-1]
+
+    def _limit(self) -> None:
+        """Forget the traces that have been quiet for longest, if too many are open: what sampling drops has no end."""
+        if len(self._open) > _MOST_OPEN:
+            quiet = sorted(self._open.items(), key=lambda item: item[1].last_line)
+            for trace_id, trace in quiet[: len(quiet) - _MOST_OPEN * 9 // 10]:
+                self._take(trace_id, trace, is_last=True)
+                self._close(trace_id, trace)
 
     def _take(self, trace_id: str, trace: _Trace, *, is_last: bool) -> None:
         """Make events of what is new in a trace, and forget what has ended."""
@@ -418,14 +428,18 @@ class _Traces:
         if trace.is_changed:
             return
         if trace.is_over:
-            self._forget(trace, [*trace.spans.values()])
-            for key, stage in trace.stages.items():
-                self._remember(hash(key), stage)
-            del self._open[trace_id]
+            self._close(trace_id, trace)
         elif all(map(is_ours, trace.spans.values())):
             parents = {span.parent_span_id for span in trace.spans.values()}
             below = [span for span in trace.spans.values() if span.parent_span_id and span.span_id not in parents]
             self._forget(trace, [span for span in below if _is_over(span)])
+
+    def _close(self, trace_id: str, trace: _Trace) -> None:
+        """Forget a trace, but for the ids of what it had."""
+        self._forget(trace, [*trace.spans.values()])
+        for key, stage in trace.stages.items():
+            self._remember(hash(key), stage)
+        self._open.pop(trace_id, None)
 
     def _forget(self, trace: _Trace, spans: Iterable[SpanRecord]) -> None:
         for span in spans:
