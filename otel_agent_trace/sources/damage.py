@@ -130,7 +130,7 @@ def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_da
     content = _Content(path, raw, on_damage)
     begin, blocks = _beginning(as_utf8(content))
     file_format = file_format_of(begin)()
-    is_of_lines = isinstance(file_format, JsonLines)
+    is_of_lines = type(file_format) is JsonLines
     read = _read_line if is_of_lines else _read_piece
     last: Problem | None = None
     for pieces in _pieces(path, file_format, blocks, on_damage):

@@ -283,7 +283,9 @@ class _Followed(_Opened):
             return
         if self._lines is None:
             content = self._content()
-            if not (content.is_plain and isinstance(content.file_format, JsonLines)):
+            self._skipped, self._number = max(self._skipped, self._number), 0
+            if not (content.is_plain and type(content.file_format) is JsonLines):
+                self._is_read = content.packing != "file"
                 yield from self._whole()
                 return
             self._lines = JsonLines()
@@ -298,8 +300,7 @@ class _Followed(_Opened):
         self._head, self._end = self._marks(min(self._offset, _MARK_BYTES))
 
     def _whole(self) -> Iterator[Sequence[SpanRecord]]:
-        """Yield the spans of a compressed file, or one of another format, which is read once."""
-        self._is_read = True
+        """Yield the new spans of a compressed file, which is read once, or of one of another format, from its beginning."""
         with contextlib.suppress(DamagedError):
             yield from self._spans_in(self._all())
 

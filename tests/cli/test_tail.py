@@ -355,13 +355,25 @@ def test_spans_without_starts_wait_for_their_run(path: Path, tail: Tail) -> None
     ]
 
 
-def test_damage_does_not_stop_it(path: Path, tail: Tail) -> None:
-    """Torn lines, NULs and lines of others are passed over."""
+DAMAGE = {
+    "torn": b'{"resourceSpans":[{"res\n',
+    "nul bytes": b"\0\0\0\0\n",
+    "json of others": b'{"level":"info"}\n',
+    "text": b"plain text\n",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_does_not_stop_it(path: Path, tail: Tail, name: str) -> None:
+    """Torn lines, NULs and lines of others are passed over, also at the beginning."""
     path.parent.mkdir()
-    path.write_bytes(b'{"resourceSpans":[{"res\n\0\0\0\0\n{"level":"info"}\nplain text\n')
-    with AgentTracer(FileBackend(path), agent_name="outer") as tracer, tracer.run():
-        pass
-    assert briefly(tail.wait_for(1)) == [("run_started", "outer", "running"), ("run_ended", "outer", "success")]
+    path.write_bytes(DAMAGE[name] * 2)
+    with AgentTracer(FileBackend(path), agent_name="outer") as tracer:
+        for number in (1, 2):
+            with tracer.run():
+                pass
+            events = tail.wait_for(number)
+    assert briefly(events) == [("run_started", "outer", "running"), ("run_ended", "outer", "success")] * 2
     assert tail.process.poll() is None
 
 
@@ -385,3 +397,18 @@ def test_it_ends_when_nobody_reads_any_more(path: Path) -> None:
         process.stdout.close()
         assert process.wait(DEADLOCK_S) == 0
         assert process.stderr.read() == b""
+
+
+def test_other_formats_are_read_once(tmp_path: Path, run_command: RunCommand) -> None:
+    """A JSON document, and UTF-16, have the same events as the lines they were made of."""
+    path = tmp_path / "t.jsonl"
+    with AgentTracer(FileBackend(path), agent_name="outer") as tracer, tracer.run() as run, run.step("search"):
+        pass
+    events = run_command("tail", path, "--json").out
+    groups = [json.loads(line)["resourceSpans"][0] for line in path.read_text().splitlines()]
+    document, wide = tmp_path / "document.json", tmp_path / "wide.jsonl"
+    document.write_text(json.dumps({"resourceSpans": groups}, indent=1))
+    wide.write_text(path.read_text(), encoding="utf-16")
+    assert run_command("tail", document, "--json").out == events
+    assert run_command("tail", wide, "--json").out == events
+    assert events.count("\n") == 4
